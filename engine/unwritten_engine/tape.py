@@ -1,0 +1,356 @@
+"""Tapes: frames of real generations kept in a file, played back without a model.
+
+    engine = Recorder(open_engine("embedded"), "lighthouse.tape")      # writes while it is used
+    engine = open_engine("lighthouse.tape", speed=4.0)                 # plays four times faster
+    engine = open_engine("tape:tests/tapes/wiki.tape", speed=0)        # plays at once
+
+A tape is a text file with one JSON document a line. The first line holds the version of the format and what
+the recorded engine said of itself; every other line holds one whole generation, so that a crash while
+recording loses no finished one. Texts are kept as differences: how many characters of the last text stay,
+and what follows.
+
+A request finds its recording by what it asks for: everything in it except seed and priority. If there is
+none and ``strict`` is off, one with the same ask, opening and shape will do, so that a tape outlives changes
+of the system part, the examples and the sampling. Several takes of one request are played in turn. Anything
+else is refused; a tape never invents. It is never chosen by ``auto``.
+
+Tests that need no real text use ``script.scripted`` instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from . import errors
+from .engine import Abilities, About, Engine
+from .errors import (
+    EngineClosed,
+    EngineError,
+    GenerationFailed,
+    ModelBroken,
+    ModelNotFound,
+    RequestRefused,
+)
+from .frames import Frame, Prompt, Request, Usage
+
+FORMAT: Final = 1
+"""Version of the format that this module reads and writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One recorded generation.
+
+    Attributes:
+        key: stable hash of the request, see ``request_key``.
+        loose: stable hash of its ask, opening and shape.
+        ask: the request's ask, for messages.
+        frames: seconds since the start of the work, and the frame.
+        failure: the error that ended it, as a class of ``errors`` and a message; None if it came to its end.
+    """
+
+    key: str
+    loose: str
+    ask: str
+    frames: tuple[tuple[float, Frame], ...]
+    failure: tuple[str, str] | None = None
+
+
+def request_key(request: Request) -> str:
+    """A stable hash of what a request asks for: everything but its seed and priority."""
+    document = asdict(request)
+    del document["seed"], document["priority"]
+    return _digest(document)
+
+
+def _loose_key(request: Request) -> str:
+    return _digest([request.prompt.ask, request.prompt.opening, request.shape])
+
+
+def _digest(document: Any) -> str:
+    text = json.dumps(document, sort_keys=True, default=repr, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class Recorder:
+    """Wraps an engine and writes every generation that it finishes, or that fails, to a tape.
+
+    Generations that are stopped from outside are not kept. An existing tape of the same model is added to.
+
+    Raises:
+        ModelBroken: the file exists and is not a tape, or is one of another model.
+    """
+
+    def __init__(self, engine: Engine, path: str | Path) -> None:
+        self._engine = engine
+        self._path = Path(path)
+        if self._path.exists() and self._path.stat().st_size:
+            about, _ = read_tape(self._path)
+            if about.model != engine.about.model:
+                raise ModelBroken(
+                    f"The tape {self._path} holds generations of {about.model!r}, not of "
+                    f"{engine.about.model!r}. Record to another file, or delete this one first."
+                )
+        else:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._write({"unwritten_tape": FORMAT, "about": asdict(engine.about)})
+
+    @property
+    def about(self) -> About:
+        """What the recorded engine says of itself."""
+        return self._engine.about
+
+    async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
+        """Generate with the wrapped engine, and keep the frames."""
+        frames: list[tuple[float, Frame]] = []
+        begun = time.monotonic()
+        inner = self._engine.generate(request)
+        try:
+            async for frame in inner:
+                frames.append((time.monotonic() - begun, frame))
+                if frame.done:  # kept before it is handed on: nobody needs to ask for a frame after the last
+                    self._keep(request, frames, None)
+                yield frame
+        except EngineClosed:
+            raise
+        except EngineError as error:
+            self._keep(request, frames, (type(error).__name__, str(error)))
+            raise
+        finally:
+            await inner.aclose()
+
+    async def warm(self, prompts: Sequence[Prompt]) -> None:
+        """Warm the wrapped engine."""
+        await self._engine.warm(prompts)
+
+    async def close(self) -> None:
+        """Close the wrapped engine. The tape needs no closing."""
+        await self._engine.close()
+
+    def _keep(
+        self, request: Request, frames: list[tuple[float, Frame]], failure: tuple[str, str] | None
+    ) -> None:
+        last = frames[-1][1].usage if frames else None
+        queued = last.queued_seconds if last else 0.0  # a tape has no queue
+        document: dict[str, Any] = {
+            "key": request_key(request),
+            "loose": _loose_key(request),
+            "ask": request.prompt.ask,
+            "frames": list(_packed(frames, queued)),
+        }
+        if last:
+            document["usage"] = asdict(replace(last, queued_seconds=0.0))
+        if failure:
+            document["failure"] = failure
+        self._write(document)
+
+    def _write(self, document: Any) -> None:
+        # One write per line, so that two recorders in one process never mix their lines.
+        with self._path.open("a", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _packed(frames: Sequence[tuple[float, Frame]], queued: float) -> Iterator[list[Any]]:
+    """[seconds, characters kept, characters after them, unsettled, fixed, canvas, canvases, step, steps]."""
+    before = ""
+    for seconds, frame in frames:
+        keep = _common(before, frame.text)
+        yield [
+            round(max(seconds - queued, 0.0), 4),
+            keep,
+            frame.text[keep:],
+            frame.unsettled,
+            frame.fixed,
+            frame.canvas,
+            frame.canvases,
+            frame.step,
+            frame.steps,
+        ]
+        before = frame.text
+
+
+def _common(a: str, b: str) -> int:
+    """Length of the common beginning of two texts."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def read_tape(path: str | Path) -> tuple[About, tuple[Take, ...]]:
+    """Read a whole tape.
+
+    Raises:
+        ModelNotFound: no file there.
+        ModelBroken: not a tape, a tape of a newer format, or a damaged line.
+    """
+    path = Path(path)
+    try:
+        # Not splitlines(): a text may hold U+2028 and the like, which JSON leaves as they are.
+        lines = path.read_text(encoding="utf-8", errors="surrogatepass").removesuffix("\n").split("\n")
+    except (FileNotFoundError, IsADirectoryError):
+        raise ModelNotFound(f"There is no tape at {path}. Record one with Recorder(engine, path).") from None
+    except UnicodeDecodeError:
+        raise ModelBroken(f"{path} is not a tape: it is not a UTF-8 text. Record it anew.") from None
+    about = _read_header(path, lines[0] if lines else "")
+    takes = []
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            takes.append(_take(json.loads(line)))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise ModelBroken(
+                f"The tape {path} is damaged in line {number} ({type(error).__name__}). "
+                f"Delete that line to keep the rest, or record it anew."
+            ) from error
+    return about, tuple(takes)
+
+
+def _read_header(path: Path, line: str) -> About:
+    try:
+        header = json.loads(line)
+        version = header["unwritten_tape"]
+    except (ValueError, TypeError, KeyError):
+        raise ModelBroken(f"{path} is not a tape: its first line does not say so. Record it anew.") from None
+    if version != FORMAT:
+        raise ModelBroken(
+            f"The tape {path} has format {version!r}; this version reads format {FORMAT}. Record it anew."
+        )
+    try:
+        about = dict(header["about"])
+        about["abilities"] = Abilities(**about["abilities"])
+        about["reasons"] = tuple(about["reasons"])
+        return About(**about)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelBroken(f"The tape {path} is damaged in its first line. Record it anew.") from error
+
+
+def _take(document: Mapping[str, Any]) -> Take:
+    frames: list[tuple[float, Frame]] = []
+    text = ""
+    for seconds, keep, add, unsettled, *numbers in document["frames"]:
+        text = text[:keep] + add
+        fixed, canvas, canvases, step, steps = map(int, numbers)
+        spans = tuple((int(a), int(b)) for a, b in unsettled)
+        frames.append((float(seconds), Frame(text, spans, fixed, canvas, canvases, step, steps)))
+    if usage := document.get("usage"):
+        seconds, last = frames[-1]
+        frames[-1] = (seconds, replace(last, usage=Usage(**usage)))
+    failure = document.get("failure")
+    return Take(
+        key=str(document["key"]),
+        loose=str(document["loose"]),
+        ask=str(document["ask"]),
+        frames=tuple(frames),
+        failure=(str(failure[0]), str(failure[1])) if failure else None,
+    )
+
+
+class TapeEngine:
+    """Plays a tape.
+
+    Args:
+        path: the tape.
+        speed: 1.0 plays in real time, 4.0 four times faster, 0 at once.
+        strict: refuse a request that is not the same in everything but seed and priority.
+
+    Raises:
+        ModelNotFound: no file there.
+        ModelBroken: not a tape, or a damaged one.
+    """
+
+    def __init__(self, path: str | Path, *, speed: float = 1.0, strict: bool = False) -> None:
+        if not speed >= 0:
+            raise errors.BadOption(
+                f"The speed of a tape is {speed!r}: give 0 (at once) or a positive number."
+            )
+        self._path = Path(path)
+        self._speed = speed
+        recorded, self._takes = read_tape(path)
+        exact: dict[str, list[Take]] = {}
+        loose: dict[str, list[Take]] = {}
+        for take in self._takes:
+            exact.setdefault(take.key, []).append(take)
+            loose.setdefault(take.loose, []).append(take)
+        self._exact, self._loose = exact, {} if strict else loose
+        self._played: dict[str, int] = {}
+        self._closed = asyncio.Event()
+        self._about = replace(
+            recorded,
+            engine="tape",
+            device="a tape",
+            memory_bytes=0,
+            reasons=(
+                f"The tape {self._path.name} was asked for by name.",
+                f"It was recorded from {recorded.model} on {recorded.device}.",
+            ),
+        )
+
+    @property
+    def about(self) -> About:
+        """What the recorded engine said of itself, with the engine's name ``tape``."""
+        return self._about
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """What the tape answers, in order, each once."""
+        return tuple(dict.fromkeys(take.ask for take in self._takes))
+
+    async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
+        """Play the recording of this request.
+
+        Raises:
+            RequestRefused: the tape does not hold it.
+            GenerationFailed: the recorded generation failed (or another engine error, as recorded).
+        """
+        take = self._find(request)
+        begun = time.monotonic()
+        for seconds, frame in take.frames:
+            await self._wait(begun + seconds / self._speed - time.monotonic() if self._speed else 0.0)
+            yield frame
+        if take.failure:
+            await self._wait(0.0)
+            name, message = take.failure
+            kind = getattr(errors, name, GenerationFailed)
+            known = isinstance(kind, type) and issubclass(kind, RequestRefused | GenerationFailed)
+            raise (kind if known else GenerationFailed)(message)
+
+    async def warm(self, prompts: Sequence[Prompt]) -> None:
+        """Do nothing: a tape is always warm."""
+
+    async def close(self) -> None:
+        """Make running generations raise ``EngineClosed``."""
+        self._closed.set()
+
+    def _find(self, request: Request) -> Take:
+        key = request_key(request)
+        takes = self._exact.get(key)
+        if not takes:
+            key = _loose_key(request)
+            takes = self._loose.get(key)
+        if not takes:
+            shown = ", ".join(repr(ask) for ask in self.asks[:8]) or "nothing"
+            more = f", and {len(self.asks) - 8} more" if len(self.asks) > 8 else ""
+            raise RequestRefused(
+                f"The tape {self._path.name} does not hold {request.prompt.ask!r}. It holds {shown}{more}. "
+                f"Ask for one of these, or record this one with Recorder(engine, path)."
+            )
+        turn = self._played.get(key, 0)
+        self._played[key] = turn + 1
+        return takes[turn % len(takes)]
+
+    async def _wait(self, seconds: float) -> None:
+        if self._closed.is_set():
+            raise EngineClosed("The engine is closed. Open it again.")
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return
+        raise EngineClosed("The engine was closed while it was writing.")

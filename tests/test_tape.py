@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unwritten_engine import scripted
+from unwritten_engine.engine import Engine
+from unwritten_engine.errors import (
+    BadOption,
+    EngineClosed,
+    GenerationFailed,
+    ModelBroken,
+    ModelNotFound,
+    RequestRefused,
+)
+from unwritten_engine.frames import Example, Frame, Priority, Prompt, Request
+from unwritten_engine.script import HANG, diffused
+from unwritten_engine.tape import Recorder, TapeEngine, read_tape
+
+pytestmark = pytest.mark.anyio
+
+HOSTILE = "<script>alert(1)</script>\u2028\u0085 ‮ \ud800 🗼"
+
+
+async def frames_of(engine: Engine, request: Request) -> list[Frame]:
+    return [frame async for frame in engine.generate(request)]
+
+
+async def test_frames_come_back_as_they_were_recorded(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"lead": [*diffused("A tower by the sea.", canvases=2)], "odd": HOSTILE})
+    recorder = Recorder(engine, tmp_path / "a.tape")
+    asked = [Request(Prompt("lead"), canvases=2), Request(Prompt("odd"), seed=5)]
+    recorded = [await frames_of(recorder, request) for request in asked]
+    played = [await frames_of(TapeEngine(tmp_path / "a.tape", speed=0), request) for request in asked]
+    assert played == recorded
+    assert played[1][-1].text == HOSTILE
+
+
+async def test_about_says_what_was_recorded(tmp_path: Path) -> None:
+    Recorder(scripted(""), tmp_path / "a.tape")
+    about = TapeEngine(tmp_path / "a.tape").about
+    assert about.engine == "tape"
+    assert about.model == "a script"
+    assert any("a.tape" in reason for reason in about.reasons)
+
+
+async def test_timing_is_kept_and_scaled(tmp_path: Path) -> None:
+    recorder = Recorder(scripted("one two three", delay=0.1), tmp_path / "a.tape")
+    await frames_of(recorder, Request(Prompt("x")))
+    begun = time.monotonic()
+    await frames_of(TapeEngine(tmp_path / "a.tape", speed=2.0), Request(Prompt("x")))
+    assert 0.13 < time.monotonic() - begun < 0.28
+
+
+async def test_a_request_matches_whatever_its_seed_and_priority(tmp_path: Path) -> None:
+    await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), Request(Prompt("x"), seed=1))
+    strict = TapeEngine(tmp_path / "a.tape", speed=0, strict=True)
+    assert (await frames_of(strict, Request(Prompt("x"), seed=2, priority=Priority.AHEAD)))[-1].text == "text"
+
+
+async def test_a_tape_outlives_other_examples_unless_strict(tmp_path: Path) -> None:
+    await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), Request(Prompt("x")))
+    changed = Request(Prompt("x", system="New.", examples=(Example("a", "b"),)), options={"temperature": 1.0})
+    assert (await frames_of(TapeEngine(tmp_path / "a.tape", speed=0), changed))[-1].text == "text"
+    with pytest.raises(RequestRefused):
+        await frames_of(TapeEngine(tmp_path / "a.tape", speed=0, strict=True), changed)
+
+
+async def test_takes_of_one_request_are_played_in_turn(tmp_path: Path) -> None:
+    texts = iter(["first", "second"])
+    recorder = Recorder(scripted(lambda _: next(texts)), tmp_path / "a.tape")
+    for _ in range(2):
+        await frames_of(recorder, Request(Prompt("x")))
+    tape = TapeEngine(tmp_path / "a.tape", speed=0)
+    played = [(await frames_of(tape, Request(Prompt("x"))))[-1].text for _ in range(3)]
+    assert played == ["first", "second", "first"]
+
+
+async def test_an_ask_that_is_not_held_is_refused_with_what_is(tmp_path: Path) -> None:
+    await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), Request(Prompt("A lighthouse.")))
+    with pytest.raises(RequestRefused, match=r"does not hold 'A whale.'. It holds 'A lighthouse.'"):
+        await frames_of(TapeEngine(tmp_path / "a.tape"), Request(Prompt("A whale.")))
+
+
+async def test_a_failure_is_played_as_it_happened(tmp_path: Path) -> None:
+    recorder = Recorder(scripted(["A li", GenerationFailed("The lamp broke.")]), tmp_path / "a.tape")
+    with pytest.raises(GenerationFailed):
+        await frames_of(recorder, Request(Prompt("x")))
+    running = TapeEngine(tmp_path / "a.tape", speed=0).generate(Request(Prompt("x")))
+    assert (await anext(running)).text == "A li"
+    with pytest.raises(GenerationFailed, match="lamp"):
+        await anext(running)
+
+
+async def test_a_stopped_generation_is_not_kept_and_a_second_recorder_adds(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    stopped = Recorder(scripted(["A", HANG]), path).generate(Request(Prompt("x")))
+    await anext(stopped)
+    await stopped.aclose()
+    assert read_tape(path)[1] == ()
+    await frames_of(Recorder(scripted("text"), path), Request(Prompt("x")))
+    assert [take.ask for take in read_tape(path)[1]] == ["x"]
+
+
+async def test_a_tape_of_another_model_is_not_added_to(tmp_path: Path) -> None:
+    engine = scripted("text")
+    Recorder(engine, tmp_path / "a.tape")
+    other = scripted("text", about=replace(engine.about, model="another script"))
+    with pytest.raises(ModelBroken, match="another script"):
+        Recorder(other, tmp_path / "a.tape")
+
+
+async def test_closing_ends_running_tapes(tmp_path: Path) -> None:
+    await frames_of(Recorder(scripted("one two", delay=0.2), tmp_path / "a.tape"), Request(Prompt("x")))
+    tape = TapeEngine(tmp_path / "a.tape", speed=0.01)
+    task = asyncio.ensure_future(frames_of(tape, Request(Prompt("x"))))
+    await asyncio.sleep(0.02)
+    await tape.close()
+    with pytest.raises(EngineClosed):
+        await task
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a tape"),
+        (b"\x89PNG\xff\xfe", "not a UTF-8 text"),
+        (b'{"a":1}\n', "not a tape"),
+        (b'{"unwritten_tape":99,"about":{}}\n', "format 99"),
+        (b'{"unwritten_tape":1,"about":{"engine":"x"}}\n', "damaged in its first line"),
+    ],
+)
+def test_what_is_not_a_tape_is_said_to_be_none(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.tape").write_bytes(content)
+    with pytest.raises(ModelBroken, match=message):
+        TapeEngine(tmp_path / "a.tape")
+
+
+async def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    recorder = Recorder(scripted("text"), path)
+    for ask in "xyz":
+        await frames_of(recorder, Request(Prompt(ask)))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines[:2], lines[2][:40], *lines[3:]]), encoding="utf-8")
+    with pytest.raises(ModelBroken, match="damaged in line 3"):
+        TapeEngine(path)
+
+
+def test_a_missing_tape_and_a_bad_speed(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no tape at"):
+        TapeEngine(tmp_path / "none.tape")
+    Recorder(scripted(""), tmp_path / "a.tape")
+    with pytest.raises(BadOption, match="speed"):
+        TapeEngine(tmp_path / "a.tape", speed=-1)
