@@ -1,0 +1,199 @@
+"""``unwritten doctor``: what is here, what would be used, and what to type to get something better."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+
+import click
+
+from unwritten_engine import Prompt, Request, open_engine
+from unwritten_engine.engine import Engine
+
+from ..assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
+from ..errors import UnwrittenError
+from ..settings import Settings
+from ..store import Store
+from .demos import all_demos
+from .flags import data_folder
+from .progress import Loading
+
+PACKAGES = (
+    "xllamacpp",
+    "starlette",
+    "uvicorn",
+    "websockets",
+    "jinja2",
+    "nh3",
+    "sqlite-utils",
+    "pydantic",
+    "click",
+)
+
+SAMPLE_TOKENS = 48
+
+
+@click.command("doctor")
+@click.option("--engine", metavar="TEXT", help="An engine to look at, instead of the one in force.")
+@click.option("--no-engine", is_flag=True, help="Do not load the model.")
+@click.pass_context
+def command(ctx: click.Context, engine: str | None, no_engine: bool) -> None:
+    """Say which versions, engine, memory and files are here and in use, and what to type to get better ones.
+
+    Needs no network. Each line begins with "ok", "note" or "FAULT"; the exit status is 1 if there is a fault.
+    """
+    checks: list[tuple[str, Callable[[], Iterator[str]]]] = [
+        ("Versions", _versions),
+        ("Machine", _machine),
+        ("Settings", _settings),
+        ("Files", _files),
+        ("Pages", _pages),
+        ("htmx", _htmx),
+    ]
+    if not no_engine:
+        checks.append(("Engine", lambda: _engine(engine)))
+    faults = [title for title, check in checks if not _run(title, check)]
+    if faults:
+        click.echo(f"\nNot well: {', '.join(faults)}. The lines with FAULT say what to do.")
+        ctx.exit(1)
+    click.echo("\nAll is well. To see it: unwritten demo wiki --open")
+
+
+def _run(title: str, check: Callable[[], Iterator[str]]) -> bool:
+    """Print what a check finds. A check that breaks is a finding too, never the end of the others."""
+    click.echo(click.style(title, bold=True))
+    well = True
+    try:
+        for line in check():
+            well = well and not line.startswith("FAULT")
+            click.echo(f"  {line}")
+    except Exception as error:
+        click.echo(f"  FAULT {error or type(error).__name__}")
+        well = False
+    return well
+
+
+def _versions() -> Iterator[str]:
+    yield f"ok    unwritten {_version('unwritten')} on Python {platform.python_version()} ({sys.executable})"
+    yield "ok    " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    missing = [name for name in PACKAGES if _version(name) == "missing"]
+    if missing:
+        yield f"FAULT missing: {', '.join(missing)}. Type: pip install --upgrade --force-reinstall unwritten"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _machine() -> Iterator[str]:
+    yield f"ok    {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    total, free = _memory()
+    if total:
+        yield f"ok    {total / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB of it free"
+        if free < 2**30:
+            yield "note  less than 1 GiB is free; the embedded model takes about half of that."
+
+
+def _memory() -> tuple[int, int]:
+    """Memory in bytes: all, and what is free; zeros where it cannot be told."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123 (not a file of ours)
+            values = {name: int(rest.split()[0]) * 1024 for name, rest in (line.split(":") for line in lines)}
+        return values["MemTotal"], values["MemAvailable"]
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0, 0
+    return pages * size, pages * size
+
+
+def _settings() -> Iterator[str]:
+    defaults = {setting.name: setting.default for setting, _ in Settings(environment={})}
+    changed = [(setting, value) for setting, value in Settings() if value != defaults[setting.name]]
+    for setting, value in changed:
+        yield f"note  {setting.variable} is set: {value}"
+    if not changed:
+        yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
+
+
+def _files() -> Iterator[str]:
+    for name in ("templates", "static", "demos"):
+        yield f"ok    {asset_dir(name)}"
+    yield f"ok    demos: {', '.join(all_demos())}"
+
+
+def _pages() -> Iterator[str]:
+    found = sorted(data_folder().glob("*.db"))
+    for path in found:
+        store = Store(path)
+        try:
+            yield f"ok    {path}: {store.count():,} pages, {path.stat().st_size / 2**20:.1f} MiB"
+        finally:
+            store.close()
+    if not found:
+        yield f"ok    none yet; the pages of the demos will be kept in {data_folder()}"
+    if not os.access(_existing(data_folder()), os.W_OK):
+        yield f"FAULT {data_folder()} cannot be written to. Name a database elsewhere: --database FILE"
+
+
+def _existing(path: os.PathLike[str]) -> str:
+    place = os.fspath(path)
+    while not os.path.isdir(place):  # noqa: PTH112 (pathlib has no loop that ends at the root)
+        place = os.path.dirname(place)  # noqa: PTH120
+    return place
+
+
+def _htmx() -> Iterator[str]:
+    copies = [script for script in HTMX if htmx_copy(script)]
+    broken = [s for s in HTMX if s not in copies and (htmx_cache() / s.name).is_file()]
+    if len(copies) == len(HTMX):
+        yield f"ok    {HTMX_VERSION}, your own copy in {htmx_cache()}"
+    else:
+        yield f"ok    {HTMX_VERSION} from the CDN; pages work without it. To keep a copy: unwritten offline"
+    for script in broken:
+        yield f"note  {htmx_cache() / script.name} is damaged, and is not used. Type: unwritten offline"
+
+
+def _engine(spec: str | None) -> Iterator[str]:
+    with Loading() as loading:
+        engine = open_engine(spec or str(Settings().engine), progress=loading)
+    about = engine.about
+    kind = f" ({about.quantization})" if about.quantization else ""
+    yield f"ok    {about.engine}: {about.model}{kind} on {about.device}"
+    for reason in about.reasons:
+        yield f"ok    {reason}"
+    if about.memory_bytes:
+        yield f"ok    takes {about.memory_bytes / 2**20:,.0f} MiB; a request may use {about.context:,} tokens"
+    if about.licence:
+        yield f"note  {about.licence}"
+    yield asyncio.run(_try(engine))
+    yield (
+        "note  for better pages, any GGUF model: unwritten demo wiki --engine FILE.gguf, "
+        "or --engine hf:OWNER/REPO/FILE.gguf"
+    )
+
+
+async def _try(engine: Engine) -> str:
+    """Write a few words, to see that the engine does."""
+    request = Request(Prompt("A lighthouse is a tower that"), max_tokens=SAMPLE_TOKENS, seed=1)
+    usage = None
+    try:
+        async for frame in engine.generate(request):
+            usage = frame.usage
+    finally:
+        await engine.close()
+    if usage is None:
+        raise UnwrittenError(
+            "The engine wrote nothing. Reinstall it: pip install --force-reinstall xllamacpp"
+        )
+    pace = f"{usage.tokens_per_second:.0f} tokens a second"
+    return f"ok    wrote {usage.tokens} tokens in {usage.seconds:.1f} s: {pace}"

@@ -1,0 +1,126 @@
+"""Start a server again when its files change, without losing its address.
+
+One process watches and holds the listening socket; the server is its child and gets the socket. While the
+child is started anew, browsers that connect wait in the socket's queue instead of being turned away.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from watchfiles import Change, DefaultFilter, watch
+
+from ..app import App
+from .loading import app_file, is_file
+
+SOCKET_VARIABLE = "_UNWRITTEN_SOCKET"
+SUFFIXES = frozenset(
+    [
+        ".py",
+        ".html",
+        ".jinja",
+        ".j2",
+        ".css",
+        ".js",
+        ".svg",
+        ".png",
+        ".jpg",
+        ".webp",
+        ".ico",
+        ".txt",
+        ".md",
+        ".json",
+        ".toml",
+    ]
+)
+"""What a change must end in to count. The database, for one, changes all the time."""
+
+PATIENCE = 6.0
+"""Seconds until a server that does not stop is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What the watching process handed to this one: a listening socket, and whether it is not the first."""
+
+    descriptor: int
+    again: bool
+
+
+def inherited() -> Handed | None:
+    """What the watching process handed to this one, or None if nobody watches."""
+    value = os.environ.pop(SOCKET_VARIABLE, "")
+    descriptor, _, again = value.partition(":")
+    return Handed(int(descriptor), again == "again") if descriptor else None
+
+
+def watched_folders(app: App, target: str) -> list[Path]:
+    """The folder of the app, and those of its templates and static files if they lie elsewhere."""
+    folders = [app_file(target).resolve().parent if is_file(target) else Path.cwd()]
+    for folder in (*app.template_folders, *app.static_folders):
+        if not any(folder.resolve().is_relative_to(known) for known in folders):
+            folders.append(folder.resolve())
+    return folders
+
+
+class Sources(DefaultFilter):
+    """Lets through changes of what an author writes."""
+
+    def __call__(self, change: Change, path: str) -> bool:
+        """Whether a change counts."""
+        return Path(path).suffix in SUFFIXES and super().__call__(change, path)
+
+
+def keep_running(arguments: list[str], sock: socket.socket, folders: Iterable[Path]) -> None:
+    """Run ``unwritten`` with these arguments, and again after each change, until Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    child = _start(arguments, sock, again=False)
+    first = True
+    waiting = False
+    try:
+        for changes in watch(*folders, watch_filter=Sources(), yield_on_timeout=True, rust_timeout=500):
+            if changes:
+                names = sorted({Path(path).name for _, path in changes})
+                click.echo(
+                    f"{', '.join(names[:3])}{' and more' if names[3:] else ''} changed: starting again."
+                )
+                _stop(child)
+                child = _start(arguments, sock, again=not waiting or not first)
+                waiting = first = False
+            elif child.poll() is not None and not waiting:
+                if first:
+                    sys.exit(child.returncode)  # it never ran: the message is above
+                click.echo("Waiting for a change of the files.", err=True)
+                waiting = True
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _stop(child)
+
+
+def _start(arguments: list[str], sock: socket.socket, *, again: bool) -> subprocess.Popen[bytes]:
+    descriptor = sock.fileno()
+    environment = {**os.environ, SOCKET_VARIABLE: f"{descriptor}:{'again' if again else 'first'}"}
+    if again:
+        arguments = [argument for argument in arguments if argument != "--open"]
+    return subprocess.Popen(  # noqa: S603 (our own program)
+        [sys.executable, "-m", "unwritten", *arguments], env=environment, pass_fds=[descriptor]
+    )
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+    try:
+        child.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -1,0 +1,151 @@
+"""Serve an app: get it ready, say what it runs on, and hand it to uvicorn."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import webbrowser
+
+import click
+import uvicorn
+
+from unwritten_engine.engine import About
+
+from ..app import App
+from ..errors import BadSetting
+from .progress import Loading
+
+SHUTDOWN_SECONDS = 3
+"""How long open connections are waited for when the server stops."""
+
+LARGEST_MESSAGE = 64 * 1024
+"""Bytes of one message that a browser may send; they send page keys and frame numbers."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take an address before anything slow is done.
+
+    Raises:
+        BadSetting: if it cannot be had; the message says what to type.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if hasattr(socket, "SO_REUSEPORT"):  # on Windows SO_REUSEADDR would let two servers share a port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(2048)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise BadSetting(_why_not(host, port, error)) from error
+    return sock
+
+
+def _why_not(host: str, port: int, error: Exception) -> str:
+    if isinstance(error, OverflowError):
+        return f"The port is {port}, and ports end at 65535. Try --port 8000"
+    if isinstance(error, PermissionError):
+        return f"Port {port} needs more rights than you have. Try --port 8000"
+    if isinstance(error, socket.gaierror):
+        return f"The host {host!r} is not an address of this machine. Try --host 127.0.0.1"
+    if _is_free(host, 0):
+        return f"Port {port} is taken by another program. Try --port {_next_free(host, port)}"
+    return f"The address {host!r} cannot be listened on ({error}). Try --host 127.0.0.1"
+
+
+def _next_free(host: str, port: int) -> int:
+    return next((candidate for candidate in range(port + 1, port + 50) if _is_free(host, candidate)), 0)
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        try:
+            sock.bind((host, port))
+        except (OSError, OverflowError):
+            return False
+        return True
+
+
+def address(sock: socket.socket) -> str:
+    """The URL to type for a socket that listens."""
+    host, port = sock.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 (compared, not bound)
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def prepare(app: App) -> None:
+    """Open the model and the database, showing progress, so that errors come before the server starts."""
+    with Loading() as loading:
+        app.prepare(loading)
+
+
+def introduce(app: App) -> None:
+    """Say in a few lines what the app runs on, on whose terms, and where its pages are."""
+    about = app.engine.about
+    click.echo(click.style(app.name, bold=True))
+    rows = {"model": _model(about), "why": " ".join(about.reasons), "licence": about.licence}
+    rows["pages"] = f"{app.store.path} ({_pages(app.store.count())})"
+    for name, text in rows.items():
+        if text:
+            click.echo(f"  {click.style(f'{name:8}', dim=True)} {text}")
+
+
+def _model(about: About) -> str:
+    kind = f" ({about.quantization})" if about.quantization else ""
+    return f"{about.model}{kind} on {about.device}"
+
+
+def _pages(count: int) -> str:
+    return "empty yet" if count == 0 else f"{count:,} page{'' if count == 1 else 's'} written"
+
+
+def invite(url: str, host: str) -> None:
+    """Say where to click."""
+    click.echo(f"\n  {click.style(url, bold=True, fg='cyan')}    (Ctrl-C stops)")
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 (compared, not bound)
+        click.echo("  Other machines in your network reach it too, under this machine's own address.")
+    click.echo()
+
+
+def serve(app: App, sock: socket.socket, *, open_browser: bool = False, again: bool = False) -> None:
+    """Serve until Ctrl-C. ``again`` says that people have seen the introduction already."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    prepare(app)
+    if not again:
+        introduce(app)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        ws_max_size=LARGEST_MESSAGE,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        server_header=False,
+    )
+    server = _Server(
+        config, url=address(sock), host=str(app.settings.host), open_browser=open_browser, again=again
+    )
+    try:
+        server.run(sockets=[sock])
+    except KeyboardInterrupt:
+        click.echo("Stopped. The pages are kept.")
+
+
+class _Server(uvicorn.Server):
+    """Says where to click when it is really there."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, url: str, host: str, open_browser: bool, again: bool
+    ) -> None:
+        super().__init__(config)
+        self._url, self._host, self._open_browser, self._again = url, host, open_browser, again
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.started:
+            return
+        if self._again:
+            click.echo(f"Ready again at {self._url}")
+        else:
+            invite(self._url, self._host)
+        if self._open_browser:
+            webbrowser.open(self._url)
