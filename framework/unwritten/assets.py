@@ -109,9 +109,7 @@ def htmx_copy(script: Script) -> Path | None:
 def htmx_sources() -> list[tuple[str, str]]:
     """Where pages get htmx from: (URL, integrity) of each script, in the order in which they must load."""
     prefix = f"{PREFIX}/htmx-{HTMX_VERSION}"
-    return [
-        (f"{prefix}/{script.name}" if htmx_copy(script) else script.cdn, script.integrity) for script in HTMX
-    ]
+    return [(f"{prefix}/{script.name}" if htmx_copy(script) else script.cdn, script.integrity) for script in HTMX]
 
 
 def integrity_of(content: bytes) -> str:

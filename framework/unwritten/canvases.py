@@ -1,0 +1,69 @@
+"""A canvas: one region of a page that the model writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from unwritten_engine import Example
+
+from .errors import BadPage, suggestion
+from .formats import FORMATS
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """One region of a page: a prompt, a format, and a length.
+
+    ``Canvas("The opening paragraph of the article on lighthouses.")`` is enough.
+
+    Args:
+        prompt: what to write, in one short paragraph. The same words serve every model.
+        format: how the text is read and drawn: "markdown" (the default), "text", "html", or, with a
+            ``shape``, "typed".
+        canvases: the longest length, in canvases of the engine (256 tokens each on most).
+        tokens: a shorter length, in tokens.
+        shape: a pydantic model or a dataclass; the text is held to it, and templates see its fields.
+        examples: asks with good answers. A base model imitates them; an instruct model is shown them.
+        opening: text that the answer begins with.
+        stop: strings that end the text.
+        seed: makes the text repeatable on the same engine; None draws one.
+        options: sampling options of the engine, by name.
+
+    Raises:
+        BadPage: for a prompt without words, an unknown format, or a length below 1.
+    """
+
+    prompt: str
+    format: str = ""
+    _: KW_ONLY
+    canvases: int = 1
+    tokens: int | None = None
+    shape: type[Any] | None = None
+    examples: Sequence[Example] = ()
+    opening: str = ""
+    stop: Sequence[str] = ()
+    seed: int | None = None
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise BadPage(f"A canvas needs a prompt in words, but this one has {self.prompt!r}.")
+        if not self.format:
+            object.__setattr__(self, "format", "typed" if self.shape else "markdown")
+        if self.format not in FORMATS:
+            raise BadPage(f"There is no format {self.format!r}.{suggestion(self.format, FORMATS)}")
+        if (self.shape is not None) != (self.format == "typed"):
+            raise BadPage(
+                f"The canvas {self.prompt!r} has the format {self.format!r} and the shape {self.shape!r}: "
+                "a shape goes with the format 'typed', and every other format goes without one."
+            )
+        if self.canvases < 1 or (self.tokens is not None and self.tokens < 1):
+            raise BadPage(f"The canvas {self.prompt!r} has no room: its length must be at least 1.")
+        for name in ("examples", "stop"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise BadPage(f"Canvas({name}=…) takes a list, but got the string {value!r}.")
+            object.__setattr__(self, name, tuple(value))

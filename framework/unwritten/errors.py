@@ -1,0 +1,87 @@
+"""What can go wrong. Every message says what happened, to which thing, and what to do next.
+
+* UnwrittenError
+  + BadSetting           a setting that is unknown, or has a value of the wrong kind
+  + BadApp               an app that is declared in a way that cannot work
+    - BadPage            a page function that returned something that is not a page
+    - BadTemplate        a template that is missing, broken, or lacks a block
+  + NotAnApp             a file that should hold an app and does not
+  + BadAddress           a URL that cannot be a page: too long, or not text
+  + Busy                 too much is waiting to be written
+  + PageFailed           a page that could not be written; it can be tried again
+    - TimedOut           it took too long
+  + StoreError           the database cannot be read or written
+    - StoreLocked        another program holds it
+    - StoreFull          the disk is full
+    - StoreForeign       the file is not a database of ours, or comes from a newer version
+
+Errors of the engine have a tree of their own: ``unwritten_engine.errors``.
+"""
+
+from __future__ import annotations
+
+from unwritten_engine.errors import suggestion as suggestion
+
+
+class UnwrittenError(Exception):
+    """The root of all errors of the framework. The message is meant for people."""
+
+
+class BadSetting(UnwrittenError):
+    """A setting that is unknown, or has a value of the wrong kind."""
+
+
+class BadApp(UnwrittenError):
+    """An app that is declared in a way that cannot work."""
+
+
+class BadPage(BadApp):
+    """A page function that returned something that is not a page."""
+
+
+class BadTemplate(BadApp):
+    """A template that is missing, broken, or lacks a block."""
+
+
+class NotAnApp(UnwrittenError):
+    """A file that should hold an app and does not."""
+
+
+class BadAddress(UnwrittenError):
+    """A URL that cannot be a page. ``status`` is the HTTP status that says so."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Busy(UnwrittenError):
+    """Too much is waiting to be written. ``retry_after`` is a number of seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PageFailed(UnwrittenError):
+    """A page that could not be written. It is not kept, and can be tried again."""
+
+
+class TimedOut(PageFailed):
+    """A page that took too long."""
+
+
+class StoreError(UnwrittenError):
+    """The database cannot be read or written."""
+
+
+class StoreLocked(StoreError):
+    """Another program holds the database."""
+
+
+class StoreFull(StoreError):
+    """The disk is full."""
+
+
+class StoreForeign(StoreError):
+    """The file is not a database of ours, or comes from a newer version."""

@@ -1,0 +1,23 @@
+"""What a format makes of a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One drawn frame.
+
+    Attributes:
+        html: safe, balanced HTML.
+        fixed: how many leading characters of ``html`` no later frame will change.
+        value: for a shape, what has arrived of it.
+    """
+
+    html: Markup
+    fixed: int = 0
+    value: Any = None

@@ -1,0 +1,78 @@
+"""HTML that the model writes: cleaned by an allow-list as one growing prefix."""
+
+from __future__ import annotations
+
+import re
+
+from markupsafe import Markup
+
+from unwritten_engine import Frame, Span
+
+from ..links import WIKI_LINK, Linker
+from ..sanitize import clean_html
+from .drawn import Drawn
+from .marks import marked, softened, unmarked
+
+# Models like to wrap HTML in a code fence, with or without a word before it.
+_FENCE_START = re.compile(r"^\s*```(?:html)?[ \t]*\n?", re.I)
+_FENCE_END = re.compile(r"\n?```\s*$")
+# At the end of a prefix: half a tag, half an entity, half a fence.
+_TAIL = re.compile(r"(?:<[^<>]{0,2000}|&[#\w]{0,31}|`{1,3})$")
+
+
+class HtmlDrawer:
+    """Draws HTML, or any prefix of it."""
+
+    def __init__(self, linker: Linker) -> None:
+        self._linker = linker
+
+    def draw(self, frame: Frame) -> Drawn:
+        """HTML of the text so far. Nothing of it is fixed before the end: a later tag may move it."""
+        text = unmarked(frame.text)
+        fence = _FENCE_START.match(text)
+        start = fence.end() if fence else 0
+        body = text[start:]
+        if fence and frame.done:
+            body = _FENCE_END.sub("", body)
+        if not frame.done:
+            body = _TAIL.sub("", body)
+        spans = [_outside_tags(body, (a - start, b - start)) for a, b in frame.unsettled if b > start]
+        html = clean_html(marked(body, [span for span in spans if span]), self._linker)
+        html = Markup(softened(_wiki_links(str(html), self._linker)))
+        return Drawn(html, len(html) if frame.done else 0)
+
+
+def _outside_tags(text: str, span: Span) -> Span:
+    """The span moved out of a tag at either end, so that no mark breaks one."""
+    start, end = max(span[0], 0), min(span[1], len(text))
+    if text.rfind("<", 0, start) > text.rfind(">", 0, start):
+        start = _past(text.find(">", start), start)
+    if end > start and text.rfind("<", 0, end) > text.rfind(">", 0, end):
+        end = max(start, text.rfind("<", 0, end))
+    return (start, max(start, end))
+
+
+def _past(position: int, otherwise: int) -> int:
+    return position + 1 if position >= 0 else otherwise
+
+
+def _wiki_links(html: str, linker: Linker) -> str:
+    """``[[Title]]`` in the text of cleaned HTML, as links. Not inside a link, where one more would be wrong."""
+    if "[[" not in html:
+        return html
+    parts: list[str] = []
+    depth = 0
+    for piece in re.split(r"(<[^<>]*>)", html):
+        if piece.startswith("<a"):
+            depth += not piece.startswith(("<abbr", "<address", "<article", "<aside"))
+        elif piece == "</a>":
+            depth -= 1
+        elif not depth and not piece.startswith("<"):
+            piece = WIKI_LINK.sub(lambda m: _unescaped_anchor(m, linker), piece)
+        parts.append(piece)
+    return "".join(parts)
+
+
+def _unescaped_anchor(match: re.Match[str], linker: Linker) -> str:
+    title = Markup(match[1]).unescape()
+    return str(linker.anchor(title, Markup(match[2]).unescape() if match[2] else title))

@@ -1,0 +1,68 @@
+"""Marks: carrying the unsettled spans of a text through a parser, into the HTML that it makes.
+
+Two private-use characters are put around each span before the text is parsed, and turned into
+``<span class="unsettled">`` afterwards. A parser that knows nothing of them passes them through as letters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from unwritten_engine import Span
+
+OPEN, CLOSE = "\ue000", "\ue001"
+
+_MARKS = re.compile(f"[{OPEN}{CLOSE}]")
+_PIECES = re.compile(r"(<[^<>]*>)")
+_TOKENS = re.compile(f"([{OPEN}{CLOSE}])")
+
+
+def unmarked(text: str) -> str:
+    """A text of the model without characters that would look like our marks. The length stays the same."""
+    return _MARKS.sub(" ", text) if OPEN in text or CLOSE in text else text
+
+
+def marked(text: str, spans: Sequence[Span]) -> str:
+    """The text with marks around the spans, which are in order and do not overlap."""
+    if not spans:
+        return text
+    parts: list[str] = []
+    position = 0
+    for start, end in spans:
+        if start < end:
+            parts += [text[position:start], OPEN, text[start:end], CLOSE]
+            position = end
+    parts.append(text[position:])
+    return "".join(parts)
+
+
+def softened(html: str) -> str:
+    """HTML with marks in it, as HTML in which the text between marks is in ``<span class="unsettled">``.
+
+    Marks inside tags (in an attribute, say) vanish. A span that crosses elements becomes one span in each.
+    """
+    if OPEN not in html and CLOSE not in html:
+        return html
+    parts: list[str] = []
+    soft = False
+    for piece in _PIECES.split(html):
+        if piece.startswith("<") and piece.endswith(">"):
+            parts.append(_MARKS.sub("", piece))
+            continue
+        for token in _TOKENS.split(piece):
+            if token == OPEN:
+                soft = True
+            elif token == CLOSE:
+                soft = False
+            elif soft and token and not token.isspace():
+                parts.append(f'<span class="unsettled">{token}</span>')
+            else:
+                parts.append(token)
+    return "".join(parts)
+
+
+def within(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
+    """The parts of spans that lie in ``start:end``, counted from ``start``."""
+    cut = ((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
+    return tuple((a, b) for a, b in cut if a < b)

@@ -1,0 +1,108 @@
+"""Links: from ``[[Title]]`` in a text to the address of a page, written or not yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from urllib.parse import unquote, urljoin, urlsplit
+
+from markupsafe import Markup, escape
+
+from .addresses import Pattern
+
+WIKI_LINK = re.compile(r"\[\[\s*([^\[\]|\n]{1,200}?)\s*(?:\|\s*([^\[\]|\n]{1,200}?)\s*)?\]\]")
+"""``[[Title]]`` or ``[[Title|text]]`` on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link on a page.
+
+    Attributes:
+        key: the key of the page that it leads to.
+        text: its words.
+        sentence: the sentence around it, as plain text.
+    """
+
+    key: str
+    text: str
+    sentence: str
+
+
+class Linker:
+    """Turns titles and addresses that a model wrote into links of this app.
+
+    Args:
+        page: the key of the page that is drawn, against which relative addresses are read.
+        pattern: where ``[[Title]]`` leads; None makes such links plain text.
+        limit: the longest title, in characters.
+        written: says which of some keys are written.
+    """
+
+    def __init__(
+        self, page: str, pattern: Pattern | None, limit: int, written: Callable[[Collection[str]], set[str]]
+    ) -> None:
+        self._page = page
+        self._pattern = pattern
+        self._limit = limit
+        self._written = written
+        self._known: dict[str, bool] = {page: True}
+
+    def key(self, title: str) -> str | None:
+        """The key of the page with this title, or None if no page can have it."""
+        return self._pattern.link(title, self._limit) if self._pattern else None
+
+    def anchor(self, title: str, text: str) -> Markup:
+        """A ``[[title|text]]`` as a link, or as its words where no page can have that title."""
+        key = self.key(title)
+        if key is None:
+            return escape(text)
+        return Markup('<a href="{}" class="{}">{}</a>').format(key, self.state(key), text)
+
+    def state(self, key: str) -> str:
+        """The class of a link: "written" or "unwritten". Asked of the store once for each key."""
+        if key not in self._known:
+            self._known[key] = bool(self._written([key]))
+        return "written" if self._known[key] else "unwritten"
+
+    def local(self, address: str) -> str | None:
+        """An address that a model wrote as ``href``, as a path of this app; None if it leads elsewhere."""
+        if len(address) > 2048 or any(ord(c) < 33 for c in address) or "\\" in address:
+            return None
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc or address.startswith("//"):
+            return None
+        joined = urljoin(self._page, address)
+        return joined if joined.startswith("/") and not joined.startswith("//") else None
+
+
+def find_links(text: str, linker: Linker) -> list[Link]:
+    """All ``[[links]]`` of a finished text, the first of each target, in order."""
+    found: dict[str, Link] = {}
+    for match in WIKI_LINK.finditer(text):
+        title, words = match[1], match[2] or match[1]
+        key = linker.key(title)
+        if key is not None and key not in found:
+            found[key] = Link(key, words, _sentence_around(text, match.start(), match.end()))
+    return list(found.values())
+
+
+def plain(text: str) -> str:
+    """A text without the brackets of links and the marks of Markdown, on one line: for search and snippets."""
+    text = WIKI_LINK.sub(lambda m: m[2] or m[1], text)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"^\s*(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|>\s?|\|)|\*\*|__|`+|\[\[|\]\]", " ", text, flags=re.M)
+    return " ".join(re.sub(r"(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)", "", text).split())
+
+
+def title_of(key: str) -> str:
+    """A title for people from a key: its last part, decoded, with spaces."""
+    last = urlsplit(key).path.rstrip("/").rsplit("/", 1)[-1]
+    return unquote(last).replace("_", " ") or "Front page"
+
+
+def _sentence_around(text: str, start: int, end: int, reach: int = 300) -> str:
+    before = re.split(r"(?<=[.!?])\s|\n", text[max(0, start - reach) : start])[-1]
+    after = re.split(r"(?<=[.!?])\s|\n", text[end : end + reach])[0]
+    return plain(before + text[start:end] + after)

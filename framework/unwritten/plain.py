@@ -1,0 +1,117 @@
+"""Plain: the same page over plain HTTP, streamed in document order, for browsers without JavaScript and for curl.
+
+HTTP is the truth and the socket is an accelerator. What stands before the first region is sent at once; of each
+region what cannot change any more is sent as it comes, and the rest when it is finished.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from .drawing import COLOPHON, NONCE, Hole, Shell
+from .errors import UnwrittenError
+from .generations import Generation, Watcher
+from .regions import Region
+from .security import new_nonce, secure_headers
+from .writing import Writing
+
+if TYPE_CHECKING:
+    from .serving import Serving
+
+
+def wants_plain(request: Request) -> bool:
+    """Whether a page is wanted whole over HTTP: ``?plain=1`` says so, and so does a client that does not ask
+    for HTML by name, as every browser does."""
+    asked = request.query_params.get("plain")
+    if asked is not None:
+        return asked not in {"0", "no", "false"}
+    return "text/html" not in request.headers.get("accept", "")
+
+
+class PlainResponse(StreamingResponse):
+    """A page that is being written, streamed."""
+
+    def __init__(self, serving: Serving, generation: Generation) -> None:
+        nonce = new_nonce()
+        headers = {**secure_headers(nonce), "cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(_stream(serving, generation, nonce), media_type="text/html", headers=headers)
+
+
+async def _stream(serving: Serving, generation: Generation, nonce: str) -> AsyncIterator[str]:
+    watcher = Watcher()
+    generation.attach(watcher)
+    try:
+        shell = serving.shell_with_holes(generation)
+        for piece in shell.pieces():
+            if isinstance(piece, str):
+                yield piece.replace(NONCE, nonce)
+            elif piece.name == COLOPHON:
+                async for text in _colophon(serving, generation, watcher):
+                    yield text.replace(NONCE, nonce)
+            else:
+                async for text in _region(generation, shell, piece, watcher):
+                    yield text.replace(NONCE, nonce)
+    finally:
+        serving.generations.detach(generation, watcher)
+
+
+async def _region(generation: Generation, shell: Shell, hole: Hole, watcher: Watcher) -> AsyncIterator[str]:
+    writing = generation.writings[hole.name]
+    frame = _around(generation, shell, writing)
+    sent = 0
+    if frame:
+        yield frame[0]
+    while writing.state in {"waiting", "writing"} and not generation.finished.is_set():
+        watcher.changed.clear()
+        if frame and writing.frame.text:
+            drawn = writing.drawn()
+            if drawn.fixed > sent:
+                yield drawn.html[sent : drawn.fixed]
+                sent = drawn.fixed
+        if writing.state in {"waiting", "writing"} and not generation.finished.is_set():
+            await watcher.changed.wait()
+    if not frame:
+        yield generation.inner(writing.name)
+    else:
+        yield writing.drawn().html[sent:] + frame[1] if writing.frame.text else frame[1]
+    if writing.state != "written":
+        yield str(Markup('<p class="broken-off">{}</p>').format(generation.message or "This part was not finished."))
+
+
+def _around(generation: Generation, shell: Shell, writing: Writing) -> tuple[str, str] | None:
+    """What the region's block puts before and after its text, if that is all it does.
+
+    A block that does more than print its canvas once (it loops over a value, say) may change anywhere, and can
+    only be sent when it is finished.
+    """
+    if writing.canvas.shape is not None:
+        return None
+    probe = f"probe-{secrets.token_hex(12)}"
+    try:
+        drawn = shell.region(
+            Region(writing.name, state="writing", number=1, html=Markup(probe), text=probe), generation.view()
+        )
+    except UnwrittenError:
+        return None
+    before, found, after = drawn.partition(probe)
+    return (before, after) if found and probe not in after else None
+
+
+async def _colophon(serving: Serving, generation: Generation, watcher: Watcher) -> AsyncIterator[str]:
+    """The colophon, with the figures, if everything before it is finished by now."""
+    while not generation.finished.is_set() and all(w.state == "written" for w in generation.writings.values()):
+        watcher.changed.clear()
+        if not generation.finished.is_set():
+            await watcher.changed.wait()
+    view = generation.view()
+    yield str(
+        Markup('<footer class="colophon" data-colophon data-page="{}">{}</footer>').format(
+            escape(view.key), Markup(serving.colophon(view))
+        )
+    )

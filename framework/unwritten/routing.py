@@ -1,0 +1,178 @@
+"""Routing: from a URL to the call of a page function, with its parameters in their types."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+from urllib.parse import unquote, urlencode
+
+import anyio.to_thread
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from .addresses import SLASH, Pattern
+from .errors import BadAddress, BadApp, TimedOut
+from .pages import Page, as_page
+from .visits import Visit
+
+_EMPTY = inspect.Parameter.empty
+
+
+class PageFunction:
+    """An author's function with what its signature asks for.
+
+    Args:
+        function: sync or async. Parameters named in the pattern come from the path, one annotated ``Visit``
+            or ``Request`` gets that, and every other one comes from the query.
+        pattern: the path pattern.
+
+    Raises:
+        BadApp: if the signature and the pattern do not fit together.
+    """
+
+    def __init__(self, function: Callable[..., Any], pattern: Pattern) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", repr(function))
+        self.query: dict[str, TypeAdapter[Any]] = {}
+        self._path: dict[str, TypeAdapter[Any]] = {}
+        self._defaults: dict[str, Any] = {}
+        self._visit: list[str] = []
+        self._request: list[str] = []
+        self._is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+        )
+        try:
+            hints = get_type_hints(function)
+        except Exception as error:
+            raise BadApp(f"The annotations of the page function {self.name!r} cannot be read: {error}.") from error
+        takes_any = False
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind in {parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY}:
+                raise BadApp(f"The page function {self.name!r} must take {name!r} as a keyword: remove the * or /.")
+            if parameter.kind is parameter.VAR_KEYWORD:
+                takes_any = True
+                continue
+            kind = hints.get(name, str)
+            if kind is Visit:
+                self._visit.append(name)
+            elif kind is Request:
+                self._request.append(name)
+            else:
+                try:
+                    adapter = TypeAdapter(kind)
+                except Exception as error:
+                    raise BadApp(
+                        f"The page function {self.name!r} takes {name!r} as {kind!r}, which no URL can hold: {error}."
+                    ) from error
+                if name in pattern.parameters:
+                    self._path[name] = adapter
+                else:
+                    self.query[name] = adapter
+                    if parameter.default is not _EMPTY:
+                        self._defaults[name] = parameter.default
+        for name in pattern.parameters:
+            if name not in self._path:
+                if not takes_any:
+                    raise BadApp(
+                        f"The pattern {pattern.path!r} has {{{name}}}, but the page function {self.name!r} has no "
+                        f"parameter {name!r}. Add it: def {self.name}({name}: str)."
+                    )
+                self._path[name] = TypeAdapter(str)
+
+    @property
+    def wants_visit(self) -> bool:
+        """Whether the function asks for a ``Visit``."""
+        return bool(self._visit)
+
+    def read(self, path: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+        """The function's arguments from a URL, in their types.
+
+        Raises:
+            BadAddress: 404 for a path, 400 for a query, that does not fit.
+        """
+        arguments: dict[str, Any] = {}
+        for name, adapter in self._path.items():
+            try:
+                arguments[name] = adapter.validate_python(path[name])
+            except ValidationError as error:
+                raise BadAddress(f"{path[name]!r} does not fit here: {_why(error)}.", 404) from None
+        for name, adapter in self.query.items():
+            if name in query:
+                try:
+                    arguments[name] = adapter.validate_python(query[name])
+                except ValidationError as error:
+                    raise BadAddress(f"The parameter {name}={query[name]!r} does not fit: {_why(error)}.") from None
+            elif name not in self._defaults:
+                raise BadAddress(f"This address needs a parameter: add ?{name}=… to it.")
+        return arguments
+
+    def query_of(self, arguments: Mapping[str, Any], query: Mapping[str, str]) -> str:
+        """The canonical query: the declared parameters that differ from their defaults, in their order."""
+        pairs = [
+            (name, query[name])
+            for name in self.query
+            if name in query and arguments.get(name) != self._defaults.get(name, _EMPTY)
+        ]
+        return f"?{urlencode(pairs)}" if pairs else ""
+
+    async def call(
+        self, arguments: Mapping[str, Any], visit: Visit | None, request: Request | None, time_limit: float
+    ) -> Page | Response:
+        """Call the function.
+
+        A sync function runs in a thread, so that it may block; one that never returns keeps its thread.
+
+        Raises:
+            TimedOut: if it takes longer than ``time_limit`` seconds.
+            BadPage: if what it returns is not a page.
+        """
+        keywords = dict(arguments)
+        keywords.update((name, visit) for name in self._visit)
+        keywords.update((name, request) for name in self._request)
+        try:
+            async with asyncio.timeout(time_limit) as timeout:
+                if self._is_async:
+                    result = await self.function(**keywords)
+                else:
+                    result = await anyio.to_thread.run_sync(lambda: self.function(**keywords), abandon_on_cancel=True)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise TimedOut(f"The page function {self.name!r} did not answer within {time_limit:g} seconds.") from None
+        return as_page(result, self.name)
+
+
+class PageRoute(Route):
+    """A Starlette route of a page. It reads the raw path, so that ``AC%2FDC`` is one name and not two."""
+
+    def __init__(
+        self,
+        pattern: Pattern,
+        function: PageFunction,
+        endpoint: Callable[[Request], Any],
+        links: Pattern | None,
+    ) -> None:
+        super().__init__(pattern.path, endpoint, methods=["GET"], name=function.name)
+        self.pattern = pattern
+        self.function = function
+        self.links = links
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match, with encoded slashes kept inside their parameter."""
+        raw = scope.get("raw_path")
+        if scope["type"] == "http" and raw and b"%2f" in raw.lower():
+            path = raw.decode("latin-1").split("?")[0]
+            for slash in ("%2F", "%2f"):
+                path = path.replace(slash, SLASH)
+            scope = {**scope, "path": unquote(path)}
+        match, child = super().matches(scope)
+        return match, {**child, "page_route": self} if child else child
+
+
+def _why(error: ValidationError) -> str:
+    return "; ".join(str(entry["msg"]) for entry in error.errors()[:2]).lower()

@@ -1,0 +1,151 @@
+"""Settings: one table that feeds the command line, the environment, the README and a test.
+
+Every setting has a flag (``--queue-limit``), an environment variable (``UNWRITTEN_QUEUE_LIMIT``) and a
+keyword of ``App`` (``queue_limit=``). A flag wins over the environment, which wins over the keyword, which
+wins over the default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from .errors import BadSetting, suggestion
+
+Value: TypeAlias = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        name: as a Python keyword.
+        default: its value if nobody says otherwise; its type is the setting's type.
+        help: one line, with the unit.
+        minimum: the smallest number allowed.
+    """
+
+    name: str
+    default: Value
+    help: str
+    minimum: float | None = None
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"UNWRITTEN_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag."""
+        return "--" + self.name.replace("_", "-")
+
+    def read(self, value: object, source: str) -> Value:
+        """Turn a value from a flag, a variable or a keyword into this setting's type.
+
+        Raises:
+            BadSetting: if it cannot be one; the message names ``source``.
+        """
+        kind = type(self.default)
+        result: Value
+        try:
+            if kind is bool:
+                result = _read_bool(value)
+            elif kind is str:
+                if not isinstance(value, str):
+                    raise ValueError
+                result = value
+            elif isinstance(value, bool):
+                raise ValueError
+            else:
+                result = int(str(value)) if kind is int else float(str(value))
+        except (TypeError, ValueError):
+            raise BadSetting(
+                f"{source} is {value!r}, but it takes {_KINDS[kind]}, such as {self.default!r}. ({self.help})"
+            ) from None
+        if self.minimum is not None and not isinstance(result, str) and not result >= self.minimum:
+            raise BadSetting(f"{source} is {value!r}, but it must be at least {self.minimum:g}. ({self.help})")
+        return result
+
+
+_KINDS = {bool: "yes or no", str: "text", int: "a whole number", float: "a number"}
+
+
+def _read_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in {"1", "yes", "true", "on"}:
+        return True
+    if word in {"0", "no", "false", "off"}:
+        return False
+    raise ValueError
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting("engine", "auto", "Engine: auto, embedded, a .gguf file, a recorded .tape, or hf:OWNER/REPO/FILE.gguf."),
+    Setting("database", "", "SQLite file that keeps the pages; empty for NAME-OF-THE-APP.db in this folder."),
+    Setting("host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in."),
+    Setting("port", 8000, "Port to listen on; 0 for any free one.", 0),
+    Setting("generations", 4, "Pages that are written at the same time.", 1),
+    Setting("queue_limit", 64, "Pages that may wait to be written; beyond that visitors get 503.", 0),
+    Setting("time_limit", 180.0, "Seconds until an unfinished page is given up.", 1),
+    Setting("function_time_limit", 10.0, "Seconds that a page function may take to say what its page needs.", 0.1),
+    Setting("grace", 20.0, "Seconds that a page is written on after its last visitor left.", 0),
+    Setting("title_length", 120, "Characters of a URL's parameter that reach the prompt; longer ones are refused.", 8),
+    Setting("frame_rate", 25.0, "Frames per second that one browser is sent at most.", 1),
+    Setting("debug", False, "Show tracebacks in the browser. Not for the open web."),
+)
+
+BY_NAME: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in TABLE})
+
+
+class Settings:
+    """The values in force. Read them as attributes: ``settings.port``."""
+
+    def __init__(
+        self,
+        keywords: Mapping[str, object] | None = None,
+        *,
+        flags: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Resolve every setting.
+
+        Args:
+            keywords: from the author, ``App(port=9000)``.
+            flags: from the command line; None as a value means "not given".
+            environment: where ``UNWRITTEN_*`` is looked up; ``os.environ`` by default.
+
+        Raises:
+            BadSetting: for an unknown name, or a value of the wrong kind.
+        """
+        variables = os.environ if environment is None else environment
+        self._values: dict[str, Value] = {s.name: s.default for s in TABLE}
+        for name, value in (keywords or {}).items():
+            self._set(name, value, f"The setting {name!r}")
+        for variable in variables:
+            if variable.startswith("UNWRITTEN_"):
+                self._set(variable[10:].lower(), variables[variable], f"The environment variable {variable}")
+        for name, value in (flags or {}).items():
+            if value is not None:
+                self._set(name, value, f"The flag --{name.replace('_', '-')}")
+
+    def _set(self, name: str, value: object, source: str) -> None:
+        setting = BY_NAME.get(name)
+        if setting is None:
+            raise BadSetting(f"{source} is not known to Unwritten.{suggestion(name, BY_NAME)}")
+        self._values[name] = setting.read(value, source)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(f"There is no setting {name!r}.{suggestion(name, BY_NAME)}") from None
+
+    def __iter__(self) -> Iterator[tuple[Setting, Value]]:
+        return ((setting, self._values[setting.name]) for setting in TABLE)
