@@ -65,7 +65,7 @@ def inherited() -> Handed | None:
 def watched_folders(app: App, target: str) -> list[Path]:
     """The folder of the app, and those of its templates and static files if they lie elsewhere."""
     folders = [app_file(target).resolve().parent if is_file(target) else Path.cwd()]
-    for folder in (*app.template_folders, *app.static_folders):
+    for folder in app.folders:
         if not any(folder.resolve().is_relative_to(known) for known in folders):
             folders.append(folder.resolve())
     return folders
