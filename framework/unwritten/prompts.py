@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unwritten_engine import Example, Prompt
+
+from .errors import BadPage
 
 if TYPE_CHECKING:
     from .canvases import Canvas
@@ -99,6 +102,25 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
         facts=tuple(facts),
         opening=canvas.opening,
     )
+
+
+def read_examples(path: str | Path) -> tuple[Example, ...]:
+    """Examples from a text file: a line ``=== the ask``, then the answer, up to the next such line.
+
+    Raises:
+        BadPage: if the file has text before its first ask, or an ask without an answer.
+    """
+    source = Path(path)
+    before, *entries = re.split(r"^===[ \t]+", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if before.strip() or not entries:
+        raise BadPage(f"{source} must begin with a line such as '=== A recipe for bread.', and the answer under it.")
+    examples = []
+    for entry in entries:
+        ask, _, answer = entry.partition("\n")
+        if not ask.strip() or not answer.strip():
+            raise BadPage(f"{source} has the ask {ask.strip()!r} without an answer under it.")
+        examples.append(Example(ask.strip(), answer.strip()))
+    return tuple(examples)
 
 
 def _ask(prompt: str, subject: str) -> str:
