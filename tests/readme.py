@@ -1,7 +1,6 @@
 """The parts of the READMEs that are generated. ``python tests/readme.py`` writes them; a test checks them."""
 
 import ast
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,11 +54,12 @@ def generate(path: Path) -> str:
     """
     text = path.read_text(encoding="utf-8")
     for name, make in GENERATED[path].items():
-        pattern = re.compile(rf"(?<=<!-- generated: {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        if len(pattern.findall(text)) != 1:
-            raise ValueError(f"{path} needs the marks <!-- generated: {name} --> … <!-- end -->, each on its line.")
-        block = make() + "\n"
-        text = pattern.sub(lambda _, block=block: block, text)  # type: ignore[misc]
+        start, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise ValueError(f"{path} needs the marks {start.strip()} and {end}, each on its line.")
+        text = f"{before}{start}{make()}\n{end}{after}"
     return text
 
 

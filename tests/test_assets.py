@@ -37,9 +37,7 @@ def test_an_installed_copy_has_them_in_the_package(tmp_path: Path, monkeypatch: 
     assert asset_dir("templates") == package / "templates"
 
 
-def test_an_installed_copy_never_takes_a_strangers_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_copy_never_takes_a_strangers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "lib" / "python3" / "unwritten"
     package.mkdir(parents=True)
     (tmp_path / "lib" / "templates").mkdir()
@@ -86,9 +84,7 @@ def test_the_apps_file_comes_before_ours(tmp_path: Path) -> None:
     assert browser(Static()).get(f"{PREFIX}/unwritten.css").text != "/* mine */"
 
 
-@pytest.mark.parametrize(
-    "path", ["../secret.txt", "%2e%2e/secret.txt", ".hidden", "folder/.hidden", "", "folder"]
-)
+@pytest.mark.parametrize("path", ["../secret.txt", "%2e%2e/secret.txt", ".hidden", "folder/.hidden", "", "folder"])
 def test_nothing_else_is_served(tmp_path: Path, path: str) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     folder = tmp_path / "static"
@@ -104,9 +100,7 @@ def test_a_missing_file_is_an_error_in_the_template_that_asks_for_it(tmp_path: P
         Static([tmp_path]).url("styles.css")
 
 
-def test_htmx_comes_from_the_cdn_by_exact_version_and_hash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_htmx_comes_from_the_cdn_by_exact_version_and_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     sources = htmx_sources()
     assert [url.rpartition("/")[2] for url, _ in sources] == ["htmx.min.js", "hx-preload.min.js"]
@@ -114,9 +108,7 @@ def test_htmx_comes_from_the_cdn_by_exact_version_and_hash(
     assert all(integrity.startswith("sha384-") and len(integrity) == 71 for _, integrity in sources)
 
 
-def test_the_users_copy_is_used_if_it_is_what_it_should_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_users_copy_is_used_if_it_is_what_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     script = Script("htmx.min.js", "dist/htmx.min.js", integrity_of(b"var htmx"))
     monkeypatch.setattr(assets, "HTMX", (script,))

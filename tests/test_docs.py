@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import pytest
 from starlette.testclient import TestClient
-
 from tests import readme
 from tests.readme import GENERATED, ROOT
+
+import unwritten_engine
 from unwritten import App
 from unwritten.cli import COMMANDS, main
 from unwritten.cli.bench import BENCHES
@@ -21,7 +22,9 @@ from unwritten_engine import Engine, scripted
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-READMES = sorted(path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.parts[len(ROOT.parts) :]))
+READMES = sorted(
+    path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.parts[len(ROOT.parts) :])
+)
 """All of our Markdown files."""
 
 
@@ -87,7 +90,9 @@ def test_examples_of_commands_parse() -> None:
 
 
 def test_options_named_in_the_readmes_exist() -> None:
-    known = {option for command in commands().values() for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    known = {
+        option for command in commands().values() for p in command.params for option in (*p.opts, *p.secondary_opts)
+    }
     known |= {"--version", "--help"}
     foreign = {"--no-install-recommends"}
     for path in READMES:
@@ -124,7 +129,7 @@ def app_of(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 def use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs run as they are printed, so their engine is put in place of the one that they would open."""
-    monkeypatch.setattr("unwritten.app.open_engine", lambda spec, progress=None: engine)
+    monkeypatch.setattr(unwritten_engine, "open_engine", lambda spec, progress=None: engine)
 
 
 def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +165,11 @@ def test_the_longer_example_serves_its_pages(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_two_commands_differ_only_in_what_they_are_for() -> None:
-    demo, tests = (
-        re.search(rf"<!-- command: {name} -->\n```sh\n(.+)\n```", README) for name in ("demo", "tests")
+    demo, tests = (re.search(rf"<!-- command: {name} -->\n```sh\n(.+)\n```", README) for name in ("demo", "tests"))
+    assert (
+        demo
+        and demo[1] == "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/unwritten demo wiki --open"
     )
-    assert demo and demo[1] == "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/unwritten demo wiki --open"
     assert tests and tests[1] == "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/pytest"
     assert "<!-- command: tests -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 

@@ -111,8 +111,7 @@ def test_every_module_says_what_it_is(package: str) -> None:
     silent = [
         name
         for name, path in MODULES.items()
-        if name.partition(".")[0] == package
-        and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        if name.partition(".")[0] == package and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert silent == []
 
@@ -143,9 +142,7 @@ def test_the_public_names_of_the_framework_are_pinned() -> None:
 def test_the_public_names_of_the_engine_are_sorted_and_there() -> None:
     assert unwritten_engine.__all__ == sorted(unwritten_engine.__all__)
     assert all(hasattr(unwritten_engine, name) for name in unwritten_engine.__all__)
-    assert {"About", "Engine", "Frame", "Prompt", "Request", "Usage", "open_engine"} <= set(
-        unwritten_engine.__all__
-    )
+    assert {"About", "Engine", "Frame", "Prompt", "Request", "Usage", "open_engine"} <= set(unwritten_engine.__all__)
 
 
 def test_every_module_has_a_test_file_of_its_name() -> None:
@@ -155,9 +152,7 @@ def test_every_module_has_a_test_file_of_its_name() -> None:
         parts = name.split(".")[1:]
         # A package inside a package is tested as a whole: cli/ by test_cli.py, formats/ by test_formats*.py.
         stems = [f"test_{part}" for part in parts]
-        covered = not parts or any(
-            test == stem or test.startswith(f"{stem}_") for stem in stems for test in tests
-        )
+        covered = not parts or any(test == stem or test.startswith(f"{stem}_") for stem in stems for test in tests)
         if not covered and name not in TESTED_ELSEWHERE:
             missing.append(name)
     assert missing == []

@@ -15,9 +15,7 @@ def test_defaults_without_anything() -> None:
 
 def test_flag_beats_environment_beats_keyword_beats_default() -> None:
     environment = {"UNWRITTEN_PORT": "9001", "UNWRITTEN_GRACE": "5"}
-    settings = Settings(
-        {"port": 9000, "grace": 1, "queue_limit": 3}, flags={"port": "9002"}, environment=environment
-    )
+    settings = Settings({"port": 9000, "grace": 1, "queue_limit": 3}, flags={"port": "9002"}, environment=environment)
     assert (settings.port, settings.grace, settings.queue_limit) == (9002, 5.0, 3)
 
 

@@ -192,8 +192,6 @@ async def _try(engine: Engine) -> str:
     finally:
         await engine.close()
     if usage is None:
-        raise UnwrittenError(
-            "The engine wrote nothing. Reinstall it: pip install --force-reinstall xllamacpp"
-        )
+        raise UnwrittenError("The engine wrote nothing. Reinstall it: pip install --force-reinstall xllamacpp")
     pace = f"{usage.tokens_per_second:.0f} tokens a second"
     return f"ok    wrote {usage.tokens} tokens in {usage.seconds:.1f} s: {pace}"

@@ -51,9 +51,9 @@ async def _print(app: App, url: str) -> int:
         sys.stdout.buffer.flush()
 
     async with running(app):
+        answer = await ask(app, url, write)
         for _ in range(REDIRECTS):
-            answer = await ask(app, url, write)
-            if not answer.location:
-                break
-            url = _plain(urljoin(url, answer.location))
+            if answer.location:
+                url = _plain(urljoin(url, answer.location))
+                answer = await ask(app, url, write)
     return answer.status

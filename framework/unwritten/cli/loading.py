@@ -113,8 +113,7 @@ def _run(importing: Callable[[], ModuleType], shown: str) -> ModuleType:
         raise NotAnApp(f"{error}{_where(error)}") from error
     except SystemExit as error:
         raise NotAnApp(
-            f"{shown} ends the program when it is imported. Put what starts a server under "
-            'if __name__ == "__main__":'
+            f'{shown} ends the program when it is imported. Put what starts a server under if __name__ == "__main__":'
         ) from error
     except Exception as error:
         raise NotAnApp(f"{shown} cannot be imported.\n\n{author_traceback(error)}") from error
@@ -128,9 +127,7 @@ def author_traceback(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or (
-        _OURS in Path(filename).parents and not _is_demo(filename)
-    )
+    return filename.startswith("<frozen importlib") or (_OURS in Path(filename).parents and not _is_demo(filename))
 
 
 def _is_demo(filename: str) -> bool:

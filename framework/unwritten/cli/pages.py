@@ -98,9 +98,7 @@ def delete(keys: tuple[str, ...], everything: bool, yes: bool, **which: Any) -> 
         for key in keys:
             if not asyncio.run(store.delete(key)):
                 near = [entry.key for entry in store.recent(1000)]
-                raise click.ClickException(
-                    f"The page {key} is not written." + (suggestion(key, near) if near else "")
-                )
+                raise click.ClickException(f"The page {key} is not written." + (suggestion(key, near) if near else ""))
         click.echo(f"Deleted {len(keys):,} page{'' if len(keys) == 1 else 's'}.")
 
 

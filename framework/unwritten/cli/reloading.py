@@ -89,9 +89,7 @@ def keep_running(arguments: list[str], sock: socket.socket, folders: Iterable[Pa
         for changes in watch(*folders, watch_filter=Sources(), yield_on_timeout=True, rust_timeout=500):
             if changes:
                 names = sorted({Path(path).name for _, path in changes})
-                click.echo(
-                    f"{', '.join(names[:3])}{' and more' if names[3:] else ''} changed: starting again."
-                )
+                click.echo(f"{', '.join(names[:3])}{' and more' if names[3:] else ''} changed: starting again.")
                 _stop(child)
                 child = _start(arguments, sock, again=not waiting or not first)
                 waiting = first = False
