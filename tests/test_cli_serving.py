@@ -169,3 +169,20 @@ def test_the_socket_survives_in_the_next_process() -> None:
         )
         assert int(shown.stdout) == sock.getsockname()[1]
         assert isinstance(sock, socket.socket)
+
+
+def test_a_server_whose_watcher_is_killed_ends_too() -> None:
+    write(APP)
+    with running("run", "app.py", "--port", "0") as server:
+        url = server.wait_for(r"http://127\.0\.0\.1:\d+")
+        assert fetch(url + "/wiki/Lamp")
+        server.process.kill()
+        server.process.wait()
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                fetch(url + "/wiki/Lamp")
+            except OSError:
+                return
+            time.sleep(0.1)
+        raise AssertionError("the server goes on alone")

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from watchfiles import Change, DefaultFilter, watch
 from ..app import App
 from .loading import app_file, is_file
 
-SOCKET_VARIABLE = "_UNWRITTEN_SOCKET"
+VARIABLE = "_UNWRITTEN_HANDED"
+"""Tells the server what it was handed: two file descriptors and a word."""
+
 SUFFIXES = frozenset(
     [
         ".py",
@@ -49,17 +52,32 @@ PATIENCE = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What the watching process handed to this one: a listening socket, and whether it is not the first."""
+    """What the watching process handed to this one.
+
+    Attributes:
+        descriptor: the listening socket.
+        lifeline: a pipe that ends when the watching process does.
+        again: whether a server was here before.
+    """
 
     descriptor: int
+    lifeline: int
     again: bool
+
+    def follow(self) -> None:
+        """Stop as by Ctrl-C when the watching process is gone, however it went."""
+
+        def wait() -> None:
+            os.read(self.lifeline, 1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=wait, daemon=True, name="lifeline").start()
 
 
 def inherited() -> Handed | None:
     """What the watching process handed to this one, or None if nobody watches."""
-    value = os.environ.pop(SOCKET_VARIABLE, "")
-    descriptor, _, again = value.partition(":")
-    return Handed(int(descriptor), again == "again") if descriptor else None
+    words = os.environ.pop(VARIABLE, "").split()
+    return Handed(int(words[0]), int(words[1]), words[2] == "again") if words else None
 
 
 def watched_folders(app: App, target: str) -> list[Path]:
@@ -82,35 +100,41 @@ class Sources(DefaultFilter):
 def keep_running(arguments: list[str], sock: socket.socket, folders: Iterable[Path]) -> None:
     """Run ``unwritten`` with these arguments, and again after each change, until Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    child = _start(arguments, sock, again=False)
-    first = True
-    waiting = False
+    lifeline, mine = os.pipe()
+    handed = (sock.fileno(), lifeline)
+    child = _start(arguments, handed, again=False)
+    untouched = True
+    told = False
     try:
         for changes in watch(*folders, watch_filter=Sources(), yield_on_timeout=True, rust_timeout=500):
             if changes:
                 names = sorted({Path(path).name for _, path in changes})
                 click.echo(f"{', '.join(names[:3])}{' and more' if names[3:] else ''} changed: starting again.")
                 _stop(child)
-                child = _start(arguments, sock, again=not waiting or not first)
-                waiting = first = False
-            elif child.poll() is not None and not waiting:
-                if first:
+                child = _start(arguments, handed, again=True)
+                untouched = told = False
+            elif child.poll() is not None and not told:
+                if untouched:
                     sys.exit(child.returncode)  # it never ran: the message is above
                 click.echo("Waiting for a change of the files.", err=True)
-                waiting = True
+                told = True
     except KeyboardInterrupt:
         pass
     finally:
         _stop(child)
+        os.close(mine)
+    click.echo("Stopped. The pages are kept.")
 
 
-def _start(arguments: list[str], sock: socket.socket, *, again: bool) -> subprocess.Popen[bytes]:
-    descriptor = sock.fileno()
-    environment = {**os.environ, SOCKET_VARIABLE: f"{descriptor}:{'again' if again else 'first'}"}
+def _start(arguments: list[str], handed: tuple[int, int], *, again: bool) -> subprocess.Popen[bytes]:
+    word = "again" if again else "first"
     if again:
         arguments = [argument for argument in arguments if argument != "--open"]
     return subprocess.Popen(  # noqa: S603 (our own program)
-        [sys.executable, "-m", "unwritten", *arguments], env=environment, pass_fds=[descriptor]
+        [sys.executable, "-m", "unwritten", *arguments],
+        env={**os.environ, VARIABLE: f"{handed[0]} {handed[1]} {word}"},
+        pass_fds=handed,
+        process_group=0,  # a Ctrl-C in the terminal is for the watching process, which passes it on once
     )
 
 

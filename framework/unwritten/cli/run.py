@@ -30,11 +30,12 @@ def command(target: str, reloading: bool, open_browser: bool, **options: object)
     unwritten run app.py:site --port 8001 --open
     """
     flags = given(options)
+    handed = inherited()
     app = load_app(target)
     app.configure(flags)
-    handed = inherited()
     if handed is not None:
-        serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, again=handed.again)
+        handed.follow()
+        serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, handed=handed)
         return
     sock = bind(str(app.settings.host), int(app.settings.port))
     if not reloading:

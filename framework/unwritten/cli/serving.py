@@ -14,6 +14,7 @@ from unwritten_engine.engine import About
 from ..app import App
 from ..errors import BadSetting
 from .progress import Loading
+from .reloading import Handed
 
 SHUTDOWN_SECONDS = 3
 """How long open connections are waited for when the server stops."""
@@ -110,8 +111,9 @@ def invite(url: str, host: str) -> None:
     click.echo()
 
 
-def serve(app: App, sock: socket.socket, *, open_browser: bool = False, again: bool = False) -> None:
-    """Serve until Ctrl-C. ``again`` says that people have seen the introduction already."""
+def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: Handed | None = None) -> None:
+    """Serve until Ctrl-C. ``handed`` is what a process that watches the files handed to this one."""
+    again = handed is not None and handed.again
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     prepare(app)
     if not again:
@@ -127,7 +129,8 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, again: b
     try:
         server.run(sockets=[sock])
     except KeyboardInterrupt:
-        click.echo("Stopped. The pages are kept.")
+        if handed is None:
+            click.echo("Stopped. The pages are kept.")
 
 
 class _Server(uvicorn.Server):
