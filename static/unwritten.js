@@ -1,0 +1,542 @@
+// @ts-check
+/**
+ * unwritten.js: the browser's side of a page that is being written.
+ *
+ * 1. It finds the regions of this document that are not written yet, and opens one WebSocket for all of them.
+ * 2. Every frame is the whole inner HTML of a region. The latest one wins, once per animation frame; it is
+ *    morphed into place, so that focus, selection, scroll, typed text and open <details> stay as they are.
+ * 3. When the page is written, its colophon is replaced and the socket may go.
+ *
+ * Everything works without it: HTTP is the truth (KEY?plain=1), and this is an accelerator. htmx, when it can be
+ * had, adds boosted navigation and preloading; the socket then lives on from page to page.
+ *
+ * Events, for authors and tests. From a region, bubbling: unwritten:frame, unwritten:written (detail: the message).
+ * From document: unwritten:page (detail: {page, state, message}), unwritten:open, unwritten:close (detail: {code}),
+ * unwritten:error (detail: {message}).
+ *
+ * Stopping is a button ([data-stop]), not the Escape key: a page is written once for all who wait for it, and Escape
+ * is pressed for many other reasons (to close a menu, to leave full screen).
+ */
+(() => {
+  "use strict";
+
+  /**
+   * @typedef {{type: "frame", page: string, region: string, frame: number, state: string, html: string,
+   *   canvas?: number, canvases?: number, step?: number, steps?: number}} FrameMessage
+   * @typedef {{type: "page", page: string, state: string, message?: string, colophon?: string, title?: string}} PageMessage
+   * @typedef {{type: "refused", message: string}} RefusedMessage
+   */
+
+  const script = /** @type {HTMLScriptElement} */ (document.currentScript);
+  const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
+  const ENDED = new Set(["written", "stopped", "failed", "unwritten"]);
+  const WORDS = {
+    stopped: "The writing was stopped. What you see is all there is.",
+    failed: "This page could not be finished.",
+    unwritten: "The writing of this page was cut off.",
+    reconnecting: "The connection was lost. Trying to reach the server again …",
+    offline: "The server cannot be reached. What you see may not be all.",
+  };
+
+  /** @param {EventTarget} from @param {string} name @param {object} detail */
+  const say = (from, name, detail) => from.dispatchEvent(new CustomEvent(`unwritten:${name}`, { detail, bubbles: true }));
+
+  /** @param {string} page @param {string} more @returns {HTMLElement[]} */
+  const parts = (page, more) => [
+    ...document.querySelectorAll(/** @type {"div"} */ (`${more}[data-page="${CSS.escape(page)}"]`)),
+  ];
+
+  // -------------------------------------------------- morph
+
+  const REACH = 8; // siblings looked at before a node counts as new; it keeps the work linear
+
+  /** A few words that tell one node from its siblings; empty for a node without words. @param {Node} node */
+  function sign(node) {
+    if (node instanceof Element) {
+      if (node.id) return node.id;
+      const address = node.getAttribute("href") ?? node.getAttribute("src");
+      if (address) return address;
+    }
+    let first = /** @type {Node | null} */ (node);
+    while (first && first.nodeType === Node.ELEMENT_NODE) first = first.firstChild;
+    return first instanceof CharacterData ? first.data.slice(0, 16).trim() : "";
+  }
+
+  /** @param {Node} a @param {Node} b */
+  const sameKind = (a, b) =>
+    a.nodeName === b.nodeName && (!(a instanceof Element && b instanceof Element) || a.id === b.id);
+
+  /**
+   * Whether a node may become another without being the same thing. Text that begins otherwise is other text, and drafts
+   * move along with the end of the text: as new nodes they appear, as old ones they would jump. @param {Node} old
+   */
+  const mayTurn = (old) => old instanceof Element && old.className !== "unsettled";
+
+  /** Whether a short text was continued, or cut. @param {Node} old @param {Node} fresh */
+  const grown = (old, fresh) =>
+    old instanceof Text && fresh instanceof Text && (fresh.data.startsWith(old.data) || old.data.startsWith(fresh.data));
+
+  /**
+   * The node at or after `old` that `fresh` continues, or null when it is new: nodes before it were taken out then, or it
+   * was put in before `old`, which continues later. @param {Node | null} old @param {Node} fresh
+   */
+  function counterpart(old, fresh) {
+    if (!old) return null;
+    const words = sign(fresh);
+    if (sameKind(old, fresh) && (sign(old) === words || grown(old, fresh))) return old;
+    if (words) {
+      for (let node = old.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
+        if (sameKind(node, fresh) && sign(node) === words) return node;
+      }
+    }
+    if (!sameKind(old, fresh) || !mayTurn(old)) return null;
+    const had = sign(old);
+    if (had) {
+      for (let node = fresh.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
+        if (sameKind(old, node) && sign(node) === had) return null;
+      }
+    }
+    return old;
+  }
+
+  /** Make the children of `place` those of `wanted`, touching only what differs. @param {Node} place @param {Node} wanted */
+  function morph(place, wanted) {
+    let old = /** @type {Node | null} */ (place.firstChild);
+    for (let fresh = wanted.firstChild, next; fresh; fresh = next) {
+      next = fresh.nextSibling;
+      const match = counterpart(old, fresh);
+      if (!match) {
+        place.insertBefore(fresh, old);
+        continue;
+      }
+      old = clear(old, match);
+      if (match instanceof CharacterData) rewrite(match, /** @type {CharacterData} */ (fresh).data);
+      else if (match instanceof Element) {
+        dress(match, /** @type {Element} */ (fresh));
+        morph(match, fresh);
+      }
+      old = old && old.nextSibling;
+    }
+    clear(old, null);
+  }
+
+  /** Remove the nodes from one up to another. @param {Node | null} from @param {Node | null} to */
+  function clear(from, to) {
+    for (let next; from && from !== to; from = next) {
+      next = from.nextSibling;
+      /** @type {ChildNode} */ (from).remove();
+    }
+    return to;
+  }
+
+  /** Change only the characters that differ, so that a selection in the rest stays. @param {CharacterData} node @param {string} text */
+  function rewrite(node, text) {
+    const had = node.data;
+    if (had === text) return;
+    const most = Math.min(had.length, text.length);
+    let head = 0;
+    while (head < most && had[head] === text[head]) head++;
+    let tail = 0;
+    while (tail < most - head && had[had.length - 1 - tail] === text[text.length - 1 - tail]) tail++;
+    node.replaceData(head, had.length - head - tail, text.slice(head, text.length - tail));
+  }
+
+  /** Give an element the attributes of another, except for what is the visitor's or htmx's. @param {Element} element @param {Element} like */
+  function dress(element, like) {
+    const theirs = (/** @type {string} */ name) =>
+      name === "data-htmx-powered" || (name === "open" && element instanceof HTMLDetailsElement);
+    for (const { name, value } of like.attributes) {
+      if (!theirs(name) && element.getAttribute(name) !== value) element.setAttribute(name, value);
+    }
+    if (element.attributes.length === like.attributes.length) return;
+    for (const name of element.getAttributeNames()) {
+      if (!theirs(name) && !like.hasAttribute(name)) element.removeAttribute(name);
+    }
+  }
+
+  // -------------------------------------------------- painting
+
+  /** The latest frame of each region, not painted yet. @type {Map<HTMLElement, FrameMessage>} */
+  const frames = new Map();
+  /** News about pages; they are told after the frames that came before them. @type {PageMessage[]} */
+  const news = [];
+  /** The region under a pressed pointer: it waits, so that a click is never lost. @type {HTMLElement | null} */
+  let held = null;
+  let request = 0, timer = 0;
+
+  function schedule() {
+    // A hidden tab has no animation frames; it is kept up to date all the same, a little lazily.
+    if (!document.hidden) request ||= requestAnimationFrame(paint);
+    else timer ||= window.setTimeout(paint, 200);
+  }
+
+  function paint() {
+    cancelAnimationFrame(request);
+    clearTimeout(timer);
+    request = timer = 0;
+    for (const [region, message] of frames) {
+      if (region === held) continue;
+      frames.delete(region);
+      if (region.isConnected && message.frame > shown(region)) show(region, message);
+    }
+    while (news.length && !frames.size) tell(/** @type {PageMessage} */ (news.shift()));
+  }
+
+  /** The number of the frame that a region shows. @param {HTMLElement} region */
+  const shown = (region) => Number(region.dataset.frame) || 0;
+
+  /** @param {HTMLElement} region @param {FrameMessage} message */
+  function show(region, message) {
+    const draft = document.createElement("template");
+    draft.innerHTML = message.html;
+    if (!shown(region)) region.style.minHeight = `${region.offsetHeight}px`; // what the skeleton took
+    const links = region.getElementsByTagName("a").length;
+    morph(region, draft.content);
+    region.dataset.frame = String(message.frame);
+    turn(region, message.state);
+    // New links, and links among new text, are boosted like those that came with the page.
+    if (region.getElementsByTagName("a").length !== links || message.state === "written") boost(region);
+    say(region, "frame", message);
+    if (message.state === "written") {
+      settle(region);
+      say(region, "written", message);
+    }
+  }
+
+  /**
+   * Give back the room that was kept for a region and not needed, so slowly that a reader below does not lose the line;
+   * not at all for those who asked for no motion, and not when the text has outgrown it.
+   * @param {HTMLElement} region
+   */
+  function settle(region) {
+    const { style, offsetHeight: kept } = region;
+    if (!style.minHeight || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    style.minHeight = "0";
+    const needed = region.offsetHeight;
+    style.minHeight = `${kept}px`;
+    region.animate([{ minHeight: `${kept}px` }, { minHeight: `${needed}px` }], (kept - needed) * 12).onfinish = () => {
+      style.minHeight = "";
+    };
+  }
+
+  /** @param {HTMLElement} region @param {string} state */
+  function turn(region, state) {
+    region.dataset.state = state;
+    region.setAttribute("aria-busy", String(state === "waiting" || state === "writing"));
+  }
+
+  /** @param {PageMessage} message */
+  function tell(message) {
+    const { page, state } = message;
+    const regions = parts(page, UNFINISHED);
+    for (const line of parts(page, "[data-colophon]").flatMap((c) => [...c.querySelectorAll("[data-progress]")])) {
+      line.textContent = message.message || (state === "queued" ? "Waiting for its turn" : "Writing");
+    }
+    if (ENDED.has(state)) {
+      watched.delete(page);
+      announced.delete(`${page} writing`);
+      if (state === "unwritten" && mayReload(page)) return location.reload();
+      for (const region of regions) turn(region, state === "unwritten" ? "failed" : state);
+      for (const colophon of message.colophon ? parts(page, "[data-colophon]") : []) {
+        colophon.innerHTML = message.colophon || "";
+        boost(colophon);
+      }
+      if (message.title && page === here()) document.title = message.title;
+      if (state === "written") announce(`Ready: ${heading()}`, `${page} ready`);
+      else explain(page, message.message || WORDS[/** @type {"failed"} */ (state)]);
+      rest();
+    }
+    say(document, "page", { page, state, message: message.message || "" });
+  }
+
+  /** The key of the page in the address bar. */
+  const here = () => location.pathname + location.search;
+  const heading = () => (document.querySelector("h1")?.textContent || document.title).trim();
+
+  /** A page that the server lost is asked for again once, and not in a circle. @param {string} page */
+  function mayReload(page) {
+    const name = `unwritten:reload:${page}`;
+    try {
+      const last = Number(sessionStorage.getItem(name)) || 0;
+      sessionStorage.setItem(name, String(Date.now()));
+      return Date.now() - last > 10_000;
+    } catch {
+      return false; // without storage there is no way to tell a circle
+    }
+  }
+
+  // -------------------------------------------------- words to people
+
+  // The one polite status lives outside <body>, where no navigation replaces it.
+  const status = document.createElement("div");
+  status.setAttribute("role", "status");
+  status.className = "visually-hidden";
+  document.documentElement.append(status);
+  /** @type {Set<string>} */
+  const announced = new Set();
+
+  /** Say something to screen readers, once. @param {string} words @param {string} once */
+  function announce(words, once) {
+    if (announced.has(once)) return;
+    announced.add(once);
+    status.textContent = words;
+  }
+
+  /** Say in the page why it ends here, and offer to write it again. @param {string} page @param {string} words */
+  function explain(page, words) {
+    const regions = parts(page, "[data-region]");
+    const last = regions.findLast((region) => shown(region) > 0) ?? regions[0];
+    const note = document.createElement("aside");
+    note.className = "notice";
+    note.dataset.notice = "";
+    const again = document.createElement("a");
+    again.href = page;
+    again.textContent = "Write it again";
+    again.className = "button";
+    again.setAttribute("hx-replace-url", "true");
+    note.append(Object.assign(document.createElement("p"), { textContent: words }), again);
+    document.querySelectorAll("[data-notice]").forEach((old) => old.remove());
+    if (last) last.after(note);
+    else document.body.append(note);
+    boost(note);
+    announce(words, `${page} ${words}`);
+  }
+
+  const line = document.createElement("p");
+  line.className = "connection";
+  line.hidden = true;
+  document.documentElement.append(line);
+
+  /** A quiet line at the edge of the window about the connection; empty words take it away. @param {string} words */
+  function connection(words) {
+    line.hidden = !words;
+    line.textContent = words;
+  }
+
+  // -------------------------------------------------- the socket
+
+  /** @type {WebSocket | null} */
+  let socket = null;
+  /** Pages that are watched, and those that are fetched whole instead. @type {Set<string>} */
+  const watched = new Set(), fetching = new Set();
+  let tries = 0;
+  let everOpen = false;
+  /** @typedef {ReturnType<typeof setTimeout> | undefined} Timer */
+  let retry = /** @type {Timer} */ (undefined), warning = retry, idle = retry;
+
+  /** Look at the document: watch what is unfinished, leave what is gone. */
+  function scan() {
+    /** @type {Map<string, Record<string, number>>} */
+    const unfinished = new Map();
+    for (const region of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(UNFINISHED))) {
+      const page = region.dataset.page || "";
+      unfinished.set(page, { ...unfinished.get(page), [region.dataset.region || ""]: shown(region) });
+    }
+    for (const page of [...watched].filter((page) => !unfinished.has(page))) {
+      watched.delete(page);
+      send({ type: "leave", page });
+    }
+    for (const [page, seen] of unfinished) {
+      if (watched.has(page)) continue;
+      watched.add(page);
+      announced.delete(`${page} ready`);
+      announce(`Writing ${heading()} …`, `${page} writing`);
+      send({ type: "watch", page, seen });
+    }
+    if (watched.size) open();
+    else rest();
+  }
+
+  /** Send now, or not at all: whatever is watched is said again when a socket opens. @param {object} message */
+  function send(message) {
+    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+  }
+
+  function open() {
+    clearTimeout(idle);
+    if (socket || retry) return;
+    if (!everOpen && tries >= 3) return void [...watched].forEach(fetchPlain);
+    const ws = (socket = new WebSocket(new URL("../live", script.src).href.replace(/^http/, "ws")));
+    warning ??= setTimeout(() => connection(WORDS.reconnecting), everOpen ? 2000 : 8000);
+    ws.onopen = () => {
+      everOpen = true;
+      tries = 0;
+      document.documentElement.dataset.live = ""; // the style sheet shows [data-stop] only then
+      clearTimeout(warning);
+      warning = undefined;
+      connection("");
+      watched.clear(); // scan() watches again, with what is shown by now
+      say(document, "open", {});
+      scan();
+    };
+    ws.onmessage = (event) => receive(JSON.parse(event.data));
+    ws.onclose = (event) => {
+      if (socket !== ws) return;
+      socket = null;
+      delete document.documentElement.dataset.live;
+      say(document, "close", { code: event.code });
+      if (!watched.size) return;
+      if (event.code === 1008) (everOpen = false), (tries = 3); // not wanted here: go on without a socket
+      // Full jitter: after a restart the tabs come back one by one, not all at once.
+      const delay = Math.random() * Math.min(20_000, 400 * 2 ** tries++);
+      warning ??= setTimeout(() => connection(WORDS.reconnecting), 2000);
+      retry = setTimeout(() => ((retry = undefined), scan()), delay);
+    };
+  }
+
+  /** Nothing to wait for: let the socket go after a while, so that the tab can be frozen and kept by the browser. */
+  function rest() {
+    if (watched.size) return;
+    clearTimeout(retry);
+    clearTimeout(warning);
+    clearTimeout(idle);
+    retry = warning = undefined;
+    connection("");
+    idle = setTimeout(() => socket?.close(1000), 30_000);
+  }
+
+  /** @param {FrameMessage | PageMessage | RefusedMessage} message */
+  function receive(message) {
+    if (message.type === "frame") {
+      for (const region of parts(message.page, `[data-region="${CSS.escape(message.region)}"]`)) {
+        const waiting = frames.get(region)?.frame ?? 0;
+        if (message.frame > Math.max(shown(region), waiting)) frames.set(region, message);
+      }
+      schedule();
+    } else if (message.type === "page") {
+      news.push(message);
+      schedule();
+    } else if (message.type === "refused") {
+      say(document, "error", { message: message.message });
+    }
+  }
+
+  /** The way without a socket (some proxies allow none): the whole page over HTTP, once it is complete. @param {string} page */
+  async function fetchPlain(page) {
+    if (fetching.has(page)) return;
+    fetching.add(page);
+    try {
+      const response = await fetch(page + (page.includes("?") ? "&" : "?") + "plain=1");
+      const whole = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (!watched.has(page)) return;
+      const fresh = /** @type {NodeListOf<HTMLElement>} */ (whole.querySelectorAll("[data-region]"));
+      if (!response.ok || !fresh.length) throw new Error(`HTTP ${response.status}`);
+      for (const { dataset, innerHTML } of fresh) {
+        receive({
+          type: "frame", page, region: dataset.region || "", html: innerHTML, state: dataset.state || "written",
+          frame: Number.MAX_SAFE_INTEGER,
+        });
+      }
+      const failed = [...fresh].find((region) => region.dataset.state !== "written");
+      const colophon = whole.querySelector("[data-colophon]")?.innerHTML;
+      receive({ type: "page", page, state: failed?.dataset.state || "written", colophon, title: whole.title });
+    } catch (error) {
+      connection(WORDS.offline);
+      say(document, "error", { message: String(error) });
+      retry ??= setTimeout(() => ((retry = undefined), scan()), 10_000 + Math.random() * 20_000);
+    } finally {
+      fetching.delete(page);
+    }
+  }
+
+  // -------------------------------------------------- the visitor
+
+  document.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || !(event.target instanceof Element)) return;
+    held = event.target.closest("[data-region]");
+    setTimeout(release, 10_000, held); // a pointerup can get lost; a region must not
+  });
+  /** @param {unknown} [which] */
+  function release(which) {
+    if (which instanceof Element && which !== held) return;
+    held = null;
+    if (frames.size || news.length) schedule();
+  }
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => setTimeout(release)); // after the click
+  addEventListener("blur", () => release());
+
+  document.addEventListener("click", (event) => {
+    const button = event.target instanceof Element && event.target.closest("[data-stop]");
+    if (!(button instanceof HTMLButtonElement)) return;
+    button.disabled = true;
+    button.textContent = "Stopping …";
+    const page = /** @type {HTMLElement | null} */ (button.closest("[data-page]"))?.dataset.page;
+    for (const key of page ? [page] : [...watched]) send({ type: "stop", page: key });
+  });
+
+  document.addEventListener("visibilitychange", () => (frames.size || news.length) && schedule());
+  addEventListener("online", () => (clearTimeout(retry), (retry = undefined), scan()));
+  addEventListener("pageshow", (event) => event.persisted && ((socket = null), scan()));
+
+  // -------------------------------------------------- htmx, when there
+
+  /** @type {any} */
+  const htmx = () => /** @type {any} */ (window).htmx;
+  /** @param {Element} element */
+  const boost = (element) => htmx()?.process(element);
+
+  /** Load htmx after the page, so that a CDN that hangs holds up nothing. @param {string | undefined} src @param {string | undefined} hash @param {() => void} then */
+  function load(src, hash, then) {
+    if (!src) return;
+    const element = document.createElement("script");
+    Object.assign(element, { src, integrity: hash || "", crossOrigin: "anonymous", nonce: script.nonce, onload: then });
+    document.head.append(element);
+  }
+  const { htmx: source, htmxIntegrity, preload, preloadIntegrity } = script.dataset;
+  const loadAll = () =>
+    load(source, htmxIntegrity, () =>
+      // htmx has wired the page by now or will in a moment; wire it once more with the extension.
+      load(preload, preloadIntegrity, () => htmx().process(document.body, true)),
+    );
+  if (document.readyState === "complete") loadAll();
+  else addEventListener("load", loadAll);
+
+  // Preloading on mousedown is for links: a click into a search box is not a search.
+  document.addEventListener("htmx:before:init", (event) => {
+    const form = event.target;
+    if (form instanceof HTMLFormElement && !form.hasAttribute("hx-preload")) form.setAttribute("hx-preload", "");
+  });
+
+  // Scripts of a boosted page carry that response's nonce. They are given this document's, if the nonce is the real one.
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { ctx, tasks } = /** @type {CustomEvent} */ (event).detail;
+    const nonce = /'nonce-([^']+)'/.exec(ctx.response?.headers.get("content-security-policy") || "")?.[1];
+    for (const task of nonce ? tasks : []) {
+      for (const inline of task.fragment.querySelectorAll("script[nonce]")) {
+        if (inline.getAttribute("nonce") === nonce) inline.nonce = script.nonce;
+      }
+    }
+  });
+
+  document.addEventListener("htmx:after:swap", (event) => {
+    const { ctx } = /** @type {CustomEvent} */ (event).detail;
+    if (ctx.target === document.body && !ctx.request.anchor) {
+      const title = document.querySelector("h1");
+      title?.setAttribute("tabindex", "-1");
+      title?.focus({ preventScroll: true });
+    }
+    scan();
+  });
+
+  // A page that cannot be fetched is left to the browser, which knows how to say so.
+  document.addEventListener("htmx:error", (event) => {
+    const { ctx } = /** @type {CustomEvent} */ (event).detail;
+    if (!ctx || ctx.response) return;
+    if (ctx.sourceElement instanceof HTMLAnchorElement) location.href = ctx.sourceElement.href;
+    if (ctx.sourceElement instanceof HTMLFormElement) ctx.sourceElement.submit();
+  });
+
+  // -------------------------------------------------- begin
+
+  // However a body is swapped, by htmx or by anything else, its regions are found.
+  const swapped = new MutationObserver((records) => {
+    if (records.some((record) => [...record.addedNodes].includes(document.body))) watchBody();
+    scan();
+  });
+  function watchBody() {
+    swapped.observe(document.documentElement, { childList: true });
+    swapped.observe(document.body, { childList: true });
+  }
+  watchBody();
+  scan();
+})();
