@@ -37,8 +37,10 @@ def words(value: str, limit: int) -> str:
     """
     if "\ufffd" in value:
         raise BadAddress("This address is not valid text: its percent-encoding is not UTF-8.")
-    text = unicodedata.normalize("NFC", value.replace(SLASH, "/").replace("_", " "))
-    text = "".join(c for c in text if c in _JOINERS or c.isspace() or unicodedata.category(c) not in _HIDDEN)
+    text = value.replace(SLASH, "/").replace("_", " ")
+    if not (text.isascii() and text.isprintable()):  # plain ASCII needs no second look
+        text = unicodedata.normalize("NFC", text)
+        text = "".join(c for c in text if c in _JOINERS or c.isspace() or unicodedata.category(c) not in _HIDDEN)
     text = " ".join(text.split())
     if not text.strip("." + _JOINERS + " /\\"):
         raise BadAddress("This address names nothing. Put a few words where the name belongs.", 404)

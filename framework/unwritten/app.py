@@ -22,16 +22,17 @@ from unwritten_engine import Engine, EngineError, Progress
 
 from .addresses import Pattern
 from .assets import PREFIX, Static
+from .clicks import Clicks
 from .drawing import Templates
 from .errors import BadAddress, BadApp, UnwrittenError
 from .failures import Failures
 from .live import Live
-from .regions import PageView
 from .routing import PageFunction, PageRoute
-from .security import page_response, same_origin
+from .security import same_origin
 from .serving import Serving
 from .settings import Settings
 from .store import Store
+from .views import Views
 
 log = logging.getLogger("unwritten")
 
@@ -137,9 +138,7 @@ class App(Starlette):
         Raises:
             BadTemplate: if it cannot be drawn.
         """
-        view = PageView(key="", title=str(values.get("title", self.name)))
-        frame = self.serving.frame_values(view)
-        return page_response(self.templates.render(template, {"page": view, **frame, **values}))
+        return self.serving.views.template(template, {"title": self.name, **values})
 
     def _page_route(self, pattern: Pattern, function: Callable[..., Any], links: Pattern | None) -> PageRoute:
         async def endpoint(request: Request) -> Response:
@@ -175,7 +174,7 @@ class App(Starlette):
     @property
     def templates(self) -> Templates:
         """The app's templates, with ours behind them."""
-        return self.serving.templates
+        return self.serving.views.templates
 
     @property
     def pages(self) -> list[PageRoute]:
@@ -224,15 +223,9 @@ class App(Starlette):
             store.close()
             raise
         templates = Templates(self._templates, {"app": self, "static": self.static_files.url})
-        self._serving = Serving(
-            world=self.world,
-            about_app=self,
-            settings=self.settings,
-            templates=templates,
-            static=self.static_files,
-            store=store,
-            engine=engine,
-        )
+        self._clicks = Clicks(name=self.name, world=self.world, settings=self.settings, store=store)
+        views = Views(templates, self.static_files, engine.about)
+        self._serving = Serving(self.settings, self._clicks, views, store, engine)
 
     async def close(self) -> None:
         """Break off what is being written, and close the store and an engine that the app opened itself."""
@@ -265,7 +258,7 @@ class App(Starlette):
     async def _warm(self) -> None:
         """Let the engine evaluate what all pages share, so that the first click is as quick as the second."""
         try:
-            await self.engine.warm(await self.serving.sample_prompts(self.pages))
+            await self.engine.warm(await self._clicks.sample_prompts(self.pages))
         except Exception:
             log.warning("The engine could not be warmed; the first page will take longer.", exc_info=True)
 
@@ -303,7 +296,7 @@ class App(Starlette):
         if unknown or not isinstance(key, str) or not key.startswith("/"):
             problem = f"has a field {unknown[0]!r}, which nobody asked for" if unknown else "does not say which page"
             raise BadAddress(f"The form {problem}. Go back to the page and press its button again.")
-        return await serving.rewrite_at(key, request, self.pages)
+        return await serving.rewrite(key, request, self.pages)
 
 
 def _inside(folder: str | Path | None, name: str) -> Path | None:

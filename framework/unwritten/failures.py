@@ -92,7 +92,7 @@ class Failures:
                 "traceback": traceback,
             }
             try:
-                return self._app.serving.message(status, values, headers)
+                return self._app.serving.views.message(status, values, headers)
             except Exception:  # the author's message.html may be what is broken, or nothing is open yet
                 log.exception("message.html cannot be drawn")
         text = f"{title}. {hint}\n{traceback}".strip() + "\n"

@@ -48,17 +48,27 @@ class Linker:
         self._limit = limit
         self._written = written
         self._known: dict[str, bool] = {page: True}
+        # The same links are asked for in every frame.
+        self._keys: dict[str, str | None] = {}
+        self._anchors: dict[tuple[str, str], Markup] = {}
 
     def key(self, title: str) -> str | None:
         """The key of the page with this title, or None if no page can have it."""
-        return self._pattern.link(title, self._limit) if self._pattern else None
+        if title not in self._keys:
+            self._keys[title] = self._pattern.link(title, self._limit) if self._pattern else None
+        return self._keys[title]
 
     def anchor(self, title: str, text: str) -> Markup:
         """A ``[[title|text]]`` as a link, or as its words where no page can have that title."""
-        key = self.key(title)
-        if key is None:
-            return escape(text)
-        return Markup('<a href="{}" class="{}">{}</a>').format(key, self.state(key), text)
+        anchor = self._anchors.get((title, text))
+        if anchor is None:
+            key = self.key(title)
+            if key is None:
+                anchor = escape(text)
+            else:
+                anchor = Markup('<a href="{}" class="{}">{}</a>').format(key, self.state(key), text)
+            self._anchors[title, text] = anchor
+        return anchor
 
     def state(self, key: str) -> str:
         """The class of a link: "written" or "unwritten". Asked of the store once for each key."""

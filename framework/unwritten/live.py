@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .generations import Generation, Watcher
+from .messages import encoded, frame_text, page_message, refused_message, settled_message
 from .security import same_origin
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ SEND_LIMIT = 30.0
 """Seconds until a browser that takes nothing is given up."""
 
 _POLICY_VIOLATION = 1008
+_OTHERS = "Others are reading this page, so it is written on."
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Live:
                 self._take(message.get("text"))
             except _Refused as refusal:
                 strikes += 1
-                self._answers.append({"type": "refused", "message": str(refusal)})
+                self._answers.append(refused_message(str(refusal)))
             self._watcher.changed.set()
             if strikes > 5:
                 await asyncio.sleep(self._interval)  # the last answer goes out first
@@ -137,7 +138,8 @@ class Live:
         }
         generation = self._serving.generations.recent(key)
         if generation is None:
-            self._answers += self._serving.settled_messages(key)
+            written = bool(self._serving.store.exists([key]))
+            self._answers.append(settled_message(key, "written" if written else "unwritten"))
             return
         if key not in self._watched and len(self._watched) >= MAX_PAGES:
             raise _Refused(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
@@ -159,9 +161,7 @@ class Live:
             raise _Refused("Only a page that is watched can be stopped.")
         if watched.generation.watchers > 1:
             # One visitor must not take a page from the others.
-            self._answers.append(
-                self._serving.page_message(watched.generation, "Others are reading this page, so it is written on.")
-            )
+            self._answers.append(self._page_message(watched.generation, _OTHERS))
         else:
             self._serving.generations.stop(watched.generation)
 
@@ -191,17 +191,22 @@ class Live:
             watched.change = generation.change
             for name, writing in generation.writings.items():
                 if writing.number > watched.seen.get(name, 0):
-                    texts.append(self._serving.frame_text(generation, name))
+                    texts.append(frame_text(generation, name))
                     watched.seen[name] = writing.number
-            told = (generation.state, self._serving.queue_message(generation) or generation.message)
+            told = (generation.state, self._place(generation) or generation.message)
             if told != watched.told:
                 watched.told = told
-                texts.append(encoded(self._serving.page_message(generation, told[1])))
+                texts.append(encoded(self._page_message(generation, told[1])))
             if generation.kept is not None or generation.state in {"failed", "stopped"}:
                 self._leave(key)
         return texts
 
+    def _page_message(self, generation: Generation, message: str) -> dict[str, Any]:
+        return page_message(self._serving.views, generation, message)
 
-def encoded(message: Mapping[str, Any]) -> str:
-    """A message as compact JSON. Not ASCII only: drafts full of glyphs would double in size."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    def _place(self, generation: Generation) -> str:
+        """How long a page will wait, in words; "" if it does not."""
+        if generation.state != "queued":
+            return ""
+        ahead = self._serving.generations.ahead(generation)
+        return "This page is next to be written." if ahead == 0 else f"{ahead} pages are written before this one."

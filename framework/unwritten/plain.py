@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from .drawing import COLOPHON, NONCE, Hole, Shell
 from .errors import UnwrittenError
-from .generations import Generation, Watcher
+from .generations import Generation, Generations, Watcher
 from .regions import Region
 from .security import new_nonce, secure_headers
+from .views import Views
 from .writing import Writing
-
-if TYPE_CHECKING:
-    from .serving import Serving
 
 
 def wants_plain(request: Request) -> bool:
@@ -37,28 +34,28 @@ def wants_plain(request: Request) -> bool:
 class PlainResponse(StreamingResponse):
     """A page that is being written, streamed."""
 
-    def __init__(self, serving: Serving, generation: Generation) -> None:
+    def __init__(self, generations: Generations, views: Views, generation: Generation) -> None:
         nonce = new_nonce()
         headers = {**secure_headers(nonce), "cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(_stream(serving, generation, nonce), media_type="text/html", headers=headers)
+        super().__init__(_stream(generations, views, generation, nonce), media_type="text/html", headers=headers)
 
 
-async def _stream(serving: Serving, generation: Generation, nonce: str) -> AsyncIterator[str]:
+async def _stream(generations: Generations, views: Views, generation: Generation, nonce: str) -> AsyncIterator[str]:
     watcher = Watcher()
     generation.attach(watcher)
     try:
-        shell = serving.shell_with_holes(generation)
+        shell = views.generation(generation, holes=True)
         for piece in shell.pieces():
             if isinstance(piece, str):
                 yield piece.replace(NONCE, nonce)
             elif piece.name == COLOPHON:
-                async for text in _colophon(serving, generation, watcher):
+                async for text in _colophon(views, generation, watcher):
                     yield text.replace(NONCE, nonce)
             else:
                 async for text in _region(generation, shell, piece, watcher):
                     yield text.replace(NONCE, nonce)
     finally:
-        serving.generations.detach(generation, watcher)
+        generations.detach(generation, watcher)
 
 
 async def _region(generation: Generation, shell: Shell, hole: Hole, watcher: Watcher) -> AsyncIterator[str]:
@@ -103,15 +100,10 @@ def _around(generation: Generation, shell: Shell, writing: Writing) -> tuple[str
     return (before, after) if found and probe not in after else None
 
 
-async def _colophon(serving: Serving, generation: Generation, watcher: Watcher) -> AsyncIterator[str]:
+async def _colophon(views: Views, generation: Generation, watcher: Watcher) -> AsyncIterator[str]:
     """The colophon, with the figures, if everything before it is finished by now."""
     while not generation.finished.is_set() and all(w.state == "written" for w in generation.writings.values()):
         watcher.changed.clear()
         if not generation.finished.is_set():
             await watcher.changed.wait()
-    view = generation.view()
-    yield str(
-        Markup('<footer class="colophon" data-colophon data-page="{}">{}</footer>').format(
-            escape(view.key), Markup(serving.colophon(view))
-        )
-    )
+    yield str(views.colophon_element(generation.view()))

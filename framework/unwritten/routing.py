@@ -38,8 +38,9 @@ class PageFunction:
     def __init__(self, function: Callable[..., Any], pattern: Pattern) -> None:
         self.function = function
         self.name = getattr(function, "__name__", repr(function))
-        self.query: dict[str, TypeAdapter[Any]] = {}
-        self._path: dict[str, TypeAdapter[Any]] = {}
+        # None for a plain string, which needs no reading.
+        self.query: dict[str, TypeAdapter[Any] | None] = {}
+        self._path: dict[str, TypeAdapter[Any] | None] = {}
         self._defaults: dict[str, Any] = {}
         self._visit: list[str] = []
         self._request: list[str] = []
@@ -64,7 +65,7 @@ class PageFunction:
                 self._request.append(name)
             else:
                 try:
-                    adapter = TypeAdapter(kind)
+                    adapter = None if kind is str else TypeAdapter(kind)
                 except Exception as error:
                     raise BadApp(
                         f"The page function {self.name!r} takes {name!r} as {kind!r}, which no URL can hold: {error}."
@@ -82,7 +83,7 @@ class PageFunction:
                         f"The pattern {pattern.path!r} has {{{name}}}, but the page function {self.name!r} has no "
                         f"parameter {name!r}. Add it: def {self.name}({name}: str)."
                     )
-                self._path[name] = TypeAdapter(str)
+                self._path[name] = None
 
     @property
     def wants_visit(self) -> bool:
@@ -98,13 +99,13 @@ class PageFunction:
         arguments: dict[str, Any] = {}
         for name, adapter in self._path.items():
             try:
-                arguments[name] = adapter.validate_python(path[name])
+                arguments[name] = adapter.validate_python(path[name]) if adapter else path[name]
             except ValidationError as error:
                 raise BadAddress(f"{path[name]!r} does not fit here: {_why(error)}.", 404) from None
         for name, adapter in self.query.items():
             if name in query:
                 try:
-                    arguments[name] = adapter.validate_python(query[name])
+                    arguments[name] = adapter.validate_python(query[name]) if adapter else query[name]
                 except ValidationError as error:
                     raise BadAddress(f"The parameter {name}={query[name]!r} does not fit: {_why(error)}.") from None
             elif name not in self._defaults:
