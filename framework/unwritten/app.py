@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -222,7 +223,7 @@ class App(Starlette):
         except BaseException:
             store.close()
             raise
-        templates = Templates(self._templates, {"app": self, "static": self.static_files.url})
+        templates = Templates(self._templates, {"app": self, "static": functools.cache(self.static_files.url)})
         self._clicks = Clicks(name=self.name, world=self.world, settings=self.settings, store=store)
         views = Views(templates, self.static_files, engine.about)
         self._serving = Serving(self.settings, self._clicks, views, store, engine)

@@ -54,14 +54,13 @@ def page_response(html: str, status: int = 200, headers: Mapping[str, str] | Non
     return HTMLResponse(html.replace(NONCE, nonce), status, {**secure_headers(nonce), **(headers or {})})
 
 
-def head_tags(static: Static, refresh: str | None = None) -> Markup:
+def head_tags(static: Static) -> Markup:
     """What a page needs in its ``<head>``: style sheet, script, and where htmx may be had.
 
     htmx is not loaded here: our script does it after the page is there, so that a slow CDN holds nothing up.
 
     Args:
         static: finds our files.
-        refresh: where a browser without JavaScript goes for the page's words.
     """
     tags = [
         Markup('<link rel="stylesheet" href="{}">').format(static.url("unwritten.css")),
@@ -70,9 +69,12 @@ def head_tags(static: Static, refresh: str | None = None) -> Markup:
             static.url("unwritten.js"), NONCE, _htmx_attributes()
         ),
     ]
-    if refresh:
-        tags.append(Markup('<noscript><meta http-equiv="refresh" content="0; url={}"></noscript>').format(refresh))
     return Markup("\n").join(tags)
+
+
+def refresh_tag(address: str) -> Markup:
+    """Leads a browser without JavaScript to where it gets the page's words over plain HTTP."""
+    return Markup('\n<noscript><meta http-equiv="refresh" content="0; url={}"></noscript>').format(address)
 
 
 def _htmx_attributes() -> Markup:

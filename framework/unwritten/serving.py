@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from unwritten_engine import Engine
 
 from .clicks import Click, Clicks
-from .drawing import NONCE
+from .drawing import NONCE, Shell
 from .errors import BadAddress
 from .generations import Generation, Generations
 from .links import Linker
@@ -93,7 +93,9 @@ class Serving:
             generation = self._begin(click)
         if wants_plain(request):
             return PlainResponse(self.generations, self.views, generation)
-        return self._unfinished(generation)
+        # Whoever comes first gets the shell that was drawn for the start, all others what is there by now.
+        shell = generation.shell if generation.change <= 1 and generation.shell else self._shell(generation)
+        return page_response(shell.html, headers={"cache-control": "no-store"})
 
     # -- a page that is not written -----------------------------------------------------------------------
 
@@ -116,7 +118,7 @@ class Serving:
         linker = self._clicks.linker(click)
         writings = self._writings(click, linker, finished)
         generation = Generation(click.key, click.page, click.title, writings, linker)
-        generation.shell = self.views.generation(generation)
+        generation.shell = self._shell(generation)
         self.generations.add(generation)
         return generation
 
@@ -131,12 +133,11 @@ class Serving:
                 writings[name].restore(before)
         return writings
 
-    def _unfinished(self, generation: Generation) -> Response:
+    def _shell(self, generation: Generation) -> Shell:
         """The shell of a page that is being written, with whatever is there by now."""
         key = generation.key
         refresh = key + ("&" if "?" in key else "?") + urlencode({PLAIN: "1"})
-        shell = self.views.generation(generation, refresh=refresh)
-        return page_response(shell.html, headers={"cache-control": "no-store"})
+        return self.views.generation(generation, refresh=refresh)
 
     async def rewrite(self, key: str, request: Request, routes: Sequence[PageRoute]) -> Response:
         """Write the page with this key anew, as its next version, and lead to it.

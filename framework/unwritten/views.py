@@ -18,7 +18,7 @@ from .drawing import COLOPHON, NONCE, Shell, Templates
 from .generations import Generation
 from .pages import Page
 from .regions import PageView
-from .security import head_tags, page_response
+from .security import head_tags, page_response, refresh_tag
 from .writing import Writing
 
 
@@ -33,8 +33,9 @@ class Views:
 
     def __init__(self, templates: Templates, static: Static, about: About) -> None:
         self.templates = templates
-        self._static = static
         self._about = about
+        # Files do not change under a running server (``unwritten run`` starts it anew), so this is found once.
+        self._head = head_tags(static)
 
     def shell(
         self,
@@ -94,7 +95,7 @@ class Views:
     def _frame(self, view: PageView, refresh: str | None = None) -> dict[str, Any]:
         """Our own parts of a page: ``{{ unwritten }}``, ``{{ colophon }}`` and ``{{ nonce }}``."""
         return {
-            "unwritten": head_tags(self._static, refresh),
+            "unwritten": self._head + refresh_tag(refresh) if refresh else self._head,
             COLOPHON: self.colophon_element(view),
             "nonce": NONCE,
         }
