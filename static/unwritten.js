@@ -42,12 +42,9 @@
   const say = (from, name, detail) => from.dispatchEvent(new CustomEvent(`unwritten:${name}`, { detail, bubbles: true }));
 
   /** @param {string} page @param {string} more @returns {HTMLElement[]} */
-  const parts = (page, more) => [
-    ...document.querySelectorAll(/** @type {"div"} */ (`${more}[data-page="${CSS.escape(page)}"]`)),
-  ];
+  const parts = (page, more) => [...document.querySelectorAll(/** @type {"p"} */ (`${more}[data-page="${CSS.escape(page)}"]`))];
 
-  // -------------------------------------------------- morph
-
+  // -- morph ------------------------------------------------------------
   const REACH = 8; // siblings looked at before a node counts as new; it keeps the work linear
 
   /** A few words that tell one node from its siblings; empty for a node without words. @param {Node} node */
@@ -66,10 +63,9 @@
   const sameKind = (a, b) =>
     a.nodeName === b.nodeName && (!(a instanceof Element && b instanceof Element) || a.id === b.id);
 
-  /**
-   * Whether a node may become another without being the same thing. Text that begins otherwise is other text, and drafts
-   * move along with the end of the text: as new nodes they appear, as old ones they would jump. @param {Node} old
-   */
+  // Text that begins otherwise is other text, and drafts move along with the end of the text: as new nodes they appear
+  // where they are, as old ones they would jump.
+  /** Whether a node may become another thing. @param {Node} old */
   const mayTurn = (old) => old instanceof Element && old.className !== "unsettled";
 
   /** Whether a short text was continued, or cut. @param {Node} old @param {Node} fresh */
@@ -143,8 +139,7 @@
 
   /** Give an element the attributes of another, except for what is the visitor's or htmx's. @param {Element} element @param {Element} like */
   function dress(element, like) {
-    const theirs = (/** @type {string} */ name) =>
-      name === "data-htmx-powered" || (name === "open" && element instanceof HTMLDetailsElement);
+    const theirs = (/** @type {string} */ name) => name === "data-htmx-powered" || (name === "open" && element instanceof HTMLDetailsElement);
     for (const { name, value } of like.attributes) {
       if (!theirs(name) && element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
@@ -154,8 +149,7 @@
     }
   }
 
-  // -------------------------------------------------- painting
-
+  // -- painting ------------------------------------------------------------
   /** The latest frame of each region, not painted yet. @type {Map<HTMLElement, FrameMessage>} */
   const frames = new Map();
   /** News about pages; they are told after the frames that came before them. @type {PageMessage[]} */
@@ -203,20 +197,17 @@
     }
   }
 
-  /**
-   * Give back the room that was kept for a region and not needed, so slowly that a reader below does not lose the line;
-   * not at all for those who asked for no motion, and not when the text has outgrown it.
-   * @param {HTMLElement} region
-   */
+  // Give back the room that was kept for a region and not needed, so slowly that a reader below does not lose the line;
+  // not at all for those who asked for no motion.
+  /** @param {HTMLElement} region */
   function settle(region) {
     const { style, offsetHeight: kept } = region;
     if (!style.minHeight || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     style.minHeight = "0";
     const needed = region.offsetHeight;
     style.minHeight = `${kept}px`;
-    region.animate([{ minHeight: `${kept}px` }, { minHeight: `${needed}px` }], (kept - needed) * 12).onfinish = () => {
-      style.minHeight = "";
-    };
+    const glide = region.animate([{ minHeight: `${kept}px` }, { minHeight: `${needed}px` }], (kept - needed) * 12);
+    glide.onfinish = () => (style.minHeight = "");
   }
 
   /** @param {HTMLElement} region @param {string} state */
@@ -229,13 +220,21 @@
   function tell(message) {
     const { page, state } = message;
     const regions = parts(page, UNFINISHED);
-    for (const line of parts(page, "[data-colophon]").flatMap((c) => [...c.querySelectorAll("[data-progress]")])) {
-      line.textContent = message.message || (state === "queued" ? "Waiting for its turn" : "Writing");
-    }
-    if (ENDED.has(state)) {
+    if (!ENDED.has(state)) {
+      for (const colophon of parts(page, "[data-colophon]")) {
+        const progress = colophon.querySelector("[data-progress]");
+        if (progress) progress.textContent = message.message || (state === "queued" ? "Waiting for its turn" : "Writing");
+        const stop = /** @type {HTMLButtonElement | null} */ (colophon.querySelector("[data-stop]:disabled"));
+        if (stop) Object.assign(stop, { disabled: false, textContent: "Stop" });
+      }
+    } else if (state === "written" && regions.length) {
+      return void fetchPlain(page); // it was finished elsewhere, and no frames are left of it
+    } else {
       watched.delete(page);
       announced.delete(`${page} writing`);
-      if (state === "unwritten" && mayReload(page)) return location.reload();
+      // Not being written here any more: the server was started anew, or it was finished long ago. HTTP has it.
+      const missed = state === "unwritten" || (state === "written" && regions.length > 0);
+      if (missed && mayReload(page)) return location.reload();
       for (const region of regions) turn(region, state === "unwritten" ? "failed" : state);
       for (const colophon of message.colophon ? parts(page, "[data-colophon]") : []) {
         colophon.innerHTML = message.colophon || "";
@@ -265,8 +264,7 @@
     }
   }
 
-  // -------------------------------------------------- words to people
-
+  // -- words to people ------------------------------------------------------------
   // The one polite status lives outside <body>, where no navigation replaces it.
   const status = document.createElement("div");
   status.setAttribute("role", "status");
@@ -313,8 +311,7 @@
     line.textContent = words;
   }
 
-  // -------------------------------------------------- the socket
-
+  // -- the socket ------------------------------------------------------------
   /** @type {WebSocket | null} */
   let socket = null;
   /** Pages that are watched, and those that are fetched whole instead. @type {Set<string>} */
@@ -418,14 +415,12 @@
     try {
       const response = await fetch(page + (page.includes("?") ? "&" : "?") + "plain=1");
       const whole = new DOMParser().parseFromString(await response.text(), "text/html");
-      if (!watched.has(page)) return;
+      if (!parts(page, UNFINISHED).length) return;
       const fresh = /** @type {NodeListOf<HTMLElement>} */ (whole.querySelectorAll("[data-region]"));
       if (!response.ok || !fresh.length) throw new Error(`HTTP ${response.status}`);
       for (const { dataset, innerHTML } of fresh) {
-        receive({
-          type: "frame", page, region: dataset.region || "", html: innerHTML, state: dataset.state || "written",
-          frame: Number.MAX_SAFE_INTEGER,
-        });
+        const [region, state, frame] = [dataset.region || "", dataset.state || "written", Number.MAX_SAFE_INTEGER];
+        receive({ type: "frame", page, region, frame, state, html: innerHTML });
       }
       const failed = [...fresh].find((region) => region.dataset.state !== "written");
       const colophon = whole.querySelector("[data-colophon]")?.innerHTML;
@@ -439,8 +434,7 @@
     }
   }
 
-  // -------------------------------------------------- the visitor
-
+  // -- the visitor ------------------------------------------------------------
   document.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || !(event.target instanceof Element)) return;
     held = event.target.closest("[data-region]");
@@ -468,14 +462,14 @@
   addEventListener("online", () => (clearTimeout(retry), (retry = undefined), scan()));
   addEventListener("pageshow", (event) => event.persisted && ((socket = null), scan()));
 
-  // -------------------------------------------------- htmx, when there
-
+  // -- htmx, when there ------------------------------------------------------------
   /** @type {any} */
   const htmx = () => /** @type {any} */ (window).htmx;
   /** @param {Element} element */
   const boost = (element) => htmx()?.process(element);
 
-  /** Load htmx after the page, so that a CDN that hangs holds up nothing. @param {string | undefined} src @param {string | undefined} hash @param {() => void} then */
+  // htmx is loaded after the page, so that a CDN that hangs holds up nothing.
+  /** @param {string | undefined} src @param {string | undefined} hash @param {() => void} then */
   function load(src, hash, then) {
     if (!src) return;
     const element = document.createElement("script");
@@ -526,8 +520,7 @@
     if (ctx.sourceElement instanceof HTMLFormElement) ctx.sourceElement.submit();
   });
 
-  // -------------------------------------------------- begin
-
+  // -- begin ------------------------------------------------------------
   // However a body is swapped, by htmx or by anything else, its regions are found.
   const swapped = new MutationObserver((records) => {
     if (records.some((record) => [...record.addedNodes].includes(document.body))) watchBody();
