@@ -25,7 +25,7 @@ from .addresses import Pattern
 from .assets import PREFIX, Static
 from .clicks import Clicks
 from .drawing import Templates
-from .errors import BadAddress, BadApp, UnwrittenError
+from .errors import BadAddress, BadApp, UnwrittenError, suggestion
 from .failures import Failures
 from .live import Live
 from .routing import PageFunction, PageRoute
@@ -132,6 +132,21 @@ class App(Starlette):
         """
         self._anywhere = self._page_route(Pattern("/{path:path}"), function, None)
         return function
+
+    def key(self, page: str, /, **parameters: Any) -> str:
+        """The key of a page, by the name of its function: ``app.key("article", title="Tea")``.
+
+        Raises:
+            BadApp: if there is no page function of that name, or it takes other parameters.
+            BadAddress: if no page can have these parameters.
+        """
+        routes = {route.name: route for route in self.pages}
+        if page not in routes:
+            raise BadApp(f"There is no page function {page!r}.{suggestion(page, routes)}")
+        pattern = routes[page].pattern
+        if parameters.keys() != pattern.parameters.keys():
+            raise BadApp(f"The page {page!r} has the pattern {pattern.path!r}, but was given {sorted(parameters)}.")
+        return pattern.write(pattern.read(parameters, self.settings.title_length))
 
     def render(self, template: str, **values: Any) -> HTMLResponse:
         """A template without canvases, as a response, for routes that are not pages.
