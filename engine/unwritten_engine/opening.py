@@ -1,0 +1,198 @@
+"""``open_engine``: from a name, a path or an address to an engine.
+
+Every kind of engine is a row of one table: the names that it answers to, and the function that opens it. A new
+kind is a new row.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from .downloads import download, models_folder
+from .engine import Engine, Progress
+from .errors import MissingPackage, ModelNotFound, UnknownEngine, suggestion
+from .options import Option, checked
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of engine.
+
+    Attributes:
+        name: how it is asked for, or what begins its specs.
+        example: a spec, for messages and documentation.
+        help: what it is, in one line.
+        claims: whether a spec is meant for it.
+        open: opens it; takes the spec, progress and options.
+    """
+
+    name: str
+    example: str
+    help: str
+    claims: Callable[[str], bool]
+    open: Callable[..., Engine]
+
+
+def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, **options: Any) -> Engine:
+    """Open an engine. It loads a model, which takes seconds: call it in a thread, not in an event loop.
+
+    Args:
+        spec: which one:
+
+            * ``auto``: the best that needs no download (today, the embedded model);
+            * ``embedded``: the model in the box, Gemma 3 270M;
+            * a path to a ``.gguf`` file;
+            * ``hf:OWNER/REPO/FILE.gguf``: a file on Hugging Face, downloaded into the cache folder;
+            * an ``http(s)://….gguf`` address, downloaded likewise;
+            * a path to a ``.tape`` file, or ``tape:PATH``: recorded frames.
+        progress: called while it opens, with the share done and what is being done. Before a download it is
+            told the size and the folder.
+        options: for models ``threads``, ``context``, ``parallel``, ``gpu_layers``, ``instruct`` and ``log``
+            (see ``llamacpp.OPTIONS``), for tapes ``speed`` and ``strict``.
+
+    Raises:
+        UnknownEngine: no engine of that name; the message suggests the nearest.
+        UnknownOption, BadOption: an option that it does not have, or with a value that it cannot take.
+        ModelNotFound, ModelBroken, ModelUnsupported: the file is missing, damaged or of another kind.
+        MissingPackage: an optional dependency is needed; the message has the command.
+    """
+    text = str(spec).strip()
+    told = progress or (lambda share, doing: None)
+    for kind in KINDS:
+        if kind.claims(text):
+            return kind.open(text, told, **options)
+    raise _unknown(text)
+
+
+def _unknown(text: str) -> UnknownEngine:
+    if text.startswith(("http://", "https://")):
+        return UnknownEngine(
+            f"{text!r} is not the address of a .gguf file. This version does not talk to model servers; it opens "
+            f"{_examples()}."
+        )
+    if "/" in text or "\\" in text or "." in text:
+        return UnknownEngine(f"{text!r} is neither a .gguf nor a .tape file. Engines are {_examples()}.")
+    names = [kind.name for kind in KINDS]
+    return UnknownEngine(f"There is no engine {text!r}.{suggestion(text, names)} Engines are {_examples()}.")
+
+
+def _examples() -> str:
+    *most, last = [kind.example for kind in KINDS]
+    return f"{', '.join(most)} and {last}"
+
+
+def _open_auto(_: str, progress: Progress, **options: Any) -> Engine:
+    return _open_embedded("embedded", progress, _why="Nothing else was asked for.", **options)
+
+
+def _open_embedded(_: str, progress: Progress, *, _why: str = "", **options: Any) -> Engine:
+    from .embedded import open_embedded  # the runtime is imported only if it is used
+
+    return open_embedded(progress=progress, reasons=(_why or "It was asked for by name.",), **options)
+
+
+def _open_gguf(path: str, progress: Progress, *, _name: str = "", **options: Any) -> Engine:
+    from .llamacpp import open_llamacpp
+
+    file = Path(path).expanduser()
+    return open_llamacpp(file, progress=progress, reasons=(f"{_name or file.name} was asked for by name.",), **options)
+
+
+def _open_address(address: str, progress: Progress, **options: Any) -> Engine:
+    from .llamacpp import OPTIONS
+
+    checked(options, OPTIONS, "The llama.cpp engine")  # before the download, not after
+    parts = urlsplit(address)
+    target = models_folder() / (parts.hostname or "unknown") / Path(unquote(parts.path)).name
+    file = download(address, target, lambda share, doing: progress(share * 0.9, doing))
+    return _open_gguf(str(file), _second(progress, 0.9), _name=address, **options)
+
+
+def _open_hugging_face(spec: str, progress: Progress, **options: Any) -> Engine:
+    from .llamacpp import OPTIONS
+
+    checked(options, OPTIONS, "The llama.cpp engine")
+    owner, _, rest = spec.removeprefix("hf:").partition("/")
+    repo, _, file = rest.partition("/")
+    if not (owner and repo and file.endswith(".gguf")):
+        raise UnknownEngine(f"{spec!r} does not name a file. Write it like {_HF_EXAMPLE}.")
+    path = _fetch_hugging_face(f"{owner}/{repo}", file, lambda share, doing: progress(share * 0.9, doing))
+    return _open_gguf(str(path), _second(progress, 0.9), _name=spec, **options)
+
+
+_HF_EXAMPLE: Final = "hf:OWNER/REPO/FILE.gguf"
+
+
+def _fetch_hugging_face(repo: str, file: str, progress: Progress) -> Path:
+    """The file in Hugging Face's own cache, downloaded if it is not there."""
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise MissingPackage(
+            "Models on Hugging Face need the package huggingface_hub. Type: pip install huggingface_hub"
+        ) from error
+    cached = hub.try_to_load_from_cache(repo, file)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        size = hub.get_hf_file_metadata(hub.hf_hub_url(repo, file)).size or 0
+        progress(0.0, f"Downloading {file} from {repo}, {size / 1e6:,.0f} MB, to {hub.constants.HF_HUB_CACHE}")
+        return Path(hub.hf_hub_download(repo, file))
+    except Exception as error:  # its errors come from three packages and change with its versions
+        raise ModelNotFound(
+            f"{file} of {repo} cannot be downloaded from Hugging Face ({type(error).__name__}: {error}). Check the "
+            f"name and the connection; a model behind a licence needs: hf auth login"
+        ) from error
+
+
+def _second(progress: Progress, begun: float) -> Progress:
+    """Progress of the last part of the work, which begins at this share."""
+    return lambda share, doing: progress(begun + share * (1 - begun), doing)
+
+
+_TAPE_OPTIONS: Final = (
+    Option("speed", 1.0, "number", "1 plays in real time, 4 four times faster, 0 at once", 0),
+    Option("strict", False, "flag", "refuse what is not the same in everything but seed and priority"),
+)
+
+
+def _open_tape(spec: str, progress: Progress, **options: Any) -> Engine:
+    from .tape import TapeEngine
+
+    settings = checked(options, _TAPE_OPTIONS, "The tape engine")
+    return TapeEngine(Path(spec.removeprefix("tape:")).expanduser(), **settings)
+
+
+KINDS: Final[tuple[Kind, ...]] = (
+    Kind("auto", "'auto'", "the best that needs no download", lambda spec: spec == "auto", _open_auto),
+    Kind("embedded", "'embedded'", "the model in the box", lambda spec: spec == "embedded", _open_embedded),
+    Kind("tape:", "'tape:FILE'", "recorded frames", lambda spec: spec.startswith("tape:"), _open_tape),
+    Kind("hf:", f"'{_HF_EXAMPLE}'", "a file on Hugging Face", lambda spec: spec.startswith("hf:"), _open_hugging_face),
+    Kind(
+        "https://",
+        "'https://HOST/FILE.gguf'",
+        "a file on the web",
+        lambda spec: spec.startswith(("http://", "https://")) and urlsplit(spec).path.endswith(".gguf"),
+        _open_address,
+    ),
+    Kind(
+        ".tape",
+        "a path to a .tape",
+        "recorded frames",
+        lambda spec: spec.endswith(".tape") and "://" not in spec,
+        _open_tape,
+    ),
+    Kind(
+        ".gguf",
+        "a path to a .gguf file",
+        "a model file",
+        lambda spec: spec.endswith(".gguf") and "://" not in spec,
+        _open_gguf,
+    ),
+)
+"""All kinds of engines. The first that claims a spec opens it."""

@@ -1,0 +1,100 @@
+"""Options as tables: name, default, what it may be, and one line of help.
+
+One table feeds validation, messages and documentation, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from .errors import BadOption, UnknownOption
+
+Kind: TypeAlias = Literal["number", "count", "flag", "text", "texts"]
+
+_WORDS: dict[Kind, str] = {
+    "number": "a number",
+    "count": "a whole number",
+    "flag": "True or False",
+    "text": "a text",
+    "texts": "a list of texts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: as it is given.
+        default: used if it is not given; None leaves the choice to the engine, and may be given too.
+        kind: what it may be.
+        help: what it does, in one line.
+        low: the smallest number.
+        high: the largest number.
+    """
+
+    name: str
+    default: Any
+    kind: Kind
+    help: str
+    low: float | None = None
+    high: float | None = None
+
+    def check(self, value: Any, owner: str) -> Any:
+        """The value in the option's own type.
+
+        Raises:
+            BadOption: it is of another kind, or outside the bounds.
+        """
+        if value is None and self.default is None:
+            return None
+        if not self._fits(value):
+            raise BadOption(f"{owner}: the option {self.name!r} is {value!r}; give {self._wanted()}.")
+        if self.kind == "number":
+            return float(value)
+        return list(value) if self.kind == "texts" else value
+
+    def _fits(self, value: Any) -> bool:
+        if self.kind == "flag":
+            return isinstance(value, bool)
+        if self.kind == "text":
+            return isinstance(value, str)
+        if self.kind == "texts":
+            return (
+                isinstance(value, Sequence)
+                and not isinstance(value, str | bytes)
+                and all(isinstance(item, str) for item in value)
+            )
+        number = int if self.kind == "count" else (int | float)
+        if isinstance(value, bool) or not isinstance(value, number):
+            return False
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def _wanted(self) -> str:
+        words = _WORDS[self.kind]
+        if self.low is not None and self.high is not None:
+            return f"{words} from {self.low:g} to {self.high:g}"
+        return words if self.low is None else f"{words} of at least {self.low:g}"
+
+
+def checked(given: Mapping[str, Any], table: Sequence[Option], owner: str) -> dict[str, Any]:
+    """Every option of the table with its value: the one given, or its default.
+
+    Args:
+        given: options by name.
+        table: the options that there are.
+        owner: who has them, for messages, such as "The llama.cpp engine".
+
+    Raises:
+        UnknownOption: a name that is not in the table; the message suggests the nearest.
+        BadOption: a value that does not fit.
+    """
+    known = {option.name: option for option in table}
+    for name in given:
+        if name not in known:
+            raise UnknownOption(name, known, owner)
+    return {
+        name: option.check(given[name], owner) if name in given else option.default for name, option in known.items()
+    }

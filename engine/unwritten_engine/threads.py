@@ -1,0 +1,52 @@
+"""How many threads to compute with, and why.
+
+Too many threads are far worse than too few: the threads of a matrix product wait for each other many hundred
+times per token, so that one that must share its core holds up all the others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_MOST = 8
+"""Reading the weights is the limit of small models; more threads than this only wait for memory."""
+
+
+def choose_threads() -> tuple[int, str]:
+    """The number of threads, and the reason in one sentence."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    cores = min(usable, _physical_cores(usable), quota or usable)
+    found = f"{cores} physical core{'s' if cores > 1 else ''}"
+    if quota and quota <= cores:
+        found += " allowed to this container"
+    if cores > _MOST:
+        return _MOST, f"{_MOST} threads: there are {found}, but more would only wait for memory."
+    if cores >= 4:
+        return cores - 1, f"{cores - 1} threads: there are {found}, and one is left for the server and the browser."
+    return cores, f"{cores} thread{'s' if cores > 1 else ''}: there {'are' if cores > 1 else 'is'} {found}."
+
+
+def _physical_cores(usable: int) -> int:
+    """Cores without their hyper-threads, as far as the system says."""
+    cores = set()
+    for file in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list"):
+        try:
+            cores.add(file.read_text(encoding="ascii").strip())
+        except OSError:
+            continue
+    if cores:
+        return len(cores)
+    # Apple silicon has no hyper-threads; on Windows two per core is the rule.
+    return max(1, usable // 2) if os.name == "nt" else usable
+
+
+def _quota() -> int | None:
+    """Whole cores that the container may use, if it is limited."""
+    try:
+        limit = re.match(r"(\d+) (\d+)", Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii"))
+    except OSError:
+        return None
+    return max(1, int(limit[1]) // int(limit[2])) if limit else None
