@@ -29,6 +29,7 @@
 
   const script = /** @type {HTMLScriptElement} */ (document.currentScript);
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
+  const OPEN = "[data-colophon][data-page]:has([data-stop])"; // all regions may be written before the page is kept
   const ENDED = new Set(["written", "stopped", "failed", "unwritten"]);
   const WORDS = {
     stopped: "The writing was stopped. What you see is all there is.",
@@ -42,7 +43,9 @@
   const say = (from, name, detail) => from.dispatchEvent(new CustomEvent(`unwritten:${name}`, { detail, bubbles: true }));
 
   /** @param {string} page @param {string} more @returns {HTMLElement[]} */
-  const parts = (page, more) => [...document.querySelectorAll(/** @type {"p"} */ (`${more}[data-page="${CSS.escape(page)}"]`))];
+  const parts = (page, more) => [
+    .../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${more}[data-page="${CSS.escape(page)}"]`)),
+  ];
 
   // -- morph ------------------------------------------------------------
   const REACH = 8; // siblings looked at before a node counts as new; it keeps the work linear
@@ -63,14 +66,9 @@
   const sameKind = (a, b) =>
     a.nodeName === b.nodeName && (!(a instanceof Element && b instanceof Element) || a.id === b.id);
 
-  // Text that begins otherwise is other text, and drafts move along with the end of the text: as new nodes they appear
-  // where they are, as old ones they would jump.
+  // A draft moves along with the end of the text: as a new node it appears where it is, as an old one it would jump.
   /** Whether a node may become another thing. @param {Node} old */
   const mayTurn = (old) => old instanceof Element && old.className !== "unsettled";
-
-  /** Whether a short text was continued, or cut. @param {Node} old @param {Node} fresh */
-  const grown = (old, fresh) =>
-    old instanceof Text && fresh instanceof Text && (fresh.data.startsWith(old.data) || old.data.startsWith(fresh.data));
 
   /**
    * The node at or after `old` that `fresh` continues, or null when it is new: nodes before it were taken out then, or it
@@ -79,14 +77,15 @@
   function counterpart(old, fresh) {
     if (!old) return null;
     const words = sign(fresh);
-    if (sameKind(old, fresh) && (sign(old) === words || grown(old, fresh))) return old;
+    const had = sign(old);
+    const grown = old instanceof Text && (had.startsWith(words) || words.startsWith(had));
+    if (sameKind(old, fresh) && (had === words || grown)) return old;
     if (words) {
       for (let node = old.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
         if (sameKind(node, fresh) && sign(node) === words) return node;
       }
     }
     if (!sameKind(old, fresh) || !mayTurn(old)) return null;
-    const had = sign(old);
     if (had) {
       for (let node = fresh.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
         if (sameKind(old, node) && sign(node) === had) return null;
@@ -125,7 +124,8 @@
     return to;
   }
 
-  /** Change only the characters that differ, so that a selection in the rest stays. @param {CharacterData} node @param {string} text */
+  // Only the characters that differ are changed, so that a selection in the rest stays.
+  /** @param {CharacterData} node @param {string} text */
   function rewrite(node, text) {
     const had = node.data;
     if (had === text) return;
@@ -137,15 +137,15 @@
     node.replaceData(head, had.length - head - tail, text.slice(head, text.length - tail));
   }
 
-  /** Give an element the attributes of another, except for what is the visitor's or htmx's. @param {Element} element @param {Element} like */
+  /** Give an element the attributes of another. @param {Element} element @param {Element} like */
   function dress(element, like) {
-    const theirs = (/** @type {string} */ name) => name === "data-htmx-powered" || (name === "open" && element instanceof HTMLDetailsElement);
+    // What is the visitor's or htmx's stays.
+    const theirs = new Set(["data-htmx-powered", element instanceof HTMLDetailsElement ? "open" : ""]);
     for (const { name, value } of like.attributes) {
-      if (!theirs(name) && element.getAttribute(name) !== value) element.setAttribute(name, value);
+      if (!theirs.has(name) && element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
-    if (element.attributes.length === like.attributes.length) return;
     for (const name of element.getAttributeNames()) {
-      if (!theirs(name) && !like.hasAttribute(name)) element.removeAttribute(name);
+      if (!theirs.has(name) && !like.hasAttribute(name)) element.removeAttribute(name);
     }
   }
 
@@ -181,8 +181,7 @@
 
   /** @param {HTMLElement} region @param {FrameMessage} message */
   function show(region, message) {
-    const draft = document.createElement("template");
-    draft.innerHTML = message.html;
+    const draft = Object.assign(document.createElement("template"), { innerHTML: message.html });
     if (!shown(region)) region.style.minHeight = `${region.offsetHeight}px`; // what the skeleton took
     const links = region.getElementsByTagName("a").length;
     morph(region, draft.content);
@@ -227,20 +226,17 @@
         const stop = /** @type {HTMLButtonElement | null} */ (colophon.querySelector("[data-stop]:disabled"));
         if (stop) Object.assign(stop, { disabled: false, textContent: "Stop" });
       }
-    } else if (state === "written" && regions.length) {
-      return void fetchPlain(page); // it was finished elsewhere, and no frames are left of it
     } else {
       watched.delete(page);
       announced.delete(`${page} writing`);
-      // Not being written here any more: the server was started anew, or it was finished long ago. HTTP has it.
-      const missed = state === "unwritten" || (state === "written" && regions.length > 0);
-      if (missed && mayReload(page)) return location.reload();
+      // The server was started anew in the middle; or the page was finished long ago, and no frames are left of it.
+      if (state === "unwritten" && mayReload(page)) return location.reload();
+      if (state === "written" && (regions.length || !message.colophon)) return void fetchPlain(page);
       for (const region of regions) turn(region, state === "unwritten" ? "failed" : state);
       for (const colophon of message.colophon ? parts(page, "[data-colophon]") : []) {
         colophon.innerHTML = message.colophon || "";
         boost(colophon);
       }
-      if (message.title && page === here()) document.title = message.title;
       if (state === "written") announce(`Ready: ${heading()}`, `${page} ready`);
       else explain(page, message.message || WORDS[/** @type {"failed"} */ (state)]);
       rest();
@@ -248,8 +244,6 @@
     say(document, "page", { page, state, message: message.message || "" });
   }
 
-  /** The key of the page in the address bar. */
-  const here = () => location.pathname + location.search;
   const heading = () => (document.querySelector("h1")?.textContent || document.title).trim();
 
   /** A page that the server lost is asked for again once, and not in a circle. @param {string} page */
@@ -265,13 +259,11 @@
   }
 
   // -- words to people ------------------------------------------------------------
-  // The one polite status lives outside <body>, where no navigation replaces it.
-  const status = document.createElement("div");
-  status.setAttribute("role", "status");
-  status.className = "visually-hidden";
-  document.documentElement.append(status);
-  /** @type {Set<string>} */
-  const announced = new Set();
+  // The one polite status, and the line about the connection, live outside <body>, where no navigation replaces them.
+  const status = Object.assign(document.createElement("div"), { role: "status", className: "visually-hidden" });
+  const line = Object.assign(document.createElement("p"), { hidden: true, className: "connection" });
+  document.documentElement.append(status, line);
+  const announced = /** @type {Set<string>} */ (new Set());
 
   /** Say something to screen readers, once. @param {string} words @param {string} once */
   function announce(words, once) {
@@ -284,29 +276,21 @@
   function explain(page, words) {
     const regions = parts(page, "[data-region]");
     const last = regions.findLast((region) => shown(region) > 0) ?? regions[0];
-    const note = document.createElement("aside");
-    note.className = "notice";
+    document.querySelectorAll("aside[data-notice]").forEach((old) => old.remove());
+    const note = Object.assign(document.createElement("aside"), { className: "notice" });
     note.dataset.notice = "";
-    const again = document.createElement("a");
-    again.href = page;
-    again.textContent = "Write it again";
-    again.className = "button";
-    again.setAttribute("hx-replace-url", "true");
-    note.append(Object.assign(document.createElement("p"), { textContent: words }), again);
-    document.querySelectorAll("[data-notice]").forEach((old) => old.remove());
+    note.innerHTML = '<p></p><a class="button" hx-replace-url="true">Write it again</a>';
+    /** @type {HTMLElement} */ (note.firstChild).textContent = words;
+    /** @type {HTMLElement} */ (note.lastChild).setAttribute("href", page);
     if (last) last.after(note);
-    else document.body.append(note);
     boost(note);
     announce(words, `${page} ${words}`);
   }
 
-  const line = document.createElement("p");
-  line.className = "connection";
-  line.hidden = true;
-  document.documentElement.append(line);
-
   /** A quiet line at the edge of the window about the connection; empty words take it away. @param {string} words */
   function connection(words) {
+    clearTimeout(warning);
+    warning = 0;
     line.hidden = !words;
     line.textContent = words;
   }
@@ -316,18 +300,16 @@
   let socket = null;
   /** Pages that are watched, and those that are fetched whole instead. @type {Set<string>} */
   const watched = new Set(), fetching = new Set();
-  let tries = 0;
-  let everOpen = false;
-  /** @typedef {ReturnType<typeof setTimeout> | undefined} Timer */
-  let retry = /** @type {Timer} */ (undefined), warning = retry, idle = retry;
+  let tries = 0, everOpen = false;
+  let retry = 0, warning = 0, idle = 0; // timers
 
   /** Look at the document: watch what is unfinished, leave what is gone. */
   function scan() {
     /** @type {Map<string, Record<string, number>>} */
     const unfinished = new Map();
-    for (const region of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(UNFINISHED))) {
-      const page = region.dataset.page || "";
-      unfinished.set(page, { ...unfinished.get(page), [region.dataset.region || ""]: shown(region) });
+    for (const { dataset } of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${UNFINISHED}, ${OPEN}`))) {
+      const { page = "", region } = dataset;
+      unfinished.set(page, { ...unfinished.get(page), ...(region && { [region]: Number(dataset.frame) || 0 }) });
     }
     for (const page of [...watched].filter((page) => !unfinished.has(page))) {
       watched.delete(page);
@@ -344,7 +326,7 @@
     else rest();
   }
 
-  /** Send now, or not at all: whatever is watched is said again when a socket opens. @param {object} message */
+  /** Send, if anybody listens: what is watched is said again when a socket opens. @param {object} message */
   function send(message) {
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
   }
@@ -354,15 +336,14 @@
     if (socket || retry) return;
     if (!everOpen && tries >= 3) return void [...watched].forEach(fetchPlain);
     const ws = (socket = new WebSocket(new URL("../live", script.src).href.replace(/^http/, "ws")));
-    warning ??= setTimeout(() => connection(WORDS.reconnecting), everOpen ? 2000 : 8000);
+    warning ||= window.setTimeout(() => connection(WORDS.reconnecting), everOpen ? 2000 : 8000);
+    setTimeout(() => ws.readyState === WebSocket.CONNECTING && ws.close(), 10_000); // swallowed by something in between
     ws.onopen = () => {
       everOpen = true;
       tries = 0;
       document.documentElement.dataset.live = ""; // the style sheet shows [data-stop] only then
-      clearTimeout(warning);
-      warning = undefined;
-      connection("");
       watched.clear(); // scan() watches again, with what is shown by now
+      connection("");
       say(document, "open", {});
       scan();
     };
@@ -376,8 +357,8 @@
       if (event.code === 1008) (everOpen = false), (tries = 3); // not wanted here: go on without a socket
       // Full jitter: after a restart the tabs come back one by one, not all at once.
       const delay = Math.random() * Math.min(20_000, 400 * 2 ** tries++);
-      warning ??= setTimeout(() => connection(WORDS.reconnecting), 2000);
-      retry = setTimeout(() => ((retry = undefined), scan()), delay);
+      warning ||= window.setTimeout(() => connection(WORDS.reconnecting), 2000);
+      retry = window.setTimeout(() => ((retry = 0), scan()), delay);
     };
   }
 
@@ -385,37 +366,31 @@
   function rest() {
     if (watched.size) return;
     clearTimeout(retry);
-    clearTimeout(warning);
     clearTimeout(idle);
-    retry = warning = undefined;
+    retry = 0;
     connection("");
-    idle = setTimeout(() => socket?.close(1000), 30_000);
+    idle = window.setTimeout(() => socket?.close(1000), 30_000);
   }
 
   /** @param {FrameMessage | PageMessage | RefusedMessage} message */
   function receive(message) {
     if (message.type === "frame") {
       for (const region of parts(message.page, `[data-region="${CSS.escape(message.region)}"]`)) {
-        const waiting = frames.get(region)?.frame ?? 0;
-        if (message.frame > Math.max(shown(region), waiting)) frames.set(region, message);
+        if (message.frame > Math.max(shown(region), frames.get(region)?.frame ?? 0)) frames.set(region, message);
       }
-      schedule();
-    } else if (message.type === "page") {
-      news.push(message);
-      schedule();
-    } else if (message.type === "refused") {
-      say(document, "error", { message: message.message });
-    }
+    } else if (message.type === "page") news.push(message);
+    else if (message.type === "refused") say(document, "error", { message: message.message });
+    schedule();
   }
 
-  /** The way without a socket (some proxies allow none): the whole page over HTTP, once it is complete. @param {string} page */
+  // Some proxies let no socket through: then the whole page comes over HTTP, once it is complete.
+  /** @param {string} page */
   async function fetchPlain(page) {
     if (fetching.has(page)) return;
     fetching.add(page);
     try {
       const response = await fetch(page + (page.includes("?") ? "&" : "?") + "plain=1");
       const whole = new DOMParser().parseFromString(await response.text(), "text/html");
-      if (!parts(page, UNFINISHED).length) return;
       const fresh = /** @type {NodeListOf<HTMLElement>} */ (whole.querySelectorAll("[data-region]"));
       if (!response.ok || !fresh.length) throw new Error(`HTTP ${response.status}`);
       for (const { dataset, innerHTML } of fresh) {
@@ -424,11 +399,11 @@
       }
       const failed = [...fresh].find((region) => region.dataset.state !== "written");
       const colophon = whole.querySelector("[data-colophon]")?.innerHTML;
-      receive({ type: "page", page, state: failed?.dataset.state || "written", colophon, title: whole.title });
+      receive({ type: "page", page, state: failed?.dataset.state || "written", colophon });
     } catch (error) {
       connection(WORDS.offline);
       say(document, "error", { message: String(error) });
-      retry ??= setTimeout(() => ((retry = undefined), scan()), 10_000 + Math.random() * 20_000);
+      retry ||= window.setTimeout(() => ((retry = 0), scan()), 10_000 + Math.random() * 20_000);
     } finally {
       fetching.delete(page);
     }
@@ -446,24 +421,22 @@
     held = null;
     if (frames.size || news.length) schedule();
   }
-  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => setTimeout(release)); // after the click
-  addEventListener("blur", () => release());
+  // A click comes right after its pointerup, and must find what was pressed.
+  for (const name of ["pointerup", "pointercancel", "blur"]) addEventListener(name, () => setTimeout(release));
 
   document.addEventListener("click", (event) => {
     const button = event.target instanceof Element && event.target.closest("[data-stop]");
     if (!(button instanceof HTMLButtonElement)) return;
-    button.disabled = true;
-    button.textContent = "Stopping …";
+    Object.assign(button, { disabled: true, textContent: "Stopping …" });
     const page = /** @type {HTMLElement | null} */ (button.closest("[data-page]"))?.dataset.page;
     for (const key of page ? [page] : [...watched]) send({ type: "stop", page: key });
   });
 
   document.addEventListener("visibilitychange", () => (frames.size || news.length) && schedule());
-  addEventListener("online", () => (clearTimeout(retry), (retry = undefined), scan()));
+  addEventListener("online", () => (clearTimeout(retry), (retry = 0), scan()));
   addEventListener("pageshow", (event) => event.persisted && ((socket = null), scan()));
 
   // -- htmx, when there ------------------------------------------------------------
-  /** @type {any} */
   const htmx = () => /** @type {any} */ (window).htmx;
   /** @param {Element} element */
   const boost = (element) => htmx()?.process(element);
@@ -477,13 +450,10 @@
     document.head.append(element);
   }
   const { htmx: source, htmxIntegrity, preload, preloadIntegrity } = script.dataset;
-  const loadAll = () =>
-    load(source, htmxIntegrity, () =>
-      // htmx has wired the page by now or will in a moment; wire it once more with the extension.
-      load(preload, preloadIntegrity, () => htmx().process(document.body, true)),
-    );
-  if (document.readyState === "complete") loadAll();
-  else addEventListener("load", loadAll);
+  addEventListener("load", () =>
+    // The extension needs htmx, which has wired the page by the time that it comes: so wire it once more.
+    load(source, htmxIntegrity, () => load(preload, preloadIntegrity, () => htmx().process(document.body, true))),
+  );
 
   // Preloading on mousedown is for links: a click into a search box is not a search.
   document.addEventListener("htmx:before:init", (event) => {
@@ -522,14 +492,10 @@
 
   // -- begin ------------------------------------------------------------
   // However a body is swapped, by htmx or by anything else, its regions are found.
-  const swapped = new MutationObserver((records) => {
-    if (records.some((record) => [...record.addedNodes].includes(document.body))) watchBody();
+  const swapped = new MutationObserver(look);
+  function look() {
+    for (const element of [document.documentElement, document.body]) swapped.observe(element, { childList: true });
     scan();
-  });
-  function watchBody() {
-    swapped.observe(document.documentElement, { childList: true });
-    swapped.observe(document.body, { childList: true });
   }
-  watchBody();
-  scan();
+  look();
 })();
