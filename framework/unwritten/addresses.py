@@ -99,7 +99,8 @@ class Pattern:
             else:
                 text = quote(convertor.to_string(values[name]), safe=_READABLE + "/")
             path = path.replace("{" + name + "}", text)
-        return path
+        # Two slashes at the start would name another server.
+        return "/" + path.lstrip("/")
 
     def link(self, title: str, limit: int) -> str | None:
         """The canonical path of the page that a ``[[title]]`` leads to, or None if none can be.
@@ -108,10 +109,13 @@ class Pattern:
         """
         if len(self._convertors) != 1:
             return None
-        (name,) = self._convertors
+        ((name, convertor),) = self._convertors.items()
+        if not isinstance(convertor, (StringConvertor, PathConvertor)):
+            return None
         try:
-            return self.write({name: words(title, limit)})
-        except (BadAddress, AssertionError):
+            text = words(title, limit)
+            return self.write({name: text if self.is_words(name) else _path(text, limit)})
+        except BadAddress:
             return None
 
     def _spelling(self, text: str) -> str:
@@ -133,4 +137,4 @@ def _path(value: str, limit: int) -> str:
 
 def safe_title(title: str) -> str:
     """A title for people: without the brackets that make links, never empty."""
-    return re.sub(r"\s+", " ", title.replace("[[", "").replace("]]", "")).strip() or "Untitled"
+    return re.sub(r"\s+", " ", re.sub(r"[\[\]]{2,}", "", title)).strip() or "Untitled"

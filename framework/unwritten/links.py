@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from markupsafe import Markup, escape
 
@@ -77,14 +77,25 @@ class Linker:
         return "written" if self._known[key] else "unwritten"
 
     def local(self, address: str) -> str | None:
-        """An address that a model wrote as ``href``, as a path of this app; None if it leads elsewhere."""
-        if len(address) > 2048 or any(ord(c) < 33 for c in address) or "\\" in address:
+        """An address that a model wrote as ``href``, as a path of this app; None if it leads elsewhere.
+
+        A bare name, ``<a href="Great Auk">``, leads where ``[[Great Auk]]`` does.
+        """
+        address = address.strip(" ")
+        if len(address) > 2048 or any(ord(c) < 32 for c in address) or "\\" in address:
             return None
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+            joined = urljoin(self._page, address)
+        except ValueError:  # half an IPv6 address, say
+            return None
         if parts.scheme or parts.netloc or address.startswith("//"):
             return None
-        joined = urljoin(self._page, address)
-        return joined if joined.startswith("/") and not joined.startswith("//") else None
+        if self._pattern and address and not set("/?#") & set(address):
+            return self.key(unquote(address))
+        if not joined.startswith("/") or joined.startswith("//"):
+            return None
+        return quote(joined, safe="/?#%&=+!$'()*,:@;-._~")
 
 
 def find_links(text: str, linker: Linker) -> list[Link]:
@@ -102,7 +113,8 @@ def plain(text: str) -> str:
     """A text without the brackets of links and the marks of Markdown, on one line: for search and snippets."""
     text = WIKI_LINK.sub(lambda m: m[2] or m[1], text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"^\s*(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|>\s?|\|)|\*\*|__|`+|\[\[|\]\]", " ", text, flags=re.M)
+    text = re.sub(r"^\s*(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|>\s?|\|)|\|", " ", text, flags=re.M)
+    text = re.sub(r"\*\*|__|`+|\[\[|\]\]", "", text)
     return " ".join(re.sub(r"(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)", "", text).split())
 
 

@@ -68,8 +68,10 @@ _drawn_cleaner = nh3.Cleaner(
     url_schemes=set(),
 )
 
-# After cleaning, attributes stand in double quotes and hold no quote and no "<", so a pattern is exact.
-_ANCHOR = re.compile(r"<a([^<>]*?) href=\"([^\"]*)\"([^<>]*)>")
+# After cleaning, attributes stand in double quotes and hold no quote, no "<" and no ">", so these are exact. They
+# read attribute by attribute: the text of a title may look like an address.
+_ANCHOR = re.compile(r'<a((?: [\w-]+="[^"<>]*")+)>')
+_ATTRIBUTE = re.compile(r' ([\w-]+)="([^"<>]*)"')
 
 
 def clean_html(html: str, linker: Linker) -> Markup:
@@ -89,12 +91,17 @@ def clean_drawn(html: str) -> Markup:
 
 
 def _link(match: re.Match[str], linker: Linker) -> str:
-    before, address, after = match.groups()
-    target = str(Markup(address).unescape())
+    return f"<a{_ATTRIBUTE.sub(lambda attribute: _address(attribute, linker), match[1])}>"
+
+
+def _address(attribute: re.Match[str], linker: Linker) -> str:
+    """An ``href`` as an address of this app, or as nothing; any other attribute as it is."""
+    if attribute[1] != "href":
+        return attribute[0]
+    target = Markup(attribute[2]).unescape()
     if target.startswith("#"):
-        name = target[1:].removeprefix(ID_PREFIX)
-        return str(Markup('<a{} href="#{}{}"{}>').format(Markup(before), ID_PREFIX, name, Markup(after)))
+        return str(Markup(' href="#{}{}"').format(ID_PREFIX, target[1:].removeprefix(ID_PREFIX)))
     local = linker.local(target)
     if local is None:
-        return f"<a{before}{after}>"
-    return str(Markup('<a{} href="{}" class="{}"{}>').format(Markup(before), local, linker.state(local), Markup(after)))
+        return ""
+    return str(Markup(' href="{}" class="{}"').format(local, linker.state(local)))

@@ -23,11 +23,14 @@ from unwritten_engine import Frame, Span
 from ..links import WIKI_LINK, Linker
 from ..sanitize import clean_drawn
 from .drawn import Drawn
-from .marks import CLOSE, OPEN, marked, softened, unmarked, within
+from .marks import BAR, CLOSE, OPEN, marked, softened, unmarked, within
 
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-# A line that may belong to the block before the blank line: indented, a list item, a quote, a table row.
-_CONTINUES = re.compile(r"[ \t]|[-*+][ \t]|[-*+]$|\d{1,9}[.)]|>|\|")
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
+# Lines as Markdown counts them: Python's splitlines knows more ends of lines.
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+# A line that may belong to the block before the blank line: indented, a list item (or the number that one begins
+# with), a quote, a table row.
+_CONTINUES = re.compile(r"[ \t]|[-*+][ \t]|[-*+]$|\d{1,9}(?:[.)]|$)|>|\|")
 # What Markdown needs at the start of a line; marks go after it.
 _LINE_START = re.compile(r"[ \t]*(?:(?:#{1,6}|[-*+]|\d{1,9}[.)]|>|\|)[ \t]+|[>|])*[*_`]*")
 # Lines that must not carry marks at all: rules, fences, the line under a table's head, the line under a title.
@@ -43,13 +46,13 @@ def blocks(text: str) -> Iterator[tuple[int, int]]:
     start = position = 0
     fence = ""
     blank = False
-    for line in text.splitlines(keepends=True):
+    for line in _LINE.findall(text):
         bare = line.rstrip("\r\n")
         if fence:
             closing = _FENCE.match(bare)
-            if closing and closing[1].startswith(fence) and not bare.strip(" " + fence[0]):
+            if closing and closing[1].startswith(fence) and not bare.strip(" \t" + fence[0]):
                 fence = ""
-        elif not bare.strip():
+        elif not bare.strip(" \t"):
             blank = True
         else:
             if blank and not _CONTINUES.match(bare):
@@ -92,8 +95,9 @@ class MarkdownDrawer:
     def _block(self, text: str, unsettled: Sequence[Span], growing: bool) -> str:
         body, unsettled = _without_open_links(text, unsettled, growing)
         spans = list(_markable(body, unsettled))
+        body = WIKI_LINK.sub(lambda match: match[0].replace("|", BAR), body)
         body = _closed(marked(body, spans), growing)
-        html = _parser.render(body, {"linker": self._linker})
+        html = _parser.render(body, {"linker": self._linker}).replace(BAR, "|")
         return str(clean_drawn(softened(html)))
 
 
@@ -167,7 +171,7 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
     """The inline rule for ``[[Title|text]]``; brackets that make no link vanish, and their words stay."""
     if not state.src.startswith("[[", state.pos):
         return False
-    match = WIKI_LINK.match(state.src, state.pos)
+    match = WIKI_LINK.match(state.src.replace(BAR, "|"), state.pos)
     if not silent and match:
         token = state.push("wiki_link", "a", 0)
         token.content = match[2] or match[1]

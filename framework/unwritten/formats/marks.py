@@ -12,15 +12,19 @@ from collections.abc import Iterable, Sequence
 from unwritten_engine import Span
 
 OPEN, CLOSE = "\ue000", "\ue001"
+BAR = "\ue002"
+"""Stands for the bar in ``[[Title|text]]`` while Markdown looks for the bars of a table."""
 
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
+_OURS = re.compile(f"[{OPEN}{CLOSE}{BAR}\0]")
 _PIECES = re.compile(r"(<[^<>]*>)")
 _TOKENS = re.compile(f"([{OPEN}{CLOSE}])")
 
 
 def unmarked(text: str) -> str:
-    """A text of the model without characters that would look like our marks. The length stays the same."""
-    return _MARKS.sub(" ", text) if OPEN in text or CLOSE in text else text
+    """A text of the model without characters that would look like our marks, and without zero bytes, which no HTML
+    can hold. The length stays the same."""
+    return _OURS.sub(" ", text)
 
 
 def marked(text: str, spans: Sequence[Span]) -> str:

@@ -24,10 +24,11 @@ class TextDrawer:
         length = fixed = position = 0
         ends = [(m.start(), m.end()) for m in _PARAGRAPH.finditer(text)] + [(len(text), len(text))]
         for end, following in ends:
-            body = text[position:end]
-            if body.strip():
-                soft = marked(body, within(frame.unsettled, position, end))
-                lines = str(escape(soft)).strip().replace("\n", "<br>\n")
+            body = text[position:end].strip()
+            if body:
+                start = text.index(body, position)
+                soft = marked(body, within(frame.unsettled, start, start + len(body)))
+                lines = str(escape(soft)).replace("\n", "<br>\n")
                 html.append(f"<p>{softened(lines)}</p>\n")
                 length += len(html[-1])
                 # A paragraph is over when the next one has begun: until then a line may still join it.

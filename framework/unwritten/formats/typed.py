@@ -131,4 +131,4 @@ def _draw(data: Any) -> Markup:
         return Markup("<ul>{}</ul>").format(items)
     if isinstance(data, bool):
         return Markup("yes" if data else "no")
-    return escape("" if data is None else data)
+    return escape("" if data is None else unmarked(str(data)))
