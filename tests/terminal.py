@@ -30,10 +30,11 @@ def message(*arguments: str) -> str:
     """The one clear message of something that cannot work; never a traceback of ours."""
     result = unwritten(*arguments)
     assert result.exit_code == 1, result.output
-    assert result.output.startswith("Error: ")
     assert not isinstance(result.exception, Exception), result.exception
     assert "unwritten/cli" not in result.output
-    return result.output.removeprefix("Error: ").rstrip()
+    progress, found, text = result.output.partition("Error: ")
+    assert found and len(progress.splitlines()) <= 2, result.output
+    return text.rstrip()
 
 
 def write(text: str, name: str = "app.py") -> Path:

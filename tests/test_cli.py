@@ -106,6 +106,19 @@ def test_get_of_what_is_not_there_says_so_and_fails() -> None:
     assert "/nowhere was answered with status 404" in result.stderr
 
 
+def test_get_of_a_page_that_breaks_off_fails() -> None:
+    broken = """scripted(["It is", GenerationFailed("The lamp went out.")])"""
+    write(
+        APP.replace('scripted("It is a [[Small thing]], and was always so.")', broken).replace(
+            "import scripted", "import scripted\nfrom unwritten_engine.errors import GenerationFailed"
+        )
+    )
+    result = unwritten("get", "/wiki/Lamp")
+    assert result.exit_code == 1
+    assert "It <span" in result.stdout and "The lamp went out." in result.stdout
+    assert "/wiki/Lamp could not be finished, and is not kept" in result.stderr
+
+
 def test_without_an_app_here_it_is_about_the_demo_wiki() -> None:
     result = unwritten("pages", "count")
     assert "There is no app.py in this folder, so this is about the demo wiki." in result.stderr
@@ -209,7 +222,7 @@ def test_doctor_goes_on_when_something_is_broken(tmp_path: Path, monkeypatch: py
 def test_doctor_says_what_is_wrong_with_an_engine() -> None:
     result = unwritten("doctor", "--engine", "model.gguf")
     assert result.exit_code == 1
-    assert re.search(r"Engine\n  FAULT .*model\.gguf", result.output)
+    assert re.search(r"Engine\n(.*\n)?  FAULT .*model\.gguf", result.output)
 
 
 @pytest.mark.model

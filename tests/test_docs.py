@@ -12,7 +12,6 @@ from starlette.testclient import TestClient
 from tests import readme
 from tests.readme import GENERATED, ROOT
 
-import unwritten_engine
 from unwritten import App
 from unwritten.cli import COMMANDS, main
 from unwritten.cli.bench import BENCHES
@@ -129,7 +128,7 @@ def app_of(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 def use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs run as they are printed, so their engine is put in place of the one that they would open."""
-    monkeypatch.setattr(unwritten_engine, "open_engine", lambda spec, progress=None: engine)
+    monkeypatch.setattr("unwritten.app.open_engine", lambda spec, progress=None: engine)
 
 
 def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import click
 from unwritten_engine import Prompt, Request, open_engine
 from unwritten_engine.engine import Engine
 
+from .. import __version__
 from ..assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
 from ..errors import UnwrittenError
 from ..settings import Settings
@@ -21,6 +22,7 @@ from ..store import Store
 from .demos import all_demos
 from .flags import data_folder
 from .progress import Loading
+from .serving import model_line
 
 PACKAGES = (
     "xllamacpp",
@@ -78,7 +80,7 @@ def _run(title: str, check: Callable[[], Iterator[str]]) -> bool:
 
 
 def _versions() -> Iterator[str]:
-    yield f"ok    unwritten {_version('unwritten')} on Python {platform.python_version()} ({sys.executable})"
+    yield f"ok    unwritten {__version__} on Python {platform.python_version()} ({sys.executable})"
     yield "ok    " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     missing = [name for name in PACKAGES if _version(name) == "missing"]
     if missing:
@@ -167,8 +169,7 @@ def _engine(spec: str | None) -> Iterator[str]:
     with Loading() as loading:
         engine = open_engine(spec or str(Settings().engine), progress=loading)
     about = engine.about
-    kind = f" ({about.quantization})" if about.quantization else ""
-    yield f"ok    {about.engine}: {about.model}{kind} on {about.device}"
+    yield f"ok    {about.engine}: {model_line(about)}"
     for reason in about.reasons:
         yield f"ok    {reason}"
     if about.memory_bytes:

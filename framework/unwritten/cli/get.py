@@ -15,6 +15,9 @@ from .serving import prepare
 
 REDIRECTS = 5
 
+_BROKEN_OFF = b'class="broken-off"'
+"""In a plain page: a part that was not finished."""
+
 
 @click.command("get")
 @click.argument("path")
@@ -31,9 +34,11 @@ def command(path: str, target: str | None, demo: str | None, **options: object) 
         raise click.UsageError(f"A path begins with a slash: unwritten get /{path.lstrip('/')}")
     app = chosen_app(target, demo, given(options))
     prepare(app)
-    status = asyncio.run(_print(app, _plain(path)))
+    status, whole = asyncio.run(_print(app, _plain(path)))
     if status >= 400:
         raise click.ClickException(f"{path} was answered with status {status}; the page above says why.")
+    if not whole:
+        raise click.ClickException(f"{path} could not be finished, and is not kept; the page above says why.")
 
 
 def _plain(path: str) -> str:
@@ -45,8 +50,13 @@ def _plain(path: str) -> str:
     return f"{place}?{query}&plain=1" if query else f"{place}?plain=1"
 
 
-async def _print(app: App, url: str) -> int:
+async def _print(app: App, url: str) -> tuple[int, bool]:
+    """Print a page. Returns its status, and whether it is whole."""
+    whole = True
+
     def write(body: bytes) -> None:
+        nonlocal whole
+        whole = whole and _BROKEN_OFF not in body  # such a mark comes in one piece
         sys.stdout.buffer.write(body)
         sys.stdout.buffer.flush()
 
@@ -56,4 +66,4 @@ async def _print(app: App, url: str) -> int:
             if answer.location:
                 url = _plain(urljoin(url, answer.location))
                 answer = await ask(app, url, write)
-    return answer.status
+    return answer.status, whole

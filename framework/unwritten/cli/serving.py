@@ -87,16 +87,17 @@ def introduce(app: App) -> None:
     """Say in a few lines what the app runs on, on whose terms, and where its pages are."""
     about = app.engine.about
     click.echo(click.style(app.name, bold=True))
-    rows = {"model": _model(about), "why": " ".join(about.reasons), "licence": about.licence}
+    rows = {"model": model_line(about), "why": " ".join(about.reasons), "licence": about.licence}
     rows["pages"] = f"{app.store.path} ({_pages(app.store.count())})"
     for name, text in rows.items():
         if text:
             click.echo(f"  {click.style(f'{name:8}', dim=True)} {text}")
 
 
-def _model(about: About) -> str:
-    kind = f" ({about.quantization})" if about.quantization else ""
-    return f"{about.model}{kind} on {about.device}"
+def model_line(about: About) -> str:
+    """The model in one line: its name, how its weights are stored, and where it runs."""
+    stored = f" ({about.quantization})" if about.quantization and about.quantization not in about.model else ""
+    return f"{about.model}{stored} on {about.device}"
 
 
 def _pages(count: int) -> str:
