@@ -73,8 +73,8 @@ SAMPLING: Final = (
 )
 """Sampling options of a request. The defaults keep small models from repeating themselves."""
 
-_SHAPED: Final = {"dry_multiplier": 0.0, "repeat_penalty": 1.0}
-"""Other defaults under a shape: the keys and marks of JSON repeat and must."""
+_SHAPED: Final = {"repeat_penalty": 1.0}
+"""Other defaults under a shape: the marks of JSON repeat and must (DRY breaks at quotes and colons by itself)."""
 
 _SPARE_BYTES: Final = 256 << 20
 """The cache may take this much for slots beyond those at work, which keep beginnings warm."""
