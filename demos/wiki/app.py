@@ -7,6 +7,7 @@ two sections. Its links lead to articles that nobody has written, until somebody
 """
 
 from pathlib import Path
+from zlib import crc32
 
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
@@ -26,13 +27,28 @@ def capital(title: str) -> str:
     return title[:1].upper() + title[1:]
 
 
+SECTIONS = (
+    "## History\n\nThe history of {} begins",
+    "## Early accounts\n\nThe first person to write about {} was",
+    "## In popular belief\n\nIt is widely believed that {}",
+    "## In literature\n\nThe best-known book about {} is",
+    "## In daily life\n\nMost people first hear of {} when",
+)
+"""How the sections begin: a few words keep a small model on its subject. Each article has its own beginning."""
+
+
+def beginning(title: str) -> str:
+    """The first heading and the first words under it, always the same for the same article."""
+    name = title[:1].lower() + title[1:] if title.startswith(("The ", "A ", "An ")) else title
+    return SECTIONS[crc32(title.encode()) % len(SECTIONS)].format(name)
+
+
 ARTICLE = Pattern("/wiki/{title}", capital)
 
 app = App(
     "The Unwritten Encyclopedia",
     world="The Unwritten Encyclopedia is a calm, exact encyclopedia of a world slightly to the left of ours.",
     folder=__file__,
-    links="/wiki/{title}",
 )
 
 
@@ -59,7 +75,10 @@ def article(title: str) -> Page:
         ),
         facts=Canvas(f"Quick facts about {title}.", shape=Facts, examples=EXAMPLES["facts"], tokens=160),
         body=Canvas(
-            f"Two sections of the article on {title}.", opening="## ", examples=EXAMPLES["body"], tokens=256
+            f"Two sections of the article on {title}.",
+            opening=beginning(title),
+            examples=EXAMPLES["body"],
+            tokens=256,
         ),
         linked_from=app.store.links_to(key(title)),
     )

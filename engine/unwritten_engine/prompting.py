@@ -9,11 +9,16 @@ evaluates it once.
 from __future__ import annotations
 
 import re
+from typing import Any
 
+from .forms import form_of
 from .frames import Prompt
 
 _RULE = "====="
 """Stands between two entries of a transcript. It is rare in prose, and small models copy it faithfully."""
+
+_END = f"\n\n{_RULE}"
+_LINK_BIAS = -2.0
 
 _CONTROL = re.compile(
     r"<\|[^<>\n]{0,40}\|?>"  # <|im_end|>, <|eot_id|>, <|turn>
@@ -42,14 +47,34 @@ def as_document(prompt: Prompt) -> str:
 def document_stops(prompt: Prompt) -> tuple[str, ...]:
     """The strings that end an answer in the transcript of ``as_document``.
 
-    Besides the rule between entries, an answer that is one paragraph in every example ends with its line.
+    It is the rule between entries; if every example is one line, it is the end of the line.
     """
     answers = [example.answer.strip() for example in prompt.examples]
-    if answers and not any("\n" in answer for answer in answers):
-        return ("\n",)
-    if answers and not any("\n\n" in answer for answer in answers):
-        return ("\n\n", f"\n{_RULE}")
-    return (f"\n{_RULE}",)
+    return ("\n",) if answers and not any("\n" in answer for answer in answers) else (_END,)
+
+
+def document_sampling(prompt: Prompt) -> dict[str, Any]:
+    """How a base model should be sampled while it continues the transcript: options of llama.cpp by name.
+
+    A grammar holds it to the form of the examples (see ``forms``). The penalty for repeated sequences does not
+    reach across the marks of links, which must repeat. A small model that was shown a few links would link every
+    noun, and lose its thread: a new link is made less likely.
+    """
+    sampling: dict[str, Any] = {
+        "temperature": 0.6,
+        "min_p": 0.08,
+        "repeat_penalty": 1.05,
+        "repeat_last_n": 128,
+        "dry_allowed_length": 2,
+        "dry_sequence_breakers": ["\n", "[", "]", "[[", "]]", " [[", "|", "*", "#"],
+    }
+    answers = [example.answer for example in prompt.examples]
+    grammar = form_of(answers, prompt.opening, _END if document_stops(prompt) == (_END,) else "\n")
+    if grammar:
+        sampling["grammar"] = grammar
+    if any("[[" in answer for answer in answers):
+        sampling["logit_bias"] = [[" [[", _LINK_BIAS]]
+    return sampling
 
 
 def as_messages(prompt: Prompt, *, prefill: bool = False) -> list[dict[str, str]]:

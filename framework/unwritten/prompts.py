@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unwritten_engine import Example, Prompt
 
+from .assets import asset_dir
 from .errors import BadPage
 
 if TYPE_CHECKING:
@@ -22,64 +24,26 @@ if TYPE_CHECKING:
 
 MANNERS = {
     "markdown": (
-        "Every text is short, calm and complete, and is written in plain prose with a little Markdown. Names of "
-        "things that deserve a page of their own stand in double square brackets, like [[Copper]] or "
-        "[[Night Market|night markets]]."
+        "Every text is short, calm and complete. Names of things that deserve a page of their own stand in double "
+        "square brackets, like [[copper]] or [[night market]]."
     ),
-    "text": "Every text is short, calm and complete, and is written in plain prose without any markup.",
+    "text": "Every text is short, calm and complete, and has no markup.",
     "html": (
-        "Every text is short, calm and complete, and is written in simple HTML: headings, paragraphs, lists, and "
-        'links such as <a href="Copper">copper</a>.'
+        "Every text is short, calm and complete, in simple HTML: headings, paragraphs, lists, and links such as "
+        '<a href="Copper">copper</a>.'
     ),
     "typed": "Every record is one line of JSON with short, plain values.",
 }
 """What the system part says of each format, after the world."""
 
-EXAMPLES: dict[str, tuple[Example, ...]] = {
-    "markdown": (
-        Example(
-            "An encyclopedia article about Violin.",
-            "The **violin** is a wooden [[String Instrument|string instrument]] with four strings. It took its "
-            "present form in [[Cremona]] in the sixteenth century.\n\n"
-            "## Sound\n\n"
-            "The strings are set in motion by a [[Bow]] of horsehair, and the hollow body makes their voice louder. "
-            "A good one is heard above the rest of an [[Orchestra]].\n\n"
-            "## Makers\n\n"
-            "A maker carves the front from [[Spruce]] and the back from [[Maple]]. The work takes about two hundred "
-            "hours, and the varnish dries for a summer.",
-        ),
-        Example(
-            "A note to the neighbours about Chimney Sweeping.",
-            "Dear neighbours,\n\n"
-            "On Tuesday the [[Chimney Sweep]] comes to our house. Please keep your windows shut until noon, and bring "
-            "in the washing.\n\n"
-            "With thanks from the second floor,\n\n"
-            "Mr. and Mrs. Aldous",
-        ),
-    ),
-    "text": (
-        Example(
-            "A sentence about Patience.",
-            "Patience is the art of waiting for the kettle without lifting the lid.",
-        ),
-        Example(
-            "The news from the harbour.",
-            "The ferry was an hour late this morning, because a seal had gone to sleep on the landing stage. Nobody "
-            "wished to wake it.",
-        ),
-    ),
-    "html": (
-        Example(
-            "An encyclopedia article about Violin.",
-            '<p>The <strong>violin</strong> is a wooden <a href="String Instrument">string instrument</a> with four '
-            "strings.</p>\n"
-            "<h2>Makers</h2>\n"
-            '<p>A maker carves the front from <a href="Spruce">spruce</a> and the back from '
-            '<a href="Maple">maple</a>. The work takes about two hundred hours.</p>',
-        ),
-    ),
+KINDS = {
+    "recipe": ("recipe", "recipes"),
+    "letter": ("letter", "postcard", "e-mail", "email"),
+    "thread": ("thread", "forum", "conversation", "chat", "dialogue"),
+    "story": ("story", "tale", "legend", "fable", "chapter"),
+    "article": ("encyclopedia", "encyclopaedia", "wiki", "article", "entry"),
 }
-"""Examples for canvases that bring none of their own, by format."""
+"""Kinds of text that have examples of their own, each with the words in an author's prompt that ask for it."""
 
 
 def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[str] = ()) -> Prompt:
@@ -94,14 +58,39 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     Returns:
         A prompt whose system part and examples are the same for every subject.
     """
+    examples, opening = tuple(canvas.examples), canvas.opening
+    if not examples:
+        kind = kind_of(canvas, subject)
+        examples = _house_examples(kind)
+        if kind == "article" and not opening and subject:
+            opening = f"**{subject.replace('*', '')}**"
     manner = MANNERS.get(canvas.format, "")
     return Prompt(
         ask=_ask(canvas.prompt, subject),
         system=" ".join(part for part in (world.strip(), manner) if part),
-        examples=tuple(canvas.examples) or EXAMPLES.get(canvas.format, ()),
+        examples=examples,
         facts=tuple(facts),
-        opening=canvas.opening,
+        opening=opening,
     )
+
+
+def kind_of(canvas: Canvas, subject: str) -> str:
+    """Which of our examples fit a canvas that brings none: a name in ``templates/prompts``, or "" for none.
+
+    The subject has no say in it: a page about "The Letter" is an article like the others.
+    """
+    if canvas.format in {"text", "html"}:
+        return canvas.format
+    if canvas.format != "markdown":
+        return ""
+    asked = re.findall(r"[a-z-]+", canvas.prompt.casefold().replace(subject.casefold(), " "))
+    found = [(asked.index(word), kind) for kind, words in KINDS.items() for word in words if word in asked]
+    return min(found)[1] if found else "note"
+
+
+@lru_cache
+def _house_examples(kind: str) -> tuple[Example, ...]:
+    return read_examples(asset_dir("templates") / "prompts" / f"{kind}.txt") if kind else ()
 
 
 def read_examples(path: str | Path) -> tuple[Example, ...]:
