@@ -11,8 +11,7 @@ from importlib import metadata
 
 import click
 
-from unwritten_engine import Prompt, Request, open_engine
-from unwritten_engine.engine import Engine
+from unwritten_engine import Engine, EngineError, Prompt, Request, open_engine
 
 from .. import __version__
 from ..assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
@@ -73,8 +72,12 @@ def _run(title: str, check: Callable[[], Iterator[str]]) -> bool:
         for line in check():
             well = well and not line.startswith("FAULT")
             click.echo(f"  {line}")
+    except (UnwrittenError, EngineError) as error:
+        click.echo(f"  FAULT {error}")
+        well = False
     except Exception as error:
-        click.echo(f"  FAULT {error or type(error).__name__}")
+        click.echo(f"  FAULT {type(error).__name__}: {error}")
+        click.echo("        If this copy is damaged: pip install --upgrade --force-reinstall unwritten")
         well = False
     return well
 
