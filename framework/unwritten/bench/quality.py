@@ -1,0 +1,306 @@
+"""``unwritten bench quality``: how good the pages are that a model writes, as far as counting can tell.
+
+It writes the articles of the demo wiki for a list of titles, or the single page of the five-line app, and counts
+what makes a reader wince. No figure here says whether a page is good; a page that scores badly is bad. Read the
+pages too: ``--out DIR`` keeps them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import mean
+
+import click
+
+from unwritten_engine import Engine, Example, Request
+
+from ..app import App
+from ..assets import asset_dir
+from ..canvases import Canvas
+from ..cli.loading import load_app
+from ..errors import NotAnApp, PageFailed
+from ..formats import schema_of
+from ..formats.typed import parse
+from ..links import WIKI_LINK, plain
+from ..pages import Page, as_page
+from ..prompts import build_prompt, finish
+from ..visits import Visit
+from .report import report
+
+_PROSE = frozenset({"markdown", "text"})
+_REACH = {
+    "repeated_sentences": "0",
+    "repeated_grams": "< 0.02",
+    "broken_markup": "0",
+    "stray_tokens": "0",
+    "leaks": "0",
+    "cut_endings": "0",
+    "empty_regions": "0",
+    "bad_facts": "0",
+    "links": "> 3",
+    "on_topic": "> 0.9",
+    "seconds": "< 10",
+    "first_words": "< 0.3",
+}
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_END = re.compile(r"[.!?…。！？][\"”’»)*_]*$")
+_STRAY = re.compile(r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad)\w*\|?>|```|https?:|={4,}|�|\]\(|\[\d+\]|&\w+;")
+_COMMON = frozenset(
+    "about after also because been before book called first from have history into known made many most name "
+    "only other people said some than that their them there they this time used very were what when where which "
+    "while will with without world would years".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What was counted on one page, or the mean of many.
+
+    Attributes:
+        repeated_sentences: sentences that came before on the page.
+        repeated_grams: share of the four-word sequences that came before in the same region, from 0 to 1.
+        broken_markup: marks without a partner, and links inside links or without a name.
+        stray_tokens: fences, foreign URLs, footnotes, control tokens.
+        leaks: sequences of five words or more that stand in the examples.
+        cut_endings: regions of prose that do not end with a whole sentence.
+        empty_regions: regions with fewer than three words.
+        bad_facts: typed regions that are not valid.
+        links: links on the page.
+        on_topic: share of the title's longer words that occur in the prose, from 0 to 1.
+        shared_words: content words that occur in two regions or more.
+        words: words of prose.
+        seconds: from the first request of the page to its last frame.
+        first_words: seconds to the first words that the model wrote.
+    """
+
+    repeated_sentences: float = 0
+    repeated_grams: float = 0
+    broken_markup: float = 0
+    stray_tokens: float = 0
+    leaks: float = 0
+    cut_endings: float = 0
+    empty_regions: float = 0
+    bad_facts: float = 0
+    links: float = 0
+    on_topic: float = 1
+    shared_words: float = 0
+    words: float = 0
+    seconds: float = 0
+    first_words: float = 0
+
+
+def judge(
+    title: str, prose: Mapping[str, str], typed: Mapping[str, bool] | None = None, examples: Sequence[Example] = ()
+) -> Faults:
+    """Count the faults of one page.
+
+    Args:
+        title: its subject.
+        prose: the regions of Markdown or text, by name.
+        typed: the typed regions by name, each with whether it is valid.
+        examples: what the model was shown.
+    """
+    texts = [text for text in prose.values() if text.strip()]
+    sentences = [s for text in texts for s in sentences_of(text)]
+    words = [plain(text).casefold().split() for text in texts]
+    content = [{w for w in _WORD.findall(plain(text).casefold()) if w not in _COMMON} for text in texts]
+    named = {word.casefold() for word in _WORD.findall(title)} - _COMMON
+    everything = " ".join(texts).casefold()
+    shown = {gram for example in examples for gram in _grams(plain(example.answer).casefold().split(), 5)}
+    return Faults(
+        repeated_sentences=sum(count - 1 for count in Counter(sentences).values()),
+        repeated_grams=mean(_repetition(region) for region in words) if words else 0,
+        broken_markup=sum(broken_markup(text) for text in texts),
+        stray_tokens=sum(len(_STRAY.findall(text)) for text in texts),
+        leaks=sum(gram in shown for region in words for gram in _grams(region, 5)),
+        cut_endings=sum(not _END.search(text.rstrip()) for text in texts),
+        empty_regions=sum(len(plain(text).split()) < 3 for text in prose.values()),
+        bad_facts=sum(not valid for valid in (typed or {}).values()),
+        links=sum(len(WIKI_LINK.findall(text)) for text in texts),
+        on_topic=mean(any(form in everything for form in _forms(word)) for word in named) if named else 1,
+        shared_words=sum(count > 1 for count in Counter(word for found in content for word in found).values()),
+        words=sum(len(region) for region in words),
+    )
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a text without its headings, in lower case and without marks, for comparison."""
+    body = re.sub(r"^#{1,6} .*$", "", text, flags=re.MULTILINE)
+    return [s for s in re.split(r"(?<=[.!?。！？])\s+", plain(body).casefold()) if len(s.split()) > 2]
+
+
+def broken_markup(text: str) -> int:
+    """How many marks of a text have no partner or no sense."""
+    rest = WIKI_LINK.sub("", text)
+    broken = rest.count("[[") + rest.count("]]")
+    for line in rest.split("\n"):
+        broken += line.count("**") % 2 + line.replace("[[", "").count("[") + bool(re.match(r"#{1,6}\s*$", line))
+    titles = [match[1] for match in WIKI_LINK.finditer(text)]
+    return broken + sum(not re.search(r"\w\w", title) or len(title.split()) > 6 for title in titles)
+
+
+def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+
+
+def _repetition(words: Sequence[str]) -> float:
+    grams = _grams(words, 4)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """A word, and its stem if it ends like a plural or a derivation."""
+    return (word, word[:-1]) if len(word) > 5 else (word,)
+
+
+async def write_page(engine: Engine, world: str, page: Page, title: str) -> tuple[dict[str, str], float, float]:
+    """All canvases of a page at the same time, as an app would write them.
+
+    Returns:
+        The finished text of each canvas, the seconds that they took, and those to the first words.
+    """
+    began = time.monotonic()
+    firsts: list[float] = []
+
+    async def write(canvas: Canvas) -> str:
+        prompt = build_prompt(world=world, canvas=canvas, subject=title)
+        request = Request(
+            prompt=prompt,
+            canvases=canvas.canvases,
+            max_tokens=canvas.tokens,
+            shape=schema_of(canvas.shape) if canvas.shape else None,
+            stop=tuple(canvas.stop),
+            options=canvas.options,
+        )
+        text, reason, begun = "", "end", False
+        async for frame in engine.generate(request):
+            text = frame.text
+            if not begun and len(text) > len(prompt.opening):
+                begun = True
+                firsts.append(time.monotonic() - began)
+            if frame.usage is not None:
+                reason = frame.usage.reason
+        return finish(text, reason) if canvas.format in _PROSE else text
+
+    texts = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
+    return dict(zip(page.canvases, texts, strict=True)), time.monotonic() - began, min(firsts, default=0.0)
+
+
+def is_valid(canvas: Canvas, text: str) -> bool:
+    """Whether a finished typed text is what its shape asks for."""
+    try:
+        parse(canvas.shape or object, text)
+    except PageFailed:
+        return False
+    return True
+
+
+async def run(
+    engine: Engine,
+    world: str,
+    pages: Mapping[str, Page],
+    out: Path | None = None,
+    told: Callable[[str, Faults], None] | None = None,
+) -> list[tuple[str, Faults]]:
+    """Write pages one after another and judge each.
+
+    Args:
+        engine: writes.
+        world: leads every prompt.
+        pages: what to write, by title.
+        out: a folder for the pages as Markdown files.
+        told: called with each title and its faults.
+    """
+    results = []
+    for title, page in pages.items():
+        texts, seconds, first = await write_page(engine, world, page, title)
+        prose = {name: text for name, text in texts.items() if page.canvases[name].format in _PROSE}
+        typed = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
+        shown = [
+            example
+            for canvas in page.canvases.values()
+            for example in build_prompt(world="", canvas=canvas, subject=title).examples
+        ]
+        faults = replace(judge(title, prose, typed, shown), seconds=seconds, first_words=first)
+        results.append((title, faults))
+        if out is not None:
+            name = re.sub(r"\W+", "_", title)[:60]
+            whole = "\n\n".join([f"# {title}", *texts.values()])
+            (out / f"{name}.md").write_text(whole + "\n", encoding="utf-8")
+        if told is not None:
+            told(title, faults)
+    return results
+
+
+def summary(results: Sequence[tuple[str, Faults]]) -> dict[str, float]:
+    """The mean of every figure over all pages."""
+    return {
+        field.name: round(mean(float(getattr(faults, field.name)) for _, faults in results), 3)
+        for field in fields(Faults)
+    }
+
+
+@click.command("quality")
+@click.option("--app", "target", default=None, help="An app with a page of one parameter; the demo wiki by default.")
+@click.option("--ask", default=None, help="A single page with this prompt, {} for the title, instead of an app.")
+@click.option("--titles", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One title a line.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="Only so many of them, spread over the list.")
+@click.option("--engine", "spec", default="auto", show_default=True, help="The engine to measure.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Keep the pages in this folder.")
+def command(
+    target: str | None, ask: str | None, titles: Path | None, limit: int | None, spec: str, out: Path | None
+) -> None:
+    """How good the pages are that a model writes."""
+    wiki = asset_dir("demos") / "wiki"
+    names = [n for n in (titles or wiki / "titles.txt").read_text(encoding="utf-8").splitlines() if n.strip()]
+    if limit:
+        names = [names[i * len(names) // limit] for i in range(min(limit, len(names)))]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    app = load_app(target or str(wiki)) if ask is None else App("Quality")
+    with tempfile.TemporaryDirectory() as folder:
+        app.configure({"database": f"{folder}/quality.db", "engine": spec})
+        results, about = asyncio.run(_measure(app, ask, names, out))
+    figures = summary(results)
+    rows = [(name.replace("_", " "), f"{value:g}", _REACH.get(name, "")) for name, value in figures.items()]
+    report(f"{len(results)} pages by {about}", rows, {"pages": len(results), "model": about, **figures})
+
+
+async def _measure(
+    app: App, ask: str | None, titles: Sequence[str], out: Path | None
+) -> tuple[list[tuple[str, Faults]], str]:
+    await asyncio.to_thread(app.prepare)
+    try:
+        route = next((route for route in app.pages if list(route.pattern.parameters) == ["title"]), None)
+        pages = {}
+        for title in titles:
+            if ask is not None:
+                page: object = as_page(ask.replace("{}", title), "--ask")
+            elif route is None:
+                raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
+            else:
+                page = await route.function.call(
+                    {"title": title}, Visit(route.pattern.write({"title": title})), None, 30
+                )
+            if isinstance(page, Page):
+                pages[title] = page
+        first = next(iter(pages.items()))
+        prompts = [build_prompt(world=app.world, canvas=c, subject=first[0]) for c in first[1].canvases.values()]
+        await app.engine.warm(prompts)
+        about = f"{app.engine.about.model}, {app.engine.about.device}"
+        return await run(app.engine, app.world, pages, out, _tell), about
+    finally:
+        await app.close()
+
+
+def _tell(title: str, faults: Faults) -> None:
+    bad = {k: v for k, v in asdict(faults).items() if k in _REACH and _REACH[k] == "0" and v}
+    print(f"{faults.seconds:5.1f} s  {title[:60]:60}  {json.dumps(bad) if bad else ''}", flush=True)
