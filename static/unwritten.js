@@ -58,7 +58,7 @@
       if (address) return address;
     }
     let first = /** @type {Node | null} */ (node);
-    while (first && first.nodeType === Node.ELEMENT_NODE) first = first.firstChild;
+    while (first instanceof Element) first = first.firstChild;
     return first instanceof CharacterData ? first.data.slice(0, 16).trim() : "";
   }
 
@@ -70,10 +70,8 @@
   /** Whether a node may become another thing. @param {Node} old */
   const mayTurn = (old) => old instanceof Element && old.className !== "unsettled";
 
-  /**
-   * The node at or after `old` that `fresh` continues, or null when it is new: nodes before it were taken out then, or it
-   * was put in before `old`, which continues later. @param {Node | null} old @param {Node} fresh
-   */
+  // Nodes were taken out before the one that continues further on; or something was put in before the old one.
+  /** The node at or after `old` that `fresh` continues; null if it is new. @param {Node | null} old @param {Node} fresh */
   function counterpart(old, fresh) {
     if (!old) return null;
     const words = sign(fresh);
@@ -217,8 +215,7 @@
 
   /** @param {PageMessage} message */
   function tell(message) {
-    const { page, state } = message;
-    const regions = parts(page, UNFINISHED);
+    const { page, state } = message, regions = parts(page, UNFINISHED);
     if (!ENDED.has(state)) {
       for (const colophon of parts(page, "[data-colophon]")) {
         const progress = colophon.querySelector("[data-progress]");
@@ -457,18 +454,20 @@
 
   // Preloading on mousedown is for links: a click into a search box is not a search.
   document.addEventListener("htmx:before:init", (event) => {
-    const form = event.target;
-    if (form instanceof HTMLFormElement && !form.hasAttribute("hx-preload")) form.setAttribute("hx-preload", "");
+    if (event.target instanceof HTMLFormElement) event.target.setAttribute("hx-preload", "");
+  });
+
+  // htmx goes back in history without a word of what it takes; a server may then think it a program, not a reader.
+  document.addEventListener("htmx:config:request", (event) => {
+    /** @type {CustomEvent} */ (event).detail.ctx.request.headers.Accept ||= "text/html";
   });
 
   // Scripts of a boosted page carry that response's nonce. They are given this document's, if the nonce is the real one.
   document.addEventListener("htmx:before:swap", (event) => {
     const { ctx, tasks } = /** @type {CustomEvent} */ (event).detail;
-    const nonce = /'nonce-([^']+)'/.exec(ctx.response?.headers.get("content-security-policy") || "")?.[1];
-    for (const task of nonce ? tasks : []) {
-      for (const inline of task.fragment.querySelectorAll("script[nonce]")) {
-        if (inline.getAttribute("nonce") === nonce) inline.nonce = script.nonce;
-      }
+    const nonce = /'nonce-([\w+/=-]+)'/.exec(ctx.response?.headers.get("content-security-policy") || "")?.[1];
+    for (const { fragment } of nonce ? tasks : []) {
+      for (const inline of fragment.querySelectorAll(`script[nonce="${nonce}"]`)) inline.nonce = script.nonce;
     }
   });
 

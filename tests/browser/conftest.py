@@ -1,0 +1,96 @@
+"""Chromium, htmx as the CDN would give it, and apps on a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.tabs import CDN, Tab
+from tests.core import served
+from unwritten import App
+from unwritten.assets import HTMX, HTMX_VERSION, integrity_of
+
+_FLAGS = (
+    "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+
+
+@pytest.fixture(scope="session")
+def htmx() -> dict[str, bytes]:
+    """The files of htmx by their URL on the CDN, from the package itself, held to the hashes that pages name.
+
+    The package is kept in the user's cache, outside the repository: no source of others is part of this project.
+    """
+    cache = Path.home() / ".cache" / "unwritten-tests"
+    package = cache / f"htmx.org-{HTMX_VERSION}.tgz"
+    if not package.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.fail(
+                f"The browser tests need htmx.org {HTMX_VERSION}, and there is no npm to get it with. Install npm, "
+                f"or put the package at {package}."
+            )
+        command = [npm, "pack", f"htmx.org@{HTMX_VERSION}", "--silent"]
+        got = subprocess.run(command, cwd=cache, capture_output=True, text=True)
+        if got.returncode != 0:
+            pytest.fail(f"htmx.org {HTMX_VERSION} cannot be had: {' '.join(command)} said {got.stderr.strip()}")
+    files: dict[str, bytes] = {}
+    with tarfile.open(package) as archive:
+        for script in HTMX:
+            member = archive.extractfile(f"package/{script.path}")
+            assert member is not None, f"{package} lacks {script.path}"
+            content = member.read()
+            assert integrity_of(content) == script.integrity, f"{script.path} in {package} is not the real one"
+            files[f"{CDN}/{script.path}"] = content
+    return files
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.fail("There is no Chromium on this machine. Install it: apt install chromium")
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=[*_FLAGS, *sandbox])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[App], str]]:
+    """A function that puts an app on a real server, and returns its address."""
+    with contextlib.ExitStack() as stack:
+        yield lambda app: f"http://{stack.enter_context(served(app))}"
+
+
+@pytest.fixture
+def open_tab(chromium: Browser, htmx: dict[str, bytes]) -> Iterator[Callable[..., Tab]]:
+    """A function that opens a tab, in a browser profile of its own.
+
+    With ``cdn=False`` the CDN cannot be reached; the other options are those of a Playwright context. Afterwards no
+    tab may have seen an error, a breach of the policy, or a request to anywhere else.
+    """
+    tabs: list[Tab] = []
+
+    def tab(cdn: bool = True, beside: Tab | None = None, **options: object) -> Tab:
+        tabs.append(Tab(chromium, htmx if cdn else {}, beside=beside, **options))
+        return tabs[-1]
+
+    yield tab
+    for tab_ in tabs:
+        assert tab_.foreign == [], "requests to elsewhere"
+        assert tab_.faults == [], "errors in the browser"
+    for tab_ in tabs:
+        tab_.close()

@@ -1,0 +1,145 @@
+"""A browser tab that takes notes: of requests, errors, events of our script, and shifts of the layout."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, WebSocketRoute
+
+from unwritten.assets import HTMX_VERSION
+
+CDN = f"https://cdn.jsdelivr.net/npm/htmx.org@{HTMX_VERSION}"
+
+_NOTES = """
+window.notes = { events: [], shift: 0, shifts: [] };
+for (const name of ["frame", "written", "page", "open", "close", "error"]) {
+  addEventListener("unwritten:" + name, (event) => notes.events.push({
+    name, region: event.target.dataset?.region, state: event.detail.state, frame: event.detail.frame,
+    page: event.detail.page, message: event.detail.message, code: event.detail.code,
+  }));
+}
+addEventListener("securitypolicyviolation", (event) => console.error("policy:", event.violatedDirective, event.blockedURI));
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    if (entry.hadRecentInput) continue;
+    notes.shift += entry.value;
+    notes.shifts.push([entry.value, ...entry.sources.map((s) => `${s.node?.nodeName} ${s.previousRect.y}>${s.currentRect.y}`)]);
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+class Tab:
+    """A tab.
+
+    Attributes:
+        page: Playwright's page.
+        requests: ``METHOD URL`` of every request, in order.
+        foreign: requests that went neither to the first server nor to the CDN.
+        faults: errors of scripts and of the policy.
+        sockets: the live sockets, if ``hold_sockets`` was called: ``close()`` cuts one.
+        quiet: set it to let errors of the console pass, where a test brings them about.
+    """
+
+    def __init__(
+        self, browser: Browser, htmx: dict[str, bytes], *, beside: Tab | None = None, **options: Any
+    ) -> None:
+        self._owns = beside is None
+        self._context = browser.new_context(**options) if beside is None else beside._context
+        self.requests: list[str] = []
+        self.foreign: list[str] = []
+        self.faults: list[str] = []
+        self.sockets: list[WebSocketRoute] = []
+        self.quiet = False
+        self.page: Page = self._context.new_page()
+        self.page.set_default_timeout(10_000)
+        self._htmx = htmx
+        self.page.add_init_script(_NOTES)
+        self.page.route(f"{CDN}/**", self._cdn)
+        self.page.on("request", lambda request: self._request(request.method, request.url))
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", self._console)
+
+    def _cdn(self, route: Route) -> None:
+        content = self._htmx.get(route.request.url)
+        if content is None:
+            route.abort("internetdisconnected")
+        else:
+            headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
+            route.fulfill(body=content, headers=headers)
+
+    def _request(self, method: str, url: str) -> None:
+        self.requests.append(f"{method} {url}")
+        host = urlsplit(url).hostname
+        if host != "127.0.0.1" and not url.startswith(CDN) and not url.startswith("data:"):
+            self.foreign.append(url)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A CDN that cannot be reached, or a page that answers 404, is an error for the console, and none for us.
+        if message.type == "error" and not self.quiet and not message.text.startswith("Failed to load resource"):
+            self.faults.append(message.text)
+
+    def goto(self, url: str) -> None:
+        """Load a page; not waiting for anything but its HTML."""
+        self.page.goto(url, wait_until="domcontentloaded")
+
+    def ready(self) -> None:
+        """Wait until htmx and its extension have wired the page."""
+        until(lambda: self.js("() => !!window.htmx && !!document.querySelector('a.brand')?._htmx?.preloadListener"))
+
+    def hold_sockets(self) -> None:
+        """From now on, pass sockets through ``sockets``."""
+
+        def pass_through(socket: WebSocketRoute) -> None:
+            socket.connect_to_server()
+            self.sockets.append(socket)
+
+        self.page.route_web_socket("**/_unwritten/live", pass_through)
+
+    def js(self, function: str, argument: object = None) -> Any:
+        """What a JavaScript function returns."""
+        return self.page.evaluate(function, argument)
+
+    def html(self, region: str) -> str:
+        """The inner HTML of a region, without the marks that htmx leaves on links."""
+        return str(self.page.inner_html(f"#region-{region}")).replace(' data-htmx-powered="true"', "")
+
+    def text(self, region: str) -> str:
+        """The text of a region."""
+        return str(self.page.inner_text(f"#region-{region}"))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of our script with this name, so far, since the document was loaded."""
+        found: list[dict[str, Any]] = self.js("(name) => notes.events.filter((e) => e.name === name)", name)
+        return found
+
+    def finished(self, seconds: float = 15) -> None:
+        """Wait until the page says that it is written."""
+        until(lambda: any(event["state"] == "written" for event in self.events("page")), seconds)
+
+    def loads(self, path: str) -> int:
+        """How often a path was asked for as a document or by htmx."""
+        return sum(1 for line in self.requests if line.startswith("GET ") and urlsplit(line[4:]).path == path)
+
+    def close(self) -> None:
+        """Close the tab, and its profile if it is its own."""
+        self.page.close()
+        if self._owns:
+            self._context.close()
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until a function returns something true. Playwright's own waiting evaluates text, which pages forbid."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.02)
+
+
+def note(value: object) -> str:
+    """A value as text for a failed assertion."""
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)

@@ -1,0 +1,196 @@
+"""When the socket, the CDN, the server or JavaScript itself is not there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from playwright.sync_api import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from tests.browser.tabs import CDN, Tab, until
+from tests.core import make_wiki
+from unwritten import App
+from unwritten_engine.script import HANG, scripted
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[App], str]
+OpenTab = Callable[..., Tab]
+
+LIVE = "**/_unwritten/live"
+TEXT = "A lighthouse is a [[Tower]] with a bright lamp, and it stands by the sea for as long as the sea lets it."
+
+
+def test_a_cut_socket_comes_back_and_goes_on(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    engine = scripted(TEXT, delay=0.1)
+    url = serve(make_wiki(tmp_path, engine))
+    tab = open_tab()
+    said: list[dict[str, Any]] = []
+    sockets: list[WebSocketRoute] = []
+
+    def listen(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        sockets.append(socket)
+
+        def on_message(message: str | bytes) -> None:
+            said.append(json.loads(message))
+            server.send(message)
+
+        socket.on_message(on_message)
+
+    tab.page.route_web_socket(LIVE, listen)
+    tab.goto(f"{url}/wiki/Lighthouse")
+    until(lambda: len(tab.events("frame")) > 3)
+    sockets[0].close(code=1012, reason="restart")
+    tab.finished()
+    assert tab.text("body").strip().endswith(TEXT.replace("[[", "").replace("]]", ""))
+    assert [event["code"] for event in tab.events("close")] == [1012]
+    watches = [message for message in said if message["type"] == "watch"]
+    assert watches[0]["seen"] == {"body": 0}
+    assert watches[1]["seen"]["body"] >= 3, "it says which frames it has"
+    assert len(engine.requests) == 1
+
+
+def test_a_lost_connection_is_said_quietly_after_a_while(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path
+) -> None:
+    url = serve(make_wiki(tmp_path, scripted(["A tower ", HANG])))
+    tab = open_tab()
+    up = True
+    sockets: list[WebSocketRoute] = []
+
+    def flaky(socket: WebSocketRoute) -> None:
+        if up:
+            socket.connect_to_server()
+            sockets.append(socket)
+        else:
+            socket.close(code=1001)
+
+    tab.page.route_web_socket(LIVE, flaky)
+    tab.goto(f"{url}/wiki/Lighthouse")
+    until(lambda: tab.events("frame"))
+    up = False
+    sockets[0].close(code=1001)
+    until(lambda: tab.events("close"))
+    assert tab.page.locator(".connection").is_hidden()
+    up = True
+    until(lambda: len(tab.events("open")) > 1)
+    until(lambda: tab.page.locator(".connection").is_hidden())
+
+
+def test_a_socket_that_is_never_let_through_is_not_needed(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path
+) -> None:
+    app = make_wiki(tmp_path, scripted(TEXT, delay=0.02))
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close"})
+        else:
+            await app(scope, receive, send)
+
+    url = serve(cast(App, proxy))
+    tab = open_tab()
+    tab.quiet = True  # Chromium tells the console of each try
+    tab.goto(f"{url}/wiki/Lighthouse")
+    tab.finished()
+    assert "as long as the sea lets it" in tab.text("body")
+    assert "Write it again" in tab.page.inner_text("[data-colophon]")
+    assert len(tab.events("close")) == 3
+    assert tab.page.locator("#region-body a").get_attribute("class") == "unwritten"
+    tab.ready()
+    tab.page.click("#region-body a")
+    tab.page.wait_for_selector("h1:has-text('Tower')")
+    until(lambda: "as long as" in tab.text("body"))
+    assert len(tab.events("close")) == 3, "it has learnt"
+
+
+def test_a_refused_socket_is_not_asked_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    url = serve(make_wiki(tmp_path, scripted(TEXT)))
+    tab = open_tab()
+    tab.page.route_web_socket(LIVE, lambda socket: socket.close(code=1008))
+    tab.goto(f"{url}/wiki/Lighthouse")
+    until(lambda: "as long as the sea lets it" in tab.text("body"))
+    time.sleep(0.5)
+    assert len(tab.events("close")) == 1
+
+
+def test_a_page_that_the_server_lost_is_asked_for_again_once(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path
+) -> None:
+    url = serve(make_wiki(tmp_path, scripted(["A tower ", HANG])))
+    tab = open_tab()
+
+    def forgetful(socket: WebSocketRoute) -> None:
+        def on_message(message: str | bytes) -> None:
+            key = json.loads(message)["page"]
+            socket.send(json.dumps({"type": "page", "page": key, "state": "unwritten", "message": ""}))
+
+        socket.on_message(on_message)
+
+    tab.page.route_web_socket(LIVE, forgetful)
+    tab.goto(f"{url}/wiki/Lighthouse")
+    tab.page.wait_for_selector("aside[data-notice]")
+    time.sleep(0.3)
+    assert tab.loads("/wiki/Lighthouse") == 2
+    assert "cut off" in tab.page.inner_text("aside[data-notice]")
+
+
+def test_without_javascript_the_page_is_complete(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    url = serve(make_wiki(tmp_path, scripted(TEXT, delay=0.02)))
+    tab = open_tab(java_script_enabled=False)
+    tab.goto(f"{url}/wiki/Lighthouse")
+    tab.page.wait_for_url("**/wiki/Lighthouse?plain=1")
+    tab.page.wait_for_selector(".colophon:has-text('just now')")
+    assert "as long as the sea lets it" in tab.text("body")
+    assert tab.page.get_by_role("button", name="Stop").count() == 0
+    tab.page.click("#region-body a")
+    tab.page.wait_for_selector(".colophon:has-text('just now')")
+    assert tab.page.inner_text("h1") == "Tower"
+    tab.page.get_by_role("button", name="Write it again").click()
+    tab.page.wait_for_selector(".colophon:has-text('Version 2 of 2')")
+
+
+def test_without_the_cdn_everything_works(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    url = serve(make_wiki(tmp_path, scripted(TEXT, delay=0.02)))
+    tab = open_tab(cdn=False)
+    tab.goto(f"{url}/wiki/Lighthouse")
+    tab.finished()
+    tab.page.click("#region-body a")
+    tab.page.wait_for_selector("h1:has-text('Tower')")
+    tab.finished()
+    assert "as long as the sea lets it" in tab.text("body")
+    tab.page.get_by_role("button", name="Write it again").click()
+    tab.page.wait_for_selector(".colophon:has-text('Version 2 of 2')")
+    assert tab.js("() => window.htmx === undefined")
+
+
+def test_a_cdn_that_hangs_holds_up_nothing(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    url = serve(make_wiki(tmp_path, scripted(TEXT)))
+    tab = open_tab()
+    hanging: list[Route] = []
+    tab.page.route(f"{CDN}/**", lambda route: hanging.append(route))
+    begun = time.monotonic()
+    tab.page.goto(f"{url}/wiki/Lighthouse", wait_until="load")
+    tab.finished()
+    assert time.monotonic() - begun < 5
+    until(lambda: len(hanging) == 1)
+    hanging[0].abort()
+
+
+def test_a_changed_file_on_the_cdn_is_not_run(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    url = serve(make_wiki(tmp_path, scripted(TEXT)))
+    tab = open_tab()
+    tab.quiet = True  # Chromium tells the console why
+    headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
+    tab.page.route(f"{CDN}/**", lambda route: route.fulfill(body="window.stolen = 1;", headers=headers))
+    tab.goto(f"{url}/wiki/Lighthouse")
+    tab.finished()
+    assert any(line.startswith(f"GET {CDN}") for line in tab.requests)
+    assert tab.js("() => window.stolen === undefined && window.htmx === undefined")

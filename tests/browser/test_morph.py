@@ -1,0 +1,182 @@
+"""What a visitor does in a region while frames arrive stays done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import WebSocketRoute
+
+from tests.browser.tabs import Tab, until
+from tests.core import make_app
+from unwritten import App, Page
+from unwritten import Canvas as TextCanvas
+from unwritten_engine.script import HANG, scripted
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[App], str]
+OpenTab = Callable[..., Tab]
+
+
+class Region:
+    """A tab on a page with one region, whose frames the test sends itself."""
+
+    def __init__(self, serve: Serve, open_tab: OpenTab, folder: Path) -> None:
+        app = make_app(folder, scripted(["…", HANG]))
+
+        @app.page("/p")
+        def page() -> Page:
+            return Page(title="Page", body=TextCanvas("Something."))
+
+        self._sockets: list[WebSocketRoute] = []
+        self._number = 100
+        self.tab = open_tab()
+        self.tab.page.route_web_socket("**/_unwritten/live", lambda socket: self._sockets.append(socket))
+        self.tab.goto(f"{serve(app)}/p")
+        until(lambda: self._sockets)
+
+    def send(self, html: str, state: str = "writing", number: int | None = None) -> None:
+        """Send a frame, and wait until it is painted."""
+        self._number = number or self._number + 1
+        frame = {"type": "frame", "page": "/p", "region": "body", "frame": self._number, "state": state, "html": html}
+        self._sockets[-1].send(json.dumps(frame))
+        until(lambda: self.tab.page.get_attribute("#region-body", "data-frame") == str(self._number))
+
+    def js(self, function: str) -> Any:
+        """What a JavaScript function of the region's element returns."""
+        return self.tab.page.locator("#region-body").evaluate(function)
+
+
+@pytest.fixture
+def region(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> Region:
+    return Region(serve, open_tab, tmp_path)
+
+
+def test_focus_selection_typed_text_and_open_details_stay(region: Region) -> None:
+    page = region.tab.page
+    start = (
+        '<p id="g-a">Some words that stay.</p><details><summary>More</summary><p>Inside</p></details>'
+        '<p><input id="g-i"><textarea id="g-t"></textarea></p><p>The end is</p>'
+    )
+    region.send(start)
+    page.fill("#g-t", "a thought")
+    page.click("summary")
+    page.fill("#g-i", "typed text")
+    region.js("(r) => { r.querySelector('#g-i').setSelectionRange(2, 5); }")
+    region.js("(r) => { r.mine = [...r.querySelectorAll('*')]; }")
+    region.send(f"<h2>A new head</h2>{start} near, and <b>nearer</b></p><ul><li>x</li></ul>")
+    region.send(f"<h2>A new heading</h2>{start} near, and <b>nearer</b></p><ul><li>x</li><li>y</li></ul>", "written")
+    assert region.js("(r) => document.activeElement === r.querySelector('#g-i')")
+    assert region.js("(r) => { const i = r.querySelector('#g-i'); return [i.value, i.selectionStart, i.selectionEnd]; }") == [
+        "typed text",
+        2,
+        5,
+    ]
+    assert region.js("(r) => r.querySelector('#g-t').value") == "a thought"
+    assert region.js("(r) => r.querySelector('details').open")
+    assert region.js("(r) => r.mine.every((e) => r.contains(e))"), "no node was replaced"
+
+
+def test_a_selection_in_text_stays_while_the_text_goes_on(region: Region) -> None:
+    region.send('<p>The quick brown fox <span class="unsettled">jum</span></p>')
+    region.js("(r) => getSelection().setBaseAndExtent(r.querySelector('p').firstChild, 4, r.querySelector('p').firstChild, 9)")
+    assert region.js("() => String(getSelection())") == "quick"
+    region.send('<p>The quick brown fox jumps <span class="unsettled">ove</span></p>')
+    region.send("<p>The quick brown fox jumps over.</p><p>And on</p>", "written")
+    assert region.js("() => String(getSelection())") == "quick"
+
+
+def test_scroll_stays(region: Region) -> None:
+    paragraphs = "".join(f"<p>Paragraph {number} of many.</p>" for number in range(200))
+    region.send(paragraphs + "<pre>" + "wide " * 200 + "</pre>")
+    region.tab.page.evaluate("() => scrollTo(0, 1500)")
+    region.js("(r) => { r.querySelector('pre').scrollLeft = 300; }")
+    region.send(paragraphs + "<pre>" + "wide " * 200 + "</pre><p>More</p>")
+    assert region.tab.page.evaluate("() => scrollY") == 1500
+    assert region.js("(r) => r.querySelector('pre').scrollLeft") == 300
+
+
+def test_what_comes_before_does_not_replace_what_follows(region: Region) -> None:
+    links = "".join(f'<p>See <a href="/wiki/{n}" class="unwritten">{n}</a> there.</p>' for n in range(20))
+    region.send(links)
+    region.js("(r) => { r.links = [...r.querySelectorAll('a')]; r.links[7].focus(); }")
+    region.send("<p>One</p><h2>Two</h2><p>Three</p>" + links)
+    assert region.js("(r) => r.links.every((a) => r.contains(a)) && document.activeElement === r.links[7]")
+    region.send(links.replace('<p>See <a href="/wiki/3" class="unwritten">3</a> there.</p>', ""))
+    assert region.js("(r) => r.links.filter((a) => r.contains(a)).length") == 19
+    assert region.js("(r) => document.activeElement === r.links[7]")
+
+
+def test_images_are_not_loaded_again(region: Region) -> None:
+    picture = '<p><img src="/_unwritten/static/icon.svg?picture" alt="" width="20" height="20"></p>'
+    region.send(f"<p>A</p>{picture}")
+    until(lambda: any("?picture" in line for line in region.tab.requests))
+    region.send(f"<h2>Head</h2><p>A b</p>{picture}<p>C</p>")
+    region.send(f"<h2>Head</h2><p>A b c</p>{picture}<p>C d</p>", "written")
+    assert sum("?picture" in line for line in region.tab.requests) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_frame_can_become_any_other(region: Region, seed: int) -> None:
+    import random
+
+    rng = random.Random(seed)
+
+    def words() -> str:
+        return " ".join(rng.choice(["sea", "lamp", "tower", "<b>oil</b>", '<a href="/wiki/x">x</a>']) for _ in range(4))
+
+    def block() -> str:
+        kind = rng.choice(["p", "h2", "ul", "table", "details", "blockquote", "text", "span"])
+        if kind == "ul":
+            return "<ul>" + "".join(f"<li>{words()}</li>" for _ in range(rng.randrange(4))) + "</ul>"
+        if kind == "table":
+            return f"<table><tbody><tr><td>{words()}</td><td>{words()}</td></tr></tbody></table>"
+        if kind == "text":
+            return words()
+        if kind == "span":
+            return f'<p>{words()} <span class="unsettled">{words()}</span></p>'
+        return f"<{kind}>{words()}</{kind}>"
+
+    blocks = [block() for _ in range(8)]
+    for _ in range(25):
+        for _ in range(rng.randrange(1, 4)):
+            place = rng.randrange(len(blocks) + 1)
+            if rng.random() < 0.5 and blocks:
+                blocks[place % len(blocks)] = block()
+            elif rng.random() < 0.5:
+                blocks.insert(place, block())
+            elif blocks:
+                blocks.pop(place % len(blocks))
+        html = "".join(blocks)
+        region.send(html)
+        same = region.js(
+            f"(r) => {{ const t = document.createElement('div'); t.innerHTML = {json.dumps(html)};"
+            " r.normalize(); t.normalize();"
+            " for (const a of r.querySelectorAll('a')) a.removeAttribute('data-htmx-powered');"
+            " return [r.innerHTML, t.innerHTML]; }"
+        )
+        assert same[0] == same[1]
+
+
+def test_large_regions_are_cheap(region: Region) -> None:
+    region.tab.page.evaluate(
+        """() => {
+          const real = requestAnimationFrame;
+          window.costs = [];
+          window.requestAnimationFrame = (paint) => real((t) => {
+            const begun = performance.now(); paint(t); costs.push(performance.now() - begun);
+          });
+        }"""
+    )
+    line = '<p>A lighthouse is a <a class="unwritten" href="/wiki/Tower{0}">tower</a> with a <b>lamp</b>, number {0}.</p>'
+    lines = [line.format(number) for number in range(400)]
+    assert 38_000 < len("".join(lines)) < 48_000
+    for number in range(385, 400):
+        region.send("".join(lines[:number]) + '<p>And it <span class="unsettled">goes on</span></p>')
+    costs = sorted(region.tab.page.evaluate("() => costs.slice(1)"))
+    assert costs[len(costs) // 2] < 16, "one animation frame"
+    print(f"morph of 40 kB: p50 {costs[len(costs) // 2]:.1f} ms, worst {costs[-1]:.1f} ms")
