@@ -17,10 +17,11 @@ import nh3
 import uvicorn
 from starlette.testclient import TestClient, WebSocketTestSession
 
-from unwritten import App
+from unwritten import App, Canvas, Page
 from unwritten.addresses import Pattern
 from unwritten.links import Linker
-from unwritten_engine import Engine, Frame, Usage
+from unwritten_engine import Engine, Frame, Request, Usage
+from unwritten_engine.script import Script
 
 Message: TypeAlias = dict[str, Any]
 
@@ -34,20 +35,49 @@ LIGHTHOUSE = (
 )
 
 
-def make_app(folder: Path, engine: Engine, **settings: Any) -> App:
-    """An empty app over a script, with its database in ``folder``."""
-    return App("Fake Wiki", engine=engine, **{"database": str(folder / "pages.db"), **settings})
+def make_app(home: Path, engine: Engine, **given: Any) -> App:
+    """An empty app over a script, with its database in ``home``."""
+    return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), **given})
 
 
-def make_wiki(folder: Path, engine: Engine, **settings: Any) -> App:
+def make_wiki(home: Path, engine: Engine, **given: Any) -> App:
     """The five-line app of the README."""
-    app = make_app(folder, engine, **settings)
+    app = make_app(home, engine, **given)
 
     @app.page("/wiki/{title}")
     def article(title: str) -> str:
         return f"An encyclopedia article about {title}."
 
     return app
+
+
+TWO = """{% extends "layout.html" %}{% block main %}
+{% block lead %}{{ lead }}{% endblock %}{% block body %}{{ body }}{% endblock %}{% endblock %}"""
+
+
+def templates(home: Path, **sources: str) -> Path:
+    """A folder with these templates: ``two="…"`` makes ``two.html``."""
+    (home / "templates").mkdir(exist_ok=True)
+    for name, source in sources.items():
+        (home / "templates" / f"{name}.html").write_text(source, encoding="utf-8")
+    return home
+
+
+def make_two(home: Path, engine: Engine, template: str = TWO, **given: Any) -> App:
+    """An app with one page of two regions, ``lead`` and ``body``, at ``/``."""
+    app = make_app(home, engine, folder=templates(home, two=template), **given)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Body."))
+
+    return app
+
+
+def in_turn(*scripts: Script) -> Callable[[Request], Script]:
+    """An answer for a scripted engine: the first script for the first request, and so on."""
+    left = iter(scripts)
+    return lambda request: next(left)
 
 
 def browser(app: App, **options: Any) -> TestClient:

@@ -6,8 +6,9 @@ import unicodedata
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.hostile import modest
 
 from unwritten.addresses import SLASH, Pattern, safe_title, words
 from unwritten.errors import BadAddress
@@ -139,7 +140,7 @@ def test_titles_for_people_have_no_brackets_that_make_links() -> None:
     assert safe_title("[[]]") == "Untitled"
 
 
-@settings(max_examples=300, deadline=None)
+@modest
 @given(titles)
 def test_a_key_is_plain_ascii_and_reads_back_as_itself(title: str) -> None:
     for pattern, name in ((WIKI, "title"), (ANY, "path")):

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from tests.core import a_linker, faults, text_frame
-from tests.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, spans_in
+from tests.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, modest, spans_in
 
 from unwritten.errors import PageFailed
 from unwritten.formats import FORMATS, Drawer
@@ -137,7 +137,7 @@ def test_blocks_end_where_markdown_says(text: str, parts: list[str]) -> None:
     assert [text[start:end] for start, end in blocks(text)] == parts
 
 
-@settings(max_examples=200, deadline=None)
+@modest
 @given(markdown_texts)
 def test_markdown_drawn_block_by_block_is_markdown_drawn_as_a_whole(text: str) -> None:
     def render(part: str) -> str:
@@ -222,7 +222,7 @@ def test_a_shape_survives_any_beginning(text: str) -> None:
     assert faults(str(drawer("typed", Facts).draw(text_frame(text)).html)) == []
 
 
-@settings(max_examples=60, deadline=None)
+@modest
 @given(st.lists(st.sampled_from(VECTORS) | st.text(max_size=10), max_size=4), st.data())
 def test_any_prefix_of_a_shape_is_safe_and_balanced(values: list[str], data: st.DataObject) -> None:
     import json
@@ -244,7 +244,7 @@ def test_no_vector_gets_through_a_format(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FREE)
-@settings(max_examples=150, deadline=None)
+@modest
 @given(hostile_texts, st.data())
 def test_any_prefix_of_anything_is_safe_and_balanced(name: str, text: str, data: st.DataObject) -> None:
     prefix = cut(data, text)
@@ -254,7 +254,7 @@ def test_any_prefix_of_anything_is_safe_and_balanced(name: str, text: str, data:
 
 
 @pytest.mark.parametrize("name", FREE)
-@settings(max_examples=100, deadline=None)
+@modest
 @given(markdown_texts, st.data())
 def test_what_is_fixed_stays(name: str, text: str, data: st.DataObject) -> None:
     """In a text that only grows, the fixed part of the HTML is never changed by a later frame."""
@@ -273,7 +273,7 @@ def test_what_is_fixed_stays(name: str, text: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", FREE)
-@settings(max_examples=100, deadline=None)
+@modest
 @given(good_texts, st.data())
 def test_soft_words_change_nothing_else(name: str, text: str, data: st.DataObject) -> None:
     """Without the marks of unsettled words, a draft is drawn like a settled text.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html import unescape
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.core import a_linker, faults
-from tests.hostile import ADDRESSES, VECTORS, cut, hostile_texts
+from tests.hostile import ADDRESSES, VECTORS, cut, hostile_texts, modest
 
 from unwritten.sanitize import clean_drawn, clean_html
 
@@ -76,7 +76,7 @@ def test_the_second_lock_lets_no_scheme_through() -> None:
         assert "data:" not in cleaned, address
 
 
-@settings(max_examples=150, deadline=None)
+@modest
 @given(hostile_texts, st.data())
 def test_any_prefix_of_anything_is_safe_and_balanced(text: str, data: st.DataObject) -> None:
     assert faults(clean(cut(data, text))) == []

@@ -16,7 +16,7 @@ from starlette.routing import Match
 
 from unwritten_engine import Prompt
 
-from .addresses import safe_title
+from .addresses import Pattern, safe_title
 from .links import Linker, title_of
 from .pages import Page
 from .prompts import build_prompt
@@ -91,13 +91,16 @@ class Clicks:
         page = await route.function.call(arguments, visit, request, self._settings.function_time_limit)
         if isinstance(page, Response):
             return page
-        title = page.title if page.title is not None else _last_word(values) or self._name
+        title = page.title if page.title is not None else _last_word(route.pattern, values) or self._name
         return Click(key, route, page, safe_title(title), request)
 
     def visit(self, request: Request, key: str) -> Visit:
         """What is known about a click: where it came from, and what that page says about it."""
-        referer = urlsplit(request.headers.get("referer", ""))
         source = None
+        try:
+            referer = urlsplit(request.headers.get("referer", ""))
+        except ValueError:  # half an IPv6 address, say
+            referer = urlsplit("")
         if referer.netloc and referer.netloc == request.headers.get("host"):
             source = referer.path + (f"?{referer.query}" if referer.query else "")
         link = self._store.link(source, key) if source else None
@@ -128,6 +131,8 @@ class Clicks:
 
     async def at(self, key: str, routes: Iterable[PageRoute], headers: _RawHeaders) -> Click | Response | None:
         """What a GET of this key would ask for; None if no route claims it."""
+        if key.startswith("//"):
+            return None
         parts = urlsplit(key)
         scope: dict[str, Any] = {
             "type": "http",
@@ -158,7 +163,10 @@ class Clicks:
         return prompts
 
 
-def _last_word(values: Mapping[str, Any]) -> str:
-    """The last text among a path's parameters; of a path with slashes, its last part."""
-    texts = [value.strip("/") for value in values.values() if isinstance(value, str)]
-    return texts[-1].rsplit("/", 1)[-1] if texts else ""
+def _last_word(pattern: Pattern, values: Mapping[str, Any]) -> str:
+    """The last text among a path's parameters; of one that is a path itself, its last part."""
+    texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
+    if not texts:
+        return ""
+    name, text = texts[-1]
+    return text if pattern.is_words(name) else text.strip("/").rsplit("/", 1)[-1].replace("_", " ")

@@ -16,6 +16,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
+from markupsafe import Markup
+
 from unwritten_engine import Engine, EngineError
 
 from .drawing import Shell
@@ -38,6 +40,8 @@ _REMAINS = 128
 
 _RECENT = 64
 """Finished generations that are held for browsers whose socket comes, or comes back, after the end."""
+
+_INSIDE = "Something went wrong inside. The server's log says what."
 
 _RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """How long to wait before a page that could not be kept is tried again; the last one repeats."""
@@ -82,6 +86,7 @@ class Generation:
         self._watchers: set[Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._ending: _Ending | None = None
+        self._at_work = False
         self._complete = False
         self._grace: asyncio.TimerHandle | None = None
         self._begun = time.monotonic()
@@ -151,14 +156,17 @@ class Generation:
         try:
             return writing.block(lambda region: shell.region(region, view))
         except UnwrittenError as error:
-            self.fail_region(writing, str(error))
-            return ""
+            if writing.frame.done:
+                log.warning("%s: the region %r cannot be drawn: %s", self.key, name, error)  # its text is whole
+            elif writing.state != "failed":
+                self.fail_region(writing, str(error))
+            return str(Markup('<p class="broken-off">{}</p>').format(error))
 
     def fail_region(self, writing: Writing, message: str) -> None:
         """One region cannot be written. The others go on."""
         log.warning("%s: the region %r failed: %s", self.key, writing.name, message)
         writing.state = "failed"
-        writing.number += 1
+        writing.count()
         self.message = message
         self.notify()
 
@@ -176,14 +184,18 @@ class Generation:
         if self.finished.is_set() or self._complete:
             return
         self._ending = ending
-        if self._task:
-            self._task.cancel()
-        else:
+        if self._task is None:
             self.settle("stopped", "")
+        elif self._at_work:
+            self._task.cancel()
+        # A task that is cancelled before its first step never runs at all: one that has not begun sees to it itself.
 
     async def write(self, engine: Engine, time_limit: float) -> None:
         """Write all regions at the same time, and come to a state that will not change."""
+        self._at_work = True
         try:
+            if self._ending is not None:
+                raise asyncio.CancelledError
             async with asyncio.timeout(time_limit):
                 async with asyncio.TaskGroup() as group:
                     for writing in self.writings.values():
@@ -214,10 +226,11 @@ class Generation:
             if writing.state != "written":
                 raise PageFailed("The engine ended without a last frame.")
         except (UnwrittenError, EngineError) as error:
-            self.fail_region(writing, str(error))
+            if writing.state != "failed":  # it may have failed while it was drawn
+                self.fail_region(writing, str(error))
         except Exception:
             log.exception("%s: the region %r failed", self.key, writing.name)
-            self.fail_region(writing, "Something went wrong inside. The server's log says what.")
+            self.fail_region(writing, _INSIDE)
 
     def settle(self, state: PageState, message: str) -> None:
         """Come to the end: nothing changes after this."""
@@ -381,7 +394,13 @@ class Generations:
             self._forget(generation)
             return
         self._seconds_per_page += 0.2 * (time.monotonic() - begun - self._seconds_per_page)
-        await self._keep(generation)
+        try:
+            await self._keep(generation)
+        except Exception:
+            # Nothing that can be tried again: a text that no database takes, say. It must not block its page.
+            log.exception("%s could not be kept", generation.key)
+            generation.settle("failed", _INSIDE)
+            self._forget(generation)
 
     async def _keep(self, generation: Generation) -> None:
         """Keep a finished page. While the store refuses it, the page lives here and is tried again."""

@@ -120,7 +120,7 @@ def plain(text: str) -> str:
 
 def title_of(key: str) -> str:
     """A title for people from a key: its last part, decoded, with spaces."""
-    last = urlsplit(key).path.rstrip("/").rsplit("/", 1)[-1]
+    last = key.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
     return unquote(last).replace("_", " ") or "Front page"
 
 

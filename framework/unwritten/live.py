@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from .errors import StoreError
 from .generations import Generation, Watcher
 from .messages import encoded, frame_text, page_message, refused_message, settled_message
 from .security import same_origin
 
 if TYPE_CHECKING:
     from .serving import Serving
+
+log = logging.getLogger("unwritten")
 
 MAX_MESSAGE = 8192
 """Characters in a message from a browser."""
@@ -33,7 +37,7 @@ MAX_RATE = 40
 SEND_LIMIT = 30.0
 """Seconds until a browser that takes nothing is given up."""
 
-_POLICY_VIOLATION = 1008
+_POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
 _OTHERS = "Others are reading this page, so it is written on."
 
 
@@ -80,10 +84,11 @@ class Live:
         except (WebSocketDisconnect, RuntimeError):
             pass
         finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
+            # Leaving comes first: if this task is being cancelled, nothing after an await may ever run.
             for key in list(self._watched):
                 self._leave(key)
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
 
     # -- from the browser ---------------------------------------------------------------------------------
 
@@ -105,6 +110,8 @@ class Live:
             except _Refused as refusal:
                 strikes += 1
                 self._answers.append(refused_message(str(refusal)))
+            except StoreError as error:
+                self._answers.append(refused_message(str(error)))
             self._watcher.changed.set()
             if strikes > 5:
                 await asyncio.sleep(self._interval)  # the last answer goes out first
@@ -121,6 +128,8 @@ class Live:
         if not isinstance(message, dict) or not isinstance(message.get("page"), str):
             raise _Refused('A message is an object such as {"type": "watch", "page": "/wiki/Lighthouse"}.')
         kind, key = message.get("type"), message["page"]
+        if not key.startswith("/") or not key.isascii():
+            raise _Refused("A page is named by its key, such as /wiki/Lighthouse.")
         if kind == "watch":
             self._watch(key, message.get("seen"))
         elif kind == "leave":
@@ -179,7 +188,11 @@ class Live:
         except (WebSocketDisconnect, RuntimeError):
             return  # the tab is gone: the receiving side notices too
         except TimeoutError:
-            await self._socket.close(1013, "the browser takes nothing")
+            await self._socket.close(_TRY_AGAIN_LATER, "the browser takes nothing")
+        except Exception:
+            # Nobody waits for this task: an exception would vanish, and the browser wait for ever.
+            log.exception("The socket of a tab broke off")
+            await self._socket.close(_INTERNAL_ERROR, "something went wrong inside")
 
     def _news(self) -> list[str]:
         texts = [encoded(answer) for answer in self._answers]
@@ -209,4 +222,6 @@ class Live:
         if generation.state != "queued":
             return ""
         ahead = self._serving.generations.ahead(generation)
-        return "This page is next to be written." if ahead == 0 else f"{ahead} pages are written before this one."
+        if ahead == 0:
+            return "This page is next to be written."
+        return f"{ahead} pages are written before this one." if ahead > 1 else "One page is written before this one."

@@ -94,4 +94,7 @@ def same_origin(origin: str | None, host: str | None) -> bool:
     """
     if origin is None:
         return True
-    return bool(host) and urlsplit(origin).netloc.lower() == str(host).lower()
+    try:
+        return bool(host) and urlsplit(origin).netloc.lower() == str(host).lower()
+    except ValueError:  # half an IPv6 address, say
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from unwritten_engine import Engine
 
 from .clicks import Click, Clicks
 from .drawing import NONCE, Shell
-from .errors import BadAddress
+from .errors import BadAddress, PageFailed
 from .generations import Generation, Generations
 from .links import Linker
 from .pages import Page
@@ -88,8 +89,9 @@ class Serving:
             drawn = self._drawn_page(click)
             if drawn is not None:
                 return _kept_response(drawn, request.headers.get("if-none-match"))
-            if request.method == "HEAD":
-                return page_response("")  # asking whether a page is there must not write it
+        if request.method == "HEAD":
+            return page_response("")  # asking whether a page is there must not write it, nor wait for it
+        if generation is None:
             generation = self._begin(click)
         if wants_plain(request):
             return PlainResponse(self.generations, self.views, generation)
@@ -130,7 +132,8 @@ class Serving:
             writings[name] = Writing(name, canvas, prompts[name], linker, length)
             before = finished.get(name)
             if before is not None and before.format == canvas.format:
-                writings[name].restore(before)
+                with contextlib.suppress(PageFailed):  # its shape has changed since: it is written anew
+                    writings[name].restore(before)
         return writings
 
     def _shell(self, generation: Generation) -> Shell:
@@ -163,12 +166,15 @@ class Serving:
         drawn = self._drawn.get(click.key)
         if drawn is not None and drawn.stamp == stamp and drawn.page == click.page:
             return drawn
-        kept = None
+        kept, writings = None, dict[str, Writing]()
         if click.page.canvases:
             kept = self.store.kept(click.key)
-            if kept is None or not click.page.canvases.keys() <= kept.canvases.keys():
+            if kept is None:
                 return None
-        html = self._draw(click, kept)
+            writings = self._writings(click, self._clicks.linker(click), kept.canvases)
+            if any(writing.state != "written" for writing in writings.values()):
+                return None  # the author has changed the page since
+        html = self._draw(click, kept, writings)
         tag = f'W/"{hashlib.blake2b(html.encode(), digest_size=12).hexdigest()}"'
         drawn = _DrawnPage(click.page, stamp, tuple(piece.encode() for piece in html.split(NONCE)), tag)
         self._drawn[click.key] = drawn
@@ -180,9 +186,10 @@ class Serving:
         kept = self.store.kept(click.key, int(version)) if version.isdecimal() and len(version) < 10 else None
         if kept is None:
             raise BadAddress(f"The page {click.title!r} has no version {version!r}.", 404)
-        return page_response(self._draw(click, kept), headers={"cache-control": "no-cache"})
+        writings = self._writings(click, self._clicks.linker(click), kept.canvases)
+        return page_response(self._draw(click, kept, writings), headers={"cache-control": "no-cache"})
 
-    def _draw(self, click: Click, kept: KeptPage | None) -> str:
+    def _draw(self, click: Click, kept: KeptPage | None, writings: Mapping[str, Writing]) -> str:
         if kept is None:
             return self.views.shell(PageView(key=click.key, title=click.title), click.page, {}).html
         view = PageView(
@@ -195,7 +202,6 @@ class Serving:
             kept=True,
             provenance=kept.provenance,
         )
-        writings = self._writings(click, self._clicks.linker(click), kept.canvases)
         return self.views.shell(view, click.page, writings).html
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -48,7 +49,10 @@ class Writing:
         self._lines = expected_lines(canvas.tokens or canvas.canvases * canvas_length)
         self._drawer = FORMATS[canvas.format](linker, canvas.shape)
         self._drawn = Drawn(Markup(""))
-        self._drawn_number = 0
+        self._drawn_number = -1
+        # Frames are numbered from the microsecond in which the writing began: a browser that has seen an earlier
+        # attempt at this page, of this server or of the one before it, takes those of this one for newer.
+        self._first = time.time_ns() // 1000
         self.encoded: tuple[tuple[int, RegionState], str] | None = None
         self._block: tuple[int, RegionState, str] | None = None
 
@@ -69,8 +73,11 @@ class Writing:
         """Take the next frame.
 
         Raises:
-            PageFailed: if it is the last one, and the format cannot accept it, or it is empty.
+            PageFailed: if it is the last one, and the format cannot accept it, or it is empty; or if the region has
+                failed meanwhile.
         """
+        if self.state == "failed":
+            raise PageFailed("The region has failed.")
         if frame.usage is None:
             self.state = "writing"
             self._show(frame)
@@ -78,27 +85,47 @@ class Writing:
         text = frame.text
         if self.canvas.format in _PROSE:
             text = finish(text, frame.usage.reason)
-        if not text.strip():
+        if not text.removeprefix(self.prompt.opening).strip():
             raise PageFailed("The model wrote nothing. Try again: another seed often helps.")
+        draft = self.frame
         self._show(replace(frame, text=text, unsettled=(), fixed=len(text)))
-        self.drawn()  # a text that the format cannot accept must not count as written
+        try:
+            self.drawn()  # a text that the format cannot accept must not count as written
+        except PageFailed:
+            self._show(draft)  # which can be drawn
+            raise
         self.state = "written"
 
     def restore(self, kept: KeptCanvas) -> None:
-        """Take a text that was written before."""
+        """Take a text that was written before.
+
+        Raises:
+            PageFailed: if it does not fit any more: its shape has changed since.
+        """
         usage = Usage(kept.tokens, 0, 0, kept.steps, kept.canvases, kept.seconds, 0.0, _reason(kept.reason), kept.seed)
-        self._show(Frame(kept.text, fixed=len(kept.text), usage=usage))
+        waiting = self.frame
+        self.frame = Frame(kept.text, fixed=len(kept.text), usage=usage)
+        self.number = 1
+        try:
+            self.drawn()
+        except PageFailed:
+            self.frame, self.number, self._drawn_number = waiting, 0, -1
+            raise
         self.state = "written"
 
     def end(self, state: RegionState) -> None:
         """Leave a region that will not be finished as it is."""
         if self.state != "written":
             self.state = state
-            self.number += 1
+            self.count()
+
+    def count(self) -> None:
+        """Give what is there now a number of its own, higher than any before."""
+        self.number = max(self.number, self._first) + 1
 
     def _show(self, frame: Frame) -> None:
         self.frame = frame
-        self.number += 1
+        self.count()
 
     def drawn(self) -> Drawn:
         """The latest frame, drawn."""
@@ -109,7 +136,8 @@ class Writing:
 
     def region(self) -> Region:
         """What the template sees."""
-        drawn = self.drawn() if self.frame.text else Drawn(Markup(""))
+        # A shape has its fields before its first word: a template may ask for them.
+        drawn = self.drawn() if self.frame.text or self.canvas.shape else Drawn(Markup(""))
         return Region(
             name=self.name,
             state=self.state,
