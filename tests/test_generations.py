@@ -12,6 +12,7 @@ from tests.core import (
     LIVE,
     browser,
     follow,
+    in_turn,
     inner,
     make_two,
     make_wiki,
@@ -139,8 +140,7 @@ def test_nobody_takes_a_page_from_the_others(tmp_path: Path) -> None:
 
 
 def test_a_failure_reaches_the_page_and_is_not_cached(tmp_path: Path) -> None:
-    scripts = [["A light", GenerationFailed("The lamp broke.")], ["A light", CUT], ["A lighthouse."]]
-    engine = scripted(lambda request: scripts[len(engine.requests) - 1])  # type: ignore[arg-type]
+    engine = scripted(in_turn(["A light", GenerationFailed("The lamp broke.")], ["A light", CUT], "A lighthouse."))
     with browser(make_wiki(tmp_path, engine)) as client:
         heard = write(client, KEY)
         assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", "The lamp broke.")
@@ -160,8 +160,8 @@ def test_a_bug_in_the_engine_is_told_without_its_details(tmp_path: Path, caplog:
 
 
 def test_finished_regions_are_used_again_after_a_failure(tmp_path: Path) -> None:
-    bodies = [["Half a", GenerationFailed("The lamp broke.")], ["A body."]]
-    engine = scripted(by_ask={"Lead": "A lead.", "Body": lambda request: bodies.pop(0)})  # type: ignore[arg-type,return-value]
+    bodies = in_turn(["Half a", GenerationFailed("The lamp broke.")], "A body.")
+    engine = scripted(by_ask={"Lead": "A lead.", "Body": bodies})
     with browser(make_two(tmp_path, engine)) as client:
         assert write(client, "/")[-1]["state"] == "failed"
         assert write(client, "/")[-1]["state"] == "written"

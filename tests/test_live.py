@@ -219,7 +219,7 @@ def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
     engine = scripted(script, delay=0.005)
 
     async def read_slowly(address: str) -> list[dict[str, Any]]:
-        heard = []
+        heard: list[dict[str, Any]] = []
         async with connect(f"ws://{address}{LIVE}", max_queue=1) as ws:
             await ws.send(json.dumps({"type": "watch", "page": KEY}))
             while not heard or heard[-1]["type"] != "page" or heard[-1]["state"] != "written":

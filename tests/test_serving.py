@@ -13,6 +13,7 @@ from tests.core import (
     TWO,
     browser,
     follow,
+    in_turn,
     inner,
     make_app,
     make_two,
@@ -38,7 +39,7 @@ REWRITE = "/_unwritten/rewrite"
 def nonce_of(html: str) -> str:
     found = set(re.findall(r'nonce="([^"]+)"', html))
     assert len(found) == 1
-    return found.pop()
+    return str(found.pop())
 
 
 def test_the_shell_comes_at_once_with_a_place_for_every_region(tmp_path: Path) -> None:
@@ -117,7 +118,6 @@ def test_other_spellings_lead_to_the_one_address(tmp_path: Path, typed: str, key
 def test_canonical_addresses_are_not_led_anywhere(tmp_path: Path, key: str) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         assert client.get(key).status_code == 200
-    assert tables(tmp_path / "pages.db")["pages"] == [] or True
 
 
 def test_a_name_with_a_slash_is_one_name(tmp_path: Path) -> None:
@@ -174,8 +174,7 @@ def test_asking_whether_a_page_is_there_does_not_write_it(tmp_path: Path) -> Non
 
 
 def test_a_page_is_written_anew_as_the_next_version(tmp_path: Path) -> None:
-    texts = ["The first.", "The second."]
-    engine = scripted(lambda request: texts[len(engine.requests) - 1])
+    engine = scripted(in_turn("The first.", "The second."))
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, KEY)
         answer = client.post(REWRITE, data={"page": KEY})
@@ -189,8 +188,7 @@ def test_a_page_is_written_anew_as_the_next_version(tmp_path: Path) -> None:
 
 
 def test_a_rewrite_that_fails_leaves_the_page_as_it_was(tmp_path: Path) -> None:
-    scripts: list[object] = ["The first.", ["The se", GenerationFailed("No.")]]
-    engine = scripted(lambda request: scripts[len(engine.requests) - 1])  # type: ignore[arg-type,return-value]
+    engine = scripted(in_turn("The first.", ["The se", GenerationFailed("No.")]))
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, KEY)
         client.post(REWRITE, data={"page": KEY})
@@ -273,7 +271,7 @@ def test_a_new_region_of_a_kept_page_is_written_and_the_others_stay(tmp_path: Pa
 
 
 def test_a_region_with_another_format_is_written_anew(tmp_path: Path) -> None:
-    engine = scripted(lambda request: f"Words {len(engine.requests)}.")
+    engine = scripted(in_turn("Words 1.", "Words 2."))
 
     def app_with(format: str) -> App:
         app = make_app(tmp_path, engine)
@@ -302,8 +300,7 @@ class NewFacts(BaseModel):
 
 def test_a_region_that_does_not_fit_its_shape_any_more_is_written_anew(tmp_path: Path) -> None:
     """An author adds a field to a shape: the pages that are kept must not break."""
-    texts = ['{"kind":"tower"}', '{"kind":"tower","height":40}']
-    engine = scripted(lambda request: texts[len(engine.requests) - 1])
+    engine = scripted(in_turn('{"kind":"tower"}', '{"kind":"tower","height":40}'))
 
     def app_with(shape: type) -> App:
         app = make_app(tmp_path, engine)
