@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import os
 import re
 import secrets
 import time
@@ -176,14 +177,22 @@ def _plan(head: Head, settings: dict[str, Any]) -> _Plan:
 
 
 def _devices() -> list[dict[str, Any]]:
-    import xllamacpp  # not at the top: it takes a while, and tapes and scripts do without
+    return list(_runtime().get_device_info())
 
-    return list(xllamacpp.get_device_info())
+
+def _runtime() -> Any:
+    """The module xllamacpp. Not imported at the top: it takes a while, and tapes and scripts do without."""
+    # The threads meet several hundred times per token, and by default spin for milliseconds until all are there.
+    # If something else wants the cores (the server, the browser), that costs nine tenths of the speed. A short
+    # spin costs nothing on an idle machine. Read by libgomp when it is loaded, so it must be set before.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    import xllamacpp
+
+    return xllamacpp
 
 
 def _load(head: Head, plan: _Plan, log: bool) -> Any:
-    import xllamacpp
-
+    xllamacpp = _runtime()
     params = xllamacpp.CommonParams()
     params.model.path = str(head.path)
     params.n_ctx = plan.context * plan.slots
