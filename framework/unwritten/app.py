@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from unwritten_engine import Engine, EngineError, Progress
+from unwritten_engine import Engine, EngineError, Progress, open_engine
 
 from .addresses import Pattern
 from .assets import PREFIX, Static
@@ -232,8 +232,6 @@ class App(Starlette):
         try:
             engine = self._engine_given
             if engine is None:
-                from unwritten_engine import open_engine
-
                 engine = self._owned = open_engine(self.settings.engine, progress=progress)
         except BaseException:
             store.close()
