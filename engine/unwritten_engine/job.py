@@ -129,6 +129,8 @@ class Job:
         if piece and self._stream.push(piece):
             self._finish("stop" if self._stream.stopped else "end")
         elif finish:
+            if finish != "length":
+                self._tokens = max(0, self._tokens - 1)  # the end token is none of the text
             self._finish("length" if finish == "length" else "end")
         elif piece:
             self._put(self._stream.frame(self._tokens))

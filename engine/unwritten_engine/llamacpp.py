@@ -70,7 +70,8 @@ SAMPLING: Final = (
     Option("dry_sequence_breakers", None, "texts", "texts that a repeated sequence does not reach across"),
     Option("xtc_probability", 0.0, "number", "chance of leaving out the likeliest tokens", 0, 1),
     Option("xtc_threshold", 0.1, "number", "how likely a token must be to be left out", 0, 1),
-    Option("grammar", None, "text", "a grammar in GBNF that the text must follow"),
+    Option("logit_bias", None, "biases", "pairs of a text and a number that makes its tokens more or less likely"),
+    Option("grammar", None, "text", "a grammar in GBNF that the text must follow; None for none"),
 )
 """Sampling options of a request. The defaults keep small models from repeating themselves."""
 
@@ -234,7 +235,8 @@ class LlamaCpp:
         self._about = about
         self._slots = Slots(slots, about.parallel)
         self._controls = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)")
-        self._jobs: dict[Job, Slot] = {}
+        self._jobs: set[Job] = set()
+        self._held: dict[Job, Slot] = {}
         self._closing = False
         _open_engines.add(self)
 
@@ -261,7 +263,7 @@ class LlamaCpp:
             while True:
                 frame = await job.newest()
                 if frame.done:
-                    self._free(job, slot)  # now, not when the thread has ended: the next request may want it
+                    self._free(job)  # now, not when the thread has ended: the next request may want it
                 yield frame
                 if frame.done:
                     return
@@ -368,17 +370,24 @@ class LlamaCpp:
         ends = document_stops(request.prompt) if base and request.shape is None else ()
         loop = asyncio.get_running_loop()
 
+        server = self._server
+        ended = self._ended
+
         def work(job: Job) -> None:
-            server = self._server
+            nonlocal server
             try:
+                if server is None:
+                    raise EngineClosed("The engine was closed before the work began.")
                 (server.handle_completions if base else server.handle_chat_completions)(call, job.take)
+            except EngineError as error:
+                job.fail(error)
             except Exception as error:
                 job.fail(GenerationFailed(f"llama.cpp broke off: {error}. Try again."))
             finally:
-                del server  # the model is freed with the last of these
+                server = None  # the model is freed with the last reference
                 job.settle()
                 with contextlib.suppress(RuntimeError):  # the event loop is closed, and the slots with it
-                    loop.call_soon_threadsafe(self._free, job, slot)
+                    loop.call_soon_threadsafe(ended, job)
 
         job = Job(
             loop,
@@ -389,13 +398,24 @@ class LlamaCpp:
             seed=seed,
             work=work,
         )
-        self._jobs[job] = slot
-        job.start()
+        self._jobs.add(job)
+        self._held[job] = slot
+        try:
+            job.start()
+        except RuntimeError as error:  # the system allows no more threads
+            self._ended(job)
+            raise GenerationFailed(f"The work could not begin: {error}. Try again later.") from error
         return job
 
-    def _free(self, job: Job, slot: Slot) -> None:
+    def _ended(self, job: Job) -> None:
+        """The thread of a job is done."""
+        self._jobs.discard(job)
+        self._free(job)
+
+    def _free(self, job: Job) -> None:
         """Give the slot of a job back, once."""
-        if self._jobs.pop(job, None) is slot:
+        slot = self._held.pop(job, None)
+        if slot is not None:
             self._slots.give_back(slot)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from .errors import BadOption, UnknownOption
 
-Kind: TypeAlias = Literal["number", "count", "flag", "text", "texts"]
+Kind: TypeAlias = Literal["number", "count", "flag", "text", "texts", "biases"]
 
 _WORDS: dict[Kind, str] = {
     "number": "a number",
@@ -19,6 +19,7 @@ _WORDS: dict[Kind, str] = {
     "flag": "True or False",
     "text": "a text",
     "texts": "a list of texts",
+    "biases": "a list of pairs of a text and a number, such as [['Paris', -2.5]]",
 }
 
 
@@ -54,6 +55,8 @@ class Option:
             raise BadOption(f"{owner}: the option {self.name!r} is {value!r}; give {self._wanted()}.")
         if self.kind == "number":
             return float(value)
+        if self.kind == "biases":
+            return [[text, float(number)] for text, number in value]
         return list(value) if self.kind == "texts" else value
 
     def _fits(self, value: Any) -> bool:
@@ -61,12 +64,9 @@ class Option:
             return isinstance(value, bool)
         if self.kind == "text":
             return isinstance(value, str)
-        if self.kind == "texts":
-            return (
-                isinstance(value, Sequence)
-                and not isinstance(value, str | bytes)
-                and all(isinstance(item, str) for item in value)
-            )
+        if self.kind in ("texts", "biases"):
+            fits = _is_bias if self.kind == "biases" else _is_text
+            return isinstance(value, Sequence) and not isinstance(value, str | bytes) and all(map(fits, value))
         number = int if self.kind == "count" else (int | float)
         if isinstance(value, bool) or not isinstance(value, number):
             return False
@@ -77,6 +77,18 @@ class Option:
         if self.low is not None and self.high is not None:
             return f"{words} from {self.low:g} to {self.high:g}"
         return words if self.low is None else f"{words} of at least {self.low:g}"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_bias(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and _is_text(value[0]) and _is_number(value[1])
 
 
 def checked(given: Mapping[str, Any], table: Sequence[Option], owner: str) -> dict[str, Any]:

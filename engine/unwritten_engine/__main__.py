@@ -1,0 +1,75 @@
+"""``python -m unwritten_engine "An encyclopedia article about lighthouses."``: watch frames arrive in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from .engine import Engine
+from .errors import EngineError
+from .frames import Frame, Prompt, Request
+from .opening import open_engine
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write one text and show it while it grows. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m unwritten_engine", description="Write one text.")
+    parser.add_argument("ask", help='what to write, such as "An encyclopedia article about lighthouses."')
+    parser.add_argument("--engine", default="auto", help="auto, embedded, a .gguf, a .tape (default: auto)")
+    parser.add_argument("--system", default="", help="who writes, and in what manner")
+    parser.add_argument("--opening", default="", help="how the text begins")
+    parser.add_argument("--tokens", type=int, default=256, help="the longest text, in tokens (default: 256)")
+    parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same text")
+    given = parser.parse_args(arguments)
+    console, notes = Console(), Console(stderr=True)
+    try:
+        with notes.status("Opening the engine") as status:
+            engine = open_engine(given.engine, progress=lambda share, doing: status.update(f"{doing} {share:.0%}"))
+        prompt = Prompt(given.ask, system=given.system, opening=given.opening)
+        request = Request(prompt, canvases=-(-given.tokens // 256), max_tokens=given.tokens, seed=given.seed)
+        last = asyncio.run(_show(engine, request, console))
+    except (EngineError, ValueError) as error:
+        notes.print(f"[bold red]Error:[/] {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if last.usage:
+        used = last.usage
+        notes.print(
+            f"{engine.about.model} on {engine.about.device}: {used.tokens} tokens in {used.seconds:.1f} s, "
+            f"{used.tokens_per_second:.0f} a second, seed {used.seed}",
+            style="dim",
+        )
+    return 0
+
+
+async def _show(engine: Engine, request: Request, console: Console) -> Frame:
+    frame = Frame("")
+    frames = engine.generate(request)
+    try:
+        with Live(console=console, refresh_per_second=20) as live:
+            async with contextlib.aclosing(frames):
+                async for frame in frames:
+                    live.update(_drawn(frame))
+    finally:
+        await engine.close()
+    return frame
+
+
+def _drawn(frame: Frame) -> Text:
+    """The text, with what is not settled in grey."""
+    text = Text(frame.text)
+    for start, end in frame.unsettled:
+        text.stylize("bright_black", start, end)
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
