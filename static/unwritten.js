@@ -49,6 +49,7 @@
 
   // -- morph ------------------------------------------------------------
   const REACH = 8; // siblings looked at before a node counts as new; it keeps the work linear
+  const MARK = "data-htmx-powered"; // what htmx puts on a link
 
   /** A few words that tell one node from its siblings; empty for a node without words. @param {Node} node */
   function sign(node) {
@@ -97,18 +98,17 @@
     let old = /** @type {Node | null} */ (place.firstChild);
     for (let fresh = wanted.firstChild, next; fresh; fresh = next) {
       next = fresh.nextSibling;
-      const match = counterpart(old, fresh);
-      if (!match) {
-        place.insertBefore(fresh, old);
-        continue;
+      const same = old?.isEqualNode(fresh), match = same ? old : counterpart(old, fresh);
+      if (!match) place.insertBefore(fresh, old);
+      else if (!same) {
+        clear(old, match);
+        if (match instanceof CharacterData) rewrite(match, /** @type {CharacterData} */ (fresh).data);
+        else if (match instanceof Element) {
+          dress(match, /** @type {Element} */ (fresh));
+          morph(match, fresh);
+        }
       }
-      old = clear(old, match);
-      if (match instanceof CharacterData) rewrite(match, /** @type {CharacterData} */ (fresh).data);
-      else if (match instanceof Element) {
-        dress(match, /** @type {Element} */ (fresh));
-        morph(match, fresh);
-      }
-      old = old && old.nextSibling;
+      if (match) old = match.nextSibling;
     }
     clear(old, null);
   }
@@ -119,7 +119,6 @@
       next = from.nextSibling;
       /** @type {ChildNode} */ (from).remove();
     }
-    return to;
   }
 
   // Only the characters that differ are changed, so that a selection in the rest stays.
@@ -137,13 +136,13 @@
 
   /** Give an element the attributes of another. @param {Element} element @param {Element} like */
   function dress(element, like) {
-    // What is the visitor's or htmx's stays.
-    const theirs = new Set(["data-htmx-powered", element instanceof HTMLDetailsElement ? "open" : ""]);
+    const theirs = element instanceof HTMLDetailsElement ? "open" : MARK; // the visitor's, or htmx's
     for (const { name, value } of like.attributes) {
-      if (!theirs.has(name) && element.getAttribute(name) !== value) element.setAttribute(name, value);
+      if (name !== theirs && element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
+    if (element.attributes.length === like.attributes.length) return;
     for (const name of element.getAttributeNames()) {
-      if (!theirs.has(name) && !like.hasAttribute(name)) element.removeAttribute(name);
+      if (name !== theirs && !like.hasAttribute(name)) element.removeAttribute(name);
     }
   }
 
@@ -181,12 +180,12 @@
   function show(region, message) {
     const draft = Object.assign(document.createElement("template"), { innerHTML: message.html });
     if (!shown(region)) region.style.minHeight = `${region.offsetHeight}px`; // what the skeleton took
-    const links = region.getElementsByTagName("a").length;
+    // With htmx's mark on them, the browser itself sees which links are the same: that is most of the work.
+    if (htmx()) draft.content.querySelectorAll("a[href]").forEach((link) => link.setAttribute(MARK, "true"));
     morph(region, draft.content);
     region.dataset.frame = String(message.frame);
     turn(region, message.state);
-    // New links, and links among new text, are boosted like those that came with the page.
-    if (region.getElementsByTagName("a").length !== links || message.state === "written") boost(region);
+    for (const link of region.getElementsByTagName("a")) if (!("_htmx" in link)) boost(link);
     say(region, "frame", message);
     if (message.state === "written") {
       settle(region);

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-
 from tests.browser.tabs import CDN, Tab
 from tests.core import served
+
 from unwritten import App
 from unwritten.assets import HTMX, HTMX_VERSION, integrity_of
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, WebSocketRoute
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute
 
 from unwritten.assets import HTMX_VERSION
 
@@ -22,12 +22,13 @@ for (const name of ["frame", "written", "page", "open", "close", "error"]) {
     page: event.detail.page, message: event.detail.message, code: event.detail.code,
   }));
 }
-addEventListener("securitypolicyviolation", (event) => console.error("policy:", event.violatedDirective, event.blockedURI));
+addEventListener("securitypolicyviolation", (e) => console.error("policy:", e.violatedDirective, e.blockedURI));
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) {
     if (entry.hadRecentInput) continue;
     notes.shift += entry.value;
-    notes.shifts.push([entry.value, ...entry.sources.map((s) => `${s.node?.nodeName} ${s.previousRect.y}>${s.currentRect.y}`)]);
+    const moves = entry.sources.map((s) => `${s.node?.nodeName} ${s.previousRect.y}>${s.currentRect.y}`);
+    notes.shifts.push([entry.value, ...moves]);
   }
 }).observe({ type: "layout-shift", buffered: true });
 """
@@ -45,11 +46,9 @@ class Tab:
         quiet: set it to let errors of the console pass, where a test brings them about.
     """
 
-    def __init__(
-        self, browser: Browser, htmx: dict[str, bytes], *, beside: Tab | None = None, **options: Any
-    ) -> None:
+    def __init__(self, browser: Browser, htmx: dict[str, bytes], *, beside: Tab | None = None, **options: Any) -> None:
         self._owns = beside is None
-        self._context = browser.new_context(**options) if beside is None else beside._context
+        self._context: BrowserContext = beside._context if beside else browser.new_context(**options)
         self.requests: list[str] = []
         self.foreign: list[str] = []
         self.faults: list[str] = []

@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 from playwright.sync_api import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-
 from tests.browser.tabs import CDN, Tab, until
 from tests.core import make_wiki
+
 from unwritten import App
 from unwritten_engine.script import HANG, scripted
 
@@ -56,9 +56,7 @@ def test_a_cut_socket_comes_back_and_goes_on(serve: Serve, open_tab: OpenTab, tm
     assert len(engine.requests) == 1
 
 
-def test_a_lost_connection_is_said_quietly_after_a_while(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path
-) -> None:
+def test_a_lost_connection_is_said_quietly_after_a_while(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(["A tower ", HANG])))
     tab = open_tab()
     up = True
@@ -83,9 +81,7 @@ def test_a_lost_connection_is_said_quietly_after_a_while(
     until(lambda: tab.page.locator(".connection").is_hidden())
 
 
-def test_a_socket_that_is_never_let_through_is_not_needed(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path
-) -> None:
+def test_a_socket_that_is_never_let_through_is_not_needed(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted(TEXT, delay=0.02))
 
     async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,9 +117,7 @@ def test_a_refused_socket_is_not_asked_again(serve: Serve, open_tab: OpenTab, tm
     assert len(tab.events("close")) == 1
 
 
-def test_a_page_that_the_server_lost_is_asked_for_again_once(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path
-) -> None:
+def test_a_page_that_the_server_lost_is_asked_for_again_once(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(["A tower ", HANG])))
     tab = open_tab()
 

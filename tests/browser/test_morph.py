@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import WebSocketRoute
-
 from tests.browser.tabs import Tab, until
 from tests.core import make_app
+
 from unwritten import App, Page
 from unwritten import Canvas as TextCanvas
 from unwritten_engine.script import HANG, scripted
@@ -71,7 +71,9 @@ def test_focus_selection_typed_text_and_open_details_stay(region: Region) -> Non
     region.send(f"<h2>A new head</h2>{start} near, and <b>nearer</b></p><ul><li>x</li></ul>")
     region.send(f"<h2>A new heading</h2>{start} near, and <b>nearer</b></p><ul><li>x</li><li>y</li></ul>", "written")
     assert region.js("(r) => document.activeElement === r.querySelector('#g-i')")
-    assert region.js("(r) => { const i = r.querySelector('#g-i'); return [i.value, i.selectionStart, i.selectionEnd]; }") == [
+    assert region.js(
+        "(r) => { const i = r.querySelector('#g-i'); return [i.value, i.selectionStart, i.selectionEnd]; }"
+    ) == [
         "typed text",
         2,
         5,
@@ -83,7 +85,9 @@ def test_focus_selection_typed_text_and_open_details_stay(region: Region) -> Non
 
 def test_a_selection_in_text_stays_while_the_text_goes_on(region: Region) -> None:
     region.send('<p>The quick brown fox <span class="unsettled">jum</span></p>')
-    region.js("(r) => getSelection().setBaseAndExtent(r.querySelector('p').firstChild, 4, r.querySelector('p').firstChild, 9)")
+    region.js(
+        "(r) => getSelection().setBaseAndExtent(r.querySelector('p').firstChild, 4, r.querySelector('p').firstChild, 9)"
+    )
     assert region.js("() => String(getSelection())") == "quick"
     region.send('<p>The quick brown fox jumps <span class="unsettled">ove</span></p>')
     region.send("<p>The quick brown fox jumps over.</p><p>And on</p>", "written")
@@ -172,7 +176,9 @@ def test_large_regions_are_cheap(region: Region) -> None:
           });
         }"""
     )
-    line = '<p>A lighthouse is a <a class="unwritten" href="/wiki/Tower{0}">tower</a> with a <b>lamp</b>, number {0}.</p>'
+    line = (
+        '<p>A lighthouse is a <a class="unwritten" href="/wiki/Tower{0}">tower</a> with a <b>lamp</b>, number {0}.</p>'
+    )
     lines = [line.format(number) for number in range(400)]
     assert 38_000 < len("".join(lines)) < 48_000
     for number in range(385, 400):

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.browser.tabs import Tab, until
 from tests.core import make_wiki
+
 from unwritten import App, Canvas, Page
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, diffused, scripted
+from unwritten_engine.script import HANG, Step, diffused, scripted
 
 pytestmark = pytest.mark.browser
 
@@ -25,11 +25,9 @@ TEXT = (
 )
 
 
-def test_a_click_shows_the_shell_then_frames_then_the_page(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path
-) -> None:
+def test_a_click_shows_the_shell_then_frames_then_the_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     home = "Go to [[Lighthouse]]."
-    words = [0.5, *(TEXT[:end] for end in range(4, len(TEXT), 4)), TEXT]
+    words: list[Step] = [0.5, *(TEXT[:end] for end in range(4, len(TEXT), 4)), TEXT]
     engine = scripted(words, by_ask={"Home": home}, delay=0.02)
     url = serve(make_wiki(tmp_path, engine))
     tab = open_tab()
@@ -158,9 +156,7 @@ def test_the_stop_button_stops(serve: Serve, open_tab: OpenTab, tmp_path: Path) 
     assert tab.page.locator("aside[data-notice]").count() == 0
 
 
-def test_a_failure_is_said_in_the_page_and_can_be_tried_again(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path
-) -> None:
+def test_a_failure_is_said_in_the_page_and_can_be_tried_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(["A tower ", 0.2, GenerationFailed("The lamp broke.")])))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
@@ -188,9 +184,7 @@ def test_a_page_can_be_written_again(serve: Serve, open_tab: OpenTab, tmp_path: 
     assert "version 1 of 2" in tab.page.inner_text("aside.old")
 
 
-def test_canvases_are_written_side_by_side_and_typed_ones_grow(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path
-) -> None:
+def test_canvases_are_written_side_by_side_and_typed_ones_grow(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "two.html").write_text(
         '{% extends "layout.html" %}{% block main %}<h1>{{ page.title }}</h1>'
