@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 from .drawing import COLOPHON, NONCE, Hole, Shell
 from .errors import UnwrittenError
 from .generations import Generation, Generations, Watcher
-from .regions import Region
+from .regions import Region, RegionState
 from .security import new_nonce, secure_headers
 from .views import Views
 from .writing import Writing
@@ -76,7 +76,8 @@ async def _region(generation: Generation, shell: Shell, hole: Hole, watcher: Wat
     if not frame:
         yield generation.inner(writing.name)
     else:
-        yield writing.drawn().html[sent:] + frame[1] if writing.frame.text else frame[1]
+        # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
+        yield (str(writing.drawn().html)[sent:] if writing.frame.text else "") + frame[1]
     if writing.state != "written":
         yield str(Markup('<p class="broken-off">{}</p>').format(generation.message or "This part was not finished."))
 
@@ -89,15 +90,22 @@ def _around(generation: Generation, shell: Shell, writing: Writing) -> tuple[str
     """
     if writing.canvas.shape is not None:
         return None
-    probe = f"probe-{secrets.token_hex(12)}"
-    try:
-        drawn = shell.region(
-            Region(writing.name, state="writing", number=1, html=Markup(probe), text=probe), generation.view()
+    around = None
+    ends: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
+    # Drawn for its beginning and for its end: what stands around the text must be the same for both.
+    for state, length in ends:
+        probe = f"probe-{secrets.token_hex(length)}"
+        region = Region(
+            writing.name, state=state, number=length, html=Markup(probe), text=probe, settled=state == "written"
         )
-    except UnwrittenError:
-        return None
-    before, found, after = drawn.partition(probe)
-    return (before, after) if found and probe not in after else None
+        try:
+            before, found, after = shell.region(region, generation.view()).partition(probe)
+        except UnwrittenError:
+            return None
+        if not found or probe in after or around not in (None, (before, after)):
+            return None
+        around = (before, after)
+    return around
 
 
 async def _colophon(views: Views, generation: Generation, watcher: Watcher) -> AsyncIterator[str]:

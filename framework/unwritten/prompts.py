@@ -119,6 +119,8 @@ def _ask(prompt: str, subject: str) -> str:
     return f"{ask} The subject is {subject}."
 
 
+# A line at the end of a text that must not be its end: a heading, or the mark of a list with nothing after it.
+_NO_END = re.compile(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]*_]*(?=\s|$)|[。！？]")
 
 
@@ -138,6 +140,22 @@ def finish(text: str, reason: str) -> str:
         if ends and ends[-1] >= len(text) // 3:
             text = text[: ends[-1]]
     lines = text.split("\n")
-    while lines and re.fullmatch(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*", lines[-1]):
+    while lines and _NO_END.fullmatch(lines[-1]):
         lines.pop()
     return "\n".join(lines) or text
+
+
+def certain(text: str) -> int:
+    """How many leading characters ``finish`` will leave in place, however the text goes on: up to its last sentence,
+    with the white space after it.
+
+    Args:
+        text: the beginning of a text.
+    """
+    for match in reversed(list(_SENTENCE_END.finditer(text, max(0, len(text) - 4000)))):
+        end = match.end()
+        line = text[text.rfind("\n", 0, end) + 1 : end]
+        # The end of the text may be in the middle of a mark, such as "1." that begins a list.
+        if end < len(text) and not _NO_END.fullmatch(line):
+            return len(text) - len(text[end:].lstrip())
+    return 0

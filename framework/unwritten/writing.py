@@ -18,7 +18,7 @@ from .errors import PageFailed
 from .formats import FORMATS, schema_of
 from .formats.drawn import Drawn
 from .links import Linker
-from .prompts import finish
+from .prompts import certain, finish
 from .regions import Region, RegionState, expected_lines
 from .store import KeptCanvas
 
@@ -130,7 +130,11 @@ class Writing:
     def drawn(self) -> Drawn:
         """The latest frame, drawn."""
         if self._drawn_number != self.number:
-            self._drawn = self._drawer.draw(self.frame)
+            frame = self.frame
+            if not frame.done and self.canvas.format in _PROSE:
+                # The engine fixes what it has written; its end may still be cut back to a whole sentence.
+                frame = replace(frame, fixed=min(frame.fixed, certain(frame.text[: frame.fixed])))
+            self._drawn = self._drawer.draw(frame)
             self._drawn_number = self.number
         return self._drawn
 
