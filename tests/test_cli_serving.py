@@ -127,6 +127,24 @@ def test_run_prints_what_it_runs_on_and_where_and_ends_quietly() -> None:
         assert "Traceback" not in "".join(server.lines)
 
 
+def test_a_second_ctrl_c_does_not_wait_for_anything() -> None:
+    slow = """
+import asyncio
+
+async def close() -> None:
+    await asyncio.sleep(60)
+
+app.close = close
+"""
+    write(APP + slow)
+    with running("run", "app.py", "--no-reload", "--port", "0") as server:
+        server.wait_for(r"http://127\.0\.0\.1:\d+")
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for("Ctrl-C again stops at once")
+        assert server.stop() == 128 + signal.SIGINT
+        assert "Traceback" not in "".join(server.lines)
+
+
 def test_a_change_starts_the_app_again_at_the_same_address() -> None:
     write(APP)
     with running("run", "app.py", "--port", "0") as server:

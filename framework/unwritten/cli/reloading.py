@@ -143,6 +143,6 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGINT)
     try:
         child.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         child.kill()
         child.wait()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import socket
+import textwrap
 import webbrowser
+from types import FrameType
 
 import click
 import uvicorn
@@ -91,7 +95,9 @@ def introduce(app: App) -> None:
     rows["pages"] = f"{app.store.path} ({_pages(app.store.count())})"
     for name, text in rows.items():
         if text:
-            click.echo(f"  {click.style(f'{name:8}', dim=True)} {text}")
+            width = max(shutil.get_terminal_size().columns, 40)
+            lines = textwrap.wrap(text, width - 11, break_long_words=False, break_on_hyphens=False)
+            click.echo(f"  {click.style(f'{name:8}', dim=True)} " + f"\n{' ' * 11}".join(lines))
 
 
 def model_line(about: About) -> str:
@@ -114,10 +120,9 @@ def invite(url: str, host: str) -> None:
 
 def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: Handed | None = None) -> None:
     """Serve until Ctrl-C. ``handed`` is what a process that watches the files handed to this one."""
-    again = handed is not None and handed.again
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     prepare(app)
-    if not again:
+    if handed is None or not handed.again:
         introduce(app)
     config = uvicorn.Config(
         app,
@@ -126,7 +131,7 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: 
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         server_header=False,
     )
-    server = _Server(config, url=address(sock), host=str(app.settings.host), open_browser=open_browser, again=again)
+    server = _Server(config, url=address(sock), host=str(app.settings.host), open_browser=open_browser, handed=handed)
     try:
         server.run(sockets=[sock])
     except KeyboardInterrupt:
@@ -137,9 +142,12 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: 
 class _Server(uvicorn.Server):
     """Says where to click when it is really there."""
 
-    def __init__(self, config: uvicorn.Config, *, url: str, host: str, open_browser: bool, again: bool) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, url: str, host: str, open_browser: bool, handed: Handed | None
+    ) -> None:
         super().__init__(config)
-        self._url, self._host, self._open_browser, self._again = url, host, open_browser, again
+        self._url, self._host, self._open_browser = url, host, open_browser
+        self._watched, self._again = handed is not None, handed is not None and handed.again
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -151,3 +159,12 @@ class _Server(uvicorn.Server):
             invite(self._url, self._host)
         if self._open_browser:
             webbrowser.open(self._url)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # A model in the middle of a long prompt may take a while to let go. Nobody has to wait for it: pages are
+        # kept in transactions, so that leaving at once loses no page that is whole.
+        if self.should_exit:
+            os._exit(128 + sig)
+        if not self._watched:
+            click.echo("\nStopping. Ctrl-C again stops at once.", err=True)
+        super().handle_exit(sig, frame)
