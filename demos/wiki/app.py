@@ -7,6 +7,7 @@ two sections. Its links lead to articles that nobody has written, until somebody
 """
 
 from pathlib import Path
+from typing import Annotated
 from zlib import crc32
 
 from pydantic import BaseModel, Field
@@ -58,7 +59,7 @@ class Facts(BaseModel):
     kind: str = Field(max_length=40)
     found_in: str = Field(max_length=60)
     first_known: str = Field(max_length=40)
-    known_for: list[str] = Field(min_length=2, max_length=3)
+    known_for: list[Annotated[str, Field(max_length=60)]] = Field(min_length=2, max_length=2)
     mistaken_for: str = Field(max_length=60)
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-_MARKS = r"\[\]|*_`<>#{}\\^~="
+_MARKS = r"\[\]|*_`<>#{}\\^~=" + "\u00a0\u200b\u200c\u200d\u2060\ufeff\ufffd"
 _LINK = re.compile(r"\[\[[^\[\]\n]+\]\]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"”’)]?\s+(?=[^\sa-z])")
 _SPEAKER = re.compile(r"\*\*[^*\n]+:\*\* ")
@@ -115,13 +115,13 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str]) -> dict[str, str]:
         "close": '[,;:)”"’]',
         "word": '["“(]? core close? close?',
         "some": f'(" " ({word})){{{least},{words}}}',
-        "more": f'[a-z]* close? (" " ({word})){{0,{words // 2}}}',
+        "more": f'ending? close? (" " ({word})){{0,{words // 2}}}',
         "tail": " ".join(['(" " link more' + (" some?" if n else "") for n in range(links)] + [")?"] * links),
         "rest": "some tail end" if links else "some end",
         "sentence": "start rest" + (' | bold rest | [A-Z] char* " " bold rest' if bold else ""),
         "start": rf'["“(]? [^ a-z\n.,;:!?()"“”/{_MARKS}-] char* close?',
         "end": '[.!?。！？] ["”’)]?',
-        "name": rf"[^ \n.,;:!?()/\"'{_MARKS}] [^ \n.,;:!?()/\"{_MARKS}]+",
+        "name": rf"[^ \n0-9.,;:!?()/\"'+&$%@{_MARKS}-] [^ \n.,;:!?()/\"{_MARKS}]+",
         "label": '[A-Z0-9] char* (" " [^ \\n.,:;!?' + _MARKS + "]+){0,4}",
         "line": f'["“(]? core close? (" " ({word})){{0,{words}}} [,.!?:]?',
         "item": '("- " line) ("\\n- " line){1,7}',
@@ -129,6 +129,7 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str]) -> dict[str, str]:
     }
     if links:
         target = 'name (" " name){0,3}'
+        rules["ending"] = '"s" | "es" | "\'s" | "’s"'
         rules["link"] = f'"[[" {target} ("|" {target})? "]]"' if piped else f'"[[" {target} "]]"'
     if bold:
         rules["bold"] = '"**" word (" " word){0,4} "**"'

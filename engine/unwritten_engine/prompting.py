@@ -18,7 +18,24 @@ _RULE = "====="
 """Stands between two entries of a transcript. It is rare in prose, and small models copy it faithfully."""
 
 _END = f"\n\n{_RULE}"
-_LINK_BIAS = -2.0
+_LINK_BIAS = -1.5
+_SELF_BIAS = -2.5
+_CARE_BIAS = -4.0
+_CARE = (
+    "Jew",
+    "Jews",
+    "Jewish",
+    "Muslim",
+    "Muslims",
+    "Nazi",
+    "Nazis",
+    "slave",
+    "slaves",
+    "slavery",
+    "rape",
+    "terrorist",
+)
+"""Words about which a tiny base model has nothing but slander to say. They are made rare unless the ask has them."""
 
 _CONTROL = re.compile(
     r"<\|[^<>\n]{0,40}\|?>"  # <|im_end|>, <|eot_id|>, <|turn>
@@ -58,7 +75,8 @@ def document_sampling(prompt: Prompt) -> dict[str, Any]:
 
     A grammar holds it to the form of the examples (see ``forms``). The penalty for repeated sequences does not
     reach across the marks of links, which must repeat. A small model that was shown a few links would link every
-    noun, and lose its thread: a new link is made less likely.
+    noun, and lose its thread: a new link is made less likely. So is the subject's own word after it was opened with:
+    a lighthouse is not "a kind of lighthouse".
     """
     sampling: dict[str, Any] = {
         "temperature": 0.6,
@@ -72,8 +90,15 @@ def document_sampling(prompt: Prompt) -> dict[str, Any]:
     grammar = form_of(answers, prompt.opening, _END if document_stops(prompt) == (_END,) else "\n")
     if grammar:
         sampling["grammar"] = grammar
-    if any("[[" in answer for answer in answers):
-        sampling["logit_bias"] = [[" [[", _LINK_BIAS]]
+    bias: list[list[str | float]] = [[" [[", _LINK_BIAS]] if any("[[" in answer for answer in answers) else []
+    if grammar:
+        asked = prompt.ask.casefold()
+        bias += [[f" {word}", _CARE_BIAS] for word in _CARE if word.casefold() not in asked]
+    subject = re.search(r"\*\*([^\W\d_]{3,})\*\*$", prompt.opening)
+    if subject is not None:
+        bias += [[form, _SELF_BIAS] for form in (f" {subject[1].lower()}", subject[1].lower())]
+    if bias:
+        sampling["logit_bias"] = bias
     return sampling
 
 

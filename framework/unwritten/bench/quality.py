@@ -98,7 +98,11 @@ class Faults:
 
 
 def judge(
-    title: str, prose: Mapping[str, str], typed: Mapping[str, bool] | None = None, examples: Sequence[Example] = ()
+    title: str,
+    prose: Mapping[str, str],
+    typed: Mapping[str, bool] | None = None,
+    examples: Sequence[Example] = (),
+    openings: Sequence[str] = (),
 ) -> Faults:
     """Count the faults of one page.
 
@@ -107,6 +111,7 @@ def judge(
         prose: the regions of Markdown or text, by name.
         typed: the typed regions by name, each with whether it is valid.
         examples: what the model was shown.
+        openings: what the regions began with; it is not the model's doing.
     """
     texts = [text for text in prose.values() if text.strip()]
     sentences = [s for text in texts for s in sentences_of(text)]
@@ -114,7 +119,8 @@ def judge(
     content = [{w for w in _WORD.findall(plain(text).casefold()) if w not in _COMMON} for text in texts]
     named = {word.casefold() for word in _WORD.findall(title)} - _COMMON
     everything = " ".join(texts).casefold()
-    shown = {gram for example in examples for gram in _grams(plain(example.answer).casefold().split(), 5)}
+    given = {gram for opening in openings for gram in _grams(plain(opening).casefold().split(), 5)}
+    shown = {gram for example in examples for gram in _grams(plain(example.answer).casefold().split(), 5)} - given
     return Faults(
         repeated_sentences=sum(count - 1 for count in Counter(sentences).values()),
         repeated_grams=mean(_repetition(region) for region in words) if words else 0,
@@ -224,12 +230,10 @@ async def run(
         texts, seconds, first = await write_page(engine, world, page, title)
         prose = {name: text for name, text in texts.items() if page.canvases[name].format in _PROSE}
         typed = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
-        shown = [
-            example
-            for canvas in page.canvases.values()
-            for example in build_prompt(world="", canvas=canvas, subject=title).examples
-        ]
-        faults = replace(judge(title, prose, typed, shown), seconds=seconds, first_words=first)
+        prompts = [build_prompt(world=world, canvas=canvas, subject=title) for canvas in page.canvases.values()]
+        shown = [example for prompt in prompts for example in prompt.examples]
+        counted = judge(title, prose, typed, shown, [prompt.opening for prompt in prompts])
+        faults = replace(counted, seconds=seconds, first_words=first)
         results.append((title, faults))
         if out is not None:
             name = re.sub(r"\W+", "_", title)[:60]
