@@ -198,7 +198,11 @@ class Store:
             with self._sentences(), self._transaction(self._database.conn):
                 return work(self._database)
 
-        return await asyncio.wrap_future(self._writer.submit(run))
+        try:
+            writing = self._writer.submit(run)
+        except RuntimeError:
+            raise StoreError(f"The database {self.path} has been closed.") from None
+        return await asyncio.wrap_future(writing)
 
     @contextlib.contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
