@@ -85,9 +85,7 @@ def scripted(
 class ScriptedEngine:
     """An engine that writes what a script says. Made by ``scripted``."""
 
-    def __init__(
-        self, default: Answer | None, by_ask: Mapping[str, Answer], delay: float, about: About
-    ) -> None:
+    def __init__(self, default: Answer | None, by_ask: Mapping[str, Answer], delay: float, about: About) -> None:
         self._default = default
         self._by_ask = dict(by_ask)
         self._delay = delay
@@ -150,9 +148,7 @@ class ScriptedEngine:
         script = answer(request) if callable(answer) else answer
         if script is None:
             known = ", ".join(map(repr, self._by_ask)) or "nothing"
-            raise RequestRefused(
-                f"The script has no answer for {ask!r}. It answers asks with {known} in them."
-            )
+            raise RequestRefused(f"The script has no answer for {ask!r}. It answers asks with {known} in them.")
         return _words(script) if isinstance(script, str) else script
 
     async def _wait(self, seconds: float | None) -> None:
@@ -175,9 +171,7 @@ def _words(text: str) -> list[str]:
 
 def _frame(text: str, before: Frame) -> Frame:
     start = max(text.rfind(" "), text.rfind("\n")) + 1
-    return Frame(
-        text, ((start, len(text)),) if start < len(text) else (), fixed=start, step=before.step + 1, steps=256
-    )
+    return Frame(text, ((start, len(text)),) if start < len(text) else (), fixed=start, step=before.step + 1, steps=256)
 
 
 def _finished(last: Frame, request: Request, begun: float) -> Frame:

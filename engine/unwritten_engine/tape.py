@@ -134,9 +134,7 @@ class Recorder:
         """Close the wrapped engine. The tape needs no closing."""
         await self._engine.close()
 
-    def _keep(
-        self, request: Request, frames: list[tuple[float, Frame]], failure: tuple[str, str] | None
-    ) -> None:
+    def _keep(self, request: Request, frames: list[tuple[float, Frame]], failure: tuple[str, str] | None) -> None:
         last = frames[-1][1].usage if frames else None
         queued = last.queued_seconds if last else 0.0  # a tape has no queue
         document: dict[str, Any] = {
@@ -264,9 +262,7 @@ class TapeEngine:
 
     def __init__(self, path: str | Path, *, speed: float = 1.0, strict: bool = False) -> None:
         if not speed >= 0:
-            raise errors.BadOption(
-                f"The speed of a tape is {speed!r}: give 0 (at once) or a positive number."
-            )
+            raise errors.BadOption(f"The speed of a tape is {speed!r}: give 0 (at once) or a positive number.")
         self._path = Path(path)
         self._speed = speed
         recorded, self._takes = read_tape(path)
