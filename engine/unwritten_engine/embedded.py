@@ -15,7 +15,8 @@ from typing import Any, Final
 from .downloads import models_folder, whole_file
 from .engine import Progress
 from .errors import MissingPackage, ModelBroken
-from .llamacpp import LlamaCpp, open_llamacpp
+from .llamacpp import OPTIONS, LlamaCpp, open_llamacpp
+from .options import checked
 
 MODEL: Final = "Gemma 3 270M (base, Q4_K_M)"
 """The model's name for people."""
@@ -38,6 +39,7 @@ def open_embedded(*, progress: Progress | None = None, reasons: Sequence[str] = 
         EngineError: the disk is full, or the cache folder cannot be written.
     """
     told = progress or (lambda share, doing: None)
+    checked(options, OPTIONS, "The llama.cpp engine")  # before the work, not after
     path = embedded_file(lambda share, doing: told(share / 2, doing))
     return open_llamacpp(
         path,

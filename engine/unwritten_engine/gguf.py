@@ -188,7 +188,7 @@ def _refuse_other_kinds(path: Path, metadata: dict[str, Any]) -> None:
         )
     if kind != "model" or architecture in _NOT_WRITERS:
         raise ModelUnsupported(
-            f"{path} does not write text: it is a {kind} with architecture {architecture!r}. "
+            f"{path} does not write text: it is of the type {kind!r} with architecture {architecture!r}. "
             f"Give the GGUF file of the language model itself."
         )
     parts = int(metadata.get("split.count", 0))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unwritten_engine.errors import BadOption, UnknownOption
+from unwritten_engine.llamacpp import OPTIONS, SAMPLING
+from unwritten_engine.options import Option, checked
+
+TABLE = (
+    Option("heat", 0.7, "number", "how hot", 0, 2),
+    Option("size", None, "count", "how many", 1),
+    Option("loud", False, "flag", "whether"),
+    Option("name", "x", "text", "who"),
+    Option("words", None, "texts", "which"),
+    Option("biases", None, "biases", "what is likelier"),
+)
+
+
+def test_defaults_are_filled_in_and_values_get_their_type() -> None:
+    found = checked({"heat": 1, "words": ("a",), "biases": [("b", 1)]}, TABLE, "It")
+    assert found == {
+        "heat": 1.0,
+        "size": None,
+        "loud": False,
+        "name": "x",
+        "words": ["a"],
+        "biases": [["b", 1.0]],
+    }
+    assert isinstance(found["heat"], float)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"heat": "hot"}, "'heat' is 'hot'; give a number from 0 to 2"),
+        ({"heat": 3}, "from 0 to 2"),
+        ({"heat": float("nan")}, "from 0 to 2"),
+        ({"heat": True}, "'heat' is True"),
+        ({"heat": None}, "'heat' is None"),
+        ({"size": 1.5}, "a whole number of at least 1"),
+        ({"size": 0}, "at least 1"),
+        ({"loud": 1}, "True or False"),
+        ({"name": 3}, "a text"),
+        ({"words": "abc"}, "a list of texts"),
+        ({"words": [1]}, "a list of texts"),
+        ({"biases": [["a"]]}, "a list of pairs"),
+        ({"biases": [["a", "b"]]}, "a list of pairs"),
+    ],
+)
+def test_a_value_that_does_not_fit_says_what_would(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadOption, match=message):
+        checked(given, TABLE, "It")
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownOption, match=r"It has no option 'haet'. Did you mean 'heat'\?"):
+        checked({"haet": 1}, TABLE, "It")
+
+
+def test_none_is_allowed_where_it_is_the_default() -> None:
+    assert checked({"size": None}, TABLE, "It")["size"] is None
+
+
+@pytest.mark.parametrize("table", [OPTIONS, SAMPLING])
+def test_every_default_of_ours_is_itself_allowed(table: tuple[Option, ...]) -> None:
+    for option in table:
+        assert option.check(option.default, "It") == option.default
+        assert option.help and not option.help.endswith(".")
