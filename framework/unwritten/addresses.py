@@ -35,15 +35,25 @@ def words(value: str, limit: int) -> str:
     Raises:
         BadAddress: if nothing is left of it, if it was not valid UTF-8, or if it is too long.
     """
+    text = line(value.replace(SLASH, "/").replace("_", " "), limit)
+    if not text.strip("." + _JOINERS + " /\\"):
+        raise BadAddress("This address names nothing. Put a few words where the name belongs.", 404)
+    return text
+
+
+def line(value: str, limit: int) -> str:
+    """Text from a URL on one line: normalised, visible, not longer than ``limit`` characters. It may be empty.
+
+    Raises:
+        BadAddress: if it was not valid UTF-8, or if it is too long.
+    """
     if "\ufffd" in value:
         raise BadAddress("This address is not valid text: its percent-encoding is not UTF-8.")
-    text = value.replace(SLASH, "/").replace("_", " ")
+    text = value
     if not (text.isascii() and text.isprintable()):  # plain ASCII needs no second look
         text = unicodedata.normalize("NFC", text)
         text = "".join(c for c in text if c in _JOINERS or c.isspace() or unicodedata.category(c) not in _HIDDEN)
     text = " ".join(text.split())
-    if not text.strip("." + _JOINERS + " /\\"):
-        raise BadAddress("This address names nothing. Put a few words where the name belongs.", 404)
     if len(text) > limit:
         raise BadAddress(
             f"This name has {len(text)} characters, and pages are written for up to {limit}. Try a shorter one.", 414

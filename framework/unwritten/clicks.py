@@ -16,7 +16,7 @@ from starlette.routing import Match
 
 from unwritten_engine import Prompt
 
-from .addresses import Pattern, safe_title
+from .addresses import Pattern, line, safe_title
 from .links import Linker, title_of
 from .pages import Page
 from .prompts import build_prompt
@@ -79,13 +79,14 @@ class Clicks:
             BadAddress: if the address cannot be a page.
             TimedOut, BadPage: if the page function takes too long, or returns something else.
         """
-        query = request.query_params
-        values = route.pattern.read(request.path_params, self._settings.title_length)
+        limit = self._settings.title_length
+        values = route.pattern.read(request.path_params, limit)
+        query = {name: line(request.query_params[name], limit) for name in route.function.asks(request.query_params)}
         arguments = route.function.read(values, query)
         path = route.pattern.write(values)
         asked = request.scope["path"]
         if path != asked and unquote(path) != asked:
-            return RedirectResponse(path + (f"?{query}" if query else ""), 302)
+            return RedirectResponse(path + (f"?{request.query_params}" if request.query_params else ""), 302)
         key = path + route.function.query_of(arguments, query)
         visit = self.visit(request, key) if route.function.wants_visit else None
         page = await route.function.call(arguments, visit, request, self._settings.function_time_limit)

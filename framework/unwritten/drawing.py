@@ -111,7 +111,8 @@ class Templates:
         """A template without regions, drawn."""
         template = self.get(name)
         try:
-            return template.render(values)
+            # Not ``render``: it would rewrite the traceback, in which we look for the place.
+            return "".join(template.root_render_func(template.new_context(dict(values))))
         except Exception as error:
             raise broken(name, error) from error
 
@@ -222,20 +223,24 @@ def _opening(region: Region, page: PageView, done: bool) -> str:
 
 def broken(name: str, error: Exception, place: str = "") -> BadTemplate:
     """What an author needs to know about a template that raised."""
-    line = error.lineno if isinstance(error, TemplateSyntaxError) else _line_of(error, name)
-    where = f"line {line}" if line else ""
-    at = ", ".join(part for part in (place, where) if part)
+    if isinstance(error, TemplateSyntaxError):
+        name, line = error.name or name, error.lineno
+    else:
+        name, line = _place_of(error) or (name, 0)
+    at = ", ".join(part for part in (place, f"line {line}" if line else "") if part)
     kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-    return BadTemplate(f"The template {name!r} cannot be drawn{f' ({at})' if at else ''}: {kind}{error}")
+    reason = f"there is no template {error.name!r}" if isinstance(error, TemplateNotFound) else f"{kind}{error}"
+    return BadTemplate(f"The template {name!r} cannot be drawn{f' ({at})' if at else ''}: {reason}")
 
 
-def _line_of(error: Exception, name: str) -> int | None:
-    """The line of a template in a traceback; Jinja rewrites its frames to the template's own lines."""
-    line = None
+def _place_of(error: Exception) -> tuple[str, int] | None:
+    """The template and its line that a traceback leads to, deepest first: the layout's own, if that is what raised."""
+    place = None
     trace = error.__traceback__
     while trace:
-        filename = trace.tb_frame.f_code.co_filename
-        if filename.endswith(name):
-            line = trace.tb_lineno
+        # Jinja puts the template among the globals of the code that it makes of it.
+        template = trace.tb_frame.f_globals.get("__jinja_template__")
+        if isinstance(template, Template) and template.name:
+            place = (template.name, template.get_corresponding_lineno(trace.tb_lineno))
         trace = trace.tb_next
-    return line
+    return place

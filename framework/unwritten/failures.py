@@ -89,7 +89,7 @@ class Failures:
                 "hint": "",
                 "status": status,
                 "retry_after": headers.get("retry-after"),
-                "traceback": traceback,
+                "detail": traceback,
             }
             try:
                 return self._app.serving.views.message(status, values, headers)

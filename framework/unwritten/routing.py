@@ -20,6 +20,10 @@ from .errors import BadAddress, BadApp, TimedOut
 from .pages import Page, as_page
 from .visits import Visit
 
+PLAIN, VERSION = "plain", "version"
+OUR_QUERY = frozenset({PLAIN, VERSION})
+"""Query parameters that are ours on every page."""
+
 _EMPTY = inspect.Parameter.empty
 
 
@@ -72,6 +76,11 @@ class PageFunction:
                     ) from error
                 if name in pattern.parameters:
                     self._path[name] = adapter
+                elif name in OUR_QUERY:
+                    raise BadApp(
+                        f"The page function {self.name!r} takes {name!r} from the query, where every page has a "
+                        f"parameter of this name already. Choose another name."
+                    )
                 else:
                     self.query[name] = adapter
                     if parameter.default is not _EMPTY:
@@ -89,6 +98,10 @@ class PageFunction:
     def wants_visit(self) -> bool:
         """Whether the function asks for a ``Visit``."""
         return bool(self._visit)
+
+    def asks(self, query: Mapping[str, str]) -> list[str]:
+        """The parameters of a query that the function takes; the rest is none of its business."""
+        return [name for name in self.query if name in query]
 
     def read(self, path: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
         """The function's arguments from a URL, in their types.

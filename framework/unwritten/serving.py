@@ -22,15 +22,12 @@ from .links import Linker
 from .pages import Page
 from .plain import PlainResponse, wants_plain
 from .regions import PageView
-from .routing import PageRoute
+from .routing import PLAIN, VERSION, PageRoute
 from .security import new_nonce, page_response, secure_headers
 from .settings import Settings
 from .store import KeptCanvas, KeptPage, Store
 from .views import Views
 from .writing import Writing
-
-PLAIN, VERSION = "plain", "version"
-"""Query parameters that are ours on every page."""
 
 _DRAWN_PAGES = 512
 """Kept pages whose drawn HTML is held in memory."""

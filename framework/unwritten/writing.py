@@ -115,7 +115,7 @@ class Writing:
 
     def end(self, state: RegionState) -> None:
         """Leave a region that will not be finished as it is."""
-        if self.state != "written":
+        if self.state not in {"written", "failed"}:
             self.state = state
             self.count()
 
