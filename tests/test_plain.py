@@ -175,3 +175,11 @@ def test_a_shape_is_sent_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_a_text_frame_by_hand_is_done_when_it_says_so() -> None:
     assert text_frame("x", done=True).done and not text_frame("x").done
+
+
+def test_the_colophon_of_a_page_that_broke_off_does_not_say_that_it_is_being_written(tmp_path: Path) -> None:
+    engine = scripted(["A light", GenerationFailed("The lamp broke.")])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        html = client.get("/wiki/Lamp?plain=1").text
+    assert "The lamp broke." in html
+    assert "data-stop" not in html

@@ -109,8 +109,9 @@ def _around(generation: Generation, shell: Shell, writing: Writing) -> tuple[str
 
 
 async def _colophon(views: Views, generation: Generation, watcher: Watcher) -> AsyncIterator[str]:
-    """The colophon, with the figures, if everything before it is finished by now."""
-    while not generation.finished.is_set() and all(w.state == "written" for w in generation.writings.values()):
+    """The colophon, with the figures, if everything before it has come to its end by now."""
+    going_on = {"waiting", "writing"}
+    while not generation.finished.is_set() and all(w.state not in going_on for w in generation.writings.values()):
         watcher.changed.clear()
         if not generation.finished.is_set():
             await watcher.changed.wait()
