@@ -6,7 +6,7 @@ import pytest
 from tests.core import a_linker
 
 from unwritten.addresses import Pattern
-from unwritten.links import Linker, find_links, plain, title_of
+from unwritten.links import Linker, find_anchors, find_links, plain, title_of, words_of
 
 
 def test_a_link_says_whether_its_page_is_written() -> None:
@@ -91,3 +91,16 @@ def test_a_title_for_people_from_a_key() -> None:
     assert title_of("/wiki/Great_Auk?x=1") == "Great Auk"
     assert title_of("/wiki/AC%2FDC") == "AC/DC"
     assert title_of("/") == "Front page"
+
+
+def test_links_of_drawn_html_with_the_sentences_around_them() -> None:
+    html = (
+        '<h2>Head</h2><p>It is old. By the <a lang="en" href="/wiki/Sea" class="unwritten">great <b>sea</b></a> &amp; '
+        'lamp.</p><p><a href="#g-x">here</a> <a>nowhere</a> <a href="/wiki/Sea" class="unwritten">again</a></p>'
+    )
+    (link,) = find_anchors(html)
+    assert (link.key, link.text, link.sentence) == ("/wiki/Sea", "great sea", "By the great sea & lamp.")
+
+
+def test_the_words_of_drawn_html() -> None:
+    assert words_of("<p>a <b>b</b>c</p><ul><li>d &lt; e</li></ul>").split("\n") == ["", "a bc", "", "", "d < e", "", ""]

@@ -131,6 +131,8 @@ class App(Starlette):
             BadApp: if the function takes no ``path``.
         """
         self._anywhere = self._page_route(Pattern("/{path:path}"), function, None)
+        for route in self.pages:
+            route.links = route.links or self._anywhere.pattern
         return function
 
     def key(self, page: str, /, **parameters: Any) -> str:
@@ -161,7 +163,8 @@ class App(Starlette):
             return await (await self._ready()).answer(request, route)
 
         own = pattern if len(pattern.parameters) == 1 else None
-        route = PageRoute(pattern, PageFunction(function, pattern), endpoint, links or self._links or own)
+        anywhere = self._anywhere.pattern if self._anywhere else None
+        route = PageRoute(pattern, PageFunction(function, pattern), endpoint, links or self._links or own or anywhere)
         return route
 
     # -- what it is made of -------------------------------------------------------------------------------

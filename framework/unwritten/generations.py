@@ -22,7 +22,7 @@ from unwritten_engine import Engine, EngineError
 
 from .drawing import Shell
 from .errors import Busy, PageFailed, StoreError, TimedOut, UnwrittenError
-from .links import Link, Linker, find_links, plain
+from .links import Link, Linker
 from .pages import Page
 from .regions import PageState, PageView, Provenance
 from .settings import Settings
@@ -250,12 +250,12 @@ class Generation:
         assert self._provenance is not None
         links: dict[str, Link] = {}
         for writing in self.writings.values():
-            for link in find_links(writing.frame.text, self.linker):
+            for link in writing.links(self.linker):
                 links.setdefault(link.key, link)
         return NewPage(
             key=self.key,
             title=self.title,
-            text=" ".join(plain(w.frame.text) for w in self.writings.values() if w.canvas.format != "typed"),
+            text=" ".join(writing.words() for writing in self.writings.values() if writing.canvas.format != "typed"),
             prompt_hash=prompt_hash(self.writings),
             provenance=self._provenance,
             canvases=tuple(writing.kept() for writing in self.writings.values()),

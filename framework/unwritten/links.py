@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from html import unescape
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from markupsafe import Markup, escape
@@ -13,6 +14,13 @@ from .addresses import Pattern
 
 WIKI_LINK = re.compile(r"\[\[\s*([^\[\]|\n]{1,200}?)\s*(?:\|\s*([^\[\]|\n]{1,200}?)\s*)?\]\]")
 """``[[Title]]`` or ``[[Title|text]]`` on one line."""
+
+_ANCHOR = re.compile(r'<a [^<>]*?href="(/[^"<>]*)"[^<>]*>(.*?)</a>', re.S)
+_TAG = re.compile(r"<[^<>]*>")
+_INLINE_TAG = re.compile(
+    r"</?(?:a|abbr|b|bd[io]|cite|code|data|del|dfn|em|i|ins|kbd|mark|q|ruby|s|samp|small|span|strong|su[bp]|time|u|var|wbr)"
+    r"(?: [^<>]*)?>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,23 @@ def find_links(text: str, linker: Linker) -> list[Link]:
         if key is not None and key not in found:
             found[key] = Link(key, words, _sentence_around(text, match.start(), match.end()))
     return list(found.values())
+
+
+def find_anchors(html: str) -> list[Link]:
+    """All links of drawn HTML, the first of each target, in order."""
+    found: dict[str, Link] = {}
+    for match in _ANCHOR.finditer(html):
+        key, words = unescape(match[1]), " ".join(words_of(match[2]).split())
+        if key not in found:
+            before, after = words_of(html[: match.start()]), words_of(html[match.end() :])
+            text = before + words + after
+            found[key] = Link(key, words, _sentence_around(text, len(before), len(before) + len(words)))
+    return list(found.values())
+
+
+def words_of(html: str) -> str:
+    """The text of drawn HTML, with a line for each block."""
+    return unescape(_TAG.sub("\n", _INLINE_TAG.sub("", html)))
 
 
 def plain(text: str) -> str:

@@ -17,7 +17,7 @@ from .canvases import Canvas
 from .errors import PageFailed
 from .formats import FORMATS, schema_of
 from .formats.drawn import Drawn
-from .links import Linker
+from .links import Link, Linker, find_anchors, find_links, plain, words_of
 from .prompts import certain, finish
 from .regions import Region, RegionState, expected_lines
 from .store import KeptCanvas
@@ -158,6 +158,19 @@ class Writing:
         if self._block is None or self._block[:2] != (self.number, self.state):
             self._block = (self.number, self.state, draw(self.region()))
         return self._block[2]
+
+    def links(self, linker: Linker) -> list[Link]:
+        """The links of the finished text, with the sentences around them: by brackets, and by address."""
+        found = {} if self.canvas.format == "html" else {link.key: link for link in find_links(self.frame.text, linker)}
+        for link in find_anchors(str(self.drawn().html)):
+            found.setdefault(link.key, link)
+        return list(found.values())
+
+    def words(self) -> str:
+        """The finished text as plain text on one line, for search and snippets."""
+        if self.canvas.format == "html":
+            return " ".join(words_of(str(self.drawn().html)).split())
+        return plain(self.frame.text)
 
     def kept(self) -> KeptCanvas:
         """The finished text with what it took.
