@@ -80,7 +80,11 @@ class App(Starlette):
         self._templates = _inside(folder, "templates")
         static = _inside(folder, "static")
         self.static_files = Static([static] if static else [])
-        self._failures = Failures(self)
+        failures = Failures(
+            name,
+            debug=lambda: bool(self.settings.debug),
+            draw=lambda status, values, headers: self.serving.views.message(status, values, headers),
+        )
         self._serving: Serving | None = None
         self._owned: Engine | None = None
         self._preparing = asyncio.Lock()
@@ -94,10 +98,10 @@ class App(Starlette):
             routes=[*own, *(routes or [])],
             lifespan=self._lifespan,
             exception_handlers={
-                HTTPException: self._failures.http,
-                UnwrittenError: self._failures.known,
-                EngineError: self._failures.known,
-                Exception: self._failures.unknown,
+                HTTPException: failures.http,
+                UnwrittenError: failures.known,
+                EngineError: failures.known,
+                Exception: failures.unknown,
             },
         )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,8 +17,7 @@ from unwritten_engine import EngineError
 
 from .errors import BadAddress, BadApp, Busy, PageFailed, StoreError, TimedOut
 
-if TYPE_CHECKING:
-    from .app import App
+DrawMessage: TypeAlias = Callable[[int, Mapping[str, Any], Mapping[str, str]], Response]
 
 log = logging.getLogger("unwritten")
 
@@ -38,17 +38,25 @@ _TITLES = {
 
 
 class Failures:
-    """Turns exceptions into pages for people; for programs, into a line of text."""
+    """Turns exceptions into pages for people; for programs, into a line of text.
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    Args:
+        name: the app's name.
+        debug: whether authors are to see tracebacks; asked each time, for settings may still change.
+        draw: draws a message page from a status, its values and headers; may raise.
+    """
+
+    def __init__(self, name: str, debug: Callable[[], bool], draw: DrawMessage) -> None:
+        self._name = name
+        self._debug = debug
+        self._draw = draw
 
     async def http(self, request: Request, error: Exception) -> Response:
         """Starlette's own: no such page, wrong method."""
         assert isinstance(error, HTTPException)
         hint = ""
         if error.status_code == 404:
-            hint = f"No page of {self._app.name} has the address {request.url.path}."
+            hint = f"No page of {self._name} has the address {request.url.path}."
         elif error.detail:
             hint = str(error.detail)
         return self._answer(request, error.status_code, hint, dict(error.headers or {}))
@@ -73,7 +81,7 @@ class Failures:
         """A bug, ours or the author's. The log has it with an id; a developer sees the traceback."""
         number = secrets.token_hex(4)
         log.error("%s failed (%s)", request.url.path, number, exc_info=error)
-        if self._app.settings.debug:
+        if self._debug():
             return self._answer(request, 500, f"{type(error).__name__}: {error}", traceback=_without_us(error))
         return self._answer(request, 500, f"The server's log has the reason under the number {number}.")
 
@@ -92,7 +100,7 @@ class Failures:
                 "detail": traceback,
             }
             try:
-                return self._app.serving.views.message(status, values, headers)
+                return self._draw(status, values, headers)
             except Exception:  # the author's message.html may be what is broken, or nothing is open yet
                 log.exception("message.html cannot be drawn")
         text = f"{title}. {hint}\n{traceback}".strip() + "\n"
