@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-_MARKS = r"\[\]|*_`<>#{}\\^~=" + "\u00a0\u200b\u200c\u200d\u2060\ufeff\ufffd"
+_MARKS = r"\t\r\[\]|*_`<>#{}\\^~=" + "\u00a0\u200b\u200c\u200d\u2060\ufeff\ufffd"
 _LINK = re.compile(r"\[\[[^\[\]\n]+\]\]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"”’)]?\s+(?=[^\sa-z])")
 _SPEAKER = re.compile(r"\*\*[^*\n]+:\*\* ")
@@ -56,8 +56,20 @@ def form_of(answers: Sequence[str], opening: str, end: str) -> str | None:
         longest = max(len(kind) for kind in kinds)
         rules["block"] = " | ".join(sorted({f"({_loose(kind)})" for found in kinds for kind in found}))
         root = [_begun(_loose(begun[-1]), opening) if begun else "block", f'("\\n\\n" block){{0,{longest}}}']
-    rules = {"root": " ".join([*root, _quoted(end)]), **rules}
+    rules = _needed({"root": " ".join([*root, _quoted(end)]), **rules})
     return "\n".join(f"{name} ::= {rule}" for name, rule in rules.items()) + "\n"
+
+
+def _needed(rules: dict[str, str]) -> dict[str, str]:
+    """The rules that are reached from the root; a grammar without spares is quicker to load and to read."""
+    needed, waiting = set(), ["root"]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            bare = re.sub(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]', " ", rules[name])
+            waiting += re.findall(r"[a-z]+", bare)
+    return {name: rule for name, rule in rules.items() if name in needed}
 
 
 def _continues(begun: Sequence[str], kinds: Sequence[str]) -> bool:
@@ -107,28 +119,30 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str]) -> dict[str, str]:
     piped = any("|" in link for block in blocks for link in _LINK.findall(block))
     bold = any("**" in _SPEAKER.sub("", body) for body in bodies)
     before = [len(_LINK.split(sentence)[0].split()) for sentence in prose if _LINK.search(sentence)]
-    least = min(5, max(2, min(before, default=3) - 1))
+    least = min(5, max(1, min(before, default=3) - 1))
     word = "word | bold" if bold else "word"
     rules = {
         "char": rf'[^ \n.,;:!?()"“”/{_MARKS}]',
-        "core": "char+ ([.,] [0-9A-Za-z] char*)?",
+        "core": "number char* | initials | char+",
+        "number": "[0-9]+ ([.,] [0-9]+)*",
+        "initials": '[A-Za-z] "." [A-Za-z] ("." [A-Za-z])* "."?',
         "close": '[,;:)”"’]',
         "word": '["“(]? core close? close?',
         "some": f'(" " ({word})){{{least},{words}}}',
-        "more": f'ending? close? (" " ({word})){{0,{words // 2}}}',
-        "tail": " ".join(['(" " link more' + (" some?" if n else "") for n in range(links)] + [")?"] * links),
         "rest": "some tail end" if links else "some end",
         "sentence": "start rest" + (' | bold rest | [A-Z] char* " " bold rest' if bold else ""),
-        "start": rf'["“(]? [^ a-z\n.,;:!?()"“”/{_MARKS}-] char* close?',
+        "start": rf'["“(]? [^ a-z0-9\n.,;:!?()"“”/{_MARKS}-] char* close?',
         "end": '[.!?。！？] ["”’)]?',
         "name": rf"[^ \n0-9.,;:!?()/\"'+&$%@{_MARKS}-] [^ \n.,;:!?()/\"{_MARKS}]+",
         "label": '[A-Z0-9] char* (" " [^ \\n.,:;!?' + _MARKS + "]+){0,4}",
         "line": f'["“(]? core close? (" " ({word})){{0,{words}}} [,.!?:]?',
-        "item": '("- " line) ("\\n- " line){1,7}',
-        "step": '("1. " line) ("\\n" [2-9] ". " line){1,8}',
+        "item": '"- " line ("\\n- " line){1,7}',
+        "step": '"1. " line ("\\n" [2-9] ". " line){1,6}',
     }
     if links:
         target = 'name (" " name){0,3}'
+        rules["tail"] = '(" " link more' + f' ( " " ({word}) " " link more' * (links - 1) + " )?" * links
+        rules["more"] = f'ending? close? (" " ({word})){{0,{words // 2}}}'
         rules["ending"] = '"s" | "es" | "\'s" | "’s"'
         rules["link"] = f'"[[" {target} ("|" {target})? "]]"' if piped else f'"[[" {target} "]]"'
     if bold:
@@ -150,6 +164,11 @@ def _strict(answers: Sequence[str], kinds: Sequence[str]) -> list[str]:
             rules.append(f'"**" name (" " name)? ":** " {_prose(min(counts), max(counts))}')
         elif kind == "heading":
             rules.append(f"{_quoted(texts[0].split(' ')[0] + ' ')} label")
+        elif kind == "line":
+            ends = {text[-1] if text[-1] in ",.!?:" else "" for text in texts}
+            room = 2 * max(len(text.split()) for text in texts)
+            end = _quoted(ends.pop()) if len(ends) == 1 else "[,.!?:]?"
+            rules.append(f'["“(]? core close? (" " word){{0,{room}}} {end}')
         else:
             rules.append(kind)
     return rules
@@ -171,7 +190,7 @@ def _begun(rule: str, opening: str) -> str:
         if bare is None:
             return 'char* (" " char+){0,4}'
         return "label" if bare[1] else '" " label'
-    if rule == "line":
+    if not rule.startswith(("sentence", '"')):
         return f"[a-z]* close? rest{_prose(1, 5).removeprefix('sentence')}"
     return re.sub(r"^sentence", "[a-z]* close? rest", rule)
 

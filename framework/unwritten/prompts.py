@@ -83,9 +83,13 @@ def kind_of(canvas: Canvas, subject: str) -> str:
         return canvas.format
     if canvas.format != "markdown":
         return ""
-    asked = re.findall(r"[a-z-]+", canvas.prompt.casefold().replace(subject.casefold(), " "))
+    asked = re.findall(r"[a-z-]+", _without(canvas.prompt.casefold(), subject.casefold()))
     found = [(asked.index(word), kind) for kind, words in KINDS.items() for word in words if word in asked]
     return min(found)[1] if found else "note"
+
+
+def _without(text: str, subject: str) -> str:
+    return text.replace(subject, " ") if subject else text
 
 
 @lru_cache
@@ -128,7 +132,7 @@ def finish(text: str, reason: str) -> str:
     """The text with an end that is an end.
 
     A text whose budget ran out is cut back to its last whole sentence, if that leaves something worth reading;
-    a heading or a list mark with nothing after it goes; a link or an emphasis that was begun is taken back.
+    a heading or a list mark with nothing after it goes.
 
     Args:
         text: the text of a prose canvas (Markdown or plain), as far as it came.

@@ -52,7 +52,9 @@ _REACH = {
 }
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _END = re.compile(r"[.!?…。！？][\"”’»)*_]*$")
-_STRAY = re.compile(r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad)\w*\|?>|```|https?:|={4,}|�|\]\(|\[\d+\]|&\w+;")
+_STRAY = re.compile(
+    r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad)\w*\|?>|```|https?:|={4,}|\ufffd|\]\(|(?<!\[)\[\d+\](?!\])|&\w+;"
+)
 _COMMON = frozenset(
     "about after also because been before book called first from have history into known made many most name "
     "only other people said some than that their them there they this time used very were what when where which "
