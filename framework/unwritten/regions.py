@@ -36,8 +36,9 @@ class Region:
     settled: bool = False
     lines: int = 3
 
-    def __html__(self) -> str:
-        return str(self.html) if self.html or self.state != "waiting" else skeleton(self.lines)
+    def __html__(self) -> Markup:
+        # Markup and not str: what formats a region into other Markup must not escape it again.
+        return self.html if self.html or self.state != "waiting" else Markup(skeleton(self.lines))
 
     def __str__(self) -> str:
         return self.__html__()
