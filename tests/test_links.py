@@ -6,14 +6,13 @@ import pytest
 from tests.core import a_linker
 
 from unwritten.addresses import Pattern
-from unwritten.links import Linker, find_anchors, find_links, plain, title_of, words_of
+from unwritten.links import Link, Linker, find_anchors, find_links, plain, title_of, words_of
 
 
 def test_a_link_says_whether_its_page_is_written() -> None:
     linker = a_linker()
     assert linker.anchor("Tower", "the tower") == '<a href="/wiki/Tower" class="written">the tower</a>'
     assert linker.anchor("Great Auk", "auks") == '<a href="/wiki/Great_Auk" class="unwritten">auks</a>'
-    assert linker.anchor("Here", "here") == '<a href="/wiki/Here" class="written">here</a>'
 
 
 def test_the_store_is_asked_once_for_each_key() -> None:
@@ -104,3 +103,11 @@ def test_links_of_drawn_html_with_the_sentences_around_them() -> None:
 
 def test_the_words_of_drawn_html() -> None:
     assert words_of("<p>a <b>b</b>c</p><ul><li>d &lt; e</li></ul>").split("\n") == ["", "a bc", "", "", "d < e", "", ""]
+
+
+def test_a_page_does_not_link_to_itself() -> None:
+    linker = Linker("/wiki/Lighthouse", Pattern("/wiki/{title}"), 120, lambda keys: set())
+    assert linker.anchor("Lighthouse", "the tower") == "the tower"
+    assert find_links("A [[Lighthouse|tower]] has a [[Lamp]].", linker) == [
+        Link("/wiki/Lamp", "Lamp", "A tower has a Lamp.")
+    ]

@@ -31,7 +31,7 @@ def kept(text: str, format: str = "markdown") -> KeptCanvas:
 
 def test_a_region_goes_from_waiting_to_written() -> None:
     region = writing()
-    assert (region.state, region.number, region.region().lines) == ("waiting", 0, 14)
+    assert (region.state, region.number, region.region().lines) == ("waiting", 0, 11)
     region.take(text_frame("A tow", ((2, 5),)))
     seen = region.region()
     assert seen.state == "writing" and "unsettled" in seen.html and not seen.settled

@@ -67,16 +67,20 @@ class Linker:
         return self._keys[title]
 
     def anchor(self, title: str, text: str) -> Markup:
-        """A ``[[title|text]]`` as a link, or as its words where no page can have that title."""
+        """A ``[[title|text]]`` as a link, or as its words: no page can have that title, or it is this page's own."""
         anchor = self._anchors.get((title, text))
         if anchor is None:
             key = self.key(title)
-            if key is None:
+            if key is None or self.is_page(key):
                 anchor = escape(text)
             else:
                 anchor = Markup('<a href="{}" class="{}">{}</a>').format(key, self.state(key), text)
             self._anchors[title, text] = anchor
         return anchor
+
+    def is_page(self, key: str) -> bool:
+        """Whether this is the page that is drawn: a link from a page to itself leads nowhere."""
+        return key == self._page
 
     def state(self, key: str) -> str:
         """The class of a link: "written" or "unwritten". Asked of the store once for each key."""
@@ -112,7 +116,7 @@ def find_links(text: str, linker: Linker) -> list[Link]:
     for match in WIKI_LINK.finditer(text):
         title, words = match[1], match[2] or match[1]
         key = linker.key(title)
-        if key is not None and key not in found:
+        if key is not None and key not in found and not linker.is_page(key):
             found[key] = Link(key, words, _sentence_around(text, match.start(), match.end()))
     return list(found.values())
 

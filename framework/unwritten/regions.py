@@ -119,9 +119,10 @@ class PageView:
 def expected_lines(tokens: int) -> int:
     """A guess at the lines of a finished region of so many tokens, so that its placeholder has about its height.
 
-    A token is about four characters of English, and a comfortable line has about 72.
+    A token is about four characters of English, a comfortable line has about 72, and texts use about three
+    quarters of their budget.
     """
-    return max(2, min(40, round(tokens * 4 / 72)))
+    return max(2, min(40, round(tokens * 3 / 72)))
 
 
 def skeleton(lines: int) -> str:
