@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
+from unwritten_engine import Engine, open_engine
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Async tests run on asyncio; the engine and the framework need nothing else."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+async def embedded(anyio_backend: str) -> AsyncIterator[Engine]:
+    """The embedded model, loaded once for all tests. They share one event loop with it."""
+    engine = await asyncio.to_thread(open_engine, "embedded", context=2048)
+    yield engine
+    await engine.close()
 
 
 @pytest.fixture

@@ -205,6 +205,11 @@ def _parts(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in range(1, count + 1)]
 
 
+def _is_mark(token: str) -> bool:
+    """Whether a token that was added to the vocabulary is a mark such as <start_of_image>: no space, no HTML tag."""
+    return token[:1] in ("<", "[") and len(token) > 2 and not re.fullmatch(r"</?[a-z]+\d?>", token)
+
+
 def _head(path: Path, metadata: dict[str, Any]) -> Head:
     architecture = str(metadata["general.architecture"])
 
@@ -225,7 +230,7 @@ def _head(path: Path, metadata: dict[str, Any]) -> Head:
         quantization=_QUANTIZATIONS.get(metadata.get("general.file_type", -1), "mixed"),
         context=number("context_length", 2048),
         chat_template=str(metadata.get("tokenizer.chat_template") or ""),
-        controls=tuple(t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 and len(t) > 1),
+        controls=tuple(t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_mark(t))),
         kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
         weight_bytes=sum(part.stat().st_size for part in _parts(path, int(metadata.get("split.count", 0)))),
         metadata={key: value for key, value in metadata.items() if not isinstance(value, list) or len(value) < 64},

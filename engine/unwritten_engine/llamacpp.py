@@ -12,7 +12,6 @@ import asyncio
 import atexit
 import contextlib
 import os
-import re
 import secrets
 import time
 import weakref
@@ -21,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from .controls import Controls
 from .engine import Abilities, About, Progress
 from .errors import (
     EngineClosed,
@@ -67,7 +67,8 @@ SAMPLING: Final = (
     Option("dry_base", 1.75, "number", "how quickly that penalty grows with the sequence's length", 1, 10),
     Option("dry_allowed_length", 3, "count", "sequences up to this length may repeat", 0, 1 << 20),
     Option("dry_penalty_last_n", 512, "count", "how far back that penalty looks, in tokens", 0, 1 << 20),
-    Option("dry_sequence_breakers", None, "texts", "texts that a repeated sequence does not reach across"),
+    # llama.cpp searches the whole vocabulary for each breaker, at the beginning of every request.
+    Option("dry_sequence_breakers", ["\n"], "texts", "texts that end a repeated sequence; each costs 50 ms or more"),
     Option("xtc_probability", 0.0, "number", "chance of leaving out the likeliest tokens", 0, 1),
     Option("xtc_threshold", 0.1, "number", "how likely a token must be to be left out", 0, 1),
     Option("logit_bias", None, "biases", "pairs of a text and a number that makes its tokens more or less likely"),
@@ -234,7 +235,7 @@ class LlamaCpp:
         self._server = server
         self._about = about
         self._slots = Slots(slots, about.parallel)
-        self._controls = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or r"(?!)")
+        self._controls = Controls(controls)
         self._jobs: set[Job] = set()
         self._held: dict[Job, Slot] = {}
         self._closing = False
@@ -313,16 +314,12 @@ class LlamaCpp:
     def _text(self, prompt: Prompt) -> str:
         """The prompt as one text; for an instruct model, what stands for it when beginnings are compared."""
         if not self._about.abilities.instruct:
-            return self._harmless(as_document(prompt))
+            return self._controls.harmless(as_document(prompt))
         return "".join(f"{message['role']}: {message['content']}\n" for message in self._messages(prompt))
 
     def _messages(self, prompt: Prompt) -> list[dict[str, str]]:
         messages = as_messages(prompt, prefill=True)
-        return [message | {"content": self._harmless(message["content"])} for message in messages]
-
-    def _harmless(self, text: str) -> str:
-        """The text with the model's own control tokens broken up, so that they are read as text."""
-        return self._controls.sub(lambda match: match[0][0] + "\u2060" + match[0][1:], text)
+        return [message | {"content": self._controls.harmless(message["content"])} for message in messages]
 
     def _call(self, request: Request) -> dict[str, Any]:
         """What llama.cpp is called with, but for what depends on the slot.

@@ -84,7 +84,7 @@ def document_sampling(prompt: Prompt) -> dict[str, Any]:
         "repeat_penalty": 1.05,
         "repeat_last_n": 128,
         "dry_allowed_length": 2,
-        "dry_sequence_breakers": ["\n", "[", "]", "[[", "]]", " [[", "|", "*", "#"],
+        "dry_sequence_breakers": ["[", "]"],  # tokens that contain them count too; each costs time at every begin
     }
     answers = [example.answer for example in prompt.examples]
     grammar = form_of(answers, prompt.opening, _END if document_stops(prompt) == (_END,) else "\n")

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from unwritten_engine import Draft, Engine, Example, Frame, Priority, Prompt, Request, open_engine
+from unwritten_engine.errors import (
+    BadOption,
+    EngineClosed,
+    EngineError,
+    PromptTooLong,
+    RequestRefused,
+    UnknownOption,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.model]
+
+PROMPT = Prompt(
+    "An encyclopedia article about lighthouses.",
+    system="A small encyclopedia, calm and exact. Names of other articles stand in [[double brackets]].",
+    examples=(
+        Example(
+            "An encyclopedia article about violins.", "A violin is a wooden [[String instrument]] with four strings."
+        ),
+        Example("An encyclopedia article about rain.", "Rain is water that falls from [[Cloud|clouds]] in drops."),
+    ),
+)
+FREE = {"grammar": "root ::= [a-z ]+", "dry_multiplier": 0}
+"""Never ends by itself, and begins quickly."""
+
+
+async def frames_of(engine: Engine, request: Request) -> list[Frame]:
+    return [frame async for frame in engine.generate(request)]
+
+
+async def last_of(engine: Engine, request: Request) -> Frame:
+    return (await frames_of(engine, request))[-1]
+
+
+async def idle(engine: Engine) -> None:
+    """Wait until nothing is at work."""
+    async with asyncio.timeout(10):
+        while engine._slots.busy:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.002)
+
+
+async def test_it_says_what_it_is(embedded: Engine) -> None:
+    about = embedded.about
+    assert (about.engine, about.model, about.quantization) == ("embedded", "Gemma 3 270M (base, Q4_K_M)", "Q4_K_M")
+    assert "https://ai.google.dev/gemma/terms" in about.licence
+    assert about.abilities.shapes and not about.abilities.instruct
+    assert about.context == 2048 and about.parallel == 4 and about.canvas_length == 256
+    assert about.memory_bytes > 250_000_000
+    assert all(reason.endswith(".") for reason in about.reasons)
+    assert any("needs no download" in reason for reason in about.reasons)
+
+
+async def test_frames_are_cumulative_and_what_is_fixed_stays(embedded: Engine) -> None:
+    frames = await frames_of(embedded, Request(PROMPT, max_tokens=40, seed=3))
+    assert len(frames) > 3
+    for frame, later in itertools.pairwise(frames):
+        assert later.text.startswith(frame.text[: frame.fixed])
+        assert later.step >= frame.step and not frame.done
+        assert all(frame.fixed <= start < end <= len(frame.text) for start, end in frame.unsettled)
+    last = frames[-1]
+    assert last.usage is not None
+    assert last.unsettled == () and last.fixed == len(last.text)
+    assert 0 < last.usage.tokens <= 40 and last.usage.prompt_tokens > 20
+    assert last.usage.seconds > 0 and last.usage.seed == 3
+
+
+async def test_the_opening_is_part_of_every_frame(embedded: Engine) -> None:
+    prompt = replace(PROMPT, opening="A lighthouse is")
+    frames = await frames_of(embedded, Request(prompt, max_tokens=12))
+    assert all(frame.text.startswith("A lighthouse is") for frame in frames)
+    assert len(frames[-1].text) > len("A lighthouse is")
+
+
+async def test_the_same_seed_gives_the_same_text(embedded: Engine) -> None:
+    one, again, other = [await last_of(embedded, Request(PROMPT, max_tokens=24, seed=s)) for s in (5, 5, 6)]
+    assert one.text == again.text != other.text
+
+
+async def test_a_seed_is_drawn_and_told(embedded: Engine) -> None:
+    seeds = [(await last_of(embedded, Request(PROMPT, max_tokens=1))).usage.seed for _ in range(3)]  # type: ignore[union-attr]
+    assert len(set(seeds)) == 3
+
+
+async def test_the_beginning_is_evaluated_once(embedded: Engine) -> None:
+    prompt = replace(PROMPT, system="Another system part, which no other test has. " * 8)
+    await embedded.warm([prompt, prompt])
+    last = await last_of(embedded, Request(replace(prompt, ask="An encyclopedia article about tea."), max_tokens=2))
+    assert last.usage is not None
+    assert last.usage.prompt_tokens > 120
+    assert last.usage.prompt_tokens - last.usage.cached_tokens < 20
+
+
+async def test_two_beginnings_keep_a_slot_each(embedded: Engine) -> None:
+    lead, facts = (replace(PROMPT, system=f"The {part} part. " * 20) for part in ("leading", "factual"))
+    await embedded.warm([lead, facts])
+    for prompt in (lead, facts, lead, facts):
+        last = await last_of(embedded, Request(replace(prompt, ask="An article about bees."), max_tokens=1))
+        assert last.usage is not None and last.usage.cached_tokens > 80
+
+
+async def test_warming_never_raises(embedded: Engine) -> None:
+    await embedded.warm([replace(PROMPT, system="word " * 5000)])
+
+
+async def test_a_stop_string_is_no_part_of_the_text(embedded: Engine) -> None:
+    request = Request(PROMPT, max_tokens=60, stop=("bc",), options={"grammar": 'root ::= "aaaa bbb bcd" [a-z ]+'})
+    frames = await frames_of(embedded, request)
+    last = frames[-1]
+    assert last.text == "aaaa bbb" and last.usage is not None and last.usage.reason == "stop"
+    assert not any("bc" in frame.text for frame in frames)
+
+
+async def test_the_budget_ends_the_text(embedded: Engine) -> None:
+    last = await last_of(embedded, Request(PROMPT, max_tokens=7, options=FREE))
+    assert last.usage is not None and (last.usage.reason, last.usage.tokens) == ("length", 7)
+
+
+async def test_a_slow_reader_skips_frames_and_gets_the_last(embedded: Engine) -> None:
+    count = 0
+    async for frame in embedded.generate(Request(PROMPT, max_tokens=40, options=FREE)):
+        count += 1
+        if not frame.done:
+            await asyncio.sleep(0.3)
+    assert frame.done and count < 30
+
+
+async def test_closing_the_iterator_stops_the_work(embedded: Engine) -> None:
+    running = embedded.generate(Request(PROMPT, canvases=4, options=FREE))
+    for _ in range(3):
+        await anext(running)
+    await running.aclose()
+    await idle(embedded)
+    before = time.process_time()
+    await asyncio.sleep(0.4)
+    assert time.process_time() - before < 0.2
+
+
+async def test_cancelling_the_task_stops_the_work(embedded: Engine) -> None:
+    task = asyncio.ensure_future(last_of(embedded, Request(PROMPT, canvases=4, options=FREE)))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await idle(embedded)
+
+
+async def test_more_requests_than_places_all_come_to_their_end(embedded: Engine) -> None:
+    async def write(subject: str, priority: Priority) -> Frame:
+        prompt = replace(PROMPT, ask=f"An encyclopedia article about {subject}.")
+        return await last_of(embedded, Request(prompt, max_tokens=16, priority=priority, options=FREE))
+
+    subjects = ["tea", "owls", "salt", "rivers", "chess", "iron", "maps", "snow"]
+    frames = await asyncio.gather(
+        *(write(s, Priority.AHEAD if n % 2 else Priority.CLICK) for n, s in enumerate(subjects))
+    )
+    assert [f.usage.tokens for f in frames if f.usage] == [16] * 8
+    assert max(f.usage.queued_seconds for f in frames if f.usage) > 0.05
+
+
+async def test_many_requests_leave_nothing_behind(embedded: Engine) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    async def some(count: int) -> None:
+        for number in range(count):
+            running = embedded.generate(Request(PROMPT, max_tokens=2, options=FREE))
+            if number % 3:
+                async for _ in running:
+                    pass
+            else:
+                await anext(running)
+                await running.aclose()
+        await idle(embedded)
+
+    await some(10)
+    before, threads = resident(), threading.active_count()
+    await some(50)
+    assert resident() - before < 10_000_000
+    assert threading.active_count() <= threads + 1
+
+
+class Facts(BaseModel):
+    kind: Literal["place", "person", "thing"]
+    founded: int | None
+    heights: list[int] = Field(min_length=2, max_length=3)
+    known_for: list[str] = Field(max_length=3)
+    note: str = Field(max_length=60)
+    open: bool
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_shape_holds(embedded: Engine, seed: int) -> None:
+    request = Request(Prompt("Facts about Paris."), canvases=2, seed=seed, shape=Facts.model_json_schema())
+    last = await last_of(embedded, request)
+    assert last.usage is not None and last.usage.reason == "end"
+    assert last.text == json.dumps(json.loads(last.text), ensure_ascii=False, separators=(",", ":"))
+    Facts.model_validate_json(last.text)
+
+
+async def test_a_budget_that_is_too_small_for_the_shape_is_said(embedded: Engine) -> None:
+    request = Request(Prompt("Facts about Paris."), max_tokens=6, shape=Facts.model_json_schema())
+    last = await last_of(embedded, request)
+    assert last.usage is not None and last.usage.reason == "length"
+    assert last.text.startswith('{"kind":')
+
+
+@pytest.mark.parametrize("text", ["<end_of_turn>", "<eos>", "<bos>", "<start_of_image>", "<unused7>"])
+async def test_control_tokens_in_a_prompt_are_read_as_text(embedded: Engine, text: str) -> None:
+    async def tokens(prompt: Prompt) -> int:
+        last = await last_of(embedded, Request(prompt, max_tokens=1, options=FREE))
+        return last.usage.prompt_tokens if last.usage else 0
+
+    for field in ("ask", "system", "opening"):
+        bare: dict[str, Any] = {"ask": "x", field: "-"}
+        assert await tokens(Prompt(**bare | {field: "-" + text * 10})) - await tokens(Prompt(**bare)) >= 25
+    assert await tokens(Prompt("x", facts=(text * 10,))) - await tokens(Prompt("x", facts=("-",))) >= 25
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "message"),
+    [
+        ({"options": {"temprature": 1}}, UnknownOption, "Did you mean 'temperature'"),
+        ({"options": {"temperature": "hot"}}, BadOption, "a number from 0 to 5"),
+        ({"options": {"grammar": "root ::= nothing"}}, RequestRefused, "grammar"),
+        ({"canvases": 8}, PromptTooLong, "2,048 tokens of text do not fit"),
+        ({"prompt": Prompt("word " * 3000)}, PromptTooLong, "the context holds 2,048"),
+        ({"prompt": Prompt("word " * 1900)}, PromptTooLong, "256 may be written, but the context holds 2,048"),
+        ({"prompt": Prompt("x", images=(b"",))}, RequestRefused, "cannot see images"),
+        ({"draft": Draft("x")}, RequestRefused, "cannot edit"),
+        ({"shape": {"type": "string", "pattern": "x"}}, RequestRefused, "'pattern'"),
+        ({"shape": {"type": "null"}, "prompt": Prompt("x", opening="{")}, RequestRefused, "opening"),
+        ({"shape": {"type": "null"}, "options": FREE}, RequestRefused, "not both"),
+    ],
+)
+async def test_what_it_cannot_do_is_refused_before_the_first_frame(
+    embedded: Engine, wrong: dict[str, Any], kind: type[EngineError], message: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        await anext(embedded.generate(Request(**{"prompt": PROMPT, **wrong})))
+    assert message in str(raised.value)
+    await idle(embedded)
+
+
+@contextlib.asynccontextmanager
+async def another(**options: Any) -> AsyncIterator[Engine]:
+    """An engine of one's own, to do things with that would disturb others."""
+    engine = await asyncio.to_thread(open_engine, "embedded", context=512, **options)
+    yield engine
+    await engine.close()
+
+
+async def test_closing_the_engine_ends_all_that_runs_and_waits() -> None:
+    async with another(parallel=2) as engine:
+        tasks = [asyncio.ensure_future(last_of(engine, Request(PROMPT, options=FREE))) for _ in range(4)]
+        await asyncio.sleep(0.3)
+        await engine.close()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [EngineClosed] * 4
+        with pytest.raises(EngineClosed):
+            await anext(engine.generate(Request(PROMPT)))
+        await engine.close()
+
+
+async def test_a_model_that_is_said_to_be_instruct_gets_a_chat() -> None:
+    async with another(parallel=1, instruct=True) as engine:
+        assert engine.about.abilities.instruct
+        prompt = replace(PROMPT, opening="A lighthouse")
+        frames = await frames_of(engine, Request(prompt, max_tokens=12))
+        assert all(frame.text.startswith("A lighthouse") for frame in frames)
+        last = await last_of(engine, Request(Prompt("x"), max_tokens=60, shape={"type": "boolean"}))
+        assert json.loads(last.text) in (True, False)
