@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.core import (
     inner,
     make_two,
     make_wiki,
+    served,
     tables,
     until,
     until_over,
@@ -334,3 +336,37 @@ def test_memory_of_what_is_over_is_bounded(tmp_path: Path, monkeypatch: pytest.M
         assert [i for i in range(8) if all_of_them.recent(f"/wiki/Page_{i}")] == [5, 6, 7]
         assert follow(client, "/wiki/Page_0")[-1]["state"] == "written"
         assert follow(client, "/wiki/Nowhere")[-1]["state"] == "unwritten"
+
+
+def test_two_hundred_visitors_on_a_real_server_are_one_generation(tmp_path: Path) -> None:
+    engine = scripted(LIGHTHOUSE, delay=0.02)
+
+    async def visit(address: str) -> str:
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(f"GET {KEY} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        return answer.decode()
+
+    async def crowd(address: str) -> list[str]:
+        return await asyncio.gather(*(visit(address) for _ in range(200)))
+
+    with served(make_wiki(tmp_path, engine)) as address:
+        answers = asyncio.run(crowd(address))
+    assert len(engine.requests) == 1
+    assert sum("<li>light</li>" in answer and "</html>" in answer for answer in answers) == 200
+    assert len(tables(tmp_path / "pages.db")["versions"]) == 1
+
+
+def test_a_real_server_stops_although_people_are_reading(tmp_path: Path) -> None:
+    """A stream that is open must not hold the server, nor the server the page."""
+    engine = scripted(["A light", HANG])
+    app = make_wiki(tmp_path, engine)
+    with served(app, timeout_graceful_shutdown=1) as address:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", KEY)
+        answer = connection.getresponse()
+        wait_for(lambda: engine.running == 1)
+    assert (engine.running, engine.stopped) == (0, 1)
+    answer.close()
+    connection.close()
