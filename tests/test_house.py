@@ -45,6 +45,7 @@ WEB_LIBRARIES = {"unwritten", "starlette", "uvicorn", "jinja2", "nh3", "markdown
 # Modules without a test file of their own name, and where they are tested instead.
 TESTED_ELSEWHERE = {
     "unwritten.__main__": "test_cli.py",
+    "unwritten_engine.__main__": "test_engine.py",
     "unwritten.errors": "each error where it is raised",
 }
 
