@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -68,6 +70,16 @@ async def test_a_tape_outlives_other_examples_unless_strict(tmp_path: Path) -> N
     assert (await frames_of(TapeEngine(tmp_path / "a.tape", speed=0), changed))[-1].text == "text"
     with pytest.raises(RequestRefused):
         await frames_of(TapeEngine(tmp_path / "a.tape", speed=0, strict=True), changed)
+
+
+async def test_any_mapping_will_do_for_options_and_shapes(tmp_path: Path) -> None:
+    def request(kind: Callable[[dict[str, object]], Mapping[str, object]]) -> Request:
+        prompt = Prompt("x", examples=(Example("a", "b"),), images=(b"1",))
+        return Request(prompt, shape=kind({"type": "object", "a": 1}), options=kind({"b": 2}))
+
+    await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), request(MappingProxyType))
+    strict = TapeEngine(tmp_path / "a.tape", speed=0, strict=True)
+    assert (await frames_of(strict, request(dict)))[-1].text == "text"
 
 
 async def test_takes_of_one_request_are_played_in_turn(tmp_path: Path) -> None:

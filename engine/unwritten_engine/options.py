@@ -51,7 +51,7 @@ class Option:
         """
         if value is None and self.default is None:
             return None
-        if not self._fits(value):
+        if value is None or not self._fits(value):
             raise BadOption(f"{owner}: the option {self.name!r} is {value!r}; give {self._wanted()}.")
         if self.kind == "number":
             return float(value)

@@ -24,7 +24,7 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,9 +65,7 @@ class Take:
 
 def request_key(request: Request) -> str:
     """A stable hash of what a request asks for: everything but its seed and priority."""
-    document = asdict(request)
-    del document["seed"], document["priority"]
-    return _digest(document)
+    return _digest({f.name: getattr(request, f.name) for f in fields(request) if f.name not in ("seed", "priority")})
 
 
 def _loose_key(request: Request) -> str:
@@ -75,8 +73,17 @@ def _loose_key(request: Request) -> str:
 
 
 def _digest(document: Any) -> str:
-    text = json.dumps(document, sort_keys=True, default=repr, ensure_ascii=False)
+    text = json.dumps(document, sort_keys=True, default=_plain, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know, in words that it knows."""
+    if isinstance(value, Mapping):  # options and shapes may be any mapping, such as a read-only one
+        return dict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return repr(value)
 
 
 class Recorder:
