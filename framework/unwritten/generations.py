@@ -38,6 +38,9 @@ _Ending: TypeAlias = Literal["stopped", "left", "closing"]
 _REMAINS = 128
 """Pages whose finished regions are remembered after a failure."""
 
+_UNKEPT = 256
+"""Finished pages that may wait in memory while the database takes none (a full disk, say)."""
+
 _RECENT = 64
 """Finished generations that are held for browsers whose socket comes, or comes back, after the end."""
 
@@ -332,6 +335,8 @@ class Generations:
             Busy: if too many wait.
         """
         running, waiting = self.load
+        if len(self._by_key) - running - waiting >= _UNKEPT:
+            raise Busy("Finished pages wait for the database, and no more of them fit. The server's log says why.", 60)
         if running + waiting >= self._settings.generations + self._settings.queue_limit:
             seconds = max(1, round(self._seconds_per_page * (waiting + 1) / self._settings.generations))
             raise Busy(

@@ -1,0 +1,59 @@
+"""The benchmarks run, print a table, and end with one JSON document that holds what they promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from unwritten.bench.apps import long_text
+from unwritten.bench.report import percentile, report
+
+
+def bench(*arguments: str) -> dict[str, Any]:
+    """Run a benchmark as a person does; the JSON document on its last line."""
+    command = [sys.executable, "-m", "unwritten", "bench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert "to reach" in done.stdout
+    document: dict[str, Any] = json.loads(lines[-1])
+    return document
+
+
+def test_bench_web_measures_side_by_side_and_loses_no_page() -> None:
+    found = bench("web", "--seconds", "0.1", "--shell-count", "3", "--visitors", "40")
+    promised = {"shell_ms_p50", "shell_ms_p99", "kept_ratio", "frame_ms_10kb", "frame_ms_40kb"}
+    assert promised <= found.keys()
+    assert all(found[name] > 0 for name in promised)
+    # These are not timings: they must hold on the slowest machine.
+    assert (found["crowd_generations"], found["crowd_complete"], found["many_complete"]) == (1, 40, 50)
+
+
+@pytest.mark.model
+def test_bench_click_watches_a_real_page_to_its_end() -> None:
+    found = bench("click", "--clicks", "1", "--warm-up", "0", "--engine", "embedded")
+    assert 0 < found["first_words_s"] <= found["all_begun_s"] <= found["settled_s"]
+    assert found["kept"] == 1
+    assert found["tokens_per_s"] > 0
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([3.0, 1.0, 2.0], 0.99) == 3.0
+    assert percentile([7.0], 0.0) == 7.0
+
+
+def test_a_report_ends_with_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    report("What it costs", [("a page", "1 ms", "≤ 2 ms")], {"page_ms": 1})
+    printed = capsys.readouterr().out
+    assert "a page" in printed
+    assert json.loads(printed.strip().splitlines()[-1]) == {"page_ms": 1}
+
+
+def test_the_text_of_a_benchmark_is_long_enough_and_always_the_same() -> None:
+    assert len(long_text("Tea", 10_000)) == 10_000
+    assert long_text("Tea", 500) == long_text("Tea", 1000)[:500]
