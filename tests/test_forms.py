@@ -105,6 +105,15 @@ def test_numbers_and_initials_keep_their_points() -> None:
     assert allows(grammar, " is 3.5 metres of water that fell on 1,200 people. It began in 40 B.C. and was late.\n")
 
 
+def test_scripts_are_allowed_where_the_subject_has_them() -> None:
+    rest = " is the old name of 京都 in the [[west]]. People in the north call it home.\n"
+    plain, japanese = form_of(LEADS, "**Kyoto**", "\n"), form_of(LEADS, "**京都**", "\n", "About 京都.")
+    assert plain is not None and japanese is not None
+    assert not allows(plain, rest)
+    assert allows(japanese, rest)
+    assert not allows(japanese, rest.replace("old", "ol\u200bd"))
+
+
 def test_a_heading_that_was_begun_is_gone_on_with() -> None:
     answers = ["## Use\n\nPeople eat it with bread.", "## Kinds\n\nThere are two kinds of it."]
     for opening, rest in [("", "## Past\n\nIt was eaten with bread."), ("## ", "Past\n\nIt was eaten with bread.")]:

@@ -49,11 +49,17 @@ def test_broken_markup_is_counted(text: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "stray", ["```", "<end_of_turn>", "https://x.y", "[12]", "=====", "\ufffd", "<unused7>", "&quot;"]
+    "stray",
+    ["```", "<end_of_turn>", "https://x.y", "[12]", "=====", "\ufffd", "<unused7>", "&quot;", "『", "\u200f", "дом"],
 )
 def test_stray_tokens_are_found(stray: str) -> None:
     assert judge("Rain", {"lead": f"Rain falls {stray} down."}).stray_tokens >= 1
     assert judge("Rain", {"lead": "Rain falls on [[1984]] down."}).stray_tokens == 0
+
+
+def test_letters_of_the_titles_script_are_not_strange() -> None:
+    assert judge("京都", {"lead": "京都 is an old city, かつての都。"}).stray_tokens == 0
+    assert judge("Kyoto", {"lead": "京都 is an old city."}).stray_tokens == 1
 
 
 def test_cut_and_empty_regions_are_found() -> None:

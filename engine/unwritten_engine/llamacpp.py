@@ -345,9 +345,9 @@ class LlamaCpp:
                 "messages": self._messages(request.prompt),
                 "chat_template_kwargs": {"enable_thinking": False},
             }
-        if request.shape is None:  # hold the text to the form of the examples, unless the request says otherwise
-            tuned = document_sampling(request.prompt)
-            call |= {key: value for key, value in tuned.items() if key not in request.options}
+        # Hold the text to the form of the examples, unless the request says otherwise.
+        tuned = document_sampling(request.prompt, shaped=request.shape is not None)
+        call |= {key: value for key, value in tuned.items() if key not in request.options}
         return call | {"prompt": self._text(request.prompt)}
 
     def _start(self, request: Request, call: dict[str, Any], budget: int, slot: Slot, queued: float) -> Job:

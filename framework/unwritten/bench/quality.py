@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
@@ -70,7 +71,7 @@ class Faults:
         repeated_sentences: sentences that came before on the page.
         repeated_grams: share of the four-word sequences that came before in the same region, from 0 to 1.
         broken_markup: marks without a partner, and links inside links or without a name.
-        stray_tokens: fences, foreign URLs, footnotes, control tokens.
+        stray_tokens: fences, foreign URLs, footnotes, control tokens, letters of scripts that the title has not.
         leaks: sequences of five words or more that stand in the examples.
         cut_endings: regions of prose that do not end with a whole sentence.
         empty_regions: regions with fewer than three words.
@@ -127,7 +128,7 @@ def judge(
         repeated_sentences=sum(count - 1 for count in Counter(sentences).values()),
         repeated_grams=mean(_repetition(region) for region in words) if words else 0,
         broken_markup=sum(broken_markup(text) for text in texts),
-        stray_tokens=sum(len(_STRAY.findall(text)) for text in texts),
+        stray_tokens=sum(len(_STRAY.findall(text)) + strange_letters(text, title) for text in texts),
         leaks=sum(gram in shown for region in words for gram in _grams(region, 5)),
         cut_endings=sum(not _END.search(text.rstrip()) for text in texts),
         empty_regions=sum(len(plain(text).split()) < 3 for text in prose.values()),
@@ -153,6 +154,20 @@ def broken_markup(text: str) -> int:
         broken += line.count("**") % 2 + line.replace("[[", "").count("[") + bool(re.match(r"#{1,6}\s*$", line))
     titles = [match[1] for match in WIKI_LINK.finditer(text)]
     return broken + sum(not re.search(r"\w\w", title) or len(title.split()) > 6 for title in titles)
+
+
+def strange_letters(text: str, title: str) -> int:
+    """How many stretches of letters and signs there are that neither Latin writing nor the title uses."""
+    known = {ord(char) >> 8 for char in title if ord(char) > 0x24F}
+    cjk = any(0x3040 <= ord(char) <= 0x9FFF for char in title)
+
+    def strange(char: str) -> bool:
+        code = ord(char)
+        if code < 0x250 or char in "‘’“”–—…•€°′″№":
+            return False
+        return not (code >> 8 in known or (cjk and 0x3000 <= code <= 0x9FFF) or (cjk and char in "。！？"))
+
+    return sum(1 for is_strange, _ in groupby(text, key=strange) if is_strange)
 
 
 def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
