@@ -85,8 +85,6 @@ class Templates:
         self.environment = Environment(
             loader=ChoiceLoader([FileSystemLoader(path) for path in folders]),
             autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
             auto_reload=False,
         )
         self.environment.globals.update(values)
