@@ -118,6 +118,16 @@ async def test_prompt_and_budget_must_fit_the_context() -> None:
         await job.newest()
 
 
+async def test_a_prompt_that_is_too_long_is_refused_before_it_is_evaluated() -> None:
+    answers: list[bool] = []
+    progress = token("", 0) | {"prompt_progress": {"total": 90, "cache": 0, "processed": 0}}
+    job = a_job(lambda job: answers.append(job.take(progress)))
+    with pytest.raises(PromptTooLong, match="90 tokens"):
+        await job.newest()
+    await asyncio.to_thread(job.join)
+    assert answers == [True]
+
+
 async def test_a_call_that_ends_without_a_word_is_a_failure() -> None:
     job = a_job(sends())
     with pytest.raises(GenerationFailed, match="without saying why"):

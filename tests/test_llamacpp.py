@@ -151,6 +151,28 @@ async def test_closing_the_iterator_stops_the_work(embedded: Engine) -> None:
     assert time.process_time() - before < 0.2
 
 
+async def test_a_long_prompt_can_be_stopped_before_it_is_evaluated(embedded: Engine) -> None:
+    task = asyncio.ensure_future(last_of(embedded, Request(Prompt("some words " * 850))))
+    await asyncio.sleep(0.1)
+    before = time.process_time()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await idle(embedded)
+    assert time.process_time() - before < 3  # all of it takes more than ten
+
+
+async def test_a_long_prompt_does_not_hold_up_the_others(embedded: Engine) -> None:
+    running = embedded.generate(Request(PROMPT, canvases=4, options=FREE))
+    await anext(running)
+    long = asyncio.ensure_future(last_of(embedded, Request(Prompt("some words " * 400), max_tokens=1)))
+    frames = 0
+    while not long.done():
+        await anext(running)
+        frames += 1
+    await running.aclose()
+    assert frames > 4
+
+
 async def test_cancelling_the_task_stops_the_work(embedded: Engine) -> None:
     task = asyncio.ensure_future(last_of(embedded, Request(PROMPT, canvases=4, options=FREE)))
     await asyncio.sleep(0.3)
@@ -245,6 +267,7 @@ async def test_control_tokens_in_a_prompt_are_read_as_text(embedded: Engine, tex
         ({"options": {"grammar": "root ::= nothing"}}, RequestRefused, "grammar"),
         ({"canvases": 8}, PromptTooLong, "2,048 tokens of text do not fit"),
         ({"prompt": Prompt("word " * 3000)}, PromptTooLong, "the context holds 2,048"),
+        ({"prompt": Prompt("word " * 1900)}, PromptTooLong, "256 may be written, but the context holds 2,048"),
         ({"prompt": Prompt("x", images=(b"",))}, RequestRefused, "cannot see images"),
         ({"draft": Draft("x")}, RequestRefused, "cannot edit"),
         ({"shape": {"type": "string", "pattern": "x"}}, RequestRefused, "'pattern'"),
@@ -289,5 +312,3 @@ async def test_a_model_that_is_said_to_be_instruct_gets_a_chat() -> None:
         assert all(frame.text.startswith("A lighthouse") for frame in frames)
         last = await last_of(engine, Request(Prompt("x"), max_tokens=60, shape={"type": "boolean"}))
         assert json.loads(last.text) in (True, False)
-        with pytest.raises(PromptTooLong, match="256 may be written, but the context holds 512"):
-            await last_of(engine, Request(Prompt("word " * 300)))

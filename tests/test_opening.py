@@ -80,6 +80,12 @@ def test_a_file_that_llama_cpp_cannot_load_is_refused_too(tmp_path: Path) -> Non
         open_engine(write_gguf(tmp_path / "hollow.gguf", MODEL))
 
 
+def test_without_llama_cpp_the_command_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(MissingPackage, match="Type: pip install xllamacpp"):
+        open_engine(write_gguf(tmp_path / "tiny.gguf", MODEL))
+
+
 @pytest.mark.parametrize("spec", ["{}", "tape:{}"])
 def test_a_tape_is_opened_by_path(tmp_path: Path, spec: str) -> None:
     path = tmp_path / "a.tape"

@@ -103,7 +103,7 @@ class Job:
         self.fail(GenerationFailed("llama.cpp ended without saying why. Try again."))
 
     def take(self, chunk: Any) -> bool:
-        """Called by llama.cpp for every token, in its thread. Returns True to stop."""
+        """Called by llama.cpp for every batch of the prompt and every token, in its thread. Returns True to stop."""
         for event in chunk if isinstance(chunk, list) else [chunk]:
             if self._over:
                 return True
@@ -114,7 +114,9 @@ class Job:
         return self._over
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        if timings := event.get("timings"):
+        if progress := event.get("prompt_progress"):  # the first comes before the prompt is evaluated
+            self._prompt, self._cached = int(progress["total"]), int(progress["cache"])
+        elif timings := event.get("timings"):
             self._cached = max(0, int(timings["cache_n"]))
             self._prompt = self._cached + int(timings["prompt_n"])
             self._tokens = int(timings["predicted_n"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import importlib
 import os
 import secrets
 import time
@@ -26,6 +27,7 @@ from .errors import (
     EngineClosed,
     EngineError,
     GenerationFailed,
+    MissingPackage,
     ModelUnsupported,
     PromptTooLong,
     RequestRefused,
@@ -188,9 +190,12 @@ def _runtime() -> Any:
     # If something else wants the cores (the server, the browser), that costs nine tenths of the speed. A short
     # spin costs nothing on an idle machine. Read by libgomp when it is loaded, so it must be set before.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    import xllamacpp
-
-    return xllamacpp
+    try:
+        return importlib.import_module("xllamacpp")
+    except ImportError as error:
+        if "libgomp" in str(error):
+            raise MissingPackage("llama.cpp needs the system's libgomp. Type: apt install libgomp1") from error
+        raise MissingPackage(f"llama.cpp cannot be loaded ({error}). Type: pip install xllamacpp") from error
 
 
 def _load(head: Head, plan: _Plan, log: bool) -> Any:
@@ -204,6 +209,10 @@ def _load(head: Head, plan: _Plan, log: bool) -> Any:
     params.cache_ram_mib = 0  # the slots are the cache
     params.cache_idle_slots = False
     params.slot_prompt_similarity = 0.0  # slots are chosen here
+    if not plan.gpu_layers:
+        # Between two batches, all who write get their next token, and who was stopped leaves. A long prompt must
+        # not hold them up for seconds; a processor is as quick with small batches as with large ones.
+        params.n_batch = params.n_ubatch = 128
     params.n_gpu_layers = plan.gpu_layers
     params.fit_params = False  # do not quietly change what was asked for
     params.cpuparams.n_threads = plan.threads
@@ -360,6 +369,7 @@ class LlamaCpp:
             # to be repeated is evaluated from its first token each time.
             "cache_prompt": request.seed is None,
             "timings_per_token": True,
+            "return_progress": True,
             "max_tokens": budget,
             "id_slot": slot.number,
             "seed": seed % (2**32 - 1),  # the largest means "random" to llama.cpp
