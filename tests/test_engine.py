@@ -125,6 +125,19 @@ def test_public_names_are_pinned() -> None:
     ]
 
 
+def test_the_published_line_budget_is_kept() -> None:
+    folder = Path(unwritten_engine.__file__).parent
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.glob("*.py"))
+    assert lines <= 4000, "engine/README.md promises at most 4,000 lines"
+
+
+def test_every_file_has_its_line_in_the_readme() -> None:
+    folder = Path(unwritten_engine.__file__).parent
+    readme = (folder.parent / "README.md").read_text(encoding="utf-8")
+    missing = [path.name for path in folder.glob("*.py") if f"`{path.name}`" not in readme]
+    assert missing == ["__init__.py"]
+
+
 def test_importing_the_engine_loads_no_model_library() -> None:
     code = "import sys, unwritten_engine; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
