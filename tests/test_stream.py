@@ -37,6 +37,16 @@ def test_the_opening_is_part_of_every_frame_and_never_changes() -> None:
     assert run(["house"], opening="**Light")[0].unsettled == ((7, 12),)
 
 
+def test_a_language_without_spaces_settles_too() -> None:
+    assert [(f.unsettled, f.fixed) for f in run(["東京は", "大きな", " [[Tok"])] == [
+        ((), 3),
+        ((), 6),
+        (((7, 12),), 7),
+        ((), 12),
+    ]
+    assert run(["ภ" * 200])[0].unsettled == ((136, 200),)
+
+
 def test_a_stop_never_flashes() -> None:
     frames = run(["A tower.", "\n", "\n==", "=", "== more"], ends=("\n\n=====",))
     assert [f.text for f in frames] == ["A tower."] * 5

@@ -13,7 +13,20 @@ from dataclasses import replace
 
 from .frames import Frame
 
-_WORD = re.compile(r"\S+\Z")
+_LONGEST_WORD = 64
+"""Characters; what is longer is no word, but a language without spaces."""
+_WHOLE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
+"""Chinese and Japanese characters and marks: no token continues one of them."""
+
+
+def _last_word(text: str) -> int:
+    """Where the word begins that the text ends with; its length if it ends with a whole one."""
+    start = len(text)
+    while start and len(text) - start < _LONGEST_WORD:
+        if text[start - 1].isspace() or _WHOLE.match(text[start - 1]):
+            break
+        start -= 1
+    return start
 
 
 class Stream:
@@ -72,10 +85,9 @@ class Stream:
     def frame(self, tokens: int) -> Frame:
         """What may be shown after so many tokens."""
         text = self._opening + self._text[: self._shown]
-        word = _WORD.search(text)
-        if word is None:
+        if text[-1:].isspace():
             return self._placed(Frame(text, (), len(text.rstrip())), tokens)
-        start = max(word.start(), len(self._opening))  # the opening itself never changes
+        start = max(_last_word(text), len(self._opening))  # the opening itself never changes
         spans = ((start, len(text)),) if start < len(text) else ()
         return self._placed(Frame(text, spans, start), tokens)
 
