@@ -148,8 +148,9 @@ class PageFunction:
         keywords = dict(arguments)
         keywords.update((name, visit) for name in self._visit)
         keywords.update((name, request) for name in self._request)
+        timeout = asyncio.timeout(time_limit)
         try:
-            async with asyncio.timeout(time_limit) as timeout:
+            async with timeout:
                 if self._is_async:
                     result = await self.function(**keywords)
                 else:

@@ -197,28 +197,28 @@ def _lower_titles(state: StateCore) -> None:
 class _Renderer(RendererHTML):
     """markdown-it's renderer, with links that go through the ``Linker`` in ``env``."""
 
-    def wiki_link(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+    def wiki_link(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         linker: Linker = env["linker"]
-        title = tokens[i].meta["title"].replace(OPEN, "").replace(CLOSE, "")
-        return str(linker.anchor(title, tokens[i].content))
+        title = tokens[idx].meta["title"].replace(OPEN, "").replace(CLOSE, "")
+        return str(linker.anchor(title, tokens[idx].content))
 
-    def link_open(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         linker: Linker = env["linker"]
-        local = linker.local(str(tokens[i].attrGet("href") or ""))
+        local = linker.local(str(tokens[idx].attrGet("href") or ""))
         env.setdefault("open", []).append(local is not None)
         if local is None:
             return ""
         return str(Markup('<a href="{}" class="{}">').format(local, linker.state(local)))
 
-    def link_close(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+    def link_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         return "</a>" if env["open"].pop() else ""
 
-    def image(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         """A picture elsewhere would tell that place who is reading: only its words are shown."""
-        return str(escape(self.renderInlineAsText(tokens[i].children, options, env)))
+        return str(escape(self.renderInlineAsText(tokens[idx].children, options, env)))
 
-    def fence(self, tokens: Sequence[Token], i: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        return str(Markup("<pre><code>{}</code></pre>\n").format(tokens[i].content))
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
+        return str(Markup("<pre><code>{}</code></pre>\n").format(tokens[idx].content))
 
 
 def _make_parser() -> MarkdownIt:
