@@ -21,7 +21,7 @@ _END = f"\n\n{_RULE}"
 _LINK_BIAS = -1.5
 _SELF_BIAS = -2.5
 _CARE_BIAS = -4.0
-_CARE = "Jew Jews Jewish Muslim Muslims Nazi Nazis slave slaves slavery rape terrorist".split()
+_CARE = "Jew Jews Jewish Muslim Muslims Nazi Nazis slave slaves slavery rape raped rapist Hitler terrorist".split()
 """Words about which a tiny base model has nothing but slander to say. They are made rare unless the ask has them."""
 
 _CONTROL = re.compile(
@@ -63,18 +63,18 @@ def document_sampling(prompt: Prompt, *, shaped: bool = False) -> dict[str, Any]
     A grammar holds it to the form of the examples (see ``forms``). The penalty for repeated sequences does not
     reach across the marks of links, which must repeat. A small model that was shown a few links would link every
     noun, and lose its thread: a new link is made less likely. So is the subject's own word after it was opened with:
-    a lighthouse is not "a kind of lighthouse". Under a shape, whose marks are given, only the values count: they
-    must not repeat each other or the examples.
+    a lighthouse is not "a kind of lighthouse". Under a shape the penalties are
+    left alone: harder ones made values such as ":" and ",".
     """
     if shaped:
-        return {"temperature": 0.6, "min_p": 0.08, "dry_allowed_length": 1, "dry_multiplier": 1.2}
+        return {"temperature": 0.6, "min_p": 0.08}
     sampling: dict[str, Any] = {
         "temperature": 0.6,
         "min_p": 0.08,
         "repeat_penalty": 1.05,
         "repeat_last_n": 128,
         "dry_allowed_length": 2,
-        "dry_sequence_breakers": ["[", "]"],  # tokens that contain them count too; each costs time at every begin
+        "dry_sequence_breakers": ["[", "]", "#"],  # tokens that contain them count too; each costs time at every begin
     }
     answers = [example.answer for example in prompt.examples]
     grammar = form_of(answers, prompt.opening, _END if document_stops(prompt) == (_END,) else "\n", prompt.ask)
