@@ -90,6 +90,7 @@ def test_a_text_must_have_as_many_sentences_as_the_examples() -> None:
         " is the water that falls from http://sky. It makes people late for work.\n",
         " is the [[rain]] and [[rain]] and [[rain]] and [[rain]]. It makes people late for work.\n",
         " is the water ``` that falls. It makes people late for work.\n",
+        " is the water that falls from the [[a-z]]. It makes people late for work.\n",
         " is the water that falls from the [[1984]]. It makes people late for work.\n",
     ],
 )

@@ -151,7 +151,7 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[s
         "sentence": "start rest" + (' | bold rest | [A-Z] char* " " bold rest' if bold else ""),
         "start": f'["(]? [A-ZÁÄÅÆÇÈÉÖØŒÜ{others}] char* close?',
         "end": '[.!?。！？] [")]?' if others else '[.!?] [")]?',
-        "name": f"[{letter.replace('0-9', '')}] [{letter}'’-]* [{letter}]",
+        "name": f"[{letter.replace('0-9', '')}] [{letter}] ([{letter}'’-]* [{letter}])?",
         "label": f'[A-Z0-9{others}] char* (" " char+){{0,4}}',
         "line": f'["(]? core close? (" " ({word})){{0,{words}}} [,.!?:]?',
         "item": '"- " line ("\\n- " line){1,7}',
@@ -160,7 +160,7 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[s
     if links:
         target = 'name (" " name){0,3}'
         rules["tail"] = '(" " link more' + f' ( " " ({word}) " " link more' * (links - 1) + " )?" * links
-        rules["more"] = f"ending? close? ([ \u00a0] ({word})){{0,{words // 2}}}"
+        rules["more"] = f"ending? close? ([ \u00a0] ({word})){{0,{words}}}"
         rules["ending"] = '"s" | "es" | "\'s" | "’s"'
         rules["link"] = f'"[[" {target} ("|" {target})? "]]"' if piped else f'"[[" {target} "]]"'
     if bold:
