@@ -139,6 +139,7 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[s
     word = "word | bold" if bold else "word"
     others = _scripts(" ".join([subject, *blocks]))
     letter = _LATIN + others
+    first = letter.replace("0-9", "")
     rules = {
         "char": f"[{letter}{_SIGNS}]",
         "core": "number char* | initials | char+",
@@ -151,7 +152,7 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[s
         "sentence": "start rest" + (' | bold rest | [A-Z] char* " " bold rest' if bold else ""),
         "start": f'["(]? [A-ZÁÄÅÆÇÈÉÖØŒÜ{others}] char* close?',
         "end": '[.!?。！？] [")]?' if others else '[.!?] [")]?',
-        "name": f"[{letter.replace('0-9', '')}] [{letter}] ([{letter}'’-]* [{letter}])?",
+        "name": f'[{first}] [{letter}] ([{letter}\'’-]* [{letter}])? | [{first}] "-" [{letter}] [{letter}]+',
         "label": f'[A-Z0-9{others}] char* (" " char+){{0,4}}',
         "line": f'["(]? core close? (" " ({word})){{0,{words}}} [,.!?:]?',
         "item": '"- " line ("\\n- " line){1,7}',
