@@ -231,8 +231,10 @@ class Store:
     # -- reading ------------------------------------------------------------------------------------------
 
     def _read(self, sql: str, parameters: Collection[object] = ()) -> list[Any]:
-        with self._sentences():
+        try:  # not the context manager: this is done for every click
             return self._reader().execute(sql, tuple(parameters)).fetchall()
+        except sqlite3.Error as error:
+            raise _in_words(error, self.path) from error
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._readers, "connection", None)
