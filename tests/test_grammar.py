@@ -114,16 +114,17 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
             return isinstance(value, bool)
         case "null":
             return value is None
-        case "array":
+        case "array" if isinstance(value, list):
             return schema["minItems"] <= len(value) <= schema["maxItems"] and all(
-                fits(v, schema["items"]) for v in value
+                fits(item, schema["items"]) for item in value
             )
-        case _ if "properties" in schema:
-            return list(value) == list(schema["properties"]) and all(
-                fits(value[k], s) for k, s in schema["properties"].items()
-            )
+        case "object" if isinstance(value, dict) and "properties" in schema:
+            inner = schema["properties"]
+            return list(value) == list(inner) and all(fits(value[key], inner[key]) for key in inner)
+        case "object" if isinstance(value, dict):
+            return all(fits(item, schema["additionalProperties"]) for item in value.values())
         case _:
-            return all(fits(v, schema["additionalProperties"]) for v in value.values())
+            return False
 
 
 @settings(max_examples=60, deadline=None)
