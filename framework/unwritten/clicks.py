@@ -81,7 +81,10 @@ class Clicks:
         """
         limit = self._settings.title_length
         values = route.pattern.read(request.path_params, limit)
-        query = {name: line(request.query_params[name], limit) for name in route.function.asks(request.query_params)}
+        query: dict[str, str] = {}
+        if request.scope["query_string"]:
+            given = request.query_params
+            query = {name: line(given[name], limit) for name in route.function.asks(given)}
         arguments = route.function.read(values, query)
         path = route.pattern.write(values)
         asked = request.scope["path"]

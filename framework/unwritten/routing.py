@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from functools import partial
 from typing import Any, get_type_hints
 from urllib.parse import unquote, urlencode
 
@@ -148,18 +149,57 @@ class PageFunction:
         keywords = dict(arguments)
         keywords.update((name, visit) for name in self._visit)
         keywords.update((name, request) for name in self._request)
-        timeout = asyncio.timeout(time_limit)
         try:
-            async with timeout:
-                if self._is_async:
-                    result = await self.function(**keywords)
-                else:
-                    result = await anyio.to_thread.run_sync(lambda: self.function(**keywords), abandon_on_cancel=True)
-        except TimeoutError:
-            if not timeout.expired():
-                raise
+            if self._is_async:
+                result = await _within(time_limit, self.function(**keywords))
+            else:
+                work = anyio.to_thread.run_sync(lambda: self.function(**keywords), abandon_on_cancel=True)
+                result = await _within(time_limit, work)
+        except _Expired:
             raise TimedOut(f"The page function {self.name!r} did not answer within {time_limit:g} seconds.") from None
         return as_page(result, self.name)
+
+
+class _Expired(Exception):
+    """The time is up. Not a TimeoutError, which the author's function may raise for reasons of its own."""
+
+
+class _Begun:
+    """A coroutine that has run to its first wait; awaiting it goes on from there."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waits_for = self._waits_for
+        while True:
+            try:
+                value = yield waits_for
+            except BaseException as error:
+                step: Callable[[], Any] = partial(self._coroutine.throw, error)
+            else:
+                step = partial(self._coroutine.send, value)
+            try:
+                waits_for = step()
+            except StopIteration as done:
+                return done.value
+
+
+async def _within(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await something with a time limit. Most page functions never wait: those need no timer set and cleared."""
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    timeout = asyncio.timeout(seconds)
+    try:
+        async with timeout:
+            return await _Begun(coroutine, waits_for)
+    except TimeoutError:
+        if timeout.expired():
+            raise _Expired from None
+        raise
 
 
 class PageRoute(Route):

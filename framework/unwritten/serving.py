@@ -78,9 +78,8 @@ class Serving:
         click = await self._clicks.read(request, route)
         if isinstance(click, Response):
             return click
-        query = request.query_params
-        if VERSION in query:
-            return self._old_version(click, query[VERSION])
+        if request.scope["query_string"] and VERSION in request.query_params:
+            return self._old_version(click, request.query_params[VERSION])
         generation = self.generations.get(click.key)
         if generation is None:
             drawn = self._drawn_page(click)
@@ -209,4 +208,4 @@ def _kept_response(drawn: _DrawnPage, known_tag: str | None) -> Response:
         return Response(status_code=304, headers=headers)
     nonce = new_nonce()
     content = nonce.encode().join(drawn.pieces)
-    return Response(content, headers={**secure_headers(nonce), **headers}, media_type="text/html")
+    return Response(content, headers={**secure_headers(nonce), **headers, "content-type": "text/html; charset=utf-8"})
