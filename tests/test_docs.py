@@ -1,5 +1,6 @@
 """Docs cannot rot: what the READMEs say is generated, run or looked up here."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -92,6 +93,9 @@ def test_options_named_in_the_readmes_exist() -> None:
     known = {
         option for command in commands().values() for p in command.params for option in (*p.opts, *p.secondary_opts)
     }
+    for bench in BENCHES:
+        module = importlib.import_module(f"unwritten.bench.{bench}")
+        known |= {option for p in module.command.params for option in p.opts}
     known |= {"--version", "--help"}
     foreign = {"--no-install-recommends"}
     for path in READMES:
