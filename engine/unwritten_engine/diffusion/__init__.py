@@ -1,0 +1,1 @@
+"""DiffusionGemma in a denoising loop of our own. Needs the extra ``diffusion`` (torch, transformers, bitsandbytes)."""

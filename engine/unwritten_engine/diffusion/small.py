@@ -1,0 +1,164 @@
+"""Small random DiffusionGemma models: real mechanics, gibberish text. For tests, benchmarks and ``model="random"``.
+
+Everything is made here from a config and a seed; nothing is downloaded. The layers are as in the real model: five
+with a sliding window, then one with full attention, experts in each, a causal encoder and a decoder that share
+their weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from .vocabulary import control_ids, make_tokenizer
+
+ENDS = (1, 106, 50)
+"""The ids of the end tokens: the end of the text, of the turn, and the begin of a tool's answer."""
+
+
+def small_config(
+    *,
+    vocabulary: int = 1024,
+    hidden: int = 64,
+    layers: int = 6,
+    experts: int = 4,
+    top_k: int = 2,
+    canvas: int = 32,
+    window: int = 64,
+    heads: int = 4,
+    context: int = 8192,
+    vision: bool = False,
+) -> Any:
+    """The ``DiffusionGemmaConfig`` of a small model.
+
+    Args:
+        vocabulary: tokens; at least 640.
+        hidden: numbers per token between layers.
+        layers: layers; every sixth and the last have full attention.
+        experts: experts per layer.
+        top_k: experts per token.
+        canvas: tokens in one canvas.
+        window: tokens that a sliding layer sees.
+        heads: query heads; half as many heads for keys and values (full layers: a quarter).
+        context: tokens of prompt and text together.
+        vision: a vision tower that can be used; without it there is a stump, for transformers always builds one.
+    """
+    from transformers import DiffusionGemmaConfig
+
+    controls = control_ids(vocabulary)
+    head = max(8, hidden // heads // 8 * 8)
+    wide = 32 if vision else 8
+    return DiffusionGemmaConfig(
+        text_config={
+            "vocab_size": vocabulary,
+            "hidden_size": hidden,
+            "intermediate_size": hidden * 2,
+            "moe_intermediate_size": hidden,
+            "num_hidden_layers": layers,
+            "layer_types": [
+                "full_attention" if (at + 1) % 6 == 0 or at + 1 == layers else "sliding_attention"
+                for at in range(layers)
+            ],
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 2),
+            "num_global_key_value_heads": max(1, heads // 4),
+            "head_dim": head,
+            "global_head_dim": head * 2,
+            "sliding_window": window,
+            "num_experts": experts,
+            "top_k_experts": top_k,
+            "max_position_embeddings": context,
+            "use_bidirectional_attention": "vision",
+        },
+        vision_config={
+            "model_type": "gemma4_vision",
+            "hidden_size": wide,
+            "intermediate_size": wide * 2,
+            "num_hidden_layers": 2 if vision else 1,
+            "num_attention_heads": 2 if vision else 1,
+            "num_key_value_heads": 2 if vision else 1,
+            "head_dim": 16 if vision else 8,
+            "patch_size": 4 if vision else 2,
+            "pooling_kernel_size": 2,
+            "position_embedding_size": 256 if vision else 4,
+        },
+        canvas_length=canvas,
+        boi_token_id=controls["<|image>"],
+        eoi_token_id=controls["<image|>"],
+        image_token_id=controls["<|image|>"],
+        eos_token_id=list(ENDS),
+        pad_token_id=0,
+        dtype="float32",
+    )
+
+
+def small_model(*, spread: float = 4.0, seed: int = 0, **shape: Any) -> tuple[Any, Any]:
+    """A model in float32 on the CPU, and its tokenizer.
+
+    Args:
+        spread: standard deviation of the logits: at 0.2 the model is sure of nothing, at 8 of nearly everything.
+        seed: of the weights.
+        shape: as for ``small_config``.
+
+    Returns:
+        ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, and a fast tokenizer.
+    """
+    import torch
+    from transformers import DiffusionGemmaForBlockDiffusion
+
+    config = small_config(**shape)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
+        model: Any = DiffusionGemmaForBlockDiffusion(config).eval().requires_grad_(False)
+    hidden = config.text_config.hidden_size
+    with torch.no_grad():
+        for name, weight in model.named_parameters():  # shared ones come once
+            if name.endswith("embed_tokens.weight"):
+                weight.normal_(0.0, spread / math.sqrt(hidden), generator=generator)
+            elif weight.ndim >= 2:
+                weight.normal_(0.0, 1 / math.sqrt(weight.shape[-1]), generator=generator)
+            else:  # norms and scales
+                weight.normal_(1.0, 0.1, generator=generator)
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):  # encoder and decoder each have their own
+                buffer.normal_(1.0, 0.05, generator=generator)
+    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    return model, make_tokenizer(config.text_config.vocab_size)
+
+
+def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **options: Any) -> Path:
+    """Write a small random model as a checkpoint folder, as they are on the hub.
+
+    Args:
+        folder: where; made if it is not there.
+        shard_bytes: split the weights into files of at most this size; None keeps them in one file.
+        options: as for ``small_model``.
+
+    Returns:
+        The folder.
+    """
+    model, tokenizer = small_model(**options)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(target, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
+    tokenizer.save_pretrained(target)
+    if options.get("vision"):
+        _write_processor(target)
+    return target
+
+
+def _write_processor(folder: Path) -> None:
+    """What the processor of Gemma 4 needs to cut images into patches of the small tower."""
+    image = {
+        "image_processor_type": "Gemma4ImageProcessor",
+        "patch_size": 4,
+        "pooling_kernel_size": 2,
+        "max_soft_tokens": 70,
+        "image_seq_length": 70,
+    }
+    video = image | {"video_processor_type": "Gemma4VideoProcessor"}
+    del video["image_processor_type"], video["image_seq_length"]
+    config = {"processor_class": "Gemma4Processor", "image_processor": image, "video_processor": video}
+    (folder / "processor_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
