@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from .downloads import download, models_folder
 from .engine import Engine, Progress
-from .errors import MissingPackage, ModelNotFound, UnknownEngine, suggestion
+from .errors import BadOption, MissingPackage, ModelNotFound, UnknownEngine, suggestion
 from .options import Option, checked
 
 
@@ -49,16 +49,21 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
             * a path to a ``.gguf`` file;
             * ``hf:OWNER/REPO/FILE.gguf``: a file on Hugging Face, downloaded into the cache folder;
             * an ``http(s)://….gguf`` address, downloaded likewise;
+            * ``diffusion``: DiffusionGemma, sharpened in this process; ``diffusion:REFERENCE`` another checkpoint
+              of its kind, a folder or ``OWNER/REPO``;
+            * any other ``http(s)://`` address: a server of OpenAI's kind, such as ``http://localhost:8000/v1``;
+            * ``visual:PATH``: the command line of a llama.cpp that runs DiffusionGemma, with ``model=FILE.gguf``;
             * a path to a ``.tape`` file, or ``tape:PATH``: recorded frames.
         progress: called while it opens, with the share done and what is being done. Before a download it is
             told the size and the folder.
-        options: for models ``threads``, ``context``, ``parallel``, ``gpu_layers``, ``instruct`` and ``log``
-            (see ``llamacpp.OPTIONS``), for tapes ``speed`` and ``strict``.
+        options: of that kind of engine. For GGUF models ``threads``, ``context``, ``parallel``, ``gpu_layers``,
+            ``instruct`` and ``log`` (see ``llamacpp.OPTIONS``); for servers ``model``, ``key`` and those of
+            ``openai.OPTIONS``; for ``visual:`` those of ``visual.OPTIONS``; for tapes ``speed`` and ``strict``.
 
     Raises:
         UnknownEngine: no engine of that name; the message suggests the nearest.
         UnknownOption, BadOption: an option that it does not have, or with a value that it cannot take.
-        ModelNotFound, ModelBroken, ModelUnsupported: the file is missing, damaged or of another kind.
+        ModelNotFound, ModelBroken, ModelUnsupported: the model is missing, damaged or of another kind.
         MissingPackage: an optional dependency is needed; the message has the command.
     """
     text = str(spec).strip()
@@ -70,13 +75,10 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
 
 
 def _unknown(text: str) -> UnknownEngine:
-    if text.startswith(("http://", "https://")):
-        return UnknownEngine(
-            f"{text!r} is not the address of a .gguf file. This version does not talk to model servers; it opens "
-            f"{_examples()}."
-        )
     if "/" in text or "\\" in text or "." in text:
-        return UnknownEngine(f"{text!r} is neither a .gguf nor a .tape file. Engines are {_examples()}.")
+        return UnknownEngine(
+            f"{text!r} is neither a .gguf nor a .tape file, nor the address of a server. Engines are {_examples()}."
+        )
     names = [kind.name for kind in KINDS]
     return UnknownEngine(f"There is no engine {text!r}.{suggestion(text, names)} Engines are {_examples()}.")
 
@@ -155,6 +157,39 @@ def _second(progress: Progress, begun: float) -> Progress:
     return lambda share, doing: progress(begun + share * (1 - begun), doing)
 
 
+def _open_server(address: str, progress: Progress, **options: Any) -> Engine:
+    from .openai import open_openai
+
+    return open_openai(address, progress=progress, **options)
+
+
+_DIFFUSION_GEMMA: Final = "google/diffusiongemma-26B-A4B-it"
+
+
+def _open_diffusion(spec: str, progress: Progress, *, model: str | None = None, **options: Any) -> Engine:
+    named = spec.removeprefix("diffusion").removeprefix(":").strip()
+    if named and model and named != model:
+        raise BadOption(f"{spec!r} names a checkpoint, and so does model={model!r}. Leave one of them out.")
+    try:
+        importlib.import_module("torch")
+        importlib.import_module("transformers")
+    except ImportError as error:
+        raise MissingPackage(
+            f'The diffusion engine needs torch and transformers ({error}). Type: pip install "unwritten[diffusion]"'
+        ) from error
+    from .diffusion import open_diffusion
+
+    reason = "It was asked for by name." if named or model else "DiffusionGemma is what the diffusion engine runs."
+    engine: Engine = open_diffusion(named or model or _DIFFUSION_GEMMA, progress=progress, reasons=(reason,), **options)
+    return engine
+
+
+def _open_visual(spec: str, progress: Progress, **options: Any) -> Engine:
+    from .visual import open_visual
+
+    return open_visual(spec.removeprefix("visual:"), progress=progress, **options)
+
+
 _TAPE_OPTIONS: Final = (
     Option("speed", 1.0, "number", "1 plays in real time, 4 four times faster, 0 at once", 0),
     Option("strict", False, "flag", "refuse what is not the same in everything but seed and priority"),
@@ -171,6 +206,13 @@ def _open_tape(spec: str, progress: Progress, **options: Any) -> Engine:
 KINDS: Final[tuple[Kind, ...]] = (
     Kind("auto", "'auto'", "the best that needs no download", lambda spec: spec == "auto", _open_auto),
     Kind("embedded", "'embedded'", "the model in the box", lambda spec: spec == "embedded", _open_embedded),
+    Kind(
+        "diffusion",
+        "'diffusion'",
+        "DiffusionGemma in this process",
+        lambda spec: spec == "diffusion" or spec.startswith("diffusion:"),
+        _open_diffusion,
+    ),
     Kind("tape:", "'tape:FILE'", "recorded frames", lambda spec: spec.startswith("tape:"), _open_tape),
     Kind("hf:", f"'{_HF_EXAMPLE}'", "a file on Hugging Face", lambda spec: spec.startswith("hf:"), _open_hugging_face),
     Kind(
@@ -179,6 +221,20 @@ KINDS: Final[tuple[Kind, ...]] = (
         "a file on the web",
         lambda spec: spec.startswith(("http://", "https://")) and urlsplit(spec).path.endswith(".gguf"),
         _open_address,
+    ),
+    Kind(
+        "http://",
+        "'http://HOST:PORT/v1'",
+        "a server of OpenAI's kind",
+        lambda spec: spec.startswith(("http://", "https://")),
+        _open_server,
+    ),
+    Kind(
+        "visual:",
+        "'visual:PATH'",
+        "the command line of a llama.cpp that runs DiffusionGemma",
+        lambda spec: spec.startswith("visual:"),
+        _open_visual,
     ),
     Kind(
         ".tape",

@@ -5,13 +5,14 @@ One table feeds validation, messages and documentation, so that they cannot disa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from .errors import BadOption, UnknownOption
 
-Kind: TypeAlias = Literal["number", "count", "flag", "text", "texts", "biases"]
+Kind: TypeAlias = Literal["number", "count", "flag", "text", "texts", "biases", "object"]
 
 _WORDS: dict[Kind, str] = {
     "number": "a number",
@@ -20,6 +21,7 @@ _WORDS: dict[Kind, str] = {
     "text": "a text",
     "texts": "a list of texts",
     "biases": "a list of pairs of a text and a number, such as [['Paris', -2.5]]",
+    "object": "a JSON object, as a dict or as its text",
 }
 
 
@@ -55,6 +57,8 @@ class Option:
             raise BadOption(f"{owner}: the option {self.name!r} is {value!r}; give {self._wanted()}.")
         if self.kind == "number":
             return float(value)
+        if self.kind == "object":
+            return json.loads(value) if isinstance(value, str) else dict(value)
         if self.kind == "biases":
             return [[text, float(number)] for text, number in value]
         return list(value) if self.kind == "texts" else value
@@ -64,6 +68,8 @@ class Option:
             return isinstance(value, bool)
         if self.kind == "text":
             return isinstance(value, str)
+        if self.kind == "object":
+            return _is_object(value)
         if self.kind in ("texts", "biases"):
             fits = _is_bias if self.kind == "biases" else _is_text
             return isinstance(value, Sequence) and not isinstance(value, str | bytes) and all(map(fits, value))
@@ -81,6 +87,15 @@ class Option:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_object(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return False
+    return isinstance(value, Mapping) and all(map(_is_text, value))
 
 
 def _is_number(value: Any) -> bool:

@@ -1,0 +1,186 @@
+"""Looks at a model server before anything is asked of it: is it one, which models has it, and what do they take."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from .errors import BadOption, EngineError, ModelNotFound, UnknownEngine
+from .refusals import Refusal, key_problem, listed, read_refusal
+
+_MOST_BYTES: Final = 1 << 24
+_START: Final = (
+    "Start it, or check the address: vLLM listens on http://localhost:8000/v1, llama-server on "
+    "http://localhost:8080/v1, Ollama on http://localhost:11434/v1."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A server and one of its models.
+
+    Attributes:
+        address: what ``/chat/completions`` is appended to.
+        model: the model's name, as the server has it.
+        models: the names of all its models; none if it does not say.
+        context: tokens that a request may use; 0 if it does not say.
+        images: it says that the model takes images.
+        local: it runs on this machine.
+        reasons: why this address and model, one sentence each.
+    """
+
+    address: str
+    model: str
+    models: tuple[str, ...]
+    context: int
+    images: bool
+    local: bool
+    reasons: tuple[str, ...]
+
+
+def look(http: Any, address: str, model: str | None, key: str, timeout: float) -> Found:
+    """Ask a server for its models, and choose one.
+
+    Args:
+        http: the module httpx2.
+        address: as it was given; ``/v1`` is tried too.
+        model: the name that was given; None for none.
+        key: the API key; "" for none.
+        timeout: seconds for each question.
+
+    Raises:
+        UnknownEngine, ModelNotFound, BadOption: see ``openai.open_openai``.
+    """
+    given = _trimmed(address)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    bases = [given] if given.endswith("/v1") else [given, f"{given}/v1"]
+    refusals: list[Refusal] = []
+    local = is_local(given)
+    try:
+        with http.Client(headers=headers, timeout=timeout, trust_env=not local) as client:
+            for base in bases:
+                answer = _models(client, base)
+                if not isinstance(answer, Refusal):
+                    return _chosen(base, answer, model, local, (f"/v1 was added to {given}.",) if base != given else ())
+                refusals.append(answer)
+    except http.TimeoutException as error:
+        raise UnknownEngine(f"{given} does not answer within {timeout:g} seconds. {_START}") from error
+    except (http.HTTPError, http.InvalidURL) as error:
+        raise UnknownEngine(f"{given} cannot be reached ({_reason(error)}). {_START}") from error
+    return _without_list(given, bases[-1], refusals, model, local)
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is one of this machine's own."""
+    host = urlsplit(address).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _trimmed(address: str) -> str:
+    parts = urlsplit(address.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UnknownEngine(f"{address!r} is not the address of a server. Write it like http://localhost:8000/v1.")
+    if parts.username or parts.password:
+        raise BadOption("The address has a name or a password in it. Give the server's key with key=… instead.")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/models").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _models(client: Any, base: str) -> list[Mapping[str, Any]] | Refusal:
+    """What ``/models`` lists, or why it does not."""
+    with client.stream("GET", f"{base}/models") as response:
+        body = b""
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                return Refusal(response.status_code, "an answer without an end")
+    text = body.decode("utf-8", "replace")
+    if response.status_code != 200:
+        return read_refusal(response.status_code, text, response.headers.get("retry-after", ""))
+    try:
+        value = json.loads(text)
+        entries = value["data"] if isinstance(value, dict) else value
+        entries = [entry for entry in entries or () if isinstance(entry.get("id"), str)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        kind = response.headers.get("content-type", "of no kind").partition(";")[0]
+        return Refusal(200, f"an answer of the type {kind} that lists no models")
+    return entries
+
+
+def _chosen(
+    base: str, entries: Sequence[Mapping[str, Any]], model: str | None, local: bool, reasons: tuple[str, ...]
+) -> Found:
+    names = tuple(str(entry["id"]) for entry in entries)
+    if model is None:
+        if not names:
+            raise ModelNotFound(f"{base} has no model. Load one there, or name one with model=…")
+        if len(names) > 1:
+            raise ModelNotFound(f"{base} has several models. {listed(names)} Name one with model=…")
+        model = names[0]
+        reasons += ("The server has one model.",)
+    else:
+        # Ollama's names have a tag, which people leave out; llama-server's are whole paths.
+        entry = next((e for e in entries if _is_called(e, model)), None)
+        if entry is None:
+            raise ModelNotFound(f"{base} has no model {model!r}. {listed(names)} Name one with model=…")
+        model = str(entry["id"])
+        reasons += ("The model was asked for by name.",)
+    entry = next(e for e in entries if e["id"] == model)
+    return Found(base, model, names, _context(entry), _sees(entry), local, (*reasons, "It was asked for by address."))
+
+
+def _is_called(entry: Mapping[str, Any], name: str) -> bool:
+    aliases = entry.get("aliases")
+    names = [entry["id"], *(aliases if isinstance(aliases, list) else [])]
+    return name in names or f"{name}:latest" in names
+
+
+def _context(entry: Mapping[str, Any]) -> int:
+    """The context that a server names; vLLM, SGLang, llama-server and OpenRouter each have a word of their own."""
+    meta = entry.get("meta")
+    values = [entry.get("max_model_len"), entry.get("context_length"), entry.get("context_window")]
+    values += [meta.get("n_ctx"), meta.get("n_ctx_train")] if isinstance(meta, dict) else []
+    return next((value for value in values if isinstance(value, int) and value > 0), 0)
+
+
+def _sees(entry: Mapping[str, Any]) -> bool:
+    architecture = entry.get("architecture")
+    takes = architecture.get("input_modalities") if isinstance(architecture, dict) else None
+    return isinstance(takes, list) and "image" in takes
+
+
+def _without_list(given: str, base: str, refusals: Sequence[Refusal], model: str | None, local: bool) -> Found:
+    """A server that lists no models: usable if one is named and it is not something else altogether."""
+    locked = next((refusal for refusal in refusals if refusal.status in (401, 403)), None)
+    if locked is not None:
+        raise BadOption(key_problem(given, locked.status, locked.said))
+    failing = next((refusal for refusal in refusals if refusal.passing), None)
+    if failing is not None:
+        raise _failing(given, failing)
+    if model is not None and all(refusal.status in (404, 405, 501) for refusal in refusals):
+        return Found(base, model, (), 0, False, local, ("The server does not list its models; it is asked for this.",))
+    last = refusals[0]
+    raise UnknownEngine(
+        f"{given} is not a server of OpenAI's kind: to GET /models it answers {last.status} "
+        f"({last.said or 'nothing'}). {_START}"
+    )
+
+
+def _failing(given: str, refusal: Refusal) -> EngineError:
+    return UnknownEngine(
+        f"{given} answers {refusal.status}{f' ({refusal.said})' if refusal.said else ''}. It may still be loading its "
+        f"model: wait until its log says that it is ready, and try again."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
