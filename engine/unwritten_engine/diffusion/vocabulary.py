@@ -104,15 +104,12 @@ def make_tokenizer(vocabulary: int) -> Any:
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     names = [*controls, *(piece for piece in pieces[:107] if piece not in controls)]
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    named = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
     media = {"boi": "<|image>", "eoi": "<image|>", "image": "<|image|>", "boa": "<|audio>", "eoa": "<audio|>"}
     media |= {"audio": "<|audio|>", "video": "<|video|>", "sot": "<|turn>", "eot": "<turn|>"}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token="<mask>",
+        **{f"{key}_token": name for key, name in named.items()},
         extra_special_tokens={f"{key}_token": name for key, name in media.items()},
         chat_template=CHAT_TEMPLATE,
         padding_side="left",

@@ -1,0 +1,93 @@
+"""Checkpoints on Hugging Face: in the cache or not, how large, and fetching them. No torch."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ..engine import Progress
+from ..errors import EngineError, MissingPackage, ModelNotFound
+from .checkpoint import OFFICIAL, read_config
+from .safetensors_files import read_tensors
+
+_WANTED: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md", "model*.safetensors")
+_SMALL: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md")
+
+
+def fetch(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]], None]) -> Path:
+    """The folder of a model on the hub: in its cache, downloaded if it is not there whole.
+
+    Args:
+        reference: OWNER/REPO.
+        progress: told the size and the folder before the download.
+        agree: called with the ``config.json`` before any weights are fetched; raises if the model would not fit.
+
+    Raises:
+        MissingPackage: huggingface_hub is not installed.
+        ModelNotFound: there is no such model, or the network is away.
+        ModelUnsupported, ModelBroken: its ``config.json`` says that it cannot be loaded.
+        EngineError: the disk is too full.
+    """
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise MissingPackage(
+            "Models on Hugging Face need the package huggingface_hub. Type: pip install huggingface_hub"
+        ) from error
+    cached = _cached(hub, reference)
+    if cached is not None:
+        return cached
+    try:
+        about = hub.HfApi().model_info(reference, files_metadata=True)
+        sizes = {item.rfilename: item.size or 0 for item in about.siblings or ()}
+        small = Path(hub.snapshot_download(reference, revision=about.sha, allow_patterns=list(_SMALL)))
+    except Exception as error:  # its errors come from three packages and change with its versions
+        raise _unreachable(reference, error) from error
+    agree(read_config(small, reference))
+    size = sum(count for file, count in sizes.items() if any(fnmatch.fnmatch(file, want) for want in _WANTED))
+    place = Path(hub.constants.HF_HUB_CACHE)
+    free = _free(place)
+    if free < size:
+        raise EngineError(
+            f"The disk is too full: {reference} has {size / 1e9:,.1f} GB, and {place} has {free / 1e9:,.1f} GB free. "
+            f"Free some space, or set HF_HOME to a folder on another disk."
+        )
+    progress(0.0, f"Downloading {reference}, {size / 1e9:,.1f} GB, to {place}")
+    try:
+        return Path(hub.snapshot_download(reference, revision=about.sha, allow_patterns=list(_WANTED)))
+    except Exception as error:
+        raise _unreachable(reference, error) from error
+
+
+def _cached(hub: Any, reference: str) -> Path | None:
+    """The folder in the cache if all files are there; None if the network is needed."""
+    try:
+        folder = Path(hub.snapshot_download(reference, local_files_only=True))
+        read_config(folder, reference)
+        read_tensors(folder)
+    except (ModelNotFound, FileNotFoundError, ValueError, OSError):
+        return None  # nothing, or a download that broke off; what else is wrong is worth telling
+    return folder
+
+
+def _unreachable(reference: str, error: Exception) -> ModelNotFound:
+    return ModelNotFound(
+        f"{reference} cannot be fetched from Hugging Face ({type(error).__name__}: {_first(error)}), and it is not in "
+        f"its cache. Check the name, such as {OFFICIAL}, and the connection; a model behind a licence needs: "
+        f'hf auth login. A folder that is on this machine needs no network, nor does "random".'
+    )
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
+
+
+def _free(folder: Path) -> int:
+    """Bytes free where a folder is or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,246 @@
+"""What a model takes in memory, and the plan that fits the device. No torch.
+
+Bytes are those of the GPU, or of the machine's memory on a CPU. The figures count what this engine keeps: the weights
+once (encoder and decoder share them), a cache of keys and values per request, and the workspace of one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import ModelUnsupported
+from .shapes import Shape
+
+KINDS: Final = ("bf16", "int8", "nf4")
+"""How weights may be kept, the best first."""
+WORDS: Final = {"float32": "32 bits", "bf16": "bf16", "int8": "8 bits", "nf4": "4 bits"}
+RESERVE: Final = 700_000_000
+"""Bytes that the driver, its libraries and the allocator's gaps take on a GPU."""
+GROUP_BYTES: Final = 256 * 1024**2
+"""Bytes of experts that are unpacked at one time when weights are quantised."""
+_BLOCK: Final = 64  # weights that share one 16-bit scale in nf4
+_TILE: Final = 16_384  # tokens of the vocabulary that the sampler has logits of at one time
+
+
+def weight_bytes(shape: Shape, kind: str) -> int:
+    """Bytes of the weights.
+
+    Args:
+        shape: the model.
+        kind: "float32", "bf16", "int8" (experts and other matrices of the layers in 8 bits with a scale of 32 bits
+            per row) or "nf4" (the same in 4 bits with a scale of 16 bits per 64). Embeddings, routers, norms and the
+            vision tower stay in 16 bits.
+    """
+    counts = shape.counts()
+    packed = counts.experts + counts.linears
+    kept = counts.total - packed
+    if kind == "float32":
+        return 4 * counts.total
+    if kind == "bf16":
+        return 2 * counts.total
+    if kind == "int8":
+        return 2 * kept + packed + 4 * _rows(shape)
+    return 2 * kept + packed // 2 + 2 * packed // _BLOCK
+
+
+def _rows(shape: Shape) -> int:
+    """Rows of all matrices that are quantised: each has a scale in 8 bits."""
+    rows = 2 * shape.inner + shape.hidden
+    for layer in shape.layers:
+        rows += shape.heads * layer.head + (1 if layer.full else 2) * layer.keys * layer.head + shape.hidden
+        rows += 2 * shape.inner + shape.hidden + shape.experts * (2 * shape.expert_inner + shape.hidden)
+    return rows
+
+
+def cache_bytes(shape: Shape, tokens: int, number: int = 2) -> int:
+    """Bytes of the keys and values of one request.
+
+    Args:
+        shape: the model.
+        tokens: prompt and finished canvases; layers with a window keep only so many.
+        number: bytes of one number: 2 in bf16, 4 in float32.
+    """
+    total = 0
+    for layer in shape.layers:
+        kept = tokens if layer.full else min(tokens, shape.window)
+        total += 2 * layer.keys * layer.head * kept * number
+    return total
+
+
+def workspace_bytes(shape: Shape, rows: int, kind: str, context: int = 4096) -> int:
+    """Bytes of one step beside weights and caches, at its peak.
+
+    Args:
+        shape: the model.
+        rows: canvases that run together.
+        kind: how the weights are kept; quantised experts are unpacked ``GROUP_BYTES`` at a time.
+        context: tokens that the canvases see; keys and values are joined with the canvas's own, layer by layer.
+    """
+    number = 4 if kind == "float32" else 2
+    positions = rows * shape.canvas
+    stream = positions * shape.hidden * (6 * number + 2 * 4)  # the residual, its norms in float32, soft embeddings
+    routed = positions * shape.top_k * (2 * shape.hidden + 3 * shape.expert_inner) * number
+    dense = positions * 3 * shape.inner * number
+    widest = max(shape.layers, key=lambda layer: layer.keys * layer.head * (context if layer.full else shape.window))
+    seen = (context if widest.full else min(context, shape.window)) + shape.canvas
+    attention = (
+        rows * 2 * widest.keys * widest.head * seen * number + 3 * positions * shape.heads * widest.head * number
+    )
+    logits = positions * min(_TILE, shape.vocabulary) * 4 * 3
+    unpacked = min(GROUP_BYTES, 2 * shape.experts * 3 * shape.hidden * shape.expert_inner) if kind in KINDS[1:] else 0
+    return stream + max(routed + unpacked, dense, attention, logits)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the memory of a device is used.
+
+    Attributes:
+        kind: how the weights are kept: "float32", "bf16", "int8" or "nf4".
+        weights: bytes of the weights.
+        rows: requests that run together.
+        context: tokens of prompt and text that one request may use.
+        cache: bytes of the caches of all running requests.
+        prefixes: bytes for the caches of shared beginnings of prompts.
+        workspace: bytes of one step.
+        free: bytes that are left.
+        reason: why this way of keeping the weights, in a sentence.
+    """
+
+    kind: str
+    weights: int
+    rows: int
+    context: int
+    cache: int
+    prefixes: int
+    workspace: int
+    free: int
+    reason: str
+
+    @property
+    def total(self) -> int:
+        """Bytes of everything."""
+        return self.weights + self.cache + self.prefixes + self.workspace
+
+
+def plan(
+    shape: Shape,
+    *,
+    memory: int,
+    device: str,
+    kind: str | None = None,
+    rows: int | None = None,
+    context: int | None = None,
+    reserve: int = 0,
+) -> Plan:
+    """Divide the memory of a device.
+
+    Args:
+        shape: the model.
+        memory: bytes that may be used.
+        device: what it is called in messages, such as "This GPU".
+        kind: how the weights are kept; None takes the best of ``KINDS`` that fits.
+        rows: requests that run together; None takes as many as fit, up to 16.
+        context: tokens per request; None takes as many as fit with these rows, from 4,096 up to 32,768, or what the
+            model can.
+        reserve: bytes to leave alone, such as ``RESERVE``.
+
+    Raises:
+        ModelUnsupported: it does not fit; the message has the figures and what to do.
+    """
+    room = memory - reserve
+    kinds = KINDS if kind is None else (kind,)
+    for choice in kinds:
+        found = _fit(shape, room, choice, rows, context)
+        if found is not None:
+            return _explained(found, shape, kind, memory, device)
+    raise ModelUnsupported(_refusal(shape, memory, device, kind, rows, context, reserve))
+
+
+def _least(shape: Shape, context: int | None) -> int:
+    return min(shape.context, 4096 if context is None else context)
+
+
+def _fit(shape: Shape, room: int, kind: str, rows: int | None, context: int | None) -> Plan | None:
+    number = 4 if kind == "float32" else 2
+    weights = weight_bytes(shape, kind)
+    tokens = _least(shape, context)
+    for count in (16, 12, 8, 6, 4, 3, 2, 1) if rows is None else (rows,):
+        left = room - weights - count * cache_bytes(shape, tokens, number) - workspace_bytes(shape, count, kind, tokens)
+        if left < 0:
+            continue
+        while context is None and 2 * tokens <= min(shape.context, 32_768):
+            more = count * (cache_bytes(shape, 2 * tokens, number) - cache_bytes(shape, tokens, number))
+            more += workspace_bytes(shape, count, kind, 2 * tokens) - workspace_bytes(shape, count, kind, tokens)
+            if more > left // 2:  # the other half is for shared beginnings
+                break
+            tokens, left = 2 * tokens, left - more
+        prefixes = min(left // 2, 16 * cache_bytes(shape, tokens, number))
+        return Plan(
+            kind=kind,
+            weights=weights,
+            rows=count,
+            context=tokens,
+            cache=count * cache_bytes(shape, tokens, number),
+            prefixes=prefixes,
+            workspace=workspace_bytes(shape, count, kind, tokens),
+            free=left - prefixes,
+            reason="",
+        )
+    return None
+
+
+def _explained(found: Plan, shape: Shape, asked: str | None, memory: int, device: str) -> Plan:
+    if asked is not None:
+        reason = f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}), as asked for."
+    elif found.kind == KINDS[0]:
+        reason = f"The weights are kept in bf16 ({gigabytes(found.weights)}): {device} has {gigabytes(memory)}."
+    else:
+        better = KINDS[KINDS.index(found.kind) - 1]
+        reason = (
+            f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}): {device} has "
+            f"{gigabytes(memory)}, and {WORDS[better]} would need {gigabytes(needed(shape, better))}."
+        )
+    return Plan(**{name: getattr(found, name) for name in Plan.__slots__ if name != "reason"}, reason=reason)
+
+
+def needed(shape: Shape, kind: str, rows: int = 1, context: int = 4096) -> int:
+    """Bytes in all: weights, caches and workspace of so many requests."""
+    tokens, number = min(context, shape.context), 4 if kind == "float32" else 2
+    cache = rows * cache_bytes(shape, tokens, number)
+    return weight_bytes(shape, kind) + cache + workspace_bytes(shape, rows, kind, tokens)
+
+
+def _refusal(
+    shape: Shape, memory: int, device: str, kind: str | None, rows: int | None, context: int | None, reserve: int
+) -> str:
+    tokens = _least(shape, context)
+    count = rows or 1
+    sizes = {
+        choice: needed(shape, choice, count, tokens) for choice in dict.fromkeys((*KINDS, *([kind] if kind else [])))
+    }
+    told = ", ".join(
+        f"{WORDS[choice]} {'needs ' * (at == 0)}{gigabytes(size)}" for at, (choice, size) in enumerate(sizes.items())
+    )
+    ways = []
+    fitting = [choice for choice in KINDS if sizes[choice] <= memory - reserve]
+    if kind is not None and fitting:
+        ways.append(f'quantize="{fitting[0]}"'.replace('"bf16"', '"none"'))
+    if count > 1 and needed(shape, kind or KINDS[-1], 1, tokens) <= memory - reserve:
+        ways.append("parallel=1")
+    if tokens > 4096 and needed(shape, kind or KINDS[-1], count, 4096) <= memory - reserve:
+        ways.append("context=4096")
+    if not ways:
+        ways.append(
+            "a card with more memory, the GGUF file in 4 bits with llama.cpp, which can keep a part in the machine's own "
+            "memory, or a server (vLLM)"
+        )
+    kept = f", of which {gigabytes(reserve)} are left to the driver" if reserve else ""
+    asked = f"{count} request{'s' * (count > 1)} of {tokens:,} tokens"
+    return f"{device} has {gigabytes(memory)}{kept}. For {asked}, {told}. Try {' and '.join(ways)}."
+
+
+def gigabytes(size: int) -> str:
+    """Bytes for people: "16.4 GB", or "3 MB" below a tenth."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{max(1, round(size / 1e6)):,} MB"
