@@ -28,7 +28,8 @@ from unwritten_engine.opening import KINDS
         ("", "no engine ''"),
         ("model.safetensors", "neither a .gguf nor a .tape file"),
         ("/models", "neither a .gguf nor a .tape file"),
-        ("http://localhost:8000/v1", "does not talk to model servers; it opens 'auto'"),
+        ("http://localhost:1/v1", "cannot be reached"),
+        ("https://", "is not the address of a server. Write it like http://localhost:8000/v1"),
         ("ftp://host/model.gguf", "neither a .gguf nor a .tape file"),
         ("hf:gemma", "Write it like hf:OWNER/REPO/FILE.gguf"),
         ("hf:owner/repo/model.bin", "does not name a file"),
@@ -55,6 +56,9 @@ def test_an_unknown_engine_says_what_there_is(spec: str, message: str) -> None:
         ("hf:a/b/c.gguf", {"parallel": 0}, BadOption, "'parallel' is 0"),
         ("x.tape", {"sped": 2}, UnknownOption, "The tape engine has no option 'sped'. Did you mean 'speed'?"),
         ("tape:x", {"speed": "fast"}, BadOption, "a number of at least 0"),
+        ("http://localhost:1", {"models": "x"}, UnknownOption, "servers has no option 'models'. Did you mean 'model'?"),
+        ("http://localhost:1", {"retries": -1}, BadOption, "'retries' is -1"),
+        ("diffusion:a/b", {"model": "c/d"}, BadOption, "names a checkpoint, and so does model='c/d'"),
     ],
 )
 def test_options_are_checked_first(spec: str, options: dict[str, Any], kind: type[Exception], message: str) -> None:
@@ -84,6 +88,18 @@ def test_without_llama_cpp_the_command_is_said(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(MissingPackage, match="Type: pip install xllamacpp"):
         open_engine(write_gguf(tmp_path / "tiny.gguf", MODEL))
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_without_the_packages_of_the_diffusion_engine_the_command_is_said(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", sys)  # there, and not the slow one
+    monkeypatch.setitem(sys.modules, "transformers", sys)
+    monkeypatch.setitem(sys.modules, package, None)
+    for spec in ("diffusion", "diffusion:owner/repo"):
+        with pytest.raises(MissingPackage, match=r'Type: pip install "unwritten\[diffusion\]"'):
+            open_engine(spec)
 
 
 @pytest.mark.parametrize("spec", ["{}", "tape:{}"])

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from unwritten_engine import llamacpp, openai
 from unwritten_engine.errors import BadOption, UnknownOption
-from unwritten_engine.llamacpp import OPTIONS, SAMPLING
 from unwritten_engine.options import Option, checked
 
 TABLE = (
@@ -15,6 +15,7 @@ TABLE = (
     Option("name", "x", "text", "who"),
     Option("words", None, "texts", "which"),
     Option("biases", None, "biases", "what is likelier"),
+    Option("more", None, "object", "what else"),
 )
 
 
@@ -27,6 +28,7 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
         "name": "x",
         "words": ["a"],
         "biases": [["b", 1.0]],
+        "more": None,
     }
     assert isinstance(found["heat"], float)
 
@@ -45,6 +47,9 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
         ({"name": 3}, "a text"),
         ({"words": "abc"}, "a list of texts"),
         ({"words": [1]}, "a list of texts"),
+        ({"more": "{"}, "a JSON object, as a dict or as its text"),
+        ({"more": "[1]"}, "a JSON object"),
+        ({"more": {1: 2}}, "a JSON object"),
         ({"biases": [["a"]]}, "a list of pairs"),
         ({"biases": [["a", "b"]]}, "a list of pairs"),
     ],
@@ -59,11 +64,15 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
         checked({"haet": 1}, TABLE, "It")
 
 
+def test_an_object_comes_as_a_dict_or_as_its_text() -> None:
+    assert [checked({"more": more}, TABLE, "It")["more"] for more in ({"a": [1]}, '{"a": [1]}')] == [{"a": [1]}] * 2
+
+
 def test_none_is_allowed_where_it_is_the_default() -> None:
     assert checked({"size": None}, TABLE, "It")["size"] is None
 
 
-@pytest.mark.parametrize("table", [OPTIONS, SAMPLING])
+@pytest.mark.parametrize("table", [llamacpp.OPTIONS, llamacpp.SAMPLING, openai.OPTIONS, openai.SAMPLING])
 def test_every_default_of_ours_is_itself_allowed(table: tuple[Option, ...]) -> None:
     for option in table:
         assert option.check(option.default, "It") == option.default

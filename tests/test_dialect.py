@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from unwritten_engine.dialect import Dialect, without, written
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "Ask."}], "max_tokens": 5, "seed": 1}
+SHAPE = {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("said", "left_out"),
+    [
+        ("Unknown field chat_template_kwargs", {"thinking"}),
+        ("stream_options.continuous_usage_stats: extra fields not permitted", {"steady usage"}),
+        ("stream_options is not allowed", {"usage"}),
+        ("use max_completion_tokens", {"max_tokens"}),
+        ("seed: unknown", {"seed"}),
+        ("structured outputs are not supported", {"json_schema"}),
+        ("Bad Request", {"json_schema"}),
+    ],
+)
+def test_what_a_refusal_means(said: str, left_out: set[str]) -> None:
+    assert without(said, written(BODY, SHAPE, frozenset()), frozenset()) == left_out
+
+
+def test_everything_that_can_be_left_out_is_in_the_end() -> None:
+    lacks: frozenset[str] | None = frozenset()
+    seen = 0
+    while lacks is not None:
+        body, last = written(BODY, SHAPE, lacks), lacks
+        lacks = without("Bad Request", body, lacks)
+        seen += 1
+    assert seen < 10 and {"json_schema", "json_object", "thinking", "usage", "seed"} <= last
+    assert body.keys() == {"model", "messages", "max_tokens"}
+    assert '{"type":"object"}' in body["messages"][-1]["content"]
+    assert BODY["messages"] == [{"role": "user", "content": "Ask."}], "the request itself is left alone"
+
+
+def test_fields_that_somebody_added_stay() -> None:
+    added = {"chat_template_kwargs": {"enable_thinking": True}, "response_format": {"type": "regex"}}
+    assert written({**BODY, **added}, SHAPE, frozenset()).items() >= added.items()
+
+
+def test_images_keep_their_place() -> None:
+    parts = [{"type": "image_url"}, {"type": "text", "text": "What?"}]
+    body = written({**BODY, "messages": [{"role": "user", "content": parts}]}, SHAPE, frozenset({"json_schema"}))
+    assert body["messages"][0]["content"][:2] == parts and "JSON schema" in body["messages"][0]["content"][2]["text"]
+
+
+def test_what_was_learnt_is_said() -> None:
+    dialect = Dialect()
+    assert dialect.reasons == ()
+    dialect.learn(frozenset({"seed", "json_schema"}), {})
+    assert [word for reason in dialect.reasons for word in ("schemas", "seed") if word in reason] == ["schemas", "seed"]
+    dialect.learn(frozenset(), {})
+    assert dialect.lacks == {"seed", "json_schema"}
+    assert all(reason.endswith(".") for reason in dialect.reasons)

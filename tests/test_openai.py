@@ -1,0 +1,638 @@
+"""Servers of OpenAI's kind: a real one, with the embedded model, and one that does everything wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request as WebRequest
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from tests.servers import ModelServer, event, hangs, model_server, piece, raw, refuses, says, unless
+
+from unwritten_engine import Draft, Example, Frame, Priority, Prompt, Request, open_engine
+from unwritten_engine.embedded import embedded_file
+from unwritten_engine.errors import (
+    BadOption,
+    EngineClosed,
+    EngineError,
+    GenerationFailed,
+    ModelNotFound,
+    PromptTooLong,
+    RequestRefused,
+    UnknownEngine,
+    UnknownOption,
+)
+from unwritten_engine.openai import OpenAI, open_openai
+
+pytestmark = pytest.mark.anyio
+
+ASK = Request(Prompt("A page about lighthouses."), max_tokens=40)
+SHAPE = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+    for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with model_server() as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def opened(server: ModelServer, **options: Any) -> AsyncIterator[OpenAI]:
+    engine = await asyncio.to_thread(open_openai, f"{server.url}/v1", **options)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def frames_of(engine: OpenAI, request: Request = ASK) -> list[Frame]:
+    return [frame async for frame in engine.generate(request)]
+
+
+async def text_of(server: ModelServer, request: Request = ASK, **options: Any) -> str:
+    async with opened(server, **options) as engine:
+        return (await frames_of(engine, request))[-1].text
+
+
+# -- a real server ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[str]:
+    """The address of xllamacpp's own server, with the embedded model behind a key."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(embedded_file(lambda share, doing: None))
+    params.model_alias = {"gemma"}
+    params.n_ctx, params.n_parallel = 4096, 2
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    params.warmup = False
+    params.verbosity = -1
+    params.api_keys = ["a-key"]
+    server = xllamacpp.Server(params)
+    yield server.listening_address
+    del server
+
+
+@pytest.fixture(scope="module")
+async def engine(real: str) -> AsyncIterator[OpenAI]:
+    engine = await asyncio.to_thread(open_engine, real, key="a-key", parallel=2)
+    assert isinstance(engine, OpenAI)
+    yield engine
+    await engine.close()
+
+
+@pytest.mark.model
+async def test_a_real_server_says_what_it_is(engine: OpenAI, real: str) -> None:
+    about = engine.about
+    assert (about.engine, about.device, about.parallel) == ("openai", real, 2)
+    assert "gemma" in about.model
+    assert about.context == 2048, "of a slot"
+    assert about.abilities.instruct and about.abilities.shapes and not about.abilities.images
+    assert "The server has one model." in about.reasons
+
+
+@pytest.mark.model
+async def test_a_real_server_streams_frames(engine: OpenAI) -> None:
+    frames = await frames_of(engine, Request(Prompt("A page about lighthouses."), max_tokens=32, seed=3))
+    assert len(frames) > 3
+    for frame, later in itertools.pairwise(frames):
+        assert later.text.startswith(frame.text[: frame.fixed])
+        assert later.step >= frame.step and not frame.done
+        assert all(frame.fixed <= start < end <= len(frame.text) for start, end in frame.unsettled)
+    usage = frames[-1].usage
+    assert usage is not None
+    assert 0 < usage.tokens <= 32 and usage.prompt_tokens > 5 and usage.seed == 3 and usage.seconds > 0
+    assert frames[-1].fixed == len(frames[-1].text)
+
+
+@pytest.mark.model
+async def test_a_real_server_repeats_itself_for_a_seed(engine: OpenAI) -> None:
+    request = Request(Prompt("Rain."), max_tokens=16, seed=5, options={"temperature": 1.0})
+    texts = [(await frames_of(engine, request))[-1].text for _ in range(2)]
+    assert texts[0] == texts[1] != ""
+
+
+@pytest.mark.model
+async def test_a_real_server_holds_a_shape(engine: OpenAI) -> None:
+    last = (await frames_of(engine, Request(Prompt("A keeper."), max_tokens=200, shape=SHAPE, seed=1)))[-1]
+    value = json.loads(last.text)
+    assert value.keys() == {"name", "age"} and isinstance(value["age"], int)
+    assert last.text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    assert not any("schema" in reason for reason in engine.about.reasons)
+
+
+@pytest.mark.model
+async def test_a_real_server_takes_opening_and_stop(engine: OpenAI) -> None:
+    prompt = Prompt("Lighthouses.", opening="A lighthouse is")
+    frames = await frames_of(engine, Request(prompt, max_tokens=24, stop=("e",)))
+    assert all(frame.text.startswith("A lighthouse is") for frame in frames)
+    assert "e" not in frames[-1].text.removeprefix("A lighthouse is")
+
+
+@pytest.mark.model
+async def test_closing_ends_the_work_of_a_real_server(engine: OpenAI) -> None:
+    # One token at a time takes seconds for all of these; they can only be closed in time if each is stopped.
+    begun = time.monotonic()
+    for _ in range(6):
+        stream = engine.generate(Request(Prompt("A very long page."), canvases=4, options={"temperature": 1.2}))
+        assert not (await anext(stream)).done
+        await stream.aclose()
+    await frames_of(engine, Request(Prompt("Short."), max_tokens=1))
+    assert time.monotonic() - begun < 15
+
+
+@pytest.mark.model
+async def test_a_real_server_refuses_too_long_a_prompt(engine: OpenAI) -> None:
+    with pytest.raises(PromptTooLong, match="do not fit into the context of"):
+        await frames_of(engine, Request(Prompt("word " * 4000)))
+    with pytest.raises(PromptTooLong, match="2,048 tokens of text do not fit"):
+        await frames_of(engine, Request(Prompt("A page."), canvases=8))
+
+
+@pytest.mark.model
+async def test_a_real_server_wants_its_key(real: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadOption, match=r"wants another key \(401.*UNWRITTEN_API_KEY \(or OPENAI_API_KEY\)"):
+        await asyncio.to_thread(open_openai, real)
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    monkeypatch.setenv("UNWRITTEN_API_KEY", "a-key")
+    engine = await asyncio.to_thread(open_openai, real)
+    assert (await frames_of(engine, Request(Prompt("Tea."), max_tokens=2)))[-1].done
+    await engine.close()
+
+
+# -- what is sent -----------------------------------------------------------------------------------------
+
+
+async def test_what_is_sent(server: ModelServer) -> None:
+    prompt = Prompt("Tea.", system="You write.", examples=(Example("Rain.", "Water."),), facts=("It is hot.",))
+    request = Request(prompt, canvases=2, seed=7, stop=("END",), options={"temperature": 0.5, "extra": {"top_k": 3}})
+    async with opened(server, key="secret", extra='{"user": "me", "top_k": 9}') as engine:
+        await frames_of(engine, request)
+    body = server.bodies[0]
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert body["model"] == "tiny" and body["stream"] is True
+    assert (body["max_tokens"], body["seed"], body["stop"]) == (512, 7, ["END"])
+    assert (body["temperature"], body["user"], body["top_k"]) == (0.5, "me", 3)
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "response_format" not in body and "top_p" not in body
+    assert {headers["authorization"] for headers in server.headers} == {"Bearer secret"}
+
+
+async def test_a_seed_is_drawn_and_told(server: ModelServer) -> None:
+    async with opened(server) as engine:
+        seeds = [(await frames_of(engine))[-1].usage.seed for _ in range(2)]  # type: ignore[union-attr]
+    assert seeds == [body["seed"] for body in server.bodies] and seeds[0] != seeds[1]
+
+
+async def test_images_are_sent_with_the_ask(server: ModelServer) -> None:
+    image = b"\x89PNG\r\n\x1a\n1234"
+    request = Request(Prompt("What is this?", images=(image,)))
+    async with opened(server, images=True) as engine:
+        await frames_of(engine, request)
+        with pytest.raises(RequestRefused, match="neither PNG, JPEG nor WebP"):
+            await frames_of(engine, Request(Prompt("What?", images=(b"GIF89a",))))
+    picture, text = server.bodies[0]["messages"][-1]["content"]
+    assert picture["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgoxMjM0"
+    assert "What is this?" in text["text"]
+    async with opened(server) as engine:
+        with pytest.raises(RequestRefused, match="images=True"):
+            await frames_of(engine, request)
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "message"),
+    [
+        (Request(Prompt("A."), options={"tempratur": 1}), UnknownOption, "Did you mean 'temperature'"),
+        (Request(Prompt("A."), options={"top_p": 2}), BadOption, "from 0 to 1"),
+        (Request(Prompt("A."), options={"extra": "no"}), BadOption, "a JSON object"),
+        (Request(Prompt("A."), draft=Draft("B.")), RequestRefused, "cannot edit"),
+        (Request(Prompt("A.", opening="B"), shape=SHAPE), RequestRefused, "cannot have an opening"),
+        (Request(Prompt("A."), canvases=16), PromptTooLong, "4,096 tokens of text do not fit"),
+    ],
+)
+async def test_what_cannot_be_fulfilled_is_refused_before_it_is_sent(
+    server: ModelServer, request_: Request, kind: type[EngineError], message: str
+) -> None:
+    async with opened(server) as engine:
+        with pytest.raises(kind, match=message):
+            await frames_of(engine, request_)
+    assert server.bodies == []
+
+
+# -- which server, which model ----------------------------------------------------------------------------
+
+
+async def test_v1_is_added_if_the_server_answers_there(server: ModelServer) -> None:
+    for address in (server.url, f"{server.url}/", f"{server.url}/v1/", f"{server.url}/v1/chat/completions"):
+        engine = await asyncio.to_thread(open_engine, address)
+        assert engine.about.device == f"{server.url}/v1"
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("models", "status", "options", "kind", "message"),
+    [
+        ({"data": [{"id": "a"}, {"id": "b"}]}, 200, {}, ModelNotFound, "several models. It has a, b. Name one with"),
+        ({"data": [{"id": "a"}]}, 200, {"model": "c"}, ModelNotFound, "no model 'c'. It has a."),
+        ({"data": []}, 200, {}, ModelNotFound, "has no model"),
+        ({"error": {"message": "no key"}}, 401, {}, BadOption, "401: no key.*UNWRITTEN_API_KEY"),
+        ({"error": "loading"}, 503, {}, UnknownEngine, "503 .loading.*still be loading"),
+        ("<h1>Hello</h1>", 200, {}, UnknownEngine, "not a server of OpenAI's kind.*text/html.*vLLM listens on"),
+        ("<h1>Gone</h1>", 404, {}, UnknownEngine, "answers 404 .Gone"),
+        ({"models": []}, 200, {}, UnknownEngine, "lists no models"),
+        ([1, 2], 200, {}, UnknownEngine, "lists no models"),
+    ],
+)
+def test_what_is_wrong_with_a_server(
+    server: ModelServer, models: Any, status: int, options: dict[str, str], kind: type[EngineError], message: str
+) -> None:
+    server.models, server.models_status = models, status
+    with pytest.raises(kind, match=message):
+        open_engine(f"{server.url}/v1", **options)
+
+
+async def test_names_without_their_tag_and_aliases(server: ModelServer) -> None:
+    server.models = {
+        "data": [{"id": "gemma:latest"}, {"id": "/x/y.gguf", "aliases": ["small"], "meta": {"n_ctx": 512}}]
+    }
+    async with opened(server, model="gemma") as engine:
+        assert engine.about.model == "gemma:latest" and engine.about.context == 0
+    async with opened(server, model="small") as engine:
+        assert engine.about.model == "y.gguf" and engine.about.context == 512
+
+
+async def test_a_server_without_a_list_is_asked_for_the_model_that_is_named(server: ModelServer) -> None:
+    server.models, server.models_status = {"error": "no such page"}, 404
+    async with opened(server, model="hidden") as engine:
+        await frames_of(engine)
+    assert server.bodies[0]["model"] == "hidden"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1/v1", "http://localhost:1"])
+def test_nobody_there(address: str) -> None:
+    with pytest.raises(UnknownEngine, match="cannot be reached"):
+        open_engine(address)
+
+
+async def test_a_model_that_is_gone(server: ModelServer) -> None:
+    server.answers = [refuses(404, "The model `tiny` does not exist.", code="model_not_found")]
+    with pytest.raises(ModelNotFound, match=r"404 for the model 'tiny'.*does not exist.* It has tiny\."):
+        await text_of(server)
+
+
+# -- frames -----------------------------------------------------------------------------------------------
+
+
+async def test_whole_canvases_are_counted(server: ModelServer) -> None:
+    # vLLM with DiffusionGemma: one chunk for each finished canvas, and a running count of tokens.
+    async def chunks() -> AsyncIterator[bytes]:
+        for number in range(1, 4):
+            yield event(
+                {**piece(f"Canvas {number}. "), "usage": {"prompt_tokens": 9, "completion_tokens": 250 * number}}
+            )
+            await asyncio.sleep(0.05)
+        yield event(piece("", finish_reason="stop"))
+        yield event("[DONE]")
+
+    server.answers = [raw(chunks)]
+    async with opened(server) as engine:
+        frames = await frames_of(engine, Request(Prompt("Long."), canvases=4))
+    assert [frame.canvas for frame in frames] == [0, 1, 2, 2]
+    assert frames[1].text == "Canvas 1. Canvas 2. " and frames[1].canvases == 4
+    usage = frames[-1].usage
+    assert usage is not None and (usage.tokens, usage.canvases, usage.prompt_tokens) == (750, 3, 9)
+
+
+async def test_a_slow_reader_gets_the_newest_frame(server: ModelServer) -> None:
+    server.answers = [says(*(f"word{number} " for number in range(50)))]
+    async with opened(server) as engine:
+        stream = engine.generate(ASK)
+        first = await anext(stream)
+        await asyncio.sleep(0.3)
+        rest = [frame async for frame in stream]
+    assert len(first.text) < len(rest[0].text) and len(rest) <= 2
+    assert rest[-1].text.endswith("word49")
+
+
+async def test_usage_of_the_last_event_counts(server: ModelServer) -> None:
+    server.answers = [says("One ", "two.", usage={"completion_tokens": 12, "prompt_tokens": 30})]
+    async with opened(server) as engine:
+        usage = (await frames_of(engine))[-1].usage
+    assert usage is not None and (usage.tokens, usage.prompt_tokens, usage.reason) == (12, 30, "end")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "finish", "text", "reason"),
+    [
+        (("Half a sen",), "length", "Half a sen", "length"),
+        (("One. ST", "OP Two."), "stop", "One.", "stop"),
+        ((), "stop", "", "end"),
+    ],
+)
+async def test_how_a_text_ends(
+    server: ModelServer, pieces: tuple[str, ...], finish: str, text: str, reason: str
+) -> None:
+    server.answers = [says(*pieces, finish=finish)]
+    async with opened(server) as engine:
+        last = (await frames_of(engine, Request(Prompt("A."), stop=("STOP",))))[-1]
+    assert last.usage is not None and (last.text, last.usage.reason) == (text, reason)
+
+
+@pytest.mark.parametrize("pieces", [("A lighthouse", " is tall."), ("**A lighthouse** is tall.",), ("is tall.",)])
+async def test_the_opening_comes_once(server: ModelServer, pieces: tuple[str, ...]) -> None:
+    server.answers = [says(*pieces)]
+    request = Request(Prompt("Lighthouses.", opening="A lighthouse"))
+    async with opened(server) as engine:
+        frames = await frames_of(engine, request)
+    assert all(frame.text.startswith("A lighthouse") for frame in frames)
+    assert frames[-1].text == "A lighthouse is tall."
+    assert "Begin the answer with exactly this: A lighthouse" in server.bodies[0]["messages"][-1]["content"]
+
+
+async def test_an_answer_that_is_not_streamed(server: ModelServer) -> None:
+    async def whole(request: WebRequest, body: dict[str, Any]) -> Response:
+        return JSONResponse({"choices": [{"message": {"content": "At once."}, "finish_reason": "stop"}]})
+
+    server.answers = [whole]
+    assert await text_of(server) == "At once."
+
+
+# -- thoughts ---------------------------------------------------------------------------------------------
+
+
+async def test_thoughts_never_reach_the_text(server: ModelServer) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event({"choices": [{"delta": {"reasoning_content": "Let me think."}}]})
+        for text in ("<th", "ink>Hm, light", "houses.</thi", "nk>\n\nTall ", "towers."):
+            yield event(piece(text))
+        yield event(piece("", finish_reason="stop"))
+
+    server.answers = [raw(chunks)]
+    async with opened(server) as engine:
+        frames = await frames_of(engine)
+    assert not any("think" in frame.text or "Hm" in frame.text for frame in frames)
+    assert frames[-1].text == "Tall towers."
+
+
+async def test_a_model_that_only_thinks(server: ModelServer) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event({"choices": [{"delta": {"reasoning": "Let me think."}}]})
+        yield event({"choices": [{"delta": {}, "finish_reason": "length"}]})
+
+    server.answers = [raw(chunks)]
+    with pytest.raises(GenerationFailed, match="thought, and wrote nothing within its 40 tokens"):
+        await text_of(server)
+
+
+async def test_a_thought_that_the_template_began(server: ModelServer) -> None:
+    server.answers = [says("Hm, well.", "</think>Tall towers.")]
+    async with opened(server) as engine:
+        with pytest.raises(GenerationFailed, match="wrote what it thinks into its text"):
+            await frames_of(engine)
+        assert (await frames_of(engine))[-1].text == "Tall towers."
+        assert "The server's template begins a thought; the text begins after it." in engine.about.reasons
+
+
+# -- what servers do not understand -----------------------------------------------------------------------
+
+
+async def test_a_server_that_does_not_know_thinking(server: ModelServer) -> None:
+    server.answers = [unless("chat_template_kwargs", "Unrecognized request argument: chat_template_kwargs", says("A."))]
+    async with opened(server) as engine:
+        for _ in range(2):
+            await frames_of(engine)
+        assert any("thinking be turned off" in reason for reason in engine.about.reasons)
+    assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False], "it is remembered"
+
+
+async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
+    answer = says('```json\n{ "name": "A b",', ' "age": 3 }\n```')
+    server.answers = [unless("response_format", "json_schema is not supported", answer, kind="json_schema")]
+    async with opened(server) as engine:
+        for _ in range(2):
+            last = (await frames_of(engine, Request(Prompt("A keeper."), shape=SHAPE)))[-1]
+            assert last.text == '{"name":"A b","age":3}'
+        assert any("shapes are asked for as JSON objects" in reason for reason in engine.about.reasons)
+    assert [body["response_format"]["type"] for body in server.bodies] == ["json_schema", "json_object", "json_object"]
+    assert '"required":["name","age"]' in server.bodies[-1]["messages"][-1]["content"]
+
+
+async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> None:
+    # vLLM with DiffusionGemma answers 400 to all of it, and does not say what it means.
+    server.answers = [unless("response_format", "Bad Request", says('Here it is: {"name": "A", "age": 3}. Bye.'))]
+    request = Request(Prompt("A keeper."), shape=SHAPE)
+    async with opened(server) as engine:
+        assert [(await frames_of(engine, request))[-1].text for _ in range(2)] == ['{"name":"A","age":3}'] * 2
+    assert ["response_format" in body for body in server.bodies] == [True, True, False, False]
+    server.answers = [says("I cannot do that.")]
+    with pytest.raises(GenerationFailed, match="was asked for JSON and wrote"):
+        await text_of(server, request)
+
+
+async def test_one_odd_schema_does_not_cost_the_others(server: ModelServer) -> None:
+    async with opened(server) as engine:
+        server.answers = [says('{"name":"A","age":3}')]
+        await frames_of(engine, Request(Prompt("A."), shape=SHAPE))
+        server.answers = [refuses(400, "unsupported schema: pattern"), says("{}"), says('{"name":"A","age":3}')]
+        await frames_of(engine, Request(Prompt("A."), shape={"type": "object", "patternProperties": {}}))
+        await frames_of(engine, Request(Prompt("A."), shape=SHAPE))
+    assert [body["response_format"]["type"] for body in server.bodies] == [
+        "json_schema",
+        "json_schema",
+        "json_object",
+        "json_schema",
+    ]
+
+
+async def test_max_tokens_by_its_newer_name(server: ModelServer) -> None:
+    server.answers = [unless("max_tokens", "Unsupported: 'max_tokens'. Use 'max_completion_tokens'.", says("A."))]
+    await text_of(server)
+    assert server.bodies[-1]["max_completion_tokens"] == 40 and "max_tokens" not in server.bodies[-1]
+
+
+async def test_a_real_refusal_is_not_asked_for_ever(server: ModelServer) -> None:
+    server.answers = [refuses(400, "The image is broken.")]
+    with pytest.raises(RequestRefused, match=r"refused the request \(400: The image is broken"):
+        await text_of(server)
+    assert len(server.bodies) < 8
+
+
+# -- what goes wrong --------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_busy_is_asked_again(server: ModelServer) -> None:
+    server.answers = [refuses(429, "Slow down.", headers={"retry-after": "0.3"}), refuses(503, "Busy."), says("Here.")]
+    begun = time.monotonic()
+    assert await text_of(server) == "Here."
+    assert len(server.bodies) == 3 and time.monotonic() - begun >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "requests", "message"),
+    [
+        (refuses(500, "CUDA error."), {"retries": 1}, 2, "answers 500: CUDA error. Look into the server's log"),
+        (refuses(429, "Wait.", headers={"retry-after": "3600"}), {}, 1, "429: Wait.*again after 3600 seconds"),
+        (refuses(429, "Pay.", code="insufficient_quota"), {}, 1, "429: Pay"),
+        (refuses(403, "Not you."), {}, 1, "wants another key .403: Not you"),
+        (hangs, {"first_timeout": 0.3}, 1, "written nothing within 0.3 seconds"),
+        (says("One ", "two ", pause=5), {"silence_timeout": 0.3}, 1, "fell silent for 0.3 seconds"),
+        (says("Half a", finish=None, done=False), {}, 1, "cut the text off .the stream ended"),
+        (says(finish=None, done=False), {"retries": 1}, 2, "cut the text off"),
+    ],
+)
+async def test_what_goes_wrong_is_said(
+    server: ModelServer, answer: Any, options: dict[str, Any], requests: int, message: str
+) -> None:
+    server.answers = [answer]
+    with pytest.raises(EngineError, match=message):
+        await text_of(server, **options)
+    assert len(server.bodies) == requests
+
+
+async def test_text_is_never_repeated(server: ModelServer) -> None:
+    async def cut() -> AsyncIterator[bytes]:
+        yield event(piece("Half a sentence "))
+        await asyncio.sleep(0.05)
+        raise ConnectionResetError
+
+    server.answers = [raw(cut), says("Another text.")]
+    frames = []
+    async with opened(server) as engine:
+        with pytest.raises(GenerationFailed, match="cut the text off"):
+            async for frame in engine.generate(ASK):
+                frames.append(frame)
+    assert [frame.text for frame in frames] == ["Half a sentence "] and len(server.bodies) == 1
+
+
+async def test_a_stream_that_is_cut_before_its_first_text_is_asked_again(server: ModelServer) -> None:
+    async def cut() -> AsyncIterator[bytes]:
+        yield event(piece(""))
+        raise ConnectionResetError
+
+    server.answers = [raw(cut), says("Here.")]
+    assert await text_of(server) == "Here."
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"data: <html>\n\n",
+        b"data: [1]\n\n",
+        b'data: {"choices": 3}\n\n',
+        b'data: {"choices": [{"delta": {"content": 5}}]}\n\n',
+        b'data: {"choices": ["x"]}\n\n',
+        b'data: {"choices": [], "usage": {"completion_tokens": "many"}}\n\n',
+        b"data: \xff\xfe\n\n",
+        b"data: " + b"x" * (5 << 20),
+    ],
+)
+async def test_garbage(server: ModelServer, garbage: bytes) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield garbage
+
+    server.answers = [raw(chunks)]
+    with pytest.raises(GenerationFailed, match="not a stream of text"):
+        await text_of(server)
+
+
+async def test_a_web_page_instead_of_a_stream(server: ModelServer) -> None:
+    async def page(request: WebRequest, body: dict[str, Any]) -> Response:
+        return HTMLResponse("<h1>Welcome</h1>")
+
+    server.answers = [page]
+    with pytest.raises(GenerationFailed, match="not a stream of text"):
+        await text_of(server)
+
+
+async def test_an_error_in_the_stream(server: ModelServer) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event(piece("One "))
+        yield event({"error": {"message": "Out of memory.", "code": 500}})
+
+    server.answers = [raw(chunks)]
+    with pytest.raises(GenerationFailed, match="answers 500: Out of memory"):
+        await text_of(server)
+
+
+# -- who waits, and who leaves ----------------------------------------------------------------------------
+
+
+async def gone(server: ModelServer, streams: int) -> None:
+    """Wait until the server has seen so many readers leave."""
+    async with asyncio.timeout(3):
+        while server.gone < streams:
+            await asyncio.sleep(0.01)
+
+
+async def test_closing_the_iterator_closes_the_connection(server: ModelServer) -> None:
+    server.answers = [says(*["word "] * 1000, pause=0.02)]
+    async with opened(server) as engine:
+        stream = engine.generate(ASK)
+        await anext(stream)
+        begun = time.monotonic()
+        await stream.aclose()
+        await gone(server, 1)
+        assert time.monotonic() - begun < 1
+
+
+async def test_a_cancelled_reader_closes_the_connection(server: ModelServer) -> None:
+    server.answers = [says(*["word "] * 1000, pause=0.02)]
+    async with opened(server) as engine:
+        task = asyncio.create_task(frames_of(engine))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await gone(server, 1)
+
+
+async def test_closing_the_engine_stops_everyone(server: ModelServer) -> None:
+    server.answers = [says(*["word "] * 1000, pause=0.02)]
+    async with opened(server, parallel=1) as engine:
+        tasks = [asyncio.create_task(frames_of(engine)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        await engine.close()
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(error) for error in errors] == [EngineClosed] * 3
+        with pytest.raises(EngineClosed):
+            await frames_of(engine)
+        await gone(server, 1)
+
+
+async def test_clicks_go_before_what_is_written_ahead(server: ModelServer) -> None:
+    server.answers = [says("A", " b", pause=0.1)]
+    async with opened(server, parallel=1) as engine:
+        order: list[str] = []
+
+        async def write(name: str, priority: Priority) -> None:
+            await frames_of(engine, Request(Prompt(name), priority=priority))
+            order.append(name)
+
+        asks = [("first", Priority.CLICK), ("ahead", Priority.AHEAD), ("click", Priority.CLICK)]
+        await asyncio.gather(*(write(*ask) for ask in asks))
+    assert order == ["first", "click", "ahead"]
+
+
+async def test_warming_asks_a_server_on_this_machine_once_for_each_beginning(server: ModelServer) -> None:
+    async with opened(server) as engine:
+        await engine.warm([Prompt("A.", system="S"), Prompt("B.", system="S"), Prompt("C.", system="T")])
+        assert [body["max_tokens"] for body in server.bodies] == [1, 1]
+        server.answers = [refuses(500, "No.")]
+        await engine.warm([Prompt("A.", system="S")])

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from unwritten_engine.sse import LONGEST, NotEvents, events
+
+pytestmark = pytest.mark.anyio
+
+
+async def read(*chunks: bytes) -> list[str]:
+    async def stream() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return [data async for data in events(stream())]
+
+
+STREAM = (
+    ': ping\r\n\r\nevent: x\ndata: {"a": "é"}\n\ndata:one\ndata: two\n\nid: 3\n\ndata: [DONE]\n\ndata: cut'.encode()
+)
+DATA = ['{"a": "é"}', "one\ntwo", "[DONE]"]
+
+
+async def test_events_however_they_are_cut() -> None:
+    assert await read(STREAM) == DATA
+    assert await read(*(STREAM[at : at + 1] for at in range(len(STREAM)))) == DATA
+    assert await read(STREAM.replace(b"\n", b"\r\n").replace(b"\r\r", b"\r")) == DATA
+    assert await read() == await read(b"", b"\n\n\n") == []
+
+
+async def test_what_is_no_stream_of_events() -> None:
+    with pytest.raises(NotEvents, match="not UTF-8"):
+        await read(b"data: \xff\n\n")
+    with pytest.raises(NotEvents, match="no end"):
+        await read(b"data: " + b"x" * LONGEST)
+    with pytest.raises(NotEvents, match="no end"):
+        await read(*[b"data: " + b"x" * (1 << 20) + b"\n"] * 5)
