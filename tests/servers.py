@@ -1,4 +1,4 @@
-"""Model servers for tests: one that does as a test tells it, well or badly, and the things that it can do."""
+"""A model server for tests that does as a test tells it, well or badly, and an engine that talks to it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from unwritten_engine import Frame, Prompt
+from unwritten_engine import Request as Ask
+from unwritten_engine.openai import OpenAI, open_openai
 
 Answer = Callable[[Request, dict[str, Any]], Awaitable[Response]]
 
@@ -157,3 +161,33 @@ async def hangs(request: Request, body: dict[str, Any]) -> Response:
     """Answers nothing for a long time."""
     await asyncio.sleep(30)
     return Response()
+
+
+ASK = Ask(Prompt("A page about lighthouses."), max_tokens=40)
+SHAPE = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@contextlib.asynccontextmanager
+async def opened(server: ModelServer, **options: Any) -> AsyncIterator[OpenAI]:
+    """An engine on this server, and its end."""
+    engine = await asyncio.to_thread(open_openai, f"{server.url}/v1", **options)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def frames_of(engine: OpenAI, request: Ask = ASK) -> list[Frame]:
+    """All frames of a request."""
+    return [frame async for frame in engine.generate(request)]
+
+
+async def text_of(server: ModelServer, request: Ask = ASK, **options: Any) -> str:
+    """What a new engine writes."""
+    async with opened(server, **options) as engine:
+        return (await frames_of(engine, request))[-1].text

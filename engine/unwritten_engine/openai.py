@@ -116,6 +116,7 @@ class OpenAI:
         self._http = http
         self._client = http.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
+            verify=found.address.startswith("https://"),  # loading certificates takes a while
             trust_env=not found.local,  # a proxy knows nothing of this machine's own addresses
             timeout=http.Timeout(None, connect=settings["connect_timeout"], write=30),  # reading is timed by us
             limits=http.Limits(max_connections=None, max_keepalive_connections=settings["parallel"]),

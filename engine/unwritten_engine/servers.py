@@ -61,7 +61,8 @@ def look(http: Any, address: str, model: str | None, key: str, timeout: float) -
     refusals: list[Refusal] = []
     local = is_local(given)
     try:
-        with http.Client(headers=headers, timeout=timeout, trust_env=not local) as client:
+        checked = given.startswith("https://")  # without TLS there are no certificates, whose loading takes a while
+        with http.Client(headers=headers, timeout=timeout, trust_env=not local, verify=checked) as client:
             for base in bases:
                 answer = _models(client, base)
                 if not isinstance(answer, Refusal):
