@@ -29,6 +29,7 @@ class Kind:
         help: what it is, in one line.
         claims: whether a spec is meant for it.
         open: opens it; takes the spec, progress and options.
+        models: it takes a ``model`` beside its spec.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Kind:
     help: str
     claims: Callable[[str], bool]
     open: Callable[..., Engine]
+    models: bool = False
 
 
 def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, **options: Any) -> Engine:
@@ -70,6 +72,12 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
     told = progress or (lambda share, doing: None)
     for kind in KINDS:
         if kind.claims(text):
+            if "model" in options and not kind.models:
+                takers = ", ".join(kind.example for kind in KINDS if kind.models)
+                raise BadOption(
+                    f"The engine {text!r} takes no model, but was given model={options['model']!r}. Leave it out, or "
+                    f"name an engine that takes one: {takers}."
+                )
             return kind.open(text, told, **options)
     raise _unknown(text)
 
@@ -99,8 +107,9 @@ def _open_embedded(_: str, progress: Progress, *, _why: str = "", **options: Any
 
 
 def _open_gguf(path: str, progress: Progress, *, _name: str = "", **options: Any) -> Engine:
-    from .llamacpp import open_llamacpp
+    from .llamacpp import OPTIONS, open_llamacpp
 
+    checked(options, OPTIONS, "The llama.cpp engine")
     file = Path(path).expanduser()
     return open_llamacpp(file, progress=progress, reasons=(f"{_name or file.name} was asked for by name.",), **options)
 
@@ -212,6 +221,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         "DiffusionGemma in this process",
         lambda spec: spec == "diffusion" or spec.startswith("diffusion:"),
         _open_diffusion,
+        models=True,
     ),
     Kind("tape:", "'tape:FILE'", "recorded frames", lambda spec: spec.startswith("tape:"), _open_tape),
     Kind("hf:", f"'{_HF_EXAMPLE}'", "a file on Hugging Face", lambda spec: spec.startswith("hf:"), _open_hugging_face),
@@ -228,6 +238,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         "a server of OpenAI's kind",
         lambda spec: spec.startswith(("http://", "https://")),
         _open_server,
+        models=True,
     ),
     Kind(
         "visual:",
@@ -235,6 +246,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         "the command line of a llama.cpp that runs DiffusionGemma",
         lambda spec: spec.startswith("visual:"),
         _open_visual,
+        models=True,
     ),
     Kind(
         ".tape",

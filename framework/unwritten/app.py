@@ -25,7 +25,8 @@ from .addresses import Pattern
 from .assets import PREFIX, Static
 from .clicks import Clicks
 from .drawing import Templates
-from .errors import BadAddress, BadApp, UnwrittenError, suggestion
+from .engine_options import engine_options
+from .errors import BadAddress, BadApp, BadSetting, UnwrittenError, suggestion
 from .failures import Failures
 from .live import Live
 from .routing import PageFunction, PageRoute
@@ -232,14 +233,21 @@ class App(Starlette):
 
         Raises:
             StoreError, EngineError: if one cannot be opened.
+            BadSetting: if the engine's options cannot be read.
         """
         if self._serving is not None:
             return
+        options = engine_options(self.settings)
+        if self._engine_given is not None and options:
+            raise BadSetting(
+                f"The app {self.name!r} brings its own engine, which is open already; it cannot be given "
+                f"{sorted(options)}. Leave out --model and --engine-options, or write App(…, engine='a name')."
+            )
         store = Store(self.database)
         try:
             engine = self._engine_given
             if engine is None:
-                engine = self._owned = open_engine(self.settings.engine, progress=progress)
+                engine = self._owned = open_engine(self.settings.engine, progress=progress, **options)
         except BaseException:
             store.close()
             raise

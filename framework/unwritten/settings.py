@@ -87,7 +87,14 @@ def _read_bool(value: object) -> bool:
 
 
 TABLE: tuple[Setting, ...] = (
-    Setting("engine", "auto", "Engine: auto, embedded, a .gguf file, a recorded .tape, or hf:OWNER/REPO/FILE.gguf."),
+    Setting(
+        "engine",
+        "auto",
+        "Engine: auto, embedded, diffusion, a .gguf file, a recorded .tape, hf:OWNER/REPO/FILE.gguf, or the address of "
+        "a model server.",
+    ),
+    Setting("model", "", "The model of the engine: a name on its server, or a folder or OWNER/REPO for diffusion."),
+    Setting("engine_options", "", "Options of the engine, such as `quantize=nf4 threads=2`; its README lists them."),
     Setting("database", "", "SQLite file that keeps the pages; empty for NAME-OF-THE-APP.db in this folder."),
     Setting("host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in."),
     Setting("port", 8000, "Port to listen on; 0 for any free one.", 0),
@@ -100,6 +107,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("frame_rate", 25.0, "Frames per second that one browser is sent at most.", 1),
     Setting("debug", False, "Show tracebacks in the browser. Not for the open web."),
 )
+
+SECRETS = frozenset({"UNWRITTEN_API_KEY"})
+"""Variables of ours that are no settings: the engine reads them, and nobody shows them."""
 
 BY_NAME: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in TABLE})
 
@@ -129,7 +139,7 @@ class Settings:
         for name, value in (keywords or {}).items():
             self._set(name, value, f"The setting {name!r}")
         for variable in variables:
-            if variable.startswith("UNWRITTEN_"):
+            if variable.startswith("UNWRITTEN_") and variable not in SECRETS:
                 self._set(variable[10:].lower(), variables[variable], f"The environment variable {variable}")
         for name, value in (flags or {}).items():
             if value is not None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 
 import click
@@ -15,8 +15,9 @@ from unwritten_engine import Engine, EngineError, Prompt, Request, open_engine
 
 from .. import __version__
 from ..assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
+from ..engine_options import engine_options, hidden
 from ..errors import UnwrittenError
-from ..settings import Settings
+from ..settings import SECRETS, Settings
 from ..store import Store
 from .demos import all_demos
 from .flags import data_folder
@@ -25,6 +26,7 @@ from .serving import model_line
 
 PACKAGES = (
     "xllamacpp",
+    "httpx2",
     "starlette",
     "uvicorn",
     "websockets",
@@ -40,9 +42,15 @@ SAMPLE_TOKENS = 48
 
 @click.command("doctor")
 @click.option("--engine", metavar="TEXT", help="An engine to look at, instead of the one in force.")
+@click.option("--model", metavar="TEXT", help="A model of that engine, instead of the one in force.")
+@click.option(
+    "--engine-options", "engine_options_", metavar="TEXT", help="Options of that engine, instead of those in force."
+)
 @click.option("--no-engine", is_flag=True, help="Do not load the model.")
 @click.pass_context
-def command(ctx: click.Context, engine: str | None, no_engine: bool) -> None:
+def command(
+    ctx: click.Context, engine: str | None, model: str | None, engine_options_: str | None, no_engine: bool
+) -> None:
     """Say which versions, engine, memory and files are here and in use, and what to type to get better ones.
 
     Needs no network. Each line begins with "ok", "note" or "FAULT"; the exit status is 1 if there is a fault.
@@ -56,7 +64,8 @@ def command(ctx: click.Context, engine: str | None, no_engine: bool) -> None:
         ("htmx", _htmx),
     ]
     if not no_engine:
-        checks.append(("Engine", lambda: _engine(engine)))
+        flags = {"engine": engine, "model": model, "engine_options": engine_options_}
+        checks.append(("Engine", lambda: _engine(flags)))
     faults = [title for title, check in checks if not _run(title, check)]
     if faults:
         click.echo(f"\nNot well: {', '.join(faults)}. The lines with FAULT say what to do.")
@@ -125,9 +134,11 @@ def _settings() -> Iterator[str]:
     defaults = {setting.name: setting.default for setting, _ in Settings(environment={})}
     changed = [(setting, value) for setting, value in Settings() if value != defaults[setting.name]]
     for setting, value in changed:
-        yield f"note  {setting.variable} is set: {value}"
+        yield f"note  {setting.variable} is set: {hidden(str(value))}"
     if not changed:
         yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
+    for name in sorted(SECRETS & os.environ.keys()):
+        yield f"note  {name} is set; it is not shown, and goes to the model server that you name"
 
 
 def _files() -> Iterator[str]:
@@ -168,9 +179,11 @@ def _htmx() -> Iterator[str]:
         yield f"note  {htmx_cache() / script.name} is damaged, and is not used. Type: unwritten offline"
 
 
-def _engine(spec: str | None) -> Iterator[str]:
+def _engine(flags: Mapping[str, object]) -> Iterator[str]:
+    settings = Settings(flags=flags)
+    options = engine_options(settings)
     with Loading() as loading:
-        engine = open_engine(spec or str(Settings().engine), progress=loading)
+        engine = open_engine(str(settings.engine), progress=loading, **options)
     about = engine.about
     yield f"ok    {about.engine}: {model_line(about)}"
     for reason in about.reasons:
@@ -182,7 +195,7 @@ def _engine(spec: str | None) -> Iterator[str]:
     yield asyncio.run(_try(engine))
     yield (
         "note  for better pages, any GGUF model: unwritten demo wiki --engine FILE.gguf, "
-        "or --engine hf:OWNER/REPO/FILE.gguf"
+        "or --engine hf:OWNER/REPO/FILE.gguf; or a model server: --engine http://localhost:8000/v1"
     )
 
 
