@@ -146,6 +146,11 @@ def _check_quantisation(folder: Path, config: Mapping[str, Any], name: str) -> N
         found = read_json(folder / "hf_quant_config.json").get("quantization") or {"quant_method": "modelopt"}
     if found:
         raise ModelUnsupported(_refusal(name, _quantisation(found)))
+    if config.get("tie_word_embeddings") is False:
+        raise ModelUnsupported(
+            f"{name} has an encoder and a decoder with weights of their own (tie_word_embeddings is false). This engine "
+            f"runs checkpoints in which they are shared, such as {OFFICIAL}."
+        )
 
 
 def _quantisation(found: Any) -> str:

@@ -130,6 +130,7 @@ def plan(
     memory: int,
     device: str,
     kind: str | None = None,
+    plain: str = "bf16",
     rows: int | None = None,
     context: int | None = None,
     reserve: int = 0,
@@ -140,7 +141,8 @@ def plan(
         shape: the model.
         memory: bytes that may be used.
         device: what it is called in messages, such as "This GPU".
-        kind: how the weights are kept; None takes the best of ``KINDS`` that fits.
+        kind: how the weights are kept; None takes the best that fits.
+        plain: how they are kept when they are not quantised, "bf16" or "float32".
         rows: requests that run together; None takes as many as fit, up to 16.
         context: tokens per request; None takes as many as fit with these rows, from 4,096 up to 32,768, or what the
             model can.
@@ -150,8 +152,7 @@ def plan(
         ModelUnsupported: it does not fit; the message has the figures and what to do.
     """
     room = memory - reserve
-    kinds = KINDS if kind is None else (kind,)
-    for choice in kinds:
+    for choice in (plain, *KINDS[1:]) if kind is None else (kind,):
         found = _fit(shape, room, choice, rows, context)
         if found is not None:
             return _explained(found, shape, kind, memory, device)
@@ -194,8 +195,8 @@ def _fit(shape: Shape, room: int, kind: str, rows: int | None, context: int | No
 def _explained(found: Plan, shape: Shape, asked: str | None, memory: int, device: str) -> Plan:
     if asked is not None:
         reason = f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}), as asked for."
-    elif found.kind == KINDS[0]:
-        reason = f"The weights are kept in bf16 ({gigabytes(found.weights)}): {device} has {gigabytes(memory)}."
+    elif found.kind not in KINDS[1:]:
+        reason = f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}): {device} has {gigabytes(memory)}."
     else:
         better = KINDS[KINDS.index(found.kind) - 1]
         reason = (
@@ -217,12 +218,9 @@ def _refusal(
 ) -> str:
     tokens = _least(shape, context)
     count = rows or 1
-    sizes = {
-        choice: needed(shape, choice, count, tokens) for choice in dict.fromkeys((*KINDS, *([kind] if kind else [])))
-    }
-    told = ", ".join(
-        f"{WORDS[choice]} {'needs ' * (at == 0)}{gigabytes(size)}" for at, (choice, size) in enumerate(sizes.items())
-    )
+    choices = dict.fromkeys((*KINDS, *([kind] if kind else [])))
+    sizes = {choice: needed(shape, choice, count, tokens) for choice in choices}
+    told = ", ".join(f"{gigabytes(size)} in {WORDS[choice]}" for choice, size in sizes.items())
     ways = []
     fitting = [choice for choice in KINDS if sizes[choice] <= memory - reserve]
     if kind is not None and fitting:
@@ -233,12 +231,12 @@ def _refusal(
         ways.append("context=4096")
     if not ways:
         ways.append(
-            "a card with more memory, the GGUF file in 4 bits with llama.cpp, which can keep a part in the machine's own "
-            "memory, or a server (vLLM)"
+            "a card with more memory, the GGUF file in 4 bits with llama.cpp, which can keep a part of it in the "
+            "machine's own memory, or a server (vLLM)"
         )
     kept = f", of which {gigabytes(reserve)} are left to the driver" if reserve else ""
     asked = f"{count} request{'s' * (count > 1)} of {tokens:,} tokens"
-    return f"{device} has {gigabytes(memory)}{kept}. For {asked}, {told}. Try {' and '.join(ways)}."
+    return f"{device} has {gigabytes(memory)}{kept}. For {asked} it would take {told}. Try {' and '.join(ways)}."
 
 
 def gigabytes(size: int) -> str:

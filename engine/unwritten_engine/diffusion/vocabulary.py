@@ -107,7 +107,8 @@ def make_tokenizer(vocabulary: int) -> Any:
     named = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
     media = {"boi": "<|image>", "eoi": "<image|>", "image": "<|image|>", "boa": "<|audio>", "eoa": "<audio|>"}
     media |= {"audio": "<|audio|>", "video": "<|video|>", "sot": "<|turn>", "eot": "<turn|>"}
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast
+    return make(
         tokenizer_object=tokenizer,
         **{f"{key}_token": name for key, name in named.items()},
         extra_special_tokens={f"{key}_token": name for key, name in media.items()},

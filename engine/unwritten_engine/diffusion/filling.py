@@ -1,0 +1,260 @@
+"""Builds transformers' model without memory, and fills it from the files of a checkpoint."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ..engine import Progress
+from ..errors import MissingPackage, ModelBroken, ModelUnsupported
+from .checkpoint import Checkpoint
+from .quantize import PackedExperts, PackedLinear, can_pack
+from .shapes import ENCODER, kind
+
+_OLDEST: Final = "5.11"
+_EXPERTS: Final = ("grouped_mm", "eager")
+"""How transformers computes unquantised experts: all in one product where that works, or one after the other."""
+
+
+def fill(
+    checkpoint: Checkpoint, kind_: str, device: torch.device, dtype: torch.dtype, progress: Progress
+) -> tuple[Any, tuple[str, ...]]:
+    """A model with the weights of a checkpoint.
+
+    Args:
+        checkpoint: where from.
+        kind_: how weights are kept: "float32", "bf16", "int8" or "nf4".
+        device: where to.
+        dtype: of what is not quantised, and of activations.
+        progress: told the share of the bytes that are read.
+
+    Returns:
+        The model, in eval mode without gradients, and sentences about choices that were made.
+
+    Raises:
+        ModelBroken: tensors are missing; the message names them.
+        ModelUnsupported: there are tensors for which the model has no place.
+        MissingPackage: transformers is too old, or bitsandbytes is missing.
+    """
+    if kind_ == "nf4":
+        _need_bitsandbytes()
+    model = _skeleton(checkpoint, dtype)
+    reasons = []
+    if not checkpoint.counts.vision:
+        model.model.encoder.vision_tower = model.model.encoder.embed_vision = None
+        reasons.append("The checkpoint has no vision tower: it reads text alone.")
+    filler = _Filler(model, kind_ if kind_ in ("int8", "nf4") else None, device, dtype)
+    done, whole = 0, max(1, checkpoint.weight_bytes)
+    for file, names in _by_file(checkpoint).items():
+        with safe_open(file, framework="pt", device="cpu") as stream:
+            for name in names:
+                filler.put(name, stream)
+                done += checkpoint.tensors[name].size
+                progress(done / whole, f"Loading {checkpoint.name}")
+    filler.finish(checkpoint.name)
+    _make_buffers(model, device)
+    _check_whole(model, checkpoint.name)
+    model.eval().requires_grad_(False)
+    if filler.kind is None:
+        reasons.append(choose_experts(model, device, dtype))
+    elif filler.plain:
+        reasons.append(f"{filler.plain} matrices stay unquantised: their rows are no whole blocks of 64.")
+    return model, tuple(reasons)
+
+
+def _need_bitsandbytes() -> None:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage("4 bits need the package bitsandbytes. Type: pip install bitsandbytes") from error
+
+
+def _skeleton(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
+    """The model on the meta device: sizes without numbers."""
+    try:
+        from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
+    except ImportError as error:
+        raise MissingPackage(
+            f"DiffusionGemma needs transformers {_OLDEST} or newer. Type: pip install 'transformers>={_OLDEST}'"
+        ) from error
+    make: Any = DiffusionGemmaForBlockDiffusion
+    config: Any = DiffusionGemmaConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    config.dtype = dtype
+    with _default_dtype(dtype), torch.device("meta"):
+        model = make(config)
+    model.generation_config.update(eos_token_id=sorted(checkpoint.ends), pad_token_id=checkpoint.pad)
+    return model
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _by_file(checkpoint: Checkpoint) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = defaultdict(list)
+    for name, tensor in checkpoint.tensors.items():
+        files[str(tensor.file)].append(name)
+    return files
+
+
+class _Filler:
+    """Puts tensors in their places."""
+
+    def __init__(self, model: Any, kind_: str | None, device: torch.device, dtype: torch.dtype) -> None:
+        self.model, self.kind, self.device, self.dtype = model, kind_, device, dtype
+        self.plain = 0
+        self.unexpected: list[str] = []
+        self.experts: dict[str, PackedExperts] = {}
+        self.places: dict[str, list[tuple[nn.Module, str, str]]] = {}
+        """By name of a tensor, everywhere that it belongs: the module, its attribute there, the module's name."""
+        shared: dict[int, list[tuple[nn.Module, str, str]]] = defaultdict(list)
+        for path, module in model.named_modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                shared[id(parameter)].append((module, name, path))
+                self.places[f"{path}.{name}"] = shared[id(parameter)]
+            for name in module._buffers:
+                if name not in module._non_persistent_buffers_set:
+                    self.places[f"{path}.{name}"] = [(module, name, path)]
+
+    def put(self, name: str, stream: Any) -> None:
+        """Read a tensor and put it in its places."""
+        places = self.places.get(name)
+        if places is None:
+            self.unexpected.append(name)
+            return
+        module, attribute, _ = places[0]
+        if self.kind is not None and kind(name) == "experts" and self._packs_experts(module):
+            self._put_experts(name, attribute, places, stream)
+        elif self.kind is not None and kind(name) == "linears" and self._packs(stream.get_slice(name).get_shape()[-1]):
+            layer = PackedLinear(self._read(stream.get_tensor(name)), self.kind)
+            for _, _, path in places:
+                self._replace(path, layer)
+        else:
+            tensor = self._copied(name, stream)
+            if attribute in module._buffers:
+                module._buffers[attribute] = tensor
+                return
+            parameter = nn.Parameter(tensor, requires_grad=False)
+            for owner, own, _ in places:
+                owner._parameters[own] = parameter
+
+    def finish(self, name: str) -> None:
+        """Say which tensors had no place.
+
+        Raises:
+            ModelUnsupported: there are some.
+        """
+        if self.unexpected:
+            raise ModelUnsupported(
+                f"{name} has {len(self.unexpected)} tensors for which the model has no place, such as "
+                f"{self.unexpected[0]}. It was saved by another version or changed; update transformers, or save it "
+                f"again with save_pretrained."
+            )
+
+    def _packs(self, inputs: int) -> bool:
+        if self.kind is not None and can_pack(inputs, self.kind):
+            return True
+        self.plain += 1
+        return False
+
+    def _packs_experts(self, module: Any) -> bool:
+        return self._packs(module.hidden_dim) and self._packs(module.intermediate_dim)
+
+    def _put_experts(self, name: str, attribute: str, places: list[tuple[nn.Module, str, str]], stream: Any) -> None:
+        module: Any = places[0][0]
+        path = places[0][2]
+        if path not in self.experts:
+            assert self.kind is not None
+            self.experts[path] = PackedExperts(
+                module.num_experts, module.hidden_dim, module.intermediate_dim, self.kind, module.act_fn, self.device
+            )
+        packed = self.experts[path]
+        parts = stream.get_slice(name)
+        for expert in range(module.num_experts):
+            packed.put(attribute, expert, self._read(parts[expert]))
+        for _, _, where in places:
+            self._replace(where, packed)
+
+    def _replace(self, path: str, module: nn.Module) -> None:
+        parent, _, name = path.rpartition(".")
+        setattr(self.model.get_submodule(parent), name, module)
+
+    def _read(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype)
+
+    def _copied(self, name: str, stream: Any) -> Tensor:
+        """A tensor of its own on the device; large ones slice by slice, so that the machine holds one slice."""
+        parts = stream.get_slice(name)
+        shape = parts.get_shape()
+        if len(shape) < 3:
+            return stream.get_tensor(name).to(self.device, self.dtype, copy=True)  # type: ignore[no-any-return]
+        whole = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for at in range(shape[0]):
+            whole[at].copy_(parts[at])
+        return whole
+
+
+def _make_buffers(model: Any, device: torch.device) -> None:
+    """Compute what checkpoints do not store: the frequencies of positions, and the scale of embeddings."""
+    for module in model.modules():
+        names = module._non_persistent_buffers_set
+        if not names:
+            continue
+        if hasattr(module, "scalar_embed_scale"):
+            weight = module.weight
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=weight.dtype, device=device)
+            continue
+        fresh = type(module)(module.config)  # on the CPU, where its constructor computes them
+        for name in names:
+            setattr(module, name, getattr(fresh, name).to(device))
+
+
+def _check_whole(model: Any, name: str) -> None:
+    empty = [key for key, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        text = [key for key in empty if not key.startswith(ENCODER)] or empty
+        raise ModelBroken(
+            f"{name} lacks {len(empty)} tensors, such as {text[0]}. Fetch the checkpoint again, or save it again with "
+            f"save_pretrained."
+        )
+
+
+def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
+    """Let transformers compute the experts in the quickest way that works here; says which, and why.
+
+    Raises:
+        ModelUnsupported: none works.
+    """
+    experts = model.model.decoder.layers[0].experts
+    config = model.config.text_config
+    rows = torch.zeros(8, config.hidden_size, device=device, dtype=dtype)
+    which = torch.arange(config.top_k_experts, device=device).repeat(8, 1)
+    share = torch.full((8, config.top_k_experts), 1 / config.top_k_experts, device=device, dtype=dtype)
+    why = ""
+    for choice in _EXPERTS:
+        model.set_experts_implementation(choice)
+        try:
+            _tried(lambda: experts(rows, which, share))
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            why = f" ({_EXPERTS[0]} fails here: {str(error).strip().splitlines()[0][:120]})"
+            continue
+        return f"Experts are computed by transformers' {choice}{why}."
+    raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{why}. Give another device or dtype.")
+
+
+def _tried(run: Callable[[], Tensor]) -> None:
+    """Run it, and wait: a GPU tells of its failures late."""
+    with torch.no_grad():
+        float(run().sum())

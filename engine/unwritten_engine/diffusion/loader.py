@@ -1,0 +1,204 @@
+"""From a checkpoint to a model on the device, tensor by tensor.
+
+transformers' classes are built without memory and filled from the files: each tensor goes to the device, is packed on its
+way if weights are to be quantised, and takes its place in the encoder and in the decoder, which share it. So neither
+the device nor the machine ever holds more than the finished weights and one slice. No code of a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from ..engine import Progress
+from ..errors import BadOption, EngineError, ModelUnsupported
+from . import devices
+from .checkpoint import Checkpoint, inspect
+from .filling import fill
+from .hub import fetch
+from .images import ImageProcessor, load_processor
+from .memory import KINDS, Plan, gigabytes, plan, weight_bytes
+from .shapes import Shape, read_shape
+
+RANDOM: Final = "random"
+"""The reference of a small random model that is made here."""
+RANDOM_SIZES: Final[Mapping[str, int]] = {"vocabulary": 8192, "hidden": 64, "layers": 6, "canvas": 64, "window": 256}
+"""Its sizes, as ``small.small_config`` takes them."""
+_DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that is ready to run.
+
+    Attributes:
+        model: transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, its experts and linear
+            layers perhaps replaced by those of ``quantize.py``. Encoder and decoder share their weights.
+        tokenizer: a fast tokenizer with a chat template.
+        processor: makes prompts with pictures (``images.py``), if the checkpoint can see; else None.
+        name: for people.
+        device: where it is.
+        dtype: of its activations.
+        quantization: how the weights are kept: "float32", "bf16", "int8" or "nf4".
+        weight_bytes: bytes of all weights and buffers, counted after loading, shared ones once.
+        ends: ids of the tokens that end a text.
+        pad: id of the token that fills a canvas after its end.
+        licence: terms of the model, in a few words; "" if the checkpoint does not tell.
+        reasons: why it was loaded so, one sentence each.
+    """
+
+    model: Any
+    tokenizer: Any
+    processor: ImageProcessor | None
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+    weight_bytes: int
+    ends: frozenset[int]
+    pad: int
+    licence: str
+    reasons: tuple[str, ...]
+
+
+def load(
+    reference: str,
+    *,
+    device: str | None,
+    quantize: str | None,
+    dtype: str | None,
+    budget_bytes: int | None,
+    progress: Progress,
+) -> Loaded:
+    """Load a model.
+
+    Args:
+        reference: a checkpoint folder, OWNER/REPO on the hub, or "random".
+        device: as torch names it, such as "cuda" or "cpu"; None takes a GPU if there is one.
+        quantize: "none", "int8" or "nf4"; None takes the best that fits.
+        dtype: "float32" or "bfloat16", of the activations; None takes float32 on a CPU, else bfloat16.
+        budget_bytes: bytes that weights, caches and workspace may take together; None takes what is free.
+        progress: told what will be downloaded and what it will take, before it happens.
+
+    Raises:
+        BadOption: an option has a value that does not exist, or that this machine cannot serve.
+        ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the checkpoint cannot be loaded, or does not fit.
+        EngineError: memory or disk ran out.
+    """
+    where = devices.find(device)
+    number = _dtype(dtype, where)
+    if quantize not in (None, "none", *KINDS[1:]):
+        raise BadOption(f"The option 'quantize' is {quantize!r}; give 'none', 'int8' or 'nf4'.")
+    budget = devices.free_bytes(where) if budget_bytes is None else budget_bytes
+
+    def planned(shape: Shape) -> Plan:
+        plain = "float32" if number == torch.float32 else "bf16"
+        kind = plain if quantize == "none" else quantize
+        name = devices.describe(where)
+        return plan(shape, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
+
+    if reference == RANDOM:
+        from .small import write_checkpoint
+
+        with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
+            progress(0.0, "Making a small random model; what it writes is gibberish")
+            checkpoint = inspect(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
+            why = "The model is small and random: the mechanics are real, the text is gibberish."
+            return _load(checkpoint, planned(checkpoint.shape), where, number, progress, (why,))
+    local = Path(reference).expanduser()
+    if local.exists() or not _is_hub(reference):
+        checkpoint = inspect(local)
+    else:
+        folder_ = fetch(reference, progress, lambda config: _agree(planned, config, reference))
+        checkpoint = inspect(folder_, name=reference)
+    return _load(checkpoint, planned(checkpoint.shape), where, number, progress, ())
+
+
+def _load(
+    checkpoint: Checkpoint,
+    found: Plan,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: Progress,
+    reasons: tuple[str, ...],
+) -> Loaded:
+    sizes = ", ".join(f"{gigabytes(weight_bytes(checkpoint.shape, kind))} in {kind}" for kind in KINDS)
+    progress(0.0, f"Loading {checkpoint.name} in {found.kind}, {gigabytes(found.weights)} (weights: {sizes})")
+    try:
+        model, more = fill(checkpoint, found.kind, device, dtype, progress)
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            f"{devices.describe(device)} ran out of memory while {checkpoint.name} was loaded in {found.kind}, which "
+            f"takes {gigabytes(found.weights)}. Close other programs that use it (nvidia-smi lists them), or take a "
+            f"smaller quantize."
+        ) from error
+    tokenizer = load_tokenizer(checkpoint)
+    processor, seeing = load_processor(checkpoint, tokenizer)
+    return Loaded(
+        model=model,
+        tokenizer=tokenizer,
+        processor=processor,
+        name=checkpoint.name,
+        device=device,
+        dtype=dtype,
+        quantization=found.kind,
+        weight_bytes=count_bytes(model),
+        ends=checkpoint.ends,
+        pad=checkpoint.pad,
+        licence=checkpoint.licence,
+        reasons=(*reasons, found.reason, *more, *seeing),
+    )
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's tokenizer.
+
+    Raises:
+        ModelUnsupported: it has no chat template, or fewer or more tokens than the model.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    if not tokenizer.is_fast or not tokenizer.chat_template:
+        raise ModelUnsupported(
+            f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
+            f"checkpoint to the folder."
+        )
+    if len(tokenizer) > checkpoint.shape.vocabulary:
+        raise ModelUnsupported(
+            f"The tokenizer of {checkpoint.name} has {len(tokenizer):,} tokens and the model "
+            f"{checkpoint.shape.vocabulary:,}. They belong to different checkpoints; fetch all files again."
+        )
+    return tokenizer
+
+
+def count_bytes(model: torch.nn.Module) -> int:
+    """Bytes of all parameters and buffers of a model; storage that is shared counts once."""
+    seen = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+    return sum(seen.values())
+
+
+def _dtype(name: str | None, device: torch.device) -> torch.dtype:
+    if name is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in _DTYPES:
+        raise BadOption(f"The option 'dtype' is {name!r}; give 'float32' or 'bfloat16'.")
+    return _DTYPES[name]
+
+
+def _is_hub(reference: str) -> bool:
+    """OWNER/REPO, and nothing that looks like a path."""
+    owner, _, repo = reference.partition("/")
+    return bool(owner and repo) and "/" not in repo and not reference.startswith((".", "~", "\\"))
+
+
+def _agree(planned: Any, config: Mapping[str, Any], reference: str) -> None:
+    planned(read_shape(config, reference))
