@@ -148,8 +148,8 @@ def _check_quantisation(folder: Path, config: Mapping[str, Any], name: str) -> N
         raise ModelUnsupported(_refusal(name, _quantisation(found)))
     if config.get("tie_word_embeddings") is False:
         raise ModelUnsupported(
-            f"{name} has an encoder and a decoder with weights of their own (tie_word_embeddings is false). This engine "
-            f"runs checkpoints in which they are shared, such as {OFFICIAL}."
+            f"{name} has an encoder and a decoder with weights of their own (tie_word_embeddings is false). This "
+            f"engine runs checkpoints in which they are shared, such as {OFFICIAL}."
         )
 
 

@@ -1,7 +1,8 @@
 """Pictures in prompts: opens them, cuts them into patches, and puts marks for them into the prompt.
 
 transformers' own processor for this model needs torchvision and a part for sound, even for a picture. Its image
-processor alone needs Pillow and is used here; the marks are put by this module. Frames of a video are pictures in a row.
+processor alone needs Pillow and is used here; the marks are put by this module. Frames of a video are
+pictures in a row.
 """
 
 from __future__ import annotations
@@ -121,10 +122,10 @@ def _cutter(checkpoint: Checkpoint) -> Any:
     except ImportError as error:
         raise MissingPackage("Pictures need the package pillow. Type: pip install pillow") from error
     file = checkpoint.folder / "processor_config.json"
-    config = read_json(file).get("image_processor") if file.is_file() else None
-    if config is None and (checkpoint.folder / "preprocessor_config.json").is_file():
+    config: dict[str, Any] = read_json(file).get("image_processor") or {} if file.is_file() else {}
+    if not config and (checkpoint.folder / "preprocessor_config.json").is_file():
         config = read_json(checkpoint.folder / "preprocessor_config.json")
     names = ("patch_size", "max_soft_tokens", "pooling_kernel_size", "do_rescale", "rescale_factor", "do_normalize")
-    known = {name: config[name] for name in (*names, "image_mean", "image_std", "resample") if name in (config or {})}
+    known = {name: config[name] for name in (*names, "image_mean", "image_std", "resample") if name in config}
     make: Any = Gemma4ImageProcessorPil
     return make(**known)

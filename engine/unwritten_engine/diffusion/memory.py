@@ -196,7 +196,8 @@ def _explained(found: Plan, shape: Shape, asked: str | None, memory: int, device
     if asked is not None:
         reason = f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}), as asked for."
     elif found.kind not in KINDS[1:]:
-        reason = f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}): {device} has {gigabytes(memory)}."
+        kept = f"{WORDS[found.kind]} ({gigabytes(found.weights)})"
+        reason = f"The weights are kept in {kept}: {device} has {gigabytes(memory)}."
     else:
         better = KINDS[KINDS.index(found.kind) - 1]
         reason = (

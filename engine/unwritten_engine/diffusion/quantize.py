@@ -49,10 +49,10 @@ def unpack_nf4(codes: Tensor, scales: Tensor, shape: tuple[int, ...], dtype: tor
     """The weights of ``pack_nf4`` again, in this shape and dtype. Codes of several matrices may stand in a row."""
     from bitsandbytes import functional as bits
 
-    state = bits.QuantState(
-        absmax=scales.float(), shape=torch.Size(shape), blocksize=BLOCK, quant_type="nf4", dtype=dtype
-    )
-    return bits.dequantize_4bit(codes.view(-1, 1), state)
+    make: Any = bits.QuantState
+    state = make(absmax=scales.float(), shape=torch.Size(shape), blocksize=BLOCK, quant_type="nf4", dtype=dtype)
+    weights: Tensor = bits.dequantize_4bit(codes.view(-1, 1), state)
+    return weights
 
 
 def pack_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +143,8 @@ class PackedExperts(nn.Module):
         codes = getattr(self, f"{part}_codes")[begin:end]
         scales = getattr(self, f"{part}_scales")[begin:end]
         if self.kind == "int8":
-            return codes.to(dtype).mul_(scales[..., None].to(dtype))
+            whole: Tensor = codes.to(dtype).mul_(scales[..., None].to(dtype))
+            return whole
         rows, columns = (2 * self.inner, self.hidden) if part == "gate_up" else (self.hidden, self.inner)
         return unpack_nf4(codes.reshape(-1), scales.reshape(-1), (end - begin, rows, columns), dtype)
 
