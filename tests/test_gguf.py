@@ -50,11 +50,16 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         read_head(tmp_path / "folder.gguf")
 
 
+@pytest.mark.parametrize("architecture", ["diffusion-gemma", "diffusion_gemma", "diffusion-gemma4", "gemma3"])
+def test_a_diffusion_gemma_is_known_however_it_is_spelt(tmp_path: Path, architecture: str) -> None:
+    head = read_head(write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": architecture}))
+    assert head.is_diffusion_gemma == (architecture != "gemma3")
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"general.architecture": "diffusion-gemma"}, "text-diffusion model.*'embedded'"),
-        ({"general.architecture": "dream"}, "text-diffusion model"),
+        ({"general.architecture": "dream"}, "text-diffusion model.*'embedded'"),
         ({"general.architecture": "clip"}, "does not write text"),
         ({"general.type": "adapter"}, "of the type 'adapter'"),
     ],

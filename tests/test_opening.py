@@ -73,9 +73,19 @@ def test_files_that_are_no_models_are_refused_before_llama_cpp_is_asked(tmp_path
     (tmp_path / "text.gguf").write_text("This is not a model, it is a text of some length.")
     with pytest.raises(ModelBroken, match="not a GGUF file"):
         open_engine(tmp_path / "text.gguf")
-    diffusion = write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": "diffusion-gemma"})
+    diffusion = write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": "llada"})
     with pytest.raises(ModelUnsupported, match="text-diffusion"):
         open_engine(str(diffusion))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("architecture", ["diffusion-gemma", "diffusion_gemma4"])
+def test_a_diffusion_gemma_that_llama_cpp_does_not_know_names_the_build_that_does(
+    tmp_path: Path, architecture: str
+) -> None:
+    path = write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": architecture})
+    with pytest.raises(ModelUnsupported, match=r"pull/24423/head.*'visual:llama.cpp/build/bin/llama-diffusion-cli'"):
+        open_engine(path)
 
 
 @pytest.mark.model

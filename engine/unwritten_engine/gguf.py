@@ -36,7 +36,7 @@ _QUANTIZATIONS: Final = {
     36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4",
 }  # fmt: skip
 
-_DIFFUSION: Final = {"dream", "llada", "llada-moe", "rnd1"}
+_DIFFUSION: Final = {"dream", "llada", "llada-moe", "llada2", "rnd1"}
 _NOT_WRITERS: Final = {"clip", "bert", "nomic-bert", "jina-bert-v2", "whisper", "t5encoder", "flux", "sd1", "sdxl"}
 
 
@@ -67,6 +67,11 @@ class Head:
     kv_bytes: int
     weight_bytes: int
     metadata: dict[str, Any] = field(repr=False)
+
+    @property
+    def is_diffusion_gemma(self) -> bool:
+        """It is a DiffusionGemma, which llama.cpp's pull requests spell in several ways."""
+        return bool(re.fullmatch(r"diffusion[-_]?gemma\w*", self.architecture))
 
 
 class _Cursor:
@@ -181,7 +186,7 @@ def _refuse_other_kinds(path: Path, metadata: dict[str, Any]) -> None:
     kind = str(metadata.get("general.type", "model"))
     if not architecture:
         raise ModelBroken(f"{path} does not say what architecture it has. {_AGAIN}")
-    if "diffusion" in architecture or architecture in _DIFFUSION:
+    if architecture in _DIFFUSION:
         raise ModelUnsupported(
             f"{path} is a text-diffusion model (architecture {architecture!r}), which llama.cpp cannot run as a "
             f"writer yet. Give a GGUF file of an ordinary language model, or 'embedded' for the built-in one."

@@ -228,6 +228,8 @@ def _load(head: Head, plan: _Plan, log: bool) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
+        if head.is_diffusion_gemma:
+            raise ModelUnsupported(_diffusion_gemma(head)) from error
         raise ModelUnsupported(
             f"llama.cpp could not load {head.path} (architecture {head.architecture!r}, {head.quantization}). "
             f"Either this version does not know the architecture, or there is not enough memory for "
@@ -235,6 +237,19 @@ def _load(head: Head, plan: _Plan, log: bool) -> Any:
             f"{plan.context * plan.slots * head.kv_bytes / 1e9:.1f} GB of cache. "
             f"Try a smaller context or model; log=True shows what llama.cpp says."
         ) from error
+
+
+def _diffusion_gemma(head: Head) -> str:
+    """What to do with a DiffusionGemma if the llama.cpp that is installed does not run it."""
+    return (
+        f"{head.path} is a DiffusionGemma (architecture {head.architecture!r}, {head.quantization}), and the llama.cpp "
+        f"in the package xllamacpp could not load it: so far only builds of llama.cpp's pull request 24423 can. Either "
+        f"build that one: git clone https://github.com/ggml-org/llama.cpp && cd llama.cpp && git fetch origin "
+        f"pull/24423/head:diffusion-gemma && git checkout diffusion-gemma && cmake -B build -DGGML_CUDA=ON && cmake "
+        f"--build build -j --config Release --target llama-diffusion-cli; and open the engine "
+        f"'visual:llama.cpp/build/bin/llama-diffusion-cli' with model={head.path}. Or run the checkpoint in this "
+        f"process, with the engine 'diffusion', or in vLLM, and open its address."
+    )
 
 
 class LlamaCpp:
