@@ -1,8 +1,9 @@
 """From a checkpoint to a model on the device, tensor by tensor.
 
 transformers' classes are built without memory and filled from the files: each tensor goes to the device, is packed on
-its way if weights are to be quantised, and takes its place in the encoder and in the decoder, which share it. So neither
-the device nor the machine ever holds more than the finished weights and one slice. No code of a checkpoint is run.
+its way if weights are to be quantised, and takes its place in the encoder and in the decoder, which share it. So
+neither the device nor the machine ever holds more than the finished weights and one slice. No code that comes with a
+checkpoint is run.
 """
 
 from __future__ import annotations

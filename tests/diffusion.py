@@ -1,0 +1,66 @@
+"""Small checkpoints and a real config for the tests of the diffusion engine."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+REAL: dict[str, Any] = {
+    "architectures": ["DiffusionGemmaForBlockDiffusion"],
+    "model_type": "diffusion_gemma",
+    "canvas_length": 256,
+    "text_config": {
+        "vocab_size": 262_144,
+        "hidden_size": 2816,
+        "intermediate_size": 2112,
+        "moe_intermediate_size": 704,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "num_global_key_value_heads": 2,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "num_experts": 128,
+        "top_k_experts": 8,
+        "sliding_window": 1024,
+        "max_position_embeddings": 262_144,
+    },
+    "vision_config": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "head_dim": 72,
+    },
+}
+"""The sizes of google/diffusiongemma-26B-A4B-it."""
+
+
+def quiet(_share: float, _doing: str) -> None:
+    """Progress that nobody looks at."""
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    """Change keys of a config.json; None removes one."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) | changes
+    file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}), encoding="utf-8")
+
+
+def rewrite_head(file: Path, head: dict[str, Any]) -> None:
+    """Give a safetensors file another head, with its numbers as they are."""
+    data = file.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    text = json.dumps(head).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+def read_head(file: Path) -> dict[str, Any]:
+    """The head of a safetensors file."""
+    data = file.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    found: dict[str, Any] = json.loads(data[8 : 8 + length])
+    return found
