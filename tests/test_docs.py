@@ -22,6 +22,13 @@ from unwritten_engine import Engine, scripted
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
+FOREIGN = """
+    --max-num-seqs --max-num-batched-tokens --attention-backend --generation-config --diffusion-config --quantization
+    --tensor-parallel-size --pipeline-parallel-size --head --address --local-dir --include --build --config --target
+    --n-cpu-moe
+"""
+"""Options of vLLM, Ray, Hugging Face, CMake and llama.cpp that the READMEs name."""
+
 READMES = sorted(
     path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.parts[len(ROOT.parts) :])
 )
@@ -97,7 +104,7 @@ def test_options_named_in_the_readmes_exist() -> None:
         module = importlib.import_module(f"unwritten.bench.{bench}")
         known |= {option for p in module.command.params for option in p.opts}
     known |= {"--version", "--help"}
-    foreign = {"--no-install-recommends"}
+    foreign = {"--no-install-recommends", *FOREIGN.split()}
     for path in READMES:
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", path.read_text(encoding="utf-8")):
             assert option in known | foreign, f"{path.name} names {option}"

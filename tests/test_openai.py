@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import json
 import time
@@ -58,8 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
 @pytest.fixture(scope="module")
 def real() -> Iterator[str]:
     """The address of xllamacpp's own server, with the embedded model behind a key."""
-    import xllamacpp
-
+    xllamacpp = importlib.import_module("xllamacpp")
     params = xllamacpp.CommonParams()
     params.model.path = str(embedded_file(lambda share, doing: None))
     params.model_alias = {"gemma"}

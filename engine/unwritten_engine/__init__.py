@@ -15,6 +15,8 @@ Closing the iterator of ``generate`` stops the work within one step. What can be
 
 * ``auto``, ``embedded``: Gemma 3 270M, which comes with the installation
 * ``model.gguf``, ``hf:OWNER/REPO/FILE.gguf``, ``https://HOST/FILE.gguf``: any model that llama.cpp runs
+* ``http://HOST:PORT/v1``: any server of OpenAI's kind, such as vLLM, llama-server, Ollama, or a hosted one
+* ``visual:PATH``: the command line of a llama.cpp that draws DiffusionGemma, with ``model=FILE.gguf``
 * ``recorded.tape``: frames of earlier generations, with their timing or at once
 
 For tests without a model: ``scripted("A text.")``. From a shell: ``python -m unwritten_engine "An article …"``.

@@ -126,7 +126,7 @@ def _chosen(
             raise ModelNotFound(f"{base} has no model. Load one there, or name one with model=…")
         if len(names) > 1:
             raise ModelNotFound(f"{base} has several models. {listed(names)} Name one with model=…")
-        model = names[0]
+        model = next(iter(names))
         reasons += ("The server has one model.",)
     else:
         # Ollama's names have a tag, which people leave out; llama-server's are whole paths.
