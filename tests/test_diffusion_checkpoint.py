@@ -57,6 +57,10 @@ def _truncate(folder: Path) -> None:
     _shards(folder)[0].write_bytes(data[:-1000])
 
 
+def _lengthen(folder: Path) -> None:
+    _shards(folder)[0].write_bytes(_shards(folder)[0].read_bytes() + b"0" * 10)
+
+
 def _cut_in_the_head(folder: Path) -> None:
     _shards(folder)[0].write_bytes(_shards(folder)[0].read_bytes()[:100])
 
@@ -137,7 +141,7 @@ def _modelopt(folder: Path) -> None:
     (folder / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "NVFP4"}}')
 
 
-WRONG: list[tuple[str, Callable[[Path], None], type[EngineError], tuple[str, ...]]] = [
+WRONG: list[tuple[str, Callable[[Path], object], type[EngineError], tuple[str, ...]]] = [
     ("no config", _delete("config.json"), ModelNotFound, ("no config.json", "Give the folder")),
     ("no tokenizer", _delete("tokenizer.json"), ModelNotFound, ("no tokenizer.json", "Fetch")),
     ("no folder", shutil.rmtree, ModelNotFound, ("There is no folder", OFFICIAL)),
@@ -148,6 +152,7 @@ WRONG: list[tuple[str, Callable[[Path], None], type[EngineError], tuple[str, ...
     ("GGUF beside", _no_weights_but("m.gguf"), ModelNotFound, ("GGUF", "m.gguf")),
     ("GGUF alone", _only("m.gguf"), ModelUnsupported, ("GGUF", "m.gguf")),
     ("truncated", _truncate, ModelBroken, ("truncated", "should have", "Fetch it again")),
+    ("too long", _lengthen, ModelBroken, ("10 bytes more",)),
     ("cut in the head", _cut_in_the_head, ModelBroken, ("ends in its own head", "Fetch it again")),
     ("empty", _empty, ModelBroken, ("no safetensors file (0 bytes)",)),
     ("LFS pointer", _pointer, ModelBroken, ("git lfs pull",)),
@@ -196,7 +201,7 @@ WRONG: list[tuple[str, Callable[[Path], None], type[EngineError], tuple[str, ...
 
 @pytest.mark.parametrize(("change", "error", "words"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
 def test_what_is_wrong_is_said(
-    folder: Path, change: Callable[[Path], None], error: type[EngineError], words: tuple[str, ...]
+    folder: Path, change: Callable[[Path], object], error: type[EngineError], words: tuple[str, ...]
 ) -> None:
     change(folder)
     with pytest.raises(error) as caught:
@@ -222,7 +227,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
 def test_end_tokens_come_from_the_generation_config_then_the_config(folder: Path) -> None:
     (folder / "generation_config.json").write_text('{"eos_token_id": 7, "pad_token_id": 9}')
     found = inspect(folder)
-    assert (found.ends, found.pad) == ({7}, 9)
+    assert (found.ends, found.pad) == (frozenset({7}), 9)
     (folder / "generation_config.json").unlink()
     edit_config(folder, eos_token_id=[1, 106])
     assert inspect(folder).ends == {1, 106}

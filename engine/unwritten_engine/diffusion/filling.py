@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..engine import Progress
@@ -38,7 +38,7 @@ def fill(
         The model, in eval mode without gradients, and sentences about choices that were made.
 
     Raises:
-        ModelBroken: tensors are missing; the message names them.
+        ModelBroken: a file is damaged, or tensors are missing; the message names them.
         ModelUnsupported: there are tensors for which the model has no place.
         MissingPackage: transformers is too old, or bitsandbytes is missing.
     """
@@ -52,11 +52,14 @@ def fill(
     filler = _Filler(model, kind_ if kind_ in ("int8", "nf4") else None, device, dtype)
     done, whole = 0, max(1, checkpoint.weight_bytes)
     for file, names in _by_file(checkpoint).items():
-        with safe_open(file, framework="pt", device="cpu") as stream:
-            for name in names:
-                filler.put(name, stream)
-                done += checkpoint.tensors[name].size
-                progress(done / whole, f"Loading {checkpoint.name}")
+        try:
+            with safe_open(file, framework="pt", device="cpu") as stream:
+                for name in names:
+                    filler.put(name, stream)
+                    done += checkpoint.tensors[name].size
+                    progress(done / whole, f"Loading {checkpoint.name}")
+        except SafetensorError as error:
+            raise ModelBroken(f"{file} is damaged ({error}). Fetch it again.") from error
     filler.finish(checkpoint.name)
     _make_buffers(model, device)
     _check_whole(model, checkpoint.name)

@@ -21,6 +21,7 @@ from .safetensors_files import read_json
 
 BUDGETS: Final = (70, 140, 280, 560, 1120)
 """Tokens that one picture may take at most: more see more."""
+_NARROWEST: Final = 100  # length over width; nothing can be seen in narrower ones
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF")
 
 
@@ -92,13 +93,17 @@ def _open(data: bytes, at: int) -> Any:
 
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
-            upright: Any = ImageOps.exif_transpose(picture)
-            return upright.convert("RGB")
+            turned: Any = ImageOps.exif_transpose(picture)
+            upright = turned.convert("RGB")
     except Exception as error:  # damaged files raise whatever their decoder raises
         raise RequestRefused(
             f"Picture {at} cannot be opened ({len(data):,} bytes; {type(error).__name__}). Give a PNG, JPEG, WebP or "
             f"GIF file of reasonable size."
         ) from error
+    width, height = upright.size
+    if max(width, height) > _NARROWEST * min(width, height):
+        raise RequestRefused(f"Picture {at} cannot be read: it has {width} x {height} pixels, a line.")
+    return upright
 
 
 def load_processor(checkpoint: Checkpoint, tokenizer: Any) -> tuple[ImageProcessor | None, tuple[str, ...]]:

@@ -101,6 +101,8 @@ def read_head(file: Path) -> dict[str, Tensor]:
             f"{file} is truncated: it should have {whole:,} bytes and has {size:,}. Fetch it again; a download that "
             f"broke off is the usual cause."
         )
+    if size > whole:
+        raise ModelBroken(f"{file} has {size - whole:,} bytes more than its head tells of. Fetch it again.")
     return tensors
 
 

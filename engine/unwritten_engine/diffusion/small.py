@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +151,27 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
     model, tokenizer = small_model(**options)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(target, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
+    with _without_bars():
+        model.save_pretrained(target, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
     tokenizer.save_pretrained(target)
     if options.get("vision"):
         _write_processor(target)
     return target
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers draws no bars of progress meanwhile: they are drawn over what the caller shows."""
+    from transformers.utils import logging as theirs
+
+    logging: Any = theirs
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def _write_processor(folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""Pictures in prompts: cut, marked, seen; and what is no picture."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tests.diffusion import quiet
+
+from unwritten_engine.diffusion.images import ImageProcessor
+from unwritten_engine.diffusion.loader import Loaded, load
+from unwritten_engine.diffusion.small import write_checkpoint
+from unwritten_engine.errors import RequestRefused
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = write_checkpoint(tmp_path_factory.mktemp("models") / "seeing", layers=2, vision=True)
+    return load(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
+
+
+def picture(size: tuple[int, int] = (64, 48), color: str = "red", form: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, color).save(stream, form)
+    return stream.getvalue()
+
+
+def prompt(loaded: Loaded, pictures: int) -> str:
+    content = [{"type": "image"}] * pictures + [{"type": "text", "text": "What is it?"}]
+    text: str = loaded.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    return text
+
+
+def processor(loaded: Loaded) -> ImageProcessor:
+    assert loaded.processor is not None
+    return loaded.processor
+
+
+def test_marks_stand_where_the_pictures_were(loaded: Loaded) -> None:
+    seen = processor(loaded).read(prompt(loaded, 2), [picture(), picture((48, 64), form="JPEG")])
+    ids = seen.input_ids[0]
+    image = loaded.model.config.image_token_id
+    assert (ids == image).sum() == seen.mm_token_type_ids.sum() > 0
+    assert (ids == loaded.model.config.boi_token_id).sum() == (ids == loaded.model.config.eoi_token_id).sum() == 2
+    assert len(seen.pixel_values) == len(seen.image_position_ids) == 2
+    assert loaded.tokenizer.decode(ids).startswith("<bos><|turn>user\n<|image><|image|>")
+
+
+def test_the_model_sees_them(loaded: Loaded) -> None:
+    canvas = torch.arange(32)[None] + 500
+
+    def look(color: str) -> torch.Tensor:
+        seen = processor(loaded).read(prompt(loaded, 1), [picture(color=color)])
+        with torch.no_grad():
+            logits: torch.Tensor = loaded.model(
+                input_ids=seen.input_ids,
+                pixel_values=seen.pixel_values,
+                image_position_ids=seen.image_position_ids,
+                mm_token_type_ids=seen.mm_token_type_ids,
+                decoder_input_ids=canvas,
+            ).logits
+        return logits
+
+    assert torch.equal(look("red"), look("red"))
+    assert not torch.equal(look("red"), look("blue"))
+
+
+def test_a_budget_bounds_the_tokens(loaded: Loaded) -> None:
+    large = picture((640, 480))
+    few = processor(loaded).read(prompt(loaded, 1), [large])
+    many = processor(loaded).read(prompt(loaded, 1), [large], budget=280)
+    assert few.mm_token_type_ids.sum() <= 70 < many.mm_token_type_ids.sum() <= 280
+    with pytest.raises(RequestRefused, match="cannot take 100 tokens; give 70, 140"):
+        processor(loaded).read(prompt(loaded, 1), [large], budget=100)
+
+
+@pytest.mark.parametrize("data", [b"", b"<svg/>", picture()[:60], b"GIF89a" + b"\0" * 20])
+def test_what_is_no_picture_is_refused(loaded: Loaded, data: bytes) -> None:
+    with pytest.raises(RequestRefused, match="Picture 2 cannot be opened"):
+        processor(loaded).read(prompt(loaded, 2), [picture(), data])
+
+
+def test_pictures_and_marks_must_match(loaded: Loaded) -> None:
+    with pytest.raises(RequestRefused, match="places for 1 pictures, and 2 came"):
+        processor(loaded).read(prompt(loaded, 1), [picture(), picture()])
+
+
+def test_a_picture_that_is_a_line_is_refused(loaded: Loaded) -> None:
+    with pytest.raises(RequestRefused, match="cannot"):
+        processor(loaded).read(prompt(loaded, 1), [picture((1, 60_000))], budget=None)
+
+
+def test_a_checkpoint_without_a_processor_sees_nothing(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, layers=2)
+    loaded = load(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
+    assert loaded.processor is None
