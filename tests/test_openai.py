@@ -41,6 +41,7 @@ from unwritten_engine.errors import (
     UnknownOption,
 )
 from unwritten_engine.openai import OpenAI, open_openai
+from unwritten_engine.servers import is_local
 
 pytestmark = pytest.mark.anyio
 
@@ -270,6 +271,12 @@ async def test_a_server_without_a_list_is_asked_for_the_model_that_is_named(serv
     assert server.bodies[0]["model"] == "hidden"
 
 
+def test_which_addresses_are_of_this_machine() -> None:
+    here = ["http://localhost:8000/v1", "http://127.0.0.1", "http://127.1.2.3:1", "http://[::1]:8000"]
+    elsewhere = ["http://10.0.0.1", "https://api.openai.com/v1", "http://localhost.example", "http://127.0.0.1.example"]
+    assert [is_local(address) for address in here + elsewhere] == [True] * 4 + [False] * 4
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/v1", "http://localhost:1"])
 def test_nobody_there(address: str) -> None:
     with pytest.raises(UnknownEngine, match="cannot be reached"):
@@ -393,3 +400,6 @@ async def test_a_thought_that_the_template_began(server: ModelServer) -> None:
             await frames_of(engine)
         assert (await frames_of(engine))[-1].text == "Tall towers."
         assert "The server's template begins a thought; the text begins after it." in engine.about.reasons
+        server.answers = [says("Hm, well, and so on", finish="length")]
+        with pytest.raises(GenerationFailed, match="thought, and wrote nothing"):
+            await frames_of(engine)

@@ -29,6 +29,8 @@ from unwritten_engine.opening import KINDS
         ("model.safetensors", "neither a .gguf nor a .tape file"),
         ("/models", "neither a .gguf nor a .tape file"),
         ("http://localhost:1/v1", "cannot be reached"),
+        ("http://[::1/v1", "is not the address of a server"),
+        ("http://host:port/v1", "is not the address of a server"),
         ("https://", "is not the address of a server. Write it like http://localhost:8000/v1"),
         ("ftp://host/model.gguf", "neither a .gguf nor a .tape file"),
         ("hf:gemma", "Write it like hf:OWNER/REPO/FILE.gguf"),

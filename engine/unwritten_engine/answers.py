@@ -65,6 +65,11 @@ class Thoughts:
             else:
                 return self._release()
 
+    @property
+    def thinking(self) -> bool:
+        """A thought has begun and not ended."""
+        return bool(self._close)
+
     def end(self) -> str:
         """What was held back and is part of the answer after all: nothing of an open thought."""
         return "" if self._close or self._answering else self._release()

@@ -309,7 +309,7 @@ class Exchange:
 
     def _finish(self, reason: StopReason) -> None:
         last = self._stream.last(self._written())
-        if not self._stream.written.strip() and self._thought:
+        if not self._stream.written.strip() and (self._thought or self._thoughts.thinking):
             raise GenerationFailed(
                 f"{self._found.model} thought, and wrote nothing within its {self._budget:,} tokens. Turn thinking off "
                 f"on the server, or ask for more canvases."

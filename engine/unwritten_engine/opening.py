@@ -7,6 +7,7 @@ kind is a new row.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,7 +230,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         "https://",
         "'https://HOST/FILE.gguf'",
         "a file on the web",
-        lambda spec: spec.startswith(("http://", "https://")) and urlsplit(spec).path.endswith(".gguf"),
+        lambda spec: spec.startswith(("http://", "https://")) and re.split("[?#]", spec)[0].endswith(".gguf"),
         _open_address,
     ),
     Kind(

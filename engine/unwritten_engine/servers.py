@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,7 @@ from .errors import BadOption, EngineError, ModelNotFound, UnknownEngine
 from .refusals import Refusal, key_problem, listed, read_refusal
 
 _MOST_BYTES: Final = 1 << 24
+_MOST_SECONDS: Final = 20.0
 _START: Final = (
     "Start it, or check the address: vLLM listens on http://localhost:8000/v1, llama-server on "
     "http://localhost:8080/v1, Ollama on http://localhost:11434/v1."
@@ -50,7 +52,7 @@ def look(http: Any, address: str, model: str | None, key: str, timeout: float) -
         address: as it was given; ``/v1`` is tried too.
         model: the name that was given; None for none.
         key: the API key; "" for none.
-        timeout: seconds for each question.
+        timeout: seconds until a server that cannot be reached is given up.
 
     Raises:
         UnknownEngine, ModelNotFound, BadOption: see ``openai.open_openai``.
@@ -62,14 +64,15 @@ def look(http: Any, address: str, model: str | None, key: str, timeout: float) -
     local = is_local(given)
     try:
         checked = given.startswith("https://")  # without TLS there are no certificates, whose loading takes a while
-        with http.Client(headers=headers, timeout=timeout, trust_env=not local, verify=checked) as client:
+        patience = http.Timeout(max(timeout, _MOST_SECONDS), connect=timeout)
+        with http.Client(headers=headers, timeout=patience, trust_env=not local, verify=checked) as client:
             for base in bases:
                 answer = _models(client, base)
                 if not isinstance(answer, Refusal):
                     return _chosen(base, answer, model, local, (f"/v1 was added to {given}.",) if base != given else ())
                 refusals.append(answer)
     except http.TimeoutException as error:
-        raise UnknownEngine(f"{given} does not answer within {timeout:g} seconds. {_START}") from error
+        raise UnknownEngine(f"{given} does not answer in time. {_START}") from error
     except (http.HTTPError, http.InvalidURL) as error:
         raise UnknownEngine(f"{given} cannot be reached ({_reason(error)}). {_START}") from error
     return _without_list(given, bases[-1], refusals, model, local)
@@ -87,8 +90,13 @@ def is_local(address: str) -> bool:
 
 
 def _trimmed(address: str) -> str:
-    parts = urlsplit(address.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    """The address without what people copy along with it."""
+    try:
+        parts = urlsplit(address.strip())
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an IPv6 address without its end, or a port that is no number
+        whole = False
+    if not whole:
         raise UnknownEngine(f"{address!r} is not the address of a server. Write it like http://localhost:8000/v1.")
     if parts.username or parts.password:
         raise BadOption("The address has a name or a password in it. Give the server's key with key=… instead.")
@@ -99,10 +107,10 @@ def _trimmed(address: str) -> str:
 def _models(client: Any, base: str) -> list[Mapping[str, Any]] | Refusal:
     """What ``/models`` lists, or why it does not."""
     with client.stream("GET", f"{base}/models") as response:
-        body = b""
+        body, begun = b"", time.monotonic()
         for chunk in response.iter_bytes():
             body += chunk
-            if len(body) > _MOST_BYTES:
+            if len(body) > _MOST_BYTES or time.monotonic() - begun > _MOST_SECONDS:
                 return Refusal(response.status_code, "an answer without an end")
     text = body.decode("utf-8", "replace")
     if response.status_code != 200:
