@@ -34,12 +34,7 @@ class ModelServer:
     """
 
     def __init__(self) -> None:
-        self.models: Any = {"object": "list", "data": [{"id": "tiny", "max_model_len": 4096}]}
-        self.models_status = 200
-        self.answers: list[Answer] = [says("A text.")]
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.gone = 0
+        self.reset()
         self._socket = socket.create_server(("127.0.0.1", 0))
         app = Starlette(
             routes=[
@@ -51,6 +46,15 @@ class ModelServer:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
+
+    def reset(self) -> None:
+        """As if it had just been started."""
+        self.models: Any = {"object": "list", "data": [{"id": "tiny", "max_model_len": 4096}]}
+        self.models_status = 200
+        self.answers: list[Answer] = [says("A text.")]
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.gone = 0
 
     @property
     def url(self) -> str:

@@ -46,12 +46,18 @@ from unwritten_engine.servers import is_local
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(scope="module")
+def started() -> Iterator[ModelServer]:
     with model_server() as server:
         yield server
+
+
+@pytest.fixture
+def server(started: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer:
+    for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    started.reset()
+    return started
 
 
 # -- a real server ----------------------------------------------------------------------------------------

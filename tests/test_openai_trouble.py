@@ -38,12 +38,18 @@ from unwritten_engine.errors import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(scope="module")
+def started() -> Iterator[ModelServer]:
     with model_server() as server:
         yield server
+
+
+@pytest.fixture
+def server(started: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer:
+    for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    started.reset()
+    return started
 
 
 # -- what servers do not understand -----------------------------------------------------------------------

@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write one text and show it while it grows. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m unwritten_engine", description="Write one text.")
     parser.add_argument("ask", help='what to write, such as "An encyclopedia article about lighthouses."')
-    parser.add_argument("--engine", default="auto", help="auto, embedded, a .gguf, a .tape (default: auto)")
+    parser.add_argument("--engine", default="auto", help="as open_engine takes it (default: auto)")
+    parser.add_argument("--model", default="", help="the model of the engine, such as a name on its server")
     parser.add_argument("--system", default="", help="who writes, and in what manner")
     parser.add_argument("--opening", default="", help="how the text begins")
     parser.add_argument("--tokens", type=int, default=256, help="the longest text, in tokens (default: 256)")
@@ -31,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, notes = Console(), Console(stderr=True)
     try:
         with notes.status("Opening the engine") as status:
-            engine = open_engine(given.engine, progress=lambda share, doing: status.update(f"{doing} {share:.0%}"))
+            engine = open_engine(
+                given.engine,
+                progress=lambda share, doing: status.update(f"{doing} {share:.0%}"),
+                **({"model": given.model} if given.model else {}),
+            )
         prompt = Prompt(given.ask, system=given.system, opening=given.opening)
         request = Request(prompt, canvases=-(-given.tokens // 256), max_tokens=given.tokens, seed=given.seed)
         last = asyncio.run(_show(engine, request, console))
