@@ -36,6 +36,17 @@ _ANNOTATIONS: Final = {
     "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator",
     "$defs", "definitions", "$schema", "$id", "$comment", "uniqueItems",
 }  # fmt: skip
+KEYS: Final = {
+    "object": {"properties", "required", "additionalProperties", "minProperties", "maxProperties"},
+    "array": {"items", "prefixItems", "minItems", "maxItems"},
+    "string": {"minLength", "maxLength", "format"},
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "boolean": set[str](),
+    "null": set[str](),
+}
+"""What is held of each type."""
+
 _CHAR: Final = r'[^"\\\x00-\x1F\x7F] | "\\" ["\\n]'
 _FIRST: Final = r'[^" \\\x00-\x1F\x7F] | "\\" ["\\]'
 _DATE: Final = '[12] [0-9]{3} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])'
@@ -74,42 +85,33 @@ class _Grammar:
     def _value(self, schema: Any, path: str) -> str:
         """An expression for one value; it may stand anywhere in a sequence."""
         if not isinstance(schema, Mapping):
-            raise _refused(path, f"is {schema!r}", "Give a schema with a type")
+            raise refused(path, f"is {schema!r}", "Give a schema with a type")
         if "$ref" in schema:
             return self._reference(str(schema["$ref"]), path)
         if "const" in schema:
-            return _literal(_json(schema["const"]))
+            return _literal(compact(schema["const"]))
         if "enum" in schema:
             return self._enum(schema["enum"], path)
         for key in ("anyOf", "oneOf"):
             if key in schema:
-                _only(schema, {key}, path)
+                only(schema, {key}, path)
                 return _either([self._value(s, f"{path}.{key}[{n}]") for n, s in enumerate(schema[key])])
         if "allOf" in schema:
             if len(schema["allOf"]) != 1:
-                raise _refused(path, "joins several schemas (allOf)", "Write them as one")
-            _only(schema, {"allOf"}, path)
+                raise refused(path, "joins several schemas (allOf)", "Write them as one")
+            only(schema, {"allOf"}, path)
             return self._value(schema["allOf"][0], f"{path}.allOf[0]")
         kind = schema.get("type")
         if isinstance(kind, list):
             return _either([self._typed(str(one), schema, path, shared=True) for one in kind])
         if kind is None:
-            raise _refused(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
+            raise refused(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
         return self._typed(str(kind), schema, path)
 
     def _typed(self, kind: str, schema: Schema, path: str, shared: bool = False) -> str:
-        known = {
-            "object": {"properties", "required", "additionalProperties", "minProperties", "maxProperties"},
-            "array": {"items", "prefixItems", "minItems", "maxItems"},
-            "string": {"minLength", "maxLength", "format"},
-            "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-            "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
-            "boolean": set[str](),
-            "null": set[str](),
-        }
-        if kind not in known:
-            raise _refused(path, f"has the type {kind!r}", f"Known: {', '.join(known)}")
-        _only(schema, set().union(*known.values()) if shared else known[kind], path)
+        if kind not in KEYS:
+            raise refused(path, f"has the type {kind!r}", f"Known: {', '.join(KEYS)}")
+        only(schema, set().union(*KEYS.values()) if shared else KEYS[kind], path)
         match kind:
             case "object":
                 return self._object(schema, path)
@@ -130,10 +132,10 @@ class _Grammar:
             return self._map(schema, path)
         for name in schema.get("required", ()):
             if name not in properties:
-                raise _refused(f"{path}.{name}", "is required and not described", "Describe it in properties")
+                raise refused(f"{path}.{name}", "is required and not described", "Describe it in properties")
         parts = []
         for number, (name, inner) in enumerate(properties.items()):
-            parts.append(_literal(("," if number else "{") + _json(name) + ":"))
+            parts.append(_literal(("," if number else "{") + compact(name) + ":"))
             parts.append(self._value(inner, f"{path}.{name}"))
         return " ".join([*parts, '"}"'])
 
@@ -142,7 +144,7 @@ class _Grammar:
         inner = schema.get("additionalProperties", False)
         if inner is False:
             return '"{}"'
-        least, most = _bounds(schema, "minProperties", "maxProperties", ITEMS, path)
+        least, most = bounds(schema, "minProperties", "maxProperties", ITEMS, path)
         entry = f'{self._text(1, 40)} ":" {self._value(inner, f"{path}.*")}'
         return f'"{{" {_series(entry, least, most)} "}}"'
 
@@ -150,22 +152,22 @@ class _Grammar:
         if first := schema.get("prefixItems"):
             parts = [self._value(inner, f"{path}[{n}]") for n, inner in enumerate(first)]
             if schema.get("minItems", len(parts)) != len(parts) or isinstance(schema.get("items"), Mapping):
-                raise _refused(path, "is a tuple of open length", "Give it as many items as it has types")
+                raise refused(path, "is a tuple of open length", "Give it as many items as it has types")
             inside = ' "," '.join(parts)
             return f'"[" {inside} "]"'
         if "items" not in schema:
-            raise _refused(path, "is a list of anything", "Say what its items are, such as list[str]")
-        least, most = _bounds(schema, "minItems", "maxItems", ITEMS, path)
+            raise refused(path, "is a list of anything", "Say what its items are, such as list[str]")
+        least, most = bounds(schema, "minItems", "maxItems", ITEMS, path)
         return f'"[" {_series(self._value(schema["items"], f"{path}[]"), least, most)} "]"'
 
     def _string(self, schema: Schema, path: str) -> str:
         if form := schema.get("format"):
             if form not in _FORMATS:
                 known = ", ".join(_FORMATS)
-                raise _refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
+                raise refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
             self._rules.setdefault(form, _FORMATS[form])
             return rf'"\"" {form} "\""'
-        least, most = _bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
+        least, most = bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
         return self._text(least if "minLength" in schema else min(1, most), most)
 
     def _text(self, least: int, most: int) -> str:
@@ -180,18 +182,13 @@ class _Grammar:
 
     def _enum(self, values: Sequence[Any], path: str) -> str:
         if not values:
-            raise _refused(path, "is an enum without values", "Give it at least one")
-        return _either([_literal(_json(value)) for value in values])
+            raise refused(path, "is an enum without values", "Give it at least one")
+        return _either([_literal(compact(value)) for value in values])
 
     def _reference(self, ref: str, path: str) -> str:
         """A rule of its own for every definition, so that it may refer to itself."""
         if ref not in self._refs:
-            target: Any = self._schema
-            for part in ref.removeprefix("#").strip("/").split("/") if ref != "#" else ():
-                name = part.replace("~1", "/").replace("~0", "~")
-                if not ref.startswith("#") or not isinstance(target, Mapping) or name not in target:
-                    raise _refused(path, f"refers to {ref!r}, which is not there", "Put it under $defs")
-                target = target[name]
+            target = referred(self._schema, ref, path)
             stem = re.sub(r"[^a-zA-Z0-9]+", "-", ref.rsplit("/", 1)[-1]).strip("-") or "root"
             self._refs[ref] = rule = f"d{len(self._refs)}-{stem}"
             self._rules[rule] = ""  # keeps its place before the rules that it needs
@@ -199,8 +196,30 @@ class _Grammar:
         return self._refs[ref]
 
 
+def referred(root: Schema, ref: str, path: str) -> Any:
+    """What ``$ref`` refers to in this schema."""
+    target: Any = root
+    for part in ref.removeprefix("#").strip("/").split("/") if ref != "#" else ():
+        name = part.replace("~1", "/").replace("~0", "~")
+        if not ref.startswith("#") or not isinstance(target, Mapping) or name not in target:
+            raise refused(path, f"refers to {ref!r}, which is not there", "Put it under $defs")
+        target = target[name]
+    return target
+
+
 def _number(schema: Schema, path: str, *, whole: bool) -> str:
     """Numbers between the bounds; what has a fraction has a fixed number of digits after the point at most."""
+    least, most, places = limits(schema, path, whole=whole)
+    parts = []
+    if most >= 0:
+        parts.append(_digits(max(least, 0), most, places))
+    if least < 0:
+        parts.append('"-" ' + _digits(max(-most, 1), -least, places))
+    return _either(parts)
+
+
+def limits(schema: Schema, path: str, *, whole: bool) -> tuple[int, int, int]:
+    """The smallest and the largest number, both in units of the last digit, and how many digits follow the point."""
     given = {
         key: Decimal(str(schema[key]))
         for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -212,22 +231,17 @@ def _number(schema: Schema, path: str, *, whole: bool) -> str:
     low = given.get("minimum")
     low = None if low is None else (low * scale).to_integral_value(ROUND_CEILING)
     if (above := given.get("exclusiveMinimum")) is not None:
-        low = max(low or Decimal("-Infinity"), (above * scale).to_integral_value(ROUND_FLOOR) + 1)
+        low = max(Decimal("-Infinity") if low is None else low, (above * scale).to_integral_value(ROUND_FLOOR) + 1)
     high = given.get("maximum")
     high = None if high is None else (high * scale).to_integral_value(ROUND_FLOOR)
     if (below := given.get("exclusiveMaximum")) is not None:
-        high = min(high or Decimal("Infinity"), (below * scale).to_integral_value(ROUND_CEILING) - 1)
+        high = min(Decimal("Infinity") if high is None else high, (below * scale).to_integral_value(ROUND_CEILING) - 1)
     widest = WHOLE * int(scale)
     least = int(low) if low is not None else min(-widest, int(high or 0) - widest)
     most = int(high) if high is not None else max(widest, least + widest)
     if least > most:
-        raise _refused(path, "is a number with bounds that leave none", "Give a minimum below the maximum")
-    parts = []
-    if most >= 0:
-        parts.append(_digits(max(least, 0), most, places))
-    if least < 0:
-        parts.append('"-" ' + _digits(max(-most, 1), -least, places))
-    return _either(parts)
+        raise refused(path, "is a number with bounds that leave none", "Give a minimum below the maximum")
+    return least, most, places
 
 
 def _digits(low: int, high: int, places: int) -> str:
@@ -301,21 +315,24 @@ def _series(item: str, least: int, most: int) -> str:
     return more if least else f"({more})?"
 
 
-def _bounds(schema: Schema, low: str, high: str, default: int, path: str) -> tuple[int, int]:
+def bounds(schema: Schema, low: str, high: str, default: int, path: str) -> tuple[int, int]:
+    """The least and the most of a length or a count."""
     least = int(schema.get(low) or 0)
     most = int(schema[high]) if schema.get(high) is not None else max(default, least)
     if least > most or most > LONGEST:
-        raise _refused(path, f"has {low} {least} and {high} {most}", f"Give bounds in order, up to {LONGEST}")
+        raise refused(path, f"has {low} {least} and {high} {most}", f"Give bounds in order, up to {LONGEST}")
     return least, most
 
 
-def _only(schema: Schema, known: set[str], path: str) -> None:
+def only(schema: Schema, known: set[str], path: str) -> None:
+    """Refuses keys that are not known."""
     for key in schema:
         if key not in known and key != "type" and key not in _ANNOTATIONS:
-            raise _refused(path, f"has {key!r}, which a grammar cannot hold", "Leave it out and check it afterwards")
+            raise refused(path, f"has {key!r}, which a shape cannot be held to", "Leave it out and check it afterwards")
 
 
-def _refused(path: str, what: str, advice: str) -> RequestRefused:
+def refused(path: str, what: str, advice: str) -> RequestRefused:
+    """The refusal of a part of a schema."""
     return RequestRefused(f"The shape at {path} {what}. {advice}.")
 
 
@@ -324,7 +341,8 @@ def _either(parts: Sequence[str]) -> str:
     return distinct[0] if len(distinct) == 1 else f"({' | '.join(distinct)})"
 
 
-def _json(value: Any) -> str:
+def compact(value: Any) -> str:
+    """JSON without white space."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
