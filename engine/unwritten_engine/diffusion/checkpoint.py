@@ -83,7 +83,7 @@ def inspect(folder: str | Path, name: str = "") -> Checkpoint:
     _check_tensors(shape, tensors, name)
     if not any((here / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
         raise ModelNotFound(f"{here} has no tokenizer.json. Fetch the checkpoint again, with its tokenizer.")
-    kinds = dict.fromkeys(("experts", "linears", "embeddings", "vision", "rest"), 0)
+    kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "vision", "rest"), 0)
     for key, tensor in tensors.items():
         if key != "lm_head.weight":  # where it is stored, it is the embeddings once more
             kinds[kind(key)] += prod(tensor.shape)

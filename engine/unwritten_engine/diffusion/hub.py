@@ -12,6 +12,7 @@ from typing import Any, Final
 from ..engine import Progress
 from ..errors import EngineError, MissingPackage, ModelNotFound
 from .checkpoint import OFFICIAL, read_config
+from .memory import gigabytes
 from .safetensors_files import read_tensors
 
 _WANTED: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md", "model*.safetensors")
@@ -44,7 +45,7 @@ def fetch(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]
     try:
         about = hub.HfApi().model_info(reference, files_metadata=True)
         sizes = {item.rfilename: item.size or 0 for item in about.siblings or ()}
-        small = Path(hub.snapshot_download(reference, revision=about.sha, allow_patterns=list(_SMALL)))
+        small = Path(hub.snapshot_download(reference, allow_patterns=list(_SMALL)))
     except Exception as error:  # its errors come from three packages and change with its versions
         raise _unreachable(reference, error) from error
     agree(read_config(small, reference))
@@ -53,12 +54,12 @@ def fetch(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]
     free = _free(place)
     if free < size:
         raise EngineError(
-            f"The disk is too full: {reference} has {size / 1e9:,.1f} GB, and {place} has {free / 1e9:,.1f} GB free. "
+            f"The disk is too full: {reference} has {gigabytes(size)}, and {place} has {gigabytes(free)} free. "
             f"Free some space, or set HF_HOME to a folder on another disk."
         )
-    progress(0.0, f"Downloading {reference}, {size / 1e9:,.1f} GB, to {place}")
+    progress(0.0, f"Downloading {reference}, {gigabytes(size)}, to {place}")
     try:
-        return Path(hub.snapshot_download(reference, revision=about.sha, allow_patterns=list(_WANTED)))
+        return Path(hub.snapshot_download(reference, allow_patterns=list(_WANTED)))
     except Exception as error:
         raise _unreachable(reference, error) from error
 

@@ -219,7 +219,7 @@ def _refusal(
 ) -> str:
     tokens = _least(shape, context)
     count = rows or 1
-    choices = dict.fromkeys((*KINDS, *([kind] if kind else [])))
+    choices = [*KINDS, *([kind] if kind and kind not in KINDS else [])]
     sizes = {choice: needed(shape, choice, count, tokens) for choice in choices}
     told = ", ".join(f"{gigabytes(size)} in {WORDS[choice]}" for choice, size in sizes.items())
     ways = []

@@ -113,7 +113,7 @@ class Shape:
 
     def counts(self) -> Counts:
         """Parameters by kind."""
-        kinds = dict.fromkeys(("experts", "linears", "embeddings", "rest"), 0)
+        kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "rest"), 0)
         for name, shape in self.tensors().items():
             kinds[kind(name)] += prod(shape)
         return Counts(vision=_vision(self.vision, self.hidden), **kinds)
