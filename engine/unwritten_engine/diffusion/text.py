@@ -23,6 +23,8 @@ _CONTROLS: Final = {
     code: None for code in range(0xA0) if unicodedata.category(chr(code)) == "Cc" and code not in (9, 10)
 }
 _LABEL: Final = "thought"
+_MASKS: Final = 512
+"""Masks that are kept; each is as long as the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Reader:
         self._ids = {piece: id for id, piece in reversed(list(enumerate(self._bytes))) if piece}
         names = sorted((name for name, id in vocabulary.items() if id in self.special), key=len, reverse=True)
         self._names = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+        self._masks: dict[tuple[str, bool, tuple[int, ...]], bytes] = {}
         self._check()
 
     def read(
@@ -155,6 +158,32 @@ class Reader:
     def token(self, piece: bytes) -> int | None:
         """The token that is exactly these bytes, if there is one."""
         return self._ids.get(piece)
+
+    def matching(self, pattern: str) -> tuple[int, ...]:
+        """The tokens that are whole characters and match this pattern."""
+        test = re.compile(pattern).fullmatch
+        return tuple(id for id, piece in enumerate(self._table) if isinstance(piece, str) and test(piece))
+
+    def mask(self, *, pattern: str = "", parts: bool = False, ids: tuple[int, ...] = ()) -> bytes:
+        """A mask of the vocabulary, 1 for what may stand somewhere. Masks are kept: asking again costs nothing.
+
+        Args:
+            pattern: tokens that match it.
+            parts: tokens that are parts of characters too.
+            ids: tokens by id.
+        """
+        key = (pattern, parts, ids)
+        if key not in self._masks:
+            if len(self._masks) >= _MASKS:
+                self._masks.clear()
+            mask = bytearray(self.size)
+            for id in (*ids, *(self.matching(pattern) if pattern else ())):
+                mask[id] = 1
+            if parts:
+                for id, piece in enumerate(self._table):
+                    mask[id] |= isinstance(piece, bytes)
+            self._masks[key] = bytes(mask)
+        return self._masks[key]
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokens that are exactly this text: names of special tokens in it are plain text, and nothing is normalised.

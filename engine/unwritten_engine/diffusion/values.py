@@ -1,0 +1,369 @@
+"""The values of a skeleton: each knows its slot in the canvas, and reads whatever stands there as JSON that is valid.
+
+A value is read as pieces of JSON with the mark whether they may still change. A value that says nothing (an empty
+slot, a constant) is read as None, unless it must be there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Protocol, TypeAlias
+
+from ..grammar import compact
+from .text import Reader
+
+Pieces: TypeAlias = list[tuple[str, bool]]
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What stands in the canvases at this moment. Where they have not come to yet, there is padding in flux."""
+
+    reader: Reader
+    ids: Sequence[int]
+    unsettled: Sequence[bool]
+
+    def id(self, at: int) -> int:
+        """The token at a position."""
+        return self.ids[at] if at < len(self.ids) else self.reader.pad
+
+    def flux(self, start: int, size: int) -> bool:
+        """Whether a token of this slot may still change."""
+        return start + size > len(self.ids) or any(self.unsettled[start : start + size])
+
+    def chars(self, start: int, size: int) -> list[tuple[str, bool]]:
+        """The characters before the first special token of a slot, each with its mark."""
+        end = min(start + size, len(self.ids))
+        stop = next((at for at in range(start, end) if self.ids[at] in self.reader.special), end)
+        reading = self.reader.read(self.ids[start:stop], self.unsettled[start:stop])
+        chars = [(char, False) for char in reading.text]
+        for a, b in reading.unsettled:
+            chars[a:b] = [(char, True) for char, _ in chars[a:b]]
+        return chars
+
+    def raw(self, start: int, size: int) -> str:
+        """The same as a plain text."""
+        return "".join(char for char, _ in self.chars(start, size))
+
+
+class Value(Protocol):
+    """A part of a skeleton."""
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The value as pieces of JSON; None if it says nothing and need not be there."""
+        ...
+
+
+class Leaf(Value, Protocol):
+    """A value that can be read from a text of its own."""
+
+    def parse(self, text: str) -> str | None:
+        """The JSON of a text that is such a value."""
+        ...
+
+    def blank(self) -> str:
+        """The JSON of a value of which nothing is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that can only be one."""
+
+    json: str
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """Itself; it says nothing."""
+        return [(self.json, False)] if must else None
+
+    def parse(self, text: str) -> str | None:
+        """Itself, with or without quotes."""
+        return self.json if text in (self.json, self.json.strip('"')) else None
+
+    def blank(self) -> str:
+        """Itself."""
+        return self.json
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One of several values: the one whose tokens are nearest to those in the slot."""
+
+    start: int
+    size: int
+    json: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...]
+    """The tokens of each option, filled up with padding; one more of padding alone if there may be no value."""
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The nearest option; the first of several that are equally near."""
+        pad = view.reader.pad
+        ids = [view.id(self.start + at) for at in range(self.size)]
+        scores = []
+        for option in self.tokens:
+            same = [a for a, b in zip(ids, option, strict=True) if a == b]
+            scores.append((len(same) - same.count(pad), len(same)))  # padding decides between equals only
+        best = scores.index(max(scores))
+        if len(self.tokens) == len(self.json) and not scores[best][0]:
+            best = 0
+        if best >= len(self.json):
+            return [(self.blank(), view.flux(self.start, self.size))] if must else None
+        return [(self.json[best], view.flux(self.start, self.size))]
+
+    def parse(self, text: str) -> str | None:
+        """The option of this text."""
+        return next((json for json in self.json if text in (json, json.strip('"'))), None)
+
+    def blank(self) -> str:
+        """The first."""
+        return self.json[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number between bounds, which are in units of the last digit after the point."""
+
+    start: int
+    size: int
+    least: int
+    most: int
+    places: int
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The first number in the slot, put between the bounds."""
+        found = _NUMBER.search(view.raw(self.start, self.size))
+        if found is None and not must:
+            return None
+        return [(self._json(found[0]) if found else self.blank(), view.flux(self.start, self.size))]
+
+    def parse(self, text: str) -> str | None:
+        """The number of this text."""
+        return self._json(text) if _NUMBER.fullmatch(text) else None
+
+    def blank(self) -> str:
+        """The number nearest to 0."""
+        return self._json("0")
+
+    def _json(self, text: str) -> str:
+        units = int((Decimal(text) * 10**self.places).to_integral_value(ROUND_HALF_EVEN))
+        value = Decimal(min(max(units, self.least), self.most)).scaleb(-self.places)
+        plain = f"{value:f}"
+        return plain.rstrip("0").rstrip(".") if "." in plain else plain
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """A date, a time or an id: separators that stand, and fields of digits, each with its bounds."""
+
+    places: tuple[tuple[int, int], ...]
+    """Start and size of the slot of each field."""
+    separators: tuple[str, ...]
+    """One more than there are fields."""
+    digits: tuple[str, ...]
+    """The digits that may stand in each field, in their order."""
+    bounds: tuple[tuple[int, int] | None, ...]
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """Every field, put between its bounds; a digit that is none counts as the first."""
+        texts = [view.raw(start, size) for start, size in self.places]
+        if not must and not any(text.strip() for text in texts):
+            return None
+        pieces: Pieces = [(f'"{self.separators[0]}', False)]
+        for at, (start, size) in enumerate(self.places):
+            pieces.append((self._field(at, texts[at]), view.flux(start, size)))
+            pieces.append((self.separators[at + 1], False))
+        return [*pieces, ('"', False)]
+
+    def _field(self, at: int, text: str) -> str:
+        size, digits, bounds = self.places[at][1], self.digits[at], self.bounds[at]
+        kept = "".join(char if char in digits else digits[0] for char in text[:size]).ljust(size, digits[0])
+        return kept if bounds is None else f"{min(max(int(kept), bounds[0]), bounds[1]):0{size}}"
+
+    def parse(self, text: str) -> str | None:
+        """The value of this text."""
+        text = text.strip('"')
+        pattern = re.escape(self.separators[0])
+        for at, (_, size) in enumerate(self.places):
+            pattern += f"([{self.digits[at]}]{{{size}}}){re.escape(self.separators[at + 1])}"
+        found = re.fullmatch(pattern, text)
+        return self._join([found[at + 1] for at in range(len(self.places))]) if found else None
+
+    def blank(self) -> str:
+        """The first of all."""
+        return self._join(["" for _ in self.places])
+
+    def _join(self, texts: list[str]) -> str:
+        fields = (self._field(at, text) + self.separators[at + 1] for at, text in enumerate(texts))
+        return f'"{self.separators[0]}{"".join(fields)}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text: what stands in the slot before the first quote or special token."""
+
+    start: int
+    size: int
+    least: int
+    most: int
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The text without space around it, cut or filled up to the length that it must have."""
+        chars = _strip(_unescaped(view.chars(self.start, self.size)))
+        chars = _strip(chars[: self.most])
+        if not chars and not must:
+            return None
+        flux = view.flux(self.start, self.size)
+        chars += [(".", flux)] * (self.least - len(chars))
+        pieces: Pieces = [('"', False)]
+        done = 0
+        for at in range(1, len(chars) + 1):
+            if at == len(chars) or chars[at][1] != chars[done][1]:
+                pieces.append((compact("".join(char for char, _ in chars[done:at]))[1:-1], chars[done][1]))
+                done = at
+        return [*pieces, ('"', False)]
+
+    def parse(self, text: str) -> str | None:
+        """The text itself, at the right length."""
+        if not text:
+            return None
+        return compact(text.strip()[: self.most].strip().ljust(self.least, "."))
+
+    def blank(self) -> str:
+        """A text that is as long as it must be."""
+        return compact("." * self.least)
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of several kinds of leaves, decided by what stands in the slot."""
+
+    start: int
+    size: int
+    options: tuple[Leaf, ...]
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The first kind that the text in the slot is; texts come last."""
+        chars = view.chars(self.start, self.size)
+        raw = "".join(char for char, _ in chars).strip()
+        quoted = raw.startswith('"')
+        inner = "".join(char for char, _ in _unescaped([(char, False) for char in raw[quoted:]])).strip()
+        flux = view.flux(self.start, self.size)
+        if not inner and not must:
+            return None
+        texts = [option for option in self.options if isinstance(option, Text)]
+        for option in texts if quoted and texts else sorted(self.options, key=lambda one: isinstance(one, Text)):
+            if (json := option.parse(inner)) is not None:
+                return [(json, flux)]
+        return [(self.options[0].blank(), flux)]
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """A value, or null where it says nothing."""
+
+    inner: Value
+    start: int
+    size: int
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The value or null."""
+        found = self.inner.read(view, False)
+        return found if found is not None or not must else [("null", view.flux(self.start, self.size))]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A list, an object or a map: values with what stands before each."""
+
+    ends: str
+    """The brackets."""
+    items: tuple[tuple[str, Value], ...]
+    """Each with the name before it, quotes and colon included; empty in lists."""
+    least: int
+    """So many are always there; of the others those that say something."""
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """All values; None if none of them says anything."""
+        found = [item.read(view, False) for _, item in self.items]
+        if all(one is None for one in found) and not must:
+            return None
+        missing = self.least - sum(one is not None for one in found)
+        pieces: Pieces = [(self.ends[0], False)]
+        for (name, item), said in zip(self.items, found, strict=True):
+            one = said
+            if one is None and missing > 0:
+                missing -= 1
+                one = item.read(view, True)
+            if one is not None:
+                pieces.append((("," if len(pieces) > 1 else "") + name, False))
+                pieces += one
+        return [*pieces, (self.ends[1], False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A map with names of its own."""
+
+    items: tuple[tuple[Text, Value], ...]
+    least: int
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The entries that have a name; no name comes twice."""
+        taken: set[str] = set()
+        pieces: Pieces = [("{", False)]
+        for key, item in self.items:
+            name = key.read(view, False)
+            if name is None or "".join(text for text, _ in name) in taken:
+                continue
+            taken.add("".join(text for text, _ in name))
+            pieces += [("," if len(pieces) > 1 else "", False), *name, (":", False), *(item.read(view, True) or [])]
+        spare = (f'"{n}"' for n in range(1, 2 * len(self.items) + 2))
+        for key, item in self.items[len(taken) :]:
+            if len(taken) >= self.least:
+                break
+            name_json = next(one for one in spare if one not in taken)
+            taken.add(name_json)
+            flux = view.flux(key.start, key.size)
+            pieces += [("," if len(pieces) > 1 else "", False), (f"{name_json}:", flux), *(item.read(view, True) or [])]
+        return [*pieces, ("}", False)] if taken or must else None
+
+
+def _strip(chars: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    first, last = 0, len(chars)
+    while first < last and chars[first][0].isspace():
+        first += 1
+    while last > first and chars[last - 1][0].isspace():
+        last -= 1
+    return chars[first:last]
+
+
+def _unescaped(chars: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """The characters before the first quote. The model may write the escapes of JSON; half ones are left out."""
+    out: list[tuple[str, bool]] = []
+    at = 0
+    while at < len(chars):
+        char, flux = chars[at]
+        at += 1
+        if char == '"':
+            break
+        if char == "\\":
+            if at == len(chars):
+                break
+            char, flux = chars[at][0], flux or chars[at][1]
+            at += 1
+            if char == "u":
+                code = "".join(digit for digit, _ in chars[at : at + 4])
+                char, width = ("", 0) if not re.fullmatch("[0-9a-fA-F]{4}", code) else (chr(int(code, 16)), 4)
+                at += width
+                if not char.isprintable():
+                    continue
+            else:
+                char = _ESCAPES.get(char, char)
+        if char:
+            out.append((char, flux))
+    return out
