@@ -225,6 +225,19 @@ def test_doctor_says_what_is_wrong_with_an_engine() -> None:
     assert re.search(r"Engine\n(.*\n)?  FAULT .*model\.gguf", result.output)
 
 
+def test_doctor_takes_a_model_and_options_and_shows_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = unwritten("doctor", "--engine", "embedded", "--model", "m")
+    assert result.exit_code == 1 and "FAULT The engine 'embedded' takes no model" in result.output
+    result = unwritten("doctor", "--engine", "embedded", "--engine-options", "threads")
+    assert result.exit_code == 1 and "FAULT 'threads' is no option of an engine. Write name=value" in result.output
+    monkeypatch.setenv("UNWRITTEN_ENGINE_OPTIONS", "key=sk-123 retries=0")
+    monkeypatch.setenv("UNWRITTEN_API_KEY", "sk-456")
+    result = unwritten("doctor", "--no-engine")
+    assert "UNWRITTEN_ENGINE_OPTIONS is set: key=… retries=0" in result.output
+    assert "UNWRITTEN_API_KEY is set; it is not shown" in result.output
+    assert "sk-" not in result.output
+
+
 @pytest.mark.model
 def test_doctor_tries_the_engine_that_is_here() -> None:
     result = unwritten("doctor")

@@ -25,7 +25,8 @@ from unwritten_engine.errors import BadOption, UnknownOption
         ("gpu-layers=0", {"gpu_layers": 0}),
         ("""model='a b' name="c d" e=""", {"model": "a b", "name": "c d", "e": ""}),
         ("""'extra={"user": "me", "n": [1]}'""", {"extra": {"user": "me", "n": [1]}}),
-        ("""key='"123"' url=http://h/?a=b""", {"key": "123", "url": "http://h/?a=b"}),
+        ("""user='"123"' url=http://h/?a=b""", {"user": "123", "url": "http://h/?a=b"}),
+        ("key=123 model=7", {"key": "123", "model": "7"}),
     ],
 )
 def test_options_as_they_are_typed(text: str, options: dict[str, Any]) -> None:

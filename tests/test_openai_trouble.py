@@ -64,6 +64,14 @@ async def test_a_server_that_does_not_know_thinking(server: ModelServer) -> None
     assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False], "it is remembered"
 
 
+async def test_a_server_that_says_422_and_not_what_it_means(server: ModelServer) -> None:
+    server.answers = [unless("chat_template_kwargs", "Unprocessable", says("A."), status=422)]
+    async with opened(server) as engine:
+        for _ in range(2):
+            assert (await frames_of(engine))[-1].text == "A."
+    assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False]
+
+
 async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
     answer = says('```json\n{ "name": "A b",', ' "age": 3 }\n```')
     server.answers = [unless("response_format", "json_schema is not supported", answer, kind="json_schema")]

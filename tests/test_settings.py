@@ -78,6 +78,11 @@ def test_the_variables_of_other_programs_are_nobodys_business() -> None:
     assert Settings(environment={"PORT": "1", "UNWRITTENPORT": "2"}).port == 8000
 
 
+def test_a_key_is_no_setting_and_no_mistake() -> None:
+    settings = Settings(environment={"UNWRITTEN_API_KEY": "sk-1", "UNWRITTEN_MODEL": "m"})
+    assert settings.model == "m" and "sk-1" not in {value for _, value in settings}
+
+
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
 def test_every_row_is_fit_to_be_shown(setting: object) -> None:
     row = next(row for row in TABLE if row is setting)

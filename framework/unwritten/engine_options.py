@@ -66,6 +66,8 @@ def hidden(text: str) -> str:
 
 
 def _value(name: str, text: str) -> Any:
+    if name in ("key", "model"):  # these are texts, however they look
+        return text
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if re.fullmatch(r"[+-]?\d+", text):
