@@ -91,13 +91,14 @@ def is_local(address: str) -> bool:
 
 def _trimmed(address: str) -> str:
     """The address without what people copy along with it."""
+    wrong = f"{address!r} is not the address of a server. Write it like http://localhost:8000/v1."
     try:
         parts = urlsplit(address.strip())
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # an IPv6 address without its end, or a port that is no number
-        whole = False
+    except ValueError as error:  # an IPv6 address without its end, or a port that is no number
+        raise UnknownEngine(wrong) from error
     if not whole:
-        raise UnknownEngine(f"{address!r} is not the address of a server. Write it like http://localhost:8000/v1.")
+        raise UnknownEngine(wrong)
     if parts.username or parts.password:
         raise BadOption("The address has a name or a password in it. Give the server's key with key=… instead.")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/models").rstrip("/")
