@@ -178,3 +178,59 @@ def test_reading_is_fast_enough_for_every_step() -> None:
         return time.perf_counter() - begun
 
     assert min(once() for _ in range(20)) < 0.003
+
+
+@pytest.mark.parametrize(
+    ("slot", "expected"),
+    [
+        ('a \\"b', 'a "b'),
+        ("two\\nlines", "two\nlines"),
+        ("caf\\u00e9", "café"),
+        ("half \\", "half"),
+        ("half \\u00", "half 00"),
+        ("  a  ", "a"),
+        ("lone \\ud83d", "lone"),
+        ("a\\\\b", "a\\b"),
+    ],
+)
+def test_escapes_in_a_text_are_read(slot: str, expected: str) -> None:
+    made = shape(str)
+    ids = written(made, {0: slot})
+    reading = made.read(ids, [pin < 0 for pin in made.pins])
+    assert json.loads(reading.text) == expected
+    assert [reading.text[a:b] for a, b in reading.unsettled] == [reading.text[1:-1]]
+
+
+def test_only_the_characters_in_flux_are_marked() -> None:
+    made = shape(str)
+    ids = written(made, {0: 'a\\"b c'})
+    start = made.pins.index(-1)
+    at = next(n for n in range(start, len(ids)) if READER.value(ids[n]).endswith(b"c"))
+    reading = made.read(ids, [n == at for n in range(len(ids))])
+    assert reading.text == '"a\\"b c"'
+    assert [reading.text[a:b].strip() for a, b in reading.unsettled] == ["c"]
+
+
+def test_lengths_are_cut_and_filled() -> None:
+    made = skeleton({"type": "string", "minLength": 3, "maxLength": 4}, READER, canvases=1, canvas_length=64)
+    for text, expected in (("a", "a.."), ("", "..."), ("abcde"[:2], "ab.")):
+        assert json.loads(made.read(written(made, {0: text}), [False] * 64).text) == expected
+
+
+def test_a_date_is_made_of_digits() -> None:
+    made = skeleton({"type": "string", "format": "date"}, READER, canvases=1, canvas_length=64)
+    ids = written(made, {0: "1987", 1: "13", 2: "31"})
+    assert json.loads(made.read(ids, [False] * 64).text) == "1987-12-28"
+
+
+def test_names_in_a_map_come_once() -> None:
+    made = shape(dict[str, int])
+    ids = written(made, {0: "a", 1: "1", 2: "a", 3: "2", 4: "b", 5: "3"})
+    assert made.read(ids, [False] * 256).text == '{"a":1,"b":3}'
+    many = skeleton(
+        {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 2},
+        READER,
+        canvases=1,
+        canvas_length=256,
+    )
+    assert len(json.loads(many.read(written(many, {0: "1", 1: "1"}), [False] * 256).text)) == 2

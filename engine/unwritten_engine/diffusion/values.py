@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Protocol, TypeAlias
 
+from ..frames import Span
 from ..grammar import compact
-from .text import Reader
+from .text import Reader, Reading
 
 Pieces: TypeAlias = list[tuple[str, bool]]
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}
@@ -36,19 +37,16 @@ class View:
         """Whether a token of this slot may still change."""
         return start + size > len(self.ids) or any(self.unsettled[start : start + size])
 
-    def chars(self, start: int, size: int) -> list[tuple[str, bool]]:
-        """The characters before the first special token of a slot, each with its mark."""
+    def reading(self, start: int, size: int) -> Reading:
+        """What stands before the first special token of a slot."""
         end = min(start + size, len(self.ids))
-        stop = next((at for at in range(start, end) if self.ids[at] in self.reader.special), end)
-        reading = self.reader.read(self.ids[start:stop], self.unsettled[start:stop])
-        chars = [(char, False) for char in reading.text]
-        for a, b in reading.unsettled:
-            chars[a:b] = [(char, True) for char, _ in chars[a:b]]
-        return chars
+        special = self.reader.special
+        stop = next((at for at in range(start, end) if self.ids[at] in special), end)
+        return self.reader.read(self.ids[start:stop], self.unsettled[start:stop])
 
     def raw(self, start: int, size: int) -> str:
         """The same as a plain text."""
-        return "".join(char for char, _ in self.chars(start, size))
+        return self.reading(start, size).text
 
 
 class Value(Protocol):
@@ -213,18 +211,24 @@ class Text:
 
     def read(self, view: View, must: bool) -> Pieces | None:
         """The text without space around it, cut or filled up to the length that it must have."""
-        chars = _strip(_unescaped(view.chars(self.start, self.size)))
-        chars = _strip(chars[: self.most])
-        if not chars and not must:
+        reading = view.reading(self.start, self.size)
+        text, spans = reading.text, reading.unsettled
+        if '"' in text or "\\" in text:
+            text, spans = _unescaped(text, spans)
+        start = len(text) - len(text.lstrip())
+        text = text[start:].rstrip()[: self.most].rstrip()
+        if not text and not must:
             return None
-        flux = view.flux(self.start, self.size)
-        chars += [(".", flux)] * (self.least - len(chars))
         pieces: Pieces = [('"', False)]
         done = 0
-        for at in range(1, len(chars) + 1):
-            if at == len(chars) or chars[at][1] != chars[done][1]:
-                pieces.append((compact("".join(char for char, _ in chars[done:at]))[1:-1], chars[done][1]))
-                done = at
+        for a, b in spans:
+            a, b = max(a - start, 0), min(b - start, len(text))
+            if a < b:
+                pieces += [(_inside(text[done:a]), False), (_inside(text[a:b]), True)]
+                done = b
+        pieces.append((_inside(text[done:]), False))
+        if len(text) < self.least:
+            pieces.append(("." * (self.least - len(text)), view.flux(self.start, self.size)))
         return [*pieces, ('"', False)]
 
     def parse(self, text: str) -> str | None:
@@ -248,10 +252,9 @@ class Either:
 
     def read(self, view: View, must: bool) -> Pieces | None:
         """The first kind that the text in the slot is; texts come last."""
-        chars = view.chars(self.start, self.size)
-        raw = "".join(char for char, _ in chars).strip()
+        raw = view.raw(self.start, self.size).strip()
         quoted = raw.startswith('"')
-        inner = "".join(char for char, _ in _unescaped([(char, False) for char in raw[quoted:]])).strip()
+        inner = _unescaped(raw[quoted:], ())[0].strip()
         flux = view.flux(self.start, self.size)
         if not inner and not must:
             return None
@@ -333,37 +336,33 @@ class Entries:
         return [*pieces, ("}", False)] if taken or must else None
 
 
-def _strip(chars: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    first, last = 0, len(chars)
-    while first < last and chars[first][0].isspace():
-        first += 1
-    while last > first and chars[last - 1][0].isspace():
-        last -= 1
-    return chars[first:last]
+def _inside(text: str) -> str:
+    """The text as it stands between the quotes of JSON."""
+    return compact(text)[1:-1]
 
 
-def _unescaped(chars: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """The characters before the first quote. The model may write the escapes of JSON; half ones are left out."""
-    out: list[tuple[str, bool]] = []
-    at = 0
-    while at < len(chars):
-        char, flux = chars[at]
+def _unescaped(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Span, ...]]:
+    """What stands before the first quote. The model may write the escapes of JSON; half ones are left out."""
+    flags = bytearray(len(text))
+    for a, b in spans:
+        flags[a:b] = b"\1" * (b - a)
+    out, marks, at = "", bytearray(), 0
+    while at < len(text) and text[at] != '"':
+        begun, char = at, text[at]
         at += 1
-        if char == '"':
-            break
         if char == "\\":
-            if at == len(chars):
+            if at == len(text):
                 break
-            char, flux = chars[at][0], flux or chars[at][1]
+            char = text[at]
             at += 1
             if char == "u":
-                code = "".join(digit for digit, _ in chars[at : at + 4])
-                char, width = ("", 0) if not re.fullmatch("[0-9a-fA-F]{4}", code) else (chr(int(code, 16)), 4)
-                at += width
-                if not char.isprintable():
-                    continue
+                code = text[at : at + 4]
+                char = chr(int(code, 16)) if re.fullmatch("[0-9a-fA-F]{4}", code) else ""
+                at += 4 if char else 0
+                char = char if char.isprintable() else ""
             else:
                 char = _ESCAPES.get(char, char)
+        out += char
         if char:
-            out.append((char, flux))
-    return out
+            marks.append(any(flags[begun:at]))
+    return out, tuple(match.span() for match in re.finditer(b"\1+", marks))
