@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,40 @@ def test_a_checkpoint_without_a_vision_tower_reads_text(tmp_path: Path) -> None:
     assert any("text alone" in reason for reason in loaded.reasons)
     wanted = canvas_logits(loading(whole).model, PROMPT, CANVAS)
     assert torch.equal(canvas_logits(loaded.model, PROMPT, CANVAS), wanted)
+
+
+WATCHED = """
+import sys, threading, time
+from transformers import AutoTokenizer, DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
+from unwritten_engine.diffusion.loader import load
+
+def own():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+def watch():
+    while not done:
+        most[0] = max(most[0], own())
+        time.sleep(0.002)
+
+before, most, done = own(), [0], []
+watcher = threading.Thread(target=watch)
+watcher.start()
+loaded = load(sys.argv[1], device="cpu", quantize="int8", dtype="bfloat16", budget_bytes=None, progress=lambda *_: None)
+done.append(True)
+watcher.join()
+print(loaded.weight_bytes, most[0] - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read where Linux tells it")
+def test_the_machine_never_holds_much_more_than_the_finished_weights(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path, hidden=384, experts=16, heads=8)
+    ran = subprocess.run([sys.executable, "-c", WATCHED, str(folder)], capture_output=True, text=True, timeout=120)
+    weights, most = map(int, ran.stdout.split())
+    stored = (folder / "model.safetensors").stat().st_size
+    assert stored > 3 * weights
+    assert most < weights + 40_000_000 < stored  # 40 MB for the tokenizer, torch's own and one slice
 
 
 def test_a_tensor_without_a_place_is_named(tmp_path: Path) -> None:

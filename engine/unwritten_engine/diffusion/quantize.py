@@ -167,7 +167,7 @@ class PackedExperts(nn.Module):
         tokens, chosen = top_k_index.shape
         order = top_k_index.reshape(-1).argsort(stable=True)
         rows = hidden_states[order // chosen]
-        if hidden_states.device.type == "cuda":
+        if hidden_states.device.type == "cuda" and hidden_states.dtype == torch.bfloat16:  # what grouped_mm takes there
             out = self._grouped(rows, top_k_index)
         else:
             out = self._looped(rows, torch.bincount(top_k_index.reshape(-1), minlength=self.experts))
