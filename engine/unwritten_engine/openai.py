@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import importlib
 import os
 import secrets
@@ -170,9 +169,10 @@ class OpenAI:
         finally:
             task.cancel()
             self._running.pop(task, None)
-            with contextlib.suppress(asyncio.CancelledError):
+            try:
                 await asyncio.wait([task])  # the connection is closed now
-            self._slots.give_back(slot)
+            finally:
+                self._slots.give_back(slot)
         yield frame
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:

@@ -245,8 +245,10 @@ class Visual:
         finally:
             _kill(process)
             transport.close()
-            await process.wait()
-            self._running.discard(process)
+            try:
+                await process.wait()
+            finally:
+                self._running.discard(process)
 
     async def _read(self, drawing: _Drawing, screen: Screen) -> bytes:
         """All that has come since; nothing at the end."""
