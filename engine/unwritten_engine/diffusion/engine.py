@@ -1,0 +1,167 @@
+"""The engine over the loop: a thread that steps, and requests that come from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+from ..engine import About
+from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
+from ..frames import Frame, Priority, Prompt, Request
+from .batch import Masks
+from .loop import Loop
+from .options import Dial, dial
+from .outline import Outline, outline
+from .prompts import Speaker
+from .run import Run
+from .text import Reader
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What other threads tell the loop's."""
+
+    ready: threading.Condition = field(default_factory=threading.Condition)
+    runs: deque[Run] = field(default_factory=deque)
+    closed: bool = False
+
+
+class Diffusion:
+    """An engine over one loaded DiffusionGemma. Made by ``open_diffusion``.
+
+    Args:
+        loop: the requests of the model.
+        about: what this engine is.
+        reader: reads its tokens.
+        speaker: makes its prompts.
+        masks: where shapes get their classes.
+        base: the checkpoint's own dial.
+    """
+
+    def __init__(self, loop: Loop, about: About, *, reader: Reader, speaker: Speaker, masks: Masks, base: Dial) -> None:
+        self._loop, self._about = loop, about
+        self._reader, self._speaker, self._masks, self._base = reader, speaker, masks, base
+        self._inbox = _Inbox()
+        self._thread = threading.Thread(target=self._work, name="unwritten-diffusion", daemon=True)
+        self._thread.start()
+
+    @property
+    def about(self) -> About:
+        """What this engine is, and why it was chosen."""
+        return self._about
+
+    async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
+        """Write one text. See ``Engine.generate``; options are those in ``options.SAMPLING``."""
+        self._check_open()
+        run = self._run(request)
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def notify() -> None:
+            try:
+                loop.call_soon_threadsafe(news.set)
+            except RuntimeError:  # the event loop is closed: nobody waits any more
+                run.cancelled = True
+
+        run.notify = notify
+        self._submit(run)
+        try:
+            while True:
+                await news.wait()
+                news.clear()
+                if run.error is not None:
+                    raise run.error
+                frame = run.frame()
+                if frame is None:
+                    continue
+                yield frame
+                if frame.done:
+                    return
+        finally:
+            run.cancelled = True
+            self._wake()
+
+    async def warm(self, prompts: Sequence[Prompt]) -> None:
+        """Read the beginnings that these prompts share with later ones."""
+        for prompt in prompts:
+            if self._inbox.closed:
+                return
+            try:
+                spoken = await asyncio.to_thread(self._speaker.speak, Prompt("A", prompt.system, prompt.examples))
+            except EngineError:
+                continue
+            if spoken.shared == 0 or len(spoken.ids) > self._about.context:
+                continue
+            done = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            run = Run(spoken, Outline(1, 1, self._reader), self._base, 0, Priority.AHEAD, warming=True)
+            run.notify = lambda loop=loop, done=done: loop.call_soon_threadsafe(done.set)
+            try:
+                self._submit(run)
+                await done.wait()
+            except EngineClosed:
+                return
+            finally:
+                run.cancelled = True
+
+    async def close(self) -> None:
+        """Stop all work and free the model. Running generations raise ``EngineClosed``."""
+        with self._inbox.ready:
+            self._inbox.closed = True
+            self._inbox.ready.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self, request: Request) -> Run:
+        """A request in tokens.
+
+        Raises:
+            RequestRefused, UnknownOption, BadOption: what this engine cannot do.
+        """
+        setting = dial(request.options, self._base)
+        made = outline(request, self._reader, self._about.canvas_length, self._masks)
+        spoken = self._speaker.speak(request.prompt)
+        # The last canvas is denoised after what is kept, and is never kept itself.
+        needed = len(spoken.ids) + (made.canvases - 1) * self._about.canvas_length
+        if needed > self._about.context:
+            raise PromptTooLong(
+                f"The prompt has {len(spoken.ids):,} tokens, and with {made.canvases} canvases of "
+                f"{self._about.canvas_length} it does not fit into the context of {self._about.context:,}. Shorten "
+                f"the prompt, ask for fewer canvases, or open the engine with a larger context."
+            )
+        seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+        return Run(spoken, made, setting, seed, request.priority)
+
+    def _check_open(self) -> None:
+        if self._inbox.closed:
+            raise EngineClosed("The engine is closed. Open it again.")
+
+    def _submit(self, run: Run) -> None:
+        with self._inbox.ready:
+            self._check_open()
+            self._inbox.runs.append(run)
+            self._inbox.ready.notify()
+
+    def _wake(self) -> None:
+        with self._inbox.ready:
+            self._inbox.ready.notify()
+
+    def _work(self) -> None:
+        """The loop's thread: step while there is something to do."""
+        inbox, loop = self._inbox, self._loop
+        while True:
+            with inbox.ready:
+                while not (inbox.runs or inbox.closed or not loop.idle):
+                    inbox.ready.wait()
+                while inbox.runs:
+                    loop.add(inbox.runs.popleft())
+                if inbox.closed:
+                    break
+            try:
+                loop.step()
+            except Exception as error:  # a defect here must not leave everybody waiting
+                loop.fail_all(GenerationFailed(f"The denoising loop broke off: {error!r}. Try again."))
+        loop.close()

@@ -1,0 +1,121 @@
+"""The outline of a request: what stands on its canvases before the first step, and how they are read.
+
+Plain text may have a pinned opening, an edit begins with a text of which parts are pinned, and a shape is a skeleton of
+pinned tokens. For the loop they are all the same: pins, starting tokens and classes by position, cut into canvases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import RequestRefused
+from ..frames import Request, Span
+from .batch import Masks, Opened
+from .edits import start
+from .skeleton import Skeleton, skeleton
+from .text import Reader, Reading, cut
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """How the canvases of one request begin.
+
+    Attributes:
+        canvases: how many may be written.
+        limit: tokens that count; what comes after them is cut off.
+        pins: token or -1 for the first positions; the others are free.
+        start: starting token or -1 for the first positions.
+        classes: a row of ``Masks`` or 0 for the first positions.
+        strength: the share of the starting tokens that is drawn anew.
+        kept: from the first kept position to the one after the last.
+        reader: of the model.
+        skeleton: if the request has a shape.
+        stops: strings that end the text.
+    """
+
+    canvases: int
+    limit: int
+    reader: Reader
+    pins: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
+    classes: tuple[int, ...] = ()
+    strength: float = 1.0
+    kept: Span | None = None
+    skeleton: Skeleton | None = None
+    stops: tuple[str, ...] = ()
+
+    def canvas(self, number: int, size: int) -> Opened:
+        """How this canvas begins."""
+
+        def part(values: tuple[int, ...], filler: int) -> tuple[int, ...]:
+            here = values[number * size : (number + 1) * size]
+            return (*here, *[filler] * (size - len(here))) if here else ()
+
+        return Opened(number, part(self.pins, -1), part(self.start, -1), self.strength, part(self.classes, 0))
+
+    def read(self, ids: Sequence[int], unsettled: Sequence[bool], before: Reading | None = None) -> Reading:
+        """The text of all canvases so far; ``before`` is that of the finished ones."""
+        if self.skeleton is not None:
+            return self.skeleton.read(ids, unsettled)
+        found = self.reader.read(ids[: self.limit], unsettled, kept=self.kept, before=before)
+        found = cut(found, self.stops)
+        end = len(found.text.rstrip())
+        if self.kept is not None or end == len(found.text):
+            return found
+        spans = tuple((a, min(b, end)) for a, b in found.unsettled if a < end)
+        return replace(found, text=found.text[:end], unsettled=spans, whole=False)
+
+
+def outline(request: Request, reader: Reader, size: int, masks: Masks) -> Outline:
+    """The outline of a request.
+
+    Args:
+        request: what is asked for.
+        reader: of the model.
+        size: tokens in a canvas.
+        masks: where the classes of shapes get their rows.
+
+    Raises:
+        RequestRefused: a shape that cannot be held or does not fit, a text to edit that is too long, or parts of a
+            request that exclude each other.
+    """
+    limit = request.budget(size)
+    canvases = -(-limit // size)
+    opening = request.prompt.opening
+    if request.shape is not None:
+        if opening.strip() or request.draft is not None:
+            other = "a draft" if request.draft is not None else "an opening"
+            raise RequestRefused(f"A request with a shape cannot have {other}. Leave it out.")
+        made = skeleton(request.shape, reader, canvases=canvases, canvas_length=size)
+        rows = [0, *(masks.place(mask) for mask in made.allowed)]
+        return Outline(
+            canvases=-(-(made.length + 1) // size),
+            limit=limit,
+            reader=reader,
+            pins=made.pins,
+            classes=tuple(rows[number] for number in made.classes),
+            skeleton=made,
+        )
+    if request.draft is not None:
+        if not request.draft.text.startswith(opening):
+            raise RequestRefused(
+                f"The draft does not begin with the opening {opening[:40]!r}. Leave one of them out, or begin the "
+                f"draft with it."
+            )
+        begun = start(request.draft, reader, budget=limit)
+        return Outline(
+            canvases=canvases,
+            limit=limit,
+            reader=reader,
+            pins=begun.pins,
+            start=begun.tokens,
+            strength=request.draft.strength,
+            kept=begun.kept,
+            stops=request.stop,
+        )
+    pins = reader.encode(reader.shield(opening)) if opening else ()
+    if len(pins) >= limit:
+        raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. Ask for more canvases.")
+    kept = (0, len(pins)) if pins else None
+    return Outline(canvases=canvases, limit=limit, reader=reader, pins=pins, kept=kept, stops=request.stop)

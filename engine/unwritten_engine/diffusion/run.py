@@ -1,0 +1,150 @@
+"""One request under way: from its tokens to its last canvas."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..errors import EngineError
+from ..frames import Frame, Priority, StopReason, Usage
+from .options import Dial
+from .outline import Outline
+from .prompts import Spoken
+from .text import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is on the canvas after a step.
+
+    Attributes:
+        ids: of the canvas.
+        unsettled: for each of them.
+        step: within this canvas, counted from 1.
+    """
+
+    ids: list[int]
+    unsettled: list[bool]
+    step: int
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """One request under way. The loop's thread works on it; others may read frames and set ``cancelled``.
+
+    Attributes:
+        spoken: the prompt.
+        outline: what stands on its canvases, and how they are read.
+        dial: how they are denoised.
+        seed: of its noise.
+        priority: who is waiting.
+        number: counts requests; among equals the lower goes first.
+        warming: only the beginning of the prompt is wanted, in the store.
+        notify: called from the loop's thread when there is a new frame or an end.
+        cancelled: nobody wants it any more.
+        written: tokens of the finished canvases.
+        before: their text.
+        held: tokens of prompt and finished canvases that the row holds.
+        parked: the state of its canvas while it is pre-empted.
+        draft: what is on the canvas now.
+        error: why it failed.
+        usage: set at its end.
+    """
+
+    spoken: Spoken
+    outline: Outline
+    dial: Dial
+    seed: int
+    priority: Priority = Priority.CLICK
+    number: int = 0
+    warming: bool = False
+    notify: Callable[[], None] | None = None
+    cancelled: bool = False
+    written: list[int] = field(default_factory=list)
+    before: Reading = field(default_factory=lambda: Reading(""))
+    canvas: int = 0
+    steps: int = 0
+    held: int = 0
+    cached: int = 0
+    parked: list[Tensor] | None = None
+    draft: Draft | None = None
+    error: EngineError | None = None
+    usage: Usage | None = None
+    asked: float = field(default_factory=time.monotonic)
+    begun: float | None = None
+    waited: float = 0.0
+    """Seconds in the queue, those after a pre-emption too."""
+    parked_at: float | None = None
+    _fixed: int = 0
+
+    @property
+    def over(self) -> bool:
+        """It has come to its end, or failed."""
+        return self.usage is not None or self.error is not None
+
+    @property
+    def keys(self) -> tuple[Hashable, ...]:
+        """What stands for all tokens that its row should hold."""
+        return (*self.spoken.keys, *self.written)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All tokens that its row should hold."""
+        return (*self.spoken.ids, *self.written)
+
+    def joined(self) -> None:
+        """It gets a row: waiting is over."""
+        now = time.monotonic()
+        self.waited += now - (self.asked if self.parked_at is None else self.parked_at)
+        self.begun = now if self.begun is None else self.begun
+
+    def commit(self, ids: list[int]) -> StopReason | None:
+        """Take a finished canvas in. Returns why the text is at its end, or None if another canvas follows."""
+        self.written += ids
+        self.canvas += 1
+        settled = [False] * len(self.written)
+        self.before = self.outline.read(self.written, settled, self.before)
+        full = self.canvas == self.outline.canvases
+        if self.outline.skeleton is not None:
+            return "end" if full else None
+        if self.before.ended:
+            unstopped = self.outline.reader.read(self.written, settled, kept=self.outline.kept)
+            return "end" if len(unstopped.text.rstrip()) <= len(self.before.text) else "stop"
+        return "length" if full else None
+
+    def finish(self, reason: StopReason) -> None:
+        """It is at its end."""
+        begun = time.monotonic() if self.begun is None else self.begun
+        self.usage = Usage(
+            tokens=self.before.tokens,
+            prompt_tokens=len(self.spoken.ids),
+            cached_tokens=self.cached,
+            steps=self.steps,
+            canvases=self.canvas,
+            seconds=max(0.0, time.monotonic() - self.asked - self.waited),
+            queued_seconds=self.waited,
+            reason=reason,
+            seed=self.seed,
+        )
+        self.begun = begun
+
+    def frame(self) -> Frame | None:
+        """The newest frame; None before the first. Called from one thread, the reader's."""
+        usage, draft, before, canvas = self.usage, self.draft, self.before, self.canvas
+        if usage is not None:
+            text = before.text
+            last = max(canvas - 1, 0)
+            return Frame(text, (), len(text), last, self.outline.canvases, self.steps, self.dial.steps, usage)
+        if draft is None:
+            return None
+        size = len(draft.ids)
+        done = self.written[: canvas * size]
+        flags = [False] * len(done) + draft.unsettled
+        found = self.outline.read([*done, *draft.ids], flags, before)
+        if self.outline.skeleton is None and before.whole:
+            self._fixed = max(self._fixed, len(before.text))
+        fixed = min(self._fixed, len(found.text))
+        return Frame(found.text, found.unsettled, fixed, canvas, self.outline.canvases, draft.step, self.dial.steps)
