@@ -234,3 +234,28 @@ def test_names_in_a_map_come_once() -> None:
         canvas_length=256,
     )
     assert len(json.loads(many.read(written(many, {0: "1", 1: "1"}), [False] * 256).text)) == 2
+
+
+class Chain(BaseModel):
+    name: str
+    next: Chain | None
+
+
+class Mixed(BaseModel):
+    chain: Chain
+    by_name: dict[str, list[Part]]
+    level: Literal["a", "b"] | None
+    when: Literal[1, 25, "x", None]
+    pairs: list[tuple[str, bool]]
+    loose: bool | int | str
+
+
+@pytest.mark.parametrize("canvases", [1, 2, 4])
+def test_shapes_inside_themselves_end(canvases: int) -> None:
+    made = skeleton(Mixed.model_json_schema(), READER, canvases=canvases, canvas_length=384)
+    rng = random.Random(2)
+    for padding in (0.0, 0.3, 0.8, 1.0):
+        ids, flags = filled(made, rng, padding)
+        Mixed.model_validate(judged(made.read(ids, flags)))
+    empty = written(made, {})
+    assert json.loads(made.read(empty, [False] * len(empty)).text)["chain"]["next"] is None

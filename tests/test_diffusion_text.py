@@ -126,6 +126,8 @@ def test_a_thought_at_the_beginning_is_stripped(make: Any) -> None:
     ):
         assert settled(reader, [*before, *said]) == "the answer"
     assert settled(reader, [opened, *label, *said]) == ""
+    ended = reader.read([opened, *said, reader.end, closed], [False] * (len(said) + 3))
+    assert ended.ended and ended.text == ""
     assert not reader.read([opened, *label], [False] * (1 + len(label))).whole
     assert settled(reader, said) == "the answer"
     assert settled(reader, [*said, opened, *said]) == "the answer" * 2

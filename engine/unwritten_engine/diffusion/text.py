@@ -237,10 +237,11 @@ class Reader:
         said = ""
         for at in range(limit):
             if ids[at] == self._open:
-                close = next((n for n in range(at, limit) if ids[n] == self._close), None)
+                stop = next((n for n in range(at, limit) if ids[n] in self.ends), limit)
+                close = next((n for n in range(at, stop) if ids[n] == self._close), None)
                 if close is not None:
                     return close + 1
-                return limit if limit == len(ids) else 0
+                return stop if limit == len(ids) else 0
             if ids[at] == self._close:  # the opening is not there yet, or has gone again
                 return at + 1 if said.strip() in ("", _LABEL) else 0
             piece = self._table[ids[at]] if 0 <= ids[at] < self.size else None
