@@ -1,0 +1,83 @@
+"""What the tests of the denoising loop share: a small model with all its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from unwritten_engine.diffusion.batch import Batch
+from unwritten_engine.diffusion.body import Body
+from unwritten_engine.diffusion.kv import KV
+from unwritten_engine.diffusion.loop import Loop
+from unwritten_engine.diffusion.options import Dial
+from unwritten_engine.diffusion.outline import Outline
+from unwritten_engine.diffusion.parity import reference, until_end
+from unwritten_engine.diffusion.prompts import Spoken
+from unwritten_engine.diffusion.run import Run
+from unwritten_engine.diffusion.small import small_model
+from unwritten_engine.diffusion.text import Reader
+
+END = 1
+
+
+class Model:
+    """A small model over a loop of its own.
+
+    Args:
+        rows: requests that run together.
+        context: tokens of a row.
+        kept: bytes of the store of snapshots.
+        shape: as for ``small_model``.
+    """
+
+    def __init__(self, *, rows: int = 4, context: int = 512, kept: int = 10**8, **shape: Any) -> None:
+        self.model, self.tokenizer = small_model(**shape)
+        self.size = int(self.model.config.canvas_length)
+        self.vocabulary = int(self.model.config.text_config.vocab_size)
+        self.reader = Reader(self.tokenizer, frozenset({END}), 0, self.vocabulary)
+        self.rows, self.context, self.kept = rows, context, kept
+        self.fresh()
+
+    def fresh(self, *, rows: int | None = None, kept: int | None = None) -> Loop:
+        """A new loop with empty rows."""
+        kv = KV(
+            self.model.config.text_config,
+            rows=self.rows if rows is None else rows,
+            context=self.context,
+            canvas=self.size,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+        )
+        self.batch = Batch(self.model, Body(self.model, kv))
+        self.loop = Loop(self.model, self.batch, kept_bytes=self.kept if kept is None else kept)
+        return self.loop
+
+    def prompt(self, length: int, seed: int = 0) -> tuple[int, ...]:
+        """Random tokens."""
+        made = torch.Generator().manual_seed(seed)
+        return tuple(torch.randint(600, self.vocabulary, (length,), generator=made).tolist())
+
+    def run(self, prompt: tuple[int, ...], *, seed: int = 7, canvases: int = 1, shared: int = 0, **given: Any) -> Run:
+        """A request for these tokens; ``given`` sets the dial."""
+        outline = Outline(canvases, canvases * self.size, self.reader)
+        return Run(Spoken(prompt, prompt, shared), outline, Dial(**{"steps": 8, **given}), seed)
+
+    def written(self, *runs: Run) -> list[list[int]]:
+        """The tokens of these requests, worked on together, up to their end."""
+        for _ in self.loop.generate(runs):
+            pass
+        assert all(run.error is None for run in runs), [run.error for run in runs]
+        return [until_end(run.written, END) for run in runs]
+
+    def theirs(self, *runs: Run) -> list[list[int]]:
+        """What ``generate()`` makes of these requests, which have prompts of one length and one dial."""
+        found = reference(
+            self.model,
+            [run.spoken.ids for run in runs],
+            [run.seed for run in runs],
+            runs[0].dial,
+            runs[0].outline.canvases,
+            end=END,
+        )
+        return [until_end(ids, END) for ids in found]
