@@ -266,7 +266,7 @@ class Loop:
         finished: list[tuple[Run, list[int]]] = []
         for row, run in enumerate(self.running):
             run.steps += 1
-            run.draft = Draft(looked.best[row], looked.unsettled[row], looked.steps[row])
+            run.draft = Draft(run.canvas, run.before, looked.best[row], looked.unsettled[row], looked.steps[row])
             news.append(run)
             if looked.finished[row]:
                 finished.append((run, looked.best[row]))
@@ -289,7 +289,6 @@ class Loop:
             self._fail(run, _no_memory("between two canvases"), news)
             return
         run.held = end
-        run.draft = None
         self._open(run, row)
 
     def _fail(self, run: Run, error: EngineError, news: list[Run]) -> None:

@@ -18,14 +18,18 @@ from .text import Reading
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is on the canvas after a step.
+    """What is on the canvas after a step. It is replaced as a whole, for another thread reads it.
 
     Attributes:
+        canvas: its number.
+        before: the text of the canvases before it.
         ids: of the canvas.
         unsettled: for each of them.
         step: within this canvas, counted from 1.
     """
 
+    canvas: int
+    before: Reading
     ids: list[int]
     unsettled: list[bool]
     step: int
@@ -133,18 +137,18 @@ class Run:
 
     def frame(self) -> Frame | None:
         """The newest frame; None before the first. Called from one thread, the reader's."""
-        usage, draft, before, canvas = self.usage, self.draft, self.before, self.canvas
+        usage, draft = self.usage, self.draft
         if usage is not None:
-            text = before.text
-            last = max(canvas - 1, 0)
+            last = max(self.canvas - 1, 0)
+            text = self.before.text
             return Frame(text, (), len(text), last, self.outline.canvases, self.steps, self.dial.steps, usage)
         if draft is None:
             return None
-        size = len(draft.ids)
-        done = self.written[: canvas * size]
+        done = self.written[: draft.canvas * len(draft.ids)]
         flags = [False] * len(done) + draft.unsettled
-        found = self.outline.read([*done, *draft.ids], flags, before)
-        if self.outline.skeleton is None and before.whole:
-            self._fixed = max(self._fixed, len(before.text))
+        found = self.outline.read([*done, *draft.ids], flags, draft.before)
+        if self.outline.skeleton is None and draft.before.whole:
+            self._fixed = max(self._fixed, len(draft.before.text))
         fixed = min(self._fixed, len(found.text))
-        return Frame(found.text, found.unsettled, fixed, canvas, self.outline.canvases, draft.step, self.dial.steps)
+        canvases, steps = self.outline.canvases, self.dial.steps
+        return Frame(found.text, found.unsettled, fixed, draft.canvas, canvases, draft.step, steps)
