@@ -7,26 +7,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from unwritten_engine.diffusion.built import REAL as SIZES
+
 REAL: dict[str, Any] = {
-    "architectures": ["DiffusionGemmaForBlockDiffusion"],
-    "model_type": "diffusion_gemma",
-    "canvas_length": 256,
-    "text_config": {
-        "vocab_size": 262_144,
-        "hidden_size": 2816,
-        "intermediate_size": 2112,
-        "moe_intermediate_size": 704,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "num_global_key_value_heads": 2,
-        "head_dim": 256,
-        "global_head_dim": 512,
-        "num_experts": 128,
-        "top_k_experts": 8,
-        "sliding_window": 1024,
-        "max_position_embeddings": 262_144,
-    },
+    **SIZES,
     "vision_config": {
         "hidden_size": 1152,
         "intermediate_size": 4304,
@@ -36,7 +20,7 @@ REAL: dict[str, Any] = {
         "head_dim": 72,
     },
 }
-"""The sizes of google/diffusiongemma-26B-A4B-it."""
+"""The sizes of google/diffusiongemma-26B-A4B-it, with its vision tower."""
 
 
 def quiet(_share: float, _doing: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -42,14 +42,8 @@ def fill(
         ModelUnsupported: there are tensors for which the model has no place.
         MissingPackage: transformers is too old, or bitsandbytes is missing.
     """
-    if kind_ == "nf4":
-        _need_bitsandbytes()
-    model = _skeleton(checkpoint, dtype)
-    reasons = []
-    if not checkpoint.counts.vision:
-        model.model.encoder.vision_tower = model.model.encoder.embed_vision = None
-        reasons.append("The checkpoint has no vision tower: it reads text alone.")
-    filler = _Filler(model, kind_ if kind_ in ("int8", "nf4") else None, device, dtype)
+    config = read_transformers_config(checkpoint)
+    filler = Filler(config, kind_, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
     done, whole = 0, max(1, checkpoint.weight_bytes)
     for file, names in _by_file(checkpoint).items():
         try:
@@ -60,15 +54,8 @@ def fill(
                     progress(done / whole, f"Loading {checkpoint.name}")
         except SafetensorError as error:
             raise ModelBroken(f"{file} is damaged ({error}). Fetch it again.") from error
-    filler.finish(checkpoint.name)
-    _make_buffers(model, device)
-    _check_whole(model, checkpoint.name)
-    model.eval().requires_grad_(False)
-    if filler.kind is None:
-        reasons.append(choose_experts(model, device, dtype))
-    elif filler.plain:
-        reasons.append(f"{filler.plain} matrices stay unquantised: their rows are no whole blocks of 64.")
-    return model, tuple(reasons)
+    filler.model.generation_config.update(eos_token_id=sorted(checkpoint.ends), pad_token_id=checkpoint.pad)
+    return filler.finish()
 
 
 def _need_bitsandbytes() -> None:
@@ -78,21 +65,25 @@ def _need_bitsandbytes() -> None:
         raise MissingPackage("4 bits need the package bitsandbytes. Type: pip install bitsandbytes") from error
 
 
-def _skeleton(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
-    """The model on the meta device: sizes without numbers."""
+def read_transformers_config(checkpoint: Checkpoint) -> Any:
+    """The ``DiffusionGemmaConfig`` of a checkpoint."""
     try:
-        from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
+        from transformers import DiffusionGemmaConfig
     except ImportError as error:
         raise MissingPackage(
             f"DiffusionGemma needs transformers {_OLDEST} or newer. Type: pip install 'transformers>={_OLDEST}'"
         ) from error
+    return DiffusionGemmaConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+
+
+def _skeleton(config: Any, dtype: torch.dtype) -> Any:
+    """The model on the meta device: sizes without numbers."""
+    from transformers import DiffusionGemmaForBlockDiffusion
+
     make: Any = DiffusionGemmaForBlockDiffusion
-    config: Any = DiffusionGemmaConfig.from_pretrained(checkpoint.folder, local_files_only=True)
     config.dtype = dtype
     with _default_dtype(dtype), torch.device("meta"):
-        model = make(config)
-    model.generation_config.update(eos_token_id=sorted(checkpoint.ends), pad_token_id=checkpoint.pad)
-    return model
+        return make(config)
 
 
 @contextmanager
@@ -112,18 +103,47 @@ def _by_file(checkpoint: Checkpoint) -> dict[str, list[str]]:
     return files
 
 
-class _Filler:
-    """Puts tensors in their places."""
+class Tensors(Protocol):
+    """Where tensors come from: what ``safe_open`` gives."""
 
-    def __init__(self, model: Any, kind_: str | None, device: torch.device, dtype: torch.dtype) -> None:
-        self.model, self.kind, self.device, self.dtype = model, kind_, device, dtype
+    def get_tensor(self, name: str) -> Tensor:
+        """A whole tensor."""
+
+    def get_slice(self, name: str) -> Any:
+        """What has a ``get_shape`` and hands out slices of a tensor by their number."""
+
+
+class Filler:
+    """A model without memory, and the tensors that are put in their places.
+
+    Args:
+        config: transformers' ``DiffusionGemmaConfig``.
+        kind_: how weights are kept: "float32", "bf16", "int8" or "nf4".
+        device: where to.
+        dtype: of what is not quantised, and of activations.
+        name: of the model, for messages.
+        vision: whether it has a vision tower.
+    """
+
+    def __init__(
+        self, config: Any, kind_: str, device: torch.device, dtype: torch.dtype, *, name: str, vision: bool
+    ) -> None:
+        if kind_ == "nf4":
+            _need_bitsandbytes()
+        self.model, self.name = _skeleton(config, dtype), name
+        self.kind = kind_ if kind_ in ("int8", "nf4") else None
+        self.device, self.dtype = device, dtype
+        self.reasons: list[str] = []
+        if not vision:
+            self.model.model.encoder.vision_tower = self.model.model.encoder.embed_vision = None
+            self.reasons.append("The checkpoint has no vision tower: it reads text alone.")
         self.plain = 0
         self.unexpected: list[str] = []
         self.experts: dict[str, PackedExperts] = {}
         self.places: dict[str, list[tuple[nn.Module, str, str]]] = {}
         """By name of a tensor, everywhere that it belongs: the module, its attribute there, the module's name."""
         shared: dict[int, list[tuple[nn.Module, str, str]]] = defaultdict(list)
-        for path, module in model.named_modules():
+        for path, module in self.model.named_modules():
             for name, parameter in module.named_parameters(recurse=False):
                 shared[id(parameter)].append((module, name, path))
                 self.places[f"{path}.{name}"] = shared[id(parameter)]
@@ -131,7 +151,7 @@ class _Filler:
                 if name not in module._non_persistent_buffers_set:
                     self.places[f"{path}.{name}"] = [(module, name, path)]
 
-    def put(self, name: str, stream: Any) -> None:
+    def put(self, name: str, stream: Tensors) -> None:
         """Read a tensor and put it in its places."""
         places = self.places.get(name)
         if places is None:
@@ -153,18 +173,27 @@ class _Filler:
             for owner, own, _ in places:
                 owner._parameters[own] = parameter
 
-    def finish(self, name: str) -> None:
-        """Say which tensors had no place.
+    def finish(self) -> tuple[Any, tuple[str, ...]]:
+        """The model, in eval mode without gradients, and sentences about choices that were made.
 
         Raises:
-            ModelUnsupported: there are some.
+            ModelBroken: tensors are missing; the message names one.
+            ModelUnsupported: there were tensors for which the model has no place.
         """
         if self.unexpected:
             raise ModelUnsupported(
-                f"{name} has {len(self.unexpected)} tensors for which the model has no place, such as "
+                f"{self.name} has {len(self.unexpected)} tensors for which the model has no place, such as "
                 f"{self.unexpected[0]}. It was saved by another version or changed; update transformers, or save it "
                 f"again with save_pretrained."
             )
+        _make_buffers(self.model, self.device)
+        _check_whole(self.model, self.name)
+        self.model.eval().requires_grad_(False)
+        if self.kind is None:
+            self.reasons.append(choose_experts(self.model, self.device, self.dtype))
+        elif self.plain:
+            self.reasons.append(f"{self.plain} matrices stay unquantised: their rows are no whole blocks of 64.")
+        return self.model, tuple(self.reasons)
 
     def _packs(self, inputs: int) -> bool:
         if self.kind is not None and can_pack(inputs, self.kind):
@@ -175,7 +204,9 @@ class _Filler:
     def _packs_experts(self, module: Any) -> bool:
         return self._packs(module.hidden_dim) and self._packs(module.intermediate_dim)
 
-    def _put_experts(self, name: str, attribute: str, places: list[tuple[nn.Module, str, str]], stream: Any) -> None:
+    def _put_experts(
+        self, name: str, attribute: str, places: list[tuple[nn.Module, str, str]], stream: Tensors
+    ) -> None:
         module: Any = places[0][0]
         path = places[0][2]
         if path not in self.experts:
@@ -197,12 +228,12 @@ class _Filler:
     def _read(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype)
 
-    def _copied(self, name: str, stream: Any) -> Tensor:
+    def _copied(self, name: str, stream: Tensors) -> Tensor:
         """A tensor of its own on the device; large ones slice by slice, so that the machine holds one slice."""
         parts = stream.get_slice(name)
         shape = parts.get_shape()
         if len(shape) < 3:
-            return stream.get_tensor(name).to(self.device, self.dtype, copy=True)  # type: ignore[no-any-return]
+            return stream.get_tensor(name).to(self.device, self.dtype, copy=True)
         whole = torch.empty(shape, dtype=self.dtype, device=self.device)
         for at in range(shape[0]):
             whole[at].copy_(parts[at])
