@@ -40,7 +40,7 @@ from unwritten_engine.errors import (
     UnknownEngine,
     UnknownOption,
 )
-from unwritten_engine.openai import OpenAI, open_openai
+from unwritten_engine.openai import OpenAI, environment_key, open_openai
 from unwritten_engine.servers import is_local
 
 pytestmark = pytest.mark.anyio
@@ -167,6 +167,15 @@ async def test_a_real_server_wants_its_key(real: str, monkeypatch: pytest.Monkey
     engine = await asyncio.to_thread(open_openai, real)
     assert (await frames_of(engine, Request(Prompt("Tea."), max_tokens=2)))[-1].done
     await engine.close()
+
+
+def test_a_key_for_other_programs_stays_off_open_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNWRITTEN_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "theirs")
+    keys = [environment_key(f"{host}/v1") for host in ("https://a.example", "http://localhost:8000", "http://a.example")]
+    assert keys == ["theirs", "theirs", ""]
+    monkeypatch.setenv("UNWRITTEN_API_KEY", "ours")
+    assert environment_key("http://a.example/v1") == "ours"
 
 
 # -- what is sent -----------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from .frames import Frame, Priority, Prompt, Request
 from .options import Option, checked
 from .prompting import as_messages
 from .refusals import KEY_VARIABLES
-from .servers import Found, look
+from .servers import Found, is_local, look
 from .slots import Slots
 
 CANVAS_LENGTH: Final = 256
@@ -86,10 +86,17 @@ def open_openai(
     settings = checked(options, OPTIONS, _OWNER)
     told = progress or (lambda share, doing: None)
     told(0.0, f"Asking {address} for its models")
-    key = settings["key"] or next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), "")
+    key = settings["key"] or environment_key(address)
     found = look(_http(), address, settings["model"], key, settings["connect_timeout"])
     told(1.0, f"{found.model} is ready")
     return OpenAI(found, settings, key, reasons)
+
+
+def environment_key(address: str) -> str:
+    """The key in the environment. One that was set for other programs is not sent over an open network."""
+    own, others = KEY_VARIABLES
+    guarded = address.startswith("https://") or is_local(address)
+    return os.environ.get(own) or (os.environ.get(others, "") if guarded else "")
 
 
 def _http() -> Any:
