@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 from .kv import KV
 
@@ -66,7 +66,9 @@ class Body:
         masks = {kind: self._mask(number, piece) for number, kind in enumerate(self._types) if kind in rotary}
         for number, layer in enumerate(self._encoder.layers):
             attention = layer.self_attn
-            query, keys, values = _project(attention, layer.input_layernorm(stream), rotary[self._types[number]])
+            query, keys, values = _project(
+                attention, _normed(layer.input_layernorm, stream), rotary[self._types[number]]
+            )
             old_keys, old_values = self.kv.past(number, piece.row, piece.start)
             seen_keys = torch.cat([old_keys[None], keys], dim=2)
             seen_values = torch.cat([old_values[None], values], dim=2)
@@ -96,7 +98,9 @@ class Body:
                 masks[kind] = self._visible(number, lengths, seen) if padded else None
         for number, layer in enumerate(self._decoder.layers):
             attention = layer.self_attn
-            query, keys, values = _project(attention, layer.input_layernorm(stream), rotary[self._types[number]])
+            query, keys, values = _project(
+                attention, _normed(layer.input_layernorm, stream), rotary[self._types[number]]
+            )
             places = size + min(seen, self.kv.places[number])
             all_keys, all_values = self.kv.keys[number], self.kv.values[number]
             all_keys[:count, :, :size] = keys
@@ -105,8 +109,7 @@ class Body:
                 query, all_keys[:count, :, :places], all_values[:count, :, :places], masks[self._types[number]]
             )
             stream = _rest(layer, stream, attention.o_proj(heads.reshape(count, size, -1)))
-        last: Tensor = self._decoder.norm(stream)
-        return last
+        return _normed(self._decoder.norm, stream)
 
     def _rotary(self, module: Any, like: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         return {kind: module.rotary_emb(like, positions, kind) for kind in dict.fromkeys(self._types)}
@@ -134,14 +137,19 @@ class Body:
         return mask.to(self.device)
 
 
+def _normed(norm: Any, stream: Tensor) -> Tensor:
+    """A norm in one kernel; the module itself takes six, and a layer has a dozen norms."""
+    return rms_norm(stream, stream.shape[-1:], getattr(norm, "weight", None), norm.eps)
+
+
 def _project(attention: Any, stream: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, each [B, heads, n, width]."""
     shape = (*stream.shape[:-1], -1, attention.head_dim)
     raw = attention.k_proj(stream).view(shape)
-    query = _rotated(attention.q_norm(attention.q_proj(stream).view(shape)), rotary)
-    keys = _rotated(attention.k_norm(raw), rotary)
+    query = _rotated(_normed(attention.q_norm, attention.q_proj(stream).view(shape)), rotary)
+    keys = _rotated(_normed(attention.k_norm, raw), rotary)
     # Layers with full attention have no projection for values: keys before norm and rotation serve as such.
-    values = attention.v_norm(raw if attention.v_proj is None else attention.v_proj(stream).view(shape))
+    values = _normed(attention.v_norm, raw if attention.v_proj is None else attention.v_proj(stream).view(shape))
     return query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
 
 
@@ -165,12 +173,12 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) ->
 
 def _rest(layer: Any, stream: Tensor, attended: Tensor) -> Tensor:
     """A layer after its attention: the dense part and the experts, side by side."""
-    stream = stream + layer.post_attention_layernorm(attended)
-    dense = layer.post_feedforward_layernorm_1(layer.mlp(layer.pre_feedforward_layernorm(stream)))
+    stream = stream + _normed(layer.post_attention_layernorm, attended)
+    dense = _normed(layer.post_feedforward_layernorm_1, layer.mlp(_normed(layer.pre_feedforward_layernorm, stream)))
     flat = stream.reshape(-1, stream.shape[-1])
     _, weights, chosen = layer.router(flat)
-    mixed = layer.experts(layer.pre_feedforward_layernorm_2(flat), chosen, weights).reshape(stream.shape)
-    joined = layer.post_feedforward_layernorm(dense + layer.post_feedforward_layernorm_2(mixed))
+    mixed = layer.experts(_normed(layer.pre_feedforward_layernorm_2, flat), chosen, weights).reshape(stream.shape)
+    joined = _normed(layer.post_feedforward_layernorm, dense + _normed(layer.post_feedforward_layernorm_2, mixed))
     scaled: Tensor = (stream + joined) * layer.layer_scalar
     return scaled
 
