@@ -137,3 +137,12 @@ def test_the_real_vocabulary_is_made_in_seconds() -> None:
     words = tokenizer.decode(range(200_000, 200_040))
     assert words.replace(" ", "").isalpha()
     assert 5 < words.count(" ") < 40
+
+
+def test_a_model_that_prefers_words_writes_nothing_else() -> None:
+    model, tokenizer = small_model(words=True, layers=2, vocabulary=2048)
+    with torch.no_grad():
+        canvas = torch.arange(32)[None] + 500
+        logits = model(input_ids=torch.arange(20)[None] + 600, decoder_input_ids=canvas).logits
+    for name in tokenizer.convert_ids_to_tokens(logits.argmax(-1)[0].tolist()):
+        assert name.startswith("▁") and name[1:].isalpha()

@@ -98,13 +98,17 @@ def small_config(
     )
 
 
-def small_model(*, spread: float = 4.0, branch: float = 1.0, seed: int = 0, **shape: Any) -> tuple[Any, Any]:
+def small_model(
+    *, spread: float = 4.0, branch: float = 1.0, words: bool = False, seed: int = 0, **shape: Any
+) -> tuple[Any, Any]:
     """A model in float32 on the CPU, and its tokenizer.
 
     Args:
         spread: standard deviation of the logits: at 0.2 the model is sure of nothing, at 8 of nearly everything.
         branch: how much each layer adds, as a share of what it is given. At 1 the model is chaotic, as random ones are:
             a small error early is a large one at the end; at 0.3 it is as calm as a trained one.
+        words: the model prefers tokens that begin a word. The others (syllables, bytes, tags, controls, runs of
+            blanks) get embeddings near zero, and so logits that are no match; they still come as noise.
         seed: of the weights.
         shape: as for ``small_config``.
 
@@ -134,7 +138,12 @@ def small_model(*, spread: float = 4.0, branch: float = 1.0, seed: int = 0, **sh
             if name.endswith("layer_scalar"):  # encoder and decoder each have their own
                 buffer.normal_(1.0, 0.05, generator=generator)
     model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
-    return model, make_tokenizer(config.text_config.vocab_size)
+    tokenizer = make_tokenizer(config.text_config.vocab_size)
+    if words:
+        names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        others = torch.tensor([not (name.startswith("▁") and name[1:].isalpha()) for name in names])
+        model.model.decoder.embed_tokens.weight[others] *= 0.1
+    return model, tokenizer
 
 
 def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **options: Any) -> Path:
