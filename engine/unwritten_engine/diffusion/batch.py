@@ -51,13 +51,13 @@ class Looked:
         best: [B, C] int64, the drafts.
         unsettled: [B, C] bool.
         finished: [B] bool, no more steps are needed.
-        steps: [B] int64, steps done in this canvas.
+        left: [B] int64, steps that may still be done in this canvas.
     """
 
     best: list[list[int]]
     unsettled: list[list[bool]]
     finished: list[bool]
-    steps: list[int]
+    left: list[int]
 
 
 class Masks:
@@ -125,8 +125,8 @@ class Batch:
         self.soft = torch.zeros((rows, size, table.weight.shape[1]), dtype=table.weight.dtype, device=device)
         self._state = [value for value in vars(self).values() if isinstance(value, Tensor)]
 
-    def begin(self, row: int, *, seed: int, length: int, dial: Dial, canvas: Opened) -> None:
-        """Open a canvas in a row that holds ``length`` tokens."""
+    def begin(self, row: int, *, seed: int, length: int, dial: Dial, canvas: Opened) -> int:
+        """Open a canvas in a row that holds ``length`` tokens. Returns how many steps it may take."""
         size, device = self.size, self.device
         here = slice(row, row + 1)
         self.seeds[row], self.numbers[row], self.lengths[row] = seed, canvas.number, length
@@ -151,6 +151,7 @@ class Batch:
         self.pins[row] = torch.tensor(canvas.pins, dtype=torch.int64, device=device) if canvas.pins else -1
         self.classes[row] = torch.tensor(canvas.classes, dtype=torch.int64, device=device) if canvas.classes else 0
         self.canvas[row] = torch.where(self.pins[row] >= 0, self.pins[row], tokens)
+        return steps
 
     def save(self, row: int) -> list[Tensor]:
         """A copy of a row's state."""
@@ -183,7 +184,7 @@ class Batch:
             best=self.best[:count].tolist(),
             unsettled=self.unsettled[:count].tolist(),
             finished=self.finished[:count].tolist(),
-            steps=(self.total - self.left)[:count].tolist(),
+            left=self.left[:count].tolist(),
         )
 
     def _pass(self, count: int, longest: int, padded: bool, shaped: bool) -> None:
@@ -213,20 +214,26 @@ class Batch:
         certain = self.head.embeddings[pins.clamp(min=0)] * self.head.scale
         signal = torch.where(pinned[..., None], certain, found.soft.view(count, self.size, -1))
 
-        changed = best != self.best[:count]
+        changed = (best != self.best[:count]) & ~pinned
         unchanged = torch.where(changed.any(-1), 0, self.unchanged[:count] + 1)
         mean = entropy.sum(-1) / (~pinned).sum(-1).clamp(min=1)  # pins must not dilute it
         calm = (unchanged >= self.stability[:count]) & (mean < self.confidence[:count])
         live = ~self.finished[:count]
-        self._keep(self.canvas[:count], live[:, None], following)
-        self._keep(self.best[:count], live[:, None], best)
-        self._keep(self.soft[:count], live[:, None, None], signal)
-        self._keep(self.unsettled[:count], live[:, None], changed | (entropy > UNSETTLED_NATS))
-        self._keep(self.unchanged[:count], live, unchanged)
-        left.sub_(live.to(torch.int64))
-        self.finished[:count] |= calm | (left <= 0)
-
-    @staticmethod
-    def _keep(target: Tensor, live: Tensor, value: Tensor) -> None:
-        """In place, for a captured pass reads and writes the same memory each time."""
-        target.copy_(torch.where(live, value, target))
+        unsettled = changed | (entropy > UNSETTLED_NATS)
+        remaining = left - live.to(torch.int64)
+        # All results are there before the first is written: a pass that runs out of memory leaves all as it was. They
+        # are written in place, for a captured pass reads and writes the same memory each time.
+        results = [
+            (target[:count], torch.where(live.view(-1, *[1] * (value.dim() - 1)), value, target[:count]))
+            for target, value in (
+                (self.canvas, following),
+                (self.best, best),
+                (self.soft, signal),
+                (self.unsettled, unsettled),
+                (self.unchanged, unchanged),
+                (self.left, remaining),
+                (self.finished, calm | (remaining <= 0)),
+            )
+        ]
+        for target, result in results:
+            target.copy_(result)

@@ -43,10 +43,11 @@ class Diffusion:
     """
 
     def __init__(self, loop: Loop, about: About, *, reader: Reader, speaker: Speaker, masks: Masks, base: Dial) -> None:
-        self._loop, self._about = loop, about
+        self._about = about
         self._reader, self._speaker, self._masks, self._base = reader, speaker, masks, base
         self._inbox = _Inbox()
-        self._thread = threading.Thread(target=self._work, name="unwritten-diffusion", daemon=True)
+        # Only the thread holds the loop, and with it the model: when it ends, their memory is free.
+        self._thread = threading.Thread(target=self._work, args=(loop,), name="unwritten-diffusion", daemon=True)
         self._thread.start()
 
     @property
@@ -58,16 +59,7 @@ class Diffusion:
         """Write one text. See ``Engine.generate``; options are those in ``options.SAMPLING``."""
         self._check_open()
         run = self._run(request)
-        news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def notify() -> None:
-            try:
-                loop.call_soon_threadsafe(news.set)
-            except RuntimeError:  # the event loop is closed: nobody waits any more
-                run.cancelled = True
-
-        run.notify = notify
+        news = _heard(run)
         self._submit(run)
         try:
             while True:
@@ -96,10 +88,8 @@ class Diffusion:
                 continue
             if spoken.shared == 0 or len(spoken.ids) > self._about.context:
                 continue
-            done = asyncio.Event()
-            loop = asyncio.get_running_loop()
             run = Run(spoken, Outline(1, 1, self._reader), self._base, 0, Priority.AHEAD, warming=True)
-            run.notify = lambda loop=loop, done=done: loop.call_soon_threadsafe(done.set)
+            done = _heard(run)
             try:
                 self._submit(run)
                 await done.wait()
@@ -149,9 +139,9 @@ class Diffusion:
         with self._inbox.ready:
             self._inbox.ready.notify()
 
-    def _work(self) -> None:
+    def _work(self, loop: Loop) -> None:
         """The loop's thread: step while there is something to do."""
-        inbox, loop = self._inbox, self._loop
+        inbox = self._inbox
         while True:
             with inbox.ready:
                 while not (inbox.runs or inbox.closed or not loop.idle):
@@ -165,3 +155,14 @@ class Diffusion:
             except Exception as error:  # a defect here must not leave everybody waiting
                 loop.fail_all(GenerationFailed(f"The denoising loop broke off: {error!r}. Try again."))
         loop.close()
+
+
+def _heard(run: Run) -> asyncio.Event:
+    """An event of the running event loop that is set whenever the request has news."""
+    news, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def notify() -> None:
+        loop.call_soon_threadsafe(news.set)  # raises when the event loop is closed: nobody waits any more
+
+    run.notify = notify
+    return news

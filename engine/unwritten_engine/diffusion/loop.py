@@ -6,15 +6,15 @@ more, gives free rows to those who wait, and reads a bounded part of their promp
 up the others.
 
 A click goes before what is written ahead. If no row is free for it, something written ahead is pre-empted: its
-canvas is set aside and its cache goes to the store of snapshots; when its turn comes it goes on where it was. What
-has waited for ``PATIENCE`` seconds counts as a click, so that nothing starves.
+canvas is set aside and its cache goes to the store of snapshots; when its turn comes it goes on where it was. Reading
+something ahead stops likewise for a click. What has waited for ``PATIENCE`` seconds in all counts as a click, so that
+nothing starves.
 """
 
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final
 
 import torch
@@ -28,7 +28,7 @@ from .kv import KV, Kept
 from .run import Draft, Run
 
 PATIENCE: Final = 30.0
-"""Seconds after which a request counts as a click."""
+"""Seconds in the queue after which a request counts as a click."""
 LEAST_SHARED: Final = 16
 """Tokens of a shared beginning that are worth a snapshot."""
 READ: Final = {"cpu": 512}
@@ -43,14 +43,16 @@ class Loop:
         model: transformers' ``DiffusionGemmaForBlockDiffusion``.
         batch: the rows.
         kept_bytes: limit of the store of snapshots.
+        patience: seconds in the queue after which a request counts as a click.
     """
 
-    def __init__(self, model: Any, batch: Batch, *, kept_bytes: int) -> None:
+    def __init__(self, model: Any, batch: Batch, *, kept_bytes: int, patience: float = PATIENCE) -> None:
         self._model = model
         self._batch = batch
         self._body: Body = batch.body
         self._kv: KV = batch.body.kv
         self.kept = Kept(kept_bytes)
+        self.patience = patience
         self.waiting: list[Run] = []
         self.running: list[Run] = []
         self._reading: Run | None = None
@@ -88,8 +90,7 @@ class Loop:
         if self.running and self._passed(news):
             self._look(news)
         for run in news:
-            if run.notify is not None:
-                run.notify()
+            _tell(run)
         return news
 
     def fail_all(self, error: EngineError) -> None:
@@ -98,13 +99,15 @@ class Loop:
         self.running, self._reading, self.waiting = [], None, []
         self._seeing.clear()
         for run in everyone:
-            run.error = error
-            if run.notify is not None:
-                run.notify()
+            run.error = type(error)(*error.args)  # each is raised somewhere else
+            _tell(run)
 
     def _let_go(self) -> None:
         """Drop what nobody wants any more."""
-        self.waiting = [run for run in self.waiting if not run.cancelled]
+        for run in [run for run in self.waiting if run.cancelled]:
+            self.waiting.remove(run)
+            if run.parked is not None:
+                self.kept.drop(run.keys)
         if self._reading is not None and self._reading.cancelled:
             self._seeing.pop(self._reading, None)
             self._reading = None
@@ -114,6 +117,7 @@ class Loop:
     def _let_in(self, news: list[Run]) -> None:
         """Give rows to those who wait, and read their prompts, as far as may be before the next pass."""
         left = self._read_at_once
+        self._make_way()
         while left > 0:
             if self._reading is None and not self._next():
                 return
@@ -121,17 +125,13 @@ class Loop:
             assert run is not None
             try:
                 left -= self._read(run, left)
-            except torch.OutOfMemoryError:
-                self._reading = None
-                self._free()
-                self._fail(run, _no_memory("while its prompt was read"), news)
-                continue
+                if run.held >= run.goal:
+                    self._join(run, news)
             except Exception as error:  # whatever torch raises concerns this request alone
                 self._reading = None
-                self._fail(run, GenerationFailed(f"The prompt could not be read: {error}"), news)
-                continue
-            if run.held == len(run.keys) or (run.warming and run.held >= run.spoken.shared):
-                self._join(run, news)
+                if run in self.running:
+                    self.running.remove(run)  # it is the last: no row has to move
+                self._fail(run, self._why(error, "while its prompt was read"), news)
 
     def _next(self) -> bool:
         """Choose who gets the next row; False if nobody does."""
@@ -144,36 +144,57 @@ class Loop:
                 return False
             self._park(max(ahead, key=lambda run: run.number))
         self.waiting.remove(first)
-        first.joined()
         row = len(self.running)
         found = self.kept.longest(first.keys)
         first.held = 0
         if found is not None:
             self._kv.load(row, found)
             first.held = len(found.tokens)
-        if first.parked is None and not first.written:
-            first.cached = min(first.held, len(first.spoken.ids))
+            if first.parked is not None and first.held == first.goal:
+                self.kept.drop(found.tokens)  # nobody else goes on from there
+        if first.begun is None:
+            first.cached = first.held
+        first.joined()
         self._reading = first
         return True
 
     def _rank(self, run: Run) -> int:
         """0 for a click, or for who has waited too long."""
-        return 0 if time.monotonic() - run.asked > PATIENCE else int(run.priority)
+        return 0 if run.queued > self.patience else int(run.priority)
+
+    def _make_way(self) -> None:
+        """If a click waits while something ahead is read, that waits, and what is read of it goes to the store."""
+        run = self._reading
+        if run is None or self._rank(run) <= Priority.CLICK:
+            return
+        if any(self._rank(other) <= Priority.CLICK for other in self.waiting):
+            self._keep(len(self.running), run.keys[: run.held])
+            self._reading = None
+            self._seeing.pop(run, None)
+            run.waits()
+            self.waiting.append(run)
 
     def _park(self, run: Run) -> None:
         """Pre-empt a request: its canvas is set aside, its cache goes to the store."""
         row = self.running.index(run)
         run.parked = self._batch.save(row)
-        run.parked_at = time.monotonic()
-        self.kept.put(self._kv.save(row, run.keys))
+        self._keep(row, run.keys)
         self._leave(run)
+        run.waits()
         self.waiting.append(run)
+
+    def _keep(self, row: int, keys: tuple[Hashable, ...]) -> None:
+        """Put a copy of a row, which holds exactly these tokens, into the store, if there is memory for it."""
+        try:
+            self.kept.put(self._kv.save(row, keys))
+        except torch.OutOfMemoryError:
+            self._free()
 
     def _read(self, run: Run, most: int) -> int:
         """Read some more of the tokens that a row should hold. Returns how many."""
         row, keys = len(self.running), run.keys
         shared = run.spoken.shared
-        end = min(len(keys), run.held + most)
+        end = max(run.held, min(run.goal, run.held + most))
         if run.held < shared < end:
             end = shared  # to take a snapshot there
         if run.spoken.seen is not None and end > run.held:
@@ -182,7 +203,7 @@ class Loop:
             self._body.encode(self._piece(run, row, run.held, end))
         count, run.held = end - run.held, end
         if end == shared and shared >= LEAST_SHARED and keys[:shared] not in self.kept:
-            self.kept.put(self._kv.save(row, keys[:shared]))
+            self._keep(row, keys[:shared])
         return max(count, 1)
 
     def _piece(self, run: Run, row: int, start: int, end: int) -> Piece:
@@ -226,7 +247,7 @@ class Loop:
 
     def _open(self, run: Run, row: int) -> None:
         canvas = run.outline.canvas(run.canvas, self._batch.size)
-        self._batch.begin(row, seed=run.seed, length=run.held, dial=run.dial, canvas=canvas)
+        run.most = self._batch.begin(row, seed=run.seed, length=run.held, dial=run.dial, canvas=canvas)
 
     def _leave(self, run: Run) -> None:
         """Free a row; the last ones move up, so that there is no gap."""
@@ -249,15 +270,12 @@ class Loop:
             try:
                 self._batch.step(len(lengths), max(lengths), even=even, shaped=shaped)
                 return True
-            except torch.OutOfMemoryError:
-                self._free()
+            except Exception as error:  # memory, or a broken driver or model: then nobody's pass has a result
+                why = self._why(error, "in the middle of a pass")
                 last = max(self.running, key=lambda run: (self._rank(run), run.number))
-                self._leave(last)
-                self._fail(last, _no_memory("in the middle of its work"), news)
-            except Exception as error:  # a broken driver, a broken model: nobody's pass has a result
-                for run in list(self.running):
+                for run in [last] if _is_memory(error) else list(self.running):
                     self._leave(run)
-                    self._fail(run, GenerationFailed(f"The denoising pass broke off: {error}. Try again."), news)
+                    self._fail(run, why, news)
         return False
 
     def _look(self, news: list[Run]) -> None:
@@ -266,7 +284,8 @@ class Loop:
         finished: list[tuple[Run, list[int]]] = []
         for row, run in enumerate(self.running):
             run.steps += 1
-            run.draft = Draft(run.canvas, run.before, looked.best[row], looked.unsettled[row], looked.steps[row])
+            step = run.most - looked.left[row]
+            run.draft = Draft(run.canvas, run.before, looked.best[row], looked.unsettled[row], step, run.most)
             news.append(run)
             if looked.finished[row]:
                 finished.append((run, looked.best[row]))
@@ -274,26 +293,33 @@ class Loop:
             self._finish_canvas(run, ids, news)
 
     def _finish_canvas(self, run: Run, ids: list[int], news: list[Run]) -> None:
-        reason = run.commit(ids)
-        if reason is not None:
-            run.finish(reason)
-            self._leave(run)
-            return
-        row = self.running.index(run)
-        end = len(run.ids)
         try:
-            self._body.encode(Piece(row, run.held, tokens_of(run.ids[run.held : end], self._batch.device)))
-        except torch.OutOfMemoryError:
-            self._free()
+            reason = run.commit(ids)
+            if reason is not None:
+                run.finish(reason)
+                self._leave(run)
+                return
+            row = self.running.index(run)
+            self._body.encode(Piece(row, run.held, tokens_of(run.ids[run.held :], self._batch.device)))
+            run.held = run.goal
+            self._open(run, row)
+        except Exception as error:  # it concerns this request alone
             self._leave(run)
-            self._fail(run, _no_memory("between two canvases"), news)
-            return
-        run.held = end
-        self._open(run, row)
+            self._fail(run, self._why(error, "between two canvases"), news)
+
+    def _why(self, error: Exception, when: str) -> EngineError:
+        """What to tell of an error; if memory ran out, what is there only for speed is given back."""
+        if _is_memory(error):
+            self._free()
+            return GenerationFailed(
+                f"Memory ran out {when}; the others go on. Open the engine with a smaller parallel or context, or "
+                f"with quantize='nf4'."
+            )
+        return GenerationFailed(f"It broke off {when}: {error or repr(error)}. Try again.")
 
     def _fail(self, run: Run, error: EngineError, news: list[Run]) -> None:
         self._seeing.pop(run, None)
-        run.error = error
+        run.error = type(error)(*error.args)  # each is raised somewhere else
         if run not in news:
             news.append(run)
 
@@ -327,8 +353,16 @@ def see(model: Any, body: Body, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]
     return embeddings[0], blocks
 
 
-def _no_memory(when: str) -> GenerationFailed:
-    return GenerationFailed(
-        f"Memory ran out {when}; the others go on. Open the engine with a smaller parallel or context, or with "
-        f"quantize='nf4'."
-    )
+def _tell(run: Run) -> None:
+    """Say that there is news. Nobody else shall wait because one listener is broken."""
+    if run.notify is None:
+        return
+    try:
+        run.notify()
+    except Exception:
+        run.cancelled = True
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory ran out; on a CPU torch raises a plain error of its allocator."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -14,7 +14,7 @@ from ..frames import Request, Span
 from .batch import Masks, Opened
 from .edits import start
 from .skeleton import Skeleton, skeleton
-from .text import Reader, Reading, cut
+from .text import Reader, Reading, cut, unshowable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,31 @@ class Outline:
         if self.skeleton is not None:
             return self.skeleton.read(ids, unsettled)
         found = self.reader.read(ids[: self.limit], unsettled, kept=self.kept, before=before)
-        found = cut(found, self.stops)
+        found = cut(found, self.stops, self._free(found))
         end = len(found.text.rstrip())
         if self.kept is not None or end == len(found.text):
             return found
         spans = tuple((a, min(b, end)) for a, b in found.unsettled if a < end)
         return replace(found, text=found.text[:end], unsettled=spans, whole=False)
+
+    def stopped(self, ids: Sequence[int]) -> bool:
+        """Whether the text of these settled tokens ends with a stop string, and not before."""
+        found = self.reader.read(ids[: self.limit], [False] * len(ids), kept=self.kept)
+        return cut(found, self.stops, self._free(found)) is not found
+
+    def certain(self, before: Reading) -> int:
+        """How many characters of finished canvases stay whatever follows: half a stop string may take the last away."""
+        text, first = before.text, self._free(before)
+        for end in range(max(first, len(text) - max(map(len, self.stops), default=0) + 1), len(text)):
+            if any(stop.startswith(text[end:]) for stop in self.stops):
+                return end if self.kept is not None else len(text[:end].rstrip())
+        return len(text)
+
+    def _free(self, found: Reading) -> int:
+        """Where stop strings begin to count: after all that is kept."""
+        if self.kept is None:
+            return 0
+        return found.starts[self.kept[1]] if self.kept[1] < len(found.starts) else len(found.text)
 
 
 def outline(request: Request, reader: Reader, size: int, masks: Masks) -> Outline:
@@ -109,13 +128,24 @@ def outline(request: Request, reader: Reader, size: int, masks: Masks) -> Outlin
             limit=limit,
             reader=reader,
             pins=begun.pins,
-            start=begun.tokens,
+            start=_ended(begun.tokens, reader, size, limit),
             strength=request.draft.strength,
             kept=begun.kept,
             stops=request.stop,
         )
+    if (char := unshowable(opening)) is not None:
+        raise RequestRefused(f"The opening has the character {char!r}, which cannot be shown. Take it out.")
     pins = reader.encode(reader.shield(opening)) if opening else ()
     if len(pins) >= limit:
         raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. Ask for more canvases.")
     kept = (0, len(pins)) if pins else None
     return Outline(canvases=canvases, limit=limit, reader=reader, pins=pins, kept=kept, stops=request.stop)
+
+
+def _ended(tokens: tuple[int, ...], reader: Reader, size: int, limit: int) -> tuple[int, ...]:
+    """The starting tokens with an end and padding up to the end of their canvas, as the model knows texts to end.
+
+    With noise there, a light touch would write on behind the text.
+    """
+    rest = min(-len(tokens) % size or size, limit - len(tokens))
+    return (*tokens, *[reader.end, *[reader.pad] * (rest - 1)][:rest])

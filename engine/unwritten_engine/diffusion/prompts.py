@@ -70,13 +70,14 @@ class Speaker:
     def _beginning(self, prompt: Prompt) -> tuple[int, ...]:
         """The tokens in which prompts with this system part and these examples agree."""
         key = (prompt.system, prompt.examples)
-        if key not in self._shared:
+        found = self._shared.get(key)
+        if found is None:
             if len(self._shared) >= 256:  # an app has a handful
                 self._shared.clear()
             bare = Prompt("A", prompt.system, prompt.examples)
             one, other = self._ids(bare), self._ids(replace(bare, ask="B"))
-            self._shared[key] = one[: _common(one, other)]
-        return self._shared[key]
+            found = self._shared[key] = one[: _common(one, other)]
+        return found
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         return tuple(self._tokenizer(self._text(prompt), add_special_tokens=False)["input_ids"])

@@ -26,6 +26,7 @@ class Draft:
         ids: of the canvas.
         unsettled: for each of them.
         step: within this canvas, counted from 1.
+        steps: that this canvas may take.
     """
 
     canvas: int
@@ -33,6 +34,7 @@ class Draft:
     ids: list[int]
     unsettled: list[bool]
     step: int
+    steps: int
 
 
 @dataclass(eq=False, slots=True)
@@ -53,6 +55,7 @@ class Run:
         before: their text.
         held: tokens of prompt and finished canvases that the row holds.
         parked: the state of its canvas while it is pre-empted.
+        most: steps that its canvas may take.
         draft: what is on the canvas now.
         error: why it failed.
         usage: set at its end.
@@ -74,14 +77,16 @@ class Run:
     held: int = 0
     cached: int = 0
     parked: list[Tensor] | None = None
+    most: int = 0
     draft: Draft | None = None
     error: EngineError | None = None
     usage: Usage | None = None
     asked: float = field(default_factory=time.monotonic)
     begun: float | None = None
+    since: float | None = field(default_factory=time.monotonic)
+    """When it began to wait; None while it has a row."""
     waited: float = 0.0
-    """Seconds in the queue, those after a pre-emption too."""
-    parked_at: float | None = None
+    """Seconds in the queue before, those after a pre-emption too."""
     _fixed: int = 0
 
     @property
@@ -99,11 +104,24 @@ class Run:
         """All tokens that its row should hold."""
         return (*self.spoken.ids, *self.written)
 
+    @property
+    def goal(self) -> int:
+        """How many tokens its row should hold before it is denoised, or has warmed what it should."""
+        return self.spoken.shared if self.warming else len(self.spoken.ids) + len(self.written)
+
+    @property
+    def queued(self) -> float:
+        """Seconds in the queue so far."""
+        return self.waited + (0.0 if self.since is None else time.monotonic() - self.since)
+
     def joined(self) -> None:
         """It gets a row: waiting is over."""
-        now = time.monotonic()
-        self.waited += now - (self.asked if self.parked_at is None else self.parked_at)
-        self.begun = now if self.begun is None else self.begun
+        self.waited, self.since = self.queued, None
+        self.begun = time.monotonic() if self.begun is None else self.begun
+
+    def waits(self) -> None:
+        """It has no row any more, and waits for another."""
+        self.since = time.monotonic()
 
     def commit(self, ids: list[int]) -> StopReason | None:
         """Take a finished canvas in. Returns why the text is at its end, or None if another canvas follows."""
@@ -115,13 +133,11 @@ class Run:
         if self.outline.skeleton is not None:
             return "end" if full else None
         if self.before.ended:
-            unstopped = self.outline.reader.read(self.written, settled, kept=self.outline.kept)
-            return "end" if len(unstopped.text.rstrip()) <= len(self.before.text) else "stop"
+            return "stop" if self.outline.stopped(self.written) else "end"
         return "length" if full else None
 
     def finish(self, reason: StopReason) -> None:
         """It is at its end."""
-        begun = time.monotonic() if self.begun is None else self.begun
         self.usage = Usage(
             tokens=self.before.tokens,
             prompt_tokens=len(self.spoken.ids),
@@ -133,7 +149,6 @@ class Run:
             reason=reason,
             seed=self.seed,
         )
-        self.begun = begun
 
     def frame(self) -> Frame | None:
         """The newest frame; None before the first. Called from one thread, the reader's."""
@@ -141,14 +156,14 @@ class Run:
         if usage is not None:
             last = max(self.canvas - 1, 0)
             text = self.before.text
-            return Frame(text, (), len(text), last, self.outline.canvases, self.steps, self.dial.steps, usage)
+            step, steps = (0, self.dial.steps) if draft is None else (draft.step, draft.steps)
+            return Frame(text, (), len(text), last, self.outline.canvases, step, steps, usage)
         if draft is None:
             return None
         done = self.written[: draft.canvas * len(draft.ids)]
         flags = [False] * len(done) + draft.unsettled
         found = self.outline.read([*done, *draft.ids], flags, draft.before)
         if self.outline.skeleton is None and draft.before.whole:
-            self._fixed = max(self._fixed, len(draft.before.text))
-        fixed = min(self._fixed, len(found.text))
-        canvases, steps = self.outline.canvases, self.dial.steps
-        return Frame(found.text, found.unsettled, fixed, draft.canvas, canvases, draft.step, steps)
+            self._fixed = max(self._fixed, self.outline.certain(draft.before))
+        canvases = self.outline.canvases
+        return Frame(found.text, found.unsettled, self._fixed, draft.canvas, canvases, draft.step, draft.steps)

@@ -114,7 +114,7 @@ class Reader:
             starts, spans = list(before.starts), list(before.unsettled)
             begun = True
         else:
-            begin = self._thought(ids, len(ids) if kept is None else kept[0])
+            begin = self._thought(ids, kept)
             starts = [0] * begin
             begun = begin < len(ids) or begin == 0
         # A space is dropped at the very beginning only; in a kept text after free tokens it must stay.
@@ -232,12 +232,13 @@ class Reader:
         found |= {id for piece, id in vocabulary.items() if piece[0] in "<[" and _SPECIAL.fullmatch(piece)}
         return frozenset(found | self.ends | {self.pad})
 
-    def _thought(self, ids: Sequence[int], limit: int) -> int:
-        """Where the text begins: after a thought. An open one hides all that follows."""
+    def _thought(self, ids: Sequence[int], kept: Span | None) -> int:
+        """Where the text begins: after a thought. An open one hides all that follows, up to what is kept."""
+        limit = len(ids) if kept is None else min(kept[0], len(ids))
         said = ""
         for at in range(limit):
             if ids[at] == self._open:
-                stop = next((n for n in range(at, limit) if ids[n] in self.ends), limit)
+                stop = next((n for n in range(at, limit) if ids[n] in self.ends and kept is None), limit)
                 close = next((n for n in range(at, stop) if ids[n] == self._close), None)
                 if close is not None:
                     return close + 1
@@ -263,9 +264,12 @@ class Reader:
             )
 
 
-def cut(reading: Reading, stops: Sequence[str]) -> Reading:
-    """The reading up to the first stop string that stands in settled text; the stop string is not part of it."""
-    places = [place for stop in stops if stop for place in [_settled(reading, stop)] if place is not None]
+def cut(reading: Reading, stops: Sequence[str], begin: int = 0) -> Reading:
+    """The reading up to the first stop string that stands in settled text; the stop string is not part of it.
+
+    Stop strings that begin before ``begin`` do not count.
+    """
+    places = [place for stop in stops if stop for place in [_settled(reading, stop, begin)] if place is not None]
     if not places:
         return reading
     end = min(places)
@@ -284,8 +288,8 @@ def unshowable(text: str) -> str | None:
     return next((char for char in text if ord(char) in _CONTROLS or "\ud800" <= char <= "\udfff"), None)
 
 
-def _settled(reading: Reading, stop: str) -> int | None:
-    at = reading.text.find(stop)
+def _settled(reading: Reading, stop: str, begin: int) -> int | None:
+    at = reading.text.find(stop, begin)
     while at >= 0:
         if not any(a < at + len(stop) and at < b for a, b in reading.unsettled):
             return at
