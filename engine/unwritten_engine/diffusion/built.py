@@ -89,8 +89,9 @@ def build(
     shape = read_shape(config, "the random model")
     small_tower = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     make: Any = DiffusionGemmaConfig
+    kinds = ["full_attention" if layer.full else "sliding_attention" for layer in shape.layers]
     given = make(
-        text_config={**config["text_config"], "use_bidirectional_attention": "vision"},
+        text_config={**config["text_config"], "layer_types": kinds, "use_bidirectional_attention": "vision"},
         vision_config={"model_type": "gemma4_vision", **small_tower, "num_key_value_heads": 1, "head_dim": 8},
         canvas_length=shape.canvas,
     )

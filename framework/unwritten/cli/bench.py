@@ -9,6 +9,7 @@ from .lazy import LazyGroup
 BENCHES = {
     "web": "What the framework costs, with a model that takes no time.",
     "click": "From a click to the first words and to the finished page.",
+    "engine": "The diffusion engine beside generate() of transformers.",
     "quality": "How good the pages are that a model writes.",
 }
 
