@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from unwritten_engine.diffusion.batch import Batch
 from unwritten_engine.diffusion.body import Body
 from unwritten_engine.diffusion.kv import KV
-from unwritten_engine.diffusion.loop import Loop
+from unwritten_engine.diffusion.loop import PATIENCE, Loop
 from unwritten_engine.diffusion.options import Dial
 from unwritten_engine.diffusion.outline import Outline
 from unwritten_engine.diffusion.parity import reference, until_end
@@ -17,6 +18,7 @@ from unwritten_engine.diffusion.prompts import Spoken
 from unwritten_engine.diffusion.run import Run
 from unwritten_engine.diffusion.small import small_model
 from unwritten_engine.diffusion.text import Reader
+from unwritten_engine.frames import Priority
 
 END = 1
 
@@ -39,9 +41,18 @@ class Model:
         self.rows, self.context, self.kept = rows, context, kept
         self.fresh()
 
-    def fresh(self, *, rows: int | None = None, kept: int | None = None) -> Loop:
-        """A new loop with empty rows."""
-        kv = KV(
+    def fresh(
+        self,
+        *,
+        rows: int | None = None,
+        kept: int | None = None,
+        patience: float = PATIENCE,
+        cache: type[KV] = KV,
+        body: type[Body] = Body,
+        batch: type[Batch] = Batch,
+    ) -> Loop:
+        """A new loop with empty rows. Other parts than the usual ones may stand in, which fail where they are told."""
+        kv = cache(
             self.model.config.text_config,
             rows=self.rows if rows is None else rows,
             context=self.context,
@@ -49,8 +60,8 @@ class Model:
             device=torch.device("cpu"),
             dtype=torch.float32,
         )
-        self.batch = Batch(self.model, Body(self.model, kv))
-        self.loop = Loop(self.model, self.batch, kept_bytes=self.kept if kept is None else kept)
+        self.batch = batch(self.model, body(self.model, kv))
+        self.loop = Loop(self.model, self.batch, kept_bytes=self.kept if kept is None else kept, patience=patience)
         return self.loop
 
     def prompt(self, length: int, seed: int = 0) -> tuple[int, ...]:
@@ -58,10 +69,20 @@ class Model:
         made = torch.Generator().manual_seed(seed)
         return tuple(torch.randint(600, self.vocabulary, (length,), generator=made).tolist())
 
-    def run(self, prompt: tuple[int, ...], *, seed: int = 7, canvases: int = 1, shared: int = 0, **given: Any) -> Run:
-        """A request for these tokens; ``given`` sets the dial."""
-        outline = Outline(canvases, canvases * self.size, self.reader)
-        return Run(Spoken(prompt, prompt, shared), outline, Dial(**{"steps": 8, **given}), seed)
+    def run(
+        self,
+        prompt: tuple[int, ...],
+        *,
+        seed: int = 7,
+        canvases: int = 1,
+        shared: int = 0,
+        priority: Priority = Priority.CLICK,
+        outline: Mapping[str, Any] | None = None,
+        **given: Any,
+    ) -> Run:
+        """A request for these tokens; ``outline`` has more of its outline, and ``given`` sets the dial."""
+        made = Outline(canvases, canvases * self.size, self.reader, **(outline or {}))
+        return Run(Spoken(prompt, prompt, shared), made, Dial(**{"steps": 8, **given}), seed, priority)
 
     def written(self, *runs: Run) -> list[list[int]]:
         """The tokens of these requests, worked on together, up to their end."""

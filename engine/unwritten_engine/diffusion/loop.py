@@ -57,7 +57,7 @@ class Loop:
         self.running: list[Run] = []
         self._reading: Run | None = None
         self._numbers = itertools.count(1)
-        self._read_at_once = READ.get(batch.device.type, READ_ELSEWHERE)
+        self.read_at_once = READ.get(batch.device.type, READ_ELSEWHERE)
         self._seeing: dict[Run, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @property
@@ -116,7 +116,7 @@ class Loop:
 
     def _let_in(self, news: list[Run]) -> None:
         """Give rows to those who wait, and read their prompts, as far as may be before the next pass."""
-        left = self._read_at_once
+        left = self.read_at_once
         self._make_way()
         while left > 0:
             if self._reading is None and not self._next():
