@@ -14,15 +14,14 @@
  * From document: unwritten:page (detail: {page, state, message}), unwritten:open, unwritten:close (detail: {code}),
  * unwritten:error (detail: {message}).
  *
- * Stopping is a button ([data-stop]), not the Escape key: a page is written once for all who wait for it, and Escape
- * is pressed for many other reasons (to close a menu, to leave full screen).
+ * Stopping is a button ([data-stop]): a page is written for all who wait for it, and Escape is pressed for many reasons.
  */
 (() => {
   "use strict";
 
   /**
    * @typedef {{type: "frame", page: string, region: string, frame: number, state: string, html: string,
-   *   canvas?: number, canvases?: number, step?: number, steps?: number}} FrameMessage
+   *   canvas?: number, canvases?: number, step?: number, steps?: number, unsettled?: number}} FrameMessage
    * @typedef {{type: "page", page: string, state: string, message?: string, colophon?: string, title?: string}} PageMessage
    * @typedef {{type: "refused", message: string}} RefusedMessage
    */
@@ -162,11 +161,9 @@
   }
 
   function paint() {
-    cancelAnimationFrame(request);
-    clearTimeout(timer);
-    request = timer = 0;
+    request = timer = (cancelAnimationFrame(request), clearTimeout(timer), 0);
     for (const [region, message] of frames) {
-      if (region === held) continue;
+      if (region === held || tooSoon(region, message)) continue;
       frames.delete(region);
       if (region.isConnected && message.frame > shown(region)) show(region, message);
     }
@@ -176,10 +173,20 @@
   /** The number of the frame that a region shows. @param {HTMLElement} region */
   const shown = (region) => Number(region.dataset.frame) || 0;
 
+  // Who asked for no motion sees a draft that changes everywhere once a second; what is settled, at once.
+  const STILL = matchMedia("(prefers-reduced-motion: reduce)");
+  const shownAt = /** @type {WeakMap<HTMLElement, number>} */ (new WeakMap());
+  /** @param {HTMLElement} region @param {FrameMessage} message */
+  const tooSoon = (region, { state, unsettled = 0 }) =>
+    STILL.matches && state === "writing" && unsettled > 0.1 && Date.now() - (shownAt.get(region) ?? 0) < 1000;
+
   /** @param {HTMLElement} region @param {FrameMessage} message */
   function show(region, message) {
+    shownAt.set(region, Date.now());
     const draft = Object.assign(document.createElement("template"), { innerHTML: message.html });
-    if (!shown(region)) region.style.minHeight = `${region.offsetHeight}px`; // what the skeleton took
+    // What the skeleton took, and then the longest draft: what stands below must not dance.
+    region.style.minHeight = `${region.offsetHeight}px`;
+    region.style.setProperty("--unsettled", String(message.unsettled ?? 0));
     // With htmx's mark on them, the browser itself sees which links are the same: that is most of the work.
     if (htmx()) draft.content.querySelectorAll("a[href]").forEach((link) => link.setAttribute(MARK, "true"));
     morph(region, draft.content);
@@ -198,7 +205,7 @@
   /** @param {HTMLElement} region */
   function settle(region) {
     const { style, offsetHeight: kept } = region;
-    if (!style.minHeight || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    if (!style.minHeight || STILL.matches) return;
     style.minHeight = "0";
     const needed = region.offsetHeight;
     style.minHeight = `${kept}px`;
@@ -285,10 +292,8 @@
 
   /** A quiet line at the edge of the window about the connection; empty words take it away. @param {string} words */
   function connection(words) {
-    clearTimeout(warning);
-    warning = 0;
-    line.hidden = !words;
-    line.textContent = words;
+    warning = (clearTimeout(warning), 0);
+    Object.assign(line, { hidden: !words, textContent: words });
   }
 
   // -- the socket ------------------------------------------------------------
@@ -335,8 +340,7 @@
     warning ||= window.setTimeout(() => connection(WORDS.reconnecting), everOpen ? 2000 : 8000);
     setTimeout(() => ws.readyState === WebSocket.CONNECTING && ws.close(), 10_000); // swallowed by something in between
     ws.onopen = () => {
-      everOpen = true;
-      tries = 0;
+      [everOpen, tries] = [true, 0];
       document.documentElement.dataset.live = ""; // the style sheet shows [data-stop] only then
       watched.clear(); // scan() watches again, with what is shown by now
       connection("");
@@ -361,9 +365,7 @@
   /** Nothing to wait for: let the socket go after a while, so that the tab can be frozen and kept by the browser. */
   function rest() {
     if (watched.size) return;
-    clearTimeout(retry);
-    clearTimeout(idle);
-    retry = 0;
+    retry = (clearTimeout(retry), clearTimeout(idle), 0);
     connection("");
     idle = window.setTimeout(() => socket?.close(1000), 30_000);
   }
@@ -382,16 +384,15 @@
   // Some proxies let no socket through: then the whole page comes over HTTP, once it is complete.
   /** @param {string} page */
   async function fetchPlain(page) {
-    if (fetching.has(page)) return;
-    fetching.add(page);
+    if (fetching.has(page) || !fetching.add(page)) return;
     try {
       const response = await fetch(page + (page.includes("?") ? "&" : "?") + "plain=1");
       const whole = new DOMParser().parseFromString(await response.text(), "text/html");
       const fresh = /** @type {NodeListOf<HTMLElement>} */ (whole.querySelectorAll("[data-region]"));
       if (!response.ok || !fresh.length) throw new Error(`HTTP ${response.status}`);
       for (const { dataset, innerHTML } of fresh) {
-        const [region, state, frame] = [dataset.region || "", dataset.state || "written", Number.MAX_SAFE_INTEGER];
-        receive({ type: "frame", page, region, frame, state, html: innerHTML });
+        const { region = "", state = "written" } = dataset;
+        receive({ type: "frame", page, region, frame: Number.MAX_SAFE_INTEGER, state, html: innerHTML });
       }
       const failed = [...fresh].find((region) => region.dataset.state !== "written");
       const colophon = whole.querySelector("[data-colophon]")?.innerHTML;
@@ -400,9 +401,8 @@
       connection(WORDS.offline);
       say(document, "error", { message: String(error) });
       retry ||= window.setTimeout(() => ((retry = 0), scan()), 10_000 + Math.random() * 20_000);
-    } finally {
-      fetching.delete(page);
     }
+    fetching.delete(page);
   }
 
   // -- the visitor ------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from pydantic import BaseModel
 from tests.core import a_linker, faults, text_frame
 from tests.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, modest, spans_in
@@ -314,3 +315,55 @@ def test_marks_of_the_model_are_not_ours() -> None:
 def test_spans_within_a_part() -> None:
     assert within([(0, 4), (6, 9)], 2, 8) == ((0, 2), (4, 6))
     assert within([(0, 4)], 4, 8) == ()
+
+
+# -- what may still change ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "link"),
+    [
+        ("markdown", "Go [there](/wiki/Tower) now, or [[Sea]].", "[there](/wiki/Tower)"),
+        ("markdown", "Go to [[Tower|there]] now, or [[Sea]].", "[[Tower|there]]"),
+        ("html", '<p>Go <a title="x" href="/wiki/Tower">there</a> now, or [[Sea]].</p>', 'href="/wiki/Tower">there'),
+        ("html", "<p>Go to [[Tower|there]] now, or [[Sea]].</p>", "[[Tower|there]]"),
+    ],
+)
+def test_a_link_that_may_still_change_in_any_of_its_characters_leads_nowhere(name: str, text: str, link: str) -> None:
+    start = text.index(link)
+    for at in range(start, start + len(link)):
+        html = draw(name, text, ((at, at + 1),), done=False)
+        assert "/wiki/Tower" not in html, html
+        assert "there" in re.sub(r"<[^<>]*>", "", html)
+        assert '<a href="/wiki/Sea"' in html, "the other one is settled"
+    assert 'href="/wiki/Tower"' in draw(name, text, (), done=False)
+
+
+def test_the_unsettled_parts_of_a_shape_look_unsettled() -> None:
+    typed = drawer("typed", Facts)
+    text = '{"kind":"A \\u00e9 & <tower>","founded":1204,"known_for":["salt","kind"]}'
+    flux = [text.index("& <"), text.index("1204"), text.rindex("kind")]
+    drawn = typed.draw(Frame(text, tuple((at, at + 3) for at in flux)))
+    value = drawn.value
+    assert value.kind == "A é & <tower>"
+    assert value.founded == 1204
+    assert value.known_for == ("salt", "kind")
+    assert str(escape(value.kind)) == 'A é <span class="unsettled">&amp; &lt;</span>tower&gt;'
+    assert str(escape(value.founded)) == '<span class="unsettled">1204</span>'
+    assert str(escape(value.known_for[0])) == "salt"
+    assert str(escape(value.known_for[1])) == '<span class="unsettled">kin</span>d'
+    assert drawn.html.count('<span class="unsettled">') == 3
+    assert "unsettled" not in typed.draw(text_frame(text, done=True)).html
+
+
+def test_an_escaped_character_of_a_shape_is_marked_as_a_whole() -> None:
+    typed = drawer("typed", Facts)
+    text = '{"kind":"a\\ud83d\\ude00\\n\\"b"}'
+    for at in range(len(text)):
+        drawn = typed.draw(Frame(text, ((at, at + 1),)))
+        assert drawn.value.kind == 'a😀\n"b'
+        assert without_spans(str(drawn.html)) == str(typed.draw(Frame(text)).html)
+    for end in range(len(text)):  # while it grows, too
+        plain = typed.draw(Frame(text[:end])).value
+        soft = typed.draw(Frame(text[:end], ((0, end),) if end else ())).value
+        assert dict(soft) == dict(plain)

@@ -35,6 +35,7 @@ def frame_text(generation: Generation, name: str) -> str:
             "canvases": frame.canvases,
             "step": frame.step,
             "steps": frame.steps,
+            "unsettled": round(sum(end - start for start, end in frame.unsettled) / (len(frame.text) or 1), 2),
         }
         writing.encoded = (key, encoded(message))
     return writing.encoded[1]

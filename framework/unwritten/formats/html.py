@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
@@ -11,11 +12,13 @@ from unwritten_engine import Frame, Span
 from ..links import WIKI_LINK, Linker
 from ..sanitize import clean_html
 from .drawn import Drawn
-from .marks import marked, softened, unmarked
+from .marks import marked, softened, unmarked, within, words_of_open
 
 # Models like to wrap HTML in a code fence, with or without a word before it.
 _FENCE_START = re.compile(r"^\s*```(?:html)?[ \t]*\n?", re.I)
 _FENCE_END = re.compile(r"\n?```\s*$")
+_LINK_TAG = re.compile(r"<a[\s/](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>", re.I)
+_LINK_END = re.compile(r"</a", re.I)
 # At the end of a prefix: half a tag, half an entity, half a fence.
 _TAIL = re.compile(r"(?:<[^<>]{0,2000}|&[#\w]{0,31}|`{1,3})$")
 
@@ -36,10 +39,28 @@ class HtmlDrawer:
             body = _FENCE_END.sub("", body)
         if not frame.done:
             body = _TAIL.sub("", body)
-        spans = [_outside_tags(body, (a - start, b - start)) for a, b in frame.unsettled if b > start]
+        here: Sequence[Span] = within(frame.unsettled, start, start + len(body))
+        body, here = words_of_open(_without_addresses(body, here), here, WIKI_LINK)
+        spans = [_outside_tags(body, span) for span in here]
         html = clean_html(marked(body, [span for span in spans if span]), self._linker)
         html = Markup(softened(_wiki_links(str(html), self._linker)))
         return Drawn(html, len(html) if frame.done else 0)
+
+
+def _without_addresses(text: str, spans: Sequence[Span]) -> str:
+    """Links that are not settled from their tag to their end lose their address: a link works as soon as it is
+    settled, and not before. The length stays the same, so that spans fit."""
+    if not spans:
+        return text
+    parts: list[str] = []
+    done = 0
+    for match in _LINK_TAG.finditer(text):
+        closing = _LINK_END.search(text, match.end())
+        end = closing.start() if closing else len(text)
+        if any(a < end and b > match.start() for a, b in spans):
+            parts += [text[done : match.start()], "<a", " " * (len(match[0]) - 3), ">"]
+            done = match.end()
+    return "".join([*parts, text[done:]])
 
 
 def _outside_tags(text: str, span: Span) -> Span:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
@@ -23,7 +24,7 @@ from unwritten_engine import Frame, Span
 from ..links import WIKI_LINK, Linker
 from ..sanitize import clean_drawn
 from .drawn import Drawn
-from .marks import BAR, CLOSE, OPEN, marked, softened, unmarked, within
+from .marks import BAR, CLOSE, OPEN, marked, softened, unmarked, within, words_of_open
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 # Lines as Markdown counts them: Python's splitlines knows more ends of lines.
@@ -33,6 +34,7 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _CONTINUES = re.compile(r"[ \t]|[-*+][ \t]|[-*+]$|\d{1,9}(?:[.)]|$)|>|\|")
 # What Markdown needs at the start of a line; marks go after it.
 _LINE_START = re.compile(r"[ \t]*(?:(?:#{1,6}|[-*+]|\d{1,9}[.)]|>|\|)[ \t]+|[>|])*[*_`]*")
+_PLAIN_LINK = re.compile(r"(?<!\[)\[([^\[\]\n]+)\]\([^()\n]*\)")
 # Lines that must not carry marks at all: rules, fences, the line under a table's head, the line under a title.
 _BARE_LINE = re.compile(r"[ \t]*(?:`{3,}.*|~{3,}.*|[\s|:=*_-]*)$")
 
@@ -114,22 +116,7 @@ def _without_open_links(text: str, spans: Sequence[Span], growing: bool) -> tupl
             if shown and not (spans and spans[-1][1] >= len(kept)):
                 spans = [*[s for s in spans if s[1] <= cut.start()], (cut.start(), len(kept))]
             text = kept
-    if spans and "[[" in text:
-        for match in reversed(list(WIKI_LINK.finditer(text))):
-            a, b = match.span()
-            if any(start < b and end > a for start, end in spans):
-                words = match[2] or match[1]
-                text = text[:a] + words + text[b:]
-                spans = _replaced(spans, a, b, a + len(words))
-    return text, spans
-
-
-def _replaced(spans: Sequence[Span], start: int, old_end: int, new_end: int) -> list[Span]:
-    """Spans after ``start:old_end`` became ``start:new_end``; the new text is unsettled as a whole."""
-    shift = new_end - old_end
-    before = [(a, min(b, start)) for a, b in spans if a < start]
-    after = [(max(a, old_end) + shift, b + shift) for a, b in spans if b > old_end]
-    return [*before, (start, new_end), *after]
+    return words_of_open(text, spans, WIKI_LINK, _PLAIN_LINK)
 
 
 def _markable(text: str, spans: Sequence[Span]) -> Iterator[Span]:
@@ -204,7 +191,9 @@ class _Renderer(RendererHTML):
 
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         linker: Linker = env["linker"]
-        local = linker.local(str(tokens[idx].attrGet("href") or ""))
+        address = str(tokens[idx].attrGet("href") or "")
+        # A mark in an address: it is not settled, and leads nowhere yet.
+        local = None if any(mark in unquote(address) for mark in (OPEN, CLOSE)) else linker.local(address)
         env.setdefault("open", []).append(local is not None)
         if local is None:
             return ""

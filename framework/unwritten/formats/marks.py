@@ -70,3 +70,32 @@ def within(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
     """The parts of spans that lie in ``start:end``, counted from ``start``."""
     cut = ((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
     return tuple((a, b) for a, b in cut if a < b)
+
+
+def words_of_open(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
+    """The text with those links that are not settled as mere words, and its spans: a link works as soon as it is
+    settled, and not before.
+
+    Args:
+        text: of the model.
+        spans: its unsettled parts.
+        patterns: what links look like; the last group that matched is their words.
+    """
+    if not spans or "[" not in text:
+        return text, spans
+    links = [match for pattern in patterns for match in pattern.finditer(text)]
+    for match in sorted(links, key=lambda match: match.start(), reverse=True):
+        a, b = match.span()
+        if any(start < b and end > a for start, end in spans):
+            words = match[match.lastindex or 0]
+            text = text[:a] + words + text[b:]
+            spans = _replaced(spans, a, b, a + len(words))
+    return text, spans
+
+
+def _replaced(spans: Sequence[Span], start: int, old_end: int, new_end: int) -> list[Span]:
+    """Spans after ``start:old_end`` became ``start:new_end``; the new text is unsettled as a whole."""
+    shift = new_end - old_end
+    before = [(a, min(b, start)) for a, b in spans if a < start]
+    after = [(max(a, old_end) + shift, b + shift) for a, b in spans if b > old_end]
+    return [*before, (start, new_end), *after]

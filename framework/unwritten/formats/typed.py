@@ -14,6 +14,7 @@ from unwritten_engine import Frame
 from ..errors import PageFailed
 from .drawn import Drawn
 from .marks import unmarked
+from .soft import marked_json, soft_values
 
 
 class Growing:
@@ -112,7 +113,8 @@ class TypedDrawer:
             html = _draw(adapter(self._shape).dump_python(value, mode="json"))
             return Drawn(html, len(html), value)
         try:
-            data = from_json(text, allow_partial="trailing-strings") if text.strip() else {}
+            marked = marked_json(text, frame.unsettled) if frame.unsettled else text
+            data = soft_values(from_json(marked, allow_partial="trailing-strings")) if text.strip() else {}
         except ValueError:
             data = {}
         return Drawn(_draw(data), 0, growing(data, self._schema))
@@ -131,4 +133,6 @@ def _draw(data: Any) -> Markup:
         return Markup("<ul>{}</ul>").format(items)
     if isinstance(data, bool):
         return Markup("yes" if data else "no")
+    if hasattr(data, "__html__"):
+        return escape(data)  # a soft value
     return escape("" if data is None else unmarked(str(data)))
