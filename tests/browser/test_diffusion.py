@@ -1,0 +1,151 @@
+"""Pages of the diffusion engine: drafts that sharpen everywhere at once, of a small random model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.browser.tabs import Tab, note, until
+from tests.core import make_wiki, served
+
+from unwritten import App
+from unwritten.cli.loading import load_app
+from unwritten_engine import open_engine
+from unwritten_engine.script import diffused, scripted
+
+pytestmark = pytest.mark.browser
+
+WIKI = Path(__file__).resolve().parents[2] / "demos" / "wiki" / "app.py"
+REGIONS = ("lead", "facts", "body")
+DRAFTS = """
+window.drafts = [];
+addEventListener("unwritten:frame", (event) => {
+  const region = event.target;
+  const soft = [...region.querySelectorAll(".unsettled")];
+  drafts.push({
+    region: region.dataset.region, state: event.detail.state, step: event.detail.step, time: performance.now(),
+    text: region.innerText, html: event.detail.html, height: region.offsetHeight, unsettled: event.detail.unsettled,
+    soft: soft.reduce((sum, span) => sum + span.textContent.length, 0) / (region.textContent.length || 1),
+    color: soft.length ? getComputedStyle(soft[0]).color : "", ink: getComputedStyle(region).color,
+    links: [...region.querySelectorAll("a")].map((link) => link.getAttribute("href")),
+  });
+});
+"""
+
+
+@pytest.fixture(scope="module")
+def wiki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]:
+    """The demo encyclopedia over a random model, on a real server, for all tests of this file."""
+    app = load_app(str(WIKI))
+    app.configure({"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
+    app._engine_given = open_engine("diffusion", model="random")  # loading takes longer than a server may to start
+    with served(app) as address:
+        yield app, f"http://{address}"
+    app._engine_given = None
+
+
+def watching(open_tab: Callable[..., Tab], **options: Any) -> Tab:
+    tab = open_tab(**options)
+    tab.page.add_init_script(DRAFTS)
+    return tab
+
+
+def drafts(tab: Tab, region: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tab.js("(name) => drafts.filter((draft) => draft.region === name)", region)
+    return found
+
+
+def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
+    wiki: tuple[App, str], open_tab: Callable[..., Tab]
+) -> None:
+    app, url = wiki
+    tab = watching(open_tab, viewport={"width": 1280, "height": 800})
+    tab.goto(url)
+    tab.ready()
+    link = tab.page.get_by_role("link", name="Lighthouse")
+    assert link.get_attribute("class") == "unwritten"
+    link.click()
+    tab.page.wait_for_selector("h1:has-text('Lighthouse')")
+    tab.finished(30)
+
+    first, ends = [], []
+    for region in REGIONS:
+        seen = drafts(tab, region)
+        *writing, last = seen
+        assert last["state"] == "written"
+        first.append(seen[0]["time"])
+        ends.append(last["time"])
+        assert len({draft["text"] for draft in writing}) >= 3, note([draft["text"] for draft in writing])
+        shares = [draft["soft"] for draft in writing]
+        assert max(shares) > 0.2 and last["soft"] == 0
+        assert min(shares[len(shares) // 2 :]) < max(shares), "it settles"
+        assert all(draft["color"] != draft["ink"] for draft in writing if draft["soft"])
+        assert all(one["height"] <= two["height"] for one, two in pairwise(writing)), "what stands below stays"
+    assert max(first) < min(ends), "all regions show a draft before any has settled"
+    assert all(draft["text"].startswith("Lighthouse ") for draft in drafts(tab, "lead")), "the opening is pinned"
+    colors = [draft["color"] for draft in drafts(tab, "lead") if draft["soft"]]
+    assert len(set(colors)) > 1, "what is unsettled grows calmer"
+
+    until(lambda: "just now" in tab.page.inner_text("[data-colophon]"))
+    colophon = tab.page.inner_text("[data-colophon]")
+    assert "by random" in colophon and "steps" in colophon
+    assert tab.page.locator(".unsettled").count() == 0
+    written = [tab.html(region) for region in REGIONS]
+    tab.page.reload()
+    assert [tab.html(region) for region in REGIONS] == written
+    assert "kept since" in tab.page.inner_text("[data-colophon]")
+    kept = app.store.kept("/wiki/Lighthouse")
+    assert kept is not None and kept.provenance.engine == "diffusion"
+    assert 3 <= kept.provenance.steps <= 3 * 48 and kept.provenance.steps < kept.provenance.tokens
+
+
+def test_writing_it_again_makes_another_version(wiki: tuple[App, str], open_tab: Callable[..., Tab]) -> None:
+    _, url = wiki
+    tab = watching(open_tab)
+    tab.goto(f"{url}/wiki/Tea")
+    tab.finished(30)
+    tab.ready()
+    text = tab.text("lead")
+    until(lambda: tab.page.get_by_role("button", name="Write it again").count())
+    tab.page.get_by_role("button", name="Write it again").click()
+    until(lambda: "Version 2 of 2" in tab.page.inner_text("[data-colophon]"), 30)
+    assert tab.text("lead") != text
+    tab.page.get_by_role("link", name="the one before").click()
+    tab.page.wait_for_selector("aside.old")
+    assert tab.text("lead") == text
+
+
+def test_who_asked_for_no_motion_sees_a_restless_draft_once_a_second(
+    wiki: tuple[App, str], open_tab: Callable[..., Tab]
+) -> None:
+    _, url = wiki
+    tab = watching(open_tab, reduced_motion="reduce")
+    tab.goto(f"{url}/wiki/Owls")
+    tab.finished(30)
+    for region in REGIONS:
+        restless = [draft for draft in drafts(tab, region) if draft["unsettled"] > 0.1]
+        assert all(two["time"] - one["time"] > 950 for one, two in pairwise(restless)), note(restless)
+        assert drafts(tab, region)[-1]["state"] == "written"
+
+
+def test_a_link_in_a_draft_leads_somewhere_only_when_it_is_settled(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    text = (
+        "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]]. It stands by [the sea](/wiki/Sea).\n\n"
+        "## History\n\nThe first one burned wood, and the second burned [[Coal]].\n\n- [[Stone]]\n- light\n"
+    )
+    tab = watching(open_tab)
+    tab.goto(f"{serve(make_wiki(tmp_path, scripted(diffused(text, steps=12), delay=0.08)))}/wiki/Lighthouse")
+    tab.finished()
+    seen = drafts(tab, "body")
+    final = seen[-1]["links"]
+    assert len(final) == 5
+    assert len({len(draft["links"]) for draft in seen}) >= 3, "they come one by one"
+    for draft in seen:
+        assert set(draft["links"]) <= set(final), note(draft)
+    for one, two in pairwise(seen):
+        assert set(one["links"]) <= set(two["links"]), "and stay"
