@@ -315,7 +315,7 @@ class Loop:
                 f"Memory ran out {when}; the others go on. Open the engine with a smaller parallel or context, or "
                 f"with quantize='nf4'."
             )
-        return GenerationFailed(f"It broke off {when}: {error or repr(error)}. Try again.")
+        return GenerationFailed(f"It broke off {when}: {str(error) or repr(error)}. Try again.")
 
     def _fail(self, run: Run, error: EngineError, news: list[Run]) -> None:
         self._seeing.pop(run, None)
