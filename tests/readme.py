@@ -1,13 +1,20 @@
 """The parts of the READMEs that are generated. ``python tests/readme.py`` writes them; a test checks them."""
 
 import ast
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 
 from unwritten.cli import main
 from unwritten.settings import TABLE
+from unwritten_engine.diffusion.memory import KINDS, RESERVE, WORDS, gigabytes, needed, plan, weight_bytes
+from unwritten_engine.diffusion.options import OPTIONS, SAMPLING, Dial
+from unwritten_engine.diffusion.shapes import read_shape
+from unwritten_engine.errors import ModelUnsupported
+from unwritten_engine.options import Option
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMEWORK = ROOT / "framework" / "unwritten"
@@ -40,9 +47,55 @@ def modules_table() -> str:
     return "\n".join(rows)
 
 
+def options_table(options: Sequence[Option]) -> str:
+    """One row for each option, with what it is if it is not given."""
+    published = Dial()
+    rows = ["| Option | Default | What it is |", "|---|---|---|"]
+    for option in options:
+        default = getattr(published, option.name, None) if option.default is None else option.default
+        shown = "" if default is None else f"`{default:g}`"
+        rows.append(f"| `{option.name}` | {shown} | {option.help} |")
+    return "\n".join(rows)
+
+
+def _real() -> Any:
+    from tests.diffusion import REAL
+
+    return read_shape(REAL, "DiffusionGemma")
+
+
+def memory_table() -> str:
+    """What the real model takes, by how its weights are kept; all with the driver's share."""
+    shape = _real()
+    rows = ["| Weights in | They take | With 1 canvas | With 4 | With 16 |", "|---|---|---|---|---|"]
+    for kind in KINDS:
+        whole = [gigabytes(needed(shape, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
+        rows.append(f"| {WORDS[kind]} | {gigabytes(weight_bytes(shape, kind))} | {' | '.join(whole)} |")
+    return "\n".join(rows)
+
+
+def cards_table() -> str:
+    """What the engine chooses on cards of these sizes, if nothing else is on them."""
+    rows = ["| A card with | Weights in | Canvases together | Tokens of each |", "|---|---|---|---|"]
+    for size in (16, 20, 24, 32, 48, 80, 141):
+        try:
+            found = plan(_real(), memory=size * 10**9, device="", reserve=RESERVE)
+        except ModelUnsupported:
+            rows.append(f"| {size} GB | does not fit | | |")
+        else:
+            rows.append(f"| {size} GB | {WORDS[found.kind]} | {found.rows} | {found.context:,} |")
+    return "\n".join(rows)
+
+
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"help": help_block, "settings": settings_table},
     ROOT / "framework" / "README.md": {"modules": modules_table},
+    ROOT / "engine" / "README.md": {
+        "options": lambda: options_table(OPTIONS),
+        "sampling": lambda: options_table(SAMPLING),
+        "memory": memory_table,
+        "cards": cards_table,
+    },
 }
 
 
@@ -64,5 +117,6 @@ def generate(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     for file in GENERATED:
         file.write_text(generate(file), encoding="utf-8")
