@@ -246,6 +246,16 @@ def test_doctor_tries_the_engine_that_is_here() -> None:
     assert "Gemma" in result.output
 
 
+def test_doctor_tries_a_whole_canvas_of_a_diffusion_model() -> None:
+    result = unwritten("doctor", "--engine", "diffusion", "--model", "random")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"ok    for diffusion: torch [\d.]+", result.output)
+    assert "the mechanics are real, the text is gibberish" in result.output
+    found = re.search(r"wrote (\d+) tokens in [\d.]+ s: \d+ tokens a second, in (\d+) steps of \d+ ms", result.output)
+    assert found is not None, result.output
+    assert int(found[1]) > 100 and 1 < int(found[2]) <= 48
+
+
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Loading() as loading:
         loading(0.1, "Reading the model")

@@ -37,6 +37,9 @@ PACKAGES = (
     "click",
 )
 
+DIFFUSION = ("torch", "transformers", "bitsandbytes", "pillow")
+"""What the extra ``diffusion`` brings. Only asked for their versions: importing torch takes seconds."""
+
 SAMPLE_TOKENS = 48
 
 
@@ -94,6 +97,8 @@ def _run(title: str, check: Callable[[], Iterator[str]]) -> bool:
 def _versions() -> Iterator[str]:
     yield f"ok    unwritten {__version__} on Python {platform.python_version()} ({sys.executable})"
     yield "ok    " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    if any(_version(name) != "missing" for name in DIFFUSION):
+        yield "ok    for diffusion: " + ", ".join(f"{name} {_version(name)}" for name in DIFFUSION)
     missing = [name for name in PACKAGES if _version(name) == "missing"]
     if missing:
         yield f"FAULT missing: {', '.join(missing)}. Type: pip install --upgrade --force-reinstall unwritten"
@@ -195,13 +200,16 @@ def _engine(flags: Mapping[str, object]) -> Iterator[str]:
     yield asyncio.run(_try(engine))
     yield (
         "note  for better pages, any GGUF model: unwritten demo wiki --engine FILE.gguf, "
-        "or --engine hf:OWNER/REPO/FILE.gguf; or a model server: --engine http://localhost:8000/v1"
+        "or --engine hf:OWNER/REPO/FILE.gguf; or a model server: --engine http://localhost:8000/v1; "
+        "or, on a GPU with 18 GB or more, DiffusionGemma: --engine diffusion"
     )
 
 
 async def _try(engine: Engine) -> str:
-    """Write a few words, to see that the engine does."""
-    request = Request(Prompt("A lighthouse is a tower that"), max_tokens=SAMPLE_TOKENS, seed=1)
+    """Write a few words, to see that the engine does; where a canvas is written at once, a whole one."""
+    about = engine.about
+    tokens = about.canvas_length if about.abilities.drafts else SAMPLE_TOKENS
+    request = Request(Prompt("A lighthouse is a tower that"), max_tokens=tokens, seed=1)
     usage = None
     try:
         async for frame in engine.generate(request):
@@ -209,6 +217,8 @@ async def _try(engine: Engine) -> str:
     finally:
         await engine.close()
     if usage is None:
-        raise UnwrittenError("The engine wrote nothing. Reinstall it: pip install --force-reinstall xllamacpp")
+        raise UnwrittenError("The engine wrote nothing. Reinstall it: pip install --force-reinstall unwritten")
     pace = f"{usage.tokens_per_second:.0f} tokens a second"
+    if about.abilities.drafts and usage.steps and usage.seconds > 0:
+        pace += f", in {usage.steps} steps of {1000 * usage.seconds / usage.steps:.0f} ms"
     return f"ok    wrote {usage.tokens} tokens in {usage.seconds:.1f} s: {pace}"
