@@ -1,0 +1,105 @@
+"""Options of the diffusion engine and its dial."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from unwritten_engine.diffusion.options import OPTIONS, SAMPLING, Dial, dial, engine_options, published
+from unwritten_engine.errors import BadOption, UnknownOption
+
+BASE = Dial()
+
+
+def test_nothing_given_is_the_published_dial() -> None:
+    assert dial({}, BASE) == BASE == Dial(48, 0.1, 0.8, 0.4, 1, 0.005)
+
+
+@pytest.mark.parametrize(("quality", "steps"), [(0, 12), (0.5, 30), (1, 48), (0.01, 12), (1.0, 48)])
+def test_quality_sets_the_steps(quality: float, steps: int) -> None:
+    assert dial({"quality": quality}, BASE).steps == steps
+
+
+def test_quality_is_a_share_of_the_checkpoints_own_steps() -> None:
+    assert dial({"quality": 0}, Dial(steps=2)).steps == 1
+    assert dial({"quality": 0.5}, Dial(steps=16)).steps == 10
+
+
+def test_steps_go_before_quality() -> None:
+    assert dial({"quality": 0, "steps": 100}, BASE).steps == 100
+
+
+def test_everything_can_be_set() -> None:
+    given = {"entropy_bound": 2, "t_max": 1, "t_min": 0.2, "stability": 0, "confidence": 0.5, "steps": 9}
+    assert dial(given, BASE) == Dial(9, 2.0, 1.0, 0.2, 0, 0.5)
+
+
+def test_none_leaves_it_to_the_checkpoint() -> None:
+    base = Dial(7, 0.3, 0.9, 0.1, 3, 0.2)
+    assert dial({option.name: None for option in SAMPLING if option.name != "quality"}, base) == base
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "'steps' is 0; give a whole number from 1 to 1000"),
+        ({"steps": 1.5}, "'steps' is 1.5"),
+        ({"quality": 2}, "'quality' is 2; give a number from 0 to 1"),
+        ({"quality": "high"}, "'quality' is 'high'"),
+        ({"entropy_bound": 0}, "'entropy_bound' is 0"),
+        ({"entropy_bound": float("nan")}, "'entropy_bound' is nan"),
+        ({"t_min": 0}, "'t_min' is 0"),
+        ({"stability": -1}, "'stability' is -1"),
+        ({"confidence": True}, "'confidence' is True"),
+        ({"t_max": 0.3}, "falls from t_max=0.3 to t_min=0.4; give a t_max of at least 0.4"),
+        ({"t_min": 0.9}, "falls from t_max=0.8 to t_min=0.9"),
+    ],
+)
+def test_values_that_there_are_not(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadOption) as raised:
+        dial(options, BASE)
+    assert message in str(raised.value) and "The diffusion engine" in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "near"), [("step", "steps"), ("temperature", ""), ("entropy", "entropy_bound")])
+def test_unknown_names_are_errors(name: str, near: str) -> None:
+    with pytest.raises(UnknownOption, match=f"no option '{name}'.*{near}"):
+        dial({name: 1}, BASE)
+
+
+def test_a_checkpoint_brings_its_own_dial() -> None:
+    config = SimpleNamespace(
+        max_denoising_steps=20,
+        sampler_config=SimpleNamespace(entropy_bound=0.7),
+        t_max=0.9,
+        t_min=None,
+        stability_threshold=0,
+        confidence_threshold=0.01,
+    )
+    assert published(config) == Dial(20, 0.7, 0.9, 0.4, 0, 0.01)
+    assert published(SimpleNamespace()) == BASE
+
+
+def test_transformers_own_config_is_read() -> None:
+    from transformers.models.diffusion_gemma import generation_diffusion_gemma as theirs
+
+    make: Any = theirs.DiffusionGemmaGenerationConfig
+    config = make(max_denoising_steps=9, sampler_config=theirs.EntropyBoundSamplerConfig(0.2), t_max=1.0)
+    assert published(config) == Dial(9, 0.2, 1.0)
+    assert published(make()) == BASE
+
+
+def test_options_of_the_engine() -> None:
+    found = engine_options({"threads": 1, "memory_gb": 2})
+    assert found["threads"] == 1 and found["memory_gb"] == 2.0 and found["device"] is None
+    assert set(found) == {option.name for option in OPTIONS}
+    with pytest.raises(UnknownOption, match="Did you mean 'threads'"):
+        engine_options({"thread": 1})
+    with pytest.raises(BadOption, match="'parallel' is 0; give a whole number from 1 to 64"):
+        engine_options({"parallel": 0})
+    with pytest.raises(BadOption, match="'graphs' is 1; give True or False"):
+        engine_options({"graphs": 1})
+
+
+def test_every_option_has_a_line_of_help() -> None:
+    assert all(len(option.help) > 15 for option in (*OPTIONS, *SAMPLING))
