@@ -57,3 +57,25 @@ def test_a_report_ends_with_one_document(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_text_of_a_benchmark_is_long_enough_and_always_the_same() -> None:
     assert len(long_text("Tea", 10_000)) == 10_000
     assert long_text("Tea", 500) == long_text("Tea", 1000)[:500]
+
+
+def test_bench_engine_reports_what_the_engine_measured() -> None:
+    found = bench("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1")
+    promised = {"step_ratio", "page_batch_ratio", "prefix_ratio", "peak_memory_ratio", "parity"}
+    assert promised <= found.keys()
+    assert all(found[name] > 0 for name in promised)
+    assert found["parity"] is True
+
+
+def test_bench_engine_without_torch_says_what_to_type() -> None:
+    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "bench", "engine"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'pip install "unwritten[diffusion]"' in done.stderr
+
+
+def test_bench_engine_refuses_a_wrong_list() -> None:
+    command = [sys.executable, "-m", "unwritten", "bench", "engine", "--batches", "1,two"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no list of counts" in done.stderr

@@ -136,7 +136,8 @@ class _Drawn:
         return self._normal(f"{name}.{number}", size).mul_(1 / math.sqrt(size[-1]))
 
     def _normal(self, name: str, size: tuple[int, ...]) -> Tensor:
-        made = torch.Generator(self._device).manual_seed(zlib.crc32(name.encode()) + (self._seed << 32))
+        # 32 bits: the generator of the CPU looks at no more of a seed.
+        made = torch.Generator(self._device).manual_seed(zlib.crc32(f"{self._seed} {name}".encode()))
         return torch.randn(size, generator=made, device=self._device, dtype=self._dtype)
 
 

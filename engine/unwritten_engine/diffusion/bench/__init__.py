@@ -9,7 +9,10 @@ from typing import Any
 
 from ...engine import Progress
 from ...threads import choose_threads
-from .subject import FULL, Spec
+from .full import measure_full
+from .machine import machine
+from .measure import Settings, measure, memory, parity
+from .subject import FULL, SMALL, Spec, open_subject
 
 QUICK_SIZES = {"vocabulary": 2048, "canvas": 32, "layers": 2, "experts": 4}
 """A body with which everything takes seconds. Its figures mean nothing."""
@@ -62,11 +65,6 @@ def bench(
     Raises:
         BadOption, ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the model cannot be measured here.
     """
-    from .full import measure_full
-    from .machine import machine
-    from .measure import Settings, measure, memory, parity
-    from .subject import SMALL, open_subject
-
     sizes = dict((QUICK_FULL if reference == FULL else QUICK_SIZES) if quick else {})
     if layers is not None:
         sizes["num_hidden_layers" if reference == FULL else "layers"] = layers

@@ -67,10 +67,10 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
         touched = touched_bytes(subject)
         rows[kind] = {
             "refused": "",
-            "load_peak_gb": round(load_peak / 1e9, 3),
+            "load_peak_gb": round(load_peak / 1e9, 6),
             "load_s": round(seconds, 1),
-            "weights_gb": round(subject.weight_bytes / 1e9, 3),
-            "touched_gb": round(touched / 1e9, 3),
+            "weights_gb": round(subject.weight_bytes / 1e9, 6),
+            "touched_gb": round(touched / 1e9, 6),
             "floor_ms": round(touched / bandwidth * 1000, 3),
             "logit_error": agreement.get("error"),
             "argmax_agreement": agreement.get("agreement"),

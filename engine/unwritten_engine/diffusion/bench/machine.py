@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What it was measured on."""
-    import transformers
-
     busy = busy_share()
     warning = ""
     if busy > 0.1:

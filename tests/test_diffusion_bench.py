@@ -1,0 +1,175 @@
+"""The benchmark of the loop runs on small models, and says the truth about what it could not measure."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from unwritten_engine.diffusion import batch, sampler
+from unwritten_engine.diffusion.bench import QUICK_FULL, bench
+from unwritten_engine.diffusion.bench.full import read_bandwidth, touched_bytes
+from unwritten_engine.diffusion.bench.machine import busy_share
+from unwritten_engine.diffusion.bench.measure import Settings, parity
+from unwritten_engine.diffusion.bench.peaks import peak
+from unwritten_engine.diffusion.bench.scenes import join, page, prefix
+from unwritten_engine.diffusion.bench.sides import Ours, Theirs, prompt
+from unwritten_engine.diffusion.bench.subject import Spec, Subject, open_subject
+from unwritten_engine.diffusion.built import build, real_config
+from unwritten_engine.diffusion.loader import count_bytes
+from unwritten_engine.diffusion.memory import weight_bytes
+from unwritten_engine.diffusion.quantize import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.errors import ModelUnsupported
+
+CPU = torch.device("cpu")
+SMALL = Spec(device="cpu", sizes={"vocabulary": 2048, "canvas": 16, "layers": 2, "experts": 4})
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return open_subject(SMALL)
+
+
+def test_the_document_of_a_small_model_is_whole() -> None:
+    found = bench("small", device="cpu", batches=(1, 2), pairs=1, threads=1, quick=True)
+    assert found["parity"] is True and found["parity_small"] is True
+    assert found["first_drafts_before_settled"] is True
+    positive = "step_ratio page_batch_ratio prefix_ratio peak_memory_ratio ms_per_step forward_ms theirs_ms_per_step"
+    assert all(found[name] > 0 for name in positive.split()), found
+    assert found["sampling_ms"] >= 0
+    assert [row["batch"] for row in found["batches"]] == [1, 2]
+    assert all(row["ms"] > 0 and row["theirs_ms"] > 0 and row["tokens_per_s"] > 0 for row in found["batches"])
+    assert (found["device"], found["threads"], found["kind"]) == ("CPU", 1, "float32")
+
+
+def test_the_real_architecture_is_measured_in_all_three_ways() -> None:
+    found = bench("full", device="cpu", batches=(1,), pairs=1, threads=1, quick=True)
+    kinds = found["kinds"]
+    assert list(kinds) == ["bf16", "int8", "nf4"]
+    assert all(row["refused"] == "" and row["ms_per_step"] > row["floor_ms"] > 0 for row in kinds.values())
+    assert kinds["bf16"]["logit_error"] is None
+    assert 0 < kinds["int8"]["logit_error"] < kinds["nf4"]["logit_error"] < 0.5
+    assert kinds["nf4"]["weights_gb"] < kinds["int8"]["weights_gb"] < kinds["bf16"]["weights_gb"]
+    assert found["parity"] is None and "bf16" in found["parity_reason"]
+    assert found["parity_small"] is True
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_real_size_without_a_gpu_is_refused_in_words() -> None:
+    with pytest.raises(ModelUnsupported, match=r"wants a GPU.*in 4 bits.*--layers 2"):
+        bench("full")
+
+
+def test_what_does_not_fit_is_left_out_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten_engine.diffusion.devices.free_bytes", lambda _: 1000)
+    with pytest.raises(ModelUnsupported, match=r"free, and bf16 takes .* free, and nf4 takes"):
+        bench("full", device="cpu", quick=True)
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8", "nf4"])
+def test_a_model_that_is_built_is_what_a_checkpoint_would_give(kind: str) -> None:
+    model, shape = build(real_config(**QUICK_FULL), kind, CPU, torch.bfloat16)
+    assert count_bytes(model) == pytest.approx(weight_bytes(shape, kind), rel=0.01)
+    encoder, decoder = model.model.encoder.language_model, model.model.decoder
+    assert model.lm_head.weight is decoder.embed_tokens.weight is encoder.embed_tokens.weight
+    for one, two in zip(encoder.layers, decoder.layers, strict=True):
+        assert one.experts is two.experts or one.experts.down_proj is two.experts.down_proj
+        assert isinstance(two.experts, PackedExperts) is (kind != "bf16")
+        assert isinstance(two.mlp.down_proj, PackedLinear) is (kind != "bf16")
+
+
+def test_models_of_one_seed_have_the_same_weights_however_they_are_kept() -> None:
+    ids = torch.arange(600, 640)[None], torch.arange(700, 716)[None]
+    plain, eight, other = (
+        canvas_logits(build(real_config(**QUICK_FULL), kind, CPU, torch.bfloat16, seed=seed)[0], *ids)
+        for kind, seed in (("bf16", 0), ("int8", 0), ("bf16", 1))
+    )
+    assert compare(plain, eight).error < 0.1
+    assert compare(plain, other).error > 1
+
+
+BUILDING = """
+import sys, torch
+from unwritten_engine.diffusion.bench.peaks import forget, highest, resident
+from unwritten_engine.diffusion.built import build, real_config
+from unwritten_engine.diffusion.loader import count_bytes
+sizes = dict(canvas=16, vocab_size=1024, hidden_size=512, intermediate_size=512, moe_intermediate_size=256)
+sizes |= dict(num_experts=32, num_attention_heads=4, num_key_value_heads=2, num_global_key_value_heads=1)
+config = real_config(**sizes, num_hidden_layers=int(sys.argv[2]), head_dim=64, global_head_dim=128)
+build(real_config(**sizes, num_hidden_layers=1), sys.argv[1], torch.device("cpu"), torch.bfloat16)
+forget()
+before = resident()
+model, shape = build(config, sys.argv[1], torch.device("cpu"), torch.bfloat16)
+print(highest() - before, count_bytes(model))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing else tells the peak")
+@pytest.mark.parametrize(("kind", "bits"), [("int8", 8), ("nf4", 4)])
+def test_building_holds_no_whole_copy_in_16_bits(kind: str, bits: int) -> None:
+    layers = 4
+    done = subprocess.run([sys.executable, "-c", BUILDING, kind, str(layers)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    most, weights = (int(value) for value in done.stdout.split())
+    whole = layers * 32 * 3 * 512 * 256 * 2  # the experts in bf16
+    print(kind, most, weights, whole)
+    assert weights > whole * bits / 16
+    assert most < weights + whole / 4
+
+
+def test_a_step_of_ours_takes_less_memory() -> None:
+    spec = Spec(device="cpu", sizes={"vocabulary": 65_536, "canvas": 64, "layers": 2, "experts": 4}, threads=1)
+    made = open_subject(spec)
+    ours, theirs = (peak(side, spec, made, batch=1, steps=2, length=16) for side in ("ours", "theirs"))
+    assert ours is not None and theirs is not None
+    logits = 64 * 65_536 * 4
+    assert ours < logits < 3 * logits < theirs
+
+
+def test_a_process_that_fails_has_no_peak(subject: Subject) -> None:
+    broken = Spec(reference="/no/such/folder", device="cpu")
+    assert peak("ours", broken, subject, batch=1, steps=2, length=16) is None
+
+
+def test_a_spec_survives_the_way_to_another_process() -> None:
+    spec = Spec("full", device="cpu", kind="nf4", sizes={"num_hidden_layers": 2}, threads=1)
+    assert Spec.read(spec.text()) == spec
+
+
+def test_every_step_of_both_sides_is_timed(subject: Subject) -> None:
+    prompts = [prompt(subject, 20, seed) for seed in range(2)]
+    theirs = Theirs(subject)
+    assert len(theirs.steps(prompts, 4, watched=True)) == 3
+    assert len(theirs.forwards) == 4
+    ours = Ours(subject, rows=2, context=64)
+    assert len(ours.steps(prompts, 4)) == 3
+    assert ours.forward(2, 3) > 0
+    assert ours.loop.idle
+
+
+def test_parity_is_found_missing_where_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
+    # The rule of acceptance turned upside down: another algorithm.
+    accepted = sampler.accepted
+    monkeypatch.setattr(batch, "accepted", lambda entropy, bound: ~accepted(entropy, bound))
+    assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
+
+
+def test_the_scenes_tell_times_of_both_ways(subject: Subject) -> None:
+    found: dict[str, Any] = prefix(subject, 1, length=16, shared=200)
+    found |= page(subject, 1, steps=3, length=16, shared=32)
+    found |= join(subject, 1, steps=3, length=16)
+    assert found["prefix_tokens"] == 200
+    assert found["first_drafts_before_settled"] is True
+    assert found["page_first_drafts_ms"] < found["page_together_ms"]
+    assert found["join_first_draft_ms"] < found["join_both_done_ms"]
+    assert found["wait_first_draft_ms"] < found["wait_both_done_ms"]
+
+
+def test_what_a_step_reads_is_the_decoder_once(subject: Subject) -> None:
+    assert 0.9 * subject.weight_bytes < touched_bytes(subject) <= subject.weight_bytes
+    assert 1e8 < read_bandwidth(CPU, 2) < 1e13
+    assert 0 <= busy_share(0.05) <= 1
