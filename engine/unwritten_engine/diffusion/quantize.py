@@ -144,9 +144,8 @@ class PackedExperts(nn.Module):
         scales = getattr(self, f"{part}_scales")[begin:end]
         if self.kind == "int8":
             wide = scales[..., None].to(dtype)
-            if codes.device.type == "cuda":  # one kernel; on a CPU two vectorised passes are quicker than one mixed
-                return codes * wide
-            whole: Tensor = codes.to(dtype).mul_(wide)
+            on_gpu = codes.device.type == "cuda"  # one kernel there; on a CPU two vectorised passes beat one mixed
+            whole: Tensor = codes * wide if on_gpu else codes.to(dtype).mul_(wide)
             return whole
         rows, columns = (2 * self.inner, self.hidden) if part == "gate_up" else (self.hidden, self.inner)
         return unpack_nf4(codes.reshape(-1), scales.reshape(-1), (end - begin, rows, columns), dtype)
