@@ -2,14 +2,18 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from tests.diffusion import quiet
 
+from unwritten_engine.diffusion.body import Body
 from unwritten_engine.diffusion.images import ImageProcessor
+from unwritten_engine.diffusion.kv import KV
 from unwritten_engine.diffusion.loader import Loaded, load
+from unwritten_engine.diffusion.loop import see
 from unwritten_engine.diffusion.small import write_checkpoint
 from unwritten_engine.errors import RequestRefused
 
@@ -97,3 +101,23 @@ def test_a_checkpoint_without_a_processor_sees_nothing(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2)
     loaded = load(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
     assert loaded.processor is None
+
+
+def test_we_put_them_where_transformers_does(loaded: Loaded) -> None:
+    from transformers.models.diffusion_gemma import modeling_diffusion_gemma as theirs
+
+    seen = processor(loaded).read(prompt(loaded, 2), [picture(), picture((48, 64), "blue")])
+    encoder = loaded.model.model.encoder
+    given: dict[str, torch.Tensor] = {}
+    hook = encoder.language_model.register_forward_pre_hook(
+        lambda module, args, named: given.update(embeddings=named["inputs_embeds"]), with_kwargs=True
+    )
+    kv = KV(loaded.model.config.text_config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
+    with torch.inference_mode():
+        encoder(input_ids=seen.input_ids, pixel_values=seen.pixel_values, image_position_ids=seen.image_position_ids)
+        embeddings, blocks = see(loaded.model, Body(loaded.model, kv), seen)
+    hook.remove()
+    torch.testing.assert_close(embeddings, given["embeddings"][0])
+    number: Any = theirs.get_block_sequence_ids_for_mask
+    assert torch.equal(blocks, number(seen.mm_token_type_ids, torch.device("cpu"))[0])
+    assert blocks.max() == 1

@@ -222,7 +222,8 @@ def test_why_a_text_ends(text: str, stops: tuple[str, ...], stopped: bool) -> No
 def test_kept_text_in_a_later_canvas_does_not_stop_reading() -> None:
     """The first canvas may hold anything: control tokens alone, an open thought, an end."""
     made = replace(laid(canvases=3), kept=(20, 24), pins=(*[-1] * 20, *ids_of("stone")[:4]))
-    for first in ([PAD] * SIZE, [OPEN] * SIZE, [OPEN, TURN, *[600] * 14], [CLOSE] * SIZE, [TURN] * SIZE):
+    thoughts = ([OPEN] * SIZE, [OPEN, *[700] * 3, TURN, *[600] * 11], [CLOSE] * SIZE)
+    for first in ([PAD] * SIZE, [TURN] * SIZE, *thoughts):
         before = read(made, first)
         later = read(made, [*first, *[700] * SIZE], before)
         if before.whole:
