@@ -9,13 +9,20 @@ import torch
 from PIL import Image
 from tests.diffusion import quiet
 
+from unwritten_engine.diffusion.batch import Batch
 from unwritten_engine.diffusion.body import Body
 from unwritten_engine.diffusion.images import ImageProcessor
 from unwritten_engine.diffusion.kv import KV
 from unwritten_engine.diffusion.loader import Loaded, load
-from unwritten_engine.diffusion.loop import see
+from unwritten_engine.diffusion.loop import Loop, see
+from unwritten_engine.diffusion.options import Dial
+from unwritten_engine.diffusion.outline import Outline
+from unwritten_engine.diffusion.prompts import Speaker, Spoken
+from unwritten_engine.diffusion.run import Run
 from unwritten_engine.diffusion.small import write_checkpoint
+from unwritten_engine.diffusion.text import Reader
 from unwritten_engine.errors import RequestRefused
+from unwritten_engine.frames import Priority, Prompt
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +128,32 @@ def test_we_put_them_where_transformers_does(loaded: Loaded) -> None:
     number: Any = theirs.get_block_sequence_ids_for_mask
     assert torch.equal(blocks, number(seen.mm_token_type_ids, torch.device("cpu"))[0])
     assert blocks.max() == 1
+
+
+@pytest.mark.parametrize(("at_once", "kept"), [(512, 10**8), (7, 10**8), (7, 0)])
+def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: Loaded, at_once: int, kept: int) -> None:
+    """No piece breaks a picture, and what is forgotten is seen again: the text is what it is without all that."""
+    reader = Reader(loaded.tokenizer, frozenset({1}), loaded.pad)  # random canvases are full of the other ends
+    speaker = Speaker(loaded.tokenizer, reader, loaded.processor, "seeing")
+    asked = Prompt("What is it?", "You see. " * 8, images=(picture(), picture((48, 64), "blue")))
+
+    def run(priority: Priority) -> Run:
+        return Run(speaker.speak(asked), Outline(2, 64, reader), Dial(steps=5, entropy_bound=3.0), 4, priority)
+
+    def loop(kept: int) -> Loop:
+        config = loaded.model.config.text_config
+        kv = KV(config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
+        return Loop(loaded.model, Batch(loaded.model, Body(loaded.model, kv)), kept_bytes=kept)
+
+    alone = run(Priority.CLICK)
+    for _ in loop(10**8).generate([alone]):
+        pass
+    assert alone.usage is not None and len(alone.written) == 64
+    made, ahead = loop(kept), run(Priority.AHEAD)
+    made.read_at_once = at_once
+    made.add(ahead)
+    for number in range(200):
+        if number in (2, 9, 15, 30):
+            made.add(Run(Spoken((2, 600), (2, 600), 0), Outline(1, 32, reader), Dial(steps=2), 1))
+        made.step()
+    assert made.idle and ahead.error is None and ahead.written == alone.written
