@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from unwritten_engine.diffusion import noise
 from unwritten_engine.diffusion.batch import Batch, Masks
+from unwritten_engine.diffusion.graphs import Graphs
 from unwritten_engine.diffusion.noise import Stream
 from unwritten_engine.diffusion.run import Run
 
@@ -249,6 +251,38 @@ def test_truncated_self_conditioning_over_everything_is_the_whole(made: Model) -
     whole = made.written(ask(made, steps=9))
     made.fresh(batch=Truncated)
     assert made.written(ask(made, steps=9)) == whole
+
+
+class Bucketed(Batch):
+    """Makes its passes in buckets of rows and kept tokens, as they are captured on a GPU."""
+
+    def __init__(self, model: Any, body: Any) -> None:
+        super().__init__(model, body, graphs=Uncaptured())
+
+
+class Uncaptured(Graphs):
+    def run(self, key: Hashable, work: Callable[[], None]) -> None:
+        work()
+
+
+def test_passes_in_buckets_are_like_others(made: Model) -> None:
+    """With rows and places beyond those in use, of requests that have left or were never there."""
+
+    def runs() -> list[Run]:
+        return [
+            made.run(made.prompt(9 + 20 * n, n), seed=n, canvases=1 + n % 2, steps=4 + n, outline={"pins": PINS})
+            for n in range(7)
+        ]
+
+    made.fresh()
+    plain = made.written(*runs())
+    made.fresh(batch=Bucketed)
+    assert made.written(*runs()) == plain
+
+
+def test_buckets_double() -> None:
+    assert [Graphs.buckets(rows, 1, 12, 4096)[0] for rows in (1, 2, 3, 5, 8, 9, 12)] == [1, 2, 4, 8, 8, 12, 12]
+    assert [Graphs.buckets(1, long, 12, 3000)[1] for long in (0, 256, 257, 1025, 2999)] == [256, 256, 512, 2048, 3000]
 
 
 def test_equal_masks_share_a_row() -> None:

@@ -155,6 +155,15 @@ def test_a_shape_too_large_says_what_it_needs() -> None:
         laid(shape=large)
 
 
+def test_a_shape_stays_in_max_tokens() -> None:
+    whole = laid(shape=SCHEMA, canvases=4).skeleton
+    assert whole is not None
+    made = laid(shape=SCHEMA, canvases=4, max_tokens=whole.length)
+    assert made.skeleton is not None and made.skeleton.length < whole.length == len(made.pins)
+    with pytest.raises(RequestRefused, match=r"The shape needs \d\d tokens .* and max_tokens is 12. Ask for more"):
+        laid(shape=SCHEMA, canvases=4, max_tokens=12)
+
+
 def test_stop_strings_end_the_text() -> None:
     made = laid(stop=("river", "\n\n"), canvases=2)
     assert read(made, ids_of("the bridge on the river bank")).text == "the bridge on the"

@@ -185,6 +185,8 @@ class Loop:
 
     def _keep(self, row: int, keys: tuple[Hashable, ...]) -> None:
         """Put a copy of a row, which holds exactly these tokens, into the store, if there is memory for it."""
+        if self.kept.limit == 0:
+            return
         try:
             self.kept.put(self._kv.save(row, keys))
         except torch.OutOfMemoryError:

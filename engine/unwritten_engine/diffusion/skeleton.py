@@ -93,7 +93,7 @@ class Skeleton:
         return Reading("".join(text for text, _ in pieces), tuple(spans), len(ids) > self.length, tokens)
 
 
-def skeleton(schema: Schema, reader: Reader, *, canvases: int, canvas_length: int) -> Skeleton:
+def skeleton(schema: Schema, reader: Reader, *, canvases: int, canvas_length: int, most: int | None = None) -> Skeleton:
     """The skeleton of a schema.
 
     Args:
@@ -101,18 +101,24 @@ def skeleton(schema: Schema, reader: Reader, *, canvases: int, canvas_length: in
         reader: of the model.
         canvases: how many may be written.
         canvas_length: tokens of each.
+        most: tokens that may be written, if they are fewer.
 
     Raises:
         RequestRefused: a part of the schema that cannot be held (the message names its place), or a schema that does
             not fit even with the smallest slots (the message says how many canvases it needs).
     """
-    budget = canvases * canvas_length
+    budget = min(canvases * canvas_length, most or canvases * canvas_length)
     depth = DEPTH
     while (made := _Layout(schema, reader, 0.0, depth, budget - 1).made()) is None and depth > 1:
         depth -= 1
     if made is None:
         enough = _Layout(schema, reader, 0.0, 1, MOST * canvas_length - 1).made()
         need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MOST}"
+        if enough and len(enough.pins) + 1 <= canvases * canvas_length:
+            raise RequestRefused(
+                f"The shape needs {len(enough.pins) + 1} tokens with the shortest texts and lists, and max_tokens is "
+                f"{budget}. Ask for more, or make the shape smaller."
+            )
         raise RequestRefused(
             f"The shape needs {need} canvases of {canvas_length} tokens with the shortest texts and lists, and the "
             f"request has {canvases}. Ask for more canvases, or make the shape smaller."
