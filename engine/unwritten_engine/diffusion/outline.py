@@ -106,7 +106,7 @@ def outline(request: Request, reader: Reader, size: int, masks: Masks) -> Outlin
         if opening.strip() or request.draft is not None:
             other = "a draft" if request.draft is not None else "an opening"
             raise RequestRefused(f"A request with a shape cannot have {other}. Leave it out.")
-        made = skeleton(request.shape, reader, canvases=canvases, canvas_length=size, most=limit)
+        made = skeleton(request.shape, reader, canvases=request.canvases, canvas_length=size, most=limit)
         rows = [0, *(masks.place(mask) for mask in made.allowed)]
         return Outline(
             canvases=-(-(made.length + 1) // size),
