@@ -1,12 +1,13 @@
 """The memory of one step beside the weights, at its peak.
 
 On a GPU torch counts it. On a CPU nobody does but the system, for a whole process. So each side gets a process of its
-own, ``python -m unwritten_engine.diffusion.bench.peaks SIDE SPEC BATCH STEPS PROMPT``, which loads the model, notes
-what it holds, runs, and prints by how much its peak was higher.
+own, which loads the model, notes what it holds, runs, and prints by how much its peak was higher.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,8 @@ def peak(side: str, spec: Spec, subject: Subject, *, batch: int, steps: int, len
             return None
         return torch.cuda.max_memory_allocated(device) - before
     arguments = [side, spec.text(), str(batch), str(steps), str(length)]
-    command = [sys.executable, "-m", __name__, *arguments]
+    code = f"import sys; from {__name__} import main; main(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own module
     lines = done.stdout.strip().splitlines()
     return int(lines[-1]) if done.returncode == 0 and lines else None
@@ -77,6 +79,14 @@ def forget() -> None:
         return
 
 
+def trim() -> None:
+    """Give memory that is free within this process back, or what loading left would hide what a step takes."""
+    gc.collect()
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if give_back is not None:  # glibc has it
+        give_back(0)
+
+
 def _field(name: str) -> int:
     for line in _STATUS.read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
@@ -91,17 +101,13 @@ def _most() -> int:
     return number if sys.platform == "darwin" else number * 1024
 
 
-def main(side: str, text: str, batch: int, steps: int, length: int) -> None:
+def main(side: str, text: str, batch: str, steps: str, length: str) -> None:
     """Load, run, and print the bytes."""
     spec = Spec.read(text)
     subject = open_subject(spec)
-    # The first use of anything loads libraries and makes threads; a tiny run first keeps that out of the peak.
-    torch.mm(torch.ones(512, 512), torch.ones(512, 512))
+    torch.mm(torch.ones(512, 512), torch.ones(512, 512))  # the first product loads libraries and makes threads
+    trim()
     forget()
     before = resident()
-    work(side, subject, batch, steps, length)
+    work(side, subject, int(batch), int(steps), int(length))
     print(max(0, highest() - before))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *(int(value) for value in sys.argv[3:6]))
