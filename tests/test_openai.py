@@ -172,7 +172,9 @@ async def test_a_real_server_wants_its_key(real: str, monkeypatch: pytest.Monkey
 def test_a_key_for_other_programs_stays_off_open_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UNWRITTEN_API_KEY", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "theirs")
-    keys = [environment_key(f"{host}/v1") for host in ("https://a.example", "http://localhost:8000", "http://a.example")]
+    keys = [
+        environment_key(f"{host}/v1") for host in ("https://a.example", "http://localhost:8000", "http://a.example")
+    ]
     assert keys == ["theirs", "theirs", ""]
     monkeypatch.setenv("UNWRITTEN_API_KEY", "ours")
     assert environment_key("http://a.example/v1") == "ours"

@@ -80,11 +80,9 @@ def look(http: Any, address: str, model: str | None, key: str, timeout: float) -
 
 def is_local(address: str) -> bool:
     """Whether an address is one of this machine's own."""
-    host = urlsplit(address).hostname or ""
-    if host == "localhost":
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(address).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
