@@ -10,14 +10,14 @@ import torch
 from unwritten_engine.diffusion.batch import Batch
 from unwritten_engine.diffusion.body import Body
 from unwritten_engine.diffusion.kv import KV
+from unwritten_engine.diffusion.loading.small import small_model
 from unwritten_engine.diffusion.loop import PATIENCE, Loop
 from unwritten_engine.diffusion.options import Dial
-from unwritten_engine.diffusion.outline import Outline
 from unwritten_engine.diffusion.parity import reference, until_end
-from unwritten_engine.diffusion.prompts import Spoken
 from unwritten_engine.diffusion.run import Run
-from unwritten_engine.diffusion.small import small_model
-from unwritten_engine.diffusion.text import Reader
+from unwritten_engine.diffusion.tokens.outline import Outline
+from unwritten_engine.diffusion.tokens.prompts import Spoken
+from unwritten_engine.diffusion.tokens.text import Reader
 from unwritten_engine.frames import Priority
 
 END = 1

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from unwritten.cli import main
 from unwritten.settings import TABLE
-from unwritten_engine.diffusion.memory import KINDS, RESERVE, WORDS, gigabytes, needed, plan, weight_bytes
+from unwritten_engine.diffusion.loading.memory import KINDS, RESERVE, WORDS, gigabytes, needed, plan, weight_bytes
+from unwritten_engine.diffusion.loading.sizes import read_sizes
 from unwritten_engine.diffusion.options import OPTIONS, SAMPLING, Dial
-from unwritten_engine.diffusion.shapes import read_shape
 from unwritten_engine.errors import ModelUnsupported
 from unwritten_engine.options import Option
 
@@ -61,16 +61,16 @@ def options_table(options: Sequence[Option]) -> str:
 def _real() -> Any:
     from tests.diffusion import REAL
 
-    return read_shape(REAL, "DiffusionGemma")
+    return read_sizes(REAL, "DiffusionGemma")
 
 
 def memory_table() -> str:
     """What the real model takes, by how its weights are kept; all with the driver's share."""
-    shape = _real()
+    sizes = _real()
     rows = ["| Weights in | They take | With 1 canvas | With 4 | With 16 |", "|---|---|---|---|---|"]
     for kind in KINDS:
-        whole = [gigabytes(needed(shape, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
-        rows.append(f"| {WORDS[kind]} | {gigabytes(weight_bytes(shape, kind))} | {' | '.join(whole)} |")
+        whole = [gigabytes(needed(sizes, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
+        rows.append(f"| {WORDS[kind]} | {gigabytes(weight_bytes(sizes, kind))} | {' | '.join(whole)} |")
     return "\n".join(rows)
 
 

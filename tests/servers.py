@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from unwritten_engine import Frame, Prompt
 from unwritten_engine import Request as Ask
-from unwritten_engine.openai import OpenAI, open_openai
+from unwritten_engine.openai.engine import OpenAI, open_openai
 
 Answer = Callable[[Request, dict[str, Any]], Awaitable[Response]]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.hostile import modest
 
-from unwritten_engine.answers import Compact, Opening, OpenThoughts, Thoughts, starts_of
+from unwritten_engine.openai.answers import Compact, Opening, OpenThoughts, Thoughts, starts_of
 
 
 def thoughtless(*pieces: str, begun: bool = False) -> str:

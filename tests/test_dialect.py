@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten_engine.dialect import Dialect, without, written
+from unwritten_engine.openai.dialect import Dialect, without, written
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Ask."}], "max_tokens": 5, "seed": 1}
 SHAPE = {"type": "object"}

@@ -18,10 +18,10 @@ from unwritten_engine.diffusion.bench.peaks import peak
 from unwritten_engine.diffusion.bench.scenes import join, page, prefix
 from unwritten_engine.diffusion.bench.sides import Ours, Theirs, prompt
 from unwritten_engine.diffusion.bench.subject import Spec, Subject, open_subject
-from unwritten_engine.diffusion.built import build, real_config
-from unwritten_engine.diffusion.loader import count_bytes
-from unwritten_engine.diffusion.memory import weight_bytes
-from unwritten_engine.diffusion.quantize import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.built import build, real_config
+from unwritten_engine.diffusion.loading.loader import count_bytes
+from unwritten_engine.diffusion.loading.memory import weight_bytes
+from unwritten_engine.diffusion.loading.quantize import PackedExperts, PackedLinear, canvas_logits, compare
 from unwritten_engine.errors import ModelUnsupported
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def test_the_real_size_without_a_gpu_is_refused_in_words() -> None:
 
 
 def test_what_does_not_fit_is_left_out_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten_engine.diffusion.devices.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("unwritten_engine.diffusion.loading.devices.free_bytes", lambda _: 1000)
     with pytest.raises(ModelUnsupported, match=r"free, and bf16 takes .* free, and nf4 takes"):
         bench("full", device="cpu", quick=True)
 
@@ -94,8 +94,8 @@ def test_models_of_one_seed_have_the_same_weights_however_they_are_kept() -> Non
 BUILDING = """
 import sys, torch
 from unwritten_engine.diffusion.bench.peaks import forget, highest, resident
-from unwritten_engine.diffusion.built import build, real_config
-from unwritten_engine.diffusion.loader import count_bytes
+from unwritten_engine.diffusion.loading.built import build, real_config
+from unwritten_engine.diffusion.loading.loader import count_bytes
 sizes = dict(canvas=16, vocab_size=1024, hidden_size=512, intermediate_size=512, moe_intermediate_size=256)
 sizes |= dict(num_experts=32, num_attention_heads=4, num_key_value_heads=2, num_global_key_value_heads=1)
 config = real_config(**sizes, num_hidden_layers=int(sys.argv[2]), head_dim=64, global_head_dim=128)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unwritten_engine.diffusion.body import Body, Piece, tokens_of
 from unwritten_engine.diffusion.kv import KV
-from unwritten_engine.diffusion.small import small_model
+from unwritten_engine.diffusion.loading.small import small_model
 
 WINDOW, CANVAS, CONTEXT = 16, 8, 128
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tests.diffusion import REAL, edit_config, quiet, read_head, rewrite_head
 
-from unwritten_engine.diffusion import hub
-from unwritten_engine.diffusion.checkpoint import OFFICIAL, inspect
-from unwritten_engine.diffusion.shapes import read_shape
-from unwritten_engine.diffusion.small import write_checkpoint
+from unwritten_engine.diffusion.loading import hub
+from unwritten_engine.diffusion.loading.checkpoint import OFFICIAL, inspect
+from unwritten_engine.diffusion.loading.sizes import read_sizes
+from unwritten_engine.diffusion.loading.small import write_checkpoint
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
 
 
@@ -34,11 +34,11 @@ def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
     assert found.pad == 0
     assert found.licence == "apache-2.0"
     assert found.weight_bytes == 4 * found.counts.total
-    assert found.counts == found.shape.counts()  # what the files hold is what the config says
+    assert found.counts == found.sizes.counts()  # what the files hold is what the config says
 
 
 def test_the_real_model_has_25_billion_parameters_and_half_a_billion_to_see() -> None:
-    counts = read_shape(REAL, "real").counts()
+    counts = read_sizes(REAL, "real").counts()
     assert counts.text == pytest.approx(25.2e9, rel=0.005)
     assert counts.experts == pytest.approx(22.8e9, rel=0.005)
     assert counts.vision == pytest.approx(0.57e9, rel=0.02)

@@ -11,16 +11,16 @@ from tests.diffusion import quiet
 
 from unwritten_engine.diffusion.batch import Batch
 from unwritten_engine.diffusion.body import Body
-from unwritten_engine.diffusion.images import ImageProcessor
 from unwritten_engine.diffusion.kv import KV
-from unwritten_engine.diffusion.loader import Loaded, load
+from unwritten_engine.diffusion.loading.loader import Loaded, load
+from unwritten_engine.diffusion.loading.small import write_checkpoint
 from unwritten_engine.diffusion.loop import Loop, see
 from unwritten_engine.diffusion.options import Dial
-from unwritten_engine.diffusion.outline import Outline
-from unwritten_engine.diffusion.prompts import Speaker, Spoken
 from unwritten_engine.diffusion.run import Run
-from unwritten_engine.diffusion.small import write_checkpoint
-from unwritten_engine.diffusion.text import Reader
+from unwritten_engine.diffusion.tokens.images import ImageProcessor
+from unwritten_engine.diffusion.tokens.outline import Outline
+from unwritten_engine.diffusion.tokens.prompts import Speaker, Spoken
+from unwritten_engine.diffusion.tokens.text import Reader
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Priority, Prompt
 

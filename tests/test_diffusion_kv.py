@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unwritten_engine.diffusion.kv import KV, Kept, Snapshot
-from unwritten_engine.diffusion.small import small_config
+from unwritten_engine.diffusion.loading.small import small_config
 
 CANVAS, WINDOW, CONTEXT = 8, 16, 100
 SLIDING, FULL = 0, 5  # layers of the small model

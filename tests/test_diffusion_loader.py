@@ -13,9 +13,9 @@ from tests.diffusion import quiet, read_head, rewrite_head
 from torch import Tensor
 from transformers import DiffusionGemmaForBlockDiffusion
 
-from unwritten_engine.diffusion.loader import RANDOM, RANDOM_SIZES, Loaded, load
-from unwritten_engine.diffusion.quantize import PackedExperts, PackedLinear, canvas_logits, compare
-from unwritten_engine.diffusion.small import write_checkpoint
+from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, Loaded, load
+from unwritten_engine.diffusion.loading.quantize import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.small import write_checkpoint
 from unwritten_engine.engine import Progress
 from unwritten_engine.errors import BadOption, ModelBroken, ModelNotFound, ModelUnsupported
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_without_a_vision_tower_reads_text(tmp_path: Path) -> None:
 WATCHED = """
 import sys, threading, time
 from transformers import AutoTokenizer, DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
-from unwritten_engine.diffusion.loader import load
+from unwritten_engine.diffusion.loading.loader import load
 
 def own():
     lines = open("/proc/self/status").read().splitlines()

@@ -16,7 +16,7 @@ from unwritten_engine.diffusion.kv import KV, Snapshot
 from unwritten_engine.diffusion.loop import Loop
 from unwritten_engine.diffusion.parity import until_end
 from unwritten_engine.diffusion.run import Run
-from unwritten_engine.diffusion.text import Reader, Reading
+from unwritten_engine.diffusion.tokens.text import Reader, Reading
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Priority
 

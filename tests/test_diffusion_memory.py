@@ -3,8 +3,8 @@
 import pytest
 from tests.diffusion import REAL, quiet
 
-from unwritten_engine.diffusion.loader import RANDOM, load
-from unwritten_engine.diffusion.memory import (
+from unwritten_engine.diffusion.loading.loader import RANDOM, load
+from unwritten_engine.diffusion.loading.memory import (
     KINDS,
     RESERVE,
     Plan,
@@ -15,10 +15,10 @@ from unwritten_engine.diffusion.memory import (
     weight_bytes,
     workspace_bytes,
 )
-from unwritten_engine.diffusion.shapes import read_shape
+from unwritten_engine.diffusion.loading.sizes import read_sizes
 from unwritten_engine.errors import ModelUnsupported
 
-SHAPE = read_shape(REAL, "real")
+SHAPE = read_sizes(REAL, "real")
 GB = 10**9
 
 
@@ -95,12 +95,12 @@ def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
 
 
 def test_contexts_end_where_the_model_does() -> None:
-    short = read_shape(REAL | {"text_config": REAL["text_config"] | {"max_position_embeddings": 2048}}, "short")
+    short = read_sizes(REAL | {"text_config": REAL["text_config"] | {"max_position_embeddings": 2048}}, "short")
     assert plan(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
 
 
 @pytest.mark.parametrize("quantize", ["none", *KINDS[1:]])
 def test_figures_are_those_of_a_loaded_model(quantize: str) -> None:
     loaded = load(RANDOM, device="cpu", quantize=quantize, dtype="bfloat16", budget_bytes=None, progress=quiet)
-    shape = read_shape(loaded.model.config.to_dict(), "random")
-    assert loaded.weight_bytes == pytest.approx(weight_bytes(shape, loaded.quantization), rel=0.01)
+    sizes = read_sizes(loaded.model.config.to_dict(), "random")
+    assert loaded.weight_bytes == pytest.approx(weight_bytes(sizes, loaded.quantization), rel=0.01)

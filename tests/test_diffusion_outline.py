@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from unwritten_engine.diffusion.batch import Masks
-from unwritten_engine.diffusion.outline import Outline, outline
-from unwritten_engine.diffusion.text import Reader, Reading
-from unwritten_engine.diffusion.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.tokens.outline import Outline, outline
+from unwritten_engine.diffusion.tokens.text import Reader, Reading
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Draft, Prompt, Request
 

@@ -7,13 +7,13 @@ import io
 import pytest
 from PIL import Image
 
-from unwritten_engine.diffusion.checkpoint import inspect
-from unwritten_engine.diffusion.images import load_processor
-from unwritten_engine.diffusion.loader import load_tokenizer
-from unwritten_engine.diffusion.prompts import Speaker
-from unwritten_engine.diffusion.small import write_checkpoint
-from unwritten_engine.diffusion.text import Reader
-from unwritten_engine.diffusion.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.loading.checkpoint import inspect
+from unwritten_engine.diffusion.loading.loader import load_tokenizer
+from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.tokens.images import load_processor
+from unwritten_engine.diffusion.tokens.prompts import Speaker
+from unwritten_engine.diffusion.tokens.text import Reader
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Example, Prompt
 

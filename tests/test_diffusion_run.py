@@ -12,12 +12,12 @@ import torch
 from tests.denoising import Model
 
 from unwritten_engine.diffusion.batch import Masks
+from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
 from unwritten_engine.diffusion.options import Dial
-from unwritten_engine.diffusion.outline import outline
-from unwritten_engine.diffusion.prompts import Spoken
 from unwritten_engine.diffusion.run import Draft, Run
-from unwritten_engine.diffusion.text import Reader
-from unwritten_engine.diffusion.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.tokens.outline import outline
+from unwritten_engine.diffusion.tokens.prompts import Spoken
+from unwritten_engine.diffusion.tokens.text import Reader
 from unwritten_engine.frames import Draft as Edit
 from unwritten_engine.frames import Frame, Prompt, Request
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, TypeAdapter
 from tests.test_diffusion_text import READERS
 from tests.test_grammar import Facts, Part, Tree, fits, schemas
 
-from unwritten_engine.diffusion.skeleton import Skeleton, skeleton
-from unwritten_engine.diffusion.text import Reader, Reading
+from unwritten_engine.diffusion.tokens.skeleton import Skeleton, skeleton
+from unwritten_engine.diffusion.tokens.text import Reader, Reading
 from unwritten_engine.errors import RequestRefused
 
 READER = READERS["pieces"]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.diffusion import read_head
 
-from unwritten_engine.diffusion.checkpoint import inspect
-from unwritten_engine.diffusion.small import ENDS, small_config, small_model, write_checkpoint
-from unwritten_engine.diffusion.vocabulary import SMALLEST, control_ids, make_tokenizer
+from unwritten_engine.diffusion.loading.checkpoint import inspect
+from unwritten_engine.diffusion.loading.small import ENDS, small_config, small_model, write_checkpoint
+from unwritten_engine.diffusion.loading.vocabulary import SMALLEST, control_ids, make_tokenizer
 
 
 @pytest.fixture(scope="module")

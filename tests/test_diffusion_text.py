@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 
-from unwritten_engine.diffusion.text import Reader, cut
-from unwritten_engine.diffusion.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.tokens.text import Reader, cut
 from unwritten_engine.errors import ModelUnsupported
 
 

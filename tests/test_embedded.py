@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.ggufs import MODEL, write_gguf
 
-from unwritten_engine.embedded import _assemble, embedded_file
 from unwritten_engine.errors import MissingPackage, ModelBroken
-from unwritten_engine.gguf import read_head
+from unwritten_engine.llamacpp.embedded import _assemble, embedded_file
+from unwritten_engine.llamacpp.gguf import read_head
 
 pytestmark = pytest.mark.model
 

@@ -46,8 +46,6 @@ WEB_LIBRARIES = {"unwritten", "starlette", "uvicorn", "jinja2", "nh3", "markdown
 TESTED_ELSEWHERE = {
     "unwritten.__main__": "test_cli.py",
     "unwritten_engine.__main__": "test_engine.py",
-    **{f"unwritten_engine.{name}": "test_openai.py" for name in ("exchange", "servers")},
-    "unwritten_engine.screen": "test_visual.py",
     **{f"unwritten.bench.{name}": "test_bench.py" for name in ("apps", "click", "report", "web")},
     "unwritten.errors": "each error where it is raised",
 }

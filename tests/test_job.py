@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unwritten_engine.errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
-from unwritten_engine.job import Job
+from unwritten_engine.llamacpp.job import Job
 from unwritten_engine.stream import Stream
 
 pytestmark = pytest.mark.anyio

@@ -29,7 +29,6 @@ from tests.servers import (
 )
 
 from unwritten_engine import Draft, Example, Prompt, Request, open_engine
-from unwritten_engine.embedded import embedded_file
 from unwritten_engine.errors import (
     BadOption,
     EngineError,
@@ -40,8 +39,9 @@ from unwritten_engine.errors import (
     UnknownEngine,
     UnknownOption,
 )
-from unwritten_engine.openai import OpenAI, environment_key, open_openai
-from unwritten_engine.servers import is_local
+from unwritten_engine.llamacpp.embedded import embedded_file
+from unwritten_engine.openai.engine import OpenAI, environment_key, open_openai
+from unwritten_engine.openai.servers import is_local
 
 pytestmark = pytest.mark.anyio
 

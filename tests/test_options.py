@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from unwritten_engine import llamacpp, openai
 from unwritten_engine.errors import BadOption, UnknownOption
+from unwritten_engine.llamacpp import engine as llamacpp
+from unwritten_engine.openai import engine as openai
 from unwritten_engine.options import Option, checked
 
 TABLE = (

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from unwritten_engine.errors import GenerationFailed, ModelNotFound, PromptTooLong, RequestRefused
-from unwritten_engine.refusals import Refusal, listed, read_refusal, read_wait, refusal_of
+from unwritten_engine.openai.refusals import Refusal, listed, read_refusal, read_wait, refusal_of
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from unwritten_engine.errors import (
     UnknownEngine,
     UnknownOption,
 )
-from unwritten_engine.screen import Frames, Screen
-from unwritten_engine.visual import Visual
+from unwritten_engine.visual.engine import Visual
+from unwritten_engine.visual.screen import Frames, Screen
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name != "posix", reason="needs a terminal of Unix")]
 

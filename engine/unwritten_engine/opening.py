@@ -102,13 +102,13 @@ def _open_auto(_: str, progress: Progress, **options: Any) -> Engine:
 
 
 def _open_embedded(_: str, progress: Progress, *, _why: str = "", **options: Any) -> Engine:
-    from .embedded import open_embedded  # the runtime is imported only if it is used
+    from .llamacpp.embedded import open_embedded  # the runtime is imported only if it is used
 
     return open_embedded(progress=progress, reasons=(_why or "It was asked for by name.",), **options)
 
 
 def _open_gguf(path: str, progress: Progress, *, _name: str = "", **options: Any) -> Engine:
-    from .llamacpp import OPTIONS, open_llamacpp
+    from .llamacpp.engine import OPTIONS, open_llamacpp
 
     checked(options, OPTIONS, "The llama.cpp engine")
     file = Path(path).expanduser()
@@ -116,7 +116,7 @@ def _open_gguf(path: str, progress: Progress, *, _name: str = "", **options: Any
 
 
 def _open_address(address: str, progress: Progress, **options: Any) -> Engine:
-    from .llamacpp import OPTIONS
+    from .llamacpp.engine import OPTIONS
 
     checked(options, OPTIONS, "The llama.cpp engine")  # before the download, not after
     parts = urlsplit(address)
@@ -126,7 +126,7 @@ def _open_address(address: str, progress: Progress, **options: Any) -> Engine:
 
 
 def _open_hugging_face(spec: str, progress: Progress, **options: Any) -> Engine:
-    from .llamacpp import OPTIONS
+    from .llamacpp.engine import OPTIONS
 
     checked(options, OPTIONS, "The llama.cpp engine")
     owner, _, rest = spec.removeprefix("hf:").partition("/")
@@ -168,7 +168,7 @@ def _second(progress: Progress, begun: float) -> Progress:
 
 
 def _open_server(address: str, progress: Progress, **options: Any) -> Engine:
-    from .openai import open_openai
+    from .openai.engine import open_openai
 
     return open_openai(address, progress=progress, **options)
 
@@ -195,7 +195,7 @@ def _open_diffusion(spec: str, progress: Progress, *, model: str | None = None, 
 
 
 def _open_visual(spec: str, progress: Progress, **options: Any) -> Engine:
-    from .visual import open_visual
+    from .visual.engine import open_visual
 
     return open_visual(spec.removeprefix("visual:"), progress=progress, **options)
 

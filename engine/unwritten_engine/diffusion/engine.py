@@ -15,10 +15,10 @@ from ..frames import Frame, Priority, Prompt, Request
 from .batch import Masks
 from .loop import Loop
 from .options import Dial, dial
-from .outline import Outline, outline
-from .prompts import Speaker
 from .run import Run
-from .text import Reader
+from .tokens.outline import Outline, outline
+from .tokens.prompts import Speaker
+from .tokens.text import Reader
 
 
 @dataclass(slots=True)

@@ -23,9 +23,9 @@ from ..errors import EngineClosed, EngineError, GenerationFailed
 from ..frames import Priority
 from .batch import Batch
 from .body import Body, Piece, tokens_of
-from .images import Seen
 from .kv import KV, Kept
 from .run import Draft, Run
+from .tokens.images import Seen
 
 PATIENCE: Final = 30.0
 """Seconds in the queue after which a request counts as a click."""

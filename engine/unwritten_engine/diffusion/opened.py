@@ -11,17 +11,17 @@ from ..engine import Abilities, About, Progress
 from ..threads import choose_threads
 from .batch import Batch
 from .body import Body
-from .devices import describe, free_bytes
 from .engine import Diffusion
 from .graphs import Graphs
 from .kv import KV
-from .loader import Loaded, load
+from .loading.devices import describe, free_bytes
+from .loading.loader import Loaded, load
+from .loading.memory import Plan, cache_bytes, gigabytes, plan
+from .loading.sizes import read_sizes
 from .loop import Loop
-from .memory import Plan, cache_bytes, gigabytes, plan
 from .options import engine_options, published
-from .prompts import Speaker
-from .shapes import read_shape
-from .text import Reader
+from .tokens.prompts import Speaker
+from .tokens.text import Reader
 
 ROWS_ON_CPU = 8
 """Canvases together on a CPU, where arithmetic is the limit: more only make each other slower."""
@@ -111,16 +111,16 @@ def assemble(loaded: Loaded, *, budget: int | None, settings: Mapping[str, Any],
 
 def _plan(loaded: Loaded, budget: int | None, settings: Mapping[str, Any]) -> Plan:
     """How the memory that is left is divided: the weights are there already."""
-    shape = read_shape(loaded.model.config.to_dict(), loaded.name)
+    sizes = read_sizes(loaded.model.config.to_dict(), loaded.name)
     on_cpu = loaded.device.type == "cpu"
     memory = free_bytes(loaded.device) + loaded.weight_bytes if budget is None else budget
     rows, context = settings["parallel"], settings["context"]
     if on_cpu:
         rows = rows or ROWS_ON_CPU
-        context = context or min(CONTEXT_ON_CPU, shape.context)
+        context = context or min(CONTEXT_ON_CPU, sizes.context)
         number = 4 if loaded.dtype == torch.float32 else 2
-        while settings["parallel"] is None and rows > 1 and rows * cache_bytes(shape, context, number) > memory // 4:
+        while settings["parallel"] is None and rows > 1 and rows * cache_bytes(sizes, context, number) > memory // 4:
             rows //= 2
     return plan(
-        shape, memory=memory, device=describe(loaded.device), kind=loaded.quantization, rows=rows, context=context
+        sizes, memory=memory, device=describe(loaded.device), kind=loaded.quantization, rows=rows, context=context
     )

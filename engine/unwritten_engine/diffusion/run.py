@@ -11,9 +11,9 @@ from torch import Tensor
 from ..errors import EngineError
 from ..frames import Frame, Priority, StopReason, Usage
 from .options import Dial
-from .outline import Outline
-from .prompts import Spoken
-from .text import Reading
+from .tokens.outline import Outline
+from .tokens.prompts import Spoken
+from .tokens.text import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ import torch
 
 from ...engine import Progress
 from ...errors import ModelUnsupported
-from .. import devices
-from ..built import real_config
-from ..memory import KINDS, gigabytes, needed, weight_bytes
-from ..quantize import canvas_logits, compare
-from ..shapes import read_shape
+from ..loading import devices
+from ..loading.built import real_config
+from ..loading.memory import KINDS, gigabytes, needed, weight_bytes
+from ..loading.quantize import canvas_logits, compare
+from ..loading.sizes import read_sizes
 from .machine import machine
 from .measure import Settings, inexact, measure, memory, parity_small
 from .peaks import forget, highest, resident
@@ -39,10 +39,10 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
         ModelUnsupported: none fits, or there is no GPU for the real size.
     """
     device = devices.find(settings.spec.device)
-    shape = read_shape(real_config(**settings.spec.sizes), "the real architecture")
+    sizes = read_sizes(real_config(**settings.spec.sizes), "the real architecture")
     if device.type == "cpu" and not settings.spec.sizes and settings.spec.device is None:
         raise ModelUnsupported(
-            f"The real size wants a GPU, and torch sees none here: it takes {gigabytes(weight_bytes(shape, 'nf4'))} in "
+            f"The real size wants a GPU, and torch sees none here: it takes {gigabytes(weight_bytes(sizes, 'nf4'))} in "
             f"4 bits, and on a processor minutes a step. To try the same path with a few layers, add --layers 2; to do "
             f"it all the same, add --device cpu."
         )
@@ -52,7 +52,7 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     bandwidth = read_bandwidth(device)
     for kind in kinds:
-        free, size = devices.free_bytes(device), needed(shape, kind, 1)
+        free, size = devices.free_bytes(device), needed(sizes, kind, 1)
         if size > free:
             rows[kind] = {
                 "refused": f"{devices.describe(device)} has {gigabytes(free)} free, and {kind} takes {gigabytes(size)}"

@@ -14,11 +14,11 @@ from typing import Any, Final
 import torch
 
 from ...engine import Progress
-from ..devices import free_bytes
+from ..loading.devices import free_bytes
+from ..loading.small import small_model
 from ..options import Dial
 from ..parity import reference, until_end
-from ..small import small_model
-from ..text import Reader
+from ..tokens.text import Reader
 from .peaks import peak
 from .scenes import join, page, prefix
 from .sides import Ours, Theirs, ms, out_of_memory, prompt, until

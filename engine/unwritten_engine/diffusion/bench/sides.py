@@ -22,9 +22,9 @@ from ..graphs import Graphs
 from ..kv import KV
 from ..loop import Loop
 from ..options import Dial
-from ..outline import Outline
-from ..prompts import Spoken
 from ..run import Run
+from ..tokens.outline import Outline
+from ..tokens.prompts import Spoken
 from .subject import Subject
 
 NEVER: Final = 1e-9

@@ -9,13 +9,13 @@ from typing import Any, Final
 import torch
 
 from ...engine import Progress
-from ..built import build, real_config
-from ..devices import find
-from ..filling import choose_experts
-from ..loader import RANDOM, count_bytes, load
-from ..small import ENDS, small_model
-from ..text import Reader
-from ..vocabulary import make_tokenizer
+from ..loading.built import build, real_config
+from ..loading.devices import find
+from ..loading.filling import choose_experts
+from ..loading.loader import RANDOM, count_bytes, load
+from ..loading.small import ENDS, small_model
+from ..loading.vocabulary import make_tokenizer
+from ..tokens.text import Reader
 
 SMALL: Final = "small"
 """A small body at the real vocabulary, random, made in memory."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Protocol, TypeAlias
 
-from ..frames import Span
-from ..grammar import compact
+from ...frames import Span
+from ...grammar import compact
 from .text import Reader, Reading
 
 Pieces: TypeAlias = list[tuple[str, bool]]

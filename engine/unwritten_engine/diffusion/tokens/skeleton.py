@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..errors import RequestRefused
-from ..frames import Span
-from ..grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
+from ...errors import RequestRefused
+from ...frames import Span
+from ...grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
 from .text import Reader, Reading
 from .values import Constant, Digits, Either, Entries, Leaf, Number, Optional, Options, Series, Text, Value, View
 

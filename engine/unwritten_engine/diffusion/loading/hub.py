@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ..engine import Progress
-from ..errors import EngineError, MissingPackage, ModelNotFound
+from ...engine import Progress
+from ...errors import EngineError, MissingPackage, ModelNotFound
 from .checkpoint import OFFICIAL, read_config
 from .memory import gigabytes
 from .safetensors_files import read_tensors

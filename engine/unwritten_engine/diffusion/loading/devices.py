@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import BadOption
+from ...errors import BadOption
 from .memory import RESERVE
 
 

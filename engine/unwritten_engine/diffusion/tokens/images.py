@@ -15,9 +15,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ..errors import MissingPackage, RequestRefused
-from .checkpoint import Checkpoint
-from .safetensors_files import read_json
+from ...errors import MissingPackage, RequestRefused
+from ..loading.checkpoint import Checkpoint
+from ..loading.safetensors_files import read_json
 
 BUDGETS: Final = (70, 140, 280, 560, 1120)
 """Tokens that one picture may take at most: more see more."""

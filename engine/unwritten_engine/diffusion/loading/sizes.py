@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
 
-from ..errors import ModelBroken
+from ...errors import ModelBroken
 
 DECODER: Final = "model.decoder."
 ENCODER: Final = "model.encoder.language_model."
@@ -64,7 +64,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Sizes:
     """The sizes of a model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens."""
 
     vocabulary: int
@@ -136,7 +136,7 @@ def kind(name: str) -> str:
     return "linears" if name.endswith("_proj.weight") else "rest"
 
 
-def read_shape(config: Mapping[str, Any], name: str) -> Shape:
+def read_sizes(config: Mapping[str, Any], name: str) -> Sizes:
     """The sizes that a ``config.json`` gives.
 
     Args:
@@ -176,7 +176,7 @@ def read_shape(config: Mapping[str, Any], name: str) -> Shape:
             mine = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
         mine = mine or {}
         found.append(Layer(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
-    return Shape(
+    return Sizes(
         vocabulary=size(text, "vocab_size", 262_144),
         hidden=size(text, "hidden_size"),
         inner=size(text, "intermediate_size"),

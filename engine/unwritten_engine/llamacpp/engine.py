@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from .controls import Controls
-from .engine import Abilities, About, Progress
-from .errors import (
+from ..controls import Controls
+from ..engine import Abilities, About, Progress
+from ..errors import (
     EngineClosed,
     EngineError,
     GenerationFailed,
@@ -32,15 +32,15 @@ from .errors import (
     PromptTooLong,
     RequestRefused,
 )
-from .frames import Frame, Priority, Prompt, Request
+from ..frames import Frame, Priority, Prompt, Request
+from ..grammar import grammar
+from ..options import Option, checked
+from ..prompting import as_document, as_messages, document_sampling, document_stops
+from ..slots import Slot, Slots
+from ..stream import Stream
+from ..threads import choose_threads
 from .gguf import Head, read_head
-from .grammar import grammar
 from .job import Job
-from .options import Option, checked
-from .prompting import as_document, as_messages, document_sampling, document_stops
-from .slots import Slot, Slots
-from .stream import Stream
-from .threads import choose_threads
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas. llama.cpp has no canvases; this is the length of DiffusionGemma's."""

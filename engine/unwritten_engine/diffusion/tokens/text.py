@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..errors import ModelUnsupported
-from ..frames import Span
+from ...errors import ModelUnsupported
+from ...frames import Span
 
 _SAMPLE: Final = "The end, 12 é 東 🗼\n\n<b>a  b</b>"
 _SPECIAL: Final = re.compile(r"<unused\d+>|<\|[^<>\s]*>|<[^<>\s]*\|>|\[multimodal\]")

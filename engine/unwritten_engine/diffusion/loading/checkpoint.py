@@ -13,9 +13,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ModelBroken, ModelNotFound, ModelUnsupported
+from ...errors import ModelBroken, ModelNotFound, ModelUnsupported
 from .safetensors_files import Tensor, read_json, read_tensors
-from .shapes import DECODER, ENCODER, VISION, Counts, Shape, kind, read_shape
+from .sizes import DECODER, ENCODER, VISION, Counts, Sizes, kind, read_sizes
 
 OFFICIAL: Final = "google/diffusiongemma-26B-A4B-it"
 """The checkpoint in bf16 that all others derive from."""
@@ -33,7 +33,7 @@ class Checkpoint:
         folder: where it lies.
         name: for people.
         config: its ``config.json``.
-        shape: the sizes of the model.
+        sizes: the sizes of the model.
         tensors: its tensors, by name.
         counts: parameters by kind, counted in the files.
         weight_bytes: bytes of all tensors, as they are stored.
@@ -46,7 +46,7 @@ class Checkpoint:
     folder: Path
     name: str
     config: Mapping[str, Any] = field(repr=False)
-    shape: Shape = field(repr=False)
+    sizes: Sizes = field(repr=False)
     tensors: Mapping[str, Tensor] = field(repr=False)
     counts: Counts
     weight_bytes: int
@@ -78,9 +78,9 @@ def inspect(folder: str | Path, name: str = "") -> Checkpoint:
             f"There is no folder {here}. Give a checkpoint folder, or a model on the hub such as {OFFICIAL}."
         )
     config = read_config(here, name)
-    shape = read_shape(config, name)
+    sizes = read_sizes(config, name)
     tensors = read_tensors(here)
-    _check_tensors(shape, tensors, name)
+    _check_tensors(sizes, tensors, name)
     if not any((here / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
         raise ModelNotFound(f"{here} has no tokenizer.json. Fetch the checkpoint again, with its tokenizer.")
     kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "vision", "rest"), 0)
@@ -92,7 +92,7 @@ def inspect(folder: str | Path, name: str = "") -> Checkpoint:
         folder=here,
         name=name,
         config=config,
-        shape=shape,
+        sizes=sizes,
         tensors=tensors,
         counts=Counts(**kinds),
         weight_bytes=sum(tensor.size for tensor in tensors.values()),
@@ -170,10 +170,10 @@ def _refusal(name: str, how: str) -> str:
     )
 
 
-def _check_tensors(shape: Shape, tensors: Mapping[str, Tensor], name: str) -> None:
+def _check_tensors(sizes: Sizes, tensors: Mapping[str, Tensor], name: str) -> None:
     """Everything is there, in its shape. The encoder's name may stand for the decoder's: they share the weights."""
     missing, misshapen = [], []
-    for key, wanted in shape.tensors().items():
+    for key, wanted in sizes.tensors().items():
         tensor = tensors.get(key) or (tensors.get(_twin(key)) if not key.endswith("layer_scalar") else None)
         if tensor is None:
             missing.append(key)

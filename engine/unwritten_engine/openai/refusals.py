@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .errors import EngineError, GenerationFailed, ModelNotFound, PromptTooLong, RequestRefused
+from ..errors import EngineError, GenerationFailed, ModelNotFound, PromptTooLong, RequestRefused
 
 KEY_VARIABLES: Final = ("UNWRITTEN_API_KEY", "OPENAI_API_KEY")
 """Where a key is looked for, in this order."""

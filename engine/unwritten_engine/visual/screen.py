@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final
 
-from .answers import Opening, OpenThoughts, Thoughts
-from .frames import Frame, Span, StopReason, Usage
+from ..frames import Frame, Span, StopReason, Usage
+from ..openai.answers import Opening, OpenThoughts, Thoughts
 
 _PICTURE: Final = re.compile(rb"\x1b\[\?2026h(.*?)\x1b\[\?2026l", re.DOTALL)
 _END: Final = b"\r\x1b[J\x1b[?25h"

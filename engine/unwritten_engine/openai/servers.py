@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from .errors import BadOption, EngineError, ModelNotFound, UnknownEngine
+from ..errors import BadOption, EngineError, ModelNotFound, UnknownEngine
 from .refusals import Refusal, key_problem, listed, read_refusal
 
 _MOST_BYTES: Final = 1 << 24

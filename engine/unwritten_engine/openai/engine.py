@@ -21,16 +21,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from ..engine import Abilities, About, Progress
+from ..errors import EngineClosed, EngineError, MissingPackage, PromptTooLong, RequestRefused
+from ..frames import Frame, Priority, Prompt, Request
+from ..options import Option, checked
+from ..prompting import as_messages
+from ..slots import Slots
 from .dialect import Dialect
-from .engine import Abilities, About, Progress
-from .errors import EngineClosed, EngineError, MissingPackage, PromptTooLong, RequestRefused
 from .exchange import Exchange, Limits
-from .frames import Frame, Priority, Prompt, Request
-from .options import Option, checked
-from .prompting import as_messages
 from .refusals import KEY_VARIABLES
 from .servers import Found, is_local, look
-from .slots import Slots
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas: the length of DiffusionGemma's, which vLLM sends as one piece."""

@@ -7,10 +7,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..controls import Controls
-from ..errors import RequestRefused
-from ..frames import Prompt
-from ..prompting import as_messages
+from ...controls import Controls
+from ...errors import RequestRefused
+from ...frames import Prompt
+from ...prompting import as_messages
 from .images import ImageProcessor, Seen
 from .text import Reader
 

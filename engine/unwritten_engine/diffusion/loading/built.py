@@ -15,9 +15,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ..engine import Progress
+from ...engine import Progress
 from .filling import Filler
-from .shapes import DECODER, Shape, read_shape
+from .sizes import DECODER, Sizes, read_sizes
 from .small import ENDS
 
 REAL: Final[Mapping[str, Any]] = {
@@ -65,7 +65,7 @@ def build(
     branch: float = 0.3,
     seed: int = 0,
     progress: Progress = lambda share, doing: None,
-) -> tuple[Any, Shape]:
+) -> tuple[Any, Sizes]:
     """A random model.
 
     Args:
@@ -86,40 +86,40 @@ def build(
     """
     from transformers import DiffusionGemmaConfig
 
-    shape = read_shape(config, "the random model")
+    sizes = read_sizes(config, "the random model")
     small_tower = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     make: Any = DiffusionGemmaConfig
-    kinds = ["full_attention" if layer.full else "sliding_attention" for layer in shape.layers]
+    kinds = ["full_attention" if layer.full else "sliding_attention" for layer in sizes.layers]
     given = make(
         text_config={**config["text_config"], "layer_types": kinds, "use_bidirectional_attention": "vision"},
         vision_config={"model_type": "gemma4_vision", **small_tower, "num_key_value_heads": 1, "head_dim": 8},
-        canvas_length=shape.canvas,
+        canvas_length=sizes.canvas,
     )
     filler = Filler(given, kind, device, dtype, name="the random model", vision=False)
-    source = _Drawn(shape, device, dtype, spread=spread, branch=branch, seed=seed)
-    done, whole = 0, sum(math.prod(size) for size in source.sizes.values())
-    for name, size in source.sizes.items():
+    source = _Drawn(sizes, device, dtype, spread=spread, branch=branch, seed=seed)
+    done, whole = 0, sum(math.prod(size) for size in source.shapes.values())
+    for name, size in source.shapes.items():
         filler.put(name, source)
         done += math.prod(size)
         progress(done / whole, f"Making random weights in {kind}")
     filler.model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
-    return filler.finish()[0], shape
+    return filler.finish()[0], sizes
 
 
 class _Drawn:
     """Draws tensors by their names, as a file of safetensors hands them out."""
 
     def __init__(
-        self, shape: Shape, device: torch.device, dtype: torch.dtype, *, spread: float, branch: float, seed: int
+        self, sizes: Sizes, device: torch.device, dtype: torch.dtype, *, spread: float, branch: float, seed: int
     ) -> None:
-        self.sizes = shape.tensors()
+        self.shapes = sizes.tensors()
         self._device, self._dtype = device, dtype
-        self._table = spread / math.sqrt(shape.hidden)
+        self._table = spread / math.sqrt(sizes.hidden)
         self._branch, self._seed = branch, seed
 
     def get_tensor(self, name: str) -> Tensor:
         """All of a tensor."""
-        size = self.sizes[name]
+        size = self.shapes[name]
         tensor = self._normal(name, size)
         if len(size) == 1:  # norms and scales
             tensor.mul_(0.05 if name.endswith("layer_scalar") else 0.1).add_(1.0)
@@ -132,7 +132,7 @@ class _Drawn:
 
     def matrix(self, name: str, number: int) -> Tensor:
         """One matrix of a tensor of matrices."""
-        size = self.sizes[name][1:]
+        size = self.shapes[name][1:]
         return self._normal(f"{name}.{number}", size).mul_(1 / math.sqrt(size[-1]))
 
     def _normal(self, name: str, size: tuple[int, ...]) -> Tensor:
@@ -149,7 +149,7 @@ class _Slices:
 
     def get_shape(self) -> list[int]:
         """Of the whole tensor."""
-        return list(self._source.sizes[self._name])
+        return list(self._source.shapes[self._name])
 
     def __getitem__(self, number: int) -> Tensor:
         return self._source.matrix(self._name, number)

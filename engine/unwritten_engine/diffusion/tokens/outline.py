@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import RequestRefused
-from ..frames import Request, Span
-from .batch import Masks, Opened
+from ...errors import RequestRefused
+from ...frames import Request, Span
+from ..batch import Masks, Opened
 from .edits import start
 from .skeleton import Skeleton, skeleton
 from .text import Reader, Reading, cut, unshowable

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import ModelUnsupported
-from .shapes import Shape
+from ...errors import ModelUnsupported
+from .sizes import Sizes
 
 KINDS: Final = ("bf16", "int8", "nf4")
 """How weights may be kept, the best first."""
@@ -23,16 +23,16 @@ _BLOCK: Final = 64  # weights that share one 16-bit scale in nf4
 _TILE: Final = 16_384  # tokens of the vocabulary that the sampler has logits of at one time
 
 
-def weight_bytes(shape: Shape, kind: str) -> int:
+def weight_bytes(sizes: Sizes, kind: str) -> int:
     """Bytes of the weights.
 
     Args:
-        shape: the model.
+        sizes: the model.
         kind: "float32", "bf16", "int8" (experts and other matrices of the layers in 8 bits with a scale of 32 bits
             per row) or "nf4" (the same in 4 bits with a scale of 16 bits per 64). Embeddings, routers, norms and the
             vision tower stay in 16 bits.
     """
-    counts = shape.counts()
+    counts = sizes.counts()
     packed = counts.experts + counts.linears
     kept = counts.total - packed
     if kind == "float32":
@@ -40,55 +40,55 @@ def weight_bytes(shape: Shape, kind: str) -> int:
     if kind == "bf16":
         return 2 * counts.total
     if kind == "int8":
-        return 2 * kept + packed + 4 * _rows(shape)
+        return 2 * kept + packed + 4 * _rows(sizes)
     return 2 * kept + packed // 2 + 2 * packed // _BLOCK
 
 
-def _rows(shape: Shape) -> int:
+def _rows(sizes: Sizes) -> int:
     """Rows of all matrices that are quantised: each has a scale in 8 bits."""
-    rows = 2 * shape.inner + shape.hidden
-    for layer in shape.layers:
-        rows += shape.heads * layer.head + (1 if layer.full else 2) * layer.keys * layer.head + shape.hidden
-        rows += 2 * shape.inner + shape.hidden + shape.experts * (2 * shape.expert_inner + shape.hidden)
+    rows = 2 * sizes.inner + sizes.hidden
+    for layer in sizes.layers:
+        rows += sizes.heads * layer.head + (1 if layer.full else 2) * layer.keys * layer.head + sizes.hidden
+        rows += 2 * sizes.inner + sizes.hidden + sizes.experts * (2 * sizes.expert_inner + sizes.hidden)
     return rows
 
 
-def cache_bytes(shape: Shape, tokens: int, number: int = 2) -> int:
+def cache_bytes(sizes: Sizes, tokens: int, number: int = 2) -> int:
     """Bytes of the keys and values of one request.
 
     Args:
-        shape: the model.
+        sizes: the model.
         tokens: prompt and finished canvases; layers with a window keep only so many.
         number: bytes of one number: 2 in bf16, 4 in float32.
     """
     total = 0
-    for layer in shape.layers:
-        kept = tokens if layer.full else min(tokens, shape.window)
+    for layer in sizes.layers:
+        kept = tokens if layer.full else min(tokens, sizes.window)
         total += 2 * layer.keys * layer.head * kept * number
     return total
 
 
-def workspace_bytes(shape: Shape, rows: int, kind: str, context: int = 4096) -> int:
+def workspace_bytes(sizes: Sizes, rows: int, kind: str, context: int = 4096) -> int:
     """Bytes of one step beside weights and caches, at its peak.
 
     Args:
-        shape: the model.
+        sizes: the model.
         rows: canvases that run together.
         kind: how the weights are kept; quantised experts are unpacked ``GROUP_BYTES`` at a time.
         context: tokens that the canvases see; keys and values are joined with the canvas's own, layer by layer.
     """
     number = 4 if kind == "float32" else 2
-    positions = rows * shape.canvas
-    stream = positions * shape.hidden * (6 * number + 2 * 4)  # the residual, its norms in float32, soft embeddings
-    routed = positions * shape.top_k * (2 * shape.hidden + 3 * shape.expert_inner) * number
-    dense = positions * 3 * shape.inner * number
-    widest = max(shape.layers, key=lambda layer: layer.keys * layer.head * (context if layer.full else shape.window))
-    seen = (context if widest.full else min(context, shape.window)) + shape.canvas
+    positions = rows * sizes.canvas
+    stream = positions * sizes.hidden * (6 * number + 2 * 4)  # the residual, its norms in float32, soft embeddings
+    routed = positions * sizes.top_k * (2 * sizes.hidden + 3 * sizes.expert_inner) * number
+    dense = positions * 3 * sizes.inner * number
+    widest = max(sizes.layers, key=lambda layer: layer.keys * layer.head * (context if layer.full else sizes.window))
+    seen = (context if widest.full else min(context, sizes.window)) + sizes.canvas
     attention = (
-        rows * 2 * widest.keys * widest.head * seen * number + 3 * positions * shape.heads * widest.head * number
+        rows * 2 * widest.keys * widest.head * seen * number + 3 * positions * sizes.heads * widest.head * number
     )
-    logits = positions * min(_TILE, shape.vocabulary) * 4 * 3
-    unpacked = min(GROUP_BYTES, 2 * shape.experts * 3 * shape.hidden * shape.expert_inner) if kind in KINDS[1:] else 0
+    logits = positions * min(_TILE, sizes.vocabulary) * 4 * 3
+    unpacked = min(GROUP_BYTES, 2 * sizes.experts * 3 * sizes.hidden * sizes.expert_inner) if kind in KINDS[1:] else 0
     return stream + max(routed + unpacked, dense, attention, logits)
 
 
@@ -125,7 +125,7 @@ class Plan:
 
 
 def plan(
-    shape: Shape,
+    sizes: Sizes,
     *,
     memory: int,
     device: str,
@@ -138,7 +138,7 @@ def plan(
     """Divide the memory of a device.
 
     Args:
-        shape: the model.
+        sizes: the model.
         memory: bytes that may be used.
         device: what it is called in messages, such as "This GPU".
         kind: how the weights are kept; None takes the best that fits.
@@ -153,46 +153,46 @@ def plan(
     """
     room = memory - reserve
     for choice in (plain, *KINDS[1:]) if kind is None else (kind,):
-        found = _fit(shape, room, choice, rows, context)
+        found = _fit(sizes, room, choice, rows, context)
         if found is not None:
-            return _explained(found, shape, kind, memory, device)
-    raise ModelUnsupported(_refusal(shape, memory, device, kind, rows, context, reserve))
+            return _explained(found, sizes, kind, memory, device)
+    raise ModelUnsupported(_refusal(sizes, memory, device, kind, rows, context, reserve))
 
 
-def _least(shape: Shape, context: int | None) -> int:
-    return min(shape.context, 4096 if context is None else context)
+def _least(sizes: Sizes, context: int | None) -> int:
+    return min(sizes.context, 4096 if context is None else context)
 
 
-def _fit(shape: Shape, room: int, kind: str, rows: int | None, context: int | None) -> Plan | None:
+def _fit(sizes: Sizes, room: int, kind: str, rows: int | None, context: int | None) -> Plan | None:
     number = 4 if kind == "float32" else 2
-    weights = weight_bytes(shape, kind)
-    tokens = _least(shape, context)
+    weights = weight_bytes(sizes, kind)
+    tokens = _least(sizes, context)
     for count in (16, 12, 8, 6, 4, 3, 2, 1) if rows is None else (rows,):
-        left = room - weights - count * cache_bytes(shape, tokens, number) - workspace_bytes(shape, count, kind, tokens)
+        left = room - weights - count * cache_bytes(sizes, tokens, number) - workspace_bytes(sizes, count, kind, tokens)
         if left < 0:
             continue
-        while context is None and 2 * tokens <= min(shape.context, 32_768):
-            more = count * (cache_bytes(shape, 2 * tokens, number) - cache_bytes(shape, tokens, number))
-            more += workspace_bytes(shape, count, kind, 2 * tokens) - workspace_bytes(shape, count, kind, tokens)
+        while context is None and 2 * tokens <= min(sizes.context, 32_768):
+            more = count * (cache_bytes(sizes, 2 * tokens, number) - cache_bytes(sizes, tokens, number))
+            more += workspace_bytes(sizes, count, kind, 2 * tokens) - workspace_bytes(sizes, count, kind, tokens)
             if more > left // 2:  # the other half is for shared beginnings
                 break
             tokens, left = 2 * tokens, left - more
-        prefixes = min(left // 2, 16 * cache_bytes(shape, tokens, number))
+        prefixes = min(left // 2, 16 * cache_bytes(sizes, tokens, number))
         return Plan(
             kind=kind,
             weights=weights,
             rows=count,
             context=tokens,
-            cache=count * cache_bytes(shape, tokens, number),
+            cache=count * cache_bytes(sizes, tokens, number),
             prefixes=prefixes,
-            workspace=workspace_bytes(shape, count, kind, tokens),
+            workspace=workspace_bytes(sizes, count, kind, tokens),
             free=left - prefixes,
             reason="",
         )
     return None
 
 
-def _explained(found: Plan, shape: Shape, asked: str | None, memory: int, device: str) -> Plan:
+def _explained(found: Plan, sizes: Sizes, asked: str | None, memory: int, device: str) -> Plan:
     if asked is not None:
         reason = f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}), as asked for."
     elif found.kind not in KINDS[1:]:
@@ -202,33 +202,33 @@ def _explained(found: Plan, shape: Shape, asked: str | None, memory: int, device
         better = KINDS[KINDS.index(found.kind) - 1]
         reason = (
             f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}): {device} has "
-            f"{gigabytes(memory)}, and {WORDS[better]} would need {gigabytes(needed(shape, better))}."
+            f"{gigabytes(memory)}, and {WORDS[better]} would need {gigabytes(needed(sizes, better))}."
         )
     return Plan(**{name: getattr(found, name) for name in Plan.__slots__ if name != "reason"}, reason=reason)
 
 
-def needed(shape: Shape, kind: str, rows: int = 1, context: int = 4096) -> int:
+def needed(sizes: Sizes, kind: str, rows: int = 1, context: int = 4096) -> int:
     """Bytes in all: weights, caches and workspace of so many requests."""
-    tokens, number = min(context, shape.context), 4 if kind == "float32" else 2
-    cache = rows * cache_bytes(shape, tokens, number)
-    return weight_bytes(shape, kind) + cache + workspace_bytes(shape, rows, kind, tokens)
+    tokens, number = min(context, sizes.context), 4 if kind == "float32" else 2
+    cache = rows * cache_bytes(sizes, tokens, number)
+    return weight_bytes(sizes, kind) + cache + workspace_bytes(sizes, rows, kind, tokens)
 
 
 def _refusal(
-    shape: Shape, memory: int, device: str, kind: str | None, rows: int | None, context: int | None, reserve: int
+    sizes: Sizes, memory: int, device: str, kind: str | None, rows: int | None, context: int | None, reserve: int
 ) -> str:
-    tokens = _least(shape, context)
+    tokens = _least(sizes, context)
     count = rows or 1
     choices = [*KINDS, *([kind] if kind and kind not in KINDS else [])]
-    sizes = {choice: needed(shape, choice, count, tokens) for choice in choices}
-    told = ", ".join(f"{gigabytes(size)} in {WORDS[choice]}" for choice, size in sizes.items())
+    takes = {choice: needed(sizes, choice, count, tokens) for choice in choices}
+    told = ", ".join(f"{gigabytes(size)} in {WORDS[choice]}" for choice, size in takes.items())
     ways = []
-    fitting = [choice for choice in KINDS if sizes[choice] <= memory - reserve]
+    fitting = [choice for choice in KINDS if takes[choice] <= memory - reserve]
     if kind is not None and fitting:
         ways.append(f'quantize="{fitting[0]}"'.replace('"bf16"', '"none"'))
-    if count > 1 and needed(shape, kind or KINDS[-1], 1, tokens) <= memory - reserve:
+    if count > 1 and needed(sizes, kind or KINDS[-1], 1, tokens) <= memory - reserve:
         ways.append("parallel=1")
-    if tokens > 4096 and needed(shape, kind or KINDS[-1], count, 4096) <= memory - reserve:
+    if tokens > 4096 and needed(sizes, kind or KINDS[-1], count, 4096) <= memory - reserve:
         ways.append("context=4096")
     if not ways:
         ways.append(

@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..engine import Progress
-from ..errors import MissingPackage, ModelBroken, ModelUnsupported
+from ...engine import Progress
+from ...errors import MissingPackage, ModelBroken, ModelUnsupported
 from .checkpoint import Checkpoint
 from .quantize import PackedExperts, PackedLinear, can_pack
-from .shapes import ENCODER, kind
+from .sizes import ENCODER, kind
 
 _OLDEST: Final = "5.11"
 _EXPERTS: Final = ("grouped_mm", "eager")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
-from .frames import Frame, StopReason, Usage
-from .stream import Stream
+from ..errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
+from ..frames import Frame, StopReason, Usage
+from ..stream import Stream
 
 
 class Job:

@@ -24,14 +24,14 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from .engine import Abilities, About, Progress
-from .errors import BadOption, EngineClosed, EngineError, GenerationFailed, RequestRefused, UnknownEngine
-from .frames import Frame, Prompt, Request
-from .gguf import Head, read_head
-from .options import Option, checked
-from .prompting import as_messages
+from ..engine import Abilities, About, Progress
+from ..errors import BadOption, EngineClosed, EngineError, GenerationFailed, RequestRefused, UnknownEngine
+from ..frames import Frame, Prompt, Request
+from ..llamacpp.gguf import Head, read_head
+from ..options import Option, checked
+from ..prompting import as_messages
+from ..slots import Slots
 from .screen import Frames, Screen
-from .slots import Slots
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas of DiffusionGemma."""

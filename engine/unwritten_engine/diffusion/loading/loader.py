@@ -16,15 +16,15 @@ from typing import Any, Final
 
 import torch
 
-from ..engine import Progress
-from ..errors import BadOption, EngineError, ModelUnsupported
+from ...engine import Progress
+from ...errors import BadOption, EngineError, ModelUnsupported
+from ..tokens.images import ImageProcessor, load_processor
 from . import devices
 from .checkpoint import Checkpoint, inspect
 from .filling import fill
 from .hub import fetch
-from .images import ImageProcessor, load_processor
 from .memory import KINDS, Plan, gigabytes, plan, weight_bytes
-from .shapes import Shape, read_shape
+from .sizes import Sizes, read_sizes
 
 RANDOM: Final = "random"
 """The reference of a small random model that is made here."""
@@ -102,11 +102,11 @@ def load(
         raise BadOption(f"The option 'quantize' is {quantize!r}; give 'none', 'int8' or 'nf4'.")
     budget = devices.free_bytes(where) if budget_bytes is None else budget_bytes
 
-    def planned(shape: Shape) -> Plan:
+    def planned(sizes: Sizes) -> Plan:
         plain = "float32" if number == torch.float32 else "bf16"
         kind = plain if quantize == "none" else quantize
         name = devices.describe(where)
-        return plan(shape, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
+        return plan(sizes, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
 
     if reference == RANDOM:
         from .small import write_checkpoint
@@ -115,14 +115,14 @@ def load(
             progress(0.0, "Making a small random model; what it writes is gibberish")
             checkpoint = inspect(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
             why = "The model is small and random: the mechanics are real, the text is gibberish."
-            return _load(checkpoint, planned(checkpoint.shape), where, number, progress, (why,))
+            return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, (why,))
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
         checkpoint = inspect(local)
     else:
         folder_ = fetch(reference, progress, lambda config: _agree(planned, config, reference))
         checkpoint = inspect(folder_, name=reference)
-    return _load(checkpoint, planned(checkpoint.shape), where, number, progress, ())
+    return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, ())
 
 
 def _load(
@@ -133,8 +133,8 @@ def _load(
     progress: Progress,
     reasons: tuple[str, ...],
 ) -> Loaded:
-    sizes = ", ".join(f"{gigabytes(weight_bytes(checkpoint.shape, kind))} in {kind}" for kind in KINDS)
-    progress(0.0, f"Loading {checkpoint.name} in {found.kind}, {gigabytes(found.weights)} (weights: {sizes})")
+    told = ", ".join(f"{gigabytes(weight_bytes(checkpoint.sizes, kind))} in {kind}" for kind in KINDS)
+    progress(0.0, f"Loading {checkpoint.name} in {found.kind}, {gigabytes(found.weights)} (weights: {told})")
     try:
         model, more = fill(checkpoint, found.kind, device, dtype, progress)
     except torch.OutOfMemoryError as error:
@@ -175,10 +175,10 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
             f"checkpoint to the folder."
         )
-    if len(tokenizer) > checkpoint.shape.vocabulary:
+    if len(tokenizer) > checkpoint.sizes.vocabulary:
         raise ModelUnsupported(
             f"The tokenizer of {checkpoint.name} has {len(tokenizer):,} tokens and the model "
-            f"{checkpoint.shape.vocabulary:,}. They belong to different checkpoints; fetch all files again."
+            f"{checkpoint.sizes.vocabulary:,}. They belong to different checkpoints; fetch all files again."
         )
     return tokenizer
 
@@ -207,4 +207,4 @@ def _is_hub(reference: str) -> bool:
 
 
 def _agree(planned: Any, config: Mapping[str, Any], reference: str) -> None:
-    planned(read_shape(config, reference))
+    planned(read_sizes(config, reference))

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from .downloads import models_folder, whole_file
-from .engine import Progress
-from .errors import MissingPackage, ModelBroken
-from .llamacpp import OPTIONS, LlamaCpp, open_llamacpp
-from .options import checked
+from ..downloads import models_folder, whole_file
+from ..engine import Progress
+from ..errors import MissingPackage, ModelBroken
+from ..options import checked
+from .engine import OPTIONS, LlamaCpp, open_llamacpp
 
 MODEL: Final = "Gemma 3 270M (base, Q4_K_M)"
 """The model's name for people."""

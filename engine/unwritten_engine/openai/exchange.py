@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ..errors import EngineError, GenerationFailed
+from ..frames import Frame, Request, StopReason, Usage
+from ..stream import Stream
 from .answers import Compact, Opening, OpenThoughts, Thoughts, starts_of
 from .dialect import Dialect, without, written
-from .errors import EngineError, GenerationFailed
-from .frames import Frame, Request, StopReason, Usage
 from .refusals import Refusal, read_refusal, refusal_of
 from .servers import Found
 from .sse import LONGEST, NotEvents, events
-from .stream import Stream
 
 log = logging.getLogger("unwritten_engine")
 

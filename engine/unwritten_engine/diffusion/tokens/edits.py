@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import RequestRefused
-from ..frames import Draft, Span
+from ...errors import RequestRefused
+from ...frames import Draft, Span
 from .text import Reader, unshowable
 
 

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ModelBroken, ModelNotFound
+from ...errors import ModelBroken, ModelNotFound
 
 INDEX: Final = "model.safetensors.index.json"
 SINGLE: Final = "model.safetensors"
