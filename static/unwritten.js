@@ -4,7 +4,7 @@
  *
  * 1. It finds the regions of this document that are not written yet, and opens one WebSocket for all of them.
  * 2. Every frame is the whole inner HTML of a region. The latest one wins, once per animation frame; it is
- *    morphed into place, so that focus, selection, scroll, typed text and open <details> stay as they are.
+ *    morphed into place (morph.js), so that focus, selection, scroll, typed text and open <details> stay as they are.
  * 3. When the page is written, its colophon is replaced and the socket may go.
  *
  * Everything works without it: HTTP is the truth (KEY?plain=1), and this is an accelerator. htmx, when it can be
@@ -14,7 +14,8 @@
  * From document: unwritten:page (detail: {page, state, message}), unwritten:open, unwritten:close (detail: {code}),
  * unwritten:error (detail: {message}).
  *
- * Stopping is a button ([data-stop]): a page is written for all who wait for it, and Escape is pressed for many reasons.
+ * Stopping is a button ([data-stop]), not the Escape key: a page is written once for all who wait for it, and Escape
+ * is pressed for many other reasons (to close a menu, to leave full screen).
  */
 (() => {
   "use strict";
@@ -26,6 +27,8 @@
    * @typedef {{type: "refused", message: string}} RefusedMessage
    */
 
+  /** @type {{morph: (place: Node, wanted: Node) => void, MARK: string}} */
+  const { morph, MARK } = /** @type {any} */ (globalThis).unwrittenMorph;
   const script = /** @type {HTMLScriptElement} */ (document.currentScript);
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
   const OPEN = "[data-colophon][data-page]:has([data-stop])"; // all regions may be written before the page is kept
@@ -46,105 +49,6 @@
     .../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${more}[data-page="${CSS.escape(page)}"]`)),
   ];
 
-  // -- morph ------------------------------------------------------------
-  const REACH = 8; // siblings looked at before a node counts as new; it keeps the work linear
-  const MARK = "data-htmx-powered"; // what htmx puts on a link
-
-  /** A few words that tell one node from its siblings; empty for a node without words. @param {Node} node */
-  function sign(node) {
-    if (node instanceof Element) {
-      if (node.id) return node.id;
-      const address = node.getAttribute("href") ?? node.getAttribute("src");
-      if (address) return address;
-    }
-    let first = /** @type {Node | null} */ (node);
-    while (first instanceof Element) first = first.firstChild;
-    return first instanceof CharacterData ? first.data.slice(0, 16).trim() : "";
-  }
-
-  /** @param {Node} a @param {Node} b */
-  const sameKind = (a, b) =>
-    a.nodeName === b.nodeName && (!(a instanceof Element && b instanceof Element) || a.id === b.id);
-
-  // A draft moves along with the end of the text: as a new node it appears where it is, as an old one it would jump.
-  /** Whether a node may become another thing. @param {Node} old */
-  const mayTurn = (old) => old instanceof Element && old.className !== "unsettled";
-
-  // Nodes were taken out before the one that continues further on; or something was put in before the old one.
-  /** The node at or after `old` that `fresh` continues; null if it is new. @param {Node | null} old @param {Node} fresh */
-  function counterpart(old, fresh) {
-    if (!old) return null;
-    const words = sign(fresh);
-    const had = sign(old);
-    const grown = old instanceof Text && (had.startsWith(words) || words.startsWith(had));
-    if (sameKind(old, fresh) && (had === words || grown)) return old;
-    if (words) {
-      for (let node = old.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
-        if (sameKind(node, fresh) && sign(node) === words) return node;
-      }
-    }
-    if (!sameKind(old, fresh) || !mayTurn(old)) return null;
-    if (had) {
-      for (let node = fresh.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
-        if (sameKind(old, node) && sign(node) === had) return null;
-      }
-    }
-    return old;
-  }
-
-  /** Make the children of `place` those of `wanted`, touching only what differs. @param {Node} place @param {Node} wanted */
-  function morph(place, wanted) {
-    let old = /** @type {Node | null} */ (place.firstChild);
-    for (let fresh = wanted.firstChild, next; fresh; fresh = next) {
-      next = fresh.nextSibling;
-      const same = old?.isEqualNode(fresh), match = same ? old : counterpart(old, fresh);
-      if (!match) place.insertBefore(fresh, old);
-      else if (!same) {
-        clear(old, match);
-        if (match instanceof CharacterData) rewrite(match, /** @type {CharacterData} */ (fresh).data);
-        else if (match instanceof Element) {
-          dress(match, /** @type {Element} */ (fresh));
-          morph(match, fresh);
-        }
-      }
-      if (match) old = match.nextSibling;
-    }
-    clear(old, null);
-  }
-
-  /** Remove the nodes from one up to another. @param {Node | null} from @param {Node | null} to */
-  function clear(from, to) {
-    for (let next; from && from !== to; from = next) {
-      next = from.nextSibling;
-      /** @type {ChildNode} */ (from).remove();
-    }
-  }
-
-  // Only the characters that differ are changed, so that a selection in the rest stays.
-  /** @param {CharacterData} node @param {string} text */
-  function rewrite(node, text) {
-    const had = node.data;
-    if (had === text) return;
-    const most = Math.min(had.length, text.length);
-    let head = 0;
-    while (head < most && had[head] === text[head]) head++;
-    let tail = 0;
-    while (tail < most - head && had[had.length - 1 - tail] === text[text.length - 1 - tail]) tail++;
-    node.replaceData(head, had.length - head - tail, text.slice(head, text.length - tail));
-  }
-
-  /** Give an element the attributes of another. @param {Element} element @param {Element} like */
-  function dress(element, like) {
-    const theirs = element instanceof HTMLDetailsElement ? "open" : MARK; // the visitor's, or htmx's
-    for (const { name, value } of like.attributes) {
-      if (name !== theirs && element.getAttribute(name) !== value) element.setAttribute(name, value);
-    }
-    if (element.attributes.length === like.attributes.length) return;
-    for (const name of element.getAttributeNames()) {
-      if (name !== theirs && !like.hasAttribute(name)) element.removeAttribute(name);
-    }
-  }
-
   // -- painting ------------------------------------------------------------
   /** The latest frame of each region, not painted yet. @type {Map<HTMLElement, FrameMessage>} */
   const frames = new Map();
@@ -161,7 +65,9 @@
   }
 
   function paint() {
-    request = timer = (cancelAnimationFrame(request), clearTimeout(timer), 0);
+    cancelAnimationFrame(request);
+    clearTimeout(timer);
+    request = timer = 0;
     for (const [region, message] of frames) {
       if (region === held || tooSoon(region, message)) continue;
       frames.delete(region);
@@ -292,8 +198,10 @@
 
   /** A quiet line at the edge of the window about the connection; empty words take it away. @param {string} words */
   function connection(words) {
-    warning = (clearTimeout(warning), 0);
-    Object.assign(line, { hidden: !words, textContent: words });
+    clearTimeout(warning);
+    warning = 0;
+    line.hidden = !words;
+    line.textContent = words;
   }
 
   // -- the socket ------------------------------------------------------------
@@ -340,7 +248,8 @@
     warning ||= window.setTimeout(() => connection(WORDS.reconnecting), everOpen ? 2000 : 8000);
     setTimeout(() => ws.readyState === WebSocket.CONNECTING && ws.close(), 10_000); // swallowed by something in between
     ws.onopen = () => {
-      [everOpen, tries] = [true, 0];
+      everOpen = true;
+      tries = 0;
       document.documentElement.dataset.live = ""; // the style sheet shows [data-stop] only then
       watched.clear(); // scan() watches again, with what is shown by now
       connection("");
@@ -365,7 +274,9 @@
   /** Nothing to wait for: let the socket go after a while, so that the tab can be frozen and kept by the browser. */
   function rest() {
     if (watched.size) return;
-    retry = (clearTimeout(retry), clearTimeout(idle), 0);
+    clearTimeout(retry);
+    clearTimeout(idle);
+    retry = 0;
     connection("");
     idle = window.setTimeout(() => socket?.close(1000), 30_000);
   }
@@ -384,7 +295,8 @@
   // Some proxies let no socket through: then the whole page comes over HTTP, once it is complete.
   /** @param {string} page */
   async function fetchPlain(page) {
-    if (fetching.has(page) || !fetching.add(page)) return;
+    if (fetching.has(page)) return;
+    fetching.add(page);
     try {
       const response = await fetch(page + (page.includes("?") ? "&" : "?") + "plain=1");
       const whole = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -401,8 +313,9 @@
       connection(WORDS.offline);
       say(document, "error", { message: String(error) });
       retry ||= window.setTimeout(() => ((retry = 0), scan()), 10_000 + Math.random() * 20_000);
+    } finally {
+      fetching.delete(page);
     }
-    fetching.delete(page);
   }
 
   // -- the visitor ------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.sampler import Head, Limits, Sampled, accepted, sample
+from unwritten_engine.diffusion.sampler import TILE, Head, Limits, Sampled, accepted, sample
 
 COUNT, HIDDEN = 12, 24
 VOCABULARIES = [(1024, 128), (1000, 64), (1000, 1024), (70, 64), (63, 64), (4100, 512), (4100, None)]
@@ -126,6 +126,13 @@ def test_only_allowed_tokens_are_drawn(vocabulary: int, chunk: int | None) -> No
         assert limits.allowed[limits.classes, token].all()
     assert found.entropy[limits.classes == 2].abs().max() < 1e-6
     assert (found.drawn[limits.classes == 2] == vocabulary - 1).all()
+
+
+def test_many_positions_are_taken_in_tiles() -> None:
+    count, table = 2 * TILE + 5, head(700)
+    given = (states(count), table, temperatures(count), chances(count))
+    limits = some_limits(700, count)
+    check(sample(*given, limits=limits), plain(*given, limits=limits))
 
 
 def test_limits_hold_for_every_chance() -> None:

@@ -37,6 +37,7 @@ def test_the_wheel_has_two_packages_at_the_top(wheel: zipfile.ZipFile) -> None:
         "unwritten/py.typed",
         "unwritten_engine/py.typed",
         "unwritten/templates/layout.html",
+        "unwritten/static/morph.js",
         "unwritten/static/unwritten.js",
         "unwritten/static/unwritten.css",
         "unwritten/demos/wiki/app.py",

@@ -55,7 +55,7 @@ def page_response(html: str, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def head_tags(static: Static) -> Markup:
-    """What a page needs in its ``<head>``: style sheet, script, and where htmx may be had.
+    """What a page needs in its ``<head>``: style sheet, scripts, and where htmx may be had.
 
     htmx is not loaded here: our script does it after the page is there, so that a slow CDN holds nothing up.
 
@@ -65,6 +65,7 @@ def head_tags(static: Static) -> Markup:
     tags = [
         Markup('<link rel="stylesheet" href="{}">').format(static.url("unwritten.css")),
         Markup("<meta name=\"htmx-config\" content='{}'>").format(Markup('{"prefix":"","includeIndicatorCSS":false}')),
+        Markup('<script defer src="{}" nonce="{}"></script>').format(static.url("morph.js"), NONCE),
         Markup('<script defer src="{}" nonce="{}"{}></script>').format(
             static.url("unwritten.js"), NONCE, _htmx_attributes()
         ),

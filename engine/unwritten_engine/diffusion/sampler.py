@@ -15,7 +15,7 @@ would cost more than all the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ BLOCK: Final = 64
 CHUNK: Final = {"cpu": 2048}
 """Tokens of the vocabulary at a time: on a CPU 256 positions of it are 2 MB, which stay in the cache (``LOG.md``)."""
 CHUNK_ELSEWHERE: Final = 16384
+TILE: Final = 512
+"""Positions at a time on a CPU: more of them would push each other out of the cache."""
 _LEAST: Final = -1e30
 """Stands for minus infinity where infinities would make nan."""
 
@@ -104,6 +106,8 @@ def sample(
 
     No value is read back to the host.
     """
+    if hidden.device.type == "cpu" and hidden.shape[0] > TILE:
+        return _tiled(hidden, head, temperature, chance, limits=limits, top_k=top_k, chunk=chunk)
     count, vocabulary = hidden.shape[0], head.vocabulary
     size = chunk or CHUNK.get(hidden.device.type, CHUNK_ELSEWHERE)
     starts = range(0, vocabulary, size)
@@ -152,6 +156,18 @@ def sample(
         entropy=torch.log(mass) - moment / mass,
         soft=(soft * head.scale).to(head.embeddings.dtype),
     )
+
+
+def _tiled(hidden: Tensor, *given: Any, limits: Limits | None, **options: Any) -> Sampled:
+    """``sample``, so many positions at a time."""
+    head, *rows = given
+    found = []
+    for start in range(0, hidden.shape[0], TILE):
+        here = slice(start, start + TILE)
+        mine = None if limits is None else Limits(limits.classes[here], limits.allowed)
+        found.append(sample(hidden[here], head, *(row[here] for row in rows), limits=mine, **options))
+    names = ("best", "drawn", "entropy", "soft")
+    return Sampled(**{name: torch.cat([getattr(tile, name) for tile in found]) for name in names})
 
 
 def accepted(entropy: Tensor, bound: Tensor) -> Tensor:
