@@ -10,12 +10,13 @@ import torch
 from tests.denoising import END, Model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unwritten_engine.diffusion.batch import Batch, Opened
+from unwritten_engine.diffusion.batch import Batch
 from unwritten_engine.diffusion.body import Body, Piece
 from unwritten_engine.diffusion.kv import KV, Snapshot
 from unwritten_engine.diffusion.loop import Loop
 from unwritten_engine.diffusion.parity import until_end
 from unwritten_engine.diffusion.run import Run
+from unwritten_engine.diffusion.tokens.outline import Opened
 from unwritten_engine.diffusion.tokens.text import Reader, Reading
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Priority

@@ -23,7 +23,7 @@ OPEN, CLOSE = 100, 101
 
 def laid(**given: Any) -> Outline:
     prompt = Prompt("Write.", opening=given.pop("opening", ""))
-    return outline(Request(prompt, **given), READER, SIZE, Masks(1024, torch.device("cpu")))
+    return outline(Request(prompt, **given), READER, SIZE, Masks(1024, torch.device("cpu")).place)
 
 
 def read(made: Outline, ids: Sequence[int], before: Reading | None = None) -> Reading:
@@ -129,8 +129,8 @@ def test_a_shape_has_pins_and_classes() -> None:
     assert made.skeleton is not None
     assert made.canvases <= 4 and len(made.pins) == len(made.classes)
     masks = Masks(1024, torch.device("cpu"))
-    first = outline(Request(Prompt("x"), shape=SCHEMA, canvases=4), READER, SIZE, masks)
-    again = outline(Request(Prompt("y"), shape=SCHEMA, canvases=4), READER, SIZE, masks)
+    first = outline(Request(Prompt("x"), shape=SCHEMA, canvases=4), READER, SIZE, masks.place)
+    again = outline(Request(Prompt("y"), shape=SCHEMA, canvases=4), READER, SIZE, masks.place)
     assert first.classes == again.classes  # equal slots share their masks
     for pin, kind in zip(first.pins, first.classes, strict=True):
         assert pin < 0 or kind == 0

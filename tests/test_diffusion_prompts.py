@@ -9,9 +9,9 @@ from PIL import Image
 
 from unwritten_engine.diffusion.loading.checkpoint import inspect
 from unwritten_engine.diffusion.loading.loader import load_tokenizer
+from unwritten_engine.diffusion.loading.seeing import load_processor
 from unwritten_engine.diffusion.loading.small import write_checkpoint
 from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.images import load_processor
 from unwritten_engine.diffusion.tokens.prompts import Speaker
 from unwritten_engine.diffusion.tokens.text import Reader
 from unwritten_engine.errors import RequestRefused

@@ -38,7 +38,7 @@ SCHEMA = {
 
 def asked(**given: Any) -> Run:
     prompt = Prompt("Write.", opening=given.pop("opening", ""))
-    made = outline(Request(prompt, **given), READER, SIZE, Masks(1024, torch.device("cpu")))
+    made = outline(Request(prompt, **given), READER, SIZE, Masks(1024, torch.device("cpu")).place)
     return Run(Spoken((2, 3, 4), (2, 3, 4), 0), made, DIAL, 5)
 
 

@@ -35,16 +35,17 @@ async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str
     prompt = Prompt("On tea.", opening="**Tea** is\n\nold. It")
     frames = await drafts(engine, Request(prompt, canvases=3, seed=5, options={"steps": 10}))
     drawer = FORMATS[name](a_linker(), None)
-    text, html, fixed = "", "", 0
+    text, html, fixed, whole = "", "", 0, ""
     for frame in frames:
         assert frame.text.startswith(text), "finished canvases do not change"
         drawn = drawer.draw(frame)
         assert faults(str(drawn.html)) == []
         assert str(drawn.html).startswith(html)
         assert drawn.fixed >= fixed
-        text, html, fixed = frame.text[: frame.fixed], str(drawn.html)[: drawn.fixed], drawn.fixed
+        whole = str(drawn.html)
+        text, html, fixed = frame.text[: frame.fixed], whole[: drawn.fixed], drawn.fixed
     assert len(frames) > 10
-    assert text == frames[-1].text and fixed == len(str(drawn.html))
+    assert text == frames[-1].text and fixed == len(whole)
 
 
 async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine: Engine) -> None:

@@ -6,7 +6,6 @@ canvas is finished is decided on the device, and the host looks at the result af
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,28 +18,10 @@ from .graphs import Graphs
 from .noise import Stream
 from .options import Dial
 from .sampler import Head, Limits, accepted, sample
+from .tokens.outline import Opened
 
 UNSETTLED_NATS = 0.1
 """A position is unsettled while its entropy is above this, or if its likeliest token has just changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """How a canvas begins.
-
-    Attributes:
-        number: of the canvas in its request.
-        pins: for each position the token that must stay, or -1; empty for none.
-        start: for each position the token to start from, or -1 for a random one; empty for none.
-        strength: the share of the starting tokens that is drawn anew.
-        classes: for each position a row of ``Masks``, 0 where anything may stand; empty for none.
-    """
-
-    number: int
-    pins: Sequence[int] = ()
-    start: Sequence[int] = ()
-    strength: float = 1.0
-    classes: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

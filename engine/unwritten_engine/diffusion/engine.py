@@ -112,7 +112,7 @@ class Diffusion:
             RequestRefused, UnknownOption, BadOption: what this engine cannot do.
         """
         setting = dial(request.options, self._base)
-        made = outline(request, self._reader, self._about.canvas_length, self._masks)
+        made = outline(request, self._reader, self._about.canvas_length, self._masks.place)
         spoken = self._speaker.speak(request.prompt)
         # The last canvas is denoised after what is kept, and is never kept itself.
         needed = len(spoken.ids) + (made.canvases - 1) * self._about.canvas_length

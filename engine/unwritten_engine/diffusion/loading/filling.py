@@ -108,9 +108,11 @@ class Tensors(Protocol):
 
     def get_tensor(self, name: str) -> Tensor:
         """A whole tensor."""
+        ...
 
     def get_slice(self, name: str) -> Any:
         """What has a ``get_shape`` and hands out slices of a tensor by their number."""
+        ...
 
 
 class Filler:

@@ -18,12 +18,13 @@ import torch
 
 from ...engine import Progress
 from ...errors import BadOption, EngineError, ModelUnsupported
-from ..tokens.images import ImageProcessor, load_processor
+from ..tokens.images import ImageProcessor
 from . import devices
 from .checkpoint import Checkpoint, inspect
 from .filling import fill
 from .hub import fetch
 from .memory import KINDS, Plan, gigabytes, plan, weight_bytes
+from .seeing import load_processor
 from .sizes import Sizes, read_sizes
 
 RANDOM: Final = "random"

@@ -6,15 +6,33 @@ pinned tokens. For the loop they are all the same: pins, starting tokens and cla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import RequestRefused
 from ...frames import Request, Span
-from ..batch import Masks, Opened
 from .edits import start
 from .skeleton import Skeleton, skeleton
 from .text import Reader, Reading, cut, unshowable
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How a canvas begins.
+
+    Attributes:
+        number: of the canvas in its request.
+        pins: for each position the token that must stay, or -1; empty for none.
+        start: for each position the token to start from, or -1 for a random one; empty for none.
+        strength: the share of the starting tokens that is drawn anew.
+        classes: for each position a row of masks, 0 where anything may stand; empty for none.
+    """
+
+    number: int
+    pins: Sequence[int] = ()
+    start: Sequence[int] = ()
+    strength: float = 1.0
+    classes: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +44,7 @@ class Outline:
         limit: tokens that count; what comes after them is cut off.
         pins: token or -1 for the first positions; the others are free.
         start: starting token or -1 for the first positions.
-        classes: a row of ``Masks`` or 0 for the first positions.
+        classes: a row of masks or 0 for the first positions.
         strength: the share of the starting tokens that is drawn anew.
         kept: from the first kept position to the one after the last.
         reader: of the model.
@@ -86,14 +104,14 @@ class Outline:
         return found.starts[self.kept[1]] if self.kept[1] < len(found.starts) else len(found.text)
 
 
-def outline(request: Request, reader: Reader, size: int, masks: Masks) -> Outline:
+def outline(request: Request, reader: Reader, size: int, place: Callable[[bytes], int]) -> Outline:
     """The outline of a request.
 
     Args:
         request: what is asked for.
         reader: of the model.
         size: tokens in a canvas.
-        masks: where the classes of shapes get their rows.
+        place: gives a mask of the vocabulary, one byte per token, its row, counted from 1.
 
     Raises:
         RequestRefused: a shape that cannot be held or does not fit, a text to edit that is too long, or parts of a
@@ -107,7 +125,7 @@ def outline(request: Request, reader: Reader, size: int, masks: Masks) -> Outlin
             other = "a draft" if request.draft is not None else "an opening"
             raise RequestRefused(f"A request with a shape cannot have {other}. Leave it out.")
         made = skeleton(request.shape, reader, canvases=request.canvases, canvas_length=size, most=limit)
-        rows = [0, *(masks.place(mask) for mask in made.allowed)]
+        rows = [0, *(place(mask) for mask in made.allowed)]
         return Outline(
             canvases=-(-(made.length + 1) // size),
             limit=limit,
