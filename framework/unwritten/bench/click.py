@@ -115,6 +115,10 @@ def wiki(folder: Path, engine: str) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @click.command()

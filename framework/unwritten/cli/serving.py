@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -165,6 +166,9 @@ class _Server(uvicorn.Server):
         # kept in transactions, so that leaving at once loses no page that is whole.
         if self.should_exit:
             os._exit(128 + sig)
-        if not self._watched:
-            click.echo("\nStopping. Ctrl-C again stops at once.", err=True)
         super().handle_exit(sig, frame)
+        # This runs in the middle of whatever was running, of a line that is being printed too: then printing fails,
+        # and the failure would be caught by who knows whom. So the words come last, and may be lost.
+        if not self._watched:
+            with contextlib.suppress(Exception):
+                click.echo("\nStopping. Ctrl-C again stops at once.", err=True)
