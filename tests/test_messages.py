@@ -19,14 +19,15 @@ def test_messages_are_compact_and_not_only_ascii() -> None:
 
 
 def test_the_fields_of_every_message(tmp_path: Path) -> None:
-    frames = [Frame("One", canvas=1, canvases=3, step=4, steps=48)]
+    frames = [Frame("Ones twos", ((0, 4),), canvas=1, canvases=3, step=4, steps=48)]
     with browser(make_wiki(tmp_path, scripted([*frames, 0.2]))) as client:
         heard = write(client, "/wiki/X")
     frame = next(m for m in heard if m["type"] == "frame")
     assert set(frame) == {
-        "type", "page", "region", "frame", "state", "html", "canvas", "canvases", "step", "steps",
+        "type", "page", "region", "frame", "state", "html", "canvas", "canvases", "step", "steps", "unsettled",
     }  # fmt: skip
     assert (frame["canvas"], frame["canvases"], frame["step"], frame["steps"]) == (1, 3, 4, 48)
+    assert 0 < frame["unsettled"] < 1, "the share of the region that may still change"
     assert set(heard[-1]) == {"type", "page", "state", "message", "colophon", "title"}
     assert settled_message("/x", "written").keys() == heard[-1].keys()
     assert refused_message("No.") == {"type": "refused", "message": "No."}
