@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import shutil
 import tempfile
@@ -11,12 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import platformdirs
 
 from .engine import Progress
-from .errors import EngineError, ModelNotFound
+from .errors import EngineError, MissingPackage, ModelNotFound
 
 
 def models_folder() -> Path:
@@ -107,3 +108,17 @@ def download(url: str, target: Path, progress: Progress) -> Path:
             f"already on this machine. 'embedded' needs no network."
         ) from error
     return target
+
+
+def hugging_face() -> Any:
+    """The module huggingface_hub. Not imported at the top: few need it.
+
+    Raises:
+        MissingPackage: it is not installed.
+    """
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise MissingPackage(
+            "Models on Hugging Face need the package huggingface_hub. Type: pip install huggingface_hub"
+        ) from error

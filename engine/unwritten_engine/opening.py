@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from .downloads import download, models_folder
+from .downloads import download, hugging_face, models_folder
 from .engine import Engine, Progress
 from .errors import BadOption, MissingPackage, ModelNotFound, UnknownEngine, suggestion
 from .options import Option, checked
@@ -142,12 +142,7 @@ _HF_EXAMPLE: Final = "hf:OWNER/REPO/FILE.gguf"
 
 def _fetch_hugging_face(repo: str, file: str, progress: Progress) -> Path:
     """The file in Hugging Face's own cache, downloaded if it is not there."""
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise MissingPackage(
-            "Models on Hugging Face need the package huggingface_hub. Type: pip install huggingface_hub"
-        ) from error
+    hub = hugging_face()
     cached = hub.try_to_load_from_cache(repo, file)
     if isinstance(cached, str):
         return Path(cached)

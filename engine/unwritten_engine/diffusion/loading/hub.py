@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ...downloads import hugging_face
 from ...engine import Progress
-from ...errors import EngineError, MissingPackage, ModelNotFound
+from ...errors import EngineError, ModelNotFound
 from .checkpoint import OFFICIAL, read_config
 from .memory import gigabytes
 from .safetensors_files import read_tensors
@@ -33,12 +33,7 @@ def fetch(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]
         ModelUnsupported, ModelBroken: its ``config.json`` says that it cannot be loaded.
         EngineError: the disk is too full.
     """
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise MissingPackage(
-            "Models on Hugging Face need the package huggingface_hub. Type: pip install huggingface_hub"
-        ) from error
+    hub = hugging_face()
     cached = _cached(hub, reference)
     if cached is not None:
         return cached
