@@ -14,6 +14,10 @@
  * From document: unwritten:page (detail: {page, state, message}), unwritten:open, unwritten:close (detail: {code}),
  * unwritten:error (detail: {message}).
  *
+ * Our other scripts find a global: unwritten.send (a message, if the socket is open), .on (messages of another type), .hold
+ * (the socket stays open), .scan (look at the document again), .retain (newer regions stay), .receive, .announce, .boost, .load, .script (this element),
+ * and .reload, which another way of asking for the page again may take the place of.
+ *
  * Stopping is a button ([data-stop]), not the Escape key: a page is written once for all who wait for it, and Escape
  * is pressed for many other reasons (to close a menu, to leave full screen).
  */
@@ -95,14 +99,22 @@
     region.style.setProperty("--unsettled", String(message.unsettled ?? 0));
     // With htmx's mark on them, the browser itself sees which links are the same: that is most of the work.
     if (htmx()) draft.content.querySelectorAll("a[href]").forEach((link) => link.setAttribute(MARK, "true"));
+    retain(draft.content);
     morph(region, draft.content);
     region.dataset.frame = String(message.frame);
     turn(region, message.state);
     for (const link of region.getElementsByTagName("a")) if (!("_htmx" in link)) boost(link);
     say(region, "frame", message);
-    if (message.state === "written") {
-      settle(region);
-      say(region, "written", message);
+    if (message.state === "written" || message.state === "live") settle(region);
+    if (message.state === "written") say(region, "written", message);
+  }
+
+  // A region of state is drawn with the canvases that stand in it. What is shown of those may be newer: it stays.
+  /** @param {ParentNode} drawn */
+  function retain(drawn) {
+    for (const fresh of /** @type {NodeListOf<HTMLElement>} */ (drawn.querySelectorAll("[data-region][data-page]"))) {
+      const here = fresh.id && document.getElementById(fresh.id);
+      if (here && here.dataset.page === fresh.dataset.page && shown(here) > shown(fresh)) fresh.replaceWith(here.cloneNode(true));
     }
   }
 
@@ -114,9 +126,9 @@
     if (!style.minHeight || STILL.matches) return;
     style.minHeight = "0";
     const needed = region.offsetHeight;
-    style.minHeight = `${kept}px`;
-    const glide = region.animate([{ minHeight: `${kept}px` }, { minHeight: `${needed}px` }], (kept - needed) * 12);
-    glide.onfinish = () => (style.minHeight = "");
+    // The animation holds the room, and nothing else: a style that is taken away at its end may be seen for a moment.
+    region.animate([{ minHeight: `${kept}px` }, { minHeight: `${needed}px` }], (kept - needed) * 12);
+    style.minHeight = "";
   }
 
   /** @param {HTMLElement} region @param {string} state */
@@ -139,14 +151,15 @@
       watched.delete(page);
       announced.delete(`${page} writing`);
       // The server was started anew in the middle; or the page was finished long ago, and no frames are left of it.
-      if (state === "unwritten" && mayReload(page)) return location.reload();
+      if (state === "unwritten" && mayReload(page)) return own.reload();
       if (state === "written" && (regions.length || !message.colophon)) return void fetchPlain(page);
       for (const region of regions) turn(region, state === "unwritten" ? "failed" : state);
       for (const colophon of message.colophon ? parts(page, "[data-colophon]") : []) {
         colophon.innerHTML = message.colophon || "";
         boost(colophon);
       }
-      if (state === "written") announce(`Ready: ${heading()}`, `${page} ready`);
+      // A change that came to nothing leaves a page that is written, and says so.
+      if (state === "written") announce(message.message || `Ready: ${heading()}`, message.message ? `${page} ${message.message}` : `${page} ready`);
       else explain(page, message.message || WORDS[/** @type {"failed"} */ (state)]);
       rest();
     }
@@ -188,9 +201,11 @@
     document.querySelectorAll("aside[data-notice]").forEach((old) => old.remove());
     const note = Object.assign(document.createElement("aside"), { className: "notice" });
     note.dataset.notice = "";
-    note.innerHTML = '<p></p><a class="button" hx-replace-url="true">Write it again</a>';
+    note.innerHTML =
+      '<p></p><form method="post" action="/_unwritten/write" hx-replace-url="true"><input type="hidden" name="page">' +
+      '<button class="button">Write it again</button></form>';
     /** @type {HTMLElement} */ (note.firstChild).textContent = words;
-    /** @type {HTMLElement} */ (note.lastChild).setAttribute("href", page);
+    /** @type {HTMLInputElement} */ (note.querySelector("input")).value = page;
     if (last) last.after(note);
     boost(note);
     announce(words, `${page} ${words}`);
@@ -231,8 +246,17 @@
       announce(`Writing ${heading()} …`, `${page} writing`);
       send({ type: "watch", page, seen });
     }
-    if (watched.size) open();
+    if (watched.size || holders.size) open();
     else rest();
+  }
+
+  /** Who wants the socket to stay open though no page is being written. @type {Set<string>} */
+  const holders = new Set();
+  /** @param {string} who @param {boolean} wanted */
+  function hold(who, wanted) {
+    if (wanted) holders.add(who);
+    else holders.delete(who);
+    scan();
   }
 
   /** Send, if anybody listens: what is watched is said again when a socket opens. @param {object} message */
@@ -262,7 +286,7 @@
       socket = null;
       delete document.documentElement.dataset.live;
       say(document, "close", { code: event.code });
-      if (!watched.size) return;
+      if (!watched.size && !holders.size) return;
       if (event.code === 1008) (everOpen = false), (tries = 3); // not wanted here: go on without a socket
       // Full jitter: after a restart the tabs come back one by one, not all at once.
       const delay = Math.random() * Math.min(20_000, 400 * 2 ** tries++);
@@ -273,7 +297,7 @@
 
   /** Nothing to wait for: let the socket go after a while, so that the tab can be frozen and kept by the browser. */
   function rest() {
-    if (watched.size) return;
+    if (watched.size || holders.size) return;
     clearTimeout(retry);
     clearTimeout(idle);
     retry = 0;
@@ -289,6 +313,7 @@
       }
     } else if (message.type === "page") news.push(message);
     else if (message.type === "refused") say(document, "error", { message: message.message });
+    else listeners.get(/** @type {any} */ (message).type)?.(message);
     schedule();
   }
 
@@ -304,9 +329,12 @@
       if (!response.ok || !fresh.length) throw new Error(`HTTP ${response.status}`);
       for (const { dataset, innerHTML } of fresh) {
         const { region = "", state = "written" } = dataset;
-        receive({ type: "frame", page, region, frame: Number.MAX_SAFE_INTEGER, state, html: innerHTML });
+        // Newer than what is shown or waits here, and older than whatever is written later.
+        const here = parts(page, `[data-region="${CSS.escape(region)}"]`).map((r) => Math.max(shown(r), frames.get(r)?.frame ?? 0));
+        const frame = state === "live" ? Number(dataset.frame) : Math.max(0, ...here) + 1;
+        receive({ type: "frame", page, region, frame, state, html: innerHTML });
       }
-      const failed = [...fresh].find((region) => region.dataset.state !== "written");
+      const failed = [...fresh].find(({ dataset }) => !["written", "live"].includes(dataset.state || ""));
       const colophon = whole.querySelector("[data-colophon]")?.innerHTML;
       receive({ type: "page", page, state: failed?.dataset.state || "written", colophon });
     } catch (error) {
@@ -385,7 +413,9 @@
 
   document.addEventListener("htmx:after:swap", (event) => {
     const { ctx } = /** @type {CustomEvent} */ (event).detail;
-    if (ctx.target === document.body && !ctx.request.anchor) {
+    // In a frame that is not the one in use, it would take the focus from there.
+    const ours = window === top || document.hasFocus();
+    if (ctx.target === document.body && !ctx.request.anchor && ours) {
       const title = document.querySelector("h1");
       title?.setAttribute("tabindex", "-1");
       title?.focus({ preventScroll: true });
@@ -400,6 +430,14 @@
     if (ctx.sourceElement instanceof HTMLAnchorElement) location.href = ctx.sourceElement.href;
     if (ctx.sourceElement instanceof HTMLFormElement) ctx.sourceElement.submit();
   });
+
+  // -- for our other scripts ------------------------------------------------------------
+  /** What is done with messages of other types. @type {Map<string, (message: any) => void>} */
+  const listeners = new Map();
+  /** @param {string} type @param {(message: any) => void} listener */
+  const on = (type, listener) => void listeners.set(type, listener);
+  const own = { send, on, hold, scan, retain, receive, announce, boost, load, script, reload: () => location.reload() };
+  Object.assign(globalThis, { unwritten: own });
 
   // -- begin ------------------------------------------------------------
   // However a body is swapped, by htmx or by anything else, its regions are found.

@@ -18,8 +18,8 @@ import uvicorn
 from starlette.testclient import TestClient, WebSocketTestSession
 
 from unwritten import App, Canvas, Page
-from unwritten.addresses import Pattern
-from unwritten.links import Linker
+from unwritten.asking.addresses import Pattern
+from unwritten.showing.links import Linker
 from unwritten_engine import Engine, Frame, Request, Usage
 from unwritten_engine.script import Script
 
@@ -36,8 +36,9 @@ LIGHTHOUSE = (
 
 
 def make_app(home: Path, engine: Engine, **given: Any) -> App:
-    """An empty app over a script, with its database in ``home``."""
-    return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), **given})
+    """An empty app over a script, with its database in ``home``. Nothing is written ahead, but where it is the test's
+    business: most count what was asked of the engine."""
+    return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), "ahead": "off", **given})
 
 
 def make_wiki(home: Path, engine: Engine, **given: Any) -> App:

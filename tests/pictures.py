@@ -1,18 +1,29 @@
-"""The picture of a canvas that settles. Not a test: ``python -m tests.pictures`` takes it anew, in Chromium."""
+"""Pictures for the READMEs, taken in Chromium. Not a test: ``python -m tests.pictures`` takes them anew.
 
+``settling`` is a canvas that settles, ``panel`` the developer panel, ``wiki`` the demo wiki; with a name, only that one
+is taken.
+"""
+
+import contextlib
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from tests.core import served
 
 from unwritten import App, Canvas, Page
+from unwritten.cli.demos import find
+from unwritten.cli.loading import load_app
 from unwritten_engine import open_engine
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURE = ROOT / "engine" / "pictures" / "settling.png"
+SETTLING = ROOT / "engine" / "pictures" / "settling.png"
+PANEL = ROOT / "framework" / "pictures" / "panel.png"
+WIKI = ROOT / "demos" / "wiki" / "pictures"
 SHOWN = 6
 
 TEMPLATE = """{% extends "layout.html" %}{% block main %}<h1>{{ page.title }}</h1>
@@ -52,8 +63,19 @@ SIDE_BY_SIDE = """(shown) => {
 }"""
 
 
-def main() -> None:
-    """Write the picture."""
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium."""
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=[*sandbox, "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def settling() -> None:
+    """Write the picture of a canvas that settles."""
     with tempfile.TemporaryDirectory() as folder:
         templates = Path(folder, "templates")
         templates.mkdir()
@@ -66,10 +88,7 @@ def main() -> None:
             body = Canvas("The opening paragraph.", opening="**A lighthouse**", seed=3, tokens=64)
             return Page("one.html", title=f"Canvas {number}", body=body)
 
-        executable = shutil.which("chromium") or shutil.which("google-chrome")
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        with served(app) as address, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=executable, args=[*sandbox, "--disable-gpu"])
+        with served(app) as address, chromium() as browser:
             page = browser.new_page(viewport={"width": 1140, "height": 800}, color_scheme="light")
             page.route("**/cdn.jsdelivr.net/**", lambda route: route.abort())
             page.add_init_script(NOTES)
@@ -80,10 +99,69 @@ def main() -> None:
                 print("drafts, steps, those shown:", seen)
                 if seen[2][0] == 1:
                     break
-            PICTURE.parent.mkdir(exist_ok=True)
-            page.locator("body > div").first.screenshot(path=PICTURE)
-            browser.close()
+            page.locator("body > div").first.screenshot(path=SETTLING)
+
+
+# The scrubber of a canvas, moved to a share of its way.
+SCRUB = """([name, share]) => {
+  const range = document.querySelector(`#developer-at-${name}`);
+  range.value = Math.round(Number(range.max) * share);
+  range.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
+
+
+def panel() -> None:
+    """Write the picture of the developer panel on an article of the demo wiki, written by the small diffusion model."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = load_app(str(find("wiki")))
+        app.substitute(
+            open_engine("diffusion", model="random"), {"debug": True, "database": str(Path(folder, "pages.db"))}
+        )
+        with served(app) as address, chromium() as browser:
+            page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="light")
+            page.route("**/cdn.jsdelivr.net/**", lambda route: route.abort())
+            page.goto(f"http://{address}/wiki/Lighthouse", wait_until="domcontentloaded")
+            for name in ("lead", "facts", "body"):
+                page.wait_for_selector(f'#region-{name}[data-state="written"]', timeout=120_000)
+            page.keyboard.press("Backquote")
+            page.wait_for_selector("#developer-at-body")
+            for name, share in (("lead", 0.15), ("facts", 0.5)):
+                page.evaluate(SCRUB, [name, share])
+            page.wait_for_timeout(1500)
+            page.mouse.click(5, 5)  # no ring of focus in the picture
+            PANEL.parent.mkdir(exist_ok=True)
+            page.screenshot(path=PANEL)
+
+
+# What is shown, how large and how bright; of the demo wiki.
+VIEWS = {
+    "article": ("wiki/The_Museum_of_Lost_Keys", 1280, 860, "light"),
+    "phone": ("wiki/The_Museum_of_Lost_Keys", 375, 780, "light"),
+    "dark": ("wiki/The_Museum_of_Lost_Keys", 1280, 860, "dark"),
+    "meanings": ("wiki/Tea_(disambiguation)", 1280, 680, "light"),
+    "front": ("", 1280, 860, "light"),
+}
+
+
+def wiki() -> None:
+    """Write the pictures of the demo wiki, on the embedded model: its pages as they come, at the first try."""
+    with tempfile.TemporaryDirectory() as folder:
+        app = load_app(str(find("wiki")))
+        app.substitute(open_engine("embedded"), {"ahead": "off", "database": str(Path(folder, "pages.db"))})
+        with served(app) as address, chromium() as browser:
+            page = browser.new_page()
+            page.route("**/cdn.jsdelivr.net/**", lambda route: route.abort())
+            for name, (path, width, height, scheme) in VIEWS.items():
+                page.set_viewport_size({"width": width, "height": height})
+                page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+                page.goto(f"http://{address}/{path}", wait_until="domcontentloaded")
+                if path.startswith("wiki/"):
+                    page.wait_for_selector("[data-colophon]:has([data-edits])", timeout=600_000)
+                page.wait_for_timeout(1500)
+                page.screenshot(path=WIKI / f"{name}.png")
 
 
 if __name__ == "__main__":
-    main()
+    for take in (settling, panel, wiki):
+        if take.__name__ in sys.argv[1:] or not sys.argv[1:]:
+            take()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.hostile import modest
 
-from unwritten.addresses import SLASH, Pattern, safe_title, words
+from unwritten.asking.addresses import SLASH, Pattern, safe_title, words
 from unwritten.errors import BadAddress
 
 WIKI = Pattern("/wiki/{title}")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from unwritten.bench.apps import long_text
 from unwritten.bench.report import percentile, report
+from unwritten.bench.shapes import SHAPES, sample
+from unwritten.formats import schema_of
+from unwritten.formats.repair import repair
 
 
 def bench(*arguments: str) -> dict[str, Any]:
@@ -59,6 +64,16 @@ def test_the_text_of_a_benchmark_is_long_enough_and_always_the_same() -> None:
     assert long_text("Tea", 500) == long_text("Tea", 1000)[:500]
 
 
+def test_bench_ahead_reads_with_and_without(home: Path) -> None:
+    found = bench(
+        *("ahead", "--clicks", "3", "--readers", "1", "--read-seconds", "1.5", "--rounds", "1", "--page-seconds", "0.3")
+    )
+    assert found["clicks"] == 3 and 0 < found["ahead_ready_share"] <= 1
+    assert 0 < found["ahead_ms_p50"] < found["complete_ms_p50_off"]
+    assert 0 <= found["ahead_wasted_share"] < 1
+    assert found["first_words_ms_quiet"] > 0 and found["first_words_ms_beside_ahead"] > 0
+
+
 def test_bench_engine_reports_what_the_engine_measured() -> None:
     found = bench("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1")
     promised = {"step_ratio", "page_batch_ratio", "prefix_ratio", "peak_memory_ratio", "parity"}
@@ -79,3 +94,21 @@ def test_bench_engine_refuses_a_wrong_list() -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "no list of counts" in done.stderr
+
+
+def test_bench_shapes_measures_what_repair_and_asking_again_are_good_for() -> None:
+    found = bench("shapes", "--requests", "50", "--engines", "prose")
+    assert found["shape_valid_raw"]["prose"] < 0.3 < 0.8 < found["shape_valid_repaired"]["prose"]
+    assert found["shape_valid_repaired"]["prose"] <= found["shape_valid"]["prose"] <= 1
+
+
+def test_bench_shapes_finds_a_diffusion_model_always_valid() -> None:
+    found = bench("shapes", "--requests", "5", "--engines", "diffusion")
+    assert found["shape_valid"] == found["shape_valid_raw"] == {"diffusion": 1.0}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values())
+def test_what_the_chatty_script_says_without_its_faults_is_repaired(shape: type) -> None:
+    rng = random.Random(1)
+    for _ in range(40):
+        repair(shape, json.dumps(sample(schema_of(shape), schema_of(shape), rng)))

@@ -32,6 +32,8 @@ def test_a_shape_is_a_format() -> None:
         ({"prompt": "  "}, "needs a prompt in words"),
         ({"prompt": 7}, "needs a prompt in words"),
         ({"format": "markdwn"}, "Did you mean 'markdown'"),
+        ({"format": "sgv"}, "Did you mean 'svg'"),
+        ({"format": 7}, "There is no format 7"),
         ({"format": "typed"}, "a shape goes with the format 'typed'"),
         ({"format": "html", "shape": Facts}, "a shape goes with the format 'typed'"),
         ({"canvases": 0}, "at least 1"),

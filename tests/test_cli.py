@@ -10,6 +10,7 @@ from tests.terminal import APP, WITHOUT_ENGINE, message, unwritten, write
 from unwritten import assets
 from unwritten.assets import Script, htmx_cache, integrity_of
 from unwritten.cli import COMMANDS
+from unwritten.cli.demos import all_demos
 from unwritten.cli.progress import Loading
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -51,12 +52,21 @@ def test_what_is_typed_wrong_gets_a_suggestion(typed: list[str], answer: str) ->
 def test_an_unknown_demo_gets_the_nearest() -> None:
     result = unwritten("demo", "wikki")
     assert result.exit_code == 1
-    assert "There is no demo 'wikki'. Did you mean 'wiki'? All of them: unwritten demo --list" in result.output
+    assert "There is no demo 'wikki'. Did you mean 'wiki'? All of them: unwritten demo" in result.output
 
 
-def test_demos_are_listed_with_a_sentence() -> None:
+@pytest.mark.parametrize("columns", [40, 80, 300])
+def test_demos_are_listed_with_a_sentence_and_what_to_type(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     for typed in (["demo"], ["demo", "--list"]):
-        assert re.search(r"^wiki +\w.*\.$", unwritten(*typed).output, re.MULTILINE)
+        shown = unwritten(*typed).output
+        for name, sentence in all_demos().items():
+            assert sentence.endswith("."), f"{name} says no sentence"
+            _, found, rest = shown.partition(f"unwritten demo {name}\n")
+            assert found and " ".join(rest.split("\n\n")[0].split()) == sentence
+        *lines, hint = shown.rstrip().splitlines()
+        assert max(map(len, lines)) <= min(columns, 100)
+        assert hint.endswith("unwritten new NAME --from wiki")
 
 
 # -- settings -----------------------------------------------------------------------------------------------
@@ -134,6 +144,8 @@ def test_pages_are_listed_searched_counted_and_deleted() -> None:
     assert "/wiki/Oil" in unwritten("pages", "search", "oil").stdout
     assert unwritten("pages", "search", "zebra").exit_code == 1
     assert "Did you mean '/wiki/Lamp'?" in message("pages", "delete", "/wiki/Lump")
+    assert re.match(r" +1  \d{4}-\d\d-\d\d \d\d:\d\d  written  ", unwritten("pages", "history", "/wiki/Lamp").stdout)
+    assert "The page /wiki/Lump is not written. Did you mean '/wiki/Lamp'?" in message("pages", "history", "/wiki/Lump")
     assert unwritten("pages", "delete", "/wiki/Lamp").stdout == "Deleted 1 page.\n"
     assert unwritten("pages", "count", "--database", "small.db").stdout == "2\n"
     assert unwritten("pages", "delete", "--all", answer="n\n").exit_code == 1
@@ -262,3 +274,17 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.Captu
         loading(0.5, "Reading the model")
         loading(1.0, "Ready")
     assert capsys.readouterr().err == "Reading the model\nReady\n"
+
+
+def test_doctor_says_what_holds_visitors_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = unwritten("doctor", "--no-engine").output
+    assert "ok    only this machine reaches an app; with --host 0.0.0.0 others do" in home
+    monkeypatch.setenv("UNWRITTEN_HOST", "0.0.0.0")
+    monkeypatch.setenv("UNWRITTEN_SEARCH_PAGES", "0")
+    beyond = unwritten("doctor", "--no-engine").output
+    assert "ok    gates: links are signed" in beyond
+    assert "ok    visitor_pages: 240 an hour" in beyond
+    assert "note  search_pages is 0: there is no limit" in beyond
+    assert "note  behind a proxy all visitors look like one" in beyond
+    monkeypatch.setenv("UNWRITTEN_GATES", "off")
+    assert "note  gates are off" in unwritten("doctor", "--no-engine").output

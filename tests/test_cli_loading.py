@@ -24,6 +24,16 @@ def test_a_folder_stands_for_its_app() -> None:
     assert message("run", "empty").startswith("The folder empty has no app.py.")
 
 
+def test_an_app_of_several_files_says_where_they_are_with_a_dot() -> None:
+    write("from .people import NAME\nfrom unwritten import App\napp = App(NAME)\n", "one/app.py")
+    write("from .people import NAME\nfrom unwritten import App\napp = App(NAME)\n", "two/app.py")
+    write("NAME = 'First'\n", "one/people.py")
+    write("NAME = 'Second'\n", "two/people.py")
+    assert [load_app("one").name, load_app("two").name] == ["First", "Second"]
+    write("NAME = 'Changed, and longer'\n", "one/people.py")
+    assert load_app("one").name == "Changed, and longer", "read again, not remembered"
+
+
 def test_something_that_is_not_python() -> None:
     write("hello", "notes/readme.txt")
     assert "is not a Python file" in message("run", "notes/readme.txt")

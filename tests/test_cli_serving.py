@@ -10,16 +10,19 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.terminal import APP, message, write
+from tests.terminal import APP, message, unwritten, write
 from watchfiles import Change
 
 from unwritten.cli.loading import load_app
 from unwritten.cli.reloading import Sources, watched_folders
 from unwritten.cli.serving import address, bind
 from unwritten.errors import BadSetting
+from unwritten_engine import Abilities, Recorder, scripted
+from unwritten_engine.script import ABOUT
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -204,3 +207,36 @@ def test_a_server_whose_watcher_is_killed_ends_too() -> None:
                 return
             time.sleep(0.1)
         raise AssertionError("the server goes on alone")
+
+
+PICKY = """
+from pydantic import BaseModel, Field
+from unwritten import App, Canvas, Page
+
+class Book(BaseModel):
+    code: str = Field(pattern="x")
+
+app = App("Books")
+
+@app.page("/book/{name}")
+def book(name: str) -> Page:
+    return Page(body=Canvas("A book.", shape=Book))
+"""
+
+
+def test_a_shape_that_the_engine_cannot_hold_is_one_clear_message() -> None:
+    Recorder(scripted("", about=replace(ABOUT, abilities=Abilities(shapes=False))), "no-shapes.tape")
+    write(PICKY)
+    said = (
+        "The canvas 'body' of the page '/book/{name}' cannot be written by a script (tape). The tape no-shapes.tape "
+        "was recorded from a script, which could not be held to a shape. Leave the shape out, or take another engine."
+    )
+    for command in (("run", "app.py", "--no-reload", "--port", "0"), ("get", "/book/Tea", "--app", "app.py")):
+        assert message(*command, "--engine", "no-shapes.tape") == said
+    doctor = unwritten("doctor", "--no-engine", "--app", "app.py", "--engine", "no-shapes.tape").output
+    assert f"  FAULT {said}" in doctor and "Not well: App" in doctor
+    write(APP)
+    assert (
+        "ok    Small: 1 declared pages, and a script can write them"
+        in unwritten("doctor", "--no-engine", "--app", "app.py").output
+    )

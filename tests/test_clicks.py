@@ -9,7 +9,7 @@ from starlette.requests import Request
 from tests.core import make_app, make_wiki
 
 from unwritten import App
-from unwritten.clicks import Click
+from unwritten.asking.clicks import Click
 from unwritten_engine import scripted
 
 
@@ -19,7 +19,7 @@ def at(app: App, key: str) -> object:
     async def ask() -> object:
         app.prepare()
         try:
-            return await app._clicks.at(key, app.pages, [])
+            return await app.serving.clicks.at(key, app.pages, [])
         finally:
             await app.close()
 

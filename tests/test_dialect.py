@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten_engine.openai.dialect import Dialect, without, written
+from unwritten_engine.openai.dialect import Dialect, strict, without, written
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Ask."}], "max_tokens": 5, "seed": 1}
 SHAPE = {"type": "object"}
@@ -58,3 +58,34 @@ def test_what_was_learnt_is_said() -> None:
     dialect.learn(frozenset(), {})
     assert dialect.lacks == {"seed", "json_schema"}
     assert all(reason.endswith(".") for reason in dialect.reasons)
+
+
+def test_a_schema_is_sent_with_all_its_properties_required_and_no_others() -> None:
+    place = {"type": "object", "properties": {"default": {"type": "string", "default": "x"}}}
+    schema = {
+        "$defs": {"Place": place},
+        "type": "object",
+        "properties": {
+            "at": {"$ref": "#/$defs/Place", "description": "Where."},
+            "all": {"type": "array", "items": {"anyOf": [place, {"type": "null"}]}},
+            "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
+        },
+        "required": ["at"],
+    }
+    held = {
+        "type": "object",
+        "properties": {"default": {"type": "string"}},
+        "required": ["default"],
+        "additionalProperties": False,
+    }
+    assert strict(schema) == {
+        "$defs": {"Place": held},
+        "type": "object",
+        "properties": {
+            "at": {"$ref": "#/$defs/Place"},
+            "all": {"type": "array", "items": {"anyOf": [held, {"type": "null"}]}},
+            "counts": schema["properties"]["counts"],  # type: ignore[index]
+        },
+        "required": ["at", "all", "counts"],
+        "additionalProperties": False,
+    }

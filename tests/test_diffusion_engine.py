@@ -197,6 +197,9 @@ async def test_what_cannot_be_done_is_refused_at_once(
     with pytest.raises(error) as raised:
         await anext(engine.generate(asked))
     assert message in str(raised.value)
+    with pytest.raises(error) as raised:
+        engine.check(asked)
+    assert message in str(raised.value)
 
 
 async def test_a_click_goes_before_what_is_written_ahead(narrow: Engine) -> None:
@@ -298,3 +301,23 @@ async def test_closing_ends_everything(folder: Path) -> None:
     await made.close()
     assert models() == before  # its memory is free, though the engine is still there
     assert made.about.engine == "diffusion"
+
+
+async def test_a_request_that_a_click_takes_over_counts_as_one(engine: Engine) -> None:
+    """On a processor what is written ahead rests while a click is at work; both come to their end."""
+    ahead, click = (Request(PROMPT, seed=seed, priority=Priority.AHEAD, options=ENDLESS) for seed in (1, 2))
+    assert engine.about.abilities.ahead and engine.about.abilities.rests
+    resting, taken = engine.generate(ahead), engine.generate(click)
+    assert (await anext(resting)).step >= 1
+    await anext(taken)
+    engine.hurry(click)
+    engine.hurry(Request(PROMPT))  # one that it does not know
+    before = [(await anext(taken)).step for _ in range(4)][-1]
+    heard = 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            while True:
+                await anext(resting)
+                heard += 1
+    assert heard <= 1 and (await anext(taken)).step > before + 1
+    await taken.aclose()

@@ -177,6 +177,27 @@ def test_the_one_written_ahead_that_came_last_makes_way(made: Model) -> None:
     assert set(loop.running) == {aheads[0], click, other} and loop.waiting == [aheads[1]]
 
 
+def test_where_it_rests_nothing_ahead_runs_beside_a_click(
+    made: Model, alone: dict[Asked, tuple[list[int], int]]
+) -> None:
+    loop = made.fresh(rows=4)
+    loop.rest = True
+    ahead, hurried, click = LONG.run(made, AHEAD), ASKED[1].run(made, AHEAD), ASKED[0].run(made)
+    for run in (ahead, hurried):
+        loop.add(run)
+    loop.step()
+    assert loop.running == [ahead, hurried]
+    hurried.priority = Priority.CLICK  # somebody has come for it
+    loop.add(click)
+    while not (hurried.over and click.over):
+        before = ahead.steps
+        loop.step()
+        assert ahead not in loop.running and ahead.steps == before
+    to_the_end(loop)
+    for asked, run in ((LONG, ahead), (ASKED[1], hurried), (ASKED[0], click)):
+        check(run, alone[asked])
+
+
 def test_clicks_do_not_pre_empt_clicks(made: Model) -> None:
     loop = made.fresh(rows=1)
     first, second, ahead = LONG.run(made), ASKED[0].run(made), ASKED[0].run(made, AHEAD)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 from tests.test_diffusion_text import READERS
 from tests.test_grammar import Facts, Part, Tree, fits, schemas
 
@@ -63,7 +63,7 @@ def test_any_schema_gives_json_that_fits_or_is_refused(schema: dict[str, Any], s
     try:
         made = skeleton(schema, READER, canvases=2, canvas_length=256)
     except RequestRefused as refusal:
-        assert "no slot can decide" in str(refusal) or "canvases" in str(refusal)
+        assert "canvases" in str(refusal)
         return
     assert len(made.pins) == len(made.classes) == 2 * 256
     for padding in (0.0, 0.3, 1.0):
@@ -136,6 +136,34 @@ def test_a_union_of_leaves_is_decided_by_its_slot() -> None:
         assert json.loads(made.read(written(made, {0: text}), [False] * 256).text) == expected
 
 
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = Field(ge=1, le=9)
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    tricks: list[str] = Field(max_length=2)
+
+
+@pytest.mark.parametrize("model", [Cat | Dog, list[Cat | Dog], int | list[int], Cat | Dog | None])
+def test_one_of_several_shapes_is_always_whole(model: Any) -> None:
+    made = shape(model, canvases=2)
+    rng = random.Random(4)
+    for padding in (0.0, 0.3, 0.8, 1.0):
+        ids, flags = filled(made, rng, padding)
+        TypeAdapter(model).validate_python(judged(made.read(ids, flags)))
+
+
+def test_the_slot_before_several_shapes_says_which_one_is_meant() -> None:
+    made = shape(Cat | Dog)
+    for name, expected in (("cat", {"kind": "cat", "lives": 9}), ("dog", {"kind": "dog", "tricks": ["sit"]})):
+        ids = written(made, {0: name, 1: "9", 2: "sit"})
+        assert json.loads(made.read(ids, [False] * 256).text) == expected
+    moved = made.read(ids, [pin < 0 and at < 5 for at, pin in enumerate(made.pins)])
+    assert moved.unsettled == ((0, len(moved.text)),), "while the name may change, all of it may"
+
+
 def test_slots_shrink_to_the_budget_and_refuse_what_never_fits() -> None:
     schema = Facts.model_json_schema()
     large, small = (skeleton(schema, READER, canvases=n, canvas_length=256) for n in (8, 3))
@@ -160,7 +188,6 @@ def test_slots_shrink_to_the_budget_and_refuse_what_never_fits() -> None:
         ({"type": "object", "properties": {"a": True}}, r"\$\.a is True"),
         ({"type": "object", "required": ["b"], "properties": {"a": {"type": "null"}}}, r"\$\.b is required"),
         ({"type": "array", "prefixItems": [{"type": "null"}], "minItems": 0}, "open length"),
-        ({"anyOf": [{"type": "string"}, {"type": "object"}]}, "no slot can decide"),
     ],
 )
 def test_what_it_cannot_hold_is_refused_with_its_place(schema: dict[str, Any], message: str) -> None:

@@ -1,10 +1,12 @@
 """Docs cannot rot: what the READMEs say is generated, run or looked up here."""
 
 import importlib
+import inspect
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -13,14 +15,18 @@ from starlette.testclient import TestClient
 from tests import readme
 from tests.readme import GENERATED, ROOT
 
+import unwritten
 from unwritten import App
 from unwritten.cli import COMMANDS, main
 from unwritten.cli.bench import BENCHES
 from unwritten.cli.loading import load_app
+from unwritten.formats import FORMATS
 from unwritten.settings import TABLE
+from unwritten.testing import Visitor
 from unwritten_engine import Engine, scripted
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "framework" / "GUIDE.md").read_text(encoding="utf-8")
 
 FOREIGN = """
     --max-num-seqs --max-num-batched-tokens --attention-backend --generation-config --diffusion-config --quantization
@@ -38,6 +44,21 @@ READMES = sorted(
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_generated_parts_are_up_to_date(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == readme.generate(path), "Type: python tests/readme.py"
+
+
+def test_what_language_models_are_told_is_up_to_date() -> None:
+    assert readme.LLMS.read_text(encoding="utf-8") == readme.llms_text(), "Type: python tests/readme.py"
+
+
+@pytest.mark.parametrize("name", [name for name in unwritten.__all__ if name != "__version__"])
+def test_every_public_name_is_documented_and_shown(name: str) -> None:
+    found = getattr(unwritten, name)
+    text = inspect.getdoc(found) or ""
+    assert len(text.split()) > 10, f"{name} is not documented"
+    assert re.search(rf"\b{name}\b", README + GUIDE), f"No document shows {name}"
+    for method, function in vars(found).items():
+        if not method.startswith("_") and (inspect.isfunction(function) or isinstance(function, property)):
+            assert inspect.getdoc(function), f"{name}.{method} is not documented"
 
 
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
@@ -76,7 +97,11 @@ def test_every_command_and_option_says_what_it_is(name: str) -> None:
 
 def test_the_commands_in_help_are_the_commands_there_are() -> None:
     folder = ROOT / "framework" / "unwritten" / "cli"
-    having = {path.stem for path in folder.glob("*.py") if re.search(r"^def command\(", path.read_text(), re.MULTILINE)}
+    having = {
+        path.stem.rstrip("_")
+        for path in folder.glob("*.py")
+        if re.search(r"^def command\(", path.read_text(), re.MULTILINE)
+    }
     assert having == set(COMMANDS)
 
 
@@ -139,7 +164,7 @@ def app_of(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 def use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs run as they are printed, so their engine is put in place of the one that they would open."""
-    monkeypatch.setattr("unwritten.app.open_engine", lambda spec, progress=None: engine)
+    monkeypatch.setattr("unwritten.lifetime.open_engine", lambda spec, progress=None: engine)
 
 
 def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,9 +179,40 @@ def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "A lighthouse warns ships." in visitor.get("/wiki/Lighthouse").text, "and it is kept"
 
 
+def test_the_ten_lines_answer_a_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = [line for line in blocks()["well.py"].splitlines() if line.strip()]
+    assert len(code) == 10, "ten lines to a form that is answered"
+    template = re.search(r"<!-- run: (templates/well.html) -->\n```html\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert template is not None
+    (tmp_path / "templates").mkdir()
+    (tmp_path / template[1]).write_text(template[2], encoding="utf-8")
+    visitor = Visitor(app_of("well.py", tmp_path, monkeypatch), {"two goats": " have two goats. Both are yours."})
+    page = visitor.visit("/").submit("Ask the well", text="two goats <b>")
+    assert "Before the next full moon you will have two goats. Both are yours." in page.text
+    assert "two goats <b>" in page.text
+    assert "Both are yours." in visitor.another().visit("/").text, "it is state: others see it too"
+
+
+def test_the_one_line_for_owners_of_a_gpu_is_what_works_here_with_random_weights(home: Path) -> None:
+    line = re.search(r"<!-- command: gpu -->\n```sh\n(.+)\n```", README)
+    assert line is not None
+    install, run = line[1].rsplit(" && ", 1)
+    assert install == "python3 -m venv .venv && .venv/bin/pip install -e '.[diffusion]'"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "diffusion" in project["optional-dependencies"]
+    words = shlex.split(run)
+    assert words[:2] == [".venv/bin/unwritten", "demo"]
+    commands()["demo"].make_context("demo", words[2:], resilient_parsing=False)
+    _, _, demo, *engine = [word for word in words if word != "--open"]
+    # The same engine over a model of random weights: a page comes of it.
+    typed = ["get", "/wiki/Tea", "--demo", demo, *engine, "--model", "random", "--database", str(home / "wiki.db")]
+    told = subprocess.run([sys.executable, "-m", "unwritten", *typed], capture_output=True, text=True)
+    assert told.returncode == 0 and "Tea" in told.stdout, told.stderr
+
+
 def test_the_longer_example_serves_its_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "templates").mkdir()
-    template = re.search(r"```html\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    template = re.search(r"<!-- run: atlas.py -->.*?```html\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     assert template is not None
     (tmp_path / "templates" / "place.html").write_text(template[1], encoding="utf-8")
     app = app_of("atlas.py", tmp_path, monkeypatch)
@@ -172,6 +228,43 @@ def test_the_longer_example_serves_its_pages(tmp_path: Path, monkeypatch: pytest
         assert 'href="/place/Salt_hills"' in page
         assert "<li>bells</li>" in page
         assert "Nothing is here." in visitor.get("/some/where/else?plain=1").text
+
+
+def test_the_shape_in_the_readme_is_drawn_mended_and_used_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_of("islands.py", tmp_path, monkeypatch)
+    answer = 'Here: {"kind":"Rock","people":60000,"ruler":null,"towns":["Tea","Salt"],}'
+    use(scripted("To those!", by_ask={"Facts": answer}), monkeypatch)
+    with TestClient(app) as visitor:
+        page = visitor.get("/island/Mirador?plain=1").text
+        assert "<dd>rock</dd>" in page and "<dd>50000</dd>" in page and "<li>Salt</li>" in page
+        assert "To those!" in visitor.get("/most-people?plain=1").text
+        kept = app.store.kept("/most-people")
+        assert kept is not None and "A toast to Mirador" in kept.canvases["body"].prompt
+        assert [value.people for _, value in app.values("Island")] == [50000]
+
+
+def test_the_format_in_the_readme_draws_poems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_of("poems.py", tmp_path, monkeypatch)
+    use(scripted("Grey is the [[Tower]],\n<b>bright</b> is the lamp."), monkeypatch)
+    with TestClient(app) as visitor:
+        page = visitor.get("/poem/Light?plain=1").text
+        assert '<p class="verse">Grey is the <a href="/poem/Tower" class="unwritten">Tower</a>,</p>' in page
+        assert "&lt;b&gt;bright&lt;/b&gt;" in page
+
+
+def test_the_formats_in_the_readme_are_those_there_are() -> None:
+    table = README.partition("### Formats")[2].partition("A format of your own")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [name for name in FORMATS if name != "typed"]
+
+
+def test_the_test_in_the_readme_passes(tmp_path: Path) -> None:
+    for name in ("wiki.py", "test_wiki.py"):
+        (tmp_path / name).write_text(blocks()[name], encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 def test_the_two_commands_differ_only_in_what_they_are_for() -> None:

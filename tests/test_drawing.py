@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from tests.core import TWO, browser, follow, inner, make_app, make_two, make_wiki, templates, until_over, watch, write
 
 from unwritten import Canvas, Page
-from unwritten.drawing import Hole, Shell, Templates
 from unwritten.errors import BadTemplate
-from unwritten.regions import PageView, Region
+from unwritten.showing.drawing import Hole, Shell, Templates
+from unwritten.showing.regions import PageView, Region
 from unwritten_engine import Frame, scripted
 from unwritten_engine.script import HANG
 

@@ -71,7 +71,7 @@ def test_the_app_hands_them_to_the_engine(tmp_path: Path, monkeypatch: pytest.Mo
         asked.append((spec, options))
         return scripted("A text.")
 
-    monkeypatch.setattr("unwritten.app.open_engine", opened)
+    monkeypatch.setattr("unwritten.lifetime.open_engine", opened)
     monkeypatch.chdir(tmp_path)
     app = App("Test", engine="http://localhost:8000/v1", model="m", engine_options="retries=0")
     app.prepare()

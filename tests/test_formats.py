@@ -14,7 +14,7 @@ from tests.core import a_linker, faults, text_frame
 from tests.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, modest, spans_in
 
 from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Drawer
+from unwritten.formats import FORMATS, Drawer, Place
 from unwritten.formats.markdown import _parser, blocks
 from unwritten.formats.marks import CLOSE, OPEN, marked, softened, within
 from unwritten_engine import Frame
@@ -41,7 +41,7 @@ class Family:
 
 
 def drawer(name: str, shape: type | None = None) -> Drawer:
-    return FORMATS[name](a_linker(), shape)
+    return FORMATS[name].at(Place(a_linker(), shape=shape))
 
 
 def draw(name: str, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
@@ -115,7 +115,7 @@ def test_a_block_that_has_not_changed_is_not_drawn_again() -> None:
     asked: list[str] = []
     linker = a_linker()
     linker._written = lambda keys: asked.extend(keys) or set()  # type: ignore[func-returns-value]
-    markdown = FORMATS["markdown"](linker, None)
+    markdown = FORMATS["markdown"].at(Place(linker))
     for i in range(1, 41):
         markdown.draw(text_frame("".join(lines[:i])))
     assert len(asked) == 40

@@ -8,8 +8,9 @@ import pytest
 from markupsafe import escape
 from pydantic import BaseModel, Field
 from tests.core import a_linker, faults
+from tests.drawings import drawing_faults
 
-from unwritten.formats import FORMATS, schema_of
+from unwritten.formats import FORMATS, Place, schema_of
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +35,7 @@ async def drafts(engine: Engine, request: Request) -> list[Frame]:
 async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str) -> None:
     prompt = Prompt("On tea.", opening="**Tea** is\n\nold. It")
     frames = await drafts(engine, Request(prompt, canvases=3, seed=5, options={"steps": 10}))
-    drawer = FORMATS[name](a_linker(), None)
+    drawer = FORMATS[name].at(Place(a_linker()))
     text, html, fixed, whole = "", "", 0, ""
     for frame in frames:
         assert frame.text.startswith(text), "finished canvases do not change"
@@ -50,7 +51,7 @@ async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str
 
 async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine: Engine) -> None:
     frames = await drafts(engine, Request(Prompt("Facts."), canvases=1, seed=6, shape=schema_of(Facts)))
-    typed = FORMATS["typed"](a_linker(), Facts)
+    typed = FORMATS["typed"].at(Place(a_linker(), shape=Facts))
     soft = []
     for frame in frames[:-1]:
         value = typed.draw(frame).value
@@ -63,3 +64,12 @@ async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine
     last = typed.draw(frames[-1])
     assert isinstance(last.value, Facts)
     assert "unsettled" not in str(last.html)
+
+
+async def test_every_draft_of_a_drawing_is_one_safe_element(engine: Engine) -> None:
+    prompt = Prompt("A kettle.", opening='<svg viewBox="0 0 9 9">\n<rect width="9" height="9"/>')
+    frames = await drafts(engine, Request(prompt, canvases=2, seed=7, options={"steps": 8}))
+    drawer = FORMATS["svg"].at(Place(a_linker(), "art", "A kettle"))
+    drawn = [str(drawer.draw(frame).html) for frame in frames]
+    assert len(drawn) > 8 and all(html.startswith("<svg") for html in drawn)
+    assert [found for html in drawn if (found := drawing_faults(html))] == []

@@ -26,7 +26,7 @@ from tests.core import (
     write,
 )
 
-from unwritten import generations
+from unwritten.generating import generations
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import CUT, HANG
@@ -286,6 +286,7 @@ async def ask(app: object, path: str) -> None:
         "raw_path": path.encode(),
         "query_string": b"",
         "headers": [(b"accept", b"text/html"), (b"host", b"testserver")],
+        "server": ("testserver", 80),
     }
     await app(scope, receive, send)  # type: ignore[operator]
 

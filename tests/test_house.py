@@ -76,6 +76,19 @@ MODULES = {
 }
 
 
+DEMOS = [path.parent for path in sorted((ROOT / "demos").glob("*/app.py"))]
+
+# What an app may be made of: what the guide shows, and nothing that lies deeper.
+PUBLIC = {
+    "unwritten",
+    "unwritten.errors",
+    "unwritten.examples",
+    "unwritten.formats",
+    "unwritten.hooks",
+    "unwritten.testing",
+}
+
+
 def imports(path: Path) -> Iterator[str]:
     """The top-level names of what a file imports, at any depth. Relative imports stay in its own package."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -137,7 +150,7 @@ def test_the_framework_never_imports_a_model_library() -> None:
 
 
 def test_the_public_names_of_the_framework_are_pinned() -> None:
-    assert unwritten.__all__ == ["App", "Canvas", "Example", "Page", "Visit", "__version__"]
+    assert unwritten.__all__ == ["App", "Canvas", "Example", "Page", "Redraw", "Visit", "__version__"]
     assert all(hasattr(unwritten, name) for name in unwritten.__all__)
 
 
@@ -150,7 +163,9 @@ def test_the_public_names_of_the_engine_are_sorted_and_there() -> None:
 def test_every_module_has_a_test_file_of_its_name() -> None:
     tests = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
     missing = []
-    for name in MODULES:
+    for name, path in MODULES.items():
+        if path.name == "__init__.py" and len(ast.parse(path.read_text(encoding="utf-8")).body) == 1:
+            continue  # a room: it says what it is for, and has nothing to test
         parts = name.split(".")[1:]
         # A package inside a package is tested as a whole: cli/ by test_cli.py, formats/ by test_formats*.py.
         stems = [f"test_{part}" for part in parts]
@@ -205,3 +220,51 @@ def test_files_are_clean_text() -> None:
             content = path.read_bytes()
             assert b"\r" not in content and b"\t" not in content, f"{path} has tabs or carriage returns"
             assert not content or content.endswith(b"\n"), f"{path} does not end with a line end"
+
+
+@pytest.mark.parametrize("folder", DEMOS, ids=lambda folder: folder.name)
+def test_a_demo_has_what_its_readers_look_for(folder: Path) -> None:
+    file = folder / "app.py"
+    text = file.read_text(encoding="utf-8")
+    said = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    assert said.endswith("."), "its first sentence is what `unwritten demo` says of it"
+    assert f"unwritten demo {folder.name}" in text, "and then how to start it"
+    assert len(text.splitlines()) <= 200, f"{file} is read in one sitting: move something to a file of its own"
+    assert list(folder.glob("static/*.css")), "a character of its own"
+    assert list(folder.glob("examples/**/*.txt")), "what the model is shown"
+
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    heading, _, rest = readme.partition("\n")
+    assert heading.startswith("# ") and rest.strip()[0].isalpha(), "its README begins with a sentence"
+    assert f"unwritten demo {folder.name}" in readme
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)
+    assert shown, "its README shows a picture"
+    assert [name for name in shown if not (folder / name).is_file()] == []
+    large = {path.name: path.stat().st_size for path in (folder / "pictures").iterdir()}
+    assert {name: size for name, size in large.items() if size > 200_000} == {}
+    assert (folder / f"test_{folder.name}.py").is_file(), "the test that an author would copy"
+    assert (ROOT / "tests" / "browser" / f"test_demo_{folder.name}.py").is_file(), "a first minute in Chromium"
+
+
+@pytest.mark.parametrize("folder", DEMOS, ids=lambda folder: folder.name)
+def test_a_demo_uses_what_every_author_may_use(folder: Path) -> None:
+    found = []
+    for path in sorted(folder.rglob("*.py")):
+        allowed = PUBLIC | ({"unwritten.cli.loading"} if path.name.startswith("test_") else set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            ours = [name for name in names if name.partition(".")[0] in PACKAGES | {"demos": None, "tests": None}]
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in ours if name not in allowed]
+    assert found == []
+
+
+def test_the_demos_are_shown_together() -> None:
+    page = ROOT / "demos" / "README.md"
+    text = page.read_text(encoding="utf-8")
+    assert [folder.name for folder in DEMOS if f"]({folder.name}/README.md)" not in text] == []
+    assert [name for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text) if not (page.parent / name).is_file()] == []

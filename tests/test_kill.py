@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from tests.core import free_port, tables, wait_for
 
-from unwritten.store import Store
+from unwritten.keeping.store import Store
 
 pytestmark = pytest.mark.usefixtures("deadline")
 

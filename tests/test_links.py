@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.core import a_linker
 
-from unwritten.addresses import Pattern
-from unwritten.links import Link, Linker, find_anchors, find_links, plain, title_of, words_of
+from unwritten.asking.addresses import Pattern
+from unwritten.showing.links import Link, Linker, find_anchors, find_links, plain, title_of, words_of
 
 
 def test_a_link_says_whether_its_page_is_written() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -240,7 +241,7 @@ def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
 
 
 def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.live.SEND_LIMIT", 0.5)
+    monkeypatch.setattr("unwritten.answering.live.SEND_LIMIT", 0.5)
     big = "A very long word. " * 60_000
     frames: list[Any] = [Frame(big + str(i)) for i in range(6)]
     engine = scripted([x for frame in frames for x in (frame, 0.1)])
@@ -295,3 +296,26 @@ def test_a_colophon_that_raises_closes_the_socket_and_is_logged(
                     ws.receive_json()
         assert end.value.code == 1011
     assert "colophon.html" in caplog.text
+
+
+def test_on_this_machine_nobody_counts_sockets_unless_asked_to(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    with browser(app) as client, contextlib.ExitStack() as open_tabs:
+        for _ in range(app.settings.visitor_sockets + 1):
+            open_tabs.enter_context(client.websocket_connect(LIVE))
+        last = open_tabs.enter_context(client.websocket_connect(LIVE))
+        watch(last, "/wiki/Nothing")
+        assert last.receive_json()["state"] == "unwritten"
+
+
+def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."), visitor_sockets=2)
+    with browser(app) as client:
+        with client.websocket_connect(LIVE), client.websocket_connect(LIVE):
+            with client.websocket_connect(LIVE) as third, pytest.raises(WebSocketDisconnect) as closed:
+                third.receive_json()
+            assert (closed.value.code, closed.value.reason) == (1008, "too many sockets")
+        wait_for(lambda: not app.serving.sockets)
+        with client.websocket_connect(LIVE) as again:
+            watch(again, "/wiki/Nothing")
+            assert again.receive_json()["state"] == "unwritten"

@@ -282,6 +282,10 @@ async def test_what_it_cannot_do_is_refused_before_the_first_frame(
         await anext(embedded.generate(Request(**{"prompt": PROMPT, **wrong})))
     assert message in str(raised.value)
     await idle(embedded)
+    if message != "grammar" and "prompt" not in wrong:  # those only llama.cpp itself can judge
+        with pytest.raises(kind) as raised:
+            embedded.check(Request(PROMPT, **wrong))
+        assert message in str(raised.value)
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.core import browser, make_wiki, write
 
-from unwritten.messages import encoded, frame_text, refused_message, settled_message
+from unwritten.answering.messages import encoded, frame_text, refused_message, settled_message
 from unwritten_engine import Frame, scripted
 
 pytestmark = pytest.mark.usefixtures("deadline")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from unwritten.migrations import APPLICATION_ID, migrations
-from unwritten.store import Store
+from unwritten.keeping.migrations import APPLICATION_ID, migrations
+from unwritten.keeping.store import Store
 
 
 def test_a_new_database_is_ours_and_has_every_step(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_a_new_database_is_ours_and_has_every_step(tmp_path: Path) -> None:
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     names = [name for (name,) in connection.execute("SELECT name FROM _sqlite_migrations ORDER BY name")]
     connection.close()
-    assert names == ["m001_pages"]
+    assert names[0] == "m001_pages" and names == [step.name for step in migrations.pending(Database(memory=True))]
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:

@@ -236,6 +236,8 @@ async def test_what_cannot_be_fulfilled_is_refused_before_it_is_sent(
     async with opened(server) as engine:
         with pytest.raises(kind, match=message):
             await frames_of(engine, request_)
+        with pytest.raises(kind, match=message):
+            engine.check(request_)
     assert server.bodies == []
 
 

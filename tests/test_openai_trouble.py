@@ -91,9 +91,23 @@ async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> No
     async with opened(server) as engine:
         assert [(await frames_of(engine, request))[-1].text for _ in range(2)] == ['{"name":"A","age":3}'] * 2
     assert ["response_format" in body for body in server.bodies] == [True, True, False, False]
-    server.answers = [says("I cannot do that.")]
-    with pytest.raises(GenerationFailed, match="was asked for JSON and wrote"):
-        await text_of(server, request)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I cannot do that.",
+        "Sure {as asked}:\n\n{'name': 'A b', 'age': 3,}\nBye.",
+        '{"name": "A b", "age": }',
+        "{ 'name': ",
+    ],
+)
+async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: ModelServer, answer: str) -> None:
+    server.answers = [says(*answer)]
+    async with opened(server) as engine:
+        frames = await frames_of(engine, Request(Prompt("A keeper."), shape=SHAPE))
+    assert frames[-1].text == answer.strip()
+    assert all(frame.fixed == 0 for frame in frames[:-1]), "earlier frames promise nothing"
 
 
 async def test_one_odd_schema_does_not_cost_the_others(server: ModelServer) -> None:

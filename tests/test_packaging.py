@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.test_house import FILES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,14 +38,27 @@ def test_the_wheel_has_two_packages_at_the_top(wheel: zipfile.ZipFile) -> None:
         "unwritten/py.typed",
         "unwritten_engine/py.typed",
         "unwritten/templates/layout.html",
+        "unwritten/static/box.js",
+        "unwritten/static/inside.js",
         "unwritten/static/morph.js",
         "unwritten/static/unwritten.js",
         "unwritten/static/unwritten.css",
-        "unwritten/demos/wiki/app.py",
+        "unwritten/templates/prompts/svg.txt",
     ],
 )
 def test_the_assets_are_inside(wheel: zipfile.ZipFile, name: str) -> None:
     assert name in wheel.namelist()
+
+
+def test_demos_are_whole_but_for_their_pictures(wheel: zipfile.ZipFile) -> None:
+    demos = {path.relative_to(ROOT).as_posix() for path in FILES if path.parts[len(ROOT.parts)] == "demos"}
+    inside = {name.removeprefix("unwritten/") for name in wheel.namelist() if name.startswith("unwritten/demos/")}
+    assert inside == {name for name in demos if "/pictures/" not in name}
+    assert "demos/wiki/app.py" in inside
+
+
+def test_the_wheel_is_small(wheel: zipfile.ZipFile) -> None:
+    assert sum(entry.compress_size for entry in wheel.infolist()) < 1_500_000
 
 
 def test_nothing_else_slips_in(wheel: zipfile.ZipFile) -> None:

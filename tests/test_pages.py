@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from starlette.responses import PlainTextResponse
 
 from unwritten import Canvas, Page
 from unwritten.errors import BadPage
-from unwritten.pages import RESERVED, as_page
+from unwritten.pages import as_page
+from unwritten.showing.template_names import RESERVED
 
 
 def test_canvases_become_regions_and_the_rest_are_values() -> None:
@@ -30,6 +33,13 @@ def test_two_pages_are_equal_if_they_ask_for_the_same() -> None:
     assert Page("x.html") != "x.html"
 
 
+def test_a_page_says_what_it_frames() -> None:
+    assert Page().frames == ""
+    assert Page(game=Canvas("A game.", "app")).frames == "boxes"
+    assert Page(game=Canvas("A game.", "app"), frames=True).frames == "pages"
+    assert Page(frames=True) != Page()
+
+
 def test_a_prompt_and_a_canvas_are_a_page_of_one_region() -> None:
     for result in ("A prompt.", Canvas("A prompt.")):
         page = as_page(result, "article")
@@ -48,3 +58,23 @@ def test_anything_else_is_explained(wrong: object) -> None:
 def test_an_empty_prompt_is_explained() -> None:
     with pytest.raises(BadPage, match="empty prompt"):
         as_page(" \n", "article")
+
+
+def test_several_canvases_under_one_name_are_as_many_regions() -> None:
+    parts: dict[str, Any] = {"replies": {3: Canvas("A."), "last": Canvas("B.")}, "parts": [Canvas("C.")]}
+    page = Page("x.html", **parts, none={}, other=[1])
+    assert list(page.canvases) == ["replies-3", "replies-last", "parts-0"]
+    assert page.collections["replies"].regions == {3: "replies-3", "last": "replies-last"}
+    assert page.collections["parts"].listed and not page.collections["replies"].listed
+    assert page.context == {"none": {}, "other": [1]}
+    assert page == Page(
+        "x.html", replies={3: Canvas("A."), "last": Canvas("B.")}, parts=[Canvas("C.")], none={}, other=[1]
+    )
+    assert page != Page("x.html", replies={3: Canvas("A.")})
+
+
+def test_what_cannot_be_a_region_of_several_is_said() -> None:
+    with pytest.raises(BadPage, match=r"replies=\{2: …\} is 'x', but others beside it are canvases"):
+        Page("x.html", replies={1: Canvas("A."), 2: "x"})
+    with pytest.raises(BadPage, match=r"The canvas replies=\{'a b': …\} needs a number for a key"):
+        Page("x.html", replies={"a b": Canvas("A.")})

@@ -27,7 +27,7 @@ from tests.core import (
 from tests.hostile import markdown_texts, modest
 
 from unwritten import Canvas
-from unwritten.prompts import certain, finish
+from unwritten.asking.prompts import certain, finish
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import HANG, diffused

@@ -60,6 +60,12 @@ def test_what_looks_like_a_command_is_put_as_data(hostile: str) -> None:
     for token in ("<start_of_turn>", "<|", "|>", "<eos>", "</s>", "[INST]", "<<SYS>>", "\u2028", "\x00"):
         assert token not in whole
     assert as_document(prompt).count("=====") == 1
+    # An edit has the old text, in which visitors had a hand, as the answer of its last example.
+    edit = Prompt("Shorter.", "A calm book.", (Example(ask, f"Old {hostile}."),))
+    whole = as_document(edit) + "".join(m["content"] for m in as_messages(edit))
+    for token in ("<start_of_turn>", "<|", "|>", "<eos>", "</s>", "[INST]", "<<SYS>>"):
+        assert token not in whole
+    assert as_document(edit).count("=====") == 2
 
 
 def test_a_chat_has_the_examples_as_earlier_turns() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from unwritten.regions import PageView, Provenance, Region, expected_lines, skeleton
+from unwritten.showing.regions import PageView, Provenance, Region, expected_lines, skeleton
 
 
 class Facts:

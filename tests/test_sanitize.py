@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.core import a_linker, faults
 from tests.hostile import ADDRESSES, VECTORS, cut, hostile_texts, modest
 
-from unwritten.sanitize import clean_drawn, clean_html
+from unwritten.showing.sanitize import clean_drawn, clean_html
 
 
 def clean(html: str) -> str:

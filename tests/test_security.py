@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.core import LIVE, browser, make_wiki, page_faults, write
+from tests.core import LIVE, browser, make_app, make_wiki, page_faults, templates, write
 from tests.hostile import VECTORS
 
-from unwritten.drawing import NONCE
-from unwritten.security import new_nonce, page_response, same_origin
+from unwritten import Canvas, Page
+from unwritten.answering.security import new_nonce, page_response, same_origin
+from unwritten.showing.drawing import NONCE
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.usefixtures("deadline")
@@ -63,8 +65,9 @@ def test_hostile_texts_come_out_as_words_everywhere(tmp_path: Path) -> None:
         assert client.app.store.search("evil")[0].snippet  # type: ignore[attr-defined]
     for page in pages:
         assert page_faults(page) == []
-        assert re.findall(r'<script defer src="[^"]*/(\w+)\.js\b', page) == ["morph", "unwritten"]  # ours
-        assert len(re.findall(r"<script", page)) == 2
+        ours = re.findall(r'<script defer src="[^"]*/(\w+)\.js\b', page)
+        assert ours == ["morph", "unwritten", "forms", "box", "edits"]
+        assert len(re.findall(r"<script", page)) == 5
     for html in frames + pages:
         assert not re.search(r"<(img|svg|math|iframe|object|embed|base|template|style)\b", html)
         assert not re.search(
@@ -107,3 +110,24 @@ def test_our_own_addresses_take_nothing_else(tmp_path: Path) -> None:
         assert client.get("/_unwritten/static/../app.py").status_code == 404
         assert client.get("/_unwritten/static/%2e%2e/%2e%2e/pyproject.toml").status_code == 404
         assert client.delete("/wiki/X").status_code == 405
+
+
+FRAMES = """{% extends "layout.html" %}{% block main %}<iframe src="/about" title="About"></iframe>
+{% block words %}{{ words }}{% endblock %}{% endblock %}"""
+
+
+@pytest.mark.parametrize(("format", "frames"), [("markdown", True), ("html", True), ("html", False)])
+def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, frames: bool) -> None:
+    app = make_app(tmp_path, scripted('Words <iframe src="/about"></iframe>.'), folder=templates(tmp_path, desk=FRAMES))
+
+    @app.page("/desk")
+    def desk() -> Page:
+        return Page("desk.html", frames=frames, words=Canvas("Words.", format))
+
+    with browser(app) as client:
+        client.get("/desk?plain=1")
+        page = client.get("/desk")
+        policy = page.headers["content-security-policy"]
+        assert ("frame-src 'self'" in policy) is frames
+        assert ("frame-src" in policy) is frames
+        assert page.text.count("<iframe") == 1, "the template's own, and none of the model's"

@@ -192,7 +192,9 @@ def test_a_rewrite_that_fails_leaves_the_page_as_it_was(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, KEY)
         client.post(REWRITE, data={"page": KEY})
-        assert follow(client, KEY)[-1]["state"] == "failed"
+        *_, frame, last = follow(client, KEY)
+        assert (last["state"], last["message"]) == ("written", "No. The page is as it was.")
+        assert frame["state"] == "written" and "The first." in frame["html"]
         assert "The first." in client.get(KEY).text
     assert len(engine.requests) == 2
 

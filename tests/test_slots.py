@@ -121,3 +121,28 @@ async def test_closing_turns_everybody_away() -> None:
         await waiting
     with pytest.raises(EngineClosed):
         await slots.take("", CLICK)
+
+
+async def test_a_hurried_request_goes_before_what_came_before_it() -> None:
+    slots = Slots(2, 2)
+    held = await slots.take("", CLICK)
+    first, wanted = object(), object()
+    at_work = await slots.take("", AHEAD, first)
+    order: list[object] = []
+
+    async def ask(request: object) -> None:
+        slot = await slots.take("", AHEAD, request)
+        order.append(request)
+        slots.give_back(slot)
+
+    other = object()
+    waiting = [asyncio.ensure_future(ask(request)) for request in (other, wanted)]
+    await turn()
+    slots.hurry(wanted)
+    slots.hurry(object())  # nobody knows it
+    slots.give_back(held)
+    await asyncio.gather(*waiting[1:])
+    assert order == [wanted]  # the other one is ahead, and all places for that are taken
+    slots.hurry(first)
+    await asyncio.gather(*waiting)
+    assert at_work.priority is CLICK and order == [wanted, other]

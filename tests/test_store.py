@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from hypothesis import strategies as st
 from tests.core import LIGHTHOUSE, browser, inner, make_wiki, tables, until, wait_for, watch
 from tests.hostile import modest
 
-from unwritten.errors import StoreError, StoreForeign, StoreFull, StoreLocked
-from unwritten.links import Link
-from unwritten.regions import Provenance
-from unwritten.store import KeptCanvas, NewPage, Store
+from unwritten.errors import PageMoved, StoreError, StoreForeign, StoreFull, StoreLocked
+from unwritten.keeping.store import KeptCanvas, NewPage, Store
+from unwritten.showing.links import Link
+from unwritten.showing.regions import Change, Provenance
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.usefixtures("deadline")
@@ -97,6 +98,90 @@ def test_a_page_written_anew_is_a_new_version_and_the_old_one_stays(store: Store
     assert [entry.key for entry in store.links_to("/wiki/Tower")] == [KEY]
     assert store.search("first") == [] and len(store.search("second")) == 1
     assert store.count() == 1
+
+
+def test_canvases_that_are_added_join_the_version_that_is_there(store: Store) -> None:
+    first = new_page(links=(Link("/wiki/Tower", "Tower", "A Tower."),))
+    keep(store, first)
+    reply = replace(first.canvases[0], name="replies-1", text="A new reply.")
+    more = replace(
+        first,
+        text="A tower with a lamp. A new reply.",
+        canvases=(*first.canvases, reply),
+        links=(*first.links, Link("/wiki/Sea", "Sea", "The Sea.")),
+        provenance=replace(first.provenance, tokens=10, seconds=2.0),
+        amends=True,
+    )
+    before = store.kept(KEY)
+    keep(store, more)
+    kept = store.kept(KEY)
+    assert before is not None and kept is not None
+    assert (kept.version, kept.versions, kept.written_at) == (1, 1, before.written_at)
+    assert list(kept.canvases) == ["body", "replies-1"] and kept.canvases["replies-1"] == reply
+    assert (kept.provenance.tokens, kept.provenance.seconds) == (10, 2.5)
+    assert [entry.key for entry in store.search("reply")] == [KEY]
+    assert {entry.key for target in ("/wiki/Tower", "/wiki/Sea") for entry in store.links_to(target)} == {KEY}
+
+
+def test_what_was_written_anew_meanwhile_is_not_overwritten_by_an_addition(store: Store) -> None:
+    first = new_page()
+    keep(store, first)
+    keep(store, new_page(text="A newer text."))
+    reply = replace(first.canvases[0], name="replies-1", text="A new reply.")
+    keep(store, replace(first, canvases=(*first.canvases, reply), amends=True))
+    kept = store.kept(KEY)
+    assert kept is not None and kept.version == 2
+    assert [canvas.text for canvas in kept.canvases.values()] == ["A newer text.", "A new reply."]
+    old = store.kept(KEY, 1)
+    assert old is not None and list(old.canvases) == ["body"]
+
+
+def test_an_addition_to_a_page_that_was_deleted_meanwhile_is_a_page(store: Store) -> None:
+    keep(store, replace(new_page(), amends=True))
+    assert store.kept(KEY) is not None
+
+
+def changed(text: str, change: Change, region: str = "body") -> NewPage:
+    page = new_page(text=text)
+    return replace(page, canvases=(replace(page.canvases[0], name=region),), change=change)
+
+
+def test_a_version_says_by_which_means_it_came_about(store: Store) -> None:
+    keep(store, new_page())
+    change = Change("asked", "make it shorter", 1, ("body",))
+    keep(store, changed("A lamp.", change))
+    kept = store.kept(KEY)
+    assert kept is not None and kept.change == change
+    assert [version.change for version in store.history(KEY)] == [change, Change()]
+    assert [version.number for version in store.history(KEY, limit=1)] == [2]
+    assert [version.number for version in store.history(KEY, before=2)] == [1]
+
+
+def test_a_change_of_a_page_that_has_moved_on_is_not_kept(store: Store) -> None:
+    keep(store, new_page())
+    keep(store, new_page(text="The second."))
+    with pytest.raises(PageMoved, match="'Lighthouse' is at version 2, and this change was made from version 1"):
+        keep(store, changed("Lost?", Change("by hand", base=1)))
+    asyncio.run(store.delete(KEY))
+    with pytest.raises(PageMoved, match="is not there any more"):
+        keep(store, changed("Lost?", Change("by hand", base=2)))
+    assert store.kept(KEY) is None
+
+
+def test_regions_that_were_added_meanwhile_go_along_with_a_change(store: Store) -> None:
+    page = new_page()
+    reply = replace(page.canvases[0], name="replies-1", text="A reply.")
+    keep(store, replace(page, canvases=(*page.canvases, reply)))
+    keep(store, changed("By hand.", Change("by hand", base=1, regions=("body",))))
+    kept = store.kept(KEY)
+    assert kept is not None
+    assert {name: canvas.text for name, canvas in kept.canvases.items()} == {
+        "body": "By hand.",
+        "replies-1": "A reply.",
+    }
+    keep(store, changed("All of it.", Change("rewritten", base=2)))
+    kept = store.kept(KEY)
+    assert kept is not None and list(kept.canvases) == ["body"]
 
 
 def test_what_links_here_with_the_sentence(store: Store) -> None:
@@ -269,7 +354,7 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 
 def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from unwritten.store import Store; sys.stdin.readline(); "
+        "import sys, pathlib; from unwritten.keeping.store import Store; sys.stdin.readline(); "
         "s = Store(pathlib.Path(sys.argv[1])); print(s.count()); s.close()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "pages.db")]
@@ -284,7 +369,7 @@ def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.store.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.keeping.database.LOCK_TIMEOUT", 0.1)
     store = Store(tmp_path / "pages.db")
     other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -299,20 +384,20 @@ def test_a_locked_database_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_full_disk_in_words(store: Store) -> None:
     keep(store, new_page())
-    limit = f"PRAGMA max_page_count = {store._database.execute('PRAGMA page_count').fetchone()[0]}"
-    store._writer.submit(lambda: store._database.execute(limit)).result()
+    limit = f"PRAGMA max_page_count = {store.database._writing.execute('PRAGMA page_count').fetchone()[0]}"
+    store.database._writer.submit(lambda: store.database._writing.execute(limit)).result()
     with pytest.raises(StoreFull, match=r"disk is full.*Make room"):
         keep(store, new_page("/wiki/Big", "word " * 100_000))
     assert store.count() == 1 and store.kept(KEY) is not None
-    store._writer.submit(lambda: store._database.execute("PRAGMA max_page_count = 1000000")).result()
+    store.database._writer.submit(lambda: store.database._writing.execute("PRAGMA max_page_count = 1000000")).result()
     keep(store, new_page("/wiki/Big", "word " * 100_000))
 
 
 def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.store.LOCK_TIMEOUT", 0.1)
-    monkeypatch.setattr("unwritten.generations._RETRY_SECONDS", (0.2,))
+    monkeypatch.setattr("unwritten.keeping.database.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.generating.generations._RETRY_SECONDS", (0.2,))
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
@@ -336,8 +421,8 @@ def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
 def test_a_server_that_closes_gives_an_unkept_page_one_more_chance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.store.LOCK_TIMEOUT", 0.3)
-    monkeypatch.setattr("unwritten.generations.LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr("unwritten.keeping.database.LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("unwritten.generating.generations.LOCK_TIMEOUT", 0.0)
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 
 from unwritten_engine import scripted
-from unwritten_engine.engine import Engine
+from unwritten_engine.engine import Abilities, Engine
 from unwritten_engine.errors import (
     BadOption,
     EngineClosed,
@@ -20,7 +20,7 @@ from unwritten_engine.errors import (
     RequestRefused,
 )
 from unwritten_engine.frames import Example, Frame, Priority, Prompt, Request
-from unwritten_engine.script import HANG, diffused
+from unwritten_engine.script import ABOUT, HANG, diffused
 from unwritten_engine.tape import Recorder, TapeEngine, read_tape
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +48,22 @@ async def test_about_says_what_was_recorded(tmp_path: Path) -> None:
     assert about.engine == "tape"
     assert about.model == "a script"
     assert any("a.tape" in reason for reason in about.reasons)
+    assert about.abilities == replace(ABOUT.abilities, ahead=False)
+
+
+async def test_a_shape_is_refused_if_the_recorded_engine_could_hold_none(tmp_path: Path) -> None:
+    shaped = Request(Prompt("x"), shape={"type": "null"})
+    for shapes in (True, False):
+        about = replace(ABOUT, abilities=Abilities(shapes=shapes))
+        path = tmp_path / f"{shapes}.tape"
+        recorder = Recorder(scripted("", about=about), path)
+        for engine in (recorder, TapeEngine(path)):
+            engine.check(Request(Prompt("what the tape does not hold")))
+            if shapes:
+                engine.check(shaped)
+            else:
+                with pytest.raises(RequestRefused, match="held to a shape"):
+                    engine.check(shaped)
 
 
 async def test_timing_is_kept_and_scaled(tmp_path: Path) -> None:

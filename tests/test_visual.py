@@ -232,6 +232,8 @@ async def test_closing_ends_the_program(engine: Visual) -> None:
 async def test_what_it_cannot_do_is_refused(engine: Visual, request_: Request, message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         await frames_of(engine, request_)
+    with pytest.raises(RequestRefused, match=message):
+        engine.check(request_)
     with pytest.raises(UnknownOption, match=r"no option 'step'\. Did you mean 'steps'"):
         await frames_of(engine, Request(Prompt("A."), options={"step": 2}))
 

@@ -11,9 +11,9 @@ from tests.core import a_linker, text_frame
 
 from unwritten import Canvas, Example
 from unwritten.errors import PageFailed
-from unwritten.regions import Region
-from unwritten.store import KeptCanvas
-from unwritten.writing import Writing, prompt_hash, prompt_text
+from unwritten.generating.writing import Writing, prompt_hash, prompt_text
+from unwritten.keeping.store import KeptCanvas
+from unwritten.showing.regions import Region
 from unwritten_engine import Prompt
 
 

@@ -3,48 +3,25 @@
     unwritten demo wiki
 
 An article has three canvases that are written at the same time: an opening paragraph, a box of facts, and
-two sections. Its links lead to articles that nobody has written, until somebody clicks them.
+two sections. Its links lead to articles that nobody has written, until somebody clicks them. Editions for children, for
+experts and in other languages are in ``editions.py``; here is what all of them do.
 """
 
-from pathlib import Path
-from typing import Annotated
-from zlib import crc32
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
-from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import App, Canvas, Page
-from unwritten.addresses import Pattern
-from unwritten.prompts import read_examples
+from unwritten.errors import BadAddress
 
-HERE = Path(__file__).parent
-EXAMPLES = {name: read_examples(HERE / "examples" / f"{name}.txt") for name in ("lead", "facts", "body")}
-TITLES = (HERE / "titles.txt").read_text(encoding="utf-8").splitlines()
-SEEDS = ("Lighthouse", "The Museum of Lost Keys", "Tea", "Ada Lovelace", "Cloud farming", "Loneliness")
-
-
-def capital(title: str) -> str:
-    """Articles begin with a capital letter: ``[[tea]]`` and ``[[Tea]]`` are one article."""
-    return title[:1].upper() + title[1:]
-
-
-SECTIONS = (
-    "## History\n\nThe history of {} begins",
-    "## Early accounts\n\nThe first person to write about {} was",
-    "## In popular belief\n\nIt is widely believed that {}",
-    "## In literature\n\nThe best-known book about {} is",
-    "## In daily life\n\nMost people first hear of {} when",
-)
-"""How the sections begin: a few words keep a small model on its subject. Each article has its own beginning."""
-
-
-def beginning(title: str) -> str:
-    """The first heading and the first words under it, always the same for the same article."""
-    name = title[:1].lower() + title[1:] if title.startswith(("The ", "A ", "An ")) else title
-    return SECTIONS[crc32(title.encode()) % len(SECTIONS)].format(name)
-
-
-ARTICLE = Pattern("/wiki/{title}", capital)
+from .chart import chart_of
+from .editions import EDITIONS, GENERAL, SHEETS, Edition
+from .shapes import Facts, Senses
+from .subjects import MEANINGS, capital, meaning_of
 
 app = App(
     "The Unwritten Encyclopedia",
@@ -53,72 +30,146 @@ app = App(
 )
 
 
-class Facts(BaseModel):
-    """What fits any subject, from a kitchen tool to a forgotten queen."""
+def article(edition: Edition) -> Callable[[str], Page]:
+    """The page function of an edition's articles."""
 
-    kind: str = Field(max_length=40)
-    found_in: str = Field(max_length=60)
-    first_known: str = Field(max_length=40)
-    known_for: list[Annotated[str, Field(max_length=60)]] = Field(min_length=2, max_length=2)
-    mistaken_for: str = Field(max_length=60)
+    def page(title: str) -> Page:
+        word, meaning = meaning_of(title)
+        if edition is GENERAL and meaning == MEANINGS:
+            return meanings(title, word)
+        here = key(title, edition)
+        canvases, drawn = edition.canvases(title), app.can("svg")
+        if drawn:
+            canvases["art"] = Canvas(f"A small line drawing of {title}.", "svg")
+        return Page(
+            "article.html",
+            title=title,
+            edition=edition,
+            editions=[(other, key(title, other)) for other in EDITIONS.values()],
+            word=word,
+            meaning=meaning,
+            meanings=address_of(f"{word} ({MEANINGS})"),
+            address=address_of,
+            drawn=drawn,
+            linked_from=app.store.links_to(here),
+            **canvases,
+        )
+
+    return page
 
 
-@app.page("/wiki/{title}", canonical=capital)
-def article(title: str) -> Page:
-    return Page(
-        "article.html",
-        title=title,
-        lead=Canvas(
-            f"The opening paragraph of the article on {title}.",
-            opening=f"**{title}**",
-            examples=EXAMPLES["lead"],
-            tokens=140,
-        ),
-        facts=Canvas(f"Quick facts about {title}.", shape=Facts, examples=EXAMPLES["facts"], tokens=160),
-        body=Canvas(
-            f"Two sections of the article on {title}.",
-            opening=beginning(title),
-            examples=EXAMPLES["body"],
-            tokens=256,
-        ),
-        linked_from=app.store.links_to(key(title)),
+def meanings(title: str, word: str) -> Page:
+    """What a word can mean. Each meaning is a link to an article with a title of its own."""
+    canvas = Canvas(
+        f"Other meanings of the word {word}.", shape=Senses, examples=SHEETS["general", "senses"], tokens=200
     )
+    return Page("meanings.html", title=title, word=word, address=address_of, meanings=canvas)
 
 
-@app.page("/wiki/{title}/history", canonical=capital)
-def history(title: str) -> Response:
-    return app.render("history.html", title=title, key=key(title), versions=app.store.history(key(title)))
+def front(edition: Edition) -> Callable[[], Response]:
+    """The page function of an edition's front page."""
+
+    def page() -> Response:
+        seeds = [(title, key(title, edition)) for title in edition.seeds]
+        return app.render(
+            "front.html",
+            edition=edition,
+            editions=EDITIONS.values(),
+            seeds=seeds,
+            recent=app.store.recent(8),
+            count=app.store.count(),
+        )
+
+    return page
 
 
-@app.page("/")
-def front() -> Response:
-    written = app.store.exists([key(title) for title in SEEDS])
-    seeds = [{"title": title, "key": key(title), "written": key(title) in written} for title in SEEDS]
-    return app.render("front.html", seeds=seeds, recent=app.store.recent(8), count=app.store.count())
+for _edition in EDITIONS.values():
+    app.page(f"/{_edition.code}/{{title}}", canonical=capital, name=_edition.code)(article(_edition))
+    app.page(f"/{_edition.code}" if _edition is not GENERAL else "/", name=f"{_edition.code}-front")(front(_edition))
+
+
+@app.page("/category/{name}", canonical=capital, links="/wiki/{title}")
+def category(name: str) -> Page:
+    canvas = Canvas(
+        f"A short description of the category {name}.",
+        opening=f"**{name}**",
+        examples=SHEETS["general", "category"],
+        tokens=100,
+    )
+    entries = [source for source, facts in categorised() if name in carried(facts)]
+    return Page("category.html", title=name, description=canvas, entries=sorted(entries, key=lambda entry: entry.title))
+
+
+@app.page("/categories")
+def categories() -> Response:
+    counts = Counter(name for _, facts in categorised() for name in carried(facts))
+    return app.render("categories.html", counts=sorted(counts.items()))
+
+
+def categorised() -> list[tuple[Any, Facts]]:
+    """The facts of all general articles, with where they come from."""
+    return [(source, facts) for source, facts in app.values(Facts, 2000) if source.key.startswith(f"/{GENERAL.code}/")]
+
+
+def carried(facts: Facts) -> list[str]:
+    """The categories of an article: two of ours, and the kind that the model has found for it."""
+    return list(dict.fromkeys([*facts.categories, capital(facts.kind)]))
 
 
 @app.page("/search")
-def search(q: str = "", write: str = "") -> Response:
-    address = ARTICLE.link(capital(q), app.settings.title_length)
+def search(q: str = "", write: str = "", edition: str = GENERAL.code) -> Response:
+    of = edition_of(edition)
+    address = address_of(q, of)
     if write and address:
         return RedirectResponse(address, 303)
     exists = bool(address and app.store.exists([address]))
-    return app.render(
-        "search.html", q=q, title=capital(q), key=address, exists=exists, results=app.store.search(q) if q else []
-    )
+    results = app.store.search(q) if q else []
+    return app.render("search.html", q=q, title=capital(q), key=address, exists=exists, results=results, edition=of)
 
 
 @app.page("/random")
 def anything() -> Response:
     entry = app.store.random()
-    return RedirectResponse(entry.key if entry else key(SEEDS[0]), 307)
+    return RedirectResponse(entry.key if entry else key(GENERAL.seeds[0]), 307)
+
+
+@app.page("/surprise")
+def surprise() -> Response:
+    """An article that some other one links to, and that nobody has written."""
+    wanted = app.store.wanted(200, f"/{GENERAL.code}/")
+    found = random.choice(wanted).key if wanted else key(random.choice(GENERAL.seeds))  # noqa: S311
+    return RedirectResponse(app.link(found), 307)
+
+
+@app.page("/graph")
+def graph(edition: str = GENERAL.code) -> Response:
+    of = edition_of(edition)
+    chart = chart_of(app.store.network(150, f"/{of.code}/"))
+    return app.render("graph.html", chart=chart, edition=of, editions=EDITIONS.values())
 
 
 @app.page("/written")
 def written() -> Response:
-    return app.render("written.html", entries=app.store.all(), count=app.store.count())
+    entries = app.store.all()
+    shelves = [(of, [entry for entry in entries if entry.key.startswith(f"/{of.code}/")]) for of in EDITIONS.values()]
+    return app.render("written.html", shelves=shelves, count=app.store.count())
 
 
-def key(title: str) -> str:
+def edition_of(code: str) -> Edition:
+    """The edition with this code. Another one is not there."""
+    if code not in EDITIONS:
+        raise HTTPException(404, f"There is no edition {code!r}; there are {', '.join(EDITIONS)}.")
+    return EDITIONS[code]
+
+
+def key(title: str, edition: Edition = GENERAL) -> str:
     """Where an article is kept."""
-    return ARTICLE.write({"title": title})
+    return app.key(edition.code, title=title)
+
+
+def address_of(words: str, edition: Edition = GENERAL) -> str | None:
+    """The same of anything that was typed; None if no article can have that name."""
+    try:
+        return key(words, edition)
+    except BadAddress:
+        return None

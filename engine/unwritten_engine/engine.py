@@ -22,6 +22,11 @@ class Abilities:
         shapes: can be held to a JSON schema.
         images: can see images in the prompt.
         edits: can edit a text in place, keeping spans of it.
+        ahead: a text that nobody may come to read costs no more than this machine's time.
+        rests: while a click is at work, requests with ``Priority.AHEAD`` make way by themselves, and lose nothing.
+            Of an engine that does not, they are better stopped.
+        markup: can be trusted with drawings and whole programs. Models that only continue text cannot, and random
+            weights neither.
     """
 
     instruct: bool = False
@@ -29,6 +34,9 @@ class Abilities:
     shapes: bool = False
     images: bool = False
     edits: bool = False
+    ahead: bool = False
+    rests: bool = False
+    markup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,24 @@ class Engine(Protocol):
             RequestRefused: before the first frame, if this engine cannot fulfil the request.
             GenerationFailed: if the work breaks off.
             EngineClosed: if the engine is or gets closed.
+        """
+        ...
+
+    def check(self, request: Request) -> None:
+        """Say whether this engine can fulfil a request, without beginning any work.
+
+        What it cannot know before (whether a server likes a schema, say) passes.
+
+        Raises:
+            RequestRefused: if it cannot. Of a shape, the message names the place that it cannot be held to.
+            UnknownOption, BadOption: for a sampling option that it does not have, or cannot set so.
+        """
+        ...
+
+    def hurry(self, request: Request) -> None:
+        """Somebody waits for this very request now: from here on it counts as a click (``Priority.CLICK``).
+
+        Does nothing for a request that is not at work and does not wait.
         """
         ...
 

@@ -38,11 +38,13 @@ class Priority(IntEnum):
 class Example:
     """One ask with the answer that it should get.
 
-    A base model continues the series of examples; an instruct model is shown them as earlier turns.
+    A base model continues the series of examples; an instruct model is shown them as earlier turns. An example with
+    ``facts`` shows that an answer says what is known; without one, a small base model passes facts over.
     """
 
     ask: str
     answer: str
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ class Request:
         prompt: what to write.
         canvases: the budget in canvases, each ``About.canvas_length`` tokens.
         max_tokens: a smaller budget in tokens, if the canvases are more than is wanted.
-        shape: a JSON schema (a dict) that the text must satisfy as compact JSON, or None for free text.
+        shape: a JSON schema (a dict) that the text must satisfy as compact JSON, or None for free text. A text whose
+            budget ran out is the beginning of such JSON; and a server that holds its model to nothing may write
+            anything: then the last frame has all of it.
         seed: makes the output repeatable on the same engine; None draws one.
         priority: who is waiting.
         stop: strings that end the text; they are not part of it.

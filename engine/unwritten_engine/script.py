@@ -17,7 +17,8 @@ A *script* is a text, or a sequence of these:
 
 A script that comes to its end gets a last frame with usage, unless its last frame has one. ``delay`` waits
 before every frame. For tests, the engine counts: ``requests`` (all that came, in order), ``warmed``,
-``running`` and ``stopped`` (generations that were closed before their end).
+``running``, ``stopped`` (generations that were closed before their end) and ``hurried`` (requests that a click
+took over).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ ABOUT: Final = About(
     context=8192,
     canvas_length=256,
     parallel=64,
-    abilities=Abilities(instruct=True, drafts=True, shapes=True, images=True, edits=True),
+    abilities=Abilities(instruct=True, drafts=True, shapes=True, images=True, edits=True, ahead=True, markup=True),
     reasons=("A script was asked for by name.",),
 )
 
@@ -93,6 +94,7 @@ class ScriptedEngine:
         self._closed = asyncio.Event()
         self.requests: list[Request] = []
         self.warmed: list[Prompt] = []
+        self.hurried: list[Request] = []
         self.running = 0
         self.stopped = 0
 
@@ -133,6 +135,21 @@ class ScriptedEngine:
         finally:
             self.running -= 1
             self.stopped += not whole
+
+    def check(self, request: Request) -> None:
+        """Refuse a shape if the script plays an engine that holds none; anything else is up to the script.
+
+        Raises:
+            RequestRefused: for such a shape.
+        """
+        if request.shape is not None and not self._about.abilities.shapes:
+            raise RequestRefused(
+                f"{self._about.model} cannot be held to a shape. Leave it out, or take another engine."
+            )
+
+    def hurry(self, request: Request) -> None:
+        """Note the request in ``hurried``."""
+        self.hurried.append(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Note the prompts in ``warmed``."""

@@ -29,12 +29,14 @@ class Slot:
         beginning: of the prompt that went through it last; None for none.
         used: when it was last taken, as a running number; 0 for never.
         priority: of the request at work in it; None while it is free.
+        request: the one at work in it.
     """
 
     number: int
     beginning: str | None = None
     used: int = 0
     priority: Priority | None = None
+    request: object = None
 
 
 @dataclass(order=True, slots=True)
@@ -42,6 +44,7 @@ class _Waiting:
     priority: Priority
     number: int
     beginning: str = field(compare=False)
+    request: object = field(compare=False)
     turn: asyncio.Future[Slot] = field(compare=False)
 
 
@@ -74,8 +77,13 @@ class Slots:
     def __len__(self) -> int:
         return len(self._slots)
 
-    async def take(self, beginning: str, priority: Priority) -> Slot:
+    async def take(self, beginning: str, priority: Priority, request: object = None) -> Slot:
         """Wait for a place, and take the free slot that suits this beginning best.
+
+        Args:
+            beginning: what the prompt shares with others.
+            priority: who is waiting.
+            request: what ``hurry`` may name later.
 
         Raises:
             EngineClosed: while waiting, or before.
@@ -83,7 +91,7 @@ class Slots:
         if self._closed:
             raise EngineClosed("The engine is closed. Open it again.")
         turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, _Waiting(priority, next(self._numbers), beginning, turn))
+        heapq.heappush(self._waiting, _Waiting(priority, next(self._numbers), beginning, request, turn))
         self._hand_out()
         try:
             return await turn
@@ -95,7 +103,18 @@ class Slots:
 
     def give_back(self, slot: Slot) -> None:
         """Free a slot."""
-        slot.priority = None
+        slot.priority = slot.request = None
+        self._hand_out()
+
+    def hurry(self, request: object) -> None:
+        """Somebody waits for this request now: it goes before all that is written ahead."""
+        for waiting in self._waiting:
+            if waiting.request is request:
+                waiting.priority = Priority.CLICK
+        heapq.heapify(self._waiting)
+        for slot in self._slots:
+            if slot.priority is not None and slot.request is request:
+                slot.priority = Priority.CLICK
         self._hand_out()
 
     def close(self) -> None:
@@ -118,7 +137,7 @@ class Slots:
             heapq.heappop(self._waiting)
             slot = self._best(first.beginning)
             slot.beginning = first.beginning
-            slot.priority = first.priority
+            slot.priority, slot.request = first.priority, first.request
             slot.used = next(self._numbers)
             first.turn.set_result(slot)
 

@@ -133,6 +133,14 @@ class Recorder:
         finally:
             await inner.aclose()
 
+    def check(self, request: Request) -> None:
+        """Ask the wrapped engine."""
+        self._engine.check(request)
+
+    def hurry(self, request: Request) -> None:
+        """Tell the wrapped engine."""
+        self._engine.hurry(request)
+
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Warm the wrapped engine."""
         await self._engine.warm(prompts)
@@ -286,6 +294,7 @@ class TapeEngine:
             engine="tape",
             device="a tape",
             memory_bytes=0,
+            abilities=replace(recorded.abilities, ahead=False, rests=False),  # a take played ahead is missing later
             reasons=(
                 f"The tape {self._path.name} was asked for by name.",
                 f"It was recorded from {recorded.model} on {recorded.device}.",
@@ -320,6 +329,21 @@ class TapeEngine:
             kind = getattr(errors, name, GenerationFailed)
             known = isinstance(kind, type) and issubclass(kind, RequestRefused | GenerationFailed)
             raise (kind if known else GenerationFailed)(message)
+
+    def check(self, request: Request) -> None:
+        """Refuse a shape if the recorded engine could hold none. Whether the tape has the request, its turn shows.
+
+        Raises:
+            RequestRefused: for such a shape.
+        """
+        if request.shape is not None and not self._about.abilities.shapes:
+            raise RequestRefused(
+                f"The tape {self._path.name} was recorded from {self._about.model}, which could not be held to a "
+                f"shape. Leave the shape out, or take another engine."
+            )
+
+    def hurry(self, request: Request) -> None:
+        """Do nothing: a tape plays at its own speed."""
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Do nothing: a tape is always warm."""

@@ -13,8 +13,12 @@
 * return ``Page("article.html", lead=Canvas("…"), body=Canvas("…"))`` for a page of several regions; in the
   template each canvas is an ordinary block: ``{% block lead %}{{ lead }}{% endblock %}``;
 * ``Canvas("…", shape=Facts)`` holds a region to a pydantic model, whose fields the template sees while they come;
+* ``Canvas("…", format="svg")`` is a drawing, ``format="app"`` a program in a box; ``unwritten.formats.Format`` makes
+  one of your own;
 * ``Canvas("…", examples=[Example("ask", "answer")])`` shows the model how it is done;
+  ``unwritten.examples.read_examples("lead.txt")`` reads many from a file;
 * take ``visit: Visit`` to know where the click came from;
+* ``app.table(Post)`` keeps state in SQLite beside the pages, and ``@app.action("/post")`` handles a form;
 * ``@app.anywhere`` is the page for every URL that no route claims.
 """
 
@@ -23,7 +27,8 @@ from unwritten_engine import Example
 from .app import App
 from .canvases import Canvas
 from .pages import Page
+from .state.actions import Redraw
 from .visits import Visit
 
-__all__ = ["App", "Canvas", "Example", "Page", "Visit", "__version__"]
+__all__ = ["App", "Canvas", "Example", "Page", "Redraw", "Visit", "__version__"]
 __version__ = "0.1.0"

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
 
-from unwritten_engine import Engine, EngineError, Progress, open_engine
+from unwritten_engine import Engine, EngineError, Progress
 
-from .addresses import Pattern
-from .assets import PREFIX, Static
-from .clicks import Clicks
-from .drawing import Templates
-from .engine_options import engine_options
-from .errors import BadAddress, BadApp, BadSetting, UnwrittenError, suggestion
-from .failures import Failures
-from .live import Live
-from .routing import PageFunction, PageRoute
-from .security import same_origin
-from .serving import Serving
+from .answering.failures import Failures, in_words
+from .answering.serving import Serving
+from .asking.addresses import Pattern
+from .asking.routing import PageFunction, PageRoute
+from .assets import Static
+from .developing.developer import Developer
+from .errors import BadAddress, BadApp, UnwrittenError, suggestion
+from .formats.trust import can_write
+from .guarding.door import Door
+from .hooks import Hooks
+from .keeping.store import Store
+from .keeping.values import Source
+from .lifetime import Lifetime
+from .own_routes import OWN, own_routes
 from .settings import Settings
-from .store import Store
-from .views import Views
+from .showing.drawing import Templates
+from .showing.pictures import Pictures
+from .state.stateful import Stateful
 
 log = logging.getLogger("unwritten")
 
 F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S")
 
 
-class App(Starlette):
+class App(Stateful):
     """A web app whose pages are written when they are clicked. It is a Starlette app, with pages added.
 
     Args:
@@ -74,30 +73,27 @@ class App(Starlette):
     ) -> None:
         self.name = name
         self.world = world
-        self._links = Pattern(links) if links else None
-        self._engine_given = engine if engine is not None and not isinstance(engine, str) else None
+        self.links = Pattern(links) if links else None
+        self._life = Lifetime(self, None if isinstance(engine, str) else engine)
         self._keywords = {**settings, **({"engine": engine} if isinstance(engine, str) else {})}
+        self._flags: Mapping[str, object] = {}
         self.settings = Settings(self._keywords)
-        self._templates = _inside(folder, "templates")
+        self.door = Door(self.settings, lambda: self.serving.world.secret)
+        self.pictures = Pictures(lambda: self.serving.world.secret, self._life.painter_of)
+        self.hooks = Hooks()
+        self.own_templates = _inside(folder, "templates")
         static = _inside(folder, "static")
         self.static_files = Static([static] if static else [])
-        failures = Failures(
+        self._failures = failures = Failures(
             name,
-            debug=lambda: bool(self.settings.debug),
+            debug=lambda scope: self.developer.sees(scope),
             draw=lambda status, values, headers: self.serving.views.message(status, values, headers),
         )
-        self._serving: Serving | None = None
-        self._owned: Engine | None = None
-        self._preparing = asyncio.Lock()
+        self.developer = Developer(self)
         self._anywhere: PageRoute | None = None
-        own = [
-            WebSocketRoute("/_unwritten/live", self._live),
-            Route("/_unwritten/rewrite", self._rewrite, methods=["POST"]),
-            Mount(PREFIX, self.static_files),
-        ]
         super().__init__(
-            routes=[*own, *(routes or [])],
-            lifespan=self._lifespan,
+            routes=[*own_routes(self), *(routes or [])],
+            lifespan=self._life,
             exception_handlers={
                 HTTPException: failures.http,
                 UnwrittenError: failures.known,
@@ -109,7 +105,13 @@ class App(Starlette):
     # -- what an author says ------------------------------------------------------------------------------
 
     def page(
-        self, path: str, *, links: str | None = None, canonical: Callable[[str], str] | None = None
+        self,
+        path: str,
+        *,
+        links: str | None = None,
+        canonical: Callable[[str], str] | None = None,
+        ahead: bool = True,
+        name: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a page: ``@app.page("/wiki/{title}")`` above a function that says what it needs.
 
@@ -117,13 +119,16 @@ class App(Starlette):
             path: the pattern, in Starlette's syntax. ``{title}`` is read as words: underscores are spaces.
             links: the pattern that ``[[Title]]`` on this page leads to, if it is another one.
             canonical: applied to every parameter that is read as words, so that spellings meet in one page.
+            ahead: whether such a page may be written before it is clicked.
+            name: what ``app.key`` and messages call it; None takes the name of the function.
 
         Raises:
             BadApp: if the function's signature does not fit the pattern.
         """
 
         def declare(function: F) -> F:
-            route = self._page_route(Pattern(path, canonical), function, Pattern(links) if links else None)
+            route = self._page_route(Pattern(path, canonical), function, Pattern(links) if links else None, name)
+            route.ahead = ahead
             self.router.routes.append(route)
             return function
 
@@ -141,7 +146,7 @@ class App(Starlette):
         return function
 
     def key(self, page: str, /, **parameters: Any) -> str:
-        """The key of a page, by the name of its function: ``app.key("article", title="Tea")``.
+        """The key of a page, by its name, which is that of its function: ``app.key("article", title="Tea")``.
 
         Raises:
             BadApp: if there is no page function of that name, or it takes other parameters.
@@ -155,6 +160,76 @@ class App(Starlette):
             raise BadApp(f"The page {page!r} has the pattern {pattern.path!r}, but was given {sorted(parameters)}.")
         return pattern.write(pattern.read(parameters, self.settings.title_length))
 
+    def value(self, key: str, name: str, shape: type[Any] | None = None) -> Any:
+        """The value that a canvas with a shape has on a written page: ``app.value("/wiki/Tea", "facts")``.
+
+        Args:
+            key: the page's key.
+            name: the canvas.
+            shape: what it must be an instance of; None takes what the canvas was declared with.
+
+        Returns:
+            An instance of the shape; None if there is none, or the shape has changed since.
+        """
+        return self.serving.values.one(key, name, shape)
+
+    @overload
+    def values(self, shape: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
+    @overload
+    def values(self, shape: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
+    def values(self, shape: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
+        """The values of a shape on all written pages, each with where it comes from, the newest first.
+
+        Args:
+            shape: a pydantic model or a dataclass; in a template, its name will do.
+            limit: so many at most.
+        """
+        return self.serving.values.all(shape, limit)
+
+    def link(self, key: str, *, searched: bool = False) -> str:
+        """The address of a page, as a link to it needs it: where links are signed, that of an unwritten page carries a
+        signature; see ``unwritten.guarding.gates``. In templates it is ``link(key)`` and ``key|link``.
+
+        Args:
+            key: the page's key.
+            searched: whether a visitor chose it: then the budget of the search box pays.
+
+        Raises:
+            BadAddress: if it is no key, such as ``/wiki/Tea``.
+        """
+        if not key.startswith("/") or key.startswith("//"):
+            raise BadAddress(f"{key!r} is not the key of a page, such as '/wiki/Tea'.")
+        if not self.door.gates.closed or self.store.exists([key]):
+            return key
+        return self.door.gates.offer(key, "search" if searched else "link")
+
+    def allow_prompt(self, hook: F) -> F:
+        """Declare what is asked before a page is written: ``hook(asked)`` gets its key, title, visitor and prompts.
+
+        True or None allows; False, or a sentence for people, denies. A hook that raises denies.
+
+        Raises:
+            BadApp: if there is one already.
+        """
+        if self.hooks.prompt is not None:
+            raise BadApp("The app has an allow_prompt already: call the second from the first.")
+        self.hooks.prompt = hook
+        return hook
+
+    def allow_text(self, hook: F) -> F:
+        """Declare what is asked about every finished text: ``hook(key, region, text)``.
+
+        True or None allows; False, or a sentence for people, denies: then nothing of it is kept. A hook that raises
+        denies. Drafts are held back until it has answered: nobody sees what was not let through.
+
+        Raises:
+            BadApp: if there is one already.
+        """
+        if self.hooks.text is not None:
+            raise BadApp("The app has an allow_text already: call the second from the first.")
+        self.hooks.text = hook
+        return hook
+
     def render(self, template: str, **values: Any) -> HTMLResponse:
         """A template without canvases, as a response, for routes that are not pages.
 
@@ -163,14 +238,30 @@ class App(Starlette):
         """
         return self.serving.views.template(template, {"title": self.name, **values})
 
-    def _page_route(self, pattern: Pattern, function: Callable[..., Any], links: Pattern | None) -> PageRoute:
+    def _page_route(
+        self, pattern: Pattern, function: Callable[..., Any], links: Pattern | None, name: str | None = None
+    ) -> PageRoute:
         async def endpoint(request: Request) -> Response:
-            return await (await self._ready()).answer(request, route)
+            return await (await self.ready()).answer(request, route)
 
         own = pattern if len(pattern.parameters) == 1 else None
         anywhere = self._anywhere.pattern if self._anywhere else None
-        route = PageRoute(pattern, PageFunction(function, pattern), endpoint, links or self._links or own or anywhere)
+        asked = PageFunction(function, pattern, name)
+        route = PageRoute(pattern, asked, endpoint, links or self.links or own or anywhere)
         return route
+
+    def can(self, format: str) -> bool:
+        """Whether the engine can be trusted to write in a format: ``app.can("svg")``, in templates too.
+
+        Every engine writes the formats of text. Drawings ("svg") and programs ("app") take a model that follows
+        instructions: a model that only continues text, or has random weights, writes none that is worth showing. The
+        setting ``markup`` (on, off) has the last word.
+
+        Raises:
+            BadPage: if there is no such format; the message suggests the nearest.
+            BadApp: if the app has not been prepared, so that there is no engine yet. In page functions there is one.
+        """
+        return can_write(format, self.engine.about, self.settings)
 
     # -- what it is made of -------------------------------------------------------------------------------
 
@@ -181,9 +272,7 @@ class App(Starlette):
         Raises:
             BadApp: if it has not.
         """
-        if self._serving is None:
-            raise BadApp("The app has not been prepared yet: call app.prepare(), or serve it.")
-        return self._serving
+        return self._life.serving
 
     @property
     def store(self) -> Store:
@@ -213,11 +302,38 @@ class App(Starlette):
             BadSetting: for an unknown flag, or a value that it cannot take.
         """
         self.settings = Settings(self._keywords, flags=flags)
+        self.door = Door(self.settings, lambda: self.serving.world.secret)
+        self._flags = flags
+
+    def substitute(
+        self, engine: Engine | None, flags: Mapping[str, object]
+    ) -> tuple[Engine | None, Mapping[str, object]]:
+        """Put another engine and other settings in place, for tests. Before the app is prepared.
+
+        Args:
+            engine: an open engine; None leaves it to the settings.
+            flags: settings that win over all others.
+
+        Returns:
+            What was there before, to be put back the same way.
+
+        Raises:
+            BadSetting: for an unknown setting, or a value that it cannot take.
+        """
+        before = self._life.brought, self._flags
+        self.configure(flags)
+        self._life.brought = engine
+        return before
+
+    @property
+    def brought_engine(self) -> Engine | None:
+        """The open engine that the author gave: ``App(…, engine=an_engine)``."""
+        return self._life.brought
 
     @property
     def folders(self) -> list[Path]:
         """The app's folders of templates and static files."""
-        return [folder for folder in (self._templates, *self.static_files.folders[:-1]) if folder]
+        return [folder for folder in (self.own_templates, *self.static_files.folders[:-1]) if folder]
 
     @property
     def database(self) -> Path:
@@ -235,97 +351,55 @@ class App(Starlette):
             StoreError, EngineError: if one cannot be opened.
             BadSetting: if the engine's options cannot be read.
         """
-        if self._serving is not None:
-            return
-        options = engine_options(self.settings)
-        if self._engine_given is not None and options:
-            raise BadSetting(
-                f"The app {self.name!r} brings its own engine, which is open already; it cannot be given "
-                f"{sorted(options)}. Leave out --model and --engine-options, or write App(…, engine='a name')."
-            )
-        store = Store(self.database)
-        try:
-            engine = self._engine_given
-            if engine is None:
-                engine = self._owned = open_engine(self.settings.engine, progress=progress, **options)
-        except BaseException:
-            store.close()
-            raise
-        templates = Templates(self._templates, {"app": self, "static": functools.cache(self.static_files.url)})
-        self._clicks = Clicks(name=self.name, world=self.world, settings=self.settings, store=store)
-        views = Views(templates, self.static_files, engine.about)
-        self._serving = Serving(self.settings, self._clicks, views, store, engine)
+        self._life.prepare(progress)
+
+    async def check(self) -> None:
+        """Ask every page function what a page of it needs, and make sure that the engine can write it. A page that has
+        nothing to say of a subject of no importance is checked when it is first clicked. Does nothing if it was done.
+
+        Raises:
+            BadShape: if the engine cannot be held to a shape; the message names the page, the canvas and the place.
+            StoreError, EngineError, BadSetting: see ``prepare``.
+        """
+        await self._life.check()
 
     async def close(self) -> None:
         """Break off what is being written, and close the store and an engine that the app opened itself."""
-        serving, self._serving = self._serving, None
-        if serving is not None:
-            await serving.generations.close()
-            serving.store.close()
-        if self._owned is not None:
-            await self._owned.close()
-            self._owned = None
+        await self._life.close()
 
-    async def _ready(self) -> Serving:
-        # Without a lifespan (mounted in another app, say) the first request opens what is needed.
-        if self._serving is None:
-            async with self._preparing:
-                await asyncio.to_thread(self.prepare)
-        return self.serving
+    async def ready(self) -> Serving:
+        """What answers clicks, prepared if need be: without a lifespan (mounted in another app, say) the first request
+        opens what is needed.
 
-    @contextlib.asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        await self._ready()
-        warming = asyncio.create_task(self._warm(), name="warming")
-        try:
-            yield
-        finally:
-            warming.cancel()
-            await asyncio.gather(warming, return_exceptions=True)
-            await self.close()
-
-    async def _warm(self) -> None:
-        """Let the engine evaluate what all pages share, so that the first click is as quick as the second."""
-        try:
-            await self.engine.warm(await self._clicks.sample_prompts(self.pages))
-        except Exception:
-            log.warning("The engine could not be warmed; the first page will take longer.", exc_info=True)
+        Raises:
+            StoreError, EngineError, BadSetting: see ``prepare``.
+        """
+        return await self._life.ready()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, as every ASGI app does."""
         if self._anywhere is not None:
             self.router.default = self._default
-        await super().__call__(scope, receive, send)
+        if scope["type"] == "lifespan":
+            send = in_words(send)
+        if scope["type"] in {"http", "websocket"}:
+            try:
+                scope = self.door.enter(scope)
+            except BadAddress as error:
+                await self._failures.turn_away(error, scope, receive, send)
+                return
+        await self.developer.answer(super().__call__, scope, receive, send)
 
     async def _default(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What no route claims: the page of ``anywhere``."""
         route = self._anywhere
         if route is not None and scope["type"] == "http":
             match, child = route.matches(scope)
-            if match.value and not scope["path"].startswith("/_unwritten/"):
+            if match.value and not scope["path"].startswith(OWN):
                 scope.update(child)
                 await route.handle(scope, receive, send)
                 return
         await self.router.not_found(scope, receive, send)
-
-    # -- its own routes -----------------------------------------------------------------------------------
-
-    async def _live(self, websocket: WebSocket) -> None:
-        serving = await self._ready()
-        await Live(serving, websocket, self.settings.frame_rate).run()
-
-    async def _rewrite(self, request: Request) -> Response:
-        """Write a page anew, as its next version, and lead back to it."""
-        if not same_origin(request.headers.get("origin"), request.headers.get("host")):
-            raise BadAddress("A page is written anew from its own page only.", 403)
-        serving = await self._ready()
-        form = await request.form(max_files=0, max_fields=8)
-        unknown = sorted(set(form) - {"page"})
-        key = form.get("page")
-        if unknown or not isinstance(key, str) or not key.startswith("/"):
-            problem = f"has a field {unknown[0]!r}, which nobody asked for" if unknown else "does not say which page"
-            raise BadAddress(f"The form {problem}. Go back to the page and press its button again.")
-        return await serving.rewrite(key, request, self.pages)
 
 
 def _inside(folder: str | Path | None, name: str) -> Path | None:

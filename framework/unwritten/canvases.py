@@ -9,8 +9,8 @@ from typing import Any
 
 from unwritten_engine import Example
 
-from .errors import BadPage, suggestion
-from .formats import FORMATS
+from .errors import BadPage
+from .formats import Format, check_shape, find
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,12 @@ class Canvas:
 
     Args:
         prompt: what to write, in one short paragraph. The same words serve every model.
-        format: how the text is read and drawn: "markdown" (the default), "text", "html", or, with a
-            ``shape``, "typed".
+        format: how the text is read and drawn: "markdown" (the default), "text", "html", "svg", "app", with a
+            ``shape`` "typed", or a ``Format`` of your own.
         canvases: the longest length, in canvases of the engine (256 tokens each on most).
         tokens: a shorter length, in tokens.
         shape: a pydantic model or a dataclass; the text is held to it, and templates see its fields.
+        fact: the value of the shape is a fact of the world, which later pages are told of.
         examples: asks with good answers. A base model imitates them; an instruct model is shown them.
         opening: text that the answer begins with.
         stop: strings that end the text.
@@ -33,15 +34,16 @@ class Canvas:
         options: sampling options of the engine, by name.
 
     Raises:
-        BadPage: for a prompt without words, an unknown format, or a length below 1.
+        BadPage: for a prompt without words, an unknown format, something that is no shape, or a length below 1.
     """
 
     prompt: str
-    format: str = ""
+    format: str | Format = ""
     _: KW_ONLY
     canvases: int = 1
     tokens: int | None = None
     shape: type[Any] | None = None
+    fact: bool = False
     examples: Sequence[Example] = ()
     opening: str = ""
     stop: Sequence[str] = ()
@@ -53,13 +55,18 @@ class Canvas:
             raise BadPage(f"A canvas needs a prompt in words, but this one has {self.prompt!r}.")
         if not self.format:
             object.__setattr__(self, "format", "typed" if self.shape else "markdown")
-        if self.format not in FORMATS:
-            raise BadPage(f"There is no format {self.format!r}.{suggestion(self.format, FORMATS)}")
-        if (self.shape is not None) != (self.format == "typed"):
+        name = find(self.format).name
+        if (self.shape is not None) != (name == "typed"):
             raise BadPage(
-                f"The canvas {self.prompt!r} has the format {self.format!r} and the shape {self.shape!r}: "
+                f"The canvas {self.prompt!r} has the format {name!r} and the shape {self.shape!r}: "
                 "a shape goes with the format 'typed', and every other format goes without one."
             )
+        if self.fact and self.shape is None:
+            raise BadPage(
+                f"The canvas {self.prompt!r} is a fact, but only the value of a shape can be one: give it one."
+            )
+        if self.shape is not None:
+            check_shape(self.shape)
         if self.canvases < 1 or (self.tokens is not None and self.tokens < 1):
             raise BadPage(f"The canvas {self.prompt!r} has no room: its length must be at least 1.")
         for name in ("examples", "stop"):

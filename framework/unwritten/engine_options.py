@@ -36,6 +36,18 @@ def engine_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
+def painter_options(settings: Settings) -> dict[str, Any]:
+    """The options that the setting ``painter_options`` asks for.
+
+    Raises:
+        BadSetting: a text that cannot be read, or options without a painter.
+    """
+    options = read_options(str(settings.painter_options))
+    if options and not settings.painter:
+        raise BadSetting("There are options for a painter and no painter. Name one too, such as --painter OWNER/REPO.")
+    return options
+
+
 def read_options(text: str) -> dict[str, Any]:
     """Options as they are typed: ``name=value``, in quotes where there are spaces.
 

@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from starlette.responses import Response
 
 from .canvases import Canvas
 from .errors import BadPage
+from .formats import Format, find
+from .showing.template_names import RESERVED
 
 DEFAULT_TEMPLATE = "page.html"
 DEFAULT_CANVAS = "body"
 
-RESERVED = frozenset({"app", "page", "unwritten", "colophon", "static", "nonce", "self", "super", "loop", "caller"})
-"""Names that a template sees already, or that Jinja keeps for itself."""
+Frames: TypeAlias = Literal["", "boxes", "pages"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Canvases of one name.
+
+    Attributes:
+        regions: the name of each one's region, by its key or by its place in the list.
+        listed: whether they were given as a list.
+    """
+
+    regions: Mapping[str | int, str]
+    listed: bool
 
 
 class Page:
     """A template with its canvases and its other values.
 
     ``Page("article.html", title="Lighthouse", lead=Canvas("…"), linked_from=[…])``: every keyword that is a
-    ``Canvas`` becomes a region, drawn by the block of that name; every other keyword is a value that the
-    template sees.
+    ``Canvas`` becomes a region, drawn by the block of that name. A mapping or a list of canvases becomes as many
+    regions, ``replies={12: Canvas("…")}`` one named ``replies-12``, which ``{{ replies[12] }}`` prints. Every other
+    keyword is a value that the template sees; if it has a block of its own name, that block is a region too, and is
+    drawn again in every browser when an action has changed what it shows.
 
     Args:
         template: a file in the app's templates folder, or one of ours.
         title: the page's title; None takes the URL's last parameter.
+        frames: whether its template shows other pages of this app in ``<iframe>`` elements: the page's policy then lets
+            it frame this app, and nothing else. Text of a model cannot open a frame either way.
         parts: canvases and values.
 
     Raises:
-        BadPage: if a name is taken or cannot be a Jinja block.
+        BadPage: if a name is taken or cannot be a Jinja block, or two formats have one name.
     """
 
-    def __init__(self, template: str = DEFAULT_TEMPLATE, /, *, title: str | None = None, **parts: Any) -> None:
+    def __init__(
+        self, template: str = DEFAULT_TEMPLATE, /, *, title: str | None = None, frames: bool = False, **parts: Any
+    ) -> None:
         self.template = template
         self.title = title
+        self.frames_pages = frames
         self.canvases: dict[str, Canvas] = {}
         self.context: dict[str, Any] = {}
+        self.collections: dict[str, Collection] = {}
         for name, value in parts.items():
             if name in RESERVED or name.startswith("_"):
                 raise BadPage(f"A page cannot have a part named {name!r}: that name is taken. Choose another.")
             if isinstance(value, Canvas):
                 self.canvases[name] = value
+                continue
+            several = _several(name, value)
+            if several:
+                self.collections[name] = Collection({key: f"{name}-{key}" for key in several}, isinstance(value, list))
+                self.canvases.update((f"{name}-{key}", canvas) for key, canvas in several.items())
             else:
                 self.context[name] = value
+        own: dict[str, Format] = {}
+        for canvas in self.canvases.values():
+            format = find(canvas.format)
+            if own.setdefault(format.name, format) != format:
+                raise BadPage(f"A page has two formats with the name {format.name!r}: give each a name of its own.")
+
+    @property
+    def frames(self) -> Frames:
+        """What its policy must allow to be shown in frames: "pages" of this app, "boxes" of apps that a model wrote,
+        or nothing."""
+        if self.frames_pages:
+            return "pages"
+        return "boxes" if any(find(canvas.format).frames for canvas in self.canvases.values()) else ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
@@ -51,7 +94,9 @@ class Page:
         return (
             self.template == other.template
             and self.title == other.title
+            and self.frames_pages == other.frames_pages
             and self.canvases == other.canvases
+            and self.collections == other.collections
             and self.context == other.context
         )
 
@@ -59,6 +104,29 @@ class Page:
 
     def __repr__(self) -> str:
         return f"Page({self.template!r}, title={self.title!r}, canvases={list(self.canvases)})"
+
+
+def _several(name: str, value: object) -> dict[str | int, Canvas]:
+    """The canvases of a mapping or a list, by key; nothing if it is of other values.
+
+    Raises:
+        BadPage: if only some of them are canvases, or a key cannot be part of a name.
+    """
+    canvases: dict[str | int, Any] = {}
+    if isinstance(value, list):
+        canvases.update(enumerate(value))
+    elif isinstance(value, dict):
+        canvases = value
+    if not any(isinstance(canvas, Canvas) for canvas in canvases.values()):
+        return {}
+    for key, canvas in canvases.items():
+        if not isinstance(canvas, Canvas):
+            raise BadPage(f"{name}={{{key!r}: …}} is {canvas!r}, but others beside it are canvases. Give it two names.")
+        if isinstance(key, bool) or not isinstance(key, (str, int)) or not re.fullmatch(r"[A-Za-z0-9_-]+", str(key)):
+            raise BadPage(
+                f"The canvas {name}={{{key!r}: …}} needs a number for a key, or a word of letters, digits, - and _."
+            )
+    return canvases
 
 
 def as_page(result: object, function: str) -> Page | Response:

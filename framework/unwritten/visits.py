@@ -18,6 +18,9 @@ class Visit:
         link_text: the words of the link there.
         sentence: the sentence around the link there.
         query: the URL's query parameters; of a repeated one, the last.
+        visitor: a word that stands for the visitor's browser, always the same; "" until it has sent a form to an action
+            that asks for a visit. Actions tell by it who sends a form. A page is one page for all: what depends on who
+            looks belongs into a response of its own.
     """
 
     key: str
@@ -25,3 +28,4 @@ class Visit:
     link_text: str | None = None
     sentence: str | None = None
     query: Mapping[str, str] = field(default_factory=dict)
+    visitor: str = ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from tests.browser.packages import packed
 from tests.browser.tabs import CDN, Tab
 from tests.core import served
 
@@ -26,24 +26,8 @@ _FLAGS = (
 
 @pytest.fixture(scope="session")
 def htmx() -> dict[str, bytes]:
-    """The files of htmx by their URL on the CDN, from the package itself, held to the hashes that pages name.
-
-    The package is kept in the user's cache, outside the repository: no source of others is part of this project.
-    """
-    cache = Path.home() / ".cache" / "unwritten-tests"
-    package = cache / f"htmx.org-{HTMX_VERSION}.tgz"
-    if not package.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.fail(
-                f"The browser tests need htmx.org {HTMX_VERSION}, and there is no npm to get it with. Install npm, "
-                f"or put the package at {package}."
-            )
-        command = [npm, "pack", f"htmx.org@{HTMX_VERSION}", "--silent"]
-        got = subprocess.run(command, cwd=cache, capture_output=True, text=True)
-        if got.returncode != 0:
-            pytest.fail(f"htmx.org {HTMX_VERSION} cannot be had: {' '.join(command)} said {got.stderr.strip()}")
+    """The files of htmx by their URL on the CDN, from the package itself, held to the hashes that pages name."""
+    package = packed("htmx.org", HTMX_VERSION)
     files: dict[str, bytes] = {}
     with tarfile.open(package) as archive:
         for script in HTMX:
@@ -53,6 +37,12 @@ def htmx() -> dict[str, bytes]:
             assert integrity_of(content) == script.integrity, f"{script.path} in {package} is not the real one"
             files[f"{CDN}/{script.path}"] = content
     return files
+
+
+@pytest.fixture(autouse=True)
+def no_copy_of_htmx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages get htmx from the CDN here, whether or not the user keeps a copy for times without a network."""
+    monkeypatch.setattr("unwritten.assets.htmx_cache", lambda: tmp_path / "no-htmx")
 
 
 @pytest.fixture(scope="module")

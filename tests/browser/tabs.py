@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute
+from tests.browser.axe import Findings, check
 
 from unwritten.assets import HTMX_VERSION
 
 CDN = f"https://cdn.jsdelivr.net/npm/htmx.org@{HTMX_VERSION}"
 
 _NOTES = """
-window.notes = { events: [], shift: 0, shifts: [] };
+window.notes = { events: [], shifts: [] };
 for (const name of ["frame", "written", "page", "open", "close", "error"]) {
   addEventListener("unwritten:" + name, (event) => notes.events.push({
     name, region: event.target.dataset?.region, state: event.detail.state, frame: event.detail.frame,
@@ -23,14 +24,31 @@ for (const name of ["frame", "written", "page", "open", "close", "error"]) {
   }));
 }
 addEventListener("securitypolicyviolation", (e) => console.error("policy:", e.violatedDirective, e.blockedURI));
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) {
+const noteShifts = (entries) => {
+  for (const entry of entries) {
     if (entry.hadRecentInput) continue;
-    notes.shift += entry.value;
-    const moves = entry.sources.map((s) => `${s.node?.nodeName} ${s.previousRect.y}>${s.currentRect.y}`);
-    notes.shifts.push([entry.value, ...moves]);
+    const moves = entry.sources.map(({ node, previousRect: was, currentRect: is }) => {
+      const element = node?.nodeType === 1 ? node : node?.parentElement;
+      const id = element?.id ? "#" + element.id : element?.className ? "." + String(element.className) : "";
+      const box = ({ x, y, width, height }) => `${x},${y} ${width}x${height}`;
+      return `${element?.nodeName}${id} ${box(was)} > ${box(is)}`;
+    });
+    notes.shifts.push({ value: entry.value, time: entry.startTime, moves });
   }
-}).observe({ type: "layout-shift", buffered: true });
+};
+notes.observer = new PerformanceObserver((list) => noteShifts(list.getEntries()));
+notes.observer.observe({ type: "layout-shift", buffered: true });
+// As web-vitals counts: shifts in windows of at most five seconds without a gap of a second; the largest window.
+notes.layoutShift = () => {
+  noteShifts(notes.observer.takeRecords());
+  let largest = 0, sum = 0, first = 0, last = -Infinity;
+  for (const { value, time } of notes.shifts) {
+    if (time - last >= 1000 || time - first >= 5000) [sum, first] = [0, time];
+    [sum, last] = [sum + value, time];
+    largest = Math.max(largest, sum);
+  }
+  return largest;
+};
 """
 
 
@@ -119,6 +137,23 @@ class Tab:
     def finished(self, seconds: float = 15) -> None:
         """Wait until the page says that it is written."""
         until(lambda: any(event["state"] == "written" for event in self.events("page")), seconds)
+
+    def axe(self, *, without: tuple[str, ...] = ()) -> Findings:
+        """What axe-core has against the page as it is now, in all of its frames: ``grave`` and ``moderate`` lines."""
+        return check(self.page, without=without)
+
+    def layout_shift(self) -> float:
+        """The cumulative layout shift of this document so far, as web-vitals counts it; ``shifts`` says what moved.
+
+        It is watched from before the document begins, and goes on over pages that htmx swaps in.
+        """
+        return float(self.js("() => notes.layoutShift()"))
+
+    @property
+    def shifts(self) -> list[dict[str, Any]]:
+        """Every shift without a hand in it, with its value, its time and what moved from where to where."""
+        found: list[dict[str, Any]] = self.js("() => notes.shifts")
+        return found
 
     def loads(self, path: str) -> int:
         """How often a path was asked for as a document or by htmx."""

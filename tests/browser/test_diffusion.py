@@ -41,10 +41,10 @@ def wiki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]:
     """The demo encyclopedia over a random model, on a real server, for all tests of this file."""
     app = load_app(str(WIKI))
     app.configure({"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
-    app._engine_given = open_engine("diffusion", model="random")  # loading takes longer than a server may to start
+    app._life.brought = open_engine("diffusion", model="random")  # loading takes longer than a server may to start
     with served(app) as address:
         yield app, f"http://{address}"
-    app._engine_given = None
+    app._life.brought = None
 
 
 def watching(open_tab: Callable[..., Tab], **options: Any) -> Tab:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_hostile_tape_runs_nothing_and_calls_nobody(
 
     @app.page("/p/{title}")
     def page(title: str) -> Page:
-        canvases = {name: Canvas(f"Piece number {name[1:]}.", format=form) for name in names}
+        canvases: dict[str, Any] = {name: Canvas(f"Piece number {name[1:]}.", format=form) for name in names}
         return Page("many.html", title=title, **canvases)
 
     tab = open_tab()

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..engine import About
@@ -46,6 +46,7 @@ class Diffusion:
         self._about = about
         self._reader, self._speaker, self._masks, self._base = reader, speaker, masks, base
         self._inbox = _Inbox()
+        self._at_work: dict[int, Run] = {}  # by the identity of their requests
         # Only the thread holds the loop, and with it the model: when it ends, their memory is free.
         self._thread = threading.Thread(target=self._work, args=(loop,), name="unwritten-diffusion", daemon=True)
         self._thread.start()
@@ -58,9 +59,10 @@ class Diffusion:
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
         """Write one text. See ``Engine.generate``; options are those in ``options.SAMPLING``."""
         self._check_open()
-        run = self._run(request)
+        run = self._run(request, self._masks.place)
         news = _heard(run)
         self._submit(run)
+        self._at_work[id(request)] = run
         try:
             while True:
                 await news.wait()
@@ -74,7 +76,19 @@ class Diffusion:
                 if frame.done:
                     return
         finally:
+            self._at_work.pop(id(request), None)
             run.cancelled = True
+            self._wake()
+
+    def check(self, request: Request) -> None:
+        """See ``Engine.check``."""
+        self._run(request, lambda mask: 1)
+
+    def hurry(self, request: Request) -> None:
+        """See ``Engine.hurry``."""
+        run = self._at_work.get(id(request))
+        if run is not None:
+            run.priority = Priority.CLICK
             self._wake()
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
@@ -105,14 +119,14 @@ class Diffusion:
             self._inbox.ready.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def _run(self, request: Request) -> Run:
-        """A request in tokens.
+    def _run(self, request: Request, place: Callable[[bytes], int]) -> Run:
+        """A request in tokens; ``place`` gives the masks of a shape their rows.
 
         Raises:
             RequestRefused, UnknownOption, BadOption: what this engine cannot do.
         """
         setting = dial(request.options, self._base)
-        made = outline(request, self._reader, self._about.canvas_length, self._masks.place)
+        made = outline(request, self._reader, self._about.canvas_length, place)
         spoken = self._speaker.speak(request.prompt)
         # The last canvas is denoised after what is kept, and is never kept itself.
         needed = len(spoken.ids) + (made.canvases - 1) * self._about.canvas_length

@@ -7,8 +7,9 @@ up the others.
 
 A click goes before what is written ahead. If no row is free for it, something written ahead is pre-empted: its
 canvas is set aside and its cache goes to the store of snapshots; when its turn comes it goes on where it was. Reading
-something ahead stops likewise for a click. What has waited for ``PATIENCE`` seconds in all counts as a click, so that
-nothing starves.
+something ahead stops likewise for a click. With ``rest``, where arithmetic is the limit, everything ahead makes way
+as long as a click is at work, so that no click shares its passes. What has waited for ``PATIENCE`` seconds in all
+counts as a click, so that nothing starves.
 """
 
 from __future__ import annotations
@@ -44,15 +45,19 @@ class Loop:
         batch: the rows.
         kept_bytes: limit of the store of snapshots.
         patience: seconds in the queue after which a request counts as a click.
+        rest: let nothing that is written ahead run beside a click.
     """
 
-    def __init__(self, model: Any, batch: Batch, *, kept_bytes: int, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, model: Any, batch: Batch, *, kept_bytes: int, patience: float = PATIENCE, rest: bool = False
+    ) -> None:
         self._model = model
         self._batch = batch
         self._body: Body = batch.body
         self._kv: KV = batch.body.kv
         self.kept = Kept(kept_bytes)
         self.patience = patience
+        self.rest = rest
         self.waiting: list[Run] = []
         self.running: list[Run] = []
         self._reading: Run | None = None
@@ -118,6 +123,9 @@ class Loop:
         """Give rows to those who wait, and read their prompts, as far as may be before the next pass."""
         left = self.read_at_once
         self._make_way()
+        if self.rest and self._clicks():
+            for other in [other for other in self.running if self._rank(other) > Priority.CLICK]:
+                self._park(other)
         while left > 0:
             if self._reading is None and not self._next():
                 return
@@ -138,6 +146,8 @@ class Loop:
         if not self.waiting:
             return False
         first = min(self.waiting, key=lambda run: (self._rank(run), run.number))
+        if self.rest and self._rank(first) > Priority.CLICK and self._clicks():
+            return False
         if len(self.running) == self._kv.rows:
             ahead = [run for run in self.running if self._rank(run) > Priority.CLICK]
             if self._rank(first) > Priority.CLICK or not ahead:
@@ -161,6 +171,10 @@ class Loop:
     def _rank(self, run: Run) -> int:
         """0 for a click, or for who has waited too long."""
         return 0 if run.queued > self.patience else int(run.priority)
+
+    def _clicks(self) -> bool:
+        """Whether a click is at work, or waits."""
+        return any(self._rank(run) <= Priority.CLICK for run in (*self.running, *self.waiting))
 
     def _make_way(self) -> None:
         """If a click waits while something ahead is read, that waits, and what is read of it goes to the store."""

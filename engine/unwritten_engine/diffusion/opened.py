@@ -15,7 +15,7 @@ from .engine import Diffusion
 from .graphs import Graphs
 from .kv import KV
 from .loading.devices import describe, free_bytes
-from .loading.loader import Loaded, load
+from .loading.loader import RANDOM, Loaded, load
 from .loading.memory import Plan, cache_bytes, gigabytes, plan
 from .loading.sizes import read_sizes
 from .loop import Loop
@@ -95,12 +95,21 @@ def assemble(loaded: Loaded, *, budget: int | None, settings: Mapping[str, Any],
         context=found.context,
         canvas_length=canvas,
         parallel=found.rows,
-        abilities=Abilities(instruct=True, drafts=True, shapes=True, images=loaded.processor is not None, edits=True),
+        abilities=Abilities(
+            instruct=True,
+            drafts=True,
+            shapes=True,
+            images=loaded.processor is not None,
+            edits=True,
+            ahead=True,
+            rests=True,
+            markup=loaded.name != RANDOM,
+        ),
         licence=loaded.licence,
         reasons=tuple(why),
     )
     return Diffusion(
-        Loop(loaded.model, batch, kept_bytes=kept),
+        Loop(loaded.model, batch, kept_bytes=kept, rest=on_cpu),
         about,
         reader=reader,
         speaker=Speaker(loaded.tokenizer, reader, loaded.processor, loaded.name),

@@ -39,7 +39,8 @@ class Draft:
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """One request under way. The loop's thread works on it; others may read frames and set ``cancelled``.
+    """One request under way. The loop's thread works on it; others may read frames, and set ``cancelled`` and
+    ``priority``.
 
     Attributes:
         spoken: the prompt.

@@ -126,7 +126,7 @@ def open_llamacpp(
         context=plan.context,
         canvas_length=CANVAS_LENGTH,
         parallel=plan.parallel,
-        abilities=Abilities(instruct=plan.instruct, shapes=True),
+        abilities=Abilities(instruct=plan.instruct, shapes=True, ahead=True, markup=plan.instruct),
         licence=licence or str(head.metadata.get("general.license", "")),
         reasons=(*reasons, *plan.reasons),
     )
@@ -274,15 +274,9 @@ class LlamaCpp:
         """Write one text. See ``Engine.generate``; options are those in ``SAMPLING``."""
         if self._closing:
             raise EngineClosed("The engine is closed. Open it again.")
-        call = self._call(request)
-        budget = request.budget(CANVAS_LENGTH)
-        if budget >= self._about.context:
-            raise PromptTooLong(
-                f"{budget:,} tokens of text do not fit into the context of {self._about.context:,} tokens. "
-                f"Ask for fewer canvases, or open the engine with a larger context."
-            )
+        call, budget = self._call(request), self._budget(request)
         asked = time.monotonic()
-        slot = await self._slots.take(self._beginning(request.prompt), request.priority)
+        slot = await self._slots.take(self._beginning(request.prompt), request.priority, request)
         job = self._start(request, call, budget, slot, time.monotonic() - asked)
         try:
             while True:
@@ -294,6 +288,15 @@ class LlamaCpp:
                     return
         finally:
             job.stop()
+
+    def check(self, request: Request) -> None:
+        """See ``Engine.check``."""
+        self._call(request)
+        self._budget(request)
+
+    def hurry(self, request: Request) -> None:
+        """See ``Engine.hurry``."""
+        self._slots.hurry(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Evaluate what each of these prompts shares with others of its kind, one slot per beginning."""
@@ -373,6 +376,20 @@ class LlamaCpp:
         tuned = document_sampling(request.prompt, shaped=request.shape is not None)
         call |= {key: value for key, value in tuned.items() if key not in request.options}
         return call | {"prompt": self._text(request.prompt)}
+
+    def _budget(self, request: Request) -> int:
+        """The tokens that may be written.
+
+        Raises:
+            PromptTooLong: if they leave no room for a prompt.
+        """
+        budget = request.budget(CANVAS_LENGTH)
+        if budget >= self._about.context:
+            raise PromptTooLong(
+                f"{budget:,} tokens of text do not fit into the context of {self._about.context:,} tokens. "
+                f"Ask for fewer canvases, or open the engine with a larger context."
+            )
+        return budget
 
     def _start(self, request: Request, call: dict[str, Any], budget: int, slot: Slot, queued: float) -> Job:
         """Begin the work in a thread of its own, which gives the slot back at its end."""

@@ -154,9 +154,12 @@ class Compact:
         self._quoted = self._escaped = self._begun = False
         self.done = False
         """The value is complete."""
+        self.said = ""
+        """All that the model wrote."""
 
     def push(self, piece: str) -> str:
         """The part of the value in this piece."""
+        self.said += piece
         kept = []
         for char in piece:
             if self.done or (not self._begun and char not in self._starts):

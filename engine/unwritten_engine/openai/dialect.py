@@ -85,7 +85,7 @@ def written(body: Mapping[str, Any], shape: Mapping[str, Any] | None, lacks: fro
         steady = {} if _STEADY_USAGE in lacks else {"continuous_usage_stats": True}
         told.setdefault("stream_options", {"include_usage": True, **steady})
     if shape is not None and _SCHEMA not in lacks:
-        schema = {"name": "answer", "strict": True, "schema": dict(shape)}
+        schema = {"name": "answer", "strict": True, "schema": strict(shape)}
         told.setdefault("response_format", {"type": "json_schema", "json_schema": schema})
     elif shape is not None:
         if _OBJECT not in lacks:
@@ -104,6 +104,29 @@ def _instruct(body: Body, shape: Mapping[str, Any]) -> None:
     content = last["content"]
     told = f"{content}\n\n{wish}" if isinstance(content, str) else [*content, {"type": "text", "text": wish}]
     body["messages"] = [*before, {**last, "content": told}]
+
+
+def strict(schema: Mapping[str, Any]) -> Body:
+    """The schema with every property required and no others, which some servers insist on. It allows less, never more.
+
+    Args:
+        schema: a JSON schema, as pydantic makes them.
+    """
+    if "$ref" in schema and "$defs" not in schema:
+        return {"$ref": schema["$ref"]}  # nothing may stand beside it
+    told: Body = {key: value for key, value in schema.items() if key != "default"}
+    for key in ("properties", "$defs"):
+        if key in told:
+            told[key] = {name: strict(inner) for name, inner in told[key].items()}
+    for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        if key in told:
+            told[key] = [strict(inner) for inner in told[key]]
+    for key in ("items", "additionalProperties"):
+        if isinstance(told.get(key), Mapping):
+            told[key] = strict(told[key])
+    if told.get("properties"):
+        told |= {"required": list(told["properties"]), "additionalProperties": False}
+    return told
 
 
 def without(said: str, body: Body, lacks: frozenset[str]) -> frozenset[str] | None:

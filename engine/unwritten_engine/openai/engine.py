@@ -139,6 +139,8 @@ class OpenAI:
             abilities=Abilities(
                 instruct=True,
                 shapes=True,
+                ahead=found.local,  # others may charge
+                markup=True,
                 images=found.images if settings["images"] is None else settings["images"],
             ),
             reasons=(*reasons, *found.reasons),
@@ -155,7 +157,7 @@ class OpenAI:
             raise EngineClosed("The engine is closed. Open it again.")
         body, budget = self._body(request)
         asked = time.monotonic()
-        slot = await self._slots.take("", request.priority)
+        slot = await self._slots.take("", request.priority, request)
         exchange = Exchange(
             self._http,
             self._client,
@@ -181,6 +183,14 @@ class OpenAI:
             finally:
                 self._slots.give_back(slot)
         yield frame
+
+    def check(self, request: Request) -> None:
+        """See ``Engine.check``. What a server makes of a schema, only the server knows."""
+        self._body(request)
+
+    def hurry(self, request: Request) -> None:
+        """See ``Engine.hurry``."""
+        self._slots.hurry(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Let a server on this machine evaluate what these prompts share; others are not asked, they may charge."""

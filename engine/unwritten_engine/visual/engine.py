@@ -115,7 +115,7 @@ class Visual:
             context=head.context,
             canvas_length=CANVAS_LENGTH,
             parallel=settings["parallel"],
-            abilities=Abilities(instruct=True, drafts=True),
+            abilities=Abilities(instruct=True, drafts=True, markup=True),
             licence=str(head.metadata.get("general.license", "")),
             reasons=(
                 "The program was asked for by its path.",
@@ -137,7 +137,7 @@ class Visual:
         canvases = -(-request.budget(CANVAS_LENGTH) // CANVAS_LENGTH)
         seed = secrets.randbelow(2**31) if request.seed is None else request.seed
         asked = time.monotonic()
-        slot = await self._slots.take("", request.priority)
+        slot = await self._slots.take("", request.priority, request)
         begun = time.monotonic()
         screen, frames = Screen(), Frames(request.prompt.opening, request.stop, canvases)
         try:
@@ -151,6 +151,14 @@ class Visual:
         finally:
             self._slots.give_back(slot)
         yield frames.last(screen, seconds=time.monotonic() - begun, queued=begun - asked, seed=seed)
+
+    def check(self, request: Request) -> None:
+        """See ``Engine.check``."""
+        self._options(request)
+
+    def hurry(self, request: Request) -> None:
+        """See ``Engine.hurry``."""
+        self._slots.hurry(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Nothing: the program forgets everything between two texts."""

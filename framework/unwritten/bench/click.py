@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -24,7 +24,7 @@ from urllib.parse import quote
 import click
 from websockets.asyncio.client import connect
 
-from ..store import Store
+from ..keeping.store import Store
 from .report import report
 
 TITLES = (
@@ -76,13 +76,37 @@ async def click_on(port: int, path: str) -> Clicked:
     regions = set(re.findall(r'data-region="(\w+)"', answer))
     if not regions:
         raise click.ClickException(f"{path} was not answered with a page that is being written: {answer[:200]}")
+    first, frames = await watch_to_end(port, path, begun)
+    settled = time.perf_counter() - begun
+    return Clicked(shell, min(first.values()), max(first.values()), settled, frames)
+
+
+async def watch_to_end(
+    port: int, path: str, begun: float, seen: Mapping[str, int] | None = None
+) -> tuple[dict[str, float], int]:
+    """Watch a page until it is written.
+
+    Args:
+        port: where it is served.
+        path: the page.
+        begun: when the click was, by ``time.perf_counter``.
+        seen: the regions that are being written, with the frame that the shell has of each; None counts all regions.
+
+    Returns:
+        For each region the seconds to the first frame with a word that the model wrote; and how many frames came.
+
+    Raises:
+        click.ClickException: if it fails.
+    """
     first: dict[str, float] = {}
     frames = 0
     async with connect(f"ws://127.0.0.1:{port}/_unwritten/live", max_size=None) as live:
-        await live.send(json.dumps({"type": "watch", "page": path, "seen": {}}))
+        await live.send(json.dumps({"type": "watch", "page": path, "seen": dict(seen or {})}))
         async for text in live:
             message = json.loads(text)
             if message["type"] == "frame":
+                if message["state"] == "live" or (seen is not None and message["region"] not in seen):
+                    continue
                 frames += 1
                 # Step 0 is an opening that the author wrote; what the model wrote begins with step 1.
                 if message["step"] > 0 and re.search(r"\w", re.sub(r"<[^>]*>", "", message["html"])):
@@ -91,24 +115,25 @@ async def click_on(port: int, path: str) -> Clicked:
                 break
             elif message["state"] in {"failed", "stopped", "unwritten"}:
                 raise click.ClickException(f"{path} was not written: {message['message']}")
-    settled = time.perf_counter() - begun
-    return Clicked(shell, min(first.values()), max(first.values()), settled, frames)
+    if not first:
+        raise click.ClickException(f"{path} was written without a word.")
+    return first, frames
 
 
 @contextlib.contextmanager
-def wiki(folder: Path, engine: str) -> Iterator[int]:
-    """Serve the demo wiki with an empty database; yields its port."""
+def demo(name: str, folder: Path, engine: str) -> Iterator[int]:
+    """Serve a demo as a newcomer serves it, with an empty database ``NAME.db`` in a folder; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "unwritten", "demo", "wiki", "--port", str(port)]
-    command += ["--database", str(folder / "wiki.db"), "--engine", engine]
+    command = [sys.executable, "-m", "unwritten", "demo", name, "--port", str(port)]
+    command += ["--database", str(folder / f"{name}.db"), "--engine", engine]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 if process.poll() is not None:
                     assert process.stderr is not None
-                    raise click.ClickException(f"The wiki did not start: {process.stderr.read().strip()}")
+                    raise click.ClickException(f"The demo {name} did not start: {process.stderr.read().strip()}")
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                     break
                 time.sleep(0.1)
@@ -129,7 +154,7 @@ def command(engine: str, clicks: int, warm_up: float) -> None:
     """Measure from a click to the first words, and to the finished page."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with wiki(folder, engine) as port:
+        with demo("wiki", folder, engine) as port:
             time.sleep(warm_up)
             results: list[Clicked] = []
             keys: list[str] = []

@@ -24,19 +24,18 @@ import click
 from unwritten_engine import Engine, Example, Request
 
 from ..app import App
+from ..asking.prompts import build_prompt, finish
 from ..assets import asset_dir
 from ..canvases import Canvas
 from ..cli.loading import load_app
 from ..errors import NotAnApp, PageFailed
-from ..formats import schema_of
+from ..formats import find, schema_of
 from ..formats.typed import parse
-from ..links import WIKI_LINK, plain
 from ..pages import Page, as_page
-from ..prompts import build_prompt, finish
+from ..showing.links import WIKI_LINK, plain
 from ..visits import Visit
 from .report import report
 
-_PROSE = frozenset({"markdown", "text"})
 _REACH = {
     "repeated_sentences": "0",
     "repeated_grams": "< 0.02",
@@ -211,7 +210,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
                 firsts.append(time.monotonic() - began)
             if frame.usage is not None:
                 reason = frame.usage.reason
-        return finish(text, reason) if canvas.format in _PROSE else text
+        return finish(text, reason) if find(canvas.format).prose else text
 
     texts = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
     return dict(zip(page.canvases, texts, strict=True)), time.monotonic() - began, min(firsts, default=0.0)
@@ -245,7 +244,7 @@ async def run(
     results = []
     for title, page in pages.items():
         texts, seconds, first = await write_page(engine, world, page, title)
-        prose = {name: text for name, text in texts.items() if page.canvases[name].format in _PROSE}
+        prose = {name: text for name, text in texts.items() if find(page.canvases[name].format).prose}
         typed = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
         prompts = [build_prompt(world=world, canvas=canvas, subject=title) for canvas in page.canvases.values()]
         shown = [example for prompt in prompts for example in prompt.examples]

@@ -20,14 +20,14 @@ from websockets.asyncio.client import connect
 
 from unwritten_engine import Frame, Prompt, scripted
 
-from ..addresses import Pattern
+from ..answering.messages import frame_text
 from ..app import App
+from ..asking.addresses import Pattern
 from ..canvases import Canvas
-from ..generations import Generation
-from ..links import Linker
-from ..messages import frame_text
+from ..generating.generation import Generation
+from ..generating.writing import Writing
 from ..pages import Page
-from ..writing import Writing
+from ..showing.links import Linker
 from .apps import long_text, served
 from .report import percentile, report
 
@@ -43,7 +43,7 @@ class Client:
 
     def send(self, path: str) -> None:
         """Ask for a page, as a browser does."""
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/html\r\n\r\n".encode())
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/html\r\n\r\n".encode())
 
     def receive(self) -> bytes:
         """The whole body of the answer."""
@@ -131,7 +131,7 @@ async def visit(port: int, path: str) -> tuple[float, bool, int]:
     """
     begun = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/html\r\nConnection: close\r\n\r\n".encode())
     await reader.read()
     shell = time.perf_counter() - begun
     writer.close()

@@ -13,10 +13,14 @@ from ..errors import UnwrittenError
 from .lazy import LazyGroup
 
 COMMANDS = {
-    "demo": "Run a demo, such as the wiki.",
+    "demo": "List the demos, or run one.",
+    "new": "Make an app to begin with.",
     "run": "Serve your own app.",
     "get": "Print one page, without a server.",
-    "pages": "List, search, count and delete written pages.",
+    "pages": "List, search, count and delete pages; their history.",
+    "export": "Write the pages as a static site.",
+    "import": "Bring in the pages of another world's file.",
+    "copy": "Copy a world's file while it is used.",
     "doctor": "Say what is used and why, and what is wrong.",
     "offline": "Keep a copy of htmx for use without a network.",
     "bench": "Measure speed and quality.",
@@ -47,6 +51,7 @@ def main() -> None:
 
     \b
     Try it:              unwritten demo wiki
+    Begin your own app:  unwritten new garden
     Serve your own app:  unwritten run app.py
     If something fails:  unwritten doctor
     """

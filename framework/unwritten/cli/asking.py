@@ -1,47 +1,83 @@
-"""Ask an ASGI app for one page, in this process and without a server."""
+"""Ask an ASGI app for a page, in this process and without a server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from starlette.types import ASGIApp, Message
 
+HOST = "127.0.0.1"
+"""The host that is asked, by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The head of an answer: its status and where it redirects to ("" if it does not)."""
+    """The head of an answer.
+
+    Attributes:
+        status: its HTTP status.
+        headers: its headers, names in small letters.
+        failure: what the app's own code raised, if it did; the answer is then a page that says so.
+    """
 
     status: int
-    location: str
+    headers: tuple[tuple[str, str], ...] = ()
+    failure: BaseException | None = None
+
+    @property
+    def location(self) -> str:
+        """Where it redirects to; "" if it does not."""
+        return next((value for name, value in self.headers if name == "location"), "")
 
 
-async def ask(app: ASGIApp, url: str, write: Callable[[bytes], Any]) -> Answer:
-    """Send a GET request for a path with query to an app, and write its body as it comes.
+async def ask(
+    app: ASGIApp,
+    url: str,
+    write: Callable[[bytes], Any],
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    body: bytes = b"",
+    client: str = HOST,
+) -> Answer:
+    """Send a request for a path with query to an app, and write the answer's body as it comes.
 
     The app must be running: use ``running``. The body of a redirect is not written.
+
+    Args:
+        app: whom to ask.
+        url: the path, with its query.
+        write: takes the body, piece by piece.
+        method: the HTTP method.
+        headers: headers besides those that say who asks whom for HTML.
+        body: the request's body.
+        client: the address that asks.
     """
     parts = urlsplit(url)
+    state: dict[str, Any] = {}
+    sent = {"host": HOST, "accept": "text/html", **headers, **({"content-length": str(len(body))} if body else {})}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
-        "method": "GET",
+        "method": method,
         "scheme": "http",
         "path": unquote_to_bytes(parts.path).decode("utf-8", "replace"),
         "raw_path": parts.path.encode("ascii", "replace"),
         "root_path": "",
         "query_string": parts.query.encode("ascii", "replace"),
-        "headers": [(b"host", b"127.0.0.1"), (b"accept", b"text/html")],
-        "client": ("127.0.0.1", 0),
-        "server": ("127.0.0.1", 80),
-        "state": {},
+        "headers": [(name.encode("latin-1"), value.encode("utf-8")) for name, value in sent.items()],
+        "client": (client, 0),
+        "server": ("in-process", 80),
+        "state": state,
     }
-    answer = Answer(500, "")
+    answer = Answer(500)
     requested = False
 
     async def receive() -> Message:
@@ -49,18 +85,18 @@ async def ask(app: ASGIApp, url: str, write: Callable[[bytes], Any]) -> Answer:
         if requested:
             await asyncio.Event().wait()  # this client never hangs up
         requested = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
         nonlocal answer
         if message["type"] == "http.response.start":
-            headers = {name.lower(): value.decode("latin-1") for name, value in message["headers"]}
-            answer = Answer(message["status"], headers.get(b"location", ""))
+            pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in message["headers"]]
+            answer = Answer(message["status"], tuple(pairs))
         elif not 300 <= answer.status < 400:
             write(message.get("body", b""))
 
     await app(scope, receive, send)
-    return answer
+    return replace(answer, failure=state.get("failure"))
 
 
 @asynccontextmanager
@@ -68,7 +104,7 @@ async def running(app: ASGIApp) -> AsyncIterator[None]:
     """Start an app as a server would, and stop it in the end.
 
     Raises:
-        RuntimeError: if the app says that it cannot start.
+        RuntimeError: if the app says that it cannot start, and raises nothing itself.
     """
     to_app: asyncio.Queue[Message] = asyncio.Queue()
     from_app: asyncio.Queue[Message] = asyncio.Queue()
@@ -83,6 +119,7 @@ async def running(app: ASGIApp) -> AsyncIterator[None]:
             heard.cancel()
             life.result()  # raises what ended it
         elif heard.result()["type"].endswith("failed"):
+            await life  # raises what failed
             raise RuntimeError(heard.result().get("message", "The app could not start."))
 
     await tell("startup")

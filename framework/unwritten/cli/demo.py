@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
+
 import click
 
 from .demos import all_demos
@@ -15,11 +18,11 @@ from .serving import bind, serve
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @settings_options()
 def command(name: str | None, listing: bool, open_browser: bool, **options: object) -> None:
-    """Run the demo NAME. Its pages are kept in your data folder.
+    """Run the demo NAME, or list the demos. The pages of a demo are kept in your data folder.
 
     \b
+    unwritten demo
     unwritten demo wiki --port 8000 --open
-    unwritten demo --list
     """
     if listing or name is None:
         _list()
@@ -30,6 +33,10 @@ def command(name: str | None, listing: bool, open_browser: bool, **options: obje
 
 
 def _list() -> None:
+    """Every demo with its sentence, and below it what to type."""
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
     for name, sentence in all_demos().items():
-        click.echo(f"{name:10} {sentence}")
-    click.echo("\nRun one:  unwritten demo wiki")
+        click.echo(click.style(f"unwritten demo {name}", bold=True))
+        click.echo(textwrap.fill(sentence, width, initial_indent="  ", subsequent_indent="  "))
+        click.echo()
+    click.echo("Begin your own from one of them:  unwritten new NAME --from wiki")

@@ -22,7 +22,7 @@ def find(name: str) -> Path:
     """
     names = all_demos()
     if name not in names:
-        raise NotAnApp(f"There is no demo {name!r}.{suggestion(name, names)} All of them: unwritten demo --list")
+        raise NotAnApp(f"There is no demo {name!r}.{suggestion(name, names)} All of them: unwritten demo")
     return asset_dir("demos") / name / "app.py"
 
 

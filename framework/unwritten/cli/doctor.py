@@ -6,23 +6,27 @@ import asyncio
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 
 import click
 
 from unwritten_engine import Engine, EngineError, Prompt, Request, open_engine
+from unwritten_engine.painting import open_painter
 
 from .. import __version__
 from ..assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
-from ..engine_options import engine_options, hidden
+from ..engine_options import engine_options, hidden, painter_options
 from ..errors import UnwrittenError
+from ..formats.trust import can_write
+from ..guarding.door import Door
+from ..keeping.store import Store
 from ..settings import SECRETS, Settings
-from ..store import Store
 from .demos import all_demos
-from .flags import data_folder
+from .flags import app_options, chosen_app, data_folder, given
 from .progress import Loading
-from .serving import model_line
+from .serving import model_line, prepare
 
 PACKAGES = (
     "xllamacpp",
@@ -37,6 +41,9 @@ PACKAGES = (
     "click",
 )
 
+IMAGES = ("diffusers", "torch", "transformers", "pillow")
+"""What the extra ``images`` brings."""
+
 DIFFUSION = ("torch", "transformers", "bitsandbytes", "pillow")
 """What the extra ``diffusion`` brings. Only asked for their versions: importing torch takes seconds."""
 
@@ -50,9 +57,16 @@ SAMPLE_TOKENS = 48
     "--engine-options", "engine_options_", metavar="TEXT", help="Options of that engine, instead of those in force."
 )
 @click.option("--no-engine", is_flag=True, help="Do not load the model.")
+@app_options
 @click.pass_context
 def command(
-    ctx: click.Context, engine: str | None, model: str | None, engine_options_: str | None, no_engine: bool
+    ctx: click.Context,
+    engine: str | None,
+    model: str | None,
+    engine_options_: str | None,
+    no_engine: bool,
+    target: str | None,
+    demo: str | None,
 ) -> None:
     """Say which versions, engine, memory and files are here and in use, and what to type to get better ones.
 
@@ -66,9 +80,12 @@ def command(
         ("Pages", _pages),
         ("htmx", _htmx),
     ]
+    flags = {"engine": engine, "model": model, "engine_options": engine_options_}
     if not no_engine:
-        flags = {"engine": engine, "model": model, "engine_options": engine_options_}
         checks.append(("Engine", lambda: _engine(flags)))
+        checks.append(("Pictures", _pictures))
+    if target or demo:
+        checks.append(("App", lambda: _app(target, demo, given(flags))))
     faults = [title for title, check in checks if not _run(title, check)]
     if faults:
         click.echo(f"\nNot well: {', '.join(faults)}. The lines with FAULT say what to do.")
@@ -144,6 +161,23 @@ def _settings() -> Iterator[str]:
         yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
     for name in sorted(SECRETS & os.environ.keys()):
         yield f"note  {name} is set; it is not shown, and goes to the model server that you name"
+    yield from _open_web(Settings())
+
+
+def _open_web(settings: Settings) -> Iterator[str]:
+    gates = Door(settings, lambda: b"").gates
+    if not gates.beyond:
+        yield "ok    only this machine reaches an app; with --host 0.0.0.0 others do, through gates and within budgets"
+        return
+    if gates.closed:
+        yield "ok    gates: links are signed, and only one that was offered, or a button, has a page written"
+    else:
+        yield "note  gates are off: whoever guesses an address has a page written. Take back UNWRITTEN_GATES=off"
+    for name in ("visitor_pages", "visitor_seconds", "search_pages", "engine_seconds"):
+        limit = getattr(settings, name)
+        yield f"ok    {name}: {limit:g} an hour" if limit else f"note  {name} is 0: there is no limit"
+    if not settings.trusted_proxies:
+        yield "note  behind a proxy all visitors look like one, until UNWRITTEN_TRUSTED_PROXIES names it"
 
 
 def _files() -> Iterator[str]:
@@ -197,12 +231,51 @@ def _engine(flags: Mapping[str, object]) -> Iterator[str]:
         yield f"ok    takes {about.memory_bytes / 2**20:,.0f} MiB; a request may use {about.context:,} tokens"
     if about.licence:
         yield f"note  {about.licence}"
+    if can_write("svg", about, settings):
+        yield "ok    is trusted with drawings and programs (app.can)"
+    else:
+        yield "ok    is not trusted with drawings and programs (app.can): apps show ornaments. To try it: --markup on"
     yield asyncio.run(_try(engine))
     yield (
         "note  for better pages, any GGUF model: unwritten demo wiki --engine FILE.gguf, "
         "or --engine hf:OWNER/REPO/FILE.gguf; or a model server: --engine http://localhost:8000/v1; "
         "or, on a GPU with 18 GB or more, DiffusionGemma: --engine diffusion"
     )
+
+
+def _pictures() -> Iterator[str]:
+    settings = Settings()
+    options = painter_options(settings)
+    if not settings.painter:
+        first = 'pip install "unwritten[images]", then ' if any(_version(name) == "missing" for name in IMAGES) else ""
+        yield "ok    ornaments; nobody paints"
+        yield (
+            f"note  for painted ones: {first}--painter FOLDER or --painter OWNER/REPO, a text-to-image pipeline of "
+            "diffusers; to see the mechanics: --painter random"
+        )
+        return
+    with Loading() as loading:
+        painter = open_painter(str(settings.painter), progress=loading, **options)
+    begun = time.monotonic()
+    painted = painter.paint("A lighthouse on a cliff.", 256, 256, seed=1)
+    painter.close()
+    yield f"ok    {painter.about.model} on {painter.about.device}"
+    yield from (f"note  {reason}" for reason in painter.about.reasons)
+    yield f"ok    painted 256 by 256 pixels in {time.monotonic() - begun:.1f} s, in {painted.steps} steps"
+
+
+def _app(target: str | None, demo: str | None, flags: dict[str, object]) -> Iterator[str]:
+    app = chosen_app(target, demo, flags)
+    prepare(app)
+
+    async def check() -> str:
+        try:
+            await app.check()
+            return f"ok    {app.name}: {len(app.pages)} declared pages, and {app.engine.about.model} can write them"
+        finally:
+            await app.close()
+
+    yield asyncio.run(check())
 
 
 async def _try(engine: Engine) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ class LazyGroup(click.Group):
 
     Args:
         table: what ``--help`` says of each command, by name, in order.
-        package: where the modules are that are called like the commands; each has a ``command``.
+        package: where the modules are that are called like the commands (``import_`` for ``import``); each has a
+            ``command``.
         noun: what one of them is, for messages.
     """
 
@@ -30,7 +32,8 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in self.table:
             return None
-        command: click.Command = importlib.import_module(f"{self.package}.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = importlib.import_module(f"{self.package}.{module}").command
         return command
 
     def resolve_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -77,14 +78,21 @@ def _split(target: str) -> tuple[str, str]:
 
 
 def _import_file(file: Path) -> ModuleType:
-    # A name of its own: a file that is called json.py must not take the place of another module.
-    name = f"_unwritten_app_{file.resolve().parent.name}_{file.stem}".replace(".", "_").replace("-", "_")
-    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    # A name of its own: a file that is called json.py must not take the place of another module. And a package around
+    # it: an app of several files may say ``from .people import PEOPLE``.
+    file = file.resolve()
+    package = re.sub(r"\W", "_", f"_unwritten_app_{file.parent.name}")
+    name = f"{package}.{re.sub(r'[.-]', '_', file.stem)}"
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise NotAnApp(f"{file} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(file.resolve().parent))
-    sys.modules[name] = module
+    around = ModuleType(package)
+    around.__path__ = [str(file.parent)]
+    for known in [known for known in sys.modules if known == package or known.startswith(f"{package}.")]:
+        del sys.modules[known]  # another folder of that name, or this one before it was changed
+    sys.path.insert(0, str(file.parent))
+    sys.modules |= {package: around, name: module}
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ..errors import StoreError, suggestion
-from ..store import Entry, Store
-from .flags import app_options, chosen_app, given
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+from ..keeping.store import Entry, Store
+from .worlds import world_options, world_path
 
 
 @click.group("pages")
 def command() -> None:
-    """List, search, count and delete the pages that are written. No model is loaded.
+    """List, search, count and delete the pages that are written, and show their history. No model is loaded.
 
     \b
     unwritten pages list --demo wiki
@@ -27,17 +24,9 @@ def command() -> None:
     """
 
 
-def _store_options(function: _Function) -> _Function:
-    function = click.option("--database", metavar="FILE", help="A database, instead of an app's.")(function)
-    return app_options(function)
-
-
 @contextmanager
-def _store(target: str | None, demo: str | None, database: str | None) -> Iterator[Store]:
-    if database is None or target or demo:
-        path = chosen_app(target, demo, given({"database": database})).database
-    else:
-        path = Path(database)
+def _store(**which: Any) -> Iterator[Store]:
+    path = world_path(**which)
     if not path.is_file():
         raise StoreError(f"Nothing is written yet: there is no database {path}.")
     store = Store(path)
@@ -49,7 +38,7 @@ def _store(target: str | None, demo: str | None, database: str | None) -> Iterat
 
 @command.command("list")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="The newest so many.")
-@_store_options
+@world_options
 def list_(limit: int, **which: Any) -> None:
     """List the pages, the newest first."""
     with _store(**which) as store:
@@ -62,7 +51,7 @@ def list_(limit: int, **which: Any) -> None:
 @command.command("search")
 @click.argument("words", nargs=-1, required=True)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most so many.")
-@_store_options
+@world_options
 def search(words: tuple[str, ...], limit: int, **which: Any) -> None:
     """List the pages with all these WORDS, the best first."""
     with _store(**which) as store:
@@ -73,8 +62,31 @@ def search(words: tuple[str, ...], limit: int, **which: Any) -> None:
             click.echo(f"{entry.key}\n    {entry.snippet}")
 
 
+@command.command("history")
+@click.argument("key", metavar="PATH")
+@world_options
+def history(key: str, **which: Any) -> None:
+    """List the versions of a page, the newest first: when, by which means, and what was asked."""
+    with _store(**which) as store:
+        versions = store.history(key)
+        if not versions:
+            raise _missing(store, key)
+        for version in versions:
+            change = version.change
+            when = version.written_at.astimezone().strftime("%Y-%m-%d %H:%M")
+            where = f" in {', '.join(change.regions)}" if change.regions else ""
+            note = f": {change.note}" if change.note else ""
+            by = "" if change.means == "by hand" else f"  {version.model}, seed {version.provenance.seed}"
+            click.echo(f"{version.number:>4}  {when}  {change.means}{where}{note}{by}")
+
+
+def _missing(store: Store, key: str) -> click.ClickException:
+    near = [entry.key for entry in store.recent(1000)]
+    return click.ClickException(f"The page {key} is not written." + (suggestion(key, near) if near else ""))
+
+
 @command.command("count")
-@_store_options
+@world_options
 def count(**which: Any) -> None:
     """Print how many pages are written."""
     with _store(**which) as store:
@@ -85,7 +97,7 @@ def count(**which: Any) -> None:
 @click.argument("keys", metavar="PATH...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Delete every page.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_store_options
+@world_options
 def delete(keys: tuple[str, ...], everything: bool, yes: bool, **which: Any) -> None:
     """Delete pages with all their versions. They are written anew when someone asks for them."""
     if bool(keys) == everything:
@@ -97,8 +109,7 @@ def delete(keys: tuple[str, ...], everything: bool, yes: bool, **which: Any) -> 
             keys = tuple(entry.key for entry in store.recent(store.count() or 1))
         for key in keys:
             if not asyncio.run(store.delete(key)):
-                near = [entry.key for entry in store.recent(1000)]
-                raise click.ClickException(f"The page {key} is not written." + (suggestion(key, near) if near else ""))
+                raise _missing(store, key)
         click.echo(f"Deleted {len(keys):,} page{'' if len(keys) == 1 else 's'}.")
 
 

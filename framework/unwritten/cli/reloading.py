@@ -6,13 +6,15 @@ child is started anew, browsers that connect wait in the socket's queue instead 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +23,10 @@ from watchfiles import Change, DefaultFilter, watch
 
 from ..app import App
 from .loading import app_file, is_file
+from .standby import Standby, standby_page
 
 VARIABLE = "_UNWRITTEN_HANDED"
-"""Tells the server what it was handed: two file descriptors and a word."""
+"""Tells the server what it was handed: three file descriptors and a word."""
 
 SUFFIXES = frozenset(
     [
@@ -46,6 +49,9 @@ SUFFIXES = frozenset(
 )
 """What a change must end in to count. The database, for one, changes all the time."""
 
+DRAWN = frozenset([".html", ".jinja", ".j2", ".css", ".js", ".svg", ".png", ".jpg", ".webp", ".ico"])
+"""What is read anew without a start, if it lies among the app's templates or static files."""
+
 PATIENCE = 6.0
 """Seconds until a server that does not stop is ended."""
 
@@ -57,18 +63,35 @@ class Handed:
     Attributes:
         descriptor: the listening socket.
         lifeline: a pipe that ends when the watching process does.
+        report: a file for the reason, if the app cannot be started.
         again: whether a server was here before.
     """
 
     descriptor: int
     lifeline: int
+    report: int
     again: bool
 
-    def follow(self) -> None:
-        """Stop as by Ctrl-C when the watching process is gone, however it went."""
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Leave a page that says why, if the app cannot be started."""
+        try:
+            yield
+        except Exception as error:
+            os.write(self.report, standby_page(error.__cause__ or error).encode())
+            raise
+
+    def follow(self, refresh: Callable[[], None]) -> None:
+        """Stop as by Ctrl-C when the watching process is gone, however it went.
+
+        Args:
+            refresh: called, in a thread of its own, when the watching process says that files have changed for which
+                nothing has to be started anew.
+        """
 
         def wait() -> None:
-            os.read(self.lifeline, 1)
+            while os.read(self.lifeline, 1):
+                refresh()
             os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=wait, daemon=True, name="lifeline").start()
@@ -77,7 +100,7 @@ class Handed:
 def inherited() -> Handed | None:
     """What the watching process handed to this one, or None if nobody watches."""
     words = os.environ.pop(VARIABLE, "").split()
-    return Handed(int(words[0]), int(words[1]), words[2] == "again") if words else None
+    return Handed(int(words[0]), int(words[1]), int(words[2]), words[3] == "again") if words else None
 
 
 def watched_folders(app: App, target: str) -> list[Path]:
@@ -97,20 +120,52 @@ class Sources(DefaultFilter):
         return Path(path).suffix in SUFFIXES and super().__call__(change, path)
 
 
-def keep_running(arguments: list[str], sock: socket.socket, folders: Iterable[Path]) -> None:
-    """Run ``unwritten`` with these arguments, and again after each change, until Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def keep_running(
+    arguments: list[str], sock: socket.socket, folders: Iterable[Path], drawn: Sequence[Path] = ()
+) -> None:
+    """Run ``unwritten`` with these arguments, and again after each change, until Ctrl-C.
+
+    Args:
+        arguments: what is typed after ``unwritten``.
+        sock: the listening socket.
+        folders: where to look for changes.
+        drawn: folders of templates and static files: of changes there the running server is only told.
+    """
+    drawn = [folder.resolve() for folder in drawn]
     lifeline, mine = os.pipe()
-    handed = (sock.fileno(), lifeline)
+    report = tempfile.TemporaryFile()  # noqa: SIM115 - closed in the end
+    handed = (sock.fileno(), lifeline, report.fileno())
     child = _start(arguments, handed, again=False)
     untouched = True
+    standby: Standby | None = None
     told = False
+    ending = threading.Event()
+
+    def end(*_: object) -> None:
+        # A flag, not an exception: that could be raised in the middle of anything, and be caught by who knows whom.
+        if ending.is_set():
+            child.kill()
+        ending.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for changes in watch(*folders, watch_filter=Sources(), yield_on_timeout=True, rust_timeout=500):
+        for changes in watch(
+            *folders, watch_filter=Sources(), yield_on_timeout=True, rust_timeout=500, stop_event=ending
+        ):
             if changes:
                 names = sorted({Path(path).name for _, path in changes})
-                click.echo(f"{', '.join(names[:3])}{' and more' if names[3:] else ''} changed: starting again.")
+                shown = f"{', '.join(names[:3])}{' and more' if names[3:] else ''} changed"
+                if child.poll() is None and all(_is_drawn(Path(path), drawn) for _, path in changes):
+                    click.echo(f"{shown}: shown in open pages.")
+                    os.write(mine, b"r")
+                    continue
+                click.echo(f"{shown}: starting again.")
                 _stop(child)
+                if standby:
+                    standby.stop()
+                    standby = None
+                report.seek(0)
+                report.truncate()
                 child = _start(arguments, handed, again=True)
                 untouched = told = False
             elif child.poll() is not None and not told:
@@ -118,21 +173,32 @@ def keep_running(arguments: list[str], sock: socket.socket, folders: Iterable[Pa
                     sys.exit(child.returncode)  # it never ran: the message is above
                 click.echo("Waiting for a change of the files.", err=True)
                 told = True
-    except KeyboardInterrupt:
-        pass
+                report.seek(0)
+                page = report.read().decode()
+                standby = Standby(sock, page) if page else None
     finally:
         _stop(child)
         os.close(mine)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if standby:
+            standby.stop()
+        report.close()
     click.echo("Stopped. The pages are kept.")
 
 
-def _start(arguments: list[str], handed: tuple[int, int], *, again: bool) -> subprocess.Popen[bytes]:
+def _is_drawn(path: Path, folders: Sequence[Path]) -> bool:
+    """Whether a file is one that pages are drawn from."""
+    return path.suffix in DRAWN and any(path.resolve().is_relative_to(folder) for folder in folders)
+
+
+def _start(arguments: list[str], handed: tuple[int, int, int], *, again: bool) -> subprocess.Popen[bytes]:
     word = "again" if again else "first"
     if again:
         arguments = [argument for argument in arguments if argument != "--open"]
     return subprocess.Popen(  # noqa: S603 (our own program)
         [sys.executable, "-m", "unwritten", *arguments],
-        env={**os.environ, VARIABLE: f"{handed[0]} {handed[1]} {word}"},
+        env={**os.environ, VARIABLE: " ".join([*map(str, handed), word])},
         pass_fds=handed,
         process_group=0,  # a Ctrl-C in the terminal is for the watching process, which passes it on once
     )
@@ -143,6 +209,6 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGINT)
     try:
         child.wait(PATIENCE)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+    except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

@@ -18,7 +18,8 @@ from .serving import bind, serve
     "--reload/--no-reload",
     "reloading",
     default=True,
-    help="Start again when Python, templates or static files change, the model included.  [default: reload]",
+    help="Follow changes of the files, and show the developer's tools to browsers on this machine: new templates and "
+    "static files in open pages, everything else by starting again, the model included.  [default: reload]",
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @settings_options()
@@ -31,16 +32,20 @@ def command(target: str, reloading: bool, open_browser: bool, **options: object)
     """
     flags = given(options)
     handed = inherited()
+    if handed is not None:
+        with handed.reporting():
+            app = load_app(target)
+            app.configure(flags)
+            app.developer.at_home = True
+            handed.follow(app.developer.refresh_soon)
+            serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, handed=handed)
+        return
     app = load_app(target)
     app.configure(flags)
-    if handed is not None:
-        handed.follow()
-        serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, handed=handed)
-        return
     sock = bind(str(app.settings.host), int(app.settings.port))
     if not reloading:
         serve(app, sock, open_browser=open_browser)
         return
     # This process keeps the address, so that a browser waits through a restart; another one serves.
     arguments = ["run", target, "--no-reload", *(["--open"] if open_browser else []), *as_arguments(flags)]
-    keep_running(arguments, sock, watched_folders(app, target))
+    keep_running(arguments, sock, watched_folders(app, target), app.folders)

@@ -111,11 +111,13 @@ def _pages(count: int) -> str:
     return "empty yet" if count == 0 else f"{count:,} page{'' if count == 1 else 's'} written"
 
 
-def invite(url: str, host: str) -> None:
+def invite(url: str, host: str, closed: bool = False) -> None:
     """Say where to click."""
     click.echo(f"\n  {click.style(url, bold=True, fg='cyan')}    (Ctrl-C stops)")
     if host in {"0.0.0.0", "::"}:  # noqa: S104 (compared, not bound)
         click.echo("  Other machines in your network reach it too, under this machine's own address.")
+    if closed:
+        click.echo("  Only links that a page offers cause writing, within budgets. For any address: --gates off")
     click.echo()
 
 
@@ -123,41 +125,49 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: 
     """Serve until Ctrl-C. ``handed`` is what a process that watches the files handed to this one."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     prepare(app)
-    if handed is None or not handed.again:
-        introduce(app)
     config = uvicorn.Config(
         app,
         log_level="warning",
         ws_max_size=LARGEST_MESSAGE,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         server_header=False,
+        proxy_headers=False,  # which of them count is for the setting trusted_proxies to say
     )
-    server = _Server(config, url=address(sock), host=str(app.settings.host), open_browser=open_browser, handed=handed)
+    server = _Server(config, app, url=address(sock), open_browser=open_browser, handed=handed)
     try:
-        server.run(sockets=[sock])
-    except KeyboardInterrupt:
-        if handed is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[sock])
+        if server.started and server.should_exit and handed is None:
             click.echo("Stopped. The pages are kept.")
+    finally:
+        sock.close()
 
 
 class _Server(uvicorn.Server):
     """Says where to click when it is really there."""
 
     def __init__(
-        self, config: uvicorn.Config, *, url: str, host: str, open_browser: bool, handed: Handed | None
+        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, handed: Handed | None
     ) -> None:
         super().__init__(config)
-        self._url, self._host, self._open_browser = url, host, open_browser
+        self._app, self._url, self._host, self._open_browser = app, url, str(app.settings.host), open_browser
         self._watched, self._again = handed is not None, handed is not None and handed.again
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await self._app.check()  # raises what uvicorn would only log
+        except BaseException:
+            await self._app.close()
+            raise
+        if not self._again:
+            introduce(self._app)
         await super().startup(sockets)
         if not self.started:
             return
         if self._again:
             click.echo(f"Ready again at {self._url}")
         else:
-            invite(self._url, self._host)
+            invite(self._url, self._host, self._app.door.gates.closed)
         if self._open_browser:
             webbrowser.open(self._url)
 

@@ -1,46 +1,110 @@
-"""Formats: how the text of a canvas is read and drawn, from its first word to its last.
+"""Formats: how the text of a canvas is asked for, read and drawn, from its first word to its last.
 
-A format is a function from a ``Linker`` and a shape to a *drawer*; one drawer draws one region, frame after
-frame, and may remember what it has drawn before. The result is always safe and balanced HTML, whatever the
-text, and whichever prefix of it has arrived.
+Every format is one row of ``FORMATS``. An author's own is a ``Format`` like these, given to the canvas itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
 
-from unwritten_engine import Frame
-
-from ..links import Linker
-from .drawn import Drawn
+from ..errors import BadPage, suggestion
+from .boxed import BoxDrawer
+from .format import Drawer as Drawer
+from .format import Format as Format
+from .format import Place as Place
 from .html import HtmlDrawer
 from .markdown import MarkdownDrawer
+from .svg import SvgDrawer
 from .text import TextDrawer
 from .typed import TypedDrawer
+from .typed import check_shape as check_shape
 from .typed import schema_of as schema_of
 
+_ROWS = [
+    Format(
+        "markdown",
+        drawer=lambda place: MarkdownDrawer(place.linker),
+        manner=(
+            "Every text is short, calm and complete. Names of things that deserve a page of their own stand in double "
+            "square brackets, like [[copper]] or [[night market]]."
+        ),
+        prose=True,
+        drawn_words=False,
+        sheet="note",
+        sheets={
+            "recipe": ("recipe", "recipes"),
+            "letter": ("letter", "postcard", "e-mail", "email"),
+            "thread": ("thread", "forum", "conversation", "chat", "dialogue"),
+            "story": ("story", "tale", "legend", "fable", "chapter"),
+            "article": ("encyclopedia", "encyclopaedia", "wiki", "article", "entry"),
+        },
+    ),
+    Format(
+        "text",
+        drawer=lambda place: TextDrawer(),
+        manner="Every text is short, calm and complete, and has no markup.",
+        prose=True,
+        drawn_words=False,
+        sheet="text",
+    ),
+    Format(
+        "html",
+        drawer=lambda place: HtmlDrawer(place.linker),
+        manner=(
+            "Every text is short, calm and complete, in simple HTML: headings, paragraphs, lists, and links such as "
+            '<a href="Copper">copper</a>.'
+        ),
+        sheet="html",
+    ),
+    Format(
+        "svg",
+        drawer=lambda place: SvgDrawer(place.region, place.ask),
+        manner=(
+            "Every drawing is one small SVG with a viewBox: a title, and then a few simple shapes. Lines and words "
+            "have the colour currentColor; other colours are few and have names."
+        ),
+        opening='<svg viewBox="0 0 120 80">\n<title>',
+        stop=("</svg>",),
+        lines=8,
+        sheet="svg",
+    ),
+    Format(
+        "app",
+        drawer=lambda place: BoxDrawer(place.linker.page, place.region, place.ask),
+        manner=(
+            "Every app is one short and complete HTML document with its style and script inside. It has no network: "
+            "no links, frames, fonts or pictures from elsewhere. It keeps a small state with box.save(state), and "
+            "finds it again with await box.load(), which is null at first."
+        ),
+        opening="<!doctype html>\n",
+        stop=("</html>",),
+        lines=8,
+        sheet="app",
+        frames=True,
+    ),
+    Format(
+        "typed",
+        drawer=lambda place: TypedDrawer(place.shape),
+        manner="Every record is one line of JSON with short, plain values.",
+        drawn_words=False,
+    ),
+]
 
-class Drawer(Protocol):
-    """Draws the frames of one region."""
-
-    def draw(self, frame: Frame) -> Drawn:
-        """Safe HTML of the text so far.
-
-        Raises:
-            PageFailed: for a finished text that this format cannot accept.
-        """
-        ...
+FORMATS: Mapping[str, Format] = MappingProxyType({row.name: row for row in _ROWS})
+"""Our formats by name."""
 
 
-MakeDrawer: TypeAlias = Callable[[Linker, type[Any] | None], Drawer]
+def find(format: str | Format) -> Format:
+    """A format by its name, or an author's own.
 
-FORMATS: Mapping[str, MakeDrawer] = MappingProxyType(
-    {
-        "markdown": lambda linker, shape: MarkdownDrawer(linker),
-        "text": lambda linker, shape: TextDrawer(),
-        "html": lambda linker, shape: HtmlDrawer(linker),
-        "typed": lambda linker, shape: TypedDrawer(shape),
-    }
-)
+    Raises:
+        BadPage: if there is none of that name, or the author's has the name of one of ours.
+    """
+    if isinstance(format, Format):
+        if FORMATS.get(format.name, format) is not format:
+            raise BadPage(f"There is a format {format.name!r} already: give yours a name of its own.")
+        return format
+    if format not in FORMATS:
+        raise BadPage(f"There is no format {format!r}.{suggestion(str(format), FORMATS)}")
+    return FORMATS[format]

@@ -16,8 +16,10 @@ class Drawn:
         html: safe, balanced HTML.
         fixed: how many leading characters of ``html`` no later frame will change.
         value: for a shape, what has arrived of it.
+        words: of a finished text, the words for search, if they are not those of ``html``.
     """
 
     html: Markup
     fixed: int = 0
     value: Any = None
+    words: str | None = None

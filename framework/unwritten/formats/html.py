@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Span
 
-from ..links import WIKI_LINK, Linker
-from ..sanitize import clean_html
+from ..showing.links import WIKI_LINK, Linker
+from ..showing.sanitize import clean_html
 from .drawn import Drawn
 from .marks import marked, softened, unmarked, within, words_of_open
 
@@ -43,7 +43,7 @@ class HtmlDrawer:
         body, here = words_of_open(_without_addresses(body, here), here, WIKI_LINK)
         spans = [_outside_tags(body, span) for span in here]
         html = clean_html(marked(body, [span for span in spans if span]), self._linker)
-        html = Markup(softened(_wiki_links(str(html), self._linker)))
+        html = Markup(softened(wiki_links(str(html), self._linker)))
         return Drawn(html, len(html) if frame.done else 0)
 
 
@@ -77,7 +77,7 @@ def _past(position: int, otherwise: int) -> int:
     return position + 1 if position >= 0 else otherwise
 
 
-def _wiki_links(html: str, linker: Linker) -> str:
+def wiki_links(html: str, linker: Linker) -> str:
     """``[[Title]]`` in the text of cleaned HTML, as links. Not inside a link, where one more would be wrong."""
     if "[[" not in html:
         return html

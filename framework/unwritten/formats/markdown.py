@@ -21,8 +21,8 @@ from markupsafe import Markup, escape
 
 from unwritten_engine import Frame, Span
 
-from ..links import WIKI_LINK, Linker
-from ..sanitize import clean_drawn
+from ..showing.links import WIKI_LINK, Linker
+from ..showing.sanitize import clean_drawn
 from .drawn import Drawn
 from .marks import BAR, CLOSE, OPEN, marked, softened, unmarked, within, words_of_open
 
@@ -197,7 +197,7 @@ class _Renderer(RendererHTML):
         env.setdefault("open", []).append(local is not None)
         if local is None:
             return ""
-        return str(Markup('<a href="{}" class="{}">').format(local, linker.state(local)))
+        return f"<a{linker.attributes(local)}>"
 
     def link_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         return "</a>" if env["open"].pop() else ""

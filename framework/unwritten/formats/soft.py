@@ -32,6 +32,28 @@ class SoftText(_Soft, str):
     """A text with unsettled parts."""
 
 
+class Chosen(str):
+    """A text that is one of several, as an enum's value is."""
+
+    @property
+    def value(self) -> str:
+        """The text, as a finished enum has it."""
+        return str(self)
+
+
+class SoftChosen(_Soft, Chosen):
+    """The same with unsettled parts."""
+
+
+def chosen(text: str) -> Chosen:
+    """A text as a choice, unsettled where it is."""
+    if not isinstance(text, SoftText):
+        return Chosen(text)
+    soft = SoftChosen(text)
+    soft.html = text.html
+    return soft
+
+
 class SoftInt(_Soft, int):
     """An unsettled whole number."""
 

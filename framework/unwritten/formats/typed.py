@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup, escape
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from unwritten_engine import Frame
 
-from ..errors import PageFailed
+from ..errors import BadShape, PageFailed
 from .drawn import Drawn
 from .marks import unmarked
-from .soft import marked_json, soft_values
+from .soft import chosen, marked_json, soft_values
 
 
 class Growing:
-    """What has arrived of a shape. Fields that have not come yet are None, or empty where a list belongs."""
+    """What has arrived of a shape, or of a shape in it. What has not come yet is empty where a list, a map or a shape
+    belongs, and else None. An enum is a text that has its ``value`` too, a date is a text."""
 
-    __slots__ = ("_data", "_properties")
+    __slots__ = ("_data", "_fields", "_root")
 
-    def __init__(self, data: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
         self._data = data
-        self._properties = properties
+        self._root = root
+        self._fields = {
+            name: field for one in _options(schema, root) for name, field in one.get("properties", {}).items()
+        }
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        schema = self._properties.get(name)
+        schema = self._fields.get(name)
         if name in self._data:
-            return growing(self._data[name], schema or {})
+            return growing(self._data[name], schema or {}, self._root)
         if schema is None:
             raise AttributeError(f"The shape has no field {name!r}.")
-        return () if schema.get("type") == "array" else None
+        return _absent(schema, self._root)
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -49,28 +55,99 @@ class Growing:
         return bool(self._data)
 
 
-def growing(data: Any, schema: Mapping[str, Any]) -> Any:
-    """JSON data with its objects as ``Growing``."""
+def growing(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
+    """JSON data with its objects as ``Growing``.
+
+    Args:
+        data: what has arrived.
+        schema: its JSON schema.
+        root: the schema that ``schema`` is a part of, for its references.
+    """
+    root = schema if root is None else root
+    options = _options(schema, root)
     if isinstance(data, dict):
-        return Growing(data, schema.get("properties", {}))
+        if any(one.get("additionalProperties") and "properties" not in one for one in options):
+            kept: Any = next((one["additionalProperties"] for one in options if one.get("additionalProperties")), {})
+            return {name: growing(value, kept, root) for name, value in data.items()}
+        return Growing(data, schema, root)
     if isinstance(data, list):
-        return tuple(growing(item, schema.get("items", {})) for item in data)
+        inner: Any = next((one["items"] for one in options if "items" in one), {})
+        return tuple(growing(item, inner, root) for item in data)
+    if isinstance(data, str) and any("enum" in one or "const" in one for one in options):
+        return chosen(data)
     return data
 
 
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+def _absent(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """What stands for a field that has not come yet."""
+    options = _options(schema, root)
+    if len(options) != 1:  # it may be null
+        return None
+    (only,) = options
+    if only.get("type") == "array":
+        return ()
+    if only.get("type") == "object":
+        return growing({}, only, root)
+    return None
 
 
-def adapter(shape: type[Any]) -> TypeAdapter[Any]:
-    """pydantic's adapter of a shape. Building one takes milliseconds, so each is built once."""
-    if shape not in _ADAPTERS:
-        _ADAPTERS[shape] = TypeAdapter(shape)
-    return _ADAPTERS[shape]
+def _options(schema: Any, root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The schemas that a schema stands for: those of a union, and what a reference refers to."""
+    found: list[Mapping[str, Any]] = []
+    waiting, seen = [schema], 0
+    while waiting and seen < 50:
+        seen += 1
+        one = waiting.pop(0)
+        if not isinstance(one, Mapping):
+            continue
+        if "$ref" in one:
+            target: Any = root
+            for part in str(one["$ref"]).removeprefix("#").strip("/").split("/"):
+                target = target.get(part, {}) if part and isinstance(target, Mapping) else target
+            waiting.insert(0, target)
+        elif inner := one.get("anyOf") or one.get("oneOf") or one.get("allOf"):
+            waiting[:0] = list(inner)
+        else:
+            found.append(one)
+    return found
 
 
-def schema_of(shape: type[Any]) -> dict[str, Any]:
-    """The JSON schema of a shape."""
+_KEPT = 512
+"""Shapes in use, and not all that there ever were: an app may make shapes as it goes, one for each wish, say."""
+
+
+def adapter(shape: Any) -> TypeAdapter[Any]:
+    """pydantic's adapter of a shape. Building one takes milliseconds, so those in use are kept."""
+    found: TypeAdapter[Any] = _adapter(shape)
+    return found
+
+
+def schema_of(shape: Any) -> dict[str, Any]:
+    """The JSON schema of a shape. All who ask get the same one: leave it as it is."""
+    return _schema(shape)
+
+
+_adapter = lru_cache(_KEPT)(TypeAdapter[Any])
+
+
+@lru_cache(_KEPT)
+def _schema(shape: Any) -> dict[str, Any]:
     return adapter(shape).json_schema()
+
+
+def check_shape(shape: Any) -> None:
+    """Make sure that something is a shape.
+
+    Raises:
+        BadShape: if it is neither a pydantic model nor a dataclass, or one whose values have no JSON.
+    """
+    if not isinstance(shape, type) or not (issubclass(shape, BaseModel) or is_dataclass(shape)):
+        raise BadShape(f"Canvas(shape=…) takes a pydantic model or a dataclass, but got {shape!r}.")
+    try:
+        schema_of(shape)
+    except (PydanticUserError, PydanticSchemaGenerationError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadShape(f"The shape {shape.__name__} has a field whose values have no JSON: {reason}") from None
 
 
 def parse(shape: type[Any], text: str) -> Any:

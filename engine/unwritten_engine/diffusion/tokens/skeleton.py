@@ -21,7 +21,22 @@ from ...errors import RequestRefused
 from ...frames import Span
 from ...grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
 from .text import Reader, Reading
-from .values import Constant, Digits, Either, Entries, Leaf, Number, Optional, Options, Series, Text, Value, View
+from .values import (
+    DIGITS,
+    Choice,
+    Constant,
+    Digits,
+    Either,
+    Entries,
+    Leaf,
+    Number,
+    Optional,
+    Options,
+    Series,
+    Text,
+    Value,
+    View,
+)
 
 CHARACTERS: Final = 3.5
 """Characters that a token holds, on average."""
@@ -33,28 +48,6 @@ DEPTH: Final = 3
 """How often a schema may stand inside itself; less where the budget is small."""
 MOST: Final = 1024
 """Canvases up to which it is said how many a schema needs."""
-
-_D, _H = "0123456789", "0123456789abcdef"
-_DATE: Final = [(4, _D, (1000, 2999)), "-", (2, _D, (1, 12)), "-", (2, _D, (1, 28))]
-_TIME: Final = [(2, _D, (0, 23)), ":", (2, _D, (0, 59)), ":", (2, _D, (0, 59)), "Z"]
-_UUID: Final = [
-    (8, _H, None),
-    "-",
-    (4, _H, None),
-    "-4",
-    (3, _H, None),
-    "-",
-    (1, "89ab", None),
-    (3, _H, None),
-    "-",
-    (12, _H, None),
-]
-_FORMATS: Final[dict[str, list[Any]]] = {
-    "date": _DATE,
-    "time": _TIME,
-    "date-time": [*_DATE, "T", *_TIME],
-    "uuid": _UUID,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,10 +292,7 @@ class _Layout:
                     raise _Deep(path)
                 return self._options([None], path, optional)
         elif any("$ref" in one or one.get("type") in ("object", "array") for one, _ in flat):
-            kinds = " or ".join(str(one.get("type", "another shape")) for one, _ in flat)
-            raise refused(
-                path, f"may be {kinds}, which no slot can decide", "Give each a field of its own, and let it be null"
-            )
+            inner = self._choice(flat, path)
         else:
             inner = self._either(flat, path)
         return Optional(inner, start, len(self.pins) - start) if null else inner
@@ -345,6 +335,22 @@ class _Layout:
             leaves.append(leaf)
             size = max(size, len(aside.pins), *(len(ids) for ids in getattr(leaf, "tokens", ())))
         return Either(self._slot(size, self._texts()), size, tuple(leaves))
+
+    def _choice(self, flat: list[tuple[Schema, str]], path: str) -> Value:
+        """A slot for the name of the shape that is meant, and then all of them: only the one that is named is read."""
+        named = [self._name(schema, place) for schema, place in flat]
+        names = [f"{name} {n}" if name in named[:n] else name for n, name in enumerate(named)]
+        choice = self._options(names, path, False)
+        found = [self._attempt(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
+        if all(one is None for one in found):
+            raise _Deep(path)
+        return Choice(choice, tuple(compact(name) for name in names), tuple(found))
+
+    def _name(self, schema: Schema, path: str) -> str:
+        """What tells one of several shapes from the others: the constant in it, or its name, or its type."""
+        target = referred(self.schema, str(schema["$ref"]), path) if "$ref" in schema else schema
+        fixed = [one["const"] for one in target.get("properties", {}).values() if isinstance(one.get("const"), str)]
+        return str(next(iter(fixed), target.get("title") or target.get("type")))
 
     def _texts(self) -> bytes:
         return self.reader.mask(pattern=r"(?s).*", parts=True, ids=(self.reader.pad,))
@@ -422,10 +428,10 @@ class _Layout:
 
     def _string(self, schema: Schema, path: str, optional: bool) -> Value:
         if form := schema.get("format"):
-            if form not in _FORMATS:
-                known = ", ".join(_FORMATS)
+            if form not in DIGITS:
+                known = ", ".join(DIGITS)
                 raise refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
-            return self._digits(_FORMATS[form], optional)
+            return self._digits(DIGITS[form], optional)
         least, most = bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
         return self._text(least, most)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from ...frames import Span
 from ...grammar import compact
@@ -19,6 +19,29 @@ from .text import Reader, Reading
 Pieces: TypeAlias = list[tuple[str, bool]]
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+_D, _H = "0123456789", "0123456789abcdef"
+_DATE: Final = [(4, _D, (1000, 2999)), "-", (2, _D, (1, 12)), "-", (2, _D, (1, 28))]
+_TIME: Final = [(2, _D, (0, 23)), ":", (2, _D, (0, 59)), ":", (2, _D, (0, 59)), "Z"]
+_UUID: Final = [
+    (8, _H, None),
+    "-",
+    (4, _H, None),
+    "-4",
+    (3, _H, None),
+    "-",
+    (1, "89ab", None),
+    (3, _H, None),
+    "-",
+    (12, _H, None),
+]
+DIGITS: Final[dict[str, list[Any]]] = {
+    "date": _DATE,
+    "time": _TIME,
+    "date-time": [*_DATE, "T", *_TIME],
+    "uuid": _UUID,
+}
+"""The formats of texts that are fields of digits: size, digits and bounds of each, and what stands between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +286,24 @@ class Either:
             if (json := option.parse(inner)) is not None:
                 return [(json, flux)]
         return [(self.options[0].blank(), flux)]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several shapes, which all have their places; the one is read that its slot names."""
+
+    name: Value
+    names: tuple[str, ...]
+    """The JSON of the names."""
+    options: tuple[Value | None, ...]
+    """None where there was no room: the shape would stand inside itself too often."""
+
+    def read(self, view: View, must: bool) -> Pieces | None:
+        """The shape that is named, or the first that is there. While the name is in flux, all of it is."""
+        ((name, flux),) = self.name.read(view, True) or [("", False)]
+        option = self.options[self.names.index(name)] or next(one for one in self.options if one is not None)
+        pieces = option.read(view, must)
+        return [(text, flux or soft) for text, soft in pieces] if pieces is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,206 @@
+"""Editions: the same encyclopedia for other readers, by reading level and by language.
+
+Each has addresses of its own (``/child/Tea``), so each of its articles is a page that is kept, and links on it stay in
+the edition. What holds a small model to a level or a language is in ``examples/``, and in the beginnings here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from pydantic import BaseModel
+
+from unwritten import Canvas
+from unwritten.examples import read_examples
+
+from .shapes import Brief, Facts, Reading, Wonder
+from .subjects import ask_of, meaning_of, opening_of
+
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A reading level, or a language.
+
+    Attributes:
+        code: the first part of its addresses.
+        name: its name for its own readers.
+        asks: what each canvas of an article is asked for; "{}" is the title.
+        sections: how the sections begin: a few words keep a small model on its subject.
+        shape: what its box holds, and ``labels`` what the fields are called, if not by their names.
+        seeds: titles to begin with.
+    """
+
+    code: str
+    name: str
+    asks: Mapping[str, str]
+    sections: tuple[str, ...]
+    shape: type[BaseModel]
+    lang: str = "en"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    seeds: tuple[str, ...] = ()
+
+    def canvases(self, title: str) -> dict[str, Any]:
+        """The canvases of the article with this title."""
+        folder = "general" if self.code == "wiki" else self.code
+        name, meaning = meaning_of(title)
+        options: dict[str, dict[str, Any]] = {
+            "lead": {"opening": opening_of(title) if self.lang == "en" else f"**{name}**", "tokens": 140},
+            "facts": {"shape": self.shape, "tokens": 170, "fact": self.code == "wiki"},
+            "body": {
+                "opening": self.beginning(f"The {meaning} {name}" if meaning else name),
+                "tokens": 256 if self.lang == "en" else 160,
+            },
+        }
+        return {
+            part: Canvas(ask.format(ask_of(title)), examples=SHEETS[folder, part], **options[part])
+            for part, ask in self.asks.items()
+        }
+
+    def beginning(self, name: str) -> str:
+        """The first heading and the first words under it, always the same for the same article."""
+        words = name[:1].lower() + name[1:] if name.startswith(ARTICLES) else name
+        return self.sections[crc32(name.encode()) % len(self.sections)].format(words)
+
+
+ARTICLES = tuple("The |A |An |Der |Die |Das |Ein |Eine |El |La |Los |Las |Un |Una |L'|Le |Les |Une ".split("|"))
+"""Words before a name that begin with a small letter in a sentence."""
+
+GENERAL = Edition(
+    "wiki",
+    "General",
+    {
+        "lead": "The opening paragraph of the article on {}.",
+        "facts": "Quick facts about {}.",
+        "body": "Two sections of the article on {}.",
+    },
+    (
+        "## History\n\nThe history of {} begins",
+        "## Early accounts\n\nThe first person to write about {} was",
+        "## In popular belief\n\nIt is widely believed that {}",
+        "## In literature\n\nThe best-known book about {} is",
+        "## In daily life\n\nMost people first hear of {} when",
+    ),
+    Facts,
+    seeds=("Lighthouse", "The Museum of Lost Keys", "Tea", "Ada Lovelace", "Cloud farming", "Loneliness"),
+)
+
+CHILD = Edition(
+    "child",
+    "For children",
+    {
+        "lead": "The opening paragraph of the article on {}, for young children.",
+        "facts": "Questions about {}, for young children.",
+        "body": "Two short sections of the article on {}, for young children.",
+    },
+    (
+        "## A long time ago\n\nA long time ago, {}",
+        "## How to see it\n\nIf you want to see {}, you",
+        "## Why people like it\n\nPeople like {} because",
+        "## Where to look\n\nYou can find {} in",
+    ),
+    Wonder,
+    labels={"questions": "Ask somebody"},
+    seeds=("Lighthouse", "Snow", "Bees", "The moon", "Bread", "Why we sleep"),
+)
+
+EXPERT = Edition(
+    "expert",
+    "For experts",
+    {
+        "lead": "The opening paragraph of the article on {}, for specialists.",
+        "facts": "Field, terms and literature of {}, for specialists.",
+        "body": "Two sections of the article on {}, for specialists.",
+    },
+    (
+        "## Classification\n\nSpecialists distinguish three forms of {} according to",
+        "## Theories\n\nThe prevailing theory holds that {}",
+        "## Method\n\nIn most studies, {} is measured by",
+        "## History of research\n\nThe first systematic study of {} was published in",
+    ),
+    Reading,
+    seeds=("Lighthouse", "Doorbells", "Tea", "Echoes", "Queueing", "Nostalgia"),
+)
+
+GERMAN = Edition(
+    "de",
+    "Deutsch",
+    {
+        "lead": "Der einleitende Absatz des Artikels „{}“.",
+        "facts": "Kurz gefasst: „{}“.",
+        "body": "Ein Abschnitt des Artikels „{}“.",
+    },
+    (
+        "## Im Volksglauben\n\nViele Menschen glauben, dass {}",
+        "## In der Literatur\n\nDas bekannteste Buch über {} ist",
+        "## Im Alltag\n\nDie meisten Menschen kennen {} aus",
+    ),
+    Brief,
+    lang="de",
+    labels={
+        "kind": "Art",
+        "found_in": "Zu finden",
+        "first_known": "Zuerst bekannt",
+        "akin_to": "Verwandt mit",
+        "opposite": "Gegenteil",
+    },
+    seeds=("Leuchtturm", "Das Museum der verlorenen Schlüssel", "Tee", "Ada Lovelace", "Einsamkeit", "Eisenbahn"),
+)
+
+FRENCH = Edition(
+    "fr",
+    "Français",
+    {
+        "lead": "Le premier paragraphe de l'article « {} ».",
+        "facts": "En bref : « {} ».",
+        "body": "Une section de l'article « {} ».",
+    },
+    (
+        "## Croyances\n\nBeaucoup de gens croient que {}",
+        "## Dans la littérature\n\nLe livre le plus connu à ce sujet est",
+        "## Dans la vie\n\nOn dit souvent que {}",
+    ),
+    Brief,
+    lang="fr",
+    labels={
+        "kind": "Nature",
+        "found_in": "Où",
+        "first_known": "Connu depuis",
+        "akin_to": "Proche de",
+        "opposite": "Contraire",
+    },
+    seeds=("Le phare", "Le musée des clés perdues", "Le thé", "Ada Lovelace", "La solitude", "Le chemin de fer"),
+)
+
+SPANISH = Edition(
+    "es",
+    "Español",
+    {
+        "lead": "El primer párrafo del artículo «{}».",
+        "facts": "En pocas palabras: «{}».",
+        "body": "Una sección del artículo «{}».",
+    },
+    (
+        "## Creencias populares\n\nMucha gente cree que {}",
+        "## En la literatura\n\nEl libro más conocido sobre este tema es",
+        "## En la vida diaria\n\nSe dice a menudo que {}",
+    ),
+    Brief,
+    lang="es",
+    labels={
+        "kind": "Clase",
+        "found_in": "Dónde",
+        "first_known": "Conocido desde",
+        "akin_to": "Cercano a",
+        "opposite": "Contrario",
+    },
+    seeds=("El faro", "El museo de las llaves perdidas", "El té", "Ada Lovelace", "La soledad", "El ferrocarril"),
+)
+
+EDITIONS = {edition.code: edition for edition in (GENERAL, CHILD, EXPERT, GERMAN, FRENCH, SPANISH)}
+
+SHEETS = {(sheet.parent.name, sheet.stem): read_examples(sheet) for sheet in EXAMPLES.glob("*/*.txt")}
+"""What the model is shown, by folder and by canvas."""

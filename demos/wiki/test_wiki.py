@@ -1,0 +1,125 @@
+"""The encyclopedia as a visitor finds it, without a model: what an author would write to be sure of an app."""
+
+from pathlib import Path
+
+import pytest
+
+from unwritten import App
+from unwritten.cli.loading import load_app
+from unwritten.testing import Visitor, answers
+
+FACTS = (
+    '{"kind":"drink","found_in":"Cups","first_known":"Long ago","known_for":["Steam","Rest"],'
+    '"mistaken_for":"Soup","categories":["Food and drink","Time"]}'
+)
+BRIEF = '{"kind":"Getränk","found_in":"Tassen","first_known":"Lange","akin_to":"Tasse","opposite":"Salz"}'
+SENSES = (
+    '{"place":{"kind":"planet","line":"the smallest one"},"work":{"kind":"song","line":"a slow song"},'
+    '"creature":{"kind":"horse","line":"a famous horse"},"thing":{"kind":"ship","line":"a ship that sank"}}'
+)
+
+
+@pytest.fixture
+def app() -> App:
+    return load_app(str(Path(__file__).with_name("app.py")))
+
+
+@pytest.fixture
+def visitor(app: App) -> Visitor:
+    return Visitor(
+        app,
+        answers(
+            {
+                "opening paragraph of the article on Tea": "**Tea** is poured into a [[cup]] by a [[queen]].",
+                "Quick facts": FACTS,
+                "Other meanings": SENSES,
+                "einleitende Absatz": "**Tee** ist ein Getränk.",
+                "Kurz gefasst": BRIEF,
+                "short description": "**Time** is what is left.",
+            }
+        ),
+        markup="off",  # as with the embedded model, which cannot draw
+    )
+
+
+def test_an_article_leads_on_and_knows_what_links_to_it(visitor: Visitor) -> None:
+    tea = visitor.visit("/wiki/tea")
+    assert "Soup" in tea.region("facts") and "An ornament, not a drawing" in tea.text
+    cup = tea.click("cup")
+    assert cup.key == "/wiki/Cup"
+    assert cup.click("Tea").key == "/wiki/Tea", "what links here"
+
+
+def test_each_edition_keeps_pages_of_its_own(visitor: Visitor) -> None:
+    child = visitor.visit("/wiki/Tea").click("For children")
+    assert child.key == "/child/Tea" and "Ask somebody" in child.region("facts")
+    german = visitor.visit("/de/Tee")
+    assert 'lang="de"' in german.html and german.click("Tasse").key == "/de/Tasse"
+    assert visitor.visit("/graph?edition=nowhere").status == 404
+
+
+def test_other_editions_are_told_the_facts_of_the_general_article(app: App, visitor: Visitor) -> None:
+    visitor.visit("/wiki/Tea")
+    visitor.visit("/expert/Tea")
+    kept = app.store.kept("/expert/Tea")
+    assert kept is not None and "mistaken for: Soup" in kept.canvases["lead"].prompt
+
+
+def test_a_change_has_a_history_with_differences(visitor: Visitor) -> None:
+    edit = visitor.visit("/wiki/Tea").click("Edit Lead")
+    changed = edit.submit("Save by hand", text="**Tea** is poured into a [[bucket]].")
+    assert "bucket" in changed.region("lead")
+    history = changed.click("History")
+    assert "version 2" in history.text.lower() and "by hand" in history.text
+
+
+def test_a_word_with_several_meanings(visitor: Visitor) -> None:
+    meanings = visitor.visit("/wiki/Mercury").click("Other meanings of Mercury")
+    assert meanings.key == "/wiki/Mercury_(disambiguation)"
+    planet = meanings.click("Mercury (planet)")
+    assert (
+        planet.key == "/wiki/Mercury_(planet)"
+        and "is a planet" in planet.region("lead")
+        and "the planet Mercury" in planet.region("body")
+    )
+    assert planet.click("Other meanings of Mercury").key == meanings.key
+
+
+def test_categories_are_what_written_articles_say(app: App, visitor: Visitor) -> None:
+    assert "There are none yet" in visitor.visit("/categories").text
+    visitor.visit("/wiki/Tea")
+    time = visitor.visit("/wiki/Tea").click("Time")
+    assert time.key == "/category/Time" and "1 written article carries it" in time.text
+    assert time.click("Tea").key == "/wiki/Tea"
+    assert [words for words in ("Drink", "Food and drink", "Time") if words in visitor.visit("/categories").text] == [
+        "Drink",
+        "Food and drink",
+        "Time",
+    ]
+
+
+def test_the_graph_is_the_same_for_the_same_links(visitor: Visitor) -> None:
+    assert "nothing to see" in visitor.visit("/graph").text
+    visitor.visit("/wiki/Tea").click("cup")
+    graph, again = (visitor.visit("/graph") for _ in range(2))
+    assert graph.html.partition("<svg viewBox")[2] == again.html.partition("<svg viewBox")[2] != ""
+    assert "Queen (not written yet)" in graph.html and graph.click("Tea").status == 200
+
+
+def test_chance_leads_to_what_is_written_and_surprise_to_what_is_not(app: App, visitor: Visitor) -> None:
+    assert visitor.visit("/random").key in {app.key("wiki", title="Lighthouse")}
+    visitor.visit("/wiki/Tea")
+    before = {node.key for node in app.store.wanted()}
+    assert visitor.visit("/surprise").key in before
+
+
+@pytest.mark.parametrize("title", ["Tea <script>alert(1)", "A (b) (c)", "(disambiguation)", "%2e%2e%2fetc", "ß" * 118])
+def test_strange_titles_are_subjects_like_others(visitor: Visitor, title: str) -> None:
+    page = visitor.visit(f"/wiki/{title}")
+    assert page.status == 200 and "<script>alert" not in page.html
+
+
+def test_search_writes_in_the_edition_that_was_chosen(visitor: Visitor) -> None:
+    assert visitor.visit("/search?q=tee&write=1&edition=de").key == "/de/Tee"
+    assert visitor.visit("/search?q=...").status == 200
+    assert visitor.visit("/search?q=x&edition=klingon").status == 404

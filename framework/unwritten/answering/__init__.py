@@ -1,0 +1,1 @@
+"""Answering: what goes back to the browser, over HTTP and over the socket."""

@@ -1,0 +1,1 @@
+"""Asking: from a URL to what the engine is asked for."""

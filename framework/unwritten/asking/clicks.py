@@ -1,0 +1,243 @@
+"""Clicks: from a request to what its page needs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from starlette.convertors import FloatConvertor, IntegerConvertor, UUIDConvertor
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
+
+from unwritten_engine import Prompt
+
+from ..answering.security import frame_source
+from ..developing.tracing import step
+from ..errors import BadShape
+from ..guarding.identity import Identity
+from ..guarding.visitors import visitor_of
+from ..keeping.store import Store
+from ..pages import Page
+from ..settings import Settings
+from ..showing.links import Linker
+from ..state.transactions import Look, running
+from ..visits import Visit
+from .addresses import Pattern, line, safe_title
+from .memory import Memory
+from .prompts import build_prompt
+from .routing import PageRoute
+
+log = logging.getLogger("unwritten")
+
+SAMPLE_SECONDS = 3.0
+"""How long a page function may take for its sample, while the server starts."""
+
+_RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
+_SAMPLES: Mapping[type, Any] = {
+    IntegerConvertor: 1,
+    FloatConvertor: 1.0,
+    UUIDConvertor: uuid.UUID(int=1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """One click: which page it wants, and what that page needs.
+
+    Attributes:
+        key: the page's key.
+        route: the route that matched.
+        page: what the page function asked for.
+        title: the page's title.
+        request: the request itself.
+        tables: the tables that the page function has read.
+        visitor: who clicked; see ``visitor_of``.
+    """
+
+    key: str
+    route: PageRoute
+    page: Page
+    title: str
+    request: Request
+    tables: frozenset[str] = frozenset()
+    visitor: str = ""
+
+    @property
+    def frames(self) -> str:
+        """What the page's policy must allow to be shown in a frame; see ``frame_source``."""
+        return frame_source(self.page.frames, self.request.headers.get("host"))
+
+
+class Moved(RedirectResponse):
+    """The address of a page in another spelling leads to the canonical one.
+
+    Args:
+        address: where it leads.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, 302)
+        self.address = address
+
+
+class Clicks:
+    """Reads clicks for one app.
+
+    Args:
+        name: the app's name, the title of pages that have none.
+        world: the app's constitution, which leads every prompt.
+        settings: ``title_length`` and ``function_time_limit``.
+        store: knows what the page that was left says about a link, and which pages are written.
+        memory: knows what earlier pages say about a subject.
+        identity: knows the browsers of visitors again.
+        offer: makes the address of an unwritten page one that may be followed; see ``Gates.offer``.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        world: str,
+        settings: Settings,
+        store: Store,
+        memory: Memory,
+        identity: Identity,
+        offer: Callable[[str], str] = str,
+    ) -> None:
+        self._name = name
+        self._world = world
+        self._settings = settings
+        self._store = store
+        self._offer = offer
+        self._memory = memory
+        self._identity = identity
+
+    async def read(self, request: Request, route: PageRoute) -> Click | Response:
+        """What a request asks for: a click, or the response that the page function gave, or a redirect to the
+        page's canonical address.
+
+        Raises:
+            BadAddress: if the address cannot be a page.
+            TimedOut, BadPage: if the page function takes too long, or returns something else.
+        """
+        limit = self._settings.title_length
+        values = route.pattern.read(request.path_params, limit)
+        query: dict[str, str] = {}
+        if request.scope["query_string"]:
+            given = request.query_params
+            query = {name: line(given[name], limit) for name in route.function.asks(given)}
+        arguments = route.function.read(values, query)
+        path = route.pattern.write(values)
+        asked = request.scope["path"]
+        if path != asked and unquote(path) != asked:
+            return Moved(path + (f"?{request.query_params}" if request.query_params else ""))
+        key = path + route.function.query_of(arguments, query)
+        visit = self.visit(request, key) if route.function.wants_visit else None
+        look = Look(route.name)
+        with running(look), step("page function"):
+            page = await route.function.call(arguments, visit, request, self._settings.function_time_limit)
+        if isinstance(page, Response):
+            return page
+        title = page.title if page.title is not None else _last_word(route.pattern, values) or self._name
+        tables = frozenset(look.tables)
+        return Click(key, route, page, safe_title(title), request, tables, visitor_of(request.scope))
+
+    def visit(self, request: Request, key: str) -> Visit:
+        """What is known about a click: where it came from, and what that page says about it."""
+        source = None
+        try:
+            referer = urlsplit(request.headers.get("referer", ""))
+        except ValueError:  # half an IPv6 address, say
+            referer = urlsplit("")
+        if referer.netloc and referer.netloc == request.headers.get("host"):
+            source = referer.path + (f"?{referer.query}" if referer.query else "")
+        link = self._store.link(source, key) if source else None
+        return Visit(
+            key=key,
+            came_from=source,
+            link_text=link.text if link else None,
+            sentence=link.sentence if link else None,
+            query=dict(request.query_params),
+            visitor=self._identity.of(request),
+        )
+
+    def prompts(self, click: Click, *, remember: bool = True) -> dict[str, Prompt]:
+        """The engine's prompts of a page, by the name of the canvas.
+
+        Args:
+            click: which page.
+            remember: with what is known about its subject; without, where nothing is going to be written.
+        """
+        facts = self._memory.facts(click, self.visit(click.request, click.key)) if remember else []
+        return {
+            name: build_prompt(world=self._world, canvas=canvas, subject=click.title, facts=facts)
+            for name, canvas in click.page.canvases.items()
+        }
+
+    def linker(self, click: Click) -> Linker:
+        """What decides where the links of a page lead."""
+        return Linker(click.key, click.route.links, self._settings.title_length, self._store.exists, self._offer)
+
+    # -- without a visitor --------------------------------------------------------------------------------
+
+    async def at(
+        self, key: str, routes: Iterable[PageRoute], headers: _RawHeaders, client: tuple[str, int] | None = None
+    ) -> Click | Response | None:
+        """What a GET of this key would ask for, from a visitor with these headers and this address; None if no route
+        claims it."""
+        if key.startswith("//"):
+            return None
+        parts = urlsplit(key)
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "scheme": "http",
+            "path": unquote(parts.path),
+            "raw_path": parts.path.encode("ascii", "replace"),
+            "query_string": parts.query.encode("ascii", "replace"),
+            "headers": headers,
+            "client": client,
+        }
+        for route in routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return await self.read(Request({**scope, **child}), route)
+        return None
+
+    async def samples(self, routes: Sequence[PageRoute]) -> list[Click]:
+        """A click on every page, for a subject of no importance: to see what they need, and what they share.
+
+        A page that has no such subject is left out.
+
+        Raises:
+            BadShape: if a page has something for a shape that is none.
+        """
+        return [click for click in await asyncio.gather(*map(self._sample, routes)) if click is not None]
+
+    async def _sample(self, route: PageRoute) -> Click | None:
+        values = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in route.pattern.parameters.items()}
+        try:
+            async with asyncio.timeout(SAMPLE_SECONDS):
+                click = await self.at(route.pattern.write(values), [route], [])
+        except BadShape:
+            raise
+        except Exception as error:  # a page that has no such subject is no reason not to start
+            log.debug("%s has no sample: %s", route.path, error)
+            return None
+        return click if isinstance(click, Click) else None
+
+
+def _last_word(pattern: Pattern, values: Mapping[str, Any]) -> str:
+    """The last text among a path's parameters; of one that is a path itself, its last part."""
+    texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
+    if not texts:
+        return ""
+    name, text = texts[-1]
+    return text if pattern.is_words(name) else text.strip("/").rsplit("/", 1)[-1].replace("_", " ")

@@ -1,0 +1,1 @@
+"""Developing: what authors see of their app while they write it."""

@@ -1,0 +1,1 @@
+"""Editing: changing what is written, its versions, and what is different between them."""

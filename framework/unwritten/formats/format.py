@@ -1,0 +1,120 @@
+"""A format: how a text is asked for, how it is drawn while it grows, and what holds for it besides.
+
+Every format is one ``Format``, ours (``FORMATS``, in the package's ``__init__``) and those of authors alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+from unwritten_engine import Example, Frame
+
+from ..errors import BadPage
+from ..showing.links import Linker
+from .drawn import Drawn
+from .own import OwnDrawer
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a region stands: what its drawer may know of the page around it.
+
+    Attributes:
+        linker: decides where links lead; it knows the page's key.
+        region: the region's name, which is unique on its page.
+        ask: what was asked for, in words.
+        shape: the canvas's shape, if it has one.
+    """
+
+    linker: Linker
+    region: str = "body"
+    ask: str = ""
+    shape: type[Any] | None = None
+
+
+class Drawer(Protocol):
+    """Draws the frames of one region, one after another, and may remember what it has drawn before."""
+
+    def draw(self, frame: Frame) -> Drawn:
+        """Safe and balanced HTML of the text so far, whatever the text, and whichever prefix of it has arrived.
+
+        Raises:
+            PageFailed: for a finished text that this format cannot accept.
+        """
+        ...
+
+
+MakeDrawer: TypeAlias = Callable[[Place], Drawer]
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the text of a canvas is asked for, read and drawn: ``Canvas("…", format=Format("poem", draw=verses))``.
+
+    Args:
+        name: a short word of its own; it is kept with every text.
+        draw: from the text so far, whole or cut off anywhere, to HTML. What it returns is cleaned by the allow-list
+            of the format "html", whether it is declared safe or not, and ``[[Title]]`` in it becomes a link.
+        manner: one or two sentences for the model about the form of such texts: "Every text is a poem of four lines."
+        examples: asks with good answers, for canvases that bring none.
+        opening: what every text begins with, for canvases that bring no opening.
+        stop: strings that end a text, for canvases that bring none.
+        classes: class names that the HTML may carry, for your style sheet.
+        prose: whether a text whose room ran out is cut back to its last whole sentence.
+        drawer: in place of ``draw``, for formats that remember what they drew before or know what is fixed of it: from
+            a ``Place`` to a ``Drawer``. **What a drawer returns is not cleaned again.**
+        drawn_words: whether the words and links of a text are those of its HTML, or those of the text itself.
+        lines: how many lines high its placeholder is; 0 for as many as its length makes likely.
+        sheet: the file in ``templates/prompts`` with our examples.
+        sheets: other such files, each with the words in an author's prompt that ask for it.
+        frames: whether the HTML may hold a frame, which the policy of its page must allow.
+
+    Raises:
+        BadPage: for a name that is none, or without exactly one of ``draw`` and ``drawer``.
+    """
+
+    name: str
+    _: KW_ONLY
+    draw: Callable[[str], str] | None = None
+    manner: str = ""
+    examples: Sequence[Example] = ()
+    opening: str = ""
+    stop: Sequence[str] = ()
+    classes: Collection[str] = ()
+    prose: bool = False
+    drawer: MakeDrawer | None = None
+    drawn_words: bool = True
+    lines: int = 0
+    sheet: str = ""
+    sheets: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    frames: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise BadPage(
+                f"A format has a short name in lower-case letters, such as 'poem', but this has {self.name!r}."
+            )
+        if callable(self.draw) == callable(self.drawer):
+            raise BadPage(f"The format {self.name!r} takes draw=…, a function from a text to its HTML (or a drawer=…).")
+        for name in ("examples", "stop", "classes"):
+            if isinstance(getattr(self, name), str):
+                raise BadPage(f"Format({name}=…) takes a list, but got the string {getattr(self, name)!r}.")
+        object.__setattr__(self, "examples", tuple(self.examples))
+        object.__setattr__(self, "stop", tuple(self.stop))
+        object.__setattr__(self, "classes", frozenset(self.classes))
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def at(self, place: Place) -> Drawer:
+        """A drawer for the region at a place."""
+        if self.drawer is not None:
+            return self.drawer(place)
+        assert self.draw is not None
+        return OwnDrawer(self.name, self.draw, frozenset(self.classes), place.linker)

@@ -1,0 +1,199 @@
+"""Launching: from a click to a page that is being written, if it may be.
+
+Every piece of writing begins here, whoever asks for it: a click, a form, an edit, or nobody yet. What it takes is made
+sure of in one place: that the engine can be held to the page's shapes, that the author allows it, that there is room,
+and that the visitor has budget left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from unwritten_engine import About, Priority, Prompt
+
+from ..asking.clicks import Click, Clicks
+from ..asking.routing import PLAIN
+from ..developing.tracing import step
+from ..errors import Denied, PageFailed
+from ..guarding.budgets import Budgets
+from ..guarding.metrics import Metrics
+from ..hooks import Asked, Hooks
+from ..keeping.store import KeptCanvas, KeptPage, Store
+from ..keeping.values import Values
+from ..showing.drawing import Shell
+from ..showing.links import Linker
+from ..showing.regions import WRITTEN, Change
+from ..showing.views import Views
+from .generation import Generation
+from .generations import Generations
+from .shapes import Shapes
+from .writing import Writing
+
+_SHARE_AHEAD = 0.5
+"""Of a visitor's budgets that may be spent on pages that they have not asked for."""
+
+
+class Launcher:
+    """Begins to write pages.
+
+    Args:
+        clicks: knows the prompts of a page, and where its links lead.
+        views: draws the shell.
+        store: knows what is there of a page.
+        about: the engine that writes.
+        generations: the queue.
+        shapes: knows which shapes the engine can be held to.
+        values: is told of every shape.
+        budgets: how much a visitor may have written.
+        hooks: the author's own say in what is written.
+        metrics: counts what was refused.
+
+    Attributes:
+        later: pages that are not up to the state of the app yet, with the regions that are to be written again when
+            what is being written of them is over.
+    """
+
+    def __init__(
+        self,
+        *,
+        clicks: Clicks,
+        views: Views,
+        store: Store,
+        about: About,
+        generations: Generations,
+        shapes: Shapes,
+        values: Values,
+        budgets: Budgets,
+        hooks: Hooks,
+        metrics: Metrics,
+    ) -> None:
+        self._clicks = clicks
+        self._views = views
+        self._store = store
+        self._about = about
+        self._generations = generations
+        self._shapes = shapes
+        self._values = values
+        self._budgets = budgets
+        self._hooks = hooks
+        self._metrics = metrics
+        self.later: dict[str, set[str]] = {}
+        if hooks.text is not None:
+            generations.check = self._check_text
+
+    async def begin(
+        self,
+        click: Click,
+        *,
+        searched: bool = False,
+        priority: Priority = Priority.CLICK,
+        writings: dict[str, Writing] | None = None,
+        change: Change = WRITTEN,
+        before: KeptPage | None = None,
+    ) -> Generation:
+        """Start to write a page, if it may be written, or join who has. Regions that are there already, kept or left
+        over, are not written again.
+
+        Args:
+            click: who asks for it, and is charged.
+            searched: whether no page offered it: it was asked for by a search box or a button.
+            priority: whether somebody waits for it.
+            writings: its regions, some of them finished; None takes those that are kept or left over for finished.
+            change: what is changed of a page that is there, and how.
+            before: that page; it stays if the change comes to nothing.
+
+        Raises:
+            Busy: if too many pages wait.
+            OverBudget: if the visitor had as much written as they may.
+            Denied: if the author's check says no.
+            BadShape: if the engine cannot be held to a shape of the page.
+            BadTemplate: if the page cannot be drawn.
+        """
+        self._shapes.check(click.route.path, click.page)
+        if self._hooks.prompt is not None:
+            prompts = _prompts(writings) if writings else self._clicks.prompts(click)
+            asked = Asked(click.key, click.title, click.visitor, prompts)
+            with self._metrics.refusals():
+                await self._hooks.allow_prompt(asked)
+            running = self._generations.get(click.key)
+            if running is not None:
+                return running
+        share = 1.0 if priority is Priority.CLICK else _SHARE_AHEAD
+        with self._metrics.refusals():
+            self._generations.admit(priority)
+            self._budgets.spend(click.visitor, searched=searched, share=share)
+        linker = self._clicks.linker(click)
+        amends = False
+        if writings is None:
+            kept = self._store.kept(click.key)
+            finished = {**self._generations.remains(click.key), **(kept.canvases if kept else {})}
+            writings = self.writings(click, linker, finished)
+            carried = [writings[name] for name in (kept.canvases if kept else ()) if name in writings]
+            amends = bool(carried) and all(writing.state == "written" for writing in carried)
+        of = (click.key, click.page, click.title, writings, linker, priority, click.visitor)
+        generation = Generation(*of, change=change, before=before)
+        generation.amends = amends
+        with step("drawing the shell"):
+            generation.shell = self.shell(generation)
+        self._generations.add(generation)
+        return generation
+
+    async def _check_text(self, key: str, region: str, text: str) -> None:
+        try:
+            await self._hooks.allow_text(key, region, text)
+        except Denied:
+            self._metrics.refused["text"] += 1
+            raise
+
+    def fit(self, generation: Generation, click: Click) -> None:
+        """State has changed since a page was begun: what is new on it is written along, or as soon as this is over."""
+        page = click.page
+        if page == generation.page:
+            return
+        new = page.canvases.keys() - generation.writings.keys()
+        more: dict[str, Writing] = {}
+        if new:
+            kept = self._store.kept(click.key)
+            writings = self.writings(click, generation.linker, kept.canvases if kept else {})
+            more = {name: writing for name, writing in writings.items() if name in new}
+        if not generation.join(page, more):
+            self.later.setdefault(click.key, set())
+        generation.shell = self.shell(generation)
+        generation.notify()
+
+    def writings(
+        self, click: Click, linker: Linker, finished: Mapping[str, KeptCanvas], *, remember: bool = True
+    ) -> dict[str, Writing]:
+        """The regions of a page, of which those that are finished need not be written.
+
+        Args:
+            click: which page.
+            linker: decides where its links lead.
+            finished: what is there.
+            remember: whether the prompts say what is known of the subject; nothing is going to be written otherwise.
+        """
+        prompts = self._clicks.prompts(click, remember=remember)
+        length = self._about.canvas_length
+        writings: dict[str, Writing] = {}
+        for name, canvas in click.page.canvases.items():
+            if canvas.shape is not None:
+                self._values.know(canvas.shape)
+            writings[name] = Writing(name, canvas, prompts[name], linker, length)
+            before = finished.get(name)
+            if before is not None and before.format == writings[name].format.name:
+                with contextlib.suppress(PageFailed):  # its shape has changed since: it is written anew
+                    writings[name].restore(before)
+        return writings
+
+    def shell(self, generation: Generation) -> Shell:
+        """The shell of a page that is being written, with whatever is there by now."""
+        key = generation.key
+        refresh = key + ("&" if "?" in key else "?") + urlencode({PLAIN: "1"})
+        return self._views.generation(generation, refresh=refresh)
+
+
+def _prompts(writings: Mapping[str, Writing]) -> dict[str, Prompt]:
+    """What would be asked of the engine for the regions that are not finished."""
+    return {name: writing.prompt for name, writing in writings.items() if writing.state != "written"}

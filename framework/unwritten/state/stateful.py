@@ -1,0 +1,139 @@
+"""Stateful: what an app can do with state: its tables, its actions, and who looks at what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..answering.serving import Serving
+from ..asking.addresses import Pattern
+from ..asking.routing import PageRoute
+from ..settings import Settings
+from .actions import ActionFunction, ActionRoute, Actions, find
+from .audience import Audience
+from .sequels import Sequel, Sequels
+from .tables import Table, Tables
+
+F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M")
+
+
+class Stateful(Starlette):
+    """What ``App`` can do with state. It is not made by itself."""
+
+    settings: Settings
+
+    def __init__(self, **options: Any) -> None:
+        self.tables = Tables()
+        self._declared: list[Sequel] = []
+        self._audience: Audience | None = None
+        self._actions: Actions | None = None
+        super().__init__(**options)
+
+    def table(
+        self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), first: Iterable[M] = ()
+    ) -> Table[M]:
+        """Declare state: ``posts = app.table(Post)``. It is kept in the file of the pages.
+
+        Args:
+            model: a pydantic model or a dataclass with a field ``id: int | None = None``.
+            name: the table's name; None makes it of the model's.
+            index: fields that rows are often asked for by.
+            first: the rows that a new table begins with.
+
+        Raises:
+            BadTable: if the model cannot be kept, or the name is taken.
+        """
+        return self.tables.add(Table(model, name, index=index, first=first))
+
+    def action(self, path: str) -> Callable[[F], F]:
+        """Declare an action: ``@app.action("/thread/{id}/reply")`` above a function that handles a form.
+
+        What its signature asks for beyond the path comes from the form: single fields by name and type, or one
+        parameter that is a pydantic model or a dataclass. It answers with nothing or ``Redraw("region")`` (back to the
+        page), the key of a page, or any Starlette response. All that it writes to tables is one transaction.
+
+        Args:
+            path: the pattern, in Starlette's syntax.
+
+        Raises:
+            BadApp: if the function's signature does not fit.
+        """
+        pattern = Pattern(path)
+
+        def declare(function: F) -> F:
+            async def endpoint(request: Request) -> Response:
+                await self.ready()
+                return await self.actions.answer(request, route)
+
+            route = ActionRoute(pattern, ActionFunction(function, pattern), endpoint)
+            self.router.routes.append(route)
+            return function
+
+        return declare
+
+    def written(self, path: str) -> Callable[[F], F]:
+        """Declare what is done with a page that has been written: ``@app.written("/list/{name}")`` above a function.
+
+        It takes the parameters of the pattern, reads what was written (``app.value``), and may write to tables.
+
+        It is called when the page is kept, before anybody is told that it is finished, and again whenever more of it
+        has been written or it has been written anew. All that it writes is one transaction, and is shown to everybody
+        who looks. If it raises, that is logged and the page stays. If the server is stopped right then, it may not have
+        been called: let what it does be done twice without harm, and offer it by an action too where it matters.
+
+        Args:
+            path: the pattern of the pages.
+
+        Raises:
+            BadApp: if the function's signature does not fit.
+        """
+        pattern = Pattern(path)
+
+        def declare(function: F) -> F:
+            self._declared.append(Sequel(function, pattern))
+            return function
+
+        return declare
+
+    @property
+    def actions(self) -> Actions:
+        """What handles forms. The app must have been prepared."""
+        assert self._actions is not None
+        return self._actions
+
+    @property
+    def audience(self) -> Audience:
+        """Who looks at its pages. The app must have been prepared."""
+        assert self._audience is not None
+        return self._audience
+
+    @property
+    def pages(self) -> list[PageRoute]:
+        """The declared pages."""
+        raise NotImplementedError
+
+    async def ready(self) -> Serving:
+        """What answers clicks, prepared if need be."""
+        raise NotImplementedError
+
+    def wire_state(self, serving: Serving) -> None:
+        """Let the parts of state see what serves."""
+        self._audience = Audience(serving, lambda: self.pages)
+        self.tables.tell(self._audience.wrote)
+        self._actions = Actions(self.settings, serving, self._audience, lambda: self.pages)
+        turn, wrote = self._actions.turn, self._audience.wrote
+        serving.generations.sequel = Sequels(self.settings, serving.store.database, turn, wrote, self._declared).follow
+
+    @pass_context
+    def form_attributes(self, context: Context, name: str, /, **parameters: Any) -> Markup:
+        """The attributes of a form, for templates."""
+        path = find(self.routes, name, parameters, self.settings.title_length)
+        return self.actions.attributes(path, context["page"].key)

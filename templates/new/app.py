@@ -1,0 +1,44 @@
+"""$title: every page is written when somebody clicks on it.
+
+    unwritten run app.py
+
+A page function says what a page needs. Each canvas is written by the model, and drawn by the block of its name.
+"""
+
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+from unwritten import App, Canvas, Example, Page
+
+app = App(
+    "$title",
+    world="$title is a small, friendly guide to everyday things and where they come from.",
+    folder=__file__,  # templates/ and static/ are beside this file
+    links="/about/{subject}",  # where [[a link]] leads
+)
+
+
+class Facts(BaseModel):
+    """What is said of every subject. The model is held to this shape; the template sees its fields."""
+
+    kind: str = Field(max_length=40)
+    found_in: str = Field(max_length=60)
+
+
+EXAMPLE = Example("Facts about the umbrella.", '{"kind":"household object","found_in":"halls, trains and cafés"}')
+
+
+@app.page("/")
+def front() -> Response:
+    """The front page: nothing on it is written by a model."""
+    return app.render("front.html", subjects=["Tea", "The umbrella", "Paper"], recent=app.store.recent(8))
+
+
+@app.page("/about/{subject}")
+def about(subject: str) -> Page:
+    """A page about anything: two canvases, written at the same time, each drawn by the block of its name."""
+    return Page(
+        "about.html",
+        title=subject,
+        text=Canvas(f"An encyclopedia article about {subject}.", tokens=200),
+        facts=Canvas(f"Facts about {subject}.", shape=Facts, examples=[EXAMPLE], tokens=80),
+    )

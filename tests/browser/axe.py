@@ -1,0 +1,92 @@
+"""axe-core: its script, held to a hash, and what it finds in a page, as lines that a person can act on."""
+
+from __future__ import annotations
+
+import tarfile
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from playwright.sync_api import Frame, Page
+from tests.browser.packages import packed
+
+from unwritten.assets import integrity_of
+
+VERSION = "4.14.1"
+INTEGRITY = "sha384-xt1SFg49QaDwsyt0Xfs2XAyBtYPClXl3X2q5OOLeGAUmq9jZTYIMdztpF99WdhiH"
+
+GRAVE = ("critical", "serious")
+"""What nobody may leave as it is; everything else axe calls moderate or minor."""
+
+_RUN = """async (options) => {
+  const found = await axe.run(document, options);
+  return found.violations.flatMap((rule) => rule.nodes.map((node) => ({
+    rule: rule.id, impact: node.impact || rule.impact, help: rule.help, element: node.target.flat().join(" "),
+    html: node.html, why: node.failureSummary || "",
+  })));
+}"""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What axe has against a page.
+
+    Attributes:
+        grave: what is serious or critical, a line for each element.
+        moderate: everything else.
+    """
+
+    grave: list[str] = field(default_factory=list)
+    moderate: list[str] = field(default_factory=list)
+
+    def add(self, entry: dict[str, str], frame: str) -> None:
+        """One element that breaks one rule."""
+        why = " ".join(entry["why"].split()).removeprefix("Fix any of the following: ")
+        html = entry["html"] if len(entry["html"]) <= 120 else entry["html"][:117] + "…"
+        line = f"{entry['impact']}: {entry['rule']}: {frame}{entry['element']}: {why} [{html}]"
+        (self.grave if entry["impact"] in GRAVE else self.moderate).append(line)
+
+    def __str__(self) -> str:
+        return "\n".join([*self.grave, *self.moderate]) or "nothing"
+
+
+@lru_cache(maxsize=1)
+def source() -> str:
+    """The script of axe-core, the real one."""
+    with tarfile.open(packed("axe-core", VERSION)) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None, "the package of axe-core lacks axe.min.js"
+        content = member.read()
+    assert integrity_of(content) == INTEGRITY, f"axe-core {VERSION} is not the real one"
+    return content.decode()
+
+
+def check(page: Page, *, without: tuple[str, ...] = ()) -> Findings:
+    """Run axe in every frame of a page.
+
+    Each frame is asked by itself: the frames of boxed programs have no origin, so that axe could not reach into them.
+    The script comes in as the debugger's own, which no policy of the page stops; the page itself gets no new rights.
+
+    Args:
+        page: the page, as it is at this moment.
+        without: rules that are not asked for.
+    """
+    findings = Findings()
+    for frame in page.frames:
+        where = "" if frame == page.main_frame else f"in frame {frame.name or frame.url}: "
+        for entry in _found_in(frame, without):
+            findings.add(entry, where)
+    return findings
+
+
+def _found_in(frame: Frame, without: tuple[str, ...]) -> list[dict[str, str]]:
+    if not frame.evaluate("() => !!window.axe"):
+        # An expression, not a script element: the page's policy has no say in what the debugger evaluates.
+        frame.evaluate(f"() => {{ {source()}\n }}")
+    options: dict[str, Any] = {
+        "iframes": False,
+        "resultTypes": ["violations"],
+        "rules": {name: {"enabled": False} for name in without},
+    }
+    found: list[dict[str, str]] = frame.evaluate(_RUN, options)
+    return found

@@ -1,0 +1,445 @@
+"""Apps in a box, in a real browser: what they can do, and what they cannot."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Frame
+from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.browser.tabs import Tab, until
+from tests.escapes import LEAVES, REACHES, STANDING, documents
+from tests.payloads import payloads
+
+from unwritten import App, Canvas, Page
+from unwritten_engine import Request
+from unwritten_engine.script import Step, scripted
+
+pytestmark = pytest.mark.browser
+
+HEARD = """window.boxes = []; addEventListener("message", (event) => boxes.push(event.data));"""
+
+
+class Elsewhere:
+    """A server that must not be reached: it takes note of every connection, even of one without a word."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.2", 0))
+        self.name = f"127.0.0.2:{self._socket.getsockname()[1]}"
+        self.reached: list[bytes] = []
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(0.3)
+                try:
+                    self.reached.append(connection.recv(200))
+                except OSError:
+                    self.reached.append(b"")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    server = Elsewhere()
+    yield server
+    server.close()
+
+
+class Arrivals:
+    """What arrives at the app, as ``METHOD path``, in order. Put around an app."""
+
+    def __init__(self, app: ASGIApp, seen: list[str]) -> None:
+        self._app = app
+        self._seen = seen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self._seen.append(f"{scope['method']} {scope['path']}")
+        await self._app(scope, receive, send)
+
+
+def expected(seen: list[str]) -> bool:
+    """Whether nothing arrived but what the pages themselves need."""
+    pages = {"GET /wiki/before", "GET /p/Boxes", "GET /_unwritten/box", "GET /favicon.ico"}
+    return all(line in pages or line.startswith("GET /_unwritten/static/") for line in seen)
+
+
+def boxes_app(home: Path, texts: dict[str, str], **given: Any) -> App:
+    """An app with one page of boxes, one for each text, at ``/p/Boxes``; and one of words, at ``/wiki/…``."""
+    (home / "templates").mkdir(exist_ok=True)
+    names = [f"b{number}" for number in range(len(texts))]
+    blocks = "".join(f"<section>{{% block {name} %}}{{{{ {name} }}}}{{% endblock %}}</section>" for name in names)
+    (home / "templates" / "many.html").write_text(
+        f'{{% extends "layout.html" %}}{{% block main %}}<h1>{{{{ page.title }}}}</h1>{blocks}{{% endblock %}}'
+    )
+    pieces = list(texts.values())
+
+    def script(request: Request) -> list[Step]:
+        if "number" not in request.prompt.ask:
+            return ["A page of words with a link to [[Boxes]]."]
+        return [pieces[int(request.prompt.ask.split("number ")[1].split(".")[0])]]
+
+    app = App("Boxes", engine=scripted(script), folder=home, database=str(home / "pages.db"), **given)
+
+    @app.page("/p/{title}")
+    def page(title: str) -> Page:
+        boxes: dict[str, Any] = {n: Canvas(f"App number {n[1:]}.", "app", tokens=4000) for n in names}
+        return Page("many.html", title=title, **boxes)
+
+    @app.page("/wiki/{title}", links="/p/{title}")
+    def words(title: str) -> str:
+        return f"A note about {title}."
+
+    return app
+
+
+def frame_of(tab: Tab, number: int = 0) -> Frame:
+    """The document in a box."""
+    found: list[Frame] = []
+
+    def there() -> bool:
+        element = tab.page.query_selector(f"#region-b{number} iframe.box")
+        frame = element.content_frame() if element else None
+        found[:] = [frame] if frame and frame.url.startswith("http") else []
+        return bool(found)
+
+    until(there)
+    return found[0]
+
+
+def heard(tab: Tab, kind: str) -> list[str]:
+    """What the programs in the boxes told the page around them."""
+    found: list[str] = tab.js("(kind) => boxes.filter((b) => b && b[kind]).map((b) => b[kind])", kind)
+    return found
+
+
+def open_boxes(tab: Tab, url: str, texts: dict[str, str]) -> None:
+    """Open a page of boxes, and wait until every program has run."""
+    tab.quiet = True  # the policies of boxes say what they stopped
+    tab.page.add_init_script(f"if (top === window) {{ {HEARD} }}")
+    tab.goto(f"{url}/wiki/before")
+    tab.goto(f"{url}/p/Boxes")
+    until(lambda: set(heard(tab, "ran")) == set(texts), 50)
+    pause(tab, 2)
+
+
+def pause(tab: Tab, seconds: float) -> None:
+    """Let the browser go on for a while."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        tab.js("() => new Promise((go) => setTimeout(go, 100))")
+
+
+def asked(tab: Tab, method: str, path: str) -> int:
+    """How often something was asked for. Playwright tells of requests only while it is being talked to."""
+    tab.js("() => 0")
+    return sum(1 for line in tab.requests if line.startswith(method) and path in line)
+
+
+def place(tab: Tab) -> str:
+    """Where the tab is; Playwright hears of it only while it is being talked to."""
+    tab.page.wait_for_timeout(20)
+    return str(tab.page.url)
+
+
+def stayed(tab: Tab, url: str) -> None:
+    """The page around the boxes is as it was, and nothing of them is outside."""
+    assert heard(tab, "escaped") == []
+    assert tab.page.url == f"{url}/p/Boxes"
+    assert len(tab.page.context.pages) == 1
+    assert tab.page.context.cookies() == []
+    tab.foreign.clear()  # asked for and stopped: Elsewhere says what arrived
+
+
+def test_no_program_in_a_box_reaches_anything(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    texts = documents(elsewhere.name, REACHES, STANDING)
+    app, seen = boxes_app(tmp_path, texts), list[str]()
+    app.add_middleware(Arrivals, seen=seen)
+    url = serve(app)
+    tab = open_tab()
+    open_boxes(tab, url, texts)
+    stayed(tab, url)
+    assert elsewhere.reached == [], "not even a connection"
+    assert expected(seen), seen
+    frames = [frame.url for frame in tab.page.frames if frame.parent_frame is not None]
+    assert len(frames) == len(texts) and all("/_unwritten/box?" in address for address in frames)
+
+
+def test_no_program_leaves_its_box(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
+) -> None:
+    texts = documents(elsewhere.name, LEAVES)
+    app, seen = boxes_app(tmp_path, {**texts, "quiet": "<!doctype html><html><p>I stay."}), list[str]()
+    app.add_middleware(Arrivals, seen=seen)
+    url = serve(app)
+    tab = open_tab()
+    open_boxes(tab, url, texts)
+    stayed(tab, url)
+    assert [said for said in elsewhere.reached if said] == [], "no word arrives"
+    assert expected(seen), seen
+    stopped = "section:has(.notice)"
+    until(lambda: tab.page.locator(stopped).count() >= len(texts) - 1, 20)
+    assert "This app tried to leave its box, so it was stopped." in tab.page.inner_text(f"{stopped} >> nth=0")
+    assert frame_of(tab, len(texts)).inner_text("p") == "I stay.", "and the others are left alone"
+
+
+LAPS = """<!doctype html>
+<html lang="en"><meta name="color-scheme" content="light dark"><title>Lap counter</title>
+<h1 id="laps">…</h1><button id="more" onclick="more()">One more lap</button> <button id="tall">Taller</button>
+<button id="go">Read about laps</button>
+<script>
+let laps = 0;
+const show = () => (document.getElementById("laps").textContent = laps);
+function more() { laps++; show(); box.save({ laps }); localStorage.setItem("last", laps); localStorage.other = "x"; }
+tall.onclick = () => box.resize(700);
+go.onclick = () => box.ask("/wiki/Laps");
+box.load().then((kept) => { laps = kept?.laps ?? 0; show(); });
+</script></html>"""
+
+
+def test_an_app_keeps_its_state_for_everybody(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    url = serve(boxes_app(tmp_path, {"laps": LAPS}))
+    tab = open_tab()
+    tab.goto(f"{url}/p/Boxes")
+    inside = frame_of(tab)
+    until(lambda: inside.inner_text("#laps") == "0")
+    assert tab.page.get_attribute("iframe.box", "title") == "Lap counter"
+    assert tab.page.get_attribute("iframe.box", "sandbox") == "allow-scripts"
+    for _ in range(3):
+        inside.click("#more")
+    until(lambda: asked(tab, "POST", "/_unwritten/box/state"))
+    assert inside.evaluate("[localStorage.getItem('last'), localStorage.length, localStorage.other]") == ["3", 2, "x"]
+    pause(tab, 0.8)
+    other = open_tab()
+    other.goto(f"{url}/p/Boxes")
+    kept = frame_of(other)
+    until(lambda: kept.inner_text("#laps") == "3")
+    assert kept.evaluate("[localStorage.getItem('last'), Object.keys(localStorage)]") == ["3", ["last", "other"]]
+    too_much = "box.save('x'.repeat(20000)).then(() => 'kept', (error) => error.message)"
+    assert kept.evaluate(too_much) == "A box keeps up to 16 kB of JSON, and this is more."
+
+
+def test_an_app_asks_for_room_and_for_a_page_after_a_click(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    url = serve(boxes_app(tmp_path, {"laps": LAPS}))
+    tab = open_tab()
+    tab.goto(f"{url}/p/Boxes")
+    tab.finished()
+    inside = frame_of(tab)
+    until(lambda: inside.inner_text("#laps") == "0")
+    height = "() => document.querySelector('iframe.box').offsetHeight"
+    until(lambda: tab.js(height) < 200)  # as high as what is in it
+    inside.evaluate("document.body.append(Object.assign(document.createElement('p'), { style: 'height: 300px' }))")
+    until(lambda: 400 < tab.js(height) < 600)
+    inside.click("#tall")
+    until(lambda: tab.js(height) == 700)
+    for wanted, given in ((1e9, 1600), (-5, 48), (0, 48)):
+        inside.evaluate(f"box.resize({wanted})")
+        until(lambda given=given: tab.js(height) == given)  # type: ignore[misc]
+    inside.evaluate("box.resize('high'); box.resize(NaN); box.resize(400)")
+    until(lambda: tab.js(height) == 400)
+    tab.js("() => document.activeElement.blur()")
+    inside.evaluate("box.ask('/wiki/Laps')")  # nobody clicked into the frame
+    pause(tab, 0.5)
+    assert tab.page.url == f"{url}/p/Boxes"
+    inside.click("#go")
+    until(lambda: place(tab) == f"{url}/wiki/Laps")
+    until(lambda: "a page of words" in tab.page.inner_text("main").lower())
+
+
+def test_only_pages_of_this_app_can_be_asked_for(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    url = serve(boxes_app(tmp_path, {"laps": LAPS}))
+    tab = open_tab()
+    tab.goto(f"{url}/p/Boxes")
+    tab.finished()
+    inside = frame_of(tab)
+    inside.click("#more")
+    bad = ["//127.0.0.2/x", "/\\\\127.0.0.2", "http://127.0.0.2/", "javascript:1", "", "wiki", "/_unwritten/box", "/ x"]
+    for page in [*bad, "/" + "x" * 3000]:
+        inside.evaluate("(page) => box.ask(page)", page)
+    forged = """() => { for (const data of [null, 1, "x", [], {}, { box: 2, type: "ask", page: "/wiki/x" },
+        { type: "ask", page: "/wiki/x" }, { box: 1, type: "ask", page: ["/wiki/x"] },
+        { box: 1, type: "save", id: "1", state: {} }, { box: 1, type: "save" },
+        { box: 1, type: "resize", height: { valueOf: () => 9 }.valueOf }, { box: 1, type: "nothing" }]) {
+        try { parent.postMessage(data, "*") } catch {} } }"""
+    inside.evaluate(forged)
+    pause(tab, 0.8)
+    assert tab.page.url == f"{url}/p/Boxes"
+    assert asked(tab, "POST", "box/state") == 1
+    tab.js("() => postMessage({ box: 1, type: 'ask', page: '/wiki/x' }, '*')")  # from no box at all
+    for _ in range(100):
+        inside.evaluate("box.resize(900)")
+    pause(tab, 0.3)
+    assert tab.page.url == f"{url}/p/Boxes"
+
+
+def test_a_page_with_a_box_is_a_document_of_its_own(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    """Its policy allows frames: a page that was swapped into another document would not have it."""
+    url = serve(boxes_app(tmp_path, {"laps": LAPS}))
+    tab = open_tab()
+    tab.goto(f"{url}/wiki/Tea")
+    tab.finished()
+    tab.ready()
+    tab.js("() => { window.before = 1 }")
+    tab.page.click("main a[href='/p/Boxes']")
+    until(lambda: place(tab) == f"{url}/p/Boxes")
+    inside = frame_of(tab)
+    until(lambda: inside.inner_text("#laps") == "0")
+    assert tab.js("() => window.before === undefined")
+    tab.page.go_back()
+    until(lambda: place(tab) == f"{url}/wiki/Tea")
+
+
+def test_an_app_that_starts_itself_over_and_over_is_stopped(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    again = (
+        "<!doctype html><html><p>x</p><script>onload = () => setTimeout(() => location.reload(), 50)</script></html>"
+    )
+    url = serve(boxes_app(tmp_path, {"again": again}))
+    tab = open_tab()
+    tab.goto(f"{url}/p/Boxes")
+    until(lambda: "This app starts itself over and over" in tab.page.inner_text("main"))
+    count = asked(tab, "GET", "/_unwritten/box?")
+    assert count <= 7
+    tab.page.click("text=Start it again")
+    until(lambda: asked(tab, "GET", "/_unwritten/box?") > count)
+
+
+def test_the_source_is_shown_while_an_app_is_written(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    lines = [LAPS[:end] for end in (60, 200, 400, len(LAPS))]
+    app = App("Boxes", engine=scripted(lines, delay=0.6), database=str(tmp_path / "pages.db"))
+
+    @app.page("/p/{title}")
+    def page(title: str) -> Canvas:
+        return Canvas("A lap counter.", "app", tokens=4000)
+
+    tab = open_tab()
+    tab.goto(f"{serve(app)}/p/Boxes")
+    until(lambda: "lines so far" in tab.page.inner_text("main"))
+    until(lambda: "<title>Lap counter</title>" in tab.page.inner_text("pre.source"))
+    assert tab.page.locator("iframe").count() == 0
+    tab.finished()
+    assert tab.page.locator("iframe.box").count() == 1 and tab.page.locator("pre.source").count() == 0
+
+
+def test_no_public_vector_gets_out_of_a_box(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    """They run, as programs in a box do; and the page around it, its storage and every server know nothing of it."""
+    vectors, size = payloads(), 100
+    parts = [vectors[start : start + size] for start in range(0, len(vectors), size)]
+    mark = "<script>top.postMessage({ ran: '%d' }, '*')</script>"
+    texts = {str(n): f"<!doctype html><html>{mark % n}<p>" + "\n".join(part) for n, part in enumerate(parts)}
+    app, seen = boxes_app(tmp_path, texts), list[str]()
+    app.add_middleware(Arrivals, seen=seen)
+    url = serve(app)
+    tab = open_tab()
+    refused: list[str | None] = []
+    answered: list[str] = []
+
+    def elsewhere(address: str) -> bool:
+        return not address.startswith((url, "data:", "blob:", "about:", "https://cdn.jsdelivr.net/npm/htmx.org@"))
+
+    tab.page.on("requestfailed", lambda r: refused.append(r.failure) if elsewhere(r.url) else None)
+    tab.page.on("response", lambda r: answered.append(r.url) if elsewhere(r.url) else None)
+    tab.page.add_init_script("if (top === window) { localStorage.secret = 'x'; document.cookie = 'secret=x' }")
+    open_boxes(tab, url, texts)
+    assert answered == []
+    assert set(refused) <= {"csp", "net::ERR_BLOCKED_BY_CSP", "net::ERR_ABORTED"}, set(refused)
+    assert tab.page.url == f"{url}/p/Boxes" and len(tab.page.context.pages) == 1
+    assert tab.js("() => [localStorage.length, localStorage.secret]") == [1, "x"]
+    assert {cookie.get("name") for cookie in tab.page.context.cookies()} == {"secret"}
+    assert tab.page.inner_text("h1") == "Boxes" and tab.page.locator("main#main").count() == 1
+    states = {"GET /_unwritten/box/state", "POST /_unwritten/box/state"}  # storage of theirs, kept for them
+    assert expected([line for line in seen if line not in states]), seen
+    tab.foreign.clear()
+    tab.faults.clear()  # those of the vectors themselves
+
+
+ORDINARY = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="UTF-8"><meta name="viewport" content="width=device-width"><title>Ordinary</title>
+<style>:root { --ink: teal } li { color: var(--ink) }</style></head>
+<body><h1>Ordinary</h1><ul id="list"></ul><script>document.write('<p id="written">' + 6 * 7 + '</p>')</script>
+<form id="form"><input name="what" value="by a form" required><button>Add</button></form>
+<form id="bare"><input id="field" name="what"></form>
+<dialog id="ask"><form method="dialog"><button id="ok" value="yes">OK</button></form></dialog>
+<canvas id="canvas" width="20" height="20"></canvas><img id="picture" alt="">
+<script>
+const list = document.getElementById("list");
+function add(what) { list.innerHTML += `<li>${what}</li>`; localStorage.setItem("count", list.children.length); }
+form.onsubmit = (event) => { event.preventDefault(); add(new FormData(form).get("what")); };
+bare.addEventListener("submit", (event) => { event.preventDefault(); add(field.value); });
+list.insertAdjacentHTML("beforeend", "<li>by html</li>");
+const item = document.createElement("li"); item.textContent = "by hand"; list.append(item);
+const shape = document.createElementNS("http://www.w3.org/2000/svg", "circle"); shape.setAttribute("r", 3);
+document.body.append(Object.assign(document.createElement("template"), { innerHTML: "<b>x</b>" }).content);
+canvas.getContext("2d").fillRect(0, 0, 9, 9);
+picture.src = canvas.toDataURL();
+class Star extends HTMLElement { connectedCallback() { this.textContent = "a star" } }
+customElements.define("x-star", Star); document.body.append(document.createElement("x-star"));
+for (let i = 0, frame = 3; i <frame; i++) setTimeout(() => { document.title = "Ordinary " + i }, 10);
+addEventListener("hashchange", () => add("by a hash"));
+</script></body></html>"""
+
+
+def test_an_ordinary_program_runs_as_it_was_written(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    url = serve(boxes_app(tmp_path, {"ordinary": ORDINARY}))
+    tab = open_tab()
+    tab.goto(f"{url}/p/Boxes")
+    inside = frame_of(tab)
+    until(lambda: inside.inner_text("#written") == "42")
+    inside.click("#form button")
+    inside.press("#form input", "Enter")
+    inside.fill("#form input", "")
+    inside.click("#form button")  # it is required, so nothing is sent
+    inside.fill("#field", "by a key")
+    inside.press("#field", "Enter")
+    inside.evaluate("location.hash = 'x'")
+    wanted = ["by html", "by hand", "by a form", "by a form", "by a key", "by a hash"]
+    until(lambda: inside.inner_text("#list").split("\n") == wanted)
+    inside.evaluate("ask.showModal()")
+    inside.click("#ok")
+    assert inside.evaluate("[ask.open, ask.returnValue]") == [False, "yes"]
+    assert inside.evaluate("getComputedStyle(document.querySelector('li')).color") == "rgb(0, 128, 128)"
+    assert inside.evaluate("[localStorage.count, document.title, picture.naturalWidth]") == ["6", "Ordinary 2", 20]
+    assert inside.inner_text("x-star") == "a star"
+
+
+def test_a_browser_without_what_it_takes_shows_words_and_no_app(
+    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    url = serve(boxes_app(tmp_path, {"laps": LAPS}))
+    tab = open_tab()
+    tab.page.add_init_script("delete window.trustedTypes")
+    tab.goto(f"{url}/p/Boxes")
+    inside = frame_of(tab)
+    until(lambda: "This browser has no Trusted Types" in inside.evaluate("document.documentElement.textContent"))
+    assert inside.locator("button").count() == 0
+    assert inside.evaluate("typeof box") == "undefined"

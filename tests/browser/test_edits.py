@@ -1,0 +1,135 @@
+"""A region is changed in place, before the eyes of all who look, and without JavaScript just as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.browser.tabs import Tab, until
+from tests.core import make_two, templates
+
+from unwritten import App, Canvas, Page
+from unwritten_engine.script import Script, scripted
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[App], str]
+OpenTab = Callable[..., Tab]
+
+OLD = "A tall tower with a lamp. It stands by the sea. Nobody has counted its steps."
+NEW: Script = [
+    "A white tower.",
+    0.6,
+    "A white tower with a lamp.",
+    0.6,
+    "A white tower with a lamp. It stands by the sea.",
+]
+
+
+def two(home: Path) -> App:
+    return make_two(home, scripted(by_ask={"once more": NEW, "Lead": OLD, "Body": "A body that stays."}))
+
+
+def test_a_region_is_rewritten_while_a_second_tab_looks(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
+    url = serve(two(tmp_path))
+    writer, reader = open_tab(), open_tab()
+    for tab in (writer, reader):
+        tab.goto(url)
+        tab.page.wait_for_selector("[data-edits]")
+        until(lambda tab=tab: tab.events("open"))  # type: ignore[misc]
+    loads = reader.loads("/")
+    writer.ready()
+    writer.page.click("text=Edit")
+    writer.page.fill("#ask-lead", "make it white")
+    writer.page.click("section:has(#ask-lead) >> text=What is to stay")
+    writer.page.check("label.keep:has-text('It stands by the sea.') input")
+    writer.page.click("section:has(#ask-lead) >> text=Rewrite")
+    until(lambda: "A white tower." in writer.text("lead"))
+    until(lambda: "A white tower." in reader.text("lead"))
+    assert reader.page.get_attribute("#region-lead", "data-state") == "writing"
+    for tab in (writer, reader):
+        assert tab.text("body").strip() == "A body that stays."
+        assert tab.page.get_attribute("#region-body", "data-state") == "written"
+        until(lambda tab=tab: "Changed as asked" in tab.page.inner_text("[data-colophon]"))  # type: ignore[misc]
+        assert tab.text("lead").strip() == "A white tower with a lamp. It stands by the sea."
+    writer.page.click("text=Edit")
+    writer.page.fill("#text-body", "My own **body**.")
+    writer.page.click("section:has(#text-body) >> text=Save by hand")
+    for tab in (writer, reader):
+        until(lambda tab=tab: "My own body." in tab.text("body"))  # type: ignore[misc]
+    until(lambda: "Changed by hand" in reader.page.inner_text("[data-colophon]"))
+    assert reader.loads("/") == loads
+
+
+def test_all_of_it_works_without_javascript(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
+    url = serve(two(tmp_path))
+    tab = open_tab(java_script_enabled=False, viewport={"width": 375, "height": 700})
+    page = tab.page
+    tab.goto(url)
+    page.click("text=Edit")
+    page.fill("#ask-lead", "make it white")
+    page.click("section:has(#ask-lead) >> text=Rewrite")
+    page.wait_for_selector("text=Changed as asked")
+    assert page.inner_text("#region-lead").strip() == "A white tower with a lamp. It stands by the sea."
+    page.click("text=Edit")
+    page.fill("#text-lead", "Mine.")
+    page.click("section:has(#text-lead) >> text=Save by hand")
+    assert page.inner_text("#region-lead").strip() == "Mine."
+    page.click("text=History")
+    page.check("[name=from][value='1']")
+    page.check("[name=to][value='3']")
+    page.click("text=Show the difference")
+    assert "tall tower" in page.inner_text("del >> nth=0") and "Mine" in page.inner_text("ins >> nth=0")
+    page.click("li:has-text('Version 1') >> text=Bring back")
+    assert page.inner_text("#region-lead").strip() == OLD
+    assert "Brought back, as it was in version 1," in page.inner_text(".colophon")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_edit_page_and_the_history_fit_a_small_phone(
+    tmp_path: Path, serve: Serve, open_tab: OpenTab, scheme: str
+) -> None:
+    url = serve(two(tmp_path))
+    tab = open_tab(viewport={"width": 320, "height": 640}, color_scheme=scheme)
+    tab.goto(url)
+    tab.finished()
+    for path in ("/_unwritten/edit?page=/", "/_unwritten/history?page=/"):
+        tab.goto(url + path)
+        assert tab.js("() => document.documentElement.scrollWidth <= innerWidth")
+        assert tab.page.locator("h1").count() == tab.page.locator("main").count() == 1
+
+
+LINKED = """{% extends "layout.html" %}{% block main %}
+{% block lead %}{{ lead }}{% endblock %}{{ edit_link("lead") }}{% block body %}{{ body }}{% endblock %}{% endblock %}"""
+
+
+def test_forms_open_under_their_region_and_close_again(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
+    app = App(
+        "Linked",
+        engine=scripted(by_ask={"Lead": OLD, "Body": "A body that stays."}),
+        folder=templates(tmp_path, linked=LINKED),
+    )
+    app.configure({"database": str(tmp_path / "linked.db")})
+
+    @app.page("/{title}")
+    def one(title: str) -> Page:
+        return Page("linked.html", lead=Canvas("Lead."), body=Canvas("Body."))
+
+    url, tab = serve(app), open_tab()
+    tab.goto(f"{url}/Tower")
+    tab.finished()
+    tab.ready()
+    link = tab.page.locator("[data-edit-link]")
+    link.click()
+    tab.page.wait_for_selector(".edit-here #text-lead")
+    assert tab.page.locator("#text-lead").evaluate("box => box === document.activeElement")
+    assert link.get_attribute("aria-expanded") == "true" and tab.page.url.endswith("/Tower")
+    assert tab.axe().grave == []
+    tab.page.keyboard.press("Escape")
+    assert tab.page.locator(".edit-here").count() == 0
+    assert link.evaluate("link => link === document.activeElement"), "the focus is where it was"
+    link.click()
+    tab.page.fill(".edit-here #text-lead", "My own words.")
+    tab.page.click(".edit-here >> text=Save by hand")
+    until(lambda: "My own words." in tab.text("lead"))

@@ -1,0 +1,164 @@
+"""Forms and state in a real browser: two people on one page, and a form that is sent once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.browser.tabs import Tab, until
+from tests.forum import Post, make_forum
+
+from unwritten import App
+from unwritten_engine.script import Step, scripted
+
+pytestmark = pytest.mark.browser
+
+Serve = Callable[[App], str]
+OpenTab = Callable[..., Tab]
+
+REPLY: list[Step] = [0.3, "Because ", "Because the sea ", "Because the sea is wide."]
+
+
+def looking(tab: Tab, url: str) -> None:
+    """Open a thread, and wait until it is looked at."""
+    tab.goto(url)
+    until(lambda: tab.js("() => document.documentElement.dataset.live === ''"))
+
+
+def sees(tab: Tab, region: str, words: str) -> None:
+    """Wait until a region has these words."""
+    until(lambda: words in tab.text(region), 20)
+
+
+def test_two_browsers_see_each_others_posts_and_the_same_reply(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Why": REPLY, "How": "By boat."}, delay=0.05)
+    app, posts = make_forum(tmp_path, engine)
+    url = f"{serve(app)}/thread/1"
+    ada, bo = open_tab(), open_tab()
+    for tab in (ada, bo):
+        looking(tab, url)
+    bo.page.fill("#text", "Half a thought")
+    ada.page.fill("#text", "Why is it blue?")
+    ada.page.click("button:text('Post')")
+    for tab in (ada, bo):
+        sees(tab, "posts", "Why is it blue?")
+        sees(tab, "replies-1", "the sea is wide.")
+        tab.page.wait_for_selector("#region-replies-1[data-state=written]")
+    assert ada.html("replies-1") == bo.html("replies-1")
+    assert ada.page.input_value("#text") == "", "what was sent is gone from the form"
+    assert bo.page.input_value("#text") == "Half a thought", "what others type stays"
+    bo.page.fill("#text", "How do we get there?")
+    bo.page.click("button:text('Post')")
+    for tab in (ada, bo):
+        sees(tab, "posts", "By boat.")
+        assert tab.text("posts").index("the sea is wide") < tab.text("posts").index("By boat.")
+    assert len(engine.requests) == 2 and posts.count() == 2
+    assert ada.page.url == url and ada.loads("/thread/1") == 2, "the page itself was not loaded again"
+    assert not [r for r in bo.requests if r.endswith("plain=1")]
+
+
+def test_a_button_that_is_pressed_twice_sends_once(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    url = serve(app)
+    tab = open_tab()
+    looking(tab, f"{url}/thread/1")
+    tab.page.fill("#text", "Once")
+    tab.page.dblclick("button:text('Post')")
+    until(lambda: "Once" in tab.text("posts"))
+    tab.page.fill("#text", "Once")  # the same again, meant this time: it has a key of its own
+    tab.page.click("button:text('Post')")
+    until(lambda: tab.page.locator("#region-posts article").count() == 2)
+    assert posts.count() == 2
+
+
+def test_what_is_wrong_is_said_in_place_and_the_cursor_stays(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    url = serve(app)
+    tab = open_tab()
+    looking(tab, f"{url}/thread/1")
+    tab.js("() => { window.here = document.querySelector('#text'); }")
+    tab.page.fill("#text", "x")
+    tab.page.focus("#text")
+    tab.js("() => document.querySelector('form[data-action]').requestSubmit()")
+    tab.page.wait_for_selector("#error")
+    assert tab.page.inner_text("#error") == "At least 2 characters, please."
+    assert tab.page.input_value("#text") == "x"
+    assert tab.js("() => document.activeElement === window.here && window.here.isConnected")
+    tab.page.fill("#text", "xyz")
+    tab.page.click("button:text('Post')")
+    until(lambda: "xyz" in tab.text("posts"))
+    until(lambda: tab.page.locator("#error").count() == 0)
+    assert tab.page.input_value("#text") == "" and posts.count() == 1
+
+
+def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."), form_size=256)
+    url = serve(app)
+    tab = open_tab()
+    tab.quiet = True
+    looking(tab, f"{url}/thread/1")
+    tab.page.fill("#text", "y" * 300)
+    tab.page.click("button:text('Post')")
+    tab.page.wait_for_selector("[data-complaint]")
+    assert "too large: up to 256 bytes are taken" in tab.page.inner_text("[data-complaint]")
+    assert tab.page.input_value("#text") == "y" * 300
+    forge = "(form) => form.setAttribute('action', form.getAttribute('action').replace(/_form=./, '_form=0'))"
+    tab.page.eval_on_selector("[data-action]", forge)
+    tab.page.fill("#text", "Short")
+    tab.page.click("button:text('Post')")
+    until(lambda: "does not come from a page of this app" in tab.page.inner_text("form[data-action]"))
+    tab.page.click("button:text('Post')")
+    until(lambda: "Short" in tab.text("posts"))
+    assert posts.count() == 1 and tab.page.locator("[data-complaint]").count() == 0
+
+
+def test_who_was_cut_off_sees_what_was_missed(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    url = serve(app)
+    tab, other = open_tab(), open_tab()
+    tab.hold_sockets()
+    looking(tab, f"{url}/thread/1")
+    tab.sockets[-1].close()
+    posts.insert(Post(thread=1, text="Meanwhile"))
+    until(lambda: "Meanwhile" in tab.text("posts"))
+    looking(other, f"{url}/thread/1")
+    other.page.fill("#text", "And more")
+    other.page.click("button:text('Post')")
+    until(lambda: "And more" in tab.text("posts"))
+
+
+def test_without_scripts_everything_works_by_redirect(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Why": REPLY}, delay=0.05)
+    app, posts = make_forum(tmp_path, engine)
+    url = serve(app)
+    tab = open_tab(java_script_enabled=False)
+    tab.page.goto(f"{url}/thread/1")
+    tab.page.fill("#text", "x")
+    tab.page.click("button:text('Post')")
+    assert tab.page.inner_text("#error") == "At least 2 characters, please."
+    assert tab.page.input_value("#text") == "x"
+    tab.page.fill("#text", "Why?")
+    tab.page.click("button:text('Post')")
+    tab.page.wait_for_selector("#region-replies-1:has-text('the sea is wide')")
+    assert posts.count() == 1 and len(engine.requests) == 1
+
+
+def test_after_a_page_came_over_http_its_state_still_changes(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app, _ = make_forum(tmp_path, scripted(by_ask={"Why": "Because."}))
+    url = f"{serve(app)}/thread/1"
+    tab, other = open_tab(), open_tab()
+    looking(tab, url)
+    looking(other, url)
+    other.page.fill("#text", "Why?")
+    other.page.click("button:text('Post')")
+    sees(tab, "replies-1", "Because.")
+    # As if its last frames had found no place: the page is fetched whole.
+    tab.js("() => unwritten.receive({ type: 'page', page: '/thread/1', state: 'written' })")
+    fetched = "() => performance.getEntriesByType('resource').some((entry) => entry.name.endsWith('plain=1'))"
+    until(lambda: tab.js(fetched))
+    until(lambda: tab.events("page")[-1]["state"] == "written")
+    other.page.fill("#text", "And then")
+    other.page.click("button:text('Post')")
+    sees(tab, "posts", "And then")
+    assert "Because." in tab.text("replies-1")

@@ -1,0 +1,115 @@
+"""On the open web: links that are signed, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.browser.tabs import Tab, until
+
+from unwritten import App
+from unwritten.cli.loading import load_app
+from unwritten_engine import Request, scripted
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("deadline")]
+
+Serve = Callable[[App], str]
+OpenTab = Callable[..., Tab]
+
+FACTS = (
+    '{"kind":"tower","found_in":"harbours","first_known":"long ago","known_for":["light","stairs"],'
+    '"mistaken_for":"a mill","categories":["Journeys","Time"]}'
+)
+
+
+def article(request: Request) -> str:
+    """What the wiki is told: facts, or a text with links."""
+    if request.shape is not None:
+        return FACTS
+    return request.prompt.opening + " is known for its [[Lamp]] and its [[Great Auk|auk]]."
+
+
+def wiki(home: Path) -> App:
+    """The demo wiki, as beyond loopback."""
+    app = load_app("demos/wiki/app.py")
+    app.substitute(
+        scripted(article, delay=0.02),
+        {"gates": "on", "ahead": "off", "markup": "off", "database": str(home / "wiki.db")},
+    )
+    return app
+
+
+def address(tab: Tab) -> str:
+    """What stands in the address bar, without the host."""
+    parts = urlsplit(tab.page.url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def test_signed_links_are_clicked_and_never_seen(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app = wiki(tmp_path)
+    url = serve(app)
+    tab = open_tab()
+    tab.goto(url)
+    tab.ready()
+    # By htmx, preloaded when the mouse goes down.
+    tab.page.get_by_role("link", name="Lighthouse").click()
+    tab.page.wait_for_selector("h1:has-text('Lighthouse')")
+    assert address(tab) == "/wiki/Lighthouse"
+    tab.finished()
+    until(lambda: tab.page.locator("#region-body a.unwritten").count() == 2)
+    lamp = tab.page.locator("#region-body a.unwritten", has_text="Lamp")
+    assert "?_s=" in str(lamp.get_attribute("href"))
+    asked = len(tab.requests)
+    lamp.hover()
+    tab.page.mouse.down()
+    tab.page.wait_for_timeout(200)
+    assert any("/wiki/Lamp?_s=" in line for line in tab.requests[asked:]), "the press has begun it"
+    assert address(tab) == "/wiki/Lighthouse"
+    tab.page.mouse.up()
+    tab.page.wait_for_selector("h1:has-text('Lamp')")
+    assert address(tab) == "/wiki/Lamp"
+    assert sum("/wiki/Lamp?_s=" in line for line in tab.requests[asked:]) == 1, "the preloaded page is the one shown"
+    tab.page.go_back()
+    tab.page.wait_for_selector("h1:has-text('Lighthouse')")
+    assert address(tab) == "/wiki/Lighthouse"
+    tab.page.go_forward()
+    tab.page.wait_for_selector("h1:has-text('Lamp')")
+    assert address(tab) == "/wiki/Lamp"
+    # A page is shared by its address, which needs no signature once it is written.
+    until(lambda: app.store.exists(["/wiki/Lamp"]))
+    other = open_tab()
+    other.goto(f"{url}/wiki/Lamp")
+    assert "is known for its" in other.text("lead")
+
+
+def test_a_typed_address_has_a_button_that_writes(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app = wiki(tmp_path)
+    url = serve(app)
+    tab = open_tab()
+    tab.goto(f"{url}/wiki/Great_Auk")
+    assert "Nobody has written this page yet." in tab.page.inner_text("main")
+    tab.ready()
+    tab.page.screenshot(path=tmp_path / "typed.png", full_page=True)
+    length = tab.js("() => history.length")
+    tab.page.get_by_role("button", name="Write it").click()
+    tab.page.wait_for_selector("#region-lead")
+    assert (address(tab), tab.js("() => history.length")) == ("/wiki/Great_Auk", length)
+    tab.finished()
+    assert "is known for its" in tab.text("lead")
+
+
+def test_the_search_box_writes_with_and_without_scripts(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    app = wiki(tmp_path)
+    url = serve(app)
+    for script, subject in ((True, "Tea"), (False, "Sea")):
+        tab = open_tab(java_script_enabled=script)
+        tab.page.goto(url)
+        if script:
+            tab.ready()
+        tab.page.get_by_role("searchbox").fill(subject)
+        tab.page.get_by_role("button", name="Write it").click()
+        tab.page.wait_for_selector(f"h1:has-text('{subject}')")
+        until(lambda tab=tab: "is known for its" in tab.text("lead"))  # type: ignore[misc]
+        assert address(tab).removesuffix("?plain=1") == f"/wiki/{subject}"

@@ -1,0 +1,83 @@
+"""Pictures in a browser: an ornament at once, the painted one when it is there, and nothing moves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tests.browser.tabs import Tab, until
+from tests.core import make_app, templates
+from tests.test_painting import Brush
+
+from unwritten import App, Page, lifetime
+from unwritten_engine import scripted
+from unwritten_engine.painting import Painted
+
+pytestmark = pytest.mark.browser
+
+PROBE = """{% extends "layout.html" %}{% block main %}<article class="page"><h1>Front</h1>
+{{ picture("A red lighthouse.", "A tower") }}<p>{{ avatar("Ada") }}{{ ornament("Tea") }}</p></article>{% endblock %}"""
+
+
+class RealBrush(Brush):
+    """Its picture is one that a browser shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        file = io.BytesIO()
+        Image.new("RGB", (96, 60), "firebrick").save(file, "WEBP")
+        self.picture = Painted(file.getvalue(), "image/webp", 1, 1)
+
+    def paint(self, *args: object, **given: object) -> Painted:
+        super().paint(*args, **given)  # type: ignore[arg-type]
+        return self.picture
+
+
+def gallery(home: Path, **given: object) -> App:
+    app = make_app(home, scripted("Text."), folder=templates(home, probe=PROBE), **given)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("probe.html", title="Front")
+
+    return app
+
+
+def shows(tab: Tab, width: int) -> bool:
+    return bool(tab.js(WIDTH) == width)
+
+
+WIDTH = "() => { const i = document.querySelector('img.picture'); return i.complete ? i.naturalWidth : 0; }"
+
+
+def test_the_painted_picture_takes_the_place_of_its_ornament(
+    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brush = RealBrush()
+    monkeypatch.setattr(lifetime, "open_painter", lambda name, **options: brush)
+    brush.leave.clear()
+    tab = open_tab()
+    tab.goto(serve(gallery(tmp_path, painter="a-brush")))
+    until(lambda: tab.js(WIDTH) == 512, 20)  # the ornament
+    brush.leave.set()
+    until(lambda: tab.js(WIDTH) == 96, 30)  # the painted one, without a reload
+    assert tab.layout_shift() == 0
+    assert not tab.axe().grave
+    assert len(brush.painted) == 1
+
+
+def test_ornaments_are_seen_in_light_and_dark(
+    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
+) -> None:
+    address, fills = serve(gallery(tmp_path)), set()
+    for scheme in ("light", "dark"):
+        tab = open_tab(color_scheme=scheme)
+        tab.goto(address)
+        until(partial(shows, tab, 512))
+        fills.add(tab.js("() => getComputedStyle(document.querySelector('.ornament .t0')).fill"))
+        assert not tab.axe().grave
+    assert len(fills) == 2

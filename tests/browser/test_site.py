@@ -1,0 +1,98 @@
+"""A static site in a real browser: from any file server, and from files alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from tests.browser.tabs import Tab
+from tests.core import browser, make_app, make_wiki, write
+
+from unwritten import App, Canvas
+from unwritten.keeping.site import export_site
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.browser
+
+CLOCK = """<!doctype html><html><head><title>Clock</title></head><body><button id="b">0</button><script>
+document.getElementById("b").onclick = (e) => { e.target.textContent = "1" }; fetch("/x").catch(() => {})
+</script></body></html>"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _export(app: App, folder: Path) -> None:
+    # Playwright keeps this thread's event loop.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(export_site, app, folder).result()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and where a plain file server has it."""
+    folder = tmp_path / "site"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_site_is_read_from_a_file_server_and_from_files(
+    files: tuple[Path, str], open_tab: Callable[..., Tab], tmp_path: Path
+) -> None:
+    folder, server = files
+    text = "A tower with a [[Lamp]] by the [[Sea of 100% Salt?]]."
+    with browser(make_wiki(tmp_path, scripted(text))) as client:
+        for key in ("/wiki/Tower", "/wiki/Lamp", "/wiki/%E4%BA%AC%E9%83%BD"):
+            write(client, key)
+    _export(make_wiki(tmp_path, scripted()), folder)
+    for start, scheme in ((server + "/", "light"), (f"file://{folder}/index.html", "dark")):
+        tab = open_tab(cdn=False, color_scheme=scheme)
+        page = tab.page
+        page.goto(start)
+        page.click("text=京都")
+        assert page.locator("h1").inner_text() == "京都"
+        page.click("a.written")  # blue
+        assert page.locator("h1").inner_text() == "Lamp"
+        styled = page.evaluate("getComputedStyle(document.querySelector('a.unwritten')).textDecorationStyle")
+        assert styled == "dotted"
+        page.click("a.unwritten")  # red
+        assert page.locator("h1").inner_text() == "Not written yet"
+        page.click("text=Front page")
+        assert page.locator("h1").inner_text() == "Fake Wiki"
+        tab.foreign[:] = [url for url in tab.foreign if not url.startswith(f"file://{folder}/")]
+
+
+def test_a_box_runs_and_reaches_nobody(files: tuple[Path, str], open_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    folder, server = files
+
+    def an_app(answer: str | None = None) -> App:
+        app = make_app(tmp_path, scripted(answer))
+
+        @app.page("/clock")
+        def clock() -> Canvas:
+            return Canvas("A clock.", format="app")
+
+        return app
+
+    with browser(an_app(CLOCK)) as client:
+        write(client, "/clock")
+    _export(an_app(), folder)
+    tab = open_tab(cdn=False)
+    tab.page.goto(f"{server}/clock.html")
+    frame = tab.page.frame_locator("iframe.box")
+    frame.locator("#b").click()
+    assert frame.locator("#b").inner_text() == "1"
+    assert any("connect-src" in fault or "Content Security Policy" in fault for fault in tab.faults), tab.faults
+    tab.faults.clear()

@@ -1,0 +1,60 @@
+"""What is done with every connection first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unwritten.errors import BadAddress, BadSetting
+from unwritten.guarding.door import Door
+from unwritten.guarding.gates import signature_of
+from unwritten.guarding.visitors import visitor_of
+from unwritten.settings import Settings
+
+
+def enter(door: Door, query: bytes = b"", **headers: str) -> dict[str, Any]:
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http",
+        "path": "/",
+        "scheme": "http",
+        "query_string": query,
+        "client": ("127.0.0.1", 5000),
+        "server": ("127.0.0.1", 80),
+        "headers": pairs,
+    }
+    return dict(door.enter(scope))
+
+
+def door(**settings: Any) -> Door:
+    return Door(Settings(settings, environment={}), lambda: b"secret")
+
+
+def test_the_proxy_is_believed_before_the_host_is_checked() -> None:
+    entered = enter(
+        door(trusted_proxies="127.0.0.1", hosts="wiki.example"),
+        b"q=1&_s=abc",
+        host="10.0.0.1",
+        x_forwarded_host="wiki.example",
+        x_forwarded_for="192.0.2.7",
+    )
+    assert visitor_of(entered) == "192.0.2.7"
+    assert (entered["query_string"], signature_of(entered)) == (b"q=1", "abc")
+    with pytest.raises(BadAddress, match=r"'evil\.example'"):
+        enter(door(trusted_proxies="127.0.0.1", hosts="wiki.example"), host="a", x_forwarded_host="evil.example")
+
+
+def test_what_was_passed_on_closes_the_gates() -> None:
+    one = door()
+    enter(one, host="localhost")
+    assert not one.gates.closed
+    enter(one, host="localhost", x_forwarded_for="192.0.2.7")
+    assert one.gates.closed
+
+
+def test_a_setting_that_cannot_be_read_is_said_at_once() -> None:
+    with pytest.raises(BadSetting, match="trusted_proxies"):
+        door(trusted_proxies="x")
+    with pytest.raises(BadSetting, match=r"'gates' is 'of', but it must be auto, on or off\. Did you mean"):
+        door(gates="of")
