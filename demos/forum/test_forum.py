@@ -1,0 +1,182 @@
+"""The board, visited in this process: no server, no browser, no model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unwritten import App
+from unwritten.cli.loading import load_app
+from unwritten.testing import VisitedPage, Visitor, answers
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def app() -> App:
+    return load_app(str(Path(__file__).parent))
+
+
+@pytest.fixture
+def visitor(app: App) -> Iterator[Visitor]:
+    said: dict[str, Any] = {
+        "a new thread": " fallen from the sky. It was wet.",
+        "the first post": " went to look, and there was nobody.",
+        "answers a visitor": " I can hear it too.",
+        "the profile of": {
+            "home": "lives by the weir",
+            "always": "always carries string",
+            "never": "never runs",
+            "proud": "is proud of a kite",
+            "saying": "Up.",
+        },
+        "in the thread": " is only the rain.",
+    }
+    with Visitor(app, answers(said)) as visitor:
+        yield visitor
+
+
+def thread(visitor: Visitor) -> VisitedPage:
+    return visitor.visit("/b/Kettles").click("For sale")
+
+
+def test_a_board_begins_threads_and_a_thread_goes_on_from_what_the_board_shows(visitor: Visitor) -> None:
+    board = visitor.visit("/b/kettles")
+    assert board.key == "/b/Kettles" and len([name for name in board.regions if name.startswith("starters-")]) == 6
+    page = board.click("For sale")
+    assert page.heading == "For sale: one kettle, because fallen from the sky"
+    assert page.region("op").text.startswith("It was wet.") and "nobody" in page.region("op")
+    assert sum(name.startswith("posts-c") for name in page.regions) == 5
+
+
+def test_the_same_name_is_the_same_person_in_two_threads_and_on_their_page(visitor: Visitor) -> None:
+    page = thread(visitor)
+    profile = page.click("/u/Victor_Pond")
+    assert "Lighthouse painter" in profile and "always carries string" in profile.region("card")
+    assert page.heading in profile, "what they wrote is listed"
+    assert visitor.visit("/u/victor_POND").key == profile.key
+    assert visitor.visit("/u/Somebody_Else").status == 200, "any name is a person"
+
+
+def test_a_written_profile_is_told_to_the_model(app: App) -> None:
+    card = {"home": "x", "always": "always carries string", "never": "y", "proud": "z", "saying": "w"}
+    engine = answers({"the profile of": card})
+    with Visitor(app, engine) as visitor:
+        visitor.visit("/u/Victor_Pond")
+        visitor.visit("/b/Kettles/Victor_Pond/My_kettle_sings")
+        asks = [request.prompt.ask for request in engine.requests]
+        assert any("Victor Pond, a lighthouse painter" in ask and "who always carries string" in ask for ask in asks)
+
+
+def test_a_reply_is_answered_by_the_person_whom_it_answers(visitor: Visitor) -> None:
+    page = thread(visitor).submit("Answer", text="Who is it?\n\nReally?", name="Rae", parent="c1")
+    assert "Who is it?" in page.region("tree") and "I can hear it too." in page.region("posts-a1-0")
+    speaker = visitor.visit(page.key).html.split('id="post-c1" aria-label="')[1].partition('"')[0].partition(" to ")[0]
+    assert f'id="post-a1-0" aria-label="{speaker} to Rae"' in page.html
+    assert "I can hear it too." in visitor.another().visit(page.key), "it is kept, and others see it"
+
+
+def test_a_thread_of_a_visitor_is_state_and_three_people_answer_it(visitor: Visitor) -> None:
+    page = visitor.visit("/b/Kettles").submit("Post it", title="I am new", text="Good evening.", name="Rae")
+    assert page.key == "/n/1" and [f"posts-c{n}" in page.regions for n in range(3)] == [True] * 3
+    assert "I am new" in visitor.another().visit("/b/Kettles").region("rows")
+    assert "I am new" in visitor.visit("/guest/1")
+
+
+def test_posts_have_pictures(visitor: Visitor) -> None:
+    page = visitor.visit("/b/Kettles").submit("Post it", title="My kettle", text="Look.", pictured=True)
+    assert "<img" in page.html and "An ornament, in place of the photograph of A visitor" in page
+    plain = visitor.visit("/b/Kettles").submit("Post it", title="No kettle", text="Nothing to see.")
+    assert "<img" not in plain.html
+
+
+def test_a_vote_counts_once_and_can_be_taken_back(visitor: Visitor) -> None:
+    page = thread(visitor).submit("Answer", text="Hello.", parent="")
+
+    def votes(page: VisitedPage) -> str:
+        return page.html.split('data-vote="r1"')[1].partition("</svg>")[2].split()[0]
+
+    assert votes(page).startswith("0")
+    once = page.submit("/vote/r1")
+    assert votes(once).startswith("1")
+    assert json.loads(visitor.visit("/you", referer=page.key).text) == {"name": "A visitor", "votes": ["r1"]}
+    other = visitor.another()
+    both = other.visit(page.key).submit("/vote/r1")
+    assert votes(both).startswith("2")
+    assert votes(once.submit("/vote/r1")).startswith("1")
+
+
+def test_orders_are_other_views_of_the_same_words(visitor: Visitor) -> None:
+    page = thread(visitor).submit("Answer", text="The newest.", parent="")
+    page = visitor.visit(page.key)  # other orders show what is there: now the answer to it is
+    newest = visitor.visit(f"{page.key}?sort=new")
+    assert newest.html.index("The newest.") < newest.html.index('id="post-c0"')
+    top = visitor.visit(f"{page.key}?sort=top")
+    assert "is only the rain." in top and page.region("op").text in top
+    assert visitor.visit("/b/Night_buses?sort=top").key == "/b/Night_buses", "first it is written"
+    answered = newest.submit("Answer", text="From here too.", parent="")
+    assert answered.key == page.key and "posts-a2-0" in answered.regions
+
+
+# -- what people try ----------------------------------------------------------------------------------------
+
+
+def test_hostile_titles_and_names_are_words(visitor: Visitor) -> None:
+    page = visitor.visit("/b/Kettles").submit("Post it", title=HOSTILE, text=HOSTILE, name="<b>\u202eevil\u202c</b>")
+    assert page.heading == HOSTILE and HOSTILE not in page.html
+    assert "<b>evil</b>" in page.text and "\u202e" not in page.html
+    address = visitor.visit("/b/Kettles/%3Ch6%3E/%22%3E%3Ch6%20src=x%3E%20%5B%5Bx%5D%5D")
+    assert address.status == 200 and "<h6" not in address.html
+    person = visitor.visit("/u/%3Ch6%3Eagnes%E2%80%AE%3C%2Fh6%3E")
+    assert person.heading == "<H6>Agnes</H6>" and "<H6" not in person.html and "\u202e" not in person.html
+    assert "has 200 characters, and pages are written for up to 120" in visitor.visit(f"/u/{'n' * 200}")
+
+
+@pytest.mark.parametrize(
+    "path", ["/b/..%2F..%2Fetc%2Fpasswd", "/b/a/b/c/d/e", "/b/kettles%2Ftea", "/b/.hidden", "/b/%3Cb%3E"]
+)
+def test_a_board_whose_name_is_a_path_is_explained(visitor: Visitor, path: str) -> None:
+    page = visitor.visit(path)
+    assert page.status == 404 and "cannot be the name of a board" in page and "Try /b/Umbrellas" in page
+
+
+def test_100_kb_are_refused_beside_the_field_and_nothing_is_lost(visitor: Visitor) -> None:
+    page = thread(visitor)
+    long = "marrow " * 15_000
+    refused = page.submit("Answer", text=long, name="Rae", parent="c0")
+    assert refused.status == 422 and "At most 3000 characters, please." in refused
+    (form,) = [form for form in refused.forms if "Answer" in form.buttons]
+    assert form.values == {"text": long, "name": "Rae", "parent": "c0"}
+
+
+def test_titles_and_names_are_capped_in_words_too(visitor: Visitor) -> None:
+    refused = visitor.visit("/b/Kettles").submit("Post it", title="t" * 200, text="\u200b", name="n" * 60)
+    assert refused.status == 422
+    for words in ("At most 90 characters, please.", "At least 2 characters, please.", "At most 30 characters, please."):
+        assert words in refused
+
+
+def test_nobody_takes_the_name_of_somebody_who_lives_here(visitor: Visitor) -> None:
+    refused = visitor.visit("/b/Kettles").submit("Post it", title="It is me", text="Truly.", name="victor  pond")
+    assert refused.status == 422 and "Somebody of this name lives here already. Choose another, please." in refused
+
+
+def test_the_same_form_sent_twice_is_one_post(visitor: Visitor) -> None:
+    board = visitor.visit("/b/Kettles")
+    first = board.submit("Post it", title="I am new", text="Good evening.", name="Rae")
+    again = board.submit("Post it", title="I am new", text="Good evening.", name="Rae")
+    reloaded = visitor.visit("/b/Kettles").submit("Post it", title="I am new", text="Good evening.", name="Rae")
+    assert first.key == again.key == reloaded.key == "/n/1"
+    page = first.submit("Answer", text="And?", parent="c0")
+    first.submit("Answer", text="And?", parent="c0")
+    assert visitor.visit(page.key).html.count(">And?<") == 1
+
+
+def test_what_is_not_there_is_said(visitor: Visitor) -> None:
+    for path, words in (("/n/77", "no post with the number 77"), ("/guest/9", "no visitor with the number 9")):
+        page = visitor.visit(path)
+        assert page.status == 404 and words in page

@@ -1,0 +1,237 @@
+"""Changes: what "add a priority" means for the fields of a list and for the values that are there.
+
+A plain order is read by plain means. What it would lose is counted before anything is done, and then asked about.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TypeAlias
+
+from . import fields, wishes
+from .fields import Column, Kind, Values
+from .wishes import WORDS
+
+_ARTICLE, _COLUMN = WORDS["article"][0], WORDS["column"][0]
+_VERBS = ("add", "remove", "rename", "turn", "split")
+_VERB = {name: rf"(?:(?:please|bitte|por favor) )?{WORDS[name][0]}" for name in _VERBS}
+_KINDS: dict[str, Kind] = {word: kind for kind in fields.KINDS for word in WORDS[kind][0].split(", ")}
+_VIEWS = {"open": "what is not done", "done": "what is done", "soon": "what is due soon", "all": "everything"}
+_SHOWN = {word: view for view in _VIEWS for word in WORDS[view][0].split(", ")}
+_QUOTES = " .!\"'“”"
+
+Items: TypeAlias = Sequence[tuple[int, Values]]
+"""Numbers of items, and their values."""
+
+
+@dataclass
+class Change:
+    """What an order comes to.
+
+    Attributes:
+        columns: all fields of the list afterwards.
+        news: what is different, as pairs: "added", "removed", "renamed", "changed", "shown", and the words for it.
+        losses: what would be lost, in words. It is asked about first.
+        values: the new values of items whose values change, by number.
+        title: a new name of the list.
+        view: a new default view.
+        asks: the label of a field whose choices the model is to write.
+        problem: why nothing can be done, in words.
+    """
+
+    columns: list[Column]
+    news: list[tuple[str, str]] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+    values: dict[int, Values] = field(default_factory=dict)
+    title: str = ""
+    view: str = ""
+    asks: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order as it was read: what it is about, and what that is to become."""
+
+    what: str
+    to: str
+    items: Items
+    language: str
+    today: date
+
+
+def plan(order: str, columns: Sequence[Column], items: Items, language: str, today: date) -> Change:
+    """What an order in words would do.
+
+    Args:
+        order: "add a priority", "rename who to owner".
+        columns: the fields as they are.
+        items: the items as they are.
+        language: for labels.
+        today: for dates.
+    """
+    change = Change([column.model_copy() for column in columns])
+    text = " ".join(order.split()).strip(_QUOTES)[:200]
+    for pattern, act in (
+        (rf"{_VERB['split']} {_ARTICLE}(?P<what>.+)", _split),
+        (rf"{_VERB['rename']} (?:it|(?:the|this) list|die liste|la lista) (?:(?:to|as|in|a) )?(?P<what>.+)", _name),
+        (rf"{_VERB['rename']} {_ARTICLE}{_COLUMN}(?P<what>.+?) (?:to|into|as|in|zu|a|en) (?P<to>.+)", _rename),
+        (
+            rf"{_VERB['turn']} {_ARTICLE}(?P<what>.+?) (?:(?:in)?to |zu |en )?(?:an? |eine?m?r? |una? )(?P<to>.+)",
+            _turn,
+        ),
+        (rf"{WORDS['only'][0]}(?P<what>.+)", _show),
+        (rf"{_VERB['remove']} {_ARTICLE}{_COLUMN}(?P<what>.+)", _remove),
+        (rf"{_VERB['add']} {_ARTICLE}{_COLUMN}(?P<what>.+?)(?: hinzu)?", _add),
+    ):
+        found = re.fullmatch(pattern, text, flags=re.IGNORECASE)
+        if found:
+            words = found.groupdict()
+            act(change, Order(words["what"].strip(_QUOTES), words.get("to", "").strip(_QUOTES), items, language, today))
+            return change
+    change.problem = (
+        "That was not understood, so nothing was changed. Orders such as these are: add a priority; rename who to "
+        "owner; remove the due date; make cost a number; split by room; only show what is open."
+    )
+    return change
+
+
+def find(words: str, columns: Sequence[Column]) -> Column | None:
+    """The column that somebody means by a few words."""
+    word = re.sub(rf"^{_ARTICLE}|\s+(column|field|spalte|feld|campo)s?$", "", words.strip().casefold())
+    known = wishes.column(word)
+    for column in columns:
+        names = {column.label.casefold(), column.id, column.id.replace("_", " ")}
+        if {word, word.removesuffix("s"), f"{word}s"} & names or (known is not None and known.id == column.id):
+            return column
+    return next((column for column in columns if word and column.label.casefold().startswith(word)), None)
+
+
+def add(change: Change, column: Column) -> None:
+    """Add a column."""
+    taken = {other.id for other in change.columns}
+    if not column.id or column.id in taken:
+        column.id = fields.name_of(column.label, change.columns)
+    change.columns.append(column)
+    change.news.append(("added", str(column)))
+
+
+def _add(change: Change, order: Order) -> None:
+    what, _, listed = re.sub(WORDS["choices"][0], "|", order.what, count=1).partition("|")
+    choices = [word.strip(_QUOTES) for word in re.split(r",| or | and | oder | und | y | o ", listed.rstrip(")"))]
+    choices = [choice[:24] for choice in dict.fromkeys(choices) if choice][:8]
+    there = find(what, change.columns)
+    if there is not None:
+        change.problem = f"There is a field “{there.label}” already, so nothing was changed."
+    elif len(change.columns) >= 8:
+        change.problem = "A list has eight fields at most. Remove one first."
+    elif not 1 < len(what) <= 30:
+        change.problem = "The name of a field has 2 to 30 characters. Say it in fewer words."
+    else:
+        known = wishes.column(what, order.language)
+        label = what[:1].upper() + what[1:]
+        named: list[Kind] = [kind for word, kind in _KINDS.items() if what.casefold().endswith(f" {word}")]
+        kind: Kind | None = named[0] if named else None
+        if len(choices) > 1:
+            add(change, Column(id="", label=label, kind="choice", choices=choices))
+        elif known is None and kind in {None, "choice"}:
+            change.asks = label
+        else:
+            add(change, known or Column(id="", label=label, kind=kind or "text"))
+
+
+def _remove(change: Change, order: Order) -> None:
+    column = find(order.what, change.columns)
+    if column is None:
+        change.problem = _no_such(order.what, change.columns)
+        return
+    filled = [values[column.id] for _, values in order.items if values.get(column.id)]
+    if filled:
+        shown = list(dict.fromkeys(fields.show(value, column, order.today)[0].split(",")[0] for value in filled))
+        count = f"{len(filled)} item{'s have' if len(filled) > 1 else ' has'} a value under {column.label}"
+        change.losses.append(f"{count}: {_some(shown)}.")
+    change.columns = [other for other in change.columns if other.id != column.id]
+    change.news.append(("removed", str(column)))
+
+
+def _rename(change: Change, order: Order) -> None:
+    column = find(order.what, change.columns)
+    label = order.to[:1].upper() + order.to[1:30]
+    if column is None or not label:
+        change.problem = _no_such(order.what, change.columns)
+    elif any(other.label.casefold() == label.casefold() for other in change.columns if other is not column):
+        change.problem = f"There is a field “{label}” already, so nothing was renamed."
+    else:
+        change.news.append(("renamed", f"{column.label} → {label}"))
+        column.label = label
+
+
+def _name(change: Change, order: Order) -> None:
+    change.title = order.what[:60]
+    change.news.append(("renamed", f"the list → {change.title}"))
+
+
+def _turn(change: Change, order: Order) -> None:
+    column, kind = find(order.what, change.columns), _KINDS.get(order.to.casefold())
+    if column is None:
+        change.problem = _no_such(order.what, change.columns)
+        return
+    if kind is None:
+        change.problem = f"“{order.to[:30]}” is no kind of field. There are: {', '.join(fields.KINDS.values())}."
+        return
+    before, lost = str(column), []
+    there = [values[column.id] for _, values in order.items if values.get(column.id)]
+    column.kind, column.choices = kind, list(dict.fromkeys(there))[:12] if kind == "choice" else []
+    for id, values in order.items:
+        old = values.get(column.id, "")
+        new = fields.read(old, column, order.today)
+        if new is None:
+            lost.append(old)
+        if new != old:
+            change.values[id] = {**values, column.id: new or ""}
+    if lost:
+        count = f"{len(lost)} value{'s' if len(lost) > 1 else ''} of {column.label}"
+        change.losses.append(f"{count} cannot become {fields.KINDS[kind]}: {_some(lost)}.")
+    change.news.append(("changed", f"{before} → {column}"))
+
+
+def _split(change: Change, order: Order) -> None:
+    column = find(order.what, change.columns)
+    if column is None:
+        _add(change, order)
+    else:
+        change.view = f"by:{column.id}"
+        change.news.append(("shown", f"sorted by {column.label}"))
+
+
+def _show(change: Change, order: Order) -> None:
+    word = order.what.casefold()
+    view = next((view for words, view in _SHOWN.items() if word.startswith(words)), "")
+    people = {
+        values[column.id].casefold(): values[column.id]
+        for column in change.columns
+        if column.kind in {"person", "choice"}
+        for _, values in order.items
+        if values.get(column.id)
+    }
+    name = re.sub(r"'s( (items|things|tasks))?$|^for ", "", word)
+    if view or name in people:
+        change.view = view or f"only:{people[name]}"
+        change.news.append(("shown", _VIEWS[view] if view else people[name]))
+    elif word in {"mine", "my things", "my own", "meins", "mío"} and people:
+        change.problem = f"Nobody has signed in here, so say a name: “only show {next(iter(people.values()))}”."
+    else:
+        change.problem = (
+            f"“{order.what[:40]}” is nothing to show alone. Say: only show what is open, done or due, or a name."
+        )
+
+
+def _no_such(words: str, columns: Sequence[Column]) -> str:
+    known = ", ".join(column.label for column in columns)
+    there = f"There are: {known}." if known else "There are no fields yet."
+    return f"There is no field “{words[:40]}”, so nothing was changed. {there}"
+
+
+def _some(words: Sequence[str]) -> str:
+    return ", ".join(words[:4]) + (", …" if len(words) > 4 else "")

@@ -1,0 +1,302 @@
+"""The desktop in a browser: its windows, and a first minute on the embedded model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Frame, Locator
+from tests.browser.tabs import Tab, note, until
+from tests.core import served
+
+from unwritten.cli.loading import load_app
+from unwritten.testing.answers import stand_in
+from unwritten_engine import Engine, open_engine
+from unwritten_engine.script import scripted
+
+pytestmark = pytest.mark.browser
+
+DESKTOP = Path(__file__).resolve().parents[2] / "demos" / "desktop" / "app.py"
+UNFINISHED = '[data-region]:is([data-state="waiting"], [data-state="writing"])'
+OpenTab = Callable[..., Tab]
+Start = Callable[..., str]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """A function that puts the desktop on a real server, over an engine."""
+    stacks = []
+
+    def begin(engine: Engine, **settings: Any) -> str:
+        app = load_app(str(DESKTOP))
+        app.substitute(engine, {"database": str(tmp_path / "desk.db"), "markup": "off", "ahead": "off", **settings})
+        context = served(app)
+        stacks.append(context)
+        return f"http://{context.__enter__()}"
+
+    yield begin
+    for context in stacks:
+        context.__exit__(None, None, None)
+
+
+def windows(tab: Tab) -> Locator:
+    return tab.page.locator(".window:visible")
+
+
+def front(tab: Tab) -> Locator:
+    return tab.page.locator(".window[data-front]")
+
+
+def title(tab: Tab) -> str:
+    return front(tab).locator(".handle").inner_text()
+
+
+def launch(tab: Tab, words: str, modifiers: Any = None) -> None:
+    tab.page.locator("#dock .apps a", has_text=words).first.click(modifiers=modifiers)
+
+
+def inside(tab: Tab) -> Frame:
+    """The page in the window in front, once it is loaded."""
+    handle = front(tab).locator("iframe").element_handle()
+    assert handle is not None
+    frame = handle.content_frame()
+    assert frame is not None
+    until(lambda: frame.url != "about:blank" and frame.evaluate("document.readyState") == "complete")
+    return frame
+
+
+def box(tab: Tab) -> dict[str, float]:
+    found = front(tab).bounding_box()
+    assert found is not None
+    return {side: round(found[side]) for side in ("x", "y", "width", "height")}
+
+
+def on_desktop(open_tab: OpenTab, url: str, **options: Any) -> Tab:
+    tab = open_tab(**{"viewport": {"width": 1280, "height": 800}, **options})
+    tab.goto(url)
+    until(lambda: tab.js("() => !!document.getElementById('clock').textContent"))
+    return tab
+
+
+def test_windows_are_moved_resized_laid_out_and_remembered(start: Start, open_tab: OpenTab) -> None:
+    tab = on_desktop(open_tab, start(scripted(stand_in)))
+    mouse, keys = tab.page.mouse, tab.page.keyboard
+    launch(tab, "Files")
+    launch(tab, "Mail")
+    assert windows(tab).count() == 2 and title(tab) == "Mail"
+    assert tab.page.locator(":focus").get_attribute("class") == "handle", "a window that is opened has the focus"
+    before = box(tab)
+    mouse.move(before["x"] + 120, before["y"] + 14)
+    mouse.down()
+    mouse.move(before["x"] + 220, before["y"] + 74, steps=4)
+    mouse.up()
+    moved = box(tab)
+    assert (moved["x"] - before["x"], moved["y"] - before["y"]) == (100, 60)
+    mouse.move(moved["x"] + moved["width"] - 5, moved["y"] + moved["height"] - 5)
+    mouse.down()
+    mouse.move(moved["x"] + moved["width"] + 45, moved["y"] + moved["height"] - 35, steps=4)
+    mouse.up()
+    assert (box(tab)["width"], box(tab)["height"]) == (moved["width"] + 50, moved["height"] - 30)
+    front(tab).locator(".handle").focus()
+    keys.press("ArrowLeft")
+    keys.press("Shift+ArrowDown")
+    assert box(tab)["x"] == moved["x"] - 24 and box(tab)["height"] == moved["height"] - 6
+    keys.press("Enter")
+    until(lambda: box(tab)["width"] == 1280)
+    keys.press("Enter")
+    keys.press("Alt+Shift+N")
+    assert title(tab) in {"Files", "Home"}
+    inside(tab).locator("a", has_text="Bees").click()
+    until(lambda: title(tab) == "Bees")
+    keys.press("Alt+Shift+T")
+    until(lambda: box(tab)["y"] < 80 and 600 < box(tab)["width"] < 640)
+    keys.press("Alt+Shift+M")
+    until(lambda: windows(tab).count() == 1)
+    tab.page.reload()
+    until(lambda: tab.page.locator(".window").count() == 2)
+    assert windows(tab).count() == 1
+    tab.page.locator("#shelf button", has_text="Bees").click()
+    assert title(tab) == "Bees" and windows(tab).count() == 2
+    launch(tab, "Files")
+    assert windows(tab).count() == 2, "the dock leads to the window that is there"
+    keys.press("Alt+Shift+W")
+    until(lambda: windows(tab).count() == 1)
+
+
+def test_a_window_goes_back_alone_and_is_the_same_folder_again(start: Start, open_tab: OpenTab) -> None:
+    tab = on_desktop(open_tab, start(scripted(stand_in)))
+    launch(tab, "Browser")
+    launch(tab, "Files")
+    inside(tab).locator("a", has_text="Clocks").click()
+    until(lambda: title(tab) == "Clocks" and not inside(tab).locator(UNFINISHED).count())
+    listing = inside(tab).locator(".files").inner_text()
+    front(tab).get_by_role("button", name="Back").click()
+    until(lambda: title(tab) == "Home")
+    inside(tab).locator("a", has_text="Clocks").click()
+    until(lambda: title(tab) == "Clocks" and inside(tab).locator(".files").count())
+    assert inside(tab).locator(".files").inner_text() == listing
+    assert tab.page.locator("#shelf button", has_text="Browser").count() == 1, "the other window stayed where it was"
+
+
+def test_several_windows_write_at_once_and_none_takes_the_focus(start: Start, open_tab: OpenTab) -> None:
+    tab = on_desktop(open_tab, start(scripted(stand_in, delay=0.25)))
+    launch(tab, "Files")
+    inside(tab).locator("a", has_text="Bees").click()
+    launch(tab, "Mail")
+    launch(tab, "Notes")
+    until(lambda: "Writing in 2 windows" in tab.page.inner_text("#busy"))
+    inside(tab).get_by_role("button", name="New note").click()
+    text = inside(tab).locator("textarea")
+    text.click()
+    tab.page.keyboard.type("Sugar for the bees", delay=30)
+    until(lambda: tab.page.inner_text("#busy") == "", 40)
+    assert text.input_value() == "Sugar for the bees", "what is typed arrives here, whatever is finished elsewhere"
+    assert tab.js("() => document.activeElement.tagName") == "IFRAME"
+    tab.page.keyboard.press("Control+s")
+    until(lambda: title(tab) in {"Sugar for the bees", "An empty note"})
+    until(lambda: "Last kept" in inside(tab).inner_text("main"))
+    tab.page.reload()
+    until(lambda: tab.page.locator(".window").count() == 3)
+    until(lambda: inside(tab).locator("textarea").input_value() == "Sugar for the bees")
+
+
+def test_fifty_windows_are_twelve_and_a_question(start: Start, open_tab: OpenTab) -> None:
+    url = start(scripted(stand_in))
+    tab = on_desktop(open_tab, url)
+    for _ in range(12):
+        launch(tab, "Terminal", ["Shift"])
+    assert windows(tab).count() == 12
+    for _ in range(38):
+        tab.js(
+            "() => document.querySelector('#dock a[href=\"/web\"]')"
+            ".dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true, shiftKey: true}))"
+        )
+    dialog = tab.page.get_by_role("dialog", name="Browser")
+    assert "12 windows are open" in dialog.inner_text()
+    assert windows(tab).count() == 12
+    dialog.get_by_role("button", name="Close Terminal").first.click()
+    until(lambda: title(tab) == "Browser" and windows(tab).count() == 12)
+    kept = json.loads(tab.js("() => localStorage['unwritten-desktop']"))
+    many = [*kept * 5, {"address": "//evil.example/", "place": kept[0]["place"]}, None, {"address": "javascript:1"}]
+    tab.js(
+        "(kept) => addEventListener('pagehide', () => localStorage.setItem('unwritten-desktop', kept))",
+        json.dumps(many),
+    )
+    tab.page.reload()
+    until(lambda: tab.page.locator(".window").count() > 0)
+    assert tab.page.locator(".window").count() <= 12, "whatever this browser remembers"
+
+
+def test_a_telephone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab) -> None:
+    tab = on_desktop(open_tab, start(scripted(stand_in)), viewport={"width": 320, "height": 640}, has_touch=True)
+    launch(tab, "Files")
+    launch(tab, "Settings")
+    assert windows(tab).count() == 1 and box(tab)["width"] == 320
+    assert tab.js("() => document.documentElement.scrollWidth") == 320
+    assert inside(tab).evaluate("document.documentElement.scrollWidth") == 320
+    tab.page.locator("#shelf button", has_text="Home").tap()
+    until(lambda: title(tab) == "Home")
+
+
+def test_settings_hold_everywhere_at_once(start: Start, open_tab: OpenTab) -> None:
+    tab = on_desktop(open_tab, start(scripted(stand_in)))
+    launch(tab, "Notes")
+    launch(tab, "Settings")
+    frame = inside(tab)
+    frame.locator("input[name=scheme][value=dark]").check()
+    frame.locator("input[name=machine]").fill("Otter")
+    frame.get_by_role("button", name="Save").click()
+    until(lambda: tab.page.inner_text("#machine") == "Otter")
+    until(lambda: _dark(tab))
+
+
+def _dark(tab: Tab) -> bool:
+    script = (
+        "() => [document, ...[...document.querySelectorAll('iframe')].map((frame) => frame.contentDocument)]"
+        ".every((one) => one.documentElement.dataset.scheme === 'dark')"
+    )
+    return bool(tab.js(script))
+
+
+def test_without_scripts_the_dock_leads_to_pages(start: Start, open_tab: OpenTab) -> None:
+    url = start(scripted(stand_in))
+    tab = open_tab(java_script_enabled=False)
+    tab.goto(url)
+    launch(tab, "Files")
+    tab.page.locator("main a", has_text="Bees").click()
+    tab.page.wait_for_selector("tbody a")
+    assert tab.page.locator("tbody a").count() >= 3
+    tab.page.locator("a.brand").click()
+    assert tab.page.locator(".hint").count() == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_it_and_nothing_jumps(start: Start, open_tab: OpenTab, scheme: str) -> None:
+    url = start(scripted(stand_in, delay=0.05))
+    tab = on_desktop(open_tab, url, color_scheme=scheme)
+    for words in ("Files", "Mail", "Browser", "Notes", "Terminal", "Settings", "New app"):
+        launch(tab, words)
+        inside(tab)
+    found = tab.axe()
+    assert found.grave == [], str(found)
+    assert tab.layout_shift() <= 0.05, note(tab.shifts)
+    for path in (
+        "/files/Bees",
+        "/file/Bees/a.txt",
+        "/picture/b.jpg",
+        "/mail",
+        "/mail/letter/Tea",
+        "/web/a.example",
+        "/search/tea",
+    ):
+        tab.goto(f"{url}{path}")
+        until(lambda: not tab.page.locator(UNFINISHED).count(), 20)
+        found = tab.axe()
+        assert found.grave == [], f"{path}: {found}"
+        assert tab.layout_shift() <= 0.05, f"{path} {note(tab.shifts)}"
+
+
+@pytest.mark.model
+def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
+    tab = on_desktop(open_tab, start(open_engine("embedded")))
+    launch(tab, "Files")
+    inside(tab).locator("a", has_text="Bees").click()
+    launch(tab, "New app")
+    inside(tab).locator("textarea").fill("An app that tells me which plant to water")
+    inside(tab).get_by_role("button", name="Make it up").click()
+    until(lambda: "Writing in 2 windows" in tab.page.inner_text("#busy"), 60)
+    until(lambda: tab.page.inner_text("#busy") == "", 240)
+    assert 1 <= inside(tab).locator(".items li:not(.waiting)").count() <= 3  # what it says twice is shown once
+    assert tab.page.locator(".made a").count() == 1, "the new app has a place in the dock"
+    heading = inside(tab).locator(".screen h2").inner_text()
+    inside(tab).locator(".buttons a").first.click()
+    until(lambda: inside(tab).locator(".trail").count())
+    until(lambda: tab.page.inner_text("#busy") == "", 240)
+    front(tab).get_by_role("button", name="Back").click()
+    until(
+        lambda: inside(tab).locator(".screen h2").count() and inside(tab).locator(".screen h2").inner_text() == heading
+    )
+    tab.page.locator("#shelf button", has_text="Bees").click()
+    inside(tab).locator("tbody a").last.click()
+    until(lambda: inside(tab).locator(".print").count())
+    until(lambda: tab.page.inner_text("#busy") == "", 240)
+    assert inside(tab).locator("figcaption").inner_text().strip()
+    assert tab.layout_shift() <= 0.05, note(tab.shifts)
+    assert tab.axe().grave == []
+
+
+def test_drafts_of_a_diffusion_model_are_shown_in_a_window(start: Start, open_tab: OpenTab) -> None:
+    tab = on_desktop(open_tab, start(open_engine("diffusion", model="random")))
+    launch(tab, "Files")
+    inside(tab).evaluate(
+        "() => { window.soft = 0; addEventListener('unwritten:frame', (e) => "
+        "(soft += e.target.querySelectorAll('.unsettled').length)); }"
+    )
+    inside(tab).locator("a", has_text="Letters").click()
+    until(lambda: title(tab) == "Letters")
+    until(lambda: not inside(tab).locator(UNFINISHED).count(), 60)
+    assert inside(tab).evaluate("() => soft") > 0
+    assert inside(tab).locator("tbody tr").count() >= 1

@@ -1,0 +1,117 @@
+"""The demo forum in Chromium: a first minute on the embedded model, and the same mechanics with drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.browser.tabs import Tab, note, until
+from tests.core import served
+
+from unwritten import App
+from unwritten.cli.loading import load_app
+from unwritten_engine import open_engine
+
+pytestmark = [pytest.mark.browser, pytest.mark.model]
+
+FORUM = Path(__file__).resolve().parents[2] / "demos" / "forum"
+PATIENCE = 300
+"""Seconds for what takes a few on a machine that does nothing else."""
+
+OpenTab = Callable[..., Tab]
+Forum = Callable[[str], str]
+
+
+@pytest.fixture
+def forum(tmp_path: Path) -> Iterator[Forum]:
+    """Serves the forum over an engine, and returns its address."""
+    app: App = load_app(str(FORUM))
+    app.configure({"database": str(tmp_path / "forum.db"), "ahead": "off"})
+    running = []
+
+    def start(engine: str) -> str:
+        model: dict[str, Any] = {"model": "random"} if engine == "diffusion" else {}
+        app._life.brought = open_engine(engine, **model)  # loading takes longer than a server may to start
+        running.append(served(app))
+        return f"http://{running[0].__enter__()}"
+
+    yield start
+    for server in running:
+        server.__exit__(None, None, None)
+    app._life.brought = None
+
+
+def writing(tab: Tab) -> bool:
+    return bool(tab.js("() => !!document.querySelector('[data-state=waiting], [data-state=writing]')"))
+
+
+def says(tab: Tab, region: str, words: str = "") -> bool:
+    """Whether a region is there and has words, or these."""
+    if not tab.page.locator(f"#region-{region}").count():
+        return False
+    return words in tab.text(region) and bool(tab.text(region).strip())
+
+
+def good(tab: Tab) -> None:
+    """What holds for every page of the board."""
+    assert tab.axe().grave == [], note([str(line) for line in tab.axe().grave])
+    assert tab.layout_shift() <= 0.05, note(tab.shifts)
+
+
+def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
+    url = forum("embedded")
+    tab, other = open_tab(viewport={"width": 1200, "height": 900}), open_tab(viewport={"width": 375, "height": 800})
+    tab.goto(url)
+    tab.ready()
+    good(tab)
+    tab.page.get_by_role("link", name="Kettles").click()
+    until(lambda: tab.page.locator(".threads .thread-title a").count() >= 6 and not writing(tab), PATIENCE)
+    good(tab)
+
+    tab.page.locator(".threads .thread-title a").first.click()
+    until(lambda: tab.page.locator("#post-c4").count() == 1 and not writing(tab), PATIENCE)
+    assert all(tab.text(f"posts-c{number}").strip() for number in range(5))
+    good(tab)
+    other.goto(tab.page.url)
+    other.ready()
+    until(lambda: "Answers" in other.page.inner_text("main"))
+
+    tab.page.locator("[data-vote=c0]").click()
+    until(lambda: tab.page.locator("[data-vote=c0][aria-pressed=true]").count() == 1)
+    count = tab.page.locator("[data-vote=c0]").inner_text()
+    until(lambda: other.page.locator("[data-vote=c0]").inner_text() == count)
+    assert other.page.locator("[data-vote=c0][aria-pressed=true]").count() == 0, "it is not their vote"
+
+    tab.page.locator("#post-c1 [data-answer]").click()
+    assert tab.page.input_value("#reply select") == "c1"
+    assert tab.js("() => document.activeElement.name") == "text"
+    tab.page.keyboard.type("Is it still warm?")
+    tab.page.fill("#reply [name=name]", "Rae")
+    tab.page.get_by_role("button", name="Answer").click()
+    for each in (tab, other):
+        until(partial(says, each, "tree", "Is it still warm?"))
+        until(partial(says, each, "posts-a1-0"), PATIENCE)
+    until(lambda: not writing(tab) and not writing(other), PATIENCE)
+    assert tab.text("posts-a1-0") == other.text("posts-a1-0") != ""
+    good(other)
+
+    name = tab.page.locator("#post-c1 .author").inner_text()
+    tab.page.locator("#post-c1 .author").click()
+    until(lambda: tab.page.inner_text("h1") == name and not writing(tab), PATIENCE)
+    assert tab.page.locator("section a.written").count() >= 1, "the thread is listed"
+    good(tab)
+    assert tab.page.input_value("#jump") == "", "there is a way on"
+
+
+def test_the_same_with_drafts(forum: Forum, open_tab: OpenTab) -> None:
+    url = forum("diffusion")
+    tab = open_tab(viewport={"width": 1200, "height": 900})
+    tab.goto(url)
+    tab.ready()
+    tab.page.get_by_role("link", name="Allotments").click()
+    until(lambda: tab.page.locator("[data-region^=starters] .unsettled").count() > 0, PATIENCE)
+    until(lambda: tab.page.locator(".threads").count() == 1 and not writing(tab), PATIENCE)
+    assert tab.page.locator(".threads .thread-title").count() == 6

@@ -1,0 +1,213 @@
+"""A first minute with the lists built by voice: said, made, used, changed; on the embedded model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.browser.tabs import Tab, note, until
+from tests.core import served
+
+from unwritten import App
+from unwritten.cli.loading import load_app
+from unwritten_engine import open_engine
+from unwritten_engine.script import scripted
+
+pytestmark = pytest.mark.browser
+
+TODO = Path(__file__).resolve().parents[2] / "demos" / "todo" / "app.py"
+WISH = "a list for the garden with due dates, and who does it"
+GARDEN = (
+    '{"name":"Garden jobs","items":['
+    + ",".join(f'{{"to do for garden":"Job number {n}","days":{n - 1},"who":"Ann"}}' for n in range(5))
+    + '],"purpose":"All that the garden needs"}'
+)
+
+# A recognition as a browser would behave: interim words, final ones, or an error.
+LISTENS = """
+window.webkitSpeechRecognition = class {
+  start() {
+    window.listened = (window.listened || 0) + 1;
+    const say = (words, final) => {
+      const result = Object.assign([{ transcript: words }], { isFinal: final });
+      this.onresult({ results: [result], resultIndex: 0 });
+    };
+    if (window.fails) setTimeout(() => { this.onerror({ error: window.fails }); this.onend(); }, 20);
+    else {
+      setTimeout(() => say("a list for the", false), 20);
+      setTimeout(() => say("a list for the garden", true), 150);
+    }
+    this.stop = () => this.onend();
+    window.hears = this;
+  }
+};
+delete window.SpeechRecognition;
+"""
+
+
+FIRST = """() => {
+  const words = document.querySelector(".making .what");
+  return words?.innerText.includes("Job") ? words.getBoundingClientRect().top : 0;
+}"""
+"""Where the first item stands, as soon as it has words."""
+
+
+def app_of(folder: Path, engine: object) -> App:
+    app = load_app(str(TODO))
+    app.configure({"database": str(folder / "todo.db")})
+    app._life.brought = engine  # type: ignore[assignment]  # opened here: it takes longer than a server may to start
+    return app
+
+
+@pytest.fixture
+def scripted_todo(tmp_path: Path) -> Iterator[str]:
+    """The demo over a script."""
+    choices = '{"choices":["Shed","Pond","Path"]}'
+    app = app_of(
+        tmp_path,
+        scripted(by_ask={"Three choices": choices, "garden": [GARDEN[:60], GARDEN[:150], 1.5, GARDEN]}, delay=0.1),
+    )
+    with served(app) as address:
+        yield f"http://{address}"
+    app._life.brought = None
+
+
+@pytest.fixture(scope="module")
+def embedded_todo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The demo over the embedded model."""
+    app = app_of(tmp_path_factory.mktemp("todo"), open_engine("embedded"))
+    with served(app) as address:
+        yield f"http://{address}"
+    app._life.brought = None
+
+
+def is_made(tab: Tab, seconds: float = 20) -> None:
+    until(lambda: tab.js("() => !!document.querySelector('#add')"), seconds)
+
+
+def ticked(tab: Tab) -> None:
+    until(lambda: tab.js("() => !!document.querySelector('.items .done')"))
+
+
+def said(tab: Tab) -> str:
+    return str(tab.page.inner_text(".said"))
+
+
+def order(tab: Tab, words: str, answer: str) -> None:
+    tab.page.fill("#order", words)
+    tab.page.click("button:text('Change it')")
+    until(lambda: answer in tab.page.inner_text("main"))
+
+
+@pytest.mark.model
+def test_a_first_minute(embedded_todo: str, open_tab: Callable[..., Tab]) -> None:
+    tab, other = open_tab(viewport={"width": 1000, "height": 800}), open_tab()
+    tab.goto(embedded_todo)
+    found = tab.axe()
+    assert not found.grave, str(found)
+    tab.page.fill("#wish", WISH)
+    tab.page.click("button:text('Make it')")
+    until(lambda: tab.js("() => !!document.querySelector('.making')"))
+    is_made(tab, 120)
+    assert tab.page.url.endswith("/list/garden")
+    count = tab.page.locator(".items > li").count()
+    assert 1 <= count <= 5
+    other.goto(f"{embedded_todo}/list/garden")
+    tab.page.click(".tick button >> nth=0")
+    for one in (tab, other):
+        ticked(one)
+    tab.page.click("#add summary")
+    tab.page.fill("#add input[name=what]", "Plant a pear")
+    tab.page.click("button:text('Add it')")
+    until(lambda: "Plant a pear" in other.text("sheet"))
+    tab.page.click("button:text('Undo')")
+    until(lambda: "Taken back: added" in said(tab))
+    order(tab, "add a priority", "Added Priority (High, Medium, Low).")
+    order(tab, "remove the due date", "would lose something")
+    tab.page.click("button:text('Leave it')")
+    until(lambda: "Nothing was changed." in said(tab))
+    found = tab.axe()
+    assert not found.grave, str(found)
+    assert tab.layout_shift() <= 0.05, note(tab.shifts)
+
+
+def test_it_comes_alive_where_it_was_written(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab(viewport={"width": 1000, "height": 800})
+    tab.goto(f"{scripted_todo}/list/garden_with_due_dates_and_who")
+    top = 0.0
+    while not top:
+        top = tab.js(FIRST)
+    is_made(tab)
+    assert tab.loads("/list/garden_with_due_dates_and_who") == 1, "it was not loaded again"
+    assert abs(tab.js("() => document.querySelector('.what').getBoundingClientRect().top") - top) <= 2
+    assert tab.layout_shift() <= 0.05, note(tab.shifts)
+    order(tab, "split by corner", "Added Corner (Shed, Pond, Path).")
+    tab.page.keyboard.press("Escape")
+    tab.js("() => document.querySelector('.tick button').focus()")
+    tab.page.keyboard.press("Space")
+    until(lambda: tab.js("() => document.activeElement.getAttribute('aria-checked') === 'true'"))
+
+
+@pytest.mark.parametrize("width", [320, 2560])
+def test_it_holds_at_any_width(scripted_todo: str, open_tab: Callable[..., Tab], width: int) -> None:
+    tab = open_tab(viewport={"width": width, "height": 800})
+    tab.goto(f"{scripted_todo}/list/garden_with_due_dates_and_who")
+    is_made(tab)
+    tab.page.click(".more summary >> nth=1")
+    assert tab.js("() => document.documentElement.scrollWidth") <= width
+    found = tab.axe()
+    assert not found.grave, str(found)
+
+
+def test_the_microphone_asks_before_it_listens(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab()
+    tab.page.add_init_script(LISTENS)
+    tab.goto(scripted_todo)
+    tab.page.click(".microphone")
+    assert "sends the sound to the servers of its maker" in tab.page.inner_text(".asking")
+    assert not tab.js("() => window.listened"), "nothing is heard before that was agreed to"
+    tab.page.click("button:text('Listen')")
+    until(lambda: tab.page.input_value("#wish") == "a list for the")
+    assert tab.page.get_attribute(".microphone", "aria-pressed") == "true"
+    until(lambda: tab.page.input_value("#wish") == "a list for the garden")
+    tab.page.click(".microphone")
+    until(lambda: "Heard." in tab.page.inner_text("[data-voice-words]"))
+    tab.js("() => { window.fails = 'not-allowed'; }")
+    tab.page.click(".microphone")
+    until(lambda: "not allowed to use the microphone" in tab.page.inner_text("[data-voice-words]"))
+    assert tab.page.input_value("#wish") == "a list for the garden", "what was said before stays"
+    assert tab.js("() => window.listened") == 2, "it asks once"
+
+
+def test_where_a_browser_cannot_listen_a_sentence_says_so(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab()
+    tab.page.add_init_script("delete window.SpeechRecognition; delete window.webkitSpeechRecognition;")
+    tab.goto(scripted_todo)
+    until(lambda: "cannot listen" in tab.page.inner_text("[data-voice-words]"))
+    assert not tab.page.is_visible(".microphone")
+
+
+def test_it_works_without_javascript(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+    tab = open_tab(java_script_enabled=False)
+    tab.page.goto(scripted_todo)
+    tab.page.fill("#wish", WISH)
+    tab.page.click("button:text('Make it')")
+    tab.page.wait_for_url("**/list/garden?plain=1")  # loaded, which is when the last of the stream has come
+    tab.page.goto(f"{scripted_todo}/list/garden")
+    tab.page.click(".tick button >> nth=0")
+    assert "Done: “Job number 0”." in tab.page.inner_text(".said")
+    tab.page.click("button:text('Undo')")
+    assert "Taken back" in tab.page.inner_text(".said")
+
+
+def test_drafts_sharpen_on_a_diffusion_engine(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
+    app = app_of(tmp_path, open_engine("diffusion", model="random"))
+    with served(app) as address:
+        tab = open_tab()
+        tab.goto(f"http://{address}")
+        tab.page.fill("#wish", WISH)
+        tab.page.click("button:text('Make it')")
+        until(lambda: tab.js("() => !!document.querySelector('.making .unsettled')"), 60)
+        until(lambda: tab.js("() => !!document.querySelector('#add, .said')"), 60)
+    app._life.brought = None
