@@ -24,6 +24,16 @@ _FLAGS = (
 ).split()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests in a browser a second chance, since what they see is drawn by other processes, on a busy machine.
+
+    The summary counts such second chances as reruns. A test that needs one often has a race to be mended.
+    """
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def htmx() -> dict[str, bytes]:
     """The files of htmx by their URL on the CDN, from the package itself, held to the hashes that pages name."""

@@ -139,7 +139,7 @@ def test_a_link_in_a_draft_leads_somewhere_only_when_it_is_settled(
         "## History\n\nThe first one burned wood, and the second burned [[Coal]].\n\n- [[Stone]]\n- light\n"
     )
     tab = watching(open_tab)
-    tab.goto(f"{serve(make_wiki(tmp_path, scripted(diffused(text, steps=12), delay=0.08)))}/wiki/Lighthouse")
+    tab.goto(f"{serve(make_wiki(tmp_path, scripted(diffused(text, steps=12), delay=0.2)))}/wiki/Lighthouse")
     tab.finished()
     seen = drafts(tab, "body")
     final = seen[-1]["links"]

@@ -20,9 +20,9 @@ OpenTab = Callable[..., Tab]
 OLD = "A tall tower with a lamp. It stands by the sea. Nobody has counted its steps."
 NEW: Script = [
     "A white tower.",
-    0.6,
+    1.5,
     "A white tower with a lamp.",
-    0.6,
+    1.5,
     "A white tower with a lamp. It stands by the sea.",
 ]
 
