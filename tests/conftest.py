@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -38,17 +37,3 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("UNWRITTEN_")]:
         monkeypatch.delenv(name)
     return folder
-
-
-@pytest.fixture
-def deadline() -> Iterator[None]:
-    """A test that waits for something that never comes fails, and does not hang."""
-
-    def expired(signum: int, frame: object) -> None:
-        raise TimeoutError("the test took longer than 30 seconds")
-
-    before = signal.signal(signal.SIGALRM, expired)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)

@@ -20,7 +20,7 @@ from unwritten.errors import BadApp
 from unwritten.state.tokens import sign
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 PATH = "/thread/1/post"
 FORM = """{% extends "layout.html" %}{% block main %}<form {{ action("act") }}></form>

@@ -18,7 +18,7 @@ from unwritten.settings import Settings
 from unwritten_engine import Priority, Request, scripted
 from unwritten_engine.script import ABOUT, HANG, Script, ScriptedEngine
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 HUB = "/wiki/Hub"
 LINKS = "A hub leads to [[A]], [[B]], [[C]], [[D]] and [[E]].\n"

@@ -16,7 +16,7 @@ from unwritten import App, Canvas, Page
 from unwritten.errors import BadApp, BadSetting
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_five_lines_make_a_page(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from unwritten.state.tables import Table
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 PATH = "/thread/1/post"
 

@@ -15,7 +15,7 @@ from unwritten.errors import PageFailed
 from unwritten.formats.boxes import SAVES, document
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 LAPS = "<!doctype html>\n<html><title>Lap &amp; counter</title><p>Laps so far</p><script>let laps = 1</script></html>"
 

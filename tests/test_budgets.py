@@ -16,7 +16,7 @@ from unwritten.guarding.budgets import HOUR, MINUTE, Budgets, Window
 from unwritten.settings import Settings
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 class Clock:

@@ -11,7 +11,7 @@ from tests.core import page_faults
 
 from unwritten.cli.standby import Standby, standby_page
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def ask(port: int) -> tuple[int, str]:

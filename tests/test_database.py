@@ -13,7 +13,7 @@ import sqlite_utils
 from unwritten.errors import StoreError
 from unwritten.keeping.database import Database
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture

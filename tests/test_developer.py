@@ -15,7 +15,7 @@ from unwritten import App
 from unwritten.testing import Visitor
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 TOOLS = "developer.js"
 PANEL = "/_unwritten/developer?page=/wiki/Tea"

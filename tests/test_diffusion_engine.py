@@ -25,7 +25,7 @@ from unwritten_engine.errors import (
 )
 from unwritten_engine.frames import Draft, Example, Frame, Priority, Prompt, Request
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 SYSTEM = "You write pages of a wiki that does not exist. Each page is short, and has the name of its subject first."
 PROMPT = Prompt("A page on the light of winter", SYSTEM, (Example("A page on stone", "Stone is old and cold."),))

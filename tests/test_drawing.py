@@ -16,7 +16,7 @@ from unwritten.showing.regions import PageView, Region
 from unwritten_engine import Frame, scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 class Person(BaseModel):

@@ -33,7 +33,7 @@ from unwritten_engine import Abilities, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import ABOUT, HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 EDIT = "/_unwritten/edit"

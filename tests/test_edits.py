@@ -17,7 +17,7 @@ from unwritten.settings import Settings
 from unwritten.showing.regions import Change
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 EDIT = "/_unwritten/edit"

@@ -12,7 +12,7 @@ from tests.core import browser, make_app, make_wiki, page_faults, templates
 from unwritten import App, Page
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 PROGRAM = {"accept": "*/*"}
 

@@ -21,7 +21,7 @@ from unwritten.settings import Settings
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 TEXT = "A tower with a [[Lamp|bright lamp]], near [the sea](/wiki/Deep%20Sea)."
 HERE = {"sec-fetch-site": "same-origin"}

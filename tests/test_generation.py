@@ -11,7 +11,7 @@ from unwritten.generating.generation import Generation, Listener
 from unwritten.generating.writing import Writing
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 class Diary(Listener):

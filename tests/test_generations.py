@@ -31,7 +31,7 @@ from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import CUT, HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 

@@ -12,7 +12,7 @@ from unwritten import App
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_a_healthy_app_says_what_it_does(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from unwritten.showing.regions import Change
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 HISTORY = "/_unwritten/history"

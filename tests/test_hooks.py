@@ -14,7 +14,7 @@ from unwritten.errors import BadApp
 from unwritten.hooks import Asked
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_a_prompt_is_asked_about_before_anything_is_written(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from unwritten.errors import BadAddress
 from unwritten.guarding.hosts import Hosts
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def asks(host: str | None, server: str = "127.0.0.1") -> dict[str, Any]:

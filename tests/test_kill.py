@@ -22,7 +22,7 @@ from tests.core import free_port, tables, wait_for
 
 from unwritten.keeping.store import Store
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 # Every page has two regions and three links, and takes a moment; dozens are on their way at any time.
 SERVER = """

@@ -10,7 +10,7 @@ from tests.core import browser, make_app, make_two, templates, write
 from unwritten import Canvas, Page
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_what_is_kept_is_not_written_again(tmp_path: Path) -> None:

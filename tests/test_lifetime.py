@@ -12,7 +12,7 @@ from unwritten import App
 from unwritten.errors import BadApp, BadSetting, StoreError
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_an_app_that_is_not_prepared_says_so(tmp_path: Path) -> None:

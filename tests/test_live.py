@@ -31,7 +31,7 @@ from websockets.asyncio.client import connect
 from unwritten_engine import Frame, scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 HOST = {"host": "testserver"}

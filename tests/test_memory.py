@@ -15,7 +15,7 @@ from unwritten.asking.memory import LONGEST, Statement, distinct, tokens_of, wit
 from unwritten_engine import Request, scripted
 from unwritten_engine.script import ABOUT, ScriptedEngine
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 TEXTS = {
     "Ferra": "**Ferra** is an island. Its lamps were made by [[Odo Brask|old Brask]], who wore green.\n\n## Odo\n\nx.",

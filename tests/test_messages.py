@@ -11,7 +11,7 @@ from tests.core import browser, make_wiki, write
 from unwritten.answering.messages import encoded, frame_text, refused_message, settled_message
 from unwritten_engine import Frame, scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_messages_are_compact_and_not_only_ascii() -> None:

@@ -14,7 +14,7 @@ from unwritten.guarding.metrics import Histogram
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def counts(client: TestClient) -> dict[str, float]:

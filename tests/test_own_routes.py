@@ -10,7 +10,7 @@ from tests.core import browser, make_app, make_wiki
 from unwritten.own_routes import OWN
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_no_page_is_under_our_prefix(tmp_path: Path) -> None:

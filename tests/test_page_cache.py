@@ -10,7 +10,7 @@ from tests.core import browser, make_wiki, write
 
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 

@@ -33,7 +33,7 @@ from unwritten_engine.errors import (
 )
 from unwritten_engine.painting import Painted, Painter, PainterAbout, open_painter
 
-bounded = pytest.mark.usefixtures("deadline")  # not where diffusers may be imported: that takes its time
+bounded = pytest.mark.timeout(30)  # not where diffusers may be imported: that takes its time
 
 RED = Ask("A red lighthouse.", 320, 200)
 

@@ -15,7 +15,7 @@ from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import HANG, diffused
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 PANEL = "/_unwritten/developer?page="
 

@@ -20,7 +20,7 @@ from unwritten.showing.pictures import PICTURES, Pictures, drawn
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 PROBE = (
     '{% extends "layout.html" %}{% block main %}{{ picture(prompt, "A <tower>", width=300, height=180) }}{% endblock %}'

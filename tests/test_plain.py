@@ -32,7 +32,7 @@ from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import HANG, diffused
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 class Facts(BaseModel):

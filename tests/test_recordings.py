@@ -14,7 +14,7 @@ from unwritten_engine import Frame, Prompt, Request
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import diffused
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def a_strip() -> Strip:

@@ -18,7 +18,7 @@ from unwritten.editing.revisions import KINDS, Revision, Task, again, asked, fre
 from unwritten.errors import BadEdit, PageFailed
 from unwritten_engine import Abilities, Frame, Prompt, open_engine
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 EDITS = Abilities(instruct=True, edits=True)
 PLAIN = Abilities(instruct=True)

@@ -16,7 +16,7 @@ from unwritten import Canvas, Page, Visit
 from unwritten.errors import BadApp
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 class Mood(Enum):

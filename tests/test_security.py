@@ -15,7 +15,7 @@ from unwritten.answering.security import new_nonce, page_response, same_origin
 from unwritten.showing.drawing import NONCE
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def test_the_policy_allows_our_scripts_and_nothing_else(tmp_path: Path) -> None:

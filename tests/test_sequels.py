@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.core import LIVE, browser, make_app, templates, until
+from tests.core import LIVE, browser, make_app, templates, until, wait_for, watch
 
 from unwritten import App, Canvas, Page, Visit
 from unwritten.errors import BadApp
@@ -16,7 +17,7 @@ from unwritten.state.tables import Table
 from unwritten.testing import Visitor
 from unwritten_engine import Engine, scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 TEMPLATE = """{% extends "layout.html" %}{% block main %}
 {% block sheet %}{% for thing in sheet %}<p class="thing">{{ thing.text }}</p>{% else %}
@@ -68,6 +69,28 @@ def test_what_was_written_becomes_state_before_anybody_is_told(tmp_path: Path) -
     assert "hammer" in page.region("sheet") and "plan" not in page.html.partition("<main")[2].split("data-region")[1]
     assert [thing.text for thing in things.select(shed="Old barn")] == ["hammer", "nails"]
     assert "nails" in visitor.visit("/shed/Old_barn").text and called == ["Old barn"], "a kept page is not written"
+
+
+def test_whoever_comes_while_it_is_done_is_told_when_it_is_over(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("A shed."))
+    begun, may_end = threading.Event(), threading.Event()
+
+    @app.page("/shed/{name}")
+    def shed(name: str) -> str:
+        return f"A shed: {name}."
+
+    @app.written("/shed/{name}")
+    def fill(name: str) -> None:
+        begun.set()
+        may_end.wait(10)
+
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        client.get("/shed/Barn")
+        wait_for(begun.is_set)
+        watch(ws, "/shed/Barn")
+        assert until(ws, type="page")[-1]["state"] == "writing"
+        may_end.set()
+        assert until(ws, type="page")[-1]["state"] == "written"
 
 
 def test_whoever_looks_sees_it_without_loading_the_page_again(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from unwritten.errors import ShareError
 from unwritten.keeping.share import copy_world, import_world
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def a_world(home: Path, text: str = "A tower with a [[Lamp]].", pages: tuple[str, ...] = ("Tower",)) -> Path:

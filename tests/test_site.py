@@ -17,7 +17,7 @@ from unwritten.keeping.site import MARK, Site, export_site, file_of
 from unwritten.keeping.site_html import ASLEEP
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 TEXT = "A **tower** by the [[Lamp]] and the [[Great Auk|bird]], not by the [[Sea & Shore]]."
 

@@ -24,7 +24,7 @@ from unwritten.showing.links import Link
 from unwritten.showing.regions import Change, Provenance
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 

@@ -30,7 +30,7 @@ from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed, ModelNotFound
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture(autouse=True)

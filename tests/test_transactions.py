@@ -14,7 +14,7 @@ from unwritten.errors import BadTable
 from unwritten.keeping.database import Database
 from unwritten.state.transactions import Look, Transaction, read, running, write
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture

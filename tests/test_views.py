@@ -10,7 +10,7 @@ from tests.core import browser, follow, make_wiki, page_faults, write
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 

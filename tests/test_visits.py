@@ -11,7 +11,7 @@ from tests.core import LIGHTHOUSE, browser, make_app, make_wiki, write
 from unwritten import App, Visit
 from unwritten_engine import scripted
 
-pytestmark = pytest.mark.usefixtures("deadline")
+pytestmark = pytest.mark.timeout(30)
 
 
 def curious(home: Path) -> tuple[App, list[Visit]]:

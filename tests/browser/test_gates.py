@@ -13,7 +13,7 @@ from unwritten import App
 from unwritten.cli.loading import load_app
 from unwritten_engine import Request, scripted
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("deadline")]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(30)]
 
 Serve = Callable[[App], str]
 OpenTab = Callable[..., Tab]

@@ -298,7 +298,7 @@ class Live:
             if told != watched.told:
                 watched.told = told
                 texts.append(encoded(self._page_message(generation, told[1])))
-            if generation.kept is not None or generation.state in {"failed", "stopped"}:
+            if generation.over:  # not as soon as it is kept: what follows on that comes before its last word
                 self._leave(key)
         return texts
 
