@@ -21,7 +21,7 @@ from unwritten import App, Canvas, Page
 from unwritten.asking.addresses import Pattern
 from unwritten.showing.links import Linker
 from unwritten_engine import Engine, Frame, Request, Usage
-from unwritten_engine.script import Script
+from unwritten_engine.script import Script, scripted
 
 Message: TypeAlias = dict[str, Any]
 
@@ -71,6 +71,17 @@ def make_two(home: Path, engine: Engine, template: str = TWO, **given: Any) -> A
     @app.page("/")
     def front() -> Page:
         return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Body."))
+
+    return app
+
+
+def make_clock(home: Path, answer: str | None = None) -> App:
+    """An app with one page, a program in a box, at ``/clock``; without an answer it can be read, and not written."""
+    app = make_app(home, scripted(answer))
+
+    @app.page("/clock")
+    def clock() -> Canvas:
+        return Canvas("A clock.", format="app")
 
     return app
 
@@ -209,13 +220,37 @@ _ATTRIBUTES = set(
 _CLASSES = {"written", "unwritten", "unsettled"}
 
 
-class _Judge(HTMLParser):
-    """Reads HTML with the parser of the standard library, and collects what must not be there."""
+class Judge(HTMLParser):
+    """Reads with the parser of the standard library, and collects what must not be there: at least what is no element.
+
+    Attributes:
+        faults: what is wrong, in words.
+        open: the elements that are open.
+    """
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.faults: list[str] = []
         self.open: list[str] = []
+
+    def handle_comment(self, data: str) -> None:
+        self.faults.append("a comment")
+
+    def handle_decl(self, decl: str) -> None:
+        self.faults.append("a declaration")
+
+    def unknown_decl(self, data: str) -> None:
+        self.faults.append("a declaration")
+
+    def handle_pi(self, data: str) -> None:
+        self.faults.append("a processing instruction")
+
+
+class _Judge(Judge):
+    """Of HTML."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.events: list[object] = []
 
     def handle_data(self, data: str) -> None:
@@ -254,18 +289,6 @@ class _Judge(HTMLParser):
         self.events.append((tag,))
         if not self.open or self.open.pop() != tag:
             self.faults.append(f"</{tag}> closes nothing")
-
-    def handle_comment(self, data: str) -> None:
-        self.faults.append("a comment")
-
-    def handle_decl(self, decl: str) -> None:
-        self.faults.append("a declaration")
-
-    def unknown_decl(self, data: str) -> None:
-        self.faults.append("a declaration")
-
-    def handle_pi(self, data: str) -> None:
-        self.faults.append("a processing instruction")
 
 
 def _is_local(address: str) -> bool:

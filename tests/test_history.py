@@ -32,6 +32,14 @@ def by_hand(client: TestClient, text: str, base: int, region: str = "lead", **mo
     assert client.post("/_unwritten/edit", data=data).status_code == 303
 
 
+def write_versions(client: TestClient, count: int) -> None:
+    """Write a page, and write it again until it has so many versions."""
+    write(client, KEY)
+    for _ in range(count - 1):
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        follow(client, KEY)
+
+
 def test_the_history_tells_what_was_changed_when_and_by_which_means(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A tower by the sea.", "Body": "A body.", "once more": "A white tower."})
     with browser(make_two(tmp_path, engine)) as client:
@@ -70,10 +78,7 @@ def test_the_difference_between_any_two_versions_is_shown_word_by_word(tmp_path:
 def test_any_version_comes_back_as_a_new_one(tmp_path: Path) -> None:
     engine = scripted(in_turn("The first.", "The second.", "The third."))
     with browser(make_wiki(tmp_path, engine)) as client:
-        write(client, KEY)
-        for _ in range(2):
-            client.post("/_unwritten/rewrite", data={"page": KEY})
-            follow(client, KEY)
+        write_versions(client, 3)
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "3"})
         assert (answer.status_code, answer.headers["location"]) == (303, KEY)
         page = client.get(KEY).text
@@ -90,10 +95,7 @@ def test_any_version_comes_back_as_a_new_one(tmp_path: Path) -> None:
 def test_a_version_is_not_brought_back_over_what_nobody_has_seen(tmp_path: Path) -> None:
     engine = scripted(in_turn("The first.", "The second.", "The third."))
     with browser(make_wiki(tmp_path, engine)) as client:
-        write(client, KEY)
-        for _ in range(2):
-            client.post("/_unwritten/rewrite", data={"page": KEY})
-            follow(client, KEY)
+        write_versions(client, 3)
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "2"})
         assert answer.status_code == 409 and page_faults(answer.text) == []
         words = shown(answer.text)

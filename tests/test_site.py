@@ -9,7 +9,7 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 from click.testing import CliRunner
-from tests.core import LIGHTHOUSE, browser, make_app, make_wiki, page_faults, templates, write
+from tests.core import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, page_faults, templates, write
 
 from unwritten import App, Canvas, Page
 from unwritten.errors import ShareError
@@ -217,18 +217,11 @@ def test_the_licence_of_a_pages_model_is_kept(tmp_path: Path) -> None:
 
 
 def test_boxes_keep_their_walls(tmp_path: Path) -> None:
-    def an_app(answer: str | None = None) -> App:
-        app = make_app(tmp_path, scripted(answer))
-
-        @app.page("/clock")
-        def clock() -> Canvas:
-            return Canvas("A clock.", format="app")
-
-        return app
-
-    with browser(an_app("<!doctype html><html><title>Clock</title><body><p>12:00</p></body></html>")) as client:
+    with browser(
+        make_clock(tmp_path, "<!doctype html><html><title>Clock</title><body><p>12:00</p></body></html>")
+    ) as client:
         write(client, "/clock")
-    _, pages = exported(an_app(), tmp_path / "site")
+    _, pages = exported(make_clock(tmp_path), tmp_path / "site")
     (frame,) = re.findall(r"<iframe [^>]*>", pages["clock.html"])
     assert 'sandbox="allow-scripts"' in frame and " src=" not in frame
     document = frame.partition('srcdoc="')[2]

@@ -12,7 +12,7 @@ from tests.browser.tabs import Tab, note, until
 from tests.browser.test_access import BODY, FACTS, LEAD
 from tests.core import make_app, make_wiki
 
-from unwritten import App, Canvas
+from unwritten import App
 from unwritten.cli.loading import load_app
 from unwritten_engine.script import HANG, Step, scripted
 
@@ -28,6 +28,18 @@ TEXT = (
 )
 DEMOS = Path(__file__).resolve().parents[2] / "demos"
 SCHEMES = ("light", "dark")
+
+
+def looking(tab: Tab) -> tuple[dict[str, str], Callable[[str], None]]:
+    """A function that has axe look at the tab, under a name, and what it finds."""
+    found: dict[str, str] = {}
+
+    def look(name: str) -> None:
+        findings = tab.axe()
+        if findings.grave or findings.moderate:
+            found[name] = str(findings)
+
+    return found, look
 
 
 def test_the_check_sees_what_is_wrong_in_every_frame(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -86,21 +98,9 @@ def test_pages_of_the_framework_have_nothing_serious(
 ) -> None:
     words = [TEXT[:end] for end in range(4, len(TEXT), 4)]
     engine = scripted(TEXT, by_ask={"Slow": [*words[:20], HANG], "Home": words}, delay=0.03)
-    app = make_wiki(tmp_path, engine, edits="on")
-
-    @app.page("/clock")
-    def clock() -> Canvas:
-        return Canvas("A clock.", format="app")
-
-    url = serve(app)
+    url = serve(make_wiki(tmp_path, engine, edits="on"))
     tab = open_tab(color_scheme=scheme)
-    found: dict[str, str] = {}
-
-    def look(name: str) -> None:
-        findings = tab.axe()
-        if findings.grave or findings.moderate:
-            found[name] = str(findings)
-
+    found, look = looking(tab)
     tab.goto(f"{url}/wiki/Slow")
     until(lambda: tab.page.locator(".unsettled").count())
     look("while it is written")
@@ -148,13 +148,7 @@ def wiki(tmp_path: Path) -> Iterator[App]:
 def test_the_encyclopedia_has_nothing_serious(wiki: App, serve: Serve, open_tab: OpenTab, scheme: str) -> None:
     url = serve(wiki)
     tab = open_tab(color_scheme=scheme)
-    found: dict[str, str] = {}
-
-    def look(name: str) -> None:
-        findings = tab.axe()
-        if findings.grave or findings.moderate:
-            found[name] = str(findings)
-
+    found, look = looking(tab)
     tab.goto(f"{url}/wiki/Lighthouse")
     until(lambda: tab.page.locator(".unsettled").count())
     look("an article while it is written")

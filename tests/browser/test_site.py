@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab
-from tests.core import browser, make_app, make_wiki, write
+from tests.core import browser, make_clock, make_wiki, write
 
-from unwritten import App, Canvas
+from unwritten import App
 from unwritten.keeping.site import export_site
 from unwritten_engine import scripted
 
@@ -77,18 +77,9 @@ def test_a_site_is_read_from_a_file_server_and_from_files(
 def test_a_box_runs_and_reaches_nobody(files: tuple[Path, str], open_tab: Callable[..., Tab], tmp_path: Path) -> None:
     folder, server = files
 
-    def an_app(answer: str | None = None) -> App:
-        app = make_app(tmp_path, scripted(answer))
-
-        @app.page("/clock")
-        def clock() -> Canvas:
-            return Canvas("A clock.", format="app")
-
-        return app
-
-    with browser(an_app(CLOCK)) as client:
+    with browser(make_clock(tmp_path, CLOCK)) as client:
         write(client, "/clock")
-    _export(an_app(), folder)
+    _export(make_clock(tmp_path), folder)
     tab = open_tab(cdn=False)
     tab.page.goto(f"{server}/clock.html")
     frame = tab.page.frame_locator("iframe.box")

@@ -298,7 +298,8 @@ class Live:
             if told != watched.told:
                 watched.told = told
                 texts.append(encoded(self._page_message(generation, told[1])))
-            if generation.over:  # not as soon as it is kept: what follows on that comes before its last word
+            # Not as soon as it is kept: what follows on that comes before its last word.
+            if self._serving.generations.get(key) is not generation:
                 self._leave(key)
         return texts
 

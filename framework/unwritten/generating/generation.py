@@ -78,7 +78,6 @@ class Generation:
         message: a sentence for people, when something went wrong.
         kept: the page in the store, once it is there.
         finished: set when nothing more will come.
-        over: whether its last word is spoken: it is kept and what follows is done, or there is nothing to keep.
         priority: who is waiting for it.
         rank: among pages that are written ahead, the lowest goes first.
         visitor: who began it; "" if nobody did, or the server does not know.
@@ -122,7 +121,6 @@ class Generation:
         self.message = ""
         self.kept: KeptPage | None = None
         self.finished = asyncio.Event()
-        self.over = False
         self.shell: Shell | None = None
         self.change = 0
         self._watchers: set[Watcher] = set()

@@ -287,7 +287,6 @@ class Generations:
             _put(self._remains, generation.key, remains, _REMAINS)
 
     def _over(self, generation: Generation) -> None:
-        generation.over = True
         if self._by_key.get(generation.key) is generation:
             del self._by_key[generation.key]
         _put(self._recent, generation.key, generation, _RECENT)
