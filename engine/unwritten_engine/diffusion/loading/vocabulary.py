@@ -21,7 +21,7 @@ _MEDIA: Final = {
     255_999: "<|image>", 256_000: "<|audio>", 258_880: "<|image|>", 258_881: "<|audio|>", 258_882: "<image|>",
     258_883: "<audio|>", 258_884: "<|video|>",
 }  # fmt: skip
-_BYTES, _PIECES, _REAL = 238, 494, 262_144
+_RUNS, _BYTES, _PIECES, _REAL = 107, 238, 494, 262_144
 SMALLEST: Final = 640
 """The smallest vocabulary: control tokens, bytes, the characters of English, and some words."""
 
@@ -91,18 +91,31 @@ def make_tokenizer(vocabulary: int) -> Any:
     Raises:
         ValueError: fewer than that.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import Tokenizer, decoders, models, normalizers
 
     if vocabulary < SMALLEST:
         raise ValueError(f"A vocabulary of {vocabulary} tokens is too small; the smallest has {SMALLEST}.")
-    controls = control_ids(vocabulary)
-    pieces = _pieces(vocabulary, controls)
+    pieces = _pieces(vocabulary)
     # All pieces weigh the same, so that a text becomes as few of them as can be.
     tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=3, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    names = [*controls, *(piece for piece in pieces[:107] if piece not in controls)]
+    return as_fast(tokenizer, vocabulary)
+
+
+def as_fast(tokenizer: Any, vocabulary: int) -> Any:
+    """A tokenizer of ``tokenizers`` as one of ``transformers``, with the control tokens and the chat format of Gemma 4.
+
+    Args:
+        tokenizer: a ``tokenizers.Tokenizer`` that has the pieces of ``fixed_pieces`` at their ids.
+        vocabulary: how many tokens it has.
+    """
+    from tokenizers import AddedToken
+    from transformers import PreTrainedTokenizerFast
+
+    controls = control_ids(vocabulary)
+    reserved = [piece for at, piece in sorted(fixed_pieces(vocabulary).items()) if at < _RUNS]
+    names = [*controls, *(piece for piece in reserved if piece not in controls)]
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
     named = {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
     media = {"boi": "<|image>", "eoi": "<image|>", "image": "<|image|>", "boa": "<|audio>", "eoa": "<audio|>"}
@@ -118,14 +131,19 @@ def make_tokenizer(vocabulary: int) -> Any:
     )
 
 
-def _pieces(vocabulary: int, controls: dict[str, int]) -> list[str]:
+def fixed_pieces(vocabulary: int) -> dict[int, str]:
+    """The pieces whose ids are the same in every vocabulary, by id: control tokens, runs of blanks, bytes."""
+    fixed = {at: name for name, at in control_ids(vocabulary).items()}
+    fixed |= {at: f"<unused{at}>" for at in range(_RUNS) if at not in fixed}
+    fixed |= {_RUNS + at: "\n" * (at + 1) for at in range(31)} | {138 + at: "▁" * (at + 2) for at in range(30)}
+    return fixed | {_BYTES + at: f"<0x{at:02X}>" for at in range(256)}
+
+
+def _pieces(vocabulary: int) -> list[str]:
     """All pieces, by id."""
-    fixed = {at: name for name, at in controls.items()}
-    fixed |= {at: f"<unused{at}>" for at in range(107) if at not in fixed}
-    fixed |= {107 + at: "\n" * (at + 1) for at in range(31)} | {138 + at: "▁" * (at + 2) for at in range(30)}
+    fixed = fixed_pieces(vocabulary)
     tags = [f"<{tag}>" for tag in _TAGS] + [f"</{tag}>" for tag in _TAGS]
     fixed |= {168 + at: tag for at, tag in enumerate(tags[:70])}
-    fixed |= {_BYTES + at: f"<0x{at:02X}>" for at in range(256)}
     taken = set(fixed.values())
     more = _readable()
     pieces = []
