@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.ggufs import MODEL, write_gguf
 
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
-from unwritten_engine.llamacpp.gguf import read_head
+from unwritten_engine.llamacpp.gguf import Tensor, read_contents, read_head
 
 
 def test_the_head_of_a_model(tmp_path: Path) -> None:
@@ -20,6 +20,18 @@ def test_the_head_of_a_model(tmp_path: Path) -> None:
     assert head.controls == ("<s>", "<|end|>")
     assert head.kv_bytes == 2 * 2 * (16 + 16) * 2
     assert head.weight_bytes == path.stat().st_size
+
+
+def test_the_contents_of_a_file_say_where_its_weights_lie(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf", MODEL | {"general.type": "adapter"}, weights=80)
+    metadata, tensors = read_contents(path)
+    assert metadata["tokenizer.ggml.tokens"] == ["<s>", "a", "<|end|>"] and metadata["general.type"] == "adapter"
+    size = path.stat().st_size
+    assert tensors == {"weights": Tensor((80,), 0, size - 320, 320)}
+    assert path.read_bytes()[tensors["weights"].start :] == b"\1" * 320
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelBroken, match=f"at least {size:,} bytes and has {size - 1:,}"):
+        read_contents(path)
 
 
 def test_a_model_without_a_template_is_a_base_model(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads the head of a GGUF file: enough to say what model it is, and whether the file is whole.
+"""Reads the head of a GGUF file: enough to say what model it is, whether the file is whole, and where its weights lie.
 
 llama.cpp answers "failed to load" to everything that is wrong with a file. This reader is asked first, so
 that a person learns what is wrong and what to do. It needs the head alone and loads no weights.
@@ -9,10 +9,11 @@ The format (all little-endian): magic "GGUF", version, tensor count, pair count;
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,6 +75,23 @@ class Head:
         return bool(re.fullmatch(r"diffusion[-_]?gemma\w*", self.architecture))
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where the weights of a tensor lie in a file.
+
+    Attributes:
+        shape: its sizes, the outermost first; the file has them the other way round.
+        kind: how the weights are stored, by the format's own number, such as 0 for F32 and 8 for Q8_0.
+        start: bytes of the file before it.
+        size: its bytes; 0 if the kind is one that this reader does not know.
+    """
+
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+    size: int
+
+
 class _Cursor:
     """Reads values from a file in memory, in order."""
 
@@ -126,28 +144,39 @@ def read_head(path: str | Path) -> Head:
         ModelUnsupported: a kind of model that llama.cpp does not run as a writer.
     """
     path = Path(path)
+    metadata, _ = read_contents(path)
+    _refuse_other_kinds(path, metadata)
+    return _head(path, metadata)
+
+
+def read_contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """All metadata of a GGUF file of whatever kind, long arrays too, and its tensors by name.
+
+    Raises:
+        ModelNotFound: no file there.
+        ModelBroken: not a GGUF file, truncated, or damaged.
+    """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             if size < 24:
                 raise ModelBroken(f"{path} is not a model: it has only {size} bytes. {_AGAIN}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                metadata, end = _read(path, data)
+                metadata, tensors = _read(path, data)
     except (FileNotFoundError, IsADirectoryError):
         raise ModelNotFound(f"There is no model file at {path}. Check the path; it should end in .gguf.") from None
     except PermissionError:
         raise ModelNotFound(f"The model file {path} may not be read. Change its permissions.") from None
+    end = max((tensor.start + tensor.size for tensor in tensors.values()), default=0)
     if size < end:
         raise ModelBroken(f"{path} is truncated: it should have at least {end:,} bytes and has {size:,}. {_AGAIN}")
-    _refuse_other_kinds(path, metadata)
-    return _head(path, metadata)
+    return metadata, tensors
 
 
 _AGAIN = "Download it again."
 
 
-def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """The metadata, and the smallest size of a whole file."""
+def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if data[:4] != b"GGUF":
         hint = " It looks like a web page." if data[:256].lstrip()[:1] == b"<" else ""
         raise ModelBroken(f"{path} is not a GGUF file: it does not begin with 'GGUF'.{hint} {_AGAIN}")
@@ -162,23 +191,21 @@ def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], int]:
         for _ in range(pairs):
             name = cursor.text()
             metadata[name] = cursor.value(cursor.number("<I"))
-        sizes = [_tensor(cursor) for _ in range(tensors)]
+        found = dict(_tensor(cursor) for _ in range(tensors))
     except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise ModelBroken(f"{path} is damaged or truncated in its head ({error}). {_AGAIN}") from error
     alignment = int(metadata.get("general.alignment", 32)) or 32
     start = -(-cursor.at // alignment) * alignment
-    return metadata, start + max(sizes, default=0)
+    return metadata, {name: replace(tensor, start=start + tensor.start) for name, tensor in found.items()}
 
 
-def _tensor(cursor: _Cursor) -> int:
-    """Where the tensor's weights end, counted from the first weight."""
-    cursor.text()
-    weights = 1
-    for _ in range(cursor.number("<I")):
-        weights *= cursor.number("<Q")
-    kind, offset = cursor.number("<I"), cursor.number("<Q")
+def _tensor(cursor: _Cursor) -> tuple[str, Tensor]:
+    """A tensor's name, and where it lies, counted from the first weight."""
+    name = cursor.text()
+    sizes = [int(cursor.number("<Q")) for _ in range(cursor.number("<I"))]
+    kind, offset = int(cursor.number("<I")), int(cursor.number("<Q"))
     per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
-    return int(offset + weights // per_block * block_bytes)
+    return name, Tensor(tuple(reversed(sizes)), kind, offset, math.prod(sizes) // per_block * block_bytes)
 
 
 def _refuse_other_kinds(path: Path, metadata: dict[str, Any]) -> None:
