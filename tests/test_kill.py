@@ -22,7 +22,7 @@ from tests.core import free_port, tables, wait_for
 
 from unwritten.keeping.store import Store
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 # Every page has two regions and three links, and takes a moment; dozens are on their way at any time.
 SERVER = """
@@ -89,6 +89,8 @@ def test_a_server_killed_at_any_moment_leaves_only_whole_pages(tmp_path: Path) -
             for thread in visitors:
                 thread.start()
             going.wait(5)
+            if kill:  # the first time before anything is kept, later while much is
+                wait_for(lambda least=12 * kill: kept(database) > least, 15)  # type: ignore[misc]
             time.sleep(moment)
         finally:
             os.kill(server.pid, signal.SIGKILL)
@@ -104,6 +106,12 @@ def test_a_server_killed_at_any_moment_leaves_only_whole_pages(tmp_path: Path) -
     assert store.count() == found
     assert len(store.search("word", limit=10_000)) == found
     store.close()
+
+
+def kept(database: Path) -> int:
+    """How many pages there are, while the server writes on."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as reading:
+        return int(reading.execute("SELECT count(*) FROM pages").fetchone()[0])
 
 
 def whole_pages(database: Path) -> int:
