@@ -1,6 +1,7 @@
 """The layers of the model over our own caches: ``encode`` reads tokens into a row, ``decode`` looks at canvases.
 
-Weights, norms, experts and rotary tables are those of transformers' modules; how attention finds its keys is ours.
+Weights, norms, experts and rotary tables are those of transformers' modules; how attention finds its keys is ours. What
+a layer does before and after its attention is written once, for this and for training (``training/trunk.py``).
 In the decoder every position of a canvas sees the same tokens, the kept ones and the whole canvas, so query heads
 that share keys are laid one after another as if they were more positions: grouped attention without copies of keys.
 """
@@ -66,15 +67,13 @@ class Body:
         masks = {kind: self._mask(number, piece) for number, kind in enumerate(self._types) if kind in rotary}
         for number, layer in enumerate(self._encoder.layers):
             attention = layer.self_attn
-            query, keys, values = _project(
-                attention, _normed(layer.input_layernorm, stream), rotary[self._types[number]]
-            )
+            query, keys, values = project(attention, normed(layer.input_layernorm, stream), rotary[self._types[number]])
             old_keys, old_values = self.kv.past(number, piece.row, piece.start)
             seen_keys = torch.cat([old_keys[None], keys], dim=2)
             seen_values = torch.cat([old_values[None], values], dim=2)
             heads = _attend(query, seen_keys, seen_values, masks[self._types[number]])
             self.kv.write(number, piece.row, piece.start, keys[0], values[0])
-            stream = _rest(layer, stream, attention.o_proj(heads.reshape(1, count, -1)))
+            stream = rest(layer, stream, attention.o_proj(heads.reshape(1, count, -1)))
 
     def decode(self, canvases: Tensor, soft: Tensor, lengths: Tensor, seen: int, padded: bool) -> Tensor:
         """Look at canvases once.
@@ -98,9 +97,7 @@ class Body:
                 masks[kind] = self._visible(number, lengths, seen) if padded else None
         for number, layer in enumerate(self._decoder.layers):
             attention = layer.self_attn
-            query, keys, values = _project(
-                attention, _normed(layer.input_layernorm, stream), rotary[self._types[number]]
-            )
+            query, keys, values = project(attention, normed(layer.input_layernorm, stream), rotary[self._types[number]])
             places = size + min(seen, self.kv.places[number])
             all_keys, all_values = self.kv.keys[number], self.kv.values[number]
             all_keys[:count, :, :size] = keys
@@ -108,8 +105,8 @@ class Body:
             heads = _attend(
                 query, all_keys[:count, :, :places], all_values[:count, :, :places], masks[self._types[number]]
             )
-            stream = _rest(layer, stream, attention.o_proj(heads.reshape(count, size, -1)))
-        return _normed(self._decoder.norm, stream)
+            stream = rest(layer, stream, attention.o_proj(heads.reshape(count, size, -1)))
+        return normed(self._decoder.norm, stream)
 
     def _rotary(self, module: Any, like: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         return {kind: module.rotary_emb(like, positions, kind) for kind in dict.fromkeys(self._types)}
@@ -137,19 +134,22 @@ class Body:
         return mask.to(self.device)
 
 
-def _normed(norm: Any, stream: Tensor) -> Tensor:
+def normed(norm: Any, stream: Tensor) -> Tensor:
     """A norm in one kernel; the module itself takes six, and a layer has a dozen norms."""
-    return rms_norm(stream, stream.shape[-1:], getattr(norm, "weight", None), norm.eps)
+    weight = getattr(norm, "weight", None)
+    if weight is not None and weight.dtype != stream.dtype:  # in training: products in bfloat16, weights in float32
+        weight = weight.to(stream.dtype)
+    return rms_norm(stream, stream.shape[-1:], weight, norm.eps)
 
 
-def _project(attention: Any, stream: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def project(attention: Any, stream: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, each [B, heads, n, width]."""
     shape = (*stream.shape[:-1], -1, attention.head_dim)
     raw = attention.k_proj(stream).view(shape)
-    query = _rotated(_normed(attention.q_norm, attention.q_proj(stream).view(shape)), rotary)
-    keys = _rotated(_normed(attention.k_norm, raw), rotary)
+    query = _rotated(normed(attention.q_norm, attention.q_proj(stream).view(shape)), rotary)
+    keys = _rotated(normed(attention.k_norm, raw), rotary)
     # Layers with full attention have no projection for values: keys before norm and rotation serve as such.
-    values = _normed(attention.v_norm, raw if attention.v_proj is None else attention.v_proj(stream).view(shape))
+    values = normed(attention.v_norm, raw if attention.v_proj is None else attention.v_proj(stream).view(shape))
     return query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
 
 
@@ -171,14 +171,14 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) ->
     return found.reshape(batch, heads, count, width).transpose(1, 2)
 
 
-def _rest(layer: Any, stream: Tensor, attended: Tensor) -> Tensor:
+def rest(layer: Any, stream: Tensor, attended: Tensor) -> Tensor:
     """A layer after its attention: the dense part and the experts, side by side."""
-    stream = stream + _normed(layer.post_attention_layernorm, attended)
-    dense = _normed(layer.post_feedforward_layernorm_1, layer.mlp(_normed(layer.pre_feedforward_layernorm, stream)))
+    stream = stream + normed(layer.post_attention_layernorm, attended)
+    dense = normed(layer.post_feedforward_layernorm_1, layer.mlp(normed(layer.pre_feedforward_layernorm, stream)))
     flat = stream.reshape(-1, stream.shape[-1])
     _, weights, chosen = layer.router(flat)
-    mixed = layer.experts(_normed(layer.pre_feedforward_layernorm_2, flat), chosen, weights).reshape(stream.shape)
-    joined = _normed(layer.post_feedforward_layernorm, dense + _normed(layer.post_feedforward_layernorm_2, mixed))
+    mixed = layer.experts(normed(layer.pre_feedforward_layernorm_2, flat), chosen, weights).reshape(stream.shape)
+    joined = normed(layer.post_feedforward_layernorm, dense + normed(layer.post_feedforward_layernorm_2, mixed))
     scaled: Tensor = (stream + joined) * layer.layer_scalar
     return scaled
 

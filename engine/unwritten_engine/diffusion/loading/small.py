@@ -160,7 +160,7 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
     model, tokenizer = small_model(**options)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    with _without_bars():
+    with without_bars():
         model.save_pretrained(target, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
     tokenizer.save_pretrained(target)
     if options.get("vision"):
@@ -169,7 +169,7 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """transformers draws no bars of progress meanwhile: they are drawn over what the caller shows."""
     from transformers.utils import logging as theirs
 

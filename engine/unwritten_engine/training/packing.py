@@ -1,0 +1,294 @@
+"""Training pages as tokens, and as batches: several documents in a row, so that little is padding.
+
+A *document* is a page in tokens: its prompt as the engine would read it, and its text cut into canvases, the last one
+filled up with an end token and padding. In a batch the encoder reads each prompt and all canvases but the last once; of
+every canvas the decoder gets one or more copies, each to be noised at a level of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..diffusion.tokens.prompts import Speaker
+from ..diffusion.tokens.text import Reader
+from ..errors import EngineError, ModelBroken
+from .pages import TrainingPage
+
+TEXT, END, PAD, PINNED = range(4)
+"""What stands at a place of a canvas: text, the end token, padding after it, or an opening, which is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A page in tokens.
+
+    Attributes:
+        prompt: what the encoder reads first.
+        text: without an end token.
+        opening: how many of the first tokens of the text are given.
+        characters: of the text.
+    """
+
+    prompt: np.ndarray
+    text: np.ndarray
+    opening: int
+    characters: int
+
+
+class Corpus:
+    """Documents, in a few flat arrays.
+
+    Args:
+        tokens: [all] of all prompts and texts, one after another.
+        sizes: [documents, 4] int32: tokens of the prompt, of the text, of its opening, characters of the text.
+    """
+
+    def __init__(self, tokens: np.ndarray, sizes: np.ndarray) -> None:
+        self.tokens, self.sizes = tokens, sizes
+        self._starts = np.concatenate([[0], np.cumsum(sizes[:, :2].sum(1, dtype=np.int64))])
+        if self._starts[-1] != len(tokens):
+            raise ModelBroken("The corpus is damaged: its parts do not add up. Prepare the run again.")
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, number: int) -> Document:
+        prompt, text, opening, characters = (int(size) for size in self.sizes[number])
+        start = int(self._starts[number])
+        middle = start + prompt
+        return Document(self.tokens[start:middle], self.tokens[middle : middle + text], opening, characters)
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of all texts."""
+        return int(self.sizes[:, 1].sum())
+
+    @property
+    def characters(self) -> int:
+        """Characters of all texts."""
+        return int(self.sizes[:, 3].sum())
+
+    def save(self, path: Path) -> None:
+        """Write it to a file."""
+        with path.open("wb") as file:
+            np.savez(file, tokens=self.tokens, sizes=self.sizes)
+
+    @staticmethod
+    def load(path: Path) -> Corpus:
+        """Read it from a file.
+
+        Raises:
+            ModelBroken: the file is no corpus.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as parts:
+                return Corpus(parts["tokens"], parts["sizes"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelBroken(f"{path} is no corpus ({error}). Prepare the run again.") from None
+
+
+def make_corpus(
+    pages: Iterable[TrainingPage], tokenizer: Any, *, ends: frozenset[int], pad: int, longest_prompt: int
+) -> tuple[Corpus, int]:
+    """Pages as the engine would see them.
+
+    Args:
+        pages: prompts and texts.
+        tokenizer: with a chat template.
+        ends: its end tokens.
+        pad: its padding token.
+        longest_prompt: in tokens; pages with longer ones are left out.
+
+    Returns:
+        The corpus, and how many pages were left out.
+
+    Raises:
+        EngineError: nothing is left.
+    """
+    reader = Reader(tokenizer, ends, pad)
+    speaker = Speaker(tokenizer, reader, None, "the model")
+    kind = np.uint16 if reader.size <= 2**16 else np.uint32
+    parts, sizes, left_out = [], [], 0
+    for page in pages:
+        prompt = speaker.speak(page.prompt).ids
+        if len(prompt) > longest_prompt:
+            left_out += 1
+            continue
+        opening = reader.encode(reader.shield(page.prompt.opening)) if page.prompt.opening else ()
+        # The opening is cut off at its own tokens, as it stands on the canvas when the engine writes.
+        text = (*opening, *reader.encode(page.text[len(page.prompt.opening) :].rstrip()))
+        parts += [np.array(prompt, kind), np.array(text, kind)]
+        sizes.append((len(prompt), len(text), len(opening), len(page.text)))
+    if not sizes:
+        raise EngineError(
+            f"There are no pages to train on: {left_out:,} have prompts of more than {longest_prompt:,} tokens."
+            if left_out
+            else "There are no pages to train on: the files are empty."
+        )
+    return Corpus(np.concatenate(parts), np.array(sizes, np.int32)), left_out
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents in B rows of S tokens and K canvases of C tokens.
+
+    Attributes:
+        ids: [B, S] int64, what the encoder reads.
+        owners: [B, S] int64, the document of each token, -1 for none.
+        places: [B, S] int64, positions within the document.
+        canvases: [B, K, C] int64, without noise.
+        kinds: [B, K, C] uint8, what stands at each place: ``TEXT``, ``END``, ``PAD``, ``PINNED``.
+        canvas_owners: [B, K] int64, the document of each canvas, -1 for none.
+        starts: [B, K] int64, tokens of the document before the canvas.
+    """
+
+    ids: Tensor
+    owners: Tensor
+    places: Tensor
+    canvases: Tensor
+    kinds: Tensor
+    canvas_owners: Tensor
+    starts: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in Batch.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The size of a batch.
+
+    Attributes:
+        rows: B.
+        tokens: S, that the encoder reads in a row.
+        canvases: K, in a row.
+        canvas: C, tokens in a canvas.
+        copies: of each canvas.
+        most: canvases of one document at most.
+    """
+
+    rows: int
+    tokens: int
+    canvases: int
+    canvas: int
+    copies: int = 1
+    most: int = 4
+
+    def canvases_of(self, document: Document) -> int:
+        """How many canvases of a document a row has room for; 0 for none."""
+        whole = -(-(len(document.text) + 1) // self.canvas)
+        room = (self.tokens - len(document.prompt)) // self.canvas + 1 if len(document.prompt) <= self.tokens else 0
+        return max(0, min(whole, self.most, room, self.canvases // self.copies))
+
+
+class Packer:
+    """Puts documents into batches, in an order that depends on the seed alone.
+
+    Args:
+        corpus: the documents.
+        layout: of the batches.
+        seed: of the order.
+        end: the end token.
+        pad: the padding token.
+
+    Attributes:
+        epoch: times that all documents have been used.
+        position: documents of this epoch that have been used.
+    """
+
+    def __init__(self, corpus: Corpus, layout: Layout, *, seed: int, end: int, pad: int) -> None:
+        self.corpus, self.layout = corpus, layout
+        self._seed, self._end, self._pad = seed, end, pad
+        self.epoch, self.position = 0, 0
+        self._order: tuple[int, np.ndarray] | None = None
+        if not any(layout.canvases_of(corpus[number]) for number in range(len(corpus))):
+            raise EngineError(
+                f"No page fits into rows of {layout.tokens} tokens and {layout.canvases} canvases. Take longer rows."
+            )
+
+    def batch(self) -> Batch:
+        """The next one."""
+        b, k, size = self.layout.rows, self.layout.canvases, self.layout.canvas
+        filled = _Filled(self.layout, self._pad)
+        used: list[tuple[int, int, int]] = [(0, 0, 0)] * b  # tokens, canvases, documents of each row
+        while True:
+            document = self.corpus[self._next()]
+            count = self.layout.canvases_of(document)
+            if count:
+                tokens = len(document.prompt) + (count - 1) * size
+                places = count * self.layout.copies
+                row = next(
+                    (n for n in range(b) if used[n][0] + tokens <= self.layout.tokens and used[n][1] + places <= k),
+                    None,
+                )
+                if row is None:
+                    return filled.batch()  # this document begins the next batch
+                filled.put(row, used[row], document, self._cut(document, count))
+                used[row] = used[row][0] + tokens, used[row][1] + places, used[row][2] + 1
+            self.position += 1
+
+    def _next(self) -> int:
+        if self.position >= len(self.corpus):
+            self.epoch, self.position = self.epoch + 1, 0
+        if self._order is None or self._order[0] != self.epoch:
+            drawn = np.random.default_rng([self._seed, self.epoch])
+            self._order = self.epoch, drawn.permutation(len(self.corpus))
+        return int(self._order[1][self.position])
+
+    def _cut(self, document: Document, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The canvases of a document, each with what stands where."""
+        return list(cut(document, count, self.layout.canvas, end=self._end, pad=self._pad))
+
+
+def cut(document: Document, count: int, size: int, *, end: int, pad: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The first canvases of a document, [size] int64 tokens and [size] uint8 kinds each."""
+    ids = np.full(count * size, pad, np.int64)
+    kinds = np.full(count * size, PAD, np.uint8)
+    length = min(len(document.text), count * size)
+    ids[:length], kinds[:length] = document.text[:length], TEXT
+    kinds[: min(document.opening, length)] = PINNED
+    if length < count * size:
+        ids[length], kinds[length] = end, END
+    for at in range(0, count * size, size):
+        yield ids[at : at + size], kinds[at : at + size]
+
+
+class _Filled:
+    """A batch that is being filled."""
+
+    def __init__(self, layout: Layout, pad: int) -> None:
+        b, s, k, c = layout.rows, layout.tokens, layout.canvases, layout.canvas
+        self._copies, self._size = layout.copies, c
+        self._ids, self._owners, self._places = np.full((b, s), pad), np.full((b, s), -1), np.zeros((b, s), np.int64)
+        self._canvases, self._kinds = np.full((b, k, c), pad), np.full((b, k, c), PAD, np.uint8)
+        self._canvas_owners, self._starts = np.full((b, k), -1), np.zeros((b, k), np.int64)
+
+    def put(
+        self, row: int, used: tuple[int, int, int], document: Document, canvases: list[tuple[np.ndarray, np.ndarray]]
+    ) -> None:
+        """Put a document behind what is there of a row."""
+        at, canvas, owner = used
+        read = np.concatenate([document.prompt, *(ids for ids, _ in canvases[:-1])])
+        here = slice(at, at + len(read))
+        self._ids[row, here], self._owners[row, here], self._places[row, here] = read, owner, np.arange(len(read))
+        for number, (ids, kinds) in enumerate(canvases):
+            for _ in range(self._copies):
+                self._canvases[row, canvas], self._kinds[row, canvas] = ids, kinds
+                self._canvas_owners[row, canvas] = owner
+                self._starts[row, canvas] = len(document.prompt) + number * self._size
+                canvas += 1
+
+    def batch(self) -> Batch:
+        """As tensors."""
+        arrays = (
+            self._ids, self._owners, self._places, self._canvases, self._kinds, self._canvas_owners, self._starts,
+        )  # fmt: skip
+        return Batch(*map(torch.from_numpy, arrays))

@@ -1,0 +1,154 @@
+"""One training step: noise, self-conditioning, loss, and the change of the weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from .corruption import at_level, corrupt
+from .loss import Weights, losses, mean_embeddings
+from .packing import TEXT, Batch
+from .recipe import Recipe
+from .trunk import Prefix, Trunk
+
+COOLEST, SPAN = 0.4, 0.4
+"""The published sampler's temperature falls from 0.8 to 0.4 as a canvas settles; self-conditioning is trained so."""
+LEVELS: Final = (0.25, 0.5, 0.75, 1.0)
+"""The levels of noise at which a model is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a step says of itself.
+
+    Attributes:
+        loss: weighted mean over the canvases, in nats.
+        gradient: its length before it was clipped.
+        tokens: of text on the canvases that were looked at, copies counted.
+    """
+
+    loss: float
+    gradient: float
+    tokens: int
+
+
+def make_optimizer(weights: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW; matrices decay, vectors and scales do not."""
+    found = [weight for weight in weights if weight.requires_grad]
+    groups = [
+        {"params": [weight for weight in found if weight.ndim >= 2], "weight_decay": recipe.decay},
+        {"params": [weight for weight in found if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = bool(found) and found[0].device.type == "cuda"
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=1.0, betas=(0.9, 0.98), fused=fused)
+
+
+class Stepper:
+    """Takes steps.
+
+    Args:
+        model: transformers' ``DiffusionGemmaForBlockDiffusion``.
+        weights: what is trained: its own, or those of its adapters.
+        recipe: how.
+        device: where it is.
+    """
+
+    def __init__(self, model: Any, weights: Iterable[nn.Parameter], recipe: Recipe, device: torch.device) -> None:
+        self._trunk = Trunk(model)
+        self._recipe, self._device = recipe, device
+        self._weights = list(weights)
+        self._counts = Weights(recipe.end, recipe.pad)
+        table = model.model.decoder.embed_tokens
+        self._scale = float(table.scalar_embed_scale)
+        self._vocabulary = int(table.weight.shape[0])
+
+    def step(self, batch: Batch, number: int, optimizer: torch.optim.AdamW) -> Told:
+        """Learn from a batch. A step whose gradient is not finite is left out, and told as nan.
+
+        Args:
+            batch: on the CPU.
+            number: of the step, counted from 0.
+            optimizer: of the weights.
+        """
+        recipe = self._recipe
+        noised = corrupt(
+            batch.canvases.flatten(0, 1),
+            batch.kinds.flatten(0, 1),
+            self._vocabulary,
+            seed=recipe.seed,
+            step=number,
+            share=recipe.conditioned,
+        )
+        here, ids = batch.to(self._device), noised.ids.view(batch.canvases.shape).to(self._device)
+        counts = self._counts.of(here.kinds) * (here.canvas_owners >= 0)[:, :, None]
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate_at(number)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.enable_grad(), self._precision():
+            with self._trunk.routed() as reading:
+                prefix = self._trunk.read(here)
+            soft = self._signal(prefix, here, ids, noised.levels, noised.conditioned)
+            with self._trunk.routed() as looking:
+                hidden = self._trunk.look(prefix, here, ids, soft)
+            nats = losses(hidden.flatten(0, 1), self._trunk.weight, self._trunk.cap, here.canvases.flatten())
+            loss = (nats * counts.flatten()).sum() / counts.sum().clamp(min=1e-6)
+            whole = loss + recipe.balance * torch.stack([*reading, *looking]).mean()
+        torch.autograd.backward(whole)
+        length = float(nn.utils.clip_grad_norm_(self._weights, recipe.clip))
+        if not math.isfinite(length):
+            optimizer.zero_grad(set_to_none=True)
+            return Told(math.nan, math.nan, 0)
+        optimizer.step()
+        return Told(float(loss.detach()), length, int((here.kinds == TEXT).sum()))
+
+    @torch.no_grad()
+    def judge(self, batches: Iterable[Batch]) -> dict[float, float]:
+        """Mean loss of the text on some batches, in nats per token, by the level of the noise (``LEVELS``).
+
+        The noise is always the same, and there is no self-conditioning: a judgement repeats exactly.
+        """
+        sums, tokens = dict.fromkeys(LEVELS, 0.0), 0
+        for number, batch in enumerate(batches):
+            here = batch.to(self._device)
+            flat, kinds = batch.canvases.flatten(0, 1), batch.kinds.flatten(0, 1)
+            text = ((here.kinds == TEXT) & (here.canvas_owners >= 0)[:, :, None]).flatten()
+            tokens += int(text.sum())
+            with self._precision():
+                prefix = self._trunk.read(here)
+                for level in LEVELS:
+                    drawn = torch.Generator().manual_seed(number)
+                    noised = at_level(flat, kinds, self._vocabulary, torch.full((len(flat),), level), drawn)
+                    ids = noised.view(batch.canvases.shape).to(self._device)
+                    hidden = self._trunk.look(prefix, here, ids, None).flatten(0, 1)
+                    nats = losses(hidden[text], self._trunk.weight, self._trunk.cap, here.canvases.flatten()[text])
+                    sums[level] += float(nats.sum())
+        return {level: total / max(1, tokens) for level, total in sums.items()}
+
+    def _signal(self, prefix: Prefix, batch: Batch, ids: Tensor, levels: Tensor, conditioned: Tensor) -> Tensor | None:
+        """[B, K·C, hidden]: what a first look at the same noise gives, for the canvases that are to have it."""
+        if not bool(conditioned.any()):
+            return None
+        with torch.no_grad():
+            hidden = self._trunk.look(prefix.detached(), batch, ids, None)
+            rows, count, size = ids.shape
+            heat = (COOLEST + SPAN * levels).to(self._device)
+            soft = mean_embeddings(
+                hidden.flatten(0, 1),
+                self._trunk.weight,
+                self._trunk.cap,
+                heat.repeat_interleave(size),
+                self._scale,
+            )
+            given = conditioned.to(self._device).view(rows, count, 1, 1)
+            return (soft.view(rows, count, size, -1) * given).view(rows, count * size, -1)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self._recipe.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)

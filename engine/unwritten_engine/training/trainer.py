@@ -1,0 +1,258 @@
+"""The training loop: steps, judgements, samples to read, and states to go on from."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from ..diffusion.loading.loader import Loaded
+from ..diffusion.loading.small import without_bars
+from ..diffusion.tokens.text import Reader
+from ..threads import choose_threads
+from . import states
+from .adapters import Adapters
+from .packing import Batch, Corpus, Layout, Packer
+from .pages import TrainingPage
+from .recipe import Recipe
+from .runs import Run, note
+from .samples import Sampler
+from .step import Stepper, Told, make_optimizer
+
+EVERY: Final = 5.0
+"""Seconds between two lines of progress."""
+JUDGE_EVERY: Final = 500
+"""Steps between two judgements, with samples."""
+SAVE_EVERY: Final = 300.0
+"""Seconds between two states."""
+SHOWN: Final = 2
+"""Samples at each judgement; they take turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        step: steps that are done, of all ``steps``.
+        loss: of the last steps, smoothed, in nats.
+        rate: the learning rate.
+        tokens_per_second: of text on the canvases, since the last report.
+        judged: loss of held-out text by level of noise, in nats per token; empty between judgements.
+        per_character: the mean of ``judged`` in nats per character, to compare models with different tokenizers.
+        samples: titles with what was written of them; empty between judgements.
+        left_out: steps whose gradient was not finite.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    rate: float
+    tokens_per_second: float
+    judged: dict[float, float] = field(default_factory=dict)
+    per_character: float = math.nan
+    samples: tuple[tuple[str, str], ...] = ()
+    left_out: int = 0
+
+
+class Trainer:
+    """Goes on with a run.
+
+    Args:
+        run: a prepared one.
+        device: as torch names it; None takes a GPU if there is one.
+        threads: of torch on a CPU; None takes one for each core.
+        judge_every: steps between two judgements.
+        tell: called with where it is.
+
+    Raises:
+        ModelNotFound, ModelBroken: the run cannot be read.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        judge_every: int = JUDGE_EVERY,
+        tell: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        run.check()
+        self.run, self.recipe, self._tell, self._judge_every = run, run.recipe(), tell, judge_every
+        self.loaded = run.load(device)
+        self._device = self.loaded.device
+        if self._device.type == "cpu":
+            torch.set_num_threads(threads or choose_threads()[0])
+        self.model = self.loaded.model
+        rank = self.recipe.rank
+        self.adapters = Adapters(self.model, rank, self.recipe.seed) if rank else None
+        if self.adapters is None:
+            self.model.model.decoder.requires_grad_(True)  # which the encoder shares, and the loader had frozen
+        self.weights = states.trained(self.adapters or self.model)
+        self.optimizer = make_optimizer(self.weights.values(), self.recipe)
+        self._stepper = Stepper(self.model, self.weights.values(), self.recipe, self._device)
+        self.packer = packer(run.corpus(), self.recipe, self.loaded)
+        self._judged = _batches(run.held_out(), self.recipe, self.loaded)
+        self._samples = run.samples()
+        self.step, self.left_out = 0, 0
+        self._loss = math.nan
+        self._resume()
+
+    def go(self, *, minutes: float = math.inf, steps: int | None = None) -> Progress:
+        """Take steps, until the recipe's are done, or so many, or so many minutes are over. The state is kept at the
+        end, whatever ends it, Ctrl-C too.
+        """
+        end = self.recipe.steps if steps is None else min(self.recipe.steps, self.step + steps)
+        begun = told = saved = time.monotonic()
+        tokens = 0
+        progress = self._progress(0.0)
+        try:
+            while self.step < end and time.monotonic() - begun < minutes * 60:
+                did = self._stepper.step(self.packer.batch(), self.step, self.optimizer)
+                self.step += 1
+                tokens += did.tokens
+                self._smooth(did)
+                now = time.monotonic()
+                judged = self.step % self._judge_every == 0 or self.step == self.recipe.steps
+                if judged or now - told >= EVERY or self.step == end:
+                    progress = self._progress(tokens / (now - told), judged=judged)
+                    self._report(progress)
+                    told, tokens = time.monotonic(), 0
+                if now - saved >= SAVE_EVERY:
+                    self.save()
+                    saved = time.monotonic()
+        finally:
+            self.save()
+            self.export(self.run.checkpoint)
+        return progress
+
+    def save(self) -> None:
+        """Keep the state."""
+        before = self.run.state.with_name("state.before.safetensors")
+        if self.run.state.exists():
+            shutil.copyfile(self.run.state, before)
+        states.save(self.run.state, self.weights, self.optimizer, self._notes())
+        states.save_small(self.run.small_state, self.weights, self.optimizer, self._notes())
+
+    def export(self, folder: Path) -> None:
+        """Write the model so far as a checkpoint that the engine opens like any other, in place of what is there."""
+        beside = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(beside, ignore_errors=True)
+        with self.adapters.merged() if self.adapters is not None else nullcontext():
+            write_checkpoint(self.loaded, beside)
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.replace(folder)
+
+    def _notes(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "epoch": self.packer.epoch,
+            "position": self.packer.position,
+            "loss": None if math.isnan(self._loss) else self._loss,
+            "left_out": self.left_out,
+        }
+
+    def _resume(self) -> None:
+        if self.run.state.exists():
+            notes = states.load(self.run.state, self.weights, self.optimizer)
+        elif self.run.small_state.exists():
+            notes = states.load_small(self.run.small_state, self.weights, self.optimizer)
+        else:
+            return
+        self.step, self.left_out = notes["step"], notes["left_out"]
+        self.packer.epoch, self.packer.position = notes["epoch"], notes["position"]
+        self._loss = math.nan if notes["loss"] is None else notes["loss"]
+
+    def _smooth(self, did: Told) -> None:
+        if math.isnan(did.loss):
+            self.left_out += 1
+        elif math.isnan(self._loss):
+            self._loss = did.loss
+        else:
+            self._loss += 0.02 * (did.loss - self._loss)
+
+    def _progress(self, speed: float, judged: bool = False) -> Progress:
+        found = self._stepper.judge(self._judged) if judged and self._judged else {}
+        held = self.run.held_out() if found else None
+        per_token = sum(found.values()) / len(found) if found else math.nan
+        return Progress(
+            step=self.step,
+            steps=self.recipe.steps,
+            loss=self._loss,
+            rate=self.recipe.rate_at(self.step),
+            tokens_per_second=speed,
+            judged=found,
+            per_character=per_token * held.text_tokens / held.characters if held else math.nan,
+            samples=self._written() if judged else (),
+            left_out=self.left_out,
+        )
+
+    def _written(self) -> tuple[tuple[str, str], ...]:
+        """A few samples; they take turns."""
+        first = self.step // self._judge_every * SHOWN
+        shown: list[TrainingPage] = [
+            self._samples[(first + at) % len(self._samples)] for at in range(min(SHOWN, len(self._samples)))
+        ]
+        sampler = Sampler(self.loaded, context=context_of(self.loaded, self.recipe))
+        return tuple((page.title or page.prompt.ask, sampler.write(page.prompt, seed=self.step)[0]) for page in shown)
+
+    def _report(self, progress: Progress) -> None:
+        what: dict[str, Any] = {
+            "step": progress.step,
+            "loss": round(progress.loss, 4),
+            "rate": progress.rate,
+            "tokens_per_second": round(progress.tokens_per_second),
+            "left_out": progress.left_out,
+        }
+        if progress.judged:
+            what["judged"] = {f"{level:g}": round(loss, 4) for level, loss in progress.judged.items()}
+            what["nats_per_character"] = round(progress.per_character, 4)
+        if progress.samples:
+            what["samples"] = [list(sample) for sample in progress.samples]
+        note(self.run, **what)
+        self._tell(progress)
+
+
+def write_checkpoint(loaded: Loaded, folder: Path) -> None:
+    """Write a model and its tokenizer to a folder."""
+    with without_bars():
+        loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+
+
+def context_of(loaded: Loaded, recipe: Recipe) -> int:
+    """Tokens of prompt and text together that a model in training is asked for at most."""
+    most = int(loaded.model.config.text_config.max_position_embeddings)
+    return min(most, recipe.tokens + 4 * int(loaded.model.config.canvas_length))
+
+
+def packer(corpus: Corpus, recipe: Recipe, loaded: Loaded) -> Packer:
+    """Batches of a recipe's size."""
+    layout = Layout(
+        rows=recipe.rows,
+        tokens=recipe.tokens,
+        canvases=recipe.canvases,
+        canvas=int(loaded.model.config.canvas_length),
+        copies=recipe.copies,
+    )
+    end = Reader(loaded.tokenizer, loaded.ends, loaded.pad).end
+    return Packer(corpus, layout, seed=recipe.seed, end=end, pad=loaded.pad)
+
+
+def _batches(corpus: Corpus | None, recipe: Recipe, loaded: Loaded) -> list[Batch]:
+    """Held-out text in batches: once through, and not more than a few."""
+    if corpus is None:
+        return []
+    packs = packer(corpus, recipe, loaded)
+    found = [packs.batch()]
+    while packs.epoch == 0 and len(found) < 8:
+        found.append(packs.batch())
+    return found

@@ -1,0 +1,156 @@
+"""The layers of the model over whole batches, with gradients.
+
+The encoder reads the rows of a batch once; the decoder looks at all canvases of all rows at the same time. Who sees
+what is a mask: a token of the encoder sees those before it in its document; a position of a canvas sees the tokens of
+its document before the canvas, and the whole canvas. With sliding windows, as in the engine (``diffusion/kv.py``), the
+encoder's token sees the last W tokens, itself among them, and a canvas the last W - 1 before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from ..diffusion.body import normed, project, rest
+from .packing import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the encoder has read.
+
+    Attributes:
+        keys: of each layer, [B, heads, S, width].
+        values: the same.
+        masks: by the kind of layer, [B, 1, K·C, S + K·C] bool: what each position of a canvas sees.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    masks: dict[str, Tensor]
+
+    def detached(self) -> Prefix:
+        """The same without gradients."""
+        return Prefix([one.detach() for one in self.keys], [one.detach() for one in self.values], self.masks)
+
+
+class Trunk:
+    """Encoder and decoder of a model.
+
+    Args:
+        model: transformers' ``DiffusionGemmaForBlockDiffusion``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._encoder = model.model.encoder.language_model
+        self.decoder = model.model.decoder
+        config = model.config.text_config
+        self._types: list[str] = list(config.layer_types)
+        self._window: int = config.sliding_window
+        self._routers = [layer.router for stack in (self._encoder, self.decoder) for layer in stack.layers]
+        self.weight: Tensor = model.lm_head.weight
+        self.cap = float(model.final_logit_softcapping)
+
+    def read(self, batch: Batch) -> Prefix:
+        """The encoder's pass."""
+        stream = self.decoder.embed_tokens(batch.ids)
+        rotary = {kind: self._encoder.rotary_emb(stream, batch.places, kind) for kind in dict.fromkeys(self._types)}
+        masks = {kind: _causal(batch, self._reach(kind)) for kind in rotary}
+        found_keys, found_values = [], []
+        for kind, layer in zip(self._types, self._encoder.layers, strict=True):
+            query, keys, values = project(layer.self_attn, normed(layer.input_layernorm, stream), rotary[kind])
+            found_keys.append(keys)
+            found_values.append(values)
+            stream = rest(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])))
+        seen = {kind: _visible(batch, self._reach(kind)) for kind in rotary}
+        return Prefix(found_keys, found_values, seen)
+
+    def look(self, prefix: Prefix, batch: Batch, canvases: Tensor, soft: Tensor | None) -> Tensor:
+        """The decoder's pass.
+
+        Args:
+            prefix: what the encoder has read.
+            batch: where the canvases belong.
+            canvases: [B, K, C] int64, under noise.
+            soft: [B, K·C, hidden], scaled mean embeddings of a step before; None for none.
+
+        Returns:
+            [B, K·C, hidden], the last hidden states.
+        """
+        rows, count, size = canvases.shape
+        embedded = self.decoder.embed_tokens(canvases.view(rows, count * size))
+        stream = self.decoder.self_conditioning(embedded, torch.zeros_like(embedded) if soft is None else soft)
+        places = (batch.starts[:, :, None] + torch.arange(size, device=canvases.device)).view(rows, count * size)
+        rotary = {kind: self.decoder.rotary_emb(stream, places, kind) for kind in dict.fromkeys(self._types)}
+        for number, (kind, layer) in enumerate(zip(self._types, self.decoder.layers, strict=True)):
+            query, keys, values = project(layer.self_attn, normed(layer.input_layernorm, stream), rotary[kind])
+            keys = torch.cat([prefix.keys[number], keys], dim=2)
+            values = torch.cat([prefix.values[number], values], dim=2)
+            stream = rest(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, prefix.masks[kind])))
+        return normed(self.decoder.norm, stream)
+
+    @contextmanager
+    def routed(self) -> Iterator[list[Tensor]]:
+        """Collects, of every layer's router that is passed meanwhile, how unevenly it chooses: a number, 1 at best.
+
+        It is the product of the share of tokens that an expert gets and its mean probability, summed over experts and
+        times their number (the balance loss of the Switch Transformer, arXiv 2101.03961).
+        """
+        found: list[Tensor] = []
+
+        def look(module: Any, given: Any, result: tuple[Tensor, Tensor, Tensor]) -> None:
+            chances, _, chosen = result
+            experts = chances.shape[-1]
+            shares = torch.zeros(experts, device=chances.device)
+            shares.index_add_(0, chosen.flatten(), torch.ones(chosen.numel(), device=chances.device))
+            found.append(experts * (shares / chosen.numel() * chances.mean(0)).sum())
+
+        hooks = [router.register_forward_hook(look) for router in self._routers]
+        try:
+            yield found
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _reach(self, kind: str) -> int | None:
+        return self._window if kind == "sliding_attention" else None
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Attention over [B, heads, n, width] and fewer heads of keys, as [B, n, heads · width]."""
+    batch, heads, count, width = query.shape
+    groups = heads // keys.shape[1]
+    if groups > 1:
+        keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+    found = scaled_dot_product_attention(query, keys.to(query.dtype), values.to(query.dtype), attn_mask=mask, scale=1.0)
+    return found.transpose(1, 2).reshape(batch, count, heads * width)
+
+
+def _causal(batch: Batch, window: int | None) -> Tensor:
+    """[B, 1, S, S] bool: what each token of the encoder sees. Padding sees itself, for nobody may see nothing."""
+    behind = batch.places[:, :, None] - batch.places[:, None, :]
+    same = (batch.owners[:, :, None] == batch.owners[:, None, :]) & (batch.owners >= 0)[:, None, :]
+    seen = same & (behind >= 0)
+    if window is not None:
+        seen &= behind < window
+    itself = torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)
+    return (seen | itself)[:, None]
+
+
+def _visible(batch: Batch, window: int | None) -> Tensor:
+    """[B, 1, K·C, S + K·C] bool: what each position of a canvas sees."""
+    rows, count, size = batch.canvases.shape
+    ahead = batch.starts[:, :, None] - batch.places[:, None, :]
+    kept = (batch.canvas_owners[:, :, None] == batch.owners[:, None, :]) & (ahead > 0)
+    kept &= (batch.owners >= 0)[:, None, :]
+    if window is not None:
+        kept &= ahead < window
+    numbers = torch.arange(count, device=kept.device).repeat_interleave(size)
+    same = (numbers[:, None] == numbers)[None].expand(rows, -1, -1)
+    return torch.cat([kept.repeat_interleave(size, 1), same], dim=2)[:, None]
