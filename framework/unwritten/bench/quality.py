@@ -54,6 +54,7 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 _END = re.compile(r"[.!?…。！？][\"”’»)*_]*$")
 _STRAY = re.compile(
     r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad)\w*\|?>|```|https?:|={4,}|\ufffd|\]\(|(?<!\[)\[\d+\](?!\])|&\w+;"
+    r"|</?[A-Za-z][^<>\n]{0,40}>|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 _COMMON = frozenset(
     "about after also because been before book called first from have history into known made many most name "
@@ -70,7 +71,8 @@ class Faults:
         repeated_sentences: sentences that came before on the page.
         repeated_grams: share of the four-word sequences that came before in the same region, from 0 to 1.
         broken_markup: marks without a partner, and links inside links or without a name.
-        stray_tokens: fences, foreign URLs, footnotes, control tokens, letters of scripts that the title has not.
+        stray_tokens: fences, tags, foreign URLs, footnotes, control tokens and characters, letters of scripts that the
+            title has not.
         leaks: sequences of five words or more that stand in the examples.
         cut_endings: regions of prose that do not end with a whole sentence.
         empty_regions: regions with fewer than three words.
@@ -117,18 +119,18 @@ def judge(
     """
     texts = [text for text in prose.values() if text.strip()]
     sentences = [s for text in texts for s in sentences_of(text)]
-    words = [plain(text).casefold().split() for text in texts]
-    content = [{w for w in _WORD.findall(plain(text).casefold()) if w not in _COMMON} for text in texts]
+    words = [words_of(text) for text in texts]
+    content = [content_words(text) for text in texts]
     named = {word.casefold() for word in _WORD.findall(title)} - _COMMON
     everything = " ".join(texts).casefold()
-    given = {gram for opening in openings for gram in _grams(plain(opening).casefold().split(), 5)}
-    shown = {gram for example in examples for gram in _grams(plain(example.answer).casefold().split(), 5)} - given
+    given = {gram for opening in openings for gram in grams(words_of(opening), 5)}
+    shown = {gram for example in examples for gram in grams(words_of(example.answer), 5)} - given
     return Faults(
         repeated_sentences=sum(count - 1 for count in Counter(sentences).values()),
         repeated_grams=mean(_repetition(region) for region in words) if words else 0,
         broken_markup=sum(broken_markup(text) for text in texts),
         stray_tokens=sum(len(_STRAY.findall(text)) + strange_letters(text, title) for text in texts),
-        leaks=sum(gram in shown for region in words for gram in _grams(region, 5)),
+        leaks=sum(gram in shown for region in words for gram in grams(region, 5)),
         cut_endings=sum(not _END.search(text.rstrip()) for text in texts),
         empty_regions=sum(len(plain(text).split()) < 3 for text in prose.values()),
         bad_facts=sum(not valid for valid in (typed or {}).values()),
@@ -137,6 +139,16 @@ def judge(
         shared_words=sum(count > 1 for count in Counter(word for found in content for word in found).values()),
         words=sum(len(region) for region in words),
     )
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in order, in lower case and without marks of Markdown, for comparison."""
+    return plain(text).casefold().split()
+
+
+def content_words(text: str) -> set[str]:
+    """The longer words of a text, but for those that stand in any text."""
+    return set(_WORD.findall(plain(text).casefold())) - _COMMON
 
 
 def sentences_of(text: str) -> list[str]:
@@ -169,13 +181,14 @@ def strange_letters(text: str, title: str) -> int:
     return sum(1 for is_strange, _ in groupby(text, key=strange) if is_strange)
 
 
-def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+def grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """All sequences of so many words."""
     return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
 
 
 def _repetition(words: Sequence[str]) -> float:
-    grams = _grams(words, 4)
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    found = grams(words, 4)
+    return 1 - len(set(found)) / len(found) if found else 0.0
 
 
 def _forms(word: str) -> tuple[str, ...]:

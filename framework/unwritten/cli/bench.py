@@ -12,6 +12,7 @@ BENCHES = {
     "click": "From a click to the first words and to the finished page.",
     "demos": "What a visitor waits for in each demo.",
     "engine": "The diffusion engine beside generate() of transformers.",
+    "small": "A small diffusion model beside the embedded one.",
     "shapes": "How often an engine's values of shapes are valid.",
     "quality": "How good the pages are that a model writes.",
     "world": "Whether later pages know what earlier ones said.",
