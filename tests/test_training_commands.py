@@ -104,7 +104,7 @@ def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
         (["steps=many"], BadOption, "steps is 'many'; give a int"),
         (["rate=2"], BadOption, "rate is 2; give a number from 0 to 1"),
         (["copies=9"], BadOption, "A row has 8 canvases, and 9 copies"),
-        (["dtype=float16"], BadOption, "dtype is 'float16'; give 'float32' or 'bfloat16'"),
+        (["dtype=float16"], BadOption, "dtype is 'float16'; give 'auto', 'float32' or"),
         (["rat=1"], UnknownOption, "Did you mean 'rate'"),
     ):
         with pytest.raises(error, match=message):

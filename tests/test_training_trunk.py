@@ -8,7 +8,7 @@ import torch
 
 from unwritten_engine.diffusion.loading.small import small_model
 from unwritten_engine.training.packing import Batch, Corpus, Layout, Packer
-from unwritten_engine.training.trunk import Trunk
+from unwritten_engine.training.trunk import Trunk, mix
 
 pytestmark = pytest.mark.timeout(60)
 CANVAS = 8
@@ -92,6 +92,18 @@ def test_copies_of_a_canvas_do_not_see_each_other(model: Any) -> None:
     count = int((once.canvas_owners >= 0).sum())
     torch.testing.assert_close(double[: 2 * count : 2], single[:count], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(double[1 : 2 * count : 2], single[:count], rtol=1e-4, atol=1e-4)
+
+
+def test_few_experts_all_computed_are_those_that_were_chosen(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    experts = model.model.decoder.layers[0].experts
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(30, 32, generator=generator)
+    chosen = torch.stack([torch.randperm(4, generator=generator)[:2] for _ in range(30)])
+    weights = torch.rand(30, 2, generator=generator)
+    all_of_them = mix(experts, flat, chosen, weights)
+    torch.testing.assert_close(all_of_them, experts(flat, chosen, weights), rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr("unwritten_engine.training.trunk.FEW", 3)
+    assert torch.equal(mix(experts, flat, chosen, weights), experts(flat, chosen, weights))
 
 
 def test_gradients_reach_every_weight_that_writes() -> None:

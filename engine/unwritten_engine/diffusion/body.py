@@ -8,7 +8,7 @@ that share keys are laid one after another as if they were more positions: group
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,13 +171,26 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) ->
     return found.reshape(batch, heads, count, width).transpose(1, 2)
 
 
-def rest(layer: Any, stream: Tensor, attended: Tensor) -> Tensor:
-    """A layer after its attention: the dense part and the experts, side by side."""
+def _own(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Experts as transformers computes them."""
+    mixed: Tensor = experts(flat, chosen, weights)
+    return mixed
+
+
+def rest(layer: Any, stream: Tensor, attended: Tensor, mix: Callable[..., Tensor] = _own) -> Tensor:
+    """A layer after its attention: the dense part and the experts, side by side.
+
+    Args:
+        layer: of the model.
+        stream: [..., hidden], before the attention.
+        attended: [..., hidden], what it gave.
+        mix: computes the experts: given them, [N, hidden], and [N, k] which and how much.
+    """
     stream = stream + normed(layer.post_attention_layernorm, attended)
     dense = normed(layer.post_feedforward_layernorm_1, layer.mlp(normed(layer.pre_feedforward_layernorm, stream)))
     flat = stream.reshape(-1, stream.shape[-1])
     _, weights, chosen = layer.router(flat)
-    mixed = layer.experts(normed(layer.pre_feedforward_layernorm_2, flat), chosen, weights).reshape(stream.shape)
+    mixed = mix(layer.experts, normed(layer.pre_feedforward_layernorm_2, flat), chosen, weights).reshape(stream.shape)
     joined = normed(layer.post_feedforward_layernorm, dense + normed(layer.post_feedforward_layernorm_2, mixed))
     scaled: Tensor = (stream + joined) * layer.layer_scalar
     return scaled

@@ -71,11 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, help="stop after so many more")
     made.add_argument("--out", type=Path, help="for a packed run: where it is written to; else to where it was")
     made.add_argument("--judge-every", type=int, default=500, metavar="STEPS", help="judge and write samples (500)")
+    _add_limit(made)
     _add_device(made)
 
-    made = command("pack", _pack, "Put a run into one file of at most 64 MiB.")
+    made = command("pack", _pack, "Put a run into one small file, for a machine that keeps nothing.")
     made.add_argument("run", type=Path)
     made.add_argument("file", type=Path)
+    _add_limit(made)
 
     made = command("unpack", _unpack, "Make a run's folder of such a file.")
     made.add_argument("file", type=Path)
@@ -102,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_recipe(made: argparse.ArgumentParser) -> None:
     names = ", ".join(f"{name}={getattr(Recipe(), name)}" for name in Recipe.__slots__)
     made.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help=f"change the recipe: {names}")
+
+
+def _add_limit(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--limit", type=float, default=64, metavar="MIB", help="that a packed run may take (64)")
 
 
 def _add_device(made: argparse.ArgumentParser) -> None:
@@ -139,14 +145,18 @@ def _train(given: argparse.Namespace) -> None:
             _go(run, given, given.judge_every)
         finally:
             target = given.out or given.run
-            say(f"{target}: {pack(run, target) / 2**20:.1f} MiB.")
+            say(f"{target}: {pack(run, target, limit=_bytes(given)) / 2**20:.1f} MiB.")
 
 
 def _pack(given: argparse.Namespace) -> None:
     from .carry import pack
     from .runs import Run
 
-    say(f"{given.file}: {pack(Run(given.run), given.file) / 2**20:.1f} MiB.")
+    say(f"{given.file}: {pack(Run(given.run), given.file, limit=_bytes(given)) / 2**20:.1f} MiB.")
+
+
+def _bytes(given: argparse.Namespace) -> int:
+    return int(given.limit * 2**20)
 
 
 def _unpack(given: argparse.Namespace) -> None:

@@ -32,10 +32,10 @@ class Recipe:
         balance: what the uneven use of experts counts.
         rank: of small matrices that learn in place of the model's own weights (``adapters.py``); 0 lets those learn.
         seed: of the order of documents and of all noise.
-        dtype: "float32", or "bfloat16" for the products; weights are kept in float32.
+        dtype: of the products: "float32", "bfloat16", or "auto", the latter on a GPU. Weights are kept in float32.
     """
 
-    steps: int = 60_000
+    steps: int = 20_000
     rows: int = 32
     tokens: int = 768
     canvases: int = 8
@@ -51,7 +51,7 @@ class Recipe:
     balance: float = 0.01
     rank: int = 0
     seed: int = 0
-    dtype: str = "float32"
+    dtype: str = "auto"
 
     def __post_init__(self) -> None:
         bounds = {
@@ -65,8 +65,8 @@ class Recipe:
                 raise BadOption(f"{name} is {getattr(self, name):g}; give a number from {least:g} to {most:g}.")
         if self.copies > self.canvases:
             raise BadOption(f"A row has {self.canvases} canvases, and {self.copies} copies of each were asked for.")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise BadOption(f"dtype is {self.dtype!r}; give 'float32' or 'bfloat16'.")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise BadOption(f"dtype is {self.dtype!r}; give 'auto', 'float32' or 'bfloat16'.")
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0: it rises, stays, and falls to nothing.

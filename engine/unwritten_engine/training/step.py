@@ -149,6 +149,7 @@ class Stepper:
             return (soft.view(rows, count, size, -1) * given).view(rows, count * size, -1)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        if self._recipe.dtype == "float32":
+        plain = self._device.type != "cuda" if self._recipe.dtype == "auto" else self._recipe.dtype == "float32"
+        if plain:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)

@@ -91,6 +91,8 @@ class Trainer:
         self._device = self.loaded.device
         if self._device.type == "cpu":
             torch.set_num_threads(threads or choose_threads()[0])
+        else:
+            torch.set_float32_matmul_precision("high")  # what is left in float32 takes the tensor cores too
         self.model = self.loaded.model
         rank = self.recipe.rank
         self.adapters = Adapters(self.model, rank, self.recipe.seed) if rank else None

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from ..diffusion.body import normed, project, rest
 from .packing import Batch
+
+FEW: Final = 16
+"""Up to so many experts are all computed for every token: what they take more is less than sorting tokens would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Trunk:
             query, keys, values = project(layer.self_attn, normed(layer.input_layernorm, stream), rotary[kind])
             found_keys.append(keys)
             found_values.append(values)
-            stream = rest(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])))
+            stream = rest(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), mix)
         seen = {kind: _visible(batch, self._reach(kind)) for kind in rotary}
         return Prefix(found_keys, found_values, seen)
 
@@ -92,7 +95,8 @@ class Trunk:
             query, keys, values = project(layer.self_attn, normed(layer.input_layernorm, stream), rotary[kind])
             keys = torch.cat([prefix.keys[number], keys], dim=2)
             values = torch.cat([prefix.values[number], values], dim=2)
-            stream = rest(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, prefix.masks[kind])))
+            heads = _attend(query, keys, values, prefix.masks[kind])
+            stream = rest(layer, stream, layer.self_attn.o_proj(heads), mix)
         return normed(self.decoder.norm, stream)
 
     @contextmanager
@@ -120,6 +124,32 @@ class Trunk:
 
     def _reach(self, kind: str) -> int | None:
         return self._window if kind == "sliding_attention" else None
+
+
+def mix(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Experts for many tokens at once.
+
+    Few experts are all computed for every token, in three plain products, and those that were not chosen count nothing:
+    no token is sorted or waited for. Many are left to transformers.
+
+    Args:
+        experts: of a layer.
+        flat: [N, hidden].
+        chosen: [N, k] int64.
+        weights: [N, k].
+
+    Returns:
+        [N, hidden].
+    """
+    if experts.num_experts > FEW:
+        left: Tensor = experts(flat, chosen, weights)
+        return left
+    count, wide = experts.num_experts, experts.gate_up_proj.shape[1]
+    shares = flat.new_zeros(len(flat), count, dtype=weights.dtype).scatter(1, chosen, weights)
+    gate, up = linear(flat, experts.gate_up_proj.flatten(0, 1)).view(-1, count, wide).chunk(2, dim=-1)
+    inner = experts.act_fn(gate) * up
+    inner = inner * shares[:, :, None].to(inner.dtype)
+    return linear(inner.flatten(1), experts.down_proj.transpose(0, 1).flatten(1))
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
