@@ -16,19 +16,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ..errors import EngineError
-from ..frames import Example, Prompt
+from ..frames import Prompt
+from .prompts import checked, json_lines, prompt_object, read_prompt, without_empty
 
 HELD_OUT: Final = 0.02
 """The share of titles that is never trained on."""
 _PAGE: Final = {"title": str, "kind": str, "source": str, "prompt": dict, "text": str}
-_PROMPT: Final = {"ask": str, "system": str, "examples": list, "facts": list, "opening": str}
-_EXAMPLE: Final = {"ask": str, "answer": str, "facts": list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +78,8 @@ def write_pages(path: Path, pages: Iterable[TrainingPage]) -> int:
 
 def as_line(page: TrainingPage) -> str:
     """One line of a file; what is empty is left out."""
-    prompt: dict[str, Any] = {"ask": page.prompt.ask, "system": page.prompt.system}
-    prompt["examples"] = [
-        _full({"ask": example.ask, "answer": example.answer, "facts": list(example.facts)})
-        for example in page.prompt.examples
-    ]
-    prompt |= {"facts": list(page.prompt.facts), "opening": page.prompt.opening}
-    whole = {"title": page.title, "kind": page.kind, "source": page.source}
-    return json.dumps(_full(whole) | {"prompt": _full(prompt), "text": page.text}, ensure_ascii=False) + "\n"
+    whole = without_empty({"title": page.title, "kind": page.kind, "source": page.source})
+    return json.dumps(whole | {"prompt": prompt_object(page.prompt), "text": page.text}, ensure_ascii=False) + "\n"
 
 
 def read_pages(path: Path) -> Iterator[TrainingPage]:
@@ -95,73 +88,15 @@ def read_pages(path: Path) -> Iterator[TrainingPage]:
     Raises:
         EngineError: there is no such file, or a line of it is no page; the message names the line.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _page(line, f"{path}, line {number}")
-    except OSError as error:
-        raise EngineError(
-            f"{path} cannot be read ({error.strerror}). Give a file of training pages (.jsonl)."
-        ) from None
-    except UnicodeDecodeError:
-        raise EngineError(f"{path} is not UTF-8 text. Training pages are JSON lines in UTF-8.") from None
-
-
-def _page(line: str, where: str) -> TrainingPage:
-    try:
-        given = json.loads(line)
-    except (ValueError, RecursionError):
-        raise EngineError(f"{where}: this is no JSON. A page is one JSON object on one line.") from None
-    page = _checked(given, _PAGE, where, ("prompt", "text"))
-    prompt = _checked(page["prompt"], _PROMPT, f"{where}, prompt", ("ask",))
-    examples = []
-    for at, example in enumerate(prompt.get("examples", ())):
-        found = _checked(example, _EXAMPLE, f"{where}, example {at + 1}", ("ask", "answer"))
-        examples.append(Example(found["ask"], found["answer"], _facts(found, where)))
-    return TrainingPage(
-        prompt=Prompt(
-            ask=prompt["ask"],
-            system=prompt.get("system", ""),
-            examples=tuple(examples),
-            facts=_facts(prompt, where),
-            opening=_opening(prompt, page["text"], where),
-        ),
-        text=page["text"],
-        title=page.get("title", ""),
-        kind=page.get("kind", ""),
-        source=page.get("source", ""),
-    )
-
-
-def _checked(given: object, kinds: Mapping[str, type], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
-    """An object with known keys of the right kinds."""
-    if not isinstance(given, dict):
-        raise EngineError(f"{where}: there should be an object with {', '.join(kinds)}.")
-    for key, value in given.items():
-        if key not in kinds:
-            raise EngineError(f"{where}: {key!r} is unknown. There are {', '.join(kinds)}.")
-        if not isinstance(value, kinds[key]):
-            raise EngineError(f"{where}: {key!r} should be a {kinds[key].__name__}, not {type(value).__name__}.")
-    for key in needed:
-        if not given.get(key):
-            raise EngineError(f"{where}: {key!r} is missing or empty.")
-    return given
-
-
-def _facts(given: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    facts = given.get("facts", ())
-    if not all(isinstance(fact, str) for fact in facts):
-        raise EngineError(f"{where}: 'facts' is a list of texts.")
-    return tuple(facts)
-
-
-def _opening(prompt: Mapping[str, Any], text: str, where: str) -> str:
-    opening: str = prompt.get("opening", "")
-    if not text.startswith(opening):
-        raise EngineError(f"{where}: the text should begin with the opening, {opening!r}.")
-    return opening
-
-
-def _full(given: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value}
+    for given, where in json_lines(path, "training pages"):
+        page = checked(given, _PAGE, where, ("prompt", "text"))
+        prompt = read_prompt(page["prompt"], where)
+        if not page["text"].startswith(prompt.opening):
+            raise EngineError(f"{where}: the text should begin with the opening, {prompt.opening!r}.")
+        yield TrainingPage(
+            prompt=prompt,
+            text=page["text"],
+            title=page.get("title", ""),
+            kind=page.get("kind", ""),
+            source=page.get("source", ""),
+        )

@@ -23,6 +23,7 @@ COMMANDS = {
     "copy": "Copy a world's file while it is used.",
     "doctor": "Say what is used and why, and what is wrong.",
     "offline": "Keep a copy of htmx for use without a network.",
+    "prompts": "Write down what pages ask a model for, to train one.",
     "bench": "Measure speed and quality.",
 }
 """What ``unwritten --help`` says of each command."""

@@ -19,6 +19,7 @@ _SHORT: Final = re.compile(r"\((?:[^()]|\([^()]*\))*\)\s*")
 _SPOKEN: Final = re.compile(r"/[^/\n]{1,40}/\s*(?:or\s*/[^/\n]{1,40}/\s*)?(?:[a-z]{1,4}\.\s*)?")
 _CITED: Final = re.compile(r'\s*"[^"]{8,}",\s[^a-z].*$')
 """A book or a paper, up to the end of the paragraph."""
+_STANDARD: Final = re.compile(r"\s*\(rfc:\d+\)\.?")
 _BODY: Final = 3
 """The indentation of running text; what stands further in is a table, a list or a program."""
 
@@ -57,6 +58,7 @@ def _cleaned(paragraph: str) -> str:
     words = without_brackets(words)
     for front in (_SENSE, _SUBJECT, _SHORT, _SPOKEN, _SENSE):
         words = re.sub(f"^{front.pattern}", "", words)
-    words = without_see(_CITED.sub("", words))
+    words = without_see(_CITED.sub("", _STANDARD.sub("", words))).replace(" -- ", " – ")
+    words = re.sub(r"(?<=[.!?])[^.!?]*\b(?:in|by|of|at|from|and|the|a|to|for|see)\.$", "", words)
     # A stray bracket, or a number that was cut off its list, is what is left of something else.
     return "" if re.search(r"[<>\[\]|\\~^]|::", words) or len(words) < 12 or not ends(words) else capital(words)

@@ -41,7 +41,7 @@ _SENSE: Final = re.compile(r"\s*\d+\.?\s+")
 _QUOTED: Final = re.compile(r"\s*(?:\"[^\"]*\"|“[^”]*”)?\s*--\s?[A-Z(].*$")
 _USED: Final = re.compile(r"[;:,]\s+as,? .*$")
 _HENCE: Final = re.compile(r"\s*--\s+.*$")
-_ODD: Final = re.compile(r"^\W|,\.$|[\[\]{}\\<>|~*^`?=]|\(\)|--|\b(?:q\. v|fig|Fig|Illust|imp|p\. p)\b\.?")
+_ODD: Final = re.compile(r"^\W|^[A-Za-z]\. |,\.$|[\[\]{}\\<>|~*^`?=]|\(\)|--|\b(?:q\. v|fig|Fig|Illust|imp|p\. p)\b\.?")
 _SUBENTRY: Final = re.compile(r"^\{([A-Z][\w' -]{3,40})\}(?:\s*\(([A-Z][A-Za-z. &]{1,24})\))?,\s+((?:an?|the) .{30,})$")
 _QUOTATION: Final = 6
 """How much further than its meaning a quotation stands in, in characters."""
@@ -128,13 +128,14 @@ def _sense(paragraph: str) -> tuple[str, str]:
         return "", "nothing but references"
     if _ODD.search(plain):
         return "", "signs that are not plain"
-    return capital(words) if words.endswith(".") else f"{capital(words)}.", ""
+    return capital(words) if words.endswith((".", '."')) else f"{capital(words)}.", ""
 
 
 def _under(paragraph: str) -> Iterator[Entry]:
     """The article of a paragraph that explains a term of several words: "{Zodiacal light}, a luminous tract …"."""
     found = _SUBENTRY.match(" ".join(_TAG.sub("", paragraph).split()))
-    if found and " " in found[1] and not _GONE.search(paragraph):
+    plural = found and re.search(r"[^isu]s$", found[1])
+    if found and not plural and " " in found[1] and not _GONE.search(paragraph):
         plain, reason = _sense(" " * 3 + found[3])
         if plain and not reason:
             words, links = references(f"{found[1]} is {plain[:1].lower()}{plain[1:]}")

@@ -51,5 +51,10 @@ def _cleaned(words: str) -> str:
     for _ in range(2):  # "1. vi. To succeed", and "n. 1. A program"
         words = _PART.sub("", re.sub(f"^{_SENSE.pattern}", "", words))
     words = without_see(_SPOKEN.sub("", words))
-    words = re.sub(r"([“‘(]) ", r"\1", words)
-    return "" if re.search(r"[<>\[\]|\\~^{}]", words) or len(words) < 12 or not ends(words) else capital(words)
+    words = re.sub(r"^\((?:alt|also|var|from|pl)\b[^()]*\)\s*", "", re.sub(r"([“‘(]) ", r"\1", words))
+    words = words.replace(".:", ":")
+    return (
+        ""
+        if re.search(r"[<>\[\]|\\~^{}]|\*\*|\s[),.]|/\w+['\"]\w*/", words) or len(words) < 12 or not ends(words)
+        else capital(words)
+    )

@@ -14,6 +14,8 @@ from .packages import Package
 SUMMARIES: Final = "data/summaries_en-us.json"
 _GAP: Final = re.compile(r"\S  +\S|\s[.,](?:\s|$)|\(\s*[,;]|\bof \.|\( | and \.|\{|\\")
 """Where a formula, a letter of another script or a pronunciation stood, and nothing is left."""
+_BROKEN: Final = re.compile(r"(?<![.!?:”\")\n])\s*\n+(?=[a-z])")
+"""A line that ends in the middle of a sentence, after something that is not there any more."""
 _SPACES: Final = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f]")
 _HIDDEN: Final = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 
@@ -44,7 +46,7 @@ def read_wikipedia(package: Package, dropped: Dropped) -> Iterator[Entry]:
 
 def _plain(extract: str) -> str:
     paragraphs = []
-    for number, paragraph in enumerate(extract.split("\n")):
+    for number, paragraph in enumerate(_BROKEN.sub(" ", extract).split("\n")):
         kept = []
         for at, sentence in enumerate(sentences(_HIDDEN.sub("", _SPACES.sub(" ", paragraph)).strip())):
             mended = re.sub(r"(?<=\w) (?=[;:)])", "", re.sub(r" ?\(\s*\)", "", sentence))

@@ -23,7 +23,7 @@ _CREATURES: Final = {"05", "20"}
 _PERSONS: Final = "18"
 """The file of people."""
 _EXAMPLE: Final = re.compile(r';?\s*"([^"]*)"(?:;?\s*-[^;]*)?')
-_LABEL: Final = re.compile(r"^\(([a-z][^()]*)\)\s*")
+_LABEL: Final = re.compile(r"^\(([A-Za-z][^()]*)\)\s*")
 _BEGINS: Final = re.compile(r"(?:an?|the|any|one|some|all|either|each|several|something|someone|that|those)\b")
 _SENSES: Final = 4
 """How many meanings of a word are told."""
@@ -89,6 +89,7 @@ def _synsets(package: Package, part: str) -> Iterator[tuple[str, Synset]]:
 
 def _parted(gloss: str) -> tuple[str, str, list[str]]:
     """A gloss as its meaning, its label and its examples."""
+    gloss = gloss.replace("`", "'")
     examples = [found.strip() for found in _EXAMPLE.findall(gloss) if found.strip()]
     meaning = _EXAMPLE.sub("", gloss).strip(" ;,")
     label = _LABEL.match(meaning)
@@ -122,10 +123,13 @@ def _article(synset: Synset, nouns: Mapping[str, Synset]) -> Entry:
         statements.append(f"It is a part of the {_listed(whole[:1])}.")
     if above:
         statements.insert(1, f"It is a kind of {above[0]}.")
+    record: list[tuple[str, str | tuple[str, ...]]] = [("name", capital(word)), ("kind", above[0] if above else "")]
+    record += [("also_called", tuple(others[:_NAMED])), ("kinds", tuple(kinds)), ("parts", tuple(parts))]
+    record.append(("part_of", whole[0] if whole else ""))
     told = [
         statement for at, statement in enumerate(statements) if not (at == 1 and above and above[0] in statements[0])
     ]
-    quoted = f" One might say: “{capital(synset.examples[0]).rstrip('.')}.”" if synset.examples else ""
+    quoted = f" One might say: {_quoted(synset.examples[0])}" if synset.examples else ""
     return Entry(
         capital(word),
         " ".join(told) + quoted,
@@ -134,6 +138,7 @@ def _article(synset: Synset, nouns: Mapping[str, Synset]) -> Entry:
         short=capital(synset.meaning) if len(synset.meaning) < 80 else "",
         links=tuple(dict.fromkeys([*above[:1], *kinds, *parts, *whole[:1]])),
         facts=tuple(statements) if len(statements) > 2 else (),
+        record=tuple((name, value) for name, value in record if value) if len(statements) > 2 else (),
     )
 
 
@@ -181,5 +186,9 @@ def _definitions(package: Package, nouns: Mapping[str, Synset]) -> Iterator[Entr
 
 
 def _sense(called: str, synset: Synset) -> str:
-    shown = f" “{capital(synset.examples[0]).rstrip('.')}.”" if synset.examples else ""
+    shown = f" {_quoted(synset.examples[0])}" if synset.examples else ""
     return f"({called}) {capital(synset.meaning)}.{shown}"
+
+
+def _quoted(example: str) -> str:
+    return f"“{capital(example)}{'' if example.endswith(('.', '!', '?')) else '.'}”"

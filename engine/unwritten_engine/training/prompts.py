@@ -1,0 +1,183 @@
+"""Prompts in files: what an app asks a model for, written down so that pages can be sampled for it.
+
+A file of prompts has one JSON object per line::
+
+    {"title": "Tea", "kind": "wiki", "source": "the demo wiki",
+     "prompt": {"ask": "Quick facts about Tea.", "system": "", "examples": [], "facts": [], "opening": ""},
+     "shape": {"type": "object", …}, "tokens": 170}
+
+All but ``prompt.ask`` may be left out. ``shape`` is the JSON schema that the text must satisfy. A file of training
+pages (``pages``) has the same prompts, each with its text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import EngineError
+from ..frames import Example, Prompt
+
+TOKENS: Final = 256
+"""The longest text, in tokens, where a line does not say."""
+_WANTED: Final = {"title": str, "kind": str, "source": str, "prompt": dict, "shape": dict, "tokens": int}
+_PROMPT: Final = {"ask": str, "system": str, "examples": list, "facts": list, "opening": str}
+_EXAMPLE: Final = {"ask": str, "answer": str, "facts": list}
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPage:
+    """A prompt for which there is no text yet.
+
+    Attributes:
+        prompt: as an engine gets it; without pictures.
+        title: what it is about, as a reader would name it.
+        kind: of text, such as "article" or "thread".
+        source: whose prompt it is.
+        shape: the JSON schema that the text must satisfy; None for free text.
+        tokens: the longest text.
+    """
+
+    prompt: Prompt
+    title: str = ""
+    kind: str = ""
+    source: str = ""
+    shape: Mapping[str, Any] | None = None
+    tokens: int = TOKENS
+
+
+def write_prompts(path: Path, wanted: Iterable[WantedPage]) -> int:
+    """Write a file of prompts.
+
+    Returns:
+        How many.
+    """
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for page in wanted:
+            whole: dict[str, Any] = {"title": page.title, "kind": page.kind, "source": page.source}
+            whole |= {"prompt": prompt_object(page.prompt), "shape": page.shape, "tokens": page.tokens}
+            file.write(json.dumps(without_empty(whole), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_prompts(path: Path) -> Iterator[WantedPage]:
+    """The prompts of a file, in order.
+
+    Raises:
+        EngineError: there is no such file, or a line of it is no prompt; the message names the line.
+    """
+    for given, where in json_lines(path, "prompts"):
+        page = checked(given, _WANTED, where, ("prompt",))
+        tokens = page.get("tokens", TOKENS)
+        if tokens < 1:
+            raise EngineError(f"{where}: 'tokens' is {tokens}. Give at least 1.")
+        yield WantedPage(
+            prompt=read_prompt(page["prompt"], where),
+            title=page.get("title", ""),
+            kind=page.get("kind", ""),
+            source=page.get("source", ""),
+            shape=page.get("shape"),
+            tokens=tokens,
+        )
+
+
+def json_lines(path: Path, of: str) -> Iterator[tuple[object, str]]:
+    """What stands on the lines of a file, each with the place of its line in words.
+
+    Args:
+        path: the file.
+        of: what it has in its lines, for messages: "prompts" or "training pages".
+
+    Raises:
+        EngineError: the file cannot be read, or a line is no JSON.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    where = f"{path}, line {number}"
+                    yield _json(line, where), where
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read ({error.strerror}). Give a file of {of} (.jsonl).") from None
+    except UnicodeDecodeError:
+        raise EngineError(f"{path} is not UTF-8 text. A file of {of} has JSON lines in UTF-8.") from None
+
+
+def _json(line: str, where: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        raise EngineError(f"{where}: this is no JSON. There is one JSON object on each line.") from None
+
+
+def read_prompt(given: object, where: str) -> Prompt:
+    """A prompt out of its JSON object.
+
+    Raises:
+        EngineError: it is none; the message begins with the place.
+    """
+    prompt = checked(given, _PROMPT, f"{where}, prompt", ("ask",))
+    examples = []
+    for at, example in enumerate(prompt.get("examples", ())):
+        found = checked(example, _EXAMPLE, f"{where}, example {at + 1}", ("ask", "answer"))
+        examples.append(Example(found["ask"], found["answer"], _facts(found, where)))
+    return Prompt(
+        ask=prompt["ask"],
+        system=prompt.get("system", ""),
+        examples=tuple(examples),
+        facts=_facts(prompt, where),
+        opening=prompt.get("opening", ""),
+    )
+
+
+def prompt_object(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as a JSON object; what is empty is left out."""
+    examples = [
+        without_empty({"ask": example.ask, "answer": example.answer, "facts": list(example.facts)})
+        for example in prompt.examples
+    ]
+    return without_empty(
+        {
+            "ask": prompt.ask,
+            "system": prompt.system,
+            "examples": examples,
+            "facts": list(prompt.facts),
+            "opening": prompt.opening,
+        }
+    )
+
+
+def checked(given: object, kinds: Mapping[str, type], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    """An object with known keys of the right kinds.
+
+    Raises:
+        EngineError: it is none; the message begins with the place.
+    """
+    if not isinstance(given, dict):
+        raise EngineError(f"{where}: there should be an object with {', '.join(kinds)}.")
+    for key, value in given.items():
+        if key not in kinds:
+            raise EngineError(f"{where}: {key!r} is unknown. There are {', '.join(kinds)}.")
+        if not isinstance(value, kinds[key]) or isinstance(value, bool):
+            raise EngineError(f"{where}: {key!r} should be a {kinds[key].__name__}, not {type(value).__name__}.")
+    for key in needed:
+        if not given.get(key):
+            raise EngineError(f"{where}: {key!r} is missing or empty.")
+    return given
+
+
+def without_empty(given: Mapping[str, Any]) -> dict[str, Any]:
+    """An object without what is empty in it."""
+    return {key: value for key, value in given.items() if value}
+
+
+def _facts(given: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    facts = given.get("facts", ())
+    if not all(isinstance(fact, str) for fact in facts):
+        raise EngineError(f"{where}: 'facts' is a list of texts.")
+    return tuple(facts)

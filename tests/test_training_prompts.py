@@ -1,0 +1,56 @@
+"""Files of prompts: what an app asks a model for, written down."""
+
+from pathlib import Path
+
+import pytest
+
+from unwritten_engine import EngineError, Example, Prompt
+from unwritten_engine.training.prompts import WantedPage, read_prompts, write_prompts
+
+FULL = WantedPage(
+    prompt=Prompt(
+        "Quick facts about Tea.",
+        system="A calm book.",
+        examples=(Example("Quick facts about Salt.", '{"kind":"mineral"}', ("It is white.",)),),
+        facts=("Tea is hot.",),
+        opening="{",
+    ),
+    title="Tea",
+    kind="wiki",
+    source="the demo wiki",
+    shape={"type": "object"},
+    tokens=170,
+)
+
+
+def test_prompts_come_back_as_they_were_written(tmp_path: Path) -> None:
+    assert write_prompts(tmp_path / "prompts.jsonl", [FULL, WantedPage(Prompt("Say."))]) == 2
+    assert list(read_prompts(tmp_path / "prompts.jsonl")) == [FULL, WantedPage(Prompt("Say."))]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: this is no JSON"),
+        ("[]", "line 2: there should be an object with title, kind"),
+        ('{"title": "A"}', "'prompt' is missing or empty"),
+        ('{"prompt": {"ask": "A"}, "text": "B"}', "'text' is unknown. There are title"),
+        ('{"prompt": {"ask": "A"}, "tokens": -1}', "'tokens' is -1. Give at least 1."),
+        ('{"prompt": {"ask": "A"}, "tokens": true}', "'tokens' should be a int, not bool"),
+        ('{"prompt": {"ask": "A"}, "shape": "B"}', "'shape' should be a dict, not str"),
+        ('{"prompt": {"ask": "A", "facts": [1]}}', "'facts' is a list of texts"),
+    ],
+)
+def test_a_line_that_is_no_prompt_is_told(tmp_path: Path, line: str, message: str) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(f"\n{line}\n", encoding="utf-8")
+    with pytest.raises(EngineError, match=message):
+        list(read_prompts(file))
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"Give a file of prompts \(\.jsonl\)"):
+        list(read_prompts(tmp_path / "none.jsonl"))
+    (tmp_path / "latin.jsonl").write_bytes(b'{"title": "\xe9"}')
+    with pytest.raises(EngineError, match="is not UTF-8"):
+        list(read_prompts(tmp_path / "latin.jsonl"))
