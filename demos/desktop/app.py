@@ -8,6 +8,7 @@ folder. The desktop is one more page, which shows the others in windows; without
     desk.py      the machine: the app itself, its settings, what every window has
     files.py     folders, texts and pictures
     mail.py      letters, and answers to yours
+    dates.py     the dates of both
     web.py       the browser: any address
     notes.py     notes, which are yours
     terminal.py  known commands tell what is kept, all others are written

@@ -3,18 +3,25 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
 
+from .dates import Month, divided, shown
 from .desk import app, examples, fits, look, some, window
 
 
 class Entry(BaseModel):
     name: str = Field(min_length=3, max_length=28)
     kb: int = Field(ge=1, le=900)
-    changed: str = Field(min_length=3, max_length=12)
+    day: int = Field(ge=1, le=31)
+    month: Month
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier(cls, data: Any) -> Any:
+        return divided(data, "changed")
 
 
 class Folder(BaseModel):
@@ -27,11 +34,11 @@ class Folder(BaseModel):
 
 HOME = Folder.model_construct(
     folders=[
-        Entry(name="Bees", kb=38, changed="2 May"),
-        Entry(name="Clocks", kb=112, changed="19 April"),
-        Entry(name="Ferry office", kb=410, changed="4 May"),
-        Entry(name="Letters", kb=64, changed="30 April"),
-        Entry(name="Pictures", kb=880, changed="12 March"),
+        Entry(name="Bees", kb=38, day=2, month="May"),
+        Entry(name="Clocks", kb=112, day=19, month="April"),
+        Entry(name="Ferry office", kb=410, day=4, month="May"),
+        Entry(name="Letters", kb=64, day=30, month="April"),
+        Entry(name="Pictures", kb=880, day=12, month="March"),
     ],
     texts=[],
     pictures=[],
@@ -60,7 +67,7 @@ class Row(NamedTuple):
     name: str
     key: str | None
     kb: int | None
-    changed: str | None
+    changed: str
 
 
 ENDINGS = {"folder": "", "text": ".txt", "picture": ".jpg"}
@@ -72,13 +79,14 @@ def rows(path: str, folder: Any) -> Iterator[Row]:
     for kind, entries in (("folder", folder.folders), ("text", folder.texts), ("picture", folder.pictures)):
         for entry in entries or ():
             name = clean(entry.name or "")
-            whole = f"{name}{ENDINGS[kind]}" if entry.changed else name
+            changed = shown(entry)
+            whole = f"{name}{ENDINGS[kind]}" if changed else name
             inner = f"{path}/{whole}" if path else whole
-            key = app.key(PAGES[kind], path=inner) if name and entry.changed and fits(inner) else None
-            if whole in seen and entry.changed:
+            key = app.key(PAGES[kind], path=inner) if name and changed and fits(inner) else None
+            if whole in seen and changed:
                 continue
             seen.add(whole)
-            yield Row(kind, whole, key, entry.kb, entry.changed)
+            yield Row(kind, whole, key, entry.kb, changed)
 
 
 def crumbs(path: str) -> list[tuple[str, str]]:

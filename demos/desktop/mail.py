@@ -1,20 +1,27 @@
 """Mail: letters come in boxes of four; one is written when it is read. What is answered or sent is state."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
 
+from .dates import Month, divided, shown
 from .desk import app, examples, some, window
 
 
 class Letter(BaseModel):
     sender: str = Field(min_length=3, max_length=28)
     subject: str = Field(min_length=3, max_length=40)
-    date: str = Field(min_length=3, max_length=12)
+    day: int = Field(ge=1, le=31)
+    month: Month
     first_line: str = Field(min_length=10, max_length=80)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier(cls, data: Any) -> Any:
+        return divided(data, "date")
 
 
 class Box(BaseModel):
@@ -90,6 +97,7 @@ def box(number: int) -> Page:
         newest=fetched.count(),
         threads=list(threads.values()),
         address=mail_key,
+        date=shown,
         box=Canvas(
             f"The mail of Ada Holm: {ideas(number)}.",
             shape=Box,
@@ -122,7 +130,7 @@ def letter(subject: str) -> Page:
         "letter.html",
         subject,
         who=who,
-        date=came.date if came else "",
+        date=shown(came) if came else "",
         thread=thread,
         answers={
             row.id: Canvas(

@@ -1,5 +1,6 @@
 """The desktop, visited without a model: what an author would test of an app like this."""
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,13 +12,19 @@ from unwritten.cli.loading import load_app
 from unwritten.testing import Visitor, answers
 
 FOLDER = {
-    "folders": [{"name": "Swarms", "kb": 30, "changed": "2 May"}],
-    "texts": [{"name": name, "kb": 3, "changed": "1 May"} for name in ("Hive book", "a/../b", "...")],
-    "pictures": [{"name": "Queen", "kb": 90, "changed": "4 May"}],
+    "folders": [{"name": "Swarms", "kb": 30, "day": 2, "month": "May"}],
+    "texts": [{"name": name, "kb": 3, "day": 31, "month": "June"} for name in ("Hive book", "a/../b", "...")],
+    "pictures": [{"name": "Queen", "kb": 90, "day": 4, "month": "May"}],
 }
 LETTERS = {
     "letters": [
-        {"sender": f"Sender {n}", "subject": f"Subject {n}", "date": "1 May", "first_line": f"This is line {n}."}
+        {
+            "sender": f"Sender {n}",
+            "subject": f"Subject {n}",
+            "day": 1,
+            "month": "May",
+            "first_line": f"This is line {n}.",
+        }
         for n in range(4)
     ]
 }
@@ -92,6 +99,32 @@ def test_the_terminal_shows_what_files_shows(visitor: Visitor) -> None:
     assert "note 2 is kept" in run("note Buy sugar for the bees")
     assert "Buy sugar for the bees" in visitor.visit("/notes").text
     assert "~" in run("cd ../../..") and "stoke" not in run("clear")
+
+
+def test_files_and_letters_have_dates_that_there_are(visitor: Visitor) -> None:
+    page = visitor.visit("/files/Bees").region("listing")
+    assert "2 May" in page and "30 June" in page and "31 June" not in page
+    assert "1 May" in visitor.visit("/mail").region("box")
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ("31 July,", "31 July"),
+        (":11 August", "11 August"),
+        ("June", "1 June"),
+        ("Feb 30", "29 February"),
+        ("?", "1 Jan"),
+    ],
+)
+def test_dates_that_were_kept_as_a_text_are_still_shown(app: App, kept: str, shown: str) -> None:
+    folder = json.loads(json.dumps(FOLDER).replace('"day": 2, "month": "May"', f'"changed": "{kept}"'))
+    letters = {"letters": [{**letter, "date": kept} for letter in LETTERS["letters"]]}
+    for letter in letters["letters"]:
+        del letter["day"], letter["month"]
+    visitor = Visitor(app, answers({"the files in": folder, "the mail of": letters}), markup="off")
+    assert shown in visitor.visit("/files/Bees").region("listing")
+    assert shown in visitor.visit("/mail").region("box")
 
 
 def test_mail_is_read_and_answered(visitor: Visitor) -> None:
