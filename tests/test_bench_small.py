@@ -76,6 +76,7 @@ def test_figures_are_those_worked_out_by_hand() -> None:
     assert found["settle_ratio"] == 2.25  # of 3 and 1.5
     assert (ours["steps_per_canvas"], ours["steps_per_canvas_p90"]) == (5.0, 6.0)
     assert (ours["tokens_per_s"], ours["tokens_per_s_p90"]) == (12.5, 15.0)
+    assert (ours["words_per_s"], ours["words_per_s_p90"]) == (5.75, 9.0)
 
     # Nine words beside eleven, of which nine are looked at; and five beside five. Bigrams: 8 and 4 of each engine.
     assert ours["distinct2"] == round((3 + 4) / 12, 4) and ours["distinct2_text"] == round((3 / 8 + 1) / 2, 4)
@@ -308,9 +309,10 @@ def test_without_torch_it_says_what_to_type() -> None:
     assert 'pip install "unwritten[training]"' in done.stderr
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.model
 def test_random_weights_are_seen_to_be_bad() -> None:
-    result = CliRunner().invoke(main, "bench small --model random --titles 1 --tokens 32 --steps 4".split())
+    result = CliRunner().invoke(main, "bench small --model random --titles 1 --tokens 16 --steps 4 --threads 1".split())
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.strip().splitlines()[-1])
     assert found["judge_perplexity_ratio"] > 10 and not found["reached"]["judge_perplexity_ratio"]

@@ -18,7 +18,7 @@ from unwritten_engine.training.judging.gemma import load_gemma
 from unwritten_engine.training.judging.judge import Judge, Surprise, open_judge
 from unwritten_engine.training.judging.pieces import Pieces
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(60)
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 MADE = "▁t he ▁the er aa aaa".split()  # the best first
@@ -180,6 +180,7 @@ def test_surprises_add_up_by_tokens() -> None:
     assert whole.perplexity == pytest.approx(4.0)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.model
 def test_the_real_judge_agrees_with_llamacpp() -> None:
     runtime: Any = importlib.import_module("xllamacpp")

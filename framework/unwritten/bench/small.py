@@ -162,7 +162,9 @@ def _show_texts(pairs: Sequence[Sequence[Written]]) -> None:
 _ROWS: Final = (
     ("first_draft_s", "first draft, or first words", " s"),
     ("settled_s", "settled", " s"),
-    ("tokens", "tokens of a text", ""),
+    ("words", "words of a text", ""),
+    ("words_per_s", "words per second", ""),
+    ("tokens", "tokens of a text, as each engine counts", ""),
     ("tokens_per_s", "tokens per second", ""),
     ("steps_per_canvas", "steps of a canvas; a token is a step", ""),
     ("judge_perplexity", "perplexity under the judge, all texts that are not empty", ""),
@@ -173,7 +175,6 @@ _ROWS: Final = (
     ("distinct2", "distinct bigrams, all texts, cut to the same length", ""),
     ("distinct2_text", "  within a text", ""),
     ("repeated_grams", "four-word sequences that came before in the text", ""),
-    ("words", "words of a text", ""),
     ("links", "links of a text", ""),
     ("broken_markup", "marks without a partner or a sense, a text", ""),
     ("stray_tokens", "tags, control characters and other strays, a text", ""),

@@ -73,6 +73,7 @@ def _times(texts: Sequence[Written]) -> Figures:
         "first_draft_s": [text.first for text in texts],
         "settled_s": [text.settled for text in texts],
         "steps_per_canvas": [text.usage.steps / text.usage.canvases for text in texts],
+        "words_per_s": [len(words_of(text.own)) / text.settled for text in texts],
         "tokens_per_s": [text.usage.tokens / text.settled for text in texts],
         "tokens": [float(text.usage.tokens) for text in texts],
     }

@@ -16,6 +16,7 @@ import torch
 from gguf import GGMLQuantizationType, dequantize
 from torch import Tensor
 
+from ...diffusion.loading.small import without_bars
 from ...errors import ModelBroken, ModelUnsupported
 from ...llamacpp.gguf import Tensor as Place
 from ...llamacpp.gguf import read_contents
@@ -61,9 +62,7 @@ def load_gemma(path: Path) -> tuple[Gemma3ForCausalLM, Tokenize]:
         ModelUnsupported: another architecture, or weights in a form that cannot be unpacked.
     """
     from transformers import Gemma3ForCausalLM
-    from transformers.utils import logging as theirs
 
-    logging: Any = theirs
     metadata, places = read_contents(path)
     architecture = metadata.get("general.architecture")
     if architecture != "gemma3":
@@ -74,14 +73,14 @@ def load_gemma(path: Path) -> tuple[Gemma3ForCausalLM, Tokenize]:
     except KeyError as error:
         raise ModelBroken(f"{path} does not say its {error.args[0]}. Download it again.") from error
     made: Any = Gemma3ForCausalLM  # the type of what this returns does not show the report
-    logging.disable_progress_bar()  # it would be drawn over what the caller shows
-    model, report = made.from_pretrained(
-        None,
-        config=config,
-        state_dict=dict(_weights(path, places)),
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
+    with without_bars():
+        model, report = made.from_pretrained(
+            None,
+            config=config,
+            state_dict=dict(_weights(path, places)),
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
     if wrong := [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]:
         raise ModelBroken(f"{path} does not have the weights of a Gemma 3: {wrong[0]} is wrong. Download it again.")
     loaded: Gemma3ForCausalLM = model.eval().requires_grad_(False)
