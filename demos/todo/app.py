@@ -108,10 +108,11 @@ def settle(name: str) -> None:
         spec = app.value(key, "spec", specs.canvas(wish).shape)
         if spec is None:
             return
-        title = specs.sentence(spec.name, wish.topic[:1].upper() + wish.topic[1:])
+        title = specs.name(spec.name, wish)
+        title = title[:1].upper() + title[1:]
         purpose = specs.sentence(spec.purpose, "")
         lists.update(found.number, made=True, title=title, purpose=purpose, columns=list(wish.columns))
-        for place, (words, given) in enumerate(specs.cleaned(specs.items_of(spec, wish.topic, wish.columns))):
+        for place, (words, given) in enumerate(specs.cleaned(specs.items_of(spec, wish))):
             items.insert(
                 Item(sheet=found.number, what=words, values=sheets.written(given, wish.columns, today), place=place)
             )
@@ -145,7 +146,7 @@ def back(name: str) -> str:
 
 def so_far(spec: Any, wish: wishes.Wish) -> list[tuple[str, list[Any]]]:
     """The items of a spec that is still growing, for the template."""
-    today, found = date.today(), specs.items_of(spec, wish.topic, wish.columns)
+    today, found = date.today(), specs.cleaned(specs.items_of(spec, wish))
     return [
         (words, sheets.cells(sheets.written(given, wish.columns, today), wish.columns, today)) for words, given in found
     ]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeAlias
 
-from . import fields, wishes
+from . import fields, lexicon, named
 from .fields import Column, Kind, Values
-from .wishes import WORDS
+from .lexicon import WORDS
 
 _ARTICLE, _COLUMN = WORDS["article"][0], WORDS["column"][0]
 _VERBS = ("add", "remove", "rename", "turn", "split")
@@ -100,7 +100,7 @@ def plan(order: str, columns: Sequence[Column], items: Items, language: str, tod
 def find(words: str, columns: Sequence[Column]) -> Column | None:
     """The column that somebody means by a few words."""
     word = re.sub(rf"^{_ARTICLE}|\s+(column|field|spalte|feld|campo)s?$", "", words.strip().casefold())
-    known = wishes.column(word)
+    known = lexicon.known(word)
     for column in columns:
         names = {column.label.casefold(), column.id, column.id.replace("_", " ")}
         if {word, word.removesuffix("s"), f"{word}s"} & names or (known is not None and known.id == column.id):
@@ -118,27 +118,43 @@ def add(change: Change, column: Column) -> None:
 
 
 def _add(change: Change, order: Order) -> None:
+    """Add a field whose choices are said, or one or several by their names: "add year and stars"."""
     what, _, listed = re.sub(WORDS["choices"][0], "|", order.what, count=1).partition("|")
-    choices = [word.strip(_QUOTES) for word in re.split(r",| or | and | oder | und | y | o ", listed.rstrip(")"))]
-    choices = [choice[:24] for choice in dict.fromkeys(choices) if choice][:8]
-    there = find(what, change.columns)
+    choices = [choice[:24] for choice in _listed(listed.rstrip(")"))][:8]
+    names = [what.strip()] if len(choices) > 1 else _listed(what)
+    for name in names:
+        label = re.sub(rf"^{_ARTICLE}", "", name, flags=re.IGNORECASE)
+        label = label[:1].upper() + label[1:]
+        if not _is_free(change, label):
+            return
+        named_kinds: list[Kind] = [kind for word, kind in _KINDS.items() if label.casefold().endswith(f" {word}")]
+        kind: Kind = named_kinds[0] if named_kinds else "text"
+        if len(choices) > 1:
+            add(change, Column(id="", label=label, kind="choice", choices=choices))
+        elif (known := named.field(label, order.language)) is not None:
+            add(change, known)
+        elif kind == "choice" and len(names) == 1:
+            change.asks = label
+        else:
+            add(change, Column(id="", label=label, kind=kind if kind != "choice" else "text"))
+
+
+def _is_free(change: Change, label: str) -> bool:
+    """Whether a field of this name can be added; if not, the change says why."""
+    there = find(label, change.columns)
     if there is not None:
         change.problem = f"There is a field “{there.label}” already, so nothing was changed."
     elif len(change.columns) >= 8:
         change.problem = "A list has eight fields at most. Remove one first."
-    elif not 1 < len(what) <= 30:
+    elif not 1 < len(label) <= 30:
         change.problem = "The name of a field has 2 to 30 characters. Say it in fewer words."
-    else:
-        known = wishes.column(what, order.language)
-        label = what[:1].upper() + what[1:]
-        named: list[Kind] = [kind for word, kind in _KINDS.items() if what.casefold().endswith(f" {word}")]
-        kind: Kind | None = named[0] if named else None
-        if len(choices) > 1:
-            add(change, Column(id="", label=label, kind="choice", choices=choices))
-        elif known is None and kind in {None, "choice"}:
-            change.asks = label
-        else:
-            add(change, known or Column(id="", label=label, kind=kind or "text"))
+    return not change.problem
+
+
+def _listed(text: str) -> list[str]:
+    """The parts of an enumeration, each once."""
+    parts = [part.strip(_QUOTES) for part in re.split(r",| or | and | oder | und | y | o ", text)]
+    return [part for part in dict.fromkeys(parts) if part]
 
 
 def _remove(change: Change, order: Order) -> None:
@@ -197,12 +213,16 @@ def _turn(change: Change, order: Order) -> None:
 
 
 def _split(change: Change, order: Order) -> None:
+    """Sort by a field; one that is not there is added, and is one of a few, so that it makes groups."""
     column = find(order.what, change.columns)
-    if column is None:
-        _add(change, order)
-    else:
+    known = named.field(order.what, order.language)
+    if column is not None:
         change.view = f"by:{column.id}"
         change.news.append(("shown", f"sorted by {column.label}"))
+    elif (known is not None and known.kind != "text") or re.search(WORDS["choices"][0], order.what):
+        _add(change, order)
+    elif _is_free(change, order.what):
+        change.asks = order.what[:1].upper() + order.what[1:]
 
 
 def _show(change: Change, order: Order) -> None:

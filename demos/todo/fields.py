@@ -21,15 +21,26 @@ KINDS: dict[Kind, str] = {
 
 
 class Column(BaseModel):
-    """A field of a list. Its id never changes: values stay with it when it is renamed."""
+    """A field of a list. Its id never changes: values stay with it when it is renamed.
+
+    Between ``least`` and ``most`` lie the numbers that a new list begins with. Whoever types may type any.
+    """
 
     id: str
     label: str = Field(min_length=1, max_length=30)
     kind: Kind = "text"
     choices: list[str] = []
+    least: int = 1
+    most: int = 500
 
     def __str__(self) -> str:
         return f"{self.label} ({', '.join(self.choices) if self.choices else KINDS[self.kind]})"
+
+
+def tidy(text: str) -> str:
+    """A text of the model without the marks around it that belong to no word."""
+    text = re.sub(r"^[^\w(“\"'¿¡]+|[\s,;:{}\[\]|]+$", "", text)
+    return text if re.search(r"\w", text) else ""
 
 
 def read(text: str, column: Column, today: date) -> str | None:

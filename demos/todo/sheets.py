@@ -157,7 +157,7 @@ def written(given: dict[str, Any], columns: Sequence[Column], today: date) -> Va
         elif column.kind == "check":
             values[column.id] = "yes" if value is True else ""
         elif value is not None:
-            values[column.id] = fields.read(str(value), column, today) or ""
+            values[column.id] = fields.read(fields.tidy(str(value)), column, today) or ""
     return values
 
 

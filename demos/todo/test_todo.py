@@ -19,9 +19,10 @@ THINGS = [
     ("Rake the leaves", 2, "Ben"),
     ("Oil the tools", 1, "Ann"),
 ]
+BROKEN = (": }], {", 3, ":{")
 GARDEN = {
     "name": "Garden jobs",
-    "items": [{"to do for garden": what, "days": days, "who": who} for what, days, who in THINGS],
+    "items": [{"to do for garden": what, "days": days, "who": who} for what, days, who in [*THINGS, THINGS[1], BROKEN]],
     "purpose": "All that the garden needs before the frost",
 }
 
@@ -60,6 +61,45 @@ def test_a_wish_becomes_a_list_with_items_of_its_fields(visitor: Visitor, page: 
     assert "2 days late" in text and "today" in text, "due dates are told in words"
     assert f'value="{(date.today() + timedelta(days=9)).isoformat()}"' in page.html, "dates count from today"
     assert "Garden jobs" in visitor.visit("/").text
+
+
+def test_fields_that_a_wish_names_are_written_for_every_item() -> None:
+    items = [{"books to read": f"Book {n}", "author": f"Ann {n}", "rating": n} for n in (1, 2, 3, 4, 5, 5, 5)]
+    engine = answers({"books to read": {"name": "Books", "items": items, "purpose": "What to read in winter"}})
+    with Visitor(app, engine) as one:
+        page = one.visit("/").submit("Make it", wish="books to read with author and rating")
+        assert "Author: Ann 3" in page.region("sheet").text and 'type="number"' in page.html
+        csv = one.visit("/list/books_to_read/export").html.splitlines()
+        assert csv[0] == "Done,What,Author,Rating" and csv[1].endswith("Book 1,Ann 1,1")
+    (asked,) = engine.requests
+    assert asked.shape is not None
+    rating = asked.shape["$defs"]["Item"]["properties"]["rating"]
+    assert (rating["minimum"], rating["maximum"]) == (1, 5)
+    (first, *_) = asked.prompt.examples
+    assert '"borrower":"' in first.answer and '"kilos":' in first.answer, "examples have fields of the same kinds"
+
+
+def test_a_list_may_be_about_what_one_of_its_fields_is_called() -> None:
+    items = [{"one country": f"Land {n}", "country": f"Side {n}"} for n in range(7)]
+    with Visitor(app, answers({"country": {"name": "Lands", "items": items, "purpose": "Where to go next"}})) as one:
+        page = one.visit("/").submit("Make it", wish="country with country")
+        assert things(page) == [f"Land {n}" for n in range(5)] and "Country: Side 3" in page.region("sheet").text
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [(":m:", "Garden"), ("12:", "Garden"), (", {Garden", "Garden"), (": The hedge,", "The hedge")]
+)
+def test_the_name_of_a_list_is_words(name: str, title: str) -> None:
+    with Visitor(app, answers({"garden": {**GARDEN, "name": name}})) as one:
+        assert f"<h1>{title}</h1>" in one.visit("/").submit("Make it", wish=WISH).html
+
+
+def test_a_list_begins_with_five_of_what_came_and_each_is_one(page: VisitedPage, visitor: Visitor) -> None:
+    assert things(page) == [what for what, *_ in THINGS], "what came twice and what is none is left out"
+    more = [{"to do for garden": f"Dig bed {name}", "days": 1, "who": ": Ann,"} for name in "abcdefg"]
+    with Visitor(app, answers({"garden": {**GARDEN, "items": more}})) as one:
+        page = one.visit("/").submit("Make it", wish=WISH)
+        assert things(page) == [f"Dig bed {name}" for name in "abcde"] and 'value="Ann"' in page.html
 
 
 def test_the_list_is_made_once_and_is_not_written_again(visitor: Visitor, page: VisitedPage) -> None:
@@ -108,6 +148,17 @@ def test_a_change_that_loses_nothing_is_made_at_once(visitor: Visitor, page: Vis
     page = send(visitor, page, "edit/1", what="Cut the hedge", way="save")
     assert "Cost" in page.text
     assert "Renamed the list → Allotment." in say(page, "call it Allotment").text
+
+
+def test_fields_are_added_by_their_names(visitor: Visitor, page: VisitedPage) -> None:
+    assert "Added Publisher (text)." in say(page, "add a publisher").text
+    assert "Added Year (a number), added Stars (a number)." in say(page, "add year and stars").text
+    assert "Added Bought (a tick)." in say(page, "add bought").text
+    page = say(page, "add a shelf and a year")
+    assert "There is a field “Year” already, so nothing was changed." in page.text
+    page = say(page, "add size: small, large")
+    assert "Added Size (small, large)." in page.text
+    assert visitor.visit("/list/garden/export").html.startswith("Done,What,Due,Who,Publisher,Year,Stars,Bought,Size")
 
 
 def test_a_change_that_would_lose_data_is_asked_about_first(page: VisitedPage) -> None:

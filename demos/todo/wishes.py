@@ -1,35 +1,36 @@
 """Wishes: what a sentence plainly asks for. What it does not say is left to the model.
 
 A small model forgets half of what it is told, so the words of the wish itself decide which fields a list has: "who"
-asks for a person in any sentence. lexicon.txt knows English, German and Spanish; other languages get no fields.
+asks for a person in any sentence, and "with author and rating" names two (see named.py). The lexicon knows English,
+German and Spanish; other languages get no fields.
 """
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from typing import TypeAlias
 
-from .fields import Column, Kind
+from . import lexicon
+from .fields import Column
+from .lexicon import WORDS
+from .named import named
 
 LONGEST = 240
 """Characters of a wish that are read. The rest of an essay is not."""
 
 LANGUAGES = {
     "de": set("und der die das für eine einen mit wer unser unsere mein meine ich".split()),
-    "es": set("una para con quién las los del mi nuestra nuestro quiero qué el lista".split()),
+    "es": set("una para con quién las los del mi nuestra nuestro quiero qué el lista y".split()),
 }
 
-_PRIORITY = {"en": "High Medium Low", "de": "Hoch Mittel Niedrig", "es": "Alta Media Baja"}
+MOST = 5
+"""Fields that a new list has at most: each is written for every item."""
 
-_LINES = [
-    [part.strip() for part in line.split(";")]
-    for line in (Path(__file__).parent / "lexicon.txt").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
-]
-WORDS = {name: parts for name, *parts in _LINES}
-_FIELDS = [(id, kind, labels.split(", "), words) for id, kind, labels, words in (x for x in _LINES if len(x) == 4)][:8]
 _BEGIN = rf"^(({'|'.join(WORDS['begin'])}) )*(({'|'.join(WORDS['list'])}) )*"
 _STOP = set(WORDS["stop"][0].split())
+
+
+Key: TypeAlias = tuple[str, str, tuple[str, ...], int, int]
+"""A column as a value that can be a key: id, kind, choices, and the bounds of a number."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,14 @@ class Wish:
     cut: bool = False
 
     @property
-    def columns_key(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    def columns_key(self) -> tuple[Key, ...]:
         """The columns as a value that can be a key."""
-        return tuple((column.id, column.kind, tuple(column.choices)) for column in self.columns)
+        return tuple((c.id, c.kind, tuple(c.choices), c.least, c.most) for c in self.columns)
+
+    @property
+    def collects(self) -> bool:
+        """Whether the list is one of things and not of jobs: books have an author, and nothing to do has one."""
+        return any(column.id not in lexicon.IDS for column in self.columns)
 
 
 def read(text: str) -> Wish:
@@ -64,31 +70,18 @@ def read(text: str) -> Wish:
     language = max(LANGUAGES, key=lambda code: len(LANGUAGES[code] & found))
     if len(LANGUAGES[language] & found) < 2:
         language = "en"
-    return Wish(words, _topic(words), _columns(words, language), language, len(words) < len(line))
+    fields, begin = named(words, language)
+    return Wish(words, _topic(words[:begin]), _columns(words, fields, language), language, len(words) < len(line))
 
 
-def column(label: str, language: str = "en") -> Column | None:
-    """The column that a few words ask for, if they are in the lexicon."""
-    for id, kind, labels, pattern in _FIELDS:
-        if re.fullmatch(rf"(the |a |an |when it is )?({pattern})", label.strip().casefold()):
-            return _column(id, kind, labels, language)
-    return None
-
-
-def _columns(words: str, language: str) -> tuple[Column, ...]:
-    found = []
-    for id, kind, labels, pattern in _FIELDS:
+def _columns(words: str, fields: list[tuple[int, Column]], language: str) -> tuple[Column, ...]:
+    """What is named in a list of fields, and what is asked for elsewhere in the sentence."""
+    found, taken = list(fields), {column.id for _, column in fields}
+    for id, kind, labels, pattern in lexicon.FIELDS:
         match = re.search(rf"(?<![\w-])({pattern})(?![\w-])", words.casefold())
-        if match:
-            found.append((match.start(), _column(id, kind, labels, language)))
-    return tuple(column for _, column in sorted(found, key=lambda pair: pair[0])[:4])
-
-
-def _column(id: str, kind: str, labels: list[str], language: str) -> Column:
-    label = labels[("en", "de", "es").index(language)]
-    return Column(
-        id=id, label=label, kind=cast(Kind, kind), choices=_PRIORITY[language].split() if kind == "choice" else []
-    )
+        if match and id not in taken:
+            found.append((match.start(), lexicon.standard(id, kind, labels, language)))
+    return tuple(column for _, column in sorted(found, key=lambda pair: pair[0])[:MOST])
 
 
 def _topic(words: str) -> str:

@@ -20,7 +20,7 @@ TODO = Path(__file__).resolve().parents[2] / "demos" / "todo" / "app.py"
 WISH = "a list for the garden with due dates, and who does it"
 GARDEN = (
     '{"name":"Garden jobs","items":['
-    + ",".join(f'{{"to do for garden":"Job number {n}","days":{n - 1},"who":"Ann"}}' for n in range(5))
+    + ",".join(f'{{"to do for garden":"Job number {n}","days":{n - 1},"who":"Ann"}}' for n in range(7))
     + '],"purpose":"All that the garden needs"}'
 )
 
