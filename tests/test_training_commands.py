@@ -36,6 +36,8 @@ def test_prepare_train_and_recall(home: Path, capsys: pytest.CaptureFixture[str]
     assert typed("prepare run --pages pages.jsonl --start tiny --set", *SMALL) == 0
     told = capsys.readouterr().out
     assert "8 pages with" in told and "2 others to judge by" in told and "train run" in told
+    assert typed("recall run --pages pages.jsonl") == 1
+    assert "run has no checkpoint yet. Train it first" in capsys.readouterr().err
     assert typed("train run --steps 3 --device cpu --threads 1 --judge-every 2") == 0
     told = capsys.readouterr().out
     assert "weights learn, on cpu" in told and "held out, by noise: " in told and "Step 3 of 4; the same" in told

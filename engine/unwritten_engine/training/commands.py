@@ -170,6 +170,8 @@ def _recall(given: argparse.Namespace) -> None:
     from .samples import Sampler, given_back
 
     run = Run(given.checkpoint)
+    if (run.folder / "recipe.json").exists() and not run.checkpoint.exists():
+        raise EngineError(f"{run.folder} has no checkpoint yet. Train it first: train {run.folder}")
     loaded = load_trainable(run.checkpoint if run.checkpoint.exists() else given.checkpoint, given.device)
     _set_threads(loaded.device.type, given.threads)
     context = int(loaded.model.config.text_config.max_position_embeddings)

@@ -133,16 +133,19 @@ class Trainer:
                     saved = time.monotonic()
         finally:
             self.save()
-            self.export(self.run.checkpoint)
+            if self.adapters is not None:
+                self.export(self.run.checkpoint)
         return progress
 
     def save(self) -> None:
-        """Keep the state."""
+        """Keep the state, and the model so far; one that small matrices are trained for is large, and waits for the end."""
         before = self.run.state.with_name("state.before.safetensors")
         if self.run.state.exists():
             shutil.copyfile(self.run.state, before)
         states.save(self.run.state, self.weights, self.optimizer, self._notes())
         states.save_small(self.run.small_state, self.weights, self.optimizer, self._notes())
+        if self.adapters is None:
+            self.export(self.run.checkpoint)
 
     def export(self, folder: Path) -> None:
         """Write the model so far as a checkpoint that the engine opens like any other, in place of what is there."""
