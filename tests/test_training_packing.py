@@ -48,7 +48,7 @@ def test_a_page_becomes_the_tokens_that_the_engine_would_see(tokenizer: Any, tmp
 def test_what_does_not_fit_is_counted_and_told(tokenizer: Any, tmp_path: Path) -> None:
     long = TrainingPage(Prompt("river " * 80), "water")
     assert made(tokenizer, [long, *pages(2)])[1] == 1
-    with pytest.raises(EngineError, match="no pages to train on: 1 have prompts of more than 64 tokens"):
+    with pytest.raises(EngineError, match=r"no pages to train on: 1 have prompts of more than 64 tokens.*tokens=\d+"):
         made(tokenizer, [long])
     with pytest.raises(EngineError, match="the files are empty"):
         made(tokenizer, [])

@@ -193,6 +193,12 @@ def test_a_prompt_that_is_too_long_gets_no_sample(tmp_path: Path) -> None:
     assert sampler.write(Prompt("river " * 40)) == ("", 0)
 
 
+def test_an_opening_that_fills_a_canvas_gets_another_one(tmp_path: Path) -> None:
+    sampler = Sampler(run(tmp_path).load("cpu"), context=128)
+    opening = "river stone tower night " * 4
+    assert sampler.write(Prompt("Say.", opening=opening))[0].startswith(opening)
+
+
 def test_the_small_state_has_nearly_the_moments(tmp_path: Path) -> None:
     one = trainer(run(tmp_path))
     one.go(steps=6)

@@ -115,9 +115,10 @@ def make_corpus(
     reader = Reader(tokenizer, ends, pad)
     speaker = Speaker(tokenizer, reader, None, "the model")
     kind = np.uint16 if reader.size <= 2**16 else np.uint32
-    parts, sizes, left_out = [], [], 0
+    parts, sizes, left_out, longest = [], [], 0, 0
     for page in pages:
         prompt = speaker.speak(page.prompt).ids
+        longest = max(longest, len(prompt))
         if len(prompt) > longest_prompt:
             left_out += 1
             continue
@@ -128,7 +129,8 @@ def make_corpus(
         sizes.append((len(prompt), len(text), len(opening), len(page.text)))
     if not sizes:
         raise EngineError(
-            f"There are no pages to train on: {left_out:,} have prompts of more than {longest_prompt:,} tokens."
+            f"There are no pages to train on: {left_out:,} have prompts of more than {longest_prompt:,} tokens. Take "
+            f"longer rows: --set tokens={1 << longest.bit_length()}"
             if left_out
             else "There are no pages to train on: the files are empty."
         )

@@ -41,7 +41,7 @@ class Sampler:
 
         Args:
             prompt: what to write.
-            canvases: at most.
+            canvases: at most; more only if the opening does not fit.
             seed: of the noise.
             dial: how it is denoised; None takes the checkpoint's own.
 
@@ -49,6 +49,7 @@ class Sampler:
             The text, and the steps it took; no text if the prompt is too long.
         """
         ids = self._speaker.speak(prompt).ids
+        canvases = max(canvases, len(self.tokens(self._reader.shield(prompt.opening))) // self._size + 1)
         if len(ids) + canvases * self._size > self._context:
             return "", 0
         settings = dial or published(self._model.generation_config)

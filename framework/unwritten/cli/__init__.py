@@ -21,6 +21,8 @@ COMMANDS = {
     "export": "Write the pages as a static site.",
     "import": "Bring in the pages of another world's file.",
     "copy": "Copy a world's file while it is used.",
+    "tune": "Adapt a diffusion model to your own pages.",
+    "train": "Train a small diffusion model.",
     "doctor": "Say what is used and why, and what is wrong.",
     "offline": "Keep a copy of htmx for use without a network.",
     "prompts": "Write down what pages ask a model for, to train one.",

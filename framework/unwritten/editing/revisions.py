@@ -316,6 +316,11 @@ def _prompt(prompt: Prompt, old: str, ask: str, begun: bool = False) -> Prompt:
     )
 
 
+def asks_for_change(prompt: Prompt) -> bool:
+    """Whether a prompt asks for a change of a text, and not for the text itself."""
+    return prompt.ask.startswith(ONCE_MORE.partition("{}")[0])
+
+
 def _beginning(old: str) -> str:
     """The first words of a text. A small model that must begin with them keeps to the subject."""
     words = re.match(r"\s*((?:\*\*[^*\n]+\*\*|\S+)(?:[ ]\S+){0,2})", old)
