@@ -138,7 +138,7 @@ class Trainer:
         return progress
 
     def save(self) -> None:
-        """Keep the state, and the model so far; one that small matrices are trained for is large, and waits for the end."""
+        """Keep the state, and the model so far; one with small matrices beside it is large, and waits for the end."""
         before = self.run.state.with_name("state.before.safetensors")
         if self.run.state.exists():
             shutil.copyfile(self.run.state, before)
