@@ -125,7 +125,7 @@ def _prepare(given: argparse.Namespace) -> None:
 
     recipe = recipe_of(given.set)
     with start(given.start, lambda: _pages(given.pages), given.vocabulary, seed=recipe.seed) as checkpoint:
-        made = prepare(given.run, _pages(given.pages), checkpoint, recipe)
+        made = prepare(given.run, _pages(given.pages), checkpoint, recipe, _counted)
     _say_prepared(made)
     say(f"Train with: python -m unwritten_engine.training train {given.run}")
 
@@ -209,7 +209,7 @@ def _tune(given: argparse.Namespace) -> None:
     else:
         recipe = recipe_of([*given.set, f"rank={given.rank}"], TUNING)
         with start(given.checkpoint, lambda: _pages(given.pages), 0) as checkpoint:
-            _say_prepared(prepare(run.folder, _pages(given.pages), checkpoint, recipe))
+            _say_prepared(prepare(run.folder, _pages(given.pages), checkpoint, recipe, _counted))
     at = _go(run, given, judge_every=100)
     if at.step == at.steps:
         run.checkpoint.replace(given.out)
@@ -237,6 +237,12 @@ def _tell(progress: Progress) -> None:
         say(f"          held out, by noise: {levels}; {progress.per_character:.3f} nats per character")
     for title, text in progress.samples:
         say(f"          {title}: {text!r}")
+
+
+def _counted(done: int, whole: int) -> None:
+    """Many pages take minutes."""
+    if done and done % 20_000 == 0:
+        say(f"{done:,} of {whole:,} pages are tokens.")
 
 
 def _say_prepared(made: Prepared) -> None:

@@ -7,7 +7,7 @@ every canvas the decoder gets one or more copies, each to be noised at a level o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,13 @@ class Corpus:
 
 
 def make_corpus(
-    pages: Iterable[TrainingPage], tokenizer: Any, *, ends: frozenset[int], pad: int, longest_prompt: int
+    pages: Iterable[TrainingPage],
+    tokenizer: Any,
+    *,
+    ends: frozenset[int],
+    pad: int,
+    longest_prompt: int,
+    told: Callable[[int], None] = lambda done: None,
 ) -> tuple[Corpus, int]:
     """Pages as the engine would see them.
 
@@ -105,6 +111,7 @@ def make_corpus(
         ends: its end tokens.
         pad: its padding token.
         longest_prompt: in tokens; pages with longer ones are left out.
+        told: called with the number of pages that are done, for each.
 
     Returns:
         The corpus, and how many pages were left out.
@@ -117,7 +124,8 @@ def make_corpus(
     kind = np.uint16 if reader.size <= 2**16 else np.uint32
     parts, sizes, left_out, longest = [], [], 0, 0
     for page in pages:
-        prompt = speaker.speak(page.prompt).ids
+        prompt = speaker.ids(page.prompt)
+        told(len(sizes) + left_out)
         longest = max(longest, len(prompt))
         if len(prompt) > longest_prompt:
             left_out += 1

@@ -12,7 +12,7 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -150,7 +150,13 @@ class Prepared:
     left_out: int
 
 
-def prepare(folder: Path, pages: Iterable[TrainingPage], start: Path, recipe: Recipe) -> Prepared:
+def prepare(
+    folder: Path,
+    pages: Iterable[TrainingPage],
+    start: Path,
+    recipe: Recipe,
+    told: Callable[[int, int], None] = lambda done, whole: None,
+) -> Prepared:
     """Make a run.
 
     Args:
@@ -158,6 +164,7 @@ def prepare(folder: Path, pages: Iterable[TrainingPage], start: Path, recipe: Re
         pages: to train on; those with held-out titles are set aside to judge by.
         start: a checkpoint folder with a tokenizer.
         recipe: how.
+        told: called with how many pages to train on are tokens already, of how many.
 
     Raises:
         EngineError: the folder is there already, or no page is left.
@@ -176,7 +183,8 @@ def prepare(folder: Path, pages: Iterable[TrainingPage], start: Path, recipe: Re
         for page in pages:
             given[page.held_out].append(page)
         wanted: dict[str, Any] = {"ends": tokens.ends, "pad": tokens.pad, "longest_prompt": recipe.tokens}
-        corpus, left_out = make_corpus(given[False], tokens.tokenizer, **wanted)
+        whole = len(given[False])
+        corpus, left_out = make_corpus(given[False], tokens.tokenizer, told=lambda done: told(done, whole), **wanted)
         corpus.save(beside / "corpus.npz")
         held = given[True]
         spread = held[:: max(1, len(held) // JUDGED)][:JUDGED]

@@ -56,7 +56,7 @@ class Speaker:
         """
         shared = self._beginning(prompt)
         if not prompt.images:
-            ids = self._ids(prompt)
+            ids = self.ids(prompt)
             return Spoken(ids, ids, _common(ids, shared))
         if self._processor is None:
             raise RequestRefused(f"{self._name} cannot see images. Leave them out of the prompt.")
@@ -75,11 +75,12 @@ class Speaker:
             if len(self._shared) >= 256:  # an app has a handful
                 self._shared.clear()
             bare = Prompt("A", prompt.system, prompt.examples)
-            one, other = self._ids(bare), self._ids(replace(bare, ask="B"))
+            one, other = self.ids(bare), self.ids(replace(bare, ask="B"))
             found = self._shared[key] = one[: _common(one, other)]
         return found
 
-    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+    def ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """The tokens of a prompt without pictures, and nothing else of it."""
         return tuple(self._tokenizer(self._text(prompt), add_special_tokens=False)["input_ids"])
 
     def _text(self, prompt: Prompt) -> str:
