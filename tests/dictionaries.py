@@ -13,8 +13,11 @@ SUMMARIES = [
     ("River", "A river is a natural stream of water that flows towards the sea. An otter may live in it.", "Stream"),
     ("Mathematical ring", "A ring  is a set .", "Set with two operations"),
     ("Harbour", "In navigation, a harbour is a place where ships find shelter.\nIt has a formula  in it.", ""),
+    ("Grace Hopper", "Grace Hopper was an American mathematician who wrote a compiler.", "Mathematician"),
     ("List of rivers", "This is a list of rivers.", ""),
 ]
+
+TOPICS = {"Grace Hopper": "People"}
 
 NOUNS = """\
   1 This software and database is being provided to you under a licence.
@@ -136,7 +139,7 @@ def wheel(path: Path, files: dict[str, bytes]) -> Path:
 def all_packages(folder: Path) -> Path:
     """All packages, in a folder."""
     summaries = {
-        title: {"title": title, "extract": extract, "description": short, "topic": "Nature"}
+        title: {"title": title, "extract": extract, "description": short, "topic": TOPICS.get(title, "Nature")}
         for title, extract, short in SUMMARIES
     }
     wheel(

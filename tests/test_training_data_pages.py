@@ -101,6 +101,10 @@ def test_words_of_everyday_are_not_linked() -> None:
             "repetition",
         ),
         ("Tea is a drink that", "no end"),
+        ("## Use\n\nTea was made by Mr.\n\n## Today\n\nIt is old.", "no end"),
+        ("Tea is a drink.\n\n## Today", "no end"),
+        ("- Tea is a drink\n- It is hot", ""),
+        ("A [[king]] met a [[king]], and he was the [[King]].", "repetition"),
         ("Slavery is an old evil.", ""),
     ],
 )  # fmt: skip
@@ -124,11 +128,13 @@ def test_texts_of_models_are_looked_at_with_more_care() -> None:
         ('{"kind":"a [[drink]]"}', "broken marks"),
         ('{"kind":"чай"}', "no English"),
         ('{"kind":"drink","akin":"Drink","of":["drink"]}', "repetition"),
-        ('{"kind":"murderer"}', "words that call for care"),
+        ('{"kind":"drink","of":["leaf","Leaf"]}', "repetition"),
+        ('{"kind":"Tea"}', "repetition"),
+        ('{"kind":"murder"}', "words that call for care"),
     ],
 )
 def test_records_that_must_not_be_learned(text: str, why: str) -> None:
-    assert record_fault(text, care=True) == why
+    assert record_fault(text, title="Tea", care=True) == why
 
 
 def test_forms_are_the_prompts_of_beginnings_without_their_title() -> None:
@@ -162,24 +168,27 @@ def entries(count: int) -> list[Entry]:
     ]
 
 
+def pages_of(given: list[Entry], seed: int) -> list[TrainingPage]:
+    writer = Writer(given, forms_of([LEAD]), seed)
+    return [page for entry in given for page in writer.pages(entry)]
+
+
 def test_entries_are_asked_for_in_many_ways_and_always_the_same() -> None:
-    forms = forms_of([LEAD])
-    pages = [page for entry in entries(300) for page in Writer(entries(300), forms, 0).pages(entry)]
-    again = [page for entry in entries(300) for page in Writer(entries(300), forms, 0).pages(entry)]
-    other = [page for entry in entries(300) for page in Writer(entries(300), forms, 1).pages(entry)]
+    things = entries(150)
+    held = [entry.title for entry in things if is_held_out(entry.title)]
+    pages, again, other = (pages_of(things, seed) for seed in (0, 0, 1))
     assert pages == again and pages != other
     assert all(page.text.startswith(page.prompt.opening) for page in pages)
     sent = [page for page in pages if page.prompt.system == "A calm book."]
-    assert len(sent) == 300 and all(page.prompt.examples == (EXAMPLE,) for page in sent)
+    assert len(sent) == 150 and all(page.prompt.examples == (EXAMPLE,) for page in sent)
     assert sent[7].prompt.ask == "The opening paragraph of the article on Thing 7." and "[[copper]]" in sent[7].text
     assert {page.kind for page in pages} == {"article", "text", "description"}
     told = [page for page in pages if page.prompt.facts]
     assert told and all(fact.split("says: ")[-1][-20:] in page.text.replace("[[", "").replace("]]", "")
                         for page in told for fact in page.prompt.facts)  # fmt: skip
     shown = [page for page in pages if page.prompt.examples and page not in sent]
-    assert len(shown) > 50 and all(2 <= len(page.prompt.examples) <= 3 for page in shown)
+    assert len(shown) > 30 and all(2 <= len(page.prompt.examples) <= 3 for page in shown)
     examples = {example.ask for page in shown for example in page.prompt.examples}
-    held = [entry.title for entry in entries(300) if is_held_out(entry.title)]
     assert held and not any(f"{title} " in f"{ask} ".replace(".", " ").replace("?", " ").replace(",", " ")
                             for title in held for ask in examples)  # fmt: skip
     assert any(page.prompt.opening and not page.prompt.opening.startswith("**") for page in pages)
@@ -213,7 +222,8 @@ def test_files_are_made_whole_and_the_same_each_time(tmp_path: Path) -> None:
     assert "| Gemma 3 270M | 2 | 0 | 9 |" in cards[0] and "Gemma Terms of Use" in cards[0]
     assert "**Gemma 3 270M**: words that call for care 1." in cards[0]
     assert "GFDL 1.1 or later" in cards[0] and "1:3.0-37" in cards[0] and "in 1 forms" in cards[0]
-    assert "Otter\n" in (folders[0] / "titles.txt").read_text(encoding="utf-8")
+    titles = (folders[0] / "titles.txt").read_text(encoding="utf-8").splitlines()
+    assert "Otter" in titles and "Grace Hopper" not in titles and "Harbour" in titles
 
 
 def test_held_out_titles_are_never_in_the_files_for_training(tmp_path: Path) -> None:
@@ -226,7 +236,7 @@ def test_held_out_titles_are_never_in_the_files_for_training(tmp_path: Path) -> 
     make(tmp_path / "out", (), tmp_path, fetch=False, sampled=[tmp_path / "sampled.jsonl"])
     assert list(read_pages(tmp_path / "out" / "held_out.jsonl")) == pages[:1]
     assert list(read_pages(tmp_path / "out" / "pages.jsonl")) == pages[1:]
-    assert (tmp_path / "out" / "titles.txt").read_text(encoding="utf-8") == "Tool\n"
+    assert (tmp_path / "out" / "titles.txt").read_text(encoding="utf-8") == ""
 
 
 def test_the_command_makes_the_files_and_tells_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

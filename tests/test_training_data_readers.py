@@ -55,7 +55,8 @@ def test_packages_know_their_version_and_their_files(packages: Path) -> None:
 
 def test_summaries_without_what_has_gaps(packages: Path) -> None:
     found, left_out = entries("wikipedia", packages)
-    assert set(found) == {"Otter, article", "River, article", "Harbour, article"}
+    assert set(found) == {"Otter, article", "River, article", "Harbour, article", "Grace Hopper, article"}
+    assert [entry.title for entry in found.values() if entry.person] == ["Grace Hopper"]
     assert found["Otter, article"].short == "Mammal of rivers"
     assert found["Harbour, article"].text == "In navigation, a harbour is a place where ships find shelter."
     assert left_out == {

@@ -12,7 +12,7 @@ from unwritten_engine import EngineError, Frame, Prompt, Request, Usage, scripte
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import ABOUT, Script, ScriptedEngine
 from unwritten_engine.training.data import __main__ as command
-from unwritten_engine.training.data.sampling import Sampled, dropped_file, sample, whole
+from unwritten_engine.training.data.sampling import Sampled, dropped_file, in_blocks, sample, whole
 from unwritten_engine.training.pages import is_held_out, read_pages
 from unwritten_engine.training.prompts import WantedPage, write_prompts
 
@@ -56,6 +56,14 @@ def test_good_pages_are_kept_with_their_prompts(tmp_path: Path) -> None:
         ABOUT.model,
     )
     assert {(request.max_tokens, request.canvases, request.seed) for request in engine.requests} == {(300, 2, None)}
+
+
+def test_prompts_with_the_same_beginning_come_in_blocks() -> None:
+    wanted = [WantedPage(Prompt(f"About {n}.", system=f"Book {n % 2}.")) for n in range(100)]
+    books = [page.prompt.system for page in in_blocks(wanted)]
+    assert books == ["Book 0."] * 32 + ["Book 1."] * 32 + ["Book 0."] * 18 + ["Book 1."] * 18
+    assert sorted(page.prompt.ask for page in in_blocks(wanted)) == sorted(page.prompt.ask for page in wanted)
+    assert in_blocks([]) == []
 
 
 def test_several_are_written_at_once(tmp_path: Path) -> None:

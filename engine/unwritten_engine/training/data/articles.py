@@ -177,8 +177,9 @@ def shortened(text: str, longest: int) -> str:
 
 def _can(entry: Entry, way: Way) -> bool:
     """Whether an entry can be told in a manner."""
-    needed = {ARTICLE.kind: lead(entry), SHORT.kind: entry.short, LIST.kind: entry.facts, RECORD.kind: entry.record}
-    return bool(needed.get(way.kind, entry.text))
+    if way is ARTICLE:
+        return bool(lead(entry))
+    return bool({SHORT.kind: entry.short, LIST.kind: entry.facts, RECORD.kind: entry.record}.get(way.kind, entry.text))
 
 
 def _asked(ask: str, entry: Entry) -> str:

@@ -18,8 +18,8 @@ def card_of(made: Made) -> str:
         "# Training pages",
         "Prompts with the texts that they should get, made by "
         f"`python -m unwritten_engine.training.data make --seed {made.seed}`. The same packages with the same seed "
-        "give the same files. A line of `pages.jsonl` and of `held_out.jsonl` is one page; `titles.txt` has the titles "
-        "of the articles among them.",
+        "give the same files. A line of `pages.jsonl` and of `held_out.jsonl` is one page; `titles.txt` has titles "
+        "for which more pages can be sampled: no people, none that is held out.",
         "## What is in it",
         table(made),
         f"Among the asks are prompts that an app sends, in {made.forms} forms."

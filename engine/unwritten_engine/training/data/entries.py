@@ -22,6 +22,7 @@ class Entry:
         short: what it is, in half a sentence; "" if that is not known.
         links: words of the text that its source has marked as names of other entries.
         facts: statements about it, a sentence each.
+        person: whether it is about somebody who lives or has lived.
         record: the same for programs: names of properties with what they are.
     """
 
@@ -32,6 +33,7 @@ class Entry:
     short: str = ""
     links: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
+    person: bool = False
     record: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
 
 

@@ -25,6 +25,10 @@ _ENGLISH: Final = 0.12
 """The share of English function words below which a text of some length is taken for something else."""
 _LONG_ENOUGH: Final = 16
 """Words from which on a language, or a share of repetition, can be told."""
+_TITLE: Final = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Gen|Lt)\.$")
+"""A dot that ends no sentence, since a name was to follow."""
+_LINKED: Final = 2
+"""How often a text may link to the same thing."""
 _REPEATED: Final = 0.15
 """The share of sequences of four words that may have come before."""
 _FOREIGN: Final = re.compile(r"[^\u0000-\u024f\u1e00-\u1eff\u2000-\u206f\u20a0-\u20bf\u2100-\u214f\u2190-\u22ff]")
@@ -42,10 +46,15 @@ _CARE: Final = re.compile(
     r"\b(?:jews?|jewish|muslims?|islam\w*|christians?|catholics?|hindus?|nazis?|hitler|holocaust|slaves?|slavery"
     r"|rap(?:e|ed|es|ing|ist|ists)|terroris\w+|genocid\w+|murder\w*|suicid\w+|gay|gays|homosexual\w*|lesbian\w*|blacks"
     r"|black (?:people|man|men|woman|women)|immigrants?|refugees?|prostitut\w+|drunkards?|sex|sexual\w*|naked"
-    r"|kill(?:ed|s|ing)?|cancer|corrupt\w*|fraud\w*|criminals?|convicted|arrested|accused)\b",
+    r"|kill(?:ed|s|ing)?|affairs?|addict\w*|heroin|cocaine|drugs?|cancer|corrupt\w*|fraud\w*|criminals?|convicted|arrested|accused)\b",
     re.IGNORECASE,
 )
 """Words about which a tiny model has little but slander to say. In texts that people have checked they may stand."""
+
+
+def needs_care(text: str) -> bool:
+    """Whether a text has rude words, or some that call for care: a small model is not asked about such titles."""
+    return bool(_RUDE.search(text) or _CARE.search(text))
 
 
 def fault(text: str, *, care: bool = False) -> str:
@@ -65,18 +74,22 @@ def fault(text: str, *, care: bool = False) -> str:
         return "words that call for care"
     if _STRAY.search(text) or broken_marks(text):
         return "broken marks"
-    return _language(plain, words) or repetition(plain) or ("" if ends(_unmarked(text)) else "no end")
+    if any(count > _LINKED for count in Counter(re.findall(r"\[\[(.*?)\]\]", text.casefold())).values()):
+        return "repetition"
+    return _language(plain, words) or repetition(plain) or ("" if _has_ends(text) else "no end")
 
 
-def record_fault(text: str, *, care: bool = False) -> str:
+def record_fault(text: str, *, title: str = "", care: bool = False) -> str:
     """Why a record, which is a line of JSON, must not be learned; "" if it may.
 
     Args:
         text: the line.
+        title: what it is about, if a value that only says this again is a fault.
         care: see ``fault``.
     """
     try:
-        values = list(_texts(json.loads(text)))
+        given = json.loads(text)
+        values = list(_texts(given))
     except (ValueError, RecursionError):
         return "no JSON"
     whole = " . ".join(values)
@@ -91,7 +104,9 @@ def record_fault(text: str, *, care: bool = False) -> str:
     if _FOREIGN.search(whole):
         return "no English"
     counts = Counter(value.casefold() for value in values if len(value) > 3)
-    return "repetition" if counts and max(counts.values()) > 2 else ""
+    if any(value.casefold() == title.casefold() for value in values):
+        return "repetition"
+    return "repetition" if _twice_in_a_list(given) or max(counts.values(), default=0) > 2 else ""
 
 
 def broken_marks(text: str) -> bool:
@@ -125,9 +140,23 @@ def _language(text: str, words: list[str]) -> str:
     return "no English" if known / len(words) < _ENGLISH else ""
 
 
-def _unmarked(text: str) -> str:
-    """A text without the marks at its end, which may stand after its last dot."""
-    return text.rstrip().rstrip("*]")
+def _has_ends(text: str) -> bool:
+    """Whether each paragraph ends as a sentence does. Headings and items of lists need not."""
+    paragraphs = [part.strip() for part in text.split("\n") if part.strip()]
+    prose = [part for part in paragraphs if not re.match(r"#{1,6} |[-*] ", part)]
+    if not prose or paragraphs[-1].startswith("#"):
+        return bool(paragraphs) and not paragraphs[-1].startswith("#")
+    return all(ends(part.rstrip("*]")) and not _TITLE.search(part) for part in prose)
+
+
+def _twice_in_a_list(value: Any) -> bool:
+    """Whether a list says something twice."""
+    if isinstance(value, dict):
+        return any(_twice_in_a_list(inner) for inner in value.values())
+    if isinstance(value, list):
+        said = [inner.casefold() for inner in value if isinstance(inner, str)]
+        return len(set(said)) < len(said) or any(_twice_in_a_list(inner) for inner in value)
+    return False
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ from .entries import Entry, sentences
 _IS: Final = r"(?:is|are|was|were|refers to|means|denotes|describes)"
 _WITHIN: Final = re.compile(rf"^(In (?:the )?[\w ,’'-]{{3,60}}?), (?:an?|the)?\s*(.{{2,60}}?) ({_IS}) (.*)$", re.DOTALL)
 _SUBJECT: Final = re.compile(r"^(.{2,110}?),? (is|was|are|were) ((?:an?|the|one|any|some)\b.*)$", re.DOTALL)
+_ARTICLE: Final = re.compile(r"^(?:An?|The) ", re.IGNORECASE)
 _PART: Final = re.compile(r"^(?:1\. )?(?:\((\w+)\) )?")
 _STEM: Final = 4
 """Letters that a word of the title and a word of the first sentence share, if both name the same thing."""
@@ -32,9 +33,10 @@ def lead(entry: Entry) -> str:
 
 
 def _of_article(name: str, text: str) -> str:
-    begun = re.match(rf"(?:(?:An?|The)\s+)?{re.escape(name)}(?=s?\b)", text, re.IGNORECASE)
-    if begun:
-        return f"**{name}**{text[begun.end() :]}"
+    for said in (text, _ARTICLE.sub("", text)):
+        rest = said[len(name) :]
+        if said[: len(name)].casefold() == name.casefold() and not rest.removeprefix("s")[:1].isalnum():
+            return f"**{name}**{rest}"
     within = _WITHIN.match(text)
     if within:
         place, subject, verb, rest = within.groups()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
@@ -35,6 +35,7 @@ class Linker:
 
     def __init__(self, titles: Sequence[str], texts: Sequence[str]) -> None:
         self._titles = {title.casefold(): title for title in titles if len(title) >= _SHORTEST}
+        self._first = _first_words(self._titles)
         if len(texts) < _FEW:
             return
         counts: Counter[str] = Counter()
@@ -67,10 +68,16 @@ class Linker:
     def _mentions(self, text: str, title: str, own: set[str]) -> list[tuple[int, int]]:
         """Where names stand, each at its first mention, the longest of those that begin at the same word."""
         words = list(_WORD.finditer(text, text.find("**", 2) + 2 if text.startswith("**") else 0))
+        first = _first_words(own)
         spans: list[tuple[int, int]] = []
         seen, at = {title, f"{title}s"}, 0
         while at < len(words):
             taken = 1
+            small = words[at][0].casefold()
+            names = {small, small.removesuffix("s")}
+            if names.isdisjoint(self._first) and names.isdisjoint(first):
+                at += 1
+                continue
             for count in range(min(_LONGEST, len(words) - at), 0, -1):
                 start, end = words[at].start(), words[at + count - 1].end()
                 found = self._named(text[start:end], own)
@@ -93,6 +100,11 @@ class Linker:
             if known and words.startswith((known, known[:1].lower() + known[1:])):
                 return key
         return ""
+
+
+def _first_words(names: Iterable[str]) -> set[str]:
+    """The words with which names begin: where none of them stands, none of the names does."""
+    return {found[0] for name in names if (found := _WORD.search(name))}
 
 
 def _in_a_name(text: str, start: int, end: int) -> bool:

@@ -6,16 +6,16 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..pages import TrainingPage, as_line, read_pages
+from ..pages import TrainingPage, as_line, is_held_out, read_pages
 from ..prompts import read_prompts
 from .articles import Writer
 from .entries import Dropped, Entry
-from .filters import fault, record_fault
+from .filters import fault, needs_care, record_fault
 from .foldoc import read_foldoc
 from .forms import RECORD, forms_of
 from .gcide import read_gcide
@@ -86,7 +86,7 @@ def make(
 ) -> Made:
     """Write ``pages.jsonl``, ``held_out.jsonl`` and ``titles.txt`` into a folder.
 
-    The titles are those of articles, without the ones held out: what pages can be sampled for.
+    The titles are those of articles, without people and without the ones held out: what pages can be sampled for.
 
     Args:
         out: the folder.
@@ -119,19 +119,28 @@ def make(
     for path in sampled:
         told(f"reading {path}")
         for page in read_pages(path):
-            chosen.take(page, sampled_fault(page.text))
+            chosen.take(page, sampled_fault(page))
     out.mkdir(parents=True, exist_ok=True)
     random.Random(seed).shuffle(chosen.lines)  # noqa: S311 - a repeatable order, no secret
     _write(out / "pages.jsonl", chosen.lines)
     _write(out / "held_out.jsonl", chosen.held_out)
-    titles = {page.title: None for page in chosen.articles}
-    _write(out / "titles.txt", [f"{title}\n" for title in titles])
+    _write(out / "titles.txt", [f"{title}\n" for title in _titles(entries, seed)])
     return Made(found, chosen.tallies, seed, len(shapes))
 
 
-def sampled_fault(text: str) -> str:
-    """Why a text that a model has written must not be learned; "" if it may."""
-    return record_fault(text, care=True) if text.startswith(("{", "[{")) else fault(text, care=True)
+def sampled_fault(page: TrainingPage) -> str:
+    """Why a page that a model has written must not be learned; "" if it may."""
+    if page.text.startswith("{"):
+        return record_fault(page.text, title=page.title, care=True)
+    return fault(page.text, care=True)
+
+
+def _titles(entries: Iterable[Entry], seed: int) -> list[str]:
+    """What pages can be sampled for. Of people a model would tell what is not true."""
+    titles = {entry.title: None for entry in entries if entry.kind == "article" and not entry.person}
+    fit = [title for title in titles if not is_held_out(title) and not needs_care(title)]
+    random.Random(seed).shuffle(fit)  # noqa: S311 - a repeatable order, no secret
+    return fit
 
 
 class _Chosen:
@@ -141,7 +150,6 @@ class _Chosen:
         self.tallies = tallies
         self.lines: list[str] = []
         self.held_out: list[str] = []
-        self.articles: list[TrainingPage] = []
         self._seen: set[bytes] = set()
 
     def take(self, page: TrainingPage, fault: str) -> None:
@@ -162,8 +170,6 @@ class _Chosen:
         tally.size += len(page.text.encode())
         tally.kinds[page.kind] += 1
         self.lines.append(line)
-        if page.kind == "article":
-            self.articles.append(page)
 
 
 def _dropping(tally: Tally) -> Dropped:

@@ -12,14 +12,14 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO
 
 from ...engine import Engine
 from ...errors import EngineClosed, EngineError, GenerationFailed, RequestRefused
-from ...frames import Frame, Prompt, Request
+from ...frames import Example, Frame, Prompt, Request
 from ..pages import TrainingPage, as_line, is_held_out
 from ..prompts import WantedPage, json_lines
 from .entries import sentences
@@ -27,6 +27,8 @@ from .filters import fault, record_fault
 from .markup import ends
 
 _CANVAS: Final = 256
+_BLOCK: Final = 32
+"""Prompts with the same beginning that are worked on one after the other."""
 _AGAIN: Final = 0.3
 """The share of a text that must be left when it is cut back to its last sentence."""
 
@@ -88,7 +90,7 @@ async def sample(
         else:
             waiting.append(page)
     began = time.monotonic()
-    queue: Iterator[WantedPage] = iter(waiting)
+    queue = iter(in_blocks(waiting))
     found.left = len(waiting)
 
     async def work(good: TextIO, bad: TextIO) -> None:
@@ -120,6 +122,19 @@ async def sample(
     return found
 
 
+def in_blocks(wanted: Iterable[WantedPage]) -> list[WantedPage]:
+    """The same prompts in an order in which an engine reads their common beginning once for many.
+
+    Prompts with the same system part and examples come in blocks, and all sorts of blocks in turn, so that a run that
+    is stopped early has some of each.
+    """
+    sorts: dict[tuple[str, tuple[Example, ...]], list[WantedPage]] = {}
+    for page in wanted:
+        sorts.setdefault((page.prompt.system, page.prompt.examples), []).append(page)
+    rounds = range(0, max(map(len, sorts.values()), default=0), _BLOCK)
+    return [page for start in rounds for pages in sorts.values() for page in pages[start : start + _BLOCK]]
+
+
 def dropped_file(out: Path) -> Path:
     """Where the pages go that are not good: ``sampled.dropped.jsonl`` beside ``sampled.jsonl``."""
     return out.with_suffix(".dropped.jsonl")
@@ -149,7 +164,7 @@ async def _written(engine: Engine, page: WantedPage, seed: int | None) -> tuple[
     if not text.startswith(page.prompt.opening):
         return text, "another opening", last.usage.tokens
     if page.shape is not None:
-        return text, record_fault(text, care=True), last.usage.tokens
+        return text, record_fault(text, title=page.title, care=True), last.usage.tokens
     text = whole(text) if last.usage.reason == "length" else text
     if len(text) <= len(page.prompt.opening) + 1:
         return text, "too short", last.usage.tokens

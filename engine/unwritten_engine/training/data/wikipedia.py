@@ -30,10 +30,12 @@ def read_wikipedia(package: Package, dropped: Dropped) -> Iterator[Entry]:
     """
     try:
         summaries = json.loads(package.file(SUMMARIES))
-        rows = [(row["title"], row["extract"], row.get("description") or "") for row in summaries.values()]
+        rows = [
+            (row["title"], row["extract"], row.get("description") or "", row.get("topic")) for row in summaries.values()
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"{package.path}: {SUMMARIES} has another form than it had ({error!r}).") from None
-    for title, extract, description in rows:
+    for title, extract, description, topic in rows:
         if title.startswith(("List of ", "Outline of ")):
             dropped("a list", title)
             continue
@@ -41,7 +43,8 @@ def read_wikipedia(package: Package, dropped: Dropped) -> Iterator[Entry]:
         if not text:
             dropped("something is missing in its first sentence", title)
             continue
-        yield Entry(title, text, "wikipedia", "article", short=_SPACES.sub(" ", description).strip())
+        short = _SPACES.sub(" ", description).strip()
+        yield Entry(title, text, "wikipedia", "article", short=short, person=topic == "People")
 
 
 def _plain(extract: str) -> str:
