@@ -62,6 +62,9 @@ def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pyte
     line = "tune tiny --pages pages.jsonl --out mine --device cpu --threads 1"
     assert typed(line, "--minutes", "0", "--set", *SMALL) == 0
     assert "Step 0 of 4; the same command goes on" in capsys.readouterr().out and not (home / "mine").exists()
+    assert typed(line, "--set", *SMALL[1:]) == 1
+    assert "mine.run is under way with a recipe of its own" in capsys.readouterr().err
+    assert typed(line, "--minutes", "0", "--set", *SMALL) == 0, "the same command goes on"
     assert typed(line) == 0
     assert "--engine diffusion --model mine" in capsys.readouterr().out
     assert (home / "mine" / "model.safetensors").is_file()

@@ -200,14 +200,14 @@ def _tune(given: argparse.Namespace) -> None:
     if given.out.exists():
         raise BadOption(f"{given.out} is there already. Take another folder for --out.")
     run = Run(given.out.with_name(f"{given.out.name}.run"))
+    recipe = recipe_of([*given.set, f"rank={given.rank}"], TUNING)
     if run.folder.exists():
-        if given.set:
+        if given.set and run.recipe() != recipe:
             raise BadOption(
                 f"{run.folder} is under way with a recipe of its own. Leave --set out, or remove the folder."
             )
         say(f"Going on with {run.folder}.")
     else:
-        recipe = recipe_of([*given.set, f"rank={given.rank}"], TUNING)
         with start(given.checkpoint, lambda: _pages(given.pages), 0) as checkpoint:
             _say_prepared(prepare(run.folder, _pages(given.pages), checkpoint, recipe, _counted))
     at = _go(run, given, judge_every=100)
@@ -248,7 +248,7 @@ def _counted(done: int, whole: int) -> None:
 def _say_prepared(made: Prepared) -> None:
     say(f"{made.documents:,} pages with {made.tokens:,} tokens of text; {made.held_out:,} others to judge by.")
     if made.left_out:
-        say(f"{made.left_out:,} pages were left out: their prompts are too long.")
+        say(f"{made.left_out:,} pages were left out: their prompts are longer than a row. Longer rows: --set tokens=…")
 
 
 def _set_threads(device: str, threads: int | None) -> None:
