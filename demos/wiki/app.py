@@ -21,7 +21,7 @@ from unwritten.errors import BadAddress
 from .chart import chart_of
 from .editions import EDITIONS, GENERAL, SHEETS, Edition
 from .shapes import Facts, Senses
-from .subjects import MEANINGS, capital, meaning_of
+from .subjects import MEANINGS, capital, meaning_of, repeats
 
 app = App(
     "The Unwritten Encyclopedia",
@@ -50,6 +50,7 @@ def article(edition: Edition) -> Callable[[str], Page]:
             meaning=meaning,
             meanings=address_of(f"{word} ({MEANINGS})"),
             address=address_of,
+            repeats=repeats,
             drawn=drawn,
             linked_from=app.store.links_to(here),
             **canvases,
@@ -96,13 +97,13 @@ def category(name: str) -> Page:
         examples=SHEETS["general", "category"],
         tokens=100,
     )
-    entries = [source for source, facts in categorised() if name in carried(facts)]
+    entries = [source for source, facts in categorised() if name in carried(facts, source.title)]
     return Page("category.html", title=name, description=canvas, entries=sorted(entries, key=lambda entry: entry.title))
 
 
 @app.page("/categories")
 def categories() -> Response:
-    counts = Counter(name for _, facts in categorised() for name in carried(facts))
+    counts = Counter(name for source, facts in categorised() for name in carried(facts, source.title))
     return app.render("categories.html", counts=sorted(counts.items()))
 
 
@@ -111,9 +112,10 @@ def categorised() -> list[tuple[Any, Facts]]:
     return [(source, facts) for source, facts in app.values(Facts, 2000) if source.key.startswith(f"/{GENERAL.code}/")]
 
 
-def carried(facts: Facts) -> list[str]:
-    """The categories of an article: two of ours, and the kind that the model has found for it."""
-    return list(dict.fromkeys([*facts.categories, capital(facts.kind)]))
+def carried(facts: Facts, title: str) -> list[str]:
+    """The categories of an article: two of ours, and the kind that the model found, unless that is its title."""
+    kind = [] if repeats(facts.kind, title) else [capital(facts.kind)]
+    return list(dict.fromkeys([*facts.categories, *kind]))
 
 
 @app.page("/search")

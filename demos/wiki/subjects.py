@@ -29,3 +29,28 @@ def opening_of(title: str) -> str:
     if not re.fullmatch(r"[a-z]+( [a-z]+){0,2}", meaning):
         return f"**{word}**"
     return f"**{word}** is {'an' if meaning[0] in 'aeiou' else 'a'} {meaning}"
+
+
+def repeats(said: object, title: str, *, growing: bool = False) -> bool:
+    """Whether a fact says nothing but the title: "a lighthouse" of Lighthouse, "Teas" of Tea, or no words at all.
+
+    Args:
+        said: a text, or a list of texts that all do.
+        title: of the article.
+        growing: whether more may come: then it does as long as the title begins like it, so that no row comes and goes.
+    """
+    if isinstance(said, (list, tuple)):
+        return all(repeats(one, title, growing=growing) for one in said)
+    if not isinstance(said, str):
+        return False
+    words, titles = _bare(said), (_bare(title), _bare(meaning_of(title)[0]))
+    return not words or words in titles or (growing and any("".join(one).startswith("".join(words)) for one in titles))
+
+
+def _bare(words: str) -> tuple[str, ...]:
+    """Words without capitals, marks, articles and the ends of plurals."""
+    found = re.findall(r"\w+", words.casefold())
+    return tuple(word.removesuffix("s") for word in found if word not in _ARTICLES)
+
+
+_ARTICLES = set("a an the der die das ein eine el la los las un una le les une l".split())

@@ -8,6 +8,7 @@ from unwritten import App
 from unwritten.cli.loading import load_app
 from unwritten.testing import Visitor, answers
 
+# Categories stand last, as they did in earlier articles; now they follow the kind.
 FACTS = (
     '{"kind":"drink","found_in":"Cups","first_known":"Long ago","known_for":["Steam","Rest"],'
     '"mistaken_for":"Soup","categories":["Food and drink","Time"]}'
@@ -96,6 +97,27 @@ def test_categories_are_what_written_articles_say(app: App, visitor: Visitor) ->
         "Food and drink",
         "Time",
     ]
+
+
+def test_a_fact_that_only_repeats_the_title_is_left_out(app: App) -> None:
+    facts = (
+        '{"kind":"Chess","categories":["Play","Play"],"found_in":"The chess","first_known":"Persia",'
+        '"known_for":["chess.","Long silences"],"mistaken_for":"Draughts"}'
+    )
+    visitor = Visitor(app, answers({"Quick facts": facts}), markup="off")
+    box = visitor.visit("/wiki/Chess").region("facts")
+    assert "Found in" not in box and "Kind" not in box and "First known" in box and "Draughts" in box
+    assert "Long silences" in box and box.html.count("<li>") == 1, (
+        "of two things that it is known for, one was its name"
+    )
+    assert "/category/Chess" not in box.html, "nor is it a category of itself"
+    assert "/category/Chess" not in visitor.visit("/categories").html
+
+
+def test_a_box_whose_facts_all_repeat_the_title_has_no_empty_rows(app: App) -> None:
+    facts = FACTS.replace('["Steam","Rest"]', '["Tea","the teas"]').replace('"Soup"', '":"')
+    box = Visitor(app, answers({"Quick facts": facts}), markup="off").visit("/wiki/Tea").region("facts")
+    assert "Known for" not in box and "Mistaken for" not in box and "Cups" in box
 
 
 def test_the_graph_is_the_same_for_the_same_links(visitor: Visitor) -> None:

@@ -62,7 +62,9 @@ def test_a_first_minute(embedded: str, open_tab: Callable[..., Tab], width: int)
     settle(tab)
     print(f"click to words {words:.1f} s, to the whole article {time.monotonic() - began:.1f} s")
     calm(tab, "article")
-    assert tab.page.locator("#region-facts dt").count() >= 5, "the facts have their fields"
+    assert tab.page.locator("#region-facts dt").count() >= 3, (
+        "the facts have their fields, but for those that only repeat the title"
+    )
     tab.page.get_by_role("link", name="Other meanings of Lighthouse").click()
     until(lambda: tab.page.locator("#region-meanings").count() == 1, SLOW)
     settle(tab)
