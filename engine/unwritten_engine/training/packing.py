@@ -122,7 +122,9 @@ def make_corpus(
     reader = Reader(tokenizer, ends, pad)
     speaker = Speaker(tokenizer, reader, None, "the model")
     kind = np.uint16 if reader.size <= 2**16 else np.uint32
-    parts, sizes, left_out, longest = [], [], 0, 0
+    parts: list[np.ndarray] = []
+    sizes: list[tuple[int, int, int, int]] = []
+    left_out, longest = 0, 0
     for page in pages:
         prompt = speaker.ids(page.prompt)
         told(len(sizes) + left_out)
