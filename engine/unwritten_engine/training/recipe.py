@@ -116,7 +116,9 @@ def changed(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     return Recipe(**values)
 
 
-TUNING: Final = Recipe(steps=500, rows=4, canvases=4, copies=2, rate=2e-4, warmup=20, decay=0.0, balance=0.0, rank=16)
+TUNING: Final = Recipe(
+    steps=500, rows=2, tokens=1536, canvases=4, copies=2, rate=2e-4, warmup=20, decay=0.0, balance=0.0, rank=16
+)
 """For small matrices beside a large checkpoint, on some dozens or hundreds of pages."""
 
 
