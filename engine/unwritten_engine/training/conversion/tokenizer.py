@@ -55,7 +55,7 @@ def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedToken
         initial_alphabet=["▁", *map(chr, range(33, 127))],
         show_progress=False,
     )
-    learner.train_from_iterator(_texts(pages), trainer)
+    learner.train_from_iterator(texts_of(pages), trainer)
     learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
     taken = set(fixed.values())
     fresh = [piece for piece, _ in learned if piece not in taken][:free]
@@ -73,8 +73,8 @@ def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedToken
     return fast
 
 
-def _texts(pages: Iterable[TrainingPage]) -> Iterator[str]:
-    """All that a model reads and writes, every text once."""
+def texts_of(pages: Iterable[TrainingPage]) -> Iterator[str]:
+    """All that a model reads and writes in these pages but what is held out, every text once."""
     seen = set[int]()
     for page in pages:
         if page.held_out:

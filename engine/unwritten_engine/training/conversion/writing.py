@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...diffusion.loading.small import without_bars
 from ...errors import EngineError
 
 
@@ -25,7 +26,8 @@ def write_folder(folder: Path, model: Any, tokenizer: Any, card: str = "") -> Pa
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(folder)
+        with without_bars():
+            model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         if card:
             (folder / "README.md").write_text(card, encoding="utf-8")
