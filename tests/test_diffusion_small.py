@@ -116,6 +116,11 @@ def test_a_folder_is_a_whole_checkpoint(tmp_path: Path) -> None:
     assert not inspect(folder).vision
 
 
+def test_a_model_of_many_layers_is_a_checkpoint_too(tmp_path: Path) -> None:
+    found = inspect(write_checkpoint(tmp_path, layers=12, vocabulary=SMALLEST, hidden=32))
+    assert [at for at, layer in enumerate(found.sizes.layers) if layer.full and layer.head == 16] == [5, 11]
+
+
 def test_shards_are_written_when_asked_for(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2, shard_bytes=300_000)
     files = sorted(folder.glob("model-*.safetensors"))

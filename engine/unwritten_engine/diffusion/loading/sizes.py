@@ -165,12 +165,13 @@ def read_sizes(config: Mapping[str, Any], name: str) -> Sizes:
         raise ModelBroken(
             f"The config.json of {name} lists {len(kinds)} layer types for {layers} layers. Fetch the checkpoint again."
         )
-    own = text.get("per_layer_config") or {}  # as transformers saves it; the hub's form has the two global sizes
+    # As transformers saves it, with numbers that sort as text ("05"); the hub's form has the two global sizes.
+    own = {int(at): sizes for at, sizes in (text.get("per_layer_config") or {}).items()}
     keys, head = size(text, "num_key_value_heads", 4), size(text, "head_dim", 256)
     found = []
     for at, layer in enumerate(kinds):
         full = layer == "full_attention" or at + 1 == layers
-        mine = own.get(str(at), own.get(at))
+        mine = own.get(at)
         if mine is None and full and not own:
             wide = text.get("num_global_key_value_heads") or keys
             mine = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
