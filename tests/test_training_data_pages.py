@@ -101,6 +101,7 @@ def test_words_of_everyday_are_not_linked() -> None:
             "repetition",
         ),
         ("Tea is a drink that", "no end"),
+        ("Who has seen a cup of tea of,?", "broken marks"),
         ("## Use\n\nTea was made by Mr.\n\n## Today\n\nIt is old.", "no end"),
         ("Tea is a drink.\n\n## Today", "no end"),
         ("- Tea is a drink\n- It is hot", ""),
@@ -130,6 +131,10 @@ def test_texts_of_models_are_looked_at_with_more_care() -> None:
         ('{"kind":"drink","akin":"Drink","of":["drink"]}', "repetition"),
         ('{"kind":"drink","of":["leaf","Leaf"]}', "repetition"),
         ('{"kind":"Tea"}', "repetition"),
+        ('{"name":"Tea","kind":"drink"}', ""),
+        ('{"kind":"What is made of the"}', "no end"),
+        ('{"kind":"What is made "}', "no end"),
+        ('{"do":["Bring a tent","Pick the tent","Wash tents","Get a tent, the tent","Air that tent"]}', "repetition"),
         ('{"kind":"murder"}', "words that call for care"),
     ],
 )

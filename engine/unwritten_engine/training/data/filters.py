@@ -12,7 +12,7 @@ from .markup import ends
 
 _STRAY: Final = re.compile(
     r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad|div|span|br|p|a|b|i)\b[^<>]*\|?>|```|https?:|www\.|={4,}|\ufffd|\]\("
-    r"|(?<!\[)\[\d+\](?!\])|&\w+;|\\[a-z{}()\[\]]|[\x00-\x09\x0b-\x1f]"
+    r"|[,;:][?!.](?!\w)|(?<!\[)\[\d+\](?!\])|&\w+;|\\[a-z{}()\[\]]|[\x00-\x09\x0b-\x1f]"
 )
 """HTML, fences, addresses, footnotes, entities, TeX, and what stands for a letter that was lost."""
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
@@ -25,6 +25,12 @@ _ENGLISH: Final = 0.12
 """The share of English function words below which a text of some length is taken for something else."""
 _LONG_ENOUGH: Final = 16
 """Words from which on a language, or a share of repetition, can be told."""
+_NAMES: Final = frozenset({"name", "title", "heading"})
+"""Properties of a record that may well be what its title is."""
+_LEADING: Final = frozenset("a an the of and or to in on at by for from with as is are was were that this its".split())
+"""Words that no value ends with, unless it was cut off."""
+_SHORT_WORD, _OFTEN, _ONE_THING = 3, 5, 0.2
+"""Letters, times, and the share of a record's longer words, beyond which one word is too much."""
 _TITLE: Final = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Gen|Lt)\.$")
 """A dot that ends no sentence, since a name was to follow."""
 _LINKED: Final = 2
@@ -104,9 +110,10 @@ def record_fault(text: str, *, title: str = "", care: bool = False) -> str:
     if _FOREIGN.search(whole):
         return "no English"
     counts = Counter(value.casefold() for value in values if len(value) > 3)
-    if any(value.casefold() == title.casefold() for value in values):
-        return "repetition"
-    return "repetition" if _twice_in_a_list(given) or max(counts.values(), default=0) > 2 else ""
+    if any(_cut_off(value) for value in values):
+        return "no end"
+    again = _twice_in_a_list(given) or max(counts.values(), default=0) > 2 or _one_thing_only(values, title)
+    return "repetition" if again or title.casefold() in map(str.casefold, _texts(given, _NAMES)) else ""
 
 
 def broken_marks(text: str) -> bool:
@@ -149,6 +156,21 @@ def _has_ends(text: str) -> bool:
     return all(ends(part.rstrip("*]")) and not _TITLE.search(part) for part in prose)
 
 
+def _cut_off(value: str) -> bool:
+    """Whether a value breaks off since there was no more room: after a space, or a word that something must follow."""
+    words = value.split()
+    return value != value.rstrip() or (len(words) > 2 and words[-1].casefold() in _LEADING)
+
+
+def _one_thing_only(values: list[str], title: str) -> bool:
+    """Whether one word, which is none of the title's, stands again and again in the values."""
+    known = {*_FUNCTION, *title.casefold().split()}
+    words = [word.casefold() for value in values for word in _WORD.findall(value)]
+    told = [word for word in words if len(word) > _SHORT_WORD and word not in known]
+    count = max(Counter(told).values(), default=0)
+    return count >= _OFTEN and count > _ONE_THING * len(told)
+
+
 def _twice_in_a_list(value: Any) -> bool:
     """Whether a list says something twice."""
     if isinstance(value, dict):
@@ -159,12 +181,14 @@ def _twice_in_a_list(value: Any) -> bool:
     return False
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any, left_out: frozenset[str] = frozenset()) -> Iterator[str]:
+    """All texts in a value of JSON, but for those of some properties."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
+        for name, inner in value.items():
+            if name not in left_out:
+                yield from _texts(inner, left_out)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner)
+            yield from _texts(inner, left_out)
