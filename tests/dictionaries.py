@@ -42,7 +42,7 @@ FOLDOC: dict[tuple[str, ...], str] = {
     ("bit bucket", "write-only memory"): """\
 bit bucket
 
-   <jargon> (BB) A place for {bits} that nobody wants, used in {Unix}.
+   <jargon> (BB), A place for {bits} that nobody wants, used in {Unix}.
    ["Structured Buckets", M. Wirsing, 1986].  See also {null device}.
 
     \tto\tbe\tdrawn

@@ -58,7 +58,7 @@ def _cleaned(paragraph: str) -> str:
     words = without_brackets(words)
     for front in (_SENSE, _SUBJECT, _SHORT, _SPOKEN, _SENSE):
         words = re.sub(f"^{front.pattern}", "", words)
-    words = without_see(_CITED.sub("", _STANDARD.sub("", words))).replace(" -- ", " – ")
+    words = without_see(_CITED.sub("", _STANDARD.sub("", words))).replace(" -- ", " – ").lstrip(" .,;:")
     words = re.sub(r"(?<=[.!?])[^.!?]*\b(?:in|by|of|at|from|and|the|a|to|for|see)\.$", "", words)
     # A stray bracket, or a number that was cut off its list, is what is left of something else.
     return "" if re.search(r"[<>\[\]|\\~^]|::", words) or len(words) < 12 or not ends(words) else capital(words)
