@@ -27,7 +27,7 @@ _LONG_ENOUGH: Final = 16
 """Words from which on a language, or a share of repetition, can be told."""
 _NAMES: Final = frozenset({"name", "title", "heading"})
 """Properties of a record that may well be what its title is."""
-_LEADING: Final = frozenset("a an the of and or to in on at by for from with as is are was were that this its".split())
+_LEADING: Final = frozenset("a an the of and or to at from with as is are was were that this its".split())
 """Words that no value ends with, unless it was cut off."""
 _SHORT_WORD, _OFTEN, _ONE_THING = 3, 5, 0.2
 """Letters, times, and the share of a record's longer words, beyond which one word is too much."""
