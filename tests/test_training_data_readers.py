@@ -71,7 +71,7 @@ def test_articles_and_definitions_out_of_synsets(packages: Path) -> None:
     assert otter.text == (
         "Otter is a kind of animal. It is also called river dog. One kind is the sea otter. One might say: “It dived.”"
     )
-    assert otter.links == ("animal", "sea otter") and len(otter.facts) == 4
+    assert otter.links == ("animal", "sea otter") and len(otter.facts) == 3
     assert found["Sea otter, article"].text == "Sea otter, in zoology, is the otter of the sea."
     assert found["Otter, definition"].text == (
         "1. (noun) Animal. “It dived.”\n2. (verb) Hunt otters. “They ottered all day.”"

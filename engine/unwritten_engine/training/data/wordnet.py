@@ -121,18 +121,15 @@ def _article(synset: Synset, nouns: Mapping[str, Synset]) -> Entry:
         statements.append(f"{'A part of it is the' if len(parts) == 1 else 'Its parts include'} {_listed(parts)}.")
     if whole:
         statements.append(f"It is a part of the {_listed(whole[:1])}.")
-    if above:
+    if above and above[0] not in statements[0]:
         statements.insert(1, f"It is a kind of {above[0]}.")
     record: list[tuple[str, str | tuple[str, ...]]] = [("name", capital(word)), ("kind", above[0] if above else "")]
     record += [("also_called", tuple(others[:_NAMED])), ("kinds", tuple(kinds)), ("parts", tuple(parts))]
     record.append(("part_of", whole[0] if whole else ""))
-    told = [
-        statement for at, statement in enumerate(statements) if not (at == 1 and above and above[0] in statements[0])
-    ]
     quoted = f" One might say: {_quoted(synset.examples[0])}" if synset.examples else ""
     return Entry(
         capital(word),
-        " ".join(told) + quoted,
+        " ".join(statements) + quoted,
         "wordnet",
         "article",
         short=capital(synset.meaning) if len(synset.meaning) < 80 else "",
