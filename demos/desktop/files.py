@@ -130,7 +130,7 @@ def files(path: str) -> Page | Response:
             shape=Folder,
             canvases=2,
             examples=FOLDER,
-            tokens=220,
+            tokens=256,
         ),
     )
 
