@@ -57,7 +57,7 @@ class Sampler:
         plan = outline(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.place)
         body.encode(Piece(0, 0, tokens_of(ids, self._device)))
         written: list[int] = []
-        steps = 0
+        found, steps = plan.read([], []), 0
         for number in range(canvases):
             held = len(ids) + len(written)
             batch.begin(0, seed=seed, length=held, dial=settings, canvas=plan.canvas(number, self._size))
