@@ -19,8 +19,8 @@ from typing import Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import EngineError, ModelBroken, ModelNotFound
@@ -112,7 +112,7 @@ def unpack(path: Path, folder: Path) -> Run:
 def pack_weights(source: Path, target: Path) -> None:
     """Pack the tensors of a file."""
     packed: dict[str, Tensor] = {}
-    for name, tensor in _tensors(source).items():
+    for name, tensor in load_file(source).items():
         packed[name] = torch.from_numpy(_packed(tensor))
         packed[f"{name}{_SHAPE}"] = torch.tensor(tensor.shape, dtype=torch.int64)
     save_file(packed, target)
@@ -120,7 +120,7 @@ def pack_weights(source: Path, target: Path) -> None:
 
 def unpack_weights(source: Path, target: Path) -> None:
     """The tensors of a packed file, in float32."""
-    tensors = _tensors(source)
+    tensors = load_file(source)
     whole = {
         name: _unpacked(tensors[name].numpy(), torch.Size(tensors[f"{name}{_SHAPE}"].tolist())).float()
         for name in tensors
@@ -142,12 +142,6 @@ def _unpacked(data: np.ndarray, shape: torch.Size) -> Tensor:
     upper = np.frombuffer(zlib.decompress(data[count:].tobytes(), -15), np.uint8)
     halves = np.stack([data[:count], upper], axis=1).reshape(-1)
     return torch.from_numpy(halves).view(torch.bfloat16).reshape(shape)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as file:
-        names: list[str] = list(file.keys())
-        return {name: file.get_tensor(name) for name in names}
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import BadOption, EngineError
-from ..threads import choose_threads
 from .pages import TrainingPage, read_pages
 from .recipe import TUNING, Recipe, recipe_of
 
@@ -166,14 +165,15 @@ def _unpack(given: argparse.Namespace) -> None:
 
 
 def _recall(given: argparse.Namespace) -> None:
-    from .runs import Run, load_trainable
+    from .runs import Run, load_trainable, use_threads
     from .samples import Sampler, given_back
 
     run = Run(given.checkpoint)
     if (run.folder / "recipe.json").exists() and not run.checkpoint.exists():
         raise EngineError(f"{run.folder} has no checkpoint yet. Train it first: train {run.folder}")
     loaded = load_trainable(run.checkpoint if run.checkpoint.exists() else given.checkpoint, given.device)
-    _set_threads(loaded.device.type, given.threads)
+    if loaded.device.type == "cpu":
+        use_threads(given.threads)
     context = int(loaded.model.config.text_config.max_position_embeddings)
     size = int(loaded.model.config.canvas_length)
     sampler = Sampler(loaded, context=min(context, 4096))
@@ -249,13 +249,6 @@ def _say_prepared(made: Prepared) -> None:
     say(f"{made.documents:,} pages with {made.tokens:,} tokens of text; {made.held_out:,} others to judge by.")
     if made.left_out:
         say(f"{made.left_out:,} pages were left out: their prompts are longer than a row. Longer rows: --set tokens=…")
-
-
-def _set_threads(device: str, threads: int | None) -> None:
-    if device == "cpu":
-        import torch
-
-        torch.set_num_threads(threads or choose_threads()[0])
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ every canvas the decoder gets one or more copies, each to be noised at a level o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,23 +228,12 @@ class Packer:
 
     def batch(self) -> Batch:
         """The next one."""
-        b, k, size = self.layout.rows, self.layout.canvases, self.layout.canvas
         filled = _Filled(self.layout, self._pad)
-        used: list[tuple[int, int, int]] = [(0, 0, 0)] * b  # tokens, canvases, documents of each row
         while True:
             document = self.corpus[self._next()]
             count = self.layout.canvases_of(document)
-            if count:
-                tokens = len(document.prompt) + (count - 1) * size
-                places = count * self.layout.copies
-                row = next(
-                    (n for n in range(b) if used[n][0] + tokens <= self.layout.tokens and used[n][1] + places <= k),
-                    None,
-                )
-                if row is None:
-                    return filled.batch()  # this document begins the next batch
-                filled.put(row, used[row], document, self._cut(document, count))
-                used[row] = used[row][0] + tokens, used[row][1] + places, used[row][2] + 1
+            if count and not filled.put(document, self._cut(document, count)):
+                return filled.batch()  # this document begins the next batch
             self.position += 1
 
     def _next(self) -> int:
@@ -256,21 +245,16 @@ class Packer:
         return int(self._order[1][self.position])
 
     def _cut(self, document: Document, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The canvases of a document, each with what stands where."""
-        return list(cut(document, count, self.layout.canvas, end=self._end, pad=self._pad))
-
-
-def cut(document: Document, count: int, size: int, *, end: int, pad: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The first canvases of a document, [size] int64 tokens and [size] uint8 kinds each."""
-    ids = np.full(count * size, pad, np.int64)
-    kinds = np.full(count * size, PAD, np.uint8)
-    length = min(len(document.text), count * size)
-    ids[:length], kinds[:length] = document.text[:length], TEXT
-    kinds[: min(document.opening, length)] = PINNED
-    if length < count * size:
-        ids[length], kinds[length] = end, END
-    for at in range(0, count * size, size):
-        yield ids[at : at + size], kinds[at : at + size]
+        """The first canvases of a document, [C] int64 tokens and [C] uint8 kinds each."""
+        size = self.layout.canvas
+        ids = np.full(count * size, self._pad, np.int64)
+        kinds = np.full(count * size, PAD, np.uint8)
+        length = min(len(document.text), count * size)
+        ids[:length], kinds[:length] = document.text[:length], TEXT
+        kinds[: min(document.opening, length)] = PINNED
+        if length < count * size:
+            ids[length], kinds[length] = self._end, END
+        return list(zip(ids.reshape(count, size), kinds.reshape(count, size), strict=True))
 
 
 class _Filled:
@@ -278,25 +262,36 @@ class _Filled:
 
     def __init__(self, layout: Layout, pad: int) -> None:
         b, s, k, c = layout.rows, layout.tokens, layout.canvases, layout.canvas
-        self._copies, self._size = layout.copies, c
+        self._layout = layout
+        self._used = [(0, 0, 0)] * b  # tokens, canvases, documents of each row
         self._ids, self._owners, self._places = np.full((b, s), pad), np.full((b, s), -1), np.zeros((b, s), np.int64)
         self._canvases, self._kinds = np.full((b, k, c), pad), np.full((b, k, c), PAD, np.uint8)
         self._canvas_owners, self._starts = np.full((b, k), -1), np.zeros((b, k), np.int64)
 
-    def put(
-        self, row: int, used: tuple[int, int, int], document: Document, canvases: list[tuple[np.ndarray, np.ndarray]]
-    ) -> None:
-        """Put a document behind what is there of a row."""
-        at, canvas, owner = used
+    def put(self, document: Document, canvases: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+        """Put a document behind what is there of the first row that has room; False if none has."""
+        layout = self._layout
         read = np.concatenate([document.prompt, *(ids for ids, _ in canvases[:-1])])
+        places = len(canvases) * layout.copies
+        free = (
+            row
+            for row, (tokens, taken, _) in enumerate(self._used)
+            if tokens + len(read) <= layout.tokens and taken + places <= layout.canvases
+        )
+        row = next(free, None)
+        if row is None:
+            return False
+        at, canvas, owner = self._used[row]
+        self._used[row] = at + len(read), canvas + places, owner + 1
         here = slice(at, at + len(read))
         self._ids[row, here], self._owners[row, here], self._places[row, here] = read, owner, np.arange(len(read))
         for number, (ids, kinds) in enumerate(canvases):
-            for _ in range(self._copies):
+            for _ in range(layout.copies):
                 self._canvases[row, canvas], self._kinds[row, canvas] = ids, kinds
                 self._canvas_owners[row, canvas] = owner
-                self._starts[row, canvas] = len(document.prompt) + number * self._size
+                self._starts[row, canvas] = len(document.prompt) + number * layout.canvas
                 canvas += 1
+        return True
 
     def batch(self) -> Batch:
         """As tensors."""

@@ -23,7 +23,7 @@ from typing import Final
 
 from ..errors import EngineError
 from ..frames import Prompt
-from .prompts import checked, json_lines, prompt_object, read_prompt, without_empty
+from .prompts import checked, json_lines, prompt_object, read_prompt, without_empty, write_lines
 
 HELD_OUT: Final = 0.02
 """The share of titles that is never trained on."""
@@ -68,12 +68,7 @@ def write_pages(path: Path, pages: Iterable[TrainingPage]) -> int:
     Returns:
         How many.
     """
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for page in pages:
-            file.write(as_line(page))
-            count += 1
-    return count
+    return write_lines(path, map(as_line, pages))
 
 
 def as_line(page: TrainingPage) -> str:

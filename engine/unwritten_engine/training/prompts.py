@@ -55,14 +55,13 @@ def write_prompts(path: Path, wanted: Iterable[WantedPage]) -> int:
     Returns:
         How many.
     """
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for page in wanted:
-            whole: dict[str, Any] = {"title": page.title, "kind": page.kind, "source": page.source}
-            whole |= {"prompt": prompt_object(page.prompt), "shape": page.shape, "tokens": page.tokens}
-            file.write(json.dumps(without_empty(whole), ensure_ascii=False) + "\n")
-            count += 1
-    return count
+    return write_lines(path, map(_line, wanted))
+
+
+def _line(page: WantedPage) -> str:
+    whole: dict[str, Any] = {"title": page.title, "kind": page.kind, "source": page.source}
+    whole |= {"prompt": prompt_object(page.prompt), "shape": page.shape, "tokens": page.tokens}
+    return json.dumps(without_empty(whole), ensure_ascii=False) + "\n"
 
 
 def read_prompts(path: Path) -> Iterator[WantedPage]:
@@ -84,6 +83,16 @@ def read_prompts(path: Path) -> Iterator[WantedPage]:
             shape=page.get("shape"),
             tokens=tokens,
         )
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Write a file of lines, each with its end; the same bytes on every system. Returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for line in lines:
+            file.write(line)
+            count += 1
+    return count
 
 
 def json_lines(path: Path, of: str) -> Iterator[tuple[object, str]]:

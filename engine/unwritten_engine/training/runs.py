@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from ..diffusion.loading.checkpoint import inspect
 from ..diffusion.loading.loader import Loaded, load, load_tokenizer
 from ..errors import EngineError, ModelNotFound
+from ..threads import choose_threads
 from .packing import Corpus, make_corpus
 from .pages import TrainingPage, read_pages, write_pages
 from .recipe import Recipe
@@ -110,6 +113,11 @@ def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "fl
         budget_bytes=None,
         progress=lambda share, doing: None,
     )
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads; None takes one for each core."""
+    torch.set_num_threads(threads or choose_threads()[0])
 
 
 @dataclass(frozen=True, slots=True)

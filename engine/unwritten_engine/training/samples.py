@@ -31,6 +31,11 @@ class Sampler:
         self._reader = Reader(loaded.tokenizer, loaded.ends, loaded.pad, vocabulary)
         self._speaker = Speaker(loaded.tokenizer, self._reader, None, loaded.name)
 
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        return self._reader.end
+
     def tokens(self, text: str) -> tuple[int, ...]:
         """The tokens of a text."""
         return self._reader.encode(text)
@@ -48,7 +53,7 @@ class Sampler:
         Returns:
             The text, and the steps it took; no text if the prompt is too long.
         """
-        ids = self._speaker.speak(prompt).ids
+        ids = self._speaker.ids(prompt)
         canvases = max(canvases, len(self.tokens(self._reader.shield(prompt.opening))) // self._size + 1)
         if len(ids) + canvases * self._size > self._context:
             return "", 0

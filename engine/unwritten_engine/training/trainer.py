@@ -14,15 +14,13 @@ from typing import Any, Final
 import torch
 
 from ..diffusion.loading.loader import Loaded
-from ..diffusion.loading.small import without_bars
-from ..diffusion.tokens.text import Reader
-from ..threads import choose_threads
 from . import states
 from .adapters import Adapters
+from .conversion.writing import write_folder
 from .packing import Batch, Corpus, Layout, Packer
 from .pages import TrainingPage
 from .recipe import Recipe
-from .runs import Run, note
+from .runs import Run, note, use_threads
 from .samples import Sampler
 from .step import Stepper, Told, make_optimizer
 
@@ -90,7 +88,7 @@ class Trainer:
         self.loaded = run.load(device)
         self._device = self.loaded.device
         if self._device.type == "cpu":
-            torch.set_num_threads(threads or choose_threads()[0])
+            use_threads(threads)
         else:
             torch.set_float32_matmul_precision("high")  # what is left in float32 takes the tensor cores too
         self.model = self.loaded.model
@@ -101,8 +99,13 @@ class Trainer:
         self.weights = states.trained(self.adapters or self.model)
         self.optimizer = make_optimizer(self.weights.values(), self.recipe)
         self._stepper = Stepper(self.model, self.weights.values(), self.recipe, self._device)
-        self.packer = packer(run.corpus(), self.recipe, self.loaded)
-        self._judged = _batches(run.held_out(), self.recipe, self.loaded)
+        self._sampler = Sampler(self.loaded, context=context_of(self.loaded, self.recipe))
+        self.packer = self._packer(run.corpus())
+        self._judged: list[Batch] = []
+        self._tokens_per_character = math.nan
+        if held := run.held_out():
+            self._judged = _once(self._packer(held))
+            self._tokens_per_character = held.text_tokens / held.characters
         self._samples = run.samples()
         self.step, self.left_out = 0, 0
         self._loss = math.nan
@@ -152,9 +155,21 @@ class Trainer:
         beside = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(beside, ignore_errors=True)
         with self.adapters.merged() if self.adapters is not None else nullcontext():
-            write_checkpoint(self.loaded, beside)
+            write_folder(beside, self.model, self.loaded.tokenizer)
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
+
+    def _packer(self, corpus: Corpus) -> Packer:
+        """Batches of the recipe's size."""
+        recipe = self.recipe
+        layout = Layout(
+            rows=recipe.rows,
+            tokens=recipe.tokens,
+            canvases=recipe.canvases,
+            canvas=int(self.model.config.canvas_length),
+            copies=recipe.copies,
+        )
+        return Packer(corpus, layout, seed=recipe.seed, end=self._sampler.end, pad=self.loaded.pad)
 
     def _notes(self) -> dict[str, Any]:
         return {
@@ -186,7 +201,6 @@ class Trainer:
 
     def _progress(self, speed: float, judged: bool = False) -> Progress:
         found = self._stepper.judge(self._judged) if judged and self._judged else {}
-        held = self.run.held_out() if found else None
         per_token = sum(found.values()) / len(found) if found else math.nan
         return Progress(
             step=self.step,
@@ -195,7 +209,7 @@ class Trainer:
             rate=self.recipe.rate_at(self.step),
             tokens_per_second=speed,
             judged=found,
-            per_character=per_token * held.text_tokens / held.characters if held else math.nan,
+            per_character=per_token * self._tokens_per_character,
             samples=self._written() if judged else (),
             left_out=self.left_out,
         )
@@ -206,8 +220,9 @@ class Trainer:
         shown: list[TrainingPage] = [
             self._samples[(first + at) % len(self._samples)] for at in range(min(SHOWN, len(self._samples)))
         ]
-        sampler = Sampler(self.loaded, context=context_of(self.loaded, self.recipe))
-        return tuple((page.title or page.prompt.ask, sampler.write(page.prompt, seed=self.step)[0]) for page in shown)
+        return tuple(
+            (page.title or page.prompt.ask, self._sampler.write(page.prompt, seed=self.step)[0]) for page in shown
+        )
 
     def _report(self, progress: Progress) -> None:
         what: dict[str, Any] = {
@@ -226,37 +241,14 @@ class Trainer:
         self._tell(progress)
 
 
-def write_checkpoint(loaded: Loaded, folder: Path) -> None:
-    """Write a model and its tokenizer to a folder."""
-    with without_bars():
-        loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-
-
 def context_of(loaded: Loaded, recipe: Recipe) -> int:
     """Tokens of prompt and text together that a model in training is asked for at most."""
     most = int(loaded.model.config.text_config.max_position_embeddings)
     return min(most, recipe.tokens + 4 * int(loaded.model.config.canvas_length))
 
 
-def packer(corpus: Corpus, recipe: Recipe, loaded: Loaded) -> Packer:
-    """Batches of a recipe's size."""
-    layout = Layout(
-        rows=recipe.rows,
-        tokens=recipe.tokens,
-        canvases=recipe.canvases,
-        canvas=int(loaded.model.config.canvas_length),
-        copies=recipe.copies,
-    )
-    end = Reader(loaded.tokenizer, loaded.ends, loaded.pad).end
-    return Packer(corpus, layout, seed=recipe.seed, end=end, pad=loaded.pad)
-
-
-def _batches(corpus: Corpus | None, recipe: Recipe, loaded: Loaded) -> list[Batch]:
-    """Held-out text in batches: once through, and not more than a few."""
-    if corpus is None:
-        return []
-    packs = packer(corpus, recipe, loaded)
+def _once(packs: Packer) -> list[Batch]:
+    """Documents once through, in not more than a few batches."""
     found = [packs.batch()]
     while packs.epoch == 0 and len(found) < 8:
         found.append(packs.batch())

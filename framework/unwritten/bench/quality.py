@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import click
 
@@ -295,7 +296,7 @@ def command(
     wiki = asset_dir("demos") / "wiki"
     names = [n for n in (titles or wiki / "titles.txt").read_text(encoding="utf-8").splitlines() if n.strip()]
     if limit:
-        names = [names[i * len(names) // limit] for i in range(min(limit, len(names)))]
+        names = spread(names, limit)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     app = load_app(target or str(wiki)) if ask is None else App("Quality")
@@ -312,19 +313,11 @@ async def _measure(
 ) -> tuple[list[tuple[str, Faults]], str]:
     await asyncio.to_thread(app.prepare)
     try:
-        route = next((route for route in app.pages if list(route.pattern.parameters) == ["title"]), None)
-        pages = {}
-        for title in titles:
-            if ask is not None:
-                page: object = as_page(ask.replace("{}", title), "--ask")
-            elif route is None:
-                raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
-            else:
-                page = await route.function.call(
-                    {"title": title}, Visit(route.pattern.write({"title": title})), None, 30
-                )
-            if isinstance(page, Page):
-                pages[title] = page
+        if ask is not None:
+            asked = {title: as_page(ask.replace("{}", title), "--ask") for title in titles}
+            pages = {title: page for title, page in asked.items() if isinstance(page, Page)}
+        else:
+            pages = await articles(app, titles)
         first = next(iter(pages.items()))
         prompts = [build_prompt(world=app.world, canvas=c, subject=first[0]) for c in first[1].canvases.values()]
         await app.engine.warm(prompts)
@@ -332,6 +325,28 @@ async def _measure(
         return await run(app.engine, app.world, pages, out, _tell), about
     finally:
         await app.close()
+
+
+async def articles(app: App, titles: Sequence[str]) -> dict[str, Page]:
+    """The pages of an app about some titles, as its author declares them; where it answers with no page, none.
+
+    Raises:
+        NotAnApp: it has no page for a title.
+    """
+    route = next((route for route in app.pages if list(route.pattern.parameters) == ["title"]), None)
+    if route is None:
+        raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
+    found = {}
+    for title in titles:
+        page = await route.function.call({"title": title}, Visit(route.pattern.write({"title": title})), None, 30)
+        if isinstance(page, Page):
+            found[title] = page
+    return found
+
+
+def spread(found: Sequence[Any], count: int) -> list[Any]:
+    """So many of a list, spread evenly over it; all of them if there are no more."""
+    return [found[at * len(found) // count] for at in range(count)] if count < len(found) else list(found)
 
 
 def _tell(title: str, faults: Faults) -> None:

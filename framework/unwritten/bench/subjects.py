@@ -14,8 +14,7 @@ from unwritten_engine.training.pages import read_pages
 from ..asking.prompts import build_prompt
 from ..assets import asset_dir
 from ..cli.loading import load_app
-from ..pages import Page
-from ..visits import Visit
+from .quality import articles, spread
 
 BUILT_IN: Final = Path(__file__).with_name("subjects.txt")
 """Plain things, places and people, one title a line. Training holds out all of them, by their names alone."""
@@ -52,7 +51,7 @@ def subjects(pages: Path | None, count: int) -> list[Subject]:
             if page.title:
                 texts.setdefault(page.title, page.text)
         found = [Subject(title, text) for title, text in texts.items()]
-    return [found[at * len(found) // count] for at in range(count)] if count < len(found) else found
+    return spread(found, count)
 
 
 async def prompts(titles: Sequence[str]) -> dict[str, Prompt]:
@@ -65,14 +64,10 @@ async def prompts(titles: Sequence[str]) -> dict[str, Prompt]:
         app.substitute(scripted(""), {"database": f"{folder}/small.db"})
         app.prepare()
         try:
-            route = next(route for route in app.pages if route.pattern.write({"title": "A"}) == "/wiki/A")
-            found = {}
-            for title in titles:
-                page = await route.function.call(
-                    {"title": title}, Visit(route.pattern.write({"title": title})), None, 30
-                )
-                if isinstance(page, Page) and (lead := page.canvases.get("lead")):
-                    found[title] = build_prompt(world=app.world, canvas=lead, subject=title)
-            return found
+            return {
+                title: build_prompt(world=app.world, canvas=lead, subject=title)
+                for title, page in (await articles(app, titles)).items()
+                if (lead := page.canvases.get("lead"))
+            }
         finally:
             await app.close()

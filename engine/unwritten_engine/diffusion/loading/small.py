@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,9 @@ def small_config(
         context: tokens of prompt and text together.
         vision: a vision tower that can be used; without it there is a stump, for transformers always builds one.
     """
-    from transformers import DiffusionGemmaConfig
-
-    make: Any = DiffusionGemmaConfig  # its signature does not show all that it takes
-    controls = control_ids(vocabulary)
     head = max(8, hidden // heads // 8 * 8)
-    wide = 32 if vision else 8
-    return make(
-        text_config={
+    return make_config(
+        {
             "vocab_size": vocabulary,
             "hidden_size": hidden,
             "intermediate_size": hidden * 2,
@@ -74,8 +69,27 @@ def small_config(
             "num_experts": experts,
             "top_k_experts": top_k,
             "max_position_embeddings": context,
-            "use_bidirectional_attention": "vision",
         },
+        canvas,
+        vision=vision,
+    )
+
+
+def make_config(text: Mapping[str, Any], canvas: int, *, vision: bool = False) -> Any:
+    """A ``DiffusionGemmaConfig`` in float32, with the ids of the control tokens that belong to its vocabulary.
+
+    Args:
+        text: its ``text_config``; ``vocab_size`` is among it.
+        canvas: tokens in one canvas.
+        vision: as for ``small_config``.
+    """
+    from transformers import DiffusionGemmaConfig
+
+    make: Any = DiffusionGemmaConfig  # its signature does not show all that it takes
+    controls = control_ids(text["vocab_size"])
+    wide = 32 if vision else 8
+    return make(
+        text_config={**text, "use_bidirectional_attention": "vision"},
         vision_config={
             "model_type": "gemma4_vision",
             "hidden_size": wide,

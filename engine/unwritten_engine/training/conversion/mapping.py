@@ -22,10 +22,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ...diffusion.loading.small import ENDS
+from ...diffusion.loading.small import ENDS, make_config
 from ...engine import Progress
 from .calibration import attention_inputs
-from .configs import make_config
 from .heads import Heads, Sample, full_heads, sliding_heads
 
 CANVAS: Final = 128

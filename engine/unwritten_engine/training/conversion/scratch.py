@@ -21,9 +21,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ...diffusion.loading.small import ENDS
+from ...diffusion.loading.small import ENDS, make_config
 from ...errors import EngineError
-from .configs import make_config
 from .writing import write_folder
 
 _ROUTING: Final = 0.1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ..pages import TrainingPage, as_line, is_held_out, read_pages
-from ..prompts import read_prompts
+from ..prompts import read_prompts, write_lines
 from .articles import Writer
 from .entries import Dropped, Entry
 from .filters import fault, needs_care, record_fault
@@ -122,9 +122,9 @@ def make(
             chosen.take(page, sampled_fault(page))
     out.mkdir(parents=True, exist_ok=True)
     random.Random(seed).shuffle(chosen.lines)  # noqa: S311 - a repeatable order, no secret
-    _write(out / "pages.jsonl", chosen.lines)
-    _write(out / "held_out.jsonl", chosen.held_out)
-    _write(out / "titles.txt", [f"{title}\n" for title in _titles(entries, seed)])
+    write_lines(out / "pages.jsonl", chosen.lines)
+    write_lines(out / "held_out.jsonl", chosen.held_out)
+    write_lines(out / "titles.txt", [f"{title}\n" for title in _titles(entries, seed)])
     return Made(found, chosen.tallies, seed, len(shapes))
 
 
@@ -177,11 +177,6 @@ def _dropping(tally: Tally) -> Dropped:
         tally.dropped[reason] += 1
 
     return dropped
-
-
-def _write(path: Path, lines: Sequence[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(lines)
 
 
 def as_document(made: Made) -> str:
