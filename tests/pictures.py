@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.core import served
 
 from unwritten import App, Canvas, Page
-from unwritten.cli.demos import find
+from unwritten.cli.demos import find_demo
 from unwritten.cli.loading import load_app
 from unwritten_engine import open_engine
 
@@ -113,8 +113,8 @@ SCRUB = """([name, share]) => {
 def panel() -> None:
     """Write the picture of the developer panel on an article of the demo wiki, written by the small diffusion model."""
     with tempfile.TemporaryDirectory() as folder:
-        app = load_app(str(find("wiki")))
-        app.substitute(
+        app = load_app(str(find_demo("wiki")))
+        app.override(
             open_engine("diffusion", model="random"), {"debug": True, "database": str(Path(folder, "pages.db"))}
         )
         with served(app) as address, chromium() as browser:
@@ -146,8 +146,8 @@ VIEWS = {
 def wiki() -> None:
     """Write the pictures of the demo wiki, on the embedded model: its pages as they come, at the first try."""
     with tempfile.TemporaryDirectory() as folder:
-        app = load_app(str(find("wiki")))
-        app.substitute(open_engine("embedded"), {"ahead": "off", "database": str(Path(folder, "pages.db"))})
+        app = load_app(str(find_demo("wiki")))
+        app.override(open_engine("embedded"), {"ahead": "off", "database": str(Path(folder, "pages.db"))})
         with served(app) as address, chromium() as browser:
             page = browser.new_page()
             page.route("**/cdn.jsdelivr.net/**", lambda route: route.abort())

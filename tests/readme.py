@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import unwritten
 from unwritten.cli import main
-from unwritten.settings import TABLE
+from unwritten.settings import SETTINGS
 from unwritten.showing.regions import PageView, Region
 from unwritten.showing.template_names import TEMPLATE_NAMES
 from unwritten_engine.diffusion.loading.memory import KINDS, RESERVE, WORDS, gigabytes, needed, plan, weight_bytes
@@ -35,7 +35,7 @@ def help_block() -> str:
 def settings_table() -> str:
     """One row for each setting."""
     rows = ["| Flag | Variable | Default | What it is |", "|---|---|---|---|"]
-    for setting in TABLE:
+    for setting in SETTINGS:
         default = f"{setting.default:g}" if isinstance(setting.default, float) else str(setting.default)
         default = {"True": "yes", "False": "no", "": ""}.get(default, f"`{default}`")
         rows.append(f"| `{setting.flag}` | `{setting.variable}` | {default} | {setting.help} |")

@@ -17,7 +17,7 @@ from tests.forum import address, make_forum, query, send
 
 from unwritten import App, Page, Redraw, Visit
 from unwritten.errors import BadApp
-from unwritten.state.tokens import sign
+from unwritten.state.tokens import sign_form
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -60,13 +60,13 @@ def test_a_post_with_a_canvas_is_replied_to_at_once_and_kept_in_the_same_version
     app, _ = make_forum(tmp_path, engine)
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="Why?")
-        wait_for(lambda: app.store.kept("/thread/1"))
+        wait_for(lambda: app.store.get("/thread/1"))
         assert "Because." in inner(client.get("/thread/1").text, "replies-1")
         send(client, "/thread/1", PATH, text="How?")
         page = client.get("/thread/1?plain=1").text  # streamed while it is written
         assert "Because." in page and "Like this." in page
-        wait_for(lambda: len(app.store.kept("/thread/1").canvases) == 2)  # type: ignore[union-attr]
-        kept = app.store.kept("/thread/1")
+        wait_for(lambda: len(app.store.get("/thread/1").canvases) == 2)  # type: ignore[union-attr]
+        kept = app.store.get("/thread/1")
         assert kept is not None and kept.version == 1, "it is amended"
     assert len(engine.requests) == 2, "what was there is not written again"
 
@@ -195,7 +195,7 @@ def forged(to: str) -> list[str]:
         to.replace(token, "0" + token[1:]),
         to.replace("/thread/1/post", "/thread/2/post"),
         to.replace("_page=%2Fthread%2F1", "_page=%2Fthread%2F2"),
-        f"{cut}?_page=/thread/1&_form={sign(b'another world', PATH, '/thread/1')}.aaaaaaaaaaaa",
+        f"{cut}?_page=/thread/1&_form={sign_form(b'another world', PATH, '/thread/1')}.aaaaaaaaaaaa",
     ]
 
 
@@ -230,7 +230,7 @@ def test_with_closed_gates_a_post_still_brings_its_reply_within_the_budget(tmp_p
     app, posts = make_forum(tmp_path, engine, gates="on", search_pages=1)
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="Why?")
-        wait_for(lambda: app.store.kept("/thread/1"))
+        wait_for(lambda: app.store.get("/thread/1"))
         send(client, "/thread/1", PATH, text="How?")  # over the budget: the post counts all the same
         page = client.get("/thread/1")
         assert page.status_code == 200 and "Because." in page.text and "<p>How?</p>" in page.text
@@ -242,9 +242,9 @@ def test_a_stale_form_is_given_back_to_be_sent_again(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         client.get("/thread/1")
-        secret = app.serving.world.secret
+        secret = app.handler.world.secret
         for hours, status in ((23, 303), (26, 409)):
-            token = sign(secret, PATH, "/thread/1", time.time() - hours * 3600)
+            token = sign_form(secret, PATH, "/thread/1", time.time() - hours * 3600)
             answer = client.post(f"{PATH}?_page=/thread/1&_form={token}.aaaaaaaaaaaa", data={"text": f"Old {hours}"})
             assert answer.status_code == status
         assert "This form was open for more than a day, so nothing was done yet." in answer.text
@@ -427,9 +427,9 @@ def test_a_canvas_is_written_again_when_an_action_asks_for_it(tmp_path: Path) ->
 
     with browser(app) as client:
         client.get("/")
-        wait_for(lambda: app.store.kept("/"))
+        wait_for(lambda: app.store.get("/"))
         send(client, "/", "/again")
-        wait_for(lambda: app.store.kept("/").version == 2)  # type: ignore[union-attr]
+        wait_for(lambda: app.store.get("/").version == 2)  # type: ignore[union-attr]
         page = client.get("/").text
         assert "Second lead." in page and "A body." in page
     assert len(engine.requests) == 3

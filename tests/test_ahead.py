@@ -13,7 +13,7 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from tests.core import LIVE, TWO, browser, make_app, make_wiki, tables, templates, until, wait_for, write
 
 from unwritten import Canvas, Page
-from unwritten.generating.ahead import GRACE, writes_ahead
+from unwritten.generating.ahead import GRACE, is_prefetch_enabled
 from unwritten.settings import Settings
 from unwritten_engine import Priority, Request, scripted
 from unwritten_engine.script import ABOUT, HANG, Script, ScriptedEngine
@@ -333,8 +333,10 @@ def test_auto_leaves_it_to_what_the_engines_work_costs() -> None:
     from dataclasses import replace
 
     costly = replace(ABOUT, abilities=replace(ABOUT.abilities, ahead=False))
-    assert writes_ahead(Settings(), ABOUT) and not writes_ahead(Settings(), costly)
-    assert writes_ahead(Settings({"ahead": "on"}), costly) and not writes_ahead(Settings({"ahead": "off"}), ABOUT)
+    assert is_prefetch_enabled(Settings(), ABOUT) and not is_prefetch_enabled(Settings(), costly)
+    assert is_prefetch_enabled(Settings({"ahead": "on"}), costly) and not is_prefetch_enabled(
+        Settings({"ahead": "off"}), ABOUT
+    )
 
 
 def test_only_pages_that_a_model_writes_and_that_may_be_are_written_ahead(tmp_path: Path) -> None:
@@ -342,7 +344,7 @@ def test_only_pages_that_a_model_writes_and_that_may_be_are_written_ahead(tmp_pa
     app = make_app(tmp_path, engine, ahead="auto")
     called: list[str] = []
 
-    @app.page("/wiki/E", ahead=False)
+    @app.page("/wiki/E", prefetch=False)
     def costly() -> str:
         called.append("E")
         return "About E."

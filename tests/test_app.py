@@ -43,7 +43,7 @@ def test_any_address_at_all(tmp_path: Path) -> None:
     def article(title: str) -> str:
         return f"An article about {title}."
 
-    @app.anywhere
+    @app.fallback
     def anything(path: str) -> str:
         return f"The page at {path}."
 
@@ -100,7 +100,7 @@ def test_links_without_a_page_of_their_own_lead_anywhere(tmp_path: Path) -> None
     def front() -> str:
         return "The front page."
 
-    @app.anywhere
+    @app.fallback
     def anything(path: str) -> str:
         return f"The page at {path}."
 

@@ -137,8 +137,8 @@ def test_a_post_that_comes_while_the_page_is_written_is_written_along(tmp_path: 
         ws.send_json({"type": "watch", "page": "/thread/1", "seen": {}})
         shown(ws, "replies-2", "Quick answer.")
         until(ws, type="page", state="written")
-        assert {"replies-1", "replies-2"} == set(app.store.kept("/thread/1").canvases)  # type: ignore[union-attr]
-        assert app.store.kept("/thread/1").version == 1  # type: ignore[union-attr]
+        assert {"replies-1", "replies-2"} == set(app.store.get("/thread/1").canvases)  # type: ignore[union-attr]
+        assert app.store.get("/thread/1").version == 1  # type: ignore[union-attr]
 
 
 def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) ->
 
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="Hello")  # opening the page begins it, and the action wants it again
-        wait_for(lambda: (kept := app.store.kept("/thread/1")) and kept.version == 2)
+        wait_for(lambda: (kept := app.store.get("/thread/1")) and kept.version == 2)
     assert len(engine.requests) == 2
 
 
@@ -211,7 +211,7 @@ def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> N
             other.send_json({"type": "watch", "page": "/slow", "seen": {}})  # nobody gives it up
             send(client, "/thread/1", PATH, text="Why?")
             shown(ws, "posts", "Why?")
-            assert list(app.serving.launcher.later) == ["/thread/1"]
+            assert list(app.handler.starter.pending_regions) == ["/thread/1"]
 
 
 def test_what_is_written_outside_an_action_is_seen_too(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.core import inner, page_faults, templates
 from unwritten import Canvas, Page
 from unwritten.errors import BadTemplate
 from unwritten.showing.blocks import Numbers
-from unwritten.showing.drawing import Hole, Shell, Templates
+from unwritten.showing.drawing import Placeholder, Shell, Templates
 from unwritten.showing.regions import PageView, Region
 
 FORUM = """{% extends "bare.html" %}{% block main %}<h1>T</h1>
@@ -106,7 +106,7 @@ def test_holes_are_left_for_several_too(tmp_path: Path) -> None:
         "forum.html", VIEW, regions, page.context, collections=page.collections, live=page.context, holes=True
     )
     before, hole, after = shell.pieces()
-    assert hole == Hole("replies-1")
+    assert hole == Placeholder("replies-1")
     assert str(before).endswith('aria-busy="false">') and str(after).startswith("</div>")
     assert shell.region(written("replies-1", "yes"), VIEW) == "<b>yes</b>"
 

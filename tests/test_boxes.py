@@ -10,7 +10,7 @@ import pytest
 from tests.core import browser, make_app, tables, write
 
 from unwritten import App, Canvas
-from unwritten.answering.security import frame_source
+from unwritten.answering.security import frame_src
 from unwritten.errors import PageFailed
 from unwritten.formats.boxes import SAVES, document
 from unwritten_engine import scripted
@@ -98,9 +98,9 @@ def test_only_pages_with_a_box_allow_frames_and_only_boxes_in_them(tmp_path: Pat
     ],
 )
 def test_the_source_of_frames_is_a_host_and_nothing_more(host: str | None, source: str) -> None:
-    assert frame_source("boxes", host) == source
-    assert frame_source("pages", host) == "'self'"
-    assert frame_source("", host) == ""
+    assert frame_src("boxes", host) == source
+    assert frame_src("pages", host) == "'self'"
+    assert frame_src("", host) == ""
 
 
 def test_nothing_but_an_app_is_served_as_a_box(tmp_path: Path) -> None:

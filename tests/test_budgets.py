@@ -12,7 +12,7 @@ from tests.core import browser, make_wiki, write
 
 from unwritten import App
 from unwritten.errors import Busy, OverBudget
-from unwritten.guarding.budgets import HOUR, MINUTE, Budgets, Window
+from unwritten.guarding.budgets import HOUR, MINUTE, Budgets, SlidingWindow
 from unwritten.settings import Settings
 from unwritten_engine import scripted
 
@@ -32,7 +32,7 @@ def budgets(beyond: bool = True, **settings: Any) -> tuple[Budgets, Clock]:
 
 
 def test_what_was_spent_counts_for_its_time_and_moves_out_bit_by_bit() -> None:
-    window = Window(60)
+    window = SlidingWindow(60)
     for at, amount in ((0.0, 1.0), (10.0, 2.0), (30.0, 0.1)):
         window.add(at, amount)
     assert window.total(30) == pytest.approx(3.1)

@@ -22,7 +22,7 @@ def test_a_prompt_is_enough() -> None:
 
 
 def test_a_shape_is_a_format() -> None:
-    assert Canvas("Facts.", shape=Facts).format == "typed"
+    assert Canvas("Facts.", schema=Facts).format == "typed"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from unwritten import assets
 from unwritten.assets import Script, htmx_cache, integrity_of
 from unwritten.cli import COMMANDS
 from unwritten.cli.demos import all_demos
-from unwritten.cli.progress import Loading
+from unwritten.cli.progress import LoadingProgress
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -269,7 +269,7 @@ def test_doctor_tries_a_whole_canvas_of_a_diffusion_model() -> None:
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with Loading() as loading:
+    with LoadingProgress() as loading:
         loading(0.1, "Reading the model")
         loading(0.5, "Reading the model")
         loading(1.0, "Ready")

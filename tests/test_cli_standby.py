@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from tests.core import page_faults
 
-from unwritten.cli.standby import Standby, standby_page
+from unwritten.cli.standby import ErrorServer, standby_page
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -35,7 +35,7 @@ def test_the_page_shows_the_authors_line_with_its_style() -> None:
 def test_it_answers_until_it_is_stopped_and_leaves_the_socket_to_the_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-        standby = Standby(sock, "<p>Why not</p>")
+        standby = ErrorServer(sock, "<p>Why not</p>")
         assert ask(port) == ask(port) == (503, "<p>Why not</p>")
         with socket.create_connection(("127.0.0.1", port)):
             pass  # somebody who leaves without a word
@@ -49,7 +49,7 @@ def test_it_answers_until_it_is_stopped_and_leaves_the_socket_to_the_server() ->
 
 def test_browsers_elsewhere_learn_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        standby = Standby(sock, "<p>Why not</p>")
+        standby = ErrorServer(sock, "<p>Why not</p>")
         elsewhere = standby._response("10.0.0.7")
         standby.stop()
     assert elsewhere.startswith(b"HTTP/1.1 503 ") and elsewhere.endswith(b"\r\n\r\nThis app is being mended.\n")

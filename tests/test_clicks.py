@@ -9,7 +9,7 @@ from starlette.requests import Request
 from tests.core import make_app, make_wiki
 
 from unwritten import App
-from unwritten.asking.clicks import Click
+from unwritten.asking.clicks import PageRequest
 from unwritten_engine import scripted
 
 
@@ -19,7 +19,7 @@ def at(app: App, key: str) -> object:
     async def ask() -> object:
         app.prepare()
         try:
-            return await app.serving.clicks.at(key, app.pages, [])
+            return await app.handler.resolver.resolve_key(key, app.pages, [])
         finally:
             await app.close()
 
@@ -28,7 +28,7 @@ def at(app: App, key: str) -> object:
 
 def test_a_click_is_a_key_a_title_and_what_the_page_needs(tmp_path: Path) -> None:
     click = at(make_wiki(tmp_path, scripted("x")), "/wiki/Great_Auk?utm=1")
-    assert isinstance(click, Click)
+    assert isinstance(click, PageRequest)
     assert (click.key, click.title, list(click.page.canvases)) == ("/wiki/Great_Auk", "Great Auk", ["body"])
     assert isinstance(click.request, Request)
 
@@ -44,7 +44,7 @@ def test_titles_come_from_the_last_word_of_the_address(tmp_path: Path) -> None:
     def number(n: int) -> str:
         return "x"
 
-    @app.anywhere
+    @app.fallback
     def anything(path: str) -> str:
         return "x"
 
@@ -57,7 +57,7 @@ def test_titles_come_from_the_last_word_of_the_address(tmp_path: Path) -> None:
     }
     for key, title in titles.items():
         click = at(app, key)
-        assert isinstance(click, Click) and click.title == title
+        assert isinstance(click, PageRequest) and click.title == title
 
 
 def test_a_key_that_no_route_claims_is_nothing(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ def scope(client: str = "127.0.0.1", server: str = "127.0.0.1", **headers: str) 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "a.localhost:1", "[::1]:8000"])
 def test_under_run_a_browser_on_this_machine_sees_it(host: str) -> None:
     app = App("Tea")
-    assert not app.developer.sees(scope(host=host))
-    app.developer.at_home = True
-    assert app.developer.sees(scope(host=host)) and app.developer.sees(scope("::1", "::1", host=host))
+    assert not app.devtools.sees(scope(host=host))
+    app.devtools.at_home = True
+    assert app.devtools.sees(scope(host=host)) and app.devtools.sees(scope("::1", "::1", host=host))
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_under_run_a_browser_on_this_machine_sees_it(host: str) -> None:
 )
 def test_who_comes_through_a_proxy_or_by_another_name_does_not(asked: Scope) -> None:
     app = App("Tea")
-    app.developer.at_home = True
-    assert not app.developer.sees(asked)
+    app.devtools.at_home = True
+    assert not app.devtools.sees(asked)
 
 
 def test_a_visitor_sees_none_of_it(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_with_debug_everybody_sees_it(tmp_path: Path) -> None:
 
 def test_a_stranger_does_not(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A drink."))
-    app.developer.at_home = True
+    app.devtools.at_home = True
     visitor = Visitor(app)
     stranger = visitor.another("10.0.0.7")
     assert TOOLS in visitor.visit("/wiki/Tea").html

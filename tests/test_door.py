@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from unwritten.errors import BadAddress, BadSetting
-from unwritten.guarding.door import Door
+from unwritten.guarding.door import Connections
 from unwritten.guarding.gates import signature_of
-from unwritten.guarding.visitors import visitor_of
+from unwritten.guarding.visitors import client_id
 from unwritten.settings import Settings
 
 
-def enter(door: Door, query: bytes = b"", **headers: str) -> dict[str, Any]:
+def enter(door: Connections, query: bytes = b"", **headers: str) -> dict[str, Any]:
     pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {
         "type": "http",
@@ -27,8 +27,8 @@ def enter(door: Door, query: bytes = b"", **headers: str) -> dict[str, Any]:
     return dict(door.enter(scope))
 
 
-def door(**settings: Any) -> Door:
-    return Door(Settings(settings, environment={}), lambda: b"secret")
+def door(**settings: Any) -> Connections:
+    return Connections(Settings(settings, environment={}), lambda: b"secret")
 
 
 def test_the_proxy_is_believed_before_the_host_is_checked() -> None:
@@ -39,7 +39,7 @@ def test_the_proxy_is_believed_before_the_host_is_checked() -> None:
         x_forwarded_host="wiki.example",
         x_forwarded_for="192.0.2.7",
     )
-    assert visitor_of(entered) == "192.0.2.7"
+    assert client_id(entered) == "192.0.2.7"
     assert (entered["query_string"], signature_of(entered)) == (b"q=1", "abc")
     with pytest.raises(BadAddress, match=r"'evil\.example'"):
         enter(door(trusted_proxies="127.0.0.1", hosts="wiki.example"), host="a", x_forwarded_host="evil.example")
@@ -48,9 +48,9 @@ def test_the_proxy_is_believed_before_the_host_is_checked() -> None:
 def test_what_was_passed_on_closes_the_gates() -> None:
     one = door()
     enter(one, host="localhost")
-    assert not one.gates.closed
+    assert not one.gates.required
     enter(one, host="localhost", x_forwarded_for="192.0.2.7")
-    assert one.gates.closed
+    assert one.gates.required
 
 
 def test_a_setting_that_cannot_be_read_is_said_at_once() -> None:

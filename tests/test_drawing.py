@@ -11,7 +11,7 @@ from tests.core import TWO, browser, follow, inner, make_app, make_two, make_wik
 
 from unwritten import Canvas, Page
 from unwritten.errors import BadTemplate
-from unwritten.showing.drawing import Hole, Shell, Templates
+from unwritten.showing.drawing import Placeholder, Shell, Templates
 from unwritten.showing.regions import PageView, Region
 from unwritten_engine import Frame, scripted
 from unwritten_engine.script import HANG
@@ -112,7 +112,7 @@ def test_a_template_that_cannot_work_says_where_and_what_to_do(tmp_path: Path, s
 
 def test_a_page_with_holes_is_the_page_in_pieces(tmp_path: Path) -> None:
     pieces = list(shell(tmp_path, "<a>" + BOTH + "<b>{{ colophon }}", holes=True).pieces())
-    assert [piece.name for piece in pieces if isinstance(piece, Hole)] == ["lead", "body", "colophon"]
+    assert [piece.name for piece in pieces if isinstance(piece, Placeholder)] == ["lead", "body", "colophon"]
     assert "words" not in "".join(piece for piece in pieces if isinstance(piece, str))
 
 
@@ -133,7 +133,7 @@ def test_a_shape_may_be_asked_for_anything_before_its_first_word(tmp_path: Path)
 
     @app.page("/")
     def front() -> Page:
-        return Page("facts.html", facts=Canvas("Facts.", shape=Facts))
+        return Page("facts.html", facts=Canvas("Facts.", schema=Facts))
 
     with browser(app) as client:
         assert client.get("/").status_code == 200
@@ -177,7 +177,7 @@ def test_a_shape_that_does_not_fit_fails_its_region_and_leaves_the_others(tmp_pa
 
     @app.page("/")
     def front() -> Page:
-        return Page("two.html", lead=Canvas("Facts.", shape=Facts), body=Canvas("Body."))
+        return Page("two.html", lead=Canvas("Facts.", schema=Facts), body=Canvas("Body."))
 
     with browser(app) as client:
         heard = write(client, "/")

@@ -108,7 +108,7 @@ def make_facts(home: Path, engine: Any) -> App:
 
     @app.page("/")
     def front() -> Canvas:
-        return Canvas("Facts.", shape=Facts)
+        return Canvas("Facts.", schema=Facts)
 
     return app
 

@@ -12,7 +12,7 @@ from tests.core import TWO, browser, follow, in_turn, inner, make_app, make_two,
 
 from unwritten import App, Canvas, Page
 from unwritten.editing.edits import may_edit
-from unwritten.guarding.gates import Gates
+from unwritten.guarding.gates import SignedLinks
 from unwritten.settings import Settings
 from unwritten.showing.regions import Change
 from unwritten_engine import scripted
@@ -92,7 +92,7 @@ def test_an_old_version_comes_back_as_far_as_it_still_fits(tmp_path: Path) -> No
 
         @app.page("/")
         def front() -> Page:
-            return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Facts.", shape=shape))
+            return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Facts.", schema=shape))
 
         return app
 
@@ -129,7 +129,7 @@ def test_an_old_version_comes_back_as_far_as_it_still_fits(tmp_path: Path) -> No
 )
 def test_who_may_edit(given: dict[str, Any], allowed: bool) -> None:
     settings = Settings(given, environment={})
-    assert may_edit(settings, Gates(settings, lambda: b"")) is allowed
+    assert may_edit(settings, SignedLinks(settings, lambda: b"")) is allowed
 
 
 def test_links_of_a_text_by_hand_are_kept_in_place_of_the_old_ones(tmp_path: Path) -> None:

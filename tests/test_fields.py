@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, model_validator
 
 from unwritten.errors import BadApp, BadForm
-from unwritten.state.fields import Form, FormReader, Named
+from unwritten.state.fields import FormParser, FormState, Named
 
 
 class Colour(Enum):
@@ -45,13 +45,13 @@ class Pair(BaseModel):
 
 
 def read(model: Any, *pairs: tuple[str, str]) -> Any:
-    found = FormReader("act", {"form": (model, ...)}).read(pairs)
-    return found if isinstance(found, Form) else found["form"]
+    found = FormParser("act", {"form": (model, ...)}).parse(pairs)
+    return found if isinstance(found, FormState) else found["form"]
 
 
 def errors(model: Any, *pairs: tuple[str, str]) -> dict[str, str]:
     form = read(model, *pairs)
-    assert isinstance(form, Form)
+    assert isinstance(form, FormState)
     return dict([*form.errors])
 
 
@@ -67,11 +67,11 @@ def test_what_is_left_empty_counts_as_not_given_where_no_text_is_asked_for() -> 
 
 
 def test_single_parameters_with_and_without_a_default() -> None:
-    reader = FormReader("act", {"a": (int, ...), "b": (str, "none")})
-    assert reader.read([("a", "1")]) == {"a": 1, "b": "none"}
-    form = reader.read([("b", "x")])
-    assert isinstance(form, Form) and (form.errors["a"], form.value["b"]) == ("This is needed.", "x")
-    assert FormReader("act", {}).read([]) == {}
+    reader = FormParser("act", {"a": (int, ...), "b": (str, "none")})
+    assert reader.parse([("a", "1")]) == {"a": 1, "b": "none"}
+    form = reader.parse([("b", "x")])
+    assert isinstance(form, FormState) and (form.errors["a"], form.value["b"]) == ("This is needed.", "x")
+    assert FormParser("act", {}).parse([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_field_that_nobody_asked_for_is_an_error_with_a_suggestion() -> None:
 
 def test_what_no_form_can_hold_is_said() -> None:
     with pytest.raises(BadApp, match="The action 'act' takes a field that no form can hold"):
-        FormReader("act", {"a": (object(), ...), "b": (int, 1)})
+        FormParser("act", {"a": (object(), ...), "b": (int, 1)})
 
 
 def test_names_that_are_not_there_are_empty() -> None:

@@ -14,9 +14,9 @@ from tests.core import a_linker, faults, text_frame
 from tests.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, modest, spans_in
 
 from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Drawer, Place
+from unwritten.formats import FORMATS, Formatter, RegionContext
 from unwritten.formats.markdown import _parser, blocks
-from unwritten.formats.marks import CLOSE, OPEN, marked, softened, within
+from unwritten.formats.marks import CLOSE, OPEN, insert_marks, render_marks, within
 from unwritten_engine import Frame
 from unwritten_engine.script import diffused
 
@@ -40,12 +40,12 @@ class Family:
     people: list[Person] = field(default_factory=list)
 
 
-def drawer(name: str, shape: type | None = None) -> Drawer:
-    return FORMATS[name].at(Place(a_linker(), shape=shape))
+def drawer(name: str, shape: type | None = None) -> Formatter:
+    return FORMATS[name].at(RegionContext(a_linker(), schema=shape))
 
 
 def draw(name: str, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
-    return str(drawer(name).draw(text_frame(text, spans, done=done)).html)
+    return str(drawer(name).format(text_frame(text, spans, done=done)).html)
 
 
 def without_spans(html: str) -> str:
@@ -115,9 +115,9 @@ def test_a_block_that_has_not_changed_is_not_drawn_again() -> None:
     asked: list[str] = []
     linker = a_linker()
     linker._written = lambda keys: asked.extend(keys) or set()  # type: ignore[func-returns-value]
-    markdown = FORMATS["markdown"].at(Place(linker))
+    markdown = FORMATS["markdown"].at(RegionContext(linker))
     for i in range(1, 41):
-        markdown.draw(text_frame("".join(lines[:i])))
+        markdown.format(text_frame("".join(lines[:i])))
     assert len(asked) == 40
 
 
@@ -183,11 +183,11 @@ def test_soft_words_in_html_never_break_a_tag() -> None:
 
 def test_a_shape_grows_field_by_field() -> None:
     typed = drawer("typed", Facts)
-    value = typed.draw(text_frame('{"kind":"tow')).value
+    value = typed.format(text_frame('{"kind":"tow')).value
     assert (value.kind, value.founded, value.known_for) == ("tow", None, ())
-    value = typed.draw(text_frame('{"kind":"tower","known_for":["li')).value
+    value = typed.format(text_frame('{"kind":"tower","known_for":["li')).value
     assert value.known_for == ("li",)
-    done = typed.draw(text_frame('{"kind":"tower","founded":1720,"known_for":["<light>"]}', done=True))
+    done = typed.format(text_frame('{"kind":"tower","founded":1720,"known_for":["<light>"]}', done=True))
     assert done.value == Facts(kind="tower", founded=1720, known_for=["<light>"])
     assert done.html == (
         "<dl><dt>kind</dt><dd>tower</dd><dt>founded</dt><dd>1720</dd>"
@@ -196,7 +196,7 @@ def test_a_shape_grows_field_by_field() -> None:
 
 
 def test_a_shape_without_text_has_its_fields_already() -> None:
-    value = drawer("typed", Facts).draw(text_frame("")).value
+    value = drawer("typed", Facts).format(text_frame("")).value
     assert (value.kind, value.known_for, bool(value)) == (None, (), False)
     with pytest.raises(AttributeError, match="no field 'colour'"):
         _ = value.colour
@@ -204,23 +204,25 @@ def test_a_shape_without_text_has_its_fields_already() -> None:
 
 def test_a_shape_may_be_a_dataclass() -> None:
     typed = drawer("typed", Family)
-    assert typed.draw(text_frame('{"people":[{"name":"Ad')).value.people[0].name == "Ad"
-    assert typed.draw(text_frame('{"people":[{"name":"Ada"}]}', done=True)).value == Family([Person("Ada")])
+    assert typed.format(text_frame('{"people":[{"name":"Ad')).value.people[0].name == "Ad"
+    assert typed.format(text_frame('{"people":[{"name":"Ada"}]}', done=True)).value == Family([Person("Ada")])
 
 
 def test_a_shape_that_was_cut_off_is_taken_if_it_is_enough() -> None:
-    assert drawer("typed", Facts).draw(text_frame('{"kind":"tower","known_for":["a"', done=True)).value.kind == "tower"
+    assert (
+        drawer("typed", Facts).format(text_frame('{"kind":"tower","known_for":["a"', done=True)).value.kind == "tower"
+    )
     with pytest.raises(PageFailed, match="does not fit the shape Facts"):
-        drawer("typed", Facts).draw(text_frame('{"founded":17', done=True))
+        drawer("typed", Facts).format(text_frame('{"founded":17', done=True))
     with pytest.raises(PageFailed, match="does not fit the shape Facts"):
-        drawer("typed", Facts).draw(text_frame("It is a tower.", done=True))
+        drawer("typed", Facts).format(text_frame("It is a tower.", done=True))
 
 
 @pytest.mark.parametrize(
     "text", ["[", "[1", '"x', "nul", "{" * 3000, '{"kind":' * 500, '{"kind":"\\ud800', "1e999", "\x00"]
 )
 def test_a_shape_survives_any_beginning(text: str) -> None:
-    assert faults(str(drawer("typed", Facts).draw(text_frame(text)).html)) == []
+    assert faults(str(drawer("typed", Facts).format(text_frame(text)).html)) == []
 
 
 @modest
@@ -229,7 +231,7 @@ def test_any_prefix_of_a_shape_is_safe_and_balanced(values: list[str], data: st.
     import json
 
     text = json.dumps({"kind": "".join(values), "known_for": values}, ensure_ascii=False)
-    assert faults(str(drawer("typed", Facts).draw(text_frame(cut(data, text))).html)) == []
+    assert faults(str(drawer("typed", Facts).format(text_frame(cut(data, text))).html)) == []
 
 
 # -- every format ---------------------------------------------------------------------------------------------
@@ -265,10 +267,10 @@ def test_what_is_fixed_stays(name: str, text: str, data: st.DataObject) -> None:
     for length in [*lengths, len(text)]:
         settled = start = data.draw(st.integers(min(settled, length), length), label="settled up to")
         spans = ((start, length),) if start < length else ()
-        drawn = growing.draw(Frame(text[:length], spans, fixed=start))
+        drawn = growing.format(Frame(text[:length], spans, fixed=start))
         assert str(drawn.html).startswith(fixed)
         fixed = str(drawn.html)[: drawn.fixed]
-    drawn = growing.draw(text_frame(text, done=True))
+    drawn = growing.format(text_frame(text, done=True))
     assert str(drawn.html).startswith(fixed)
     assert drawn.fixed == len(drawn.html)
 
@@ -292,19 +294,19 @@ def test_a_diffused_draft_is_safe_in_every_step(name: str) -> None:
     text = "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]].\n\n- <b>one</b>\n- two & three\n"
     growing = drawer(name)
     for frame in diffused(text, canvases=2, steps=5):
-        assert faults(str(growing.draw(frame).html)) == []
+        assert faults(str(growing.format(frame).html)) == []
 
 
 # -- marks ----------------------------------------------------------------------------------------------------
 
 
 def test_marks_become_spans_of_text_and_never_of_tags() -> None:
-    assert softened(marked("a bc d", [(2, 4)])) == 'a <span class="unsettled">bc</span> d'
-    assert softened(f"<p>a{OPEN}b</p><p>c{CLOSE}d</p>") == (
+    assert render_marks(insert_marks("a bc d", [(2, 4)])) == 'a <span class="unsettled">bc</span> d'
+    assert render_marks(f"<p>a{OPEN}b</p><p>c{CLOSE}d</p>") == (
         '<p>a<span class="unsettled">b</span></p><p><span class="unsettled">c</span>d</p>'
     )
-    assert softened(f'<a title="{OPEN}x{CLOSE}">y</a>') == '<a title="x">y</a>'
-    assert softened(f"a{OPEN} {CLOSE}b") == "a b"
+    assert render_marks(f'<a title="{OPEN}x{CLOSE}">y</a>') == '<a title="x">y</a>'
+    assert render_marks(f"a{OPEN} {CLOSE}b") == "a b"
 
 
 def test_marks_of_the_model_are_not_ours() -> None:
@@ -343,7 +345,7 @@ def test_the_unsettled_parts_of_a_shape_look_unsettled() -> None:
     typed = drawer("typed", Facts)
     text = '{"kind":"A \\u00e9 & <tower>","founded":1204,"known_for":["salt","kind"]}'
     flux = [text.index("& <"), text.index("1204"), text.rindex("kind")]
-    drawn = typed.draw(Frame(text, tuple((at, at + 3) for at in flux)))
+    drawn = typed.format(Frame(text, tuple((at, at + 3) for at in flux)))
     value = drawn.value
     assert value.kind == "A é & <tower>"
     assert value.founded == 1204
@@ -353,17 +355,17 @@ def test_the_unsettled_parts_of_a_shape_look_unsettled() -> None:
     assert str(escape(value.known_for[0])) == "salt"
     assert str(escape(value.known_for[1])) == '<span class="unsettled">kin</span>d'
     assert drawn.html.count('<span class="unsettled">') == 3
-    assert "unsettled" not in typed.draw(text_frame(text, done=True)).html
+    assert "unsettled" not in typed.format(text_frame(text, done=True)).html
 
 
 def test_an_escaped_character_of_a_shape_is_marked_as_a_whole() -> None:
     typed = drawer("typed", Facts)
     text = '{"kind":"a\\ud83d\\ude00\\n\\"b"}'
     for at in range(len(text)):
-        drawn = typed.draw(Frame(text, ((at, at + 1),)))
+        drawn = typed.format(Frame(text, ((at, at + 1),)))
         assert drawn.value.kind == 'a😀\n"b'
-        assert without_spans(str(drawn.html)) == str(typed.draw(Frame(text)).html)
+        assert without_spans(str(drawn.html)) == str(typed.format(Frame(text)).html)
     for end in range(len(text)):  # while it grows, too
-        plain = typed.draw(Frame(text[:end])).value
-        soft = typed.draw(Frame(text[:end], ((0, end),) if end else ())).value
+        plain = typed.format(Frame(text[:end])).value
+        soft = typed.format(Frame(text[:end], ((0, end),) if end else ())).value
         assert dict(soft) == dict(plain)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from tests.core import a_linker, faults
 from tests.drawings import drawing_faults
 
-from unwritten.formats import FORMATS, Place, schema_of
+from unwritten.formats import FORMATS, RegionContext, schema_of
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine
 
 pytestmark = pytest.mark.anyio
@@ -35,11 +35,11 @@ async def drafts(engine: Engine, request: Request) -> list[Frame]:
 async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str) -> None:
     prompt = Prompt("On tea.", opening="**Tea** is\n\nold. It")
     frames = await drafts(engine, Request(prompt, canvases=3, seed=5, options={"steps": 10}))
-    drawer = FORMATS[name].at(Place(a_linker()))
+    drawer = FORMATS[name].at(RegionContext(a_linker()))
     text, html, fixed, whole = "", "", 0, ""
     for frame in frames:
         assert frame.text.startswith(text), "finished canvases do not change"
-        drawn = drawer.draw(frame)
+        drawn = drawer.format(frame)
         assert faults(str(drawn.html)) == []
         assert str(drawn.html).startswith(html)
         assert drawn.fixed >= fixed
@@ -51,17 +51,17 @@ async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str
 
 async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine: Engine) -> None:
     frames = await drafts(engine, Request(Prompt("Facts."), canvases=1, seed=6, shape=schema_of(Facts)))
-    typed = FORMATS["typed"].at(Place(a_linker(), shape=Facts))
+    typed = FORMATS["typed"].at(RegionContext(a_linker(), schema=Facts))
     soft = []
     for frame in frames[:-1]:
-        value = typed.draw(frame).value
+        value = typed.format(frame).value
         assert isinstance(value.kind, str) and 1000 <= value.founded <= 1999 and len(value.known_for) == 2
         shown = "".join(str(escape(part)) for part in (value.kind, value.founded, *value.known_for))
         assert faults(shown) == []
         soft.append(shown.count('<span class="unsettled">'))
         assert (soft[-1] > 0) == bool(frame.unsettled)
     assert soft[0] > soft[-1]
-    last = typed.draw(frames[-1])
+    last = typed.format(frames[-1])
     assert isinstance(last.value, Facts)
     assert "unsettled" not in str(last.html)
 
@@ -69,7 +69,7 @@ async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine
 async def test_every_draft_of_a_drawing_is_one_safe_element(engine: Engine) -> None:
     prompt = Prompt("A kettle.", opening='<svg viewBox="0 0 9 9">\n<rect width="9" height="9"/>')
     frames = await drafts(engine, Request(prompt, canvases=2, seed=7, options={"steps": 8}))
-    drawer = FORMATS["svg"].at(Place(a_linker(), "art", "A kettle"))
-    drawn = [str(drawer.draw(frame).html) for frame in frames]
+    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
+    drawn = [str(drawer.format(frame).html) for frame in frames]
     assert len(drawn) > 8 and all(html.startswith("<svg") for html in drawn)
     assert [found for html in drawn if (found := drawing_faults(html))] == []

@@ -15,7 +15,7 @@ from tests.hostile import VECTORS, cut, hostile_texts, modest, spans_in
 from unwritten import Canvas, Example, Page
 from unwritten.asking.prompts import build_prompt
 from unwritten.errors import BadPage, PageFailed
-from unwritten.formats import Format, Place
+from unwritten.formats import Format, RegionContext
 from unwritten_engine import scripted
 
 
@@ -33,7 +33,7 @@ POEM = Format(
 
 
 def draw(format: Format, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
-    return str(format.at(Place(a_linker())).draw(text_frame(text, spans, done=done)).html)
+    return str(format.at(RegionContext(a_linker())).format(text_frame(text, spans, done=done)).html)
 
 
 def test_what_the_function_returns_is_drawn_with_links_and_its_classes() -> None:
@@ -78,26 +78,26 @@ def test_a_draft_that_cannot_be_drawn_leaves_the_one_before(caplog: pytest.LogCa
             raise ValueError("no end")
         return f"<p>{text}</p>"
 
-    drawer = Format("picky", draw=picky).at(Place(a_linker()))
-    assert drawer.draw(text_frame("One.")).html == "<p>One.</p>"
-    assert drawer.draw(text_frame("One. Tw")).html == "<p>One.</p>"
-    assert drawer.draw(text_frame("One. Two.")).html == "<p>One. Two.</p>"
-    drawer.draw(text_frame("x"))
+    drawer = Format("picky", draw=picky).at(RegionContext(a_linker()))
+    assert drawer.format(text_frame("One.")).html == "<p>One.</p>"
+    assert drawer.format(text_frame("One. Tw")).html == "<p>One.</p>"
+    assert drawer.format(text_frame("One. Two.")).html == "<p>One. Two.</p>"
+    drawer.format(text_frame("x"))
     assert [record.message for record in caplog.records] == [
         "The format 'picky' could not draw the text: ValueError: no end. A format must draw any beginning of a text."
     ]
     with pytest.raises(PageFailed, match="The format 'picky' could not draw the text: ValueError: no end"):
-        drawer.draw(text_frame("x", done=True))
+        drawer.format(text_frame("x", done=True))
 
 
 def test_a_function_may_refuse_a_finished_text_in_its_own_words() -> None:
     def strict(text: str) -> str:
         raise PageFailed("A haiku has three lines.")
 
-    drawer = Format("haiku", draw=strict).at(Place(a_linker()))
-    assert drawer.draw(text_frame("One")).html == ""
+    drawer = Format("haiku", draw=strict).at(RegionContext(a_linker()))
+    assert drawer.format(text_frame("One")).html == ""
     with pytest.raises(PageFailed, match="three lines"):
-        drawer.draw(text_frame("One", done=True))
+        drawer.format(text_frame("One", done=True))
 
 
 def test_a_function_that_returns_no_html_is_told() -> None:

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from unwritten.errors import Misshapen
+from unwritten.errors import SchemaMismatch
 from unwritten.formats.fitting import cut_at_a_word
-from unwritten.formats.loose import find_json, whole_words
+from unwritten.formats.loose import parse_lenient, whole_words
 from unwritten.formats.repair import repair
 
 
@@ -144,7 +144,7 @@ def test_an_endless_text_and_an_endless_list_come_to_an_end() -> None:
     ],
 )
 def test_what_is_not_there_is_not_invented(text: str, message: str) -> None:
-    with pytest.raises(Misshapen, match=f"What was written does not fit the shape Tower: {message}"):
+    with pytest.raises(SchemaMismatch, match=f"What was written does not fit the shape Tower: {message}"):
         repair(Tower, text)
 
 
@@ -186,11 +186,11 @@ def test_words_that_were_cut_off_are_left_out() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="{}[]\",:\\ \n'ab1-.e/#“”`u", max_size=60))
 def test_any_text_is_read_or_refused_and_nothing_hangs(text: str) -> None:
-    for loose in find_json(text):
+    for loose in parse_lenient(text):
         json.dumps(loose.data)
     try:
         repair(Tower, text)
-    except Misshapen as error:
+    except SchemaMismatch as error:
         assert str(error).endswith(".")
 
 
@@ -216,7 +216,7 @@ def test_any_beginning_of_a_value_gives_what_it_says_or_nothing(value: Tower, da
     cut = data.draw(st.integers(0, len(text)))
     try:
         done: Any = repair(Tower, text[:cut])
-    except Misshapen:
+    except SchemaMismatch:
         return
     assert (done.value.kind, done.value.founded) == (value.kind, value.founded)
     assert len(done.value.places) <= len(value.places)
@@ -242,6 +242,6 @@ def test_any_beginning_of_a_value_gives_what_it_says_or_nothing(value: Tower, da
 )
 def test_noise_without_an_end_is_given_up_soon(text: str) -> None:
     begun = time.monotonic()
-    with pytest.raises(Misshapen):
+    with pytest.raises(SchemaMismatch):
         repair(Tower, text)
     assert time.monotonic() - begun < 5

@@ -12,15 +12,15 @@ from tests.drawings import HOSTILE, KETTLE, drawing_faults
 from unwritten import Canvas
 from unwritten.asking.prompts import build_prompt
 from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Place
-from unwritten.formats.svg import whole
+from unwritten.formats import FORMATS, RegionContext
+from unwritten.formats.svg import complete_prefix
 from unwritten_engine import Frame, scripted
 from unwritten_engine.script import diffused
 
 
 def draw(text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = False) -> str:
-    drawer = FORMATS["svg"].at(Place(a_linker(), "art", "A kettle"))
-    return str(drawer.draw(text_frame(text, spans, done=done)).html)
+    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
+    return str(drawer.format(text_frame(text, spans, done=done)).html)
 
 
 def test_every_prefix_is_one_whole_element_that_only_grows() -> None:
@@ -35,26 +35,26 @@ def test_every_prefix_is_one_whole_element_that_only_grows() -> None:
 
 
 def test_half_a_tag_waits_and_half_a_path_is_drawn_as_far_as_it_is_whole() -> None:
-    assert whole('<svg><rect x="1" y="2', pen=True) == "<svg>"
-    assert whole('<svg><path d="M1 2 L3 4 L55', pen=True) == (
+    assert complete_prefix('<svg><rect x="1" y="2', pen=True) == "<svg>"
+    assert complete_prefix('<svg><path d="M1 2 L3 4 L55', pen=True) == (
         '<svg><path d="M1 2 L3 4 " fill="none" stroke="currentColor"/>'
     )
-    assert whole('<svg><path stroke="red" d="M1 2L3 4L5 6L7', pen=True) == (
+    assert complete_prefix('<svg><path stroke="red" d="M1 2L3 4L5 6L7', pen=True) == (
         '<svg><path stroke="red" d="M1 2L3 4L5 6" fill="none"/>'
     )
-    assert whole('<svg><path d="M1 2 L3', pen=True) == "<svg>"
-    assert whole('<svg><path d="M1 2 L3 4" fill="red" st', pen=True) == (
+    assert complete_prefix('<svg><path d="M1 2 L3', pen=True) == "<svg>"
+    assert complete_prefix('<svg><path d="M1 2 L3 4" fill="red" st', pen=True) == (
         '<svg><path d="M1 2 L3 4" fill="red" stroke="currentColor"/>'
     )
-    assert whole('<svg><polygon points="1,2 3,4 5,6', pen=False) == '<svg><polygon points="1 2 3 4"/>'
-    assert whole("<svg><text>a &am", pen=True) == "<svg><text>a "
-    assert whole("<svg><rect/></svg>", pen=True) == "<svg><rect/></svg>"
+    assert complete_prefix('<svg><polygon points="1,2 3,4 5,6', pen=False) == '<svg><polygon points="1 2 3 4"/>'
+    assert complete_prefix("<svg><text>a &am", pen=True) == "<svg><text>a "
+    assert complete_prefix("<svg><rect/></svg>", pen=True) == "<svg><rect/></svg>"
 
 
 def test_what_was_drawn_before_changes_nothing() -> None:
-    drawer = FORMATS["svg"].at(Place(a_linker(), "art", "A kettle"))
+    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
     for end in [*range(0, len(KETTLE), 7), len(KETTLE), 200]:
-        assert str(drawer.draw(text_frame(KETTLE[:end])).html) == draw(KETTLE[:end])
+        assert str(drawer.format(text_frame(KETTLE[:end])).html) == draw(KETTLE[:end])
 
 
 def test_fences_and_words_around_are_left_out() -> None:
@@ -107,9 +107,9 @@ def test_a_model_that_begins_again_is_forgiven() -> None:
 
 
 def test_a_diffused_draft_is_safe_in_every_step() -> None:
-    drawer = FORMATS["svg"].at(Place(a_linker(), "art", "A kettle"))
+    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
     for frame in diffused(KETTLE + HOSTILE[0], canvases=2, steps=6):
-        assert drawing_faults(str(drawer.draw(Frame(frame.text, frame.unsettled)).html)) == []
+        assert drawing_faults(str(drawer.format(Frame(frame.text, frame.unsettled)).html)) == []
 
 
 def test_the_prompt_begins_the_drawing_and_ends_it() -> None:

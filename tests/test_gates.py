@@ -16,7 +16,7 @@ from tests.core import browser, follow, make_app, make_wiki, tables, templates, 
 
 from unwritten import App, Page, Visit
 from unwritten.errors import BadAddress
-from unwritten.guarding.gates import Gates, address_of, signature_of, take_signature, unsigned
+from unwritten.guarding.gates import SignedLinks, address_of, signature_of, take_signature, unsigned
 from unwritten.settings import Settings
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
@@ -27,8 +27,8 @@ TEXT = "A tower with a [[Lamp|bright lamp]], near [the sea](/wiki/Deep%20Sea)."
 HERE = {"sec-fetch-site": "same-origin"}
 
 
-def gates(secret: bytes = b"one world", **settings: Any) -> Gates:
-    return Gates(Settings({"gates": "on", **settings}, environment={}), lambda: secret)
+def gates(secret: bytes = b"one world", **settings: Any) -> SignedLinks:
+    return SignedLinks(Settings({"gates": "on", **settings}, environment={}), lambda: secret)
 
 
 def gated(home: Path, engine: Any = None, **settings: Any) -> App:
@@ -51,15 +51,24 @@ def links(html: str) -> list[str]:
 
 def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
     one, other = gates(), gates(b"another world")
-    assert re.fullmatch(r"/wiki/Tea\?_s=[\w-]{16}", one.offer("/wiki/Tea"))
-    assert one.sign("/wiki/Tea") == one.sign("/wiki/Tea")
+    assert re.fullmatch(r"/wiki/Tea\?_s=[\w-]{16}", one.sign("/wiki/Tea"))
+    assert one.signature("/wiki/Tea") == one.signature("/wiki/Tea")
     signs = {
-        gate.sign(key) for gate in (one, other) for key in ("/wiki/Tea", "/wiki/tea", "/wiki/AC/DC", "/wiki/AC%2FDC")
+        gate.signature(key)
+        for gate in (one, other)
+        for key in ("/wiki/Tea", "/wiki/tea", "/wiki/AC/DC", "/wiki/AC%2FDC")
     }
     assert len(signs) == 8
-    assert one.source(one.sign("/wiki/Tea"), "/wiki/Tea") == "link"
-    assert one.source(one.sign("/wiki/Tea", "search"), "/wiki/Sea", "/wiki/Tea") == "search"
-    for wrong in (other.sign("/wiki/Tea"), one.sign("/wiki/Sea"), one.sign("/wiki/Tea")[:-1], "", "é", "\udc80"):
+    assert one.source(one.signature("/wiki/Tea"), "/wiki/Tea") == "link"
+    assert one.source(one.signature("/wiki/Tea", "search"), "/wiki/Sea", "/wiki/Tea") == "search"
+    for wrong in (
+        other.signature("/wiki/Tea"),
+        one.signature("/wiki/Sea"),
+        one.signature("/wiki/Tea")[:-1],
+        "",
+        "é",
+        "\udc80",
+    ):
         assert one.source(wrong, "/wiki/Tea") is None
 
 
@@ -72,8 +81,8 @@ def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
     ],
 )
 def test_a_signature_stands_in_the_query_and_comes_off_again(address: str, offered: str) -> None:
-    signed = gates().offer(address)
-    assert signed == offered.format(gates().sign(address.partition("#")[0]))
+    signed = gates().sign(address)
+    assert signed == offered.format(gates().signature(address.partition("#")[0]))
     assert unsigned(signed) == address
     path, _, query = signed.partition("#")[0].partition("?")
     scope = {"type": "http", "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": []}
@@ -84,7 +93,7 @@ def test_a_signature_stands_in_the_query_and_comes_off_again(address: str, offer
 
 
 def test_a_browser_may_spell_an_address_in_its_own_way() -> None:
-    assert gates().sign("/wiki/It's?q=it's a") == gates().sign("/wiki/It%27s?q=it%27s%20a")
+    assert gates().signature("/wiki/It's?q=it's a") == gates().signature("/wiki/It%27s?q=it%27s%20a")
 
 
 def test_other_parameters_are_left_alone() -> None:
@@ -111,7 +120,7 @@ def test_other_parameters_are_left_alone() -> None:
     ],
 )
 def test_gates_close_where_others_can_reach_the_app(settings: dict[str, Any], closed: bool) -> None:
-    assert Gates(Settings(settings, environment={}), lambda: b"").closed is closed
+    assert SignedLinks(Settings(settings, environment={}), lambda: b"").required is closed
 
 
 def test_a_request_from_elsewhere_closes_them_for_good(tmp_path: Path) -> None:
@@ -223,7 +232,7 @@ FOREIGN = "The link that led here was signed for another page, or in another wor
         (lambda s: s + "x", CUT),
         (lambda s: "", CUT),
         (lambda s: "%ff", CUT),
-        (lambda s: gates(b"another world").sign("/wiki/Tea"), FOREIGN),
+        (lambda s: gates(b"another world").signature("/wiki/Tea"), FOREIGN),
         (lambda s: s[::-1], FOREIGN),
     ],
 )

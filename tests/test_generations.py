@@ -243,12 +243,12 @@ def test_a_stop_at_the_very_start_frees_its_place(tmp_path: Path) -> None:
         engine = scripted(["A", HANG])
         app = make_wiki(tmp_path, engine, generations=1)
         app.prepare()
-        serving = app.serving
+        serving = app.handler
         await ask(app, "/wiki/One")
-        one = serving.generations.get("/wiki/One")
+        one = serving.jobs.get("/wiki/One")
         assert one is not None
         await ask(app, "/wiki/Two")
-        two = serving.generations.get("/wiki/Two")
+        two = serving.jobs.get("/wiki/Two")
         assert two is not None and two.state == "queued"
         # The end of the first begins the second; stop the second before it has had its turn.
         begun = asyncio.Event()
@@ -256,15 +256,15 @@ def test_a_stop_at_the_very_start_frees_its_place(tmp_path: Path) -> None:
 
         def start_and_stop(run: object) -> None:
             start(run)  # type: ignore[arg-type]
-            serving.generations.stop(two)
+            serving.jobs.stop(two)
             begun.set()
 
         two.start = start_and_stop  # type: ignore[method-assign]
-        serving.generations.stop(one)
+        serving.jobs.stop(one)
         await asyncio.wait_for(begun.wait(), 2)
         await asyncio.wait_for(two.finished.wait(), 2)
-        assert (two.state, serving.generations.load) == ("stopped", (0, 0))
-        assert serving.generations.get("/wiki/Two") is None
+        assert (two.state, serving.jobs.load) == ("stopped", (0, 0))
+        assert serving.jobs.get("/wiki/Two") is None
         await app.close()
 
     asyncio.run(scene())

@@ -11,7 +11,7 @@ import pytest
 from tests.core import browser, follow, make_two, make_wiki, tables, text_frame, write
 
 from unwritten.errors import BadApp
-from unwritten.hooks import Asked
+from unwritten.hooks import PromptCheck
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.timeout(30)
 def test_a_prompt_is_asked_about_before_anything_is_written(tmp_path: Path) -> None:
     engine = scripted("Words.")
     app = make_wiki(tmp_path, engine)
-    seen: list[Asked] = []
+    seen: list[PromptCheck] = []
 
     @app.allow_prompt
-    def hook(asked: Asked) -> bool | str | None:
+    def hook(asked: PromptCheck) -> bool | str | None:
         seen.append(asked)
         answers: dict[str, bool | str] = {"Bomb": "No bombs here.", "Secret": False, "Tea": True}
         return answers.get(asked.title)
@@ -123,7 +123,7 @@ def test_a_hook_that_never_answers_denies(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("Words."), function_time_limit=0.1)
 
     @app.allow_prompt
-    async def hook(asked: Asked) -> None:
+    async def hook(asked: PromptCheck) -> None:
         await asyncio.sleep(20)
 
     with browser(app) as client:

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 from tests.core import LIVE, browser, make_wiki
 
 from unwritten.errors import BadAddress
-from unwritten.guarding.hosts import Hosts
+from unwritten.guarding.hosts import AllowedHosts
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -22,7 +22,7 @@ def asks(host: str | None, server: str = "127.0.0.1") -> dict[str, Any]:
     return {"type": "http", "headers": headers, "server": (server, 80)}
 
 
-def refused(hosts: Hosts, host: str | None, server: str = "127.0.0.1") -> str:
+def refused(hosts: AllowedHosts, host: str | None, server: str = "127.0.0.1") -> str:
     try:
         hosts.check(asks(host, server))
     except BadAddress as error:
@@ -36,7 +36,7 @@ def refused(hosts: Hosts, host: str | None, server: str = "127.0.0.1") -> str:
     ["localhost", "localhost:8000", "LOCALHOST.", "app.localhost", "127.0.0.1:8000", "[::1]:8000", "192.168.1.5", None],
 )
 def test_on_a_loopback_address_its_own_names_and_addresses_are_answered_to(host: str | None) -> None:
-    assert not refused(Hosts("", "127.0.0.1"), host)
+    assert not refused(AllowedHosts("", "127.0.0.1"), host)
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_on_a_loopback_address_its_own_names_and_addresses_are_answered_to(host:
 )
 def test_a_name_that_was_turned_to_this_machine_is_not(host: str) -> None:
     name = host.partition(":")[0]
-    assert refused(Hosts("", "localhost"), host) == (
+    assert refused(AllowedHosts("", "localhost"), host) == (
         f"This server does not answer for a host named {name!r}. If it is meant to, start it with --hosts {name}, or "
         f"write App(…, hosts={name!r})."
     )
 
 
 def test_beyond_loopback_any_name_is_answered_to_unless_they_are_said() -> None:
-    assert not refused(Hosts("", "0.0.0.0"), "anything.example", "192.0.2.1")
-    assert not refused(Hosts("*", "127.0.0.1"), "anything.example")
-    named = Hosts("wiki.example, *.wiki.example", "0.0.0.0")
+    assert not refused(AllowedHosts("", "0.0.0.0"), "anything.example", "192.0.2.1")
+    assert not refused(AllowedHosts("*", "127.0.0.1"), "anything.example")
+    named = AllowedHosts("wiki.example, *.wiki.example", "0.0.0.0")
     assert not refused(named, "wiki.example")
     assert not refused(named, "de.wiki.example:443")
     assert not refused(named, "127.0.0.1:8000"), "for health checks"

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from unwritten import App, Page, Visit
-from unwritten.guarding.identity import Identity
+from unwritten.guarding.identity import VisitorCookie
 from unwritten.testing import Visitor
 
 FORM = """{% extends "layout.html" %}
@@ -60,26 +60,26 @@ def test_a_browser_is_known_again_after_its_first_form_and_no_other_is_it(app: A
     assert theirs == other.visit("/me").text != first
 
 
-def request(cookie: str, identity: Identity | None = None) -> Request:
+def request(cookie: str, identity: VisitorCookie | None = None) -> Request:
     name = identity.name if identity else "other"
     header = (b"cookie", f"{name}={cookie}".encode("latin-1"))
     return Request({"type": "http", "method": "GET", "path": "/", "scheme": "https", "headers": [header]})
 
 
 def test_only_a_cookie_that_this_world_has_given_counts() -> None:
-    ours, theirs = Identity(lambda: b"one"), Identity(lambda: b"two")
+    ours, theirs = VisitorCookie(lambda: b"one"), VisitorCookie(lambda: b"two")
     cookie, visitor = ours.new()
-    assert ours.of(request(cookie, ours)) == visitor
+    assert ours.read(request(cookie, ours)) == visitor
     assert visitor not in cookie, "what a table holds is no cookie"
     for forged in (cookie[:-1] + ("0" if cookie[-1] != "0" else "1"), "", "x" * 5000, f"{visitor}.{visitor}"):
-        assert ours.of(request(forged, ours)) == ""
+        assert ours.read(request(forged, ours)) == ""
     assert ours.name != theirs.name
-    assert theirs.of(request(cookie, theirs)) == ""
+    assert theirs.read(request(cookie, theirs)) == ""
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_of_plain_http_where_there_is_https() -> None:
-    identity = Identity(lambda: b"secret")
+    identity = VisitorCookie(lambda: b"secret")
     response = Response()
-    identity.give(response, "c", request(""))
+    identity.set_on(response, "c", request(""))
     sent = response.headers["set-cookie"].lower()
     assert "httponly" in sent and "samesite=lax" in sent and "secure" in sent and "path=/" in sent

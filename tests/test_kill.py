@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from tests.core import free_port, tables, wait_for
 
-from unwritten.keeping.store import Store
+from unwritten.keeping.store import PageStore
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -102,7 +102,7 @@ def test_a_server_killed_at_any_moment_leaves_only_whole_pages(tmp_path: Path) -
         found = count
     assert found > 10  # it was killed while it wrote, and not before
 
-    store = Store(database)  # and the next server opens it, and shows what is there
+    store = PageStore(database)  # and the next server opens it, and shows what is there
     assert store.count() == found
     assert len(store.search("word", limit=10_000)) == found
     store.close()

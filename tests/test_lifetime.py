@@ -24,12 +24,12 @@ def test_it_can_be_opened_closed_and_opened_again(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A tower."))
     for _ in range(2):
         app.prepare()
-        first = app.serving
+        first = app.handler
         app.prepare()
-        assert app.serving is first, "a second time does nothing"
+        assert app.handler is first, "a second time does nothing"
         asyncio.run(app.close())
         with pytest.raises(BadApp):
-            app.serving  # noqa: B018
+            app.handler  # noqa: B018
 
 
 def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

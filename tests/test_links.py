@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.core import a_linker
 
-from unwritten.asking.addresses import Pattern
-from unwritten.showing.links import Link, Linker, find_anchors, find_links, plain, title_of, words_of
+from unwritten.asking.addresses import PagePattern
+from unwritten.showing.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_of
 
 
 def test_a_link_says_whether_its_page_is_written() -> None:
@@ -22,7 +22,7 @@ def test_the_store_is_asked_once_for_each_key() -> None:
         asked.append(list(keys))  # type: ignore[call-overload]
         return set()
 
-    linker = Linker("/wiki/Here", Pattern("/wiki/{title}"), 120, written)
+    linker = Linker("/wiki/Here", PagePattern("/wiki/{title}"), 120, written)
     for _ in range(3):
         linker.anchor("Tower", "a")
         linker.anchor("tower", "b")
@@ -80,10 +80,10 @@ def test_links_of_a_text_with_the_sentences_around_them() -> None:
 
 
 def test_plain_text_for_search_and_snippets() -> None:
-    assert plain("## Head\n\nA **[[Lamp|bright]]** [sea](Sea), `x`\n- one\n1. two\n> three") == (
+    assert plain_text("## Head\n\nA **[[Lamp|bright]]** [sea](Sea), `x`\n- one\n1. two\n> three") == (
         "Head A bright sea, x one two three"
     )
-    assert plain("snake_case stays, _this_ goes, 2*3*4 stays") == "snake_case stays, this goes, 2*3*4 stays"
+    assert plain_text("snake_case stays, _this_ goes, 2*3*4 stays") == "snake_case stays, this goes, 2*3*4 stays"
 
 
 def test_a_title_for_people_from_a_key() -> None:
@@ -102,11 +102,19 @@ def test_links_of_drawn_html_with_the_sentences_around_them() -> None:
 
 
 def test_the_words_of_drawn_html() -> None:
-    assert words_of("<p>a <b>b</b>c</p><ul><li>d &lt; e</li></ul>").split("\n") == ["", "a bc", "", "", "d < e", "", ""]
+    assert html_to_text("<p>a <b>b</b>c</p><ul><li>d &lt; e</li></ul>").split("\n") == [
+        "",
+        "a bc",
+        "",
+        "",
+        "d < e",
+        "",
+        "",
+    ]
 
 
 def test_a_page_does_not_link_to_itself() -> None:
-    linker = Linker("/wiki/Lighthouse", Pattern("/wiki/{title}"), 120, lambda keys: set())
+    linker = Linker("/wiki/Lighthouse", PagePattern("/wiki/{title}"), 120, lambda keys: set())
     assert linker.anchor("Lighthouse", "the tower") == "the tower"
     assert find_links("A [[Lighthouse|tower]] has a [[Lamp]].", linker) == [
         Link("/wiki/Lamp", "Lamp", "A tower has a Lamp.")

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from tests.core import browser, make_app, make_wiki, write
 
 from unwritten import App, Canvas
-from unwritten.asking.memory import LONGEST, Statement, distinct, tokens_of, within
+from unwritten.asking.memory import LONGEST, Statement, deduplicate, estimate_tokens, fit_to_budget
 from unwritten_engine import Request, scripted
 from unwritten_engine.script import ABOUT, ScriptedEngine
 
@@ -80,7 +80,7 @@ def test_memory_keeps_to_its_budget_and_can_be_switched_off(tmp_path: Path) -> N
             for title in texts:
                 write(client, f"/wiki/{title}")
             write(client, "/wiki/Odo")
-        assert sum(map(tokens_of, facts_of(engine))) <= tokens
+        assert sum(map(estimate_tokens, facts_of(engine))) <= tokens
         counts.append(len(facts_of(engine)))
     assert counts[0] == 0
     assert counts == sorted(set(counts))
@@ -101,7 +101,7 @@ def test_facts_are_recorded_with_the_page(tmp_path: Path) -> None:
     with browser(app) as client:
         write(client, "/wiki/Ferra")
         write(client, "/wiki/Odo_Brask")
-        kept = app.store.kept("/wiki/Odo_Brask")
+        kept = app.store.get("/wiki/Odo_Brask")
         assert kept is not None
         assert "who wore green" in kept.canvases["body"].prompt
 
@@ -127,11 +127,11 @@ def test_shapes_that_are_facts_are_known_to_other_pages(tmp_path: Path) -> None:
 
     @app.page("/card/{title}")
     def card(title: str) -> Canvas:
-        return Canvas(f"Card of {title}.", shape=Card, fact=True)
+        return Canvas(f"Card of {title}.", schema=Card, fact=True)
 
     @app.page("/plain/{title}")
     def untold(title: str) -> Canvas:
-        return Canvas(f"Card of {title}.", shape=Card)
+        return Canvas(f"Card of {title}.", schema=Card)
 
     @app.page("/wiki/{title}")
     def article(title: str) -> str:
@@ -170,13 +170,13 @@ def test_sentences_that_say_almost_the_same_are_told_once() -> None:
         Statement("B", "Odo Brask was born in 1743, in the year."),
         Statement("C", "Odo Brask died in the year 1801."),
     )
-    assert list(distinct([one, two, three])) == [one, three]
+    assert list(deduplicate([one, two, three])) == [one, three]
 
 
 def test_tokens_are_estimated_with_room_to_spare() -> None:
-    assert tokens_of("four letters") == 3
-    assert tokens_of("京都") == 2
-    assert within(["x" * 40, "y" * 400, "z" * 4], 30) == ["x" * 40, "z" * 4]
+    assert estimate_tokens("four letters") == 3
+    assert estimate_tokens("京都") == 2
+    assert fit_to_budget(["x" * 40, "y" * 400, "z" * 4], 30) == ["x" * 40, "z" * 4]
 
 
 def test_a_small_context_leaves_less_room(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from unwritten.keeping.migrations import APPLICATION_ID, migrations
-from unwritten.keeping.store import Store
+from unwritten.keeping.store import PageStore
 
 
 def test_a_new_database_is_ours_and_has_every_step(tmp_path: Path) -> None:
-    Store(tmp_path / "pages.db").close()
+    PageStore(tmp_path / "pages.db").close()
     connection = sqlite3.connect(tmp_path / "pages.db")
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -28,9 +28,9 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
         connection.close()
         return rows
 
-    Store(tmp_path / "pages.db").close()
+    PageStore(tmp_path / "pages.db").close()
     before = schema()
-    Store(tmp_path / "pages.db").close()
+    PageStore(tmp_path / "pages.db").close()
     assert schema() == before
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from unwritten import App
-from unwritten.keeping.network import Node
+from unwritten.keeping.network import LinkNode
 from unwritten.testing import Visitor, answers
 
 TEXTS = {
@@ -34,26 +34,26 @@ def test_written_pages_come_first_and_then_what_is_linked_most() -> None:
     visitor = Visitor(app, answers({f"About {name.capitalize()}": text for name, text in TEXTS.items()}))
     for name in TEXTS:
         visitor.visit(f"/wiki/{name}")
-    assert app.store.network() == [
-        Node("/wiki/Lamp", "Lamp", True, 2, ("/wiki/Oil", "/wiki/Glass")),
-        Node("/wiki/Oil", "Oil", True, 1, ("/wiki/Lamp", "/wiki/Glass")),
-        Node("/wiki/Moth", "Moth", True, 0, ("/wiki/Lamp",)),
-        Node("/wiki/Glass", "Glass", False, 2),
+    assert app.store.link_graph() == [
+        LinkNode("/wiki/Lamp", "Lamp", True, 2, ("/wiki/Oil", "/wiki/Glass")),
+        LinkNode("/wiki/Oil", "Oil", True, 1, ("/wiki/Lamp", "/wiki/Glass")),
+        LinkNode("/wiki/Moth", "Moth", True, 0, ("/wiki/Lamp",)),
+        LinkNode("/wiki/Glass", "Glass", False, 2),
     ]
-    assert [(node.title, node.links) for node in app.store.network(2)] == [
+    assert [(node.title, node.links) for node in app.store.link_graph(2)] == [
         ("Lamp", ("/wiki/Oil",)),
         ("Oil", ("/wiki/Lamp",)),
     ], "a link to what is not shown is none"
-    assert app.store.network(under="/list") == []
-    assert app.store.wanted() == [Node("/wiki/Glass", "Glass", False, 2)]
-    assert app.store.wanted(under="/list") == []
+    assert app.store.link_graph(under="/list") == []
+    assert app.store.missing_pages() == [LinkNode("/wiki/Glass", "Glass", False, 2)]
+    assert app.store.missing_pages(under="/list") == []
 
 
 def test_an_empty_world_has_no_network() -> None:
     app = written()
     visitor = Visitor(app)
     assert visitor.visit("/nowhere").status == 404
-    assert app.store.network() == app.store.wanted() == []
+    assert app.store.link_graph() == app.store.missing_pages() == []
 
 
 def test_pages_of_one_function_have_names_of_their_own() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.requests import Request
 
-from unwritten.editing.own_forms import LARGEST, OwnForm, read_form
+from unwritten.editing.own_forms import LARGEST, FrameworkForm, read_form
 from unwritten.errors import BadAddress
 
 pytestmark = pytest.mark.anyio
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 FORM = "application/x-www-form-urlencoded"
 
 
-async def sent(body: bytes, kind: str = FORM, **headers: str) -> OwnForm:
+async def sent(body: bytes, kind: str = FORM, **headers: str) -> FrameworkForm:
     chunks = [body[start : start + 65536] for start in range(0, len(body), 65536)] or [b""]
 
     async def receive() -> dict[str, object]:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(30)
 def test_no_page_is_under_our_prefix(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("A note."))
 
-    @app.anywhere
+    @app.fallback
     def note(path: str) -> str:
         return f"A note on {path}."
 

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from unwritten import Canvas, Page
 from unwritten.errors import BadPage
 from unwritten.pages import as_page
-from unwritten.showing.template_names import RESERVED
+from unwritten.showing.template_names import RESERVED_NAMES
 
 
 def test_canvases_become_regions_and_the_rest_are_values() -> None:
@@ -20,7 +20,7 @@ def test_canvases_become_regions_and_the_rest_are_values() -> None:
     assert repr(page) == "Page('article.html', title='Lighthouse', canvases=['lead'])"
 
 
-@pytest.mark.parametrize("name", [*sorted(RESERVED - {"self"}), "_private"])
+@pytest.mark.parametrize("name", [*sorted(RESERVED_NAMES - {"self"}), "_private"])
 def test_names_that_are_taken(name: str) -> None:
     with pytest.raises(BadPage, match="that name is taken"):
         Page("x.html", **{name: 1})  # type: ignore[arg-type]
@@ -34,9 +34,9 @@ def test_two_pages_are_equal_if_they_ask_for_the_same() -> None:
 
 
 def test_a_page_says_what_it_frames() -> None:
-    assert Page().frames == ""
-    assert Page(game=Canvas("A game.", "app")).frames == "boxes"
-    assert Page(game=Canvas("A game.", "app"), frames=True).frames == "pages"
+    assert Page().embeds == ""
+    assert Page(game=Canvas("A game.", "app")).embeds == "boxes"
+    assert Page(game=Canvas("A game.", "app"), frames=True).embeds == "pages"
     assert Page(frames=True) != Page()
 
 

@@ -17,10 +17,10 @@ from tests.core import make_app
 from unwritten import App
 from unwritten.errors import Busy, OverBudget, PageFailed
 from unwritten.generating import painting
-from unwritten.generating.painting import Studio
+from unwritten.generating.painting import PaintQueue
 from unwritten.guarding.budgets import Budgets
 from unwritten.keeping.database import Database
-from unwritten.keeping.pictures import Ask, kept_picture
+from unwritten.keeping.pictures import PictureRequest, stored_picture
 from unwritten.settings import Settings
 from unwritten_engine import scripted
 from unwritten_engine.errors import (
@@ -35,7 +35,7 @@ from unwritten_engine.painting import Painted, Painter, PainterAbout, open_paint
 
 bounded = pytest.mark.timeout(30)  # not where diffusers may be imported: that takes its time
 
-RED = Ask("A red lighthouse.", 320, 200)
+RED = PictureRequest("A red lighthouse.", 320, 200)
 
 
 class Brush:
@@ -65,9 +65,9 @@ class Brush:
         self.closed = True
 
 
-def studio_of(home: Path, brush: Painter, **given: Any) -> Studio:
+def studio_of(home: Path, brush: Painter, **given: Any) -> PaintQueue:
     settings = Settings(given)
-    return Studio(brush, Database(home / "p.db"), Budgets(settings, lambda: False), settings)
+    return PaintQueue(brush, Database(home / "p.db"), Budgets(settings, lambda: False), settings)
 
 
 @bounded
@@ -83,7 +83,7 @@ def test_a_picture_is_painted_once_however_many_want_it(tmp_path: Path) -> None:
         pictures = await asyncio.gather(*first)
         assert {picture.content for picture in pictures if picture} == {b"RIFFA red lighthouse."}
         assert brush.painted == [("A red lighthouse.", 320, 200, RED.seed)]
-        assert kept_picture(studio._database, RED) == pictures[0]
+        assert stored_picture(studio._database, RED) == pictures[0]
         await studio.close()
         assert brush.closed
 
@@ -101,7 +101,7 @@ def test_a_failure_is_said_once_and_tried_again_later(tmp_path: Path, caplog: py
                 await studio.paint(RED, "a", 5)
             studio._failed[RED.key] -= painting.AGAIN
             brush.fault = None
-            ask = RED if isinstance(fault, ZeroDivisionError) else Ask("Else", 320, 200)
+            ask = RED if isinstance(fault, ZeroDivisionError) else PictureRequest("Else", 320, 200)
             assert (await studio.paint(ask, "a", 5)) is not None
             await studio.close()
 
@@ -116,7 +116,7 @@ def test_the_queue_is_bounded_and_a_visitor_pays(tmp_path: Path) -> None:
         studio = studio_of(tmp_path, brush, visitor_seconds=0.05)
         brush.leave.clear()
         for number in range(painting.QUEUE):
-            assert await studio.paint(Ask(f"{number}", 32, 32), "a", 0) is None
+            assert await studio.paint(PictureRequest(f"{number}", 32, 32), "a", 0) is None
         with pytest.raises(Busy, match="16 pictures"):
             await studio.paint(RED, "a", 0)
         await asyncio.sleep(0.1)
@@ -138,9 +138,9 @@ def test_it_takes_no_longer_than_it_may_and_stops_at_once(tmp_path: Path, caplog
         brush.leave.clear()
         slow = studio_of(tmp_path, brush, painter_seconds=1)
         assert await slow.paint(RED, "a", 5) is None
-        assert kept_picture(slow._database, RED) is None
+        assert stored_picture(slow._database, RED) is None
         assert slow._budgets._account("a")["visitor_seconds"].spent > 0.9, "what failed took its time too"
-        task = asyncio.create_task(slow.paint(Ask("Else", 32, 32), "a", 60))
+        task = asyncio.create_task(slow.paint(PictureRequest("Else", 32, 32), "a", 60))
         await asyncio.sleep(0.05)
         begun = time.monotonic()
         await slow.close()

@@ -88,7 +88,7 @@ def test_it_says_what_was_repaired_in_a_shape(tmp_path: Path) -> None:
 
     @app.page("/")
     def front() -> Page:
-        return Page(body=Canvas("Facts.", shape=Facts))
+        return Page(body=Canvas("Facts.", schema=Facts))
 
     for _ in range(2):  # from its generation, and from the database
         visitor = Visitor(app)

@@ -13,10 +13,10 @@ from tests.test_painting import Brush
 
 from unwritten import App, Page, lifetime
 from unwritten.errors import BadAddress, BadSetting, BadTemplate
-from unwritten.formats.soft import SoftText
-from unwritten.keeping.pictures import Ask
+from unwritten.formats.soft import UnsettledText
+from unwritten.keeping.pictures import PictureRequest
 from unwritten.keeping.site import export_site
-from unwritten.showing.pictures import PICTURES, Pictures, drawn
+from unwritten.showing.pictures import PICTURES_PREFIX, PictureTag, drawn
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 
@@ -109,28 +109,30 @@ def test_one_that_fails_is_an_ornament_that_nobody_waits_for(tmp_path: Path, bru
 def test_only_the_app_makes_addresses(tmp_path: Path, brush: Brush) -> None:
     with browser(gallery(tmp_path, painter="a-brush")) as client:
         address = source(client.get("/").text)
-        token, _, signature = address.removeprefix(PICTURES).partition(".")
-        other = Pictures(lambda: b"another world", lambda ask: ("", False)).address(Ask("A bomb.", 300, 180))
+        token, _, signature = address.removeprefix(PICTURES_PREFIX).partition(".")
+        other = PictureTag(lambda: b"another world", lambda ask: ("", False)).address(
+            PictureRequest("A bomb.", 300, 180)
+        )
         for bad in (
             other,
-            PICTURES + token,
-            f"{PICTURES}{token}.{'A' * 22}",
-            f"{PICTURES}{token}x.{signature}",
-            PICTURES,
+            PICTURES_PREFIX + token,
+            f"{PICTURES_PREFIX}{token}.{'A' * 22}",
+            f"{PICTURES_PREFIX}{token}x.{signature}",
+            PICTURES_PREFIX,
         ):
             assert client.get(bad).status_code == 404
-        assert client.get(f"{PICTURES}{'A' * 5000}.{signature}").status_code == 404
-        assert client.get(f"{PICTURES}%C3%A9.%C3%A9").status_code == 404
+        assert client.get(f"{PICTURES_PREFIX}{'A' * 5000}.{signature}").status_code == 404
+        assert client.get(f"{PICTURES_PREFIX}%C3%A9.%C3%A9").status_code == 404
     assert brush.painted == []
 
 
 def test_prompts_are_cut_and_kept_on_one_line() -> None:
-    pictures = Pictures(lambda: b"secret", lambda ask: ("", False))
+    pictures = PictureTag(lambda: b"secret", lambda ask: ("", False))
 
     def read(prompt: str) -> str:
         found = source(pictures.tag(prompt, ""))
         assert len(found) < 2400
-        return pictures.read(found.removeprefix(PICTURES)).prompt
+        return pictures.read(found.removeprefix(PICTURES_PREFIX)).prompt
 
     assert read("a\r\n\0 b\u202e\ud800 c") == "a b c"
     assert read("é" * 100_000) == "é" * 300
@@ -140,26 +142,26 @@ def test_prompts_are_cut_and_kept_on_one_line() -> None:
     assert len(read("".join(chr(noise.randrange(0x4E00, 0x9FFF)) for _ in range(400)))) == 300
 
 
-@pytest.mark.parametrize("prompt", ["", "  \n", None, SoftText("A red to")])
+@pytest.mark.parametrize("prompt", ["", "  \n", None, UnsettledText("A red to")])
 def test_what_is_still_being_written_keeps_its_place(prompt: Any) -> None:
-    tag = Pictures(lambda: b"s", lambda ask: ("", False)).tag(prompt, "x", 100, 50)
-    assert PICTURES not in tag and 'width="100" height="50"' in tag and 'src="data:image/svg+xml' in tag
+    tag = PictureTag(lambda: b"s", lambda ask: ("", False)).tag(prompt, "x", 100, 50)
+    assert PICTURES_PREFIX not in tag and 'width="100" height="50"' in tag and 'src="data:image/svg+xml' in tag
 
 
 @pytest.mark.parametrize("size", [0, 15, 2049, -1, True, "300", 3.5])
 def test_a_size_is_a_size(size: Any) -> None:
     with pytest.raises(BadTemplate, match="16 to 2048"):
-        Pictures(lambda: b"s", lambda ask: ("", False)).tag("a", "b", width=size)
+        PictureTag(lambda: b"s", lambda ask: ("", False)).tag("a", "b", width=size)
 
 
 def test_an_address_of_another_version_is_no_picture() -> None:
-    pictures = Pictures(lambda: b"s", lambda ask: ("", False))
+    pictures = PictureTag(lambda: b"s", lambda ask: ("", False))
     with pytest.raises(BadAddress, match="cannot be read"):
         pictures.read(f"AAAA.{pictures._sign('AAAA')}")
 
 
 def test_an_ornament_of_its_own_has_the_rules_of_the_style_sheet() -> None:
-    svg = drawn(Ask("Tea", 100, 100)).decode()
+    svg = drawn(PictureRequest("Tea", 100, 100)).decode()
     ElementTree.fromstring(svg)
     assert ".ornament .t3" in svg and "oklch" in svg and len(svg) < 12_000
 

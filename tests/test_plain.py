@@ -27,7 +27,7 @@ from tests.core import (
 from tests.hostile import markdown_texts, modest
 
 from unwritten import Canvas
-from unwritten.asking.prompts import certain, finish
+from unwritten.asking.prompts import finalize_text, settled_text
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import HANG, diffused
@@ -111,8 +111,8 @@ def test_a_text_that_was_cut_at_its_length_is_the_same_everywhere(tmp_path: Path
 def test_what_is_certain_survives_the_end(text: str, more: int) -> None:
     whole = text + "\n\nand so on"[:more]
     for reason in ("length", "end"):
-        end = finish(whole, reason)
-        sure = text[: certain(text)].rstrip()
+        end = finalize_text(whole, reason)
+        sure = text[: settled_text(text)].rstrip()
         assert end.startswith(sure) or not end.strip()
 
 
@@ -167,7 +167,7 @@ def test_a_shape_is_sent_when_it_is_whole(tmp_path: Path) -> None:
 
     @app.page("/")
     def front() -> Canvas:
-        return Canvas("Facts.", shape=Facts)
+        return Canvas("Facts.", schema=Facts)
 
     with browser(app) as client:
         assert inner(client.get("/?plain=1").text, "body") == "<dl><dt>kind</dt><dd>tower</dd></dl>"

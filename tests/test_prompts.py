@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unwritten import Canvas, Example
-from unwritten.asking.prompts import build_prompt, certain, finish, kind_of
+from unwritten.asking.prompts import build_prompt, finalize_text, kind_of, settled_text
 from unwritten.assets import asset_dir
 from unwritten.examples import read_examples
 from unwritten.formats import FORMATS
@@ -91,11 +91,11 @@ def test_our_examples_are_short_and_several(kind: str) -> None:
     ],
 )
 def test_an_end_is_an_end(text: str, reason: str, finished: str) -> None:
-    assert finish(text, reason) == finished
+    assert finalize_text(text, reason) == finished
 
 
 def test_what_is_certain_stays() -> None:
     text = "It rains. It snows. It hails in the nor"
     for end in range(len(text)):
         prefix = text[:end]
-        assert finish(prefix, "length").startswith(prefix[: certain(prefix)].rstrip())
+        assert finalize_text(prefix, "length").startswith(prefix[: settled_text(prefix)].rstrip())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from unwritten.generating.readers import GUESSED, HOVERED, IN_VIEW, PRESSED, Reader, is_prefetch, saves_data
+from unwritten.generating.readers import GUESSED, HOVERED, IN_VIEW, PRESSED, Viewer, is_prefetch, saves_data
 
 
 def test_what_is_pressed_comes_before_what_is_hovered_and_that_before_what_can_be_seen() -> None:
-    reader = Reader({"type": "websocket", "client": ("192.0.2.7", 5), "headers": []})
+    reader = Viewer({"type": "websocket", "client": ("192.0.2.7", 5), "headers": []})
     reader.view, reader.hover, reader.press = frozenset({"/a", "/b", "/c"}), "/b", "/c"
     assert [reader.rank(key) for key in ("/c", "/b", "/a", "/d")] == [PRESSED, HOVERED, IN_VIEW, GUESSED]
     assert PRESSED < HOVERED < IN_VIEW < GUESSED

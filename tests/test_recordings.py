@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.core import make_two, make_wiki
 
-from unwritten.developing.recordings import MOST_CHARACTERS, MOST_FRAMES, MOST_PAGES, Strip
+from unwritten.developing.recordings import MOST_CHARACTERS, MOST_FRAMES, MOST_PAGES, RegionRecording
 from unwritten.testing import Visitor, answers
 from unwritten_engine import Frame, Prompt, Request
 from unwritten_engine.errors import GenerationFailed
@@ -17,8 +17,8 @@ from unwritten_engine.script import diffused
 pytestmark = pytest.mark.timeout(30)
 
 
-def a_strip() -> Strip:
-    return Strip("body", Request(Prompt("A tower.", opening="**Tower**")))
+def a_strip() -> RegionRecording:
+    return RegionRecording("body", Request(Prompt("A tower.", opening="**Tower**")))
 
 
 def test_every_frame_of_a_page_is_there_with_its_time(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_every_frame_of_a_page_is_there_with_its_time(tmp_path: Path) -> None:
     app = make_two(tmp_path, engine, debug=True)
     visitor = Visitor(app)
     visitor.visit("/")
-    recording = app.developer.recorder.get("/")
+    recording = app.devtools.recorder.get("/")
     assert recording is not None and recording.seconds is not None and recording.queued == 0
     lead = recording.strips["lead"]
     assert [moment.frame.step for moment in lead.moments] == [1, 2, 3, 4, 5, 5]
@@ -41,7 +41,7 @@ def test_what_failed_is_there_with_its_reason(tmp_path: Path) -> None:
     app = make_two(tmp_path, engine, debug=True)
     visitor = Visitor(app)
     visitor.visit("/")
-    recording = app.developer.recorder.get("/")
+    recording = app.devtools.recorder.get("/")
     assert recording is not None
     assert str(recording.strips["lead"].error) == "The lamp broke." and recording.strips["body"].error is None
 
@@ -51,8 +51,8 @@ def test_the_oldest_pages_are_forgotten(tmp_path: Path) -> None:
     visitor = Visitor(app)
     for number in range(MOST_PAGES + 1):
         visitor.visit(f"/wiki/Tower_{number}")
-    assert app.developer.recorder.get("/wiki/Tower_0") is None
-    assert app.developer.recorder.get("/wiki/Tower_1") is not None
+    assert app.devtools.recorder.get("/wiki/Tower_0") is None
+    assert app.devtools.recorder.get("/wiki/Tower_1") is not None
 
 
 def test_what_nobody_opened_is_forgotten_before_what_somebody_looks_at(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_what_nobody_opened_is_forgotten_before_what_somebody_looks_at(tmp_path:
     visitor = Visitor(app)
     for number in range(3):
         visitor.visit(f"/wiki/Tower_{number}")
-    recorder = app.developer.recorder
+    recorder = app.devtools.recorder
     known = recorder.get("/wiki/Tower_0")
     assert known is not None
     visitor.visit("/wiki/Tower_0")
@@ -77,7 +77,7 @@ def test_nothing_is_remembered_unless_the_app_is_developed(tmp_path: Path) -> No
     app = make_wiki(tmp_path, answers({"": "A tower."}))
     visitor = Visitor(app)
     visitor.visit("/wiki/Tower")
-    assert app.developer.recorder.get("/wiki/Tower") is None
+    assert app.devtools.recorder.get("/wiki/Tower") is None
 
 
 def test_a_long_canvas_is_thinned_and_keeps_both_ends() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from unwritten.showing.regions import PageView, Provenance, Region, expected_lines, skeleton
+from unwritten.showing.regions import PageView, Provenance, Region, estimate_lines, skeleton
 
 
 class Facts:
@@ -32,7 +32,7 @@ def test_the_fields_of_a_shape_are_attributes_of_its_region() -> None:
 
 
 def test_placeholders_have_about_the_height_of_the_text() -> None:
-    assert [expected_lines(tokens) for tokens in (1, 90, 256, 10_000)] == [2, 4, 11, 40]
+    assert [estimate_lines(tokens) for tokens in (1, 90, 256, 10_000)] == [2, 4, 11, 40]
     assert skeleton(3).count("<i></i>") == 3
 
 

@@ -216,4 +216,4 @@ def test_signatures_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(BadApp, match=r"annotations.*cannot be read"):
         app.page("/wiki/{title}")(unknown)
     with pytest.raises(BadApp, match="no parameter 'path'"):
-        app.anywhere(without_title)
+        app.fallback(without_title)

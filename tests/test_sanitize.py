@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.core import a_linker, faults
 from tests.hostile import ADDRESSES, VECTORS, cut, hostile_texts, modest
 
-from unwritten.showing.sanitize import clean_drawn, clean_html
+from unwritten.showing.sanitize import clean_html, clean_rendered
 
 
 def clean(html: str) -> str:
@@ -66,12 +66,12 @@ def test_no_vector_gets_through() -> None:
 def test_the_second_lock_holds_without_the_first() -> None:
     for vector in VECTORS:
         # It leaves relative addresses alone: those in it are ours.
-        assert [fault for fault in faults(str(clean_drawn(vector))) if "leads elsewhere" not in fault] == [], vector
+        assert [fault for fault in faults(str(clean_rendered(vector))) if "leads elsewhere" not in fault] == [], vector
 
 
 def test_the_second_lock_lets_no_scheme_through() -> None:
     for address in ADDRESSES:
-        cleaned = str(clean_drawn(f'<a href="{address}">x</a>'))
+        cleaned = str(clean_rendered(f'<a href="{address}">x</a>'))
         assert "script:" not in "".join(unescape(cleaned).split()).lower(), address
         assert "data:" not in cleaned, address
 

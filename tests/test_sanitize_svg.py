@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from tests.drawings import HOSTILE, KETTLE, drawing_faults
 from tests.hostile import VECTORS, cut, modest
 
-from unwritten.formats.svg import whole
-from unwritten.showing.sanitize_svg import Drawing
+from unwritten.formats.svg import complete_prefix
+from unwritten.showing.sanitize_svg import SVGSanitizer
 
 
 def clean(inside: str, opening: str = '<svg viewBox="0 0 9 9">') -> str:
-    return re.sub(r"^.*?</title>|</svg>$", "", str(Drawing(f"{opening}{inside}</svg>", "art", "A thing").html))
+    return re.sub(r"^.*?</title>|</svg>$", "", str(SVGSanitizer(f"{opening}{inside}</svg>", "art", "A thing").html))
 
 
 def opening(text: str, ask: str = "A thing") -> str:
-    return str(Drawing(text, "art", ask).html).partition(">")[0] + ">"
+    return str(SVGSanitizer(text, "art", ask).html).partition(">")[0] + ">"
 
 
 def test_a_good_drawing_passes_with_its_ids_in_its_region() -> None:
-    html = str(Drawing(KETTLE, "art", "A kettle").html)
+    html = str(SVGSanitizer(KETTLE, "art", "A kettle").html)
     assert drawing_faults(html) == []
     assert html.startswith(
         '<svg class="drawing" role="img" aria-labelledby="g-art..title g-art..desc" viewBox="0 0 120 80" '
@@ -35,14 +35,14 @@ def test_a_good_drawing_passes_with_its_ids_in_its_region() -> None:
     assert 'fill="url(#g-art.warm)"' in html
     assert '<use href="#g-art.pot" x="10">' in html
     assert 'Tea <tspan font-weight="bold">time</tspan>' in html
-    assert Drawing(KETTLE, "art", "").shapes == 5
+    assert SVGSanitizer(KETTLE, "art", "").shapes == 5
 
 
 def test_two_regions_never_share_an_id() -> None:
-    ids = [set(re.findall(r' id="([^"]*)"', Drawing(KETTLE, name, "").html)) for name in ("art", "art-2", "a")]
+    ids = [set(re.findall(r' id="([^"]*)"', SVGSanitizer(KETTLE, name, "").html)) for name in ("art", "art-2", "a")]
     assert all(ids) and not ids[0] & ids[1] and not ids[0] & ids[2]
     one, two = ('<svg><rect id="b-c"/></svg>', "a"), ('<svg><rect id="c"/></svg>', "a-b")
-    assert Drawing(*one, "").html != Drawing(*two, "").html
+    assert SVGSanitizer(*one, "").html != SVGSanitizer(*two, "").html
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_the_outermost_element_has_a_box_and_no_size(given: str, box: str) -> No
 
 
 def test_the_text_alternative_is_the_models_or_the_ask() -> None:
-    assert ">A thing</title>" in Drawing("<svg><rect/></svg>", "art", "A  thing\n").html
-    assert ">A &lt;b&gt;</title>" in Drawing("<svg><title>A &lt;b&gt;</title></svg>", "art", "A thing").html
-    assert ">A thing</title>" in Drawing("<svg><title> </title></svg>", "art", "A thing").html
-    assert ">A drawing</title>" in Drawing("<svg><rect/></svg>", "art", "").html
+    assert ">A thing</title>" in SVGSanitizer("<svg><rect/></svg>", "art", "A  thing\n").html
+    assert ">A &lt;b&gt;</title>" in SVGSanitizer("<svg><title>A &lt;b&gt;</title></svg>", "art", "A thing").html
+    assert ">A thing</title>" in SVGSanitizer("<svg><title> </title></svg>", "art", "A thing").html
+    assert ">A drawing</title>" in SVGSanitizer("<svg><rect/></svg>", "art", "").html
 
 
 def test_what_the_model_says_of_the_role_does_not_count() -> None:
@@ -92,7 +92,7 @@ def test_black_is_ink_and_white_is_paper() -> None:
 
 
 def test_only_the_first_drawing_counts_and_nothing_after_it() -> None:
-    html = Drawing("<svg><rect/></svg><svg><circle/></svg><p>x</p>", "art", "").html
+    html = SVGSanitizer("<svg><rect/></svg><svg><circle/></svg><p>x</p>", "art", "").html
     assert "<rect>" in html and "<circle>" not in html and "<p>" not in html
 
 
@@ -111,7 +111,7 @@ def test_a_use_within_something_that_can_be_used_is_gone() -> None:
 
 def test_a_drawing_without_end_is_bounded() -> None:
     assert clean("<rect/>" * 5000).count("<rect>") == 3000
-    assert drawing_faults(str(Drawing("<svg>" + "<g>" * 400 + "<rect/>", "art", "").html)) == []
+    assert drawing_faults(str(SVGSanitizer("<svg>" + "<g>" * 400 + "<rect/>", "art", "").html)) == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_drawing_without_end_is_bounded() -> None:
 def test_a_text_without_end_takes_no_time_without_end(opening: str, part: str) -> None:
     begun = time.monotonic()
     text = opening.replace("{}", part * (60_000 // len(part)))
-    assert drawing_faults(str(Drawing(whole(text, pen=True), "art", "A thing").html)) == []
+    assert drawing_faults(str(SVGSanitizer(complete_prefix(text, pen=True), "art", "A thing").html)) == []
     assert time.monotonic() - begun < 5
 
 
@@ -140,13 +140,13 @@ def test_no_vector_gets_through_at_any_length(number: int) -> None:
     vector = HOSTILE[number]
     for end in range(0, len(vector) + 1, 1 if len(vector) < 120 else 3):
         for text in (f'<svg viewBox="0 0 9 9"><rect/>{vector[:end]}', f"<svg {vector[:end]}"):
-            assert drawing_faults(str(Drawing(text, "art", "A thing").html)) == [], text
+            assert drawing_faults(str(SVGSanitizer(text, "art", "A thing").html)) == [], text
 
 
 def test_no_vector_for_html_gets_through() -> None:
     for vector in VECTORS:
         for text in (f"<svg>{vector}</svg>", f"<svg><text>{vector}</text><rect/></svg>", f"<svg><title>{vector}"):
-            assert drawing_faults(str(Drawing(text, "art", vector).html)) == [], vector
+            assert drawing_faults(str(SVGSanitizer(text, "art", vector).html)) == [], vector
 
 
 @modest
@@ -156,4 +156,4 @@ def test_no_vector_for_html_gets_through() -> None:
 )
 def test_any_prefix_of_anything_is_safe_and_balanced(parts: list[str], data: st.DataObject) -> None:
     text = cut(data, "".join(parts))
-    assert drawing_faults(str(Drawing("<svg>" + text, "art", text).html)) == []
+    assert drawing_faults(str(SVGSanitizer("<svg>" + text, "art", text).html)) == []

@@ -11,7 +11,7 @@ from tests.core import LIVE, browser, make_app, make_wiki, page_faults, template
 from tests.hostile import VECTORS
 
 from unwritten import Canvas, Page
-from unwritten.answering.security import new_nonce, page_response, same_origin
+from unwritten.answering.security import is_same_origin, new_nonce, page_response
 from unwritten.showing.drawing import NONCE
 from unwritten_engine import scripted
 
@@ -96,7 +96,7 @@ def test_hostile_texts_come_out_as_words_everywhere(tmp_path: Path) -> None:
     ],
 )
 def test_who_comes_from_here(origin: str | None, host: str | None, same: bool) -> None:
-    assert same_origin(origin, host) is same
+    assert is_same_origin(origin, host) is same
 
 
 def test_a_nonce_cannot_be_guessed_or_written() -> None:

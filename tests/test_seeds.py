@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten.showing.seeds import Seed, at, n
+from unwritten.showing.seeds import SeededRandom, at, n
 
 
 def test_numbers_are_the_same_for_ever() -> None:
-    seed = Seed("Lighthouse", "ornament")
+    seed = SeededRandom("Lighthouse", "ornament")
     assert [seed.below(1000) for _ in range(4)] == [362, 676, 320, 363]
-    assert Seed("a", "b").below(10**9) != Seed("a", "c").below(10**9)
+    assert SeededRandom("a", "b").below(10**9) != SeededRandom("a", "c").below(10**9)
 
 
 def test_numbers_keep_within_their_bounds_and_reach_them() -> None:
-    seed = Seed("x", "y")
+    seed = SeededRandom("x", "y")
     assert {seed.whole(2, 5) for _ in range(200)} == {2, 3, 4, 5}
     assert all(-1 <= seed.between(-1, 2.5) <= 2.5 for _ in range(200))
     assert 60 < sum(seed.chance(0.4) for _ in range(200)) < 100

@@ -309,7 +309,7 @@ def test_a_region_that_does_not_fit_its_shape_any_more_is_written_anew(tmp_path:
 
         @app.page("/")
         def front() -> Canvas:
-            return Canvas("Facts.", shape=shape)
+            return Canvas("Facts.", schema=shape)
 
         return app
 

@@ -3,14 +3,14 @@
 import pytest
 
 from unwritten.errors import BadSetting
-from unwritten.settings import BY_NAME, TABLE, Settings
+from unwritten.settings import BY_NAME, SETTINGS, Settings
 
 
 def test_defaults_without_anything() -> None:
     settings = Settings(environment={})
     assert settings.port == 8000
     assert settings.host == "127.0.0.1"
-    assert {setting.name: value for setting, value in settings} == {s.name: s.default for s in TABLE}
+    assert {setting.name: value for setting, value in settings} == {s.name: s.default for s in SETTINGS}
 
 
 def test_flag_beats_environment_beats_keyword_beats_default() -> None:
@@ -83,9 +83,9 @@ def test_a_key_is_no_setting_and_no_mistake() -> None:
     assert settings.model == "m" and "sk-1" not in {value for _, value in settings}
 
 
-@pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_row_is_fit_to_be_shown(setting: object) -> None:
-    row = next(row for row in TABLE if row is setting)
+    row = next(row for row in SETTINGS if row is setting)
     assert row.name.isidentifier() and row.name.islower()
     assert row.help[0].isupper() and row.help.endswith("."), "one sentence of help"
     assert row.flag == "--" + row.name.replace("_", "-")
@@ -94,4 +94,4 @@ def test_every_row_is_fit_to_be_shown(setting: object) -> None:
 
 
 def test_names_are_unique() -> None:
-    assert len(BY_NAME) == len(TABLE)
+    assert len(BY_NAME) == len(SETTINGS)

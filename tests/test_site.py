@@ -13,7 +13,7 @@ from tests.core import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, pag
 
 from unwritten import App, Canvas, Page
 from unwritten.errors import ShareError
-from unwritten.keeping.site import MARK, Site, export_site, file_of
+from unwritten.keeping.site import MARK, ExportReport, export_site, file_of
 from unwritten.keeping.site_html import ASLEEP
 from unwritten_engine import scripted
 
@@ -30,7 +30,7 @@ def written(home: Path, *pages: str, text: str = TEXT) -> App:
     return make_wiki(home, scripted())
 
 
-def exported(app: App, folder: Path, **options: bool) -> tuple[Site, dict[str, str]]:
+def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dict[str, str]]:
     """An export, and its HTML files by name. Every local link in them leads to a file."""
     site = export_site(app, folder, **options)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}

@@ -25,7 +25,7 @@ from tests.forum import make_forum
 from unwritten import App, Canvas, Page, Visit
 from unwritten.errors import BadAddress, BadSetting, BadTemplate, UnwrittenError
 from unwritten.testing import Visitor, answers
-from unwritten.testing.reading import read
+from unwritten.testing.reading import parse_html
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed, ModelNotFound
 from unwritten_engine.script import HANG
@@ -265,7 +265,7 @@ def test_a_shape_gets_a_value_that_fits(given: dict[str, object] | None, tmp_pat
 
     @app.page("/")
     def front() -> Page:
-        return Page("facts.html", facts=Canvas("The facts.", shape=Small if given else Shape))
+        return Page("facts.html", facts=Canvas("The facts.", schema=Small if given else Shape))
 
     page = Visitor(app, {"facts": given} if given else None).visit("/")
     assert page.state == "written"
@@ -367,7 +367,7 @@ def test_pytest_is_content_with_a_visitor_that_is_let_go(tmp_path: Path) -> None
 
 def test_html_is_read_as_a_browser_reads_it() -> None:
     html = "<ul><li>One <b>two</b><li>Three</ul><p>A<p>B<script>no</script><div hidden>no</div><br>C &amp; D</P>"
-    tree = read(html)
+    tree = parse_html(html)
     assert tree.text == "One two\nThree\nA\nB\nC & D"
     assert [node.text for node in tree.all("li")] == ["One two", "Three"]
     [bold] = tree.all("b")

@@ -18,7 +18,7 @@ def test_a_page_for_any_address_does_not_claim_them(tmp_path: Path) -> None:
     def page(title: str) -> str:
         return title
 
-    @app.anywhere
+    @app.fallback
     def elsewhere(path: str) -> str:
         return path
 

@@ -8,15 +8,15 @@ import pytest
 from jinja2 import Environment, FileSystemLoader
 from tests.core import templates
 
-from unwritten.developing.tracebacks import Fault, faults_of, told
+from unwritten.developing.tracebacks import ErrorReport, error_reports, format_report
 from unwritten.errors import BadTemplate
 from unwritten.showing.drawing import Templates
 
 
-def a_fault(work: object, *arguments: object) -> list[Fault]:
+def a_fault(work: object, *arguments: object) -> list[ErrorReport]:
     with pytest.raises(Exception) as caught:
         work(*arguments)  # type: ignore[operator]
-    return faults_of(caught.value)
+    return error_reports(caught.value)
 
 
 def deeper(number: int) -> float:
@@ -70,7 +70,9 @@ def test_causes_come_first() -> None:
 
 
 def test_an_error_without_a_place_is_told_all_the_same() -> None:
-    assert faults_of(BadTemplate("There is no template.")) == [Fault("BadTemplate", "There is no template.", ())]
+    assert error_reports(BadTemplate("There is no template.")) == [
+        ErrorReport("BadTemplate", "There is no template.", ())
+    ]
 
 
 def test_a_deep_recursion_is_cut() -> None:
@@ -84,5 +86,5 @@ def test_a_deep_recursion_is_cut() -> None:
 def test_the_same_as_text() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         deeper(0)
-    text = told(caught.value)
+    text = format_report(caught.value)
     assert 'test_tracebacks.py", line' in text and ", in deeper\n    return 1 / number\nZeroDivisionError: div" in text

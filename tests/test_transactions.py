@@ -12,7 +12,7 @@ import pytest
 
 from unwritten.errors import BadTable
 from unwritten.keeping.database import Database
-from unwritten.state.transactions import Look, Transaction, read, running, write
+from unwritten.state.transactions import ReadTracker, Transaction, active, read, write
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -40,7 +40,7 @@ def test_outside_each_write_stands_alone(database: Database) -> None:
 
 def test_a_transaction_sees_its_own_writes_and_others_do_not(database: Database) -> None:
     transaction = Transaction(database, "post")
-    with running(transaction):
+    with active(transaction):
         add(database, 1)
         assert rows(database) == [1]
     assert rows(database) == []
@@ -51,9 +51,9 @@ def test_a_transaction_sees_its_own_writes_and_others_do_not(database: Database)
 
 def test_what_is_given_up_was_never_there(database: Database) -> None:
     transaction = Transaction(database, "post")
-    with running(transaction):
+    with active(transaction):
         add(database, 1)
-        transaction.give_up("The time of the action 'post' is up.")
+        transaction.roll_back("The time of the action 'post' is up.")
         with pytest.raises(BadTable, match="The time of the action 'post' is up"):
             add(database, 2)
         with pytest.raises(BadTable, match="The time of the action 'post' is up"):
@@ -65,7 +65,7 @@ def test_what_is_given_up_was_never_there(database: Database) -> None:
 
 def test_after_its_answer_an_action_cannot_go_on(database: Database) -> None:
     transaction = Transaction(database, "post")
-    with running(transaction):
+    with active(transaction):
         context = contextvars.copy_context()
     transaction.commit()
     with pytest.raises(BadTable, match="The action 'post' has answered already"):
@@ -78,7 +78,7 @@ def test_a_thread_that_hangs_in_a_query_lets_go(database: Database) -> None:
     begun = threading.Event()
 
     def hang() -> None:
-        with running(transaction):
+        with active(transaction):
             add(database, 1)
             begun.set()
             try:
@@ -91,7 +91,7 @@ def test_a_thread_that_hangs_in_a_query_lets_go(database: Database) -> None:
     thread.start()
     begun.wait()
     threading.Event().wait(0.1)
-    transaction.give_up("Too late.")
+    transaction.roll_back("Too late.")
     thread.join(5)
     assert not thread.is_alive() and "interrupted" in said[0]
     add(database, 2)
@@ -104,7 +104,7 @@ def test_what_was_read_is_still_true_when_it_is_written(database: Database) -> N
 
     def count_up() -> None:
         transaction = Transaction(database, "count")
-        with running(transaction):
+        with active(transaction):
             (last,) = rows(database)[-1:]
             threading.Event().wait(0.05)
             add(database, last + 1)
@@ -119,8 +119,8 @@ def test_what_was_read_is_still_true_when_it_is_written(database: Database) -> N
 
 
 def test_a_look_notes_what_it_reads_and_does_not_write(database: Database) -> None:
-    look = Look("front")
-    with running(look):
+    look = ReadTracker("front")
+    with active(look):
         assert rows(database) == []
         with pytest.raises(
             BadTable, match=r"The page function 'front' writes to the table 't', but a page is only looked"
@@ -134,7 +134,7 @@ def test_a_database_that_another_program_holds_is_said(database: Database, monke
     monkeypatch.setattr("unwritten.state.transactions.LOCK_TIMEOUT", 0.05)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with running(Transaction(database, "post")), pytest.raises(Exception, match="is locked by another program"):
+    with active(Transaction(database, "post")), pytest.raises(Exception, match="is locked by another program"):
         add(database, 1)
     other.rollback()
     other.close()

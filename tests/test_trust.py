@@ -29,18 +29,18 @@ def prepared(home: Path, about: object = ABOUT, **given: object) -> App:
 def test_the_setting_overrules_the_engine(tmp_path: Path, about: object, setting: str) -> None:
     app = prepared(tmp_path, about, markup=setting)
     wanted = about is ABOUT if setting == "auto" else setting == "on"
-    assert {app.can(format) for format in MARKUP} == {wanted}
-    assert all(app.can(format) for format in FORMATS.keys() - MARKUP)
+    assert {app.supports(format) for format in MARKUP} == {wanted}
+    assert all(app.supports(format) for format in FORMATS.keys() - MARKUP)
 
 
 def test_an_unknown_format_is_an_error_with_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(BadPage, match=r"no format 'svgg'.*'svg'"):
-        prepared(tmp_path).can("svgg")
+        prepared(tmp_path).supports("svgg")
 
 
 def test_before_there_is_an_engine_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(BadApp, match="prepared"):
-        make_app(tmp_path, scripted("Text.")).can("svg")
+        make_app(tmp_path, scripted("Text.")).supports("svg")
 
 
 def test_page_functions_and_templates_ask_it(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_page_functions_and_templates_ask_it(tmp_path: Path) -> None:
 
     @app.page("/")
     def front() -> Page:
-        return Page("probe.html", title="Front", drawn=app.can("app"))
+        return Page("probe.html", title="Front", drawn=app.supports("app"))
 
     with browser(app) as client:
         assert "False False" in client.get("/").text

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from unwritten.keeping.store import KeptCanvas, NewPage, Store
-from unwritten.keeping.values import Values, facts, facts_of
+from unwritten.keeping.store import PageStore, PageWrite, StoredCanvas
+from unwritten.keeping.values import ValueStore, facts, facts_of
 from unwritten.showing.regions import Provenance
 
-BARE = KeptCanvas("lead", "markdown", "{}", "A tower.", 0, 1, 1, 1, 0.1, "end")
+BARE = StoredCanvas("lead", "markdown", "{}", "A tower.", 0, 1, 1, 1, 0.1, "end")
 PROVENANCE = Provenance("model", "engine", 0, 1, 1, 1, 0.1, "end")
 
 
@@ -26,13 +26,13 @@ class Place:
     name: str
 
 
-def shaped(name: str, text: str, shape: type, *, fact: bool = False) -> KeptCanvas:
-    return replace(BARE, name=name, format="typed", text=text, shape=shape.__name__, fact=fact)
+def shaped(name: str, text: str, shape: type, *, fact: bool = False) -> StoredCanvas:
+    return replace(BARE, name=name, format="typed", text=text, schema=shape.__name__, fact=fact)
 
 
-def keep(store: Store, title: str, *canvases: KeptCanvas) -> None:
-    page = NewPage(f"/wiki/{title}", title, "words", "hash", PROVENANCE, canvases, ())
-    asyncio.run(store.keep(page))
+def keep(store: PageStore, title: str, *canvases: StoredCanvas) -> None:
+    page = PageWrite(f"/wiki/{title}", title, "words", "hash", PROVENANCE, canvases, ())
+    asyncio.run(store.save(page))
 
 
 TOWER = shaped("facts", '{"kind":"tower","founded":1720}', Facts, fact=True)
@@ -40,28 +40,28 @@ INN = shaped("facts", '{"kind":"inn","founded":1801}', Facts)
 
 
 def test_a_value_is_an_instance_of_its_shape(tmp_path: Path) -> None:
-    store = Store(tmp_path / "pages.db")
-    values = Values(store.database)
+    store = PageStore(tmp_path / "pages.db")
+    values = ValueStore(store.database)
     keep(store, "Tower", BARE, TOWER, shaped("place", '{"name":"cape"}', Place))
     assert values.one("/wiki/Tower", "facts", Facts) == Facts(kind="tower", founded=1720)
-    values.know(Place)
+    values.register(Place)
     assert values.one("/wiki/Tower", "place") == Place("cape")
     assert values.one("/wiki/Tower", "lead") is None and values.one("/wiki/Inn", "facts") is None
     store.close()
 
 
 def test_a_value_whose_shape_nobody_has_shown_yet_can_be_read(tmp_path: Path) -> None:
-    store = Store(tmp_path / "pages.db")
+    store = PageStore(tmp_path / "pages.db")
     keep(store, "Tower", TOWER)
-    assert Values(store.database).one("/wiki/Tower", "facts").kind == "tower"
-    ((source, value),) = Values(store.database).all("Facts")
+    assert ValueStore(store.database).one("/wiki/Tower", "facts").kind == "tower"
+    ((source, value),) = ValueStore(store.database).all("Facts")
     assert (source.key, source.name, value.founded) == ("/wiki/Tower", "facts", 1720)
     store.close()
 
 
 def test_all_values_of_a_shape_come_newest_first_and_limited(tmp_path: Path) -> None:
-    store = Store(tmp_path / "pages.db")
-    values = Values(store.database)
+    store = PageStore(tmp_path / "pages.db")
+    values = ValueStore(store.database)
     keep(store, "Tower", TOWER)
     keep(store, "Inn", INN, shaped("place", '{"name":"cape"}', Place))
     found = values.all(Facts)
@@ -73,13 +73,13 @@ def test_all_values_of_a_shape_come_newest_first_and_limited(tmp_path: Path) -> 
 
 
 def test_only_the_current_version_has_values(tmp_path: Path) -> None:
-    store = Store(tmp_path / "pages.db")
-    values = Values(store.database)
+    store = PageStore(tmp_path / "pages.db")
+    values = ValueStore(store.database)
     keep(store, "Tower", TOWER)
     keep(store, "Tower", INN)
     ((source, value),) = values.all(Facts)
     assert (source.version, value.kind) == (2, "inn")
-    old = store.kept("/wiki/Tower", 1)
+    old = store.get("/wiki/Tower", 1)
     assert old is not None and old.canvases["facts"] == TOWER, "the old version has its text, its shape and its flag"
     keep(store, "Tower", BARE)
     assert values.all(Facts) == []
@@ -90,18 +90,18 @@ def test_only_the_current_version_has_values(tmp_path: Path) -> None:
 
 
 def test_a_value_whose_shape_has_changed_since_is_left_out(tmp_path: Path) -> None:
-    store = Store(tmp_path / "pages.db")
+    store = PageStore(tmp_path / "pages.db")
     keep(store, "Tower", shaped("facts", '{"kind":"tower"}', Facts))
     keep(store, "Inn", INN)
-    values = Values(store.database)
-    values.know(Facts)
+    values = ValueStore(store.database)
+    values.register(Facts)
     assert values.one("/wiki/Tower", "facts") is None
     assert [source.title for source, _ in values.all(Facts)] == ["Inn"]
     store.close()
 
 
 def test_facts_are_the_values_that_were_marked(tmp_path: Path) -> None:
-    store = Store(tmp_path / "pages.db")
+    store = PageStore(tmp_path / "pages.db")
     keep(store, "Tower", TOWER, shaped("place", '{"name":"cape"}', Place))
     keep(store, "Inn", INN)
     keep(store, "Mill", replace(TOWER, name="box"))

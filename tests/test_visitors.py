@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from unwritten.errors import BadSetting
-from unwritten.guarding.visitors import Proxies, is_here, is_loopback, visitor_of
+from unwritten.guarding.visitors import TrustedProxies, client_id, is_local_client, is_loopback
 
 PROXY = "10.0.0.1"
 
@@ -24,12 +24,12 @@ PROXY = "10.0.0.1"
     ],
 )
 def test_a_visitor_is_an_address_and_a_household_is_one(host: str, visitor: str) -> None:
-    assert visitor_of({"type": "http", "client": (host, 5000)}) == visitor
+    assert client_id({"type": "http", "client": (host, 5000)}) == visitor
 
 
 def test_without_an_address_nobody_is_known() -> None:
-    assert visitor_of({"type": "http", "client": None}) == ""
-    assert visitor_of({"type": "http"}) == ""
+    assert client_id({"type": "http", "client": None}) == ""
+    assert client_id({"type": "http"}) == ""
 
 
 def scope(client: str | None, server: str | None = "127.0.0.1", kind: str = "http", **headers: str) -> dict[str, Any]:
@@ -59,30 +59,34 @@ def scope(client: str | None, server: str | None = "127.0.0.1", kind: str = "htt
     ],
 )
 def test_behind_a_proxy_its_nearest_word_counts(forwarded: str, visitor: str) -> None:
-    proxies = Proxies("10.0.0.0/8")
-    assert visitor_of(proxies.seen(scope(PROXY, x_forwarded_for=forwarded))) == visitor
+    proxies = TrustedProxies("10.0.0.0/8")
+    assert client_id(proxies.seen(scope(PROXY, x_forwarded_for=forwarded))) == visitor
 
 
 def test_headers_of_anybody_else_do_not_count() -> None:
     told = {"x_forwarded_for": "192.0.2.7", "x_forwarded_host": "evil.example", "x_forwarded_proto": "https"}
-    for proxies, client in ((Proxies(""), PROXY), (Proxies("10.0.0.0/8"), "11.0.0.1"), (Proxies("10.0.0.0/8"), None)):
+    for proxies, client in (
+        (TrustedProxies(""), PROXY),
+        (TrustedProxies("10.0.0.0/8"), "11.0.0.1"),
+        (TrustedProxies("10.0.0.0/8"), None),
+    ):
         asked = scope(client, **told)
         assert proxies.seen(asked) is asked
 
 
 def test_a_trusted_proxy_says_the_host_and_the_scheme_too() -> None:
     told = {"host": "127.0.0.1:8000", "x_forwarded_host": "wiki.example", "x_forwarded_proto": "https"}
-    seen = Proxies("::1, 127.0.0.1").seen(scope("127.0.0.1", **told))
+    seen = TrustedProxies("::1, 127.0.0.1").seen(scope("127.0.0.1", **told))
     assert seen["scheme"] == "https"
     assert [value for name, value in seen["headers"] if name == b"host"] == [b"wiki.example"]
-    socket = Proxies("127.0.0.1").seen(scope("127.0.0.1", kind="websocket", x_forwarded_proto="https"))
+    socket = TrustedProxies("127.0.0.1").seen(scope("127.0.0.1", kind="websocket", x_forwarded_proto="https"))
     assert socket["scheme"] == "wss"
-    assert Proxies("127.0.0.1").seen(scope("127.0.0.1", x_forwarded_proto="gopher"))["scheme"] == "http"
+    assert TrustedProxies("127.0.0.1").seen(scope("127.0.0.1", x_forwarded_proto="gopher"))["scheme"] == "http"
 
 
 def test_a_proxy_that_is_no_address_is_an_error_that_says_what_to_write() -> None:
     with pytest.raises(BadSetting, match=r"names 'nginx', which is no address and no network\. Write addresses"):
-        Proxies("127.0.0.1, nginx")
+        TrustedProxies("127.0.0.1, nginx")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_a_proxy_that_is_no_address_is_an_error_that_says_what_to_write() -> Non
     ],
 )
 def test_what_certainly_comes_from_this_machine(asked: dict[str, Any], here: bool) -> None:
-    assert is_here(asked) is here
+    assert is_local_client(asked) is here
 
 
 def test_names_and_addresses_of_this_machine() -> None:

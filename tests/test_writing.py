@@ -11,8 +11,8 @@ from tests.core import a_linker, text_frame
 
 from unwritten import Canvas, Example
 from unwritten.errors import PageFailed
-from unwritten.generating.writing import Writing, prompt_hash, prompt_text
-from unwritten.keeping.store import KeptCanvas
+from unwritten.generating.writing import RegionJob, prompt_hash, prompt_text
+from unwritten.keeping.store import StoredCanvas
 from unwritten.showing.regions import Region
 from unwritten_engine import Prompt
 
@@ -21,21 +21,21 @@ class Facts(BaseModel):
     kind: str
 
 
-def writing(canvas: Canvas | None = None, prompt: Prompt | None = None) -> Writing:
-    return Writing("body", canvas or Canvas("Words."), prompt or Prompt("Words."), a_linker(), 256)
+def writing(canvas: Canvas | None = None, prompt: Prompt | None = None) -> RegionJob:
+    return RegionJob("body", canvas or Canvas("Words."), prompt or Prompt("Words."), a_linker(), 256)
 
 
-def kept(text: str, format: str = "markdown") -> KeptCanvas:
-    return KeptCanvas("body", format, "{}", text, 7, 5, 5, 1, 0.5, "end")
+def kept(text: str, format: str = "markdown") -> StoredCanvas:
+    return StoredCanvas("body", format, "{}", text, 7, 5, 5, 1, 0.5, "end")
 
 
 def test_a_region_goes_from_waiting_to_written() -> None:
     region = writing()
     assert (region.state, region.number, region.region().lines) == ("waiting", 0, 11)
-    region.take(text_frame("A tow", ((2, 5),)))
+    region.apply_frame(text_frame("A tow", ((2, 5),)))
     seen = region.region()
     assert seen.state == "writing" and "unsettled" in seen.html and not seen.settled
-    region.take(text_frame("A tower.", done=True))
+    region.apply_frame(text_frame("A tower.", done=True))
     seen = region.region()
     assert seen.state == "written" and seen.settled
     assert region.region().html == "<p>A tower.</p>\n"
@@ -46,11 +46,11 @@ def test_numbers_rise_and_are_higher_than_those_of_any_attempt_before() -> None:
     first = writing()
     for n in range(1, 50):
         before = first.number
-        first.take(text_frame("x" * n))
+        first.apply_frame(text_frame("x" * n))
         assert first.number > before
     time.sleep(0.001)
     second = writing()
-    second.take(text_frame("x"))
+    second.apply_frame(text_frame("x"))
     assert second.number > first.number
     assert second.number < 2**53  # a number of JavaScript
 
@@ -62,7 +62,7 @@ def test_a_kept_text_always_has_the_same_number() -> None:
 
 
 def test_a_kept_text_that_does_not_fit_any_more_is_refused_and_leaves_no_trace() -> None:
-    region = writing(Canvas("Facts.", shape=Facts))
+    region = writing(Canvas("Facts.", schema=Facts))
     with pytest.raises(PageFailed, match="does not fit the shape Facts"):
         region.restore(kept('{"colour":"red"}', "typed"))
     assert (region.state, region.number, region.frame.text) == ("waiting", 0, "")
@@ -72,10 +72,10 @@ def test_a_kept_text_that_does_not_fit_any_more_is_refused_and_leaves_no_trace()
 
 
 def test_a_last_frame_that_does_not_fit_leaves_the_draft_to_be_seen() -> None:
-    region = writing(Canvas("Facts.", shape=Facts))
-    region.take(text_frame('{"kin'))
+    region = writing(Canvas("Facts.", schema=Facts))
+    region.apply_frame(text_frame('{"kin'))
     with pytest.raises(PageFailed):
-        region.take(text_frame('{"colour":"red"}', done=True))
+        region.apply_frame(text_frame('{"colour":"red"}', done=True))
     assert region.region().value.kind is None  # it can still be drawn, again and again
     with pytest.raises(ValueError, match="not finished"):
         region.kept()
@@ -85,7 +85,7 @@ def test_a_last_frame_that_does_not_fit_leaves_the_draft_to_be_seen() -> None:
 def test_a_text_of_nothing_but_its_opening_is_a_failure(text: str) -> None:
     region = writing(prompt=Prompt("Words.", opening="**Lighthouse**"))
     with pytest.raises(PageFailed, match="wrote nothing"):
-        region.take(text_frame(text, done=True))
+        region.apply_frame(text_frame(text, done=True))
 
 
 def test_a_failed_region_takes_nothing_more() -> None:
@@ -93,7 +93,7 @@ def test_a_failed_region_takes_nothing_more() -> None:
     region.end("failed")
     number = region.number
     with pytest.raises(PageFailed):
-        region.take(text_frame("x"))
+        region.apply_frame(text_frame("x"))
     region.end("stopped")
     assert (region.state, region.number) == ("failed", number)
 
@@ -105,15 +105,15 @@ def test_a_block_is_drawn_once_for_all_who_ask() -> None:
         drawn.append(seen.text)
         return seen.text
 
-    region.take(text_frame("One"))
+    region.apply_frame(text_frame("One"))
     assert [region.block(draw), region.block(draw)] == ["One", "One"]
-    region.take(text_frame("One two"))
+    region.apply_frame(text_frame("One two"))
     region.block(draw)
     assert drawn == ["One", "One two"]
 
 
 def test_what_the_engine_is_asked_for() -> None:
-    request = writing(Canvas("Facts.", shape=Facts, canvases=2, tokens=90, seed=7, stop=["x"])).request()
+    request = writing(Canvas("Facts.", schema=Facts, canvases=2, tokens=90, seed=7, stop=["x"])).request()
     assert (request.canvases, request.max_tokens, request.seed, request.stop) == (2, 90, 7, ("x",))
     assert request.shape is not None and request.shape["required"] == ["kind"]
 

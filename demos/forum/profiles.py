@@ -26,7 +26,7 @@ class Card(BaseModel):
 
 def card_of(who: Person) -> Canvas:
     """A fact of the world: later pages are told of it."""
-    return Canvas(f"The profile of {who.described}.", shape=Card, fact=True, examples=EXAMPLES["card"], tokens=120)
+    return Canvas(f"The profile of {who.described}.", schema=Card, fact=True, examples=EXAMPLES["card"], tokens=120)
 
 
 def introduction(who: Person) -> Canvas:

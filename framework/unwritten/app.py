@@ -15,24 +15,24 @@ from starlette.types import Receive, Scope, Send
 
 from unwritten_engine import Engine, EngineError, Progress
 
-from .answering.failures import Failures, in_words
-from .answering.serving import Serving
-from .asking.addresses import Pattern
+from .answering.failures import ErrorPages, describe_error
+from .answering.serving import PageHandler
+from .asking.addresses import PagePattern
 from .asking.routing import PageFunction, PageRoute
-from .assets import Static
-from .developing.developer import Developer
+from .assets import VersionedStaticFiles
+from .developing.developer import DevTools
 from .errors import BadAddress, BadApp, UnwrittenError, suggestion
-from .formats.trust import can_write
-from .guarding.door import Door
-from .hooks import Hooks
-from .keeping.store import Store
+from .formats.trust import supports
+from .guarding.door import Connections
+from .hooks import Policies
+from .keeping.store import PageStore
 from .keeping.values import Source
 from .lifetime import Lifetime
-from .own_routes import OWN, own_routes
+from .own_routes import OWN, framework_routes
 from .settings import Settings
 from .showing.drawing import Templates
-from .showing.pictures import Pictures
-from .state.stateful import Stateful
+from .showing.pictures import PictureTag
+from .state.stateful import Router
 
 log = logging.getLogger("unwritten")
 
@@ -40,7 +40,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S")
 
 
-class App(Stateful):
+class App(Router):
     """A web app whose pages are written when they are clicked. It is a Starlette app, with pages added.
 
     Args:
@@ -73,26 +73,26 @@ class App(Stateful):
     ) -> None:
         self.name = name
         self.world = world
-        self.links = Pattern(links) if links else None
+        self.links = PagePattern(links) if links else None
         self._life = Lifetime(self, None if isinstance(engine, str) else engine)
         self._keywords = {**settings, **({"engine": engine} if isinstance(engine, str) else {})}
         self._flags: Mapping[str, object] = {}
         self.settings = Settings(self._keywords)
-        self.door = Door(self.settings, lambda: self.serving.world.secret)
-        self.pictures = Pictures(lambda: self.serving.world.secret, self._life.painter_of)
-        self.hooks = Hooks()
+        self.connections = Connections(self.settings, lambda: self.handler.world.secret)
+        self.pictures = PictureTag(lambda: self.handler.world.secret, self._life.painter_of)
+        self.policies = Policies()
         self.own_templates = _inside(folder, "templates")
         static = _inside(folder, "static")
-        self.static_files = Static([static] if static else [])
-        self._failures = failures = Failures(
+        self.static_files = VersionedStaticFiles([static] if static else [])
+        self._failures = failures = ErrorPages(
             name,
-            debug=lambda scope: self.developer.sees(scope),
-            draw=lambda status, values, headers: self.serving.views.message(status, values, headers),
+            debug=lambda scope: self.devtools.sees(scope),
+            draw=lambda status, values, headers: self.handler.renderer.error_page(status, values, headers),
         )
-        self.developer = Developer(self)
+        self.devtools = DevTools(self)
         self._anywhere: PageRoute | None = None
         super().__init__(
-            routes=[*own_routes(self), *(routes or [])],
+            routes=[*framework_routes(self), *(routes or [])],
             lifespan=self._life,
             exception_handlers={
                 HTTPException: failures.http,
@@ -110,7 +110,7 @@ class App(Stateful):
         *,
         links: str | None = None,
         canonical: Callable[[str], str] | None = None,
-        ahead: bool = True,
+        prefetch: bool = True,
         name: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a page: ``@app.page("/wiki/{title}")`` above a function that says what it needs.
@@ -127,20 +127,22 @@ class App(Stateful):
         """
 
         def declare(function: F) -> F:
-            route = self._page_route(Pattern(path, canonical), function, Pattern(links) if links else None, name)
-            route.ahead = ahead
+            route = self._page_route(
+                PagePattern(path, canonical), function, PagePattern(links) if links else None, name
+            )
+            route.prefetch = prefetch
             self.router.routes.append(route)
             return function
 
         return declare
 
-    def anywhere(self, function: F) -> F:
+    def fallback(self, function: F) -> F:
         """Declare the page for every URL that no route claims. The function takes ``path``, without its slash.
 
         Raises:
             BadApp: if the function takes no ``path``.
         """
-        self._anywhere = self._page_route(Pattern("/{path:path}"), function, None)
+        self._anywhere = self._page_route(PagePattern("/{path:path}"), function, None)
         for route in self.pages:
             route.links = route.links or self._anywhere.pattern
         return function
@@ -158,9 +160,9 @@ class App(Stateful):
         pattern = routes[page].pattern
         if parameters.keys() != pattern.parameters.keys():
             raise BadApp(f"The page {page!r} has the pattern {pattern.path!r}, but was given {sorted(parameters)}.")
-        return pattern.write(pattern.read(parameters, self.settings.title_length))
+        return pattern.build(pattern.parse(parameters, self.settings.title_length))
 
-    def value(self, key: str, name: str, shape: type[Any] | None = None) -> Any:
+    def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
         """The value that a canvas with a shape has on a written page: ``app.value("/wiki/Tea", "facts")``.
 
         Args:
@@ -171,7 +173,7 @@ class App(Stateful):
         Returns:
             An instance of the shape; None if there is none, or the shape has changed since.
         """
-        return self.serving.values.one(key, name, shape)
+        return self.handler.values.one(key, name, schema)
 
     @overload
     def values(self, shape: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
@@ -184,7 +186,7 @@ class App(Stateful):
             shape: a pydantic model or a dataclass; in a template, its name will do.
             limit: so many at most.
         """
-        return self.serving.values.all(shape, limit)
+        return self.handler.values.all(shape, limit)
 
     def link(self, key: str, *, searched: bool = False) -> str:
         """The address of a page, as a link to it needs it: where links are signed, that of an unwritten page carries a
@@ -199,9 +201,9 @@ class App(Stateful):
         """
         if not key.startswith("/") or key.startswith("//"):
             raise BadAddress(f"{key!r} is not the key of a page, such as '/wiki/Tea'.")
-        if not self.door.gates.closed or self.store.exists([key]):
+        if not self.connections.gates.required or self.store.exists([key]):
             return key
-        return self.door.gates.offer(key, "search" if searched else "link")
+        return self.connections.gates.sign(key, "search" if searched else "link")
 
     def allow_prompt(self, hook: F) -> F:
         """Declare what is asked before a page is written: ``hook(asked)`` gets its key, title, visitor and prompts.
@@ -211,9 +213,9 @@ class App(Stateful):
         Raises:
             BadApp: if there is one already.
         """
-        if self.hooks.prompt is not None:
+        if self.policies.prompt is not None:
             raise BadApp("The app has an allow_prompt already: call the second from the first.")
-        self.hooks.prompt = hook
+        self.policies.prompt = hook
         return hook
 
     def allow_text(self, hook: F) -> F:
@@ -225,9 +227,9 @@ class App(Stateful):
         Raises:
             BadApp: if there is one already.
         """
-        if self.hooks.text is not None:
+        if self.policies.text is not None:
             raise BadApp("The app has an allow_text already: call the second from the first.")
-        self.hooks.text = hook
+        self.policies.text = hook
         return hook
 
     def render(self, template: str, **values: Any) -> HTMLResponse:
@@ -236,13 +238,13 @@ class App(Stateful):
         Raises:
             BadTemplate: if it cannot be drawn.
         """
-        return self.serving.views.template(template, {"title": self.name, **values})
+        return self.handler.renderer.template(template, {"title": self.name, **values})
 
     def _page_route(
-        self, pattern: Pattern, function: Callable[..., Any], links: Pattern | None, name: str | None = None
+        self, pattern: PagePattern, function: Callable[..., Any], links: PagePattern | None, name: str | None = None
     ) -> PageRoute:
         async def endpoint(request: Request) -> Response:
-            return await (await self.ready()).answer(request, route)
+            return await (await self.ready()).handle(request, route)
 
         own = pattern if len(pattern.parameters) == 1 else None
         anywhere = self._anywhere.pattern if self._anywhere else None
@@ -250,7 +252,7 @@ class App(Stateful):
         route = PageRoute(pattern, asked, endpoint, links or self.links or own or anywhere)
         return route
 
-    def can(self, format: str) -> bool:
+    def supports(self, format: str) -> bool:
         """Whether the engine can be trusted to write in a format: ``app.can("svg")``, in templates too.
 
         Every engine writes the formats of text. Drawings ("svg") and programs ("app") take a model that follows
@@ -261,12 +263,12 @@ class App(Stateful):
             BadPage: if there is no such format; the message suggests the nearest.
             BadApp: if the app has not been prepared, so that there is no engine yet. In page functions there is one.
         """
-        return can_write(format, self.engine.about, self.settings)
+        return supports(format, self.engine.about, self.settings)
 
     # -- what it is made of -------------------------------------------------------------------------------
 
     @property
-    def serving(self) -> Serving:
+    def handler(self) -> PageHandler:
         """What answers clicks. The app must have been prepared.
 
         Raises:
@@ -275,19 +277,19 @@ class App(Stateful):
         return self._life.serving
 
     @property
-    def store(self) -> Store:
+    def store(self) -> PageStore:
         """The written pages."""
-        return self.serving.store
+        return self.handler.store
 
     @property
     def engine(self) -> Engine:
         """The engine that writes."""
-        return self.serving.engine
+        return self.handler.engine
 
     @property
     def templates(self) -> Templates:
         """The app's templates, with ours behind them."""
-        return self.serving.views.templates
+        return self.handler.renderer.templates
 
     @property
     def pages(self) -> list[PageRoute]:
@@ -302,10 +304,10 @@ class App(Stateful):
             BadSetting: for an unknown flag, or a value that it cannot take.
         """
         self.settings = Settings(self._keywords, flags=flags)
-        self.door = Door(self.settings, lambda: self.serving.world.secret)
+        self.connections = Connections(self.settings, lambda: self.handler.world.secret)
         self._flags = flags
 
-    def substitute(
+    def override(
         self, engine: Engine | None, flags: Mapping[str, object]
     ) -> tuple[Engine | None, Mapping[str, object]]:
         """Put another engine and other settings in place, for tests. Before the app is prepared.
@@ -367,7 +369,7 @@ class App(Stateful):
         """Break off what is being written, and close the store and an engine that the app opened itself."""
         await self._life.close()
 
-    async def ready(self) -> Serving:
+    async def ready(self) -> PageHandler:
         """What answers clicks, prepared if need be: without a lifespan (mounted in another app, say) the first request
         opens what is needed.
 
@@ -381,14 +383,14 @@ class App(Stateful):
         if self._anywhere is not None:
             self.router.default = self._default
         if scope["type"] == "lifespan":
-            send = in_words(send)
+            send = describe_error(send)
         if scope["type"] in {"http", "websocket"}:
             try:
-                scope = self.door.enter(scope)
+                scope = self.connections.enter(scope)
             except BadAddress as error:
                 await self._failures.turn_away(error, scope, receive, send)
                 return
-        await self.developer.answer(super().__call__, scope, receive, send)
+        await self.devtools.answer(super().__call__, scope, receive, send)
 
     async def _default(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What no route claims: the page of ``anywhere``."""

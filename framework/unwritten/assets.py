@@ -25,7 +25,7 @@ from starlette.types import Scope
 
 from .errors import BadTemplate, UnwrittenError, suggestion
 
-PREFIX = "/_unwritten/static"
+STATIC_PREFIX = "/_unwritten/static"
 """The path under which static files are served."""
 
 HTMX_VERSION = "4.0.1"
@@ -108,7 +108,7 @@ def htmx_copy(script: Script) -> Path | None:
 
 def htmx_sources() -> list[tuple[str, str]]:
     """Where pages get htmx from: (URL, integrity) of each script, in the order in which they must load."""
-    prefix = f"{PREFIX}/htmx-{HTMX_VERSION}"
+    prefix = f"{STATIC_PREFIX}/htmx-{HTMX_VERSION}"
     return [(f"{prefix}/{script.name}" if htmx_copy(script) else script.cdn, script.integrity) for script in HTMX]
 
 
@@ -127,7 +127,7 @@ def _version(file: Path, modified: int, size: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-class Static(StaticFiles):
+class VersionedStaticFiles(StaticFiles):
     """Serves static files, the app's before ours, under URLs that may be kept for ever.
 
     An ASGI app, to be mounted at ``PREFIX``. A request that names the file's present version is answered as
@@ -159,7 +159,7 @@ class Static(StaticFiles):
                 f"A template asks for static({name!r}), and there is no such file in {looked}."
                 + suggestion(name, known)
             )
-        return f"{PREFIX}/{name}?v={_version(Path(file), stat.st_mtime_ns, stat.st_size)}"
+        return f"{STATIC_PREFIX}/{name}?v={_version(Path(file), stat.st_mtime_ns, stat.st_size)}"
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """Find a file. The user's copy of htmx has a folder name of its own."""

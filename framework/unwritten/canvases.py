@@ -10,7 +10,7 @@ from typing import Any
 from unwritten_engine import Example
 
 from .errors import BadPage
-from .formats import Format, check_shape, find
+from .formats import Format, check_schema, get_format
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Canvas:
     _: KW_ONLY
     canvases: int = 1
     tokens: int | None = None
-    shape: type[Any] | None = None
+    schema: type[Any] | None = None
     fact: bool = False
     examples: Sequence[Example] = ()
     opening: str = ""
@@ -54,19 +54,19 @@ class Canvas:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise BadPage(f"A canvas needs a prompt in words, but this one has {self.prompt!r}.")
         if not self.format:
-            object.__setattr__(self, "format", "typed" if self.shape else "markdown")
-        name = find(self.format).name
-        if (self.shape is not None) != (name == "typed"):
+            object.__setattr__(self, "format", "typed" if self.schema else "markdown")
+        name = get_format(self.format).name
+        if (self.schema is not None) != (name == "typed"):
             raise BadPage(
-                f"The canvas {self.prompt!r} has the format {name!r} and the shape {self.shape!r}: "
+                f"The canvas {self.prompt!r} has the format {name!r} and the shape {self.schema!r}: "
                 "a shape goes with the format 'typed', and every other format goes without one."
             )
-        if self.fact and self.shape is None:
+        if self.fact and self.schema is None:
             raise BadPage(
                 f"The canvas {self.prompt!r} is a fact, but only the value of a shape can be one: give it one."
             )
-        if self.shape is not None:
-            check_shape(self.shape)
+        if self.schema is not None:
+            check_schema(self.schema)
         if self.canvases < 1 or (self.tokens is not None and self.tokens < 1):
             raise BadPage(f"The canvas {self.prompt!r} has no room: its length must be at least 1.")
         for name in ("examples", "stop"):

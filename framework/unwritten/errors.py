@@ -48,7 +48,7 @@ class BadPage(BadApp):
     """A page function that returned something that is not a page."""
 
 
-class BadShape(BadPage):
+class BadSchema(BadPage):
     """A shape that is none, or that the engine cannot be held to."""
 
 
@@ -112,11 +112,11 @@ class BadEdit(UnwrittenError):
     """A change of a page that cannot be made as it was asked for. The message says what to change about it."""
 
 
-class PageMoved(UnwrittenError):
+class EditConflict(UnwrittenError):
     """A page that has changed since the version that was to be changed. Nothing was written."""
 
 
-class Misshapen(PageFailed):
+class SchemaMismatch(PageFailed):
     """What was written does not fit its shape, and cannot be repaired."""
 
 
@@ -132,7 +132,7 @@ class StoreFull(StoreError):
     """The disk is full."""
 
 
-class StoreForeign(StoreError):
+class UnknownDatabase(StoreError):
     """The file is not a database of ours, or comes from a newer version."""
 
 

@@ -21,7 +21,7 @@ from .errors import Denied
 
 log = logging.getLogger("unwritten")
 
-PromptHook: TypeAlias = Callable[["Asked"], Any]
+PromptHook: TypeAlias = Callable[["PromptCheck"], Any]
 TextHook: TypeAlias = Callable[[str, str, str], Any]
 
 _NOT_THIS_PAGE = "This page is not written here."
@@ -29,7 +29,7 @@ _NOT_THIS_TEXT = "What the model wrote here was not let through, and is not kept
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PromptCheck:
     """A page that somebody wants to have written.
 
     Attributes:
@@ -45,7 +45,7 @@ class Asked:
     prompts: Mapping[str, Prompt]
 
 
-class Hooks:
+class Policies:
     """What the author declared. Both may be sync (then they run in a thread) or async. True and None allow; False, or
     a sentence for people, denies.
 
@@ -60,7 +60,7 @@ class Hooks:
         self.text: TextHook | None = None
         self.time_limit = 10.0
 
-    async def allow_prompt(self, asked: Asked) -> None:
+    async def allow_prompt(self, asked: PromptCheck) -> None:
         """Ask whether a page may be written.
 
         Raises:

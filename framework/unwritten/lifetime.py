@@ -13,21 +13,21 @@ from unwritten_engine import Engine, Progress, open_engine
 from unwritten_engine.painting import Painter, open_painter
 
 from .answering.security import AHEAD_SCRIPT, PICTURES_SCRIPT, SCRIPTS
-from .answering.serving import Serving
-from .asking.clicks import Click, Clicks
+from .answering.serving import PageHandler
+from .asking.clicks import PageRequest, PageResolver
 from .asking.memory import Memory
 from .editing.edits import may_edit
 from .engine_options import engine_options, painter_options
 from .errors import BadApp, BadSetting
-from .generating.ahead import Ahead, writes_ahead
-from .generating.painting import Studio
-from .guarding.identity import Identity
-from .keeping.pictures import Ask, painter_of
-from .keeping.store import Store
+from .generating.ahead import Prefetcher, is_prefetch_enabled
+from .generating.painting import PaintQueue
+from .guarding.identity import VisitorCookie
+from .keeping.pictures import PictureRequest, painter_of
+from .keeping.store import PageStore
 from .showing.avatars import avatar
 from .showing.drawing import Templates
 from .showing.ornaments import ornament
-from .showing.views import Views
+from .showing.views import Renderer
 
 if TYPE_CHECKING:
     from .app import App
@@ -47,13 +47,13 @@ class Lifetime:
         self._app = app
         self.brought = engine
         self._owned: Engine | None = None
-        self._serving: Serving | None = None
-        self._clicks: Clicks | None = None
-        self._samples: list[Click] | None = None
+        self._serving: PageHandler | None = None
+        self._clicks: PageResolver | None = None
+        self._samples: list[PageRequest] | None = None
         self._preparing = asyncio.Lock()
 
     @property
-    def serving(self) -> Serving:
+    def serving(self) -> PageHandler:
         """What answers clicks.
 
         Raises:
@@ -75,7 +75,7 @@ class Lifetime:
                 f"The app {app.name!r} brings its own engine, which is open already; it cannot be given "
                 f"{sorted(options)}. Leave out --model and --engine-options, or write App(…, engine='a name')."
             )
-        store = Store(app.database)
+        store = PageStore(app.database)
         try:
             app.tables.open(store.database)
             if settings.painter:  # first: it is found out at once if there is none
@@ -92,49 +92,49 @@ class Lifetime:
         values |= {"ornament": ornament, "avatar": avatar, "picture": app.pictures.tag}
         templates = Templates(app.own_templates, values)
         templates.environment.filters["link"] = app.link
-        gates = app.door.gates
-        identity = Identity(lambda: app.serving.world.secret)
-        clicks = Clicks(
+        gates = app.connections.gates
+        identity = VisitorCookie(lambda: app.handler.world.secret)
+        clicks = PageResolver(
             name=app.name,
             world=app.world,
             settings=settings,
             store=store,
             memory=Memory(store, settings, engine.about.context),
             identity=identity,
-            offer=gates.offer,
+            offer=gates.sign,
         )
-        app.hooks.time_limit = settings.function_time_limit
-        ahead = writes_ahead(settings, engine.about)
+        app.policies.time_limit = settings.function_time_limit
+        ahead = is_prefetch_enabled(settings, engine.about)
         idle = {*([] if ahead else [AHEAD_SCRIPT]), *([] if painter else [PICTURES_SCRIPT])}
         scripts = [name for name in SCRIPTS if name not in idle]
-        views = Views(templates, app.static_files, engine.about, scripts, edits=lambda: may_edit(settings, gates))
-        serving = Serving(settings, clicks, views, store, engine, gates, app.hooks)
+        views = Renderer(templates, app.static_files, engine.about, scripts, edits=lambda: may_edit(settings, gates))
+        serving = PageHandler(settings, clicks, views, store, engine, gates, app.policies)
         if ahead:
-            serving.ahead = Ahead(serving, clicks, settings, lambda: app.pages)
+            serving.prefetcher = Prefetcher(serving, clicks, settings, lambda: app.pages)
         if painter is not None:
-            serving.studio = Studio(painter, store.database, serving.budgets, settings)
-            serving.generations.listeners.append(serving.studio)
+            serving.paint_queue = PaintQueue(painter, store.database, serving.budgets, settings)
+            serving.jobs.observers.append(serving.paint_queue)
         self._serving, self._clicks = serving, clicks
         app.wire_state(serving)
-        app.developer.attach(serving)
+        app.devtools.attach(serving)
         links = app.links.path if app.links else None
-        serving.world.introduce(app.name, app.world, links, engine.about)
+        serving.world.update(app.name, app.world, links, engine.about)
 
-    def painter_of(self, ask: Ask) -> tuple[str, bool]:
+    def painter_of(self, ask: PictureRequest) -> tuple[str, bool]:
         """Who has painted a picture, or will, and whether it is there; "" if it is an ornament."""
-        studio, painter = self.serving.studio, painter_of(self.serving.store.database, ask)
+        studio, painter = self.serving.paint_queue, painter_of(self.serving.store.database, ask)
         return painter or (studio.painter.about.model if studio else ""), bool(painter)
 
     async def check(self) -> None:
         """See ``App.check``."""
         serving = await self.ready()
         if self._samples is None and self._clicks is not None:
-            samples = await self._clicks.samples(self._app.pages)
+            samples = await self._clicks.sample_requests(self._app.pages)
             for click in samples:
-                serving.shapes.check(click.route.path, click.page)
+                serving.schemas.check(click.route.path, click.page)
             self._samples = samples
 
-    async def ready(self) -> Serving:
+    async def ready(self) -> PageHandler:
         """See ``App.ready``."""
         if self._serving is None:
             async with self._preparing:
@@ -145,12 +145,12 @@ class Lifetime:
         """See ``App.close``."""
         serving, self._serving, self._clicks, self._samples = self._serving, None, None, None
         if serving is not None:
-            if serving.ahead is not None:
-                serving.ahead.close()
+            if serving.prefetcher is not None:
+                serving.prefetcher.close()
             await self._app.audience.close()
-            await serving.generations.close()
-            if serving.studio is not None:
-                await serving.studio.close()
+            await serving.jobs.close()
+            if serving.paint_queue is not None:
+                await serving.paint_queue.close()
             self._app.tables.close()
             serving.store.close()
         if self._owned is not None:

@@ -12,17 +12,17 @@ from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from .answering.live import Live
+from .answering.live import LiveSocket
 from .answering.pictures import picture_routes
-from .answering.security import WRITE
-from .answering.top_routes import TopRoutes
-from .assets import PREFIX
+from .answering.security import WRITE_PATH
+from .answering.top_routes import WellKnownRoutes
+from .assets import STATIC_PREFIX
 from .developing.developer import developer_routes
 from .editing import edit_pages, history
 from .editing.own_forms import read_form
 from .formats.boxes import box_routes
 from .guarding.health import Health
-from .guarding.metrics import metrics
+from .guarding.metrics import metrics_endpoint
 from .guarding.robots import robots
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class _Prefixed(BaseRoute):
         await scope[_ROUTE].handle(scope, receive, send)
 
 
-def own_routes(app: App) -> list[BaseRoute]:
+def framework_routes(app: App) -> list[BaseRoute]:
     """The routes of our own, for one app."""
 
     async def live(websocket: WebSocket) -> None:
         serving = await app.ready()
-        await Live(serving, app.audience, websocket, app.settings).run()
+        await LiveSocket(serving, app.audience, websocket, app.settings).run()
 
     async def write(request: Request) -> Response:
         """Write a page that nobody has written, and lead to it."""
@@ -73,16 +73,18 @@ def own_routes(app: App) -> list[BaseRoute]:
         return await serving.write(form.key(), request, app.pages)
 
     prefixed = [
-        Mount(PREFIX, app.static_files),
+        Mount(STATIC_PREFIX, app.static_files),
         WebSocketRoute(f"{OWN}live", live),
         *edit_pages.routes(app),
         *history.routes(app),
-        Route(WRITE, write, methods=["POST"]),
+        Route(WRITE_PATH, write, methods=["POST"]),
         *developer_routes(app),
         *box_routes(app),
         *picture_routes(app),
     ]
     return [
         _Prefixed(prefixed),
-        TopRoutes(app, {"/robots.txt": robots, "/health": Health(app).answer, "/metrics": partial(metrics, app)}),
+        WellKnownRoutes(
+            app, {"/robots.txt": robots, "/health": Health(app).answer, "/metrics": partial(metrics_endpoint, app)}
+        ),
     ]

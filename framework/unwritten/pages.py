@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from .canvases import Canvas
 from .errors import BadPage
-from .formats import Format, find
-from .showing.template_names import RESERVED
+from .formats import Format, get_format
+from .showing.template_names import RESERVED_NAMES
 
 DEFAULT_TEMPLATE = "page.html"
 DEFAULT_CANVAS = "body"
 
-Frames: TypeAlias = Literal["", "boxes", "pages"]
+Embeds: TypeAlias = Literal["", "boxes", "pages"]
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Page:
     ) -> None:
         self.template = template
         self.title = title
-        self.frames_pages = frames
+        self.embeds_pages = frames
         self.canvases: dict[str, Canvas] = {}
         self.context: dict[str, Any] = {}
         self.collections: dict[str, Collection] = {}
         for name, value in parts.items():
-            if name in RESERVED or name.startswith("_"):
+            if name in RESERVED_NAMES or name.startswith("_"):
                 raise BadPage(f"A page cannot have a part named {name!r}: that name is taken. Choose another.")
             if isinstance(value, Canvas):
                 self.canvases[name] = value
@@ -76,17 +76,17 @@ class Page:
                 self.context[name] = value
         own: dict[str, Format] = {}
         for canvas in self.canvases.values():
-            format = find(canvas.format)
+            format = get_format(canvas.format)
             if own.setdefault(format.name, format) != format:
                 raise BadPage(f"A page has two formats with the name {format.name!r}: give each a name of its own.")
 
     @property
-    def frames(self) -> Frames:
+    def embeds(self) -> Embeds:
         """What its policy must allow to be shown in frames: "pages" of this app, "boxes" of apps that a model wrote,
         or nothing."""
-        if self.frames_pages:
+        if self.embeds_pages:
             return "pages"
-        return "boxes" if any(find(canvas.format).frames for canvas in self.canvases.values()) else ""
+        return "boxes" if any(get_format(canvas.format).frames for canvas in self.canvases.values()) else ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
@@ -94,7 +94,7 @@ class Page:
         return (
             self.template == other.template
             and self.title == other.title
-            and self.frames_pages == other.frames_pages
+            and self.embeds_pages == other.embeds_pages
             and self.canvases == other.canvases
             and self.collections == other.collections
             and self.context == other.context

@@ -93,7 +93,7 @@ def _read_bool(value: object) -> bool:
     raise ValueError
 
 
-TABLE: tuple[Setting, ...] = (
+SETTINGS: tuple[Setting, ...] = (
     Setting(
         "engine",
         "auto",
@@ -187,7 +187,7 @@ TABLE: tuple[Setting, ...] = (
 SECRETS = frozenset({"UNWRITTEN_API_KEY"})
 """Variables of ours that are no settings: the engine reads them, and nobody shows them."""
 
-BY_NAME: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in TABLE})
+BY_NAME: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in SETTINGS})
 
 
 class Settings:
@@ -211,7 +211,7 @@ class Settings:
             BadSetting: for an unknown name, or a value of the wrong kind.
         """
         variables = os.environ if environment is None else environment
-        self._values: dict[str, Value] = {s.name: s.default for s in TABLE}
+        self._values: dict[str, Value] = {s.name: s.default for s in SETTINGS}
         self._given: set[str] = set()
         for name, value in (keywords or {}).items():
             self._set(name, value, f"The setting {name!r}")
@@ -240,4 +240,4 @@ class Settings:
             raise AttributeError(f"There is no setting {name!r}.{suggestion(name, BY_NAME)}") from None
 
     def __iter__(self) -> Iterator[tuple[Setting, Value]]:
-        return ((setting, self._values[setting.name]) for setting in TABLE)
+        return ((setting, self._values[setting.name]) for setting in SETTINGS)

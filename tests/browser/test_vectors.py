@@ -20,7 +20,7 @@ from tests.payloads import payloads
 
 from unwritten import App
 from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Format, Place
+from unwritten.formats import FORMATS, Format, RegionContext
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser
@@ -70,11 +70,11 @@ LOOK = """(forbidden) => {
 
 def drawn(form: Format, text: str, *, done: bool) -> str:
     """A text as a format draws it; what it refuses to take is drawn as a draft."""
-    drawer = form.at(Place(a_linker(), "art", "A thing"))
+    drawer = form.at(RegionContext(a_linker(), "art", "A thing"))
     try:
-        return str(drawer.draw(text_frame(text, done=done)).html)
+        return str(drawer.format(text_frame(text, done=done)).html)
     except PageFailed:
-        return str(drawer.draw(text_frame(text)).html)
+        return str(drawer.format(text_frame(text)).html)
 
 
 def pieces(name: str) -> Iterator[str]:

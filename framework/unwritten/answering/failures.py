@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from unwritten_engine import EngineError
 
-from ..developing.tracebacks import faults_of, told
+from ..developing.tracebacks import error_reports, format_report
 from ..errors import (
     BadAddress,
     BadApp,
@@ -28,7 +28,7 @@ from ..errors import (
     TimedOut,
     UnwrittenError,
 )
-from .security import wants_page
+from .security import accepts_html
 
 DrawMessage: TypeAlias = Callable[[int, Mapping[str, Any], Mapping[str, str]], Response]
 
@@ -52,7 +52,7 @@ _TITLES = {
 }
 
 
-class Failures:
+class ErrorPages:
     """Turns exceptions into pages for people; for programs, into a line of text.
 
     Args:
@@ -128,7 +128,7 @@ class Failures:
         headers = headers or {}
         title = title or _TITLES.get(status, "That did not work")
         seconds = _seconds(headers.get("retry-after", ""))
-        if wants_page(request):
+        if accepts_html(request):
             values: dict[str, Any] = {
                 "title": title,
                 "message": hint,
@@ -138,13 +138,13 @@ class Failures:
                 "retry_after": None
                 if request.method != "GET" or seconds > _LONGEST_WAIT
                 else headers.get("retry-after"),
-                "faults": faults_of(error) if error is not None else [],
+                "faults": error_reports(error) if error is not None else [],
             }
             try:
                 return self._draw(status, values, headers)
             except Exception:  # the author's message.html may be what is broken, or nothing is open yet
                 log.exception("message.html cannot be drawn")
-        text = f"{title}. {hint}\n{told(error) if error is not None else ''}".strip() + "\n"
+        text = f"{title}. {hint}\n{format_report(error) if error is not None else ''}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 
 
@@ -153,7 +153,7 @@ def _seconds(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def in_words(send: Send) -> Send:
+def describe_error(send: Send) -> Send:
     """Tell a server that cannot start in our words why, where they are meant for people, instead of in a traceback."""
 
     async def told(message: Message) -> None:

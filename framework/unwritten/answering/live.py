@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import StoreError
-from ..generating.generation import Generation, Watcher
-from ..generating.readers import Reader, saves_data
-from ..guarding.visitors import visitor_of
+from ..generating.generation import PageJob, Subscriber
+from ..generating.readers import Viewer, saves_data
+from ..guarding.visitors import client_id
 from ..settings import Settings
-from ..state.audience import Audience, Looker
+from ..state.audience import LiveUpdates, PageSubscription
 from .messages import encoded, frame_text, page_message, refused_message, settled_message
-from .security import same_origin
+from .security import is_same_origin
 
 if TYPE_CHECKING:
-    from .serving import Serving
+    from .serving import PageHandler
 
 log = logging.getLogger("unwritten")
 
@@ -52,10 +52,10 @@ _OTHERS = "Others are reading this page, so it is written on."
 
 
 @dataclass
-class _Watched:
+class _Subscription:
     """A page that a tab watches, and what it has been sent: the number of the last frame of each region."""
 
-    generation: Generation
+    generation: PageJob
     seen: dict[str, int]
     change: int = -1
     told: tuple[str, str] = field(default=("", ""))
@@ -65,7 +65,7 @@ class _Refused(Exception):
     """A message that makes no sense; the text says why."""
 
 
-class Live:
+class LiveSocket:
     """The socket of one tab.
 
     Args:
@@ -74,16 +74,16 @@ class Live:
         settings: ``frame_rate`` and ``visitor_sockets``.
     """
 
-    def __init__(self, serving: Serving, audience: Audience, websocket: WebSocket, settings: Settings) -> None:
+    def __init__(self, serving: PageHandler, audience: LiveUpdates, websocket: WebSocket, settings: Settings) -> None:
         self._serving = serving
         self._audience = audience
         self._socket = websocket
-        self._visitor = visitor_of(websocket.scope)
+        self._visitor = client_id(websocket.scope)
         self._most = serving.budgets.limit("visitor_sockets")
         self._interval = 1.0 / settings.frame_rate
-        self._watcher = Watcher()
-        self._watched: dict[str, _Watched] = {}
-        self._looks: dict[str, tuple[Looker, dict[str, int]]] = {}
+        self._watcher = Subscriber()
+        self._watched: dict[str, _Subscription] = {}
+        self._looks: dict[str, tuple[PageSubscription, dict[str, int]]] = {}
         self._answers: list[dict[str, Any]] = []
         self._kinds: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
             "watch": self._watch,
@@ -99,7 +99,7 @@ class Live:
     async def run(self) -> None:
         """Serve the socket until it closes."""
         headers = self._socket.headers
-        if not same_origin(headers.get("origin"), headers.get("host")):
+        if not is_same_origin(headers.get("origin"), headers.get("host")):
             await self._socket.close(_POLICY_VIOLATION)  # before accept: the browser sees 403
             return
         await self._socket.accept()
@@ -120,8 +120,8 @@ class Live:
             self._serving.tabs.discard(self)
             for key in list(self._watched):
                 self._leave(key)
-            if self._reader is not None and self._serving.ahead is not None:
-                self._serving.ahead.leave(self._reader)
+            if self._reader is not None and self._serving.prefetcher is not None:
+                self._serving.prefetcher.on_close(self._reader)
             for key in list(self._looks):
                 self._gone(key)
             sockets[self._visitor] -= 1
@@ -183,7 +183,7 @@ class Live:
 
     def _watch(self, key: str, message: Mapping[str, Any]) -> None:
         numbers = _numbers(message)
-        generation = self._serving.generations.recent(key)
+        generation = self._serving.jobs.recent(key)
         if generation is None:
             written = bool(self._serving.store.exists([key]))
             self._answers.append(settled_message(key, "written" if written else "unwritten"))
@@ -192,37 +192,37 @@ class Live:
             raise _Refused(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
         self._leave(key)
         # Frame numbers are those of one generation: a browser that brings higher ones has seen another one.
-        if any(numbers.get(name, 0) > writing.number for name, writing in generation.writings.items()):
+        if any(numbers.get(name, 0) > writing.number for name, writing in generation.regions.items()):
             numbers = {}
-        self._serving.generations.hurry(generation)  # somebody looks: it is not ahead of anybody any more
-        generation.attach(self._watcher)
-        self._watched[key] = _Watched(generation, numbers)
+        self._serving.jobs.promote(generation)  # somebody looks: it is not ahead of anybody any more
+        generation.subscribe(self._watcher)
+        self._watched[key] = _Subscription(generation, numbers)
 
     def _leave(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
         watched = self._watched.pop(key, None)
         if watched:
-            self._serving.generations.detach(watched.generation, self._watcher)
+            self._serving.jobs.detach(watched.generation, self._watcher)
 
     def _stop(self, key: str, message: Mapping[str, Any]) -> None:
         watched = self._watched.get(key)
         if watched is None:
             raise _Refused("Only a page that is watched can be stopped.")
-        if watched.generation.watchers > 1:
+        if watched.generation.subscribers > 1:
             # One visitor must not take a page from the others.
             self._answers.append(self._page_message(watched.generation, _OTHERS))
         else:
-            self._serving.generations.stop(watched.generation)
+            self._serving.jobs.stop(watched.generation)
 
-    def _new_reader(self, websocket: WebSocket) -> Reader | None:
+    def _new_reader(self, websocket: WebSocket) -> Viewer | None:
         """Who reads in this tab; None if nothing is to be written ahead for them."""
-        if self._serving.ahead is None or saves_data(websocket.headers):
+        if self._serving.prefetcher is None or saves_data(websocket.headers):
             return None
 
         def tell(message: Mapping[str, Any]) -> None:
             self._answers.append(dict(message))
             self._watcher.changed.set()
 
-        return Reader(websocket.scope, tell)
+        return Viewer(websocket.scope, tell)
 
     def _near(self, key: str, message: Mapping[str, Any]) -> None:
         links, hover, press = (message.get(name) for name in ("links", "hover", "press"))
@@ -230,18 +230,18 @@ class Live:
             raise _Refused(f"The links that are near are a list of up to {MAX_LINKS} keys.")
         if not all(link is None or isinstance(link, str) for link in (hover, press)):
             raise _Refused("The link that is hovered or pressed is a key, or null.")
-        if self._reader is not None and self._serving.ahead is not None:
-            self._serving.ahead.near(self._reader, key, links, str(hover or ""), str(press or ""))
+        if self._reader is not None and self._serving.prefetcher is not None:
+            self._serving.prefetcher.on_view(self._reader, key, links, str(hover or ""), str(press or ""))
 
     def _away(self, key: str, message: Mapping[str, Any]) -> None:
-        if self._reader is not None and self._serving.ahead is not None:
-            self._serving.ahead.away(self._reader, key)
+        if self._reader is not None and self._serving.prefetcher is not None:
+            self._serving.prefetcher.on_hide(self._reader, key)
 
     def _look(self, key: str, message: Mapping[str, Any]) -> None:
         if key not in self._looks and len(self._looks) >= MAX_PAGES:
             raise _Refused(f"One tab may look at up to {MAX_PAGES} pages at the same time.")
         self._gone(key)
-        looker = Looker(self._watcher, self._follow)
+        looker = PageSubscription(self._watcher, self._follow)
         self._looks[key] = looker, _numbers(message)
         self._audience.join(key, looker)
 
@@ -250,12 +250,12 @@ class Live:
         if look:
             self._audience.leave(key, look[0])
 
-    def _follow(self, generation: Generation) -> None:
+    def _follow(self, generation: PageJob) -> None:
         """A page that is looked at is being written again. What is there of it already is shown already."""
         self._leave(generation.key)
-        generation.attach(self._watcher)
-        seen = {name: writing.number for name, writing in generation.writings.items()}
-        self._watched[generation.key] = _Watched(generation, seen)
+        generation.subscribe(self._watcher)
+        seen = {name: writing.number for name, writing in generation.regions.items()}
+        self._watched[generation.key] = _Subscription(generation, seen)
 
     # -- to the browser -----------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Live:
             if watched.change == generation.change:
                 continue
             watched.change = generation.change
-            for name, writing in generation.writings.items():
+            for name, writing in generation.regions.items():
                 if writing.number > watched.seen.get(name, 0):
                     texts.append(frame_text(generation, name))
                     watched.seen[name] = writing.number
@@ -299,18 +299,18 @@ class Live:
                 watched.told = told
                 texts.append(encoded(self._page_message(generation, told[1])))
             # Not as soon as it is kept: what follows on that comes before its last word.
-            if self._serving.generations.get(key) is not generation:
+            if self._serving.jobs.get(key) is not generation:
                 self._leave(key)
         return texts
 
-    def _page_message(self, generation: Generation, message: str) -> dict[str, Any]:
-        return page_message(self._serving.views, generation, message)
+    def _page_message(self, generation: PageJob, message: str) -> dict[str, Any]:
+        return page_message(self._serving.renderer, generation, message)
 
-    def _place(self, generation: Generation) -> str:
+    def _place(self, generation: PageJob) -> str:
         """How long a page will wait, in words; "" if it does not."""
         if generation.state != "queued":
             return ""
-        ahead = self._serving.generations.ahead(generation)
+        ahead = self._serving.jobs.ahead(generation)
         if ahead == 0:
             return "This page is next to be written."
         return f"{ahead} pages are written before this one." if ahead > 1 else "One page is written before this one."

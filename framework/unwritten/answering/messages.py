@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..generating.generation import Generation
+from ..generating.generation import PageJob
 from ..showing.blocks import LiveRegion
-from ..showing.drawing import KEY
+from ..showing.drawing import FORM_KEY
 from ..showing.regions import PageState
-from ..showing.views import Views
+from ..showing.views import Renderer
 
 
 def encoded(message: Mapping[str, Any]) -> str:
@@ -19,9 +19,9 @@ def encoded(message: Mapping[str, Any]) -> str:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
 
-def frame_text(generation: Generation, name: str) -> str:
+def frame_text(generation: PageJob, name: str) -> str:
     """The latest frame of a region: drawn once, and encoded once, for all who watch."""
-    writing = generation.writings[name]
+    writing = generation.regions[name]
     html = generation.inner(name)  # may fail the region, and so change its number
     key = (writing.number, writing.state)
     if writing.encoded is None or writing.encoded[0] != key:
@@ -32,7 +32,7 @@ def frame_text(generation: Generation, name: str) -> str:
             "region": name,
             "frame": writing.number,
             "state": writing.state,
-            "html": html.replace(KEY, ""),  # the script gives its forms keys
+            "html": html.replace(FORM_KEY, ""),  # the script gives its forms keys
             "canvas": frame.canvas,
             "canvases": frame.canvases,
             "step": frame.step,
@@ -51,12 +51,12 @@ def live_text(page: str, name: str, live: LiveRegion) -> str:
         "region": name,
         "frame": live.number,
         "state": "live",
-        "html": live.html.replace(KEY, ""),
+        "html": live.html.replace(FORM_KEY, ""),
     }
     return encoded(message)
 
 
-def page_message(views: Views, generation: Generation, message: str) -> dict[str, Any]:
+def page_message(views: Renderer, generation: PageJob, message: str) -> dict[str, Any]:
     """A page has come to another state; ``message`` is a sentence for people, or empty."""
     view = replace(generation.view(), message=message)
     return {

@@ -13,18 +13,18 @@ from datetime import UTC, datetime
 
 from starlette.responses import Response
 
-from ..asking.clicks import Click, Clicks
+from ..asking.clicks import PageRequest, PageResolver
 from ..developing.tracing import note_page, step
 from ..errors import BadAddress, StoreError
-from ..generating.launching import Launcher
-from ..generating.writing import Writing
-from ..guarding.gates import Gates
-from ..keeping.store import KeptPage, Store
+from ..generating.launching import JobStarter
+from ..generating.writing import RegionJob
+from ..guarding.gates import SignedLinks
+from ..keeping.store import PageStore, StoredPage
 from ..pages import Page
 from ..showing.blocks import LiveRegion
-from ..showing.drawing import KEY, NONCE, Shell
+from ..showing.drawing import FORM_KEY, NONCE, Shell
 from ..showing.regions import UNOPENED, PageView
-from ..showing.views import Views
+from ..showing.views import Renderer
 from ..state.tokens import FRESH
 from .security import new_nonce, page_response, secure_headers
 
@@ -35,7 +35,7 @@ _DRAWN_PAGES = 512
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnPage:
+class RenderedPage:
     """A kept page, drawn. It is sent again while nothing that it was drawn from has changed.
 
     Attributes:
@@ -89,38 +89,40 @@ class PageCache:
         gates: whether links are signed.
     """
 
-    def __init__(self, *, clicks: Clicks, views: Views, store: Store, launcher: Launcher, gates: Gates) -> None:
+    def __init__(
+        self, *, clicks: PageResolver, views: Renderer, store: PageStore, launcher: JobStarter, gates: SignedLinks
+    ) -> None:
         self._clicks = clicks
         self._views = views
         self._store = store
         self._launcher = launcher
         self._gates = gates
-        self._drawn: OrderedDict[str, DrawnPage] = OrderedDict()
+        self._drawn: OrderedDict[str, RenderedPage] = OrderedDict()
         self._notes: set[asyncio.Task[None]] = set()
 
     def clear(self) -> None:
         """Forget all: templates have changed."""
         self._drawn.clear()
 
-    def drawn(self, click: Click, *, opened: bool) -> DrawnPage | None:
+    def rendered(self, click: PageRequest, *, opened: bool) -> RenderedPage | None:
         """A page that is written, or that needs no writing, drawn. None if a canvas of it is missing.
 
         Args:
             click: which page.
             opened: whether somebody sees it now.
         """
-        stamp = (self._store.stamp(), self._gates.closed)
+        stamp = (self._store.stamp(), self._gates.required)
         drawn = self._drawn.get(click.key)
         now = time.monotonic()
         if drawn is not None and drawn.is_good(click.page, stamp, now):
             note_page(click.key, "kept, and sent as it was drawn before")
             return drawn
-        kept, writings = None, dict[str, Writing]()
+        kept, writings = None, dict[str, RegionJob]()
         if click.page.canvases:
-            kept = self._store.kept(click.key)
+            kept = self._store.get(click.key)
             if kept is None:
                 return None
-            writings = self._launcher.writings(click, self._clicks.linker(click), kept.canvases, remember=False)
+            writings = self._launcher.region_jobs(click, self._clicks.linker(click), kept.canvases, remember=False)
             if any(writing.state != "written" for writing in writings.values()):
                 return None  # the author has changed the page since
         waited = kept is not None and kept.provenance.ahead == UNOPENED
@@ -129,10 +131,10 @@ class PageCache:
         with step("drawing"):
             shell = self._draw(click, shown, writings, first=opened and waited)
         tag, pieces = "", None
-        if KEY not in shell.html:
+        if FORM_KEY not in shell.html:
             tag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
             pieces = tuple(piece.encode() for piece in shell.html.split(NONCE))
-        drawn = DrawnPage(click.page, stamp, pieces or shell.html, tag, shell.live, now)
+        drawn = RenderedPage(click.page, stamp, pieces or shell.html, tag, shell.live, now)
         if waited:
             return drawn  # who comes next sees it otherwise
         self._drawn[click.key] = drawn
@@ -140,26 +142,26 @@ class PageCache:
             self._drawn.popitem(last=False)
         return drawn
 
-    def old_version(self, click: Click, version: str) -> Response:
+    def old_version(self, click: PageRequest, version: str) -> Response:
         """A version of a page, by its number.
 
         Raises:
             BadAddress: if there is none of that number.
         """
-        kept = self._store.kept(click.key, int(version)) if version.isdecimal() and len(version) < 10 else None
+        kept = self._store.get(click.key, int(version)) if version.isdecimal() and len(version) < 10 else None
         if kept is None:
             raise BadAddress(f"The page {click.title!r} has no version {version!r}.", 404)
-        writings = self._launcher.writings(click, self._clicks.linker(click), kept.canvases, remember=False)
+        writings = self._launcher.region_jobs(click, self._clicks.linker(click), kept.canvases, remember=False)
         html = self._draw(click, kept, writings).html
         return page_response(html, headers={"cache-control": "no-cache"}, frames=click.frames)
 
-    def _first(self, kept: KeptPage) -> KeptPage:
+    def _first(self, kept: StoredPage) -> StoredPage:
         """A page that was written ahead, as its first reader sees it. That they have come is noted meanwhile."""
         seconds = round((datetime.now(UTC) - kept.written_at).total_seconds(), 1)
 
         async def note() -> None:
             try:
-                await self._store.opened(kept.key, seconds)
+                await self._store.mark_opened(kept.key, seconds)
             except StoreError as error:
                 log.warning("That %s was opened could not be noted: %s", kept.key, error)
 
@@ -169,11 +171,11 @@ class PageCache:
         return replace(kept, provenance=replace(kept.provenance, ahead=seconds))
 
     def _draw(
-        self, click: Click, kept: KeptPage | None, writings: Mapping[str, Writing], *, first: bool = False
+        self, click: PageRequest, kept: StoredPage | None, writings: Mapping[str, RegionJob], *, first: bool = False
     ) -> Shell:
         return self._views.shell(self.view(click, kept, first=first), click.page, writings)
 
-    def view(self, click: Click, kept: KeptPage | None, *, first: bool = False) -> PageView:
+    def view(self, click: PageRequest, kept: StoredPage | None, *, first: bool = False) -> PageView:
         """A page as its template sees it.
 
         Args:

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..errors import Busy, PageFailed
-from ..guarding.visitors import visitor_of
-from ..keeping.pictures import Ask, Picture, kept_picture
-from ..showing.pictures import PICTURES, drawn
+from ..guarding.visitors import client_id
+from ..keeping.pictures import PictureRequest, StoredPicture, stored_picture
+from ..showing.pictures import PICTURES_PREFIX, drawn
 
 if TYPE_CHECKING:
     from ..app import App
@@ -36,14 +36,14 @@ def picture_routes(app: App) -> list[BaseRoute]:
     async def show(request: Request) -> Response:
         serving = await app.ready()
         ask = app.pictures.read(request.path_params["token"])
-        picture = kept_picture(serving.store.database, ask)
-        if picture is None and serving.studio is None:
+        picture = stored_picture(serving.store.database, ask)
+        if picture is None and serving.paint_queue is None:
             return _ornament(ask, {"cache-control": "private, max-age=3600"})
         again = LOOK_AGAIN
-        if picture is None and serving.studio is not None:
+        if picture is None and serving.paint_queue is not None:
             try:
                 patience = 0.0 if request.method == "HEAD" else PATIENCE
-                picture = await serving.studio.paint(ask, visitor_of(request.scope), patience)
+                picture = await serving.paint_queue.paint(ask, client_id(request.scope), patience)
             except Busy as busy:
                 again = busy.retry_after
             except PageFailed:
@@ -53,14 +53,14 @@ def picture_routes(app: App) -> list[BaseRoute]:
         waits = {"retry-after": str(again)} if again else {}
         return _ornament(ask, {"cache-control": "no-store", **waits})
 
-    return [Route(f"{PICTURES}{{token}}", show)]
+    return [Route(f"{PICTURES_PREFIX}{{token}}", show)]
 
 
-def _ornament(ask: Ask, headers: dict[str, str]) -> Response:
+def _ornament(ask: PictureRequest, headers: dict[str, str]) -> Response:
     return Response(_drawn(ask), 200, {**_HEADERS, **headers, "x-picture": "ornament"}, "image/svg+xml")
 
 
-def _painted(picture: Picture, ask: Ask, request: Request) -> Response:
+def _painted(picture: StoredPicture, ask: PictureRequest, request: Request) -> Response:
     # It is painted once: what has its key is it.
     headers = {**_HEADERS, "cache-control": "private, max-age=604800", "etag": f'"{ask.key}"', "x-picture": "painted"}
     if request.headers.get("if-none-match") == headers["etag"]:

@@ -14,16 +14,16 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from ..errors import UnwrittenError
-from ..generating.generation import Generation, Watcher
-from ..generating.generations import Generations
-from ..generating.writing import Writing
-from ..showing.drawing import COLOPHON, Hole, Shell
+from ..generating.generation import PageJob, Subscriber
+from ..generating.generations import JobQueue
+from ..generating.writing import RegionJob
+from ..showing.drawing import COLOPHON, Placeholder, Shell
 from ..showing.regions import Region, RegionState
-from ..showing.views import Views
-from .security import NOT_FOR_ROBOTS, new_nonce, sealed, secure_headers
+from ..showing.views import Renderer
+from .security import NOT_FOR_ROBOTS, insert_nonce, new_nonce, secure_headers
 
 
-def wants_plain(request: Request) -> bool:
+def accepts_stream(request: Request) -> bool:
     """Whether a page is wanted whole over HTTP: ``?plain=1`` says so, and so does a client that does not ask
     for HTML by name, as every browser does."""
     asked = request.query_params.get("plain")
@@ -32,10 +32,10 @@ def wants_plain(request: Request) -> bool:
     return "text/html" not in request.headers.get("accept", "")
 
 
-class PlainResponse(StreamingResponse):
+class StreamingPage(StreamingResponse):
     """A page that is being written, streamed."""
 
-    def __init__(self, generations: Generations, views: Views, generation: Generation, frames: str = "") -> None:
+    def __init__(self, generations: JobQueue, views: Renderer, generation: PageJob, frames: str = "") -> None:
         nonce = new_nonce()
         headers = {
             **secure_headers(nonce, frames),
@@ -46,26 +46,26 @@ class PlainResponse(StreamingResponse):
         super().__init__(_stream(generations, views, generation, nonce), media_type="text/html", headers=headers)
 
 
-async def _stream(generations: Generations, views: Views, generation: Generation, nonce: str) -> AsyncIterator[str]:
-    watcher = Watcher()
-    generation.attach(watcher)
+async def _stream(generations: JobQueue, views: Renderer, generation: PageJob, nonce: str) -> AsyncIterator[str]:
+    watcher = Subscriber()
+    generation.subscribe(watcher)
     try:
         shell = views.generation(generation, holes=True)
         for piece in shell.pieces():
             if isinstance(piece, str):
-                yield sealed(piece, nonce)
+                yield insert_nonce(piece, nonce)
             elif piece.name == COLOPHON:
                 async for text in _colophon(views, generation, watcher):
-                    yield sealed(text, nonce)
+                    yield insert_nonce(text, nonce)
             else:
                 async for text in _region(generation, shell, piece, watcher):
-                    yield sealed(text, nonce)
+                    yield insert_nonce(text, nonce)
     finally:
         generations.detach(generation, watcher)
 
 
-async def _region(generation: Generation, shell: Shell, hole: Hole, watcher: Watcher) -> AsyncIterator[str]:
-    writing = generation.writings[hole.name]
+async def _region(generation: PageJob, shell: Shell, hole: Placeholder, watcher: Subscriber) -> AsyncIterator[str]:
+    writing = generation.regions[hole.name]
     frame = _around(generation, shell, writing)
     sent = 0
     if frame:
@@ -73,7 +73,7 @@ async def _region(generation: Generation, shell: Shell, hole: Hole, watcher: Wat
     while writing.state in {"waiting", "writing"} and not generation.finished.is_set():
         watcher.changed.clear()
         if frame and writing.frame.text:
-            drawn = writing.drawn()
+            drawn = writing.formatted()
             if drawn.fixed > sent:
                 yield drawn.html[sent : drawn.fixed]
                 sent = drawn.fixed
@@ -83,18 +83,18 @@ async def _region(generation: Generation, shell: Shell, hole: Hole, watcher: Wat
         yield generation.inner(writing.name)
     else:
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
-        yield (str(writing.drawn().html)[sent:] if writing.frame.text else "") + frame[1]
+        yield (str(writing.formatted().html)[sent:] if writing.frame.text else "") + frame[1]
     if writing.state != "written":
         yield str(Markup('<p class="broken-off">{}</p>').format(generation.message or "This part was not finished."))
 
 
-def _around(generation: Generation, shell: Shell, writing: Writing) -> tuple[str, str] | None:
+def _around(generation: PageJob, shell: Shell, writing: RegionJob) -> tuple[str, str] | None:
     """What the region's block puts before and after its text, if that is all it does.
 
     A block that does more than print its canvas once (it loops over a value, say) may change anywhere, and can
     only be sent when it is finished.
     """
-    if writing.canvas.shape is not None:
+    if writing.canvas.schema is not None:
         return None
     around = None
     ends: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
@@ -114,10 +114,10 @@ def _around(generation: Generation, shell: Shell, writing: Writing) -> tuple[str
     return around
 
 
-async def _colophon(views: Views, generation: Generation, watcher: Watcher) -> AsyncIterator[str]:
+async def _colophon(views: Renderer, generation: PageJob, watcher: Subscriber) -> AsyncIterator[str]:
     """The colophon, with the figures, if everything before it has come to its end by now."""
     going_on = {"waiting", "writing"}
-    while not generation.finished.is_set() and all(w.state not in going_on for w in generation.writings.values()):
+    while not generation.finished.is_set() and all(w.state not in going_on for w in generation.regions.values()):
         watcher.changed.clear()
         if not generation.finished.is_set():
             await watcher.changed.wait()

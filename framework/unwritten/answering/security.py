@@ -16,10 +16,10 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from ..assets import HTMX, Static, htmx_sources
-from ..formats.boxed import BOX
-from ..pages import Frames
-from ..showing.drawing import KEY, NONCE
+from ..assets import HTMX, VersionedStaticFiles, htmx_sources
+from ..formats.boxed import BOX_PREFIX
+from ..pages import Embeds
+from ..showing.drawing import FORM_KEY, NONCE
 
 _POLICY = "; ".join(
     [
@@ -54,7 +54,7 @@ _HEADERS = {
 }
 
 
-WRITE = "/_unwritten/write"
+WRITE_PATH = "/_unwritten/write"
 """Where a button posts that has a page written."""
 
 NOT_FOR_ROBOTS = {"x-robots-tag": "noindex"}
@@ -72,7 +72,7 @@ def secure_headers(nonce: str, frames: str = "") -> dict[str, str]:
     return {"content-security-policy": f"{policy}; frame-src {frames}" if frames else policy, **_HEADERS}
 
 
-def frame_source(frames: Frames, host: str | None) -> str:
+def frame_src(frames: Embeds, host: str | None) -> str:
     """What a page may show in a frame, as its policy says it.
 
     Args:
@@ -80,7 +80,7 @@ def frame_source(frames: Frames, host: str | None) -> str:
         host: the name under which the server was asked.
     """
     if frames == "boxes" and host and _HOST.fullmatch(host):
-        return f"{host}{BOX}"
+        return f"{host}{BOX_PREFIX}"
     return "'self'" if frames else ""
 
 
@@ -89,10 +89,10 @@ def new_nonce() -> str:
     return secrets.token_urlsafe(16)
 
 
-def sealed(html: str, nonce: str) -> str:
+def insert_nonce(html: str, nonce: str) -> str:
     """Drawn HTML as it is sent: with the nonce of its response, and a new key for each of its forms."""
     html = html.replace(NONCE, nonce)
-    return re.sub(KEY, lambda _: secrets.token_urlsafe(12), html) if KEY in html else html
+    return re.sub(FORM_KEY, lambda _: secrets.token_urlsafe(12), html) if FORM_KEY in html else html
 
 
 def page_response(
@@ -100,10 +100,10 @@ def page_response(
 ) -> HTMLResponse:
     """A drawn page as a response, with a nonce in place of ``NONCE``; ``frames`` as in ``secure_headers``."""
     nonce = new_nonce()
-    return HTMLResponse(sealed(html, nonce), status, {**secure_headers(nonce, frames), **(headers or {})})
+    return HTMLResponse(insert_nonce(html, nonce), status, {**secure_headers(nonce, frames), **(headers or {})})
 
 
-def head_tags(static: Static, scripts: Sequence[str] = SCRIPTS) -> Markup:
+def head_tags(static: VersionedStaticFiles, scripts: Sequence[str] = SCRIPTS) -> Markup:
     """What a page needs in its ``<head>``: style sheet, scripts, and where htmx may be had.
 
     htmx is not loaded here: our script does it after the page is there, so that a slow CDN holds nothing up.
@@ -125,7 +125,7 @@ def head_tags(static: Static, scripts: Sequence[str] = SCRIPTS) -> Markup:
     return Markup("\n").join(tags)
 
 
-FRAMES_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
+EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
 """Tells ``box.js`` that the policy of this document allows frames."""
 
 
@@ -143,12 +143,12 @@ def _htmx_attributes() -> Markup:
     )
 
 
-def wants_page(request: Request) -> bool:
+def accepts_html(request: Request) -> bool:
     """Whether a message is to be a page for people; for programs it is a line of text."""
     return "text/html" in request.headers.get("accept", "")
 
 
-def from_here(headers: Headers) -> bool:
+def is_same_site_navigation(headers: Headers) -> bool:
     """Whether a browser says that a page of this server led to a request: a form, a link, a script.
 
     A program can say so too. This tells people who use a page from people who typed an address, no more.
@@ -157,10 +157,10 @@ def from_here(headers: Headers) -> bool:
     if site is not None:
         return site == "same-origin"
     source = headers.get("origin") or headers.get("referer")
-    return source is not None and same_origin(source, headers.get("host"))
+    return source is not None and is_same_origin(source, headers.get("host"))
 
 
-def same_origin(origin: str | None, host: str | None) -> bool:
+def is_same_origin(origin: str | None, host: str | None) -> bool:
     """Whether a request comes from a page of this server.
 
     A browser always names the origin of a WebSocket and of a form from elsewhere; a program that is not a

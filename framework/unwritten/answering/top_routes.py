@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-class TopRoutes(BaseRoute):
+class WellKnownRoutes(BaseRoute):
     """Some paths, such as ``/robots.txt``. A page for any address does not claim them; a route of just this path does.
 
     Args:

@@ -25,23 +25,23 @@ _READABLE = "!$'()*,:@;-._~"
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 _JOINERS = "\u200c\u200d"
 
-SLASH = "\ue02f"
+ENCODED_SLASH = "\ue02f"
 """Stands for an encoded slash (%2F) while a path is matched, so that it stays inside its parameter."""
 
 
-def words(value: str, limit: int) -> str:
+def decode_words(value: str, limit: int) -> str:
     """Text from a URL as words: normalised, visible, on one line, not longer than ``limit`` characters.
 
     Raises:
         BadAddress: if nothing is left of it, if it was not valid UTF-8, or if it is too long.
     """
-    text = line(value.replace(SLASH, "/").replace("_", " "), limit)
+    text = single_line(value.replace(ENCODED_SLASH, "/").replace("_", " "), limit)
     if not text.strip("." + _JOINERS + " /\\"):
         raise BadAddress("This address names nothing. Put a few words where the name belongs.", 404)
     return text
 
 
-def line(value: str, limit: int) -> str:
+def single_line(value: str, limit: int) -> str:
     """Text from a URL on one line: normalised, visible, not longer than ``limit`` characters. It may be empty.
 
     Raises:
@@ -61,7 +61,7 @@ def line(value: str, limit: int) -> str:
     return text
 
 
-class Pattern:
+class PagePattern:
     """The path pattern of a page, such as ``/wiki/{title}``, read in both directions.
 
     Args:
@@ -84,7 +84,7 @@ class Pattern:
         convertor = self._convertors[name]
         return isinstance(convertor, StringConvertor) and not isinstance(convertor, PathConvertor)
 
-    def read(self, values: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    def parse(self, values: Mapping[str, Any], limit: int) -> dict[str, Any]:
         """Matched parameters, made canonical.
 
         Raises:
@@ -93,14 +93,14 @@ class Pattern:
         result: dict[str, Any] = {}
         for name, value in values.items():
             if self.is_words(name):
-                result[name] = self._spelling(words(value, limit))
+                result[name] = self._spelling(decode_words(value, limit))
             elif isinstance(value, str):
                 result[name] = _path(value, limit)
             else:
                 result[name] = value
         return result
 
-    def write(self, values: Mapping[str, Any]) -> str:
+    def build(self, values: Mapping[str, Any]) -> str:
         """The canonical path for these parameters."""
         path = self._format
         for name, convertor in self._convertors.items():
@@ -123,8 +123,8 @@ class Pattern:
         if not isinstance(convertor, (StringConvertor, PathConvertor)):
             return None
         try:
-            text = words(title, limit)
-            return self.write({name: text if self.is_words(name) else _path(text, limit)})
+            text = decode_words(title, limit)
+            return self.build({name: text if self.is_words(name) else _path(text, limit)})
         except BadAddress:
             return None
 
@@ -136,7 +136,7 @@ def _path(value: str, limit: int) -> str:
     """A parameter that may hold slashes (``{path:path}``): kept as it is, but for what cannot be a page."""
     if "\ufffd" in value:
         raise BadAddress("This address is not valid text: its percent-encoding is not UTF-8.")
-    text = unicodedata.normalize("NFC", value.replace(SLASH, "/"))
+    text = unicodedata.normalize("NFC", value.replace(ENCODED_SLASH, "/"))
     text = "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _HIDDEN)
     if any(part in {".", ".."} for part in text.split("/")):
         raise BadAddress("This address climbs out of its folder with dots. Type it without them.", 404)

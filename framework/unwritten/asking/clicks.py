@@ -17,18 +17,18 @@ from starlette.routing import Match
 
 from unwritten_engine import Prompt
 
-from ..answering.security import frame_source
+from ..answering.security import frame_src
 from ..developing.tracing import step
-from ..errors import BadShape
-from ..guarding.identity import Identity
-from ..guarding.visitors import visitor_of
-from ..keeping.store import Store
+from ..errors import BadSchema
+from ..guarding.identity import VisitorCookie
+from ..guarding.visitors import client_id
+from ..keeping.store import PageStore
 from ..pages import Page
 from ..settings import Settings
 from ..showing.links import Linker
-from ..state.transactions import Look, running
+from ..state.transactions import ReadTracker, active
 from ..visits import Visit
-from .addresses import Pattern, line, safe_title
+from .addresses import PagePattern, safe_title, single_line
 from .memory import Memory
 from .prompts import build_prompt
 from .routing import PageRoute
@@ -48,7 +48,7 @@ _SAMPLES: Mapping[type, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Click:
+class PageRequest:
     """One click: which page it wants, and what that page needs.
 
     Attributes:
@@ -72,10 +72,10 @@ class Click:
     @property
     def frames(self) -> str:
         """What the page's policy must allow to be shown in a frame; see ``frame_source``."""
-        return frame_source(self.page.frames, self.request.headers.get("host"))
+        return frame_src(self.page.embeds, self.request.headers.get("host"))
 
 
-class Moved(RedirectResponse):
+class CanonicalRedirect(RedirectResponse):
     """The address of a page in another spelling leads to the canonical one.
 
     Args:
@@ -87,7 +87,7 @@ class Moved(RedirectResponse):
         self.address = address
 
 
-class Clicks:
+class PageResolver:
     """Reads clicks for one app.
 
     Args:
@@ -106,9 +106,9 @@ class Clicks:
         name: str,
         world: str,
         settings: Settings,
-        store: Store,
+        store: PageStore,
         memory: Memory,
-        identity: Identity,
+        identity: VisitorCookie,
         offer: Callable[[str], str] = str,
     ) -> None:
         self._name = name
@@ -119,7 +119,7 @@ class Clicks:
         self._memory = memory
         self._identity = identity
 
-    async def read(self, request: Request, route: PageRoute) -> Click | Response:
+    async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
         """What a request asks for: a click, or the response that the page function gave, or a redirect to the
         page's canonical address.
 
@@ -128,26 +128,26 @@ class Clicks:
             TimedOut, BadPage: if the page function takes too long, or returns something else.
         """
         limit = self._settings.title_length
-        values = route.pattern.read(request.path_params, limit)
+        values = route.pattern.parse(request.path_params, limit)
         query: dict[str, str] = {}
         if request.scope["query_string"]:
             given = request.query_params
-            query = {name: line(given[name], limit) for name in route.function.asks(given)}
-        arguments = route.function.read(values, query)
-        path = route.pattern.write(values)
+            query = {name: single_line(given[name], limit) for name in route.function.declared_query(given)}
+        arguments = route.function.parse(values, query)
+        path = route.pattern.build(values)
         asked = request.scope["path"]
         if path != asked and unquote(path) != asked:
-            return Moved(path + (f"?{request.query_params}" if request.query_params else ""))
-        key = path + route.function.query_of(arguments, query)
+            return CanonicalRedirect(path + (f"?{request.query_params}" if request.query_params else ""))
+        key = path + route.function.canonical_query(arguments, query)
         visit = self.visit(request, key) if route.function.wants_visit else None
-        look = Look(route.name)
-        with running(look), step("page function"):
+        look = ReadTracker(route.name)
+        with active(look), step("page function"):
             page = await route.function.call(arguments, visit, request, self._settings.function_time_limit)
         if isinstance(page, Response):
             return page
         title = page.title if page.title is not None else _last_word(route.pattern, values) or self._name
         tables = frozenset(look.tables)
-        return Click(key, route, page, safe_title(title), request, tables, visitor_of(request.scope))
+        return PageRequest(key, route, page, safe_title(title), request, tables, client_id(request.scope))
 
     def visit(self, request: Request, key: str) -> Visit:
         """What is known about a click: where it came from, and what that page says about it."""
@@ -165,10 +165,10 @@ class Clicks:
             link_text=link.text if link else None,
             sentence=link.sentence if link else None,
             query=dict(request.query_params),
-            visitor=self._identity.of(request),
+            visitor=self._identity.read(request),
         )
 
-    def prompts(self, click: Click, *, remember: bool = True) -> dict[str, Prompt]:
+    def prompts(self, click: PageRequest, *, remember: bool = True) -> dict[str, Prompt]:
         """The engine's prompts of a page, by the name of the canvas.
 
         Args:
@@ -181,15 +181,15 @@ class Clicks:
             for name, canvas in click.page.canvases.items()
         }
 
-    def linker(self, click: Click) -> Linker:
+    def linker(self, click: PageRequest) -> Linker:
         """What decides where the links of a page lead."""
         return Linker(click.key, click.route.links, self._settings.title_length, self._store.exists, self._offer)
 
     # -- without a visitor --------------------------------------------------------------------------------
 
-    async def at(
+    async def resolve_key(
         self, key: str, routes: Iterable[PageRoute], headers: _RawHeaders, client: tuple[str, int] | None = None
-    ) -> Click | Response | None:
+    ) -> PageRequest | Response | None:
         """What a GET of this key would ask for, from a visitor with these headers and this address; None if no route
         claims it."""
         if key.startswith("//"):
@@ -208,10 +208,10 @@ class Clicks:
         for route in routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
-                return await self.read(Request({**scope, **child}), route)
+                return await self.resolve(Request({**scope, **child}), route)
         return None
 
-    async def samples(self, routes: Sequence[PageRoute]) -> list[Click]:
+    async def sample_requests(self, routes: Sequence[PageRoute]) -> list[PageRequest]:
         """A click on every page, for a subject of no importance: to see what they need, and what they share.
 
         A page that has no such subject is left out.
@@ -219,22 +219,22 @@ class Clicks:
         Raises:
             BadShape: if a page has something for a shape that is none.
         """
-        return [click for click in await asyncio.gather(*map(self._sample, routes)) if click is not None]
+        return [click for click in await asyncio.gather(*map(self._sample_request, routes)) if click is not None]
 
-    async def _sample(self, route: PageRoute) -> Click | None:
+    async def _sample_request(self, route: PageRoute) -> PageRequest | None:
         values = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in route.pattern.parameters.items()}
         try:
             async with asyncio.timeout(SAMPLE_SECONDS):
-                click = await self.at(route.pattern.write(values), [route], [])
-        except BadShape:
+                click = await self.resolve_key(route.pattern.build(values), [route], [])
+        except BadSchema:
             raise
         except Exception as error:  # a page that has no such subject is no reason not to start
             log.debug("%s has no sample: %s", route.path, error)
             return None
-        return click if isinstance(click, Click) else None
+        return click if isinstance(click, PageRequest) else None
 
 
-def _last_word(pattern: Pattern, values: Mapping[str, Any]) -> str:
+def _last_word(pattern: PagePattern, values: Mapping[str, Any]) -> str:
     """The last text among a path's parameters; of one that is a path itself, its last part."""
     texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
     if not texts:

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..keeping.store import Store
+from ..keeping.store import PageStore
 from ..keeping.values import facts
 from ..settings import Settings
-from ..showing.links import plain, title_of
+from ..showing.links import plain_text, title_of
 
 if TYPE_CHECKING:
     from ..visits import Visit
-    from .clicks import Click
+    from .clicks import PageRequest
 
 LONGEST = 300
 """Characters of one statement; a longer one ends in an ellipsis."""
@@ -70,13 +70,13 @@ class Memory:
         context: tokens that one request of the engine may use; a small one leaves less room for facts.
     """
 
-    def __init__(self, store: Store, settings: Settings, context: int = 0) -> None:
+    def __init__(self, store: PageStore, settings: Settings, context: int = 0) -> None:
         self._store = store
         self._tokens: int = settings.memory_tokens
         if context:
             self._tokens = min(self._tokens, context // 8)
 
-    def facts(self, click: Click, visit: Visit) -> list[str]:
+    def facts(self, click: PageRequest, visit: Visit) -> list[str]:
         """What is known about the subject of a page, most relevant first, within the budget.
 
         Args:
@@ -85,8 +85,8 @@ class Memory:
         """
         if self._tokens <= 0:
             return []
-        statements = distinct(self._statements(click.key, click.title, visit))
-        return within((str(statement) for statement in statements), self._tokens)
+        statements = deduplicate(self._statements(click.key, click.title, visit))
+        return fit_to_budget((str(statement) for statement in statements), self._tokens)
 
     def _statements(self, key: str, title: str, visit: Visit) -> Iterator[Statement]:
         if visit.sentence and visit.came_from:
@@ -149,21 +149,21 @@ class Memory:
             lines = [line for text, _ in texts for line in text.split("\n") if not line.lstrip().startswith("#")]
         else:  # what was made searchable of the other formats
             lines = [text for (text,) in self._store.database.read("SELECT text FROM search WHERE rowid = ?", (page,))]
-        return [sentence for line in lines for sentence in _SENTENCE.split(plain(line)) if sentence]
+        return [sentence for line in lines for sentence in _SENTENCE.split(plain_text(line)) if sentence]
 
 
-def tokens_of(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """A cheap estimate of how many tokens a text takes: one for four ASCII characters, and one for every other
     character. It errs on the high side for most models."""
     ascii_count = sum(char.isascii() for char in text)
     return -(-ascii_count // 4) + len(text) - ascii_count
 
 
-def within(facts: Iterable[str], tokens: int) -> list[str]:
+def fit_to_budget(facts: Iterable[str], tokens: int) -> list[str]:
     """The first facts that fit a budget of tokens. One that does not is left out; a shorter one after it may fit."""
     kept: list[str] = []
     for fact in facts:
-        cost = tokens_of(fact) + 2
+        cost = estimate_tokens(fact) + 2
         if cost <= tokens:
             kept.append(fact)
             tokens -= cost
@@ -172,7 +172,7 @@ def within(facts: Iterable[str], tokens: int) -> list[str]:
     return kept
 
 
-def distinct(statements: Iterable[Statement]) -> Iterator[Statement]:
+def deduplicate(statements: Iterable[Statement]) -> Iterator[Statement]:
     """Statements without those that say almost the same as an earlier one."""
     seen: list[set[str]] = []
     for statement in statements:
@@ -208,7 +208,7 @@ def _names(texts: Iterable[str]) -> list[str]:
     """What a subject is called, each name once, the first one first; an article before it is no part of it."""
     names: dict[str, str] = {}
     for text in texts:
-        name = re.sub(r"^(?:the|an?)\s+(?=\S{3})", "", " ".join(plain(text).split()), flags=re.I)
+        name = re.sub(r"^(?:the|an?)\s+(?=\S{3})", "", " ".join(plain_text(text).split()), flags=re.I)
         if re.search(r"\w", name):
             names.setdefault(name.casefold(), name)
     return list(names.values())[:_NAMES]

@@ -17,7 +17,7 @@ from unwritten_engine import Example, Prompt
 
 from ..assets import asset_dir
 from ..examples import read_examples
-from ..formats import find
+from ..formats import get_format
 
 if TYPE_CHECKING:
     from ..canvases import Canvas
@@ -35,7 +35,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     Returns:
         A prompt whose system part and examples are the same for every subject.
     """
-    format = find(canvas.format)
+    format = get_format(canvas.format)
     examples = tuple(canvas.examples or format.examples)
     opening = canvas.opening or format.opening
     if not examples:
@@ -57,7 +57,7 @@ def kind_of(canvas: Canvas, subject: str) -> str:
 
     The subject has no say in it: a page about "The Letter" is an article like the others.
     """
-    format = find(canvas.format)
+    format = get_format(canvas.format)
     if not format.sheets:
         return format.sheet
     asked = re.findall(r"[a-z-]+", _without(canvas.prompt.casefold(), subject.casefold()))
@@ -86,7 +86,7 @@ _NO_END = re.compile(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]*_]*(?=\s|$)|[。！？]")
 
 
-def finish(text: str, reason: str) -> str:
+def finalize_text(text: str, reason: str) -> str:
     """The text with an end that is an end.
 
     A text whose budget ran out is cut back to its last whole sentence, if that leaves something worth reading;
@@ -107,7 +107,7 @@ def finish(text: str, reason: str) -> str:
     return "\n".join(lines) or text
 
 
-def certain(text: str) -> int:
+def settled_text(text: str) -> int:
     """How many leading characters ``finish`` will leave in place, however the text goes on: up to its last sentence,
     with the white space after it.
 

@@ -20,10 +20,10 @@ from ..errors import BadAddress, BadApp, TimedOut
 from ..guarding.gates import SIGNATURE
 from ..pages import Page, as_page
 from ..visits import Visit
-from .addresses import SLASH, Pattern
+from .addresses import ENCODED_SLASH, PagePattern
 
 PLAIN, VERSION = "plain", "version"
-OUR_QUERY = frozenset({PLAIN, VERSION, SIGNATURE})
+FRAMEWORK_QUERY = frozenset({PLAIN, VERSION, SIGNATURE})
 """Query parameters that are ours on every page."""
 
 _EMPTY = inspect.Parameter.empty
@@ -42,7 +42,7 @@ class PageFunction:
         BadApp: if the signature and the pattern do not fit together.
     """
 
-    def __init__(self, function: Callable[..., Any], pattern: Pattern, name: str | None = None) -> None:
+    def __init__(self, function: Callable[..., Any], pattern: PagePattern, name: str | None = None) -> None:
         self.function = function
         self.name = str(name or getattr(function, "__name__", repr(function)))
         # None for a plain string, which needs no reading.
@@ -79,7 +79,7 @@ class PageFunction:
                     ) from error
                 if name in pattern.parameters:
                     self._path[name] = adapter
-                elif name in OUR_QUERY:
+                elif name in FRAMEWORK_QUERY:
                     raise BadApp(
                         f"The page function {self.name!r} takes {name!r} from the query, where every page has a "
                         f"parameter of this name already. Choose another name."
@@ -107,11 +107,11 @@ class PageFunction:
         """Whether the function asks for a ``Request``."""
         return bool(self._request)
 
-    def asks(self, query: Mapping[str, str]) -> list[str]:
+    def declared_query(self, query: Mapping[str, str]) -> list[str]:
         """The parameters of a query that the function takes; the rest is none of its business."""
         return [name for name in self.query if name in query]
 
-    def read(self, path: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+    def parse(self, path: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
         """The function's arguments from a URL, in their types.
 
         Raises:
@@ -133,7 +133,7 @@ class PageFunction:
                 raise BadAddress(f"This address needs a parameter: add ?{name}=… to it.")
         return arguments
 
-    def query_of(self, arguments: Mapping[str, Any], query: Mapping[str, str]) -> str:
+    def canonical_query(self, arguments: Mapping[str, Any], query: Mapping[str, str]) -> str:
         """The canonical query: the declared parameters that differ from their defaults, in their order."""
         pairs = [
             (name, query[name])
@@ -219,10 +219,10 @@ async def _within(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
         raise
 
 
-class WordsRoute(Route):
+class TextRoute(Route):
     """A Starlette route that reads the raw path, so that ``AC%2FDC`` is one name and not two."""
 
-    def __init__(self, pattern: Pattern, name: str, endpoint: Callable[[Request], Any], method: str) -> None:
+    def __init__(self, pattern: PagePattern, name: str, endpoint: Callable[[Request], Any], method: str) -> None:
         super().__init__(pattern.path, endpoint, methods=[method], name=name)
         self.pattern = pattern
 
@@ -232,25 +232,25 @@ class WordsRoute(Route):
         if scope["type"] == "http" and raw and b"%2f" in raw.lower():
             path = raw.decode("latin-1").split("?")[0]
             for slash in ("%2F", "%2f"):
-                path = path.replace(slash, SLASH)
+                path = path.replace(slash, ENCODED_SLASH)
             scope = {**scope, "path": unquote(path)}
         return super().matches(scope)
 
 
-class PageRoute(WordsRoute):
+class PageRoute(TextRoute):
     """A route of a page."""
 
     def __init__(
         self,
-        pattern: Pattern,
+        pattern: PagePattern,
         function: PageFunction,
         endpoint: Callable[[Request], Any],
-        links: Pattern | None,
+        links: PagePattern | None,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
         self.function = function
         self.links = links
-        self.ahead = True
+        self.prefetch = True
         """Whether it may be written before it is clicked."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -153,7 +153,7 @@ def side(app: App, count: int, clicks: int, seconds: float) -> Side:
     with serving(app) as address:
         reached, browser = asyncio.run(readers(app, address, count, clicks, seconds))
         time.sleep(0.2)  # that a page was opened is noted after it is sent
-        ahead = app.serving.ahead
+        ahead = app.handler.prefetcher
         rows = app.store.database.read(
             "SELECT p.key, v.tokens, v.ahead FROM versions v JOIN pages p ON p.id = v.page WHERE v.ahead NOT NULL", ()
         )
@@ -191,11 +191,11 @@ def beside(app: App, rounds: int) -> Beside:
             quiet.append((await click_on(port, hub)).first_words * 1000)
             async with connect(f"ws://{address}/_unwritten/live") as live:
                 await live.send(json.dumps({"type": "near", "page": hub, "links": [], "hover": None, "press": None}))
-                await _until(lambda: app.serving.generations.load[0] > 0)
+                await _until(lambda: app.handler.jobs.load[0] > 0)
                 await asyncio.sleep(0.5)
-                running += app.serving.generations.load[0] > 0
+                running += app.handler.jobs.load[0] > 0
                 busy.append((await click_on(port, f"/wiki/Elsewhere_{number}")).first_words * 1000)
-            await _until(lambda: app.serving.generations.load == (0, 0))
+            await _until(lambda: app.handler.jobs.load == (0, 0))
 
     with serving(app) as address:
         asyncio.run(measure(address))

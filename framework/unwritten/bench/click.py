@@ -24,7 +24,7 @@ from urllib.parse import quote
 import click
 from websockets.asyncio.client import connect
 
-from ..keeping.store import Store
+from ..keeping.store import PageStore
 from .report import report
 
 TITLES = (
@@ -162,9 +162,9 @@ def command(engine: str, clicks: int, warm_up: float) -> None:
                 number = f" {len(keys) // len(TITLES) + 1}" if len(keys) >= len(TITLES) else ""
                 keys.append("/wiki/" + quote((title + number).replace(" ", "_")))
                 results.append(asyncio.run(click_on(port, keys[-1])))
-        store = Store(folder / "wiki.db")
+        store = PageStore(folder / "wiki.db")
         try:
-            kept = [page.provenance for page in map(store.kept, keys) if page]
+            kept = [page.provenance for page in map(store.get, keys) if page]
         finally:
             store.close()
     document = {

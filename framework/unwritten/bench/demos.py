@@ -23,8 +23,8 @@ from rich.table import Table
 
 from ..cli.demos import all_demos
 from ..errors import suggestion
-from ..keeping.store import Store
-from ..testing.reading import Node, read
+from ..keeping.store import PageStore
+from ..testing.reading import Node, parse_html
 from .click import Clicked, demo, watch_to_end
 
 
@@ -104,7 +104,7 @@ async def take(port: int, step: Step, path: str) -> tuple[str, Clicked]:
             shell, shell, shell, shell, 0
         )  # an engine may be done before the page is asked for
     if answer.is_error or not seen:
-        words = " ".join(read(answer.text).words.split()[:40])
+        words = " ".join(parse_html(answer.text).words.split()[:40])
         raise click.ClickException(f"{path} was not answered with a page that is being written: {words}")
     first, frames = await watch_to_end(port, page, begun, seen)
     return page, Clicked(shell, min(first.values()), max(first.values()), time.perf_counter() - begun, frames)
@@ -113,7 +113,7 @@ async def take(port: int, step: Step, path: str) -> tuple[str, Clicked]:
 def being_written(html: str) -> tuple[str, dict[str, int]]:
     """The page whose regions are not finished, and the frame that is there of each of them."""
     page, seen = "", dict[str, int]()
-    for node in read(html).all("div"):
+    for node in parse_html(html).all("div"):
         if node.attributes.get("data-state") in UNFINISHED and "data-region" in node.attributes:
             page = page or node.attributes["data-page"]
             if node.attributes["data-page"] == page:
@@ -127,7 +127,7 @@ def form_of(html: str, typed: Mapping[str, str], path: str) -> tuple[str, dict[s
     Raises:
         click.ClickException: if there is no such form.
     """
-    for form in read(html).all("form"):
+    for form in parse_html(html).all("form"):
         fields = {node.attributes.get("name", ""): node for node in form.all("input", "textarea", "select")}
         if typed.keys() <= fields.keys():
             sent = {name: value for name, node in fields.items() if name and (value := _value(node)) is not None}
@@ -161,9 +161,9 @@ def measure(port: int, name: str, times: int) -> list[tuple[Step, list[tuple[str
     return journey
 
 
-def figures(name: str, step: Step, taken: list[tuple[str, Clicked]], store: Store) -> dict[str, Any]:
+def figures(name: str, step: Step, taken: list[tuple[str, Clicked]], store: PageStore) -> dict[str, Any]:
     """The medians of a step."""
-    kept = [page.provenance for key, _ in taken if (page := store.kept(key))]
+    kept = [page.provenance for key, _ in taken if (page := store.get(key))]
     results = [clicked for _, clicked in taken]
     return {
         "demo": name,
@@ -197,7 +197,7 @@ def command(names: tuple[str, ...], engine: str, times: int, warm_up: float) -> 
             with demo(name, folder, engine) as port:
                 time.sleep(warm_up)
                 journey = measure(port, name, times)
-            store = Store(folder / f"{name}.db")
+            store = PageStore(folder / f"{name}.db")
             try:
                 found += [figures(name, step, taken, store) for step, taken in journey]
             finally:

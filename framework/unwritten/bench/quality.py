@@ -25,15 +25,15 @@ import click
 from unwritten_engine import Engine, Example, Request
 
 from ..app import App
-from ..asking.prompts import build_prompt, finish
+from ..asking.prompts import build_prompt, finalize_text
 from ..assets import asset_dir
 from ..canvases import Canvas
 from ..cli.loading import load_app
 from ..errors import NotAnApp, PageFailed
-from ..formats import find, schema_of
-from ..formats.typed import parse
+from ..formats import get_format, schema_of
+from ..formats.typed import parse_value
 from ..pages import Page, as_page
-from ..showing.links import WIKI_LINK, plain
+from ..showing.links import WIKI_LINK, plain_text
 from ..visits import Visit
 from .report import report
 
@@ -133,7 +133,7 @@ def judge(
         stray_tokens=sum(len(_STRAY.findall(text)) + strange_letters(text, title) for text in texts),
         leaks=sum(gram in shown for region in words for gram in grams(region, 5)),
         cut_endings=sum(not _END.search(text.rstrip()) for text in texts),
-        empty_regions=sum(len(plain(text).split()) < 3 for text in prose.values()),
+        empty_regions=sum(len(plain_text(text).split()) < 3 for text in prose.values()),
         bad_facts=sum(not valid for valid in (typed or {}).values()),
         links=sum(len(WIKI_LINK.findall(text)) for text in texts),
         on_topic=mean(any(form in everything for form in _forms(word)) for word in named) if named else 1,
@@ -144,18 +144,18 @@ def judge(
 
 def words_of(text: str) -> list[str]:
     """The words of a text in order, in lower case and without marks of Markdown, for comparison."""
-    return plain(text).casefold().split()
+    return plain_text(text).casefold().split()
 
 
 def content_words(text: str) -> set[str]:
     """The longer words of a text, but for those that stand in any text."""
-    return set(_WORD.findall(plain(text).casefold())) - _COMMON
+    return set(_WORD.findall(plain_text(text).casefold())) - _COMMON
 
 
 def sentences_of(text: str) -> list[str]:
     """The sentences of a text without its headings, in lower case and without marks, for comparison."""
     body = re.sub(r"^#{1,6} .*$", "", text, flags=re.MULTILINE)
-    return [s for s in re.split(r"(?<=[.!?。！？])\s+", plain(body).casefold()) if len(s.split()) > 2]
+    return [s for s in re.split(r"(?<=[.!?。！？])\s+", plain_text(body).casefold()) if len(s.split()) > 2]
 
 
 def broken_markup(text: str) -> int:
@@ -212,7 +212,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
             prompt=prompt,
             canvases=canvas.canvases,
             max_tokens=canvas.tokens,
-            shape=schema_of(canvas.shape) if canvas.shape else None,
+            shape=schema_of(canvas.schema) if canvas.schema else None,
             stop=tuple(canvas.stop),
             options=canvas.options,
         )
@@ -224,7 +224,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
                 firsts.append(time.monotonic() - began)
             if frame.usage is not None:
                 reason = frame.usage.reason
-        return finish(text, reason) if find(canvas.format).prose else text
+        return finalize_text(text, reason) if get_format(canvas.format).prose else text
 
     texts = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
     return dict(zip(page.canvases, texts, strict=True)), time.monotonic() - began, min(firsts, default=0.0)
@@ -233,7 +233,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
 def is_valid(canvas: Canvas, text: str) -> bool:
     """Whether a finished typed text is what its shape asks for."""
     try:
-        parse(canvas.shape or object, text)
+        parse_value(canvas.schema or object, text)
     except PageFailed:
         return False
     return True
@@ -258,7 +258,7 @@ async def run(
     results = []
     for title, page in pages.items():
         texts, seconds, first = await write_page(engine, world, page, title)
-        prose = {name: text for name, text in texts.items() if find(page.canvases[name].format).prose}
+        prose = {name: text for name, text in texts.items() if get_format(page.canvases[name].format).prose}
         typed = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
         prompts = [build_prompt(world=world, canvas=canvas, subject=title) for canvas in page.canvases.values()]
         shown = [example for prompt in prompts for example in prompt.examples]
@@ -338,7 +338,7 @@ async def articles(app: App, titles: Sequence[str]) -> dict[str, Page]:
         raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
     found = {}
     for title in titles:
-        page = await route.function.call({"title": title}, Visit(route.pattern.write({"title": title})), None, 30)
+        page = await route.function.call({"title": title}, Visit(route.pattern.build({"title": title})), None, 30)
         if isinstance(page, Page):
             found[title] = page
     return found

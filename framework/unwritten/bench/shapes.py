@@ -26,7 +26,7 @@ from unwritten_engine import Engine, EngineError, Request, open_engine, scripted
 from ..asking.prompts import build_prompt
 from ..assets import asset_dir
 from ..canvases import Canvas
-from ..errors import Misshapen
+from ..errors import SchemaMismatch
 from ..formats import schema_of
 from ..formats.repair import repair
 from ..formats.typed import adapter
@@ -150,7 +150,7 @@ async def measure(
         async with places:
             canvas = Canvas(
                 f"A record about {titles[number % len(titles)]}.",
-                shape=SHAPES[name],
+                schema=SHAPES[name],
                 seed=seed + number,
                 options=options or {},
             )
@@ -161,8 +161,8 @@ async def measure(
 
 
 async def _ask(engine: Engine, canvas: Canvas, count: Count) -> None:
-    assert canvas.shape is not None and canvas.seed is not None
-    shape = canvas.shape
+    assert canvas.schema is not None and canvas.seed is not None
+    shape = canvas.schema
     request = Request(
         build_prompt(world="", canvas=canvas, subject=""),
         canvases=canvas.canvases,
@@ -203,7 +203,7 @@ def is_valid(shape: type[Any], text: str) -> bool:
 def _repaired(shape: type[Any], text: str, count: Count) -> bool:
     try:
         repair(shape, text)
-    except Misshapen as error:
+    except SchemaMismatch as error:
         count.faults.append(str(error))
         return False
     return True

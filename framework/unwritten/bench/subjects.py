@@ -61,7 +61,7 @@ async def prompts(titles: Sequence[str]) -> dict[str, Prompt]:
     """
     app = load_app(str(asset_dir("demos") / "wiki"))
     with tempfile.TemporaryDirectory() as folder:
-        app.substitute(scripted(""), {"database": f"{folder}/small.db"})
+        app.override(scripted(""), {"database": f"{folder}/small.db"})
         app.prepare()
         try:
             return {

@@ -10,7 +10,7 @@ from typing import Any
 
 from unwritten_engine import Engine, Frame, Prompt, Request, Usage
 
-from ..asking.prompts import finish
+from ..asking.prompts import finalize_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def write(writer: Writer, title: str, prompt: Prompt, tokens: int) -> Writ
             first = time.perf_counter() - begun
     settled = time.perf_counter() - begun
     assert frame.usage is not None
-    return Written(title, prompt, finish(frame.text, frame.usage.reason), first or settled, settled, frame.usage)
+    return Written(title, prompt, finalize_text(frame.text, frame.usage.reason), first or settled, settled, frame.usage)
 
 
 async def in_turn(

@@ -22,10 +22,10 @@ from unwritten_engine import Frame, Prompt, scripted
 
 from ..answering.messages import frame_text
 from ..app import App
-from ..asking.addresses import Pattern
+from ..asking.addresses import PagePattern
 from ..canvases import Canvas
-from ..generating.generation import Generation
-from ..generating.writing import Writing
+from ..generating.generation import PageJob
+from ..generating.writing import RegionJob
 from ..pages import Page
 from ..showing.links import Linker
 from .apps import long_text, served
@@ -106,15 +106,15 @@ def frame_cost(size: int, frames: int = 120) -> float:
         app.prepare()
         try:
             text = long_text("Frame", size)
-            linker = Linker("/page/Frame", Pattern("/page/{title}"), 120, app.store.exists)
-            writing = Writing("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
+            linker = Linker("/page/Frame", PagePattern("/page/{title}"), 120, app.store.exists)
+            writing = RegionJob("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
             page = Page(body=Canvas("About frames."))
-            generation = Generation("/page/Frame", page, "Frame", {"body": writing}, linker)
-            generation.shell = app.serving.views.generation(generation)
+            generation = PageJob("/page/Frame", page, "Frame", {"body": writing}, linker)
+            generation.shell = app.handler.renderer.generation(generation)
             seconds = []
             for i in range(frames):
                 end = size - 5 * (frames - i)
-                writing.take(Frame(text[:end], unsettled=((end - 5, end),), fixed=end - 5))
+                writing.apply_frame(Frame(text[:end], unsettled=((end - 5, end),), fixed=end - 5))
                 begun = time.perf_counter()
                 frame_text(generation, "body")
                 seconds.append(time.perf_counter() - begun)

@@ -22,17 +22,17 @@ import click
 from unwritten_engine import Engine, open_engine
 
 from ..app import App
-from ..asking.addresses import Pattern
+from ..asking.addresses import PagePattern
 from ..canvases import Canvas
-from ..cli.asking import ask, running
-from ..keeping.store import KeptCanvas, NewPage, Store
+from ..cli.asking import request, running
+from ..keeping.store import PageStore, PageWrite, StoredCanvas
 from ..settings import BY_NAME
-from ..showing.links import Linker, find_links, plain
+from ..showing.links import Linker, find_links, plain_text
 from ..showing.regions import Provenance
 from .planted import FACTS, Planted
 from .report import report
 
-PLACE = Pattern("/wiki/{title}")
+PLACE = PagePattern("/wiki/{title}")
 WORLD = "The Book of Ferra is a calm, exact encyclopedia of one small island."
 
 
@@ -108,11 +108,11 @@ async def measure(
             await _plant(app.store, fact, linked=way.linked)
 
         async def one(fact: Planted) -> Asked:
-            key = PLACE.write({"title": fact.subject})
-            headers = {"referer": "http://127.0.0.1" + PLACE.write({"title": fact.page})} if way.linked else {}
-            await ask(app, f"{key}?plain=1", lambda _: None, headers=headers)
-            kept = app.store.kept(key)
-            text = plain("\n".join(canvas.text for canvas in kept.canvases.values())) if kept else ""
+            key = PLACE.build({"title": fact.subject})
+            headers = {"referer": "http://127.0.0.1" + PLACE.build({"title": fact.page})} if way.linked else {}
+            await request(app, f"{key}?plain=1", lambda _: None, headers=headers)
+            kept = app.store.get(key)
+            text = plain_text("\n".join(canvas.text for canvas in kept.canvases.values())) if kept else ""
             asked = Asked(fact, text, fact.is_in(text))
             told(asked)
             return asked
@@ -120,14 +120,14 @@ async def measure(
         return list(await asyncio.gather(*(one(fact) for fact in facts)))
 
 
-async def _plant(store: Store, fact: Planted, *, linked: bool) -> None:
+async def _plant(store: PageStore, fact: Planted, *, linked: bool) -> None:
     """Keep a page that says a fact, as if it had been written."""
-    key, text = PLACE.write({"title": fact.page}), fact.text(linked=linked)
+    key, text = PLACE.build({"title": fact.page}), fact.text(linked=linked)
     linker = Linker(key, PLACE, 120, store.exists)
-    canvas = KeptCanvas("body", "markdown", "", text, 0, 0, 0, 1, 0.0, "end")
+    canvas = StoredCanvas("body", "markdown", "", text, 0, 0, 0, 1, 0.0, "end")
     provenance = Provenance("planted", "none", 0, 0, 0, 1, 0.0, "end")
-    page = NewPage(key, fact.page, plain(text), "", provenance, (canvas,), tuple(find_links(text, linker)))
-    await store.keep(page)
+    page = PageWrite(key, fact.page, plain_text(text), "", provenance, (canvas,), tuple(find_links(text, linker)))
+    await store.save(page)
 
 
 def recall(asked: Sequence[Asked]) -> float:

@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ASGIResponse:
     """The head of an answer.
 
     Attributes:
@@ -36,7 +36,7 @@ class Answer:
         return next((value for name, value in self.headers if name == "location"), "")
 
 
-async def ask(
+async def request(
     app: ASGIApp,
     url: str,
     write: Callable[[bytes], Any],
@@ -45,7 +45,7 @@ async def ask(
     headers: Mapping[str, str] = MappingProxyType({}),
     body: bytes = b"",
     client: str = HOST,
-) -> Answer:
+) -> ASGIResponse:
     """Send a request for a path with query to an app, and write the answer's body as it comes.
 
     The app must be running: use ``running``. The body of a redirect is not written.
@@ -77,7 +77,7 @@ async def ask(
         "server": ("in-process", 80),
         "state": state,
     }
-    answer = Answer(500)
+    answer = ASGIResponse(500)
     requested = False
 
     async def receive() -> Message:
@@ -91,7 +91,7 @@ async def ask(
         nonlocal answer
         if message["type"] == "http.response.start":
             pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in message["headers"]]
-            answer = Answer(message["status"], tuple(pairs))
+            answer = ASGIResponse(message["status"], tuple(pairs))
         elif not 300 <= answer.status < 400:
             write(message.get("body", b""))
 

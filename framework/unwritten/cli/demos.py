@@ -14,7 +14,7 @@ def all_demos() -> dict[str, str]:
     return {file.parent.name: _sentence(file) for file in sorted(asset_dir("demos").glob("*/app.py"))}
 
 
-def find(name: str) -> Path:
+def find_demo(name: str) -> Path:
     """The ``app.py`` of a demo.
 
     Raises:

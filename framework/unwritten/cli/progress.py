@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 
-class Loading:
+class LoadingProgress:
     """A progress bar in a terminal, plain lines elsewhere. Call it with a share from 0 to 1 and words."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Loading:
             )
             self._task = self._bar.add_task("Getting ready", total=1.0)
 
-    def __enter__(self) -> Loading:
+    def __enter__(self) -> LoadingProgress:
         if self._bar:
             self._bar.start()
         return self

@@ -45,7 +45,7 @@ def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[W
             page = visitor.visit(path)
             if page.status >= 400:
                 raise click.ClickException(f"{path} was answered with status {page.status}: {page.text[:200]}")
-            kept = app.store.kept(page.key)
+            kept = app.store.get(page.key)
             for request in engine.requests:
                 if request.priority is Priority.CLICK and request.draft is None and request.prompt not in seen:
                     seen.add(request.prompt)

@@ -23,7 +23,7 @@ from watchfiles import Change, DefaultFilter, watch
 
 from ..app import App
 from .loading import app_file, is_file
-from .standby import Standby, standby_page
+from .standby import ErrorServer, standby_page
 
 VARIABLE = "_UNWRITTEN_HANDED"
 """Tells the server what it was handed: three file descriptors and a word."""
@@ -57,7 +57,7 @@ PATIENCE = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class InheritedSocket:
     """What the watching process handed to this one.
 
     Attributes:
@@ -97,10 +97,10 @@ class Handed:
         threading.Thread(target=wait, daemon=True, name="lifeline").start()
 
 
-def inherited() -> Handed | None:
+def inherited() -> InheritedSocket | None:
     """What the watching process handed to this one, or None if nobody watches."""
     words = os.environ.pop(VARIABLE, "").split()
-    return Handed(int(words[0]), int(words[1]), int(words[2]), words[3] == "again") if words else None
+    return InheritedSocket(int(words[0]), int(words[1]), int(words[2]), words[3] == "again") if words else None
 
 
 def watched_folders(app: App, target: str) -> list[Path]:
@@ -137,7 +137,7 @@ def keep_running(
     handed = (sock.fileno(), lifeline, report.fileno())
     child = _start(arguments, handed, again=False)
     untouched = True
-    standby: Standby | None = None
+    standby: ErrorServer | None = None
     told = False
     ending = threading.Event()
 
@@ -175,7 +175,7 @@ def keep_running(
                 told = True
                 report.seek(0)
                 page = report.read().decode()
-                standby = Standby(sock, page) if page else None
+                standby = ErrorServer(sock, page) if page else None
     finally:
         _stop(child)
         os.close(mine)

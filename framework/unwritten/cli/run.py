@@ -36,8 +36,8 @@ def command(target: str, reloading: bool, open_browser: bool, **options: object)
         with handed.reporting():
             app = load_app(target)
             app.configure(flags)
-            app.developer.at_home = True
-            handed.follow(app.developer.refresh_soon)
+            app.devtools.at_home = True
+            handed.follow(app.devtools.refresh_soon)
             serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, handed=handed)
         return
     app = load_app(target)

@@ -18,8 +18,8 @@ from unwritten_engine.engine import About
 
 from ..app import App
 from ..errors import BadSetting
-from .progress import Loading
-from .reloading import Handed
+from .progress import LoadingProgress
+from .reloading import InheritedSocket
 
 SHUTDOWN_SECONDS = 3
 """How long open connections are waited for when the server stops."""
@@ -84,11 +84,11 @@ def address(sock: socket.socket) -> str:
 
 def prepare(app: App) -> None:
     """Open the model and the database, showing progress, so that errors come before the server starts."""
-    with Loading() as loading:
+    with LoadingProgress() as loading:
         app.prepare(loading)
 
 
-def introduce(app: App) -> None:
+def print_summary(app: App) -> None:
     """Say in a few lines what the app runs on, on whose terms, and where its pages are."""
     about = app.engine.about
     click.echo(click.style(app.name, bold=True))
@@ -121,7 +121,7 @@ def invite(url: str, host: str, closed: bool = False) -> None:
     click.echo()
 
 
-def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: Handed | None = None) -> None:
+def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: InheritedSocket | None = None) -> None:
     """Serve until Ctrl-C. ``handed`` is what a process that watches the files handed to this one."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     prepare(app)
@@ -147,7 +147,7 @@ class _Server(uvicorn.Server):
     """Says where to click when it is really there."""
 
     def __init__(
-        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, handed: Handed | None
+        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, handed: InheritedSocket | None
     ) -> None:
         super().__init__(config)
         self._app, self._url, self._host, self._open_browser = app, url, str(app.settings.host), open_browser
@@ -160,14 +160,14 @@ class _Server(uvicorn.Server):
             await self._app.close()
             raise
         if not self._again:
-            introduce(self._app)
+            print_summary(self._app)
         await super().startup(sockets)
         if not self.started:
             return
         if self._again:
             click.echo(f"Ready again at {self._url}")
         else:
-            invite(self._url, self._host, self._app.door.gates.closed)
+            invite(self._url, self._host, self._app.connections.gates.required)
         if self._open_browser:
             webbrowser.open(self._url)
 

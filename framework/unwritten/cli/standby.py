@@ -7,7 +7,7 @@ import socket
 import threading
 
 from ..assets import asset_dir
-from ..developing.tracebacks import faults_of
+from ..developing.tracebacks import error_reports
 from ..guarding.visitors import is_loopback
 from ..showing.drawing import Templates
 
@@ -24,11 +24,11 @@ def standby_page(error: BaseException) -> str:
     )
     templates = Templates(None, {})
     # Our own style sheets, in a page that has nothing else: quotes must stay quotes there.
-    page = templates.render("developer/standby.html", {"faults": faults_of(error), "style": "/* style */"})
+    page = templates.render("developer/standby.html", {"faults": error_reports(error), "style": "/* style */"})
     return page.replace("/* style */", style, 1)
 
 
-class Standby:
+class ErrorServer:
     """Answers on the socket of a server that is not there. Browsers elsewhere learn only that it is not.
 
     Args:

@@ -20,13 +20,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import BadAddress, BadApp, suggestion
-from ..guarding.visitors import in_process, is_here, is_loopback
+from ..guarding.visitors import is_in_process, is_local_client, is_loopback
 from .panel import panel_of
-from .recordings import Recorder
+from .recordings import FrameRecorder
 from .tracing import Trace, tracing
 
 if TYPE_CHECKING:
-    from ..answering.serving import Serving
+    from ..answering.serving import PageHandler
     from ..app import App
 
 _OWN = "/_unwritten/"
@@ -43,7 +43,7 @@ _PARTS = ("panel", "frame", "faults")
 _NONCE = re.compile(rb"'nonce-([\w+/=-]+)'")
 
 
-class Developer:
+class DevTools:
     """What an author sees of an app beyond its pages.
 
     Args:
@@ -58,17 +58,19 @@ class Developer:
         self._app = app
         self.at_home = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.recorder = Recorder()
+        self.recorder = FrameRecorder()
         self._traces: OrderedDict[str, Trace] = OrderedDict()
 
     def sees(self, scope: Scope) -> bool:
         """Whether who asks is to see more than a visitor does."""
-        return bool(self._app.settings.debug) or (self.at_home and is_here(scope) and _by_a_name_of_this_machine(scope))
+        return bool(self._app.settings.debug) or (
+            self.at_home and is_local_client(scope) and _by_a_name_of_this_machine(scope)
+        )
 
-    def attach(self, serving: Serving) -> None:
+    def attach(self, serving: PageHandler) -> None:
         """Listen to what is written, if anybody may ever ask."""
         if self._app.settings.debug or self.at_home:
-            serving.generations.listeners.append(self.recorder)
+            serving.jobs.observers.append(self.recorder)
 
     def trace(self, key: str) -> Trace | None:
         """What the last request for a page did."""
@@ -82,7 +84,7 @@ class Developer:
 
     def _refresh(self) -> None:
         with contextlib.suppress(BadApp):  # it is not prepared yet, or not any more
-            self._app.serving.refresh()
+            self._app.handler.refresh()
 
     # -- answers on their way out -------------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ class Developer:
         await self._app.ready()
         with tracing(scope["path"] + (f"?{query.decode('latin-1')}" if query else "")) as trace:
             try:
-                await app(scope, receive, _Out(send, trace, self._pieces(trace, wanted), wanted).send)
+                await app(scope, receive, _TraceSender(send, trace, self._pieces(trace, wanted), wanted).send)
             finally:
                 self._remember(trace)
 
@@ -129,7 +131,7 @@ class Developer:
         return pieces
 
 
-class _Out:
+class _TraceSender:
     """An answer on its way out, into which pieces are put before certain marks."""
 
     def __init__(
@@ -192,7 +194,7 @@ def _by_a_name_of_this_machine(scope: Scope) -> bool:
     """Whether a request asks for this machine by a name that only means it, and through nothing that says so."""
     headers = dict(scope["headers"])
     host = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
-    return in_process(scope) or (is_loopback(host) and b"via" not in headers)
+    return is_in_process(scope) or (is_loopback(host) and b"via" not in headers)
 
 
 def _without_trace(query: bytes) -> tuple[bytes, bool]:
@@ -210,7 +212,7 @@ def developer_routes(app: App) -> list[BaseRoute]:
     async def developer(request: Request) -> Response:
         """The panel of a page, as a page of its own, or a part of it for our script. Of the chosen canvas it shows the
         frame ``at``, of all others the latest."""
-        if not app.developer.sees(request.scope):
+        if not app.devtools.sees(request.scope):
             raise BadAddress("The developer panel is for who develops this app: start it with --debug.", 404)
         serving = await app.ready()
         query = request.query_params
@@ -220,7 +222,7 @@ def developer_routes(app: App) -> list[BaseRoute]:
             problem = f"has no parameter {unknown[0]!r}" if unknown else "needs the page: ?page=/wiki/Lighthouse"
             raise BadAddress(f"The developer panel {problem}.")
         chosen = query.get("canvas", "")
-        own = app.developer
+        own = app.devtools
         panel = panel_of(serving, own.recorder.get(key), own.trace(key), key, {chosen: query.get("at", "")})
         canvas = next((canvas for canvas in panel.canvases if canvas.name == chosen), None)
         if chosen and canvas is None:
@@ -229,10 +231,10 @@ def developer_routes(app: App) -> list[BaseRoute]:
         values = {"panel": panel, "canvas": canvas, "faults": faults, "title": f"Developer: {key}"}
         part = query.get("bare", "")
         if not part:
-            return serving.views.template("developer/page.html", values)
+            return serving.renderer.template("developer/page.html", values)
         if part not in _PARTS or (part == "frame" and canvas is None):
             raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-        return HTMLResponse(serving.views.templates.render(f"developer/{part}.html", values), headers=headers)
+        return HTMLResponse(serving.renderer.templates.render(f"developer/{part}.html", values), headers=headers)
 
     return [Route(ADDRESS, developer, methods=["GET"])]

@@ -12,18 +12,18 @@ from markupsafe import Markup
 from unwritten_engine import About, Frame, Usage
 
 from ..errors import UnwrittenError
-from ..generating.writing import Writing
-from .recordings import Recording, Strip
-from .tracebacks import Fault, faults_of
+from ..generating.writing import RegionJob
+from .recordings import Recording, RegionRecording
+from .tracebacks import ErrorReport, error_reports
 from .tracing import Trace
 
 if TYPE_CHECKING:
-    from ..answering.serving import Serving
-    from ..keeping.store import KeptCanvas
+    from ..answering.serving import PageHandler
+    from ..keeping.store import StoredCanvas
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PanelFrame:
     """One frame in the panel.
 
     Attributes:
@@ -64,8 +64,8 @@ class CanvasPanel:
     prompt: list[tuple[str, str]]
     settings: list[tuple[str, str]]
     figures: list[tuple[str, str]]
-    frame: Shown | None = None
-    faults: list[Fault] = field(default_factory=list)
+    frame: PanelFrame | None = None
+    faults: list[ErrorReport] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Panel:
 
 
 def panel_of(
-    serving: Serving, recording: Recording | None, trace: Trace | None, key: str, places: Mapping[str, str]
+    serving: PageHandler, recording: Recording | None, trace: Trace | None, key: str, places: Mapping[str, str]
 ) -> Panel:
     """The panel of a page.
 
@@ -103,7 +103,7 @@ def panel_of(
         key: the page's key.
         places: which frame of a canvas to show, by its number from 0; the last one of all others.
     """
-    kept = serving.store.kept(key)
+    kept = serving.store.get(key)
     generation = recording.generation if recording else None
     page: list[tuple[str, str]] = [("state", generation.state if generation else "written" if kept else "not written")]
     if kept:
@@ -119,7 +119,7 @@ def panel_of(
     canvases: list[CanvasPanel] = []
     if recording:
         for name, strip in recording.strips.items():
-            writing = recording.generation.writings[name]
+            writing = recording.generation.regions[name]
             before = kept.canvases.get(name) if kept and not strip.moments else None
             canvases.append(_canvas(serving, recording, writing, strip, places.get(name, ""), before))
     elif kept:
@@ -150,7 +150,12 @@ def _engine(about: About) -> list[tuple[str, str]]:
 
 
 def _canvas(
-    serving: Serving, recording: Recording, writing: Writing, strip: Strip, place: str, before: KeptCanvas | None
+    serving: PageHandler,
+    recording: Recording,
+    writing: RegionJob,
+    strip: RegionRecording,
+    place: str,
+    before: StoredCanvas | None,
 ) -> CanvasPanel:
     request = strip.request
     usage = strip.last.usage if strip.last else writing.frame.usage
@@ -179,11 +184,11 @@ def _canvas(
         settings=settings,
         figures=_figures(strip, usage),
         frame=_shown(serving, recording, writing, strip, place),
-        faults=faults_of(strip.error) if strip.error else [],
+        faults=error_reports(strip.error) if strip.error else [],
     )
 
 
-def _as_dict(writing: Writing) -> dict[str, Any]:
+def _as_dict(writing: RegionJob) -> dict[str, Any]:
     prompt = writing.prompt
     return {
         "system": prompt.system,
@@ -207,7 +212,7 @@ def _prompt(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in parts if text]
 
 
-def _figures(strip: Strip, usage: Usage | None) -> list[tuple[str, str]]:
+def _figures(strip: RegionRecording, usage: Usage | None) -> list[tuple[str, str]]:
     last = strip.last
     figures: list[tuple[str, str]] = []
     if strip.first_words is not None:
@@ -229,7 +234,9 @@ def _figures(strip: Strip, usage: Usage | None) -> list[tuple[str, str]]:
     return figures
 
 
-def _shown(serving: Serving, recording: Recording, writing: Writing, strip: Strip, place: str) -> Shown | None:
+def _shown(
+    serving: PageHandler, recording: Recording, writing: RegionJob, strip: RegionRecording, place: str
+) -> PanelFrame | None:
     if not strip.moments:
         return None
     count = len(strip.moments)
@@ -237,11 +244,11 @@ def _shown(serving: Serving, recording: Recording, writing: Writing, strip: Stri
     moment = strip.moments[number]
     frame = moment.frame
     unsettled = sum(end - start for start, end in frame.unsettled) / (len(frame.text) or 1)
-    return Shown(
+    return PanelFrame(
         number=number,
         count=count,
         label=f"{_label(frame)}, {moment.seconds:.2f} s",
-        html=serving.views.earlier(recording.generation, writing, frame),
+        html=serving.renderer.earlier(recording.generation, writing, frame),
         text=frame.text,
         unsettled=round(unsettled, 2),
     )
@@ -254,7 +261,7 @@ def _label(frame: Frame) -> str:
     return f"{canvas}step {frame.step}" + (f" of at most {frame.steps}" if frame.steps else "")
 
 
-def _kept_canvas(canvas: KeptCanvas) -> CanvasPanel:
+def _kept_canvas(canvas: StoredCanvas) -> CanvasPanel:
     """A canvas of which only the end is known."""
     try:
         prompt = _prompt(json.loads(canvas.prompt))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from unwritten_engine import Frame, Request
 
-from ..generating.generation import Generation, Listener
-from ..generating.writing import Writing
+from ..generating.generation import JobObserver, PageJob
+from ..generating.writing import RegionJob
 
 MOST_PAGES = 16
 """Pages that are remembered."""
@@ -20,7 +20,7 @@ MOST_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class RecordedFrame:
     """A frame, with the seconds since the page was begun."""
 
     seconds: float
@@ -28,7 +28,7 @@ class Moment:
 
 
 @dataclass(eq=False)
-class Strip:
+class RegionRecording:
     """The frames of one canvas.
 
     Attributes:
@@ -41,7 +41,7 @@ class Strip:
 
     name: str
     request: Request
-    moments: list[Moment] = field(default_factory=list)
+    moments: list[RecordedFrame] = field(default_factory=list)
     seen: int = 0
     error: Exception | None = None
     _every: int = 1
@@ -52,7 +52,7 @@ class Strip:
         # The latest is always there; it stays if its turn has come, and else makes room for the next one.
         if self.moments and (self.seen - 1) % self._every:
             self._characters -= len(self.moments.pop().frame.text)
-        self.moments.append(Moment(seconds, frame))
+        self.moments.append(RecordedFrame(seconds, frame))
         self._characters += len(frame.text)
         self.seen += 1
         if len(self.moments) > MOST_FRAMES or (self._characters > MOST_CHARACTERS and len(self.moments) > 2):
@@ -87,8 +87,8 @@ class Recording:
         opened: whether anybody has asked for it, and it was not only written ahead.
     """
 
-    generation: Generation
-    strips: dict[str, Strip]
+    generation: PageJob
+    strips: dict[str, RegionRecording]
     queued: float | None = None
     seconds: float | None = None
     opened: bool = False
@@ -100,7 +100,7 @@ class Recording:
         return time.monotonic() - self.begun if self.seconds is None else self.seconds
 
 
-class Recorder(Listener):
+class FrameRecorder(JobObserver):
     """Remembers the pages that were begun last, each with its frames."""
 
     def __init__(self) -> None:
@@ -110,10 +110,11 @@ class Recorder(Listener):
         """The recording of a page, if it is remembered."""
         return self._recordings.get(key)
 
-    def begun(self, generation: Generation) -> None:
+    def begun(self, generation: PageJob) -> None:
         """A page is being written: what was remembered of it is forgotten, and so is the oldest."""
         strips = {
-            name: Strip(name, writing.request(generation.priority)) for name, writing in generation.writings.items()
+            name: RegionRecording(name, writing.request(generation.priority))
+            for name, writing in generation.regions.items()
         }
         self._recordings[generation.key] = Recording(generation, strips)
         self._recordings.move_to_end(generation.key)
@@ -129,7 +130,7 @@ class Recorder(Listener):
             recording.opened = True
             self._recordings.move_to_end(key)
 
-    def framed(self, generation: Generation, writing: Writing) -> None:
+    def framed(self, generation: PageJob, writing: RegionJob) -> None:
         """A canvas has its next frame."""
         recording = self._of(generation)
         if recording is None:
@@ -139,21 +140,21 @@ class Recorder(Listener):
             recording.queued = usage.queued_seconds if usage else 0.0
         strip = recording.strips.get(writing.name)
         if strip is None:  # the page needs more than when it was begun: a reply to what was posted meanwhile, say
-            strip = recording.strips[writing.name] = Strip(writing.name, writing.request(generation.priority))
+            strip = recording.strips[writing.name] = RegionRecording(writing.name, writing.request(generation.priority))
         strip.add(recording.so_far, writing.frame)
 
-    def failed(self, generation: Generation, writing: Writing, error: Exception) -> None:
+    def failed(self, generation: PageJob, writing: RegionJob, error: Exception) -> None:
         """A canvas cannot be written or drawn."""
         recording = self._of(generation)
         if recording is not None and writing.name in recording.strips:
             recording.strips[writing.name].error = error
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, generation: PageJob) -> None:
         """A page has come to its end."""
         recording = self._of(generation)
         if recording is not None:
             recording.seconds = time.monotonic() - recording.begun
 
-    def _of(self, generation: Generation) -> Recording | None:
+    def _of(self, generation: PageJob) -> Recording | None:
         recording = self._recordings.get(generation.key)
         return recording if recording is not None and recording.generation is generation else None

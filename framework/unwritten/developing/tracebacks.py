@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorReport:
     """An error with the places in the author's code that led to it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Fault:
     places: tuple[Place, ...]
 
 
-def faults_of(error: BaseException) -> list[Fault]:
+def error_reports(error: BaseException) -> list[ErrorReport]:
     """An error and what caused it, the cause first, as Python tells it. Errors without a place of the author's own are
     left out, unless they are all there is."""
     chain: list[BaseException] = []
@@ -72,7 +72,7 @@ def faults_of(error: BaseException) -> list[Fault]:
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    found = [Fault(type(link).__name__, str(link), tuple(_places(link))[-_MOST:]) for link in reversed(chain)]
+    found = [ErrorReport(type(link).__name__, str(link), tuple(_places(link))[-_MOST:]) for link in reversed(chain)]
     # What we say about a template only repeats, in our words, what the cause says with its place.
     told = [fault for fault, link in zip(found, reversed(chain), strict=True) if fault.places or link is error]
     if len(told) > 1 and isinstance(error, BadTemplate) and not told[-1].places:
@@ -80,10 +80,10 @@ def faults_of(error: BaseException) -> list[Fault]:
     return told
 
 
-def told(error: BaseException) -> str:
+def format_report(error: BaseException) -> str:
     """The same as text, for programs and logs."""
     lines: list[str] = []
-    for fault in faults_of(error):
+    for fault in error_reports(error):
         for place in fault.places:
             within = f", in {place.function}" if place.function else ""
             lines.append(f'  File "{place.file}", line {place.line}{within}')

@@ -130,7 +130,7 @@ def note_page(key: str, cache: str) -> None:
         trace.key, trace.cache = key, cache
 
 
-class Ticker:
+class SQLTimer:
     """Counts the statements of one piece of work in the thread that writes, where only their beginnings are told.
 
     Args:
@@ -142,12 +142,12 @@ class Ticker:
         self._sql = ""
         self._begun = 0.0
 
-    def begins(self, sql: str) -> None:
+    def start(self, sql: str) -> None:
         """A statement begins, and so the one before has ended."""
-        self.end()
+        self.stop()
         self._sql, self._begun = sql, time.perf_counter()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """The last one has ended."""
         if self._sql:
             self._trace.ran(self._sql, (), time.perf_counter() - self._begun, writes=True)

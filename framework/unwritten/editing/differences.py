@@ -24,7 +24,7 @@ _SHRED = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DiffChunk:
     """A passage.
 
     Attributes:
@@ -38,7 +38,7 @@ class Piece:
     words: int
 
 
-def differences(old: str, new: str, context: int = CONTEXT) -> list[Piece]:
+def word_diff(old: str, new: str, context: int = CONTEXT) -> list[DiffChunk]:
     """The way from one text to another, in the order in which it is read.
 
     Args:
@@ -52,7 +52,7 @@ def differences(old: str, new: str, context: int = CONTEXT) -> list[Piece]:
     """
     if old == new:
         return []
-    pieces: list[Piece] = []
+    pieces: list[DiffChunk] = []
     for same, before, after in _whole(_Comparing().by_line(old, new)):
         if same:
             pieces.append(_piece("same", before))
@@ -126,11 +126,11 @@ class _Comparing:
             yield True, old[len(old) - last :], new[len(new) - last :]
 
 
-def _piece(kind: Kind, words: Sequence[str]) -> Piece:
-    return Piece(kind, "".join(words), sum(not word.isspace() for word in words))
+def _piece(kind: Kind, words: Sequence[str]) -> DiffChunk:
+    return DiffChunk(kind, "".join(words), sum(not word.isspace() for word in words))
 
 
-def _shortened(pieces: Sequence[Piece], context: int) -> Iterator[Piece]:
+def _shortened(pieces: Sequence[DiffChunk], context: int) -> Iterator[DiffChunk]:
     """Long passages that are the same, cut down to their ends that stand beside a difference."""
     for number, piece in enumerate(pieces):
         ends = [number > 0, number + 1 < len(pieces)]

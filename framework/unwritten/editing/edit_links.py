@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-PREFIX = "/_unwritten/"
+EDIT_PREFIX = "/_unwritten/"
 
 
 def edit_address(key: str, **more: str) -> str:
     """The address of the edit page of a page."""
-    return f"{PREFIX}edit?{urlencode({'page': key, **more})}"
+    return f"{EDIT_PREFIX}edit?{urlencode({'page': key, **more})}"
 
 
 def label_of(region: str) -> str:

@@ -9,18 +9,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..answering.serving import Serving
-from ..asking.clicks import Click
-from ..errors import BadEdit, PageFailed, PageMoved
-from ..formats.typed import adapter, parse
-from ..generating.generation import Generation
-from ..generating.writing import Writing, new_page
-from ..guarding.gates import Gates
-from ..keeping.store import KeptCanvas, KeptPage
+from ..answering.serving import PageHandler
+from ..asking.clicks import PageRequest
+from ..errors import BadEdit, EditConflict, PageFailed
+from ..formats.typed import adapter, parse_value
+from ..generating.generation import PageJob
+from ..generating.writing import RegionJob, page_to_store
+from ..guarding.gates import SignedLinks
+from ..keeping.store import StoredCanvas, StoredPage
 from ..settings import Settings
 from ..showing.regions import WRITTEN, Change, Provenance
-from ..state.audience import Audience
-from .revisions import again, asked, free_stretches
+from ..state.audience import LiveUpdates
+from .revisions import editable_spans, plan_revision, plan_rewrite
 
 _RECORDED = """
     SELECT c.prompt FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page
@@ -30,7 +30,7 @@ _RECORDED = """
 """
 
 
-def may_edit(settings: Settings, gates: Gates) -> bool:
+def may_edit(settings: Settings, gates: SignedLinks) -> bool:
     """Whether visitors may change what is written.
 
     With ``auto`` they may while only this machine can reach the app: on the open web anybody could rewrite anything.
@@ -38,7 +38,7 @@ def may_edit(settings: Settings, gates: Gates) -> bool:
     return bool(settings.edits == "on" or (settings.edits == "auto" and not gates.beyond))
 
 
-class Edits:
+class Editor:
     """Changes pages of one app.
 
     Args:
@@ -46,11 +46,11 @@ class Edits:
         audience: who looks at them.
     """
 
-    def __init__(self, serving: Serving, audience: Audience) -> None:
+    def __init__(self, serving: PageHandler, audience: LiveUpdates) -> None:
         self._serving = serving
         self._audience = audience
 
-    async def by_hand(self, click: Click, kept: KeptPage, region: str, text: str, note: str = "") -> KeptPage:
+    async def by_hand(self, click: PageRequest, kept: StoredPage, region: str, text: str, note: str = "") -> StoredPage:
         """Put a visitor's own text in the place of a region. It is drawn as a text of the model is.
 
         Args:
@@ -67,19 +67,19 @@ class Edits:
             StoreError: it was not kept.
         """
         old, writings = kept.canvases[region], self._writings(click, kept)
-        shape = click.page.canvases[region].shape
+        shape = click.page.canvases[region].schema
         try:
             if shape is not None:
-                text = adapter(shape).dump_json(parse(shape, text), by_alias=True).decode()
+                text = adapter(shape).dump_json(parse_value(shape, text), by_alias=True).decode()
             writings[region].restore(_own(old, text))
         except PageFailed as error:
             raise BadEdit(f"This text cannot stand here. {error}") from error
-        await self._serving.hooks.allow_text(click.key, region, text)
+        await self._serving.policies.allow_text(click.key, region, text)
         return await self._keep(click, kept, writings, Change("by hand", note, kept.version, (region,)))
 
     async def ask(
-        self, click: Click, kept: KeptPage, region: str, ask: str, keep: Sequence[int] = (), only: str = ""
-    ) -> Generation:
+        self, click: PageRequest, kept: StoredPage, region: str, ask: str, keep: Sequence[int] = (), only: str = ""
+    ) -> PageJob:
         """Have a region changed as a visitor asks for it.
 
         Args:
@@ -96,20 +96,22 @@ class Edits:
             PageMoved: if somebody else has begun to write the page meanwhile.
             Busy, OverBudget, Denied: see ``Serving.begin``.
         """
-        writings = self._serving.launcher.writings(click, self._serving.clicks.linker(click), kept.canvases)
+        writings = self._serving.starter.region_jobs(click, self._serving.resolver.linker(click), kept.canvases)
         writing, old = writings[region], kept.canvases[region].text
-        typed = writing.canvas.shape is not None
+        typed = writing.canvas.schema is not None
         if typed and (keep or only):
             raise BadEdit("A record is changed as a whole. Ask without marking anything, or change it by hand.")
         about = self._serving.engine.about
         abilities = replace(about.abilities, edits=about.abilities.edits and not typed)
-        free = free_stretches(old, keep, only) if keep or only.strip() else ()
+        free = editable_spans(old, keep, only) if keep or only.strip() else ()
         prose = writing.format.prose
-        writing.revise(asked(old, ask, writing.prompt, abilities=abilities, prose=prose, free=free))
+        writing.revise(plan_revision(old, ask, writing.prompt, abilities=abilities, prose=prose, free=free))
         self._serving.engine.check(writing.request())
         return await self._begin(click, kept, writings, Change("asked", ask, kept.version, (region,)))
 
-    async def again(self, click: Click, kept: KeptPage | None, region: str = "", seed: int | None = None) -> Generation:
+    async def again(
+        self, click: PageRequest, kept: StoredPage | None, region: str = "", seed: int | None = None
+    ) -> PageJob:
         """Write a region, or the page, by the same prompt again.
 
         Args:
@@ -125,28 +127,28 @@ class Edits:
             Busy, OverBudget, Denied: see ``Serving.begin``.
         """
         finished = kept.canvases if kept else {}
-        writings = self._serving.launcher.writings(
-            click, self._serving.clicks.linker(click), finished if region else {}
+        writings = self._serving.starter.region_jobs(
+            click, self._serving.resolver.linker(click), finished if region else {}
         )
         for name in [region] if region else list(writings):
             writing, prompt = writings[name], writings[name].prompt
             if seed is not None:
                 prompt = replace(prompt, facts=self._facts(click.key, name, seed, prompt.facts))
             old = finished[name].text if name in finished else ""
-            writing.revise(again(old, prompt, prose=writing.format.prose), seed)
+            writing.revise(plan_rewrite(old, prompt, prose=writing.format.prose), seed)
             self._serving.engine.check(writing.request())
         change = Change("rewritten", "", kept.version, (region,) if region else ()) if kept else WRITTEN
         return await self._begin(click, kept, writings, change)
 
     async def _begin(
-        self, click: Click, kept: KeptPage | None, writings: dict[str, Writing], change: Change
-    ) -> Generation:
-        generation = await self._serving.launcher.begin(click, writings=writings, change=change, before=kept)
-        if generation.writings is not writings:  # while the author's check was asked
-            raise PageMoved(f"The page {click.title!r} is being written by somebody else.")
+        self, click: PageRequest, kept: StoredPage | None, writings: dict[str, RegionJob], change: Change
+    ) -> PageJob:
+        generation = await self._serving.starter.start(click, writings=writings, change=change, before=kept)
+        if generation.regions is not writings:  # while the author's check was asked
+            raise EditConflict(f"The page {click.title!r} is being written by somebody else.")
         return generation
 
-    async def restore(self, click: Click, kept: KeptPage, version: int) -> KeptPage:
+    async def restore(self, click: PageRequest, kept: StoredPage, version: int) -> StoredPage:
         """Bring an old version back, as the newest. Regions that do not fit the page any more stay as they are now.
 
         Raises:
@@ -154,7 +156,7 @@ class Edits:
             PageMoved: if the page has moved on meanwhile.
             StoreError: it was not kept.
         """
-        old = self._serving.store.kept(click.key, version)
+        old = self._serving.store.get(click.key, version)
         if old is None:
             raise BadEdit(f"The page {kept.title!r} has no version {version}.")
         writings = self._writings(click, kept)
@@ -174,10 +176,10 @@ class Edits:
         change = Change("restored", f"version {version}", kept.version, regions)
         return await self._keep(click, kept, writings, change, old.provenance)
 
-    def _writings(self, click: Click, kept: KeptPage) -> dict[str, Writing]:
+    def _writings(self, click: PageRequest, kept: StoredPage) -> dict[str, RegionJob]:
         """The regions of a page that is written."""
-        linker = self._serving.clicks.linker(click)
-        writings = self._serving.launcher.writings(click, linker, kept.canvases, remember=False)
+        linker = self._serving.resolver.linker(click)
+        writings = self._serving.starter.region_jobs(click, linker, kept.canvases, remember=False)
         missing = [name for name, writing in writings.items() if writing.state != "written"]
         if missing:
             raise BadEdit(f"A part of this page, {missing[0]!r}, is not written yet. Open the page first.")
@@ -185,19 +187,21 @@ class Edits:
 
     async def _keep(
         self,
-        click: Click,
-        kept: KeptPage,
-        writings: dict[str, Writing],
+        click: PageRequest,
+        kept: StoredPage,
+        writings: dict[str, RegionJob],
         change: Change,
         provenance: Provenance | None = None,
-    ) -> KeptPage:
+    ) -> StoredPage:
         p = kept.provenance
         provenance = provenance or Provenance(p.model, p.engine, p.seed, 0, 0, 0, 0.0, "end")
-        linker = self._serving.clicks.linker(click)
-        now = await self._serving.store.keep(new_page(click.key, click.title, writings, linker, provenance, change))
-        generation = Generation(click.key, click.page, click.title, writings, linker, change=change)
+        linker = self._serving.resolver.linker(click)
+        now = await self._serving.store.save(
+            page_to_store(click.key, click.title, writings, linker, provenance, change)
+        )
+        generation = PageJob(click.key, click.page, click.title, writings, linker, change=change)
         generation.is_kept(now)
-        generation.shell = self._serving.launcher.shell(generation)
+        generation.shell = self._serving.starter.shell(generation)
         self._audience.begun(generation)
         for name in change.regions or writings:
             writings[name].count()  # who looks has not seen these
@@ -211,6 +215,6 @@ class Edits:
         return tuple(recorded.get("facts", today))
 
 
-def _own(old: KeptCanvas, text: str) -> KeptCanvas:
+def _own(old: StoredCanvas, text: str) -> StoredCanvas:
     """A visitor's text in the place of a canvas."""
     return replace(old, text=text, seed=0, tokens=0, steps=0, canvases=0, seconds=0.0, reason="end", repairs="")

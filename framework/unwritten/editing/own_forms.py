@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from ..answering.security import same_origin
+from ..answering.security import is_same_origin
 from ..errors import BadAddress, suggestion
 
 LARGEST = 400_000
@@ -15,7 +15,7 @@ LARGEST = 400_000
 _FIELDS = 200
 
 
-class OwnForm:
+class FrameworkForm:
     """The fields of a form, each with the values that were sent for it, with plain line ends.
 
     Args:
@@ -70,13 +70,13 @@ class OwnForm:
         return key
 
 
-async def read_form(request: Request) -> OwnForm:
+async def read_form(request: Request) -> FrameworkForm:
     """The form of a POST.
 
     Raises:
         BadAddress: if it comes from a page of another server (403), is too large (413), or is no form.
     """
-    if not same_origin(request.headers.get("origin"), request.headers.get("host")):
+    if not is_same_origin(request.headers.get("origin"), request.headers.get("host")):
         raise BadAddress("This form was sent from a page elsewhere. A page is changed from its own pages only.", 403)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"", "application/x-www-form-urlencoded"}:
@@ -90,4 +90,4 @@ async def read_form(request: Request) -> OwnForm:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_FIELDS)
     except ValueError:  # bytes that are no text, or hundreds of fields
         raise BadAddress("The form cannot be read. Go back to the page and press its button again.") from None
-    return OwnForm(pairs)
+    return FrameworkForm(pairs)

@@ -14,12 +14,12 @@ from functools import lru_cache
 
 from unwritten_engine import Abilities, Draft, Example, Frame, Prompt, Span, Usage
 
-from ..asking.prompts import finish
+from ..asking.prompts import finalize_text
 from ..assets import asset_dir
 from ..errors import BadEdit, PageFailed
 from ..examples import read_examples
 
-MOST_STRETCHES = 8
+MAX_SPANS = 8
 """Stretches of one text that are written one after another."""
 MOST_PIECES = 60
 """Sentences that a visitor can mark; longer texts are marked by their lines."""
@@ -80,7 +80,7 @@ def pieces_of(text: str) -> list[Span]:
     return found if len(found) <= MOST_PIECES else lines
 
 
-def free_stretches(text: str, keep: Collection[int], only: str = "") -> tuple[Span, ...]:
+def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Span, ...]:
     """What of a text may change.
 
     Args:
@@ -133,7 +133,7 @@ def _between(text: str, free: Sequence[Span]) -> tuple[Span, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class RevisionTask:
     """One stretch of the old text that is written anew.
 
     Attributes:
@@ -164,7 +164,9 @@ class Revision:
         number: how many tasks are done, so that the next one can begin.
     """
 
-    def __init__(self, old: str, tasks: Sequence[Task], *, prose: bool = False, kept: Sequence[str] = ()) -> None:
+    def __init__(
+        self, old: str, tasks: Sequence[RevisionTask], *, prose: bool = False, kept: Sequence[str] = ()
+    ) -> None:
         self.old = old
         self._tasks = tasks
         self._prose = prose
@@ -174,7 +176,7 @@ class Revision:
         self._usage: Usage | None = None
 
     @property
-    def task(self) -> Task:
+    def task(self) -> RevisionTask:
         """What is written now."""
         return self._tasks[self.number]
 
@@ -192,7 +194,7 @@ class Revision:
         whole = (start, end) == (0, len(self.old))
         text = frame.text
         if frame.usage and self._prose and not (self.task.draft and self.task.draft.keep):
-            text = finish(text, frame.usage.reason)
+            text = finalize_text(text, frame.usage.reason)
         skipped = 0 if whole and not frame.done else len(text) - len(text.lstrip())
         text = text[skipped:].rstrip() if frame.done else text[skipped:]
         if not whole and "\n" not in self.old[start:end]:
@@ -244,12 +246,12 @@ def _sum(one: Usage | None, two: Usage) -> Usage:
     )
 
 
-def again(old: str, prompt: Prompt, *, prose: bool) -> Revision:
+def plan_rewrite(old: str, prompt: Prompt, *, prose: bool) -> Revision:
     """The same prompt again: all of the text is written anew, and the old one is shown until the first frame."""
-    return Revision(old, [Task((0, len(old)), prompt)], prose=prose)
+    return Revision(old, [RevisionTask((0, len(old)), prompt)], prose=prose)
 
 
-def asked(
+def plan_revision(
     old: str,
     ask: str,
     prompt: Prompt,
@@ -277,20 +279,20 @@ def asked(
     kind = kind_of(ask)
     if abilities.edits and not (kept and kind.moves):
         draft = Draft(old, _between(old, free), kind.strength)
-        task = Task(whole[0], _prompt(prompt, old, ask), draft, _room(old, 2))
+        task = RevisionTask(whole[0], _prompt(prompt, old, ask), draft, _room(old, 2))
         return Revision(old, [task], prose=prose, kept=kept)
-    if len(free) > MOST_STRETCHES:
+    if len(free) > MAX_SPANS:
         raise BadEdit(
-            f"What is not kept falls into {len(free)} separate parts, and up to {MOST_STRETCHES} can be changed at a "
+            f"What is not kept falls into {len(free)} separate parts, and up to {MAX_SPANS} can be changed at a "
             "time. Keep more, or less."
         )
-    tasks = list(_stretches(old, free, ask, prompt, abilities, prose))
+    tasks = list(_spans(old, free, ask, prompt, abilities, prose))
     return Revision(old, tasks, prose=prose, kept=kept)
 
 
-def _stretches(
+def _spans(
     old: str, free: Sequence[Span], ask: str, prompt: Prompt, abilities: Abilities, prose: bool
-) -> Iterator[Task]:
+) -> Iterator[RevisionTask]:
     for span in free:
         stretch = old[slice(*span)]
         facts = prompt.facts
@@ -298,7 +300,7 @@ def _stretches(
             facts = (*facts, f"It is a part of this text: {old[:_AROUND]}")
         draft = Draft(stretch, (), kind_of(ask).strength) if abilities.edits else None
         made = replace(_prompt(prompt, stretch, ask, begun=prose and not abilities.instruct), facts=facts)
-        yield Task(span, made, draft, _room(stretch, 2 if draft else 3), partial=stretch != old)
+        yield RevisionTask(span, made, draft, _room(stretch, 2 if draft else 3), partial=stretch != old)
 
 
 def _prompt(prompt: Prompt, old: str, ask: str, begun: bool = False) -> Prompt:

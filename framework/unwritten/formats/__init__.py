@@ -9,22 +9,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..errors import BadPage, suggestion
-from .boxed import BoxDrawer
-from .format import Drawer as Drawer
+from .boxed import AppFormatter
 from .format import Format as Format
-from .format import Place as Place
-from .html import HtmlDrawer
-from .markdown import MarkdownDrawer
-from .svg import SvgDrawer
-from .text import TextDrawer
-from .typed import TypedDrawer
-from .typed import check_shape as check_shape
+from .format import Formatter as Formatter
+from .format import RegionContext as RegionContext
+from .html import HTMLFormatter
+from .markdown import MarkdownFormatter
+from .svg import SVGFormatter
+from .text import TextFormatter
+from .typed import SchemaFormatter
+from .typed import check_schema as check_schema
 from .typed import schema_of as schema_of
 
 _ROWS = [
     Format(
         "markdown",
-        drawer=lambda place: MarkdownDrawer(place.linker),
+        formatter=lambda place: MarkdownFormatter(place.linker),
         manner=(
             "Every text is short, calm and complete. Names of things that deserve a page of their own stand in double "
             "square brackets, like [[copper]] or [[night market]]."
@@ -42,7 +42,7 @@ _ROWS = [
     ),
     Format(
         "text",
-        drawer=lambda place: TextDrawer(),
+        formatter=lambda place: TextFormatter(),
         manner="Every text is short, calm and complete, and has no markup.",
         prose=True,
         drawn_words=False,
@@ -50,7 +50,7 @@ _ROWS = [
     ),
     Format(
         "html",
-        drawer=lambda place: HtmlDrawer(place.linker),
+        formatter=lambda place: HTMLFormatter(place.linker),
         manner=(
             "Every text is short, calm and complete, in simple HTML: headings, paragraphs, lists, and links such as "
             '<a href="Copper">copper</a>.'
@@ -59,7 +59,7 @@ _ROWS = [
     ),
     Format(
         "svg",
-        drawer=lambda place: SvgDrawer(place.region, place.ask),
+        formatter=lambda place: SVGFormatter(place.region, place.ask),
         manner=(
             "Every drawing is one small SVG with a viewBox: a title, and then a few simple shapes. Lines and words "
             "have the colour currentColor; other colours are few and have names."
@@ -71,7 +71,7 @@ _ROWS = [
     ),
     Format(
         "app",
-        drawer=lambda place: BoxDrawer(place.linker.page, place.region, place.ask),
+        formatter=lambda place: AppFormatter(place.linker.page, place.region, place.ask),
         manner=(
             "Every app is one short and complete HTML document with its style and script inside. It has no network: "
             "no links, frames, fonts or pictures from elsewhere. It keeps a small state with box.save(state), and "
@@ -85,7 +85,7 @@ _ROWS = [
     ),
     Format(
         "typed",
-        drawer=lambda place: TypedDrawer(place.shape),
+        formatter=lambda place: SchemaFormatter(place.schema),
         manner="Every record is one line of JSON with short, plain values.",
         drawn_words=False,
     ),
@@ -95,7 +95,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType({row.name: row for row in _ROWS
 """Our formats by name."""
 
 
-def find(format: str | Format) -> Format:
+def get_format(format: str | Format) -> Format:
     """A format by its name, or an author's own.
 
     Raises:

@@ -16,10 +16,10 @@ from markupsafe import Markup, escape
 from unwritten_engine import Frame
 
 from ..errors import PageFailed
-from .drawn import Drawn
-from .marks import marked, softened, unmarked, within
+from .drawn import FormattedFrame
+from .marks import insert_marks, render_marks, strip_marks, within
 
-BOX = "/_unwritten/box"
+BOX_PREFIX = "/_unwritten/box"
 """Where the documents of boxes are served."""
 
 _SHOWN = 14
@@ -35,7 +35,7 @@ _ELEMENT = re.compile(r"<[a-z]", re.I)
 _words = nh3.Cleaner(tags=set(), clean_content_tags={"script", "style", "template", "noscript"})
 
 
-class BoxDrawer:
+class AppFormatter:
     """Draws a frame for a finished app, and its source until then.
 
     Args:
@@ -49,35 +49,37 @@ class BoxDrawer:
         self._region = region
         self._ask = ask
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """The frame; or how far the source is, and its last lines.
 
         Raises:
             PageFailed: for a finished text without a document, or with half of one.
         """
         if not frame.done:
-            return Drawn(_preview(frame))
-        document = document_of(frame.text)
+            return FormattedFrame(_preview(frame))
+        document = extract_document(frame.text)
         if frame.usage is not None and frame.usage.reason == "length" and not _END.search(frame.text):
             raise PageFailed(
                 "The app is longer than its canvas has room for, and half a program does not run. "
                 "Its author can give the canvas more room, with canvases=… or tokens=…."
             )
         title = _TITLE.search(document)
-        address = f"{BOX}?{urlencode({'page': self._page, 'region': self._region, 'text': text_hash(frame.text)})}"
+        address = (
+            f"{BOX_PREFIX}?{urlencode({'page': self._page, 'region': self._region, 'text': text_hash(frame.text)})}"
+        )
         html = Markup(
             '<iframe class="box" title="{}" sandbox="allow-scripts" referrerpolicy="no-referrer" src="{}"></iframe>'
         ).format(" ".join(unescape(title[1]).split()) if title else self._ask or "An app", address)
-        return Drawn(html, len(html), words=words_of(document))
+        return FormattedFrame(html, len(html), words=app_words(document))
 
 
-def document_of(text: str) -> str:
+def extract_document(text: str) -> str:
     """The HTML document in a text, without a fence or words around it.
 
     Raises:
         PageFailed: if there is none.
     """
-    text = unmarked(text)
+    text = strip_marks(text)
     begins = [match.start() for match in _DOCTYPE.finditer(text)] or [m.start() for m in _BEGIN.finditer(text)][:1]
     # A model that was given the beginning may still begin again.
     begin = next((at for at in reversed(begins) if not _ELEMENT.search(text, begins[0], at)), None)
@@ -96,20 +98,20 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
-def words_of(document: str) -> str:
+def app_words(document: str) -> str:
     """The words of a document that people read, for search."""
     # Words of two elements are two words.
     return " ".join(unescape(_words.clean(document.replace("<", " <"))).split())
 
 
 def _preview(frame: Frame) -> Markup:
-    text = unmarked(frame.text)
+    text = strip_marks(frame.text)
     count = text.count("\n") + 1 if text.strip() else 0
     start = 0
     for _ in range(max(0, count - _SHOWN)):
         start = text.index("\n", start) + 1
-    soft = marked(text[start:], within(frame.unsettled, start, len(text)))
-    source = Markup(softened(str(escape(soft))))
+    soft = insert_marks(text[start:], within(frame.unsettled, start, len(text)))
+    source = Markup(render_marks(str(escape(soft))))
     lines = "one line" if count == 1 else f"{count} lines"
     return Markup(
         '<p class="quiet">An app is being written: {} so far.</p><pre class="source"><code>{}</code></pre>'

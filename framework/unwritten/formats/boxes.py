@@ -18,15 +18,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..answering.security import same_origin
+from ..answering.security import is_same_origin
 from ..assets import asset_dir
 from ..errors import BadAddress, UnwrittenError
-from ..guarding.visitors import visitor_of
+from ..guarding.visitors import client_id
 from ..keeping.database import Database
-from .boxed import BOX, document_of, text_hash
+from .boxed import BOX_PREFIX, extract_document, text_hash
 
 if TYPE_CHECKING:
-    from ..answering.serving import Serving
+    from ..answering.serving import PageHandler
     from ..app import App
 
 FORMAT = "app"
@@ -71,7 +71,7 @@ _CLOSED = re.compile(
 _HTTP_EQUIV = re.compile(r"http-equiv", re.I)
 
 
-class Boxes:
+class BoxStore:
     """What boxes keep, by page and region, in the app's database."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Boxes:
         times.append(now)
 
 
-def find_text(serving: Serving, page: str, region: str, wanted: str | None = None) -> str | None:
+def find_text(serving: PageHandler, page: str, region: str, wanted: str | None = None) -> str | None:
     """The text of an app: one that was written just now, or is kept, in whichever version.
 
     Args:
@@ -125,8 +125,8 @@ def find_text(serving: Serving, page: str, region: str, wanted: str | None = Non
         region: the region's name.
         wanted: the text's hash; None takes any.
     """
-    generation = serving.generations.recent(page)
-    writing = generation.writings.get(region) if generation else None
+    generation = serving.jobs.recent(page)
+    writing = generation.regions.get(region) if generation else None
     texts = [writing.frame.text] if writing and writing.state == "written" and writing.format.name == FORMAT else []
     texts += [
         text
@@ -151,7 +151,7 @@ def document(text: str, state: str | None) -> str:
     """
     inside = (asset_dir("static") / "inside.js").read_text(encoding="utf-8")
     kept = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    body = _HTTP_EQUIV.sub("x-http-equiv", _CLOSED.sub(r"<\1x-", document_of(text)))
+    body = _HTTP_EQUIV.sub("x-http-equiv", _CLOSED.sub(r"<\1x-", extract_document(text)))
     prelude = inside.replace("/*kept*/ null", kept, 1)
     # The policy once more, for a document that comes without its headers: from a file, say.
     policy = "; ".join(rule for rule in POLICY.split("; ") if not rule.startswith(("sandbox", "frame-ancestors")))
@@ -161,7 +161,7 @@ def document(text: str, state: str | None) -> str:
 
 def box_routes(app: App) -> list[BaseRoute]:
     """The routes of boxes, for one app."""
-    boxes = Boxes()
+    boxes = BoxStore()
 
     async def show(request: Request) -> Response:
         serving = await app.ready()
@@ -181,8 +181,8 @@ def box_routes(app: App) -> list[BaseRoute]:
             return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON)
 
     return [
-        Route(BOX, show),
-        Route(f"{BOX}/state", state, methods=["GET", "POST"]),
+        Route(BOX_PREFIX, show),
+        Route(f"{BOX_PREFIX}/state", state, methods=["GET", "POST"]),
     ]
 
 
@@ -193,17 +193,17 @@ _JSON = {
 }
 
 
-async def _load(boxes: Boxes, serving: Serving, request: Request) -> Response:
+async def _load(boxes: BoxStore, serving: PageHandler, request: Request) -> Response:
     page, region = _place(request.query_params)
     if find_text(serving, page, region) is None:
         raise BadAddress(f"The page {page} has no app {region!r}.", 404)
     return JSONResponse({"state": boxes.state(serving.store.database, page, region)}, headers=_JSON)
 
 
-async def _save(boxes: Boxes, serving: Serving, request: Request) -> Response:
-    if not same_origin(request.headers.get("origin"), request.headers.get("host")):
+async def _save(boxes: BoxStore, serving: PageHandler, request: Request) -> Response:
+    if not is_same_origin(request.headers.get("origin"), request.headers.get("host")):
         raise BadAddress("A box keeps its state from its own page only.", 403)
-    boxes.admit(visitor_of(request.scope))
+    boxes.admit(client_id(request.scope))
     given = await _body(request)
     page, region = _place(given)
     if find_text(serving, page, region) is None:

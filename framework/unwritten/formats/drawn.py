@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class FormattedFrame:
     """One drawn frame.
 
     Attributes:

@@ -27,12 +27,12 @@ _NEAR: Final = 0.75
 """How like a choice a word must be, from 0 to 1."""
 
 
-def normal(text: object) -> str:
+def normalize_name(text: object) -> str:
     """Letters and digits alone, for comparison: "Known for", known_for and knownFor are one."""
     return "".join(char for char in str(text).casefold() if char.isalnum())
 
 
-class Fitting:
+class Coercion:
     """Fits data to one schema.
 
     Args:
@@ -46,7 +46,7 @@ class Fitting:
         self._root = schema
         self.notes: list[str] = []
 
-    def fit(self, data: Any) -> Any:
+    def coerce(self, data: Any) -> Any:
         """The data as the schema wants it, as far as that goes."""
         return self._fit(data, self._root, "")
 
@@ -93,10 +93,14 @@ class Fitting:
             case "integer" | "number":
                 return self._number(data, schema, path)
             case "boolean":
-                known = _YES.get(normal(data)) if isinstance(data, str | int) and not isinstance(data, bool) else None
+                known = (
+                    _YES.get(normalize_name(data))
+                    if isinstance(data, str | int) and not isinstance(data, bool)
+                    else None
+                )
                 return data if known is None else self._became(path, data, known)
             case "null":
-                return data if data is None or normal(data) not in _NOTHING else self._became(path, data, None)
+                return data if data is None or normalize_name(data) not in _NOTHING else self._became(path, data, None)
         return data
 
     # -- one of several -----------------------------------------------------------------------------------
@@ -105,8 +109,10 @@ class Fitting:
         """The choice that is meant: the same but for case and marks, named in the text, or nearly so."""
         if data in choices or data is None:
             return data
-        said = normal(data if isinstance(data, str) else json.dumps(data))
-        names = {normal(choice if isinstance(choice, str) else json.dumps(choice)): choice for choice in choices}
+        said = normalize_name(data if isinstance(data, str) else json.dumps(data))
+        names = {
+            normalize_name(choice if isinstance(choice, str) else json.dumps(choice)): choice for choice in choices
+        }
         if said in names:
             return self._became(path, data, names[said])
         words = re.findall(r"\w+", str(data).casefold())
@@ -119,7 +125,7 @@ class Fitting:
     def _union(self, data: Any, options: Sequence[Schema], path: str) -> Any:
         null = any(one.get("type") == "null" or ("const" in one and one["const"] is None) for one in options)
         options = [one for one in options if one.get("type") != "null"]
-        says_nothing = isinstance(data, str) and normal(data) in _NOTHING
+        says_nothing = isinstance(data, str) and normalize_name(data) in _NOTHING
         if null and says_nothing and not any(one.get("type") == "string" for one in options):
             return self._became(path, data, None)
         if null and data is None:
@@ -153,10 +159,10 @@ class Fitting:
         if not properties:
             inner = schema.get("additionalProperties", {})
             return {str(name): self._fit(value, inner, f"{path}.{name}") for name, value in data.items()}
-        names = {normal(name): name for name in properties}
+        names = {normalize_name(name): name for name in properties}
         given: dict[str, Any] = {}
         for name, value in data.items():
-            meant = name if name in properties else names.get(normal(name))
+            meant = name if name in properties else names.get(normalize_name(name))
             if meant is None:
                 if schema.get("additionalProperties") is False:
                     self._note(f"{path}.{name}", "is left out: the shape has no such field")

@@ -15,12 +15,12 @@ from unwritten_engine import Example, Frame
 
 from ..errors import BadPage
 from ..showing.links import Linker
-from .drawn import Drawn
-from .own import OwnDrawer
+from .drawn import FormattedFrame
+from .own import CustomFormatter
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RegionContext:
     """Where a region stands: what its drawer may know of the page around it.
 
     Attributes:
@@ -33,13 +33,13 @@ class Place:
     linker: Linker
     region: str = "body"
     ask: str = ""
-    shape: type[Any] | None = None
+    schema: type[Any] | None = None
 
 
-class Drawer(Protocol):
+class Formatter(Protocol):
     """Draws the frames of one region, one after another, and may remember what it has drawn before."""
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """Safe and balanced HTML of the text so far, whatever the text, and whichever prefix of it has arrived.
 
         Raises:
@@ -48,7 +48,7 @@ class Drawer(Protocol):
         ...
 
 
-MakeDrawer: TypeAlias = Callable[[Place], Drawer]
+MakeFormatter: TypeAlias = Callable[[RegionContext], Formatter]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -88,7 +88,7 @@ class Format:
     stop: Sequence[str] = ()
     classes: Collection[str] = ()
     prose: bool = False
-    drawer: MakeDrawer | None = None
+    formatter: MakeFormatter | None = None
     drawn_words: bool = True
     lines: int = 0
     sheet: str = ""
@@ -100,7 +100,7 @@ class Format:
             raise BadPage(
                 f"A format has a short name in lower-case letters, such as 'poem', but this has {self.name!r}."
             )
-        if callable(self.draw) == callable(self.drawer):
+        if callable(self.draw) == callable(self.formatter):
             raise BadPage(f"The format {self.name!r} takes draw=…, a function from a text to its HTML (or a drawer=…).")
         for name in ("examples", "stop", "classes"):
             if isinstance(getattr(self, name), str):
@@ -112,9 +112,9 @@ class Format:
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def at(self, place: Place) -> Drawer:
+    def at(self, place: RegionContext) -> Formatter:
         """A drawer for the region at a place."""
-        if self.drawer is not None:
-            return self.drawer(place)
+        if self.formatter is not None:
+            return self.formatter(place)
         assert self.draw is not None
-        return OwnDrawer(self.name, self.draw, frozenset(self.classes), place.linker)
+        return CustomFormatter(self.name, self.draw, frozenset(self.classes), place.linker)

@@ -40,7 +40,7 @@ _WORDS: Final[dict[str, Any]] = {
 
 
 @dataclass(slots=True)
-class Loose:
+class LenientValue:
     """What was read.
 
     Attributes:
@@ -54,7 +54,7 @@ class Loose:
     cut: list[Any] = field(default_factory=list)
 
 
-def find_json(text: str) -> Iterator[Loose]:
+def parse_lenient(text: str) -> Iterator[LenientValue]:
     """Everything in a text that looks like a JSON object or list, in its order, the outermost brackets only."""
     at = 0
     for _ in range(_STARTS):
@@ -70,7 +70,7 @@ def find_json(text: str) -> Iterator[Loose]:
         notes = ["a code fence around it"] if "```" in around else []
         if re.sub(r"```\w*", "", around).strip():
             notes.append("words around it")
-        loose = Loose(data, notes + reader.notes, reader.cut)
+        loose = LenientValue(data, notes + reader.notes, reader.cut)
         yield loose
         at = max(reader.at, found.end())
 

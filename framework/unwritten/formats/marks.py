@@ -21,13 +21,13 @@ _PIECES = re.compile(r"(<[^<>]*>)")
 _TOKENS = re.compile(f"([{OPEN}{CLOSE}])")
 
 
-def unmarked(text: str) -> str:
+def strip_marks(text: str) -> str:
     """A text of the model without characters that would look like our marks, and without zero bytes, which no HTML
     can hold. The length stays the same."""
     return _OURS.sub(" ", text)
 
 
-def marked(text: str, spans: Sequence[Span]) -> str:
+def insert_marks(text: str, spans: Sequence[Span]) -> str:
     """The text with marks around the spans, which are in order and do not overlap."""
     if not spans:
         return text
@@ -41,7 +41,7 @@ def marked(text: str, spans: Sequence[Span]) -> str:
     return "".join(parts)
 
 
-def softened(html: str) -> str:
+def render_marks(html: str) -> str:
     """HTML with marks in it, as HTML in which the text between marks is in ``<span class="unsettled">``.
 
     Marks inside tags (in an attribute, say) vanish. A span that crosses elements becomes one span in each.

@@ -12,14 +12,14 @@ from unwritten_engine import Frame
 from ..errors import PageFailed
 from ..showing.links import Linker
 from ..showing.sanitize import clean_html
-from .drawn import Drawn
+from .drawn import FormattedFrame
 from .html import wiki_links
-from .marks import CLOSE, OPEN, marked, softened, unmarked
+from .marks import CLOSE, OPEN, insert_marks, render_marks, strip_marks
 
 log = logging.getLogger("unwritten")
 
 
-class OwnDrawer:
+class CustomFormatter:
     """Draws with an author's function.
 
     The function gets the text with marks around what is not settled, if it leaves them alone, so that its words look
@@ -40,23 +40,23 @@ class OwnDrawer:
         self._last = Markup("")
         self._told = False
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """HTML of the text so far. While a draft cannot be drawn, the one before it stays.
 
         Raises:
             PageFailed: if the author's function raises for a finished text.
         """
-        text = unmarked(frame.text)
+        text = strip_marks(frame.text)
         try:
             html = self._html(text)
-            soft = marked(text, frame.unsettled)
+            soft = insert_marks(text, frame.unsettled)
             if soft != text:
                 drawn = self._html(soft)
                 html = drawn if _bare(drawn) == html else html
         except PageFailed:
             if frame.done:
                 raise
-            return Drawn(self._last)
+            return FormattedFrame(self._last)
         except Exception as error:
             problem = f"The format {self._name!r} could not draw the text: {type(error).__name__}: {error}"
             if frame.done:
@@ -64,10 +64,10 @@ class OwnDrawer:
             if not self._told:
                 log.warning("%s. A format must draw any beginning of a text.", problem, exc_info=True)
             self._told = True
-            return Drawn(self._last)
+            return FormattedFrame(self._last)
         cleaned = str(clean_html(html, self._linker, self._classes))
-        self._last = Markup(softened(wiki_links(cleaned, self._linker)))
-        return Drawn(self._last, len(self._last) if frame.done else 0)
+        self._last = Markup(render_marks(wiki_links(cleaned, self._linker)))
+        return FormattedFrame(self._last, len(self._last) if frame.done else 0)
 
     def _html(self, text: str) -> str:
         html = self._draw(text)

@@ -15,16 +15,16 @@ from pydantic import ValidationError
 
 from unwritten_engine.grammar import compact
 
-from ..errors import Misshapen
-from .fitting import Fitting, normal
-from .loose import Loose, find_json
+from ..errors import SchemaMismatch
+from .fitting import Coercion, normalize_name
+from .loose import LenientValue, parse_lenient
 from .typed import adapter, schema_of
 
 _NO_JSON = "there is no JSON in it that has its fields"
 
 
 @dataclass(frozen=True, slots=True)
-class Repaired:
+class RepairResult:
     """A value of a shape.
 
     Attributes:
@@ -38,7 +38,7 @@ class Repaired:
     repairs: tuple[str, ...] = ()
 
 
-def repair(shape: type[Any], text: str) -> Repaired:
+def repair(shape: type[Any], text: str) -> RepairResult:
     """The value that a finished text is meant to be.
 
     Args:
@@ -49,7 +49,7 @@ def repair(shape: type[Any], text: str) -> Repaired:
         Misshapen: if too much is missing; the message says what.
     """
     try:
-        return Repaired(adapter(shape).validate_json(text), text.strip())
+        return RepairResult(adapter(shape).validate_json(text), text.strip())
     except ValidationError:
         pass
     schema = schema_of(shape)
@@ -59,29 +59,29 @@ def repair(shape: type[Any], text: str) -> Repaired:
             return _fitted(shape, schema, loose)
         except _Unfit as unfit:
             problem = problem if problem != _NO_JSON else str(unfit)
-    raise Misshapen(f"What was written does not fit the shape {shape.__name__}: {problem}.")
+    raise SchemaMismatch(f"What was written does not fit the shape {shape.__name__}: {problem}.")
 
 
 class _Unfit(Exception):
     """The data cannot be made to fit."""
 
 
-def _likely(text: str, schema: Mapping[str, Any]) -> list[Loose]:
+def _likely(text: str, schema: Mapping[str, Any]) -> list[LenientValue]:
     """What in a text may be the value, the likeliest first: what has most of the names that the shape has."""
-    found = list(find_json(text))
+    found = list(parse_lenient(text))
     lines = _lines(text, schema)
     if lines is not None:
         found.append(lines)
-    names = {normal(name) for name in schema.get("properties", {})}
+    names = {normalize_name(name) for name in schema.get("properties", {})}
     known = [(_known(_unwrapped(loose, names).data, names), loose) for loose in found]
     return [loose for count, loose in sorted(known, key=lambda one: -one[0]) if count or not names]
 
 
 def _known(data: Any, names: set[str]) -> int:
-    return len(names & {normal(name) for name in data}) if isinstance(data, dict) else 0
+    return len(names & {normalize_name(name) for name in data}) if isinstance(data, dict) else 0
 
 
-def _unwrapped(loose: Loose, names: set[str]) -> Loose:
+def _unwrapped(loose: LenientValue, names: set[str]) -> LenientValue:
     """The object that is meant where a model put it into a list, or under a name of its own."""
     data = loose.data
     if isinstance(data, list) and len(data) == 1:
@@ -95,30 +95,30 @@ def _unwrapped(loose: Loose, names: set[str]) -> Loose:
     return loose
 
 
-def _lines(text: str, schema: Mapping[str, Any]) -> Loose | None:
+def _lines(text: str, schema: Mapping[str, Any]) -> LenientValue | None:
     """Lines such as ``- **Known for:** fog`` as an object."""
-    names = {normal(name): name for name in schema.get("properties", {})}
+    names = {normalize_name(name): name for name in schema.get("properties", {})}
     found: dict[str, Any] = {}
     for line in text.splitlines():
         name, mark, value = line.partition(":") if ":" in line else line.partition("=")
         value = value.strip(" \t*_`\"',")
-        if mark and value and normal(name) in names:
-            found.setdefault(names[normal(name)], value)
-    return Loose(found, ["read from lines of prose"]) if found else None
+        if mark and value and normalize_name(name) in names:
+            found.setdefault(names[normalize_name(name)], value)
+    return LenientValue(found, ["read from lines of prose"]) if found else None
 
 
-def _fitted(shape: type[Any], schema: Mapping[str, Any], loose: Loose) -> Repaired:
+def _fitted(shape: type[Any], schema: Mapping[str, Any], loose: LenientValue) -> RepairResult:
     """The value of loose data.
 
     Raises:
         _Unfit: if there is none; the message says why.
     """
     while True:
-        fitting = Fitting(schema)
-        data = fitting.fit(loose.data)
+        fitting = Coercion(schema)
+        data = fitting.coerce(loose.data)
         try:
             value = adapter(shape).validate_json(compact(data))
-            return Repaired(value, compact(data), (*loose.notes, *fitting.notes))
+            return RepairResult(value, compact(data), (*loose.notes, *fitting.notes))
         except (ValidationError, ValueError) as error:
             # The last entry of the innermost list that was open when the text ended may be too little to be one.
             open_lists = [n for n, one in enumerate(loose.cut) if isinstance(one, list) and one]

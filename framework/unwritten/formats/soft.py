@@ -14,21 +14,21 @@ from markupsafe import Markup, escape
 
 from unwritten_engine import Span
 
-from .marks import BAR, CLOSE, OPEN, softened
+from .marks import BAR, CLOSE, OPEN, render_marks
 
 _VALUE = re.compile(r'"(?:[^"\\]|\\.)*("?)|-?\d[\d.eE+-]*', re.S)
 # One character of a JSON string, escaped or not, perhaps cut off; two escapes where one character is written so.
 _CHARACTER = re.compile(r"\\u[dD][89abAB]..(?:\\(?:u.{0,4})?)?|\\u.{0,4}|\\.?|.", re.S)
 
 
-class _Soft:
+class _Unsettled:
     html: Markup
 
     def __html__(self) -> Markup:
         return self.html
 
 
-class SoftText(_Soft, str):
+class UnsettledText(_Unsettled, str):
     """A text with unsettled parts."""
 
 
@@ -41,24 +41,24 @@ class Chosen(str):
         return str(self)
 
 
-class SoftChosen(_Soft, Chosen):
+class UnsettledChoice(_Unsettled, Chosen):
     """The same with unsettled parts."""
 
 
 def chosen(text: str) -> Chosen:
     """A text as a choice, unsettled where it is."""
-    if not isinstance(text, SoftText):
+    if not isinstance(text, UnsettledText):
         return Chosen(text)
-    soft = SoftChosen(text)
+    soft = UnsettledChoice(text)
     soft.html = text.html
     return soft
 
 
-class SoftInt(_Soft, int):
+class UnsettledInt(_Unsettled, int):
     """An unsettled whole number."""
 
 
-class SoftFloat(_Soft, float):
+class UnsettledFloat(_Unsettled, float):
     """An unsettled number."""
 
 
@@ -101,30 +101,30 @@ def _marked_characters(text: str, start: int, end: int, spans: Sequence[Span]) -
         yield match[0]
 
 
-def soft_values(data: Any) -> Any:
+def unsettled_values(data: Any) -> Any:
     """Parsed JSON with the marked texts in it as soft values."""
     if isinstance(data, dict):
-        return {name: soft_values(value) for name, value in data.items()}
+        return {name: unsettled_values(value) for name, value in data.items()}
     if isinstance(data, list):
-        return [soft_values(item) for item in data]
+        return [unsettled_values(item) for item in data]
     if not isinstance(data, str):
         return data
     if data.startswith(BAR):
         return _number(data.removeprefix(BAR))
     if OPEN not in data and CLOSE not in data:
         return data
-    text = SoftText(data.replace(OPEN, "").replace(CLOSE, ""))
-    text.html = Markup(softened(str(escape(data))))
+    text = UnsettledText(data.replace(OPEN, "").replace(CLOSE, ""))
+    text.html = Markup(render_marks(str(escape(data))))
     return text
 
 
 def _number(digits: str) -> Any:
     try:
-        number: SoftInt | SoftFloat = SoftInt(digits)
+        number: UnsettledInt | UnsettledFloat = UnsettledInt(digits)
     except ValueError:
         try:
-            number = SoftFloat(digits)
+            number = UnsettledFloat(digits)
         except ValueError:
             return None
-    number.html = Markup(softened(f"{OPEN}{escape(digits)}{CLOSE}"))
+    number.html = Markup(render_marks(f"{OPEN}{escape(digits)}{CLOSE}"))
     return number

@@ -8,18 +8,18 @@ from markupsafe import Markup, escape
 
 from unwritten_engine import Frame
 
-from .drawn import Drawn
-from .marks import marked, softened, unmarked, within
+from .drawn import FormattedFrame
+from .marks import insert_marks, render_marks, strip_marks, within
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 
 
-class TextDrawer:
+class TextFormatter:
     """Draws text as paragraphs."""
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """HTML of the text so far."""
-        text = unmarked(frame.text)
+        text = strip_marks(frame.text)
         html: list[str] = []
         length = fixed = position = 0
         ends = [(m.start(), m.end()) for m in _PARAGRAPH.finditer(text)] + [(len(text), len(text))]
@@ -27,9 +27,9 @@ class TextDrawer:
             body = text[position:end].strip()
             if body:
                 start = text.index(body, position)
-                soft = marked(body, within(frame.unsettled, start, start + len(body)))
+                soft = insert_marks(body, within(frame.unsettled, start, start + len(body)))
                 lines = str(escape(soft)).replace("\n", "<br>\n")
-                html.append(f"<p>{softened(lines)}</p>\n")
+                html.append(f"<p>{render_marks(lines)}</p>\n")
                 length += len(html[-1])
                 # A paragraph is over when the next one has begun: until then a line may still join it.
                 if following < len(text) and following <= frame.fixed:
@@ -37,4 +37,4 @@ class TextDrawer:
             position = following
         if frame.done:
             fixed = length
-        return Drawn(Markup("".join(html)), fixed)
+        return FormattedFrame(Markup("".join(html)), fixed)

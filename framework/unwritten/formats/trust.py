@@ -5,13 +5,13 @@ from __future__ import annotations
 from unwritten_engine import About
 
 from ..settings import Settings
-from . import find
+from . import get_format
 
 MARKUP = frozenset({"svg", "app"})
 """Formats that take a model which follows instructions. In all others every engine's words are words."""
 
 
-def can_write(format: str, about: About, settings: Settings) -> bool:
+def supports(format: str, about: About, settings: Settings) -> bool:
     """Whether an engine can be trusted to write in a format; see ``App.can``.
 
     Args:
@@ -22,7 +22,7 @@ def can_write(format: str, about: About, settings: Settings) -> bool:
     Raises:
         BadPage: if there is no such format.
     """
-    find(format)
+    get_format(format)
     if format not in MARKUP:
         return True
     return about.abilities.markup if settings.markup == "auto" else settings.markup == "on"

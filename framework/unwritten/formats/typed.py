@@ -13,13 +13,13 @@ from pydantic_core import from_json
 
 from unwritten_engine import Frame
 
-from ..errors import BadShape, PageFailed
-from .drawn import Drawn
-from .marks import unmarked
-from .soft import chosen, marked_json, soft_values
+from ..errors import BadSchema, PageFailed
+from .drawn import FormattedFrame
+from .marks import strip_marks
+from .soft import chosen, marked_json, unsettled_values
 
 
-class Growing:
+class PartialModel:
     """What has arrived of a shape, or of a shape in it. What has not come yet is empty where a list, a map or a shape
     belongs, and else None. An enum is a text that has its ``value`` too, a date is a text."""
 
@@ -37,7 +37,7 @@ class Growing:
             raise AttributeError(name)
         schema = self._fields.get(name)
         if name in self._data:
-            return growing(self._data[name], schema or {}, self._root)
+            return partial_model(self._data[name], schema or {}, self._root)
         if schema is None:
             raise AttributeError(f"The shape has no field {name!r}.")
         return _absent(schema, self._root)
@@ -55,7 +55,7 @@ class Growing:
         return bool(self._data)
 
 
-def growing(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
+def partial_model(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
     """JSON data with its objects as ``Growing``.
 
     Args:
@@ -68,11 +68,11 @@ def growing(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None
     if isinstance(data, dict):
         if any(one.get("additionalProperties") and "properties" not in one for one in options):
             kept: Any = next((one["additionalProperties"] for one in options if one.get("additionalProperties")), {})
-            return {name: growing(value, kept, root) for name, value in data.items()}
-        return Growing(data, schema, root)
+            return {name: partial_model(value, kept, root) for name, value in data.items()}
+        return PartialModel(data, schema, root)
     if isinstance(data, list):
         inner: Any = next((one["items"] for one in options if "items" in one), {})
-        return tuple(growing(item, inner, root) for item in data)
+        return tuple(partial_model(item, inner, root) for item in data)
     if isinstance(data, str) and any("enum" in one or "const" in one for one in options):
         return chosen(data)
     return data
@@ -87,7 +87,7 @@ def _absent(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
     if only.get("type") == "array":
         return ()
     if only.get("type") == "object":
-        return growing({}, only, root)
+        return partial_model({}, only, root)
     return None
 
 
@@ -135,22 +135,22 @@ def _schema(shape: Any) -> dict[str, Any]:
     return adapter(shape).json_schema()
 
 
-def check_shape(shape: Any) -> None:
+def check_schema(shape: Any) -> None:
     """Make sure that something is a shape.
 
     Raises:
         BadShape: if it is neither a pydantic model nor a dataclass, or one whose values have no JSON.
     """
     if not isinstance(shape, type) or not (issubclass(shape, BaseModel) or is_dataclass(shape)):
-        raise BadShape(f"Canvas(shape=…) takes a pydantic model or a dataclass, but got {shape!r}.")
+        raise BadSchema(f"Canvas(shape=…) takes a pydantic model or a dataclass, but got {shape!r}.")
     try:
         schema_of(shape)
     except (PydanticUserError, PydanticSchemaGenerationError) as error:
         reason = str(error).partition("\n")[0]
-        raise BadShape(f"The shape {shape.__name__} has a field whose values have no JSON: {reason}") from None
+        raise BadSchema(f"The shape {shape.__name__} has a field whose values have no JSON: {reason}") from None
 
 
-def parse(shape: type[Any], text: str) -> Any:
+def parse_value(shape: type[Any], text: str) -> Any:
     """A finished text as a value of the shape.
 
     A text that was cut off is accepted if what has arrived is enough.
@@ -169,7 +169,7 @@ def parse(shape: type[Any], text: str) -> Any:
         raise PageFailed(f"What was written does not fit the shape {shape.__name__}: {reason}.") from None
 
 
-class TypedDrawer:
+class SchemaFormatter:
     """Draws a shape as a list of its fields, unless the page's block draws it in its own way."""
 
     def __init__(self, shape: type[Any] | None) -> None:
@@ -178,23 +178,23 @@ class TypedDrawer:
         self._shape = shape
         self._schema = schema_of(shape)
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """HTML of the fields so far, and the value.
 
         Raises:
             PageFailed: for a finished text that does not fit the shape.
         """
-        text = unmarked(frame.text)
+        text = strip_marks(frame.text)
         if frame.done:
-            value = parse(self._shape, text)
+            value = parse_value(self._shape, text)
             html = _draw(adapter(self._shape).dump_python(value, mode="json"))
-            return Drawn(html, len(html), value)
+            return FormattedFrame(html, len(html), value)
         try:
             marked = marked_json(text, frame.unsettled) if frame.unsettled else text
-            data = soft_values(from_json(marked, allow_partial="trailing-strings")) if text.strip() else {}
+            data = unsettled_values(from_json(marked, allow_partial="trailing-strings")) if text.strip() else {}
         except ValueError:
             data = {}
-        return Drawn(_draw(data), 0, growing(data, self._schema))
+        return FormattedFrame(_draw(data), 0, partial_model(data, self._schema))
 
 
 def _draw(data: Any) -> Markup:
@@ -212,4 +212,4 @@ def _draw(data: Any) -> Markup:
         return Markup("yes" if data else "no")
     if hasattr(data, "__html__"):
         return escape(data)  # a soft value
-    return escape("" if data is None else unmarked(str(data)))
+    return escape("" if data is None else strip_marks(str(data)))

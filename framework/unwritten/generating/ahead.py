@@ -20,16 +20,16 @@ from starlette.datastructures import Headers
 
 from unwritten_engine import About, Priority
 
-from ..asking.clicks import Click, Clicks
+from ..asking.clicks import PageRequest, PageResolver
 from ..asking.routing import PageRoute
 from ..errors import Busy, UnwrittenError
 from ..settings import Settings
 from ..showing.regions import UNOPENED
-from .generation import Generation, Listener
-from .readers import HOVERED, IN_VIEW, Reader
+from .generation import JobObserver, PageJob
+from .readers import HOVERED, IN_VIEW, Viewer
 
 if TYPE_CHECKING:
-    from ..answering.serving import Serving
+    from ..answering.serving import PageHandler
 
 log = logging.getLogger("unwritten")
 
@@ -43,19 +43,19 @@ _BARREN = 1024
 """Links that are remembered as no pages to write ahead: a page function said no, or the writing failed."""
 
 
-def writes_ahead(settings: Settings, about: About) -> bool:
+def is_prefetch_enabled(settings: Settings, about: About) -> bool:
     """Whether pages are written ahead: "auto" leaves it to whether the engine's work costs more than its time."""
     return bool(settings.ahead == "on" or (settings.ahead == "auto" and about.abilities.ahead))
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Candidate:
     """A page that a reader may want next. ``order`` is where it comes among all: the lowest first."""
 
     key: str
     rank: int
     order: tuple[bool, bool, int, int]
-    reader: Reader
+    reader: Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class _Leads:
     ready: int
 
 
-class Ahead(Listener):
+class Prefetcher(JobObserver):
     """Writes ahead for one app.
 
     Args:
@@ -84,14 +84,14 @@ class Ahead(Listener):
     """
 
     def __init__(
-        self, serving: Serving, clicks: Clicks, settings: Settings, routes: Callable[[], Sequence[PageRoute]]
+        self, serving: PageHandler, clicks: PageResolver, settings: Settings, routes: Callable[[], Sequence[PageRoute]]
     ) -> None:
         self._serving = serving
         self._clicks = clicks
         self._settings = settings
         self._routes = routes
-        self._readers: dict[Reader, None] = {}  # in the order in which they came
-        self._work: dict[str, Generation] = {}
+        self._readers: dict[Viewer, None] = {}  # in the order in which they came
+        self._work: dict[str, PageJob] = {}
         self._barren: OrderedDict[str, None] = OrderedDict()
         self._leads: dict[str, _Leads] = {}
         self._stamp = -1
@@ -100,38 +100,38 @@ class Ahead(Listener):
         self.begun_ahead = 0
         self.taken_over = 0
         self.lost = 0
-        serving.generations.listeners.append(self)
+        serving.jobs.observers.append(self)
 
     # -- readers ------------------------------------------------------------------------------------------
 
-    def near(self, reader: Reader, page: str, view: Sequence[str] = (), hover: str = "", press: str = "") -> None:
+    def on_view(self, reader: Viewer, page: str, view: Sequence[str] = (), hover: str = "", press: str = "") -> None:
         """A reader has this page before them, and these of its links."""
         self._stay(reader)
         reader.page, reader.view, reader.hover, reader.press = page, frozenset(view), hover, press
         self.arrange()
 
-    def away(self, reader: Reader, page: str) -> None:
+    def on_hide(self, reader: Viewer, page: str) -> None:
         """A reader has left a page, or hides it. They may be back at once."""
         if reader.page == page:
-            self.leave(reader)
+            self.on_close(reader)
 
-    def leave(self, reader: Reader, grace: float = GRACE) -> None:
+    def on_close(self, reader: Viewer, grace: float = GRACE) -> None:
         """A reader is gone, and their wishes soon after."""
         self._stay(reader)
         reader.timer = asyncio.get_running_loop().call_later(grace, self._forget, reader)
 
-    def _stay(self, reader: Reader) -> None:
+    def _stay(self, reader: Viewer) -> None:
         if reader.timer:
             reader.timer.cancel()
             reader.timer = None
         self._readers[reader] = None
 
-    def _forget(self, reader: Reader) -> None:
+    def _forget(self, reader: Viewer) -> None:
         self._readers.pop(reader, None)
         reader.page = reader.fetched = ""
         self.arrange()
 
-    async def prefetch(self, click: Click) -> Generation:
+    async def prefetch(self, click: PageRequest) -> PageJob:
         """Write a page that a browser prefetches, if there is room for it.
 
         Raises:
@@ -139,23 +139,23 @@ class Ahead(Listener):
         """
         theirs = sum(generation.visitor == click.visitor for generation in self._work.values())
         full = theirs >= self._settings.ahead_per_visitor or len(self._work) >= self._settings.ahead_limit
-        if full or self._serving.generations.clicks or not click.route.ahead:
+        if full or self._serving.jobs.clicks or not click.route.prefetch:
             raise Busy("Nothing is written ahead for you just now. Click on the link to have the page written.", 10)
-        reader = Reader(click.request.scope, fetched=click.key)
+        reader = Viewer(click.request.scope, fetched=click.key)
         generation = await self._begin(click)
-        self.leave(reader, self._settings.grace)
+        self.on_close(reader, self._settings.grace)
         self.arrange()
         return generation
 
     # -- what happens to pages ----------------------------------------------------------------------------
 
-    def hurried(self, generation: Generation) -> None:
+    def hurried(self, generation: PageJob) -> None:
         """Somebody clicked: the work is theirs now."""
         if self._work.pop(generation.key, None) is not None:
             self.taken_over += 1
             self.lost += generation.lost
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, generation: PageJob) -> None:
         """A page is written, or will not be: links turn, and there may be room for the next."""
         if self._work.get(generation.key) is generation:
             del self._work[generation.key]
@@ -173,7 +173,7 @@ class Ahead(Listener):
 
     def arrange(self) -> None:
         """Give up what nobody wishes for, put what is at work in order, and begin what there is room for."""
-        wishes = {wish.key: wish for wish in self._wishes()}
+        wishes = {wish.key: wish for wish in self._candidates()}
         for key, generation in list(self._work.items()):
             wish = wishes.get(key)
             if wish is not None:
@@ -181,26 +181,26 @@ class Ahead(Listener):
             elif not self._is_nearly_done(generation):
                 log.debug("%s was being written ahead, and nobody is near it any more", key)
                 del self._work[key]
-                self._serving.generations.give_up(generation)
-        self._serving.generations.rearrange(HOVERED)
+                self._serving.jobs.cancel(generation)
+        self._serving.jobs.reorder(HOVERED)
         self._again = True
         if self._task is None and any(self._is_free(key) for key in wishes):
             self._task = asyncio.create_task(self._write(), name="writing ahead")
 
-    def _is_nearly_done(self, generation: Generation) -> bool:
+    def _is_nearly_done(self, generation: PageJob) -> bool:
         """Whether what is left of a page costs less than what would be thrown away. It is kept for whoever comes."""
-        usual = self._serving.generations.seconds_per_page
+        usual = self._serving.jobs.seconds_per_page
         left = (2 - _NEARLY) * usual - generation.seconds
         if generation.seconds < _NEARLY * usual or left <= 0:
             return False
         asyncio.get_running_loop().call_later(left, self.arrange)  # unless it takes far longer than others
         return True
 
-    def _wishes(self) -> list[_Wish]:
+    def _candidates(self) -> list[_Candidate]:
         """What is to be written, within all bounds, the likeliest first."""
-        by_visitor: dict[str, dict[str, _Wish]] = defaultdict(dict)
+        by_visitor: dict[str, dict[str, _Candidate]] = defaultdict(dict)
         for reader in self._readers:
-            for wish in self._wishes_of(reader):
+            for wish in self._candidates_of(reader):
                 before = by_visitor[reader.visitor].get(wish.key)
                 if before is None or wish.order < before.order:
                     by_visitor[reader.visitor][wish.key] = wish
@@ -209,9 +209,9 @@ class Ahead(Listener):
         best = {wish.key: wish for wish in sorted(found, key=_order, reverse=True)}  # several may wish for the same
         return sorted(best.values(), key=_order)[: self._settings.ahead_limit]
 
-    def _wishes_of(self, reader: Reader) -> Iterator[_Wish]:
+    def _candidates_of(self, reader: Viewer) -> Iterator[_Candidate]:
         if reader.fetched in self._work:
-            yield _Wish(reader.fetched, IN_VIEW, (True, False, IN_VIEW, 0), reader)
+            yield _Candidate(reader.fetched, IN_VIEW, (True, False, IN_VIEW, 0), reader)
         if not reader.page:
             return
         leads = self._links(reader.page)
@@ -222,7 +222,7 @@ class Ahead(Listener):
             if key not in self._barren and (key in self._work or self._is_free(key)):
                 rank = reader.rank(key)
                 # What is at work is not given up because somebody scrolls.
-                wishes.append(_Wish(key, rank, (rank > HOVERED, key not in self._work, rank, position), reader))
+                wishes.append(_Candidate(key, rank, (rank > HOVERED, key not in self._work, rank, position), reader))
         wishes.sort(key=_order)
         guesses = self._settings.ahead_per_visitor - leads.ready
         for wish in wishes:
@@ -256,7 +256,7 @@ class Ahead(Listener):
 
     def _is_free(self, key: str) -> bool:
         """Whether nobody writes this page."""
-        return key not in self._work and self._serving.generations.get(key) is None
+        return key not in self._work and self._serving.jobs.get(key) is None
 
     # -- beginning ----------------------------------------------------------------------------------------
 
@@ -264,9 +264,9 @@ class Ahead(Listener):
         """Begin what there is room for. While a click is at work, nothing is begun."""
         tried: set[str] = set()
         try:
-            while self._again and not self._serving.generations.clicks:
+            while self._again and not self._serving.jobs.clicks:
                 self._again = False
-                for wish in self._wishes():
+                for wish in self._candidates():
                     if wish.key not in tried and self._is_free(wish.key):
                         tried.add(wish.key)
                         await self._try(wish)
@@ -279,32 +279,37 @@ class Ahead(Listener):
         finally:
             self._task = None
 
-    async def _try(self, wish: _Wish) -> None:
+    async def _try(self, wish: _Candidate) -> None:
         """Ask the page function what a page needs, as a click would, and begin it."""
         scope = wish.reader.scope
         host = Headers(scope=scope).get("host", "").encode("latin-1")
         headers = [(b"host", host), (b"referer", b"http://" + host + wish.reader.page.encode())]
         try:
-            click = await self._clicks.at(wish.key, self._routes(), headers, scope.get("client"))
+            click = await self._clicks.resolve_key(wish.key, self._routes(), headers, scope.get("client"))
         except Exception as error:  # an author's mistake, or an address that no page can have: a click will tell
             log.debug("%s is not written ahead: %s", wish.key, error)
             click = None
-        if not isinstance(click, Click) or click.key != wish.key or not click.page.canvases or not click.route.ahead:
+        if (
+            not isinstance(click, PageRequest)
+            or click.key != wish.key
+            or not click.page.canvases
+            or not click.route.prefetch
+        ):
             self._give_none(wish.key)
         elif self._serving.store.exists([click.key]):
             return
-        elif self._is_free(click.key) and any(wish.key == other.key for other in self._wishes()):
+        elif self._is_free(click.key) and any(wish.key == other.key for other in self._candidates()):
             try:
                 (await self._begin(click)).rank = wish.rank
-                self._serving.generations.rearrange(HOVERED)
+                self._serving.jobs.reorder(HOVERED)
             except Busy:
                 raise
             except UnwrittenError as error:
                 log.debug("%s is not written ahead: %s", wish.key, error)
                 self._give_none(wish.key)
 
-    async def _begin(self, click: Click) -> Generation:
-        generation = await self._serving.launcher.begin(click, priority=Priority.AHEAD)
+    async def _begin(self, click: PageRequest) -> PageJob:
+        generation = await self._serving.starter.start(click, priority=Priority.AHEAD)
         if generation.state in {"queued", "writing"}:
             self._work[click.key] = generation
         self.begun_ahead += 1
@@ -326,5 +331,5 @@ class Ahead(Listener):
             self._task.cancel()
 
 
-def _order(wish: _Wish) -> tuple[bool, bool, int, int]:
+def _order(wish: _Candidate) -> tuple[bool, bool, int, int]:
     return wish.order

@@ -17,13 +17,13 @@ from markupsafe import Markup
 
 from unwritten_engine import Engine, EngineError, Priority, Request
 
-from ..errors import Misshapen, PageFailed, TimedOut, UnwrittenError
-from ..keeping.store import KeptCanvas, KeptPage, NewPage
+from ..errors import PageFailed, SchemaMismatch, TimedOut, UnwrittenError
+from ..keeping.store import PageWrite, StoredCanvas, StoredPage
 from ..pages import Page
 from ..showing.drawing import Shell
 from ..showing.links import Linker
 from ..showing.regions import UNOPENED, WRITTEN, Change, PageState, PageView, Provenance
-from .writing import Writing, new_page
+from .writing import RegionJob, page_to_store
 
 log = logging.getLogger("unwritten")
 
@@ -37,7 +37,7 @@ INSIDE = "Something went wrong inside. The server's log says what."
 
 
 @dataclass(eq=False)
-class Watcher:
+class Subscriber:
     """Somebody who looks at pages. ``changed`` is set when there is something new to see; what it is, they ask.
 
     Nothing is queued for a watcher, so a slow one costs nothing and simply skips frames.
@@ -46,27 +46,27 @@ class Watcher:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Listener:
+class JobObserver:
     """Somebody who wants to know what happens to every page that is written. All methods are called in the event loop
     and must be quick; what they raise is logged and harms no page."""
 
-    def begun(self, generation: Generation) -> None:
+    def on_start(self, generation: PageJob) -> None:
         """A page is being written, or waits for its turn."""
 
-    def hurried(self, generation: Generation) -> None:
+    def on_promote(self, generation: PageJob) -> None:
         """Somebody has come for a page that was being written ahead: it counts as a click from now on."""
 
-    def framed(self, generation: Generation, writing: Writing) -> None:
+    def on_frame(self, generation: PageJob, writing: RegionJob) -> None:
         """A region has its next frame."""
 
-    def failed(self, generation: Generation, writing: Writing, error: Exception) -> None:
+    def on_region_failed(self, generation: PageJob, writing: RegionJob, error: Exception) -> None:
         """A region cannot be written, or cannot be drawn."""
 
-    def ended(self, generation: Generation) -> None:
+    def on_end(self, generation: PageJob) -> None:
         """A page has come to its end: its state is final, and if it is written, it is kept."""
 
 
-class Generation:
+class PageJob:
     """A page that is being written.
 
     Attributes:
@@ -95,18 +95,18 @@ class Generation:
         key: str,
         page: Page,
         title: str,
-        writings: dict[str, Writing],
+        writings: dict[str, RegionJob],
         linker: Linker,
         priority: Priority = Priority.CLICK,
         visitor: str = "",
         *,
         change: Change = WRITTEN,
-        before: KeptPage | None = None,
+        before: StoredPage | None = None,
     ) -> None:
         self.key = key
         self.page = page
         self.title = title
-        self.writings = writings
+        self.regions = writings
         self.linker = linker
         self.priority = priority
         self.rank = 0
@@ -114,16 +114,16 @@ class Generation:
         self.change_of = change
         self.before = before
         self.undone = False
-        self.amends = False
-        self.listeners: Sequence[Listener] = ()
+        self.is_amendment = False
+        self.observers: Sequence[JobObserver] = ()
         self.check: TextCheck | None = None
         self.state: PageState = "queued"
         self.message = ""
-        self.kept: KeptPage | None = None
+        self.kept: StoredPage | None = None
         self.finished = asyncio.Event()
         self.shell: Shell | None = None
         self.change = 0
-        self._watchers: set[Watcher] = set()
+        self._watchers: set[Subscriber] = set()
         self._task: asyncio.Task[None] | None = None
         self._ending: Ending | None = None
         self._at_work = False
@@ -138,19 +138,19 @@ class Generation:
 
     # -- who looks ----------------------------------------------------------------------------------------
 
-    def attach(self, watcher: Watcher) -> None:
+    def subscribe(self, watcher: Subscriber) -> None:
         """Somebody looks at the page from now on."""
         self._watchers.add(watcher)
         if self._grace:
             self._grace.cancel()
             self._grace = None
 
-    def detach(self, watcher: Watcher, grace: float, leave: Callable[[Generation], None]) -> None:
+    def unsubscribe(self, watcher: Subscriber, grace: float, leave: Callable[[PageJob], None]) -> None:
         """Somebody does not look any more. The last one starts the grace timer."""
         self._watchers.discard(watcher)
-        self.await_visitors(grace, leave)
+        self.start_grace_period(grace, leave)
 
-    def await_visitors(self, grace: float, leave: Callable[[Generation], None]) -> None:
+    def start_grace_period(self, grace: float, leave: Callable[[PageJob], None]) -> None:
         """Give the page up if nobody looks at it for ``grace`` seconds."""
         if not self._watchers and not self._grace and not self.finished.is_set():
             self._grace = asyncio.get_running_loop().call_later(grace, leave, self)
@@ -169,7 +169,7 @@ class Generation:
         self._seconds, self._since = self.seconds, None
 
     @property
-    def watchers(self) -> int:
+    def subscribers(self) -> int:
         """How many look."""
         return len(self._watchers)
 
@@ -179,9 +179,9 @@ class Generation:
         for watcher in self._watchers:
             watcher.changed.set()
 
-    def tell(self, what: Callable[[Listener], None]) -> None:
+    def publish(self, what: Callable[[JobObserver], None]) -> None:
         """Tell the listeners."""
-        for listener in self.listeners:
+        for listener in self.observers:
             try:
                 what(listener)
             except Exception:
@@ -216,7 +216,7 @@ class Generation:
 
         A block that cannot be drawn is an author's mistake: it fails the region, and the page says so.
         """
-        writing = self.writings[name]
+        writing = self.regions[name]
         if self.shell is None:
             return str(writing.region())
         shell, view = self.shell, self.view()
@@ -230,7 +230,7 @@ class Generation:
                 self.fail_region(writing, error)
             return str(Markup('<p class="broken-off">{}</p>').format(error))
 
-    def fail_region(self, writing: Writing, error: Exception, message: str = "") -> None:
+    def fail_region(self, writing: RegionJob, error: Exception, message: str = "") -> None:
         """One region cannot be written. The others go on.
 
         Args:
@@ -246,19 +246,19 @@ class Generation:
         self._tell_failed(writing, error)
         self.notify()
 
-    def _tell_failed(self, writing: Writing, error: Exception) -> None:
-        self.tell(lambda listener: listener.failed(self, writing, error))
+    def _tell_failed(self, writing: RegionJob, error: Exception) -> None:
+        self.publish(lambda listener: listener.on_region_failed(self, writing, error))
 
     # -- the work -----------------------------------------------------------------------------------------
 
-    def start(self, run: Callable[[Generation], asyncio.Task[None]]) -> None:
+    def start(self, run: Callable[[PageJob], asyncio.Task[None]]) -> None:
         """Begin."""
         self.state = "writing"
         self._since = time.monotonic()
         self._task = run(self)
         self.notify()
 
-    def join(self, page: Page, more: Mapping[str, Writing]) -> bool:
+    def add_regions(self, page: Page, more: Mapping[str, RegionJob]) -> bool:
         """What the page needs has changed while it is written: ``more`` regions are written along with the others.
 
         Returns:
@@ -276,7 +276,7 @@ class Generation:
                 except RuntimeError:  # the last region has just been finished
                     work.close()
                     return False
-            self.writings[name] = writing
+            self.regions[name] = writing
         return True
 
     def end(self, ending: Ending) -> None:
@@ -290,13 +290,13 @@ class Generation:
             self._task.cancel()
         # A task that is cancelled before its first step never runs at all: one that has not begun sees to it itself.
 
-    def hurry(self, engine: Engine) -> None:
+    def promote(self, engine: Engine) -> None:
         """Somebody waits for the page now: it counts as a click, and so do its requests at work."""
         self.priority = Priority.CLICK
         for request in self._requests:
             engine.hurry(request)
 
-    def make_way(self) -> None:
+    def preempt(self) -> None:
         """Stop working, and wait for another turn. Finished regions stay; the others will be written anew."""
         if self._task is None or self._complete or self.finished.is_set():
             return
@@ -306,7 +306,7 @@ class Generation:
 
     def _drop(self) -> None:
         """Count what is thrown away. A token has about four characters; nobody knows more of an unfinished text."""
-        unfinished = (writing for writing in self.writings.values() if writing.state != "written")
+        unfinished = (writing for writing in self.regions.values() if writing.state != "written")
         self.lost += sum(len(writing.frame.text) for writing in unfinished) // 4
 
     def _wait_again(self) -> None:
@@ -317,8 +317,8 @@ class Generation:
         self._requests.clear()
         self.state = "queued"
         self.message = ""
-        for writing in self.writings.values():
-            writing.begin_again()
+        for writing in self.regions.values():
+            writing.restart()
         self.notify()
 
     async def write(self, engine: Engine, time_limit: float) -> None:
@@ -330,7 +330,7 @@ class Generation:
             async with asyncio.timeout(time_limit):
                 async with asyncio.TaskGroup() as group:
                     self._group = group, engine
-                    for writing in self.writings.values():
+                    for writing in self.regions.values():
                         if writing.state != "written":
                             group.create_task(self._write_region(engine, writing))
         except TimeoutError:
@@ -347,22 +347,22 @@ class Generation:
         else:
             self._group = None
             self._stop_clock()
-            if all(writing.state == "written" for writing in self.writings.values()):
+            if all(writing.state == "written" for writing in self.regions.values()):
                 about = engine.about
                 self._complete = True
                 self._provenance = self._sum(about.model, about.engine)
             else:
                 self.settle("failed", self.message or "A part of the page could not be written.")
 
-    async def _write_region(self, engine: Engine, writing: Writing) -> None:
+    async def _write_region(self, engine: Engine, writing: RegionJob) -> None:
         try:
             while True:
                 try:
                     await self._follow(engine, writing)
                     break
-                except Misshapen as error:
-                    if not writing.ask_again(error):
-                        raise Misshapen(f"The model was asked twice. {error}") from None
+                except SchemaMismatch as error:
+                    if not writing.retry(error):
+                        raise SchemaMismatch(f"The model was asked twice. {error}") from None
                     log.warning("%s: the region %r is asked for again: %s", self.key, writing.name, error)
             if writing.state != "written":
                 raise PageFailed("The engine ended without a last frame.")
@@ -375,7 +375,7 @@ class Generation:
             log.exception("%s: the region %r failed", self.key, writing.name)
             self.fail_region(writing, error, INSIDE)
 
-    async def _follow(self, engine: Engine, writing: Writing) -> None:
+    async def _follow(self, engine: Engine, writing: RegionJob) -> None:
         """One attempt at a region, from its first frame to its last, over all the requests that it takes."""
         while True:
             done = writing.requests
@@ -388,9 +388,9 @@ class Generation:
                         if frame.usage is None:
                             continue  # nobody sees what nobody has checked
                         await self.check(self.key, writing.name, writing.final(frame))
-                    writing.take(frame)
+                    writing.apply_frame(frame)
                     self.notify()
-                    self.tell(lambda listener: listener.framed(self, writing))
+                    self.publish(lambda listener: listener.on_frame(self, writing))
             if writing.requests == done:
                 return
 
@@ -403,7 +403,7 @@ class Generation:
         self._stop_clock()
         if state != "written":
             self._drop()
-            for writing in self.writings.values():
+            for writing in self.regions.values():
                 writing.end("stopped" if state == "stopped" else "failed")
         if self._grace:
             self._grace.cancel()
@@ -411,13 +411,13 @@ class Generation:
         self.finished.set()
         self.notify()
 
-    def _put_back(self, before: KeptPage, state: PageState, message: str) -> tuple[PageState, str]:
+    def _put_back(self, before: StoredPage, state: PageState, message: str) -> tuple[PageState, str]:
         """A change has come to nothing: what was there is there again."""
-        for name, writing in self.writings.items():
+        for name, writing in self.regions.items():
             if name not in before.canvases or (writing.state == "written" and name not in self._changed()):
                 continue
             try:
-                writing.put_back(before.canvases[name])
+                writing.roll_back(before.canvases[name])
             except PageFailed:  # the author has changed the shape since
                 return state, message
         self.kept, self.undone = before, True
@@ -425,41 +425,41 @@ class Generation:
         why = "The change was stopped." if state == "stopped" and not message else message
         return "written", f"{why} The page is as it was."
 
-    def is_kept(self, kept: KeptPage) -> None:
+    def is_kept(self, kept: StoredPage) -> None:
         """All is written and kept already: it is there to be shown."""
         self.kept = kept
         self.settle("written", "")
 
-    def rebase(self, now: KeptPage | None) -> None:
+    def rebase(self, now: StoredPage | None) -> None:
         """The page has moved on since this change began: it goes on top of what is there now.
 
         Args:
             now: what is there; None if the page was deleted.
         """
-        for name, writing in self.writings.items():
+        for name, writing in self.regions.items():
             if now is not None and name not in self._changed() and name in now.canvases:
                 with contextlib.suppress(PageFailed):
-                    writing.put_back(now.canvases[name])
+                    writing.roll_back(now.canvases[name])
         self.before = now
         self.change_of = replace(self.change_of, base=now.version if now else None)
 
     def _changed(self) -> Collection[str]:
-        return self.change_of.regions or self.writings.keys()
+        return self.change_of.regions or self.regions.keys()
 
-    def new_page(self) -> NewPage:
+    def page_to_store(self) -> PageWrite:
         """The finished page for the store."""
         assert self._provenance is not None
-        page = new_page(self.key, self.title, self.writings, self.linker, self._provenance, self.change_of)
-        return replace(page, amends=self.amends)
+        page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change_of)
+        return replace(page, amends=self.is_amendment)
 
-    def remains(self) -> dict[str, KeptCanvas]:
+    def partial_results(self) -> dict[str, StoredCanvas]:
         """The regions that were finished. Those of a change are no beginning of anything."""
         if self.before is not None:
             return {}
-        return {name: writing.kept() for name, writing in self.writings.items() if writing.state == "written"}
+        return {name: writing.kept() for name, writing in self.regions.items() if writing.state == "written"}
 
     def _sum(self, model: str, engine: str) -> Provenance:
-        kept = [self.writings[name].kept() for name in self._changed()]
+        kept = [self.regions[name].kept() for name in self._changed()]
         return Provenance(
             model=model,
             engine=engine,

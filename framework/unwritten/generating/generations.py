@@ -19,15 +19,15 @@ from typing import TypeAlias, TypeVar
 
 from unwritten_engine import Engine, Priority
 
-from ..errors import Busy, PageMoved, StoreError
+from ..errors import Busy, EditConflict, StoreError
 from ..keeping.database import LOCK_TIMEOUT
-from ..keeping.store import KeptCanvas, Store
+from ..keeping.store import PageStore, StoredCanvas
 from ..settings import Settings
-from .generation import INSIDE, Ending, Generation, Listener, TextCheck, Watcher
+from .generation import INSIDE, Ending, JobObserver, PageJob, Subscriber, TextCheck
 
 T = TypeVar("T")
 
-Sequel: TypeAlias = Callable[[Generation], Awaitable[None]]
+WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a page that has just been kept, before it counts as written. It must not raise."""
 
 log = logging.getLogger("unwritten")
@@ -45,7 +45,7 @@ _RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """How long to wait before a page that could not be kept is tried again; the last one repeats."""
 
 
-class Generations:
+class JobQueue:
     """All pages that are being written, and those that wait for their turn.
 
     Args:
@@ -60,40 +60,40 @@ class Generations:
         sequel: what follows when a page has been kept; None if nothing does.
     """
 
-    def __init__(self, engine: Engine, store: Store, settings: Settings) -> None:
+    def __init__(self, engine: Engine, store: PageStore, settings: Settings) -> None:
         self._engine = engine
         self._store = store
         self._settings = settings
-        self._by_key: dict[str, Generation] = {}
-        self._waiting: deque[Generation] = deque()
-        self._running: set[Generation] = set()
-        self._recent: OrderedDict[str, Generation] = OrderedDict()
-        self._remains: OrderedDict[str, dict[str, KeptCanvas]] = OrderedDict()
+        self._by_key: dict[str, PageJob] = {}
+        self._waiting: deque[PageJob] = deque()
+        self._running: set[PageJob] = set()
+        self._recent: OrderedDict[str, PageJob] = OrderedDict()
+        self._remains: OrderedDict[str, dict[str, StoredCanvas]] = OrderedDict()
         # asyncio keeps only weak references to tasks: these are the strong ones.
         self._tasks: set[asyncio.Task[None]] = set()
         self._seconds_per_page = 8.0
         self._closing = False
-        self.listeners: list[Listener] = []
+        self.observers: list[JobObserver] = []
         self.started = 0
         # Work that nobody waits for: half of what may be done at the same time, as in the engine, so that a click finds
         # a place; and the likeliest page is ready soon, and not all of them late.
         self._places_ahead = max(1, min(settings.generations, engine.about.parallel) // 2)
         self.check: TextCheck | None = None
-        self.sequel: Sequel | None = None
+        self.on_written: WrittenCallback | None = None
 
-    def get(self, key: str) -> Generation | None:
+    def get(self, key: str) -> PageJob | None:
         """The generation of a page, if it is being written (or written and not kept yet)."""
         return self._by_key.get(key)
 
-    def recent(self, key: str) -> Generation | None:
+    def recent(self, key: str) -> PageJob | None:
         """The generation of a page, even if it is over, as long as it is remembered."""
         return self._by_key.get(key) or self._recent.get(key)
 
-    def unfinished(self) -> list[Generation]:
+    def unfinished(self) -> list[PageJob]:
         """The pages that are being written or wait for it, in the order in which they were asked for."""
         return [generation for generation in self._by_key.values() if not generation.finished.is_set()]
 
-    def remains(self, key: str) -> Mapping[str, KeptCanvas]:
+    def partial_results(self, key: str) -> Mapping[str, StoredCanvas]:
         """What was finished of a page in an attempt that came to nothing."""
         return self._remains.get(key, {})
 
@@ -130,7 +130,7 @@ class Generations:
                 f"{waiting} pages wait to be written here already. Try again in about {seconds} seconds.", seconds
             )
 
-    def add(self, generation: Generation) -> None:
+    def add(self, generation: PageJob) -> None:
         """Begin to write a page, or let it wait for its turn.
 
         Raises:
@@ -138,27 +138,27 @@ class Generations:
         """
         self.admit(generation.priority)
         self.started += 1
-        generation.listeners = self.listeners
+        generation.observers = self.observers
         generation.check = self.check
         self._by_key[generation.key] = generation
         self._waiting.append(generation)
         if generation.priority is Priority.CLICK:
-            generation.await_visitors(self._settings.grace, self._leave)
+            generation.start_grace_period(self._settings.grace, self._leave)
             self._make_way()
-        generation.tell(lambda listener: listener.begun(generation))
+        generation.publish(lambda listener: listener.on_start(generation))
         self._next()
 
-    def hurry(self, generation: Generation) -> None:
+    def promote(self, generation: PageJob) -> None:
         """Somebody waits for this page now. One that was being written ahead counts as a click from here on."""
         if generation.priority is Priority.CLICK or generation.finished.is_set():
             return
-        generation.hurry(self._engine)
-        generation.await_visitors(self._settings.grace, self._leave)
-        generation.tell(lambda listener: listener.hurried(generation))
+        generation.promote(self._engine)
+        generation.start_grace_period(self._settings.grace, self._leave)
+        generation.publish(lambda listener: listener.on_promote(generation))
         self._make_way()
         self._next()
 
-    def rearrange(self, urgent: int) -> None:
+    def reorder(self, urgent: int) -> None:
         """The ranks of pages that are written ahead have changed.
 
         Args:
@@ -169,10 +169,10 @@ class Generations:
         if waiting <= urgent and len(running) >= self._places_ahead:
             last = max(running, key=lambda generation: (generation.rank, -generation.seconds))  # the least is lost
             if last.rank > waiting:
-                last.make_way()
+                last.preempt()
         self._next()
 
-    def give_up(self, generation: Generation) -> None:
+    def cancel(self, generation: PageJob) -> None:
         """Nobody wants a page any more that was being written ahead."""
         if generation.priority is Priority.AHEAD:
             self._leave(generation)
@@ -182,9 +182,9 @@ class Generations:
         if not self._engine.about.abilities.rests:
             for generation in self._running:
                 if generation.priority is Priority.AHEAD:
-                    generation.make_way()
+                    generation.preempt()
 
-    def ahead(self, generation: Generation) -> int:
+    def ahead(self, generation: PageJob) -> int:
         """How many pages will be begun before this one."""
         if generation not in self._waiting:
             return 0
@@ -194,20 +194,20 @@ class Generations:
             for at, other in enumerate(self._waiting)
         )
 
-    def detach(self, generation: Generation, watcher: Watcher) -> None:
+    def detach(self, generation: PageJob, watcher: Subscriber) -> None:
         """Somebody does not look at a page any more."""
-        generation.detach(watcher, self._settings.grace, self._leave)
+        generation.unsubscribe(watcher, self._settings.grace, self._leave)
 
-    def stop(self, generation: Generation) -> None:
+    def stop(self, generation: PageJob) -> None:
         """Stop a page because somebody asked for it."""
         self._end(generation, "stopped")
 
-    def _leave(self, generation: Generation) -> None:
-        if not generation.watchers:
+    def _leave(self, generation: PageJob) -> None:
+        if not generation.subscribers:
             log.info("%s was left by everybody, and is given up", generation.key)
             self._end(generation, "left")
 
-    def _end(self, generation: Generation, ending: Ending) -> None:
+    def _end(self, generation: PageJob, ending: Ending) -> None:
         waited = generation in self._waiting
         if waited:
             self._waiting.remove(generation)
@@ -223,7 +223,7 @@ class Generations:
         for generation in self._waiting:
             generation.notify()  # their place in the queue has changed
 
-    def _first(self) -> Generation | None:
+    def _first(self) -> PageJob | None:
         """Who is begun next: a click if there is a place for it; something ahead only if no click is at work."""
         if not self._waiting:
             return None
@@ -233,7 +233,7 @@ class Generations:
             return first if clicks < self._settings.generations else None
         return first if not clicks and len(self._running) < self._places_ahead else None
 
-    async def _run(self, generation: Generation) -> None:
+    async def _run(self, generation: PageJob) -> None:
         made_way = False
         try:
             await generation.write(self._engine, self._settings.time_limit)
@@ -258,16 +258,16 @@ class Generations:
             generation.settle("failed", INSIDE)
             self._over(generation)
 
-    async def _keep(self, generation: Generation) -> None:
+    async def _keep(self, generation: PageJob) -> None:
         """Keep a finished page. While the store refuses it, the page lives here and is tried again."""
-        page = generation.new_page()
+        page = generation.page_to_store()
         attempt = 0
         while generation.kept is None:
             try:
-                generation.kept = await self._store.keep(page)
-            except PageMoved:  # another server on this file, or a command, was quicker
-                generation.rebase(self._store.kept(generation.key))
-                page = generation.new_page()
+                generation.kept = await self._store.save(page)
+            except EditConflict:  # another server on this file, or a command, was quicker
+                generation.rebase(self._store.get(generation.key))
+                page = generation.page_to_store()
             except StoreError as error:
                 log.error("%s could not be kept: %s", generation.key, error)
                 generation.settle("written", f"Not kept yet: {error}")
@@ -276,21 +276,21 @@ class Generations:
                 await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
                 attempt += 1
         self._remains.pop(generation.key, None)
-        if self.sequel is not None:
-            await self.sequel(generation)
+        if self.on_written is not None:
+            await self.on_written(generation)
         generation.settle("written", "")
         self._over(generation)
 
-    def _remember(self, generation: Generation) -> None:
-        remains = generation.remains()
+    def _remember(self, generation: PageJob) -> None:
+        remains = generation.partial_results()
         if remains:
             _put(self._remains, generation.key, remains, _REMAINS)
 
-    def _over(self, generation: Generation) -> None:
+    def _over(self, generation: PageJob) -> None:
         if self._by_key.get(generation.key) is generation:
             del self._by_key[generation.key]
         _put(self._recent, generation.key, generation, _RECENT)
-        generation.tell(lambda listener: listener.ended(generation))
+        generation.publish(lambda listener: listener.on_end(generation))
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -316,10 +316,10 @@ class Generations:
         for generation in list(self._by_key.values()):
             if generation.state == "written" and generation.kept is None:
                 with contextlib.suppress(StoreError):
-                    await self._store.keep(generation.new_page())
+                    await self._store.save(generation.page_to_store())
 
 
-def _clicks(generations: Iterable[Generation]) -> list[Generation]:
+def _clicks(generations: Iterable[PageJob]) -> list[PageJob]:
     """Those that somebody waits for."""
     return [generation for generation in generations if generation.priority is Priority.CLICK]
 

@@ -13,29 +13,29 @@ from urllib.parse import urlencode
 
 from unwritten_engine import About, Priority, Prompt
 
-from ..asking.clicks import Click, Clicks
+from ..asking.clicks import PageRequest, PageResolver
 from ..asking.routing import PLAIN
 from ..developing.tracing import step
 from ..errors import Denied, PageFailed
 from ..guarding.budgets import Budgets
 from ..guarding.metrics import Metrics
-from ..hooks import Asked, Hooks
-from ..keeping.store import KeptCanvas, KeptPage, Store
-from ..keeping.values import Values
+from ..hooks import Policies, PromptCheck
+from ..keeping.store import PageStore, StoredCanvas, StoredPage
+from ..keeping.values import ValueStore
 from ..showing.drawing import Shell
 from ..showing.links import Linker
 from ..showing.regions import WRITTEN, Change
-from ..showing.views import Views
-from .generation import Generation
-from .generations import Generations
-from .shapes import Shapes
-from .writing import Writing
+from ..showing.views import Renderer
+from .generation import PageJob
+from .generations import JobQueue
+from .shapes import SchemaChecker
+from .writing import RegionJob
 
 _SHARE_AHEAD = 0.5
 """Of a visitor's budgets that may be spent on pages that they have not asked for."""
 
 
-class Launcher:
+class JobStarter:
     """Begins to write pages.
 
     Args:
@@ -58,15 +58,15 @@ class Launcher:
     def __init__(
         self,
         *,
-        clicks: Clicks,
-        views: Views,
-        store: Store,
+        clicks: PageResolver,
+        views: Renderer,
+        store: PageStore,
         about: About,
-        generations: Generations,
-        shapes: Shapes,
-        values: Values,
+        generations: JobQueue,
+        shapes: SchemaChecker,
+        values: ValueStore,
         budgets: Budgets,
-        hooks: Hooks,
+        hooks: Policies,
         metrics: Metrics,
     ) -> None:
         self._clicks = clicks
@@ -79,20 +79,20 @@ class Launcher:
         self._budgets = budgets
         self._hooks = hooks
         self._metrics = metrics
-        self.later: dict[str, set[str]] = {}
+        self.pending_regions: dict[str, set[str]] = {}
         if hooks.text is not None:
             generations.check = self._check_text
 
-    async def begin(
+    async def start(
         self,
-        click: Click,
+        click: PageRequest,
         *,
         searched: bool = False,
         priority: Priority = Priority.CLICK,
-        writings: dict[str, Writing] | None = None,
+        writings: dict[str, RegionJob] | None = None,
         change: Change = WRITTEN,
-        before: KeptPage | None = None,
-    ) -> Generation:
+        before: StoredPage | None = None,
+    ) -> PageJob:
         """Start to write a page, if it may be written, or join who has. Regions that are there already, kept or left
         over, are not written again.
 
@@ -114,7 +114,7 @@ class Launcher:
         self._shapes.check(click.route.path, click.page)
         if self._hooks.prompt is not None:
             prompts = _prompts(writings) if writings else self._clicks.prompts(click)
-            asked = Asked(click.key, click.title, click.visitor, prompts)
+            asked = PromptCheck(click.key, click.title, click.visitor, prompts)
             with self._metrics.refusals():
                 await self._hooks.allow_prompt(asked)
             running = self._generations.get(click.key)
@@ -127,14 +127,14 @@ class Launcher:
         linker = self._clicks.linker(click)
         amends = False
         if writings is None:
-            kept = self._store.kept(click.key)
-            finished = {**self._generations.remains(click.key), **(kept.canvases if kept else {})}
-            writings = self.writings(click, linker, finished)
+            kept = self._store.get(click.key)
+            finished = {**self._generations.partial_results(click.key), **(kept.canvases if kept else {})}
+            writings = self.region_jobs(click, linker, finished)
             carried = [writings[name] for name in (kept.canvases if kept else ()) if name in writings]
             amends = bool(carried) and all(writing.state == "written" for writing in carried)
         of = (click.key, click.page, click.title, writings, linker, priority, click.visitor)
-        generation = Generation(*of, change=change, before=before)
-        generation.amends = amends
+        generation = PageJob(*of, change=change, before=before)
+        generation.is_amendment = amends
         with step("drawing the shell"):
             generation.shell = self.shell(generation)
         self._generations.add(generation)
@@ -147,25 +147,25 @@ class Launcher:
             self._metrics.refused["text"] += 1
             raise
 
-    def fit(self, generation: Generation, click: Click) -> None:
+    def update(self, generation: PageJob, click: PageRequest) -> None:
         """State has changed since a page was begun: what is new on it is written along, or as soon as this is over."""
         page = click.page
         if page == generation.page:
             return
-        new = page.canvases.keys() - generation.writings.keys()
-        more: dict[str, Writing] = {}
+        new = page.canvases.keys() - generation.regions.keys()
+        more: dict[str, RegionJob] = {}
         if new:
-            kept = self._store.kept(click.key)
-            writings = self.writings(click, generation.linker, kept.canvases if kept else {})
+            kept = self._store.get(click.key)
+            writings = self.region_jobs(click, generation.linker, kept.canvases if kept else {})
             more = {name: writing for name, writing in writings.items() if name in new}
-        if not generation.join(page, more):
-            self.later.setdefault(click.key, set())
+        if not generation.add_regions(page, more):
+            self.pending_regions.setdefault(click.key, set())
         generation.shell = self.shell(generation)
         generation.notify()
 
-    def writings(
-        self, click: Click, linker: Linker, finished: Mapping[str, KeptCanvas], *, remember: bool = True
-    ) -> dict[str, Writing]:
+    def region_jobs(
+        self, click: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, remember: bool = True
+    ) -> dict[str, RegionJob]:
         """The regions of a page, of which those that are finished need not be written.
 
         Args:
@@ -176,24 +176,24 @@ class Launcher:
         """
         prompts = self._clicks.prompts(click, remember=remember)
         length = self._about.canvas_length
-        writings: dict[str, Writing] = {}
+        writings: dict[str, RegionJob] = {}
         for name, canvas in click.page.canvases.items():
-            if canvas.shape is not None:
-                self._values.know(canvas.shape)
-            writings[name] = Writing(name, canvas, prompts[name], linker, length)
+            if canvas.schema is not None:
+                self._values.register(canvas.schema)
+            writings[name] = RegionJob(name, canvas, prompts[name], linker, length)
             before = finished.get(name)
             if before is not None and before.format == writings[name].format.name:
                 with contextlib.suppress(PageFailed):  # its shape has changed since: it is written anew
                     writings[name].restore(before)
         return writings
 
-    def shell(self, generation: Generation) -> Shell:
+    def shell(self, generation: PageJob) -> Shell:
         """The shell of a page that is being written, with whatever is there by now."""
         key = generation.key
         refresh = key + ("&" if "?" in key else "?") + urlencode({PLAIN: "1"})
         return self._views.generation(generation, refresh=refresh)
 
 
-def _prompts(writings: Mapping[str, Writing]) -> dict[str, Prompt]:
+def _prompts(writings: Mapping[str, RegionJob]) -> dict[str, Prompt]:
     """What would be asked of the engine for the regions that are not finished."""
     return {name: writing.prompt for name, writing in writings.items() if writing.state != "written"}

@@ -19,9 +19,9 @@ from unwritten_engine.painting import Painted, Painter
 from ..errors import Busy, PageFailed, StoreError, TimedOut
 from ..guarding.budgets import Budgets
 from ..keeping.database import Database
-from ..keeping.pictures import Ask, Picture, keep_picture, kept_picture
+from ..keeping.pictures import PictureRequest, StoredPicture, save_picture, stored_picture
 from ..settings import Settings
-from .generation import Generation, Listener
+from .generation import JobObserver, PageJob
 
 log = logging.getLogger("unwritten")
 
@@ -33,7 +33,7 @@ STAND_BACK = 60.0
 """Seconds that one picture stands back behind words, at most."""
 
 
-class Studio(Listener):
+class PaintQueue(JobObserver):
     """Paints what is asked for, and keeps it.
 
     Args:
@@ -48,27 +48,27 @@ class Studio(Listener):
         self._database = database
         self._budgets = budgets
         self._settings = settings
-        self._tasks: dict[str, asyncio.Task[Picture | None]] = {}
+        self._tasks: dict[str, asyncio.Task[StoredPicture | None]] = {}
         self._failed: OrderedDict[str, float] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-painter")
-        self._writing: set[Generation] = set()
+        self._writing: set[PageJob] = set()
         self._quiet = threading.Event()
         self._quiet.set()
         self._closing = threading.Event()
 
     # -- words come first ---------------------------------------------------------------------------------
 
-    def begun(self, generation: Generation) -> None:
+    def begun(self, generation: PageJob) -> None:
         """A page is being written."""
         if generation.priority is Priority.CLICK:
             self.hurried(generation)
 
-    def hurried(self, generation: Generation) -> None:
+    def hurried(self, generation: PageJob) -> None:
         """Somebody waits for a page."""
         self._writing.add(generation)
         self._quiet.clear()
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, generation: PageJob) -> None:
         """A page has come to its end."""
         self._writing.discard(generation)
         if not self._writing:
@@ -81,7 +81,7 @@ class Studio(Listener):
         """Pictures that are being painted, or wait for it."""
         return len(self._tasks)
 
-    async def paint(self, ask: Ask, visitor: str, patience: float) -> Picture | None:
+    async def paint(self, ask: PictureRequest, visitor: str, patience: float) -> StoredPicture | None:
         """A picture, painted unless it is there.
 
         Args:
@@ -110,15 +110,15 @@ class Studio(Listener):
         done, _ = await asyncio.wait({task}, timeout=patience)
         return task.result() if done and not task.cancelled() else None
 
-    async def _paint(self, ask: Ask, visitor: str) -> Picture | None:
+    async def _paint(self, ask: PictureRequest, visitor: str) -> StoredPicture | None:
         """Paint and keep one picture. What goes wrong is logged, and leaves an ornament."""
-        kept = kept_picture(self._database, ask)
+        kept = stored_picture(self._database, ask)
         if kept is not None:
             return kept
         loop, model, spent = asyncio.get_running_loop(), self.painter.about.model, [0.0]
         try:
             painted = await loop.run_in_executor(self._thread, self._work, ask, spent)
-            return await keep_picture(self._database, ask, painted, model, spent[0])
+            return await save_picture(self._database, ask, painted, model, spent[0])
         except (EngineError, StoreError, PageFailed) as error:
             if not self._closing.is_set():
                 log.warning("A picture is an ornament for now: %s", error)
@@ -131,7 +131,7 @@ class Studio(Listener):
             self._failed.popitem(last=False)
         return None
 
-    def _work(self, ask: Ask, spent: list[float]) -> Painted:
+    def _work(self, ask: PictureRequest, spent: list[float]) -> Painted:
         """Paint, in the painter's thread, and note the seconds that it takes."""
         limit, begun, stood_back = float(self._settings.painter_seconds), time.monotonic(), 0.0
 

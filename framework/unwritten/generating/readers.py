@@ -10,7 +10,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from ..guarding.visitors import visitor_of
+from ..guarding.visitors import client_id
 
 PRESSED, HOVERED, IN_VIEW, GUESSED = range(4)
 """Ranks of links: under a pressed pointer, under one that rests, in view, and all others in the order of the page."""
@@ -28,7 +28,7 @@ def saves_data(headers: Headers) -> bool:
 
 
 @dataclass(eq=False)
-class Reader:
+class Viewer:
     """A tab, or a browser that prefetches.
 
     Args:
@@ -55,7 +55,7 @@ class Reader:
     timer: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
-        self.visitor = visitor_of(self.scope)
+        self.visitor = client_id(self.scope)
 
     def rank(self, key: str) -> int:
         """How likely this link is the next."""

@@ -7,13 +7,13 @@ from typing import Any
 from unwritten_engine import Engine, EngineError, Prompt, Request
 
 from ..canvases import Canvas
-from ..errors import BadShape
+from ..errors import BadSchema
 from ..formats import schema_of
-from ..keeping.values import Values
+from ..keeping.values import ValueStore
 from ..pages import Page
 
 
-class Shapes:
+class SchemaChecker:
     """Holds the shapes of pages up to the engine, each once, and makes them known.
 
     Args:
@@ -21,7 +21,7 @@ class Shapes:
         values: learns them.
     """
 
-    def __init__(self, engine: Engine, values: Values) -> None:
+    def __init__(self, engine: Engine, values: ValueStore) -> None:
         self._engine = engine
         self._values = values
         self._held: set[tuple[Any, ...]] = set()
@@ -37,7 +37,7 @@ class Shapes:
             BadShape: if not; the message names the page, the canvas, the place in the shape, and what to do.
         """
         for name, canvas in page.canvases.items():
-            shape = canvas.shape
+            shape = canvas.schema
             asked = (shape, canvas.canvases, canvas.tokens, canvas.opening, repr(canvas.options))
             if shape is None or asked in self._held:
                 continue
@@ -46,12 +46,12 @@ class Shapes:
             except EngineError as error:
                 about = self._engine.about
                 reason = str(error).replace("The shape ", f"The shape {shape.__name__} ", 1)
-                raise BadShape(
+                raise BadSchema(
                     f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
                     f"{reason}"
                 ) from None
             self._held.add(asked)
-            self._values.know(shape)
+            self._values.register(shape)
 
 
 def _request(canvas: Canvas) -> Request:
@@ -60,6 +60,6 @@ def _request(canvas: Canvas) -> Request:
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        shape=schema_of(canvas.shape) if canvas.shape else None,
+        shape=schema_of(canvas.schema) if canvas.schema else None,
         options=canvas.options,
     )

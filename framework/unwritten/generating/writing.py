@@ -13,19 +13,19 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Priority, Prompt, Request, Usage
 
-from ..asking.prompts import certain, finish
+from ..asking.prompts import finalize_text, settled_text
 from ..canvases import Canvas
 from ..editing.revisions import Revision
-from ..errors import Misshapen, PageFailed
-from ..formats import Place, find, schema_of
-from ..formats.drawn import Drawn
+from ..errors import PageFailed, SchemaMismatch
+from ..formats import RegionContext, get_format, schema_of
+from ..formats.drawn import FormattedFrame
 from ..formats.repair import repair
-from ..keeping.store import KeptCanvas, NewPage
-from ..showing.links import Link, Linker, find_anchors, find_links, plain, words_of
-from ..showing.regions import WRITTEN, Change, Provenance, Region, RegionState, expected_lines
+from ..keeping.store import PageWrite, StoredCanvas
+from ..showing.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text
+from ..showing.regions import WRITTEN, Change, Provenance, Region, RegionState, estimate_lines
 
 
-class Writing:
+class RegionJob:
     """One region of one page, and what has arrived of it.
 
     Frames come faster than anybody looks: only the latest is kept, and it is drawn when somebody asks for it,
@@ -48,10 +48,10 @@ class Writing:
         self.number = 0
         self.frame = Frame(text="")
         self._canvas_length = canvas_length
-        self.format = find(canvas.format)
-        self._lines = self.format.lines or expected_lines(canvas.tokens or canvas.canvases * canvas_length)
-        self._drawer = self.format.at(Place(linker, name, prompt.ask, canvas.shape))
-        self._drawn = Drawn(Markup(""))
+        self.format = get_format(canvas.format)
+        self._lines = self.format.lines or estimate_lines(canvas.tokens or canvas.canvases * canvas_length)
+        self._drawer = self.format.at(RegionContext(linker, name, prompt.ask, canvas.schema))
+        self._drawn = FormattedFrame(Markup(""))
         self._drawn_number = -1
         # Frames are numbered from the microsecond in which the writing began: a browser that has seen an earlier
         # attempt at this page, of this server or of the one before it, takes those of this one for newer.
@@ -62,7 +62,7 @@ class Writing:
         self._asked_again = False
         self._seed = canvas.seed
         self._revision: Revision | None = None
-        self._restored: KeptCanvas | None = None
+        self._restored: StoredCanvas | None = None
 
     def revise(self, revision: Revision, seed: int | None = None) -> None:
         """What stands here is changed. The old text is shown until the first frame.
@@ -93,7 +93,7 @@ class Writing:
             prompt=task.prompt if task else self.prompt,
             canvases=canvases,
             max_tokens=tokens,
-            shape=schema_of(canvas.shape) if canvas.shape else None,
+            shape=schema_of(canvas.schema) if canvas.schema else None,
             seed=seed,
             priority=priority,
             stop=tuple(canvas.stop or self.format.stop),
@@ -114,7 +114,7 @@ class Writing:
         """
         return self._revision.fitted(frame) if self._revision else frame
 
-    def take(self, frame: Frame) -> None:
+    def apply_frame(self, frame: Frame) -> None:
         """Take the next frame.
 
         Raises:
@@ -129,8 +129,8 @@ class Writing:
             self._show(frame)
             return
         text = self._finished(frame)
-        if self.canvas.shape is not None:
-            repaired = repair(self.canvas.shape, text)
+        if self.canvas.schema is not None:
+            repaired = repair(self.canvas.schema, text)
             text = repaired.text
             self.repairs += repaired.repairs
         if self._revision is None and not text.removeprefix(self.prompt.opening).strip():
@@ -138,13 +138,13 @@ class Writing:
         draft = self.frame
         self._show(replace(frame, text=text, unsettled=(), fixed=len(text)))
         try:
-            self.drawn()  # a text that the format cannot accept must not count as written
+            self.formatted()  # a text that the format cannot accept must not count as written
         except PageFailed:
             self._show(draft)  # which can be drawn
             raise
         self.state = "written"
 
-    def ask_again(self, error: Misshapen) -> bool:
+    def retry(self, error: SchemaMismatch) -> bool:
         """Make ready for another attempt at a shape, with another seed. False if this was it.
 
         Args:
@@ -164,14 +164,14 @@ class Writing:
             Misshapen: if it cannot be made a value of the shape.
         """
         text = self._finished(frame)
-        return text if self.canvas.shape is None else repair(self.canvas.shape, text).text
+        return text if self.canvas.schema is None else repair(self.canvas.schema, text).text
 
     def _finished(self, frame: Frame) -> str:
         reason = frame.usage.reason if frame.usage else "end"
         # A revision sees to its ends itself.
-        return finish(frame.text, reason) if self.format.prose and self._revision is None else frame.text
+        return finalize_text(frame.text, reason) if self.format.prose and self._revision is None else frame.text
 
-    def restore(self, kept: KeptCanvas) -> None:
+    def restore(self, kept: StoredCanvas) -> None:
         """Take a text that was written before.
 
         Raises:
@@ -184,7 +184,7 @@ class Writing:
         self._block = self.encoded = None
         self.repairs = [kept.repairs] if kept.repairs else []
         try:
-            self.drawn()
+            self.formatted()
         except PageFailed:
             self.frame, self.number, self._drawn_number = waiting, 0, -1
             raise
@@ -192,7 +192,7 @@ class Writing:
         self._restored = kept
         self._revision = None
 
-    def put_back(self, kept: KeptCanvas) -> None:
+    def roll_back(self, kept: StoredCanvas) -> None:
         """Take the text that was here before, in place of what came to nothing.
 
         Raises:
@@ -211,7 +211,7 @@ class Writing:
             self.state = state
             self.count()
 
-    def begin_again(self) -> None:
+    def restart(self) -> None:
         """Forget what is there of a text that is not finished."""
         if self.state != "written":
             self.state = "waiting"
@@ -226,21 +226,21 @@ class Writing:
         self.frame = frame
         self.count()
 
-    def drawn(self) -> Drawn:
+    def formatted(self) -> FormattedFrame:
         """The latest frame, drawn."""
         if self._drawn_number != self.number:
             frame = self.frame
             if not frame.done and self.format.prose:
                 # The engine fixes what it has written; its end may still be cut back to a whole sentence.
-                frame = replace(frame, fixed=min(frame.fixed, certain(frame.text[: frame.fixed])))
-            self._drawn = self._drawer.draw(frame)
+                frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
+            self._drawn = self._drawer.format(frame)
             self._drawn_number = self.number
         return self._drawn
 
     def region(self) -> Region:
         """What the template sees."""
         # A shape has its fields before its first word: a template may ask for them.
-        drawn = self.drawn() if self.frame.text or self.canvas.shape else Drawn(Markup(""))
+        drawn = self.formatted() if self.frame.text or self.canvas.schema else FormattedFrame(Markup(""))
         return Region(
             name=self.name,
             state=self.state,
@@ -258,7 +258,7 @@ class Writing:
         Raises:
             PageFailed: if the format cannot draw it.
         """
-        earlier = Writing(self.name, self.canvas, self.prompt, self._linker, 1)
+        earlier = RegionJob(self.name, self.canvas, self.prompt, self._linker, 1)
         earlier.state = "written" if frame.done else "writing"
         earlier._show(frame)
         return earlier.region()
@@ -272,20 +272,20 @@ class Writing:
     def links(self, linker: Linker) -> list[Link]:
         """The links of the finished text, with the sentences around them: by brackets, and by address."""
         found = {} if self.format.drawn_words else {link.key: link for link in find_links(self.frame.text, linker)}
-        for link in find_anchors(str(self.drawn().html)):
+        for link in find_anchors(str(self.formatted().html)):
             found.setdefault(link.key, link)
         return list(found.values())
 
     def words(self) -> str:
         """The finished text as plain text on one line, for search and snippets."""
-        drawn = self.drawn()
+        drawn = self.formatted()
         if drawn.words is not None:
             return drawn.words
         if self.format.drawn_words:
-            return " ".join(words_of(str(self.drawn().html)).split())
-        return plain(self.frame.text)
+            return " ".join(html_to_text(str(self.formatted().html)).split())
+        return plain_text(self.frame.text)
 
-    def kept(self) -> KeptCanvas:
+    def kept(self) -> StoredCanvas:
         """The finished text with what it took.
 
         Raises:
@@ -294,10 +294,10 @@ class Writing:
         usage = self.frame.usage
         if usage is None or self.state != "written":
             raise ValueError(f"The region {self.name!r} is not finished.")
-        shape, fact = self.canvas.shape.__name__ if self.canvas.shape else "", self.canvas.fact
+        shape, fact = self.canvas.schema.__name__ if self.canvas.schema else "", self.canvas.fact
         if self._restored is not None:  # it keeps the record of its own writing
-            return replace(self._restored, shape=shape, fact=fact)
-        return KeptCanvas(
+            return replace(self._restored, schema=shape, fact=fact)
+        return StoredCanvas(
             name=self.name,
             format=self.format.name,
             prompt=prompt_text(self.prompt),
@@ -308,20 +308,20 @@ class Writing:
             canvases=usage.canvases,
             seconds=round(usage.seconds, 3),
             reason=usage.reason,
-            shape=shape,
+            schema=shape,
             fact=fact,
             repairs="; ".join(self.repairs),
         )
 
 
-def new_page(
+def page_to_store(
     key: str,
     title: str,
-    writings: Mapping[str, Writing],
+    writings: Mapping[str, RegionJob],
     linker: Linker,
     provenance: Provenance,
     change: Change = WRITTEN,
-) -> NewPage:
+) -> PageWrite:
     """A finished page for the store.
 
     Raises:
@@ -331,7 +331,7 @@ def new_page(
     for writing in writings.values():
         for link in writing.links(linker):
             links.setdefault(link.key, link)
-    return NewPage(
+    return PageWrite(
         key=key,
         title=title,
         text=" ".join(writing.words() for writing in writings.values() if writing.canvas.format != "typed"),
@@ -350,7 +350,7 @@ def prompt_text(prompt: Prompt) -> str:
     return json.dumps(document, ensure_ascii=False, sort_keys=True)
 
 
-def prompt_hash(writings: Mapping[str, Writing]) -> str:
+def prompt_hash(writings: Mapping[str, RegionJob]) -> str:
     """One hash for all the prompts of a page."""
     digest = hashlib.sha256()
     for name, writing in writings.items():

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import OverBudget
-from ..generating.generation import Generation, Listener
+from ..generating.generation import JobObserver, PageJob
 from ..settings import Settings
 
 HOUR, MINUTE = 3600.0, 60.0
@@ -34,7 +34,7 @@ _WORDS = {
 
 
 @dataclass
-class Window:
+class SlidingWindow:
     """What was spent within a time that moves along.
 
     Args:
@@ -68,7 +68,7 @@ class Window:
         return 0.0
 
 
-class Budgets(Listener):
+class Budgets(JobObserver):
     """Keeps the accounts of all visitors, in memory.
 
     Args:
@@ -83,9 +83,9 @@ class Budgets(Listener):
         self._settings = settings
         self._beyond = beyond
         self._clock = clock
-        self._visitors: OrderedDict[str, dict[str, Window]] = OrderedDict()
-        self._everybody = Window(HOUR)
-        self._running: set[Generation] = set()
+        self._visitors: OrderedDict[str, dict[str, SlidingWindow]] = OrderedDict()
+        self._everybody = SlidingWindow(HOUR)
+        self._running: set[PageJob] = set()
 
     def limit(self, budget: str) -> float:
         """A budget in force; 0 for none."""
@@ -128,17 +128,17 @@ class Budgets(Listener):
         self._account(visitor)["visitor_seconds"].add(now, seconds)
         self._everybody.add(now, seconds)
 
-    def begun(self, generation: Generation) -> None:
+    def begun(self, generation: PageJob) -> None:
         """A page is being written, or waits for its turn."""
         self._running.add(generation)
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, generation: PageJob) -> None:
         """A page has come to its end: its seconds are charged to who began it."""
         self._running.discard(generation)
         if generation.seconds:
             self.charge(generation.visitor, generation.seconds)
 
-    def _hold(self, budget: str, window: Window, visitor: str, limit: float, now: float) -> None:
+    def _hold(self, budget: str, window: SlidingWindow, visitor: str, limit: float, now: float) -> None:
         if limit and window.total(now) + self._going_on(budget, visitor) >= limit:
             # Pages that are being written count as they go on: when they are over can only be guessed.
             seconds = max(1, math.ceil(window.wait(now, limit) or MINUTE))
@@ -149,11 +149,11 @@ class Budgets(Listener):
             return sum(g.seconds for g in self._running if g.visitor == visitor)
         return sum(g.seconds for g in self._running) if budget == "engine_seconds" else 0.0
 
-    def _account(self, visitor: str) -> dict[str, Window]:
+    def _account(self, visitor: str) -> dict[str, SlidingWindow]:
         account = self._visitors.get(visitor)
         if account is None:
             times = {"visitor_pages": HOUR, "visitor_burst": MINUTE, "search_pages": HOUR, "visitor_seconds": HOUR}
-            account = self._visitors[visitor] = {budget: Window(seconds) for budget, seconds in times.items()}
+            account = self._visitors[visitor] = {budget: SlidingWindow(seconds) for budget, seconds in times.items()}
             if len(self._visitors) > _VISITORS:
                 self._visitors.popitem(last=False)
         self._visitors.move_to_end(visitor)

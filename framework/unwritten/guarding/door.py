@@ -8,12 +8,12 @@ from starlette.types import Scope
 
 from ..errors import BadAddress
 from ..settings import Settings
-from .gates import Gates, take_signature
-from .hosts import Hosts
-from .visitors import Proxies
+from .gates import SignedLinks, take_signature
+from .hosts import AllowedHosts
+from .visitors import TrustedProxies
 
 
-class Door:
+class Connections:
     """Who is let in, and as whom.
 
     Args:
@@ -29,9 +29,9 @@ class Door:
     """
 
     def __init__(self, settings: Settings, secret: Callable[[], bytes]) -> None:
-        self._proxies = Proxies(settings.trusted_proxies)
-        self._hosts = Hosts(settings.hosts, settings.host)
-        self.gates = Gates(settings, secret)
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._hosts = AllowedHosts(settings.hosts, settings.host)
+        self.gates = SignedLinks(settings, secret)
         self.turned_away = 0
 
     def enter(self, scope: Scope) -> Scope:

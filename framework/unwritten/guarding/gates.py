@@ -16,14 +16,14 @@ from urllib.parse import parse_qsl, unquote
 
 from starlette.types import Scope
 
-from ..asking.addresses import SLASH
+from ..asking.addresses import ENCODED_SLASH
 from ..settings import Settings
-from .visitors import is_here, is_loopback
+from .visitors import is_local_client, is_loopback
 
 SIGNATURE = "_s"
 """The query parameter that holds a signature. It is taken off before anything else reads the address."""
 
-Source: TypeAlias = Literal["link", "search"]
+LinkSource: TypeAlias = Literal["link", "search"]
 """Where a signed address comes from: a page that links to it, or a form that leads to it."""
 
 _BYTES = 12
@@ -33,7 +33,7 @@ _TAKEN = "unwritten.signature"
 _QUERY = f"{SIGNATURE}=".encode()
 
 
-class Gates:
+class SignedLinks:
     """Says whether links are signed in this app, signs them, and knows its own signatures again.
 
     Gates are closed by the setting ``gates``: on, off, or auto. "auto" closes them where others can reach the app: if
@@ -57,39 +57,39 @@ class Gates:
         )
 
     @property
-    def closed(self) -> bool:
+    def required(self) -> bool:
         """Whether writing takes a signature."""
         return self.beyond and self._setting != "off"
 
     def notice(self, scope: Scope) -> None:
         """See a connection: one from elsewhere closes the gates from now on."""
-        if not self.beyond and not is_here(scope):
+        if not self.beyond and not is_local_client(scope):
             self.beyond = True
 
-    def offer(self, address: str, source: Source = "link") -> str:
+    def sign(self, address: str, source: LinkSource = "link") -> str:
         """An address of an unwritten page, signed if it has to be. Whoever follows it causes the page to be written."""
-        if not self.closed:
+        if not self.required:
             return address
         path, mark, fragment = address.partition("#")
-        return f"{path}{'&' if '?' in path else '?'}{SIGNATURE}={self.sign(path, source)}{mark}{fragment}"
+        return f"{path}{'&' if '?' in path else '?'}{SIGNATURE}={self.signature(path, source)}{mark}{fragment}"
 
-    def sign(self, address: str, source: Source = "link") -> str:
+    def signature(self, address: str, source: LinkSource = "link") -> str:
         """The signature of an address: the same for the same world and target, whoever sees it."""
         digest = hmac.digest(self._secret(), f"{source}\0{_meant(address)}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest[:_BYTES]).decode()
 
-    def source(self, signature: str, *addresses: str) -> Source | None:
+    def source(self, signature: str, *addresses: str) -> LinkSource | None:
         """Where a signature comes from, if it is ours for one of these spellings of an address; None if it is not."""
-        sources: tuple[Source, ...] = ("link", "search")
+        sources: tuple[LinkSource, ...] = ("link", "search")
         given = signature.encode("utf-8", "replace")
         for source in sources:
             for address in addresses:
-                if hmac.compare_digest(given, self.sign(address, source).encode()):
+                if hmac.compare_digest(given, self.signature(address, source).encode()):
                     return source
         return None
 
 
-def problem(signature: str | None) -> str:
+def explain_refusal(signature: str | None) -> str:
     """Why a signature does not open a gate, in a sentence; "" if there is none."""
     if signature is None:
         return ""
@@ -138,6 +138,6 @@ def unsigned(address: str) -> str:
 def _meant(address: str) -> str:
     """What is signed: the address as it is meant, for browsers spell some characters in their own way."""
     path, _, query = address.partition("?")
-    path = unquote(path.replace("%2f", SLASH).replace("%2F", SLASH))
+    path = unquote(path.replace("%2f", ENCODED_SLASH).replace("%2F", ENCODED_SLASH))
     pairs = parse_qsl(query, keep_blank_values=True)
     return "\0".join([path, *(f"{name}={value}" for name, value in pairs)])

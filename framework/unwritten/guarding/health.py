@@ -14,7 +14,7 @@ from unwritten_engine import EngineError
 from ..errors import UnwrittenError
 
 if TYPE_CHECKING:
-    from ..answering.serving import Serving
+    from ..answering.serving import PageHandler
     from ..app import App
 
 _PATIENCE = 2.0
@@ -50,7 +50,7 @@ class Health:
         except (UnwrittenError, EngineError):
             # What it says may name files: that is for the log.
             return {"status": "failing", "reason": "The app cannot be opened; its log says why."}
-        running, waiting = serving.generations.load
+        running, waiting = serving.jobs.load
         writable = await _writable(serving)
         about = serving.engine.about
         return {
@@ -65,7 +65,7 @@ class Health:
         }
 
 
-async def _writable(serving: Serving) -> bool:
+async def _writable(serving: PageHandler) -> bool:
     """Whether the database takes a transaction: an empty one, which needs the lock and writes nothing."""
     try:
         async with asyncio.timeout(_PATIENCE):

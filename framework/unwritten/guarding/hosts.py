@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from ..errors import BadAddress
-from .visitors import in_process, is_address, is_loopback
+from .visitors import is_address, is_in_process, is_loopback
 
 
-class Hosts:
+class AllowedHosts:
     """The names that are answered to.
 
     Args:
@@ -36,7 +36,7 @@ class Hosts:
         Raises:
             BadAddress: 421 if it does not; the message says which setting would allow it.
         """
-        if self._any or (not self.names and in_process(scope)):
+        if self._any or (not self.names and is_in_process(scope)):
             return
         header = next((value for name, value in scope["headers"] if name == b"host"), None)
         host = _name(header.decode("latin-1")) if header is not None else ""

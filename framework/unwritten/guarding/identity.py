@@ -20,7 +20,7 @@ YEAR = 365 * 24 * 3600
 _FORM = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})", re.ASCII)
 
 
-class Identity:
+class VisitorCookie:
     """Knows the browsers of visitors again.
 
     Args:
@@ -35,7 +35,7 @@ class Identity:
         """The name of the cookie. Each world has its own: a browser does not tell servers on one machine apart."""
         return f"unwritten_{self._digest('name', '')[:8]}"
 
-    def of(self, request: Request) -> str:
+    def read(self, request: Request) -> str:
         """A word that stands for the browser that asks; "" if it has sent no form yet, or its cookie is not ours."""
         match = _FORM.fullmatch(request.cookies.get(self.name, ""))
         if match is None or not hmac.compare_digest(match[2], self._digest("cookie", match[1])):
@@ -47,7 +47,7 @@ class Identity:
         number = secrets.token_hex(16)
         return f"{number}.{self._digest('cookie', number)}", self._digest("visitor", number)
 
-    def give(self, response: Response, cookie: str, request: Request) -> None:
+    def set_on(self, response: Response, cookie: str, request: Request) -> None:
         """Send a cookie along with the answer to a form."""
         secure = request.scope.get("scheme") == "https"
         response.set_cookie(self.name, cookie, max_age=YEAR, httponly=True, samesite="lax", secure=secure)

@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from ..errors import Busy, Denied, OverBudget
-from ..generating.generation import Generation, Listener
-from ..generating.writing import Writing
-from .visitors import is_here
+from ..generating.generation import JobObserver, PageJob
+from ..generating.writing import RegionJob
+from .visitors import is_local_client
 
 if TYPE_CHECKING:
     from ..app import App
@@ -55,7 +55,7 @@ class Histogram:
         return rows
 
 
-class Metrics(Listener):
+class Metrics(JobObserver):
     """Counts.
 
     Attributes:
@@ -76,29 +76,29 @@ class Metrics(Listener):
         self.tokens = 0
         self.refused: Counter[str] = Counter()
         self.kept_served = 0
-        self._since: dict[Generation, float] = {}
-        self._seen: set[Generation] = set()
+        self._since: dict[PageJob, float] = {}
+        self._seen: set[PageJob] = set()
 
-    def begun(self, generation: Generation) -> None:
+    def begun(self, generation: PageJob) -> None:
         """A page is being written, or waits for its turn."""
-        self.begun_pages[_kind(generation)] += 1
+        self.begun_pages[_kind_label(generation)] += 1
         self._since[generation] = time.monotonic()
 
-    def framed(self, generation: Generation, writing: Writing) -> None:
+    def framed(self, generation: PageJob, writing: RegionJob) -> None:
         """A region has its next frame."""
         if generation not in self._seen and generation in self._since:
             self._seen.add(generation)
             seconds = time.monotonic() - self._since[generation]
-            self.first_frame.setdefault(_kind(generation), Histogram()).observe(seconds)
+            self.first_frame.setdefault(_kind_label(generation), Histogram()).observe(seconds)
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, generation: PageJob) -> None:
         """A page has come to its end."""
         since = self._since.pop(generation, time.monotonic())
         self._seen.discard(generation)
         state = "left" if generation.ending == "left" else generation.state
-        self.ended_pages[state, _kind(generation)] += 1
+        self.ended_pages[state, _kind_label(generation)] += 1
         if generation.state == "written":
-            self.written.setdefault(_kind(generation), Histogram()).observe(time.monotonic() - since)
+            self.written.setdefault(_kind_label(generation), Histogram()).observe(time.monotonic() - since)
             provenance = generation.provenance()
             self.tokens += provenance.tokens if provenance else 0
 
@@ -115,14 +115,14 @@ class Metrics(Listener):
             raise
 
 
-def _kind(generation: Generation) -> str:
+def _kind_label(generation: PageJob) -> str:
     return generation.priority.name.lower()
 
 
-async def metrics(app: App, request: Request) -> Response:
+async def metrics_endpoint(app: App, request: Request) -> Response:
     """Answer ``/metrics``."""
     headers = {"cache-control": "no-store", "x-robots-tag": "noindex"}
-    if not (app.settings.metrics or is_here(request.scope)):
+    if not (app.settings.metrics or is_local_client(request.scope)):
         words = "Metrics are shown on this machine only. To show them to others, start the app with --metrics."
         return PlainTextResponse(f"{words}\n", 403, headers)
     if importlib.util.find_spec("prometheus_client") is None:
@@ -145,7 +145,7 @@ def families(app: App) -> Iterator[Any]:
     """The counts of an app as Prometheus' families. Needs the library."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-    serving = app.serving
+    serving = app.handler
     counts = serving.metrics
 
     def counter(name: str, words: str, labels: list[str], rows: list[tuple[list[str], float]]) -> CounterMetricFamily:
@@ -160,7 +160,7 @@ def families(app: App) -> Iterator[Any]:
     yield counter("pages_ended", "Pages whose writing has ended, by how.", ["state", "priority"], ended)
     yield counter("tokens", "Tokens of the pages that were kept.", [], [([], float(counts.tokens))])
     yield counter("kept_pages_served", "Kept pages that were served.", [], [([], float(counts.kept_served))])
-    refused = {**counts.refused, "host": app.door.turned_away}
+    refused = {**counts.refused, "host": app.connections.turned_away}
     rows = [([reason], float(number)) for reason, number in refused.items()]
     yield counter("refused", "What was not done, by reason.", ["reason"], rows)
     for name, words, histograms in (
@@ -171,7 +171,7 @@ def families(app: App) -> Iterator[Any]:
         for kind, histogram in histograms.items():
             family.add_metric([kind], histogram.cumulative(), histogram.sum)
         yield family
-    running, waiting = serving.generations.load
+    running, waiting = serving.jobs.load
     yield GaugeMetricFamily("unwritten_pages_running", "Pages that are being written.", value=running)
     yield GaugeMetricFamily("unwritten_queue_length", "Pages that wait to be written.", value=waiting)
     yield GaugeMetricFamily("unwritten_sockets", "Open sockets.", value=sum(serving.sockets.values()))

@@ -16,7 +16,7 @@ _FORWARDS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"
 """Headers that say that somebody in between passes a request on."""
 
 
-def visitor_of(scope: Scope) -> str:
+def client_id(scope: Scope) -> str:
     """Who is asking: the address of the connection.
 
     Of an IPv6 address the first 64 bits, which one household or server is given as a whole.
@@ -65,7 +65,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-def in_process(scope: Scope) -> bool:
+def is_in_process(scope: Scope) -> bool:
     """Whether a request never went over a network: a test's client, say, whose server is a name. A server that really
     listens has an address, or the path of a socket."""
     server = scope.get("server")
@@ -73,18 +73,18 @@ def in_process(scope: Scope) -> bool:
     return bool(host) and not host.startswith("/") and not is_address(host)
 
 
-def is_here(scope: Scope) -> bool:
+def is_local_client(scope: Scope) -> bool:
     """Whether a request certainly comes from this very machine, and was not passed on for somebody else."""
     if any(name in _FORWARDS for name, _ in scope["headers"]):
         return False
     server, client = scope.get("server"), scope.get("client")
     host = str(client[0]) if client else ""
-    if in_process(scope):
+    if is_in_process(scope):
         return not is_address(host) or is_loopback(host)  # a test may play a stranger
     return bool(server and client) and is_loopback(str(server[0])) and is_loopback(host)  # type: ignore[index]
 
 
-class Proxies:
+class TrustedProxies:
     """The proxies whose word is taken for who is asking. Anybody can send such headers; only theirs count.
 
     Args:

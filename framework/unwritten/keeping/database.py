@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import sqlite_utils
 
-from ..developing.tracing import Ticker, Trace, current
-from ..errors import StoreError, StoreForeign, StoreFull, StoreLocked
+from ..developing.tracing import SQLTimer, Trace, current
+from ..errors import StoreError, StoreFull, StoreLocked, UnknownDatabase
 from .migrations import APPLICATION_ID, migrations
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Database:
         (identity,) = connection.execute("PRAGMA application_id").fetchone()
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and identity != APPLICATION_ID:
-            raise StoreForeign(
+            raise UnknownDatabase(
                 f"{self.path} is a database of another program (it has the table {min(tables)!r}). "
                 "Name another file with --database."
             )
@@ -87,7 +87,7 @@ class Database:
             rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'unwritten'")
             newer = sorted({name for (name,) in rows} - known)
             if newer:
-                raise StoreForeign(
+                raise UnknownDatabase(
                     f"{self.path} was made by a newer version of Unwritten ({newer[-1]}). "
                     "Update with: pip install --upgrade unwritten"
                 )
@@ -131,13 +131,13 @@ class Database:
         if trace is None:
             yield
             return
-        ticker = Ticker(trace)
-        self._writing.conn.set_trace_callback(ticker.begins)
+        ticker = SQLTimer(trace)
+        self._writing.conn.set_trace_callback(ticker.start)
         try:
             yield
         finally:
             self._writing.conn.set_trace_callback(None)
-            ticker.end()
+            ticker.stop()
 
     @contextlib.contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -219,7 +219,7 @@ def in_words(error: sqlite3.Error, path: Path) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(f"The disk is full: {path} cannot grow. Make room; what is not written yet is tried again.")
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-        return StoreForeign(f"{path} is not a database, or is damaged ({error}). Name another file with --database.")
+        return UnknownDatabase(f"{path} is not a database, or is damaged ({error}). Name another file with --database.")
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return StoreError(f"The database {path} cannot be opened for writing ({error}). Check its permissions.")
     return StoreError(f"The database {path} could not be used: {error}.")

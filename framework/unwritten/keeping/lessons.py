@@ -25,7 +25,7 @@ from ..editing.revisions import asks_for_change
 from ..errors import StoreError
 from ..formats import FORMATS
 from .database import Database
-from .world import World
+from .world import WorldStore
 
 SHAPED: Final = "values of shapes, whose form the engine holds itself"
 BROKEN: Final = "texts that broke off or are empty"
@@ -44,7 +44,7 @@ _EARLIER = """
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class TrainingExamples:
     """What can be learned from a world.
 
     Attributes:
@@ -60,7 +60,7 @@ class Lessons:
     left_out: Mapping[str, int]
 
 
-def lessons_of(path: Path) -> Lessons:
+def training_examples(path: Path) -> TrainingExamples:
     """Read a world's file, also while it is used.
 
     Raises:
@@ -69,7 +69,7 @@ def lessons_of(path: Path) -> Lessons:
     if not path.is_file():
         raise StoreError(f"Nothing is written yet: there is no database {path}.")
     with contextlib.closing(Database(path)) as database:
-        source = str(World(database).get("name", path.stem))
+        source = str(WorldStore(database).get("name", path.stem))
         pages: list[TrainingPage] = []
         by_hand = 0
         left_out: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def lessons_of(path: Path) -> Lessons:
             else:
                 pages.append(_lesson(asked, text, title=title, kind=format, source=source))
                 by_hand += not canvases  # no engine has written it
-    return Lessons(source, tuple(pages), by_hand, left_out)
+    return TrainingExamples(source, tuple(pages), by_hand, left_out)
 
 
 def read_prompt(text: str) -> Prompt:

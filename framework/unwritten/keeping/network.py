@@ -11,7 +11,7 @@ from .database import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LinkNode:
     """A page that is written, or that a link leads to.
 
     Attributes:
@@ -29,7 +29,7 @@ class Node:
     links: tuple[str, ...] = ()
 
 
-def network(database: Database, limit: int, under: str) -> list[Node]:
+def link_graph(database: Database, limit: int, under: str) -> list[LinkNode]:
     """Pages with the links between them: written ones first, and of each kind the most linked first.
 
     Args:
@@ -47,7 +47,7 @@ def network(database: Database, limit: int, under: str) -> list[Node]:
     ranked = sorted(titles.keys() | linked.keys(), key=lambda key: (key not in titles, -linked[key], key))[:limit]
     shown = set(ranked)
     return [
-        Node(
+        LinkNode(
             key,
             titles.get(key) or title_of(key),
             key in titles,
@@ -58,7 +58,7 @@ def network(database: Database, limit: int, under: str) -> list[Node]:
     ]
 
 
-def wanted(database: Database, limit: int, under: str) -> list[Node]:
+def missing_pages(database: Database, limit: int, under: str) -> list[LinkNode]:
     """Pages that nobody has written though links lead there, the most linked first; see ``network``."""
     rows = database.read(
         """SELECT l.target, count(*) FROM links l JOIN pages s ON s.key = l.source LEFT JOIN pages p ON p.key = l.target
@@ -66,4 +66,4 @@ def wanted(database: Database, limit: int, under: str) -> list[Node]:
            GROUP BY l.target ORDER BY count(*) DESC, l.target LIMIT ?""",
         (len(under), under, limit),
     )
-    return [Node(key, title_of(key), False, count) for key, count in rows]
+    return [LinkNode(key, title_of(key), False, count) for key, count in rows]

@@ -13,7 +13,7 @@ from .database import Database
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PictureRequest:
     """What a picture was asked for with.
 
     Attributes:
@@ -39,7 +39,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class StoredPicture:
     """A painted picture as it is kept.
 
     Attributes:
@@ -53,19 +53,21 @@ class Picture:
     model: str
 
 
-def kept_picture(database: Database, ask: Ask) -> Picture | None:
+def stored_picture(database: Database, ask: PictureRequest) -> StoredPicture | None:
     """A picture, if it was painted."""
     rows = database.read("SELECT content, media_type, model FROM pictures WHERE key = ?", (ask.key,))
-    return Picture(*rows[0]) if rows else None
+    return StoredPicture(*rows[0]) if rows else None
 
 
-def painter_of(database: Database, ask: Ask) -> str:
+def painter_of(database: Database, ask: PictureRequest) -> str:
     """The model that painted a picture; "" if nobody has."""
     rows = database.read("SELECT model FROM pictures WHERE key = ?", (ask.key,))
     return str(rows[0][0]) if rows else ""
 
 
-async def keep_picture(database: Database, ask: Ask, painted: Painted, model: str, seconds: float) -> Picture:
+async def save_picture(
+    database: Database, ask: PictureRequest, painted: Painted, model: str, seconds: float
+) -> StoredPicture:
     """Keep a picture; the one that was first, if another server on the same file was quicker.
 
     Raises:
@@ -85,4 +87,4 @@ async def keep_picture(database: Database, ask: Ask, painted: Painted, model: st
         "painted_at": datetime.now(UTC).isoformat(),
     }
     await database.write(lambda tables: tables.table("pictures").insert(row, ignore=True))
-    return kept_picture(database, ask) or Picture(painted.content, painted.media_type, model)
+    return stored_picture(database, ask) or StoredPicture(painted.content, painted.media_type, model)

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import sqlite_utils
 
-from ..errors import ShareError, StoreError, StoreForeign
+from ..errors import ShareError, StoreError, UnknownDatabase
 from .database import Database
 from .migrations import APPLICATION_ID
-from .values import keep_values
+from .values import save_values
 
 _PRIVATE = (
     "DELETE FROM world WHERE name = 'secret'",
@@ -100,7 +100,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @dataclass(slots=True)
-class Imported:
+class ImportReport:
     """What an import did, or would do: keys of pages.
 
     Attributes:
@@ -120,7 +120,7 @@ class Imported:
     tables: list[str] = field(default_factory=list)
 
 
-def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool = False) -> Imported:
+def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool = False) -> ImportReport:
     """Bring the pages of another world's file into this one, with their versions, links and values, in one transaction.
 
     Args:
@@ -144,7 +144,7 @@ def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool 
             if dry_run:
                 return _bring(database.read, None, other, theirs)
 
-            def work(writing: sqlite_utils.Database) -> Imported:
+            def work(writing: sqlite_utils.Database) -> ImportReport:
                 connection = writing.conn
                 return _bring(lambda sql, given: connection.execute(sql, given).fetchall(), connection, other, theirs)
 
@@ -162,7 +162,7 @@ def _up_to_date(path: Path) -> Iterator[Database]:
             database = Database(copy)
         except sqlite3.Error as error:
             raise ShareError(f"{path} cannot be read: {error}.") from error
-        except StoreForeign as error:
+        except UnknownDatabase as error:
             raise ShareError(str(error).replace(str(copy), str(path))) from error
         try:
             yield database
@@ -170,9 +170,9 @@ def _up_to_date(path: Path) -> Iterator[Database]:
             database.close()
 
 
-def _bring(read: Any, connection: sqlite3.Connection | None, other: Database, theirs: bool) -> Imported:
+def _bring(read: Any, connection: sqlite3.Connection | None, other: Database, theirs: bool) -> ImportReport:
     names = other.read("SELECT value FROM world WHERE name = 'name'")
-    found = Imported(name=names[0][0].strip('"') if names else "")
+    found = ImportReport(name=names[0][0].strip('"') if names else "")
     found.tables = [name for (name,) in other.read("SELECT name FROM tables ORDER BY name")]
     for page, key in other.read("SELECT id, key FROM pages ORDER BY id"):
         here = read("SELECT id, version FROM pages WHERE key = ?", (key,))
@@ -258,4 +258,4 @@ def _around(connection: sqlite3.Connection, other: Database, page: int, key: str
         _insert(connection, "links", link)
     for title, text in other.read("SELECT title, text FROM search WHERE rowid = ?", (page,)):
         _insert(connection, "search", {"rowid": here, "title": title, "text": text})
-    keep_values(connection, here, version)
+    save_values(connection, here, version)

@@ -26,13 +26,13 @@ from urllib.parse import quote, unquote, urlsplit
 from unwritten_engine.script import ABOUT, scripted
 
 from ..app import App
-from ..assets import PREFIX, asset_dir
-from ..cli.asking import ask, running
+from ..assets import STATIC_PREFIX, asset_dir
+from ..cli.asking import request, running
 from ..errors import ShareError
-from ..formats.boxed import BOX
-from ..showing.pictures import PICTURES
+from ..formats.boxed import BOX_PREFIX
+from ..showing.pictures import PICTURES_PREFIX
 from .share import copy_world
-from .site_html import addresses_of, is_offered, local, standing
+from .site_html import addresses_of, is_offered, local, make_static
 
 MARK = "unwritten-export.json"
 """The file by which an export is known again."""
@@ -46,11 +46,11 @@ MORE = 2000
 _LONGEST = 120
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.I)
 _QUERY = re.compile(r"version=\d+")
-_IN_CSS = re.compile(rf"url\((['\"]?){PREFIX}/([^'\")?]*)[^'\")]*\1\)")
+_IN_CSS = re.compile(rf"url\((['\"]?){STATIC_PREFIX}/([^'\")?]*)[^'\")]*\1\)")
 
 
 @dataclass(slots=True)
-class Site:
+class ExportReport:
     """What an export made.
 
     Attributes:
@@ -66,7 +66,7 @@ class Site:
     changed: list[str] = field(default_factory=list)
 
 
-def export_site(app: App, folder: Path, *, replacing: bool = False, world: bool = False) -> Site:
+def export_site(app: App, folder: Path, *, replacing: bool = False, world: bool = False) -> ExportReport:
     """Write a world as a static site, whole or not at all.
 
     Args:
@@ -149,20 +149,20 @@ class _Export:
         self._pages: list[str] = []
         self._licences: dict[str, str] = {}
 
-    async def run(self) -> Site:
+    async def run(self) -> ExportReport:
         app = self._app
-        _, flags = app.substitute(None, {})
+        _, flags = app.override(None, {})
         closed = {
             "gates": "on",
             "ahead": "off",
             **dict.fromkeys(("model", "engine_options", "painter", "painter_options"), ""),
             "debug": False,
         }
-        app.substitute(scripted(about=replace(ABOUT, licence="")), {**flags, **closed})
+        app.override(scripted(about=replace(ABOUT, licence="")), {**flags, **closed})
         async with running(app):
-            self._licences = app.serving.world.get("licences", {})
+            self._licences = app.handler.world.get("licences", {})
             written = sorted(entry.key for entry in app.store.all(limit=-1))
-            site = Site(self._folder, len(written))
+            site = ExportReport(self._folder, len(written))
             await self._gather(written, site)
             await self._draw_ours(written)
             for key in self._pages:
@@ -172,7 +172,7 @@ class _Export:
 
     # -- asking -------------------------------------------------------------------------------------------
 
-    async def _gather(self, written: list[str], site: Site) -> None:
+    async def _gather(self, written: list[str], site: ExportReport) -> None:
         """Ask for every page, and for what they link to, and put the answers where they will stand."""
         kept = set(written)
         waiting = deque([*written, "/"])
@@ -184,7 +184,7 @@ class _Export:
                 if key in kept:
                     site.changed.append(key)
                 continue
-            if key.startswith(PICTURES):
+            if key.startswith(PICTURES_PREFIX):
                 self._files[key] = f"{PAINTED}/{_short_hash(key)}.{kind.partition('/')[2].partition('+')[0]}"
                 self._write(self._files[key], body)
                 continue
@@ -197,27 +197,32 @@ class _Export:
             self._pages.append(key)
             for address in addresses_of(body.decode("utf-8", "replace")):
                 found = local(address)
-                if found is None or found[0].startswith((PREFIX, BOX)) or is_offered(address) or found[0] in seen:
+                if (
+                    found is None
+                    or found[0].startswith((STATIC_PREFIX, BOX_PREFIX))
+                    or is_offered(address)
+                    or found[0] in seen
+                ):
                     continue
                 query = urlsplit(found[0]).query
                 if site.more + len(waiting) < MORE + len(kept) and (not query or _QUERY.fullmatch(query)):
                     seen.add(found[0])
                     waiting.append(found[0])
-            for box in re.findall(rf'src="({re.escape(BOX)}\?[^"]*)"', body.decode("utf-8", "replace")):
+            for box in re.findall(rf'src="({re.escape(BOX_PREFIX)}\?[^"]*)"', body.decode("utf-8", "replace")):
                 await self._ask_box(box.replace("&amp;", "&"))
         site.pages -= len(site.changed)
 
     async def _ask(self, url: str) -> tuple[int, str, bytes]:
         body = bytearray()
         # Who asks beforehand leaves no trace as a reader.
-        answer = await ask(self._app, url, body.extend, headers={"sec-purpose": "prefetch"})
+        answer = await request(self._app, url, body.extend, headers={"sec-purpose": "prefetch"})
         kind = dict(answer.headers).get("content-type", "").partition(";")[0]
         return answer.status, kind, bytes(body)
 
     async def _ask_box(self, address: str) -> None:
         """The document of a box, with its policy inside it: a file server sends none."""
         body = bytearray()
-        answer = await ask(self._app, address, body.extend)
+        answer = await request(self._app, address, body.extend)
         policy = dict(answer.headers).get("content-security-policy", "default-src 'none'")
         rules = [rule for rule in policy.split("; ") if not rule.startswith(("sandbox", "frame-ancestors"))]
         tag = f'<meta http-equiv="Content-Security-Policy" content="{escape("; ".join(rules))}">'
@@ -261,8 +266,8 @@ class _Export:
             assert found is not None
             to, fragment = found
             mark = f"#{fragment}" if fragment else ""
-            if to.startswith(f"{PREFIX}/"):
-                return _relative(file, f"{STATIC}/{urlsplit(to).path.removeprefix(PREFIX + '/')}")
+            if to.startswith(f"{STATIC_PREFIX}/"):
+                return _relative(file, f"{STATIC}/{urlsplit(to).path.removeprefix(STATIC_PREFIX + '/')}")
             if to.startswith("/_unwritten/") and to not in self._files:
                 return None
             if to in self._files:
@@ -271,11 +276,11 @@ class _Export:
                 return _relative(file, "index.html") + mark
             return _relative(file, RED) if tag == "a" else None
 
-        kept = self._app.store.kept(key)
+        kept = self._app.store.get(key)
         licence = self._licences.get(kept.provenance.model, "") if kept else ""
         foot = f'<footer class="colophon"><p class="licence">{escape(licence)}</p></footer>' if licence else ""
         html = path.read_text(encoding="utf-8")
-        html = standing(html, address, lambda box: self._boxes.get(box, ""), foot)
+        html = make_static(html, address, lambda box: self._boxes.get(box, ""), foot)
         path.write_text(html, encoding="utf-8")
 
     def _file(self, key: str, suffix: str) -> str:

@@ -56,11 +56,11 @@ def addresses_of(html: str) -> list[str]:
         found.append(address)
         return address
 
-    standing(html, note, lambda address: "")
+    make_static(html, note, lambda address: "")
     return found
 
 
-def standing(html: str, address: Callable[[str, str], str | None], box: Callable[[str], str], foot: str = "") -> str:
+def make_static(html: str, address: Callable[[str, str], str | None], box: Callable[[str], str], foot: str = "") -> str:
     """A page that stands alone.
 
     Args:

@@ -16,16 +16,16 @@ from typing import cast
 
 import sqlite_utils
 
-from ..errors import PageMoved
+from ..errors import EditConflict
 from ..showing.links import Link
-from ..showing.regions import UNOPENED, WRITTEN, Change, Means, Provenance
+from ..showing.regions import UNOPENED, WRITTEN, Change, ChangeKind, Provenance
 from .database import Database
-from .network import Node, network, wanted
-from .values import forget_values, keep_values
+from .network import LinkNode, link_graph, missing_pages
+from .values import delete_values, save_values
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PageSummary:
     """A written page in a list.
 
     Attributes:
@@ -59,7 +59,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptCanvas:
+class StoredCanvas:
     """A finished canvas: its text, its prompt as it was sent, and what it took.
 
     Attributes:
@@ -78,13 +78,13 @@ class KeptCanvas:
     canvases: int
     seconds: float
     reason: str
-    shape: str = ""
+    schema: str = ""
     fact: bool = False
     repairs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class KeptPage:
+class StoredPage:
     """A version of a page, whole.
 
     Attributes:
@@ -97,12 +97,12 @@ class KeptPage:
     versions: int
     written_at: datetime
     provenance: Provenance
-    canvases: dict[str, KeptCanvas]
+    canvases: dict[str, StoredCanvas]
     change: Change = WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
-class NewPage:
+class PageWrite:
     """A finished page, ready to be kept.
 
     Attributes:
@@ -117,13 +117,13 @@ class NewPage:
     text: str
     prompt_hash: str
     provenance: Provenance
-    canvases: tuple[KeptCanvas, ...]
+    canvases: tuple[StoredCanvas, ...]
     links: tuple[Link, ...]
     change: Change = WRITTEN
     amends: bool = False
 
 
-class Store:
+class PageStore:
     """Pages in a database. It is opened on creation; its folder is made if need be.
 
     Args:
@@ -144,7 +144,7 @@ class Store:
 
     # -- writing ------------------------------------------------------------------------------------------
 
-    async def keep(self, page: NewPage) -> KeptPage:
+    async def save(self, page: PageWrite) -> StoredPage:
         """Write a page in one transaction, as a new version, or as an addition to the one that there is.
 
         Raises:
@@ -153,7 +153,7 @@ class Store:
         """
         return await self.database.write(lambda database: _keep(database, page))
 
-    async def opened(self, key: str, seconds: float) -> None:
+    async def mark_opened(self, key: str, seconds: float) -> None:
         """Remember that somebody has opened a page, so many seconds after it was written ahead. Only the first counts.
 
         Raises:
@@ -178,7 +178,7 @@ class Store:
         """A number that changes when anybody has written to the database; see ``Database.stamp``."""
         return self.database.stamp()
 
-    def kept(self, key: str, version: int | None = None) -> KeptPage | None:
+    def get(self, key: str, version: int | None = None) -> StoredPage | None:
         """A page as it was kept: its current version, or one by number. None if it is not there."""
         rows = self._read(
             """SELECT p.key, v.title, v.number, p.version, v.written_at, v.engine, v.model, v.seed, v.tokens,
@@ -196,14 +196,14 @@ class Store:
                FROM canvases WHERE version = ? ORDER BY position""",
             (row,),
         )
-        return KeptPage(
+        return StoredPage(
             key=key,
             title=title,
             version=number,
             versions=versions,
             written_at=datetime.fromisoformat(at),
             provenance=Provenance(model, engine, seed, tokens, steps, count, seconds, reason, ahead),
-            canvases={values[0]: KeptCanvas(*values) for values in canvases},
+            canvases={values[0]: StoredCanvas(*values) for values in canvases},
             change=_change(*change),
         )
 
@@ -221,20 +221,20 @@ class Store:
         """How many pages are written."""
         return int(self._read("SELECT count(*) FROM pages")[0][0])
 
-    def recent(self, limit: int = 10) -> list[Entry]:
+    def recent(self, limit: int = 10) -> list[PageSummary]:
         """The pages written last, the newest first."""
         return self._entries("ORDER BY written_at DESC, id DESC LIMIT ?", (limit,))
 
-    def all(self, limit: int = 1000, offset: int = 0) -> list[Entry]:
+    def all(self, limit: int = 1000, offset: int = 0) -> list[PageSummary]:
         """Pages in the order of their titles."""
         return self._entries("ORDER BY title COLLATE NOCASE, id LIMIT ? OFFSET ?", (limit, offset))
 
-    def random(self) -> Entry | None:
+    def random(self) -> PageSummary | None:
         """Any page, or None if there is none."""
         found = self._entries("ORDER BY random() LIMIT 1", ())
         return found[0] if found else None
 
-    def links_to(self, key: str, limit: int = 50) -> list[Entry]:
+    def links_to(self, key: str, limit: int = 50) -> list[PageSummary]:
         """The pages with a link to this one ("what links here"); the snippet is the sentence of the link."""
         rows = self._read(
             """SELECT p.key, p.title, l.sentence, p.written_at, p.version
@@ -244,18 +244,18 @@ class Store:
         )
         return [_entry(row) for row in rows]
 
-    def network(self, limit: int = 150, under: str = "/") -> list[Node]:
+    def link_graph(self, limit: int = 150, under: str = "/") -> list[LinkNode]:
         """Pages, written or only linked to, with the links between them: written ones first, then the most linked.
 
         Args:
             limit: so many pages at most.
             under: only those whose keys begin with this, such as ``/wiki/``.
         """
-        return network(self.database, limit, under)
+        return link_graph(self.database, limit, under)
 
-    def wanted(self, limit: int = 50, under: str = "/") -> list[Node]:
+    def missing_pages(self, limit: int = 50, under: str = "/") -> list[LinkNode]:
         """Pages that nobody has written though links lead there, the most linked first; see ``network``."""
-        return wanted(self.database, limit, under)
+        return missing_pages(self.database, limit, under)
 
     def link(self, source: str, target: str) -> Link | None:
         """The link from one page to another, with the sentence around it."""
@@ -275,7 +275,7 @@ class Store:
             Version(row[0], datetime.fromisoformat(row[1]), Provenance(*row[2:10]), _change(*row[10:])) for row in rows
         ]
 
-    def search(self, text: str, limit: int = 20) -> list[Entry]:
+    def search(self, text: str, limit: int = 20) -> list[PageSummary]:
         """Pages with all these words, in the title or in the text; the best first."""
         terms = re.findall(r"\w+", text)[:16]
         if not terms:
@@ -289,7 +289,7 @@ class Store:
         )
         return [_entry(row) for row in rows]
 
-    def _entries(self, tail: str, parameters: Collection[object]) -> list[Entry]:
+    def _entries(self, tail: str, parameters: Collection[object]) -> list[PageSummary]:
         rows = self._read(f"SELECT key, title, snippet, written_at, version FROM pages {tail}", parameters)  # noqa: S608
         return [_entry(row) for row in rows]
 
@@ -298,16 +298,16 @@ class Store:
         self.database.close()
 
 
-def _entry(row: tuple[str, str, str, str, int]) -> Entry:
+def _entry(row: tuple[str, str, str, str, int]) -> PageSummary:
     key, title, snippet, written_at, version = row
-    return Entry(key, title, snippet, datetime.fromisoformat(written_at), version)
+    return PageSummary(key, title, snippet, datetime.fromisoformat(written_at), version)
 
 
 def _change(means: str, note: str, base: int | None, regions: str) -> Change:
-    return Change(cast("Means", means), note, base, tuple(json.loads(regions)))
+    return Change(cast("ChangeKind", means), note, base, tuple(json.loads(regions)))
 
 
-def _keep(database: sqlite_utils.Database, page: NewPage) -> KeptPage:
+def _keep(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
     connection = database.conn
     now = datetime.now(UTC)
     at = now.isoformat()
@@ -319,7 +319,7 @@ def _keep(database: sqlite_utils.Database, page: NewPage) -> KeptPage:
     change = page.change
     if change.base is not None and change.base != number - 1:
         at_now = f"is at version {number - 1}" if rows else "is not there any more"
-        raise PageMoved(f"The page {page.title!r} {at_now}, and this change was made from version {change.base}.")
+        raise EditConflict(f"The page {page.title!r} {at_now}, and this change was made from version {change.base}.")
     values = {
         "key": page.key,
         "title": page.title,
@@ -353,7 +353,7 @@ def _keep(database: sqlite_utils.Database, page: NewPage) -> KeptPage:
                 "seconds": p.seconds,
                 "reason": p.reason,
                 "ahead": p.ahead,
-                "means": change.means,
+                "means": change.kind,
                 "note": change.note,
                 "base": change.base,
                 "regions": json.dumps(change.regions),
@@ -373,13 +373,13 @@ def _keep(database: sqlite_utils.Database, page: NewPage) -> KeptPage:
                FROM canvases c JOIN versions v ON v.id = c.version WHERE v.page = ? AND v.number = ?""",
             (version_id, page_id, change.base),
         )
-    keep_values(connection, page_id, cast(int, version_id))
+    save_values(connection, page_id, cast(int, version_id))
     _link_and_index(connection, page, page_id)
     canvases = {canvas.name: canvas for canvas in page.canvases}
-    return KeptPage(page.key, page.title, number, number, now, page.provenance, canvases, change)
+    return StoredPage(page.key, page.title, number, number, now, page.provenance, canvases, change)
 
 
-def _amend(connection: sqlite3.Connection, page: NewPage, page_id: int, number: int, snippet: str) -> KeptPage:
+def _amend(connection: sqlite3.Connection, page: PageWrite, page_id: int, number: int, snippet: str) -> StoredPage:
     """Add what is new to the current version: the rest of it is what this page was made from, or newer."""
     p = page.provenance
     version_id, at, seconds = connection.execute(
@@ -399,13 +399,13 @@ def _amend(connection: sqlite3.Connection, page: NewPage, page_id: int, number: 
     )
     connection.execute("UPDATE pages SET snippet = ? WHERE id = ?", (snippet, page_id))
     connection.execute("DELETE FROM search WHERE rowid = ?", (page_id,))
-    keep_values(connection, page_id, version_id)
+    save_values(connection, page_id, version_id)
     _link_and_index(connection, page, page_id)
     canvases = {canvas.name: canvas for canvas in page.canvases}
-    return KeptPage(page.key, page.title, number, number, datetime.fromisoformat(at), p, canvases, page.change)
+    return StoredPage(page.key, page.title, number, number, datetime.fromisoformat(at), p, canvases, page.change)
 
 
-def _link_and_index(connection: sqlite3.Connection, page: NewPage, page_id: int) -> None:
+def _link_and_index(connection: sqlite3.Connection, page: PageWrite, page_id: int) -> None:
     connection.executemany(
         "INSERT OR IGNORE INTO links (source, target, text, sentence, position) VALUES (?, ?, ?, ?, ?)",
         [(page.key, link.key, link.text, link.sentence, i) for i, link in enumerate(page.links)],
@@ -421,6 +421,6 @@ def _delete(database: sqlite_utils.Database, key: str) -> bool:
         connection.execute("DELETE FROM versions WHERE page = ?", (page,))
         connection.execute("DELETE FROM search WHERE rowid = ?", (page,))
         connection.execute("DELETE FROM links WHERE source = ?", (key,))
-        forget_values(connection, page)
+        delete_values(connection, page)
         connection.execute("DELETE FROM pages WHERE id = ?", (page,))
     return bool(rows)

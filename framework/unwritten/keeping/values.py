@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
-from ..formats.typed import adapter, growing
+from ..formats.typed import adapter, partial_model
 from .database import Database
 
 S = TypeVar("S")
@@ -43,7 +43,7 @@ class Source:
     version: int
 
 
-class Values:
+class ValueStore:
     """The values of one database.
 
     Args:
@@ -54,7 +54,7 @@ class Values:
         self._database = database
         self._shapes: dict[str, list[type[Any]]] = {}
 
-    def know(self, shape: type[Any]) -> None:
+    def register(self, shape: type[Any]) -> None:
         """Learn of a shape, so that values of its name become its instances."""
         known = self._shapes.setdefault(shape.__name__, [])
         if shape not in known:
@@ -84,7 +84,7 @@ class Values:
             return None
         ((kept, text),) = rows
         shapes = [shape] if shape is not None else self._shapes.get(kept, ())
-        return self._instance(text, shapes) if shapes else growing(json.loads(text), {})
+        return self._instance(text, shapes) if shapes else partial_model(json.loads(text), {})
 
     @overload
     def all(self, shape: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
@@ -107,7 +107,7 @@ class Values:
         )
         found = []
         for key, title, canvas, at, version, text in rows:
-            value = self._instance(text, shapes) if shapes else growing(json.loads(text), {})
+            value = self._instance(text, shapes) if shapes else partial_model(json.loads(text), {})
             if value is not None:
                 found.append((Source(key, title, canvas, datetime.fromisoformat(at), version), value))
         return found
@@ -155,7 +155,7 @@ def _facts(rows: Iterable[tuple[str, str, str, str]]) -> list[tuple[str, str, st
 # -- written by the store ---------------------------------------------------------------------------------------
 
 
-def keep_values(connection: sqlite3.Connection, page: int, version: int) -> None:
+def save_values(connection: sqlite3.Connection, page: int, version: int) -> None:
     """Put the values of a page's newest version in the place of those that are there.
 
     Args:
@@ -163,7 +163,7 @@ def keep_values(connection: sqlite3.Connection, page: int, version: int) -> None
         page: the page's row.
         version: the row of its newest version, whose canvases are all there.
     """
-    forget_values(connection, page)
+    delete_values(connection, page)
     connection.execute(
         """INSERT INTO shaped (page, name, shape, value, fact, version, written_at)
            SELECT v.page, c.name, c.shape, c.text, c.fact, v.number, v.written_at
@@ -173,6 +173,6 @@ def keep_values(connection: sqlite3.Connection, page: int, version: int) -> None
     )
 
 
-def forget_values(connection: sqlite3.Connection, page: int) -> None:
+def delete_values(connection: sqlite3.Connection, page: int) -> None:
     """Take the values of a page away."""
     connection.execute("DELETE FROM shaped WHERE page = ?", (page,))

@@ -14,7 +14,7 @@ from unwritten_engine import About
 from .database import Database
 
 
-class World:
+class WorldStore:
     """Values of the app, by name, as JSON.
 
     Args:
@@ -49,7 +49,7 @@ class World:
         """
         await self._database.write(lambda database: _set(database, name, value))
 
-    def introduce(self, name: str, world: str, links: str | None, about: About) -> None:
+    def update(self, name: str, world: str, links: str | None, about: About) -> None:
         """Let the file say what it is, and under which terms its pages were written, and make its secret, so that every
         copy has the same. Writes only what is new.
 

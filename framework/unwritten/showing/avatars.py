@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from .seeds import HUES, Seed
+from .seeds import HUES, SeededRandom
 
 
 def avatar(name: str) -> Markup:
@@ -17,7 +17,7 @@ def avatar(name: str) -> Markup:
     Args:
         name: whose. It is not shown.
     """
-    seed = Seed(str(name), "avatar")
+    seed = SeededRandom(str(name), "avatar")
     hue, ground, head = seed.below(HUES), seed.one_of(("g1", "g2", "g3")), seed.one_of(("f1", "f2", "f3"))
     hair, clothes = seed.one_of(("k1", "k2", "k3", "k4")), seed.one_of(("c1", "c2", "c3"))
     tilt = seed.whole(-9, 9)

@@ -21,7 +21,7 @@ from .. import pages
 from ..errors import BadTemplate
 from .regions import PageView, Region
 
-HOLE = f"hole-{secrets.token_hex(16)}-"
+PLACEHOLDER = f"hole-{secrets.token_hex(16)}-"
 """Begins a place where a region, or the colophon, belongs; its name and a line end follow."""
 
 _PLACE = f"place-{secrets.token_hex(16)}-"
@@ -64,7 +64,7 @@ class Numbers:
         return number
 
 
-class Several:
+class RepeatedRegion:
     """Canvases of one name as a template sees them: ``{{ replies[12] }}`` prints one with its element.
 
     A list of canvases is gone through like a list, a mapping like a mapping.
@@ -72,9 +72,9 @@ class Several:
 
     def __init__(self, collection: pages.Collection, regions: Mapping[str, Region]) -> None:
         self._listed = collection.listed
-        self._placed = {key: Placed(regions[name]) for key, name in collection.regions.items()}
+        self._placed = {key: PlacedBlock(regions[name]) for key, name in collection.regions.items()}
 
-    def __getitem__(self, key: str | int) -> Placed:
+    def __getitem__(self, key: str | int) -> PlacedBlock:
         return self._placed[key]
 
     def __iter__(self) -> Iterator[Any]:
@@ -86,12 +86,12 @@ class Several:
     def __contains__(self, key: object) -> bool:
         return key in self._placed
 
-    def items(self) -> Iterable[tuple[str | int, Placed]]:
+    def items(self) -> Iterable[tuple[str | int, PlacedBlock]]:
         """Keys and canvases."""
         return self._placed.items()
 
 
-class Placed:
+class PlacedBlock:
     """One of several canvases. It prints its element, and has the attributes of its region."""
 
     def __init__(self, region: Region) -> None:
@@ -106,7 +106,7 @@ class Placed:
         return getattr(self._region, name)
 
 
-def whole(html: str, name: str) -> str:
+def is_complete(html: str, name: str) -> str:
     """The HTML of a canvas's block, which must not hold another canvas.
 
     Raises:
@@ -145,7 +145,7 @@ class Blocks(dict[str, list[_Block]]):
         holes: bool,
     ) -> None:
         super().__init__(blocks)
-        self.drawn: set[str] = set()
+        self.rendered: set[str] = set()
         self._page = page
         self._regions = regions
         self._names = live
@@ -170,17 +170,17 @@ class Blocks(dict[str, list[_Block]]):
                 "cannot stand inside another: put them side by side."
             )
         if self._inside_live:
-            self._nested[name] = whole("".join(block(context)), name)
+            self._nested[name] = is_complete("".join(block(context)), name)
             yield f"{_PLACE}{name};"
             return
         self._begin(name)
         region = self._regions[name]
         yield _opening(region, self._page, done=self._holes)
         if self._holes:
-            yield f"{HOLE}{name}\n"
+            yield f"{PLACEHOLDER}{name}\n"
         else:
             self._inside = name
-            yield whole("".join(block(context)), name)
+            yield is_complete("".join(block(context)), name)
             self._inside = ""
         yield "</div>"
 
@@ -197,9 +197,9 @@ class Blocks(dict[str, list[_Block]]):
         yield f"{_OPENING.format(name, self._page.key, number, 'live', '', 'false')}{inner}</div>"
 
     def _begin(self, name: str) -> None:
-        if name in self.drawn:
+        if name in self.rendered:
             raise BadTemplate(f"The block {name!r} is drawn twice. A region has one place on a page.")
-        self.drawn.add(name)
+        self.rendered.add(name)
 
     def placed(self, html: str) -> str:
         """Drawn HTML with canvases in their places.
@@ -222,7 +222,7 @@ class Blocks(dict[str, list[_Block]]):
             name, text = piece.split(";", 1)
             begin(name)
             region = self._regions[name]
-            inner = f"{HOLE}{name}\n" if self._holes else self._nested.get(name, str(region))
+            inner = f"{PLACEHOLDER}{name}\n" if self._holes else self._nested.get(name, str(region))
             filled += [_opening(region, self._page, done=self._holes), inner, "</div>", text]
         return "".join(filled)
 

@@ -22,14 +22,14 @@ from markupsafe import Markup
 from ..assets import asset_dir
 from ..errors import BadTemplate
 from ..pages import Collection
-from .blocks import HOLE, Blocks, LiveRegion, Numbers, Several, whole
+from .blocks import PLACEHOLDER, Blocks, LiveRegion, Numbers, RepeatedRegion, is_complete
 from .regions import PageView, Region
 
 NONCE = f"nonce-{secrets.token_hex(16)}"
 """Stands for the nonce in drawn HTML, so that a drawn page can be kept and sent with a new nonce each time.
 It is drawn anew for each process, so that no text can contain it on purpose."""
 
-KEY = f"key-{secrets.token_hex(16)}"
+FORM_KEY = f"key-{secrets.token_hex(16)}"
 """Stands for the key of a form in drawn HTML: each form that is sent to a browser gets one of its own."""
 
 COLOPHON = "colophon"
@@ -39,7 +39,7 @@ LAYOUT_BLOCKS = frozenset({"title", "head", "header", "main", "footer"})
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class Placeholder:
     """A place in a shell where a region, or the colophon, belongs."""
 
     name: str
@@ -59,13 +59,13 @@ class Shell:
         self._template = template
         self._context = context
 
-    def pieces(self) -> Iterator[str | Hole]:
+    def pieces(self) -> Iterator[str | Placeholder]:
         """The page in document order, as text and holes."""
-        first, *rest = self.html.split(HOLE)
+        first, *rest = self.html.split(PLACEHOLDER)
         yield first
         for piece in rest:
             name, text = piece.split("\n", 1)
-            yield Hole(name)
+            yield Placeholder(name)
             yield text
 
     def region(self, region: Region, page: PageView) -> str:
@@ -78,9 +78,9 @@ class Shell:
             return str(region)
         context = self._context.derived({region.name: region, "page": page})
         try:
-            return whole("".join(context.blocks[region.name][0](context)), region.name)
+            return is_complete("".join(context.blocks[region.name][0](context)), region.name)
         except Exception as error:
-            raise broken(self._template.name or "?", error, f"the block {region.name!r}") from error
+            raise template_error(self._template.name or "?", error, f"the block {region.name!r}") from error
 
 
 class Templates:
@@ -112,7 +112,7 @@ class Templates:
         try:
             return self.environment.get_template(name)
         except TemplateSyntaxError as error:
-            raise broken(error.name or name, error) from error
+            raise template_error(error.name or name, error) from error
         except TemplateNotFound as error:
             places = " and ".join(str(folder) for folder in self._folders)
             needed = "" if error.name == name else f", which {name!r} needs"
@@ -125,7 +125,7 @@ class Templates:
             # Not ``render``: it would rewrite the traceback, in which we look for the place.
             return "".join(template.root_render_func(template.new_context(dict(values))))
         except Exception as error:
-            raise broken(name, error) from error
+            raise template_error(name, error) from error
 
     def shell(
         self,
@@ -154,8 +154,8 @@ class Templates:
         """
         template = self.get(name)
         if holes:
-            values = {**values, COLOPHON: Markup(f"{HOLE}{COLOPHON}\n")}
-        several = {name: Several(collection, regions) for name, collection in collections.items()}
+            values = {**values, COLOPHON: Markup(f"{PLACEHOLDER}{COLOPHON}\n")}
+        several = {name: RepeatedRegion(collection, regions) for name, collection in collections.items()}
         context = template.new_context({**values, **regions, **several, "page": page})
         blocks = Blocks(context.blocks, page, regions, frozenset(live) - LAYOUT_BLOCKS, self._numbers, holes)
         context.blocks = blocks
@@ -164,8 +164,8 @@ class Templates:
         except BadTemplate:
             raise
         except Exception as error:
-            raise broken(name, error) from error
-        missing = [region for region in regions if region not in blocks.drawn]
+            raise template_error(name, error) from error
+        missing = [region for region in regions if region not in blocks.rendered]
         if missing:
             raise BadTemplate(
                 f"The template {name!r} does not draw the canvas {missing[0]!r}. "
@@ -190,7 +190,7 @@ def _printed(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def broken(name: str, error: Exception, place: str = "") -> BadTemplate:
+def template_error(name: str, error: Exception, place: str = "") -> BadTemplate:
     """What an author needs to know about a template that raised."""
     if isinstance(error, TemplateSyntaxError):
         name, line = error.name or name, error.lineno

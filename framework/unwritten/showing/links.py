@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from markupsafe import Markup, escape
 
-from ..asking.addresses import Pattern
+from ..asking.addresses import PagePattern
 from ..guarding.gates import unsigned
 
 WIKI_LINK = re.compile(r"\[\[\s*([^\[\]|\n]{1,200}?)\s*(?:\|\s*([^\[\]|\n]{1,200}?)\s*)?\]\]")
@@ -53,7 +53,7 @@ class Linker:
     def __init__(
         self,
         page: str,
-        pattern: Pattern | None,
+        pattern: PagePattern | None,
         limit: int,
         written: Callable[[Collection[str]], set[str]],
         offer: Callable[[str], str] = str,
@@ -146,20 +146,20 @@ def find_anchors(html: str) -> list[Link]:
     """All links of drawn HTML, the first of each target, in order."""
     found: dict[str, Link] = {}
     for match in _ANCHOR.finditer(html):
-        key, words = unsigned(unescape(match[1])), " ".join(words_of(match[2]).split())
+        key, words = unsigned(unescape(match[1])), " ".join(html_to_text(match[2]).split())
         if key not in found:
-            before, after = words_of(html[: match.start()]), words_of(html[match.end() :])
+            before, after = html_to_text(html[: match.start()]), html_to_text(html[match.end() :])
             text = before + words + after
             found[key] = Link(key, words, _sentence_around(text, len(before), len(before) + len(words)))
     return list(found.values())
 
 
-def words_of(html: str) -> str:
+def html_to_text(html: str) -> str:
     """The text of drawn HTML, with a line for each block."""
     return unescape(_TAG.sub("\n", _INLINE_TAG.sub("", html)))
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """A text without the brackets of links and the marks of Markdown, on one line: for search and snippets."""
     text = WIKI_LINK.sub(lambda m: m[2] or m[1], text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
@@ -177,4 +177,4 @@ def title_of(key: str) -> str:
 def _sentence_around(text: str, start: int, end: int, reach: int = 300) -> str:
     before = re.split(r"(?<=[.!?])\s|\n", text[max(0, start - reach) : start])[-1]
     after = re.split(r"(?<=[.!?])\s|\n", text[end : end + reach])[0]
-    return plain(before + text[start:end] + after)
+    return plain_text(before + text[start:end] + after)

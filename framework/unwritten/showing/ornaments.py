@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from .seeds import HUES, Seed, at, n
+from .seeds import HUES, SeededRandom, at, n
 
 WIDTH, HEIGHT = 320, 200
 """The drawing's own units; it takes the width that it is given."""
@@ -44,7 +44,7 @@ def ornament(text: str, label: str | None = None) -> Markup:
 
 @functools.lru_cache(maxsize=512)
 def _shapes(text: str) -> tuple[int, str]:
-    seed = Seed(text, "ornament")
+    seed = SeededRandom(text, "ornament")
     hue, family = seed.below(HUES), FAMILIES[seed.below(len(FAMILIES))]
     return hue, family(seed)
 
@@ -80,7 +80,7 @@ def _closed(points: Sequence[tuple[float, float]]) -> str:
     return f"M{at(*middles[0])}{curves}z"
 
 
-def _rosette(seed: Seed) -> str:
+def _rosette(seed: SeededRandom) -> str:
     """Rings of petals, from the outside in."""
     count = seed.one_of((6, 8, 9, 10, 12))
     rings = seed.one_of(((235, 150, 92, 50), (205, 118, 66, 34), (250, 172, 104, 58)))
@@ -105,7 +105,7 @@ def _rosette(seed: Seed) -> str:
     return "".join(parts) + "".join(_circle("t4", *dot, 2.4) for dot in dots)
 
 
-def _contours(seed: Seed) -> str:
+def _contours(seed: SeededRandom) -> str:
     """Lines of equal height around a hill, and around a smaller one."""
     waves = [(seed.whole(2, 5), seed.between(0.04, 0.16), seed.between(0, 1)) for _ in range(3)]
     x, y = seed.between(100, 220), seed.between(70, 130)
@@ -124,7 +124,7 @@ def _contours(seed: Seed) -> str:
     return "".join(parts) + _circle("ta", *peak, 4.5)
 
 
-def _weave(seed: Seed) -> str:
+def _weave(seed: SeededRandom) -> str:
     """Bands over and under each other."""
     unit, band = seed.one_of(((40, 30), (34, 24), (48, 38)))
     down_too, repeat, covers = seed.one_of(((1, 2, 1), (1, 4, 2), (2, 5, 2)))
@@ -149,7 +149,7 @@ def _weave(seed: Seed) -> str:
     return f'<g transform="rotate({tilt} {n(_X)} {n(_Y)})">{parts}</g>' if tilt else parts
 
 
-def _script(seed: Seed) -> str:
+def _script(seed: SeededRandom) -> str:
     """Lines of a writing that nobody can read."""
     strokes = (
         "m0-14v14", "m0 0h8", "m0-14h8", "m8-14v14", "m0 0l8-14", "m0-14l8 14", "m0-7h8", "m0-7a4 4 0 0 1 8 0",
@@ -174,7 +174,7 @@ def _script(seed: Seed) -> str:
     )
 
 
-def _hills(seed: Seed) -> str:
+def _hills(seed: SeededRandom) -> str:
     """Hills, one behind the other, and a moon."""
     x, y, radius = seed.between(70, 250), seed.between(38, 72), seed.between(18, 32)
     parts = [_circle("t1 faint", x, y, radius * 2.6), _circle("t1", x, y, radius * 1.7), _circle("ta", x, y, radius)]
@@ -203,7 +203,7 @@ def _hills(seed: Seed) -> str:
     return "".join(parts)
 
 
-def _truchet(seed: Seed) -> str:
+def _truchet(seed: SeededRandom) -> str:
     """Tiles with two arcs each, which make lines that wander."""
     size, half = 40, 20
     share = seed.between(0.35, 0.65)
@@ -221,7 +221,7 @@ def _truchet(seed: Seed) -> str:
     return _path(seed.one_of(("s2", "s3", "s3")), data, _stroke(wide)) + spots
 
 
-def _mosaic(seed: Seed) -> str:
+def _mosaic(seed: SeededRandom) -> str:
     """Squares with parts of discs in them."""
     by_look: dict[str, str] = {"t1": "", "t2": "", "t3": "", "t4": "", "ta": ""}
     shapes = (
@@ -241,7 +241,7 @@ def _mosaic(seed: Seed) -> str:
     return "".join(_path(look, data) for look, data in by_look.items())
 
 
-def _scales(seed: Seed) -> str:
+def _scales(seed: SeededRandom) -> str:
     """Scales, row over row, some with an eye in another colour."""
     radius = seed.one_of((50, 62))
     step, parts = radius * 0.62, []
@@ -260,7 +260,7 @@ def _scales(seed: Seed) -> str:
     return f'<g class="rim">{"".join(parts)}</g>'
 
 
-def _strings(seed: Seed) -> str:
+def _strings(seed: SeededRandom) -> str:
     """Threads from pin to pin around a circle: what the table of some number looks like."""
     pins, times = seed.one_of((60, 66, 72)), seed.one_of((2, 3, 4, 5, 7, 11, 13))
     turn, radius = seed.between(0, 1), 92.0
@@ -276,7 +276,7 @@ def _strings(seed: Seed) -> str:
     )
 
 
-def _ridges(seed: Seed) -> str:
+def _ridges(seed: SeededRandom) -> str:
     """Ridges, one before the other, high in the middle."""
     middle, width = seed.between(110, 210), seed.between(45, 80)
     marked, parts = seed.whole(2, 8), []
@@ -294,7 +294,7 @@ def _ridges(seed: Seed) -> str:
     return "".join(parts)
 
 
-def _arches(seed: Seed) -> str:
+def _arches(seed: SeededRandom) -> str:
     """Arches within arches, in a row or two."""
     count = seed.one_of((3, 4, 5))
     wide, looks = WIDTH / count, ("t1", "t2", "t3", "t4", "ta")
@@ -315,7 +315,7 @@ def _arches(seed: Seed) -> str:
     return "".join(parts)
 
 
-FAMILIES: Sequence[Callable[[Seed], str]] = (
+FAMILIES: Sequence[Callable[[SeededRandom], str]] = (
     _rosette,
     _contours,
     _weave,

@@ -22,11 +22,11 @@ from unwritten_engine.painting import PROMPT_LIMIT
 
 from ..assets import asset_dir
 from ..errors import BadAddress, BadTemplate
-from ..formats.soft import SoftText
-from ..keeping.pictures import Ask
+from ..formats.soft import UnsettledText
+from ..keeping.pictures import PictureRequest
 from .ornaments import ornament
 
-PICTURES = "/_unwritten/picture/"
+PICTURES_PREFIX = "/_unwritten/picture/"
 """Where pictures are."""
 
 SMALLEST, LARGEST = 16, 2048
@@ -36,7 +36,7 @@ _SIGNATURE = 22
 _LONGEST = 8 * PROMPT_LIMIT
 
 
-class Pictures:
+class PictureTag:
     """Makes the elements and addresses of pictures, and reads the addresses again.
 
     Args:
@@ -45,7 +45,7 @@ class Pictures:
             ornament.
     """
 
-    def __init__(self, secret: Callable[[], bytes], painter: Callable[[Ask], tuple[str, bool]]) -> None:
+    def __init__(self, secret: Callable[[], bytes], painter: Callable[[PictureRequest], tuple[str, bool]]) -> None:
         self._secret = secret
         self._painter = painter
 
@@ -68,10 +68,10 @@ class Pictures:
                 )
         size = Markup('width="{}" height="{}"').format(width, height)
         words = _plain(str(prompt or ""))
-        if not words or isinstance(prompt, SoftText):  # it is still being written: keep its place
+        if not words or isinstance(prompt, UnsettledText):  # it is still being written: keep its place
             blank = f"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'/%3E"
             return Markup('<img class="picture" src="{}" alt="" {}>').format(blank, size)
-        ask = Ask(words, width, height)
+        ask = PictureRequest(words, width, height)
         painter, is_there = self._painter(ask)
         told = f"{alt} (a generated picture)" if painter else f"An ornament in place of a picture: {alt}"
         title = f"Painted by {painter}; not a photograph" if painter else "An ornament, not a picture of it"
@@ -79,14 +79,14 @@ class Pictures:
             self.address(ask), told, title, size, Markup(" data-waiting") if painter and not is_there else ""
         )
 
-    def address(self, ask: Ask) -> str:
+    def address(self, ask: PictureRequest) -> str:
         """The address of a picture."""
         text = json.dumps([ask.prompt, ask.width, ask.height], ensure_ascii=False)
         packed = zlib.compress(text.encode("utf-8", "replace"), 9)
         token = base64.urlsafe_b64encode(packed).decode().rstrip("=")
-        return f"{PICTURES}{token}.{self._sign(token)}"
+        return f"{PICTURES_PREFIX}{token}.{self._sign(token)}"
 
-    def read(self, address: str) -> Ask:
+    def read(self, address: str) -> PictureRequest:
         """What a picture is asked for with, from the last part of its address.
 
         Raises:
@@ -103,14 +103,14 @@ class Pictures:
             prompt, width, height = json.loads(zlib.decompress(packed))
         except (binascii.Error, zlib.error, ValueError) as error:  # signed by another version, at most
             raise BadAddress(f"There is no such picture: its address cannot be read ({error}).", 404) from None
-        return Ask(str(prompt), int(width), int(height))
+        return PictureRequest(str(prompt), int(width), int(height))
 
     def _sign(self, token: str) -> str:
         digest = hmac.digest(self._secret(), f"picture\0{token}".encode("utf-8", "replace"), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).decode()[:_SIGNATURE]
 
 
-def drawn(ask: Ask) -> bytes:
+def drawn(ask: PictureRequest) -> bytes:
     """The ornament that stands for a picture, as an SVG of its own: with its colours in itself, for light and dark."""
     css = (asset_dir("static") / "unwritten.css").read_text(encoding="utf-8")
     rules = css.partition("/* seeded: ")[2].partition("*/")[2].partition("/* end of seeded */")[0]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 RegionState: TypeAlias = Literal["waiting", "writing", "written", "stopped", "failed"]
 PageState: TypeAlias = Literal["queued", "writing", "written", "stopped", "failed", "unwritten"]
-Means: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended"]
+ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended"]
 """How a version came about: the model wrote it, wrote the same again, or changed it as it was asked; a visitor changed
 it by hand, or brought an old one back; or regions were added to it."""
 
@@ -68,7 +68,7 @@ class Change:
         regions: the regions that were changed; empty for the whole page.
     """
 
-    means: Means = "written"
+    kind: ChangeKind = "written"
     note: str = ""
     base: int | None = None
     regions: tuple[str, ...] = ()
@@ -161,7 +161,7 @@ class PageView:
         return self.version is not None and self.version < self.versions
 
 
-def expected_lines(tokens: int) -> int:
+def estimate_lines(tokens: int) -> int:
     """A guess at the lines of a finished region of so many tokens, so that its placeholder has about its height.
 
     A token is about four characters of English, a comfortable line has about 72, and texts use about three

@@ -95,7 +95,7 @@ def clean_html(html: str, linker: Linker, classes: frozenset[str] = frozenset())
     return Markup(_ANCHOR.sub(lambda match: _link(match, linker), cleaned))
 
 
-def clean_drawn(html: str) -> Markup:
+def clean_rendered(html: str) -> Markup:
     """HTML that we drew from a model's text. It should be safe already: this is the second lock."""
     return Markup(_drawn_cleaner.clean(html))
 

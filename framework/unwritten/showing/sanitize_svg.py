@@ -67,11 +67,11 @@ _BOX = re.compile(rf"\s*{_NUMBER}[\s,]+{_NUMBER}[\s,]+({_NUMBER})[\s,]+({_NUMBER
 _LENGTH = re.compile(rf"\s*({_NUMBER})\s*(?:px)?\s*", re.I)
 
 
-Known: TypeAlias = dict[tuple[str, str, bool], tuple[str, bool]]
+ElementCache: TypeAlias = dict[tuple[str, str, bool], tuple[str, bool]]
 """Tags as they are written, and whether they have an id; by name, attributes, and whether what is around has one."""
 
 
-class Drawing:
+class SVGSanitizer:
     """A drawing, cleaned.
 
     Args:
@@ -85,10 +85,10 @@ class Drawing:
         shapes: how many visible elements it has.
     """
 
-    def __init__(self, text: str, region: str, ask: str, known: Known | None = None) -> None:
+    def __init__(self, text: str, region: str, ask: str, known: ElementCache | None = None) -> None:
         self._prefix = f"{ID_PREFIX}{region}."
         self._ask = ask
-        self._known: Known = {} if known is None else known
+        self._known: ElementCache = {} if known is None else known
         self._uses = 0
         self._words = {"title": "", "desc": ""}
         self._root: dict[str, str] = {}

@@ -13,7 +13,7 @@ HUES = 12
 """Colours that a seeded picture may have; the style sheet knows them as ``hue-0`` and on."""
 
 
-class Seed:
+class SeededRandom:
     """Numbers that are drawn from a text, one after the other. Case, and how Unicode spells a letter, do not matter.
 
     Args:

@@ -31,5 +31,5 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Name and what it is, in one line."""
 
-RESERVED = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"})
+RESERVED_NAMES = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"})
 """Names that a page cannot give to its parts: ours, and those that Jinja keeps for itself."""

@@ -14,21 +14,21 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from unwritten_engine import About, Frame
 
-from ..answering.security import FRAMES_TAG, NOT_FOR_ROBOTS, SCRIPTS, WRITE, head_tags, page_response, refresh_tag
-from ..assets import Static
+from ..answering.security import EMBEDS_TAG, NOT_FOR_ROBOTS, SCRIPTS, WRITE_PATH, head_tags, page_response, refresh_tag
+from ..assets import VersionedStaticFiles
 from ..editing.edit_links import edit_link
 from ..errors import UnwrittenError
-from ..generating.generation import Generation
-from ..generating.writing import Writing
-from ..pages import Frames, Page
-from ..state.fields import Form
+from ..generating.generation import PageJob
+from ..generating.writing import RegionJob
+from ..pages import Embeds, Page
+from ..state.fields import FormState
 from .drawing import COLOPHON, NONCE, Shell, Templates
 from .regions import PageView, Region
 
-_NO_FORM = Form()
+_NO_FORM = FormState()
 
 
-class Views:
+class Renderer:
     """Draws for one app.
 
     Args:
@@ -42,7 +42,7 @@ class Views:
     def __init__(
         self,
         templates: Templates,
-        static: Static,
+        static: VersionedStaticFiles,
         about: About,
         scripts: Sequence[str] = SCRIPTS,
         *,
@@ -67,11 +67,11 @@ class Views:
         self,
         view: PageView,
         page: Page,
-        writings: Mapping[str, Writing],
+        writings: Mapping[str, RegionJob],
         *,
         refresh: str | None = None,
         holes: bool = False,
-        form: Form | None = None,
+        form: FormState | None = None,
     ) -> Shell:
         """A page with its regions as they are now.
 
@@ -87,7 +87,7 @@ class Views:
             BadTemplate: if the template is missing, raises, or lacks the block of a region.
         """
         regions = {name: writings[name].region() if name in writings else Region(name) for name in page.canvases}
-        values = {**page.context, **self._frame(view, refresh, page.frames), **({"form": form} if form else {})}
+        values = {**page.context, **self._frame(view, refresh, page.embeds), **({"form": form} if form else {})}
         return self.templates.shell(
             page.template,
             view,
@@ -98,11 +98,11 @@ class Views:
             holes=holes,
         )
 
-    def generation(self, generation: Generation, *, refresh: str | None = None, holes: bool = False) -> Shell:
+    def generation(self, generation: PageJob, *, refresh: str | None = None, holes: bool = False) -> Shell:
         """A page that is being written, as it is now; see ``shell``."""
-        return self.shell(generation.view(), generation.page, generation.writings, refresh=refresh, holes=holes)
+        return self.shell(generation.view(), generation.page, generation.regions, refresh=refresh, holes=holes)
 
-    def earlier(self, generation: Generation, writing: Writing, frame: Frame) -> Markup:
+    def earlier(self, generation: PageJob, writing: RegionJob, frame: Frame) -> Markup:
         """A region as it was, or would have been, drawn at an earlier frame; in words, if it cannot be."""
         try:
             region = writing.as_of(frame)
@@ -120,14 +120,14 @@ class Views:
         view = PageView(key="", title=str(values.get("title", "")))
         return page_response(self.templates.render(name, {"page": view, **self._frame(view), **values}))
 
-    def message(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
+    def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
         """A page with a message for people, from ``message.html``."""
         response = self.template("message.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", **NOT_FOR_ROBOTS, **headers})
         return response
 
-    def not_written(self, key: str, title: str, message: str, status: int, page: bool) -> Response:
+    def unwritten_page(self, key: str, title: str, message: str, status: int, page: bool) -> Response:
         """Say that nobody has written a page yet, with a button that has it written.
 
         Args:
@@ -140,9 +140,11 @@ class Views:
         headers = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
         if not page:
             words = f"Nobody has written {title!r} yet. {message}".strip()
-            text = f"{words}\nIt is written when somebody follows a link to it, or by a POST of page={key} to {WRITE}\n"
+            text = f"{words}\nIt is written when somebody follows a link to it, or by a POST of page={key} to {WRITE_PATH}\n"
             return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
-        response = self.template("not_written.html", {"title": title, "key": key, "message": message, "write": WRITE})
+        response = self.template(
+            "not_written.html", {"title": title, "key": key, "message": message, "write": WRITE_PATH}
+        )
         response.status_code = status
         response.headers.update(headers)
         return response
@@ -157,9 +159,9 @@ class Views:
             view.key, Markup(self.colophon(view))
         )
 
-    def _frame(self, view: PageView, refresh: str | None = None, frames: Frames = "") -> dict[str, Any]:
+    def _frame(self, view: PageView, refresh: str | None = None, frames: Embeds = "") -> dict[str, Any]:
         """Our own parts of a page: ``{{ unwritten }}``, ``{{ colophon }}`` and ``{{ nonce }}``."""
-        head = self._head + FRAMES_TAG if frames else self._head
+        head = self._head + EMBEDS_TAG if frames else self._head
         return {
             "unwritten": head + refresh_tag(refresh) if refresh else head,
             COLOPHON: self.colophon_element(view),

@@ -27,19 +27,19 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..answering.security import same_origin
-from ..answering.serving import Serving
-from ..asking.addresses import Pattern
-from ..asking.clicks import Click
-from ..asking.routing import PageFunction, PageRoute, WordsRoute
+from ..answering.security import is_same_origin
+from ..answering.serving import PageHandler
+from ..asking.addresses import PagePattern
+from ..asking.clicks import PageRequest
+from ..asking.routing import PageFunction, PageRoute, TextRoute
 from ..errors import BadApp, BadForm, TimedOut, suggestion
-from ..guarding.identity import Identity
+from ..guarding.identity import VisitorCookie
 from ..settings import Settings
-from ..showing.drawing import KEY
-from .audience import Audience
-from .fields import Form, FormReader, Pairs, sent
-from .tokens import sign, verdict
-from .transactions import Transaction, running
+from ..showing.drawing import FORM_KEY
+from .audience import LiveUpdates
+from .fields import FormParser, FormState, Pairs, submitted_pairs
+from .tokens import sign_form, verify_form
+from .transactions import Transaction, active
 
 PAGE, TOKEN = "_page", "_form"
 """Parts of the address that a form is sent to: the page where it stands; its token, with its key."""
@@ -78,23 +78,23 @@ class ActionFunction(PageFunction):
         BadApp: if the signature and the pattern do not fit together.
     """
 
-    def __init__(self, function: Callable[..., Any], pattern: Pattern) -> None:
+    def __init__(self, function: Callable[..., Any], pattern: PagePattern) -> None:
         super().__init__(function, pattern)
         hints = get_type_hints(function, include_extras=True)
         fields = {name: (hints.get(name, str), self._defaults.get(name, ...)) for name in self.query}
         self.query = {}
-        self.form = FormReader(self.name, fields)
+        self.form = FormParser(self.name, fields)
 
 
-class ActionRoute(WordsRoute):
+class ActionRoute(TextRoute):
     """A Starlette route of an action."""
 
-    def __init__(self, pattern: Pattern, function: ActionFunction, endpoint: Callable[[Request], Any]) -> None:
+    def __init__(self, pattern: PagePattern, function: ActionFunction, endpoint: Callable[[Request], Any]) -> None:
         super().__init__(pattern, function.name, endpoint, "POST")
         self.function = function
 
 
-class Actions:
+class ActionHandler:
     """Handles the forms of one app.
 
     Args:
@@ -110,22 +110,22 @@ class Actions:
     def __init__(
         self,
         settings: Settings,
-        serving: Serving,
-        audience: Audience,
+        serving: PageHandler,
+        audience: LiveUpdates,
         routes: Callable[[], Sequence[PageRoute]],
     ) -> None:
         self._settings = settings
-        self._clicks = serving.clicks
+        self._clicks = serving.resolver
         self._serving = serving
         self._audience = audience
         self._routes = routes
         self._database = serving.store.database
         self._secret = serving.world.secret
-        self._identity = Identity(lambda: self._secret)
+        self._identity = VisitorCookie(lambda: self._secret)
         # SQLite lets one write at a time: so they take turns here, where waiting costs nothing.
         self.turn = asyncio.Lock()
 
-    async def answer(self, request: Request, route: ActionRoute) -> Response:
+    async def handle(self, request: Request, route: ActionRoute) -> Response:
         """Answer a POST of a form.
 
         Raises:
@@ -133,16 +133,16 @@ class Actions:
         """
         if _from_elsewhere(request.headers):
             raise BadForm("This form was sent from a page that is not one of this app's, so nothing was done.", 403)
-        pairs = await sent(request, self._settings.form_size)
-        path = route.pattern.write(route.pattern.read(request.path_params, self._settings.title_length))
-        arguments = route.function.read(route.pattern.read(request.path_params, self._settings.title_length), {})
+        pairs = await submitted_pairs(request, self._settings.form_size)
+        path = route.pattern.build(route.pattern.parse(request.path_params, self._settings.title_length))
+        arguments = route.function.parse(route.pattern.parse(request.path_params, self._settings.title_length), {})
         page = request.query_params.get(PAGE, "")
         token, _, key = request.query_params.get(TOKEN, "").rpartition(".")
-        found = verdict(token, self._secret, path, page)
+        found = verify_form(token, self._secret, path, page)
         if found != "good":
             return self._give_back(route, path, page if _KEY.match(page) else "", pairs, found)
-        read = route.function.form.read(pairs)
-        if isinstance(read, Form):
+        read = route.function.form.parse(pairs)
+        if isinstance(read, FormState):
             return await self._say_what_is_wrong(request, route, path, page, pairs, read)
         once = _Once(path, key if re.fullmatch(r"[\w-]{8,64}", key) else "", pairs)
         async with self.turn:
@@ -155,9 +155,9 @@ class Actions:
                 visit = replace(visit, visitor=visitor)
             response, names, written = await self._run(route, {**arguments, **read}, visit, request, page, once)
             if cookie:
-                self._identity.give(response, cookie, request)
+                self._identity.set_on(response, cookie, request)
         await self._audience.acted(page, written, names, request)
-        return self._serving.led(response, request)
+        return self._serving.sign_redirect(response, request)
 
     async def _run(
         self, route: ActionRoute, arguments: Mapping[str, Any], visit: Any, request: Request, page: str, once: _Once
@@ -166,7 +166,7 @@ class Actions:
         transaction = Transaction(self._database, route.name)
         limit = self._settings.function_time_limit
         try:
-            with running(transaction):
+            with active(transaction):
                 result = await route.function.run(arguments, visit, request, limit)
             names = result.names if isinstance(result, Redraw) else ()
             response = _response_of(result, route.name, page or "/")
@@ -174,14 +174,14 @@ class Actions:
                 transaction.use(lambda connection: _remember(connection, once, response))
             await asyncio.to_thread(transaction.commit)
         except TimedOut:
-            transaction.give_up(
+            transaction.roll_back(
                 f"The {limit:g} seconds of the action {route.name!r} are over, and all that it wrote was taken back."
             )
             raise TimedOut(
                 f"The action {route.name!r} did not answer within {limit:g} seconds. All that it wrote was taken back."
             ) from None
         except BaseException:
-            transaction.give_up(f"The action {route.name!r} has failed, and all that it wrote was taken back.")
+            transaction.roll_back(f"The action {route.name!r} has failed, and all that it wrote was taken back.")
             raise
         return response, names, transaction.written
 
@@ -217,20 +217,22 @@ class Actions:
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
             "attributes": self.attributes(path, page),
         }
-        response = self._serving.views.template("again.html", values)
+        response = self._serving.renderer.template("again.html", values)
         response.status_code = status
         response.headers["cache-control"] = "no-store"
         return response
 
     async def _say_what_is_wrong(
-        self, request: Request, route: ActionRoute, path: str, page: str, pairs: Pairs, form: Form
+        self, request: Request, route: ActionRoute, path: str, page: str, pairs: Pairs, form: FormState
     ) -> Response:
         """The page again, with what was typed and what is wrong with it."""
         click = None
         if page:
-            click = await self._clicks.at(page, self._routes(), request.headers.raw, request.scope.get("client"))
-        if isinstance(click, Click):
-            return await self._serving.with_form(click, form)
+            click = await self._clicks.resolve_key(
+                page, self._routes(), request.headers.raw, request.scope.get("client")
+            )
+        if isinstance(click, PageRequest):
+            return await self._serving.page_with_form(click, form)
         words = form.message or "Something in it does not fit yet."
         return self._again(422, route, path, page, pairs, words, dict([*form.errors]))
 
@@ -239,12 +241,12 @@ class Actions:
     def attributes(self, path: str, page: str) -> Markup:
         """The attributes of a form that is sent to an action from a page."""
         # The key is put in when the page is sent: see ``security.sealed``.
-        token = sign(self._secret, path, page)
-        address = f"{path}?{urlencode({PAGE: page, TOKEN: f'{token}.'})}{KEY}"
+        token = sign_form(self._secret, path, page)
+        address = f"{path}?{urlencode({PAGE: page, TOKEN: f'{token}.'})}{FORM_KEY}"
         return Markup('method="post" action="{}" data-action').format(address)
 
 
-def find(routes: Sequence[Any], name: str, parameters: Mapping[str, Any], limit: int) -> str:
+def find_action(routes: Sequence[Any], name: str, parameters: Mapping[str, Any], limit: int) -> str:
     """The address of an action by its name: ``find(routes, "reply", {"id": 3}, 120)``.
 
     Raises:
@@ -258,7 +260,7 @@ def find(routes: Sequence[Any], name: str, parameters: Mapping[str, Any], limit:
     if parameters.keys() != pattern.parameters.keys():
         raise BadApp(f"The action {name!r} has the pattern {pattern.path!r}, but was given {sorted(parameters)}.")
     values = {name: str(value) if pattern.is_words(name) else value for name, value in parameters.items()}
-    return pattern.write(pattern.read(values, limit))
+    return pattern.build(pattern.parse(values, limit))
 
 
 def _from_elsewhere(headers: Headers) -> bool:
@@ -266,7 +268,7 @@ def _from_elsewhere(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in {"same-origin", "none"}
-    return not same_origin(headers.get("origin"), headers.get("host"))
+    return not is_same_origin(headers.get("origin"), headers.get("host"))
 
 
 class _Once:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from ..answering.messages import live_text
-from ..answering.serving import Serving
-from ..asking.clicks import Click
+from ..answering.serving import PageHandler
+from ..asking.clicks import PageRequest
 from ..asking.routing import PageRoute
 from ..errors import BadApp, Busy, Denied, OverBudget, UnwrittenError, suggestion
-from ..generating.generation import Generation, Listener, Watcher
+from ..generating.generation import JobObserver, PageJob, Subscriber
 from ..pages import Page
 from ..showing.blocks import LiveRegion
 from ..showing.regions import Change, PageView
@@ -32,7 +32,7 @@ RATE = 10.0
 
 
 @dataclass(eq=False)
-class Looker:
+class PageSubscription:
     """A browser tab that shows a page.
 
     Attributes:
@@ -40,19 +40,19 @@ class Looker:
         begun: called when the page is being written again, so that its frames are followed.
     """
 
-    watcher: Watcher
-    begun: Callable[[Generation], None]
+    watcher: Subscriber
+    begun: Callable[[PageJob], None]
 
 
 @dataclass
-class _Scene:
+class _RenderedState:
     """What a page shows: of each region of state the number and the message, and the tables it was read from."""
 
     regions: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     tables: frozenset[str] = frozenset()
 
 
-class Audience(Listener):
+class LiveUpdates(JobObserver):
     """Those who look at the pages of one app.
 
     Args:
@@ -60,25 +60,25 @@ class Audience(Listener):
         routes: all pages, as they are declared.
     """
 
-    def __init__(self, serving: Serving, routes: Callable[[], Sequence[PageRoute]]) -> None:
+    def __init__(self, serving: PageHandler, routes: Callable[[], Sequence[PageRoute]]) -> None:
         self._serving = serving
         self._routes = routes
-        self._lookers: dict[str, set[Looker]] = {}
-        self._scenes: dict[str, _Scene] = {}
+        self._lookers: dict[str, set[PageSubscription]] = {}
+        self._scenes: dict[str, _RenderedState] = {}
         self._stale: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        serving.generations.listeners.append(self)
+        serving.jobs.observers.append(self)
 
     # -- who looks ----------------------------------------------------------------------------------------
 
-    def join(self, key: str, looker: Looker) -> None:
+    def join(self, key: str, looker: PageSubscription) -> None:
         """A tab shows a page from now on. It starts no work but to find out what the page shows."""
         self._loop = asyncio.get_running_loop()
         self._lookers.setdefault(key, set()).add(looker)
         self._refresh([key], acted=False)
 
-    def leave(self, key: str, looker: Looker) -> None:
+    def leave(self, key: str, looker: PageSubscription) -> None:
         """A tab does not show a page any more."""
         lookers = self._lookers.get(key, set())
         lookers.discard(looker)
@@ -111,7 +111,7 @@ class Audience(Listener):
             log.info("%s: what is new on it is not written: %s", page, refused)
         except Busy as busy:
             log.warning("%s: what is new on it is written later: %s", page, busy)
-            self._serving.launcher.later.setdefault(page, set()).update(again)
+            self._serving.starter.pending_regions.setdefault(page, set()).update(again)
         self._refresh({*self._showing(tables), page} & self._lookers.keys(), acted=True)
 
     def wrote(self, table: str) -> None:
@@ -123,14 +123,14 @@ class Audience(Listener):
         """The pages that are looked at and have read one of these tables."""
         return [key for key, scene in self._scenes.items() if scene.tables & {*tables}]
 
-    def begun(self, generation: Generation) -> None:
+    def begun(self, generation: PageJob) -> None:
         """A page that is looked at is written again: its frames go to all who look."""
         for looker in self._lookers.get(generation.key, ()):
             looker.begun(generation)
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, generation: PageJob) -> None:
         """What had to wait for its end, or for room, can be written now."""
-        self._refresh([*self._serving.launcher.later], acted=True)
+        self._refresh([*self._serving.starter.pending_regions], acted=True)
 
     def _refresh(self, keys: Iterable[str], *, acted: bool) -> None:
         for key in keys:
@@ -154,16 +154,16 @@ class Audience(Listener):
         if acted:
             await self._follow_later(key)
         click = await self._look(key) if key in self._lookers else None
-        if isinstance(click, Click) and key in self._lookers:
+        if isinstance(click, PageRequest) and key in self._lookers:
             regions = {name: (live.number, live_text(key, name, live)) for name, live in self._live(click).items()}
-            self._scenes[key] = _Scene(regions, click.tables)
+            self._scenes[key] = _RenderedState(regions, click.tables)
             for looker in self._lookers.get(key, ()):
                 looker.watcher.changed.set()
 
     async def _follow_later(self, key: str) -> None:
         """See to it that a page is brought up to the state of the app, and to what had to wait."""
         serving = self._serving
-        waited = serving.launcher.later.get(key) if serving.generations.get(key) is None else None
+        waited = serving.starter.pending_regions.get(key) if serving.jobs.get(key) is None else None
         try:
             await self._follow(key, write=waited is not None, again=waited or ())
         except (OverBudget, Denied) as refused:
@@ -171,18 +171,18 @@ class Audience(Listener):
         except Busy:
             return  # it goes on waiting
         if waited is not None:
-            serving.launcher.later.pop(key, None)
+            serving.starter.pending_regions.pop(key, None)
 
     # -- what a page needs now ----------------------------------------------------------------------------
 
-    async def _look(self, key: str) -> Click | None:
+    async def _look(self, key: str) -> PageRequest | None:
         """What a page needs now; None if there is no such page. It starts no work."""
-        click = await self._serving.clicks.at(key, self._routes(), [])
-        return click if isinstance(click, Click) else None
+        click = await self._serving.resolver.resolve_key(key, self._routes(), [])
+        return click if isinstance(click, PageRequest) else None
 
     async def _follow(
         self, key: str, *, write: bool, again: Collection[str] = (), request: Request | None = None
-    ) -> Click | None:
+    ) -> PageRequest | None:
         """Bring a page up to the state of the app, after an action.
 
         Args:
@@ -196,51 +196,51 @@ class Audience(Listener):
         """
         serving = self._serving
         headers, client = (request.headers.raw, request.scope.get("client")) if request else ([], None)
-        click = await serving.clicks.at(key, self._routes(), headers, client)
-        if not isinstance(click, Click):
+        click = await serving.resolver.resolve_key(key, self._routes(), headers, client)
+        if not isinstance(click, PageRequest):
             return None
         rewritten = _canvases_of(click.page, again)
-        generation = serving.generations.get(click.key)
+        generation = serving.jobs.get(click.key)
         if generation is not None:
-            serving.launcher.fit(generation, click)
+            serving.starter.update(generation, click)
             if rewritten:
-                serving.launcher.later.setdefault(click.key, set()).update(rewritten)
+                serving.starter.pending_regions.setdefault(click.key, set()).update(rewritten)
         elif rewritten:
             await self._write_again(click, rewritten)
         elif click.page.canvases and self._may_write(click, write) and not self._is_whole(click):
-            await serving.launcher.begin(click, searched=True)
+            await serving.starter.start(click, searched=True)
         return click
 
-    async def _write_again(self, click: Click, names: set[str]) -> None:
+    async def _write_again(self, click: PageRequest, names: set[str]) -> None:
         """Write canvases again, and what is missing: the next version of the page, made from the one that is there."""
         serving = self._serving
-        kept = serving.store.kept(click.key)
+        kept = serving.store.get(click.key)
         if kept is None or not names & kept.canvases.keys():
-            await serving.launcher.begin(click, searched=True)
+            await serving.starter.start(click, searched=True)
             return
         finished = {name: canvas for name, canvas in kept.canvases.items() if name not in names}
-        writings = serving.launcher.writings(click, serving.clicks.linker(click), finished)
+        writings = serving.starter.region_jobs(click, serving.resolver.linker(click), finished)
         regions = tuple(name for name, writing in writings.items() if writing.state != "written")
         change = Change("rewritten", base=kept.version, regions=regions)
-        await serving.launcher.begin(click, searched=True, writings=writings, change=change, before=kept)
+        await serving.starter.start(click, searched=True, writings=writings, change=change, before=kept)
 
-    def _may_write(self, click: Click, write: bool) -> bool:
+    def _may_write(self, click: PageRequest, write: bool) -> bool:
         serving = self._serving
-        return write or bool(serving.store.exists([click.key])) or serving.generations.recent(click.key) is not None
+        return write or bool(serving.store.exists([click.key])) or serving.jobs.recent(click.key) is not None
 
-    def _is_whole(self, click: Click) -> bool:
-        return self._serving.cache.drawn(click, opened=False) is not None
+    def _is_whole(self, click: PageRequest) -> bool:
+        return self._serving.cache.rendered(click, opened=False) is not None
 
-    def _live(self, click: Click) -> Mapping[str, LiveRegion]:
+    def _live(self, click: PageRequest) -> Mapping[str, LiveRegion]:
         """The regions of state of a page, as they are now."""
         serving = self._serving
-        generation = serving.generations.get(click.key)
+        generation = serving.jobs.get(click.key)
         if generation is not None:
-            return serving.launcher.shell(generation).live
-        drawn = serving.cache.drawn(click, opened=False)
+            return serving.starter.shell(generation).live
+        drawn = serving.cache.rendered(click, opened=False)
         if drawn is not None:
             return drawn.live
-        return serving.views.shell(PageView(key=click.key, title=click.title), click.page, {}).live
+        return serving.renderer.shell(PageView(key=click.key, title=click.title), click.page, {}).live
 
     async def close(self) -> None:
         """Nothing is sent any more."""

@@ -43,7 +43,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FormState:
     """A form that was sent and could not be taken, as ``form`` in the template of its page; before that, an empty one.
 
     Attributes:
@@ -59,7 +59,7 @@ class Form:
     message: str = ""
 
 
-async def sent(request: Request, size: int) -> list[tuple[str, str]]:
+async def submitted_pairs(request: Request, size: int) -> list[tuple[str, str]]:
     """The fields of a form, urlencoded or multipart.
 
     Args:
@@ -106,7 +106,7 @@ async def sent(request: Request, size: int) -> list[tuple[str, str]]:
     return [(name, value.replace("\r\n", "\n")) for name, value in pairs]
 
 
-class FormReader:
+class FormParser:
     """Reads the fields of forms into what a function asks for.
 
     Args:
@@ -133,7 +133,7 @@ class FormReader:
         self._adapter: TypeAdapter[Any] = TypeAdapter(model)
         self._kinds = {name: _kind_of(annotation) for name, annotation in _annotations(model).items()}
 
-    def read(self, pairs: Pairs) -> dict[str, Any] | Form:
+    def parse(self, pairs: Pairs) -> dict[str, Any] | FormState:
         """The function's arguments; or, if they do not fit, what to tell the visitor.
 
         Raises:
@@ -166,7 +166,7 @@ class FormReader:
             return {self._whole: value}
         return {name: getattr(value, name) for name in self._kinds}
 
-    def _refused(self, values: Mapping[str, list[str]], error: ValidationError) -> Form:
+    def _refused(self, values: Mapping[str, list[str]], error: ValidationError) -> FormState:
         errors: dict[str, str] = {}
         whole = ""
         for entry in error.errors():
@@ -175,7 +175,7 @@ class FormReader:
             else:
                 whole = whole or _words(entry)
         typed = {name: found[-1] for name, found in values.items() if found}
-        return Form(self._function, Named(typed), Named(errors), whole)
+        return FormState(self._function, Named(typed), Named(errors), whole)
 
 
 def _is_model(annotation: Any) -> bool:

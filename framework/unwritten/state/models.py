@@ -23,7 +23,7 @@ log = logging.getLogger("unwritten")
 
 
 @dataclass(frozen=True)
-class Declared:
+class TableDeclaration:
     """A table as its author declares it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Declared:
     read: Callable[[Sequence[object]], Any]
 
 
-def migrate(connection: sqlite3.Connection, declared: Declared) -> bool:
+def migrate(connection: sqlite3.Connection, declared: TableDeclaration) -> bool:
     """Make a table, or bring it up to its model. Returns whether it is new.
 
     Raises:
@@ -53,10 +53,10 @@ def migrate(connection: sqlite3.Connection, declared: Declared) -> bool:
     row = connection.execute("SELECT columns, model FROM tables WHERE name = ?", (declared.name,)).fetchone()
     before: dict[str, str] = json.loads(row[0]) if row else {}
     if row is None:
-        _create(connection, declared)
+        _create_table(connection, declared)
     elif row[1] != model or not {*declared.columns} <= {*before}:
         (count,) = connection.execute(f'SELECT count(*) FROM "{declared.table}"').fetchone()  # noqa: S608
-        problem = _problem(declared, before, count)
+        problem = _declaration_problem(declared, before, count)
         if problem and count == 0:
             before = {}
             _recreate(connection, declared)
@@ -74,23 +74,23 @@ def migrate(connection: sqlite3.Connection, declared: Declared) -> bool:
     return row is None
 
 
-def _create(connection: sqlite3.Connection, declared: Declared) -> None:
+def _create_table(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
     # AUTOINCREMENT: a number that was deleted must not come back, for canvases are kept by it.
     columns = "".join(f', "{name}" {column.sql}' for name, column in declared.columns.items())
     connection.execute(f'CREATE TABLE "{declared.table}" (id INTEGER PRIMARY KEY AUTOINCREMENT{columns})')
 
 
-def _recreate(connection: sqlite3.Connection, declared: Declared) -> None:
+def _recreate(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
     """A table without rows takes any model."""
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (declared.table,)).fetchone()
     connection.execute(f'DROP TABLE "{declared.table}"')
-    _create(connection, declared)
+    _create_table(connection, declared)
     if last:
         connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (declared.table, last[0]))
     log.info("The table %r was empty, and has been made anew for its model.", declared.name)
 
 
-def _problem(declared: Declared, before: Mapping[str, str], count: int) -> str:
+def _declaration_problem(declared: TableDeclaration, before: Mapping[str, str], count: int) -> str:
     gone = [name for name in before if name not in declared.columns]
     for name, column in declared.columns.items():
         if name not in before and not column.can_be_added:
@@ -101,7 +101,7 @@ def _problem(declared: Declared, before: Mapping[str, str], count: int) -> str:
     return ""
 
 
-def _refused(declared: Declared, problem: str) -> BadTable:
+def _refused(declared: TableDeclaration, problem: str) -> BadTable:
     model = declared.model.__name__
     return BadTable(
         f"The table {declared.name!r} {problem}. Either change {model} so that the old rows fit: keep the old names "
@@ -110,7 +110,7 @@ def _refused(declared: Declared, problem: str) -> BadTable:
     )
 
 
-def _extend(connection: sqlite3.Connection, declared: Declared, before: Mapping[str, str]) -> None:
+def _extend(connection: sqlite3.Connection, declared: TableDeclaration, before: Mapping[str, str]) -> None:
     there = {row[1] for row in connection.execute(f'PRAGMA table_info("{declared.table}")')}
     for name, column in declared.columns.items():
         if name in before and name in there and (column.optional or column.make_default is None):
@@ -130,7 +130,7 @@ def _extend(connection: sqlite3.Connection, declared: Declared, before: Mapping[
         )
 
 
-def _check(connection: sqlite3.Connection, declared: Declared) -> None:
+def _check(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
     """Whether every row fits the model that has changed: a choice may be gone, or a text be too long now."""
     names = ", ".join(f'"{name}"' for name in ("id", *declared.columns))
     for row in connection.execute(f'SELECT {names} FROM "{declared.table}"'):  # noqa: S608
@@ -140,7 +140,7 @@ def _check(connection: sqlite3.Connection, declared: Declared) -> None:
             raise _refused(declared, f"has a row {row[0]} that does not fit any more ({error})") from error
 
 
-def _index(connection: sqlite3.Connection, declared: Declared) -> None:
+def _index(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
     prefix = f"{declared.table}__"
     wanted = {prefix + name: name for name in declared.index}
     sql = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"

@@ -10,18 +10,18 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from starlette.routing import Match
 
-from ..asking.addresses import Pattern
-from ..asking.routing import PageFunction, WordsRoute
+from ..asking.addresses import PagePattern
+from ..asking.routing import PageFunction, TextRoute
 from ..errors import BadAddress, BadApp
-from ..generating.generation import Generation
+from ..generating.generation import PageJob
 from ..keeping.database import Database
 from ..settings import Settings
-from .transactions import Transaction, running
+from .transactions import Transaction, active
 
 log = logging.getLogger("unwritten")
 
 
-class Sequel:
+class OnWritten:
     """An author's function that is called when a page of a pattern has been written.
 
     Args:
@@ -32,10 +32,10 @@ class Sequel:
         BadApp: if the function's signature does not fit, or asks for a visit or a request, which there is not.
     """
 
-    def __init__(self, function: Callable[..., Any], pattern: Pattern) -> None:
+    def __init__(self, function: Callable[..., Any], pattern: PagePattern) -> None:
         self.function = PageFunction(function, pattern)
         self.pattern = pattern
-        self._route = WordsRoute(pattern, self.function.name, lambda request: None, "GET")
+        self._route = TextRoute(pattern, self.function.name, lambda request: None, "GET")
         if self.function.wants_visit or self.function.wants_request:
             raise BadApp(
                 f"{self.function.name!r} is called when a page is written, whoever looks: it cannot take a Visit or a "
@@ -50,12 +50,12 @@ class Sequel:
         if match is not Match.FULL:
             return None
         try:
-            return self.function.read(self.pattern.read(child["path_params"], len(key)), dict(parse_qsl(parts.query)))
+            return self.function.parse(self.pattern.parse(child["path_params"], len(key)), dict(parse_qsl(parts.query)))
         except BadAddress:
             return None
 
 
-class Sequels:
+class OnWrittenRunner:
     """The sequels of one app.
 
     Args:
@@ -72,7 +72,7 @@ class Sequels:
         database: Database,
         turn: asyncio.Lock,
         wrote: Callable[[str], None],
-        declared: Sequence[Sequel],
+        declared: Sequence[OnWritten],
     ) -> None:
         self._settings = settings
         self._database = database
@@ -80,7 +80,7 @@ class Sequels:
         self._wrote = wrote
         self._declared = declared
 
-    async def follow(self, generation: Generation) -> None:
+    async def run(self, generation: PageJob) -> None:
         """A page has been written and kept. What its sequels raise is logged, and harms no page."""
         for sequel in self._declared:
             arguments = sequel.arguments(generation.key)
@@ -94,11 +94,11 @@ class Sequels:
         async with self._turn:
             transaction = Transaction(self._database, function.name)
             try:
-                with running(transaction):
+                with active(transaction):
                     await function.run(arguments, None, None, self._settings.function_time_limit)
                 await asyncio.to_thread(transaction.commit)
             except BaseException:
-                transaction.give_up(f"{function.name!r} has failed, and all that it wrote was taken back.")
+                transaction.roll_back(f"{function.name!r} has failed, and all that it wrote was taken back.")
                 raise
         for table in transaction.written:
             self._wrote(table)

@@ -12,29 +12,29 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..answering.serving import Serving
-from ..asking.addresses import Pattern
+from ..answering.serving import PageHandler
+from ..asking.addresses import PagePattern
 from ..asking.routing import PageRoute
 from ..settings import Settings
-from .actions import ActionFunction, ActionRoute, Actions, find
-from .audience import Audience
-from .sequels import Sequel, Sequels
+from .actions import ActionFunction, ActionHandler, ActionRoute, find_action
+from .audience import LiveUpdates
+from .sequels import OnWritten, OnWrittenRunner
 from .tables import Table, Tables
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M")
 
 
-class Stateful(Starlette):
+class Router(Starlette):
     """What ``App`` can do with state. It is not made by itself."""
 
     settings: Settings
 
     def __init__(self, **options: Any) -> None:
         self.tables = Tables()
-        self._declared: list[Sequel] = []
-        self._audience: Audience | None = None
-        self._actions: Actions | None = None
+        self._declared: list[OnWritten] = []
+        self._audience: LiveUpdates | None = None
+        self._actions: ActionHandler | None = None
         super().__init__(**options)
 
     def table(
@@ -66,12 +66,12 @@ class Stateful(Starlette):
         Raises:
             BadApp: if the function's signature does not fit.
         """
-        pattern = Pattern(path)
+        pattern = PagePattern(path)
 
         def declare(function: F) -> F:
             async def endpoint(request: Request) -> Response:
                 await self.ready()
-                return await self.actions.answer(request, route)
+                return await self.actions.handle(request, route)
 
             route = ActionRoute(pattern, ActionFunction(function, pattern), endpoint)
             self.router.routes.append(route)
@@ -79,7 +79,7 @@ class Stateful(Starlette):
 
         return declare
 
-    def written(self, path: str) -> Callable[[F], F]:
+    def on_written(self, path: str) -> Callable[[F], F]:
         """Declare what is done with a page that has been written: ``@app.written("/list/{name}")`` above a function.
 
         It takes the parameters of the pattern, reads what was written (``app.value``), and may write to tables.
@@ -95,22 +95,22 @@ class Stateful(Starlette):
         Raises:
             BadApp: if the function's signature does not fit.
         """
-        pattern = Pattern(path)
+        pattern = PagePattern(path)
 
         def declare(function: F) -> F:
-            self._declared.append(Sequel(function, pattern))
+            self._declared.append(OnWritten(function, pattern))
             return function
 
         return declare
 
     @property
-    def actions(self) -> Actions:
+    def actions(self) -> ActionHandler:
         """What handles forms. The app must have been prepared."""
         assert self._actions is not None
         return self._actions
 
     @property
-    def audience(self) -> Audience:
+    def audience(self) -> LiveUpdates:
         """Who looks at its pages. The app must have been prepared."""
         assert self._audience is not None
         return self._audience
@@ -120,20 +120,22 @@ class Stateful(Starlette):
         """The declared pages."""
         raise NotImplementedError
 
-    async def ready(self) -> Serving:
+    async def ready(self) -> PageHandler:
         """What answers clicks, prepared if need be."""
         raise NotImplementedError
 
-    def wire_state(self, serving: Serving) -> None:
+    def wire_state(self, serving: PageHandler) -> None:
         """Let the parts of state see what serves."""
-        self._audience = Audience(serving, lambda: self.pages)
-        self.tables.tell(self._audience.wrote)
-        self._actions = Actions(self.settings, serving, self._audience, lambda: self.pages)
+        self._audience = LiveUpdates(serving, lambda: self.pages)
+        self.tables.observe(self._audience.wrote)
+        self._actions = ActionHandler(self.settings, serving, self._audience, lambda: self.pages)
         turn, wrote = self._actions.turn, self._audience.wrote
-        serving.generations.sequel = Sequels(self.settings, serving.store.database, turn, wrote, self._declared).follow
+        serving.jobs.on_written = OnWrittenRunner(
+            self.settings, serving.store.database, turn, wrote, self._declared
+        ).run
 
     @pass_context
     def form_attributes(self, context: Context, name: str, /, **parameters: Any) -> Markup:
         """The attributes of a form, for templates."""
-        path = find(self.routes, name, parameters, self.settings.title_length)
+        path = find_action(self.routes, name, parameters, self.settings.title_length)
         return self.actions.attributes(path, context["page"].key)

@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from ..errors import BadTable, suggestion
 from ..keeping.database import Database
 from .columns import Column, columns_of
-from .models import Declared, migrate
-from .transactions import alone, read, write
+from .models import TableDeclaration, migrate
+from .transactions import exclusive, read, write
 
 M = TypeVar("M")
 
@@ -64,7 +64,7 @@ class Table(Generic[M]):
         self._adapter: TypeAdapter[M] = TypeAdapter(model)
         self._first = tuple(first)
         self._database: Database | None = None
-        self.wrote: Callable[[str], None] | None = None
+        self.on_write: Callable[[str], None] | None = None
         self._names = ", ".join(f'"{field}"' for field in ("id", *self.columns))
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Table(Generic[M]):
         Raises:
             BadTable: if the model has changed in a way that the rows do not allow.
         """
-        declared = Declared(self.name, self.table, self.model, self.columns, self.index, self._row)
+        declared = TableDeclaration(self.name, self.table, self.model, self.columns, self.index, self._row)
         if migrate(connection, declared):
             for row in self._first:
                 self._insert(connection, row)
@@ -190,8 +190,8 @@ class Table(Generic[M]):
         if self._database is None:
             raise BadTable(f"The table {self.name!r} is not open yet. In a script, call app.prepare() first.")
         result = how(self._database, self.name, *what)
-        if how is write and alone() and self.wrote is not None:
-            self.wrote(self.name)
+        if how is write and exclusive() and self.on_write is not None:
+            self.on_write(self.name)
         return result
 
     def _insert(self, connection: sqlite3.Connection, row: M) -> M:
@@ -301,10 +301,10 @@ class Tables:
             self.close()
             raise
 
-    def tell(self, wrote: Callable[[str], None]) -> None:
+    def observe(self, wrote: Callable[[str], None]) -> None:
         """Tell somebody the name of a table that was written to outside an action; in whichever thread that was."""
         for table in self._by_name.values():
-            table.wrote = wrote
+            table.on_write = wrote
 
     def close(self) -> None:
         """The database is closed."""

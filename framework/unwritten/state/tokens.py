@@ -13,7 +13,7 @@ import re
 import time
 from typing import Literal, TypeAlias
 
-Verdict: TypeAlias = Literal["good", "stale", "forged"]
+FormCheck: TypeAlias = Literal["good", "stale", "forged"]
 
 LIFETIME = 24 * 3600.0
 """Seconds that a form may be filled in."""
@@ -24,13 +24,13 @@ FRESH = 3600.0
 _HOUR = 3600
 
 
-def sign(secret: bytes, action: str, page: str, now: float | None = None) -> str:
+def sign_form(secret: bytes, action: str, page: str, now: float | None = None) -> str:
     """A token for a form of a page that is drawn now. It stays the same for an hour, so that pages do."""
     hour = int((time.time() if now is None else now) // _HOUR)
     return f"{hour:x}.{_signature(secret, hour, action, page)}"
 
 
-def verdict(token: str, secret: bytes, action: str, page: str, now: float | None = None) -> Verdict:
+def verify_form(token: str, secret: bytes, action: str, page: str, now: float | None = None) -> FormCheck:
     """Whether a token is one of this world's for this action on this page, and not too old."""
     match = re.fullmatch(r"([0-9a-f]{1,8})\.([0-9a-f]{32})", token)
     if match is None or not hmac.compare_digest(match[2], _signature(secret, int(match[1], 16), action, page)):

@@ -23,7 +23,7 @@ from ..keeping.database import LOCK_TIMEOUT, Database, in_words
 T = TypeVar("T")
 
 
-class Look:
+class ReadTracker:
     """A page function that is running.
 
     Attributes:
@@ -93,7 +93,7 @@ class Transaction:
         """
         self._end("COMMIT", f"The action {self.action!r} has answered already, so it cannot use tables any more.")
 
-    def give_up(self, why: str) -> None:
+    def roll_back(self, why: str) -> None:
         """Undo all of it. ``why`` is what the function is told if it goes on."""
         self._over = why
         connection = self._connection
@@ -116,22 +116,22 @@ class Transaction:
                 connection.close()  # which undoes what was not committed
 
 
-_running: ContextVar[Look | Transaction | None] = ContextVar("unwritten_running", default=None)
+_active: ContextVar[ReadTracker | Transaction | None] = ContextVar("unwritten_running", default=None)
 
 
 @contextlib.contextmanager
-def running(who: Look | Transaction) -> Iterator[None]:
+def active(who: ReadTracker | Transaction) -> Iterator[None]:
     """What is called inside is a page function, or an action."""
-    token = _running.set(who)
+    token = _active.set(who)
     try:
         yield
     finally:
-        _running.reset(token)
+        _active.reset(token)
 
 
-def alone() -> bool:
+def exclusive() -> bool:
     """Whether neither a page function nor an action is running: each write stands for itself."""
-    return _running.get() is None
+    return _active.get() is None
 
 
 def read(database: Database, table: str, sql: str, parameters: Collection[object] = ()) -> list[Any]:
@@ -141,10 +141,10 @@ def read(database: Database, table: str, sql: str, parameters: Collection[object
         BadTable: if it is an action that is over.
         StoreError: in words.
     """
-    who = _running.get()
+    who = _active.get()
     if isinstance(who, Transaction):
         return who.use(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
-    if isinstance(who, Look):
+    if isinstance(who, ReadTracker):
         who.tables.add(table)
     return database.read(sql, parameters)
 
@@ -156,8 +156,8 @@ def write(database: Database, table: str, work: Callable[[sqlite3.Connection], T
         BadTable: in a page function, or in an action that is over.
         StoreLocked, StoreFull, StoreError: nothing was written.
     """
-    who = _running.get()
-    if isinstance(who, Look):
+    who = _active.get()
+    if isinstance(who, ReadTracker):
         raise BadTable(
             f"The page function {who.function!r} writes to the table {table!r}, but a page is only looked at: browsers "
             "and robots open it as often as they like. Write in an action: @app.action('/path') above a function."

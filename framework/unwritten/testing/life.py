@@ -16,17 +16,17 @@ from unwritten_engine import Engine
 from ..app import App
 from ..cli.asking import running
 from ..errors import UnwrittenError
-from ..generating.generation import Generation, Watcher
-from .answers import Said, answers
-from .reading import read
+from ..generating.generation import PageJob, Subscriber
+from .answers import ScriptedText, answers
+from .reading import parse_html
 
 T = TypeVar("T")
 
-_LIVES: weakref.WeakValueDictionary[int, Life] = weakref.WeakValueDictionary()
+_LIVES: weakref.WeakValueDictionary[int, AppRunner] = weakref.WeakValueDictionary()
 """The apps that are being visited, by their identity."""
 
 
-class Life:
+class AppRunner:
     """An app that runs in an event loop of its own, which stands still between the visits.
 
     It knows nothing of the visitors, so that one that is forgotten can be seen to be so.
@@ -35,7 +35,7 @@ class Life:
     def __init__(
         self,
         app: App,
-        engine: Engine | Mapping[str, Said] | str | None,
+        engine: Engine | Mapping[str, ScriptedText] | str | None,
         database: str | Path | None,
         patience: float,
         settings: Mapping[str, Any],
@@ -58,8 +58,8 @@ class Life:
         with contextlib.ExitStack() as ending:
             if database is None:
                 database = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="unwritten-test-")), "pages.db")
-            before = app.substitute(given, {**flags, "database": str(database)})
-            ending.callback(app.substitute, *before)
+            before = app.override(given, {**flags, "database": str(database)})
+            ending.callback(app.override, *before)
             self._runner = ending.enter_context(asyncio.Runner())
             app.prepare()  # here, so that what is missing is told in its own words
             ending.callback(lambda: self._runner.run(app.close()))
@@ -117,22 +117,22 @@ class Life:
 
     # -- what is being written ----------------------------------------------------------------------------
 
-    def generation(self, html: str) -> Generation | None:
+    def generation(self, html: str) -> PageJob | None:
         """The generation that writes what a page shows as unfinished."""
-        for node in read(html).all():
+        for node in parse_html(html).all():
             if node.attributes.get("data-state") in {"waiting", "writing"} and "data-page" in node.attributes:
-                return self.app.serving.generations.recent(node.attributes["data-page"])
+                return self.app.handler.jobs.recent(node.attributes["data-page"])
         return None
 
     @contextlib.asynccontextmanager
-    async def watching(self, generation: Generation) -> AsyncIterator[None]:
+    async def watching(self, generation: PageJob) -> AsyncIterator[None]:
         """Look at a page, so that it is not given up."""
-        watcher = Watcher()
-        generation.attach(watcher)
+        watcher = Subscriber()
+        generation.subscribe(watcher)
         try:
             yield
         finally:
-            self.app.serving.generations.detach(generation, watcher)
+            self.app.handler.jobs.detach(generation, watcher)
 
     @contextlib.asynccontextmanager
     async def in_time(self, problem: str) -> AsyncIterator[None]:
@@ -147,7 +147,7 @@ class Life:
 
     async def settled(self) -> None:
         """Wait until nothing is written."""
-        generations = self.app.serving.generations
+        generations = self.app.handler.jobs
         async with self.in_time("Not everything was finished"):
             while unfinished := generations.unfinished():
                 async with self.watching(unfinished[0]):

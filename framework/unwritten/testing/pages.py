@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin, urlsplit
 
-from .reading import Node, read
+from .reading import Node, parse_html
 
 if TYPE_CHECKING:
     from .visitor import Visitor
@@ -173,7 +173,7 @@ class VisitedPage(Part):
 
     def __init__(self, visitor: Visitor, key: str, status: int, headers: Mapping[str, str], html: str) -> None:
         self._visitor = visitor
-        self._document = read(html)
+        self._document = parse_html(html)
         self.key = key
         self.status = status
         self.headers = dict(headers)

@@ -139,6 +139,6 @@ class _Reader(HTMLParser):
         self._open.children.append(data)
 
 
-def read(html: str) -> Node:
+def parse_html(html: str) -> Node:
     """The tree of a document. ``span`` of each element is where its inner HTML stands in the source."""
     return _Reader(html.replace("\r\n", "\n")).root
