@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,34 +123,6 @@ def test_public_names_are_pinned() -> None:
         "open_engine",
         "scripted",
     ]
-
-
-README = Path(unwritten_engine.__file__).parents[1] / "README.md"
-ROOMS = README.read_text(encoding="utf-8").partition("## The rooms")[2].partition("\n## ")[0]
-BUDGETS = {place: int(most.replace(",", "")) for place, most in re.findall(r"^\| `(\S+)` \| ([\d,]+) \|", ROOMS, re.M)}
-
-
-def files(place: str) -> list[Path]:
-    return [
-        path for path in (Path(unwritten_engine.__file__).parent / place).glob("*.py") if path.name != "__init__.py"
-    ]
-
-
-def test_every_folder_has_a_published_line_budget() -> None:
-    root = Path(unwritten_engine.__file__).parent
-    assert {path.parent.resolve() for path in root.rglob("*.py")} == {(root / place).resolve() for place in BUDGETS}
-
-
-@pytest.mark.parametrize("place", BUDGETS)
-def test_the_published_line_budget_is_kept(place: str) -> None:
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files(place)) <= BUDGETS[place]
-
-
-@pytest.mark.parametrize("place", [place for place in BUDGETS if "bench" not in place])
-def test_every_file_has_its_line_in_the_readme(place: str) -> None:
-    begin = "At the top:" if place == "." else f"\nIn `{place}`"
-    room = ROOMS.partition(begin)[2].partition("\nIn `")[0]
-    assert [path.name for path in files(place) if f"`{path.name}`" not in room] == []
 
 
 def test_importing_the_engine_loads_no_model_library() -> None:

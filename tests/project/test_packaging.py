@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.project.test_api import FILES
+from tests.support.repository import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 
