@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.packages import packed
 from tests.browser.tabs import CDN, Tab
-from tests.core import served
+from tests.support.apps import served
 
 from unwritten import App
 from unwritten.assets import HTMX, HTMX_VERSION, integrity_of

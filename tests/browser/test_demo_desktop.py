@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Frame, Locator
 from tests.browser.tabs import Tab, note, until
-from tests.core import served
+from tests.support.apps import served
 
 from unwritten.cli.loading import load_app
 from unwritten.testing.answers import stand_in

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 from tests.browser.tabs import Tab, until
-from tests.core import free_port, make_app, make_two, make_wiki, templates
+from tests.support.apps import free_port, make_app, make_two, make_wiki, templates
 
 from unwritten import App
 from unwritten_engine.script import HANG, diffused, scripted

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.core import make_wiki, served
+from tests.support.apps import make_wiki, served
 
 from unwritten import App
 from unwritten.cli.loading import load_app

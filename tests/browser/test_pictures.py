@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.browser.tabs import Tab, until
-from tests.core import make_app, templates
-from tests.test_painting import Brush
+from tests.framework.pictures.test_painting import Brush
+from tests.support.apps import make_app, templates
 
 from unwritten import App, Page, lifetime
 from unwritten_engine import scripted

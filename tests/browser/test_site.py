@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab
-from tests.core import browser, make_clock, make_wiki, write
+from tests.support.apps import browser, make_clock, make_wiki, write
 
 from unwritten import App
 from unwritten.keeping.site import export_site

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from tests.browser.tabs import Tab
-from tests.core import a_linker, faults, text_frame
-from tests.drawings import HOSTILE, drawing_faults
-from tests.hostile import VECTORS
-from tests.payloads import payloads
+from tests.support.apps import a_linker, faults, text_frame
+from tests.support.drawings import HOSTILE, drawing_faults
+from tests.support.hostile import VECTORS
+from tests.support.payloads import payloads
 
 from unwritten import App
 from unwritten.errors import PageFailed
