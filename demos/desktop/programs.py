@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
 
 from .desk import app, examples, some, window
 

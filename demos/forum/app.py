@@ -12,8 +12,8 @@ from typing import Any, Literal
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from unwritten import App, Canvas, Page, Visit
-from unwritten.errors import BadAddress
-from unwritten.formats import Format
+from unwritten.core.errors import BadAddress
+from unwritten.formats.base import Format
 
 from . import conversation as talk
 from .listing import Row, board_name, capital, first_score, first_sentence, starter_format, threads

@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from unwritten import Canvas
-from unwritten.examples import read_examples
-from unwritten.formats import Format
+from unwritten.formats.base import Format
+from unwritten.routing.prompts import read_examples
 
 from .conversation import Post
 from .people import Person, article

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model
 
 from unwritten import Canvas, Example
-from unwritten.examples import read_examples
+from unwritten.routing.prompts import read_examples
 
 from . import fields
 from .wishes import Key, Wish

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
 
 from .chart import chart_of
 from .editions import EDITIONS, GENERAL, SHEETS, Edition

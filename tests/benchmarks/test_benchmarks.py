@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.benchmarks.apps import long_text
+from tests.benchmarks.report import percentile, report
+from tests.benchmarks.shapes import SHAPES, sample
 
-from unwritten.bench.apps import long_text
-from unwritten.bench.report import percentile, report
-from unwritten.bench.shapes import SHAPES, sample
-from unwritten.formats import schema_of
-from unwritten.formats.repair import repair
+from unwritten.formats.schema import schema_of
+from unwritten.formats.schema_repair import repair
 
 
 def bench(*arguments: str) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from click import ClickException
+from tests.benchmarks.demos import JOURNEYS, Step, being_written, figures, form_of, measure, show, take
 from tests.support.apps import make_app, served, templates
 from tests.support.terminal import unwritten
 
 from unwritten import Canvas, Page
-from unwritten.bench.demos import JOURNEYS, Step, being_written, figures, form_of, measure, show, take
 from unwritten.cli import demos
 from unwritten.cli.demos import all_demos
 from unwritten.cli.loading import load_app

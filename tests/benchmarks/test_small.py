@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.benchmarks import small
+from tests.benchmarks.subjects import Subject, prompts, subjects
+from tests.benchmarks.turns import Writer, Written, in_turn, write
+from tests.benchmarks.verdicts import compare, context
 
-from unwritten.assets import asset_dir
-from unwritten.bench import small
-from unwritten.bench.subjects import Subject, prompts, subjects
-from unwritten.bench.turns import Writer, Written, in_turn, write
-from unwritten.bench.verdicts import compare, context
 from unwritten.cli import main
+from unwritten.core.assets import asset_dir
 from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.script import ABOUT, Script, Step
 from unwritten_engine.training.judging.judge import Surprise

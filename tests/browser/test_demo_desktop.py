@@ -13,7 +13,7 @@ from tests.browser.tabs import Tab, note, until
 from tests.support.apps import served
 
 from unwritten.cli.loading import load_app
-from unwritten.testing.answers import stand_in
+from unwritten.testing.scripted_engine import stand_in
 from unwritten_engine import Engine, open_engine
 from unwritten_engine.script import scripted
 

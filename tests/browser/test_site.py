@@ -14,7 +14,7 @@ from tests.browser.tabs import Tab
 from tests.support.apps import browser, make_clock, make_wiki, write
 
 from unwritten import App
-from unwritten.keeping.site import export_site
+from unwritten.export.static_site import export_site
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser

@@ -19,8 +19,9 @@ from tests.support.hostile import VECTORS
 from tests.support.payloads import payloads
 
 from unwritten import App
-from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Format, RegionContext
+from unwritten.core.errors import PageFailed
+from unwritten.formats.base import Format, RegionContext
+from unwritten.formats.registry import FORMATS
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser

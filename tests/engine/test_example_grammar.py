@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.benchmarks.quality import broken_markup
 from tests.support.gbnf import Grammar
 
-from unwritten.assets import asset_dir
-from unwritten.bench.quality import broken_markup
-from unwritten.examples import read_examples
+from unwritten.core.assets import asset_dir
+from unwritten.routing.prompts import read_examples
 from unwritten_engine.forms import form_of
 
 SHEETS = [

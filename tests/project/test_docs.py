@@ -20,8 +20,8 @@ from unwritten import App
 from unwritten.cli import COMMANDS, main
 from unwritten.cli.bench import BENCHES
 from unwritten.cli.loading import load_app
-from unwritten.formats import FORMATS
-from unwritten.settings import SETTINGS
+from unwritten.core.settings import SETTINGS
+from unwritten.formats.registry import FORMATS
 from unwritten.testing import Visitor
 from unwritten_engine import Engine, scripted
 
@@ -166,7 +166,7 @@ def app_of(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 def use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs run as they are printed, so their engine is put in place of the one that they would open."""
-    monkeypatch.setattr("unwritten.lifetime.open_engine", lambda spec, progress=None: engine)
+    monkeypatch.setattr("unwritten.app.lifespan.open_engine", lambda spec, progress=None: engine)
 
 
 def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

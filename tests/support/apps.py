@@ -18,8 +18,8 @@ import uvicorn
 from starlette.testclient import TestClient, WebSocketTestSession
 
 from unwritten import App, Canvas, Page
-from unwritten.asking.addresses import PagePattern
-from unwritten.showing.links import Linker
+from unwritten.formats.links import Linker
+from unwritten.routing.patterns import PagePattern
 from unwritten_engine import Engine, Frame, Request, Usage
 from unwritten_engine.script import Script, scripted
 

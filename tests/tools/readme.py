@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 import unwritten
 from unwritten.cli import main
-from unwritten.settings import SETTINGS
-from unwritten.showing.regions import PageView, Region
-from unwritten.showing.template_names import TEMPLATE_NAMES
+from unwritten.core.settings import SETTINGS
+from unwritten.formats.page import TEMPLATE_NAMES
+from unwritten.rendering.regions import PageView, Region
 from unwritten_engine.diffusion.loading.memory import KINDS, RESERVE, WORDS, gigabytes, needed, plan, weight_bytes
 from unwritten_engine.diffusion.loading.sizes import read_sizes
 from unwritten_engine.diffusion.options import OPTIONS, SAMPLING, Dial

@@ -16,17 +16,16 @@ from unwritten_engine import Engine, EngineError, Prompt, Request, open_engine
 from unwritten_engine.painting import open_painter
 
 from .. import __version__
-from ..assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
-from ..engine_options import engine_options, hidden, painter_options
-from ..errors import UnwrittenError
-from ..formats.trust import supports
-from ..guarding.door import Connections
-from ..keeping.store import PageStore
-from ..settings import SECRETS, Settings
+from ..app.engine_options import engine_options, hidden, painter_options
+from ..core.assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
+from ..core.errors import UnwrittenError
+from ..core.settings import SECRETS, Settings
+from ..formats.registry import supports
+from ..storage.pages import PageStore
+from ..web.middleware import Connections
 from .demos import all_demos
 from .flags import app_options, chosen_app, data_folder, given
-from .progress import LoadingProgress
-from .serving import model_line, prepare
+from .server import LoadingProgress, model_line, prepare
 
 PACKAGES = (
     "xllamacpp",

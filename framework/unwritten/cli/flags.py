@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 import platformdirs
 
-from ..app import App
-from ..settings import BY_NAME, SETTINGS, Setting
+from ..app.application import App
+from ..core.settings import BY_NAME, SETTINGS, Setting
 from . import demos
 from .loading import load_app
 

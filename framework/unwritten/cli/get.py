@@ -8,10 +8,10 @@ from urllib.parse import quote, urljoin
 
 import click
 
-from ..app import App
-from .asking import request, running
+from ..app.application import App
+from ..testing.asgi_client import request, running
 from .flags import app_options, chosen_app, given, settings_options
-from .serving import prepare
+from .server import prepare
 
 REDIRECTS = 5
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..assets import asset_dir
+from ..core.assets import asset_dir
 from . import demos
 
 PLACES = {

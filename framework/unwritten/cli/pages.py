@@ -9,8 +9,11 @@ from typing import Any
 
 import click
 
-from ..errors import StoreError, suggestion
-from ..keeping.store import PageStore, PageSummary
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import StoreError
+from ..storage.pages import PageStore
+from ..storage.records import PageSummary
 from .worlds import world_options, world_path
 
 

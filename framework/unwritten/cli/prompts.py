@@ -14,9 +14,9 @@ from unwritten_engine import Priority, Prompt
 from unwritten_engine.script import ABOUT, scripted
 from unwritten_engine.training.prompts import WantedPage, write_prompts
 
-from ..app import App
+from ..app.application import App
 from ..testing import Visitor
-from ..testing.answers import stand_in
+from ..testing.scripted_engine import stand_in
 from .flags import app_options, chosen_app
 
 QUIET: Final[dict[str, Any]] = {"memory_tokens": 0, "ahead": "off", "gates": "off", "markup": "off"}

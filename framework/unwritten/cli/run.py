@@ -8,8 +8,8 @@ import click
 
 from .flags import as_arguments, given, settings_options
 from .loading import load_app
-from .reloading import inherited, keep_running, watched_folders
-from .serving import bind, serve
+from .reload import inherited, keep_running, watched_folders
+from .server import bind, serve
 
 
 @click.command("run")

@@ -14,8 +14,8 @@ from unwritten_engine.training.commands import main
 from unwritten_engine.training.pages import TrainingPage, read_pages, write_pages
 from unwritten_engine.training.recipe import TUNING
 
-from ..errors import ShareError
-from ..keeping.lessons import TrainingExamples, training_examples
+from ..core.errors import ShareError
+from ..export.training_examples import TrainingExamples, training_examples
 from .worlds import world_options, world_path
 
 ENOUGH: Final = 20

@@ -10,34 +10,41 @@ import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from unwritten_engine.errors import RequestRefused
+from unwritten_engine.errors import RequestRefused, suggestion
 
-from ..answering.serving import PageHandler
-from ..asking.clicks import PageRequest
-from ..errors import BadAddress, BadEdit, Busy, Denied, EditConflict, StoreError, suggestion
-from ..formats import get_format
-from ..generating.generation import PageJob
-from ..keeping.store import StoredCanvas, StoredPage
-from .differences import DiffChunk, word_diff
-from .edit_links import EDIT_PREFIX, label_of
-from .edits import Editor, may_edit
-from .own_forms import FrameworkForm, read_form
-from .revisions import pieces_of
+from ..core.errors import BadAddress, BadEdit, Busy, Denied, EditConflict, StoreError
+from ..core.paths import EDIT_PREFIX
+from ..formats.registry import get_format
+from ..generation.page_job import PageJob
+from ..generation.revisions import pieces_of
+from ..routing.routes import PageRequest
+from ..storage.records import StoredCanvas, StoredPage
+from ..web.framework_forms import FrameworkForm, read_form
+from ..web.page_handler import PageHandler
+from .diff import DiffChunk, word_diff
+from .editor import Editor, may_edit
 
 if TYPE_CHECKING:
-    from ..app import App
+    from ..app.application import App
 
 ASK_LENGTH = 400
 """Characters of an ask, or of a note about a change."""
+
+
 TEXT_LENGTH = 60_000
 """Characters of a text by hand."""
+
+
 _UNDONE = 64
 """Changes that came to nothing whose words are remembered."""
+
 
 _FIELDS = {
     "by hand": ("text", "note"),
@@ -361,3 +368,22 @@ def _said(form: FrameworkForm) -> EditOutcome:
         only=form.one("only"),
         seed=form.one("seed"),
     )
+
+
+def edit_address(key: str, **more: str) -> str:
+    """The address of the edit page of a page."""
+    return f"{EDIT_PREFIX}edit?{urlencode({'page': key, **more})}"
+
+
+def label_of(region: str) -> str:
+    """A region's name for people."""
+    return " ".join(region.replace("-", " ").replace("_", " ").split()).capitalize()
+
+
+def edit_link(key: str, region: str = "") -> Markup:
+    """A link to the forms of a region, or to those of the whole page."""
+    if not region:
+        return Markup('<a href="{}">Edit</a>').format(edit_address(key))
+    words = Markup('Edit<span class="visually-hidden"> {}</span>').format(label_of(region))
+    address = edit_address(key, region=region)
+    return Markup('<a class="edit-link" data-edit-link="{}" href="{}">{}</a>').format(region, address, words)

@@ -10,18 +10,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..answering.serving import PageHandler
-from ..asking.clicks import PageRequest
-from ..errors import BadAddress, BadEdit, EditConflict
-from ..keeping.store import StoredPage
-from .differences import DiffChunk, word_diff
-from .edit_links import EDIT_PREFIX, label_of
-from .edit_pages import EditPages, base_of, shown_text
-from .edits import Editor, may_edit
-from .own_forms import read_form
+from ..core.errors import BadAddress, BadEdit, EditConflict
+from ..core.paths import EDIT_PREFIX
+from ..routing.routes import PageRequest
+from ..storage.records import StoredPage
+from ..web.framework_forms import read_form
+from ..web.page_handler import PageHandler
+from .diff import DiffChunk, word_diff
+from .edit_pages import EditPages, base_of, label_of, shown_text
+from .editor import Editor, may_edit
 
 if TYPE_CHECKING:
-    from ..app import App
+    from ..app.application import App
 
 LISTED = 100
 """Versions on one page."""

@@ -9,10 +9,9 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Span
 
-from ..showing.links import WIKI_LINK, Linker
-from ..showing.sanitize import clean_html
-from .drawn import FormattedFrame
-from .marks import insert_marks, render_marks, strip_marks, within, words_of_open
+from .links import WIKI_LINK, Linker
+from .sanitize_html import clean_html
+from .unsettled import FormattedFrame, insert_marks, render_marks, strip_marks, within, words_of_open
 
 # Models like to wrap HTML in a code fence, with or without a word before it.
 _FENCE_START = re.compile(r"^\s*```(?:html)?[ \t]*\n?", re.I)

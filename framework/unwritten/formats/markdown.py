@@ -21,10 +21,9 @@ from markupsafe import Markup, escape
 
 from unwritten_engine import Frame, Span
 
-from ..showing.links import WIKI_LINK, Linker
-from ..showing.sanitize import clean_rendered
-from .drawn import FormattedFrame
-from .marks import BAR, CLOSE, OPEN, insert_marks, render_marks, strip_marks, within, words_of_open
+from .links import WIKI_LINK, Linker
+from .sanitize_html import clean_rendered
+from .unsettled import BAR, CLOSE, OPEN, FormattedFrame, insert_marks, render_marks, strip_marks, within, words_of_open
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 # Lines as Markdown counts them: Python's splitlines knows more ends of lines.

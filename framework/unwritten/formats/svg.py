@@ -9,10 +9,9 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Span
 
-from ..errors import PageFailed
-from ..showing.sanitize_svg import ElementCache, SVGSanitizer
-from .drawn import FormattedFrame
-from .marks import strip_marks, within
+from ..core.errors import PageFailed
+from .sanitize_svg import ElementCache, SVGSanitizer
+from .unsettled import FormattedFrame, strip_marks, within
 
 _BEGIN = re.compile(r"<svg(?=[\s>/])", re.I)
 _TAG_NAME = re.compile(r"<[A-Za-z][A-Za-z0-9]*")

@@ -13,12 +13,12 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from unwritten_engine import Engine
 
-from ..app import App
-from ..cli.asking import HOST, request
-from ..errors import BadAddress
-from .answers import ScriptedText
-from .life import AppRunner
-from .pages import VisitedPage
+from ..app.application import App
+from ..core.errors import BadAddress
+from .app_runner import AppRunner
+from .asgi_client import HOST, request
+from .scripted_engine import ScriptedText
+from .visited_page import VisitedPage
 
 REDIRECTS = 10
 """How many are followed in a row."""

@@ -13,7 +13,7 @@ from starlette.routing import Host, Route
 from tests.support.apps import LIGHTHOUSE, browser, inner, make_app, make_wiki, templates, wait_for, write
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import BadApp, BadSetting
+from unwritten.core.errors import BadApp, BadSetting
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from unwritten import App
-from unwritten.engine_options import engine_options, hidden, read_options
-from unwritten.errors import BadSetting
-from unwritten.settings import Settings
+from unwritten.app.engine_options import engine_options, hidden, read_options
+from unwritten.core.errors import BadSetting
+from unwritten.core.settings import Settings
 from unwritten_engine import Engine, scripted
 from unwritten_engine.errors import BadOption, UnknownOption
 
@@ -71,7 +71,7 @@ def test_the_app_hands_them_to_the_engine(tmp_path: Path, monkeypatch: pytest.Mo
         asked.append((spec, options))
         return scripted("A text.")
 
-    monkeypatch.setattr("unwritten.lifetime.open_engine", opened)
+    monkeypatch.setattr("unwritten.app.lifespan.open_engine", opened)
     monkeypatch.chdir(tmp_path)
     app = App("Test", engine="http://localhost:8000/v1", model="m", engine_options="retries=0")
     app.prepare()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.apps import browser, make_app, make_wiki
 
-from unwritten.own_routes import OWN
+from unwritten.core.paths import OWN
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.apps import browser, make_app, make_wiki
 
 from unwritten import App
-from unwritten.errors import BadApp, BadSetting, StoreError
+from unwritten.core.errors import BadApp, BadSetting, StoreError
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -38,8 +38,8 @@ def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, monkeypatch: 
     def open_none(*args: object, **options: object) -> object:
         raise BadSetting("There is no such engine.")
 
-    monkeypatch.setattr("unwritten.lifetime.open_engine", open_none)
-    monkeypatch.setattr("unwritten.lifetime.Store.close", lambda store: opened.append(store))
+    monkeypatch.setattr("unwritten.app.lifespan.open_engine", open_none)
+    monkeypatch.setattr("unwritten.app.lifespan.Store.close", lambda store: opened.append(store))
     app = App("Fake Wiki", database=str(tmp_path / "pages.db"))
     with pytest.raises(BadSetting):
         app.prepare()

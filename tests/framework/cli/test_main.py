@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tests.support.terminal import APP, WITHOUT_ENGINE, message, unwritten, write
 
-from unwritten import assets
-from unwritten.assets import Script, htmx_cache, integrity_of
 from unwritten.cli import COMMANDS
 from unwritten.cli.demos import all_demos
-from unwritten.cli.progress import LoadingProgress
+from unwritten.cli.server import LoadingProgress
+from unwritten.core import assets
+from unwritten.core.assets import Script, htmx_cache, integrity_of
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from tests.support.apps import page_faults
 
-from unwritten.cli.standby import ErrorServer, standby_page
+from unwritten.cli.reload import ErrorServer, standby_page
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -18,9 +18,9 @@ from tests.support.terminal import APP, message, unwritten, write
 from watchfiles import Change
 
 from unwritten.cli.loading import load_app
-from unwritten.cli.reloading import Sources, watched_folders
-from unwritten.cli.serving import address, bind
-from unwritten.errors import BadSetting
+from unwritten.cli.reload import Sources, watched_folders
+from unwritten.cli.server import address, bind
+from unwritten.core.errors import BadSetting
 from unwritten_engine import Abilities, Recorder, scripted
 from unwritten_engine.script import ABOUT
 

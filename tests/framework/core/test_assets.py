@@ -7,9 +7,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from unwritten import assets
-from unwritten.assets import (
-    STATIC_PREFIX,
+from unwritten.core import assets
+from unwritten.core.assets import (
     Script,
     VersionedStaticFiles,
     asset_dir,
@@ -18,7 +17,8 @@ from unwritten.assets import (
     htmx_sources,
     integrity_of,
 )
-from unwritten.errors import BadTemplate, UnwrittenError
+from unwritten.core.errors import BadTemplate, UnwrittenError
+from unwritten.core.paths import STATIC_PREFIX
 
 
 def browser(static: VersionedStaticFiles) -> TestClient:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from unwritten.errors import BadSetting
-from unwritten.settings import BY_NAME, SETTINGS, Settings
+from unwritten.core.errors import BadSetting
+from unwritten.core.settings import BY_NAME, SETTINGS, Settings
 
 
 def test_defaults_without_anything() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unwritten.developing.tracing import MOST_STATEMENTS, current, note_page, step, tracing
-from unwritten.keeping.database import Database
+from unwritten.core.tracing import MOST_STATEMENTS, current, note_page, step, tracing
+from unwritten.storage.database import Database
 
 
 def test_nothing_is_traced_unless_it_is_asked_for() -> None:

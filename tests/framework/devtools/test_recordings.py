@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.apps import make_two, make_wiki
 
-from unwritten.developing.recordings import MOST_CHARACTERS, MOST_FRAMES, MOST_PAGES, RegionRecording
+from unwritten.devtools.recordings import MOST_CHARACTERS, MOST_FRAMES, MOST_PAGES, RegionRecording
 from unwritten.testing import Visitor, answers
 from unwritten_engine import Frame, Prompt, Request
 from unwritten_engine.errors import GenerationFailed

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.hostile import modest
 
-from unwritten.editing.differences import DiffChunk, word_diff
+from unwritten.editing.diff import DiffChunk, word_diff
 
 
 def shape(old: str, new: str, context: int = 30) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.apps import templates
 
 from unwritten import App, Canvas, Page
-from unwritten.editing.edit_links import edit_address, edit_link, label_of
+from unwritten.editing.edit_pages import edit_address, edit_link, label_of
 from unwritten.testing import Visitor
 
 NOTE = """{% extends "layout.html" %}

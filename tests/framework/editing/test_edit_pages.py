@@ -27,8 +27,8 @@ from tests.support.apps import (
 )
 
 from unwritten import App, Canvas
-from unwritten.formats import Format
-from unwritten.showing.regions import Change
+from unwritten.formats.base import Format
+from unwritten.storage.records import Change
 from unwritten_engine import Abilities, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import ABOUT, HANG

@@ -23,10 +23,10 @@ from tests.support.apps import (
 )
 
 from unwritten import App, Canvas, Page
-from unwritten.editing.edits import may_edit
-from unwritten.guarding.gates import SignedLinks
-from unwritten.settings import Settings
-from unwritten.showing.regions import Change
+from unwritten.core.settings import Settings
+from unwritten.editing.editor import may_edit
+from unwritten.security.signed_links import SignedLinks
+from unwritten.storage.records import Change
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from tests.support.apps import browser, follow, in_turn, inner, make_two, make_wiki, page_faults, write
 
 from unwritten.editing import history
-from unwritten.showing.regions import Change
+from unwritten.storage.records import Change
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten.keeping.site_html import ASLEEP, addresses_of, is_offered, local, make_static
+from unwritten.export.static_html import ASLEEP, addresses_of, is_offered, local, make_static
 
 
 def alone(html: str, foot: str = "") -> str:

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, page_faults, templates, write
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import ShareError
-from unwritten.keeping.site import MARK, ExportReport, export_site, file_of
-from unwritten.keeping.site_html import ASLEEP
+from unwritten.core.errors import ShareError
+from unwritten.export.static_html import ASLEEP
+from unwritten.export.static_site import MARK, ExportReport, export_site, file_of
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

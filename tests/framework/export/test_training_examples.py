@@ -10,9 +10,8 @@ from pydantic import BaseModel
 from tests.support.apps import browser, follow, in_turn, make_app, make_two, make_wiki, templates, write
 
 from unwritten import App, Canvas, Example, Page
-from unwritten.errors import StoreError, UnknownDatabase
-from unwritten.generating.writing import prompt_text
-from unwritten.keeping.lessons import (
+from unwritten.core.errors import StoreError, UnknownDatabase
+from unwritten.export.training_examples import (
     BROKEN,
     PICTURED,
     SHAPED,
@@ -21,7 +20,8 @@ from unwritten.keeping.lessons import (
     read_prompt,
     training_examples,
 )
-from unwritten.keeping.share import import_world
+from unwritten.export.world_file import import_world
+from unwritten.generation.region_job import prompt_text
 from unwritten_engine import Prompt, scripted
 from unwritten_engine.training.pages import read_pages, write_pages
 

@@ -14,8 +14,8 @@ from tests.support.apps import browser, make_app, make_wiki, tables, write
 
 from unwritten import App, Canvas
 from unwritten.cli import main
-from unwritten.errors import ShareError
-from unwritten.keeping.share import copy_world, import_world
+from unwritten.core.errors import ShareError
+from unwritten.export.world_file import copy_world, import_world
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -10,10 +10,11 @@ from tests.support.apps import a_linker, browser, faults, make_app, tables, text
 from tests.support.hostile import VECTORS
 
 from unwritten import Canvas
-from unwritten.asking.prompts import build_prompt
-from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Formatter, RegionContext
-from unwritten.formats.boxed import app_words, extract_document
+from unwritten.core.errors import PageFailed
+from unwritten.formats.app import app_words, extract_document
+from unwritten.formats.base import Formatter, RegionContext
+from unwritten.formats.registry import FORMATS
+from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Frame, Usage, scripted
 
 LAPS = "<!doctype html>\n<html><title>Laps &amp; more</title><p>Laps <b>so</b> far</p><script>let x = 1</script></html>"

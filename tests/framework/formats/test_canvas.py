@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unwritten import Canvas, Example
-from unwritten.errors import BadPage
+from unwritten.core.errors import BadPage
 
 
 @dataclass

@@ -13,9 +13,9 @@ from tests.support.apps import a_linker, browser, faults, make_app, tables, text
 from tests.support.hostile import VECTORS, cut, hostile_texts, modest, spans_in
 
 from unwritten import Canvas, Example, Page
-from unwritten.asking.prompts import build_prompt
-from unwritten.errors import BadPage, PageFailed
-from unwritten.formats import Format, RegionContext
+from unwritten.core.errors import BadPage, PageFailed
+from unwritten.formats.base import Format, RegionContext
+from unwritten.routing.prompts import build_prompt
 from unwritten_engine import scripted
 
 

@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field
 from tests.support.apps import a_linker, faults
 from tests.support.drawings import drawing_faults
 
-from unwritten.formats import FORMATS, RegionContext, schema_of
+from unwritten.formats.base import RegionContext
+from unwritten.formats.registry import FORMATS
+from unwritten.formats.schema import schema_of
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine
 
 pytestmark = pytest.mark.anyio

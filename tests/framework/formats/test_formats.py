@@ -13,10 +13,11 @@ from pydantic import BaseModel
 from tests.support.apps import a_linker, faults, text_frame
 from tests.support.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, modest, spans_in
 
-from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Formatter, RegionContext
+from unwritten.core.errors import PageFailed
+from unwritten.formats.base import Formatter, RegionContext
 from unwritten.formats.markdown import _parser, blocks
-from unwritten.formats.marks import CLOSE, OPEN, insert_marks, render_marks, within
+from unwritten.formats.registry import FORMATS
+from unwritten.formats.unsettled import CLOSE, OPEN, insert_marks, render_marks, within
 from unwritten_engine import Frame
 from unwritten_engine.script import diffused
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.apps import a_linker
 
-from unwritten.asking.addresses import PagePattern
-from unwritten.showing.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_of
+from unwritten.formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_of
+from unwritten.routing.patterns import PagePattern
 
 
 def test_a_link_says_whether_its_page_is_written() -> None:

@@ -8,9 +8,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from unwritten import Canvas, Page
-from unwritten.errors import BadPage
-from unwritten.pages import as_page
-from unwritten.showing.template_names import RESERVED_NAMES
+from unwritten.core.errors import BadPage
+from unwritten.formats.page import RESERVED_NAMES, as_page
 
 
 def test_canvases_become_regions_and_the_rest_are_values() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.apps import a_linker, faults
 from tests.support.hostile import ADDRESSES, VECTORS, cut, hostile_texts, modest
 
-from unwritten.showing.sanitize import clean_html, clean_rendered
+from unwritten.formats.sanitize_html import clean_html, clean_rendered
 
 
 def clean(html: str) -> str:

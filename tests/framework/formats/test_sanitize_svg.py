@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support.drawings import HOSTILE, KETTLE, drawing_faults
 from tests.support.hostile import VECTORS, cut, modest
 
+from unwritten.formats.sanitize_svg import SVGSanitizer
 from unwritten.formats.svg import complete_prefix
-from unwritten.showing.sanitize_svg import SVGSanitizer
 
 
 def clean(inside: str, opening: str = '<svg viewBox="0 0 9 9">') -> str:

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from unwritten.errors import SchemaMismatch
-from unwritten.formats.fitting import cut_at_a_word
-from unwritten.formats.loose import parse_lenient, whole_words
-from unwritten.formats.repair import repair
+from unwritten.core.errors import SchemaMismatch
+from unwritten.formats.lenient_json import parse_lenient, whole_words
+from unwritten.formats.schema_repair import cut_at_a_word, repair
 
 
 class Colour(Enum):

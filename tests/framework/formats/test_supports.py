@@ -9,9 +9,8 @@ import pytest
 from tests.support.apps import browser, make_app, templates
 
 from unwritten import App, Page
-from unwritten.errors import BadApp, BadPage
-from unwritten.formats import FORMATS
-from unwritten.formats.trust import MARKUP
+from unwritten.core.errors import BadApp, BadPage
+from unwritten.formats.registry import FORMATS, MARKUP
 from unwritten_engine import Abilities, scripted
 from unwritten_engine.script import ABOUT
 

@@ -10,10 +10,11 @@ from tests.support.apps import a_linker, browser, make_app, tables, text_frame, 
 from tests.support.drawings import HOSTILE, KETTLE, drawing_faults
 
 from unwritten import Canvas
-from unwritten.asking.prompts import build_prompt
-from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, RegionContext
+from unwritten.core.errors import PageFailed
+from unwritten.formats.base import RegionContext
+from unwritten.formats.registry import FORMATS
 from unwritten.formats.svg import complete_prefix
+from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Frame, scripted
 from unwritten_engine.script import diffused
 

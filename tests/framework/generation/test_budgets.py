@@ -11,9 +11,10 @@ import pytest
 from tests.support.apps import browser, make_wiki, write
 
 from unwritten import App
-from unwritten.errors import Busy, OverBudget
-from unwritten.guarding.budgets import HOUR, MINUTE, Budgets, SlidingWindow
-from unwritten.settings import Settings
+from unwritten.core.errors import Busy, OverBudget
+from unwritten.core.settings import Settings
+from unwritten.generation.budgets import HOUR, MINUTE, Budgets
+from unwritten.security.rate_limits import SlidingWindow
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -93,7 +94,7 @@ def test_on_loopback_only_budgets_that_were_set_count() -> None:
 
 
 def test_of_more_visitors_than_are_remembered_the_longest_away_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.guarding.budgets._VISITORS", 2)
+    monkeypatch.setattr("unwritten.generation.budgets._VISITORS", 2)
     accounts, _ = budgets(visitor_pages=1)
     for visitor in ("a", "b", "c", "a"):
         accounts.spend(visitor)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.support.apps import browser, follow, make_two, make_wiki, tables, text_frame, write
 
-from unwritten.errors import BadApp
-from unwritten.hooks import PromptCheck
+from unwritten.core.errors import BadApp
+from unwritten.generation.hooks import PromptCheck
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -26,7 +26,7 @@ from tests.support.apps import (
     write,
 )
 
-from unwritten.generating import generations
+from unwritten.generation import job_queue as generations
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import CUT, HANG

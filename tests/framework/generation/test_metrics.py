@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from tests.support.apps import LIVE, browser, follow, make_wiki, until_over, watch, write
 
-from unwritten.guarding.metrics import Histogram
+from unwritten.generation.metrics import Histogram
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 

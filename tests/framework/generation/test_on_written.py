@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from tests.support.apps import LIVE, browser, make_app, templates, until, wait_for, watch
 
 from unwritten import App, Canvas, Page, Visit
-from unwritten.errors import BadApp
-from unwritten.state.tables import Table
+from unwritten.core.errors import BadApp
+from unwritten.storage.tables import Table
 from unwritten.testing import Visitor
 from unwritten_engine import Engine, scripted
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.apps import browser, follow, make_wiki, write
 
-from unwritten.generating.generation import JobObserver, PageJob
-from unwritten.generating.writing import RegionJob
+from unwritten.generation.page_job import JobObserver, PageJob
+from unwritten.generation.region_job import RegionJob
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

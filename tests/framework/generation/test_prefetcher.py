@@ -13,8 +13,8 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from tests.support.apps import LIVE, TWO, browser, make_app, make_wiki, tables, templates, until, wait_for, write
 
 from unwritten import Canvas, Page
-from unwritten.generating.ahead import GRACE, is_prefetch_enabled
-from unwritten.settings import Settings
+from unwritten.core.settings import Settings
+from unwritten.generation.prefetcher import GRACE, is_prefetch_enabled
 from unwritten_engine import Priority, Request, scripted
 from unwritten_engine.script import ABOUT, HANG, Script, ScriptedEngine
 

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from tests.support.apps import a_linker, text_frame
 
 from unwritten import Canvas, Example
-from unwritten.errors import PageFailed
-from unwritten.generating.writing import RegionJob, prompt_hash, prompt_text
-from unwritten.keeping.store import StoredCanvas
-from unwritten.showing.regions import Region
+from unwritten.core.errors import PageFailed
+from unwritten.generation.region_job import RegionJob, prompt_hash, prompt_text
+from unwritten.rendering.regions import Region
+from unwritten.storage.records import StoredCanvas
 from unwritten_engine import Prompt
 
 

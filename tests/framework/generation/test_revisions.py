@@ -13,8 +13,8 @@ from tests.support.apps import browser, follow, make_app, text_frame, write
 from tests.support.hostile import modest
 
 from unwritten import Canvas
-from unwritten.asking.prompts import build_prompt
-from unwritten.editing.revisions import (
+from unwritten.core.errors import BadEdit, PageFailed
+from unwritten.generation.revisions import (
     KINDS,
     Revision,
     RevisionTask,
@@ -24,7 +24,7 @@ from unwritten.editing.revisions import (
     plan_revision,
     plan_rewrite,
 )
-from unwritten.errors import BadEdit, PageFailed
+from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Abilities, Frame, Prompt, open_engine
 
 pytestmark = pytest.mark.timeout(30)

@@ -15,9 +15,11 @@ from pydantic import BaseModel, Field
 from tests.support.apps import a_linker, browser, follow, in_turn, inner, make_app, templates, text_frame, write
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import BadSchema
-from unwritten.formats import RegionContext, get_format, schema_of
-from unwritten.formats.repair import repair
+from unwritten.core.errors import BadSchema
+from unwritten.formats.base import RegionContext
+from unwritten.formats.registry import get_format
+from unwritten.formats.schema import schema_of
+from unwritten.formats.schema_repair import repair
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
 from unwritten_engine.grammar import grammar
 from unwritten_engine.script import ABOUT, ScriptedEngine

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 from tests.support.apps import browser, make_app, templates
 
 from unwritten import Page
-from unwritten.assets import asset_dir
-from unwritten.showing.avatars import avatar
+from unwritten.core.assets import asset_dir
+from unwritten.pictures.avatars import avatar
 from unwritten_engine import scripted
 
 NAMES = [f"Ada {number}" for number in range(300)]

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from unwritten.assets import asset_dir
-from unwritten.showing.ornaments import FAMILIES, ornament
-from unwritten.showing.seeds import HUES
+from unwritten.core.assets import asset_dir
+from unwritten.pictures.ornaments import FAMILIES, ornament
+from unwritten.pictures.seeded_random import HUES
 
 TEXTS = [f"{word} {number}" for word in ("Lighthouse", "塩", "") for number in range(120)]
 

@@ -15,13 +15,12 @@ import pytest
 from tests.support.apps import make_app
 
 from unwritten import App
-from unwritten.errors import Busy, OverBudget, PageFailed
-from unwritten.generating import painting
-from unwritten.generating.painting import PaintQueue
-from unwritten.guarding.budgets import Budgets
-from unwritten.keeping.database import Database
-from unwritten.keeping.pictures import PictureRequest, stored_picture
-from unwritten.settings import Settings
+from unwritten.core.errors import Busy, OverBudget, PageFailed
+from unwritten.core.settings import Settings
+from unwritten.generation.budgets import Budgets
+from unwritten.pictures import painting
+from unwritten.pictures.painting import PaintQueue, PictureRequest, stored_picture
+from unwritten.storage.database import Database
 from unwritten_engine import scripted
 from unwritten_engine.errors import (
     BadOption,

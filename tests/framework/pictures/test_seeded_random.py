@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten.showing.seeds import SeededRandom, at, n
+from unwritten.pictures.seeded_random import SeededRandom, at, n
 
 
 def test_numbers_are_the_same_for_ever() -> None:

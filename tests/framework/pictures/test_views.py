@@ -11,12 +11,14 @@ import pytest
 from tests.framework.pictures.test_painting import Brush
 from tests.support.apps import browser, make_app, templates, wait_for
 
-from unwritten import App, Page, lifetime
-from unwritten.errors import BadAddress, BadSetting, BadTemplate
-from unwritten.formats.soft import UnsettledText
-from unwritten.keeping.pictures import PictureRequest
-from unwritten.keeping.site import export_site
-from unwritten.showing.pictures import PICTURES_PREFIX, PictureTag, drawn
+from unwritten import App, Page
+from unwritten.app import lifespan as lifetime
+from unwritten.core.errors import BadAddress, BadSetting, BadTemplate
+from unwritten.core.paths import PICTURES_PREFIX
+from unwritten.export.static_site import export_site
+from unwritten.formats.schema import UnsettledText
+from unwritten.pictures.painting import PictureRequest
+from unwritten.pictures.views import PictureTag, drawn
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 

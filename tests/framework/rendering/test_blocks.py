@@ -11,10 +11,10 @@ from markupsafe import Markup
 from tests.support.apps import inner, page_faults, templates
 
 from unwritten import Canvas, Page
-from unwritten.errors import BadTemplate
-from unwritten.showing.blocks import Numbers
-from unwritten.showing.drawing import Placeholder, Shell, Templates
-from unwritten.showing.regions import PageView, Region
+from unwritten.core.errors import BadTemplate
+from unwritten.rendering.blocks import Numbers
+from unwritten.rendering.regions import PageView, Region
+from unwritten.rendering.templates import Placeholder, Shell, Templates
 
 FORUM = """{% extends "bare.html" %}{% block main %}<h1>T</h1>
 {% block posts %}{% for post in posts %}<p>{{ post }}</p>{% if post in replies %}{{ replies[post] }}{% endif %}

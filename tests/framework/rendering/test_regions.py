@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from unwritten.showing.regions import PageView, Provenance, Region, estimate_lines, skeleton
+from unwritten.rendering.regions import PageView, Region, estimate_lines, skeleton
+from unwritten.storage.records import Provenance
 
 
 class Facts:

@@ -12,8 +12,8 @@ from tests.support.apps import browser, make_app, templates
 from tests.tools.readme import attributes_of
 
 from unwritten import Page
-from unwritten.showing.regions import PageView, Region
-from unwritten.showing.template_names import TEMPLATE_NAMES
+from unwritten.formats.page import TEMPLATE_NAMES
+from unwritten.rendering.regions import PageView, Region
 from unwritten_engine import scripted
 
 PROBE = """{% extends "layout.html" %}{% block main %}<pre>{{ seen() }}</pre>{% endblock %}"""

@@ -22,9 +22,9 @@ from tests.support.apps import (
 )
 
 from unwritten import Canvas, Page
-from unwritten.errors import BadTemplate
-from unwritten.showing.drawing import Placeholder, Shell, Templates
-from unwritten.showing.regions import PageView, Region
+from unwritten.core.errors import BadTemplate
+from unwritten.rendering.regions import PageView, Region
+from unwritten.rendering.templates import Placeholder, Shell, Templates
 from unwritten_engine import Frame, scripted
 from unwritten_engine.script import HANG
 

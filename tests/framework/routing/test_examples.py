@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from unwritten import Example
-from unwritten.errors import BadPage
-from unwritten.examples import read_examples
+from unwritten.core.errors import BadPage
+from unwritten.routing.prompts import read_examples
 
 SHEET = """\
 === A note on rain.

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, model_validator
 
-from unwritten.errors import BadApp, BadForm
-from unwritten.state.fields import FormParser, FormState, Named
+from unwritten.core.errors import BadApp, BadForm
+from unwritten.routing.form_fields import FormParser, FormState, Named
 
 
 class Colour(Enum):

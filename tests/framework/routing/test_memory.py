@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from tests.support.apps import browser, make_app, make_wiki, write
 
 from unwritten import App, Canvas
-from unwritten.asking.memory import LONGEST, Statement, deduplicate, estimate_tokens, fit_to_budget
+from unwritten.routing.memory import LONGEST, Statement, deduplicate, estimate_tokens, fit_to_budget
 from unwritten_engine import Request, scripted
 from unwritten_engine.script import ABOUT, ScriptedEngine
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.hostile import modest
 
-from unwritten.asking.addresses import ENCODED_SLASH, PagePattern, decode_words, safe_title
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
+from unwritten.core.paths import ENCODED_SLASH
+from unwritten.routing.patterns import PagePattern, decode_words, safe_title
 
 WIKI = PagePattern("/wiki/{title}")
 ANY = PagePattern("/{path:path}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from unwritten import Canvas, Example
-from unwritten.asking.prompts import build_prompt, finalize_text, kind_of, settled_text
-from unwritten.assets import asset_dir
-from unwritten.examples import read_examples
-from unwritten.formats import FORMATS
+from unwritten.core.assets import asset_dir
+from unwritten.formats.registry import FORMATS
+from unwritten.routing.prompts import build_prompt, finalize_text, kind_of, read_examples, settled_text
 
 
 def test_all_pages_of_a_canvas_share_system_and_examples() -> None:

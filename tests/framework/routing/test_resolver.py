@@ -9,7 +9,7 @@ from starlette.requests import Request
 from tests.support.apps import make_app, make_wiki
 
 from unwritten import App
-from unwritten.asking.clicks import PageRequest
+from unwritten.routing.routes import PageRequest
 from unwritten_engine import scripted
 
 

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from tests.support.apps import browser, make_app, write
 
 from unwritten import Canvas, Page, Visit
-from unwritten.errors import BadApp
+from unwritten.core.errors import BadApp
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

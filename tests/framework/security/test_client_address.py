@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from unwritten.errors import BadSetting
-from unwritten.guarding.visitors import TrustedProxies, client_id, is_local_client, is_loopback
+from unwritten.core.errors import BadSetting
+from unwritten.security.client_address import TrustedProxies, client_id, is_local_client, is_loopback
 
 PROXY = "10.0.0.1"
 

@@ -11,8 +11,8 @@ from tests.support.apps import LIVE, browser, make_app, make_wiki, page_faults, 
 from tests.support.hostile import VECTORS
 
 from unwritten import Canvas, Page
-from unwritten.answering.security import is_same_origin, new_nonce, page_response
-from unwritten.showing.drawing import NONCE
+from unwritten.rendering.document import NONCE, page_response
+from unwritten.security.headers import is_same_origin, new_nonce
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from tests.support.apps import LIVE, browser, make_wiki
 
-from unwritten.errors import BadAddress
-from unwritten.guarding.hosts import AllowedHosts
+from unwritten.core.errors import BadAddress
+from unwritten.security.hosts import AllowedHosts
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

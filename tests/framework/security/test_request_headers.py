@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from unwritten.generating.readers import GUESSED, HOVERED, IN_VIEW, PRESSED, Viewer, is_prefetch, saves_data
+from unwritten.generation.prefetcher import GUESSED, HOVERED, IN_VIEW, PRESSED, Viewer
+from unwritten.security.headers import is_prefetch, saves_data
 
 
 def test_what_is_pressed_comes_before_what_is_hovered_and_that_before_what_can_be_seen() -> None:

@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from tests.support.apps import browser, follow, make_app, make_wiki, tables, templates, wait_for, write
 
 from unwritten import App, Page, Visit
-from unwritten.errors import BadAddress
-from unwritten.guarding.gates import SignedLinks, address_of, signature_of, take_signature, unsigned
-from unwritten.settings import Settings
+from unwritten.core.errors import BadAddress
+from unwritten.core.settings import Settings
+from unwritten.security.signed_links import SignedLinks, address_of, signature_of, take_signature, unsigned
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 

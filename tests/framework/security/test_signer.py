@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten.state.tokens import sign_form, verify_form
+from unwritten.security.signer import sign_form, verify_form
 
 SECRET, NOW = b"s" * 32, 1_800_000_000.0
 HOUR = 3600.0

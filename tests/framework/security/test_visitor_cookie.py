@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from unwritten import App, Page, Visit
-from unwritten.guarding.identity import VisitorCookie
+from unwritten.security.signer import VisitorCookie
 from unwritten.testing import Visitor
 
 FORM = """{% extends "layout.html" %}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
-from unwritten.errors import StoreError
-from unwritten.keeping.database import Database
+from unwritten.core.errors import StoreError
+from unwritten.storage.database import Database
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from unwritten import App
-from unwritten.keeping.network import LinkNode
+from unwritten.storage.pages import LinkNode
 from unwritten.testing import Visitor, answers
 
 TEXTS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from unwritten.keeping.migrations import APPLICATION_ID, migrations
-from unwritten.keeping.store import PageStore
+from unwritten.storage.migrations import APPLICATION_ID, migrations
+from unwritten.storage.pages import PageStore
 
 
 def test_a_new_database_is_ours_and_has_every_step(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tests.support.apps import LIGHTHOUSE, browser, inner, make_wiki, tables, until, wait_for, watch
 from tests.support.hostile import modest
 
-from unwritten.errors import EditConflict, StoreError, StoreFull, StoreLocked, UnknownDatabase
-from unwritten.keeping.store import PageStore, PageWrite, StoredCanvas
-from unwritten.showing.links import Link
-from unwritten.showing.regions import Change, Provenance
+from unwritten.core.errors import EditConflict, StoreError, StoreFull, StoreLocked, UnknownDatabase
+from unwritten.formats.links import Link
+from unwritten.storage.pages import PageStore
+from unwritten.storage.records import Change, PageWrite, Provenance, StoredCanvas
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -354,7 +354,7 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 
 def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from unwritten.keeping.store import Store; sys.stdin.readline(); "
+        "import sys, pathlib; from unwritten.storage.pages import Store; sys.stdin.readline(); "
         "s = Store(pathlib.Path(sys.argv[1])); print(s.count()); s.close()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "pages.db")]
@@ -369,7 +369,7 @@ def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.keeping.database.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
     store = PageStore(tmp_path / "pages.db")
     other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -396,8 +396,8 @@ def test_a_full_disk_in_words(store: PageStore) -> None:
 def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.keeping.database.LOCK_TIMEOUT", 0.1)
-    monkeypatch.setattr("unwritten.generating.generations._RETRY_SECONDS", (0.2,))
+    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.generation.job_queue._RETRY_SECONDS", (0.2,))
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
@@ -421,8 +421,8 @@ def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
 def test_a_server_that_closes_gives_an_unkept_page_one_more_chance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unwritten.keeping.database.LOCK_TIMEOUT", 0.3)
-    monkeypatch.setattr("unwritten.generating.generations.LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("unwritten.generation.job_queue.LOCK_TIMEOUT", 0.0)
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")

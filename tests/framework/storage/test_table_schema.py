@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from unwritten.errors import BadTable
-from unwritten.state.columns import columns_of
+from unwritten.core.errors import BadTable
+from unwritten.storage.table_schema import columns_of
 
 
 class Mood(Enum):

@@ -14,8 +14,8 @@ import pytest
 from pydantic import BaseModel, create_model
 from tests.support.apps import make_app
 
-from unwritten.errors import BadTable
-from unwritten.state.tables import Table
+from unwritten.core.errors import BadTable
+from unwritten.storage.tables import Table
 from unwritten_engine import scripted
 
 

@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 from tests.support.apps import browser, make_app
 
 from unwritten import App
-from unwritten.errors import BadTable
-from unwritten.state.tables import Table
+from unwritten.core.errors import BadTable
+from unwritten.storage.tables import Table
 from unwritten_engine import scripted
 
 

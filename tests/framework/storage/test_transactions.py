@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from unwritten.errors import BadTable
-from unwritten.keeping.database import Database
-from unwritten.state.transactions import ReadTracker, Transaction, active, read, write
+from unwritten.core.errors import BadTable
+from unwritten.storage.database import Database
+from unwritten.storage.transactions import ReadTracker, Transaction, active, read, write
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -131,7 +131,7 @@ def test_a_look_notes_what_it_reads_and_does_not_write(database: Database) -> No
 
 
 def test_a_database_that_another_program_holds_is_said(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.state.transactions.LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr("unwritten.storage.transactions.LOCK_TIMEOUT", 0.05)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with active(Transaction(database, "post")), pytest.raises(Exception, match="is locked by another program"):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from unwritten.keeping.store import PageStore, PageWrite, StoredCanvas
-from unwritten.keeping.values import ValueStore, facts, facts_of
-from unwritten.showing.regions import Provenance
+from unwritten.storage.pages import PageStore
+from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
+from unwritten.storage.values import ValueStore, facts, facts_of
 
 BARE = StoredCanvas("lead", "markdown", "{}", "A tower.", 0, 1, 1, 1, 0.1, "end")
 PROVENANCE = Provenance("model", "engine", 0, 1, 1, 1, 0.1, "end")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from unwritten.keeping.database import Database
-from unwritten.keeping.world import WorldStore
+from unwritten.storage.database import Database
+from unwritten.storage.world import WorldStore
 
 
 def test_values_come_back_by_name(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from tests.support.apps import LIGHTHOUSE, templates, wait_for
 from tests.support.forum import make_forum
 
 from unwritten import App, Canvas, Page, Visit
-from unwritten.errors import BadAddress, BadSetting, BadTemplate, UnwrittenError
+from unwritten.core.errors import BadAddress, BadSetting, BadTemplate, UnwrittenError
 from unwritten.testing import Visitor, answers
-from unwritten.testing.reading import parse_html
+from unwritten.testing.html_tree import parse_html
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed, ModelNotFound
 from unwritten_engine.script import HANG

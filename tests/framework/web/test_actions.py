@@ -16,8 +16,8 @@ from tests.support.apps import browser, inner, make_app, page_faults, templates,
 from tests.support.forum import address, make_forum, query, send
 
 from unwritten import App, Page, Redraw, Visit
-from unwritten.errors import BadApp
-from unwritten.state.tokens import sign_form
+from unwritten.core.errors import BadApp
+from unwritten.security.signer import sign_form
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -10,9 +10,9 @@ import pytest
 from tests.support.apps import browser, make_app, tables, write
 
 from unwritten import App, Canvas
-from unwritten.answering.security import frame_src
-from unwritten.errors import PageFailed
-from unwritten.formats.boxes import SAVES, document
+from unwritten.core.errors import PageFailed
+from unwritten.security.headers import frame_src
+from unwritten.web.boxes import SAVES, document
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)

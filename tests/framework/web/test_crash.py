@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from tests.support.apps import free_port, tables, wait_for
 
-from unwritten.keeping.store import PageStore
+from unwritten.storage.pages import PageStore
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.requests import Request
 
-from unwritten.editing.own_forms import LARGEST, FrameworkForm, read_form
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
+from unwritten.web.framework_forms import LARGEST, FrameworkForm, read_form
 
 pytestmark = pytest.mark.anyio
 

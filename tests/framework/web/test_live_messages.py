@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.apps import browser, make_wiki, write
 
-from unwritten.answering.messages import encoded, frame_text, refused_message, settled_message
+from unwritten.web.messages import encoded, frame_text, refused_message, settled_message
 from unwritten_engine import Frame, scripted
 
 pytestmark = pytest.mark.timeout(30)

@@ -241,7 +241,7 @@ def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
 
 
 def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.answering.live.SEND_LIMIT", 0.5)
+    monkeypatch.setattr("unwritten.web.live_socket.SEND_LIMIT", 0.5)
     big = "A very long word. " * 60_000
     frames: list[Any] = [Frame(big + str(i)) for i in range(6)]
     engine = scripted([x for frame in frames for x in (frame, 0.1)])

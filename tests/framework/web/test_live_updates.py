@@ -12,7 +12,7 @@ from tests.support.apps import LIVE, browser, make_app, templates, until, wait_f
 from tests.support.forum import THREAD, Post, make_forum, send
 
 from unwritten import App, Canvas, Page, Redraw
-from unwritten.state.tables import Table
+from unwritten.storage.tables import Table
 from unwritten_engine import scripted
 from unwritten_engine.script import HANG
 

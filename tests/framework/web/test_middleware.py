@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from unwritten.errors import BadAddress, BadSetting
-from unwritten.guarding.door import Connections
-from unwritten.guarding.gates import signature_of
-from unwritten.guarding.visitors import client_id
-from unwritten.settings import Settings
+from unwritten.core.errors import BadAddress, BadSetting
+from unwritten.core.settings import Settings
+from unwritten.security.client_address import client_id
+from unwritten.security.signed_links import signature_of
+from unwritten.web.middleware import Connections
 
 
 def enter(door: Connections, query: bytes = b"", **headers: str) -> dict[str, Any]:

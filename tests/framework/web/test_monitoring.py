@@ -36,8 +36,8 @@ def test_a_healthy_app_says_what_it_does(tmp_path: Path) -> None:
 
 
 def test_a_database_that_takes_nothing_is_a_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.guarding.health._PATIENCE", 0.1)
-    monkeypatch.setattr("unwritten.guarding.health._FRESH", 0.0)
+    monkeypatch.setattr("unwritten.web.monitoring._PATIENCE", 0.1)
+    monkeypatch.setattr("unwritten.web.monitoring._FRESH", 0.0)
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         assert client.get("/health").status_code == 200
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)

@@ -27,7 +27,7 @@ from tests.support.apps import (
 from tests.support.hostile import markdown_texts, modest
 
 from unwritten import Canvas
-from unwritten.asking.prompts import finalize_text, settled_text
+from unwritten.routing.prompts import finalize_text, settled_text
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.script import HANG, diffused

@@ -8,9 +8,9 @@ import pytest
 from jinja2 import Environment, FileSystemLoader
 from tests.support.apps import templates
 
-from unwritten.developing.tracebacks import ErrorReport, error_reports, format_report
-from unwritten.errors import BadTemplate
-from unwritten.showing.drawing import Templates
+from unwritten.core.errors import BadTemplate
+from unwritten.rendering.templates import Templates
+from unwritten.web.tracebacks import ErrorReport, error_reports, format_report
 
 
 def a_fault(work: object, *arguments: object) -> list[ErrorReport]:
