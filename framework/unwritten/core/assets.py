@@ -31,7 +31,7 @@ from .paths import STATIC_PREFIX
 HTMX_VERSION = "4.0.1"
 
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 _FOREVER = "public, max-age=31536000, immutable"
