@@ -104,7 +104,7 @@ def frame_cost(size: int, frames: int = 120) -> float:
         app.prepare()
         try:
             text = long_text("Frame", size)
-            linker = Linker("/page/Frame", PagePattern("/page/{title}"), 120, app.store.exists)
+            linker = Linker("/page/Frame", PagePattern("/page/{title}").link, app.store.exists)
             writing = RegionJob("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
             page = Page(body=Canvas("About frames."))
             generation = PageJob("/page/Frame", page, "Frame", {"body": writing}, linker)

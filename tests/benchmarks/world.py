@@ -124,7 +124,7 @@ async def measure(
 async def _plant(store: PageStore, fact: Planted, *, linked: bool) -> None:
     """Keep a page that says a fact, as if it had been written."""
     key, text = PLACE.build({"title": fact.page}), fact.text(linked=linked)
-    linker = Linker(key, PLACE, 120, store.exists)
+    linker = Linker(key, PLACE.link, store.exists)
     canvas = StoredCanvas("body", "markdown", "", text, 0, 0, 0, 1, 0.0, "end")
     provenance = Provenance("planted", "none", 0, 0, 0, 1, 0.0, "end")
     page = PageWrite(key, fact.page, plain_text(text), "", provenance, (canvas,), tuple(find_links(text, linker)))

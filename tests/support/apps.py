@@ -171,7 +171,7 @@ def text_frame(text: str, spans: Sequence[tuple[int, int]] = (), fixed: int = 0,
 
 def a_linker(page: str = "/wiki/Here", pattern: str = "/wiki/{title}") -> Linker:
     """A linker of a world in which only the page "Tower" is written."""
-    return Linker(page, PagePattern(pattern), 120, lambda keys: {key for key in keys if key.endswith("/Tower")})
+    return Linker(page, PagePattern(pattern).link, lambda keys: {key for key in keys if key.endswith("/Tower")})
 
 
 def inner(html: str, region: str) -> str:

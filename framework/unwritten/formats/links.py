@@ -10,7 +10,6 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from markupsafe import Markup, escape
 
-from ..routing.patterns import PagePattern
 from ..security.signed_links import unsigned
 
 WIKI_LINK = re.compile(r"\[\[\s*([^\[\]|\n]{1,200}?)\s*(?:\|\s*([^\[\]|\n]{1,200}?)\s*)?\]\]")
@@ -49,25 +48,22 @@ class Linker:
 
     Args:
         page: the key of the page that is drawn, against which relative addresses are read.
-        pattern: where ``[[Title]]`` leads; None makes such links plain text.
-        limit: the longest title, in characters.
-        written: says which of some keys are written.
-        offer: makes of an address the one that causes its page to be written, if that takes more; see ``gates``.
+        key_for: Returns the key of the page with a title, or None if no page can have it. None: titles lead nowhere.
+        written: Returns those of some keys whose pages are written.
+        sign: Returns the address of an unwritten page with a signature, where links are signed.
     """
 
     def __init__(
         self,
         page: str,
-        pattern: PagePattern | None,
-        limit: int,
+        key_for: Callable[[str], str | None] | None,
         written: Callable[[Collection[str]], set[str]],
-        offer: Callable[[str], str] = str,
+        sign: Callable[[str], str] = str,
     ) -> None:
         self._page = page
-        self._pattern = pattern
-        self._limit = limit
+        self._key_for = key_for
         self._written = written
-        self._offer = offer
+        self._sign = sign
         self._known: dict[str, bool] = {page: True}
         # The same links are asked for in every frame.
         self._keys: dict[str, str | None] = {}
@@ -76,7 +72,7 @@ class Linker:
     def key(self, title: str) -> str | None:
         """The key of the page with this title, or None if no page can have it."""
         if title not in self._keys:
-            self._keys[title] = self._pattern.link(title, self._limit) if self._pattern else None
+            self._keys[title] = self._key_for(title) if self._key_for else None
         return self._keys[title]
 
     def anchor(self, title: str, text: str) -> Markup:
@@ -95,7 +91,7 @@ class Linker:
         """The attributes of a link to an address of this app: a clean one if its page is written; else what a reader
         may follow, and what a crawler is asked not to."""
         state = self.state(address)
-        offered = address if state == "written" else self._offer(address)
+        offered = address if state == "written" else self._sign(address)
         follow = Markup(' rel="nofollow"') if offered != address else ""
         return Markup(' href="{}" class="{}"{}').format(offered, state, follow)
 
@@ -129,7 +125,7 @@ class Linker:
             return None
         if parts.scheme or parts.netloc or address.startswith("//"):
             return None
-        if self._pattern and address and not set("/?#") & set(address):
+        if self._key_for and address and not set("/?#") & set(address):
             return self.key(unquote(address))
         if not joined.startswith("/") or joined.startswith("//"):
             return None

@@ -12,15 +12,11 @@ from typing import Any
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from unwritten_engine import About, Frame
+from unwritten_engine import About
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import UnwrittenError
 from ..core.paths import WRITE_PATH
-from ..editing.edit_pages import edit_link
 from ..formats.page import Page
-from ..generation.page_job import PageJob
-from ..generation.region_job import RegionJob
 from ..routing.form_fields import FormState
 from ..security.headers import NOT_FOR_ROBOTS, Embeds
 from .document import COLOPHON, EMBEDS_TAG, NONCE, SCRIPTS, head_tags, page_response, refresh_tag
@@ -69,7 +65,7 @@ class Renderer:
         self,
         view: PageView,
         page: Page,
-        writings: Mapping[str, RegionJob],
+        regions: Mapping[str, Region],
         *,
         refresh: str | None = None,
         holes: bool = False,
@@ -80,7 +76,7 @@ class Renderer:
         Args:
             view: what the template sees as ``page``.
             page: what the author's function asked for.
-            writings: its regions by name.
+            regions: Its regions by name, as they are now. Missing ones are shown as waiting.
             refresh: where a browser without JavaScript goes for the page's words.
             holes: leave the insides of regions and the colophon out, marked as holes.
             form: a form that was sent and could not be taken.
@@ -88,30 +84,17 @@ class Renderer:
         Raises:
             BadTemplate: if the template is missing, raises, or lacks the block of a region.
         """
-        regions = {name: writings[name].region() if name in writings else Region(name) for name in page.canvases}
+        shown = {name: regions[name] if name in regions else Region(name) for name in page.canvases}
         values = {**page.context, **self._frame(view, refresh, page.embeds), **({"form": form} if form else {})}
         return self.templates.shell(
             page.template,
             view,
-            regions,
+            shown,
             values,
             collections=page.collections,
             live=page.context.keys(),
             holes=holes,
         )
-
-    def generation(self, generation: PageJob, *, refresh: str | None = None, holes: bool = False) -> Shell:
-        """A page that is being written, as it is now; see ``shell``."""
-        return self.shell(generation.view(), generation.page, generation.regions, refresh=refresh, holes=holes)
-
-    def earlier(self, generation: PageJob, writing: RegionJob, frame: Frame) -> Markup:
-        """A region as it was, or would have been, drawn at an earlier frame; in words, if it cannot be."""
-        try:
-            region = writing.as_of(frame)
-            shell = generation.shell
-            return Markup(shell.region(region, generation.view())) if shell else region.html
-        except UnwrittenError as error:
-            return Markup('<p class="broken-off">{}</p>').format(error)
 
     def template(self, name: str, values: Mapping[str, Any]) -> HTMLResponse:
         """A template without canvases, as a response.
@@ -169,9 +152,4 @@ class Renderer:
             COLOPHON: self.colophon_element(view),
             "nonce": NONCE,
             "form": _NO_FORM,
-            "edit_link": functools.partial(self._edit_link, view),
         }
-
-    def _edit_link(self, view: PageView, region: str = "") -> Markup:
-        """A link to the forms that change a region, or the page; nothing where nobody may, and on an old version."""
-        return edit_link(view.key, region) if self._edits() and view.key and not view.is_old else Markup("")

@@ -113,7 +113,7 @@ class PagePattern:
         # Two slashes at the start would name another server.
         return "/" + path.lstrip("/")
 
-    def link(self, title: str, limit: int) -> str | None:
+    def link(self, title: str, limit: int = 120) -> str | None:
         """The canonical path of the page that a ``[[title]]`` leads to, or None if none can be.
 
         Needs a pattern with exactly one parameter that is read as words or as a path.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -143,7 +144,9 @@ class PageResolver:
 
     def linker(self, click: PageRequest) -> Linker:
         """What decides where the links of a page lead."""
-        return Linker(click.key, click.route.links, self._settings.title_length, self._store.exists, self._offer)
+        links = click.route.links
+        key_for = partial(links.link, limit=self._settings.title_length) if links else None
+        return Linker(click.key, key_for, self._store.exists, self._offer)
 
     # -- without a visitor --------------------------------------------------------------------------------
 

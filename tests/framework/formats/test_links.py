@@ -22,7 +22,7 @@ def test_the_store_is_asked_once_for_each_key() -> None:
         asked.append(list(keys))  # type: ignore[call-overload]
         return set()
 
-    linker = Linker("/wiki/Here", PagePattern("/wiki/{title}"), 120, written)
+    linker = Linker("/wiki/Here", PagePattern("/wiki/{title}").link, written)
     for _ in range(3):
         linker.anchor("Tower", "a")
         linker.anchor("tower", "b")
@@ -32,7 +32,7 @@ def test_the_store_is_asked_once_for_each_key() -> None:
 def test_a_title_that_no_page_can_have_is_only_words() -> None:
     assert a_linker().anchor("..", "<dots>") == "&lt;dots&gt;"
     assert a_linker().anchor("x" * 200, "long") == "long"
-    assert Linker("/", None, 120, lambda keys: set()).anchor("Tower", "tower") == "tower"
+    assert Linker("/", None, lambda keys: set()).anchor("Tower", "tower") == "tower"
 
 
 def test_a_bare_name_leads_where_the_brackets_do() -> None:
@@ -114,7 +114,7 @@ def test_the_words_of_drawn_html() -> None:
 
 
 def test_a_page_does_not_link_to_itself() -> None:
-    linker = Linker("/wiki/Lighthouse", PagePattern("/wiki/{title}"), 120, lambda keys: set())
+    linker = Linker("/wiki/Lighthouse", PagePattern("/wiki/{title}").link, lambda keys: set())
     assert linker.anchor("Lighthouse", "the tower") == "the tower"
     assert find_links("A [[Lighthouse|tower]] has a [[Lamp]].", linker) == [
         Link("/wiki/Lamp", "Lamp", "A tower has a Lamp.")
