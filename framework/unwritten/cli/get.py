@@ -32,7 +32,7 @@ def command(path: str, target: str | None, demo: str | None, **options: object) 
     """
     if not path.startswith("/"):
         raise click.UsageError(f"A path begins with a slash: unwritten get /{path.lstrip('/')}")
-    app = chosen_app(target, demo, {"gates": "off", **given(options)})  # it is asked for by whoever runs the app
+    app = chosen_app(target, demo, {"signed_links": "off", **given(options)})  # it is asked for by whoever runs the app
     prepare(app)
     status, whole = asyncio.run(_print(app, _plain(path)))
     if status >= 400:

@@ -115,7 +115,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("database", "", "SQLite file that keeps the pages; empty for NAME-OF-THE-APP.db in this folder."),
     Setting("host", "127.0.0.1", "Address to listen on; 0.0.0.0 lets other machines in."),
     Setting("port", 8000, "Port to listen on; 0 for any free one.", 0),
-    Setting("generations", 4, "Pages that are written at the same time.", 1),
+    Setting("jobs", 4, "Pages that are written at the same time.", 1),
     Setting("queue_limit", 64, "Pages that may wait to be written; beyond that visitors get 503.", 0),
     Setting("time_limit", 180.0, "Seconds until an unfinished page is given up.", 1),
     Setting("function_time_limit", 10.0, "Seconds that a page function may take to say what its page needs.", 0.1),
@@ -142,7 +142,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("frame_rate", 25.0, "Frames per second that one browser is sent at most.", 1),
     Setting(
-        "gates",
+        "signed_links",
         "auto",
         "Whether only links that a page offered cause writing: on, off, or auto: on where others can reach the app.",
         choices=("auto", "on", "off"),
