@@ -225,7 +225,7 @@ def book(name: str) -> Page:
 
 
 def test_a_shape_that_the_engine_cannot_hold_is_one_clear_message() -> None:
-    Recorder(scripted("", about=replace(ABOUT, abilities=Abilities(shapes=False))), "no-shapes.tape")
+    Recorder(scripted("", about=replace(ABOUT, abilities=Abilities(schemas=False))), "no-shapes.tape")
     write(PICKY)
     said = (
         "The canvas 'body' of the page '/book/{name}' cannot be written by a script (tape). The tape no-shapes.tape "

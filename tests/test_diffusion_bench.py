@@ -153,7 +153,7 @@ def test_every_step_of_both_sides_is_timed(subject: Subject) -> None:
 def test_parity_is_found_missing_where_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
     # The rule of acceptance turned upside down: another algorithm.
-    accepted = sampler.accepted
+    accepted = sampler.accept_tokens
     monkeypatch.setattr(batch, "accepted", lambda entropy, bound: ~accepted(entropy, bound))
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
 

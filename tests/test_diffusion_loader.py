@@ -13,7 +13,7 @@ from tests.diffusion import quiet, read_head, rewrite_head
 from torch import Tensor
 from transformers import DiffusionGemmaForBlockDiffusion
 
-from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, Loaded, load
+from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, LoadedModel, load_model
 from unwritten_engine.diffusion.loading.quantize import PackedExperts, PackedLinear, canvas_logits, compare
 from unwritten_engine.diffusion.loading.small import write_checkpoint
 from unwritten_engine.engine import Progress
@@ -25,8 +25,8 @@ CANVAS = torch.arange(2 * 32).view(2, 32) * 11 % 500 + 500
 
 def loading(
     folder: Path | str, quantize: str | None = None, dtype: str | None = None, progress: Progress = quiet
-) -> Loaded:
-    return load(str(folder), device="cpu", quantize=quantize, dtype=dtype, budget_bytes=None, progress=progress)
+) -> LoadedModel:
+    return load_model(str(folder), device="cpu", quantize=quantize, dtype=dtype, budget_bytes=None, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +208,8 @@ def test_random_is_made_here_and_says_so() -> None:
 
 
 def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
-    def at(budget: int, quantize: str | None = None) -> Loaded:
-        return load(str(folder), device="cpu", quantize=quantize, dtype=None, budget_bytes=budget, progress=quiet)
+    def at(budget: int, quantize: str | None = None) -> LoadedModel:
+        return load_model(str(folder), device="cpu", quantize=quantize, dtype=None, budget_bytes=budget, progress=quiet)
 
     assert at(100_000_000).quantization == "float32"
     with pytest.raises(ModelUnsupported, match=r"This machine has 1 MB\. For 1 request of 4,096 tokens it would take"):
@@ -231,7 +231,7 @@ def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
 def test_options_that_do_not_exist(options: dict[str, str], words: str) -> None:
     given: dict[str, str | None] = {"device": None, "dtype": None, "quantize": None}
     with pytest.raises(BadOption, match=words):
-        load(RANDOM, budget_bytes=None, progress=quiet, **(given | options))
+        load_model(RANDOM, budget_bytes=None, progress=quiet, **(given | options))
 
 
 def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub() -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 EDIT = "/_unwritten/edit"
-PLAIN_ABOUT = replace(ABOUT, abilities=Abilities(instruct=True, shapes=True))
+PLAIN_ABOUT = replace(ABOUT, abilities=Abilities(instruct=True, schemas=True))
 """An engine that writes from left to right."""
 
 

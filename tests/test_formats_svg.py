@@ -15,7 +15,7 @@ from unwritten.errors import PageFailed
 from unwritten.formats import FORMATS, Place
 from unwritten.formats.svg import whole
 from unwritten_engine import Frame, scripted
-from unwritten_engine.script import diffused
+from unwritten_engine.script import denoising_frames
 
 
 def draw(text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = False) -> str:
@@ -108,7 +108,7 @@ def test_a_model_that_begins_again_is_forgiven() -> None:
 
 def test_a_diffused_draft_is_safe_in_every_step() -> None:
     drawer = FORMATS["svg"].at(Place(a_linker(), "art", "A kettle"))
-    for frame in diffused(KETTLE + HOSTILE[0], canvases=2, steps=6):
+    for frame in denoising_frames(KETTLE + HOSTILE[0], canvases=2, steps=6):
         assert drawing_faults(str(drawer.draw(Frame(frame.text, frame.unsettled)).html)) == []
 
 

@@ -15,7 +15,7 @@ from unwritten_engine.training.data.entries import Entry
 from unwritten_engine.training.data.filters import fault, record_fault
 from unwritten_engine.training.data.forms import Form, forms_of
 from unwritten_engine.training.data.leads import lead
-from unwritten_engine.training.data.links import Linker
+from unwritten_engine.training.data.links import EntryLinker
 from unwritten_engine.training.data.making import make
 from unwritten_engine.training.data.sources import SOURCES
 from unwritten_engine.training.pages import TrainingPage, is_held_out, read_pages, write_pages
@@ -27,7 +27,7 @@ EXAMPLE = Example("The opening paragraph of the article on Salt.", "**Salt** is 
 LEAD = WantedPage(
     Prompt("The opening paragraph of the article on Tea.", "A calm book.", (EXAMPLE,), opening="**Tea**"), "Tea", "wiki"
 )
-FACTS = WantedPage(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", shape={"type": "object"})
+FACTS = WantedPage(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", schema={"type": "object"})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_definitions_of_things_become_beginnings(text: str, begins: str) -> None
 
 
 def test_links_are_few_and_stand_at_first_mentions() -> None:
-    linker = Linker(["River", "Fresh water", "Otter", "Polish language", "Lake", "Mud"], [])
+    linker = EntryLinker(["River", "Fresh water", "Otter", "Polish language", "Lake", "Mud"], [])
     text = (
         "**Otter** lives by rivers and lakes, and an otter loves fresh water. It never leaves the river or Lake Como."
     )
@@ -75,7 +75,7 @@ def test_links_are_few_and_stand_at_first_mentions() -> None:
 
 def test_words_of_everyday_are_not_linked() -> None:
     texts = [f"Thing {number} is in a city." for number in range(600)] + ["A heron."]
-    linker = Linker(["City", "Heron"], texts)
+    linker = EntryLinker(["City", "Heron"], texts)
     assert linker.link("In a city lives a heron.", "X", (), random.Random(0)) == "In a city lives a [[heron]]."
 
 

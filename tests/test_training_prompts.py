@@ -18,7 +18,7 @@ FULL = WantedPage(
     title="Tea",
     kind="wiki",
     source="the demo wiki",
-    shape={"type": "object"},
+    schema={"type": "object"},
     tokens=170,
 )
 

@@ -15,7 +15,7 @@ from unwritten.formats.trust import MARKUP
 from unwritten_engine import Abilities, scripted
 from unwritten_engine.script import ABOUT
 
-BASE = replace(ABOUT, abilities=Abilities(shapes=True))
+BASE = replace(ABOUT, abilities=Abilities(schemas=True))
 
 
 def prepared(home: Path, about: object = ABOUT, **given: object) -> App:

@@ -14,7 +14,7 @@ _JOINER = "\u2060"
 """Invisible, and part of no control token."""
 
 
-class Controls:
+class ControlTokens:
     """The control tokens of one vocabulary.
 
     Args:
@@ -28,7 +28,7 @@ class Controls:
         # Trying thousands of tokens at every character would take longer than writing a sentence.
         self._first = re.compile(f"[{re.escape(firsts)}]" if firsts else r"(?!)")
 
-    def harmless(self, text: str) -> str:
+    def escape(self, text: str) -> str:
         """The text with an invisible character after the first of every control token in it."""
         return self._first.sub(lambda match: match[0] + (_JOINER if self._at(text, match.start()) else ""), text)
 

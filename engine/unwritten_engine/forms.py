@@ -32,7 +32,7 @@ _SLACK = 1.6
 model that had not come to it runs words together; so the limit is for sentences that go on and on."""
 
 
-def form_of(answers: Sequence[str], opening: str, end: str, subject: str = "") -> str | None:
+def grammar_from_examples(answers: Sequence[str], opening: str, end: str, subject: str = "") -> str | None:
     """The common form of some answers as a grammar for the text after ``opening``.
 
     Args:

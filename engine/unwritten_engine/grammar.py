@@ -60,7 +60,7 @@ _FORMATS: Final = {
 }
 
 
-def grammar(schema: Schema) -> str:
+def grammar_from_schema(schema: Schema) -> str:
     """The grammar of all compact JSON texts that this schema wants.
 
     Args:

@@ -17,11 +17,11 @@ from urllib.parse import unquote, urlsplit
 from .downloads import download, hugging_face, models_folder
 from .engine import Engine, Progress
 from .errors import BadOption, MissingPackage, ModelNotFound, UnknownEngine, suggestion
-from .options import Option, checked
+from .options import Option, check_options
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class _EngineKind:
     """A kind of engine.
 
     Attributes:
@@ -71,10 +71,10 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
     """
     text = str(spec).strip()
     told = progress or (lambda share, doing: None)
-    for kind in KINDS:
+    for kind in ENGINE_KINDS:
         if kind.claims(text):
             if "model" in options and not kind.models:
-                takers = ", ".join(kind.example for kind in KINDS if kind.models)
+                takers = ", ".join(kind.example for kind in ENGINE_KINDS if kind.models)
                 raise BadOption(
                     f"The engine {text!r} takes no model, but was given model={options['model']!r}. Leave it out, or "
                     f"name an engine that takes one: {takers}."
@@ -88,12 +88,12 @@ def _unknown(text: str) -> UnknownEngine:
         return UnknownEngine(
             f"{text!r} is neither a .gguf nor a .tape file, nor the address of a server. Engines are {_examples()}."
         )
-    names = [kind.name for kind in KINDS]
+    names = [kind.name for kind in ENGINE_KINDS]
     return UnknownEngine(f"There is no engine {text!r}.{suggestion(text, names)} Engines are {_examples()}.")
 
 
 def _examples() -> str:
-    *most, last = [kind.example for kind in KINDS]
+    *most, last = [kind.example for kind in ENGINE_KINDS]
     return f"{', '.join(most)} and {last}"
 
 
@@ -110,7 +110,7 @@ def _open_embedded(_: str, progress: Progress, *, _why: str = "", **options: Any
 def _open_gguf(path: str, progress: Progress, *, _name: str = "", **options: Any) -> Engine:
     from .llamacpp.engine import OPTIONS, open_llamacpp
 
-    checked(options, OPTIONS, "The llama.cpp engine")
+    check_options(options, OPTIONS, "The llama.cpp engine")
     file = Path(path).expanduser()
     return open_llamacpp(file, progress=progress, reasons=(f"{_name or file.name} was asked for by name.",), **options)
 
@@ -118,7 +118,7 @@ def _open_gguf(path: str, progress: Progress, *, _name: str = "", **options: Any
 def _open_address(address: str, progress: Progress, **options: Any) -> Engine:
     from .llamacpp.engine import OPTIONS
 
-    checked(options, OPTIONS, "The llama.cpp engine")  # before the download, not after
+    check_options(options, OPTIONS, "The llama.cpp engine")  # before the download, not after
     parts = urlsplit(address)
     target = models_folder() / (parts.hostname or "unknown") / Path(unquote(parts.path)).name
     file = download(address, target, lambda share, doing: progress(share * 0.9, doing))
@@ -128,7 +128,7 @@ def _open_address(address: str, progress: Progress, **options: Any) -> Engine:
 def _open_hugging_face(spec: str, progress: Progress, **options: Any) -> Engine:
     from .llamacpp.engine import OPTIONS
 
-    checked(options, OPTIONS, "The llama.cpp engine")
+    check_options(options, OPTIONS, "The llama.cpp engine")
     owner, _, rest = spec.removeprefix("hf:").partition("/")
     repo, _, file = rest.partition("/")
     if not (owner and repo and file.endswith(".gguf")):
@@ -204,14 +204,14 @@ _TAPE_OPTIONS: Final = (
 def _open_tape(spec: str, progress: Progress, **options: Any) -> Engine:
     from .tape import TapeEngine
 
-    settings = checked(options, _TAPE_OPTIONS, "The tape engine")
+    settings = check_options(options, _TAPE_OPTIONS, "The tape engine")
     return TapeEngine(Path(spec.removeprefix("tape:")).expanduser(), **settings)
 
 
-KINDS: Final[tuple[Kind, ...]] = (
-    Kind("auto", "'auto'", "the best that needs no download", lambda spec: spec == "auto", _open_auto),
-    Kind("embedded", "'embedded'", "the model in the box", lambda spec: spec == "embedded", _open_embedded),
-    Kind(
+ENGINE_KINDS: Final[tuple[_EngineKind, ...]] = (
+    _EngineKind("auto", "'auto'", "the best that needs no download", lambda spec: spec == "auto", _open_auto),
+    _EngineKind("embedded", "'embedded'", "the model in the box", lambda spec: spec == "embedded", _open_embedded),
+    _EngineKind(
         "diffusion",
         "'diffusion'",
         "DiffusionGemma in this process",
@@ -219,16 +219,18 @@ KINDS: Final[tuple[Kind, ...]] = (
         _open_diffusion,
         models=True,
     ),
-    Kind("tape:", "'tape:FILE'", "recorded frames", lambda spec: spec.startswith("tape:"), _open_tape),
-    Kind("hf:", f"'{_HF_EXAMPLE}'", "a file on Hugging Face", lambda spec: spec.startswith("hf:"), _open_hugging_face),
-    Kind(
+    _EngineKind("tape:", "'tape:FILE'", "recorded frames", lambda spec: spec.startswith("tape:"), _open_tape),
+    _EngineKind(
+        "hf:", f"'{_HF_EXAMPLE}'", "a file on Hugging Face", lambda spec: spec.startswith("hf:"), _open_hugging_face
+    ),
+    _EngineKind(
         "https://",
         "'https://HOST/FILE.gguf'",
         "a file on the web",
         lambda spec: spec.startswith(("http://", "https://")) and re.split("[?#]", spec)[0].endswith(".gguf"),
         _open_address,
     ),
-    Kind(
+    _EngineKind(
         "http://",
         "'http://HOST:PORT/v1'",
         "a server of OpenAI's kind",
@@ -236,7 +238,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         _open_server,
         models=True,
     ),
-    Kind(
+    _EngineKind(
         "visual:",
         "'visual:PATH'",
         "the command line of a llama.cpp that runs DiffusionGemma",
@@ -244,14 +246,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         _open_visual,
         models=True,
     ),
-    Kind(
+    _EngineKind(
         ".tape",
         "a path to a .tape",
         "recorded frames",
         lambda spec: spec.endswith(".tape") and "://" not in spec,
         _open_tape,
     ),
-    Kind(
+    _EngineKind(
         ".gguf",
         "a path to a .gguf file",
         "a model file",

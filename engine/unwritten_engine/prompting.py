@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .forms import form_of
+from .forms import grammar_from_examples
 from .frames import Prompt
 
 _RULE = "====="
@@ -38,7 +38,7 @@ _GAPS = re.compile(r"[\s\x00-\x1f\x7f\u2028\u2029]+")
 _HARMLESS = str.maketrans("<>[]", "‹›()")
 
 
-def as_document(prompt: Prompt) -> str:
+def to_transcript(prompt: Prompt) -> str:
     """The prompt as a transcript that a base model continues with the answer.
 
     The part before the last entry depends on ``prompt.system`` and ``prompt.examples`` alone. The ask comes
@@ -50,7 +50,7 @@ def as_document(prompt: Prompt) -> str:
     return f"{foreword}\n\n{_RULE}\n" + f"\n\n{_RULE}\n".join(entries)
 
 
-def document_stops(prompt: Prompt) -> tuple[str, ...]:
+def transcript_stops(prompt: Prompt) -> tuple[str, ...]:
     """The strings that end an answer in the transcript of ``as_document``.
 
     It is the rule between entries; if every example is one line, it is the end of the line.
@@ -59,7 +59,7 @@ def document_stops(prompt: Prompt) -> tuple[str, ...]:
     return ("\n",) if answers and not any("\n" in answer for answer in answers) else (_END,)
 
 
-def document_sampling(prompt: Prompt, *, shaped: bool = False) -> dict[str, Any]:
+def transcript_sampling(prompt: Prompt, *, shaped: bool = False) -> dict[str, Any]:
     """How a base model should be sampled while it continues the transcript: options of llama.cpp by name.
 
     A grammar holds it to the form of the examples (see ``forms``). The penalty for repeated sequences does not
@@ -82,7 +82,9 @@ def document_sampling(prompt: Prompt, *, shaped: bool = False) -> dict[str, Any]
     if prompt.facts:
         sampling |= {"repeat_penalty": 1.0, "dry_allowed_length": _FACT_LENGTH}
     answers = [example.answer for example in prompt.examples]
-    grammar = form_of(answers, prompt.opening, _END if document_stops(prompt) == (_END,) else "\n", prompt.ask)
+    grammar = grammar_from_examples(
+        answers, prompt.opening, _END if transcript_stops(prompt) == (_END,) else "\n", prompt.ask
+    )
     if grammar:
         sampling["grammar"] = grammar
     bias: list[list[str | float]] = [[" [[", _LINK_BIAS]] if any("[[" in answer for answer in answers) else []
@@ -97,7 +99,7 @@ def document_sampling(prompt: Prompt, *, shaped: bool = False) -> dict[str, Any]
     return sampling
 
 
-def as_messages(prompt: Prompt, *, prefill: bool = False) -> list[dict[str, str]]:
+def to_messages(prompt: Prompt, *, prefill: bool = False) -> list[dict[str, str]]:
     """The prompt as a chat, the examples as earlier turns.
 
     Args:

@@ -60,7 +60,7 @@ ABOUT: Final = About(
     context=8192,
     canvas_length=256,
     parallel=64,
-    abilities=Abilities(instruct=True, drafts=True, shapes=True, images=True, edits=True, ahead=True, markup=True),
+    abilities=Abilities(instruct=True, drafts=True, schemas=True, images=True, edits=True, prefetch=True, markup=True),
     reasons=("A script was asked for by name.",),
 )
 
@@ -142,12 +142,12 @@ class ScriptedEngine:
         Raises:
             RequestRefused: for such a shape.
         """
-        if request.shape is not None and not self._about.abilities.shapes:
+        if request.schema is not None and not self._about.abilities.schemas:
             raise RequestRefused(
                 f"{self._about.model} cannot be held to a shape. Leave it out, or take another engine."
             )
 
-    def hurry(self, request: Request) -> None:
+    def prioritize(self, request: Request) -> None:
         """Note the request in ``hurried``."""
         self.hurried.append(request)
 
@@ -207,7 +207,7 @@ def _finished(last: Frame, request: Request, begun: float) -> Frame:
     return replace(last, unsettled=(), fixed=len(last.text), usage=usage)
 
 
-def diffused(text: str, *, canvases: int = 1, steps: int = 6, seed: int = 0) -> list[Frame]:
+def denoising_frames(text: str, *, canvases: int = 1, steps: int = 6, seed: int = 0) -> list[Frame]:
     """Frames such as a diffusion engine gives: all words of a canvas at once, settling in any order.
 
     Args:

@@ -40,7 +40,7 @@ class Slot:
 
 
 @dataclass(order=True, slots=True)
-class _Waiting:
+class _QueuedRequest:
     priority: Priority
     number: int
     beginning: str = field(compare=False)
@@ -48,7 +48,7 @@ class _Waiting:
     turn: asyncio.Future[Slot] = field(compare=False)
 
 
-class Slots:
+class SlotScheduler:
     """Hands out slots. All methods are called from one event loop.
 
     Args:
@@ -60,7 +60,7 @@ class Slots:
         self._slots = [Slot(number) for number in range(count)]
         self._places = min(places, count)
         self._places_ahead = max(1, self._places // 2)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_QueuedRequest] = []
         self._numbers = itertools.count(1)
         self._closed = False
 
@@ -83,7 +83,7 @@ class Slots:
         Args:
             beginning: what the prompt shares with others.
             priority: who is waiting.
-            request: what ``hurry`` may name later.
+            request: what ``prioritize`` may name later.
 
         Raises:
             EngineClosed: while waiting, or before.
@@ -91,7 +91,7 @@ class Slots:
         if self._closed:
             raise EngineClosed("The engine is closed. Open it again.")
         turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, _Waiting(priority, next(self._numbers), beginning, request, turn))
+        heapq.heappush(self._waiting, _QueuedRequest(priority, next(self._numbers), beginning, request, turn))
         self._hand_out()
         try:
             return await turn
@@ -106,7 +106,7 @@ class Slots:
         slot.priority = slot.request = None
         self._hand_out()
 
-    def hurry(self, request: object) -> None:
+    def prioritize(self, request: object) -> None:
         """Somebody waits for this request now: it goes before all that is written ahead."""
         for waiting in self._waiting:
             if waiting.request is request:
@@ -131,8 +131,8 @@ class Slots:
             if first.turn.done():  # cancelled while it waited
                 heapq.heappop(self._waiting)
                 continue
-            ahead = sum(slot.priority is Priority.AHEAD for slot in self._slots)
-            if self.busy >= self._places or (first.priority is Priority.AHEAD and ahead >= self._places_ahead):
+            ahead = sum(slot.priority is Priority.PREFETCH for slot in self._slots)
+            if self.busy >= self._places or (first.priority is Priority.PREFETCH and ahead >= self._places_ahead):
                 return
             heapq.heappop(self._waiting)
             slot = self._best(first.beginning)

@@ -29,7 +29,7 @@ def _last_word(text: str) -> int:
     return start
 
 
-class Stream:
+class TextFrames:
     """The text of one generation.
 
     Args:

@@ -49,7 +49,7 @@ def test_links_turn_blue_and_open_without_any_writing(
     tab.finished()
     until(lambda: colours(tab) == "wwwuu")
     assert asked(engine) == "ABC"
-    assert {request.priority for request in engine.requests[1:]} == {Priority.AHEAD}
+    assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
     tab.js("() => { notes.shifts = []; }")
     tab.page.hover("a:text-is('E')")
     until(lambda: colours(tab) == "wwwuw")

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from . import noise
-from .body import Body
-from .graphs import Graphs
-from .noise import Stream
-from .options import Dial
-from .sampler import Head, Limits, accepted, sample
-from .tokens.outline import Opened
+from .body import DiffusionModel
+from .graphs import CUDAGraphs
+from .noise import RequestRandom
+from .options import SamplingParams
+from .sampler import EntropyLimits, OutputHead, accept_tokens, sample
+from .tokens.outline import CanvasInit
 
 UNSETTLED_NATS = 0.1
 """A position is unsettled while its entropy is above this, or if its likeliest token has just changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class StepOutput:
     """What a pass found, on the host.
 
     Attributes:
@@ -41,7 +41,7 @@ class Looked:
     left: list[int]
 
 
-class Masks:
+class TokenMasks:
     """Which tokens may stand in a class of positions: rows of one tensor, [rows, vocabulary] bool, row 0 all true.
 
     Equal masks share a row. Rows are never taken away while the engine runs; there are as many as different kinds
@@ -64,7 +64,7 @@ class Masks:
         return self._places[mask]
 
 
-class Batch:
+class ModelRunner:
     """The state of all rows, and the pass.
 
     Args:
@@ -74,11 +74,13 @@ class Batch:
         graphs: replays passes on a GPU; None runs them plainly.
     """
 
-    def __init__(self, model: Any, body: Body, *, top_k: int | None = None, graphs: Graphs | None = None) -> None:
+    def __init__(
+        self, model: Any, body: DiffusionModel, *, top_k: int | None = None, graphs: CUDAGraphs | None = None
+    ) -> None:
         self.body, self.top_k, self.graphs = body, top_k, graphs
         config = model.config
         table = model.model.decoder.embed_tokens
-        self.head = Head(
+        self.head = OutputHead(
             weight=model.lm_head.weight,
             embeddings=table.weight,
             scale=float(table.embed_scale.to(table.weight.dtype)),
@@ -86,7 +88,7 @@ class Batch:
         )
         rows, size, device = body.kv.rows, int(config.canvas_length), body.device
         self.size, self.device = size, device
-        self.masks = Masks(self.head.vocabulary, device)
+        self.masks = TokenMasks(self.head.vocabulary, device)
 
         def per_row(dtype: torch.dtype) -> Tensor:
             return torch.zeros(rows, dtype=dtype, device=device)
@@ -106,7 +108,7 @@ class Batch:
         self.soft = torch.zeros((rows, size, table.weight.shape[1]), dtype=table.weight.dtype, device=device)
         self._state = [value for value in vars(self).values() if isinstance(value, Tensor)]
 
-    def begin(self, row: int, *, seed: int, length: int, dial: Dial, canvas: Opened) -> int:
+    def begin_canvas(self, row: int, *, seed: int, length: int, dial: SamplingParams, canvas: CanvasInit) -> int:
         """Open a canvas in a row that holds ``length`` tokens. Returns how many steps it may take."""
         size, device = self.size, self.device
         here = slice(row, row + 1)
@@ -124,10 +126,10 @@ class Batch:
         self.unsettled[row] = True
         zero = torch.zeros(1, dtype=torch.int64, device=device)
         place = (self.seeds[here], self.numbers[here], zero)
-        tokens = noise.tokens(*place, Stream.CANVAS, size, self.head.vocabulary)[0]
+        tokens = noise.tokens(*place, RequestRandom.CANVAS, size, self.head.vocabulary)[0]
         if canvas.start:
             start = torch.tensor(canvas.start, dtype=torch.int64, device=device)
-            old = noise.uniform(*place, Stream.EDIT, size)[0] >= canvas.strength
+            old = noise.uniform(*place, RequestRandom.EDIT, size)[0] >= canvas.strength
             tokens = torch.where((start >= 0) & old, start, tokens)
         self.pins[row] = torch.tensor(canvas.pins, dtype=torch.int64, device=device) if canvas.pins else -1
         self.classes[row] = torch.tensor(canvas.classes, dtype=torch.int64, device=device) if canvas.classes else 0
@@ -159,9 +161,9 @@ class Batch:
         key = (count, longest, shaped, self.masks.rows.data_ptr() if shaped else 0)
         self.graphs.run(key, lambda: self._pass(count, longest, True, shaped))
 
-    def look(self, count: int) -> Looked:
+    def fetch(self, count: int) -> StepOutput:
         """The drafts of the last pass; waits for it."""
-        return Looked(
+        return StepOutput(
             best=self.best[:count].tolist(),
             unsettled=self.unsettled[:count].tolist(),
             finished=self.finished[:count].tolist(),
@@ -179,15 +181,15 @@ class Batch:
             hidden.reshape(count * self.size, -1),
             self.head,
             temperature.repeat_interleave(self.size, output_size=count * self.size),
-            noise.uniform(*place, Stream.CHOICE, self.size).view(-1),
-            limits=Limits(self.classes[:count].reshape(-1), self.masks.rows) if shaped else None,
+            noise.uniform(*place, RequestRandom.CHOICE, self.size).view(-1),
+            limits=EntropyLimits(self.classes[:count].reshape(-1), self.masks.rows) if shaped else None,
             top_k=self.top_k,
         )
         pinned = pins >= 0
         best = torch.where(pinned, pins, found.best.view(count, -1))
         entropy = torch.where(pinned, 0.0, found.entropy.view(count, -1))
-        kept = accepted(entropy, self.bound[:count])
-        fresh = noise.tokens(*place, Stream.RENOISE, self.size, self.head.vocabulary)
+        kept = accept_tokens(entropy, self.bound[:count])
+        fresh = noise.tokens(*place, RequestRandom.RENOISE, self.size, self.head.vocabulary)
         if shaped:
             fresh = torch.where(self.masks.rows[self.classes[:count], fresh], fresh, found.drawn.view(count, -1))
         following = torch.where(kept, found.drawn.view(count, -1), fresh)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
-from .kv import KV
+from .kv import KVCache
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TokenChunk:
     """Tokens to be read into a row.
 
     Attributes:
@@ -38,7 +38,7 @@ class Piece:
     blocks: Tensor | None = None
 
 
-class Body:
+class DiffusionModel:
     """Encoder and decoder of one model over one cache.
 
     Args:
@@ -46,7 +46,7 @@ class Body:
         kv: the cache.
     """
 
-    def __init__(self, model: Any, kv: KV) -> None:
+    def __init__(self, model: Any, kv: KVCache) -> None:
         self.kv = kv
         self._encoder = model.model.encoder.language_model
         self._decoder = model.model.decoder
@@ -59,7 +59,7 @@ class Body:
         embedded: Tensor = self._decoder.embed_tokens(ids)
         return embedded
 
-    def encode(self, piece: Piece) -> None:
+    def encode(self, piece: TokenChunk) -> None:
         """Read tokens into a row, each seeing those before it."""
         count, end = len(piece.ids), piece.start + len(piece.ids)
         stream = (piece.embeddings if piece.embeddings is not None else self.embed(piece.ids))[None]
@@ -67,13 +67,15 @@ class Body:
         masks = {kind: self._mask(number, piece) for number, kind in enumerate(self._types) if kind in rotary}
         for number, layer in enumerate(self._encoder.layers):
             attention = layer.self_attn
-            query, keys, values = project(attention, normed(layer.input_layernorm, stream), rotary[self._types[number]])
+            query, keys, values = project_qkv(
+                attention, apply_norm(layer.input_layernorm, stream), rotary[self._types[number]]
+            )
             old_keys, old_values = self.kv.past(number, piece.row, piece.start)
             seen_keys = torch.cat([old_keys[None], keys], dim=2)
             seen_values = torch.cat([old_values[None], values], dim=2)
             heads = _attend(query, seen_keys, seen_values, masks[self._types[number]])
             self.kv.write(number, piece.row, piece.start, keys[0], values[0])
-            stream = rest(layer, stream, attention.o_proj(heads.reshape(1, count, -1)))
+            stream = feed_forward(layer, stream, attention.o_proj(heads.reshape(1, count, -1)))
 
     def decode(self, canvases: Tensor, soft: Tensor, lengths: Tensor, seen: int, padded: bool) -> Tensor:
         """Look at canvases once.
@@ -97,7 +99,9 @@ class Body:
                 masks[kind] = self._visible(number, lengths, seen) if padded else None
         for number, layer in enumerate(self._decoder.layers):
             attention = layer.self_attn
-            query, keys, values = project(attention, normed(layer.input_layernorm, stream), rotary[self._types[number]])
+            query, keys, values = project_qkv(
+                attention, apply_norm(layer.input_layernorm, stream), rotary[self._types[number]]
+            )
             places = size + min(seen, self.kv.places[number])
             all_keys, all_values = self.kv.keys[number], self.kv.values[number]
             all_keys[:count, :, :size] = keys
@@ -105,8 +109,8 @@ class Body:
             heads = _attend(
                 query, all_keys[:count, :, :places], all_values[:count, :, :places], masks[self._types[number]]
             )
-            stream = rest(layer, stream, attention.o_proj(heads.reshape(count, size, -1)))
-        return normed(self._decoder.norm, stream)
+            stream = feed_forward(layer, stream, attention.o_proj(heads.reshape(count, size, -1)))
+        return apply_norm(self._decoder.norm, stream)
 
     def _rotary(self, module: Any, like: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         return {kind: module.rotary_emb(like, positions, kind) for kind in dict.fromkeys(self._types)}
@@ -118,7 +122,7 @@ class Body:
         canvas = torch.ones((len(lengths), self.kv.canvas), dtype=torch.bool, device=self.device)
         return torch.cat([canvas, kept], dim=1)[:, None, None]
 
-    def _mask(self, layer: int, piece: Piece) -> Tensor:
+    def _mask(self, layer: int, piece: TokenChunk) -> Tensor:
         """[n, places + n] bool: what each new token sees of the kept ones and of the new ones."""
         count = len(piece.ids)
         new = torch.arange(piece.start, piece.start + count)
@@ -134,7 +138,7 @@ class Body:
         return mask.to(self.device)
 
 
-def normed(norm: Any, stream: Tensor) -> Tensor:
+def apply_norm(norm: Any, stream: Tensor) -> Tensor:
     """A norm in one kernel; the module itself takes six, and a layer has a dozen norms."""
     weight = getattr(norm, "weight", None)
     if weight is not None and weight.dtype != stream.dtype:  # in training: products in bfloat16, weights in float32
@@ -142,14 +146,14 @@ def normed(norm: Any, stream: Tensor) -> Tensor:
     return rms_norm(stream, stream.shape[-1:], weight, norm.eps)
 
 
-def project(attention: Any, stream: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def project_qkv(attention: Any, stream: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, each [B, heads, n, width]."""
     shape = (*stream.shape[:-1], -1, attention.head_dim)
     raw = attention.k_proj(stream).view(shape)
-    query = _rotated(normed(attention.q_norm, attention.q_proj(stream).view(shape)), rotary)
-    keys = _rotated(normed(attention.k_norm, raw), rotary)
+    query = _rotated(apply_norm(attention.q_norm, attention.q_proj(stream).view(shape)), rotary)
+    keys = _rotated(apply_norm(attention.k_norm, raw), rotary)
     # Layers with full attention have no projection for values: keys before norm and rotation serve as such.
-    values = normed(attention.v_norm, raw if attention.v_proj is None else attention.v_proj(stream).view(shape))
+    values = apply_norm(attention.v_norm, raw if attention.v_proj is None else attention.v_proj(stream).view(shape))
     return query.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
 
 
@@ -177,7 +181,7 @@ def _own(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
     return mixed
 
 
-def rest(layer: Any, stream: Tensor, attended: Tensor, mix: Callable[..., Tensor] = _own) -> Tensor:
+def feed_forward(layer: Any, stream: Tensor, attended: Tensor, mix: Callable[..., Tensor] = _own) -> Tensor:
     """A layer after its attention: the dense part and the experts, side by side.
 
     Args:
@@ -186,16 +190,20 @@ def rest(layer: Any, stream: Tensor, attended: Tensor, mix: Callable[..., Tensor
         attended: [..., hidden], what it gave.
         mix: computes the experts: given them, [N, hidden], and [N, k] which and how much.
     """
-    stream = stream + normed(layer.post_attention_layernorm, attended)
-    dense = normed(layer.post_feedforward_layernorm_1, layer.mlp(normed(layer.pre_feedforward_layernorm, stream)))
+    stream = stream + apply_norm(layer.post_attention_layernorm, attended)
+    dense = apply_norm(
+        layer.post_feedforward_layernorm_1, layer.mlp(apply_norm(layer.pre_feedforward_layernorm, stream))
+    )
     flat = stream.reshape(-1, stream.shape[-1])
     _, weights, chosen = layer.router(flat)
-    mixed = mix(layer.experts, normed(layer.pre_feedforward_layernorm_2, flat), chosen, weights).reshape(stream.shape)
-    joined = normed(layer.post_feedforward_layernorm, dense + normed(layer.post_feedforward_layernorm_2, mixed))
+    mixed = mix(layer.experts, apply_norm(layer.pre_feedforward_layernorm_2, flat), chosen, weights).reshape(
+        stream.shape
+    )
+    joined = apply_norm(layer.post_feedforward_layernorm, dense + apply_norm(layer.post_feedforward_layernorm_2, mixed))
     scaled: Tensor = (stream + joined) * layer.layer_scalar
     return scaled
 
 
-def tokens_of(ids: Sequence[int], device: torch.device) -> Tensor:
+def to_tensor(ids: Sequence[int], device: torch.device) -> Tensor:
     """Ids as a tensor on the device."""
     return torch.tensor(ids, dtype=torch.int64, device=device)

@@ -16,7 +16,7 @@ LEAST = 256
 """The smallest bucket of kept tokens; the others double."""
 
 
-class Graphs:
+class CUDAGraphs:
     """Passes by bucket. One thread uses it."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ class Snapshot:
         return sum(layer.nbytes for layer in self.layers)
 
 
-class KV:
+class KVCache:
     """The buffers of all rows.
 
     Args:
@@ -119,7 +119,7 @@ class KV:
             self.values[layer][target, :, place] = self.values[layer][source, :, place]
 
 
-class Kept:
+class PrefixCache:
     """Snapshots under a limit in bytes; the one unused for longest goes first.
 
     Args:
@@ -137,7 +137,7 @@ class Kept:
     def __contains__(self, tokens: tuple[Hashable, ...]) -> bool:
         return tokens in self._snapshots
 
-    def longest(self, tokens: tuple[Hashable, ...]) -> Snapshot | None:
+    def longest_prefix(self, tokens: tuple[Hashable, ...]) -> Snapshot | None:
         """The snapshot with the longest beginning of these tokens that leaves at least nothing to encode."""
         found = None
         for snapshot in self._snapshots.values():

@@ -19,7 +19,7 @@ _FIRST: Final = 0xBF58476D1CE4E5B9 - 2**64
 _SECOND: Final = 0x94D049BB133111EB - 2**64
 
 
-class Stream(IntEnum):
+class RequestRandom(IntEnum):
     """What a number is drawn for; each has numbers of its own."""
 
     CANVAS = 1
@@ -32,7 +32,7 @@ class Stream(IntEnum):
     """Which tokens of a starting text are drawn anew."""
 
 
-def hashed(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: Stream, length: int) -> Tensor:
+def hashed(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
     """Hashes of the coordinates.
 
     Args:
@@ -52,12 +52,14 @@ def hashed(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: Stream, lengt
     return _mixed(state[:, None] + places * _GOLDEN)
 
 
-def uniform(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: Stream, length: int) -> Tensor:
+def uniform(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
     """Numbers from 0 up to but not including 1, [B, length] float32, each a multiple of 2^-24."""
     return (hashed(seeds, canvases, steps, stream, length) >> 40 & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
-def tokens(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: Stream, length: int, vocabulary: int) -> Tensor:
+def tokens(
+    seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int, vocabulary: int
+) -> Tensor:
     """Tokens drawn evenly from the whole vocabulary, [B, length] int64.
 
     The bias of scaling 32 random bits to a vocabulary of 2^18 is below 2^-14 of each token's share.

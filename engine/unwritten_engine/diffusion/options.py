@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import BadOption
-from ..options import Option, checked
+from ..options import Option, check_options
 
 OPTIONS: Final = (
     Option("device", None, "text", "'cuda', 'cuda:1', 'mps' or 'cpu'; else a GPU if there is one"),
@@ -38,7 +38,7 @@ _OWNER: Final = "The diffusion engine"
 
 
 @dataclass(frozen=True, slots=True)
-class Dial:
+class SamplingParams:
     """How canvases are denoised.
 
     Attributes:
@@ -58,7 +58,7 @@ class Dial:
     confidence: float = 0.005
 
 
-def published(config: Any) -> Dial:
+def default_params(config: Any) -> SamplingParams:
     """The dial of a checkpoint's generation config; what it leaves open is as published."""
     bound = getattr(config, "sampler_config", None)
     given = {
@@ -69,10 +69,10 @@ def published(config: Any) -> Dial:
         "stability": getattr(config, "stability_threshold", None),
         "confidence": getattr(config, "confidence_threshold", None),
     }
-    return Dial(**{name: value for name, value in given.items() if value is not None})
+    return SamplingParams(**{name: value for name, value in given.items() if value is not None})
 
 
-def dial(options: Mapping[str, Any], base: Dial) -> Dial:
+def sampling_params(options: Mapping[str, Any], base: SamplingParams) -> SamplingParams:
     """The dial of a request.
 
     Args:
@@ -82,7 +82,7 @@ def dial(options: Mapping[str, Any], base: Dial) -> Dial:
     Raises:
         UnknownOption, BadOption: a name or a value that there is not.
     """
-    given = checked(options, SAMPLING, _OWNER)
+    given = check_options(options, SAMPLING, _OWNER)
     quality = given.pop("quality")
     if given["steps"] is None:
         given["steps"] = max(1, round(base.steps * (0.25 + 0.75 * quality)))
@@ -92,7 +92,7 @@ def dial(options: Mapping[str, Any], base: Dial) -> Dial:
             f"{_OWNER}: the temperature falls from t_max={values['t_max']:g} to t_min={values['t_min']:g}; give a "
             f"t_max of at least {values['t_min']:g}."
         )
-    return Dial(**values)
+    return SamplingParams(**values)
 
 
 def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,4 +101,4 @@ def engine_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnknownOption, BadOption: a name or a value that there is not.
     """
-    return checked(options, OPTIONS, _OWNER)
+    return check_options(options, OPTIONS, _OWNER)

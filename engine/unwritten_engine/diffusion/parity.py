@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from . import noise
-from .noise import Stream
-from .options import Dial
+from .noise import RequestRandom
+from .options import SamplingParams
 
 
 class _Noise:
@@ -33,12 +33,12 @@ class _Noise:
 
     def tokens(self) -> Tensor:
         """What a canvas begins with, and what replaces tokens that are not accepted."""
-        stream = Stream.RENOISE if self.step else Stream.CANVAS
+        stream = RequestRandom.RENOISE if self.step else RequestRandom.CANVAS
         return noise.tokens(*self._place(), stream, self._size, self._vocabulary)
 
     def choice(self, probabilities: Tensor, num_samples: int) -> Tensor:
         """In place of ``torch.multinomial``: by the cumulative distribution."""
-        chance = noise.uniform(*self._place(), Stream.CHOICE, self._size).view(-1, 1).double()
+        chance = noise.uniform(*self._place(), RequestRandom.CHOICE, self._size).view(-1, 1).double()
         passed = torch.cumsum(probabilities.double(), dim=-1)
         return torch.searchsorted(passed, chance * passed[:, -1:], right=True)
 
@@ -74,7 +74,7 @@ def reference(
     model: Any,
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[int],
-    dial: Dial,
+    dial: SamplingParams,
     canvases: int,
     *,
     end: int,

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..errors import EngineError
 from ..frames import Frame, Priority, StopReason, Usage
-from .options import Dial
-from .tokens.outline import Outline
-from .tokens.prompts import Spoken
-from .tokens.text import Reading
+from .options import SamplingParams
+from .tokens.outline import CanvasPlan
+from .tokens.prompts import TokenizedPrompt
+from .tokens.text import DecodedText
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class CanvasState:
     """What is on the canvas after a step. It is replaced as a whole, for another thread reads it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Draft:
     """
 
     canvas: int
-    before: Reading
+    before: DecodedText
     ids: list[int]
     unsettled: list[bool]
     step: int
@@ -38,7 +38,7 @@ class Draft:
 
 
 @dataclass(eq=False, slots=True)
-class Run:
+class Sequence:
     """One request under way. The loop's thread works on it; others may read frames, and set ``cancelled`` and
     ``priority``.
 
@@ -62,9 +62,9 @@ class Run:
         usage: set at its end.
     """
 
-    spoken: Spoken
-    outline: Outline
-    dial: Dial
+    prompt: TokenizedPrompt
+    plan: CanvasPlan
+    params: SamplingParams
     seed: int
     priority: Priority = Priority.CLICK
     number: int = 0
@@ -72,14 +72,14 @@ class Run:
     notify: Callable[[], None] | None = None
     cancelled: bool = False
     written: list[int] = field(default_factory=list)
-    before: Reading = field(default_factory=lambda: Reading(""))
+    before: DecodedText = field(default_factory=lambda: DecodedText(""))
     canvas: int = 0
     steps: int = 0
-    held: int = 0
-    cached: int = 0
-    parked: list[Tensor] | None = None
+    num_cached_tokens: int = 0
+    num_reused_tokens: int = 0
+    saved_state: list[Tensor] | None = None
     most: int = 0
-    draft: Draft | None = None
+    draft: CanvasState | None = None
     error: EngineError | None = None
     usage: Usage | None = None
     asked: float = field(default_factory=time.monotonic)
@@ -91,24 +91,24 @@ class Run:
     _fixed: int = 0
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """It has come to its end, or failed."""
         return self.usage is not None or self.error is not None
 
     @property
     def keys(self) -> tuple[Hashable, ...]:
         """What stands for all tokens that its row should hold."""
-        return (*self.spoken.keys, *self.written)
+        return (*self.prompt.keys, *self.written)
 
     @property
     def ids(self) -> tuple[int, ...]:
         """All tokens that its row should hold."""
-        return (*self.spoken.ids, *self.written)
+        return (*self.prompt.ids, *self.written)
 
     @property
-    def goal(self) -> int:
+    def num_target_tokens(self) -> int:
         """How many tokens its row should hold before it is denoised, or has warmed what it should."""
-        return self.spoken.shared if self.warming else len(self.spoken.ids) + len(self.written)
+        return self.prompt.shared if self.warming else len(self.prompt.ids) + len(self.written)
 
     @property
     def queued(self) -> float:
@@ -129,20 +129,20 @@ class Run:
         self.written += ids
         self.canvas += 1
         settled = [False] * len(self.written)
-        self.before = self.outline.read(self.written, settled, self.before)
-        full = self.canvas == self.outline.canvases
-        if self.outline.skeleton is not None:
+        self.before = self.plan.read(self.written, settled, self.before)
+        full = self.canvas == self.plan.canvases
+        if self.plan.skeleton is not None:
             return "end" if full else None
         if self.before.ended:
-            return "stop" if self.outline.stopped(self.written) else "end"
+            return "stop" if self.plan.stopped(self.written) else "end"
         return "length" if full else None
 
     def finish(self, reason: StopReason) -> None:
         """It is at its end."""
         self.usage = Usage(
             tokens=self.before.tokens,
-            prompt_tokens=len(self.spoken.ids),
-            cached_tokens=self.cached,
+            prompt_tokens=len(self.prompt.ids),
+            cached_tokens=self.num_reused_tokens,
             steps=self.steps,
             canvases=self.canvas,
             seconds=max(0.0, time.monotonic() - self.asked - self.waited),
@@ -157,14 +157,14 @@ class Run:
         if usage is not None:
             last = max(self.canvas - 1, 0)
             text = self.before.text
-            step, steps = (0, self.dial.steps) if draft is None else (draft.step, draft.steps)
-            return Frame(text, (), len(text), last, self.outline.canvases, step, steps, usage)
+            step, steps = (0, self.params.steps) if draft is None else (draft.step, draft.steps)
+            return Frame(text, (), len(text), last, self.plan.canvases, step, steps, usage)
         if draft is None:
             return None
         done = self.written[: draft.canvas * len(draft.ids)]
         flags = [False] * len(done) + draft.unsettled
-        found = self.outline.read([*done, *draft.ids], flags, draft.before)
-        if self.outline.skeleton is None and draft.before.whole:
-            self._fixed = max(self._fixed, self.outline.certain(draft.before))
-        canvases = self.outline.canvases
+        found = self.plan.read([*done, *draft.ids], flags, draft.before)
+        if self.plan.skeleton is None and draft.before.whole:
+            self._fixed = max(self._fixed, self.plan.certain(draft.before))
+        canvases = self.plan.canvases
         return Frame(found.text, found.unsettled, self._fixed, draft.canvas, canvases, draft.step, draft.steps)

@@ -42,7 +42,7 @@ _NOT_WRITERS: Final = {"clip", "bert", "nomic-bert", "jina-bert-v2", "whisper", 
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class GGUFHeader:
     """What a GGUF file says of itself.
 
     Attributes:
@@ -135,7 +135,7 @@ class _Cursor:
         return [self.value(kind) for _ in range(size)]
 
 
-def read_head(path: str | Path) -> Head:
+def read_header(path: str | Path) -> GGUFHeader:
     """Read what a GGUF file says of itself, and check that it is whole and a model that writes text.
 
     Raises:
@@ -242,7 +242,7 @@ def _is_mark(token: str) -> bool:
     return token[:1] in ("<", "[") and len(token) > 2 and not re.fullmatch(r"</?[a-z]+\d?>", token)
 
 
-def _head(path: Path, metadata: dict[str, Any]) -> Head:
+def _head(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
     architecture = str(metadata["general.architecture"])
 
     def number(key: str, default: int) -> int:
@@ -255,7 +255,7 @@ def _head(path: Path, metadata: dict[str, Any]) -> Head:
     per_layer = number("attention.key_length", width) + number("attention.value_length", width)
     tokens = metadata.get("tokenizer.ggml.tokens", [])
     kinds = metadata.get("tokenizer.ggml.token_type", [])
-    return Head(
+    return GGUFHeader(
         path=path,
         architecture=architecture,
         name=str(metadata.get("general.name") or path.stem),

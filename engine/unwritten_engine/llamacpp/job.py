@@ -16,10 +16,10 @@ from typing import Any
 
 from ..errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
 from ..frames import Frame, StopReason, Usage
-from ..stream import Stream
+from ..stream import TextFrames
 
 
-class Job:
+class Completion:
     """One generation at work.
 
     Args:
@@ -35,13 +35,13 @@ class Job:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        stream: Stream,
+        stream: TextFrames,
         *,
         context: int,
         budget: int,
         queued: float,
         seed: int,
-        work: Callable[[Job], None],
+        work: Callable[[Completion], None],
     ) -> None:
         self._loop = loop
         self._stream = stream

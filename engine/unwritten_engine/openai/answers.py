@@ -21,11 +21,11 @@ _CLOSING: Final = frozenset(",.;:!?)]’”…")
 """Characters that stand close to the word before them."""
 
 
-class OpenThoughts(ValueError):
+class UnopenedReasoning(ValueError):
     """A thought ended that had not begun: what came before it was no answer."""
 
 
-class Thoughts:
+class ReasoningFilter:
     """Leaves out what a model thinks before it answers.
 
     Args:
@@ -83,11 +83,11 @@ class Thoughts:
     def _look_for_an_end(self, piece: str) -> None:
         seen = self._tail + piece
         if any(close in seen for close in _CLOSES):
-            raise OpenThoughts
+            raise UnopenedReasoning
         self._tail = seen[-12:]
 
 
-class Opening:
+class PrefillFilter:
     """Leaves out the words that an answer was asked to begin with, which every frame has anyway.
 
     Args:
@@ -141,7 +141,7 @@ class Opening:
         return f" {text}" if gap else text
 
 
-class Compact:
+class JSONFilter:
     """JSON without white space, fences and whatever a model says before and after it.
 
     Args:
@@ -179,7 +179,7 @@ class Compact:
         return "".join(kept)
 
 
-def starts_of(schema: object) -> str:
+def json_start_characters(schema: object) -> str:
     """The characters that a value of this schema may begin with."""
     kind = schema.get("type") if isinstance(schema, dict) else None
     return {"object": "{", "array": "[", "string": '"'}.get(str(kind), '{["-0123456789tfn')

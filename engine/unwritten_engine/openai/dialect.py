@@ -39,11 +39,11 @@ _REASONS: Final = {
 }
 
 
-class Dialect:
+class ServerCapabilities:
     """What one server turned out not to understand."""
 
     def __init__(self) -> None:
-        self.lacks: frozenset[str] = frozenset()
+        self.unsupported: frozenset[str] = frozenset()
         """What is not sent any more."""
         self.thinks_openly = False
         """A thought ended that had not begun: the template begins it."""
@@ -52,7 +52,7 @@ class Dialect:
     @property
     def reasons(self) -> tuple[str, ...]:
         """What was learnt, one sentence each."""
-        told = [sentence for name, sentence in _REASONS.items() if name in self.lacks]
+        told = [sentence for name, sentence in _REASONS.items() if name in self.unsupported]
         return (*told, *(["The server's template begins a thought; the text begins after it."] * self.thinks_openly))
 
     def learn(self, lacks: frozenset[str], body: Mapping[str, Any]) -> None:
@@ -64,12 +64,12 @@ class Dialect:
             self._takes_schemas = True
         if self._takes_schemas:
             lacks -= {_SCHEMA, _OBJECT}
-        for name in sorted(lacks - self.lacks):
+        for name in sorted(lacks - self.unsupported):
             log.warning("%s", _REASONS.get(name, f"The server does not understand {name}."))
-        self.lacks |= lacks
+        self.unsupported |= lacks
 
 
-def written(body: Mapping[str, Any], shape: Mapping[str, Any] | None, lacks: frozenset[str]) -> Body:
+def build_body(body: Mapping[str, Any], shape: Mapping[str, Any] | None, lacks: frozenset[str]) -> Body:
     """The request for a server that lacks these things.
 
     What the body has already, from the fields that somebody added, is left as it is.
@@ -85,7 +85,7 @@ def written(body: Mapping[str, Any], shape: Mapping[str, Any] | None, lacks: fro
         steady = {} if _STEADY_USAGE in lacks else {"continuous_usage_stats": True}
         told.setdefault("stream_options", {"include_usage": True, **steady})
     if shape is not None and _SCHEMA not in lacks:
-        schema = {"name": "answer", "strict": True, "schema": strict(shape)}
+        schema = {"name": "answer", "strict": True, "schema": to_strict_schema(shape)}
         told.setdefault("response_format", {"type": "json_schema", "json_schema": schema})
     elif shape is not None:
         if _OBJECT not in lacks:
@@ -106,7 +106,7 @@ def _instruct(body: Body, shape: Mapping[str, Any]) -> None:
     body["messages"] = [*before, {**last, "content": told}]
 
 
-def strict(schema: Mapping[str, Any]) -> Body:
+def to_strict_schema(schema: Mapping[str, Any]) -> Body:
     """The schema with every property required and no others, which some servers insist on. It allows less, never more.
 
     Args:
@@ -117,19 +117,19 @@ def strict(schema: Mapping[str, Any]) -> Body:
     told: Body = {key: value for key, value in schema.items() if key != "default"}
     for key in ("properties", "$defs"):
         if key in told:
-            told[key] = {name: strict(inner) for name, inner in told[key].items()}
+            told[key] = {name: to_strict_schema(inner) for name, inner in told[key].items()}
     for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
         if key in told:
-            told[key] = [strict(inner) for inner in told[key]]
+            told[key] = [to_strict_schema(inner) for inner in told[key]]
     for key in ("items", "additionalProperties"):
         if isinstance(told.get(key), Mapping):
-            told[key] = strict(told[key])
+            told[key] = to_strict_schema(told[key])
     if told.get("properties"):
         told |= {"required": list(told["properties"]), "additionalProperties": False}
     return told
 
 
-def without(said: str, body: Body, lacks: frozenset[str]) -> frozenset[str] | None:
+def without_unsupported(said: str, body: Body, lacks: frozenset[str]) -> frozenset[str] | None:
     """What to leave out after a refusal, together with what is left out already; None if nothing can be.
 
     Args:

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from ..errors import EngineError, GenerationFailed
 from ..frames import Frame, Request, StopReason, Usage
-from ..stream import Stream
-from .answers import Compact, Opening, OpenThoughts, Thoughts, starts_of
-from .dialect import Dialect, without, written
-from .refusals import Refusal, read_refusal, refusal_of
-from .servers import Found
+from ..stream import TextFrames
+from .answers import JSONFilter, PrefillFilter, ReasoningFilter, UnopenedReasoning, json_start_characters
+from .dialect import ServerCapabilities, build_body, without_unsupported
+from .refusals import ServerError, parse_error, read_error
+from .servers import ServerInfo
 from .sse import LONGEST, NotEvents, events
 
 log = logging.getLogger("unwritten_engine")
@@ -29,7 +29,7 @@ _GRACE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Timeouts:
     """How patient a request is.
 
     Attributes:
@@ -54,11 +54,11 @@ class _Again(Exception):
 class _Refused(Exception):
     """The server does not take the request as it is."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: ServerError) -> None:
         self.refusal = refusal
 
 
-class Exchange:
+class ChatRequest:
     """One request at work. Made in the event loop that reads it.
 
     Args:
@@ -78,9 +78,9 @@ class Exchange:
         self,
         http: Any,
         client: Any,
-        found: Found,
-        dialect: Dialect,
-        limits: Limits,
+        found: ServerInfo,
+        dialect: ServerCapabilities,
+        limits: Timeouts,
         request: Request,
         body: Mapping[str, Any],
         *,
@@ -102,10 +102,12 @@ class Exchange:
     def _start_over(self) -> None:
         """Nothing has come yet."""
         opening = self._request.prompt.opening
-        self._stream = Stream(opening, (), self._request.stop, self._canvas_length, self._budget)
-        self._thoughts = Thoughts(begun=self._dialect.thinks_openly)
-        shape = self._request.shape
-        self._form: Compact | Opening = Opening(opening) if shape is None else Compact(starts_of(shape))
+        self._stream = TextFrames(opening, (), self._request.stop, self._canvas_length, self._budget)
+        self._thoughts = ReasoningFilter(begun=self._dialect.thinks_openly)
+        shape = self._request.schema
+        self._form: JSONFilter | PrefillFilter = (
+            PrefillFilter(opening) if shape is None else JSONFilter(json_start_characters(shape))
+        )
         self._reason: StopReason | None = None
         self._thought = False
         self._chunks = self._tokens = self._prompt = self._cached = 0
@@ -143,7 +145,7 @@ class Exchange:
             await self._try_and_again()
         except EngineError as error:
             self.fail(error)
-        except OpenThoughts:
+        except UnopenedReasoning:
             self._dialect.thinks_openly = True
             self.fail(
                 GenerationFailed(
@@ -156,17 +158,17 @@ class Exchange:
             self.fail(GenerationFailed(f"The request broke off ({type(error).__name__}: {error}). Try again."))
 
     async def _try_and_again(self) -> None:
-        lacks = self._dialect.lacks
+        lacks = self._dialect.unsupported
         tries = 0
         while True:
             self._start_over()
-            body = written(self._body, self._request.shape, lacks)
+            body = build_body(self._body, self._request.schema, lacks)
             try:
                 await self._once(body, lacks)
                 return
             except _Refused as refused:
                 refusal = refused.refusal
-                weaker = None if refusal.too_long else without(refusal.said, body, lacks)
+                weaker = None if refusal.too_long else without_unsupported(refusal.message, body, lacks)
                 if weaker is None:
                     raise self._refusal_error(refusal) from None
                 lacks = weaker
@@ -209,13 +211,13 @@ class Exchange:
 
     async def _turned_away(self, response: Any) -> None:
         text = await self._text(response)
-        refusal = read_refusal(response.status_code, text, response.headers.get("retry-after", ""))
+        refusal = read_error(response.status_code, text, response.headers.get("retry-after", ""))
         self._raise(refusal)
 
-    def _raise(self, refusal: Refusal) -> None:
+    def _raise(self, refusal: ServerError) -> None:
         if refusal.status in (400, 422) and not self._texted:
             raise _Refused(refusal)
-        if refusal.passing:
+        if refusal.transient:
             raise _Again(self._refusal_error(refusal), refusal.wait)
         raise self._refusal_error(refusal)
 
@@ -250,7 +252,7 @@ class Exchange:
     def _take(self, event: Mapping[str, Any], clock: asyncio.Timeout) -> None:
         """One event of the stream."""
         if event.get("error"):
-            self._raise(refusal_of(event))
+            self._raise(parse_error(event))
         try:
             self._count(event)
             choice: Any = next(iter(event.get("choices") or ()), {})
@@ -282,9 +284,9 @@ class Exchange:
             else:
                 frame = self._stream.frame(self._written())
                 # What is not JSON in the end is given as it was written, with white space and all.
-                self._put(replace(frame, fixed=0) if isinstance(self._form, Compact) else frame)
+                self._put(replace(frame, fixed=0) if isinstance(self._form, JSONFilter) else frame)
         if (
-            isinstance(self._form, Compact)
+            isinstance(self._form, JSONFilter)
             and self._form.done
             and self._reason is None
             and _is_json(self._stream.written)
@@ -296,7 +298,7 @@ class Exchange:
         if finish == "content_filter":
             raise GenerationFailed(f"{self._found.address} stopped the text by its content filter. Ask differently.")
         held = self._form.push(self._thoughts.end())
-        self._push(held + (self._form.end() if isinstance(self._form, Opening) else ""))
+        self._push(held + (self._form.end() if isinstance(self._form, PrefillFilter) else ""))
         if self._reason is None:
             self._reason = "length" if finish == "length" else "stop" if stopped else "end"
 
@@ -321,7 +323,7 @@ class Exchange:
                 f"{self._found.model} thought, and wrote nothing within its {self._budget:,} tokens. Turn thinking off "
                 f"on the server, or ask for more canvases."
             )
-        if isinstance(self._form, Compact) and reason == "end" and not _is_json(last.text):
+        if isinstance(self._form, JSONFilter) and reason == "end" and not _is_json(last.text):
             # Almost JSON, or none: whoever asked for it may make something of the whole.
             last = replace(last, text=self._form.said.strip(), fixed=len(self._form.said.strip()))
         tokens = self._written() if self._stream.written or self._tokens else 0
@@ -344,7 +346,7 @@ class Exchange:
 
     # -- what goes wrong ----------------------------------------------------------------------------------
 
-    def _refusal_error(self, refusal: Refusal) -> EngineError:
+    def _refusal_error(self, refusal: ServerError) -> EngineError:
         return refusal.error(self._found.address, self._found.model, self._found.models, self._budget)
 
     def _silence(self) -> str:

@@ -15,14 +15,14 @@ from ..errors import EngineError, GenerationFailed, ModelNotFound, PromptTooLong
 KEY_VARIABLES: Final = ("UNWRITTEN_API_KEY", "OPENAI_API_KEY")
 """Where a key is looked for, in this order."""
 
-PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """Statuses that may be gone when one asks again."""
 
 _TOO_LONG: Final = re.compile(r"context.{0,20}(length|size|window)|too (long|large|many tokens)|exceeds? the", re.I)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ServerError:
     """An answer that is none.
 
     Attributes:
@@ -33,19 +33,19 @@ class Refusal:
     """
 
     status: int
-    said: str
+    message: str
     kind: str = ""
     wait: float | None = None
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         """Asking again may help."""
-        return self.status in PASSING and self.kind != "insufficient_quota"
+        return self.status in TRANSIENT_STATUSES and self.kind != "insufficient_quota"
 
     @property
     def too_long(self) -> bool:
         """The prompt does not fit into the context."""
-        return "context" in self.kind or (self.status in (400, 413, 422) and bool(_TOO_LONG.search(self.said)))
+        return "context" in self.kind or (self.status in (400, 413, 422) and bool(_TOO_LONG.search(self.message)))
 
     def error(self, address: str, model: str, models: Sequence[str], budget: int) -> EngineError:
         """What to raise.
@@ -56,12 +56,12 @@ class Refusal:
             models: those that the server has, as far as is known.
             budget: tokens that were to be written.
         """
-        said = f": {self.said}" if self.said else ""
+        said = f": {self.message}" if self.message else ""
         if self.status in (401, 403):
-            return RequestRefused(key_problem(address, self.status, self.said))
+            return RequestRefused(key_problem(address, self.status, self.message))
         if self.status == 404:
             return ModelNotFound(
-                f"{address} answers 404 for the model {model!r}{said}. {listed(models)} Name one with model=…"
+                f"{address} answers 404 for the model {model!r}{said}. {list_models(models)} Name one with model=…"
             )
         if self.too_long:
             return PromptTooLong(
@@ -90,7 +90,7 @@ def key_problem(address: str, status: int, said: str = "") -> str:
     )
 
 
-def listed(models: Sequence[str]) -> str:
+def list_models(models: Sequence[str]) -> str:
     """The models of a server, in a sentence."""
     if not models:
         return "It does not say which models it has."
@@ -98,29 +98,29 @@ def listed(models: Sequence[str]) -> str:
     return f"It has {shown}{' and more' if len(models) > 20 else ''}."
 
 
-def read_refusal(status: int, body: str, retry_after: str = "") -> Refusal:
+def read_error(status: int, body: str, retry_after: str = "") -> ServerError:
     """What an answer with an error status says; servers write it in half a dozen ways."""
     try:
         value = json.loads(body)
     except ValueError:
         words = re.sub(r"<[^>]*>", " ", body)
-        return Refusal(status, _line(words, 160), "", read_wait(retry_after))
-    return refusal_of(value, status, retry_after)
+        return ServerError(status, _line(words, 160), "", parse_retry_after(retry_after))
+    return parse_error(value, status, retry_after)
 
 
-def refusal_of(value: Any, status: int = 0, retry_after: str = "") -> Refusal:
+def parse_error(value: Any, status: int = 0, retry_after: str = "") -> ServerError:
     """The same, from the JSON of an answer or of an event. A status inside it counts if there is none outside."""
     inner = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(inner, dict):
-        return Refusal(status, _line(str(inner)), "", read_wait(retry_after))
+        return ServerError(status, _line(str(inner)), "", parse_retry_after(retry_after))
     said = inner.get("message") or inner.get("detail") or inner.get("error") or json.dumps(inner)
     code = inner.get("code")
     number = code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code < 600 else 0
     kind = code if isinstance(code, str) else inner.get("type")
-    return Refusal(status or number, _line(str(said)), str(kind or ""), read_wait(retry_after))
+    return ServerError(status or number, _line(str(said)), str(kind or ""), parse_retry_after(retry_after))
 
 
-def read_wait(header: str) -> float | None:
+def parse_retry_after(header: str) -> float | None:
     """Seconds in a ``Retry-After`` header, which has a number or a date; None if it has neither."""
     if re.fullmatch(r"\d{1,9}(\.\d+)?", header.strip()):
         return float(header)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from ..errors import BadOption, EngineError, ModelNotFound, UnknownEngine
-from .refusals import Refusal, key_problem, listed, read_refusal
+from .refusals import ServerError, key_problem, list_models, read_error
 
 _MOST_BYTES: Final = 1 << 24
 _MOST_SECONDS: Final = 20.0
@@ -22,7 +22,7 @@ _START: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ServerInfo:
     """A server and one of its models.
 
     Attributes:
@@ -44,7 +44,7 @@ class Found:
     reasons: tuple[str, ...]
 
 
-def look(http: Any, address: str, model: str | None, key: str, timeout: float) -> Found:
+def discover(http: Any, address: str, model: str | None, key: str, timeout: float) -> ServerInfo:
     """Ask a server for its models, and choose one.
 
     Args:
@@ -60,7 +60,7 @@ def look(http: Any, address: str, model: str | None, key: str, timeout: float) -
     given = _trimmed(address)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     bases = [given] if given.endswith("/v1") else [given, f"{given}/v1"]
-    refusals: list[Refusal] = []
+    refusals: list[ServerError] = []
     local = is_local(given)
     try:
         checked = given.startswith("https://")  # without TLS there are no certificates, whose loading takes a while
@@ -68,7 +68,7 @@ def look(http: Any, address: str, model: str | None, key: str, timeout: float) -
         with http.Client(headers=headers, timeout=patience, trust_env=not local, verify=checked) as client:
             for base in bases:
                 answer = _models(client, base)
-                if not isinstance(answer, Refusal):
+                if not isinstance(answer, ServerError):
                     return _chosen(base, answer, model, local, (f"/v1 was added to {given}.",) if base != given else ())
                 refusals.append(answer)
     except http.TimeoutException as error:
@@ -103,47 +103,49 @@ def _trimmed(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _models(client: Any, base: str) -> list[Mapping[str, Any]] | Refusal:
+def _models(client: Any, base: str) -> list[Mapping[str, Any]] | ServerError:
     """What ``/models`` lists, or why it does not."""
     with client.stream("GET", f"{base}/models") as response:
         body, begun = b"", time.monotonic()
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > _MOST_BYTES or time.monotonic() - begun > _MOST_SECONDS:
-                return Refusal(response.status_code, "an answer without an end")
+                return ServerError(response.status_code, "an answer without an end")
     text = body.decode("utf-8", "replace")
     if response.status_code != 200:
-        return read_refusal(response.status_code, text, response.headers.get("retry-after", ""))
+        return read_error(response.status_code, text, response.headers.get("retry-after", ""))
     try:
         value = json.loads(text)
         entries = value["data"] if isinstance(value, dict) else value
         entries = [entry for entry in entries or () if isinstance(entry.get("id"), str)]
     except (ValueError, KeyError, TypeError, AttributeError):
         kind = response.headers.get("content-type", "of no kind").partition(";")[0]
-        return Refusal(200, f"an answer of the type {kind} that lists no models")
+        return ServerError(200, f"an answer of the type {kind} that lists no models")
     return entries
 
 
 def _chosen(
     base: str, entries: Sequence[Mapping[str, Any]], model: str | None, local: bool, reasons: tuple[str, ...]
-) -> Found:
+) -> ServerInfo:
     names = tuple(str(entry["id"]) for entry in entries)
     if model is None:
         if not names:
             raise ModelNotFound(f"{base} has no model. Load one there, or name one with model=…")
         if len(names) > 1:
-            raise ModelNotFound(f"{base} has several models. {listed(names)} Name one with model=…")
+            raise ModelNotFound(f"{base} has several models. {list_models(names)} Name one with model=…")
         model = next(iter(names))
         reasons += ("The server has one model.",)
     else:
         # Ollama's names have a tag, which people leave out; llama-server's are whole paths.
         entry = next((e for e in entries if _is_called(e, model)), None)
         if entry is None:
-            raise ModelNotFound(f"{base} has no model {model!r}. {listed(names)} Name one with model=…")
+            raise ModelNotFound(f"{base} has no model {model!r}. {list_models(names)} Name one with model=…")
         model = str(entry["id"])
         reasons += ("The model was asked for by name.",)
     entry = next(e for e in entries if e["id"] == model)
-    return Found(base, model, names, _context(entry), _sees(entry), local, (*reasons, "It was asked for by address."))
+    return ServerInfo(
+        base, model, names, _context(entry), _sees(entry), local, (*reasons, "It was asked for by address.")
+    )
 
 
 def _is_called(entry: Mapping[str, Any], name: str) -> bool:
@@ -166,26 +168,28 @@ def _sees(entry: Mapping[str, Any]) -> bool:
     return isinstance(takes, list) and "image" in takes
 
 
-def _without_list(given: str, base: str, refusals: Sequence[Refusal], model: str | None, local: bool) -> Found:
+def _without_list(given: str, base: str, refusals: Sequence[ServerError], model: str | None, local: bool) -> ServerInfo:
     """A server that lists no models: usable if one is named and it is not something else altogether."""
     locked = next((refusal for refusal in refusals if refusal.status in (401, 403)), None)
     if locked is not None:
-        raise BadOption(key_problem(given, locked.status, locked.said))
-    failing = next((refusal for refusal in refusals if refusal.passing), None)
+        raise BadOption(key_problem(given, locked.status, locked.message))
+    failing = next((refusal for refusal in refusals if refusal.transient), None)
     if failing is not None:
         raise _failing(given, failing)
     if model is not None and all(refusal.status in (404, 405, 501) for refusal in refusals):
-        return Found(base, model, (), 0, False, local, ("The server does not list its models; it is asked for this.",))
+        return ServerInfo(
+            base, model, (), 0, False, local, ("The server does not list its models; it is asked for this.",)
+        )
     last = refusals[0]
     raise UnknownEngine(
         f"{given} is not a server of OpenAI's kind: to GET /models it answers {last.status} "
-        f"({last.said or 'nothing'}). {_START}"
+        f"({last.message or 'nothing'}). {_START}"
     )
 
 
-def _failing(given: str, refusal: Refusal) -> EngineError:
+def _failing(given: str, refusal: ServerError) -> EngineError:
     return UnknownEngine(
-        f"{given} answers {refusal.status}{f' ({refusal.said})' if refusal.said else ''}. It may still be loading its "
+        f"{given} answers {refusal.status}{f' ({refusal.message})' if refusal.message else ''}. It may still be loading its "
         f"model: wait until its log says that it is ready, and try again."
     )
 

@@ -109,6 +109,6 @@ def open_painter(name: str, *, progress: Progress | None = None, **options: Any)
                 f"Painted pictures need diffusers, transformers, torch and pillow ({error}). Type: "
                 'pip install "unwritten[images]"'
             ) from error
-    from .pipeline import opened
+    from .pipeline import open_pipeline
 
-    return opened(name.strip(), progress or (lambda share, doing: None), options)
+    return open_pipeline(name.strip(), progress or (lambda share, doing: None), options)

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from ..downloads import hugging_face
 from ..engine import Progress
 from ..errors import BadOption, GenerationFailed, ModelBroken, ModelNotFound, ModelUnsupported
-from ..options import checked
+from ..options import check_options
 from . import PROMPT_LIMIT, Painted, PainterAbout
 from .options import OPTIONS
 
@@ -31,9 +31,9 @@ _UNIT: Final = 16
 """Widths and heights are multiples of it; every pipeline takes those."""
 
 
-def opened(name: str, progress: Progress, options: Mapping[str, Any]) -> DiffusersPainter:
+def open_pipeline(name: str, progress: Progress, options: Mapping[str, Any]) -> DiffusersPainter:
     """See ``open_painter``."""
-    settings = checked(options, OPTIONS, "The painter")
+    settings = check_options(options, OPTIONS, "The painter")
     device = settings["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = settings["dtype"] or ("float32" if device == "cpu" else "float16")
     if dtype not in _DTYPES:

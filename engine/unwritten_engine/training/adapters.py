@@ -17,7 +17,7 @@ from torch import Tensor, nn
 _ADAPTED: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class LowRank(nn.Module):
+class LoRALinear(nn.Module):
     """What is added to a matrix.
 
     Args:
@@ -42,7 +42,7 @@ class LowRank(nn.Module):
         return self.up.detach() @ self.down.detach()
 
 
-class Adapters(nn.Module):
+class LoRA(nn.Module):
     """The small matrices of a model.
 
     Args:
@@ -57,12 +57,12 @@ class Adapters(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         decoder, encoder = model.model.decoder, model.model.encoder.language_model
         twins = dict(encoder.named_modules())
-        self._matrices: list[tuple[Tensor, LowRank]] = []
+        self._matrices: list[tuple[Tensor, LoRALinear]] = []
         self.beside = nn.ModuleDict()
         for name, module in decoder.named_modules():
             if not isinstance(module, nn.Linear) or name.rpartition(".")[2] not in _ADAPTED:
                 continue
-            added = LowRank(module.weight, rank, generator)
+            added = LoRALinear(module.weight, rank, generator)
             self.beside[name.replace(".", "/")] = added
             self._matrices.append((module.weight, added))
             for here in (module, twins.get(name)):
@@ -84,7 +84,7 @@ class Adapters(nn.Module):
                     matrix.copy_(value)
 
 
-def _adding(added: LowRank) -> Any:
+def _adding(added: LoRALinear) -> Any:
     def add(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> Tensor:
         more: Tensor = added(given[0])
         return result + more.to(result.dtype)

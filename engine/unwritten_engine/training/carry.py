@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import EngineError, ModelBroken, ModelNotFound
-from .runs import Run
+from .runs import TrainingRun
 
 LIMIT: Final = 64 * 2**20
 """Bytes of the file, unless something else is said."""
@@ -33,7 +33,7 @@ _SHAPE: Final = ".shape"
 _COMPRESSED: Final = ("corpus.npz", "held_out.npz", "samples.jsonl", "log.jsonl")
 
 
-def pack(run: Run, path: Path, *, limit: int = LIMIT) -> int:
+def pack(run: TrainingRun, path: Path, *, limit: int = LIMIT) -> int:
     """Put a run into a file.
 
     Args:
@@ -78,7 +78,7 @@ def pack(run: Run, path: Path, *, limit: int = LIMIT) -> int:
     return size
 
 
-def unpack(path: Path, folder: Path) -> Run:
+def unpack(path: Path, folder: Path) -> TrainingRun:
     """Make a run's folder of a file.
 
     Raises:
@@ -98,7 +98,7 @@ def unpack(path: Path, folder: Path) -> Run:
         packed = beside / "start" / f"{_WEIGHTS}.packed"
         unpack_weights(packed, beside / "start" / _WEIGHTS)
         packed.unlink()
-        Run(beside).check()
+        TrainingRun(beside).check()
         beside.replace(folder)
     except FileNotFoundError:
         raise ModelNotFound(f"{path} is not there. Give a file that `pack` has written.") from None
@@ -106,7 +106,7 @@ def unpack(path: Path, folder: Path) -> Run:
         raise ModelBroken(f"{path} is no packed run ({error}). Pack it again.") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return Run(folder)
+    return TrainingRun(folder)
 
 
 def pack_weights(source: Path, target: Path) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import BadOption, EngineError
 from .pages import TrainingPage, read_pages
-from .recipe import TUNING, Recipe, recipe_of
+from .recipe import TUNING, TrainingConfig, make_config
 
 if TYPE_CHECKING:
-    from .runs import Prepared, Run
+    from .runs import Prepared, TrainingRun
     from .trainer import Progress
 
 NEW: Final = 12_288
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_recipe(made: argparse.ArgumentParser) -> None:
-    names = ", ".join(f"{name}={getattr(Recipe(), name)}" for name in Recipe.__slots__)
+    names = ", ".join(f"{name}={getattr(TrainingConfig(), name)}" for name in TrainingConfig.__slots__)
     made.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help=f"change the recipe: {names}")
 
 
@@ -120,10 +120,12 @@ def _pages(files: Sequence[Path]) -> Iterator[TrainingPage]:
 
 def _prepare(given: argparse.Namespace) -> None:
     from .runs import prepare
-    from .starts import start
+    from .starts import create_initial_model
 
-    recipe = recipe_of(given.set)
-    with start(given.start, lambda: _pages(given.pages), given.vocabulary, seed=recipe.seed) as checkpoint:
+    recipe = make_config(given.set)
+    with create_initial_model(
+        given.start, lambda: _pages(given.pages), given.vocabulary, seed=recipe.seed
+    ) as checkpoint:
         made = prepare(given.run, _pages(given.pages), checkpoint, recipe, _counted)
     _say_prepared(made)
     say(f"Train with: python -m unwritten_engine.training train {given.run}")
@@ -131,12 +133,12 @@ def _prepare(given: argparse.Namespace) -> None:
 
 def _train(given: argparse.Namespace) -> None:
     from .carry import pack, unpack
-    from .runs import Run
+    from .runs import TrainingRun
 
     if given.run.is_dir() or not given.run.exists():
         if given.out is not None:
             raise BadOption(f"--out is for packed runs; {given.run} is a folder, and is kept up to date itself.")
-        _go(Run(given.run), given, given.judge_every)
+        _go(TrainingRun(given.run), given, given.judge_every)
         return
     with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
         run = unpack(given.run, Path(folder) / "run")
@@ -149,9 +151,9 @@ def _train(given: argparse.Namespace) -> None:
 
 def _pack(given: argparse.Namespace) -> None:
     from .carry import pack
-    from .runs import Run
+    from .runs import TrainingRun
 
-    say(f"{given.file}: {pack(Run(given.run), given.file, limit=_bytes(given)) / 2**20:.1f} MiB.")
+    say(f"{given.file}: {pack(TrainingRun(given.run), given.file, limit=_bytes(given)) / 2**20:.1f} MiB.")
 
 
 def _bytes(given: argparse.Namespace) -> int:
@@ -165,10 +167,10 @@ def _unpack(given: argparse.Namespace) -> None:
 
 
 def _recall(given: argparse.Namespace) -> None:
-    from .runs import Run, load_trainable, use_threads
-    from .samples import Sampler, given_back
+    from .runs import TrainingRun, load_trainable, use_threads
+    from .samples import PreviewWriter, given_back
 
-    run = Run(given.checkpoint)
+    run = TrainingRun(given.checkpoint)
     if (run.folder / "recipe.json").exists() and not run.checkpoint.exists():
         raise EngineError(f"{run.folder} has no checkpoint yet. Train it first: train {run.folder}")
     loaded = load_trainable(run.checkpoint if run.checkpoint.exists() else given.checkpoint, given.device)
@@ -176,7 +178,7 @@ def _recall(given: argparse.Namespace) -> None:
         use_threads(given.threads)
     context = int(loaded.model.config.text_config.max_position_embeddings)
     size = int(loaded.model.config.canvas_length)
-    sampler = Sampler(loaded, context=min(context, 4096))
+    sampler = PreviewWriter(loaded, context=min(context, 4096))
     shares, whole, steps = [], 0, 0
     for page in islice(_pages(given.pages), given.count):
         wanted = page.text.rstrip()
@@ -194,21 +196,21 @@ def _recall(given: argparse.Namespace) -> None:
 
 
 def _tune(given: argparse.Namespace) -> None:
-    from .runs import Run, prepare
-    from .starts import start
+    from .runs import TrainingRun, prepare
+    from .starts import create_initial_model
 
     if given.out.exists():
         raise BadOption(f"{given.out} is there already. Take another folder for --out.")
-    run = Run(given.out.with_name(f"{given.out.name}.run"))
-    recipe = recipe_of([*given.set, f"rank={given.rank}"], TUNING)
+    run = TrainingRun(given.out.with_name(f"{given.out.name}.run"))
+    recipe = make_config([*given.set, f"rank={given.rank}"], TUNING)
     if run.folder.exists():
-        if given.set and run.recipe() != recipe:
+        if given.set and run.config() != recipe:
             raise BadOption(
                 f"{run.folder} is under way with a recipe of its own. Leave --set out, or remove the folder."
             )
         say(f"Going on with {run.folder}.")
     else:
-        with start(given.checkpoint, lambda: _pages(given.pages), 0) as checkpoint:
+        with create_initial_model(given.checkpoint, lambda: _pages(given.pages), 0) as checkpoint:
             _say_prepared(prepare(run.folder, _pages(given.pages), checkpoint, recipe, _counted))
     at = _go(run, given, judge_every=100)
     if at.step == at.steps:
@@ -216,7 +218,7 @@ def _tune(given: argparse.Namespace) -> None:
         say(f"Open it with: --engine diffusion --model {given.out}. {run.folder} can be removed.")
 
 
-def _go(run: Run, given: argparse.Namespace, judge_every: int) -> Progress:
+def _go(run: TrainingRun, given: argparse.Namespace, judge_every: int) -> Progress:
     from .trainer import Trainer
 
     trainer = Trainer(run, device=given.device, threads=given.threads, judge_every=judge_every, tell=_tell)

@@ -45,7 +45,7 @@ class WantedPage:
     title: str = ""
     kind: str = ""
     source: str = ""
-    shape: Mapping[str, Any] | None = None
+    schema: Mapping[str, Any] | None = None
     tokens: int = TOKENS
 
 
@@ -60,7 +60,7 @@ def write_prompts(path: Path, wanted: Iterable[WantedPage]) -> int:
 
 def _line(page: WantedPage) -> str:
     whole: dict[str, Any] = {"title": page.title, "kind": page.kind, "source": page.source}
-    whole |= {"prompt": prompt_object(page.prompt), "shape": page.shape, "tokens": page.tokens}
+    whole |= {"prompt": prompt_object(page.prompt), "shape": page.schema, "tokens": page.tokens}
     return json.dumps(without_empty(whole), ensure_ascii=False) + "\n"
 
 
@@ -80,7 +80,7 @@ def read_prompts(path: Path) -> Iterator[WantedPage]:
             title=page.get("title", ""),
             kind=page.get("kind", ""),
             source=page.get("source", ""),
-            shape=page.get("shape"),
+            schema=page.get("shape"),
             tokens=tokens,
         )
 

@@ -12,7 +12,7 @@ from ..errors import BadOption, ModelBroken, UnknownOption
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class TrainingConfig:
     """How a model is trained.
 
     Attributes:
@@ -84,7 +84,7 @@ class Recipe:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @staticmethod
-    def load(path: Path) -> Recipe:
+    def load(path: Path) -> TrainingConfig:
         """Read it from a file.
 
         Raises:
@@ -95,16 +95,16 @@ class Recipe:
             given = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelBroken(f"{path} is no recipe ({error}). Prepare the run again.") from None
-        return changed(Recipe(), given)
+        return changed(TrainingConfig(), given)
 
 
-def changed(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+def changed(recipe: TrainingConfig, given: Mapping[str, Any]) -> TrainingConfig:
     """A recipe with some of its values replaced; texts are read as numbers.
 
     Raises:
         UnknownOption, BadOption: a name or a value that there is not.
     """
-    kinds = {field.name: type(getattr(Recipe(), field.name)) for field in fields(Recipe)}
+    kinds = {field.name: type(getattr(TrainingConfig(), field.name)) for field in fields(TrainingConfig)}
     values = asdict(recipe)
     for name, value in given.items():
         if name not in kinds:
@@ -113,16 +113,16 @@ def changed(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
             values[name] = kinds[name](value)
         except (TypeError, ValueError):
             raise BadOption(f"{name} is {value!r}; give a {kinds[name].__name__}.") from None
-    return Recipe(**values)
+    return TrainingConfig(**values)
 
 
-TUNING: Final = Recipe(
+TUNING: Final = TrainingConfig(
     steps=500, rows=2, tokens=1536, canvases=4, copies=2, rate=2e-4, warmup=20, decay=0.0, balance=0.0, rank=16
 )
 """For small matrices beside a large checkpoint, on some dozens or hundreds of pages."""
 
 
-def recipe_of(given: Sequence[str], base: Recipe | None = None) -> Recipe:
+def make_config(given: Sequence[str], base: TrainingConfig | None = None) -> TrainingConfig:
     """A recipe from texts such as ``steps=1000``.
 
     Raises:
@@ -134,4 +134,4 @@ def recipe_of(given: Sequence[str], base: Recipe | None = None) -> Recipe:
         if not sign:
             raise BadOption(f"{pair!r} is no part of a recipe: give NAME=VALUE, such as steps=1000.")
         values[name] = value
-    return changed(base or Recipe(), values)
+    return changed(base or TrainingConfig(), values)

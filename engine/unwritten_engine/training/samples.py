@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from ..diffusion.batch import Batch
-from ..diffusion.body import Body, Piece, tokens_of
-from ..diffusion.kv import KV
-from ..diffusion.loading.loader import Loaded
-from ..diffusion.options import Dial, published
-from ..diffusion.tokens.outline import outline
-from ..diffusion.tokens.prompts import Speaker
-from ..diffusion.tokens.text import Reader
+from ..diffusion.batch import ModelRunner
+from ..diffusion.body import DiffusionModel, TokenChunk, to_tensor
+from ..diffusion.kv import KVCache
+from ..diffusion.loading.loader import LoadedModel
+from ..diffusion.options import SamplingParams, default_params
+from ..diffusion.tokens.outline import plan_canvases
+from ..diffusion.tokens.prompts import PromptTokenizer
+from ..diffusion.tokens.text import Detokenizer
 from ..frames import Prompt, Request
 
 
-class Sampler:
+class PreviewWriter:
     """Writes texts, one after another.
 
     Args:
@@ -23,13 +23,13 @@ class Sampler:
         context: tokens of prompt and text together.
     """
 
-    def __init__(self, loaded: Loaded, *, context: int) -> None:
+    def __init__(self, loaded: LoadedModel, *, context: int) -> None:
         self._model, self._device = loaded.model, loaded.device
         self._context = context
         self._size = int(loaded.model.config.canvas_length)
         vocabulary = int(loaded.model.config.text_config.vocab_size)
-        self._reader = Reader(loaded.tokenizer, loaded.ends, loaded.pad, vocabulary)
-        self._speaker = Speaker(loaded.tokenizer, self._reader, None, loaded.name)
+        self._reader = Detokenizer(loaded.tokenizer, loaded.ends, loaded.pad, vocabulary)
+        self._speaker = PromptTokenizer(loaded.tokenizer, self._reader, None, loaded.name)
 
     @property
     def end(self) -> int:
@@ -41,7 +41,9 @@ class Sampler:
         return self._reader.encode(text)
 
     @torch.no_grad()
-    def write(self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, dial: Dial | None = None) -> tuple[str, int]:
+    def write(
+        self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, dial: SamplingParams | None = None
+    ) -> tuple[str, int]:
         """A text from noise.
 
         Args:
@@ -57,31 +59,31 @@ class Sampler:
         canvases = max(canvases, len(self.tokens(self._reader.shield(prompt.opening))) // self._size + 1)
         if len(ids) + canvases * self._size > self._context:
             return "", 0
-        settings = dial or published(self._model.generation_config)
+        settings = dial or default_params(self._model.generation_config)
         batch, body = self._new()
-        plan = outline(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.place)
-        body.encode(Piece(0, 0, tokens_of(ids, self._device)))
+        plan = plan_canvases(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.place)
+        body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
         written: list[int] = []
         found, steps = plan.read([], []), 0
         for number in range(canvases):
             held = len(ids) + len(written)
-            batch.begin(0, seed=seed, length=held, dial=settings, canvas=plan.canvas(number, self._size))
+            batch.begin_canvas(0, seed=seed, length=held, dial=settings, canvas=plan.canvas(number, self._size))
             while True:
                 batch.step(1, held, even=True, shaped=False)
                 steps += 1
-                looked = batch.look(1)
+                looked = batch.fetch(1)
                 if looked.finished[0]:
                     break
             written += looked.best[0]
             found = plan.read(written, [False] * len(written))
             if found.ended or number + 1 == canvases:
                 break
-            body.encode(Piece(0, held, tokens_of(looked.best[0], self._device)))
+            body.encode(TokenChunk(0, held, to_tensor(looked.best[0], self._device)))
         return found.text, steps
 
-    def _new(self) -> tuple[Batch, Body]:
+    def _new(self) -> tuple[ModelRunner, DiffusionModel]:
         table = self._model.model.decoder.embed_tokens.weight
-        kv = KV(
+        kv = KVCache(
             self._model.config.text_config,
             rows=1,
             context=self._context,
@@ -89,8 +91,8 @@ class Sampler:
             device=self._device,
             dtype=table.dtype,
         )
-        body = Body(self._model, kv)
-        return Batch(self._model, body), body
+        body = DiffusionModel(self._model, kv)
+        return ModelRunner(self._model, body), body
 
 
 def given_back(wanted: str, found: str) -> float:

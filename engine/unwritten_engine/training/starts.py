@@ -14,7 +14,9 @@ from .pages import TrainingPage
 
 
 @contextmanager
-def start(name: str, pages: Callable[[], Iterable[TrainingPage]], vocabulary: int, *, seed: int = 0) -> Iterator[Path]:
+def create_initial_model(
+    name: str, pages: Callable[[], Iterable[TrainingPage]], vocabulary: int, *, seed: int = 0
+) -> Iterator[Path]:
     """A checkpoint folder to begin with; a fresh one is gone afterwards.
 
     Args:

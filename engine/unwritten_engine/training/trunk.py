@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from ..diffusion.body import normed, project, rest
-from .packing import Batch
+from ..diffusion.body import apply_norm, feed_forward, project_qkv
+from .packing import PackedBatch
 
 FEW: Final = 16
 """Up to so many experts are all computed for every token: what they take more is less than sorting tokens would."""
@@ -43,7 +43,7 @@ class Prefix:
         return Prefix([one.detach() for one in self.keys], [one.detach() for one in self.values], self.masks)
 
 
-class Trunk:
+class TrainableModel:
     """Encoder and decoder of a model.
 
     Args:
@@ -60,21 +60,21 @@ class Trunk:
         self.weight: Tensor = model.lm_head.weight
         self.cap = float(model.final_logit_softcapping)
 
-    def read(self, batch: Batch) -> Prefix:
+    def read(self, batch: PackedBatch) -> Prefix:
         """The encoder's pass."""
         stream = self.decoder.embed_tokens(batch.ids)
         rotary = {kind: self._encoder.rotary_emb(stream, batch.places, kind) for kind in dict.fromkeys(self._types)}
         masks = {kind: _causal(batch, self._reach(kind)) for kind in rotary}
         found_keys, found_values = [], []
         for kind, layer in zip(self._types, self._encoder.layers, strict=True):
-            query, keys, values = project(layer.self_attn, normed(layer.input_layernorm, stream), rotary[kind])
+            query, keys, values = project_qkv(layer.self_attn, apply_norm(layer.input_layernorm, stream), rotary[kind])
             found_keys.append(keys)
             found_values.append(values)
-            stream = rest(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), mix)
+            stream = feed_forward(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), mix)
         seen = {kind: _visible(batch, self._reach(kind)) for kind in rotary}
         return Prefix(found_keys, found_values, seen)
 
-    def look(self, prefix: Prefix, batch: Batch, canvases: Tensor, soft: Tensor | None) -> Tensor:
+    def look(self, prefix: Prefix, batch: PackedBatch, canvases: Tensor, soft: Tensor | None) -> Tensor:
         """The decoder's pass.
 
         Args:
@@ -92,12 +92,12 @@ class Trunk:
         places = (batch.starts[:, :, None] + torch.arange(size, device=canvases.device)).view(rows, count * size)
         rotary = {kind: self.decoder.rotary_emb(stream, places, kind) for kind in dict.fromkeys(self._types)}
         for number, (kind, layer) in enumerate(zip(self._types, self.decoder.layers, strict=True)):
-            query, keys, values = project(layer.self_attn, normed(layer.input_layernorm, stream), rotary[kind])
+            query, keys, values = project_qkv(layer.self_attn, apply_norm(layer.input_layernorm, stream), rotary[kind])
             keys = torch.cat([prefix.keys[number], keys], dim=2)
             values = torch.cat([prefix.values[number], values], dim=2)
             heads = _attend(query, keys, values, prefix.masks[kind])
-            stream = rest(layer, stream, layer.self_attn.o_proj(heads), mix)
-        return normed(self.decoder.norm, stream)
+            stream = feed_forward(layer, stream, layer.self_attn.o_proj(heads), mix)
+        return apply_norm(self.decoder.norm, stream)
 
     @contextmanager
     def routed(self) -> Iterator[list[Tensor]]:
@@ -162,7 +162,7 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor
     return found.transpose(1, 2).reshape(batch, count, heads * width)
 
 
-def _causal(batch: Batch, window: int | None) -> Tensor:
+def _causal(batch: PackedBatch, window: int | None) -> Tensor:
     """[B, 1, S, S] bool: what each token of the encoder sees. Padding sees itself, for nobody may see nothing."""
     behind = batch.places[:, :, None] - batch.places[:, None, :]
     same = (batch.owners[:, :, None] == batch.owners[:, None, :]) & (batch.owners >= 0)[:, None, :]
@@ -173,7 +173,7 @@ def _causal(batch: Batch, window: int | None) -> Tensor:
     return (seen | itself)[:, None]
 
 
-def _visible(batch: Batch, window: int | None) -> Tensor:
+def _visible(batch: PackedBatch, window: int | None) -> Tensor:
     """[B, 1, K·C, S + K·C] bool: what each position of a canvas sees."""
     rows, count, size = batch.canvases.shape
     ahead = batch.starts[:, :, None] - batch.places[:, None, :]

@@ -194,7 +194,7 @@ class Live:
         # Frame numbers are those of one generation: a browser that brings higher ones has seen another one.
         if any(numbers.get(name, 0) > writing.number for name, writing in generation.writings.items()):
             numbers = {}
-        self._serving.generations.hurry(generation)  # somebody looks: it is not ahead of anybody any more
+        self._serving.generations.prioritize(generation)  # somebody looks: it is not ahead of anybody any more
         generation.attach(self._watcher)
         self._watched[key] = _Watched(generation, numbers)
 

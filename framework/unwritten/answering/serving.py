@@ -202,7 +202,7 @@ class Serving:
             generation = await self.launcher.begin(click, searched=offer.source == "search")
         else:
             self.launcher.fit(generation, click)
-        self.generations.hurry(generation)
+        self.generations.prioritize(generation)
         return generation
 
     # -- a page that is not written -----------------------------------------------------------------------

@@ -212,7 +212,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
             prompt=prompt,
             canvases=canvas.canvases,
             max_tokens=canvas.tokens,
-            shape=schema_of(canvas.shape) if canvas.shape else None,
+            schema=schema_of(canvas.shape) if canvas.shape else None,
             stop=tuple(canvas.stop),
             options=canvas.options,
         )

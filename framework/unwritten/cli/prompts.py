@@ -54,7 +54,7 @@ def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[W
                         title=kept.title if kept else page.title,
                         kind=page.key.split("/")[1],
                         source=app.name,
-                        shape=request.shape,
+                        schema=request.schema,
                         tokens=request.budget(ABOUT.canvas_length),
                     )
 

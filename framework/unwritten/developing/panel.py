@@ -165,8 +165,8 @@ def _canvas(
         *(("stop", repr(stop)) for stop in request.stop),
         *((name, repr(value)) for name, value in request.options.items()),
     ]
-    if request.shape is not None:
-        settings.append(("shape", json.dumps(request.shape, ensure_ascii=False)))
+    if request.schema is not None:
+        settings.append(("shape", json.dumps(request.schema, ensure_ascii=False)))
     if writing.repairs:
         settings.append(("repaired", "; ".join(writing.repairs)))
     if not strip.moments and writing.state == "written":

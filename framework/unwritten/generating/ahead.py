@@ -45,7 +45,7 @@ _BARREN = 1024
 
 def writes_ahead(settings: Settings, about: About) -> bool:
     """Whether pages are written ahead: "auto" leaves it to whether the engine's work costs more than its time."""
-    return bool(settings.ahead == "on" or (settings.ahead == "auto" and about.abilities.ahead))
+    return bool(settings.ahead == "on" or (settings.ahead == "auto" and about.abilities.prefetch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Ahead(Listener):
         """A page is written, or will not be: links turn, and there may be room for the next."""
         if self._work.get(generation.key) is generation:
             del self._work[generation.key]
-        if generation.priority is Priority.AHEAD:
+        if generation.priority is Priority.PREFETCH:
             self.lost += generation.lost
         if generation.state == "failed":
             self._give_none(generation.key)
@@ -304,7 +304,7 @@ class Ahead(Listener):
                 self._give_none(wish.key)
 
     async def _begin(self, click: Click) -> Generation:
-        generation = await self._serving.launcher.begin(click, priority=Priority.AHEAD)
+        generation = await self._serving.launcher.begin(click, priority=Priority.PREFETCH)
         if generation.state in {"queued", "writing"}:
             self._work[click.key] = generation
         self.begun_ahead += 1

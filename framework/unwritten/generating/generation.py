@@ -290,11 +290,11 @@ class Generation:
             self._task.cancel()
         # A task that is cancelled before its first step never runs at all: one that has not begun sees to it itself.
 
-    def hurry(self, engine: Engine) -> None:
+    def prioritize(self, engine: Engine) -> None:
         """Somebody waits for the page now: it counts as a click, and so do its requests at work."""
         self.priority = Priority.CLICK
         for request in self._requests:
-            engine.hurry(request)
+            engine.prioritize(request)
 
     def make_way(self) -> None:
         """Stop working, and wait for another turn. Finished regions stay; the others will be written anew."""
@@ -469,5 +469,5 @@ class Generation:
             canvases=sum(c.canvases for c in kept),
             seconds=round(self._seconds, 3),
             reason=next((c.reason for c in kept if c.reason != "end"), "end"),
-            ahead=UNOPENED if self.priority is Priority.AHEAD else None,
+            ahead=UNOPENED if self.priority is Priority.PREFETCH else None,
         )

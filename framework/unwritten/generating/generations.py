@@ -121,7 +121,7 @@ class Generations:
         running, waiting = self.load
         if len(self._by_key) - running - waiting >= _UNKEPT:
             raise Busy("Finished pages wait for the database, and no more of them fit. The server's log says why.", 60)
-        if priority is Priority.AHEAD:
+        if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
         if running + waiting >= self._settings.generations + self._settings.queue_limit:
@@ -148,11 +148,11 @@ class Generations:
         generation.tell(lambda listener: listener.begun(generation))
         self._next()
 
-    def hurry(self, generation: Generation) -> None:
+    def prioritize(self, generation: Generation) -> None:
         """Somebody waits for this page now. One that was being written ahead counts as a click from here on."""
         if generation.priority is Priority.CLICK or generation.finished.is_set():
             return
-        generation.hurry(self._engine)
+        generation.prioritize(self._engine)
         generation.await_visitors(self._settings.grace, self._leave)
         generation.tell(lambda listener: listener.hurried(generation))
         self._make_way()
@@ -164,8 +164,8 @@ class Generations:
         Args:
             urgent: a page of this rank or a lower one takes the place of another that is being written.
         """
-        waiting = min((g.rank for g in self._waiting if g.priority is Priority.AHEAD), default=urgent + 1)
-        running = [g for g in self._running if g.priority is Priority.AHEAD]
+        waiting = min((g.rank for g in self._waiting if g.priority is Priority.PREFETCH), default=urgent + 1)
+        running = [g for g in self._running if g.priority is Priority.PREFETCH]
         if waiting <= urgent and len(running) >= self._places_ahead:
             last = max(running, key=lambda generation: (generation.rank, -generation.seconds))  # the least is lost
             if last.rank > waiting:
@@ -174,14 +174,14 @@ class Generations:
 
     def give_up(self, generation: Generation) -> None:
         """Nobody wants a page any more that was being written ahead."""
-        if generation.priority is Priority.AHEAD:
+        if generation.priority is Priority.PREFETCH:
             self._leave(generation)
 
     def _make_way(self) -> None:
         """A click has come. An engine whose work ahead does not rest by itself is freed of it."""
-        if not self._engine.about.abilities.rests:
+        if not self._engine.about.abilities.preempts:
             for generation in self._running:
-                if generation.priority is Priority.AHEAD:
+                if generation.priority is Priority.PREFETCH:
                     generation.make_way()
 
     def ahead(self, generation: Generation) -> int:

@@ -60,6 +60,6 @@ def _request(canvas: Canvas) -> Request:
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        shape=schema_of(canvas.shape) if canvas.shape else None,
+        schema=schema_of(canvas.shape) if canvas.shape else None,
         options=canvas.options,
     )

@@ -93,7 +93,7 @@ class Writing:
             prompt=task.prompt if task else self.prompt,
             canvases=canvases,
             max_tokens=tokens,
-            shape=schema_of(canvas.shape) if canvas.shape else None,
+            schema=schema_of(canvas.shape) if canvas.shape else None,
             seed=seed,
             priority=priority,
             stop=tuple(canvas.stop or self.format.stop),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...engine import Progress
-from ...threads import choose_threads
+from ...threads import choose_num_threads
 from .full import measure_full
 from .machine import machine
 from .measure import Settings, measure, memory, parity
@@ -73,7 +73,7 @@ def bench(
         device=device,
         kind=kind,
         sizes=sizes if reference in (SMALL, FULL) else {},
-        threads=threads or choose_threads()[0],
+        threads=threads or choose_num_threads()[0],
     )
     settings = Settings(spec, batches=batches, pairs=pairs)
     if quick:

@@ -19,9 +19,9 @@ from ...engine import Progress
 from ...errors import ModelUnsupported
 from ..loading import devices
 from ..loading.built import real_config
-from ..loading.memory import KINDS, gigabytes, needed, weight_bytes
+from ..loading.memory import KINDS, gigabytes, required_bytes, weight_bytes
 from ..loading.quantize import canvas_logits, compare
-from ..loading.sizes import read_sizes
+from ..loading.sizes import read_model_config
 from .machine import machine
 from .measure import Settings, inexact, measure, memory, parity_small
 from .peaks import forget, highest, resident
@@ -38,8 +38,8 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
     Raises:
         ModelUnsupported: none fits, or there is no GPU for the real size.
     """
-    device = devices.find(settings.spec.device)
-    sizes = read_sizes(real_config(**settings.spec.sizes), "the real architecture")
+    device = devices.find_device(settings.spec.device)
+    sizes = read_model_config(real_config(**settings.spec.sizes), "the real architecture")
     if device.type == "cpu" and not settings.spec.sizes and settings.spec.device is None:
         raise ModelUnsupported(
             f"The real size wants a GPU, and torch sees none here: it takes {gigabytes(weight_bytes(sizes, 'nf4'))} in "
@@ -52,10 +52,10 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     bandwidth = read_bandwidth(device)
     for kind in kinds:
-        free, size = devices.free_bytes(device), needed(sizes, kind, 1)
+        free, size = devices.free_bytes(device), required_bytes(sizes, kind, 1)
         if size > free:
             rows[kind] = {
-                "refused": f"{devices.describe(device)} has {gigabytes(free)} free, and {kind} takes {gigabytes(size)}"
+                "refused": f"{devices.describe_device(device)} has {gigabytes(free)} free, and {kind} takes {gigabytes(size)}"
             }
             continue
         spec = dataclasses.replace(settings.spec, kind=kind)

@@ -15,10 +15,10 @@ import torch
 
 from ...engine import Progress
 from ..loading.devices import free_bytes
-from ..loading.small import small_model
-from ..options import Dial
+from ..loading.small import random_model
+from ..options import SamplingParams
 from ..parity import reference, until_end
-from ..tokens.text import Reader
+from ..tokens.text import Detokenizer
 from .peaks import peak
 from .scenes import join, page, prefix
 from .sides import Ours, Theirs, ms, out_of_memory, prompt, until
@@ -172,9 +172,9 @@ def parity(subject: Subject, settings: Settings) -> dict[str, Any]:
 
 def parity_small(device: torch.device) -> bool:
     """The same on a very small model: three requests of two canvases."""
-    model, tokenizer = small_model(vocabulary=1024, branch=BRANCH)
+    model, tokenizer = random_model(vocabulary=1024, branch=BRANCH)
     model.to(device)
-    reader = Reader(tokenizer, frozenset({1}), 0, 1024)
+    reader = Detokenizer(tokenizer, frozenset({1}), 0, 1024)
     small = Subject(model, "small", reader, device, torch.float32, "float32", 0)
     return _equal(small, length=40, steps=8, canvases=2, batch=3)
 
@@ -191,7 +191,7 @@ def _equal(subject: Subject, *, length: int, steps: int, canvases: int, batch: i
         ours.run(tokens, steps=steps, seed=seed, canvases=canvases) for tokens, seed in zip(prompts, seeds, strict=True)
     ]
     until(ours, runs)
-    dial: Dial = runs[0].dial
+    dial: SamplingParams = runs[0].params
     found = reference(subject.model, prompts, seeds, dial, canvases, end=1)
     equal = (until_end(run.written, 1) == until_end(ids, 1) for run, ids in zip(runs, found, strict=True))
     return all(equal) and all(run.steps > 1 for run in runs)

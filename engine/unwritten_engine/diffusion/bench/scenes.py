@@ -25,7 +25,7 @@ def prefix(subject: Subject, pairs: int, *, length: int, shared: int) -> dict[st
     first()
     found = []
     for _ in range(pairs):
-        ours.loop.kept.clear()
+        ours.loop.prefix_cache.clear()
         cold = first()
         found.append((cold, first()))
     return {

@@ -9,22 +9,23 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections import abc
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from ...errors import GenerationFailed
-from ..batch import Batch
-from ..body import Body
-from ..graphs import Graphs
-from ..kv import KV
-from ..loop import Loop
-from ..options import Dial
-from ..run import Run
-from ..tokens.outline import Outline
-from ..tokens.prompts import Spoken
+from ..batch import ModelRunner
+from ..body import DiffusionModel
+from ..graphs import CUDAGraphs
+from ..kv import KVCache
+from ..loop import DenoisingLoop
+from ..options import SamplingParams
+from ..run import Sequence
+from ..tokens.outline import CanvasPlan
+from ..tokens.prompts import TokenizedPrompt
 from .subject import Subject
 
 NEVER: Final = 1e-9
@@ -66,7 +67,7 @@ class Ours:
 
     def __init__(self, subject: Subject, *, rows: int, context: int) -> None:
         self.subject = subject
-        self.kv = KV(
+        self.kv = KVCache(
             subject.model.config.text_config,
             rows=rows,
             context=context,
@@ -74,17 +75,19 @@ class Ours:
             device=subject.device,
             dtype=subject.model.model.decoder.embed_tokens.weight.dtype,
         )
-        graphs = Graphs() if subject.device.type == "cuda" else None
-        self.batch = Batch(subject.model, Body(subject.model, self.kv), graphs=graphs)
-        self.loop = Loop(subject.model, self.batch, kept_bytes=10**9)
+        graphs = CUDAGraphs() if subject.device.type == "cuda" else None
+        self.batch = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv), graphs=graphs)
+        self.loop = DenoisingLoop(subject.model, self.batch, kept_bytes=10**9)
 
-    def run(self, tokens: Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1) -> Run:
+    def run(
+        self, tokens: abc.Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1
+    ) -> Sequence:
         """A request of so many steps in each canvas."""
-        outline = Outline(canvases, canvases * self.subject.size, self.subject.reader)
+        outline = CanvasPlan(canvases, canvases * self.subject.size, self.subject.reader)
         ids = tuple(tokens)
-        return Run(Spoken(ids, ids, shared), outline, Dial(steps=steps, confidence=NEVER), seed)
+        return Sequence(TokenizedPrompt(ids, ids, shared), outline, SamplingParams(steps=steps, confidence=NEVER), seed)
 
-    def steps(self, prompts: Sequence[Sequence[int]], steps: int) -> list[float]:
+    def steps(self, prompts: abc.Sequence[abc.Sequence[int]], steps: int) -> list[float]:
         """Seconds of each step but the first, with all of these requests running together."""
         runs = [self.run(tokens, steps=steps, seed=seed) for seed, tokens in enumerate(prompts)]
         for run in runs:
@@ -106,7 +109,7 @@ class Ours:
         batch, longest = self.batch, int(self.batch.lengths[:count].max())
         if batch.graphs is not None:
             count, longest = batch.graphs.buckets(count, longest, self.kv.rows, self.kv.context)
-        graphs = Graphs() if batch.graphs is not None else None
+        graphs = CUDAGraphs() if batch.graphs is not None else None
 
         def work() -> None:
             batch.body.decode(
@@ -136,7 +139,7 @@ class Theirs:
         """Seconds of the layers in each step of the last run with ``watched``."""
 
     @torch.inference_mode()
-    def steps(self, prompts: Sequence[Sequence[int]], steps: int, *, watched: bool = False) -> list[float]:
+    def steps(self, prompts: abc.Sequence[abc.Sequence[int]], steps: int, *, watched: bool = False) -> list[float]:
         """Seconds of each step but the first, with all of these requests in one call; their prompts have one length.
 
         Args:
@@ -146,7 +149,7 @@ class Theirs:
         """
         from transformers.models.diffusion_gemma.generation_diffusion_gemma import EntropyBoundSamplerConfig
 
-        model, device, dial = self.subject.model, self.subject.device, Dial(steps=steps)
+        model, device, dial = self.subject.model, self.subject.device, SamplingParams(steps=steps)
         clock = _Clock(device)
         hooks = self._watch() if watched else []
         self.forwards = []
@@ -208,19 +211,19 @@ class _Clock:
         """The end."""
 
 
-def check(runs: Sequence[Run]) -> None:
+def check(runs: abc.Sequence[Sequence]) -> None:
     """Raise what a request failed with."""
     for run in runs:
         if run.error is not None:
             raise run.error
 
 
-def drafted(*runs: Run, steps: int = 1) -> Callable[[], bool]:
+def drafted(*runs: Sequence, steps: int = 1) -> Callable[[], bool]:
     """Asks whether each of these has so many drafts."""
     return lambda: all(run.steps >= steps for run in runs)
 
 
-def until(ours: Ours, runs: Sequence[Run], done: Callable[[], bool] = lambda: False) -> float:
+def until(ours: Ours, runs: abc.Sequence[Sequence], done: Callable[[], bool] = lambda: False) -> float:
     """Add requests, and step until it is done or nothing is left to do. Returns the seconds.
 
     What runs still is gone on with by the next call.

@@ -10,12 +10,12 @@ import torch
 
 from ...engine import Progress
 from ..loading.built import build, real_config
-from ..loading.devices import find
+from ..loading.devices import find_device
 from ..loading.filling import choose_experts
-from ..loading.loader import RANDOM, count_bytes, load
-from ..loading.small import ENDS, small_model
+from ..loading.loader import RANDOM, count_bytes, load_model
+from ..loading.small import ENDS, random_model
 from ..loading.vocabulary import make_tokenizer
-from ..tokens.text import Reader
+from ..tokens.text import Detokenizer
 
 SMALL: Final = "small"
 """A small body at the real vocabulary, random, made in memory."""
@@ -81,7 +81,7 @@ class Subject:
 
     model: Any
     name: str
-    reader: Reader
+    reader: Detokenizer
     device: torch.device
     dtype: torch.dtype
     kind: str
@@ -111,11 +111,11 @@ def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> 
     """
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    device = find(spec.device)
+    device = find_device(spec.device)
     if spec.reference == SMALL:
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         sizes: dict[str, Any] = {**SMALL_SIZES, **spec.sizes}
-        model, tokenizer = small_model(branch=BRANCH, **sizes)
+        model, tokenizer = random_model(branch=BRANCH, **sizes)
         model.to(device, dtype)
         choose_experts(model, device, dtype)
         kind = "float32" if dtype == torch.float32 else "bf16"
@@ -127,7 +127,7 @@ def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> 
         tokenizer, name = make_tokenizer(shape.vocabulary), f"the real architecture, random, {shape_of(model)}"
     else:
         quantize = {"bf16": "none"}.get(spec.kind or "", spec.kind)
-        loaded = load(
+        loaded = load_model(
             spec.reference, device=spec.device, quantize=quantize, dtype=None, budget_bytes=None, progress=progress
         )
         model, tokenizer, name = loaded.model, loaded.tokenizer, loaded.name
@@ -135,7 +135,7 @@ def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> 
         if spec.reference == RANDOM:
             name = "the engine's own random model"
     vocabulary = int(model.config.text_config.vocab_size)
-    reader = Reader(tokenizer, frozenset(ENDS), 0, vocabulary)
+    reader = Detokenizer(tokenizer, frozenset(ENDS), 0, vocabulary)
     return Subject(model, name, reader, device, dtype, kind, count_bytes(model))
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ...engine import Progress
-from .filling import Filler
-from .sizes import DECODER, Sizes, read_sizes
+from .filling import WeightLoader
+from .sizes import DECODER, ModelConfig, read_model_config
 from .small import ENDS
 
 REAL: Final[Mapping[str, Any]] = {
@@ -65,7 +65,7 @@ def build(
     branch: float = 0.3,
     seed: int = 0,
     progress: Progress = lambda share, doing: None,
-) -> tuple[Any, Sizes]:
+) -> tuple[Any, ModelConfig]:
     """A random model.
 
     Args:
@@ -86,7 +86,7 @@ def build(
     """
     from transformers import DiffusionGemmaConfig
 
-    sizes = read_sizes(config, "the random model")
+    sizes = read_model_config(config, "the random model")
     small_tower = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     make: Any = DiffusionGemmaConfig
     kinds = ["full_attention" if layer.full else "sliding_attention" for layer in sizes.layers]
@@ -95,7 +95,7 @@ def build(
         vision_config={"model_type": "gemma4_vision", **small_tower, "num_key_value_heads": 1, "head_dim": 8},
         canvas_length=sizes.canvas,
     )
-    filler = Filler(given, kind, device, dtype, name="the random model", vision=False)
+    filler = WeightLoader(given, kind, device, dtype, name="the random model", vision=False)
     source = _Drawn(sizes, device, dtype, spread=spread, branch=branch, seed=seed)
     done, whole = 0, sum(math.prod(size) for size in source.shapes.values())
     for name, size in source.shapes.items():
@@ -110,7 +110,7 @@ class _Drawn:
     """Draws tensors by their names, as a file of safetensors hands them out."""
 
     def __init__(
-        self, sizes: Sizes, device: torch.device, dtype: torch.dtype, *, spread: float, branch: float, seed: int
+        self, sizes: ModelConfig, device: torch.device, dtype: torch.dtype, *, spread: float, branch: float, seed: int
     ) -> None:
         self.shapes = sizes.tensors()
         self._device, self._dtype = device, dtype

@@ -22,7 +22,7 @@ _EXPERTS: Final = ("grouped_mm", "eager")
 """How transformers computes unquantised experts: all in one product where that works, or one after the other."""
 
 
-def fill(
+def load_weights(
     checkpoint: Checkpoint, kind_: str, device: torch.device, dtype: torch.dtype, progress: Progress
 ) -> tuple[Any, tuple[str, ...]]:
     """A model with the weights of a checkpoint.
@@ -43,7 +43,7 @@ def fill(
         MissingPackage: transformers is too old, or bitsandbytes is missing.
     """
     config = read_transformers_config(checkpoint)
-    filler = Filler(config, kind_, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
+    filler = WeightLoader(config, kind_, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
     done, whole = 0, max(1, checkpoint.weight_bytes)
     for file, names in _by_file(checkpoint).items():
         try:
@@ -115,7 +115,7 @@ class Tensors(Protocol):
         ...
 
 
-class Filler:
+class WeightLoader:
     """A model without memory, and the tensors that are put in their places.
 
     Args:

@@ -19,7 +19,7 @@ _WANTED: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md", "model*.s
 _SMALL: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md")
 
 
-def fetch(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]], None]) -> Path:
+def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]], None]) -> Path:
     """The folder of a model on the hub: in its cache, downloaded if it is not there whole.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...errors import ModelUnsupported
-from .sizes import Sizes
+from .sizes import ModelConfig
 
 KINDS: Final = ("bf16", "int8", "nf4")
 """How weights may be kept, the best first."""
@@ -23,7 +23,7 @@ _BLOCK: Final = 64  # weights that share one 16-bit scale in nf4
 _TILE: Final = 16_384  # tokens of the vocabulary that the sampler has logits of at one time
 
 
-def weight_bytes(sizes: Sizes, kind: str) -> int:
+def weight_bytes(sizes: ModelConfig, kind: str) -> int:
     """Bytes of the weights.
 
     Args:
@@ -44,7 +44,7 @@ def weight_bytes(sizes: Sizes, kind: str) -> int:
     return 2 * kept + packed // 2 + 2 * packed // _BLOCK
 
 
-def _rows(sizes: Sizes) -> int:
+def _rows(sizes: ModelConfig) -> int:
     """Rows of all matrices that are quantised: each has a scale in 8 bits."""
     rows = 2 * sizes.inner + sizes.hidden
     for layer in sizes.layers:
@@ -53,7 +53,7 @@ def _rows(sizes: Sizes) -> int:
     return rows
 
 
-def cache_bytes(sizes: Sizes, tokens: int, number: int = 2) -> int:
+def cache_bytes(sizes: ModelConfig, tokens: int, number: int = 2) -> int:
     """Bytes of the keys and values of one request.
 
     Args:
@@ -68,7 +68,7 @@ def cache_bytes(sizes: Sizes, tokens: int, number: int = 2) -> int:
     return total
 
 
-def workspace_bytes(sizes: Sizes, rows: int, kind: str, context: int = 4096) -> int:
+def workspace_bytes(sizes: ModelConfig, rows: int, kind: str, context: int = 4096) -> int:
     """Bytes of one step beside weights and caches, at its peak.
 
     Args:
@@ -93,7 +93,7 @@ def workspace_bytes(sizes: Sizes, rows: int, kind: str, context: int = 4096) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """How the memory of a device is used.
 
     Attributes:
@@ -124,8 +124,8 @@ class Plan:
         return self.weights + self.cache + self.prefixes + self.workspace
 
 
-def plan(
-    sizes: Sizes,
+def plan_memory(
+    sizes: ModelConfig,
     *,
     memory: int,
     device: str,
@@ -134,7 +134,7 @@ def plan(
     rows: int | None = None,
     context: int | None = None,
     reserve: int = 0,
-) -> Plan:
+) -> MemoryPlan:
     """Divide the memory of a device.
 
     Args:
@@ -159,11 +159,11 @@ def plan(
     raise ModelUnsupported(_refusal(sizes, memory, device, kind, rows, context, reserve))
 
 
-def _least(sizes: Sizes, context: int | None) -> int:
+def _least(sizes: ModelConfig, context: int | None) -> int:
     return min(sizes.context, 4096 if context is None else context)
 
 
-def _fit(sizes: Sizes, room: int, kind: str, rows: int | None, context: int | None) -> Plan | None:
+def _fit(sizes: ModelConfig, room: int, kind: str, rows: int | None, context: int | None) -> MemoryPlan | None:
     number = 4 if kind == "float32" else 2
     weights = weight_bytes(sizes, kind)
     tokens = _least(sizes, context)
@@ -178,7 +178,7 @@ def _fit(sizes: Sizes, room: int, kind: str, rows: int | None, context: int | No
                 break
             tokens, left = 2 * tokens, left - more
         prefixes = min(left // 2, 16 * cache_bytes(sizes, tokens, number))
-        return Plan(
+        return MemoryPlan(
             kind=kind,
             weights=weights,
             rows=count,
@@ -192,7 +192,7 @@ def _fit(sizes: Sizes, room: int, kind: str, rows: int | None, context: int | No
     return None
 
 
-def _explained(found: Plan, sizes: Sizes, asked: str | None, memory: int, device: str) -> Plan:
+def _explained(found: MemoryPlan, sizes: ModelConfig, asked: str | None, memory: int, device: str) -> MemoryPlan:
     if asked is not None:
         reason = f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}), as asked for."
     elif found.kind not in KINDS[1:]:
@@ -202,12 +202,14 @@ def _explained(found: Plan, sizes: Sizes, asked: str | None, memory: int, device
         better = KINDS[KINDS.index(found.kind) - 1]
         reason = (
             f"The weights are kept in {WORDS[found.kind]} ({gigabytes(found.weights)}): {device} has "
-            f"{gigabytes(memory)}, and {WORDS[better]} would need {gigabytes(needed(sizes, better))}."
+            f"{gigabytes(memory)}, and {WORDS[better]} would need {gigabytes(required_bytes(sizes, better))}."
         )
-    return Plan(**{name: getattr(found, name) for name in Plan.__slots__ if name != "reason"}, reason=reason)
+    return MemoryPlan(
+        **{name: getattr(found, name) for name in MemoryPlan.__slots__ if name != "reason"}, reason=reason
+    )
 
 
-def needed(sizes: Sizes, kind: str, rows: int = 1, context: int = 4096) -> int:
+def required_bytes(sizes: ModelConfig, kind: str, rows: int = 1, context: int = 4096) -> int:
     """Bytes in all: weights, caches and workspace of so many requests."""
     tokens, number = min(context, sizes.context), 4 if kind == "float32" else 2
     cache = rows * cache_bytes(sizes, tokens, number)
@@ -215,20 +217,20 @@ def needed(sizes: Sizes, kind: str, rows: int = 1, context: int = 4096) -> int:
 
 
 def _refusal(
-    sizes: Sizes, memory: int, device: str, kind: str | None, rows: int | None, context: int | None, reserve: int
+    sizes: ModelConfig, memory: int, device: str, kind: str | None, rows: int | None, context: int | None, reserve: int
 ) -> str:
     tokens = _least(sizes, context)
     count = rows or 1
     choices = [*KINDS, *([kind] if kind and kind not in KINDS else [])]
-    takes = {choice: needed(sizes, choice, count, tokens) for choice in choices}
+    takes = {choice: required_bytes(sizes, choice, count, tokens) for choice in choices}
     told = ", ".join(f"{gigabytes(size)} in {WORDS[choice]}" for choice, size in takes.items())
     ways = []
     fitting = [choice for choice in KINDS if takes[choice] <= memory - reserve]
     if kind is not None and fitting:
         ways.append(f'quantize="{fitting[0]}"'.replace('"bf16"', '"none"'))
-    if count > 1 and needed(sizes, kind or KINDS[-1], 1, tokens) <= memory - reserve:
+    if count > 1 and required_bytes(sizes, kind or KINDS[-1], 1, tokens) <= memory - reserve:
         ways.append("parallel=1")
-    if tokens > 4096 and needed(sizes, kind or KINDS[-1], count, 4096) <= memory - reserve:
+    if tokens > 4096 and required_bytes(sizes, kind or KINDS[-1], count, 4096) <= memory - reserve:
         ways.append("context=4096")
     if not ways:
         ways.append(

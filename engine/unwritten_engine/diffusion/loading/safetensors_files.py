@@ -49,7 +49,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     if not index.is_file():
         if not (folder / SINGLE).is_file():
             raise ModelNotFound(_nothing(folder))
-        return read_head(folder / SINGLE)
+        return read_header(folder / SINGLE)
     named = read_json(index).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise ModelBroken(f"{index} has no 'weight_map'. Fetch the checkpoint again.")
@@ -62,7 +62,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         )
     found: dict[str, Tensor] = {}
     for file in files:
-        found |= read_head(folder / file)
+        found |= read_header(folder / file)
     if absent := sorted(set(named) - set(found)):
         raise ModelBroken(
             f"The index of {folder} names tensors that its files do not have: {_some(absent)}. The files belong to "
@@ -71,7 +71,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def read_head(file: Path) -> dict[str, Tensor]:
+def read_header(file: Path) -> dict[str, Tensor]:
     """The tensors of one file.
 
     Raises:

@@ -64,7 +64,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class ModelConfig:
     """The sizes of a model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens."""
 
     vocabulary: int
@@ -136,7 +136,7 @@ def kind(name: str) -> str:
     return "linears" if name.endswith("_proj.weight") else "rest"
 
 
-def read_sizes(config: Mapping[str, Any], name: str) -> Sizes:
+def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
     """The sizes that a ``config.json`` gives.
 
     Args:
@@ -177,7 +177,7 @@ def read_sizes(config: Mapping[str, Any], name: str) -> Sizes:
             mine = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
         mine = mine or {}
         found.append(Layer(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
-    return Sizes(
+    return ModelConfig(
         vocabulary=size(text, "vocab_size", 262_144),
         hidden=size(text, "hidden_size"),
         inner=size(text, "intermediate_size"),

@@ -21,7 +21,7 @@ ENDS = (1, 106, 50)
 """The ids of the end tokens: the end of the text, of the turn, and the begin of a tool's answer."""
 
 
-def small_config(
+def random_config(
     *,
     vocabulary: int = 1024,
     hidden: int = 64,
@@ -112,7 +112,7 @@ def make_config(text: Mapping[str, Any], canvas: int, *, vision: bool = False) -
     )
 
 
-def small_model(
+def random_model(
     *, spread: float = 4.0, branch: float = 1.0, words: bool = False, seed: int = 0, **shape: Any
 ) -> tuple[Any, Any]:
     """A model in float32 on the CPU, and its tokenizer.
@@ -132,7 +132,7 @@ def small_model(
     import torch
     from transformers import DiffusionGemmaForBlockDiffusion
 
-    config = small_config(**shape)
+    config = random_config(**shape)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
         model: Any = DiffusionGemmaForBlockDiffusion(config)
@@ -171,7 +171,7 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
     Returns:
         The folder.
     """
-    model, tokenizer = small_model(**options)
+    model, tokenizer = random_model(**options)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     with without_bars():

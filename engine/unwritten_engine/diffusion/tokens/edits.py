@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from ...errors import RequestRefused
 from ...frames import Draft, Span
-from .text import Reader, unshowable
+from .text import Detokenizer, unshowable
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class EditInit:
     """How an edit begins.
 
     Attributes:
@@ -28,7 +28,7 @@ class Start:
     kept: Span | None
 
 
-def start(draft: Draft, reader: Reader, *, budget: int, end: int | None = None) -> Start:
+def init_edit(draft: Draft, reader: Detokenizer, *, budget: int, end: int | None = None) -> EditInit:
     """The starting tokens of an edit.
 
     Args:
@@ -66,7 +66,7 @@ def start(draft: Draft, reader: Reader, *, budget: int, end: int | None = None) 
             f"The text to edit has {len(tokens)} tokens, and the budget is {budget}. "
             "Ask for more canvases, or edit a part of the text."
         )
-    return Start(tuple(tokens), tuple(pins), kept)
+    return EditInit(tuple(tokens), tuple(pins), kept)
 
 
 def _stretches(draft: Draft) -> list[tuple[Span, bool]]:

@@ -24,7 +24,7 @@ _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ImagePatches:
     """A prompt with pictures, ready for the encoder; names and shapes are those of its arguments.
 
     Attributes:
@@ -54,7 +54,7 @@ class ImageProcessor:
         self.mark: str = tokenizer.image_token
         """What a chat template writes where a picture belongs."""
 
-    def read(self, prompt: str, images: Sequence[bytes], budget: int | None = None) -> Seen:
+    def read(self, prompt: str, images: Sequence[bytes], budget: int | None = None) -> ImagePatches:
         """Join a prompt and its pictures.
 
         Args:
@@ -83,7 +83,7 @@ class ImageProcessor:
         for count, piece in zip(cut["num_soft_tokens_per_image"], pieces[1:], strict=True):
             text += f"{begin}{self.mark * int(count)}{end}{piece}"
         ids = torch.tensor([self._tokenizer(text, add_special_tokens=False)["input_ids"]])
-        return Seen(ids, cut["pixel_values"], cut["image_position_ids"], (ids == self.image).long())
+        return ImagePatches(ids, cut["pixel_values"], cut["image_position_ids"], (ids == self.image).long())
 
 
 def _open(data: bytes, at: int) -> Any:

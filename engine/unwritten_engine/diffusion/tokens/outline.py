@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 from ...errors import RequestRefused
 from ...frames import Request, Span
-from .edits import start
-from .skeleton import Skeleton, skeleton
-from .text import Reader, Reading, cut, unshowable
+from .edits import init_edit
+from .skeleton import Skeleton, build_skeleton
+from .text import DecodedText, Detokenizer, cut, unshowable
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class CanvasInit:
     """How a canvas begins.
 
     Attributes:
@@ -36,7 +36,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class CanvasPlan:
     """How the canvases of one request begin.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outline:
 
     canvases: int
     limit: int
-    reader: Reader
+    reader: Detokenizer
     pins: tuple[int, ...] = ()
     start: tuple[int, ...] = ()
     classes: tuple[int, ...] = ()
@@ -63,16 +63,16 @@ class Outline:
     skeleton: Skeleton | None = None
     stops: tuple[str, ...] = ()
 
-    def canvas(self, number: int, size: int) -> Opened:
+    def canvas(self, number: int, size: int) -> CanvasInit:
         """How this canvas begins."""
 
         def part(values: tuple[int, ...], filler: int) -> tuple[int, ...]:
             here = values[number * size : (number + 1) * size]
             return (*here, *[filler] * (size - len(here))) if here else ()
 
-        return Opened(number, part(self.pins, -1), part(self.start, -1), self.strength, part(self.classes, 0))
+        return CanvasInit(number, part(self.pins, -1), part(self.start, -1), self.strength, part(self.classes, 0))
 
-    def read(self, ids: Sequence[int], unsettled: Sequence[bool], before: Reading | None = None) -> Reading:
+    def read(self, ids: Sequence[int], unsettled: Sequence[bool], before: DecodedText | None = None) -> DecodedText:
         """The text of all canvases so far; ``before`` is that of the finished ones."""
         if self.skeleton is not None:
             return self.skeleton.read(ids, unsettled)
@@ -89,7 +89,7 @@ class Outline:
         found = self.reader.read(ids[: self.limit], [False] * len(ids), kept=self.kept)
         return cut(found, self.stops, self._free(found)) is not found
 
-    def certain(self, before: Reading) -> int:
+    def certain(self, before: DecodedText) -> int:
         """How many characters of finished canvases stay whatever follows: half a stop string may take the last away."""
         text, first = before.text, self._free(before)
         for end in range(max(first, len(text) - max(map(len, self.stops), default=0) + 1), len(text)):
@@ -97,14 +97,14 @@ class Outline:
                 return end if self.kept is not None else len(text[:end].rstrip())
         return len(text)
 
-    def _free(self, found: Reading) -> int:
+    def _free(self, found: DecodedText) -> int:
         """Where stop strings begin to count: after all that is kept."""
         if self.kept is None:
             return 0
         return found.starts[self.kept[1]] if self.kept[1] < len(found.starts) else len(found.text)
 
 
-def outline(request: Request, reader: Reader, size: int, place: Callable[[bytes], int]) -> Outline:
+def plan_canvases(request: Request, reader: Detokenizer, size: int, place: Callable[[bytes], int]) -> CanvasPlan:
     """The outline of a request.
 
     Args:
@@ -120,13 +120,13 @@ def outline(request: Request, reader: Reader, size: int, place: Callable[[bytes]
     limit = request.budget(size)
     canvases = -(-limit // size)
     opening = request.prompt.opening
-    if request.shape is not None:
+    if request.schema is not None:
         if opening.strip() or request.draft is not None:
             other = "a draft" if request.draft is not None else "an opening"
             raise RequestRefused(f"A request with a shape cannot have {other}. Leave it out.")
-        made = skeleton(request.shape, reader, canvases=request.canvases, canvas_length=size, most=limit)
+        made = build_skeleton(request.schema, reader, canvases=request.canvases, canvas_length=size, most=limit)
         rows = [0, *(place(mask) for mask in made.allowed)]
-        return Outline(
+        return CanvasPlan(
             canvases=-(-(made.length + 1) // size),
             limit=limit,
             reader=reader,
@@ -140,8 +140,8 @@ def outline(request: Request, reader: Reader, size: int, place: Callable[[bytes]
                 f"The draft does not begin with the opening {opening[:40]!r}. Leave one of them out, or begin the "
                 f"draft with it."
             )
-        begun = start(request.draft, reader, budget=limit)
-        return Outline(
+        begun = init_edit(request.draft, reader, budget=limit)
+        return CanvasPlan(
             canvases=canvases,
             limit=limit,
             reader=reader,
@@ -157,10 +157,10 @@ def outline(request: Request, reader: Reader, size: int, place: Callable[[bytes]
     if len(pins) >= limit:
         raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. Ask for more canvases.")
     kept = (0, len(pins)) if pins else None
-    return Outline(canvases=canvases, limit=limit, reader=reader, pins=pins, kept=kept, stops=request.stop)
+    return CanvasPlan(canvases=canvases, limit=limit, reader=reader, pins=pins, kept=kept, stops=request.stop)
 
 
-def _ended(tokens: tuple[int, ...], reader: Reader, size: int, limit: int) -> tuple[int, ...]:
+def _ended(tokens: tuple[int, ...], reader: Detokenizer, size: int, limit: int) -> tuple[int, ...]:
     """The starting tokens with an end and padding up to the end of their canvas, as the model knows texts to end.
 
     With noise there, a light touch would write on behind the text.

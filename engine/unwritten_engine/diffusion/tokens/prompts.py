@@ -7,16 +7,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...controls import Controls
+from ...controls import ControlTokens
 from ...errors import RequestRefused
 from ...frames import Prompt
-from ...prompting import as_messages
-from .images import ImageProcessor, Seen
-from .text import Reader
+from ...prompting import to_messages
+from .images import ImagePatches, ImageProcessor
+from .text import Detokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class TokenizedPrompt:
     """A prompt in tokens.
 
     Attributes:
@@ -29,10 +29,10 @@ class Spoken:
     ids: tuple[int, ...]
     keys: tuple[Hashable, ...]
     shared: int
-    seen: Seen | None = None
+    seen: ImagePatches | None = None
 
 
-class Speaker:
+class PromptTokenizer:
     """Makes prompts for one model.
 
     Args:
@@ -42,13 +42,13 @@ class Speaker:
         name: of the model, for messages.
     """
 
-    def __init__(self, tokenizer: Any, reader: Reader, processor: ImageProcessor | None, name: str) -> None:
+    def __init__(self, tokenizer: Any, reader: Detokenizer, processor: ImageProcessor | None, name: str) -> None:
         self._tokenizer, self._processor, self._name = tokenizer, processor, name
         names = tokenizer.convert_ids_to_tokens(sorted(reader.special))
-        self._controls = Controls(piece for piece in names if piece)
+        self._controls = ControlTokens(piece for piece in names if piece)
         self._shared: dict[tuple[Any, ...], tuple[int, ...]] = {}
 
-    def speak(self, prompt: Prompt) -> Spoken:
+    def tokenize(self, prompt: Prompt) -> TokenizedPrompt:
         """The tokens of a prompt. Its opening is no part of them; the canvas begins with it.
 
         Raises:
@@ -57,7 +57,7 @@ class Speaker:
         shared = self._beginning(prompt)
         if not prompt.images:
             ids = self.ids(prompt)
-            return Spoken(ids, ids, _common(ids, shared))
+            return TokenizedPrompt(ids, ids, _common(ids, shared))
         if self._processor is None:
             raise RequestRefused(f"{self._name} cannot see images. Leave them out of the prompt.")
         seen = self._processor.read(self._text(prompt), prompt.images)
@@ -65,7 +65,7 @@ class Speaker:
         # Pictures look alike in tokens: all prompts with one picture would share their beginning.
         digest = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in prompt.images)).hexdigest()
         keys = tuple((digest, at) if id == self._processor.image else id for at, id in enumerate(ids))
-        return Spoken(ids, keys, _common(keys, shared), seen)
+        return TokenizedPrompt(ids, keys, _common(keys, shared), seen)
 
     def _beginning(self, prompt: Prompt) -> tuple[int, ...]:
         """The tokens in which prompts with this system part and these examples agree."""
@@ -85,8 +85,8 @@ class Speaker:
 
     def _text(self, prompt: Prompt) -> str:
         messages: list[dict[str, Any]] = [
-            message | {"content": self._controls.harmless(message["content"])}
-            for message in as_messages(replace(prompt, opening=""))
+            message | {"content": self._controls.escape(message["content"])}
+            for message in to_messages(replace(prompt, opening=""))
         ]
         if prompt.images:  # the model was trained with pictures before the text
             pictures: list[dict[str, str]] = [{"type": "image"} for _ in prompt.images]

@@ -20,22 +20,22 @@ from typing import Any, Final
 from ...errors import RequestRefused
 from ...frames import Span
 from ...grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
-from .text import Reader, Reading
+from .text import DecodedText, Detokenizer
 from .values import (
     DIGITS,
-    Choice,
+    CanvasView,
     Constant,
-    Digits,
-    Either,
-    Entries,
+    Container,
+    DigitsSlot,
+    EnumSlot,
     Leaf,
-    Number,
-    Optional,
-    Options,
-    Series,
-    Text,
+    MapSlot,
+    NumberSlot,
+    OneOf,
+    OptionalSlot,
+    ScalarUnion,
+    TextSlot,
     Value,
-    View,
 )
 
 CHARACTERS: Final = 3.5
@@ -66,12 +66,12 @@ class Skeleton:
     classes: tuple[int, ...]
     allowed: tuple[bytes, ...]
     length: int
-    reader: Reader
+    reader: Detokenizer
     value: Value
 
-    def read(self, ids: Sequence[int], unsettled: Sequence[bool]) -> Reading:
+    def read(self, ids: Sequence[int], unsettled: Sequence[bool]) -> DecodedText:
         """The JSON in these canvases. Positions that are not there yet count as empty and in flux."""
-        pieces = self.value.read(View(self.reader, ids, unsettled), True) or []
+        pieces = self.value.read(CanvasView(self.reader, ids, unsettled), True) or []
         spans: list[Span] = []
         at = 0
         for text, flux in pieces:
@@ -83,10 +83,12 @@ class Skeleton:
             at += len(text)
         special = self.reader.special
         tokens = sum(id not in special for id in ids[: self.length])
-        return Reading("".join(text for text, _ in pieces), tuple(spans), len(ids) > self.length, tokens)
+        return DecodedText("".join(text for text, _ in pieces), tuple(spans), len(ids) > self.length, tokens)
 
 
-def skeleton(schema: Schema, reader: Reader, *, canvases: int, canvas_length: int, most: int | None = None) -> Skeleton:
+def build_skeleton(
+    schema: Schema, reader: Detokenizer, *, canvases: int, canvas_length: int, most: int | None = None
+) -> Skeleton:
     """The skeleton of a schema.
 
     Args:
@@ -154,7 +156,7 @@ class _Layout:
     """Lays one schema out, with texts and lists at a share of their full length."""
 
     schema: Schema
-    reader: Reader
+    reader: Detokenizer
     share: float
     depth: int
     limit: int
@@ -275,7 +277,7 @@ class _Layout:
                 least, most, places = limits(schema, path, whole=kind == "integer")
                 size = max(len(str(least)), len(str(most))) + (1 if places else 0)
                 start = self._slot(size, self.reader.mask(pattern=r"[-.0-9]+", ids=(self.reader.pad,)))
-                return Number(start, size, least, most, places)
+                return NumberSlot(start, size, least, most, places)
 
     def _union(self, options: list[tuple[Any, str]], path: str, optional: bool) -> Value:
         flat = [one for option, place in options for one in self._flat(option, place, 0)]
@@ -295,7 +297,7 @@ class _Layout:
             inner = self._choice(flat, path)
         else:
             inner = self._either(flat, path)
-        return Optional(inner, start, len(self.pins) - start) if null else inner
+        return OptionalSlot(inner, start, len(self.pins) - start) if null else inner
 
     def _flat(self, schema: Any, path: str, level: int) -> Iterator[tuple[Schema, str]]:
         """The options of a union, unions inside it included. References to objects stay as they are."""
@@ -334,7 +336,7 @@ class _Layout:
             aside._flush()
             leaves.append(leaf)
             size = max(size, len(aside.pins), *(len(ids) for ids in getattr(leaf, "tokens", ())))
-        return Either(self._slot(size, self._texts()), size, tuple(leaves))
+        return ScalarUnion(self._slot(size, self._texts()), size, tuple(leaves))
 
     def _choice(self, flat: list[tuple[Schema, str]], path: str) -> Value:
         """A slot for the name of the shape that is meant, and then all of them: only the one that is named is read."""
@@ -344,7 +346,7 @@ class _Layout:
         found = [self._attempt(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
         if all(one is None for one in found):
             raise _Deep(path)
-        return Choice(choice, tuple(compact(name) for name in names), tuple(found))
+        return OneOf(choice, tuple(compact(name) for name in names), tuple(found))
 
     def _name(self, schema: Schema, path: str) -> str:
         """What tells one of several shapes from the others: the constant in it, or its name, or its type."""
@@ -373,7 +375,7 @@ class _Layout:
             elif name in required:
                 raise _Deep(f"{path}.{name}")
         self._pending += "}"
-        return Series("{}", tuple(items), len(items))
+        return Container("{}", tuple(items), len(items))
 
     def _map(self, schema: Schema, path: str, optional: bool) -> Value:
         inner = schema.get("additionalProperties", False)
@@ -381,14 +383,14 @@ class _Layout:
             self._pending += "{}"
             return Constant("{}")
         least, most = bounds(schema, "minProperties", "maxProperties", ITEMS, path)
-        items: list[tuple[Text, Value]] = []
+        items: list[tuple[TextSlot, Value]] = []
         self._pending += "{"
         for n in range(self._count(least, most)):
             mark = len(self.pins), self._pending
             self._pending += "," if n else ""
             key = self._text(1, NAME_LENGTH)
             item = self._attempt(inner, f"{path}.*", True, ":")
-            if item is None or not isinstance(key, Text):
+            if item is None or not isinstance(key, TextSlot):
                 del self.pins[mark[0] :], self.classes[mark[0] :]
                 self._pending = mark[1]
                 if n < least:
@@ -396,7 +398,7 @@ class _Layout:
                 break
             items.append((key, item))
         self._pending += "}"
-        return Entries(tuple(items), least)
+        return MapSlot(tuple(items), least)
 
     def _array(self, schema: Schema, path: str, optional: bool) -> Value:
         items: list[tuple[str, Value]] = []
@@ -408,7 +410,7 @@ class _Layout:
                 self._pending += "," if n else ""
                 items.append(("", self._value(inner, f"{path}[{n}]", optional)))
             self._pending += "]"
-            return Series("[]", tuple(items), len(items))
+            return Container("[]", tuple(items), len(items))
         if "items" not in schema:
             raise refused(path, "is a list of anything", "Say what its items are, such as list[str]")
         least, most = bounds(schema, "minItems", "maxItems", ITEMS, path)
@@ -421,7 +423,7 @@ class _Layout:
                 break
             items.append(("", item))
         self._pending += "]"
-        return Series("[]", tuple(items), least)
+        return Container("[]", tuple(items), least)
 
     def _count(self, least: int, most: int) -> int:
         return max(least, min(most, 1), round(self.share * most))
@@ -444,7 +446,7 @@ class _Layout:
         self._pending += '"'
         start = self._slot(size, self._texts())
         self._pending += '"'
-        return Text(start, size, least, most)
+        return TextSlot(start, size, least, most)
 
     def _digits(self, parts: list[Any], optional: bool) -> Value:
         places: list[Span] = []
@@ -462,7 +464,7 @@ class _Layout:
             ranges.append(between)
             separators.append("")
         self._pending += '"'
-        return Digits(tuple(places), tuple(separators), tuple(digits), tuple(ranges))
+        return DigitsSlot(tuple(places), tuple(separators), tuple(digits), tuple(ranges))
 
     def _options(self, values: Sequence[Any], path: str, optional: bool) -> Value:
         if not values:
@@ -480,7 +482,7 @@ class _Layout:
             size, *[self.reader.mask(ids=tuple(sorted({one[at] for one in tokens}))) for at in range(size)]
         )
         self._pending += '"' if quoted else ""
-        return Options(start, size, json, tuple(tokens))
+        return EnumSlot(start, size, json, tuple(tokens))
 
 
 def _keys(schema: Schema, kind: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _MASKS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DecodedText:
     """The text of some tokens.
 
     Attributes:
@@ -48,7 +48,7 @@ class Reading:
     whole: bool = True
 
 
-class Reader:
+class Detokenizer:
     """Reads the tokens of one model.
 
     Args:
@@ -94,8 +94,8 @@ class Reader:
         unsettled: Sequence[bool],
         *,
         kept: Span | None = None,
-        before: Reading | None = None,
-    ) -> Reading:
+        before: DecodedText | None = None,
+    ) -> DecodedText:
         """The text of these tokens.
 
         Args:
@@ -149,7 +149,7 @@ class Reader:
         text = "".join(parts)
         whole = whole and not _LABEL.startswith(text.strip())  # or a thought may begin here
         starts.extend([count] * (len(ids) - len(starts)))
-        return Reading(text, tuple(spans), ended, tokens, tuple(starts), whole)
+        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), whole)
 
     def value(self, id: int) -> bytes:
         """The bytes of one token; empty if it is never text."""
@@ -264,7 +264,7 @@ class Reader:
             )
 
 
-def cut(reading: Reading, stops: Sequence[str], begin: int = 0) -> Reading:
+def cut(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedText:
     """The reading up to the first stop string that stands in settled text; the stop string is not part of it.
 
     Stop strings that begin before ``begin`` do not count.
@@ -288,7 +288,7 @@ def unshowable(text: str) -> str | None:
     return next((char for char in text if ord(char) in _CONTROLS or "\ud800" <= char <= "\udfff"), None)
 
 
-def _settled(reading: Reading, stop: str, begin: int) -> int | None:
+def _settled(reading: DecodedText, stop: str, begin: int) -> int | None:
     at = reading.text.find(stop, begin)
     while at >= 0:
         if not any(a < at + len(stop) and at < b for a, b in reading.unsettled):

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from ...frames import Span
 from ...grammar import compact
-from .text import Reader, Reading
+from .text import DecodedText, Detokenizer
 
 Pieces: TypeAlias = list[tuple[str, bool]]
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}
@@ -45,10 +45,10 @@ DIGITS: Final[dict[str, list[Any]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class CanvasView:
     """What stands in the canvases at this moment. Where they have not come to yet, there is padding in flux."""
 
-    reader: Reader
+    reader: Detokenizer
     ids: Sequence[int]
     unsettled: Sequence[bool]
 
@@ -60,7 +60,7 @@ class View:
         """Whether a token of this slot may still change."""
         return start + size > len(self.ids) or any(self.unsettled[start : start + size])
 
-    def reading(self, start: int, size: int) -> Reading:
+    def reading(self, start: int, size: int) -> DecodedText:
         """What stands before the first special token of a slot."""
         end = min(start + size, len(self.ids))
         special = self.reader.special
@@ -75,7 +75,7 @@ class View:
 class Value(Protocol):
     """A part of a skeleton."""
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The value as pieces of JSON; None if it says nothing and need not be there."""
         ...
 
@@ -98,7 +98,7 @@ class Constant:
 
     json: str
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """Itself; it says nothing."""
         return [(self.json, False)] if must else None
 
@@ -112,7 +112,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EnumSlot:
     """One of several values: the one whose tokens are nearest to those in the slot."""
 
     start: int
@@ -121,7 +121,7 @@ class Options:
     tokens: tuple[tuple[int, ...], ...]
     """The tokens of each option, filled up with padding; one more of padding alone if there may be no value."""
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The nearest option; the first of several that are equally near."""
         pad = view.reader.pad
         ids = [view.id(self.start + at) for at in range(self.size)]
@@ -146,7 +146,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberSlot:
     """A number between bounds, which are in units of the last digit after the point."""
 
     start: int
@@ -155,7 +155,7 @@ class Number:
     most: int
     places: int
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The first number in the slot, put between the bounds."""
         found = _NUMBER.search(view.raw(self.start, self.size))
         if found is None and not must:
@@ -178,7 +178,7 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Digits:
+class DigitsSlot:
     """A date, a time or an id: separators that stand, and fields of digits, each with its bounds."""
 
     places: tuple[tuple[int, int], ...]
@@ -189,7 +189,7 @@ class Digits:
     """The digits that may stand in each field, in their order."""
     bounds: tuple[tuple[int, int] | None, ...]
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """Every field, put between its bounds; a digit that is none counts as the first."""
         texts = [view.raw(start, size) for start, size in self.places]
         if not must and not any(text.strip() for text in texts):
@@ -224,7 +224,7 @@ class Digits:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextSlot:
     """A text: what stands in the slot before the first quote or special token."""
 
     start: int
@@ -232,7 +232,7 @@ class Text:
     least: int
     most: int
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The text without space around it, cut or filled up to the length that it must have."""
         reading = view.reading(self.start, self.size)
         text, spans = reading.text, reading.unsettled
@@ -266,14 +266,14 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
+class ScalarUnion:
     """One of several kinds of leaves, decided by what stands in the slot."""
 
     start: int
     size: int
     options: tuple[Leaf, ...]
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The first kind that the text in the slot is; texts come last."""
         raw = view.raw(self.start, self.size).strip()
         quoted = raw.startswith('"')
@@ -281,15 +281,15 @@ class Either:
         flux = view.flux(self.start, self.size)
         if not inner and not must:
             return None
-        texts = [option for option in self.options if isinstance(option, Text)]
-        for option in texts if quoted and texts else sorted(self.options, key=lambda one: isinstance(one, Text)):
+        texts = [option for option in self.options if isinstance(option, TextSlot)]
+        for option in texts if quoted and texts else sorted(self.options, key=lambda one: isinstance(one, TextSlot)):
             if (json := option.parse(inner)) is not None:
                 return [(json, flux)]
         return [(self.options[0].blank(), flux)]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OneOf:
     """One of several shapes, which all have their places; the one is read that its slot names."""
 
     name: Value
@@ -298,7 +298,7 @@ class Choice:
     options: tuple[Value | None, ...]
     """None where there was no room: the shape would stand inside itself too often."""
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The shape that is named, or the first that is there. While the name is in flux, all of it is."""
         ((name, flux),) = self.name.read(view, True) or [("", False)]
         option = self.options[self.names.index(name)] or next(one for one in self.options if one is not None)
@@ -307,21 +307,21 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Optional:
+class OptionalSlot:
     """A value, or null where it says nothing."""
 
     inner: Value
     start: int
     size: int
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The value or null."""
         found = self.inner.read(view, False)
         return found if found is not None or not must else [("null", view.flux(self.start, self.size))]
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class Container:
     """A list, an object or a map: values with what stands before each."""
 
     ends: str
@@ -331,7 +331,7 @@ class Series:
     least: int
     """So many are always there; of the others those that say something."""
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """All values; None if none of them says anything."""
         found = [item.read(view, False) for _, item in self.items]
         if all(one is None for one in found) and not must:
@@ -350,13 +350,13 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
+class MapSlot:
     """A map with names of its own."""
 
-    items: tuple[tuple[Text, Value], ...]
+    items: tuple[tuple[TextSlot, Value], ...]
     least: int
 
-    def read(self, view: View, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> Pieces | None:
         """The entries that have a name; no name comes twice."""
         taken: set[str] = set()
         pieces: Pieces = [("{", False)]

@@ -32,7 +32,7 @@ _CERTAINTY: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """The sizes of a fresh model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens.
 
     Attributes:
@@ -66,13 +66,13 @@ class Shape:
     context: int
 
 
-SIZES: Final[Mapping[str, Shape]] = MappingProxyType(
+SIZES: Final[Mapping[str, ModelShape]] = MappingProxyType(
     {
-        "toy": Shape(
+        "toy": ModelShape(
             hidden=128, layers=4, every=2, heads=4, keys=2, head=32, inner=256,
             experts=4, expert_inner=64, top_k=2, canvas=32, window=64, context=1024,
         ),
-        "small": Shape(
+        "small": ModelShape(
             hidden=512, layers=6, every=3, heads=8, keys=2, head=64, inner=1024,
             experts=8, expert_inner=128, top_k=2, canvas=128, window=256, context=2048,
         ),
@@ -81,7 +81,7 @@ SIZES: Final[Mapping[str, Shape]] = MappingProxyType(
 """Sizes by name: "toy" trains in minutes on a processor, to see that all works; "small" writes pages."""
 
 
-def scratch_config(shape: Shape, vocabulary: int) -> Any:
+def scratch_config(shape: ModelShape, vocabulary: int) -> Any:
     """The ``DiffusionGemmaConfig`` of a fresh model.
 
     Args:
@@ -111,7 +111,7 @@ def scratch_config(shape: Shape, vocabulary: int) -> Any:
     )
 
 
-def scratch_model(shape: Shape, vocabulary: int, *, seed: int = 0) -> Any:
+def scratch_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
     """A fresh ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in training mode.
 
     Args:
@@ -145,7 +145,7 @@ def _spread(name: str, inputs: int) -> float:
     return 1 / math.sqrt(inputs)
 
 
-def _level(name: str, shape: Shape, size: int) -> float:
+def _level(name: str, shape: ModelShape, size: int) -> float:
     """The weight of a norm or scale at first."""
     if name.endswith(("q_norm.weight", "k_norm.weight")):
         return float(size**-0.25)

@@ -15,7 +15,7 @@ from ...opening import open_engine
 from ..prompts import read_prompts
 from .card import card_of, table
 from .making import as_document, make
-from .sampling import Sampled, dropped_file, sample
+from .sampling import SampleReport, dropped_file, sample
 from .sources import SOURCES
 
 _NOTES = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -93,7 +93,7 @@ def _sample(given: argparse.Namespace) -> int:
     engine = open_engine(given.engine, **options)
     _NOTES.print(f"{engine.about.model} on {engine.about.device}, {engine.about.parallel} at once")
 
-    async def work() -> Sampled:
+    async def work() -> SampleReport:
         try:
             return await sample(
                 engine,
@@ -114,12 +114,12 @@ def _sample(given: argparse.Namespace) -> int:
     return 0
 
 
-def _progress(found: Sampled) -> None:
+def _progress(found: SampleReport) -> None:
     if (found.pages + found.dropped.total()) % 50 == 0:
         _NOTES.print(_told(found))
 
 
-def _told(found: Sampled) -> str:
+def _told(found: SampleReport) -> str:
     speed = found.tokens / found.seconds if found.seconds else 0.0
     return (
         f"{found.pages:,} pages kept, {found.dropped.total():,} dropped, {found.left:,} left, {found.before:,} done "

@@ -18,7 +18,7 @@ from ..pages import TrainingPage, is_held_out
 from .entries import Entry, sentences
 from .forms import ARTICLE, COMPUTING, DEFINITION, JARGON, LIST, PLAIN, RECORD, SHORT, TITLE, Form, Way
 from .leads import lead, name_of
-from .links import Linker
+from .links import EntryLinker
 
 LONGEST: Final = 1200
 """Characters of a text; a longer one ends at the last sentence that has room."""
@@ -47,7 +47,7 @@ class Writer:
         self._forms = forms
         self._seed = seed
         encyclopedia = [entry for entry in entries if entry.source == "wikipedia"]
-        self._linker = Linker([entry.title for entry in encyclopedia], [entry.text for entry in encyclopedia])
+        self._linker = EntryLinker([entry.title for entry in encyclopedia], [entry.text for entry in encyclopedia])
         self._examples: Mapping[tuple[str, str], list[Entry]] = defaultdict(list)
         ready = [entry for entry in entries if len(entry.text) <= _EXAMPLE and not is_held_out(entry.title)]
         random.Random(seed).shuffle(ready)  # noqa: S311 - a repeatable order, no secret

@@ -148,6 +148,6 @@ def forms_of(wanted: Iterable[WantedPage]) -> list[Form]:
     for page in wanted:
         prompt = page.prompt
         about = page.title and page.title in prompt.ask and prompt.opening == f"**{page.title}**"
-        if about and page.shape is None and not prompt.facts:
+        if about and page.schema is None and not prompt.facts:
             forms[Form(prompt.ask.replace(page.title, TITLE), prompt.system, prompt.examples)] = None
     return list(forms)

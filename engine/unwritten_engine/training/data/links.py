@@ -25,7 +25,7 @@ _FEW: Final = 500
 """Texts from which on such shares say something."""
 
 
-class Linker:
+class EntryLinker:
     """Knows the titles of articles.
 
     Args:

@@ -34,7 +34,7 @@ _AGAIN: Final = 0.3
 
 
 @dataclass(slots=True)
-class Sampled:
+class SampleReport:
     """What came of it.
 
     Attributes:
@@ -63,8 +63,8 @@ async def sample(
     *,
     seconds: float | None = None,
     seed: int | None = None,
-    told: Callable[[Sampled], None] = lambda sampled: None,
-) -> Sampled:
+    told: Callable[[SampleReport], None] = lambda sampled: None,
+) -> SampleReport:
     """Write the pages that are not written yet.
 
     Args:
@@ -79,7 +79,7 @@ async def sample(
     Raises:
         EngineError: a file cannot be read or written, or the engine was closed.
     """
-    found = Sampled()
+    found = SampleReport()
     done = _done(out) | _done(dropped_file(out))
     waiting: list[WantedPage] = []
     for page in wanted:
@@ -146,7 +146,7 @@ async def _written(engine: Engine, page: WantedPage, seed: int | None) -> tuple[
         page.prompt,
         canvases=-(-page.tokens // _CANVAS),
         max_tokens=page.tokens,
-        shape=page.shape,
+        schema=page.schema,
         seed=None if seed is None else _number(f"{seed}/{_key(page.title, page.prompt)}"),
     )
     last: Frame | None = None
@@ -163,7 +163,7 @@ async def _written(engine: Engine, page: WantedPage, seed: int | None) -> tuple[
     text = last.text.strip()
     if not text.startswith(page.prompt.opening):
         return text, "another opening", last.usage.tokens
-    if page.shape is not None:
+    if page.schema is not None:
         return text, record_fault(text, title=page.title, care=True), last.usage.tokens
     text = whole(text) if last.usage.reason == "length" else text
     if len(text) <= len(page.prompt.opening) + 1:
