@@ -12,11 +12,11 @@ from .markup import ends, has_address, in_order, indentation, paragraphs, refere
 from .packages import Package
 
 _DATE: Final = re.compile(r"\(\d{4}-\d\d-\d\d\)")
-_SENSE: Final = re.compile(r"\s*\d+\.\s+")
+_FOLDOC_SENSE: Final = re.compile(r"\s*\d+\.\s+")
 _SUBJECT: Final = re.compile(r"<([^<>]{2,60})>\s*")
 _SHORT: Final = re.compile(r"\((?:[^()]|\([^()]*\))*\)\s*")
 """What stands in parentheses at the beginning: what it is short for, its plural, or how it is spoken."""
-_SPOKEN: Final = re.compile(r"/[^/\n]{1,40}/\s*(?:or\s*/[^/\n]{1,40}/\s*)?(?:[a-z]{1,4}\.\s*)?")
+_FOLDOC_SPOKEN: Final = re.compile(r"/[^/\n]{1,40}/\s*(?:or\s*/[^/\n]{1,40}/\s*)?(?:[a-z]{1,4}\.\s*)?")
 _CITED: Final = re.compile(r'\s*"[^"]{8,}",\s[^a-z].*$')
 """A book or a paper, up to the end of the paragraph."""
 _STANDARD: Final = re.compile(r"\s*\(rfc:\d+\)\.?")
@@ -36,9 +36,9 @@ def read_foldoc(package: Package, dropped: Dropped) -> Iterator[Entry]:
         kept: list[tuple[bool, str]] = []
         links: list[str] = []
         for paragraph in paragraphs(text)[1:]:
-            words, named = references(_cleaned(paragraph))
+            words, named = references(_clean_foldoc(paragraph))
             if words:
-                kept.append((_SENSE.match(paragraph) is not None, words))
+                kept.append((_FOLDOC_SENSE.match(paragraph) is not None, words))
                 links += named
             elif not _DATE.fullmatch(paragraph.strip()) and not kept:
                 break  # what begins with a table or a remark does not go on as a text
@@ -48,7 +48,7 @@ def read_foldoc(package: Package, dropped: Dropped) -> Iterator[Entry]:
         yield Entry(capital(title), in_order(kept), "foldoc", links=tuple(dict.fromkeys(links)))
 
 
-def _cleaned(paragraph: str) -> str:
+def _clean_foldoc(paragraph: str) -> str:
     """A paragraph as plain words, still with references in braces; "" if it is none."""
     if indentation(paragraph) != _BODY or "\t" in paragraph or re.search(r"\n {4,}\S|\S {3,}\S", paragraph):
         return ""
@@ -56,7 +56,7 @@ def _cleaned(paragraph: str) -> str:
     if has_address(words) or _DATE.fullmatch(words):
         return ""
     words = without_brackets(words)
-    for front in (_SENSE, _SUBJECT, _SHORT, _SPOKEN, _SENSE):
+    for front in (_FOLDOC_SENSE, _SUBJECT, _SHORT, _FOLDOC_SPOKEN, _FOLDOC_SENSE):
         words = re.sub(f"^{front.pattern}", "", words)
     words = without_see(_CITED.sub("", _STANDARD.sub("", words))).replace(" -- ", " – ").lstrip(" .,;:")
     words = re.sub(r"(?<=[.!?])[^.!?]*\b(?:in|by|of|at|from|and|the|a|to|for|see)\.$", "", words)

@@ -11,11 +11,11 @@ from .entries import Dropped, Entry, capital
 from .markup import ends, has_address, in_order, paragraphs, references, without_brackets, without_see
 from .packages import Package
 
-_PART: Final = re.compile(
+_JARGON_PART: Final = re.compile(
     r"^(?:(?:n|v|vt|vi|adj|adv|interj|excl|pl|prov|abbrev|obs|quant|cmd|suff|pref|imp)\.[\s,/]*)+"
 )
-_SENSE: Final = re.compile(r"\s*\d+\.\s+")
-_SPOKEN: Final = re.compile(r"(?<=\s)/[^/\n]{1,40}/(?:\s*,)?\s*")
+_JARGON_SENSE: Final = re.compile(r"\s*\d+\.\s+")
+_JARGON_SPOKEN: Final = re.compile(r"(?<=\s)/[^/\n]{1,40}/(?:\s*,)?\s*")
 
 
 def read_jargon(package: Package, dropped: Dropped) -> Iterator[Entry]:
@@ -31,9 +31,9 @@ def read_jargon(package: Package, dropped: Dropped) -> Iterator[Entry]:
         links: list[str] = []
         for paragraph in paragraphs(text)[1:]:
             words, named = references(paragraph)
-            words = _cleaned(words)
+            words = _clean_jargon(words)
             if words:
-                kept.append((_SENSE.match(paragraph) is not None, words))
+                kept.append((_JARGON_SENSE.match(paragraph) is not None, words))
                 links += named
             elif not kept and has_address(paragraph):
                 break
@@ -43,14 +43,14 @@ def read_jargon(package: Package, dropped: Dropped) -> Iterator[Entry]:
             dropped("nothing but references", title)
 
 
-def _cleaned(words: str) -> str:
+def _clean_jargon(words: str) -> str:
     """A paragraph as plain words; "" if nothing is left of it."""
     if has_address(words):
         return ""
     words = without_brackets(words)
     for _ in range(2):  # "1. vi. To succeed", and "n. 1. A program"
-        words = _PART.sub("", re.sub(f"^{_SENSE.pattern}", "", words))
-    words = without_see(_SPOKEN.sub("", words))
+        words = _JARGON_PART.sub("", re.sub(f"^{_JARGON_SENSE.pattern}", "", words))
+    words = without_see(_JARGON_SPOKEN.sub("", words))
     words = re.sub(r"^\((?:alt|also|var|from|pl)\b[^()]*\)\s*", "", re.sub(r"([“‘(]) ", r"\1", words))
     words = words.replace(".:", ":")
     return (
