@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tests.engine.reference_generate import reference, until_end
 
-from unwritten_engine.diffusion.batch import ModelRunner
-from unwritten_engine.diffusion.body import DiffusionModel
-from unwritten_engine.diffusion.kv import KVCache
-from unwritten_engine.diffusion.loading.small import random_model
+from unwritten_engine.diffusion.kv_cache import KVCache
+from unwritten_engine.diffusion.loading.random_model import random_model
 from unwritten_engine.diffusion.loop import MAX_QUEUE_SECONDS, DenoisingLoop
-from unwritten_engine.diffusion.options import SamplingParams
-from unwritten_engine.diffusion.parity import reference, until_end
-from unwritten_engine.diffusion.run import Sequence
-from unwritten_engine.diffusion.tokens.outline import CanvasPlan
-from unwritten_engine.diffusion.tokens.prompts import TokenizedPrompt
-from unwritten_engine.diffusion.tokens.text import Detokenizer
+from unwritten_engine.diffusion.model import DiffusionModel
+from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.sampling_params import SamplingParams
+from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
 from unwritten_engine.frames import Priority
 
 END = 1

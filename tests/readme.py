@@ -15,7 +15,7 @@ from unwritten.cli import main
 from unwritten.settings import TABLE
 from unwritten.showing.regions import PageView, Region
 from unwritten.showing.template_names import TEMPLATE_NAMES
-from unwritten_engine.diffusion.loading.memory import (
+from unwritten_engine.diffusion.loading.memory_plan import (
     KINDS,
     RESERVE,
     WORDS,
@@ -24,11 +24,11 @@ from unwritten_engine.diffusion.loading.memory import (
     required_bytes,
     weight_bytes,
 )
-from unwritten_engine.diffusion.loading.sizes import read_model_config
-from unwritten_engine.diffusion.options import OPTIONS, SAMPLING, SamplingParams
+from unwritten_engine.diffusion.loading.model_config import read_model_config
+from unwritten_engine.diffusion.sampling_params import OPTIONS, SAMPLING, SamplingParams
 from unwritten_engine.errors import ModelUnsupported
 from unwritten_engine.options import Option
-from unwritten_engine.painting.options import OPTIONS as PAINTER
+from unwritten_engine.text_to_image import OPTIONS as PAINTER
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMEWORK = ROOT / "framework" / "unwritten"

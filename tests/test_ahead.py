@@ -16,7 +16,7 @@ from unwritten import Canvas, Page
 from unwritten.generating.ahead import GRACE, writes_ahead
 from unwritten.settings import Settings
 from unwritten_engine import Priority, Request, scripted
-from unwritten_engine.script import ABOUT, HANG, Script, ScriptedEngine
+from unwritten_engine.scripted import ABOUT, HANG, Script, ScriptedEngine
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.hostile import modest
 
-from unwritten_engine.openai.answers import (
+from unwritten_engine.output_filters import (
     JSONFilter,
     PrefillFilter,
     ReasoningFilter,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from research.judging.judge import Surprise
 from unwritten.assets import asset_dir
 from unwritten.bench import small
 from unwritten.bench.subjects import Subject, prompts, subjects
@@ -21,9 +22,8 @@ from unwritten.bench.turns import Writer, Written, in_turn, write
 from unwritten.bench.verdicts import compare, context
 from unwritten.cli import main
 from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scripted
-from unwritten_engine.script import ABOUT, Script, Step
-from unwritten_engine.training.judging.judge import Surprise
-from unwritten_engine.training.pages import TrainingPage, is_held_out, write_pages
+from unwritten_engine.scripted import ABOUT, Script, Step
+from unwritten_engine.training.dataset import TrainingPage, is_held_out, write_pages
 
 pytestmark = pytest.mark.timeout(120)
 

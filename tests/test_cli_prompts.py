@@ -7,7 +7,7 @@ from tests.terminal import WITHOUT_ENGINE, unwritten, write
 
 from unwritten.cli.loading import load_app
 from unwritten.cli.prompts import collect
-from unwritten_engine.training.prompts import read_prompts
+from unwritten_engine.training.dataset import read_prompts
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(60)]
 

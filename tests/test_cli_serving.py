@@ -22,7 +22,7 @@ from unwritten.cli.reloading import Sources, watched_folders
 from unwritten.cli.serving import address, bind
 from unwritten.errors import BadSetting
 from unwritten_engine import Abilities, Recorder, scripted
-from unwritten_engine.script import ABOUT
+from unwritten_engine.scripted import ABOUT
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -5,7 +5,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unwritten_engine.controls import ControlTokens
+from unwritten_engine.chat_prompts import ControlTokens
 
 TOKENS = ("<eos>", "<end_of_turn>", "<|im_end|>", "[INST]", "<|im_end|>x", "x")
 

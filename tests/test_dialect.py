@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten_engine.openai.dialect import ServerCapabilities, build_body, to_strict_schema, without_unsupported
+from unwritten_engine.openai.capabilities import ServerCapabilities, build_body, to_strict_schema, without_unsupported
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Ask."}], "max_tokens": 5, "seed": 1}
 SHAPE = {"type": "object"}

@@ -12,11 +12,11 @@ import torch
 from tests.denoising import Model
 from torch import Tensor
 
-from unwritten_engine.diffusion import noise
-from unwritten_engine.diffusion.batch import ModelRunner, TokenMasks
-from unwritten_engine.diffusion.graphs import CUDAGraphs
-from unwritten_engine.diffusion.noise import RequestRandom
-from unwritten_engine.diffusion.run import Sequence
+from unwritten_engine.diffusion import random_numbers as noise
+from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
+from unwritten_engine.diffusion.model_runner import ModelRunner, TokenMasks
+from unwritten_engine.diffusion.random_numbers import RequestRandom
+from unwritten_engine.diffusion.sequence import Sequence
 
 SIZE = 16
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.body import DiffusionModel, TokenChunk, to_tensor
-from unwritten_engine.diffusion.kv import KVCache
-from unwritten_engine.diffusion.loading.small import random_model
+from unwritten_engine.diffusion.kv_cache import KVCache
+from unwritten_engine.diffusion.loading.random_model import random_model
+from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk, to_tensor
 
 WINDOW, CANVAS, CONTEXT = 16, 8, 128
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ from tests.diffusion import REAL, edit_config, quiet, read_head, rewrite_head
 
 from unwritten_engine.diffusion.loading import hub
 from unwritten_engine.diffusion.loading.checkpoint import OFFICIAL, inspect_checkpoint
-from unwritten_engine.diffusion.loading.sizes import read_model_config
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.model_config import read_model_config
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.test_diffusion_text import READERS, TEXTS
 
-from unwritten_engine.diffusion.tokens.edits import init_edit
+from unwritten_engine.diffusion.tokenization.canvas_plan import init_edit
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Draft
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.diffusion import edit_config
 
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 
 pytest.importorskip("huggingface_hub")
 

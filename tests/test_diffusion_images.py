@@ -9,18 +9,19 @@ import torch
 from PIL import Image
 from tests.diffusion import quiet
 
-from unwritten_engine.diffusion.batch import ModelRunner
-from unwritten_engine.diffusion.body import DiffusionModel
-from unwritten_engine.diffusion.kv import KVCache
+from unwritten_engine.diffusion.build import load_processor
+from unwritten_engine.diffusion.kv_cache import KVCache
 from unwritten_engine.diffusion.loading.loader import LoadedModel, load_model
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.diffusion.loop import DenoisingLoop, see
-from unwritten_engine.diffusion.options import SamplingParams
-from unwritten_engine.diffusion.run import Sequence
-from unwritten_engine.diffusion.tokens.images import ImageProcessor
-from unwritten_engine.diffusion.tokens.outline import CanvasPlan
-from unwritten_engine.diffusion.tokens.prompts import PromptTokenizer, TokenizedPrompt
-from unwritten_engine.diffusion.tokens.text import Detokenizer
+from unwritten_engine.diffusion.model import DiffusionModel
+from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.sampling_params import SamplingParams
+from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.image_processor import ImageProcessor
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Priority, Prompt
 
@@ -46,8 +47,9 @@ def prompt(loaded: LoadedModel, pictures: int) -> str:
 
 
 def processor(loaded: LoadedModel) -> ImageProcessor:
-    assert loaded.processor is not None
-    return loaded.processor
+    found, _ = load_processor(loaded.checkpoint, loaded.tokenizer)
+    assert found is not None
+    return found
 
 
 def test_marks_stand_where_the_pictures_were(loaded: LoadedModel) -> None:
@@ -107,7 +109,7 @@ def test_a_picture_that_is_a_line_is_refused(loaded: LoadedModel) -> None:
 def test_a_checkpoint_without_a_processor_sees_nothing(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2)
     loaded = load_model(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
-    assert loaded.processor is None
+    assert load_processor(loaded.checkpoint, loaded.tokenizer) == (None, ())
 
 
 def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
@@ -136,7 +138,7 @@ def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
 def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: LoadedModel, at_once: int, kept: int) -> None:
     """No piece breaks a picture, and what is forgotten is seen again: the text is what it is without all that."""
     reader = Detokenizer(loaded.tokenizer, frozenset({1}), loaded.pad)  # random canvases are full of the other ends
-    speaker = PromptTokenizer(loaded.tokenizer, reader, loaded.processor, "seeing")
+    speaker = PromptTokenizer(loaded.tokenizer, reader, processor(loaded), "seeing")
     asked = Prompt("What is it?", "You see. " * 8, images=(picture(), picture((48, 64), "blue")))
 
     def run(priority: Priority) -> Sequence:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.kv import KVCache, PrefixCache, Snapshot
-from unwritten_engine.diffusion.loading.small import random_config
+from unwritten_engine.diffusion.kv_cache import KVCache, PrefixCache, Snapshot
+from unwritten_engine.diffusion.loading.random_model import random_config
 
 CANVAS, WINDOW, CONTEXT = 8, 16, 100
 SLIDING, FULL = 0, 5  # layers of the small model

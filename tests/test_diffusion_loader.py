@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import DiffusionGemmaForBlockDiffusion
 
 from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, LoadedModel, load_model
-from unwritten_engine.diffusion.loading.quantize import PackedExperts, PackedLinear, canvas_logits, compare
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.engine import Progress
 from unwritten_engine.errors import BadOption, ModelBroken, ModelNotFound, ModelUnsupported
 
@@ -68,7 +68,7 @@ def test_what_is_told(folder: Path) -> None:
     assert said[-1][0] == 1.0
     assert (loaded.name, loaded.quantization, loaded.dtype) == ("small", "float32", torch.float32)
     assert loaded.ends == {1, 106, 50}
-    assert (loaded.pad, loaded.processor) == (0, None)
+    assert loaded.pad == 0 and not loaded.checkpoint.vision
     assert any("32 bits" in reason for reason in loaded.reasons)
     assert any("Experts are computed by transformers' grouped_mm" in reason for reason in loaded.reasons)
 

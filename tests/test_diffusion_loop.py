@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 from tests.denoising import END, Model
+from tests.engine.reference_generate import until_end
 
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.parity import until_end
-from unwritten_engine.diffusion.run import Sequence
+from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.frames import Priority
 
 AHEAD = Priority.PREFETCH

@@ -6,9 +6,9 @@ import random
 
 import pytest
 from tests.denoising import END, Model
+from tests.engine.reference_generate import until_end
 
-from unwritten_engine.diffusion.parity import until_end
-from unwritten_engine.diffusion.run import Sequence
+from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.frames import Priority
 
 LENGTHS = (1, 17, 33, 48, 61, 90)

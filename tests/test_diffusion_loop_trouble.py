@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 from tests.denoising import END, Model
+from tests.engine.reference_generate import until_end
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unwritten_engine.diffusion.batch import ModelRunner
-from unwritten_engine.diffusion.body import DiffusionModel, TokenChunk
-from unwritten_engine.diffusion.kv import KVCache, Snapshot
+from unwritten_engine.diffusion.kv_cache import KVCache, Snapshot
 from unwritten_engine.diffusion.loop import DenoisingLoop
-from unwritten_engine.diffusion.parity import until_end
-from unwritten_engine.diffusion.run import Sequence
-from unwritten_engine.diffusion.tokens.outline import CanvasInit
-from unwritten_engine.diffusion.tokens.text import DecodedText, Detokenizer
+from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
+from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasInit
+from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Priority
 

@@ -4,7 +4,7 @@ import pytest
 from tests.diffusion import REAL, quiet
 
 from unwritten_engine.diffusion.loading.loader import RANDOM, load_model
-from unwritten_engine.diffusion.loading.memory import (
+from unwritten_engine.diffusion.loading.memory_plan import (
     KINDS,
     RESERVE,
     MemoryPlan,
@@ -15,7 +15,7 @@ from unwritten_engine.diffusion.loading.memory import (
     weight_bytes,
     workspace_bytes,
 )
-from unwritten_engine.diffusion.loading.sizes import read_model_config
+from unwritten_engine.diffusion.loading.model_config import read_model_config
 from unwritten_engine.errors import ModelUnsupported
 
 SHAPE = read_model_config(REAL, "real")

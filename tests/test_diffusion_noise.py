@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.noise import RequestRandom, hashed, tokens, uniform
+from unwritten_engine.diffusion.random_numbers import RequestRandom, hashed, tokens, uniform
 
 
 def at(*numbers: int) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unwritten_engine.diffusion.options import (
+from unwritten_engine.diffusion.sampling_params import (
     OPTIONS,
     SAMPLING,
     SamplingParams,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from unwritten_engine.diffusion.batch import TokenMasks
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.outline import CanvasPlan, plan_canvases
-from unwritten_engine.diffusion.tokens.text import DecodedText, Detokenizer
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.model_runner import TokenMasks
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan, plan_canvases
+from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Draft, Prompt, Request
 

@@ -7,13 +7,13 @@ import io
 import pytest
 from PIL import Image
 
+from unwritten_engine.diffusion.build import load_processor
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
 from unwritten_engine.diffusion.loading.loader import load_tokenizer
-from unwritten_engine.diffusion.loading.seeing import load_processor
-from unwritten_engine.diffusion.loading.small import write_checkpoint
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.prompts import PromptTokenizer
-from unwritten_engine.diffusion.tokens.text import Detokenizer
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Example, Prompt
 

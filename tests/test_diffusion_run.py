@@ -11,13 +11,13 @@ import pytest
 import torch
 from tests.denoising import Model
 
-from unwritten_engine.diffusion.batch import TokenMasks
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.options import SamplingParams
-from unwritten_engine.diffusion.run import CanvasState, Sequence
-from unwritten_engine.diffusion.tokens.outline import plan_canvases
-from unwritten_engine.diffusion.tokens.prompts import TokenizedPrompt
-from unwritten_engine.diffusion.tokens.text import Detokenizer
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.model_runner import TokenMasks
+from unwritten_engine.diffusion.sampling_params import SamplingParams
+from unwritten_engine.diffusion.sequence import CanvasState, Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import plan_canvases
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
 from unwritten_engine.frames import Draft as Edit
 from unwritten_engine.frames import Frame, Prompt, Request
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from tests.test_diffusion_text import READERS
 from tests.test_grammar import Facts, Part, Tree, fits, schemas
 
-from unwritten_engine.diffusion.tokens.skeleton import Skeleton, build_skeleton
-from unwritten_engine.diffusion.tokens.text import DecodedText, Detokenizer
+from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
+from unwritten_engine.diffusion.tokenization.schema_skeleton import Skeleton, build_skeleton
 from unwritten_engine.errors import RequestRefused
 
 READER = READERS["pieces"]

@@ -9,8 +9,8 @@ import torch
 from tests.diffusion import read_head
 
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.small import ENDS, random_config, random_model, write_checkpoint
-from unwritten_engine.diffusion.loading.vocabulary import SMALLEST, control_ids, make_tokenizer
+from unwritten_engine.diffusion.loading.random_model import ENDS, random_config, random_model, write_checkpoint
+from unwritten_engine.diffusion.loading.random_tokenizer import SMALLEST, control_ids, make_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.text import Detokenizer, cut
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer, cut
 from unwritten_engine.errors import ModelUnsupported
 
 

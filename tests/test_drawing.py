@@ -14,7 +14,7 @@ from unwritten.errors import BadTemplate
 from unwritten.showing.drawing import Hole, Shell, Templates
 from unwritten.showing.regions import PageView, Region
 from unwritten_engine import Frame, scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -31,7 +31,7 @@ from unwritten.formats import Format
 from unwritten.showing.regions import Change
 from unwritten_engine import Abilities, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import ABOUT, HANG
+from unwritten_engine.scripted import ABOUT, HANG
 
 pytestmark = pytest.mark.timeout(30)
 

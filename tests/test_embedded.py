@@ -8,8 +8,8 @@ import pytest
 from tests.ggufs import MODEL, write_gguf
 
 from unwritten_engine.errors import MissingPackage, ModelBroken
+from unwritten_engine.gguf import read_header
 from unwritten_engine.llamacpp.embedded import _assemble, embedded_file
-from unwritten_engine.llamacpp.gguf import read_header
 
 pytestmark = pytest.mark.model
 

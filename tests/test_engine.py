@@ -15,7 +15,7 @@ from unwritten_engine import Engine, Frame, Prompt, Recorder, Request, TapeEngin
 from unwritten_engine.__main__ import main
 from unwritten_engine.errors import EngineClosed
 from unwritten_engine.llamacpp.engine import LlamaCppEngine
-from unwritten_engine.script import ScriptedEngine
+from unwritten_engine.scripted import ScriptedEngine
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,7 @@ from unwritten.formats import FORMATS, Drawer, Place
 from unwritten.formats.markdown import _parser, blocks
 from unwritten.formats.marks import CLOSE, OPEN, marked, softened, within
 from unwritten_engine import Frame
-from unwritten_engine.script import denoising_frames
+from unwritten_engine.scripted import denoising_frames
 
 FREE = ["markdown", "text", "html"]
 

@@ -15,7 +15,7 @@ from unwritten.errors import PageFailed
 from unwritten.formats import FORMATS, Place
 from unwritten.formats.svg import whole
 from unwritten_engine import Frame, scripted
-from unwritten_engine.script import denoising_frames
+from unwritten_engine.scripted import denoising_frames
 
 
 def draw(text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = False) -> str:

@@ -12,7 +12,7 @@ from tests.gbnf import Grammar
 from unwritten.assets import asset_dir
 from unwritten.bench.quality import broken_markup
 from unwritten.examples import read_examples
-from unwritten_engine.forms import grammar_from_examples
+from unwritten_engine.example_grammar import grammar_from_examples
 
 SHEETS = [
     *sorted((asset_dir("templates") / "prompts").glob("*.txt")),

@@ -19,7 +19,7 @@ from unwritten.errors import BadAddress
 from unwritten.guarding.gates import Gates, address_of, signature_of, take_signature, unsigned
 from unwritten.settings import Settings
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -29,7 +29,7 @@ from tests.core import (
 from unwritten.generating import generations
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import CUT, HANG
+from unwritten_engine.scripted import CUT, HANG
 
 pytestmark = pytest.mark.timeout(30)
 

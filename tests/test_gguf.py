@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.ggufs import MODEL, write_gguf
 
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
-from unwritten_engine.llamacpp.gguf import Tensor, read_contents, read_header
+from unwritten_engine.gguf import Tensor, read_contents, read_header
 
 
 def test_the_head_of_a_model(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from tests.gbnf import Grammar
 
 from unwritten_engine.errors import RequestRefused
-from unwritten_engine.grammar import grammar_from_schema
+from unwritten_engine.json_grammar import grammar_from_schema
 
 
 class Colour(Enum):

@@ -14,7 +14,7 @@ from tests.core import browser, follow, in_turn, inner, make_two, make_wiki, pag
 from unwritten.editing import history
 from unwritten.showing.regions import Change
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

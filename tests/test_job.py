@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from unwritten_engine.errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
-from unwritten_engine.llamacpp.job import Completion
-from unwritten_engine.stream import TextFrames
+from unwritten_engine.llamacpp.completion import Completion
+from unwritten_engine.text_frames import TextFrames
 
 pytestmark = pytest.mark.anyio
 

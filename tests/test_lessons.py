@@ -15,7 +15,7 @@ from unwritten.generating.writing import prompt_text
 from unwritten.keeping.lessons import BROKEN, PICTURED, SHAPED, UNKNOWN, Lessons, lessons_of, read_prompt
 from unwritten.keeping.share import import_world
 from unwritten_engine import Prompt, scripted
-from unwritten_engine.training.pages import read_pages, write_pages
+from unwritten_engine.training.dataset import read_pages, write_pages
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -13,7 +13,7 @@ from tests.core import browser, make_app, make_wiki, write
 from unwritten import App, Canvas
 from unwritten.asking.memory import LONGEST, Statement, distinct, tokens_of, within
 from unwritten_engine import Request, scripted
-from unwritten_engine.script import ABOUT, ScriptedEngine
+from unwritten_engine.scripted import ABOUT, ScriptedEngine
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -40,8 +40,8 @@ from unwritten_engine.errors import (
     UnknownOption,
 )
 from unwritten_engine.llamacpp.embedded import embedded_file
+from unwritten_engine.openai.discovery import is_local
 from unwritten_engine.openai.engine import OpenAIEngine, environment_key, open_openai
-from unwritten_engine.openai.servers import is_local
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from unwritten_engine.errors import (
     UnknownEngine,
     UnknownOption,
 )
-from unwritten_engine.opening import ENGINE_KINDS
+from unwritten_engine.open import ENGINE_KINDS
 
 
 @pytest.mark.parametrize(

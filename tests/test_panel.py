@@ -13,7 +13,7 @@ from unwritten import Canvas, Page
 from unwritten.testing import VisitedPage, Visitor, answers
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, denoising_frames
+from unwritten_engine.scripted import HANG, denoising_frames
 
 pytestmark = pytest.mark.timeout(30)
 

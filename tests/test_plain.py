@@ -30,7 +30,7 @@ from unwritten import Canvas
 from unwritten.asking.prompts import certain, finish
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, denoising_frames
+from unwritten_engine.scripted import HANG, denoising_frames
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unwritten_engine import Example, Prompt
-from unwritten_engine.prompting import to_messages, to_transcript, transcript_sampling, transcript_stops
+from unwritten_engine.chat_prompts import to_messages, to_transcript, transcript_sampling, transcript_stops
 
 EXAMPLES = (
     Example("An article about Salt.", "**Salt** is a white mineral from the [[sea]]."),

@@ -12,7 +12,7 @@ from unwritten.developing.recordings import MOST_CHARACTERS, MOST_FRAMES, MOST_P
 from unwritten.testing import Visitor, answers
 from unwritten_engine import Frame, Prompt, Request
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import denoising_frames
+from unwritten_engine.scripted import denoising_frames
 
 pytestmark = pytest.mark.timeout(30)
 

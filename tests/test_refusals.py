@@ -6,7 +6,7 @@ import time
 import pytest
 
 from unwritten_engine.errors import GenerationFailed, ModelNotFound, PromptTooLong, RequestRefused
-from unwritten_engine.openai.refusals import ServerError, list_models, parse_error, parse_retry_after, read_error
+from unwritten_engine.openai.errors import ServerError, list_models, parse_error, parse_retry_after, read_error
 
 
 @pytest.mark.parametrize(

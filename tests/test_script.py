@@ -8,7 +8,7 @@ import pytest
 from unwritten_engine import scripted
 from unwritten_engine.errors import EngineClosed, GenerationFailed, RequestRefused
 from unwritten_engine.frames import Frame, Prompt, Request
-from unwritten_engine.script import CUT, HANG, ScriptedEngine, denoising_frames
+from unwritten_engine.scripted import CUT, HANG, ScriptedEngine, denoising_frames
 
 pytestmark = pytest.mark.anyio
 

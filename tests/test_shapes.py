@@ -19,8 +19,8 @@ from unwritten.errors import BadShape
 from unwritten.formats import Place, find, schema_of
 from unwritten.formats.repair import repair
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
-from unwritten_engine.grammar import grammar_from_schema
-from unwritten_engine.script import ABOUT, ScriptedEngine
+from unwritten_engine.json_grammar import grammar_from_schema
+from unwritten_engine.scripted import ABOUT, ScriptedEngine
 
 GOOD = '{"kind":"tower","founded":1720}'
 

@@ -6,7 +6,7 @@ import pytest
 
 from unwritten_engine.errors import EngineClosed
 from unwritten_engine.frames import Priority
-from unwritten_engine.slots import Slot, SlotScheduler
+from unwritten_engine.request_slots import Slot, SlotScheduler
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unwritten_engine.frames import Frame
-from unwritten_engine.stream import TextFrames
+from unwritten_engine.text_frames import TextFrames
 
 
 def run(pieces: list[str], opening: str = "", ends: tuple[str, ...] = (), stops: tuple[str, ...] = ()) -> list[Frame]:

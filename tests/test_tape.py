@@ -20,7 +20,7 @@ from unwritten_engine.errors import (
     RequestRefused,
 )
 from unwritten_engine.frames import Example, Frame, Priority, Prompt, Request
-from unwritten_engine.script import ABOUT, HANG, denoising_frames
+from unwritten_engine.scripted import ABOUT, HANG, denoising_frames
 from unwritten_engine.tape import Recorder, TapeEngine, read_tape
 
 pytestmark = pytest.mark.anyio

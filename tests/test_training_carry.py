@@ -12,7 +12,7 @@ from tests.training import run
 
 from unwritten_engine import EngineError
 from unwritten_engine.errors import ModelBroken, ModelNotFound
-from unwritten_engine.training.carry import pack, pack_weights, unpack, unpack_weights
+from unwritten_engine.training.run_archive import pack, pack_weights, unpack, unpack_weights
 from unwritten_engine.training.trainer import Trainer
 
 pytestmark = pytest.mark.timeout(120)

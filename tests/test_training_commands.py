@@ -9,12 +9,12 @@ import pytest
 from tests.training import SIZES, held_out, pages
 
 from unwritten_engine import EngineError, Prompt
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import BadOption, UnknownOption
-from unwritten_engine.training.commands import main
-from unwritten_engine.training.pages import TrainingPage, write_pages
-from unwritten_engine.training.recipe import TUNING, TrainingConfig, changed, make_config
-from unwritten_engine.training.starts import create_initial_model
+from unwritten_engine.training.cli import main
+from unwritten_engine.training.config import TUNING, TrainingConfig, changed, make_config
+from unwritten_engine.training.dataset import TrainingPage, write_pages
+from unwritten_engine.training.initial_model import create_initial_model
 
 pytestmark = pytest.mark.timeout(120)
 SMALL = "steps=4 rows=1 tokens=96 canvases=4 copies=2 warmup=2".split()

@@ -9,19 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from research.conversion.__main__ import main, table
+from research.conversion.calibration import agreement, attention_inputs, ridge
+from research.conversion.gemma import Report, restricted
+from research.conversion.mapping import converted
+from research.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokenizer, whole_tokenizer
+from research.judging.pieces import Pieces
 from unwritten_engine import EngineError, Prompt, Request, open_engine
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.small import ENDS
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.text import Detokenizer
-from unwritten_engine.training.conversion.__main__ import main, table
-from unwritten_engine.training.conversion.calibration import attention_inputs, ridge
-from unwritten_engine.training.conversion.checking import agreement
-from unwritten_engine.training.conversion.gemma import Report, restricted
-from unwritten_engine.training.conversion.mapping import converted
-from unwritten_engine.training.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokenizer, whole_tokenizer
-from unwritten_engine.training.conversion.writing import write_folder
-from unwritten_engine.training.judging.pieces import Pieces
+from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.training.checkpoints import write_folder
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from unwritten_engine import EngineError, Frame, Prompt, Request, open_engine
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.training.conversion.scratch import SIZES, ModelShape, scratch_model, write_scratch
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.training.initial_model import SIZES, ModelShape, scratch_model, write_scratch
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -99,7 +99,7 @@ def test_the_small_size_is_small() -> None:
 def _meta(shape: ModelShape) -> Any:
     from transformers import DiffusionGemmaForBlockDiffusion
 
-    from unwritten_engine.training.conversion.scratch import scratch_config
+    from unwritten_engine.training.initial_model import scratch_config
 
     make: Any = DiffusionGemmaForBlockDiffusion
     return make(scratch_config(shape, 12_288))

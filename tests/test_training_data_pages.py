@@ -7,19 +7,23 @@ from pathlib import Path
 import pytest
 from tests.dictionaries import all_packages
 
+from research.data.__main__ import main
+from research.data.articles import LONGEST, Writer, shortened
+from research.data.entries import Entry
+from research.data.filters import fault, record_fault
+from research.data.links import EntryLinker, lead
+from research.data.making import make
+from research.data.prompt_forms import Form, forms_of
+from research.data.sources import SOURCES, card_of
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.data.__main__ import main
-from unwritten_engine.training.data.articles import LONGEST, Writer, shortened
-from unwritten_engine.training.data.card import card_of
-from unwritten_engine.training.data.entries import Entry
-from unwritten_engine.training.data.filters import fault, record_fault
-from unwritten_engine.training.data.forms import Form, forms_of
-from unwritten_engine.training.data.leads import lead
-from unwritten_engine.training.data.links import EntryLinker
-from unwritten_engine.training.data.making import make
-from unwritten_engine.training.data.sources import SOURCES
-from unwritten_engine.training.pages import TrainingPage, is_held_out, read_pages, write_pages
-from unwritten_engine.training.prompts import WantedPage, write_prompts
+from unwritten_engine.training.dataset import (
+    TrainingPage,
+    WantedPage,
+    is_held_out,
+    read_pages,
+    write_pages,
+    write_prompts,
+)
 
 pytestmark = pytest.mark.timeout(60)
 

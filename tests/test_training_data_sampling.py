@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from research.data import __main__ as command
+from research.data.sampling import SampleReport, dropped_file, in_blocks, sample, whole
 from unwritten_engine import EngineError, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import ABOUT, Script, ScriptedEngine
-from unwritten_engine.training.data import __main__ as command
-from unwritten_engine.training.data.sampling import SampleReport, dropped_file, in_blocks, sample, whole
-from unwritten_engine.training.pages import is_held_out, read_pages
-from unwritten_engine.training.prompts import WantedPage, write_prompts
+from unwritten_engine.scripted import ABOUT, Script, ScriptedEngine
+from unwritten_engine.training.dataset import WantedPage, is_held_out, read_pages, write_prompts
 
 pytestmark = pytest.mark.timeout(30)
 

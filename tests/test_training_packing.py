@@ -11,10 +11,10 @@ import torch
 from tests.training import pages
 
 from unwritten_engine import EngineError, Prompt
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.errors import ModelBroken
+from unwritten_engine.training.dataset import TrainingPage
 from unwritten_engine.training.packing import END, PAD, PINNED, TEXT, Corpus, Layout, PackedBatch, Packer, make_corpus
-from unwritten_engine.training.pages import TrainingPage
 
 pytestmark = pytest.mark.timeout(60)
 ENDS = frozenset({1, 106, 50})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.prompts import WantedPage, read_prompts, write_prompts
+from unwritten_engine.training.dataset import WantedPage, read_prompts, write_prompts
 
 FULL = WantedPage(
     prompt=Prompt(

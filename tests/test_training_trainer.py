@@ -14,14 +14,14 @@ from tests.training import RECIPE, held_out, pages, run
 
 from unwritten_engine import EngineError, Prompt
 from unwritten_engine.errors import ModelBroken, ModelNotFound
-from unwritten_engine.training import states
-from unwritten_engine.training.adapters import LoRA
-from unwritten_engine.training.pages import TrainingPage
+from unwritten_engine.training import checkpoints as states
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.lora import LoRA
+from unwritten_engine.training.preview import PreviewWriter, given_back
 from unwritten_engine.training.runs import TrainingRun, load_trainable
-from unwritten_engine.training.samples import PreviewWriter, given_back
 from unwritten_engine.training.step import LEVELS
+from unwritten_engine.training.trainable_model import TrainableModel
 from unwritten_engine.training.trainer import Progress, Trainer
-from unwritten_engine.training.trunk import TrainableModel
 
 pytestmark = pytest.mark.timeout(120)
 

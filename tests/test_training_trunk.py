@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from unwritten_engine.diffusion.loading.small import random_model
+from unwritten_engine.diffusion.loading.random_model import random_model
 from unwritten_engine.training.packing import Corpus, Layout, PackedBatch, Packer
-from unwritten_engine.training.trunk import TrainableModel, mix
+from unwritten_engine.training.trainable_model import TrainableModel, mix
 
 pytestmark = pytest.mark.timeout(60)
 CANVAS = 8
@@ -102,7 +102,7 @@ def test_few_experts_all_computed_are_those_that_were_chosen(model: Any, monkeyp
     weights = torch.rand(30, 2, generator=generator)
     all_of_them = mix(experts, flat, chosen, weights)
     torch.testing.assert_close(all_of_them, experts(flat, chosen, weights), rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr("unwritten_engine.training.trunk.FEW", 3)
+    monkeypatch.setattr("unwritten_engine.training.trainable_model.FEW", 3)
     assert torch.equal(mix(experts, flat, chosen, weights), experts(flat, chosen, weights))
 
 

@@ -13,7 +13,7 @@ from unwritten.errors import BadApp, BadPage
 from unwritten.formats import FORMATS
 from unwritten.formats.trust import MARKUP
 from unwritten_engine import Abilities, scripted
-from unwritten_engine.script import ABOUT
+from unwritten_engine.scripted import ABOUT
 
 BASE = replace(ABOUT, abilities=Abilities(schemas=True))
 

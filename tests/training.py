@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from unwritten_engine import Prompt
-from unwritten_engine.diffusion.loading.small import write_checkpoint
-from unwritten_engine.training.pages import TrainingPage
-from unwritten_engine.training.recipe import TrainingConfig
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.training.config import TrainingConfig
+from unwritten_engine.training.dataset import TrainingPage
 from unwritten_engine.training.runs import TrainingRun, prepare
 
 WORDS = "the river and city water under light bridge old stone tower night morning green quiet forest".split()

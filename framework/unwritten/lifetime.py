@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from unwritten_engine import Engine, Progress, open_engine
-from unwritten_engine.painting import Painter, open_painter
+from unwritten_engine.text_to_image import Painter, open_painter
 
 from .answering.security import AHEAD_SCRIPT, PICTURES_SCRIPT, SCRIPTS
 from .answering.serving import Serving

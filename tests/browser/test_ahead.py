@@ -11,7 +11,7 @@ from tests.core import make_wiki
 
 from unwritten import App
 from unwritten_engine import Priority, scripted
-from unwritten_engine.script import HANG, Script, ScriptedEngine
+from unwritten_engine.scripted import HANG, Script, ScriptedEngine
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from tests.browser.tabs import Tab, until
 from tests.core import free_port, make_app, make_two, make_wiki, templates
 
 from unwritten import App
-from unwritten_engine.script import HANG, denoising_frames, scripted
+from unwritten_engine.scripted import HANG, denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 

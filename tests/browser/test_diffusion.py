@@ -14,7 +14,7 @@ from tests.core import make_wiki, served
 from unwritten import App
 from unwritten.cli.loading import load_app
 from unwritten_engine import open_engine
-from unwritten_engine.script import denoising_frames, scripted
+from unwritten_engine.scripted import denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 

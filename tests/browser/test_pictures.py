@@ -15,7 +15,7 @@ from tests.test_painting import Brush
 
 from unwritten import App, Page, lifetime
 from unwritten_engine import scripted
-from unwritten_engine.painting import Painted
+from unwritten_engine.text_to_image import Painted
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,7 @@ from tests.core import make_wiki
 
 from unwritten import App, Canvas, Page
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, Step, denoising_frames, scripted
+from unwritten_engine.scripted import HANG, Step, denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 

@@ -28,7 +28,7 @@ def open_diffusion(
         UnknownOption, BadOption: an option that there is not, or with a value that it cannot take.
         ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the checkpoint cannot be loaded, or does not fit.
     """
-    from .opened import build_engine
+    from .build import build_engine
 
     return build_engine(reference, progress or (lambda share, doing: None), reasons, options)
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from ..engine import About
 from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
 from ..frames import Frame, Priority, Prompt, Request
-from .batch import TokenMasks
 from .loop import DenoisingLoop
-from .options import SamplingParams, sampling_params
-from .run import Sequence
-from .tokens.outline import CanvasPlan, plan_canvases
-from .tokens.prompts import PromptTokenizer
-from .tokens.text import Detokenizer
+from .model_runner import TokenMasks
+from .sampling_params import SamplingParams, sampling_params
+from .sequence import Sequence
+from .tokenization.canvas_plan import CanvasPlan, plan_canvases
+from .tokenization.detokenizer import Detokenizer
+from .tokenization.prompt_tokenizer import PromptTokenizer
 
 
 @dataclass(slots=True)

@@ -22,11 +22,11 @@ import torch
 
 from ..errors import EngineClosed, EngineError, GenerationFailed
 from ..frames import Priority
-from .batch import ModelRunner
-from .body import DiffusionModel, TokenChunk, to_tensor
-from .kv import KVCache, PrefixCache
-from .run import CanvasState, Sequence
-from .tokens.images import ImagePatches
+from .kv_cache import KVCache, PrefixCache
+from .model import DiffusionModel, TokenChunk, to_tensor
+from .model_runner import ModelRunner
+from .sequence import CanvasState, Sequence
+from .tokenization.image_processor import ImagePatches
 
 MAX_QUEUE_SECONDS: Final = 30.0
 """Seconds in the queue after which a request counts as a click."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..controls import ControlTokens
+from ..chat_prompts import ControlTokens, to_messages, to_transcript, transcript_sampling, transcript_stops
 from ..engine import Abilities, About, Progress
 from ..errors import (
     EngineClosed,
@@ -33,14 +33,13 @@ from ..errors import (
     RequestRefused,
 )
 from ..frames import Frame, Priority, Prompt, Request
-from ..grammar import grammar_from_schema
+from ..gguf import GGUFHeader, read_header
+from ..json_grammar import grammar_from_schema
 from ..options import Option, check_options
-from ..prompting import to_messages, to_transcript, transcript_sampling, transcript_stops
-from ..slots import Slot, SlotScheduler
-from ..stream import TextFrames
+from ..request_slots import Slot, SlotScheduler
+from ..text_frames import TextFrames
 from ..threads import choose_num_threads
-from .gguf import GGUFHeader, read_header
-from .job import Completion
+from .completion import Completion
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas. llama.cpp has no canvases; this is the length of DiffusionGemma's."""

@@ -21,16 +21,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from ..chat_prompts import to_messages
 from ..engine import Abilities, About, Progress
 from ..errors import EngineClosed, EngineError, MissingPackage, PromptTooLong, RequestRefused
 from ..frames import Frame, Priority, Prompt, Request
 from ..options import Option, check_options
-from ..prompting import to_messages
-from ..slots import SlotScheduler
-from .dialect import ServerCapabilities
-from .exchange import ChatRequest, Timeouts
-from .refusals import KEY_VARIABLES
-from .servers import ServerInfo, discover, is_local
+from ..request_slots import SlotScheduler
+from .capabilities import ServerCapabilities
+from .chat_request import ChatRequest, Timeouts
+from .discovery import ServerInfo, discover, is_local
+from .errors import KEY_VARIABLES
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas: the length of DiffusionGemma's, which vLLM sends as one piece."""

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffusion.tokens.prompts import PromptTokenizer
-from ..diffusion.tokens.text import Detokenizer
+from ..diffusion.tokenization.detokenizer import Detokenizer
+from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..errors import EngineError, ModelBroken
-from .pages import TrainingPage
+from .dataset import TrainingPage
 
 TEXT, END, PAD, PINNED = range(4)
 """What stands at a place of a canvas: text, the end token, padding after it, or an opening, which is given."""

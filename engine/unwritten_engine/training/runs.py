@@ -23,9 +23,9 @@ from ..diffusion.loading.checkpoint import inspect_checkpoint
 from ..diffusion.loading.loader import LoadedModel, load_model, load_tokenizer
 from ..errors import EngineError, ModelNotFound
 from ..threads import choose_num_threads
+from .config import TrainingConfig
+from .dataset import TrainingPage, read_pages, write_pages
 from .packing import Corpus, make_corpus
-from .pages import TrainingPage, read_pages, write_pages
-from .recipe import TrainingConfig
 
 SAMPLES: Final = 8
 """Held-out pages that are written again and again."""

@@ -11,11 +11,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from .corruption import at_level, corrupt
-from .loss import Weights, losses, mean_embeddings
+from .config import TrainingConfig
+from .objective import Weights, at_level, corrupt, losses, mean_embeddings
 from .packing import TEXT, PackedBatch
-from .recipe import TrainingConfig
-from .trunk import Prefix, TrainableModel
+from .trainable_model import Prefix, TrainableModel
 
 COOLEST, SPAN = 0.4, 0.4
 """The published sampler's temperature falls from 0.8 to 0.4 as a canvas settles; self-conditioning is trained so."""

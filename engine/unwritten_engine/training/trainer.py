@@ -14,14 +14,14 @@ from typing import Any, Final
 import torch
 
 from ..diffusion.loading.loader import LoadedModel
-from . import states
-from .adapters import LoRA
-from .conversion.writing import write_folder
+from . import checkpoints as states
+from .checkpoints import write_folder
+from .config import TrainingConfig
+from .dataset import TrainingPage
+from .lora import LoRA
 from .packing import Corpus, Layout, PackedBatch, Packer
-from .pages import TrainingPage
-from .recipe import TrainingConfig
+from .preview import PreviewWriter
 from .runs import TrainingRun, note, use_threads
-from .samples import PreviewWriter
 from .step import StepMetrics, Stepper, make_optimizer
 
 EVERY: Final = 5.0

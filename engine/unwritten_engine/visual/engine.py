@@ -24,13 +24,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..chat_prompts import to_messages
 from ..engine import Abilities, About, Progress
 from ..errors import BadOption, EngineClosed, EngineError, GenerationFailed, RequestRefused, UnknownEngine
 from ..frames import Frame, Prompt, Request
-from ..llamacpp.gguf import GGUFHeader, read_header
+from ..gguf import GGUFHeader, read_header
 from ..options import Option, check_options
-from ..prompting import to_messages
-from ..slots import SlotScheduler
+from ..request_slots import SlotScheduler
 from .screen import Screen, ScreenFrames
 
 CANVAS_LENGTH: Final = 256

@@ -20,7 +20,7 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from ..frames import Frame, Span, StopReason, Usage
-from ..openai.answers import PrefillFilter, ReasoningFilter, UnopenedReasoning
+from ..output_filters import PrefillFilter, ReasoningFilter, UnopenedReasoning
 
 _PICTURE: Final = re.compile(rb"\x1b\[\?2026h(.*?)\x1b\[\?2026l", re.DOTALL)
 _END: Final = b"\r\x1b[J\x1b[?25h"

@@ -27,7 +27,7 @@ from websockets.asyncio.client import connect
 
 from unwritten_engine import Engine, scripted
 from unwritten_engine import Request as EngineRequest
-from unwritten_engine.script import ABOUT
+from unwritten_engine.scripted import ABOUT
 
 from ..app import App
 from ..canvases import Canvas

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from unwritten_engine import Prompt, scripted
-from unwritten_engine.training.pages import read_pages
+from unwritten_engine.training.dataset import read_pages
 
 from ..asking.prompts import build_prompt
 from ..assets import asset_dir

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from unwritten_engine.errors import RequestRefused
-from unwritten_engine.grammar import limits
+from unwritten_engine.json_grammar import limits
 
 Schema = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from unwritten_engine.grammar import compact
+from unwritten_engine.json_grammar import compact
 
 from ..errors import Misshapen
 from .fitting import Fitting, normal

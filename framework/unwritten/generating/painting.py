@@ -14,7 +14,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 from unwritten_engine import EngineError, Priority
-from unwritten_engine.painting import Painted, Painter
+from unwritten_engine.text_to_image import Painted, Painter
 
 from ..errors import Busy, PageFailed, StoreError, TimedOut
 from ..guarding.budgets import Budgets

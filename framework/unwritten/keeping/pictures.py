@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from unwritten_engine.painting import Painted
+from unwritten_engine.text_to_image import Painted
 
 from .database import Database
 

@@ -18,7 +18,7 @@ from html import escape as quoted
 
 from markupsafe import Markup
 
-from unwritten_engine.painting import PROMPT_LIMIT
+from unwritten_engine.text_to_image import PROMPT_LIMIT
 
 from ..assets import asset_dir
 from ..errors import BadAddress, BadTemplate

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from unwritten_engine import Frame, Request, scripted
-from unwritten_engine.script import Script, ScriptedEngine
+from unwritten_engine.scripted import Script, ScriptedEngine
 
 Said: TypeAlias = str | BaseModel | Mapping[str, Any] | Sequence[Any] | BaseException | Callable[[Request], Any]
 """What a test may say: a text; the value of a shape (a model, a dataclass, a dict or a list of values); an error that
-is raised; a script (see ``unwritten_engine.script``); or a function from the engine's request to any of them."""
+is raised; a script (see ``unwritten_engine.scripted``); or a function from the engine's request to any of them."""
 
 
 def answers(said: Mapping[str, Said] | None = None, *, otherwise: Said | None = None) -> ScriptedEngine:

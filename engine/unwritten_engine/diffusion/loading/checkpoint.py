@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import ModelBroken, ModelNotFound, ModelUnsupported
-from .safetensors_files import Tensor, read_json, read_tensors
-from .sizes import DECODER, ENCODER, VISION, Counts, ModelConfig, kind, read_model_config
+from .model_config import DECODER, ENCODER, VISION, Counts, ModelConfig, kind, read_model_config
+from .safetensors_index import Tensor, read_json, read_tensors
 
 OFFICIAL: Final = "google/diffusiongemma-26B-A4B-it"
 """The checkpoint in bf16 that all others derive from."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ...errors import BadOption
-from .memory import RESERVE
+from .memory_plan import RESERVE
 
 
 def find_device(name: str | None) -> torch.device:

@@ -12,8 +12,8 @@ from ...downloads import hugging_face
 from ...engine import Progress
 from ...errors import EngineError, ModelNotFound
 from .checkpoint import OFFICIAL, read_config
-from .memory import gigabytes
-from .safetensors_files import read_tensors
+from .memory_plan import gigabytes
+from .safetensors_index import read_tensors
 
 _WANTED: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md", "model*.safetensors")
 _SMALL: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md")

@@ -18,14 +18,12 @@ import torch
 
 from ...engine import Progress
 from ...errors import BadOption, EngineError, ModelUnsupported
-from ..tokens.images import ImageProcessor
 from . import devices
 from .checkpoint import Checkpoint, inspect_checkpoint
-from .filling import load_weights
 from .hub import fetch_checkpoint
-from .memory import KINDS, MemoryPlan, gigabytes, plan_memory, weight_bytes
-from .seeing import load_processor
-from .sizes import ModelConfig, read_model_config
+from .memory_plan import KINDS, MemoryPlan, gigabytes, plan_memory, weight_bytes
+from .model_config import ModelConfig, read_model_config
+from .weight_loader import load_weights
 
 RANDOM: Final = "random"
 """The reference of a small random model that is made here."""
@@ -44,10 +42,10 @@ class LoadedModel:
     """A model that is ready to run.
 
     Attributes:
+        checkpoint: what it was loaded from.
         model: transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, its experts and linear
             layers perhaps replaced by those of ``quantize.py``. Encoder and decoder share their weights.
         tokenizer: a fast tokenizer with a chat template.
-        processor: makes prompts with pictures (``images.py``), if the checkpoint can see; else None.
         name: for people.
         device: where it is.
         dtype: of its activations.
@@ -59,9 +57,9 @@ class LoadedModel:
         reasons: why it was loaded so, one sentence each.
     """
 
+    checkpoint: Checkpoint
     model: Any
     tokenizer: Any
-    processor: ImageProcessor | None
     name: str
     device: torch.device
     dtype: torch.dtype
@@ -110,7 +108,7 @@ def load_model(
         return plan_memory(sizes, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
 
     if reference == RANDOM:
-        from .small import write_checkpoint
+        from .random_model import write_checkpoint
 
         with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
             progress(0.0, "Making a small random model; what it writes is gibberish")
@@ -140,16 +138,14 @@ def _load(
         model, more = load_weights(checkpoint, found.kind, device, dtype, progress)
     except torch.OutOfMemoryError as error:
         raise EngineError(
-            f"{devices.describe_device(device)} ran out of memory while {checkpoint.name} was loaded in {found.kind}, which "
-            f"takes {gigabytes(found.weights)}. Close other programs that use it (nvidia-smi lists them), or take a "
-            f"smaller quantize."
+            f"{devices.describe_device(device)} ran out of memory while {checkpoint.name} was loaded in {found.kind}, "
+            f"which takes {gigabytes(found.weights)}. Close other programs that use it (nvidia-smi lists them), or "
+            f"take a smaller quantize."
         ) from error
-    tokenizer = load_tokenizer(checkpoint)
-    processor, seeing = load_processor(checkpoint, tokenizer)
     return LoadedModel(
+        checkpoint=checkpoint,
         model=model,
-        tokenizer=tokenizer,
-        processor=processor,
+        tokenizer=load_tokenizer(checkpoint),
         name=checkpoint.name,
         device=device,
         dtype=dtype,
@@ -158,7 +154,7 @@ def _load(
         ends=checkpoint.ends,
         pad=checkpoint.pad,
         licence=checkpoint.licence,
-        reasons=(*reasons, found.reason, *more, *seeing),
+        reasons=(*reasons, found.reason, *more),
     )
 
 
