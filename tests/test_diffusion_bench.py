@@ -155,7 +155,7 @@ def test_parity_is_found_missing_where_it_is(subject: Subject, monkeypatch: pyte
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
     # The rule of acceptance turned upside down: another algorithm.
     accepted = sampler.accept_tokens
-    monkeypatch.setattr(batch, "accepted", lambda entropy, bound: ~accepted(entropy, bound))
+    monkeypatch.setattr(batch, "accept_tokens", lambda entropy, bound: ~accepted(entropy, bound))
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
 
 

@@ -148,7 +148,7 @@ def test_a_checkpoint_without_a_vision_tower_reads_text(tmp_path: Path) -> None:
 WATCHED = """
 import sys, threading, time
 from transformers import AutoTokenizer, DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
-from unwritten_engine.diffusion.loading.loader import load
+from unwritten_engine.diffusion.loading.loader import load_model
 
 def own():
     lines = open("/proc/self/status").read().splitlines()
@@ -162,7 +162,8 @@ def watch():
 before, most, done = own(), [0], []
 watcher = threading.Thread(target=watch)
 watcher.start()
-loaded = load(sys.argv[1], device="cpu", quantize="int8", dtype="bfloat16", budget_bytes=None, progress=lambda *_: None)
+options = dict(device="cpu", quantize="int8", dtype="bfloat16", budget_bytes=None)
+loaded = load_model(sys.argv[1], progress=lambda *_: None, **options)
 done.append(True)
 watcher.join()
 print(loaded.weight_bytes, most[0] - before)

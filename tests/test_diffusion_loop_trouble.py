@@ -42,7 +42,7 @@ class TightBatch(ModelRunner):
             raise self.broken
         super().step(count, longest, even=even, shaped=shaped)
 
-    def begin(self, row: int, *, seed: int, length: int, dial: Any, canvas: CanvasInit) -> int:
+    def begin_canvas(self, row: int, *, seed: int, length: int, dial: Any, canvas: CanvasInit) -> int:
         if seed == self.cannot_begin:
             raise out_of_memory()
         return super().begin_canvas(row, seed=seed, length=length, dial=dial, canvas=canvas)

@@ -12,9 +12,9 @@ from research.data.articles import LONGEST, Writer, shortened
 from research.data.entries import Entry
 from research.data.filters import fault, record_fault
 from research.data.links import EntryLinker, lead
-from research.data.making import make
+from research.data.making import card_of, make
 from research.data.prompt_forms import Form, forms_of
-from research.data.sources import SOURCES, card_of
+from research.data.sources import SOURCES
 from unwritten_engine import EngineError, Example, Prompt
 from unwritten_engine.training.dataset import (
     TrainingPage,

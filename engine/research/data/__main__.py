@@ -14,9 +14,9 @@ from unwritten_engine.errors import EngineError
 from unwritten_engine.open import open_engine
 from unwritten_engine.training.dataset import read_prompts
 
-from .making import as_document, make
+from .making import as_document, card_of, make, table
 from .sampling import SampleReport, dropped_file, sample
-from .sources import SOURCES, card_of, table
+from .sources import SOURCES
 
 _NOTES = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
