@@ -272,9 +272,9 @@ async def test_control_tokens_in_a_prompt_are_read_as_text(embedded: Engine, tex
         ({"prompt": Prompt("word " * 1900)}, PromptTooLong, "256 may be written, but the context holds 2,048"),
         ({"prompt": Prompt("x", images=(b"",))}, RequestRefused, "cannot see images"),
         ({"draft": Draft("x")}, RequestRefused, "cannot edit"),
-        ({"shape": {"type": "string", "pattern": "x"}}, RequestRefused, "'pattern'"),
-        ({"shape": {"type": "null"}, "prompt": Prompt("x", opening="{")}, RequestRefused, "opening"),
-        ({"shape": {"type": "null"}, "options": FREE}, RequestRefused, "not both"),
+        ({"schema": {"type": "string", "pattern": "x"}}, RequestRefused, "'pattern'"),
+        ({"schema": {"type": "null"}, "prompt": Prompt("x", opening="{")}, RequestRefused, "opening"),
+        ({"schema": {"type": "null"}, "options": FREE}, RequestRefused, "not both"),
     ],
 )
 async def test_what_it_cannot_do_is_refused_before_the_first_frame(

@@ -137,7 +137,7 @@ def panel_of(
 
 def _engine(about: About) -> list[tuple[str, str]]:
     able = [
-        name for name in ("instruct", "drafts", "shapes", "images", "edits", "markup") if getattr(about.abilities, name)
+        name for name in ("instruct", "drafts", "schemas", "images", "edits", "markup") if getattr(about.abilities, name)
     ]
     return [
         ("engine", about.engine),
