@@ -9,7 +9,7 @@ setup:
     python3 -m venv .venv
     .venv/bin/pip install -e '.[dev]'
 
-# All tests, or some: just test tests/test_cli.py
+# All tests, or some: just test tests/framework/cli
 test *arguments:
     .venv/bin/pytest {{arguments}}
 
@@ -31,7 +31,7 @@ format:
 
 # Rewrite the generated parts of the README
 docs:
-    .venv/bin/python tests/readme.py
+    .venv/bin/python tests/tools/readme.py
 
 # The demo wiki
 wiki *arguments:

@@ -127,7 +127,7 @@ def files(path: str) -> Page | Response:
         rows=rows,
         listing=Canvas(
             f"The files in the folder {path.replace('/', ' / ')} on the computer {look().machine}: {ideas(path)}.",
-            shape=Folder,
+            schema=Folder,
             canvases=2,
             examples=FOLDER,
             tokens=256,
@@ -146,7 +146,7 @@ def file(path: str) -> Page | Response:
 def picture(path: str) -> Page | Response:
     name = path.rsplit("/", 1)[-1]
     parts = {"words": Canvas(f"What the picture {told(path)} shows.", "text", examples=PICTURE, tokens=60)}
-    if app.can("svg"):
+    if app.supports("svg"):
         parts["drawing"] = Canvas(f"A line drawing of what the picture {told(path)} shows.", "svg")
     return straight("picture", path) or window("picture.html", name, crumbs=crumbs(path), **parts)
 

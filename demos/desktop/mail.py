@@ -100,7 +100,7 @@ def box(number: int) -> Page:
         date=shown,
         box=Canvas(
             f"The mail of Ada Holm: {ideas(number)}.",
-            shape=Box,
+            schema=Box,
             canvases=3,
             examples=BOX,
             tokens=260,

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from unwritten import Canvas, Page
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
 
 from .desk import app, examples, window
 
@@ -103,7 +103,7 @@ def write_on(number: int, text: Text) -> None:
 def take(number: int) -> None:
     """What was written on becomes a part of the note."""
     row, offer = notes.get(number), offers.select(note=number, order="-id", limit=1)
-    kept = app.store.kept(app.key("note", number=number))
+    kept = app.store.get(app.key("note", number=number))
     more = kept.canvases.get("more") if kept else None
     if row and offer and more and row.text.rstrip().endswith(offer[0].after):
         notes.update(number, text=row.text.rstrip() + more.text.removeprefix(offer[0].after), changed=now())

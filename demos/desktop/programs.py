@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
 
 from .desk import app, examples, some, window
 
@@ -101,7 +101,7 @@ def screen_of(program: Program, trail: str) -> Canvas:
         ask += f"{pressed}{seen} Now “{last}” was pressed. The next screen: {idea}."
     else:
         ask += f" Its first screen: {idea}."
-    return Canvas(ask, shape=Screen, canvases=2, examples=SCREEN, tokens=190)
+    return Canvas(ask, schema=Screen, canvases=2, examples=SCREEN, tokens=190)
 
 
 @app.page("/new")
@@ -129,9 +129,11 @@ def remove(number: int) -> str:
 def program(number: int) -> Page:
     row = found(number)
     parts: dict[str, Any] = {"screen": screen_of(row, "")}
-    if app.can("app"):
+    if app.supports("app"):
         parts = {"box": Canvas(row.sentence, "app")}
-    card = Canvas(f"The name of an app, and what it is for: {row.sentence[:200]}", shape=Card, examples=CARD, tokens=60)
+    card = Canvas(
+        f"The name of an app, and what it is for: {row.sentence[:200]}", schema=Card, examples=CARD, tokens=60
+    )
     return window("program.html", row.name, program=row, trail="", press=press, card=card, **parts)
 
 

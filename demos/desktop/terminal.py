@@ -38,7 +38,7 @@ places = app.table(Place, first=[Place()])
 SHELL = examples("shell")
 
 
-@app.page("/terminal", ahead=False)
+@app.page("/terminal", prefetch=False)
 def terminal() -> Page:
     history = commands.select(order="-id", limit=25)[::-1]
     place = places.get(1) or Place()
@@ -105,7 +105,7 @@ def cat(folder: str, words: list[str]) -> str:
     row = next((row for row in listing(above) or () if row.name == name and row.kind != "folder"), None)
     if row is None or row.key is None:
         return f"cat: {path or 'what?'}: no such file"
-    kept = app.store.kept(row.key)
+    kept = app.store.get(row.key)
     text = kept.canvases["words"].text if kept and "words" in kept.canvases else ""
     return text or f"{path}: nobody has opened this file yet. Open it in Files, and it is here too."
 

@@ -76,7 +76,7 @@ def site(address: str) -> Page | Response:
         web_key=web_key,
         site=Canvas(
             f"The head of the web page {address}, with pages on {ideas(MENUS, 3, address)}.",
-            shape=Site,
+            schema=Site,
             canvases=3,
             examples=SITE,
             tokens=170,
@@ -89,7 +89,7 @@ def site(address: str) -> Page | Response:
 def search(words: str) -> Page:
     found = Canvas(
         f"Web pages about {words}, by {ideas(MAKERS, 4, words)}.",
-        shape=Found,
+        schema=Found,
         canvases=2,
         examples=FOUND,
         tokens=170,

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from unwritten import App, Canvas, Page, Visit
-from unwritten.errors import BadAddress
-from unwritten.formats import Format
+from unwritten.core.errors import BadAddress
+from unwritten.formats.base import Format
 
 from . import conversation as talk
 from .listing import Row, board_name, capital, first_score, first_sentence, starter_format, threads
@@ -48,7 +48,7 @@ def board(board: str, sort: Literal["new", "top", "talk"] = "new") -> Page | Res
     key, starters = app.key("board", board=board_name(board)), talk.starters(board)
     if board != board_name(board):
         return RedirectResponse(key, 303)
-    kept = app.store.kept(key)
+    kept = app.store.get(key)
     rows = [Row(post.author.name, seat=seat) for seat, post in enumerate(starters)]
     for row, post in zip(rows, starters if kept else [], strict=False):
         row.title, row.teaser = first_sentence(kept.canvases[f"starters-{row.seat}"].text if kept else "")
@@ -72,12 +72,12 @@ def thread(board: str, author: str, title: str, sort: Sort = "old") -> Page | Re
     opener, key = person(author), thread_key(board_name(board), person(author), title)
     if (board_name(board), opener.name) != (board, author):
         return RedirectResponse(key, 303)
-    kept = app.store.kept(app.key("board", board=board))
+    kept = app.store.get(app.key("board", board=board))
     teasers = dict(first_sentence(canvas.text) for canvas in kept.canvases.values()) if kept else {}
     first = written(talk.opening_post(opener, title, teasers.get(title, "")))
     told = {"title": title, "board": board, "opener": opener, "score": first_score(key), "op": first}
     told["picture_of"] = title if seeded("picture", key).random() < 0.6 else ""
-    if told["picture_of"] and app.can("svg") and sort == "old":
+    if told["picture_of"] and app.supports("svg") and sort == "old":
         told["art"] = Canvas(f"A simple line drawing: {title}.", "svg")
     return conversation(key, sort, talk.comments(board, opener, title), told)
 
@@ -104,7 +104,7 @@ def conversation(key: str, sort: Sort, posts: list[talk.Post], told: dict[str, A
     listed = nodes(posts, said, left.names(said))
     told["score"] += counts["op"]
     if sort != "old":  # another order of what is there: nothing is written on such a page
-        kept = app.store.kept(key)
+        kept = app.store.get(key)
         if not kept or any(f"posts-{id}" not in kept.canvases for id in canvases):
             return RedirectResponse(key, 303)
         for node in listed:
@@ -155,7 +155,7 @@ def guest(number: int) -> Page:
     return Page("guest.html", title=left.name(number), topics=left.topics.select(guest=number), said=mine)
 
 
-@app.page("/you", ahead=False)
+@app.page("/you", prefetch=False)
 def you(visit: Visit) -> Response:
     """What only the one who asks is told: their name, and what they have voted for on the page that asks."""
     found = left.guests.select(visitor=visit.visitor, limit=1) if visit.visitor else []

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from markupsafe import Markup
 
-from unwritten.errors import BadAddress
-from unwritten.formats import Format
+from unwritten.core.errors import BadAddress
+from unwritten.formats.base import Format
 
 from .people import seeded
 

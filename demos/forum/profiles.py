@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from unwritten import Canvas
-from unwritten.examples import read_examples
-from unwritten.formats import Format
+from unwritten.formats.base import Format
+from unwritten.routing.prompts import read_examples
 
 from .conversation import Post
 from .people import Person, article
@@ -26,7 +26,7 @@ class Card(BaseModel):
 
 def card_of(who: Person) -> Canvas:
     """A fact of the world: later pages are told of it."""
-    return Canvas(f"The profile of {who.described}.", shape=Card, fact=True, examples=EXAMPLES["card"], tokens=120)
+    return Canvas(f"The profile of {who.described}.", schema=Card, fact=True, examples=EXAMPLES["card"], tokens=120)
 
 
 def introduction(who: Person) -> Canvas:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from unwritten import App
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
 
 from .listing import Row
 from .people import TOWN, spelling

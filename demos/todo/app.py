@@ -61,7 +61,7 @@ def sheet(name: str, show: str = "", sort: str = "", only: str = "") -> Page:
 @app.page("/list/{name}/freeform")
 def freeform(name: str) -> Page | Response:
     found = find(name)
-    if found is None or not found.made or not app.can("app"):
+    if found is None or not found.made or not app.supports("app"):
         words = "There is no free-form view of this list: it takes a model that can write whole programs."
         return PlainTextResponse(words, 404)
     text = sheets.as_text(found, mine(found), date.today())
@@ -69,7 +69,7 @@ def freeform(name: str) -> Page | Response:
     return Page("freeform.html", title=found.title, name=name, view=Canvas(ask, "app", canvases=8))
 
 
-@app.page("/list/{name}/export", ahead=False)
+@app.page("/list/{name}/export", prefetch=False)
 def export(name: str, form: str = "csv") -> Response:
     found = find(name)
     if found is None:
@@ -96,7 +96,7 @@ def make(wish: Annotated[str, Field(min_length=2)]) -> str:
     return app.key("sheet", name=name)
 
 
-@app.written("/list/{name}")
+@app.on_written("/list/{name}")
 def settle(name: str) -> None:
     """What was written becomes state: a new list and its items, or the choices of a new field."""
     name = name.casefold()
@@ -105,7 +105,7 @@ def settle(name: str) -> None:
         found = lists.insert(Sheet(name=name, wish=name))
     wish = wishes.read(found.wish)
     if not found.made:
-        spec = app.value(key, "spec", specs.canvas(wish).shape)
+        spec = app.value(key, "spec", specs.canvas(wish).schema)
         if spec is None:
             return
         title = specs.name(spec.name, wish)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model
 
 from unwritten import Canvas, Example
-from unwritten.examples import read_examples
+from unwritten.routing.prompts import read_examples
 
 from . import fields
 from .wishes import Key, Wish
@@ -36,7 +36,7 @@ def canvas(wish: Wish, *, instruct: bool = False) -> Canvas:
     return Canvas(
         ask_of(wish.topic, [c.id for c in wish.columns] if wish.collects else [])
         + (f" It was asked for like this: {wish.words}" if instruct else ""),
-        shape=shape(key_of(wish), wish.columns_key, 40 if wish.collects else 56),
+        schema=shape(key_of(wish), wish.columns_key, 40 if wish.collects else 56),
         examples=things(wish.language, kinds_of(wish)) if wish.collects else jobs(wish.language, wish.columns_key),
         canvases=4,
         tokens=120 + ITEMS * (22 + 12 * len(wish.columns)),
@@ -164,7 +164,7 @@ def column(label: str, title: str) -> Canvas:
     """The canvas of a column whose choices nobody has named."""
     return Canvas(
         f"Three choices for {label}, in the list {title}.",
-        shape=New,
+        schema=New,
         examples=[
             Example("Three choices for Room, in the list Moving house.", '{"choices":["Kitchen","Attic","Cellar"]}'),
             Example(

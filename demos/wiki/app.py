@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import BadAddress
+from unwritten.core.errors import BadAddress
 
 from .chart import chart_of
 from .editions import EDITIONS, GENERAL, SHEETS, Edition
@@ -38,7 +38,7 @@ def article(edition: Edition) -> Callable[[str], Page]:
         if edition is GENERAL and meaning == MEANINGS:
             return meanings(title, word)
         here = key(title, edition)
-        canvases, drawn = edition.canvases(title), app.can("svg")
+        canvases, drawn = edition.canvases(title), app.supports("svg")
         if drawn:
             canvases["art"] = Canvas(f"A small line drawing of {title}.", "svg")
         return Page(
@@ -62,7 +62,7 @@ def article(edition: Edition) -> Callable[[str], Page]:
 def meanings(title: str, word: str) -> Page:
     """What a word can mean. Each meaning is a link to an article with a title of its own."""
     canvas = Canvas(
-        f"Other meanings of the word {word}.", shape=Senses, examples=SHEETS["general", "senses"], tokens=200
+        f"Other meanings of the word {word}.", schema=Senses, examples=SHEETS["general", "senses"], tokens=200
     )
     return Page("meanings.html", title=title, word=word, address=address_of, meanings=canvas)
 
@@ -138,7 +138,7 @@ def anything() -> Response:
 @app.page("/surprise")
 def surprise() -> Response:
     """An article that some other one links to, and that nobody has written."""
-    wanted = app.store.wanted(200, f"/{GENERAL.code}/")
+    wanted = app.store.missing_pages(200, f"/{GENERAL.code}/")
     found = random.choice(wanted).key if wanted else key(random.choice(GENERAL.seeds))  # noqa: S311
     return RedirectResponse(app.link(found), 307)
 
@@ -146,7 +146,7 @@ def surprise() -> Response:
 @app.page("/graph")
 def graph(edition: str = GENERAL.code) -> Response:
     of = edition_of(edition)
-    chart = chart_of(app.store.network(150, f"/{of.code}/"))
+    chart = chart_of(app.store.link_graph(150, f"/{of.code}/"))
     return app.render("graph.html", chart=chart, edition=of, editions=EDITIONS.values())
 
 

@@ -13,7 +13,7 @@ from zlib import crc32
 from pydantic import BaseModel
 
 from unwritten import Canvas
-from unwritten.examples import read_examples
+from unwritten.routing.prompts import read_examples
 
 from .shapes import Brief, Facts, Reading, Wonder
 from .subjects import ask_of, meaning_of, opening_of

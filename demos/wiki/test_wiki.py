@@ -62,7 +62,7 @@ def test_each_edition_keeps_pages_of_its_own(visitor: Visitor) -> None:
 def test_other_editions_are_told_the_facts_of_the_general_article(app: App, visitor: Visitor) -> None:
     visitor.visit("/wiki/Tea")
     visitor.visit("/expert/Tea")
-    kept = app.store.kept("/expert/Tea")
+    kept = app.store.get("/expert/Tea")
     assert kept is not None and "mistaken for: Soup" in kept.canvases["lead"].prompt
 
 
@@ -131,7 +131,7 @@ def test_the_graph_is_the_same_for_the_same_links(visitor: Visitor) -> None:
 def test_chance_leads_to_what_is_written_and_surprise_to_what_is_not(app: App, visitor: Visitor) -> None:
     assert visitor.visit("/random").key in {app.key("wiki", title="Lighthouse")}
     visitor.visit("/wiki/Tea")
-    before = {node.key for node in app.store.wanted()}
+    before = {node.key for node in app.store.missing_pages()}
     assert visitor.visit("/surprise").key in before
 
 

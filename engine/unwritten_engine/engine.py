@@ -102,7 +102,7 @@ class Engine(Protocol):
         """
         ...
 
-    def prioritize(self, request: Request) -> None:
+    def promote(self, request: Request) -> None:
         """Somebody waits for this very request now: from here on it counts as a click (``Priority.CLICK``).
 
         Does nothing for a request that is not at work and does not wait.

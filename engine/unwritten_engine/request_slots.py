@@ -83,7 +83,7 @@ class SlotScheduler:
         Args:
             beginning: what the prompt shares with others.
             priority: who is waiting.
-            request: what ``prioritize`` may name later.
+            request: what ``promote`` may name later.
 
         Raises:
             EngineClosed: while waiting, or before.
@@ -106,7 +106,7 @@ class SlotScheduler:
         slot.priority = slot.request = None
         self._hand_out()
 
-    def prioritize(self, request: object) -> None:
+    def promote(self, request: object) -> None:
         """Somebody waits for this request now: it goes before all that is written ahead."""
         for waiting in self._waiting:
             if waiting.request is request:

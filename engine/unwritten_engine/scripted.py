@@ -145,7 +145,7 @@ class ScriptedEngine:
                 f"{self._about.model} cannot be held to a shape. Leave it out, or take another engine."
             )
 
-    def prioritize(self, request: Request) -> None:
+    def promote(self, request: Request) -> None:
         """Note the request in ``hurried``."""
         self.hurried.append(request)
 

@@ -139,9 +139,9 @@ class Recorder:
         """Ask the wrapped engine."""
         self._engine.check(request)
 
-    def prioritize(self, request: Request) -> None:
+    def promote(self, request: Request) -> None:
         """Tell the wrapped engine."""
-        self._engine.prioritize(request)
+        self._engine.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Warm the wrapped engine."""
@@ -344,7 +344,7 @@ class TapeEngine:
                 f"shape. Leave the shape out, or take another engine."
             )
 
-    def prioritize(self, request: Request) -> None:
+    def promote(self, request: Request) -> None:
         """Do nothing: a tape plays at its own speed."""
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:

@@ -16,7 +16,7 @@
 * ``Canvas("…", format="svg")`` is a drawing, ``format="app"`` a program in a box; ``unwritten.formats.Format`` makes
   one of your own;
 * ``Canvas("…", examples=[Example("ask", "answer")])`` shows the model how it is done;
-  ``unwritten.examples.read_examples("lead.txt")`` reads many from a file;
+  ``unwritten.routing.prompts.read_examples("lead.txt")`` reads many from a file;
 * take ``visit: Visit`` to know where the click came from;
 * ``app.table(Post)`` keeps state in SQLite beside the pages, and ``@app.action("/post")`` handles a form;
 * ``@app.anywhere`` is the page for every URL that no route claims.
@@ -24,11 +24,10 @@
 
 from unwritten_engine import Example
 
-from .app import App
-from .canvases import Canvas
-from .pages import Page
-from .state.actions import Redraw
-from .visits import Visit
+from .app.application import App
+from .formats.page import Canvas, Page
+from .routing.visit import Visit
+from .web.actions import Redraw
 
 __all__ = ["App", "Canvas", "Example", "Page", "Redraw", "Visit", "__version__"]
 __version__ = "0.1.0"

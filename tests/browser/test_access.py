@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.core import make_wiki
+from tests.support.apps import make_wiki
 
 from unwritten import App
 from unwritten.cli.loading import load_app

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.core import make_wiki
+from tests.support.apps import make_wiki
 
 from unwritten import App
 from unwritten_engine import Priority, scripted

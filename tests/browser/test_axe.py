@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import HTMLResponse
 from tests.browser.tabs import Tab, note, until
 from tests.browser.test_access import BODY, FACTS, LEAD
-from tests.core import make_app, make_wiki
+from tests.support.apps import make_app, make_wiki
 
 from unwritten import App
 from unwritten.cli.loading import load_app

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Frame
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.browser.tabs import Tab, until
-from tests.escapes import LEAVES, REACHES, STANDING, documents
-from tests.payloads import payloads
+from tests.support.escapes import LEAVES, REACHES, STANDING, documents
+from tests.support.payloads import payloads
 
 from unwritten import App, Canvas, Page
 from unwritten_engine import Request

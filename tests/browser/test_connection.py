@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from tests.browser.tabs import CDN, Tab, until
-from tests.core import make_wiki
+from tests.support.apps import make_wiki
 
 from unwritten import App
 from unwritten_engine.scripted import HANG, scripted

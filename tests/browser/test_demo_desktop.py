@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Frame, Locator
 from tests.browser.tabs import Tab, note, until
-from tests.core import served
+from tests.support.apps import served
 
 from unwritten.cli.loading import load_app
-from unwritten.testing.answers import stand_in
+from unwritten.testing.scripted_engine import stand_in
 from unwritten_engine import Engine, open_engine
 from unwritten_engine.scripted import scripted
 
@@ -32,7 +32,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(engine: Engine, **settings: Any) -> str:
         app = load_app(str(DESKTOP))
-        app.substitute(engine, {"database": str(tmp_path / "desk.db"), "markup": "off", "ahead": "off", **settings})
+        app.override(engine, {"database": str(tmp_path / "desk.db"), "markup": "off", "ahead": "off", **settings})
         context = served(app)
         stacks.append(context)
         return f"http://{context.__enter__()}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.core import served
+from tests.support.apps import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
@@ -22,7 +22,7 @@ SLOW = 300  # seconds that a page may take where others share the machine
 
 def wiki(home: Path, engine: Engine) -> App:
     app = load_app(str(WIKI))
-    app.substitute(engine, {"database": str(home / "wiki.db"), "ahead": "off"})
+    app.override(engine, {"database": str(home / "wiki.db"), "ahead": "off"})
     return app
 
 

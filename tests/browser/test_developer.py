@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 from tests.browser.tabs import Tab, until
-from tests.core import free_port, make_app, make_two, make_wiki, templates
+from tests.support.apps import free_port, make_app, make_two, make_wiki, templates
 
 from unwritten import App
 from unwritten_engine.scripted import HANG, denoising_frames, scripted
@@ -128,7 +128,7 @@ def test_a_changed_template_is_shown_in_place(serve: Serve, open_tab: OpenTab, t
     tab.ready()
     fill(tab)
     templates(tmp_path, form=FORM.replace("The old words", "The new words"))
-    app.developer.refresh_soon()
+    app.devtools.refresh_soon()
     until(lambda: tab.page.locator("h1").inner_text() == "The new words")
     assert_kept(tab)
     assert tab.page.locator(".developer-button").count() == 1
@@ -142,7 +142,7 @@ def test_a_changed_style_sheet_is_shown_in_place(serve: Serve, open_tab: OpenTab
     colour = "() => getComputedStyle(document.querySelector('h1')).color"
     assert tab.js(colour) == "rgb(1, 2, 3)"
     (tmp_path / "static" / "look.css").write_text(LOOK.replace("1, 2, 3", "4, 5, 6"))
-    app.developer.refresh_soon()
+    app.devtools.refresh_soon()
     until(lambda: tab.js(colour) == "rgb(4, 5, 6)")
     assert_kept(tab)
     until(lambda: tab.page.locator("link[href*='look.css']").count() == 1)
@@ -173,7 +173,7 @@ def test_a_block_that_raises_in_mid_stream_is_shown_over_the_page(
     until(lambda: not shown(tab, ".developer-overlay"))
     until(lambda: any(event["state"] == "failed" for event in tab.events("page")))  # until then it is the same page
     templates(tmp_path, two=BLOCKS.replace("{{ 1 / (body.text|length - 16) }}", ""))
-    app.developer.refresh_soon()
+    app.devtools.refresh_soon()
     until(lambda: "by the sea." in tab.text("body"))
     assert not shown(tab, ".developer-overlay")
 
@@ -184,12 +184,12 @@ def test_a_page_that_works_no_more_stays_under_the_overlay(serve: Serve, open_ta
     tab.goto(serve(app) + "/")
     fill(tab)
     templates(tmp_path, form=FORM.replace("The old words", "{{ 1 / 0 }}"))
-    app.developer.refresh_soon()
+    app.devtools.refresh_soon()
     until(lambda: shown(tab, ".developer-overlay"))
     assert "form.html, line 3" in tab.page.locator(".developer-overlay").inner_text()
     assert_kept(tab)
     templates(tmp_path, form=FORM.replace("The old words", "The new words"))
-    app.developer.refresh_soon()
+    app.devtools.refresh_soon()
     until(lambda: tab.page.locator("h1").inner_text() == "The new words")
     assert not shown(tab, ".developer-overlay")
     assert_kept(tab)

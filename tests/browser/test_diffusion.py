@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.core import make_wiki, served
+from tests.support.apps import make_wiki, served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
@@ -97,7 +97,7 @@ def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
     tab.page.reload()
     assert [tab.html(region) for region in REGIONS] == written
     assert "kept since" in tab.page.inner_text("[data-colophon]")
-    kept = app.store.kept("/wiki/Lighthouse")
+    kept = app.store.get("/wiki/Lighthouse")
     assert kept is not None and kept.provenance.engine == "diffusion"
     assert 3 <= kept.provenance.steps <= 3 * 48 and kept.provenance.steps < kept.provenance.tokens
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, until
-from tests.core import templates
-from tests.drawings import KETTLE
+from tests.support.apps import templates
+from tests.support.drawings import KETTLE
 
 from unwritten import App, Canvas, Page
 from unwritten_engine.scripted import scripted

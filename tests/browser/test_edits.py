@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, until
-from tests.core import make_two, templates
+from tests.support.apps import make_two, templates
 
 from unwritten import App, Canvas, Page
 from unwritten_engine.scripted import Script, scripted

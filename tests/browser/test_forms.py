@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, until
-from tests.forum import Post, make_forum
+from tests.support.forum import Post, make_forum
 
 from unwritten import App
 from unwritten_engine.scripted import Step, scripted

@@ -34,7 +34,7 @@ def article(request: Request) -> str:
 def wiki(home: Path) -> App:
     """The demo wiki, as beyond loopback."""
     app = load_app("demos/wiki/app.py")
-    app.substitute(
+    app.override(
         scripted(article, delay=0.02),
         {"gates": "on", "ahead": "off", "markup": "off", "database": str(home / "wiki.db")},
     )

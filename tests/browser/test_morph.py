@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import WebSocketRoute
 from tests.browser.tabs import Tab, until
-from tests.core import make_app
+from tests.support.apps import make_app
 
 from unwritten import App, Page
 from unwritten import Canvas as TextCanvas

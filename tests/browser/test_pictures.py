@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.browser.tabs import Tab, until
-from tests.core import make_app, templates
-from tests.test_painting import Brush
+from tests.framework.pictures.test_painting import Brush
+from tests.support.apps import make_app, templates
 
-from unwritten import App, Page, lifetime
+from unwritten import App, Page
+from unwritten.app import lifespan as lifetime
 from unwritten_engine import scripted
 from unwritten_engine.text_to_image import Painted
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.browser.tabs import Tab
-from tests.hostile import VECTORS
+from tests.support.hostile import VECTORS
 
 from unwritten import App, Canvas, Page
 from unwritten_engine import Request

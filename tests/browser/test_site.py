@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab
-from tests.core import browser, make_clock, make_wiki, write
+from tests.support.apps import browser, make_clock, make_wiki, write
 
 from unwritten import App
-from unwritten.keeping.site import export_site
+from unwritten.export.static_site import export_site
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser

@@ -13,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from tests.browser.tabs import Tab
-from tests.core import a_linker, faults, text_frame
-from tests.drawings import HOSTILE, drawing_faults
-from tests.hostile import VECTORS
-from tests.payloads import payloads
+from tests.support.apps import a_linker, faults, text_frame
+from tests.support.drawings import HOSTILE, drawing_faults
+from tests.support.hostile import VECTORS
+from tests.support.payloads import payloads
 
 from unwritten import App
-from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Format, Place
+from unwritten.core.errors import PageFailed
+from unwritten.formats.base import Format, RegionContext
+from unwritten.formats.registry import FORMATS
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser
@@ -70,11 +71,11 @@ LOOK = """(forbidden) => {
 
 def drawn(form: Format, text: str, *, done: bool) -> str:
     """A text as a format draws it; what it refuses to take is drawn as a draft."""
-    drawer = form.at(Place(a_linker(), "art", "A thing"))
+    drawer = form.at(RegionContext(a_linker(), "art", "A thing"))
     try:
-        return str(drawer.draw(text_frame(text, done=done)).html)
+        return str(drawer.format(text_frame(text, done=done)).html)
     except PageFailed:
-        return str(drawer.draw(text_frame(text)).html)
+        return str(drawer.format(text_frame(text)).html)
 
 
 def pieces(name: str) -> Iterator[str]:

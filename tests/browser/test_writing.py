@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, until
-from tests.core import make_wiki
+from tests.support.apps import make_wiki
 
 from unwritten import App, Canvas, Page
 from unwritten_engine.errors import GenerationFailed

@@ -93,8 +93,8 @@ class DiffusionEngine:
         """See ``Engine.check``."""
         self._run(request, lambda mask: 1)
 
-    def prioritize(self, request: Request) -> None:
-        """See ``Engine.prioritize``."""
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
         run = self._at_work.get(id(request))
         if run is not None:
             run.priority = Priority.CLICK

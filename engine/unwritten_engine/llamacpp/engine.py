@@ -293,9 +293,9 @@ class LlamaCppEngine:
         self._call(request)
         self._budget(request)
 
-    def prioritize(self, request: Request) -> None:
-        """See ``Engine.prioritize``."""
-        self._slots.prioritize(request)
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
+        self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Evaluate what each of these prompts shares with others of its kind, one slot per beginning."""

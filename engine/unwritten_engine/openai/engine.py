@@ -188,9 +188,9 @@ class OpenAIEngine:
         """See ``Engine.check``. What a server makes of a schema, only the server knows."""
         self._body(request)
 
-    def prioritize(self, request: Request) -> None:
-        """See ``Engine.prioritize``."""
-        self._slots.prioritize(request)
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
+        self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Let a server on this machine evaluate what these prompts share; others are not asked, they may charge."""

@@ -156,9 +156,9 @@ class VisualEngine:
         """See ``Engine.check``."""
         self._options(request)
 
-    def prioritize(self, request: Request) -> None:
-        """See ``Engine.prioritize``."""
-        self._slots.prioritize(request)
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
+        self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Nothing: the program forgets everything between two texts."""

@@ -9,7 +9,7 @@ import click
 from unwritten_engine.errors import EngineError
 
 from .. import __version__
-from ..errors import UnwrittenError
+from ..core.errors import UnwrittenError
 from .lazy import LazyGroup
 
 COMMANDS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..keeping.share import copy_world
+from ..export.world_file import copy_world
 from .worlds import world_options, world_path
 
 

@@ -9,7 +9,7 @@ import click
 
 from .demos import all_demos
 from .flags import demo_app, given, settings_options
-from .serving import bind, serve
+from .server import bind, serve
 
 
 @click.command("demo")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from ..assets import asset_dir
-from ..errors import NotAnApp, suggestion
+from unwritten_engine.errors import suggestion
+
+from ..core.assets import asset_dir
+from ..core.errors import NotAnApp
 
 
 def all_demos() -> dict[str, str]:
@@ -14,7 +16,7 @@ def all_demos() -> dict[str, str]:
     return {file.parent.name: _sentence(file) for file in sorted(asset_dir("demos").glob("*/app.py"))}
 
 
-def find(name: str) -> Path:
+def find_demo(name: str) -> Path:
     """The ``app.py`` of a demo.
 
     Raises:

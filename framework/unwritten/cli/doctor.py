@@ -16,17 +16,16 @@ from unwritten_engine import Engine, EngineError, Prompt, Request, open_engine
 from unwritten_engine.text_to_image import open_painter
 
 from .. import __version__
-from ..assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
-from ..engine_options import engine_options, hidden, painter_options
-from ..errors import UnwrittenError
-from ..formats.trust import can_write
-from ..guarding.door import Door
-from ..keeping.store import Store
-from ..settings import SECRETS, Settings
+from ..app.engine_options import engine_options, hidden, painter_options
+from ..core.assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
+from ..core.errors import UnwrittenError
+from ..core.settings import SECRETS, Settings
+from ..formats.registry import supports
+from ..storage.pages import PageStore
+from ..web.middleware import Connections
 from .demos import all_demos
 from .flags import app_options, chosen_app, data_folder, given
-from .progress import Loading
-from .serving import model_line, prepare
+from .server import LoadingProgress, model_line, prepare
 
 PACKAGES = (
     "xllamacpp",
@@ -165,11 +164,11 @@ def _settings() -> Iterator[str]:
 
 
 def _open_web(settings: Settings) -> Iterator[str]:
-    gates = Door(settings, lambda: b"").gates
+    gates = Connections(settings, lambda: b"").gates
     if not gates.beyond:
         yield "ok    only this machine reaches an app; with --host 0.0.0.0 others do, through gates and within budgets"
         return
-    if gates.closed:
+    if gates.required:
         yield "ok    gates: links are signed, and only one that was offered, or a button, has a page written"
     else:
         yield "note  gates are off: whoever guesses an address has a page written. Take back UNWRITTEN_GATES=off"
@@ -189,7 +188,7 @@ def _files() -> Iterator[str]:
 def _pages() -> Iterator[str]:
     found = sorted(data_folder().glob("*.db"))
     for path in found:
-        store = Store(path)
+        store = PageStore(path)
         try:
             yield f"ok    {path}: {store.count():,} pages, {path.stat().st_size / 2**20:.1f} MiB"
         finally:
@@ -221,7 +220,7 @@ def _htmx() -> Iterator[str]:
 def _engine(flags: Mapping[str, object]) -> Iterator[str]:
     settings = Settings(flags=flags)
     options = engine_options(settings)
-    with Loading() as loading:
+    with LoadingProgress() as loading:
         engine = open_engine(str(settings.engine), progress=loading, **options)
     about = engine.about
     yield f"ok    {about.engine}: {model_line(about)}"
@@ -231,7 +230,7 @@ def _engine(flags: Mapping[str, object]) -> Iterator[str]:
         yield f"ok    takes {about.memory_bytes / 2**20:,.0f} MiB; a request may use {about.context:,} tokens"
     if about.licence:
         yield f"note  {about.licence}"
-    if can_write("svg", about, settings):
+    if supports("svg", about, settings):
         yield "ok    is trusted with drawings and programs (app.can)"
     else:
         yield "ok    is not trusted with drawings and programs (app.can): apps show ornaments. To try it: --markup on"
@@ -254,7 +253,7 @@ def _pictures() -> Iterator[str]:
             "diffusers; to see the mechanics: --painter random"
         )
         return
-    with Loading() as loading:
+    with LoadingProgress() as loading:
         painter = open_painter(str(settings.painter), progress=loading, **options)
     begun = time.monotonic()
     painted = painter.paint("A lighthouse on a cliff.", 256, 256, seed=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..keeping.site import export_site
+from ..export.static_site import export_site
 from .flags import app_options, chosen_app, given
 
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 import platformdirs
 
-from ..app import App
-from ..settings import BY_NAME, TABLE, Setting
+from ..app.application import App
+from ..core.settings import BY_NAME, SETTINGS, Setting
 from . import demos
 from .loading import load_app
 
@@ -24,7 +24,7 @@ def settings_options(*left_out: str) -> Callable[[_Function], _Function]:
     """Add a flag for every setting of the table, except those that make no sense for a command."""
 
     def decorate(function: _Function) -> _Function:
-        for setting in reversed(TABLE):
+        for setting in reversed(SETTINGS):
             if setting.name not in left_out:
                 function = _option(setting)(function)
         return function
@@ -101,7 +101,7 @@ def demo_app(name: str, flags: dict[str, object]) -> App:
     Raises:
         NotAnApp: if there is no demo of that name.
     """
-    app = load_app(str(demos.find(name)))
+    app = load_app(str(demos.find_demo(name)))
     if "database" not in flags and BY_NAME["database"].variable not in os.environ:
         flags = {**flags, "database": str(data_folder() / f"{name}.db")}
     app.configure(flags)

@@ -8,10 +8,10 @@ from urllib.parse import quote, urljoin
 
 import click
 
-from ..app import App
-from .asking import ask, running
+from ..app.application import App
+from ..testing.asgi_client import request, running
 from .flags import app_options, chosen_app, given, settings_options
-from .serving import prepare
+from .server import prepare
 
 REDIRECTS = 5
 
@@ -61,9 +61,9 @@ async def _print(app: App, url: str) -> tuple[int, bool]:
         sys.stdout.buffer.flush()
 
     async with running(app):
-        answer = await ask(app, url, write)
+        answer = await request(app, url, write)
         for _ in range(REDIRECTS):
             if answer.location:
                 url = _plain(urljoin(url, answer.location))
-                answer = await ask(app, url, write)
+                answer = await request(app, url, write)
     return answer.status, whole

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..keeping.share import Imported, import_world
+from ..export.world_file import ImportReport, import_world
 from .worlds import world_options, world_path
 
 
@@ -31,7 +31,7 @@ def command(file: Path, theirs: bool, dry_run: bool, **which: Any) -> None:
         click.echo(line)
 
 
-def _told(found: Imported, path: Path, dry_run: bool) -> list[str]:
+def _told(found: ImportReport, path: Path, dry_run: bool) -> list[str]:
     name = f" of {found.name}" if found.name else ""
     lines = [f"{'Would bring' if dry_run else 'Brought'} {_pages(found.new)}{name} into {path}."]
     if found.same:

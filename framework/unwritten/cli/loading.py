@@ -12,10 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unwritten_engine.errors import EngineError
+from unwritten_engine.errors import EngineError, suggestion
 
-from ..app import App
-from ..errors import NotAnApp, UnwrittenError, suggestion
+from ..app.application import App
+from ..core.errors import NotAnApp, UnwrittenError
 
 _OURS = Path(__file__).resolve().parents[1]
 

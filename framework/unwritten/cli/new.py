@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..assets import asset_dir
+from ..core.assets import asset_dir
 from . import demos
 
 PLACES = {
@@ -69,7 +69,7 @@ def make(folder: Path, demo: str | None = None) -> None:
         NotAnApp: if there is no such demo.
         click.ClickException: if something of this name is there, or it cannot be written; nothing is left behind.
     """
-    model = demos.find(demo).parent if demo else None
+    model = demos.find_demo(demo).parent if demo else None
     try:
         folder.mkdir()  # refuses, in one step, whatever is there already
     except FileExistsError:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from ..assets import HTMX, HTMX_VERSION, Script, htmx_cache, htmx_copy, integrity_of
-from ..errors import UnwrittenError
+from ..core.assets import HTMX, HTMX_VERSION, Script, htmx_cache, htmx_copy, integrity_of
+from ..core.errors import UnwrittenError
 
 TIMEOUT = 20.0
 LARGEST = 1024 * 1024

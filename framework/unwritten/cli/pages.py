@@ -9,8 +9,11 @@ from typing import Any
 
 import click
 
-from ..errors import StoreError, suggestion
-from ..keeping.store import Entry, Store
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import StoreError
+from ..storage.pages import PageStore
+from ..storage.records import PageSummary
 from .worlds import world_options, world_path
 
 
@@ -25,11 +28,11 @@ def command() -> None:
 
 
 @contextmanager
-def _store(**which: Any) -> Iterator[Store]:
+def _store(**which: Any) -> Iterator[PageStore]:
     path = world_path(**which)
     if not path.is_file():
         raise StoreError(f"Nothing is written yet: there is no database {path}.")
-    store = Store(path)
+    store = PageStore(path)
     try:
         yield store
     finally:
@@ -76,11 +79,11 @@ def history(key: str, **which: Any) -> None:
             when = version.written_at.astimezone().strftime("%Y-%m-%d %H:%M")
             where = f" in {', '.join(change.regions)}" if change.regions else ""
             note = f": {change.note}" if change.note else ""
-            by = "" if change.means == "by hand" else f"  {version.model}, seed {version.provenance.seed}"
-            click.echo(f"{version.number:>4}  {when}  {change.means}{where}{note}{by}")
+            by = "" if change.kind == "by hand" else f"  {version.model}, seed {version.provenance.seed}"
+            click.echo(f"{version.number:>4}  {when}  {change.kind}{where}{note}{by}")
 
 
-def _missing(store: Store, key: str) -> click.ClickException:
+def _missing(store: PageStore, key: str) -> click.ClickException:
     near = [entry.key for entry in store.recent(1000)]
     return click.ClickException(f"The page {key} is not written." + (suggestion(key, near) if near else ""))
 
@@ -113,7 +116,7 @@ def delete(keys: tuple[str, ...], everything: bool, yes: bool, **which: Any) -> 
         click.echo(f"Deleted {len(keys):,} page{'' if len(keys) == 1 else 's'}.")
 
 
-def _show(entries: list[Entry]) -> None:
+def _show(entries: list[PageSummary]) -> None:
     for entry in entries:
         when = entry.written_at.astimezone().strftime("%Y-%m-%d %H:%M")
         version = f"  version {entry.version}" if entry.version > 1 else ""

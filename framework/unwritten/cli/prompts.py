@@ -14,9 +14,9 @@ from unwritten_engine import Priority, Prompt
 from unwritten_engine.scripted import ABOUT, scripted
 from unwritten_engine.training.dataset import WantedPage, write_prompts
 
-from ..app import App
+from ..app.application import App
 from ..testing import Visitor
-from ..testing.answers import stand_in
+from ..testing.scripted_engine import stand_in
 from .flags import app_options, chosen_app
 
 QUIET: Final[dict[str, Any]] = {"memory_tokens": 0, "ahead": "off", "gates": "off", "markup": "off"}
@@ -45,7 +45,7 @@ def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[W
             page = visitor.visit(path)
             if page.status >= 400:
                 raise click.ClickException(f"{path} was answered with status {page.status}: {page.text[:200]}")
-            kept = app.store.kept(page.key)
+            kept = app.store.get(page.key)
             for request in engine.requests:
                 if request.priority is Priority.CLICK and request.draft is None and request.prompt not in seen:
                     seen.add(request.prompt)

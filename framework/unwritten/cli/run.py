@@ -8,8 +8,8 @@ import click
 
 from .flags import as_arguments, given, settings_options
 from .loading import load_app
-from .reloading import inherited, keep_running, watched_folders
-from .serving import bind, serve
+from .reload import inherited, keep_running, watched_folders
+from .server import bind, serve
 
 
 @click.command("run")
@@ -36,8 +36,8 @@ def command(target: str, reloading: bool, open_browser: bool, **options: object)
         with handed.reporting():
             app = load_app(target)
             app.configure(flags)
-            app.developer.at_home = True
-            handed.follow(app.developer.refresh_soon)
+            app.devtools.at_home = True
+            handed.follow(app.devtools.refresh_soon)
             serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, handed=handed)
         return
     app = load_app(target)

@@ -14,8 +14,8 @@ from unwritten_engine.training.cli import main
 from unwritten_engine.training.config import TUNING
 from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
 
-from ..errors import ShareError
-from ..keeping.lessons import Lessons, lessons_of
+from ..core.errors import ShareError
+from ..export.training_examples import TrainingExamples, training_examples
 from .worlds import world_options, world_path
 
 ENOUGH: Final = 20
@@ -91,7 +91,7 @@ def command(
             f"{model} is no checkpoint: it has no config.json. Name the folder of one; for a model on the hub, "
             f"`hf download OWNER/REPO` fetches it and prints its folder."
         )
-    found = lessons_of(world_path(**which))
+    found = training_examples(world_path(**which))
     more = list(chain.from_iterable(map(read_pages, files)))
     _tell(found, len(more))
     pages = [*found.pages, *more]
@@ -109,7 +109,7 @@ def command(
         _train(model, out, pages, changes, options)
 
 
-def _tell(found: Lessons, more: int) -> None:
+def _tell(found: TrainingExamples, more: int) -> None:
     by_hand = f", {found.by_hand:,} of them changed by hand" if found.by_hand else ""
     added = f"; {more:,} more from files" if more else ""
     click.echo(f"{_texts(len(found.pages))} of {found.source}{by_hand}{added}.")

@@ -1,1 +1,1 @@
-"""Editing: changing what is written, its versions, and what is different between them."""
+"""Editing: change written pages, keep their history, and show what changed."""

@@ -10,34 +10,41 @@ import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from unwritten_engine.errors import RequestRefused
+from unwritten_engine.errors import RequestRefused, suggestion
 
-from ..answering.serving import Serving
-from ..asking.clicks import Click
-from ..errors import BadAddress, BadEdit, Busy, Denied, PageMoved, StoreError, suggestion
-from ..formats import find
-from ..generating.generation import Generation
-from ..keeping.store import KeptCanvas, KeptPage
-from .differences import Piece, differences
-from .edit_links import PREFIX, label_of
-from .edits import Edits, may_edit
-from .own_forms import OwnForm, read_form
-from .revisions import pieces_of
+from ..core.errors import BadAddress, BadEdit, Busy, Denied, EditConflict, StoreError
+from ..core.paths import EDIT_PREFIX
+from ..formats.registry import get_format
+from ..generation.page_job import PageJob
+from ..generation.revisions import pieces_of
+from ..routing.routes import PageRequest
+from ..storage.records import StoredCanvas, StoredPage
+from ..web.framework_forms import FrameworkForm, read_form
+from ..web.page_handler import PageHandler
+from .diff import DiffChunk, word_diff
+from .editor import Editor, may_edit
 
 if TYPE_CHECKING:
-    from ..app import App
+    from ..app.application import App
 
 ASK_LENGTH = 400
 """Characters of an ask, or of a note about a change."""
+
+
 TEXT_LENGTH = 60_000
 """Characters of a text by hand."""
+
+
 _UNDONE = 64
 """Changes that came to nothing whose words are remembered."""
+
 
 _FIELDS = {
     "by hand": ("text", "note"),
@@ -48,7 +55,7 @@ _FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EditOutcome:
     """What a visitor typed into the form of a region."""
 
     region: str = ""
@@ -82,10 +89,10 @@ class EditRegion:
     typed: bool
     rows: int
     seed: int
-    said: Said
+    said: EditOutcome
 
 
-def shown_text(canvas: KeptCanvas) -> str:
+def shown_text(canvas: StoredCanvas) -> str:
     """A kept text for reading and for changing by hand: JSON with a line for each field."""
     if canvas.format != "typed":
         return canvas.text
@@ -100,7 +107,7 @@ class EditPages:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._asked: OrderedDict[str, tuple[Generation, Said]] = OrderedDict()
+        self._asked: OrderedDict[str, tuple[PageJob, EditOutcome]] = OrderedDict()
 
     # -- what a visitor sees ------------------------------------------------------------------------------
 
@@ -112,7 +119,7 @@ class EditPages:
         region = request.query_params.get("region", "")
         if region:
             self._check(kept, click, region)
-        said, problem = Said(region), ""
+        said, problem = EditOutcome(region), ""
         last = self._asked.get(click.key)
         mine = last is not None and last[0].visitor == click.visitor
         if last is not None and mine and last[0].undone and region in {"", last[1].region}:
@@ -124,14 +131,14 @@ class EditPages:
 
     def _page(
         self,
-        serving: Serving,
-        click: Click,
-        kept: KeptPage,
-        said: Said,
+        serving: PageHandler,
+        click: PageRequest,
+        kept: StoredPage,
+        said: EditOutcome,
         *,
         problem: str = "",
         status: int = 200,
-        moved: tuple[Piece, ...] = (),
+        moved: tuple[DiffChunk, ...] = (),
         base: int | None = None,
         only: str = "",
     ) -> Response:
@@ -148,26 +155,26 @@ class EditPages:
             "problem": problem,
             "conflict": status == 409,
             "moved": moved,
-            "writing": serving.generations.get(click.key) is not None,
+            "writing": serving.jobs.get(click.key) is not None,
             "about": serving.engine.about,
             "ask_length": ASK_LENGTH,
             "text_length": TEXT_LENGTH,
         }
-        response = serving.views.template("edits/edit.html", values)
+        response = serving.renderer.template("edits/edit.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
         return response
 
-    def _region(self, click: Click, kept: KeptPage, name: str, said: Said) -> EditRegion:
-        canvas, words = kept.canvases[name], said if said.region == name else Said(name)
+    def _region(self, click: PageRequest, kept: StoredPage, name: str, said: EditOutcome) -> EditRegion:
+        canvas, words = kept.canvases[name], said if said.region == name else EditOutcome(name)
         text = shown_text(canvas) if words.text is None else words.text
-        pieces = pieces_of(canvas.text) if find(click.page.canvases[name].format).prose else []
+        pieces = pieces_of(canvas.text) if get_format(click.page.canvases[name].format).prose else []
         return EditRegion(
             name=name,
             label=label_of(name),
             text=text,
             pieces=tuple((n, canvas.text[a:b], n in words.keep) for n, (a, b) in enumerate(pieces)),
-            typed=click.page.canvases[name].shape is not None,
+            typed=click.page.canvases[name].schema is not None,
             rows=max(4, min(24, sum(1 + len(line) // 70 for line in text.split("\n")) + 1)),
             seed=canvas.seed,
             said=words,
@@ -199,16 +206,18 @@ class EditPages:
             except StoreError as error:
                 problem = f"{error} Your text is still here: try again in a moment."
                 return self._page(serving, click, kept, said, problem=problem, status=503, only=said.region)
-            except PageMoved:
-                found = serving.store.kept(click.key)
+            except EditConflict:
+                found = serving.store.get(click.key)
                 if found is None:
                     raise BadAddress("This page was deleted a moment ago.", 404) from None
                 kept = found
                 continue
             return RedirectResponse(f"{click.key}#region-{said.region}", 303)
 
-    async def _do(self, serving: Serving, click: Click, kept: KeptPage, means: str, said: Said) -> None:
-        edits = Edits(serving, self._app.audience)
+    async def _do(
+        self, serving: PageHandler, click: PageRequest, kept: StoredPage, means: str, said: EditOutcome
+    ) -> None:
+        edits = Editor(serving, self._app.audience)
         if means == "by hand":
             text = (said.text or "").strip()
             if not text:
@@ -231,21 +240,21 @@ class EditPages:
             self._asked.popitem(last=False)
 
     def _in_the_way(
-        self, serving: Serving, click: Click, kept: KeptPage, said: Said, base: int, means: str
+        self, serving: PageHandler, click: PageRequest, kept: StoredPage, said: EditOutcome, base: int, means: str
     ) -> Response | None:
         """What a visitor is told whose change would go over somebody else's; None if nothing is in the way."""
-        generation = serving.generations.get(click.key)
+        generation = serving.jobs.get(click.key)
         regions = generation.change_of.regions if generation else ()
         if generation is not None and (means != "by hand" or not regions or said.region in regions):
             problem = "This page is being written just now. Wait for its end, and then send what you have here again."
             return self._page(serving, click, kept, said, problem=problem, status=409, base=base, only=said.region)
         if base == kept.version:
             return None
-        before = serving.store.kept(click.key, base)
+        before = serving.store.get(click.key, base)
         theirs = before.canvases.get(said.region) if before else None
         if theirs is not None and theirs.text == kept.canvases[said.region].text:
             return None  # others changed other regions: the changes do not touch each other
-        moved = differences(shown_text(theirs), shown_text(kept.canvases[said.region])) if theirs else []
+        moved = word_diff(shown_text(theirs), shown_text(kept.canvases[said.region])) if theirs else []
         problem = (
             f"Somebody has changed this part since you began: you had version {base}, and it is version "
             f"{kept.version} now. Nothing of yours is lost; see below what was changed, and decide."
@@ -258,19 +267,19 @@ class EditPages:
         form = await read_form(request)
         form.only({"page", "seed"})
         serving = await self._app.ready()
-        click = await serving.asked_for(form.key(), request, self._app.pages)
+        click = await serving.page_request(form.key(), request, self._app.pages)
         try:
             seed = seed_of(form.one("seed"))
         except BadEdit as error:
             raise BadAddress(str(error)) from None
-        if serving.generations.get(click.key) is None:
-            with contextlib.suppress(PageMoved):  # somebody else has begun it
-                await Edits(serving, self._app.audience).again(click, serving.store.kept(click.key), seed=seed)
+        if serving.jobs.get(click.key) is None:
+            with contextlib.suppress(EditConflict):  # somebody else has begun it
+                await Editor(serving, self._app.audience).again(click, serving.store.get(click.key), seed=seed)
         return RedirectResponse(click.key, 303)
 
     # -- what both need -----------------------------------------------------------------------------------
 
-    async def written(self, serving: Serving, key: str, request: Request) -> tuple[Click, KeptPage]:
+    async def written(self, serving: PageHandler, key: str, request: Request) -> tuple[PageRequest, StoredPage]:
         """A page and its newest version.
 
         Raises:
@@ -278,8 +287,8 @@ class EditPages:
         """
         if not key.startswith("/"):
             raise BadAddress("The address does not say which page: it needs ?page=/… .")
-        click = await serving.asked_for(key, request, self._app.pages)
-        kept = serving.store.kept(click.key)
+        click = await serving.page_request(key, request, self._app.pages)
+        kept = serving.store.get(click.key)
         if kept is None:
             raise BadAddress(
                 f"The page {click.title!r} is not written yet, so it cannot be changed. Open it first.", 404
@@ -287,13 +296,13 @@ class EditPages:
         return click, kept
 
     def _allow(self) -> None:
-        if not may_edit(self._app.settings, self._app.door.gates):
+        if not may_edit(self._app.settings, self._app.connections.gates):
             raise BadAddress(
                 "This app does not let its visitors change what is written. Whoever runs it can: --edits on.",
                 403,
             )
 
-    def _check(self, kept: KeptPage, click: Click, region: str) -> None:
+    def _check(self, kept: StoredPage, click: PageRequest, region: str) -> None:
         known = [name for name in click.page.canvases if name in kept.canvases]
         if region not in known:
             hint = suggestion(region, known)
@@ -304,13 +313,13 @@ def routes(app: App) -> list[BaseRoute]:
     """The edit page, what its forms are sent to, and the button "Write it again"."""
     pages = EditPages(app)
     return [
-        Route(f"{PREFIX}edit", pages.show, methods=["GET"]),
-        Route(f"{PREFIX}edit", pages.change, methods=["POST"]),
-        Route(f"{PREFIX}rewrite", pages.rewrite, methods=["POST"]),
+        Route(f"{EDIT_PREFIX}edit", pages.show, methods=["GET"]),
+        Route(f"{EDIT_PREFIX}edit", pages.change, methods=["POST"]),
+        Route(f"{EDIT_PREFIX}rewrite", pages.rewrite, methods=["POST"]),
     ]
 
 
-def base_of(form: OwnForm, kept: KeptPage) -> int:
+def base_of(form: FrameworkForm, kept: StoredPage) -> int:
     """The version that a form was made for.
 
     Raises:
@@ -345,12 +354,12 @@ def _line(text: str, what: str) -> str:
     return line
 
 
-def _said(form: OwnForm) -> Said:
+def _said(form: FrameworkForm) -> EditOutcome:
     try:
         keep = tuple(int(number) for number in form.all("keep") if len(number) < 10)
     except ValueError:
         raise BadAddress("The form does not say plainly what to keep. Open the page again.") from None
-    return Said(
+    return EditOutcome(
         region=form.one("region"),
         text=form.one("text") if "text" in form.names else None,
         note=form.one("note"),
@@ -359,3 +368,22 @@ def _said(form: OwnForm) -> Said:
         only=form.one("only"),
         seed=form.one("seed"),
     )
+
+
+def edit_address(key: str, **more: str) -> str:
+    """The address of the edit page of a page."""
+    return f"{EDIT_PREFIX}edit?{urlencode({'page': key, **more})}"
+
+
+def label_of(region: str) -> str:
+    """A region's name for people."""
+    return " ".join(region.replace("-", " ").replace("_", " ").split()).capitalize()
+
+
+def edit_link(key: str, region: str = "") -> Markup:
+    """A link to the forms of a region, or to those of the whole page."""
+    if not region:
+        return Markup('<a href="{}">Edit</a>').format(edit_address(key))
+    words = Markup('Edit<span class="visually-hidden"> {}</span>').format(label_of(region))
+    address = edit_address(key, region=region)
+    return Markup('<a class="edit-link" data-edit-link="{}" href="{}">{}</a>').format(region, address, words)

@@ -10,18 +10,18 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..answering.serving import Serving
-from ..asking.clicks import Click
-from ..errors import BadAddress, BadEdit, PageMoved
-from ..keeping.store import KeptPage
-from .differences import Piece, differences
-from .edit_links import PREFIX, label_of
-from .edit_pages import EditPages, base_of, shown_text
-from .edits import Edits, may_edit
-from .own_forms import read_form
+from ..core.errors import BadAddress, BadEdit, EditConflict
+from ..core.paths import EDIT_PREFIX
+from ..routing.routes import PageRequest
+from ..storage.records import StoredPage
+from ..web.framework_forms import read_form
+from ..web.page_handler import PageHandler
+from .diff import DiffChunk, word_diff
+from .edit_pages import EditPages, base_of, label_of, shown_text
+from .editor import Editor, may_edit
 
 if TYPE_CHECKING:
-    from ..app import App
+    from ..app.application import App
 
 LISTED = 100
 """Versions on one page."""
@@ -38,23 +38,23 @@ class RegionDifference:
     """
 
     label: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[DiffChunk, ...]
     state: str
 
 
-def region_differences(old: KeptPage, new: KeptPage) -> list[RegionDifference]:
+def region_differences(old: StoredPage, new: StoredPage) -> list[RegionDifference]:
     """What was changed between two versions, region by region, in the order of the newer one."""
     names = [*new.canvases, *(name for name in old.canvases if name not in new.canvases)]
     found = []
     for name in names:
         before, after = old.canvases.get(name), new.canvases.get(name)
-        pieces = differences(shown_text(before) if before else "", shown_text(after) if after else "")
+        pieces = word_diff(shown_text(before) if before else "", shown_text(after) if after else "")
         state = "added" if before is None else "removed" if after is None else "changed" if pieces else "same"
         found.append(RegionDifference(label_of(name), tuple(pieces), state))
     return found
 
 
-class History:
+class HistoryPages:
     """The routes of one app."""
 
     def __init__(self, app: App) -> None:
@@ -76,7 +76,7 @@ class History:
 
     async def restore(self, request: Request) -> Response:
         """Bring a version back, as the newest, and lead to the page."""
-        if not may_edit(self._app.settings, self._app.door.gates):
+        if not may_edit(self._app.settings, self._app.connections.gates):
             raise BadAddress("This app does not let its visitors change what is written.", 403)
         form = await read_form(request)
         form.only({"page", "version", "base"})
@@ -85,15 +85,15 @@ class History:
         base, version = base_of(form, kept), form.one("version")
         if not version.isdecimal() or len(version) > 9:
             raise BadAddress(f"The form does not say which version to bring back ({version[:20]!r}).")
-        if serving.generations.get(click.key) is not None:
+        if serving.jobs.get(click.key) is not None:
             problem = "This page is being written just now. Wait for its end, and then bring the version back."
             return await self._page(serving, click, kept, problem=problem, status=409)
         try:
             if base != kept.version:
-                raise PageMoved
-            await Edits(serving, self._app.audience).restore(click, kept, int(version))
-        except PageMoved:
-            kept = serving.store.kept(click.key) or kept
+                raise EditConflict
+            await Editor(serving, self._app.audience).restore(click, kept, int(version))
+        except EditConflict:
+            kept = serving.store.get(click.key) or kept
             problem = (
                 f"Somebody has changed the page since you looked: it is version {kept.version} now. See what was "
                 "changed, and bring the version back if you still want to."
@@ -106,9 +106,9 @@ class History:
 
     async def _page(
         self,
-        serving: Serving,
-        click: Click,
-        kept: KeptPage,
+        serving: PageHandler,
+        click: PageRequest,
+        kept: StoredPage,
         *,
         problem: str = "",
         status: int = 200,
@@ -122,17 +122,17 @@ class History:
             "versions": versions[:LISTED],
             "older": versions[LISTED - 1].number if len(versions) > LISTED else None,
             "label_of": label_of,
-            "edits": may_edit(self._app.settings, self._app.door.gates),
+            "edits": may_edit(self._app.settings, self._app.connections.gates),
             "problem": problem,
             "compare": compare,
         }
         if compare is not None:
-            old, new = (serving.store.kept(click.key, number) for number in compare)
+            old, new = (serving.store.get(click.key, number) for number in compare)
             if old is None or new is None:
                 missing = compare[0] if old is None else compare[1]
                 raise BadAddress(f"The page {kept.title!r} has no version {missing}.", 404)
             values["regions"] = await asyncio.to_thread(region_differences, old, new)
-        response = serving.views.template("edits/history.html", values)
+        response = serving.renderer.template("edits/history.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
         return response
@@ -154,8 +154,8 @@ def _number(query: Any, name: str) -> int | None:
 
 def routes(app: App) -> list[BaseRoute]:
     """The history of a page, and the way back."""
-    history = History(app)
+    history = HistoryPages(app)
     return [
-        Route(f"{PREFIX}history", history.show, methods=["GET"]),
-        Route(f"{PREFIX}restore", history.restore, methods=["POST"]),
+        Route(f"{EDIT_PREFIX}history", history.show, methods=["GET"]),
+        Route(f"{EDIT_PREFIX}restore", history.restore, methods=["POST"]),
     ]

@@ -9,10 +9,9 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Span
 
-from ..showing.links import WIKI_LINK, Linker
-from ..showing.sanitize import clean_html
-from .drawn import Drawn
-from .marks import marked, softened, unmarked, within, words_of_open
+from .links import WIKI_LINK, Linker
+from .sanitize_html import clean_html
+from .unsettled import FormattedFrame, insert_marks, render_marks, strip_marks, within, words_of_open
 
 # Models like to wrap HTML in a code fence, with or without a word before it.
 _FENCE_START = re.compile(r"^\s*```(?:html)?[ \t]*\n?", re.I)
@@ -23,15 +22,15 @@ _LINK_END = re.compile(r"</a", re.I)
 _TAIL = re.compile(r"(?:<[^<>]{0,2000}|&[#\w]{0,31}|`{1,3})$")
 
 
-class HtmlDrawer:
+class HTMLFormatter:
     """Draws HTML, or any prefix of it."""
 
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """HTML of the text so far. Nothing of it is fixed before the end: a later tag may move it."""
-        text = unmarked(frame.text)
+        text = strip_marks(frame.text)
         fence = _FENCE_START.match(text)
         start = fence.end() if fence else 0
         body = text[start:]
@@ -42,9 +41,9 @@ class HtmlDrawer:
         here: Sequence[Span] = within(frame.unsettled, start, start + len(body))
         body, here = words_of_open(_without_addresses(body, here), here, WIKI_LINK)
         spans = [_outside_tags(body, span) for span in here]
-        html = clean_html(marked(body, [span for span in spans if span]), self._linker)
-        html = Markup(softened(wiki_links(str(html), self._linker)))
-        return Drawn(html, len(html) if frame.done else 0)
+        html = clean_html(insert_marks(body, [span for span in spans if span]), self._linker)
+        html = Markup(render_marks(wiki_links(str(html), self._linker)))
+        return FormattedFrame(html, len(html) if frame.done else 0)
 
 
 def _without_addresses(text: str, spans: Sequence[Span]) -> str:

@@ -21,10 +21,9 @@ from markupsafe import Markup, escape
 
 from unwritten_engine import Frame, Span
 
-from ..showing.links import WIKI_LINK, Linker
-from ..showing.sanitize import clean_drawn
-from .drawn import Drawn
-from .marks import BAR, CLOSE, OPEN, marked, softened, unmarked, within, words_of_open
+from .links import WIKI_LINK, Linker
+from .sanitize_html import clean_rendered
+from .unsettled import BAR, CLOSE, OPEN, FormattedFrame, insert_marks, render_marks, strip_marks, within, words_of_open
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 # Lines as Markdown counts them: Python's splitlines knows more ends of lines.
@@ -69,16 +68,16 @@ def blocks(text: str) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
-class MarkdownDrawer:
+class MarkdownFormatter:
     """Draws Markdown, or any prefix of it."""
 
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
         self._drawn: dict[tuple[str, tuple[Span, ...], bool], str] = {}
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """HTML of the text so far."""
-        text = unmarked(frame.text)
+        text = strip_marks(frame.text)
         fresh: dict[tuple[str, tuple[Span, ...], bool], str] = {}
         html: list[str] = []
         length = fixed = 0
@@ -92,15 +91,15 @@ class MarkdownDrawer:
             if not last and end <= frame.fixed:
                 fixed = length
         self._drawn = fresh
-        return Drawn(Markup("".join(html)), length if frame.done else fixed)
+        return FormattedFrame(Markup("".join(html)), length if frame.done else fixed)
 
     def _block(self, text: str, unsettled: Sequence[Span], growing: bool) -> str:
         body, unsettled = _without_open_links(text, unsettled, growing)
         spans = list(_markable(body, unsettled))
         body = WIKI_LINK.sub(lambda match: match[0].replace("|", BAR), body)
-        body = _closed(marked(body, spans), growing)
+        body = _closed(insert_marks(body, spans), growing)
         html = _parser.render(body, {"linker": self._linker}).replace(BAR, "|")
-        return str(clean_drawn(softened(html)))
+        return str(clean_rendered(render_marks(html)))
 
 
 def _without_open_links(text: str, spans: Sequence[Span], growing: bool) -> tuple[str, Sequence[Span]]:

@@ -9,10 +9,9 @@ from markupsafe import Markup
 
 from unwritten_engine import Frame, Span
 
-from ..errors import PageFailed
-from ..showing.sanitize_svg import Drawing, Known
-from .drawn import Drawn
-from .marks import unmarked, within
+from ..core.errors import PageFailed
+from .sanitize_svg import ElementCache, SVGSanitizer
+from .unsettled import FormattedFrame, strip_marks, within
 
 _BEGIN = re.compile(r"<svg(?=[\s>/])", re.I)
 _TAG_NAME = re.compile(r"<[A-Za-z][A-Za-z0-9]*")
@@ -31,7 +30,7 @@ _REMEMBERED = 4000
 """Tags that a drawer knows from earlier frames, at most."""
 
 
-class SvgDrawer:
+class SVGFormatter:
     """Draws the first SVG in a text, or any prefix of it. What stands around it, a fence or words, is left out.
 
     Args:
@@ -42,15 +41,15 @@ class SvgDrawer:
     def __init__(self, region: str, ask: str) -> None:
         self._region = region
         self._ask = ask
-        self._known: Known = {}
+        self._known: ElementCache = {}
 
-    def draw(self, frame: Frame) -> Drawn:
+    def format(self, frame: Frame) -> FormattedFrame:
         """The drawing so far. Nothing of it is fixed before the end.
 
         Raises:
             PageFailed: for a finished text without a drawing.
         """
-        text = unmarked(frame.text)
+        text = strip_marks(frame.text)
         begin = _begin(text)
         if begin is None or (not frame.done and ">" not in text[begin:]):
             if frame.done:
@@ -58,18 +57,18 @@ class SvgDrawer:
                     "The model wrote words where a drawing belongs. Try again: another seed often helps, "
                     "and a larger model draws better."
                 )
-            return Drawn(Markup(""))
-        body = whole(text[begin:], pen=not frame.done)
+            return FormattedFrame(Markup(""))
+        body = complete_prefix(text[begin:], pen=not frame.done)
         body = _softened(body, within(frame.unsettled, begin, begin + len(body)))
         if len(self._known) > _REMEMBERED:
             self._known.clear()
-        drawing = Drawing(body, self._region, self._ask, self._known)
+        drawing = SVGSanitizer(body, self._region, self._ask, self._known)
         if frame.done and not drawing.shapes:
             raise PageFailed(
                 "The model began a drawing and drew nothing. Try again: another seed often helps, "
                 "and a larger model draws better."
             )
-        return Drawn(drawing.html, len(drawing.html) if frame.done else 0)
+        return FormattedFrame(drawing.html, len(drawing.html) if frame.done else 0)
 
 
 def _begin(text: str) -> int | None:
@@ -81,7 +80,7 @@ def _begin(text: str) -> int | None:
     return begins[0] if begins else None
 
 
-def whole(text: str, *, pen: bool) -> str:
+def complete_prefix(text: str, *, pen: bool) -> str:
     """A prefix of a drawing without the half of a tag at its end; of a path, what is whole of it stays.
 
     Args:

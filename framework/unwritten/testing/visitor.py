@@ -13,12 +13,12 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from unwritten_engine import Engine
 
-from ..app import App
-from ..cli.asking import HOST, ask
-from ..errors import BadAddress
-from .answers import Said
-from .life import Life
-from .pages import VisitedPage
+from ..app.application import App
+from ..core.errors import BadAddress
+from .app_runner import AppRunner
+from .asgi_client import HOST, request
+from .scripted_engine import ScriptedText
+from .visited_page import VisitedPage
 
 REDIRECTS = 10
 """How many are followed in a row."""
@@ -50,13 +50,13 @@ class Visitor:
     def __init__(
         self,
         app: App,
-        engine: Engine | Mapping[str, Said] | str | None = None,
+        engine: Engine | Mapping[str, ScriptedText] | str | None = None,
         *,
         database: str | Path | None = None,
         patience: float = 30.0,
         **settings: Any,
     ) -> None:
-        self._life = Life(app, engine, database, patience, settings)
+        self._life = AppRunner(app, engine, database, patience, settings)
         self._cookies: dict[str, str] = {}
         self._address = HOST
         self._finalizer = weakref.finalize(self, self._life.leave)
@@ -165,7 +165,7 @@ class Visitor:
                 async with life.watching(found):
                     await found.finished.wait()
                 if found.state != "written":
-                    html = life.app.serving.views.generation(found).html
+                    html = life.app.handler.renderer.generation(found).html
                     return VisitedPage(self, found.key, page.status, page.headers, html)
                 # The answer to a form may show such a page too: its own address is the one to ask.
                 status, headers, content = await self._request("GET", found.key, b"", referer)
@@ -185,7 +185,7 @@ class Visitor:
             sent["content-type"] = "application/x-www-form-urlencoded"
         content = bytearray()
         async with self._life.in_time(f"{path} was not answered"):
-            answer = await ask(
+            answer = await request(
                 self._life.app, path, content.extend, method=method, headers=sent, body=body, client=self._address
             )
         if answer.failure is not None:

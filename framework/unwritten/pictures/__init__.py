@@ -1,0 +1,1 @@
+"""Pictures: ornaments, avatars and painted images, as template globals."""

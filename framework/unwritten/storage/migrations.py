@@ -1,0 +1,154 @@
+"""The database's layout, as a series of small named steps. Never edit a step that was released: add one."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+APPLICATION_ID = 0x556E7772
+"""``PRAGMA application_id`` of our files: "Unwr" in ASCII."""
+
+
+migrations = Migrations("unwritten")
+
+
+@migrations()
+def m001_pages(db: Database) -> None:
+    """Pages with their versions, the canvases of each version, the links of the current one, and search."""
+    db.table("pages").create(
+        {
+            "id": int,
+            "key": str,
+            "title": str,
+            "snippet": str,
+            "version": int,
+            "written_at": str,
+        },
+        pk="id",
+        not_null={"key", "title", "snippet", "version", "written_at"},
+    ).create_index(["key"], unique=True)
+    db.table("pages").create_index(["written_at"])
+    db.table("versions").create(
+        {
+            "id": int,
+            "page": int,
+            "number": int,
+            "title": str,
+            "written_at": str,
+            "engine": str,
+            "model": str,
+            "prompt_hash": str,
+            "seed": int,
+            "tokens": int,
+            "steps": int,
+            "canvases": int,
+            "seconds": float,
+            "reason": str,
+        },
+        pk="id",
+        foreign_keys=[("page", "pages", "id")],
+    ).create_index(["page", "number"], unique=True)
+    db.table("canvases").create(
+        {
+            "version": int,
+            "position": int,
+            "name": str,
+            "format": str,
+            "prompt": str,
+            "text": str,
+            "seed": int,
+            "tokens": int,
+            "steps": int,
+            "canvases": int,
+            "seconds": float,
+            "reason": str,
+        },
+        pk=["version", "name"],
+        foreign_keys=[("version", "versions", "id")],
+    )
+    db.table("links").create(
+        {"source": str, "target": str, "text": str, "sentence": str, "position": int},
+        pk=["source", "target"],
+    ).create_index(["target"])
+    db.execute("CREATE VIRTUAL TABLE search USING fts5(title, text, tokenize = 'unicode61 remove_diacritics 2')")
+
+
+@migrations()
+def m002_world(db: Database) -> None:
+    """What is true of the app itself, by name: its secret, its name."""
+    db.table("world").create({"name": str, "value": str}, pk="name", not_null={"value"})
+
+
+@migrations()
+def m003_values(db: Database) -> None:
+    """The values of the current versions' shapes; of each canvas its shape, and what was repaired in it."""
+    db.table("shaped").create(
+        {"page": int, "name": str, "shape": str, "value": str, "fact": int, "version": int, "written_at": str},
+        pk=["page", "name"],
+        foreign_keys=[("page", "pages", "id")],
+        not_null={"shape", "value", "fact", "version", "written_at"},
+    ).create_index(["shape", "written_at"])
+    db.execute("CREATE INDEX shaped_facts ON shaped (written_at) WHERE fact")
+    canvases = db.table("canvases")
+    canvases.add_column("shape", str, not_null_default="")
+    canvases.add_column("fact", int, not_null_default=0)
+    canvases.add_column("repairs", str, not_null_default="")
+
+
+@migrations()
+def m004_state(db: Database) -> None:
+    """The models that tables were made from, and what actions have answered."""
+    db.table("tables").create({"name": str, "columns": str, "model": str}, pk="name", not_null={"columns", "model"})
+    db.table("actions").create(
+        {"action": str, "key": str, "content": str, "answer": str, "at": float},
+        pk=["action", "key", "content"],
+        not_null={"answer", "at"},
+    ).create_index(["at"])
+
+
+@migrations()
+def m005_history(db: Database) -> None:
+    """By which means a version came about, what was asked, from which version, and which regions changed (JSON)."""
+    versions = db.table("versions")
+    versions.add_column("means", str, not_null_default="written")
+    versions.add_column("note", str, not_null_default="")
+    versions.add_column("base", int)
+    versions.add_column("regions", str, not_null_default="[]")
+
+
+@migrations()
+def m008_ahead(db: Database) -> None:
+    """How many seconds before its first reader a version was written ahead; -1 if there was none yet."""
+    db.table("versions").add_column("ahead", float)
+
+
+@migrations()
+def m009_boxes(db: Database) -> None:
+    """What apps in boxes keep: the last state of each (JSON), for as long as its page is there."""
+    db.table("boxes").create(
+        {"page": str, "region": str, "state": str, "saved_at": str},
+        pk=["page", "region"],
+        not_null={"state", "saved_at"},
+    )
+    db.execute("CREATE TRIGGER boxes_of_pages AFTER DELETE ON pages BEGIN DELETE FROM boxes WHERE page = OLD.key; END")
+
+
+@migrations()
+def m010_pictures(db: Database) -> None:
+    """Painted pictures, each by the hash of what was asked for, with where it comes from."""
+    db.table("pictures").create(
+        {
+            "key": str,
+            "prompt": str,
+            "width": int,
+            "height": int,
+            "media_type": str,
+            "content": bytes,
+            "model": str,
+            "seed": int,
+            "steps": int,
+            "seconds": float,
+            "painted_at": str,
+        },
+        pk="key",
+        not_null={"media_type", "content", "model", "seed", "painted_at"},
+    )

@@ -1,0 +1,114 @@
+"""The benchmarks run, print a table, and end with one JSON document that holds what they promise."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.benchmarks.apps import long_text
+from tests.benchmarks.report import percentile, report
+from tests.benchmarks.shapes import SHAPES, sample
+
+from unwritten.formats.schema import schema_of
+from unwritten.formats.schema_repair import repair
+
+
+def bench(*arguments: str) -> dict[str, Any]:
+    """Run a benchmark as a person does; the JSON document on its last line."""
+    command = [sys.executable, "-m", "unwritten", "bench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert "to reach" in done.stdout
+    document: dict[str, Any] = json.loads(lines[-1])
+    return document
+
+
+def test_bench_web_measures_side_by_side_and_loses_no_page() -> None:
+    found = bench("web", "--seconds", "0.1", "--shell-count", "3", "--visitors", "40")
+    promised = {"shell_ms_p50", "shell_ms_p99", "kept_ratio", "frame_ms_10kb", "frame_ms_40kb"}
+    assert promised <= found.keys()
+    assert all(found[name] > 0 for name in promised)
+    # These are not timings: they must hold on the slowest machine.
+    assert (found["crowd_generations"], found["crowd_complete"], found["many_complete"]) == (1, 40, 50)
+
+
+@pytest.mark.model
+def test_bench_click_watches_a_real_page_to_its_end() -> None:
+    found = bench("click", "--clicks", "1", "--warm-up", "0", "--engine", "embedded")
+    assert 0 < found["first_words_s"] <= found["all_begun_s"] <= found["settled_s"]
+    assert found["kept"] == 1
+    assert found["tokens_per_s"] > 0
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert percentile([3.0, 1.0, 2.0], 0.99) == 3.0
+    assert percentile([7.0], 0.0) == 7.0
+
+
+def test_a_report_ends_with_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    report("What it costs", [("a page", "1 ms", "≤ 2 ms")], {"page_ms": 1})
+    printed = capsys.readouterr().out
+    assert "a page" in printed
+    assert json.loads(printed.strip().splitlines()[-1]) == {"page_ms": 1}
+
+
+def test_the_text_of_a_benchmark_is_long_enough_and_always_the_same() -> None:
+    assert len(long_text("Tea", 10_000)) == 10_000
+    assert long_text("Tea", 500) == long_text("Tea", 1000)[:500]
+
+
+def test_bench_ahead_reads_with_and_without(home: Path) -> None:
+    found = bench(
+        *("ahead", "--clicks", "3", "--readers", "1", "--read-seconds", "1.5", "--rounds", "1", "--page-seconds", "0.3")
+    )
+    assert found["clicks"] == 3 and 0 < found["ahead_ready_share"] <= 1
+    assert 0 < found["ahead_ms_p50"] < found["complete_ms_p50_off"]
+    assert 0 <= found["ahead_wasted_share"] < 1
+    assert found["first_words_ms_quiet"] > 0 and found["first_words_ms_beside_ahead"] > 0
+
+
+def test_bench_engine_reports_what_the_engine_measured() -> None:
+    found = bench("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1")
+    promised = {"step_ratio", "page_batch_ratio", "prefix_ratio", "peak_memory_ratio", "parity"}
+    assert promised <= found.keys()
+    assert all(found[name] > 0 for name in promised)
+    assert found["parity"] is True
+
+
+def test_bench_engine_without_torch_says_what_to_type() -> None:
+    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "bench", "engine"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'pip install "unwritten[diffusion]"' in done.stderr
+
+
+def test_bench_engine_refuses_a_wrong_list() -> None:
+    command = [sys.executable, "-m", "unwritten", "bench", "engine", "--batches", "1,two"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no list of counts" in done.stderr
+
+
+def test_bench_shapes_measures_what_repair_and_asking_again_are_good_for() -> None:
+    found = bench("shapes", "--requests", "50", "--engines", "prose")
+    assert found["shape_valid_raw"]["prose"] < 0.3 < 0.8 < found["shape_valid_repaired"]["prose"]
+    assert found["shape_valid_repaired"]["prose"] <= found["shape_valid"]["prose"] <= 1
+
+
+def test_bench_shapes_finds_a_diffusion_model_always_valid() -> None:
+    found = bench("shapes", "--requests", "5", "--engines", "diffusion")
+    assert found["shape_valid"] == found["shape_valid_raw"] == {"diffusion": 1.0}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values())
+def test_what_the_chatty_script_says_without_its_faults_is_repaired(shape: type) -> None:
+    rng = random.Random(1)
+    for _ in range(40):
+        repair(shape, json.dumps(sample(schema_of(shape), schema_of(shape), rng)))

@@ -1,0 +1,106 @@
+"""What models take, and plans: against the real model's sizes, and against what is really allocated."""
+
+import pytest
+from tests.support.checkpoints import REAL, quiet
+
+from unwritten_engine.diffusion.loading.loader import RANDOM, load_model
+from unwritten_engine.diffusion.loading.memory_plan import (
+    KINDS,
+    RESERVE,
+    MemoryPlan,
+    cache_bytes,
+    gigabytes,
+    plan_memory,
+    required_bytes,
+    weight_bytes,
+    workspace_bytes,
+)
+from unwritten_engine.diffusion.loading.model_config import read_model_config
+from unwritten_engine.errors import ModelUnsupported
+
+SHAPE = read_model_config(REAL, "real")
+GB = 10**9
+
+
+def on(gigabytes: float, **options: object) -> MemoryPlan:
+    return plan_memory(SHAPE, memory=int(gigabytes * GB), device="This GPU", reserve=RESERVE, **options)  # type: ignore[arg-type]
+
+
+def test_the_weights_of_the_real_model() -> None:
+    assert weight_bytes(SHAPE, "bf16") == pytest.approx(52.5 * GB, rel=0.03)
+    assert weight_bytes(SHAPE, "int8") == pytest.approx(27.2 * GB, rel=0.01)
+    assert weight_bytes(SHAPE, "nf4") == pytest.approx(15.7 * GB, rel=0.01)
+
+
+def test_four_bits_fit_18_gigabytes_with_a_canvas_the_driver_and_4096_tokens() -> None:
+    assert required_bytes(SHAPE, "nf4", rows=1, context=4096) + RESERVE <= 18 * GB
+    found = on(18)
+    assert (found.kind, found.context) == ("nf4", 4096)
+    assert found.total + RESERVE <= 18 * GB
+
+
+def test_layers_with_a_window_stop_growing() -> None:
+    window = SHAPE.window
+    first, second, third = (cache_bytes(SHAPE, tokens) for tokens in (window, 2 * window, 3 * window))
+    assert second - first == third - second == window * 5 * 2 * 2 * 512 * 2  # five full layers, two heads of 512
+    assert first == window * (25 * 2 * 8 * 256 * 2 + 5 * 2 * 2 * 512 * 2)
+
+
+def test_workspace_grows_with_rows_and_has_room_for_unpacked_experts() -> None:
+    assert workspace_bytes(SHAPE, 16, "bf16") > 10 * workspace_bytes(SHAPE, 1, "bf16")
+    assert workspace_bytes(SHAPE, 1, "nf4") > workspace_bytes(SHAPE, 1, "bf16") + 200_000_000
+
+
+@pytest.mark.parametrize(
+    ("memory", "kind", "rows"),
+    [(141, "bf16", 16), (80, "bf16", 16), (48, "int8", 16), (32, "int8", 8), (24, "nf4", 16)],
+)
+def test_the_best_that_fits_is_taken(memory: int, kind: str, rows: int) -> None:
+    found = on(memory)
+    assert (found.kind, found.rows) == (kind, rows)
+    assert found.weights + found.cache + found.prefixes + found.workspace + found.free + RESERVE <= memory * GB
+    assert found.free >= 0
+    assert gigabytes(found.weights) in found.reason
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    found = on(141, kind="nf4", rows=2, context=65_536)
+    assert (found.kind, found.rows, found.context) == ("nf4", 2, 65_536)
+    assert found.cache == 2 * cache_bytes(SHAPE, 65_536)
+    assert "as asked for" in found.reason
+
+
+def test_a_card_that_is_too_small_is_told_every_figure_and_a_way() -> None:
+    with pytest.raises(ModelUnsupported) as caught:
+        on(16)
+    text = str(caught.value)
+    for part in (
+        "This GPU has 16.0 GB",
+        "0.7 GB are left",
+        "52.0 GB in bf16",
+        "27.8 GB in 8 bits",
+        "16.3 GB in 4 bits",
+    ):
+        assert part in text
+    assert "llama.cpp" in text
+
+
+def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
+    with pytest.raises(ModelUnsupported, match=r'Try quantize="nf4"\.'):
+        on(24, kind="bf16")
+    with pytest.raises(ModelUnsupported, match=r'Try quantize="none"\.'):
+        on(80, kind="float32")
+    with pytest.raises(ModelUnsupported, match=r"Try parallel=1 and context=4096\."):
+        on(24, kind="nf4", rows=16, context=262_144)
+
+
+def test_contexts_end_where_the_model_does() -> None:
+    short = read_model_config(REAL | {"text_config": REAL["text_config"] | {"max_position_embeddings": 2048}}, "short")
+    assert plan_memory(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
+
+
+@pytest.mark.parametrize("quantize", ["none", *KINDS[1:]])
+def test_figures_are_those_of_a_loaded_model(quantize: str) -> None:
+    loaded = load_model(RANDOM, device="cpu", quantize=quantize, dtype="bfloat16", budget_bytes=None, progress=quiet)
+    sizes = read_model_config(loaded.model.config.to_dict(), "random")
+    assert loaded.weight_bytes == pytest.approx(weight_bytes(sizes, loaded.quantization), rel=0.01)

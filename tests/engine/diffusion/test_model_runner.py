@@ -1,0 +1,307 @@
+"""A batch of canvases against the same algorithm written plainly: pins, starting tokens, masks, the stop, the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from tests.support.diffusion_models import Model
+from torch import Tensor
+
+from unwritten_engine.diffusion import random_numbers as noise
+from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
+from unwritten_engine.diffusion.model_runner import ModelRunner, TokenMasks
+from unwritten_engine.diffusion.random_numbers import RequestRandom
+from unwritten_engine.diffusion.sequence import Sequence
+
+SIZE = 16
+CPU = torch.device("cpu")
+
+
+class Watched(ModelRunner):
+    """Remembers all canvases before each pass and all drafts after it."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def step(self, count: int, longest: int, *, even: bool, shaped: bool) -> None:
+        before = self.canvas[:count].clone()
+        super().step(count, longest, even=even, shaped=shaped)
+        self.seen.append((before, self.canvas[:count].clone(), self.best[:count].clone()))
+
+
+@pytest.fixture(scope="module")
+def made() -> Model:
+    return Model(vocabulary=1024, hidden=32, layers=3, canvas=SIZE, window=24, branch=0.5)
+
+
+@pytest.fixture(scope="module")
+def unsure() -> Model:
+    """Of every token; entropies are near the logarithm of the vocabulary, 6.9."""
+    return Model(vocabulary=1024, hidden=32, layers=2, canvas=SIZE, spread=0.1, branch=0.5)
+
+
+@dataclass
+class Plain:
+    """One canvas, by the published rules, over whole tensors."""
+
+    made: Model
+    run: Sequence
+
+    def canvas(self) -> tuple[list[int], int]:
+        """The canvas, and how many steps it took."""
+        run, dial, size, vocabulary = self.run, self.run.params, SIZE, self.made.vocabulary
+        opened = run.plan.canvas(0, size)
+        pins = torch.tensor(opened.pins or [-1] * size)
+        masks = self.made.batch.masks.rows[torch.tensor(opened.classes or [0] * size)]
+        seeds, zero = torch.tensor([run.seed]), torch.tensor([0])
+        given = torch.tensor(opened.start or [-1] * size)
+        old = noise.uniform(seeds, zero, zero, RequestRandom.EDIT, size)[0] >= opened.strength
+        canvas = noise.tokens(seeds, zero, zero, RequestRandom.CANVAS, size, vocabulary)[0]
+        canvas = torch.where((given >= 0) & old, given, canvas)
+        canvas = torch.where(pins >= 0, pins, canvas)
+        first = dial.steps - max(1, round(dial.steps * opened.strength)) if opened.start else 0
+        before, logits, same = torch.full((size,), -1), None, 0
+        encoded = self.made.model.model.encoder(torch.tensor([run.prompt.ids])).past_key_values
+        for done in range(first, dial.steps):
+            step = torch.tensor([done + 1])
+            raw = self.made.model(
+                decoder_input_ids=canvas[None], past_key_values=encoded, self_conditioning_logits=logits
+            ).logits[0]
+            temperature = dial.t_min + (dial.t_max - dial.t_min) * (dial.steps - done) / dial.steps
+            scaled = (raw.float() / temperature).masked_fill(~masks, -torch.inf)
+            scaled = torch.where(
+                pins[:, None] >= 0,
+                torch.full_like(scaled, -torch.inf).scatter(1, pins.clamp(min=0)[:, None], 0.0),
+                scaled,
+            )
+            shares = scaled.softmax(-1)
+            entropy = torch.special.entr(shares).sum(-1)
+            passed = shares.double().cumsum(-1)
+            chance = noise.uniform(seeds, zero, step, RequestRandom.CHOICE, size)[0].double()[:, None] * passed[:, -1:]
+            drawn = torch.searchsorted(passed, chance, right=True)[:, 0]
+            order = entropy.sort().indices
+            kept = torch.zeros(size, dtype=torch.bool)
+            total = 0.0
+            for position in order.tolist():
+                if total > dial.entropy_bound:
+                    break
+                kept[position] = True
+                total += float(entropy[position])
+            fresh = noise.tokens(seeds, zero, step, RequestRandom.RENOISE, size, vocabulary)[0]
+            fresh = torch.where(masks.gather(1, fresh[:, None])[:, 0], fresh, drawn)
+            canvas = torch.where(pins >= 0, pins, torch.where(kept, drawn, fresh))
+            best = scaled.argmax(-1)
+            same = same + 1 if torch.equal(best, before) else 0
+            free = entropy[pins < 0]
+            if same >= dial.stability and (not len(free) or free.mean() < dial.confidence):
+                return best.tolist(), done + 1 - first
+            before, logits = best, scaled[None].clamp(min=-1e9)
+        return before.tolist(), dial.steps - first
+
+
+def ask(made: Model, outline: dict[str, Any] | None = None, *, seed: int = 3, **given: Any) -> Sequence:
+    return made.run(made.prompt(12, seed), seed=seed, outline=outline, **{"entropy_bound": 3.0, **given})
+
+
+@torch.inference_mode()
+def check(made: Model, run: Sequence) -> None:
+    batch = made.batch
+    for _ in made.loop.generate([run]):
+        pass
+    assert run.error is None
+    made.batch = batch
+    assert (run.written, run.steps) == Plain(made, run).canvas()
+
+
+PINS = tuple(700 + at if at % 5 in (0, 1) else -1 for at in range(SIZE))
+START = tuple(800 + at if at < 11 else -1 for at in range(SIZE))
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("steps", [1, 2, 12])
+def test_a_free_canvas_is_the_plain_algorithm(made: Model, seed: int, steps: int) -> None:
+    made.fresh()
+    check(made, ask(made, seed=seed, steps=steps))
+
+
+@pytest.mark.parametrize("bound", [0.1, 10.0, 1e6])
+def test_a_canvas_with_pins_is_the_plain_algorithm(made: Model, bound: float) -> None:
+    made.fresh()
+    check(made, ask(made, {"pins": PINS}, steps=9, entropy_bound=bound))
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 0.3, 0.5, 1.0])
+def test_an_edit_is_the_plain_algorithm(made: Model, strength: float) -> None:
+    made.fresh()
+    run = ask(made, {"pins": PINS, "start": START, "strength": strength}, steps=10)
+    check(made, run)
+    assert run.steps <= max(1, round(10 * strength)) == run.most
+
+
+def test_a_shape_is_the_plain_algorithm(made: Model) -> None:
+    made.fresh()
+    row = made.batch.masks.place(bytes(token % 7 == 0 for token in range(made.vocabulary)))
+    other = made.batch.masks.place(bytes(token == 650 for token in range(651)))
+    classes = tuple((0, row, other, row)[at % 4] for at in range(SIZE))
+    run = ask(made, {"classes": classes}, steps=9)
+    check(made, run)
+    for token, kind in zip(run.written, classes, strict=True):
+        assert made.batch.masks.rows[kind, token]
+
+
+@pytest.mark.parametrize(("stability", "confidence"), [(0, 1.0), (1, 0.5), (2, 2.0), (3, 1e6)])
+def test_the_stop_is_the_plain_one(made: Model, stability: int, confidence: float) -> None:
+    made.fresh()
+    check(made, ask(made, {"pins": PINS}, steps=30, stability=stability, confidence=confidence, entropy_bound=8.0))
+
+
+def test_pins_hold_at_every_step_of_every_canvas(made: Model) -> None:
+    made.fresh(batch=Watched)
+    watched = made.batch
+    assert isinstance(watched, Watched)
+    pins = tuple(token for number in range(3) for token in (pin + number if pin >= 0 else -1 for pin in PINS))
+    pinned = ask(made, {"pins": pins}, canvases=3, steps=5)
+    others = [ask(made, seed=seed, canvases=2, steps=7) for seed in (8, 9)]
+    steps = 0
+    for _ in made.loop.generate([pinned, *others]):
+        rows = watched.seen[-1]
+        if pinned.draft is None or pinned.steps == steps:
+            continue
+        steps = pinned.steps
+        here = pins[pinned.draft.canvas * SIZE : (pinned.draft.canvas + 1) * SIZE]
+        fixed = [at for at in range(SIZE) if here[at] >= 0]
+        row = 0  # it came first, and leaves last or first: no other moves into its row before
+        before, after, best = (part[row] for part in rows)
+        for tokens in (before, after, best, pinned.draft.ids):
+            assert [int(tokens[at]) for at in fixed] == [here[at] for at in fixed]
+        assert not any(pinned.draft.unsettled[at] for at in fixed)
+    assert steps == 15 and pinned.canvas == 3
+    assert [pinned.written[at] for at in range(48) if pins[at] >= 0] == [pin for pin in pins if pin >= 0]
+
+
+@pytest.mark.parametrize("confidence", [1.5, 1e6])
+def test_pins_do_not_dilute_the_stop(unsure: Model, confidence: float) -> None:
+    """The mean entropy of two free positions is 6.8; over all sixteen it would be below one."""
+    unsure.fresh()
+    run = ask(unsure, {"pins": (*range(700, 714), -1, -1)}, steps=6, stability=0, confidence=confidence)
+    unsure.written(run)
+    assert run.steps == (6 if confidence == 1.5 else 1)
+
+
+def test_a_canvas_of_pins_alone_is_done_at_once(made: Model) -> None:
+    made.fresh()
+    run = ask(made, {"pins": tuple(range(700, 716))}, steps=6)
+    made.written(run)
+    assert run.steps == 1 and run.written == list(range(700, 716))
+    assert run.draft is not None and not any(run.draft.unsettled)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+def test_strength_is_the_share_that_is_drawn_anew(made: Model, strength: float) -> None:
+    """Counted over many canvases before their first step. Pins stay whatever it is."""
+    loop = made.fresh(batch=Watched)
+    watched = made.batch
+    assert isinstance(watched, Watched)
+    outline = {"pins": PINS, "start": tuple(range(800, 816)), "strength": strength}
+    runs = [ask(made, outline, seed=seed, steps=1) for seed in range(60)]
+    for _ in loop.generate(runs):
+        pass
+    canvases = torch.cat([before for before, _, _ in watched.seen])
+    assert canvases.shape == (60, SIZE)
+    pinned = torch.tensor(PINS) >= 0
+    assert (canvases[:, pinned] == torch.tensor(PINS)[pinned]).all()
+    anew = (canvases != torch.arange(800, 816))[:, ~pinned].float().mean()
+    assert abs(anew - strength) < 4 * math.sqrt(strength * (1 - strength) / 540) + 0.005
+
+
+def test_an_edit_begins_late_in_the_schedule(made: Model) -> None:
+    made.fresh()
+    run = ask(made, {"start": START, "strength": 0.3}, canvases=2, steps=10, confidence=1e-9)
+    drafts = []
+    for _ in made.loop.generate([run]):
+        assert run.draft is not None
+        drafts.append((run.draft.canvas, run.draft.step, run.draft.steps))
+    # The second canvas has no starting text, and takes all its steps.
+    assert drafts == [(0, step, 3) for step in (1, 2, 3)] + [(1, step, 10) for step in range(1, 11)]
+
+
+def test_a_row_does_not_change_after_its_end(made: Model) -> None:
+    made.fresh()
+    batch = made.batch
+    run = ask(made, steps=2)
+    made.written(run)
+    state = [tensor.clone() for tensor in batch.save(0)]
+    with torch.inference_mode():
+        batch.step(1, 12, even=True, shaped=False)
+    assert all(map(torch.equal, state, batch.save(0)))
+
+
+def test_truncated_self_conditioning_over_everything_is_the_whole(made: Model) -> None:
+    class Truncated(ModelRunner):
+        def __init__(self, model: Any, body: Any) -> None:
+            super().__init__(model, body, top_k=1024)
+
+    made.fresh()
+    whole = made.written(ask(made, steps=9))
+    made.fresh(batch=Truncated)
+    assert made.written(ask(made, steps=9)) == whole
+
+
+class Bucketed(ModelRunner):
+    """Makes its passes in buckets of rows and kept tokens, as they are captured on a GPU."""
+
+    def __init__(self, model: Any, body: Any) -> None:
+        super().__init__(model, body, graphs=Uncaptured())
+
+
+class Uncaptured(CUDAGraphs):
+    def run(self, key: Hashable, work: Callable[[], None]) -> None:
+        work()
+
+
+def test_passes_in_buckets_are_like_others(made: Model) -> None:
+    """With rows and places beyond those in use, of requests that have left or were never there."""
+
+    def runs() -> list[Sequence]:
+        return [
+            made.run(made.prompt(9 + 20 * n, n), seed=n, canvases=1 + n % 2, steps=4 + n, outline={"pins": PINS})
+            for n in range(7)
+        ]
+
+    made.fresh()
+    plain = made.written(*runs())
+    made.fresh(batch=Bucketed)
+    assert made.written(*runs()) == plain
+
+
+def test_buckets_double() -> None:
+    assert [CUDAGraphs.buckets(rows, 1, 12, 4096)[0] for rows in (1, 2, 3, 5, 8, 9, 12)] == [1, 2, 4, 8, 8, 12, 12]
+    assert [CUDAGraphs.buckets(1, long, 12, 3000)[1] for long in (0, 256, 257, 1025, 2999)] == [
+        256,
+        256,
+        512,
+        2048,
+        3000,
+    ]
+
+
+def test_equal_masks_share_a_row() -> None:
+    masks = TokenMasks(100, CPU)
+    first = masks.place(bytes([0, 1, 0]))
+    assert masks.place(bytes([0, 1, 0])) == first != masks.place(bytes([1, 1]))
+    assert masks.rows[0].all() and masks.rows[first].nonzero().tolist() == [[1]]
+
+
+def test_many_masks_find_place_without_moving_others() -> None:
+    masks = TokenMasks(100, CPU)
+    rows = [masks.place(bytes([0] * number + [1])) for number in range(40)]
+    assert rows == list(range(1, 41))
+    for number, row in enumerate(rows):
+        assert masks.rows[row].nonzero().tolist() == [[number]]
+    assert masks.rows[0].all()

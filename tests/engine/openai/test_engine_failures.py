@@ -1,0 +1,302 @@
+"""Servers of OpenAI's kind that do not understand, refuse, hang, cut and lie; and readers who leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request as WebRequest
+from starlette.responses import HTMLResponse, Response
+from tests.support.servers import (
+    ASK,
+    SHAPE,
+    ModelServer,
+    event,
+    frames_of,
+    hangs,
+    model_server,
+    opened,
+    piece,
+    raw,
+    refuses,
+    says,
+    text_of,
+    unless,
+)
+
+from unwritten_engine import Priority, Prompt, Request
+from unwritten_engine.errors import (
+    EngineClosed,
+    EngineError,
+    GenerationFailed,
+    RequestRefused,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[ModelServer]:
+    with model_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(started: ModelServer, monkeypatch: pytest.MonkeyPatch) -> ModelServer:
+    for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    started.reset()
+    return started
+
+
+# -- what servers do not understand -----------------------------------------------------------------------
+
+
+async def test_a_server_that_does_not_know_thinking(server: ModelServer) -> None:
+    server.answers = [unless("chat_template_kwargs", "Unrecognized request argument: chat_template_kwargs", says("A."))]
+    async with opened(server) as engine:
+        for _ in range(2):
+            await frames_of(engine)
+        assert any("thinking be turned off" in reason for reason in engine.about.reasons)
+    assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False], "it is remembered"
+
+
+async def test_a_server_that_says_422_and_not_what_it_means(server: ModelServer) -> None:
+    server.answers = [unless("chat_template_kwargs", "Unprocessable", says("A."), status=422)]
+    async with opened(server) as engine:
+        for _ in range(2):
+            assert (await frames_of(engine))[-1].text == "A."
+    assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False]
+
+
+async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
+    answer = says('```json\n{ "name": "A b",', ' "age": 3 }\n```')
+    server.answers = [unless("response_format", "json_schema is not supported", answer, kind="json_schema")]
+    async with opened(server) as engine:
+        for _ in range(2):
+            last = (await frames_of(engine, Request(Prompt("A keeper."), schema=SHAPE)))[-1]
+            assert last.text == '{"name":"A b","age":3}'
+        assert any("shapes are asked for as JSON objects" in reason for reason in engine.about.reasons)
+    assert [body["response_format"]["type"] for body in server.bodies] == ["json_schema", "json_object", "json_object"]
+    assert '"required":["name","age"]' in server.bodies[-1]["messages"][-1]["content"]
+
+
+async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> None:
+    # vLLM with DiffusionGemma answers 400 to all of it, and does not say what it means.
+    server.answers = [unless("response_format", "Bad Request", says('Here it is: {"name": "A", "age": 3}. Bye.'))]
+    request = Request(Prompt("A keeper."), schema=SHAPE)
+    async with opened(server) as engine:
+        assert [(await frames_of(engine, request))[-1].text for _ in range(2)] == ['{"name":"A","age":3}'] * 2
+    assert ["response_format" in body for body in server.bodies] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I cannot do that.",
+        "Sure {as asked}:\n\n{'name': 'A b', 'age': 3,}\nBye.",
+        '{"name": "A b", "age": }',
+        "{ 'name': ",
+    ],
+)
+async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: ModelServer, answer: str) -> None:
+    server.answers = [says(*answer)]
+    async with opened(server) as engine:
+        frames = await frames_of(engine, Request(Prompt("A keeper."), schema=SHAPE))
+    assert frames[-1].text == answer.strip()
+    assert all(frame.fixed == 0 for frame in frames[:-1]), "earlier frames promise nothing"
+
+
+async def test_one_odd_schema_does_not_cost_the_others(server: ModelServer) -> None:
+    async with opened(server) as engine:
+        server.answers = [says('{"name":"A","age":3}')]
+        await frames_of(engine, Request(Prompt("A."), schema=SHAPE))
+        server.answers = [refuses(400, "unsupported schema: pattern"), says("{}"), says('{"name":"A","age":3}')]
+        await frames_of(engine, Request(Prompt("A."), schema={"type": "object", "patternProperties": {}}))
+        await frames_of(engine, Request(Prompt("A."), schema=SHAPE))
+    assert [body["response_format"]["type"] for body in server.bodies] == [
+        "json_schema",
+        "json_schema",
+        "json_object",
+        "json_schema",
+    ]
+
+
+async def test_max_tokens_by_its_newer_name(server: ModelServer) -> None:
+    server.answers = [unless("max_tokens", "Unsupported: 'max_tokens'. Use 'max_completion_tokens'.", says("A."))]
+    await text_of(server)
+    assert server.bodies[-1]["max_completion_tokens"] == 40 and "max_tokens" not in server.bodies[-1]
+
+
+async def test_a_real_refusal_is_not_asked_for_ever(server: ModelServer) -> None:
+    server.answers = [refuses(400, "The image is broken.")]
+    with pytest.raises(RequestRefused, match=r"refused the request \(400: The image is broken"):
+        await text_of(server)
+    assert len(server.bodies) < 8
+
+
+# -- what goes wrong --------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_busy_is_asked_again(server: ModelServer) -> None:
+    server.answers = [refuses(429, "Slow down.", headers={"retry-after": "0.3"}), refuses(503, "Busy."), says("Here.")]
+    begun = time.monotonic()
+    assert await text_of(server) == "Here."
+    assert len(server.bodies) == 3 and time.monotonic() - begun >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "requests", "message"),
+    [
+        (refuses(500, "CUDA error."), {"retries": 1}, 2, "answers 500: CUDA error. Look into the server's log"),
+        (refuses(429, "Wait.", headers={"retry-after": "3600"}), {}, 1, "429: Wait.*again after 3600 seconds"),
+        (refuses(429, "Pay.", code="insufficient_quota"), {}, 1, "429: Pay"),
+        (refuses(403, "Not you."), {}, 1, "wants another key .403: Not you"),
+        (hangs, {"first_timeout": 0.3}, 1, "written nothing within 0.3 seconds"),
+        (says("One ", "two ", pause=5), {"silence_timeout": 0.3}, 1, "fell silent for 0.3 seconds"),
+        (says("Half a", finish=None, done=False), {}, 1, "cut the text off .the stream ended"),
+        (says(finish=None, done=False), {"retries": 1}, 2, "cut the text off"),
+    ],
+)
+async def test_what_goes_wrong_is_said(
+    server: ModelServer, answer: Any, options: dict[str, Any], requests: int, message: str
+) -> None:
+    server.answers = [answer]
+    with pytest.raises(EngineError, match=message):
+        await text_of(server, **options)
+    assert len(server.bodies) == requests
+
+
+async def test_text_is_never_repeated(server: ModelServer) -> None:
+    async def cut() -> AsyncIterator[bytes]:
+        yield event(piece("Half a sentence "))
+        await asyncio.sleep(0.05)
+        raise ConnectionResetError
+
+    server.answers = [raw(cut), says("Another text.")]
+    frames = []
+    async with opened(server) as engine:
+        with pytest.raises(GenerationFailed, match="cut the text off"):
+            async for frame in engine.generate(ASK):
+                frames.append(frame)
+    assert [frame.text for frame in frames] == ["Half a sentence "] and len(server.bodies) == 1
+
+
+async def test_a_stream_that_is_cut_before_its_first_text_is_asked_again(server: ModelServer) -> None:
+    async def cut() -> AsyncIterator[bytes]:
+        yield event(piece(""))
+        raise ConnectionResetError
+
+    server.answers = [raw(cut), says("Here.")]
+    assert await text_of(server) == "Here."
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"data: <html>\n\n",
+        b"data: [1]\n\n",
+        b'data: {"choices": 3}\n\n',
+        b'data: {"choices": [{"delta": {"content": 5}}]}\n\n',
+        b'data: {"choices": ["x"]}\n\n',
+        b'data: {"choices": [], "usage": {"completion_tokens": "many"}}\n\n',
+        b"data: \xff\xfe\n\n",
+        b"data: " + b"x" * (5 << 20),
+    ],
+)
+async def test_garbage(server: ModelServer, garbage: bytes) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield garbage
+
+    server.answers = [raw(chunks)]
+    with pytest.raises(GenerationFailed, match="not a stream of text"):
+        await text_of(server)
+
+
+async def test_a_web_page_instead_of_a_stream(server: ModelServer) -> None:
+    async def page(request: WebRequest, body: dict[str, Any]) -> Response:
+        return HTMLResponse("<h1>Welcome</h1>")
+
+    server.answers = [page]
+    with pytest.raises(GenerationFailed, match="not a stream of text"):
+        await text_of(server)
+
+
+async def test_an_error_in_the_stream(server: ModelServer) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event(piece("One "))
+        yield event({"error": {"message": "Out of memory.", "code": 500}})
+
+    server.answers = [raw(chunks)]
+    with pytest.raises(GenerationFailed, match="answers 500: Out of memory"):
+        await text_of(server)
+
+
+# -- who waits, and who leaves ----------------------------------------------------------------------------
+
+
+async def gone(server: ModelServer, streams: int) -> None:
+    """Wait until the server has seen so many readers leave."""
+    async with asyncio.timeout(3):
+        while server.gone < streams:
+            await asyncio.sleep(0.01)
+
+
+async def test_closing_the_iterator_closes_the_connection(server: ModelServer) -> None:
+    server.answers = [says(*["word "] * 1000, pause=0.02)]
+    async with opened(server) as engine:
+        stream = engine.generate(ASK)
+        await anext(stream)
+        begun = time.monotonic()
+        await stream.aclose()
+        await gone(server, 1)
+        assert time.monotonic() - begun < 1
+
+
+async def test_a_cancelled_reader_closes_the_connection(server: ModelServer) -> None:
+    server.answers = [says(*["word "] * 1000, pause=0.02)]
+    async with opened(server) as engine:
+        task = asyncio.create_task(frames_of(engine))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await gone(server, 1)
+
+
+async def test_closing_the_engine_stops_everyone(server: ModelServer) -> None:
+    server.answers = [says(*["word "] * 1000, pause=0.02)]
+    async with opened(server, parallel=1) as engine:
+        tasks = [asyncio.create_task(frames_of(engine)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        await engine.close()
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(error) for error in errors] == [EngineClosed] * 3
+        with pytest.raises(EngineClosed):
+            await frames_of(engine)
+        await gone(server, 1)
+
+
+async def test_clicks_go_before_what_is_written_ahead(server: ModelServer) -> None:
+    server.answers = [says("A", " b", pause=0.1)]
+    async with opened(server, parallel=1) as engine:
+        order: list[str] = []
+
+        async def write(name: str, priority: Priority) -> None:
+            await frames_of(engine, Request(Prompt(name), priority=priority))
+            order.append(name)
+
+        asks = [("first", Priority.CLICK), ("ahead", Priority.PREFETCH), ("click", Priority.CLICK)]
+        await asyncio.gather(*(write(*ask) for ask in asks))
+    assert order == ["first", "click", "ahead"]
+
+
+async def test_warming_asks_a_server_on_this_machine_once_for_each_beginning(server: ModelServer) -> None:
+    async with opened(server) as engine:
+        await engine.warm([Prompt("A.", system="S"), Prompt("B.", system="S"), Prompt("C.", system="T")])
+        assert [body["max_tokens"] for body in server.bodies] == [1, 1]
+        server.answers = [refuses(500, "No.")]
+        await engine.warm([Prompt("A.", system="S")])

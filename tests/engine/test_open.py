@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.ggufs import MODEL, write_gguf
+
+from unwritten_engine import Recorder, open_engine, scripted
+from unwritten_engine.errors import (
+    BadOption,
+    MissingPackage,
+    ModelBroken,
+    ModelNotFound,
+    ModelUnsupported,
+    UnknownEngine,
+    UnknownOption,
+)
+from unwritten_engine.open import ENGINE_KINDS
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("embeded", "no engine 'embeded'. Did you mean 'embedded'?"),
+        ("gpt", "Engines are 'auto', 'embedded'"),
+        ("", "no engine ''"),
+        ("model.safetensors", "neither a .gguf nor a .tape file"),
+        ("/models", "neither a .gguf nor a .tape file"),
+        ("http://localhost:1/v1", "cannot be reached"),
+        ("http://[::1/v1", "is not the address of a server"),
+        ("http://host:port/v1", "is not the address of a server"),
+        ("https://", "is not the address of a server. Write it like http://localhost:8000/v1"),
+        ("ftp://host/model.gguf", "neither a .gguf nor a .tape file"),
+        ("hf:gemma", "Write it like hf:OWNER/REPO/FILE.gguf"),
+        ("hf:owner/repo/model.bin", "does not name a file"),
+    ],
+)
+def test_an_unknown_engine_says_what_there_is(spec: str, message: str) -> None:
+    with pytest.raises(UnknownEngine) as raised:
+        open_engine(spec)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "kind", "message"),
+    [
+        (
+            "x.gguf",
+            {"thread": 2},
+            UnknownOption,
+            "llama.cpp engine has no option 'thread'. Did you mean 'threads'?",
+        ),
+        ("embedded", {"speed": 2}, UnknownOption, "no option 'speed'"),
+        ("embedded", {"context": 10}, BadOption, "'context' is 10; give a whole number from 256"),
+        ("https://example.org/x.gguf", {"thread": 2}, UnknownOption, "'threads'"),
+        ("hf:a/b/c.gguf", {"parallel": 0}, BadOption, "'parallel' is 0"),
+        ("x.tape", {"sped": 2}, UnknownOption, "The tape engine has no option 'sped'. Did you mean 'speed'?"),
+        ("tape:x", {"speed": "fast"}, BadOption, "a number of at least 0"),
+        ("http://localhost:1", {"models": "x"}, UnknownOption, "servers has no option 'models'. Did you mean 'model'?"),
+        ("http://localhost:1", {"retries": -1}, BadOption, "'retries' is -1"),
+        ("diffusion:a/b", {"model": "c/d"}, BadOption, "names a checkpoint, and so does model='c/d'"),
+    ],
+)
+def test_options_are_checked_first(spec: str, options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as raised:
+        open_engine(spec, **options)
+    assert message in str(raised.value)
+
+
+def test_files_that_are_no_models_are_refused_before_llama_cpp_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no model file"):
+        open_engine(tmp_path / "none.gguf")
+    (tmp_path / "text.gguf").write_text("This is not a model, it is a text of some length.")
+    with pytest.raises(ModelBroken, match="not a GGUF file"):
+        open_engine(tmp_path / "text.gguf")
+    diffusion = write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": "llada"})
+    with pytest.raises(ModelUnsupported, match="text-diffusion"):
+        open_engine(str(diffusion))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("architecture", ["diffusion-gemma", "diffusion_gemma4"])
+def test_a_diffusion_gemma_that_llama_cpp_does_not_know_names_the_build_that_does(
+    tmp_path: Path, architecture: str
+) -> None:
+    path = write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": architecture})
+    with pytest.raises(ModelUnsupported, match=r"pull/24423/head.*'visual:llama.cpp/build/bin/llama-diffusion-cli'"):
+        open_engine(path)
+
+
+@pytest.mark.model
+def test_a_file_that_llama_cpp_cannot_load_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnsupported, match=r"could not load .*architecture 'llama'.*log=True"):
+        open_engine(write_gguf(tmp_path / "hollow.gguf", MODEL))
+
+
+def test_without_llama_cpp_the_command_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(MissingPackage, match="Type: pip install xllamacpp"):
+        open_engine(write_gguf(tmp_path / "tiny.gguf", MODEL))
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_without_the_packages_of_the_diffusion_engine_the_command_is_said(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", sys)  # there, and not the slow one
+    monkeypatch.setitem(sys.modules, "transformers", sys)
+    monkeypatch.setitem(sys.modules, package, None)
+    for spec in ("diffusion", "diffusion:owner/repo"):
+        with pytest.raises(MissingPackage, match=r'Type: pip install "unwritten\[diffusion\]"'):
+            open_engine(spec)
+
+
+@pytest.mark.parametrize("spec", ["{}", "tape:{}"])
+def test_a_tape_is_opened_by_path(tmp_path: Path, spec: str) -> None:
+    path = tmp_path / "a.tape"
+    Recorder(scripted("text"), path)
+    assert open_engine(spec.format(path), speed=0).about.engine == "tape"
+
+
+def test_a_missing_tape(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no tape"):
+        open_engine(tmp_path / "none.tape")
+
+
+def test_hugging_face_without_its_package_says_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingPackage, match="pip install huggingface_hub"):
+        open_engine("hf:owner/repo/model.gguf")
+
+
+def test_auto_is_never_a_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Recorder(scripted("text"), tmp_path / "auto.tape")
+    monkeypatch.chdir(tmp_path)
+    claimed = [kind.name for kind in ENGINE_KINDS if kind.claims("auto")]
+    assert claimed == ["auto"]
+
+
+def test_every_kind_has_an_example_and_a_help() -> None:
+    assert all(kind.example and kind.help for kind in ENGINE_KINDS)
+    assert len({(kind.name, kind.example) for kind in ENGINE_KINDS}) == len(ENGINE_KINDS)

@@ -1,0 +1,215 @@
+"""The training loop: it learns, it repeats, and it goes on exactly where it stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.support.training_runs import RECIPE, held_out, pages, run
+
+from unwritten_engine import EngineError, Prompt
+from unwritten_engine.errors import ModelBroken, ModelNotFound
+from unwritten_engine.training import checkpoints as states
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.lora import LoRA
+from unwritten_engine.training.preview import PreviewWriter, given_back
+from unwritten_engine.training.runs import TrainingRun, load_trainable
+from unwritten_engine.training.step import LEVELS
+from unwritten_engine.training.trainable_model import TrainableModel
+from unwritten_engine.training.trainer import Progress, Trainer
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def trainer(run: TrainingRun, **options: Any) -> Trainer:
+    return Trainer(run, device="cpu", threads=1, **options)
+
+
+def weights(one: Trainer) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in one.weights.items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_that_is_resumed_does_what_it_would_have_done(tmp_path: Path) -> None:
+    whole = trainer(run(tmp_path / "whole"))
+    whole.go()
+    parted = run(tmp_path / "parted")
+    for steps in (5, 1, 99):
+        part = trainer(parted)
+        before = part.step
+        part.go(steps=steps)
+        assert part.step == min(before + steps, RECIPE.steps)
+    assert same(weights(whole), weights(part))
+    assert not same(weights(whole), weights(trainer(run(tmp_path / "new"))))
+    logs = [json.loads(line) for line in whole.run.log.read_text().splitlines()]
+    again = [json.loads(line) for line in parted.log.read_text().splitlines()]
+    assert logs[-1]["step"] == again[-1]["step"] == 12 and logs[-1]["loss"] == again[-1]["loss"]
+    other = trainer(run(tmp_path / "other", replace(RECIPE, seed=1)))
+    other.go()
+    assert not same(weights(whole), weights(other))
+
+
+def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
+    one = trainer(run(tmp_path / "one"))
+    one.go(steps=1)
+    data = one.run.state.read_bytes()
+    one.run.state.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelBroken, match="is no state of a run"):
+        trainer(one.run)
+    wide = trainer(run(tmp_path / "wide", hidden=48))
+    wide.save()
+    one.run.state.write_bytes(wide.run.state.read_bytes())
+    with pytest.raises(ModelBroken, match=r"belongs to another model: its .* does not fit"):
+        trainer(one.run)
+    with pytest.raises(ModelNotFound, match=r"is no prepared run: recipe\.json, corpus\.npz"):
+        trainer(TrainingRun(tmp_path / "none"))
+
+
+def test_progress_is_told_with_held_out_loss_and_samples(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    one = trainer(run(tmp_path), judge_every=6, tell=told.append)
+    last = one.go()
+    judged = [progress for progress in told if progress.judged]
+    assert [progress.step for progress in judged] == [6, 12] and last is told[-1]
+    assert list(judged[0].judged) == list(LEVELS)
+    assert judged[0].per_character > 0 and len(judged[0].samples) == 2
+    assert {title for title, _ in judged[0].samples} <= {page.title for page in held_out(3)}
+    line = json.loads(one.run.log.read_text().splitlines()[-1])
+    assert line["judged"]["0.5"] == round(last.judged[0.5], 4) and len(line["samples"]) == 2
+    untrained = math.log(1400)
+    assert last.judged[0.25] < untrained and abs(judged[0].judged[1.0] - untrained) < 2
+
+
+def test_a_step_with_an_endless_gradient_is_left_out(tmp_path: Path) -> None:
+    one = trainer(run(tmp_path))
+    one.go(steps=2)
+    before = weights(one)
+    table = one.model.model.decoder.embed_tokens
+    hook = table.register_forward_hook(lambda module, given, result: result * math.inf)
+    assert one.go(steps=1).left_out == 1
+    hook.remove()
+    assert same(before, weights(one)) and one.step == 3
+    assert trainer(one.run).left_out == 1
+
+
+def test_the_model_so_far_opens_in_the_engine_and_is_the_one_that_was_trained(tmp_path: Path) -> None:
+    one = trainer(run(tmp_path))
+    one.go()
+    loaded = load_trainable(one.run.checkpoint, "cpu")
+    found = dict(loaded.model.named_parameters())
+    assert all(torch.equal(found[name], weight) for name, weight in one.weights.items())
+    prompt = pages(1)[0].prompt
+    text = PreviewWriter(one.loaded, context=256).write(prompt, seed=3)
+    assert text == PreviewWriter(loaded, context=256).write(prompt, seed=3) and text[1] > 0
+
+
+def test_an_overfitted_model_gives_its_pages_back_from_noise(tmp_path: Path) -> None:
+    given = pages(4, words=6)
+    recipe = replace(
+        RECIPE, steps=220, rows=1, tokens=160, canvases=16, copies=4, rate=1e-2, warmup=10, conditioned=0.5
+    )
+    one = trainer(run(tmp_path, recipe, given, hidden=48, layers=2))
+    before = [given_back(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
+    one.go()
+    after = [given_back(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
+    assert sum(after) / 4 > 0.95 and sum(before) / 4 < 0.3
+
+
+def test_small_matrices_learn_in_place_of_the_model(tmp_path: Path) -> None:
+    given = pages(4, words=6)
+    recipe = replace(RECIPE, rank=4, rate=1e-2, steps=10)
+    one = trainer(run(tmp_path, recipe, given))
+    assert not (one.run.folder / "start").exists(), "the checkpoint stays where it is"
+    assert all(name.startswith("beside.") for name in one.weights)
+    own = {name: weight.detach().clone() for name, weight in one.model.named_parameters()}
+    one.go(steps=6)
+    resumed = trainer(one.run)
+    assert same(weights(one), weights(resumed))
+    resumed.go()
+    for name, weight in resumed.model.named_parameters():
+        assert torch.equal(weight, own[name]), "after writing the checkpoint too"
+    merged = load_trainable(resumed.run.checkpoint, "cpu")
+    changed = [name for name, weight in merged.model.named_parameters() if not torch.equal(weight, own[name])]
+    assert changed and all("_proj" in name and "experts" not in name for name in changed)
+    batch = resumed.packer.batch()
+    with torch.no_grad():
+        seen = [
+            trunk.look(trunk.read(batch), batch, batch.canvases, None)
+            for trunk in map(
+                TrainableModel, (merged.model, resumed.model, load_trainable(resumed.run.start, "cpu").model)
+            )
+        ]
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-3, atol=1e-3)
+    assert (seen[0] - seen[2]).abs().max() > 0.05, "and it is another model than before"
+
+
+def test_encoder_and_decoder_share_the_small_matrices(tmp_path: Path) -> None:
+    loaded = run(tmp_path).load("cpu")
+    LoRA(loaded.model, 2, 0)
+    plain = load_trainable(tmp_path / "start", "cpu").model
+    given = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+
+    def products(model: Any) -> list[torch.Tensor]:
+        found = (model.model.decoder, model.model.encoder.language_model)
+        return [part.layers[0].mlp.up_proj(given) for part in found]
+
+    for one, other in zip(products(loaded.model), products(plain), strict=True):
+        torch.testing.assert_close(one, other)  # they begin with nothing
+    twice = LoRA(plain, 2, 0)
+    with torch.no_grad():
+        for added in twice.beside.values():
+            added.up.fill_(0.5)  # type: ignore[operator]
+    decoder, encoder = products(plain)
+    torch.testing.assert_close(decoder, encoder)
+    assert (decoder - products(loaded.model)[0]).abs().max() > 0.01
+
+
+def test_a_run_is_prepared_whole_or_not_at_all(tmp_path: Path) -> None:
+    long = [TrainingPage(Prompt("river " * 200), "water")]
+    with pytest.raises(EngineError, match="no pages to train on"):
+        run(tmp_path, given=long)
+    assert [path.name for path in tmp_path.iterdir()] == ["start"]
+    run(tmp_path)
+    with pytest.raises(EngineError, match="is there already"):
+        run(tmp_path)
+
+
+def test_a_model_in_bfloat16_products_learns_too(tmp_path: Path) -> None:
+    one = trainer(run(tmp_path, replace(RECIPE, dtype="bfloat16")))
+    first = one.go(steps=1).loss
+    last = one.go().loss
+    assert math.isfinite(first) and last < first
+    assert all(weight.dtype == torch.float32 for weight in one.weights.values())
+
+
+def test_a_prompt_that_is_too_long_gets_no_sample(tmp_path: Path) -> None:
+    sampler = PreviewWriter(run(tmp_path).load("cpu"), context=32)
+    assert sampler.write(Prompt("river " * 40)) == ("", 0)
+
+
+def test_an_opening_that_fills_a_canvas_gets_another_one(tmp_path: Path) -> None:
+    sampler = PreviewWriter(run(tmp_path).load("cpu"), context=128)
+    opening = "river stone tower night " * 4
+    assert sampler.write(Prompt("Say.", opening=opening))[0].startswith(opening)
+
+
+def test_the_small_state_has_nearly_the_moments(tmp_path: Path) -> None:
+    one = trainer(run(tmp_path))
+    one.go(steps=6)
+    optimizer = torch.optim.AdamW(one.weights.values())
+    notes = states.load_small(one.run.small_state, one.weights, optimizer)
+    assert notes["step"] == 6
+    for weight in one.weights.values():
+        exact, near = one.optimizer.state[weight], optimizer.state[weight]
+        assert float(near["step"]) == float(exact["step"]) and not near["exp_avg"].any()
+        torch.testing.assert_close(near["exp_avg_sq"].sum(), exact["exp_avg_sq"].sum(), rtol=1e-3, atol=1e-12)
+    size = one.run.small_state.stat().st_size
+    assert size < 0.35 * one.run.state.stat().st_size

@@ -1,0 +1,234 @@
+"""The app: what an author declares, and what a server gets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Host, Route
+from tests.support.apps import LIGHTHOUSE, browser, inner, make_app, make_wiki, templates, wait_for, write
+
+from unwritten import App, Canvas, Page
+from unwritten.core.errors import BadApp, BadSetting
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def test_five_lines_make_a_page(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
+        write(client, "/wiki/Lighthouse")
+        page = client.get("/wiki/Lighthouse").text
+    assert "<title>Lighthouse · Fake Wiki</title>" in page and "<h1>Lighthouse</h1>" in page
+
+
+def test_the_world_leads_every_prompt(tmp_path: Path) -> None:
+    engine = scripted("Words.")
+    with browser(make_wiki(tmp_path, engine, world="A calm world.")) as client:
+        write(client, "/wiki/A")
+        write(client, "/wiki/B")
+    systems = {request.prompt.system for request in engine.requests}
+    assert len(systems) == 1 and systems.pop().startswith("A calm world.")
+
+
+def test_any_address_at_all(tmp_path: Path) -> None:
+    engine = scripted("See [[Great Auk]] and [[//evil.example|evil]].")
+    app = make_app(tmp_path, engine)
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str:
+        return f"An article about {title}."
+
+    @app.fallback
+    def anything(path: str) -> str:
+        return f"The page at {path}."
+
+    with browser(app) as client:
+        write(client, "/docs/a/b.html")
+        page = client.get("/docs/a/b.html").text
+        assert "<h1>b.html</h1>" in page
+        assert '<a href="/Great%20Auk" class="unwritten">' in page and 'href="//' not in page
+        write(client, "/")
+        assert "<h1>Fake Wiki</h1>" in client.get("/").text
+        write(client, "/wiki/X")  # routes come first
+        assert client.get("/_unwritten/nothing").status_code == 404
+        assert client.get("/a/%2E%2E/b").status_code == 404
+        assert client.post("/docs/a").status_code == 405
+        assert client.get("/" + "x/" * 100).status_code == 414
+        moved = client.get("//evil.example/%E2%80%8Bx")
+        assert moved.status_code != 302 or not moved.headers["location"].startswith("//")
+    assert [request.prompt.ask.partition(" The subject")[0] for request in engine.requests] == [
+        "The page at docs/a/b.html.",
+        "The page at .",
+        "An article about X.",
+    ]
+
+
+def test_links_lead_to_the_pages_that_can_have_them(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("See [[Sea]]."))
+
+    @app.page("/")
+    def front() -> str:
+        return "The front page."
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str:
+        return f"About {title}."
+
+    @app.page("/n/{n:int}", links="/wiki/{title}")
+    def numbered(n: int) -> str:
+        return f"Number {n}."
+
+    @app.page("/u/{n:int}")
+    def unlinked(n: int) -> str:
+        return f"Number {n}."
+
+    with browser(app) as client:
+        for path, link in (("/", False), ("/wiki/A", True), ("/n/1", True), ("/u/1", False)):
+            assert write(client, path)[-1]["state"] == "written"
+            assert ('href="/wiki/Sea"' in inner(client.get(path).text, "body")) is link
+
+
+def test_links_without_a_page_of_their_own_lead_anywhere(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("See [[Sea]]."))
+
+    @app.page("/")
+    def front() -> str:
+        return "The front page."
+
+    @app.fallback
+    def anything(path: str) -> str:
+        return f"The page at {path}."
+
+    with browser(app) as client:
+        write(client, "/")
+        assert 'href="/Sea"' in inner(client.get("/").text, "body")
+
+
+def test_routes_of_the_author_come_first_and_render_templates(tmp_path: Path) -> None:
+    app: App
+
+    async def about(request: Request) -> Response:
+        return app.render("about.html", title="About us", n=7)
+
+    app = make_app(
+        tmp_path,
+        scripted("Words."),
+        routes=[Route("/wiki/about", about)],
+        folder=templates(tmp_path, about="{% extends 'layout.html' %}{% block main %}<b>{{ n }}</b>{% endblock %}"),
+    )
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str:
+        return title
+
+    with browser(app) as client:
+        answer = client.get("/wiki/about")
+        assert "<b>7</b>" in answer.text and "<title>About us" in answer.text
+        assert "nonce-" in answer.headers["content-security-policy"]
+
+
+def test_spellings_meet_in_one_page(tmp_path: Path) -> None:
+    engine = scripted("See [[razorbill]], unlike the [[great auk]].")
+    app = make_app(tmp_path, engine)
+
+    @app.page("/wiki/{title}", canonical=lambda text: text[:1].upper() + text[1:])
+    def article(title: str) -> str:
+        return title
+
+    with browser(app) as client:
+        assert client.get("/wiki/great_auk").headers["location"] == "/wiki/Great_auk"
+        write(client, "/wiki/Great_auk")
+        page = inner(client.get("/wiki/Great_auk").text, "body")
+        assert '<a href="/wiki/Razorbill" class="unwritten">razorbill</a>' in page
+        assert "unlike the great auk" in page  # a page does not link to itself, however it is spelt
+
+
+def test_an_app_inside_another_opens_itself_at_the_first_request(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    outer = Starlette(routes=[Host("testserver", app=app)])
+    from starlette.testclient import TestClient
+
+    with TestClient(outer) as client:
+        assert "Words." in client.get("/wiki/X").text
+        client.portal.call(app.close)  # type: ignore[union-attr]
+
+
+def test_the_engine_is_warmed_with_what_pages_share(tmp_path: Path) -> None:
+    engine = scripted("Words.")
+    app = make_wiki(tmp_path, engine)
+
+    @app.page("/raises/{n:int}")
+    def raises(n: int) -> str:
+        raise ValueError
+
+    with browser(app):
+        wait_for(lambda: engine.warmed)
+    assert "Lighthouse" in engine.warmed[0].ask and len(engine.warmed) == 1
+    assert engine.requests == []
+
+
+def test_settings_and_their_mistakes(tmp_path: Path) -> None:
+    assert make_app(tmp_path, scripted("x"), grace=3).settings.grace == 3
+    with pytest.raises(BadSetting, match="Did you mean 'queue_limit'"):
+        App("x", queue_limits=3)
+    with pytest.raises(BadApp, match="does not exist"):
+        App("x", folder=tmp_path / "nowhere")
+    with pytest.raises(BadApp, match="has not been prepared"):
+        _ = App("x").store
+
+
+def test_the_database_has_the_name_of_the_app() -> None:
+    assert App("The Unwritten Encyclopedia!").database == Path("the-unwritten-encyclopedia.db")
+    assert App("灯台").database.suffix == ".db"
+    assert App("...").database == Path("unwritten.db")
+
+
+def test_preparing_and_closing_twice_does_no_harm(tmp_path: Path) -> None:
+    async def scene() -> None:
+        app = make_wiki(tmp_path, scripted("x"))
+        app.prepare()
+        app.prepare()
+        assert app.store.count() == 0
+        await app.close()
+        await app.close()
+
+    asyncio.run(scene())
+
+
+def test_an_author_uses_the_store_while_pages_are_drawn(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("See [[Sea]]."), folder=templates(tmp_path, article=ARTICLE))
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> Page:
+        linked = app.store.links_to(f"/wiki/{title}")
+        return Page("article.html", body=Canvas(f"About {title}."), linked_from=linked)
+
+    with browser(app) as client:
+        write(client, "/wiki/A")
+        write(client, "/wiki/Sea")
+        assert "from A." in client.get("/wiki/Sea").text
+
+
+ARTICLE = (
+    "{% extends 'layout.html' %}{% block main %}{% block body %}{{ body }}{% endblock %}"
+    "{% for entry in linked_from %}from {{ entry.title }}.{% endfor %}{% endblock %}"
+)
+
+
+def test_what_the_html_of_a_model_says_is_found_and_linked(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted('<p>By the <a href="Great Sea">sea</a>.</p><p>A &amp; B.</p>'))
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> Canvas:
+        return Canvas(f"About {title}.", format="html")
+
+    with browser(app) as client:
+        write(client, "/wiki/A")
+        (entry,) = app.store.search("sea")
+        assert entry.snippet == "By the sea. A & B."
+        assert app.store.links_to("/wiki/Great_Sea")[0].snippet == "By the sea."

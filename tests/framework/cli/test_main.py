@@ -1,0 +1,290 @@
+"""The command line: what a person types, and what they read when it is wrong."""
+
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+from tests.support.terminal import APP, WITHOUT_ENGINE, message, unwritten, write
+
+from unwritten.cli import COMMANDS
+from unwritten.cli.demos import all_demos
+from unwritten.cli.server import LoadingProgress
+from unwritten.core import assets
+from unwritten.core.assets import Script, htmx_cache, integrity_of
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+# -- help and mistakes --------------------------------------------------------------------------------------
+
+
+def test_version() -> None:
+    assert unwritten("--version").output == "unwritten 0.1.0\n"
+
+
+def test_help_names_every_command_and_what_to_try_first() -> None:
+    shown = unwritten("--help").output
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert "unwritten demo wiki" in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (["dmo"], "There is no command 'dmo'. Did you mean 'demo'?"),
+        (["app.py"], "There is no command 'app.py'. To serve an app: unwritten run app.py"),
+        (["demo", "--prt", "1"], "No such option '--prt'. Did you mean '--port'?"),
+        (["bench", "clik"], "There is no benchmark 'clik'. Did you mean 'click'?"),
+        (["pages", "serch", "x"], "No such command 'serch'. Did you mean 'search'?"),
+        (["get", "wiki/Lighthouse"], "A path begins with a slash: unwritten get /wiki/Lighthouse"),
+        (["get", "/", "--app", "app.py", "--demo", "wiki"], "Give --app or --demo, not both."),
+        (["pages", "delete"], "Name the pages, such as /wiki/Lighthouse, or give --all."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_typed_wrong_gets_a_suggestion(typed: list[str], answer: str) -> None:
+    result = unwritten(*typed)
+    assert result.exit_code == 2
+    assert answer in result.output
+
+
+def test_an_unknown_demo_gets_the_nearest() -> None:
+    result = unwritten("demo", "wikki")
+    assert result.exit_code == 1
+    assert "There is no demo 'wikki'. Did you mean 'wiki'? All of them: unwritten demo" in result.output
+
+
+@pytest.mark.parametrize("columns", [40, 80, 300])
+def test_demos_are_listed_with_a_sentence_and_what_to_type(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for typed in (["demo"], ["demo", "--list"]):
+        shown = unwritten(*typed).output
+        for name, sentence in all_demos().items():
+            assert sentence.endswith("."), f"{name} says no sentence"
+            _, found, rest = shown.partition(f"unwritten demo {name}\n")
+            assert found and " ".join(rest.split("\n\n")[0].split()) == sentence
+        *lines, hint = shown.rstrip().splitlines()
+        assert max(map(len, lines)) <= min(columns, 100)
+        assert hint.endswith("unwritten new NAME --from wiki")
+
+
+# -- settings -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "get"])
+def test_every_setting_is_a_flag_that_names_its_variable(command: str) -> None:
+    shown = " ".join(unwritten(command, "--help").output.split())
+    assert "--engine TEXT" in shown and "UNWRITTEN_ENGINE" in shown
+    assert ("--port" in shown) == (command != "get")
+    assert "--debug / --no-debug" in shown
+
+
+def test_a_wrong_value_is_refused_before_anything_is_loaded() -> None:
+    write(APP)
+    assert message("get", "/", "--grace", "long").startswith("The flag --grace is 'long', but it takes a number")
+    assert message("run", "app.py", "--port", "-5").startswith("The flag --port is '-5', but it must be at least 0")
+
+
+def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(APP)
+    monkeypatch.setenv("UNWRITTEN_PROT", "1")
+    assert "UNWRITTEN_PROT is not known to Unwritten. Did you mean 'port'?" in message("get", "/")
+
+
+# -- get and pages ------------------------------------------------------------------------------------------
+
+
+def test_get_prints_a_page_and_keeps_it() -> None:
+    write(APP)
+    result = unwritten("get", "/wiki/Small_thing")
+    assert result.exit_code == 0, result.output
+    assert "It is a" in result.stdout and result.stdout.rstrip().endswith("</html>")
+    assert Path("small.db").is_file()
+    assert unwritten("pages", "count").stdout == "1\n"
+
+
+def test_get_follows_the_way_to_the_right_address() -> None:
+    write(APP)
+    assert "<h1>Small thing</h1>" in unwritten("get", "/wiki/Small%20thing").stdout
+
+
+def test_get_of_what_is_not_there_says_so_and_fails() -> None:
+    write(APP)
+    result = unwritten("get", "/nowhere")
+    assert result.exit_code == 1
+    assert "/nowhere was answered with status 404" in result.stderr
+
+
+def test_get_of_a_page_that_breaks_off_fails() -> None:
+    broken = """scripted(["It is", GenerationFailed("The lamp went out.")])"""
+    write(
+        APP.replace('scripted("It is a [[Small thing]], and was always so.")', broken).replace(
+            "import scripted", "import scripted\nfrom unwritten_engine.errors import GenerationFailed"
+        )
+    )
+    result = unwritten("get", "/wiki/Lamp")
+    assert result.exit_code == 1
+    assert "It <span" in result.stdout and "The lamp went out." in result.stdout
+    assert "/wiki/Lamp could not be finished, and is not kept" in result.stderr
+
+
+def test_without_an_app_here_it_is_about_the_demo_wiki() -> None:
+    result = unwritten("pages", "count")
+    assert "There is no app.py in this folder, so this is about the demo wiki." in result.stderr
+    assert "Nothing is written yet" in result.stderr
+
+
+def test_pages_are_listed_searched_counted_and_deleted() -> None:
+    write(APP)
+    for title in ("Lamp", "Oil", "Glass"):
+        assert unwritten("get", f"/wiki/{title}").exit_code == 0
+    assert re.findall(r"/wiki/\w+", unwritten("pages", "list").stdout) == ["/wiki/Glass", "/wiki/Oil", "/wiki/Lamp"]
+    assert "and 2 more: --limit 3" in unwritten("pages", "list", "--limit", "1").stderr
+    assert "/wiki/Oil" in unwritten("pages", "search", "oil").stdout
+    assert unwritten("pages", "search", "zebra").exit_code == 1
+    assert "Did you mean '/wiki/Lamp'?" in message("pages", "delete", "/wiki/Lump")
+    assert re.match(r" +1  \d{4}-\d\d-\d\d \d\d:\d\d  written  ", unwritten("pages", "history", "/wiki/Lamp").stdout)
+    assert "The page /wiki/Lump is not written. Did you mean '/wiki/Lamp'?" in message("pages", "history", "/wiki/Lump")
+    assert unwritten("pages", "delete", "/wiki/Lamp").stdout == "Deleted 1 page.\n"
+    assert unwritten("pages", "count", "--database", "small.db").stdout == "2\n"
+    assert unwritten("pages", "delete", "--all", answer="n\n").exit_code == 1
+    assert "Deleted 2 pages." in unwritten("pages", "delete", "--all", "--yes").stdout
+
+
+def test_a_database_of_something_else_is_left_alone() -> None:
+    write(APP)
+    Path("other.db").write_bytes(b"this is not a database, whatever its name says" * 100)
+    assert "other.db" in message("get", "/wiki/Lamp", "--database", "other.db")
+    assert "other.db" in message("pages", "count", "--database", "other.db")
+
+
+# -- models -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"GGUF", b"this is not a model" * 1000], ids=["missing", "empty", "truncated", "text"]
+)
+def test_a_model_file_that_is_none_is_one_clear_line(content: bytes | None) -> None:
+    write(WITHOUT_ENGINE)
+    if content is not None:
+        Path("model.gguf").write_bytes(content)
+    shown = message("get", "/wiki/Lamp", "--engine", "model.gguf")
+    assert "model.gguf" in shown and "Traceback" not in shown
+
+
+def test_an_engine_that_does_not_exist_gets_a_suggestion() -> None:
+    write(WITHOUT_ENGINE)
+    assert "embedded" in message("get", "/wiki/Lamp", "--engine", "embeded")
+
+
+# -- offline, doctor, progress ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def htmx(monkeypatch: pytest.MonkeyPatch) -> Script:
+    """A stand-in for htmx, with a hash of its own."""
+    script = Script("htmx.min.js", "dist/htmx.min.js", integrity_of(b"var htmx"))
+    monkeypatch.setattr(assets, "HTMX", (script,))
+    monkeypatch.setattr("unwritten.cli.offline.HTMX", (script,))
+    return script
+
+
+def test_offline_takes_htmx_from_a_package_a_folder_or_a_file(htmx: Script, home: Path) -> None:
+    write("var htmx", "package/dist/htmx.min.js")
+    with tarfile.open("htmx.tgz", "w:gz") as package:
+        package.add("package/dist/htmx.min.js")
+    for source in ("htmx.tgz", "package", "package/dist/htmx.min.js"):
+        result = unwritten("offline", "--from", source)
+        assert result.exit_code == 0, result.output
+        assert (htmx_cache() / "htmx.min.js").read_bytes() == b"var htmx"
+        assert "Pages load htmx from the CDN again." in unwritten("offline", "--forget").output
+        assert not (htmx_cache() / "htmx.min.js").exists()
+
+
+def test_offline_refuses_what_has_another_hash(htmx: Script) -> None:
+    write("alert('not htmx')", "htmx.min.js")
+    assert "its hash is another" in message("offline", "--from", "htmx.min.js")
+    assert not htmx_cache().exists()
+    write("not a package", "htmx.tgz")
+    assert "cannot be read as an npm package" in message("offline", "--from", "htmx.tgz")
+
+
+def test_doctor_finds_all_well_without_an_engine() -> None:
+    result = unwritten("doctor", "--no-engine")
+    assert result.exit_code == 0, result.output
+    for title in ("Versions", "Machine", "Settings", "Files", "Pages", "htmx"):
+        assert f"{title}\n  ok " in result.output
+    assert "All is well." in result.output
+
+
+def test_doctor_goes_on_when_something_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNWRITTEN_PROT", "1")
+    folder = tmp_path / "home" / "unwritten"
+    folder.mkdir(parents=True)
+    (folder / "wiki.db").write_bytes(b"no database" * 1000)
+    result = unwritten("doctor", "--no-engine")
+    assert result.exit_code == 1
+    assert "FAULT The environment variable UNWRITTEN_PROT is not known" in result.output
+    assert re.search(r"FAULT .*wiki\.db", result.output)
+    assert "htmx\n  ok " in result.output
+    assert "Not well: Settings, Pages." in result.output
+
+
+def test_doctor_says_what_is_wrong_with_an_engine() -> None:
+    result = unwritten("doctor", "--engine", "model.gguf")
+    assert result.exit_code == 1
+    assert re.search(r"Engine\n(.*\n)?  FAULT .*model\.gguf", result.output)
+
+
+def test_doctor_takes_a_model_and_options_and_shows_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = unwritten("doctor", "--engine", "embedded", "--model", "m")
+    assert result.exit_code == 1 and "FAULT The engine 'embedded' takes no model" in result.output
+    result = unwritten("doctor", "--engine", "embedded", "--engine-options", "threads")
+    assert result.exit_code == 1 and "FAULT 'threads' is no option of an engine. Write name=value" in result.output
+    monkeypatch.setenv("UNWRITTEN_ENGINE_OPTIONS", "key=sk-123 retries=0")
+    monkeypatch.setenv("UNWRITTEN_API_KEY", "sk-456")
+    result = unwritten("doctor", "--no-engine")
+    assert "UNWRITTEN_ENGINE_OPTIONS is set: key=… retries=0" in result.output
+    assert "UNWRITTEN_API_KEY is set; it is not shown" in result.output
+    assert "sk-" not in result.output
+
+
+@pytest.mark.model
+def test_doctor_tries_the_engine_that_is_here() -> None:
+    result = unwritten("doctor")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"ok    wrote \d+ tokens in [\d.]+ s: \d+ tokens a second", result.output)
+    assert "Gemma" in result.output
+
+
+def test_doctor_tries_a_whole_canvas_of_a_diffusion_model() -> None:
+    result = unwritten("doctor", "--engine", "diffusion", "--model", "random")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"ok    for diffusion: torch [\d.]+", result.output)
+    assert "the mechanics are real, the text is gibberish" in result.output
+    found = re.search(r"wrote (\d+) tokens in [\d.]+ s: \d+ tokens a second, in (\d+) steps of \d+ ms", result.output)
+    assert found is not None, result.output
+    assert int(found[1]) > 100 and 1 < int(found[2]) <= 48
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with LoadingProgress() as loading:
+        loading(0.1, "Reading the model")
+        loading(0.5, "Reading the model")
+        loading(1.0, "Ready")
+    assert capsys.readouterr().err == "Reading the model\nReady\n"
+
+
+def test_doctor_says_what_holds_visitors_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = unwritten("doctor", "--no-engine").output
+    assert "ok    only this machine reaches an app; with --host 0.0.0.0 others do" in home
+    monkeypatch.setenv("UNWRITTEN_HOST", "0.0.0.0")
+    monkeypatch.setenv("UNWRITTEN_SEARCH_PAGES", "0")
+    beyond = unwritten("doctor", "--no-engine").output
+    assert "ok    gates: links are signed" in beyond
+    assert "ok    visitor_pages: 240 an hour" in beyond
+    assert "note  search_pages is 0: there is no limit" in beyond
+    assert "note  behind a proxy all visitors look like one" in beyond
+    monkeypatch.setenv("UNWRITTEN_GATES", "off")
+    assert "note  gates are off" in unwritten("doctor", "--no-engine").output

@@ -1,0 +1,242 @@
+"""Serving from the command line: addresses, what is printed, and starting again after a change."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.terminal import APP, message, unwritten, write
+from watchfiles import Change
+
+from unwritten.cli.loading import load_app
+from unwritten.cli.reload import Sources, watched_folders
+from unwritten.cli.server import address, bind
+from unwritten.core.errors import BadSetting
+from unwritten_engine import Abilities, Recorder, scripted
+from unwritten_engine.scripted import ABOUT
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+def test_a_port_in_use_says_which_one_is_free() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadSetting, match=rf"Port {port} is taken by another program. Try --port \d+"):
+            bind("127.0.0.1", port)
+        write(APP)
+        assert f"Port {port} is taken" in message("run", "app.py", "--port", str(port))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "answer"),
+    [
+        ("127.0.0.1", 70000, "ports end at 65535"),
+        ("no.such.host.invalid", 8000, "is not an address of this machine"),
+        ("203.0.113.7", 8000, "cannot be listened on"),
+    ],
+)
+def test_an_address_that_cannot_be_had(host: str, port: int, answer: str) -> None:
+    with pytest.raises(BadSetting, match=answer):
+        bind(host, port)
+
+
+def test_the_address_that_is_printed_can_be_typed() -> None:
+    with bind("0.0.0.0", 0) as sock:
+        assert address(sock).startswith("http://127.0.0.1:")
+
+
+def test_ipv6_addresses_are_in_brackets() -> None:
+    try:
+        sock = bind("::1", 0)
+    except BadSetting:
+        pytest.skip("this machine has no IPv6")
+    with sock:
+        assert address(sock).startswith("http://[::1]:")
+
+
+class Running:
+    """A server that somebody started in a terminal, with what it has printed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    def wait_for(self, pattern: str, seconds: float = 30) -> str:
+        """What a pattern finds, as soon as it was printed."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := re.search(pattern, "".join(self.lines)):
+                return found[0]
+            time.sleep(0.02)
+        raise AssertionError(f"{pattern!r} was never printed:\n{''.join(self.lines)}")
+
+    def stop(self) -> int:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(15)
+        self._reader.join()
+        return code
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Running]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unwritten", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    server = Running(process)
+    try:
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        server._reader.join()
+        if process.stdout:
+            process.stdout.close()
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=15) as response:
+        return str(response.read().decode())
+
+
+def test_run_prints_what_it_runs_on_and_where_and_ends_quietly() -> None:
+    write(APP)
+    with running("run", "app.py", "--no-reload", "--port", "0") as server:
+        url = server.wait_for(r"http://127\.0\.0\.1:\d+")
+        shown = "".join(server.lines)
+        assert "Small" in shown and "a script" in shown and "small.db (empty yet)" in shown
+        assert "It is a" in fetch(f"{url}/wiki/Lamp?plain=1")
+        assert server.stop() == 0
+        assert "".join(server.lines).rstrip().endswith("Stopped. The pages are kept.")
+        assert "Traceback" not in "".join(server.lines)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_anything() -> None:
+    slow = """
+import asyncio
+
+async def close() -> None:
+    await asyncio.sleep(60)
+
+app.close = close
+"""
+    write(APP + slow)
+    with running("run", "app.py", "--no-reload", "--port", "0") as server:
+        server.wait_for(r"http://127\.0\.0\.1:\d+")
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for("Ctrl-C again stops at once")
+        assert server.stop() == 128 + signal.SIGINT
+        assert "Traceback" not in "".join(server.lines)
+
+
+def test_a_change_starts_the_app_again_at_the_same_address() -> None:
+    write(APP)
+    with running("run", "app.py", "--port", "0") as server:
+        url = server.wait_for(r"http://127\.0\.0\.1:\d+")
+        assert "<title>Lamp · Small</title>" in fetch(f"{url}/wiki/Lamp")
+        time.sleep(0.6)  # the watcher has begun
+        write(APP.replace('"Small"', '"Large"'))
+        server.wait_for("app.py changed: starting again")
+        server.wait_for(f"Ready again at {url}")
+        assert "<title>Lamp · Large</title>" in fetch(f"{url}/wiki/Lamp")
+        write("1 / 0\n")
+        server.wait_for("ZeroDivisionError")
+        server.wait_for("Waiting for a change")
+        write(APP.replace('"Small"', '"Mended"'))
+        server.wait_for(f"Ready again at {url}(?s:.*)Ready again at {url}")
+        assert "Mended" in fetch(f"{url}/wiki/Lamp")
+        assert server.stop() == 0
+        assert "Aborted" not in "".join(server.lines)
+
+
+def test_only_what_an_author_writes_counts_as_a_change() -> None:
+    counts = Sources()
+    assert all(counts(Change.modified, f"/app/{name}") for name in ("app.py", "templates/a.html", "static/a.css"))
+    assert not any(counts(Change.modified, f"/app/{name}") for name in ("small.db", "small.db-wal", "app.pyc", "a.log"))
+    assert not counts(Change.modified, "/app/__pycache__/app.py")
+
+
+def test_folders_of_templates_elsewhere_are_watched_too(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "templates").mkdir(parents=True)
+    write(APP.replace('App("Small"', f'App("Small", folder={str(elsewhere)!r}'))
+    assert watched_folders(load_app("app.py"), "app.py") == [Path.cwd(), elsewhere / "templates"]
+
+
+def test_the_socket_survives_in_the_next_process() -> None:
+    with bind("127.0.0.1", 0) as sock:
+        code = f"import socket; print(socket.socket(fileno={sock.fileno()}).getsockname()[1])"
+        shown = subprocess.run(
+            [sys.executable, "-c", code], pass_fds=[sock.fileno()], capture_output=True, text=True, check=True
+        )
+        assert int(shown.stdout) == sock.getsockname()[1]
+        assert isinstance(sock, socket.socket)
+
+
+def test_a_server_whose_watcher_is_killed_ends_too() -> None:
+    write(APP)
+    with running("run", "app.py", "--port", "0") as server:
+        url = server.wait_for(r"http://127\.0\.0\.1:\d+")
+        assert fetch(url + "/wiki/Lamp")
+        server.process.kill()
+        server.process.wait()
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                fetch(url + "/wiki/Lamp")
+            except OSError:
+                return
+            time.sleep(0.1)
+        raise AssertionError("the server goes on alone")
+
+
+PICKY = """
+from pydantic import BaseModel, Field
+from unwritten import App, Canvas, Page
+
+class Book(BaseModel):
+    code: str = Field(pattern="x")
+
+app = App("Books")
+
+@app.page("/book/{name}")
+def book(name: str) -> Page:
+    return Page(body=Canvas("A book.", shape=Book))
+"""
+
+
+def test_a_shape_that_the_engine_cannot_hold_is_one_clear_message() -> None:
+    Recorder(scripted("", about=replace(ABOUT, abilities=Abilities(schemas=False))), "no-shapes.tape")
+    write(PICKY)
+    said = (
+        "The canvas 'body' of the page '/book/{name}' cannot be written by a script (tape). The tape no-shapes.tape "
+        "was recorded from a script, which could not be held to a shape. Leave the shape out, or take another engine."
+    )
+    for command in (("run", "app.py", "--no-reload", "--port", "0"), ("get", "/book/Tea", "--app", "app.py")):
+        assert message(*command, "--engine", "no-shapes.tape") == said
+    doctor = unwritten("doctor", "--no-engine", "--app", "app.py", "--engine", "no-shapes.tape").output
+    assert f"  FAULT {said}" in doctor and "Not well: App" in doctor
+    write(APP)
+    assert (
+        "ok    Small: 1 declared pages, and a script can write them"
+        in unwritten("doctor", "--no-engine", "--app", "app.py").output
+    )

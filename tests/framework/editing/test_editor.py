@@ -1,0 +1,183 @@
+"""Changes that meet something in the way: a full disk, another server, a page whose declaration has changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from tests.support.apps import (
+    TWO,
+    browser,
+    follow,
+    in_turn,
+    inner,
+    make_app,
+    make_two,
+    make_wiki,
+    templates,
+    wait_for,
+    write,
+)
+
+from unwritten import App, Canvas, Page
+from unwritten.core.settings import Settings
+from unwritten.editing.editor import may_edit
+from unwritten.security.signed_links import SignedLinks
+from unwritten.storage.records import Change
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+KEY = "/wiki/Lighthouse"
+EDIT = "/_unwritten/edit"
+
+
+def form(text: str, base: int = 1, region: str = "lead", key: str = "/") -> dict[str, str]:
+    return {"page": key, "region": region, "base": str(base), "means": "by hand", "text": text}
+
+
+def test_a_store_that_takes_nothing_leaves_the_words_in_the_form(tmp_path: Path) -> None:
+    with browser(make_two(tmp_path, scripted("Words."))) as client:
+        write(client, "/")
+        other = sqlite3.connect(tmp_path / "pages.db")
+        other.execute("BEGIN IMMEDIATE")
+        answer = client.post(EDIT, data=form("Mine, and not lost."))
+        assert answer.status_code == 503 and "locked by another program" in answer.text
+        assert "Mine, and not lost.</textarea>" in answer.text
+        other.rollback()
+        other.close()
+        assert client.post(EDIT, data=form("Mine, and not lost.")).status_code == 303
+        assert "Mine, and not lost." in client.get("/").text
+
+
+def test_a_change_goes_on_top_of_what_another_server_wrote_meanwhile(tmp_path: Path) -> None:
+    slow = scripted(in_turn("A lead.", "A body.", [1.0, "New lead."]))
+    with browser(make_two(tmp_path, slow)) as first, browser(make_two(tmp_path, scripted("Words."))) as second:
+        write(first, "/")
+        ask = {"page": "/", "region": "lead", "base": "1", "means": "asked", "ask": "new"}
+        assert first.post(EDIT, data=ask).status_code == 303
+        wait_for(lambda: slow.running)
+        assert second.post(EDIT, data=form("My body.", region="body")).status_code == 303
+        heard = follow(first, "/")
+        assert heard[-1]["state"] == "written"
+        app: Any = first.app
+        kept = app.store.kept("/")
+        assert {name: canvas.text for name, canvas in kept.canvases.items()} == {
+            "lead": "New lead.",
+            "body": "My body.",
+        }
+        assert kept.version == 3 and kept.change == Change("asked", "new", 2, ("lead",))
+        assert "My body." in inner(first.get("/").text, "body")
+
+
+def test_a_page_that_is_deleted_while_it_is_changed_is_there_again(tmp_path: Path) -> None:
+    engine = scripted(in_turn("One.", [0.8, "Two."]))
+    with browser(make_wiki(tmp_path, engine)) as client:
+        write(client, KEY)
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        wait_for(lambda: engine.running)
+        app: Any = client.app
+        client.portal.call(app.store.delete, KEY)  # type: ignore[union-attr]
+        assert follow(client, KEY)[-1]["state"] == "written"
+        assert [(version.number, version.change.base) for version in app.store.history(KEY)] == [(1, None)]
+
+
+class Old(BaseModel):
+    kind: str
+
+
+class New(BaseModel):
+    kind: str
+    height: int
+
+
+def test_an_old_version_comes_back_as_far_as_it_still_fits(tmp_path: Path) -> None:
+    taller = '{"kind":"a","height":1}'
+    facts = in_turn('{"kind":"a"}', taller, taller)
+    engine = scripted(by_ask={"Lead": in_turn("Lead 1.", "Lead 2.", "Lead 3."), "Facts": facts})
+
+    def app_with(shape: type) -> App:
+        app = make_app(tmp_path, engine, folder=templates(tmp_path, two=TWO))
+
+        @app.page("/")
+        def front() -> Page:
+            return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Facts.", schema=shape))
+
+        return app
+
+    with browser(app_with(Old)) as client:
+        write(client, "/")
+    with browser(app_with(New)) as client:
+        # A part is missing until the page is opened: nothing can be changed by hand that could not be kept whole.
+        answer = client.post(EDIT, data=form("Mine."))
+        assert answer.status_code == 400 and "A part of this page, &#39;body&#39;, is not written yet" in answer.text
+        write(client, "/")
+        client.post("/_unwritten/rewrite", data={"page": "/"})
+        follow(client, "/")
+        app: Any = client.app
+        now = app.store.kept("/").version
+        data = {"page": "/", "version": "1", "base": str(now)}
+        assert client.post("/_unwritten/restore", data=data).status_code == 303
+        kept = app.store.kept("/")
+        assert kept.canvases["lead"].text == "Lead 1." and '"height"' in kept.canvases["body"].text
+        assert kept.change == Change("restored", "version 1", now, ("lead",))
+        again = client.post("/_unwritten/restore", data={**data, "base": str(now + 1)})
+        assert again.status_code == 400 and "says the same as the page does now" in again.text
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "192.168.0.7"}, False),
+        ({"host": "0.0.0.0", "edits": "on"}, True),
+        ({"edits": "off"}, False),
+    ],
+)
+def test_who_may_edit(given: dict[str, Any], allowed: bool) -> None:
+    settings = Settings(given, environment={})
+    assert may_edit(settings, SignedLinks(settings, lambda: b"")) is allowed
+
+
+def test_links_of_a_text_by_hand_are_kept_in_place_of_the_old_ones(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("It has a [[Lamp]]."))) as client:
+        write(client, KEY)
+        assert client.post(EDIT, data=form("It has a [[Bell]].", region="body", key=KEY)).status_code == 303
+        app: Any = client.app
+        assert app.store.link(KEY, "/wiki/Lamp") is None
+        assert app.store.link(KEY, "/wiki/Bell").sentence == "It has a Bell."
+        assert "/wiki/Bell" in client.get(KEY).text
+
+
+def test_the_authors_checks_see_what_visitors_ask_and_write_and_their_words_stay(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Lead": "A lead.", "Body": "A body.", "once more": "A rude lead."})
+    app = make_two(tmp_path, engine)
+
+    @app.allow_prompt
+    def polite(asked: Any) -> str | None:
+        return "Not like that." if any("stupid" in prompt.ask for prompt in asked.prompts.values()) else None
+
+    @app.allow_text
+    def clean(key: str, region: str, text: str) -> bool:
+        return "rude" not in text
+
+    with browser(app) as client:
+        write(client, "/")
+        ask = {"page": "/", "region": "lead", "base": "1", "means": "asked"}
+        answers = [
+            client.post(EDIT, data={**ask, "ask": "make it stupid"}),
+            client.post(EDIT, data=form("My rude words.")),
+        ]
+        assert [answer.status_code for answer in answers] == [403, 403]
+        assert "Not like that." in answers[0].text and 'value="make it stupid"' in answers[0].text
+        assert "My rude words.</textarea>" in answers[1].text
+        assert client.post(EDIT, data={**ask, "ask": "make it longer"}).status_code == 303
+        last = follow(client, "/")[-1]
+        assert last["state"] == "written" and last["message"].endswith("The page is as it was.")
+        assert "A lead." in inner(client.get("/").text, "lead")
+        assert len(app.store.history("/")) == 1

@@ -1,0 +1,170 @@
+"""The history of a page: what was changed, when, by which means, and the way back."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from tests.support.apps import browser, follow, in_turn, inner, make_two, make_wiki, page_faults, write
+
+from unwritten.editing import history
+from unwritten.storage.records import Change
+from unwritten_engine import scripted
+from unwritten_engine.scripted import HANG
+
+pytestmark = pytest.mark.timeout(30)
+
+KEY = "/wiki/Lighthouse"
+HISTORY = "/_unwritten/history"
+RESTORE = "/_unwritten/restore"
+
+
+def shown(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^<>]*>", " ", html)).split())
+
+
+def by_hand(client: TestClient, text: str, base: int, region: str = "lead", **more: str) -> None:
+    data = {"page": "/", "region": region, "base": str(base), "means": "by hand", "text": text, **more}
+    assert client.post("/_unwritten/edit", data=data).status_code == 303
+
+
+def write_versions(client: TestClient, count: int) -> None:
+    """Write a page, and write it again until it has so many versions."""
+    write(client, KEY)
+    for _ in range(count - 1):
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        follow(client, KEY)
+
+
+def test_the_history_tells_what_was_changed_when_and_by_which_means(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Lead": "A tower by the sea.", "Body": "A body.", "once more": "A white tower."})
+    with browser(make_two(tmp_path, engine)) as client:
+        write(client, "/")
+        by_hand(client, "A tall tower by the sea.", 1, note="it is tall")
+        ask = {"page": "/", "region": "lead", "base": "2", "means": "asked", "ask": "make it <white>"}
+        client.post("/_unwritten/edit", data=ask)
+        follow(client, "/")
+        page = client.get(HISTORY + "?page=/")
+        assert page.status_code == 200 and page_faults(page.text) == []
+        words = shown(page.text)
+        three, two, one = (words.index(f"Version {number}") for number in (3, 2, 1))
+        assert three < two < one
+        assert "asked make it <white> in Lead" in words[three:two] and "a script" in words[three:two]
+        assert "by hand it is tall in Lead" in words[two:one] and "by a visitor" in words[two:one]
+        assert "written" in words[one:] and "tokens" in words[one:]
+        assert re.search(r"\d+ \w+ \d{4}, \d\d:\d\d", words)
+
+
+def test_the_difference_between_any_two_versions_is_shown_word_by_word(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Lead": "A tower by the sea.", "Body": "A body."})
+    with browser(make_two(tmp_path, engine)) as client:
+        write(client, "/")
+        by_hand(client, "A tall tower by the <lake>.", 1)
+        page = client.get(HISTORY + "?page=/&from=1&to=2")
+        assert page_faults(page.text) == []
+        assert re.search(r"<ins><span[^>]*>added: </span>tall ?<", page.text)
+        assert re.search(r"<del><span[^>]*>removed: </span>sea<", page.text)
+        assert "&lt;lake&gt;" in page.text and "<lake>" not in page.text
+        assert "The same in both: Body." in shown(page.text)
+        turned = client.get(HISTORY + "?page=/&from=2&to=1")
+        assert "From version 1 to version 2" in turned.text  # always forward
+        assert "The texts of these versions are the same." in client.get(HISTORY + "?page=/&from=2&to=2").text
+
+
+def test_any_version_comes_back_as_a_new_one(tmp_path: Path) -> None:
+    engine = scripted(in_turn("The first.", "The second.", "The third."))
+    with browser(make_wiki(tmp_path, engine)) as client:
+        write_versions(client, 3)
+        answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "3"})
+        assert (answer.status_code, answer.headers["location"]) == (303, KEY)
+        page = client.get(KEY).text
+        assert "The first." in inner(page, "body") and "Brought back, as it was in version 1," in shown(page)
+        app: Any = client.app
+        versions = app.store.history(KEY)
+        assert [version.number for version in versions] == [4, 3, 2, 1]
+        assert versions[0].change == Change("restored", "version 1", 3)
+        assert "The third." in client.get(KEY + "?version=3").text
+        assert [entry.key for entry in app.store.search("first")] == [KEY]
+    assert len(engine.requests) == 3
+
+
+def test_a_version_is_not_brought_back_over_what_nobody_has_seen(tmp_path: Path) -> None:
+    engine = scripted(in_turn("The first.", "The second.", "The third."))
+    with browser(make_wiki(tmp_path, engine)) as client:
+        write_versions(client, 3)
+        answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "2"})
+        assert answer.status_code == 409 and page_faults(answer.text) == []
+        words = shown(answer.text)
+        assert "it is version 3 now" in words and "From version 2 to version 3" in words
+        assert "The first." not in client.get(KEY).text
+
+
+def test_a_page_that_is_being_written_is_not_brought_back(tmp_path: Path) -> None:
+    engine = scripted(in_turn("The first.", "The second.", ["The", HANG]))
+    with browser(make_wiki(tmp_path, engine)) as client:
+        write(client, KEY)
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        follow(client, KEY)
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "2"})
+        assert answer.status_code == 409 and "being written just now" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "words"),
+    [
+        ({"version": "9"}, 400, "has no version 9"),
+        ({"version": "2"}, 400, "says the same as the page does now"),
+        ({"version": "x"}, 400, "which version to bring back"),
+        ({"version": ""}, 400, "which version to bring back"),
+        ({"base": "7"}, 400, "that is not there"),
+        ({"page": "/wiki/Other"}, 404, "not written yet"),
+        ({"all": "1"}, 400, "which nobody asked for"),
+    ],
+)
+def test_forms_that_bring_nothing_back(tmp_path: Path, data: dict[str, str], status: int, words: str) -> None:
+    with browser(make_wiki(tmp_path, scripted(in_turn("One.", "Two.")))) as client:
+        write(client, KEY)
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        follow(client, KEY)
+        answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "2", **data})
+        assert answer.status_code == status and words in unescape(answer.text)
+        assert page_faults(answer.text) == []
+        evil = client.post(RESTORE, data={"page": KEY}, headers={"origin": "https://evil.example"})
+        assert evil.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("", 400),
+        ("?page=/wiki/Other", 404),
+        (f"?page={KEY}&from=1", 400),
+        (f"?page={KEY}&from=1&to=9", 404),
+        (f"?page={KEY}&from=x&to=1", 404),
+        (f"?page={KEY}&from={'9' * 30}&to=1", 404),
+        (f"?page={KEY}&before=-1", 404),
+    ],
+)
+def test_addresses_that_no_history_has(tmp_path: Path, query: str, status: int) -> None:
+    with browser(make_wiki(tmp_path, scripted("One."))) as client:
+        write(client, KEY)
+        answer = client.get(HISTORY + query)
+        assert answer.status_code == status and page_faults(answer.text) == []
+
+
+def test_a_long_history_has_several_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "LISTED", 3)
+    with browser(make_two(tmp_path, scripted("Words."))) as client:
+        write(client, "/")
+        for base in range(1, 6):
+            by_hand(client, f"Text {base}.", base)
+        first = client.get(HISTORY + "?page=/").text
+        assert re.findall(r">Version (\d+)<", first) == ["6", "5", "4"]
+        address = re.search(r'href="([^"]+)">Older versions', first)
+        assert address is not None
+        assert re.findall(r">Version (\d+)<", client.get(unescape(address[1])).text) == ["3", "2", "1"]

@@ -1,0 +1,135 @@
+"""How much a visitor may have written."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.apps import browser, make_wiki, write
+
+from unwritten import App
+from unwritten.core.errors import Busy, OverBudget
+from unwritten.core.settings import Settings
+from unwritten.generation.budgets import HOUR, MINUTE, Budgets
+from unwritten.security.rate_limits import SlidingWindow
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def budgets(beyond: bool = True, **settings: Any) -> tuple[Budgets, Clock]:
+    clock = Clock()
+    return Budgets(Settings(settings, environment={}), lambda: beyond, clock), clock
+
+
+def test_what_was_spent_counts_for_its_time_and_moves_out_bit_by_bit() -> None:
+    window = SlidingWindow(60)
+    for at, amount in ((0.0, 1.0), (10.0, 2.0), (30.0, 0.1)):
+        window.add(at, amount)
+    assert window.total(30) == pytest.approx(3.1)
+    assert window.wait(30, 3) == 30  # when the first is a minute old
+    assert window.wait(30, 1) == 40
+    assert window.total(65) == pytest.approx(2.1)
+    assert window.total(95) == 0
+
+
+def test_a_visitor_has_so_many_pages_in_an_hour_and_others_have_their_own() -> None:
+    accounts, clock = budgets(visitor_pages=3)
+    for _ in range(3):
+        accounts.spend("a")
+        clock.now += 100
+    with pytest.raises(OverBudget) as caught:
+        accounts.spend("a")
+    assert caught.value.budget == "visitor_pages"
+    assert caught.value.retry_after == HOUR - 300
+    assert str(caught.value) == (
+        "You have had 3 new pages written within an hour, and that is as many as one visitor may. Try again in about "
+        "55 minutes. Everything that is written can be read meanwhile."
+    )
+    accounts.spend("b")
+    clock.now += HOUR - 300
+    accounts.spend("a")
+
+
+def test_a_refusal_is_a_kind_of_being_busy_and_costs_nothing() -> None:
+    accounts, clock = budgets(visitor_burst=1, visitor_pages=2)
+    accounts.spend("a")
+    for _ in range(5):
+        with pytest.raises(Busy, match="within a minute"):
+            accounts.spend("a")
+    clock.now += MINUTE
+    accounts.spend("a")
+    clock.now += MINUTE
+    with pytest.raises(OverBudget, match="within an hour"):
+        accounts.spend("a")
+
+
+def test_a_search_box_has_a_smaller_budget_of_its_own() -> None:
+    accounts, _ = budgets(search_pages=1)
+    accounts.spend("a", searched=True)
+    with pytest.raises(OverBudget, match="by search or by button"):
+        accounts.spend("a", searched=True)
+    accounts.spend("a")
+
+
+def test_on_loopback_only_budgets_that_were_set_count() -> None:
+    accounts, _ = budgets(beyond=False, search_pages=2)
+    assert {name: accounts.limit(name) for name in ("visitor_pages", "engine_seconds", "search_pages")} == {
+        "visitor_pages": 0,
+        "engine_seconds": 0,
+        "search_pages": 2,
+    }
+    assert budgets()[0].limit("visitor_pages") == 240
+    assert budgets(visitor_pages=0)[0].limit("visitor_pages") == 0
+
+
+def test_of_more_visitors_than_are_remembered_the_longest_away_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets._VISITORS", 2)
+    accounts, _ = budgets(visitor_pages=1)
+    for visitor in ("a", "b", "c", "a"):
+        accounts.spend(visitor)
+    with pytest.raises(OverBudget):
+        accounts.spend("c")
+
+
+def slow_wiki(home: Path, **settings: Any) -> App:
+    return make_wiki(home, scripted(["Slow", 0.3, "Slow words."]), **settings)
+
+
+def test_seconds_of_writing_are_charged_to_who_began_the_page(tmp_path: Path) -> None:
+    with browser(slow_wiki(tmp_path, visitor_seconds=0.25)) as client:
+        write(client, "/wiki/One")
+        answer = client.get("/wiki/Two")
+        assert answer.status_code == 429
+        assert 3590 < int(answer.headers["retry-after"]) <= 3600
+        assert re.search(r"<h1>Enough for now</h1>.*took 0\.25 seconds within an hour", answer.text, re.S)
+        assert 'http-equiv="refresh" content="3' not in answer.text, "nobody watches a page for an hour"
+        assert client.get("/wiki/One").status_code == 200, "what is written is always served"
+
+
+def test_seconds_count_while_they_pass(tmp_path: Path) -> None:
+    with browser(slow_wiki(tmp_path, engine_seconds=0.1)) as client:
+        assert client.get("/wiki/One").status_code == 200
+        time.sleep(0.15)
+        answer = client.get("/wiki/Two")
+        assert answer.status_code == 429
+        assert "All visitors together" in answer.text
+        assert client.get("/wiki/One").status_code == 200, "who joins pays nothing"
+
+
+def test_writing_a_page_anew_costs_as_much(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("Words."), visitor_pages=1)) as client:
+        write(client, "/wiki/One")
+        answer = client.post("/_unwritten/rewrite", data={"page": "/wiki/One"})
+        assert answer.status_code == 429
+        assert "Try again</a>" not in answer.text, "a form is not sent again by a link"

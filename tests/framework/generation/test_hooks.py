@@ -1,0 +1,140 @@
+"""An author's own say in what is written."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.apps import browser, follow, make_two, make_wiki, tables, text_frame, write
+
+from unwritten.core.errors import BadApp
+from unwritten.generation.hooks import PromptCheck
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def test_a_prompt_is_asked_about_before_anything_is_written(tmp_path: Path) -> None:
+    engine = scripted("Words.")
+    app = make_wiki(tmp_path, engine)
+    seen: list[PromptCheck] = []
+
+    @app.allow_prompt
+    def hook(asked: PromptCheck) -> bool | str | None:
+        seen.append(asked)
+        answers: dict[str, bool | str] = {"Bomb": "No bombs here.", "Secret": False, "Tea": True}
+        return answers.get(asked.title)
+
+    with browser(app) as client:
+        denied = client.get("/wiki/Bomb")
+        assert denied.status_code == 403
+        assert "<h1>This is not written here</h1>" in denied.text and "No bombs here." in denied.text
+        assert "This page is not written here." in client.get("/wiki/Secret").text
+        assert not engine.requests
+        write(client, "/wiki/Tea")
+        write(client, "/wiki/Sea")
+        client.get("/wiki/Tea")
+    assert [asked.key for asked in seen] == ["/wiki/Bomb", "/wiki/Secret", "/wiki/Tea", "/wiki/Sea"]
+    assert seen[2].visitor == "testclient"
+    assert seen[2].prompts["body"].ask == "An encyclopedia article about Tea."
+
+
+def test_a_page_that_is_written_anew_is_asked_about_too(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    allowed = [True, False]
+    app.allow_prompt(lambda asked: allowed.pop(0))
+    with browser(app) as client:
+        write(client, "/wiki/Tea")
+        assert client.post("/_unwritten/rewrite", data={"page": "/wiki/Tea"}).status_code == 403
+        assert client.get("/wiki/Tea").status_code == 200
+
+
+def test_a_text_is_asked_about_before_anybody_sees_it(tmp_path: Path) -> None:
+    cut = text_frame("A draft. An en", done=True)
+    assert cut.usage
+    cut = replace(cut, usage=replace(cut.usage, reason="length"))
+    app = make_two(tmp_path, scripted(["A dr", "A draft.", cut]))
+    seen: list[tuple[str, str, str]] = []
+
+    @app.allow_text
+    async def hook(key: str, region: str, text: str) -> str | None:
+        seen.append((key, region, text))
+        return "This text was not polite." if region == "body" else None
+
+    with browser(app) as client:
+        client.get("/")
+        heard = follow(client, "/")
+        assert heard[-1]["state"] == "failed"
+        assert heard[-1]["message"] == "This text was not polite."
+        texts = [m["html"] for m in heard if m["type"] == "frame" and m["region"] == "body"]
+        assert not any("draft" in html for html in texts), "no draft was seen"
+    assert sorted(seen) == [("/", "body", "A draft."), ("/", "lead", "A draft.")], "what is kept is what is checked"
+    assert tables(tmp_path / "pages.db")["pages"] == []
+
+
+def test_with_a_text_hook_an_allowed_page_arrives_whole(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted(["A", "A text."]))
+    app.allow_text(lambda key, region, text: None)
+    with browser(app) as client:
+        frames = [m for m in write(client, "/wiki/Tea") if m["type"] == "frame"]
+        assert [m["state"] for m in frames] == ["written"]
+        assert client.get("/wiki/Tea").status_code == 200
+
+
+def raises(*arguments: Any) -> bool:
+    raise RuntimeError("the word list is gone")
+
+
+def returns_nonsense(*arguments: Any) -> Any:
+    return 1
+
+
+@pytest.mark.parametrize("hook", [raises, returns_nonsense])
+def test_a_hook_that_raises_denies_and_says_where_to_look(
+    hook: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    app.allow_prompt(hook)
+    with caplog.at_level(logging.ERROR, "unwritten"), browser(app) as client:
+        denied = client.get("/wiki/Tea")
+    assert denied.status_code == 403
+    number = denied.text.partition("under the number ")[2][:8]
+    assert f"/wiki/Tea: the check of it failed, so it is denied ({number})" in caplog.text
+    assert "word list is gone" not in denied.text
+
+
+def test_a_text_hook_that_raises_keeps_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    app.allow_text(raises)
+    with caplog.at_level(logging.ERROR, "unwritten"), browser(app) as client:
+        last = write(client, "/wiki/Tea")[-1]
+    assert last["state"] == "failed"
+    assert last["message"].startswith("What the model wrote here was not let through, and is not kept. The check of it")
+    assert "/wiki/Tea (body): the check of it failed, so it is denied" in caplog.text
+    assert tables(tmp_path / "pages.db")["pages"] == []
+
+
+def test_a_hook_that_never_answers_denies(tmp_path: Path) -> None:
+    import asyncio
+
+    app = make_wiki(tmp_path, scripted("Words."), function_time_limit=0.1)
+
+    @app.allow_prompt
+    async def hook(asked: PromptCheck) -> None:
+        await asyncio.sleep(20)
+
+    with browser(app) as client:
+        assert client.get("/wiki/Tea").status_code == 403
+
+
+def test_there_is_one_hook_of_each_kind(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    app.allow_prompt(lambda asked: True)
+    app.allow_text(lambda key, region, text: True)
+    with pytest.raises(BadApp, match="has an allow_prompt already"):
+        app.allow_prompt(lambda asked: True)
+    with pytest.raises(BadApp, match="has an allow_text already"):
+        app.allow_text(lambda key, region, text: True)

@@ -1,0 +1,373 @@
+"""Pages that are being written: one generation for each, whoever comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.support.apps import (
+    LIGHTHOUSE,
+    LIVE,
+    browser,
+    follow,
+    in_turn,
+    inner,
+    make_two,
+    make_wiki,
+    served,
+    tables,
+    until,
+    until_over,
+    wait_for,
+    watch,
+    write,
+)
+
+from unwritten.generation import job_queue as generations
+from unwritten_engine import scripted
+from unwritten_engine.errors import GenerationFailed
+from unwritten_engine.scripted import CUT, HANG
+
+pytestmark = pytest.mark.timeout(30)
+
+KEY = "/wiki/Lighthouse"
+
+
+def test_a_click_writes_a_page_and_the_next_one_finds_it(tmp_path: Path) -> None:
+    engine = scripted(LIGHTHOUSE)
+    with browser(make_wiki(tmp_path, engine)) as client:
+        assert write(client, KEY)[-1]["state"] == "written"
+        assert "bright lamp" in client.get(KEY).text
+    assert len(engine.requests) == 1
+
+
+def test_a_crowd_on_one_page_is_one_generation(tmp_path: Path) -> None:
+    engine = scripted(LIGHTHOUSE, delay=0.01)
+    with browser(make_wiki(tmp_path, engine)) as client, ThreadPoolExecutor(16) as crowd:
+        answers = list(crowd.map(lambda i: client.get(KEY + ("?plain=1" if i % 2 else "")), range(100)))
+        assert {answer.status_code for answer in answers} == {200}
+        follow(client, KEY)
+    assert len(engine.requests) == 1
+    for answer in answers[1::2]:
+        assert "<li>light</li>" in answer.text and answer.text.rstrip().endswith("</html>")
+    assert len(tables(tmp_path / "pages.db")["versions"]) == 1
+
+
+def test_all_regions_are_written_at_the_same_time(tmp_path: Path) -> None:
+    engine = scripted(["A", HANG])
+    with browser(make_two(tmp_path, engine)) as client:
+        client.get("/")
+        wait_for(lambda: engine.running == 2)
+    assert engine.stopped == 2
+
+
+def test_who_comes_late_gets_what_is_there_and_then_the_rest(tmp_path: Path) -> None:
+    engine = scripted(["One two three four", 0.3, "One two three four five."])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        client.get(KEY)
+        wait_for(lambda: "three" in client.get(KEY).text)
+        frames = [m for m in follow(client, KEY) if m["type"] == "frame"]
+        assert "One two three" in frames[0]["html"]
+        assert "five" in frames[-1]["html"] and frames[-1]["state"] == "written"
+    assert len(engine.requests) == 1
+
+
+def test_a_page_outlives_its_first_visitor(tmp_path: Path) -> None:
+    engine = scripted(LIGHTHOUSE, delay=0.01)
+    with browser(make_wiki(tmp_path, engine)) as client:
+        client.get(KEY)
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, KEY)
+            until(ws, type="frame")
+        wait_for(lambda: client.app.store.count() == 1)  # type: ignore[attr-defined]
+    assert engine.stopped == 0
+
+
+def test_a_page_that_everybody_left_is_given_up_after_the_grace_time(tmp_path: Path) -> None:
+    engine = scripted(["A", HANG])
+    with browser(make_wiki(tmp_path, engine, grace=0.2)) as client:
+        client.get(KEY)
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, KEY)
+            until(ws, type="frame")
+            wait_for(lambda: engine.running == 1)
+            with pytest.raises(AssertionError, match="in vain"):
+                wait_for(lambda: engine.stopped, 0.4)  # somebody looks
+        wait_for(lambda: engine.stopped == 1, 2)
+        assert follow(client, KEY)[-1]["state"] == "stopped"
+
+
+def test_coming_back_within_the_grace_time_keeps_it_going(tmp_path: Path) -> None:
+    engine = scripted(["A", 0.5, "A b."])
+    with browser(make_wiki(tmp_path, engine, grace=0.3)) as client:
+        client.get(KEY)
+        for _ in range(3):
+            with client.websocket_connect(LIVE) as ws:
+                watch(ws, KEY)
+                until(ws, type="frame")
+        assert follow(client, KEY)[-1]["state"] == "written"
+    assert len(engine.requests) == 1
+
+
+def test_an_explicit_stop_stops(tmp_path: Path) -> None:
+    engine = scripted(["A light", HANG])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        client.get(KEY)
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, KEY)
+            until(ws, type="frame")
+            ws.send_json({"type": "stop", "page": KEY})
+            heard = until_over(ws)
+        assert heard[-1]["state"] == "stopped"
+        assert [m["state"] for m in heard if m["type"] == "frame"][-1] == "stopped"
+        wait_for(lambda: engine.stopped == 1)
+        client.get(KEY)
+        wait_for(lambda: len(engine.requests) == 2)  # it can be written again at once
+
+
+def test_nobody_takes_a_page_from_the_others(tmp_path: Path) -> None:
+    engine = scripted(["A light", HANG])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        client.get(KEY)
+        with client.websocket_connect(LIVE) as one, client.websocket_connect(LIVE) as other:
+            for ws in (one, other):
+                watch(ws, KEY)
+                until(ws, type="frame")
+            one.send_json({"type": "stop", "page": KEY})
+            until(one, type="page", message="Others are reading this page, so it is written on.")
+            assert engine.stopped == 0
+
+
+def test_a_failure_reaches_the_page_and_is_not_cached(tmp_path: Path) -> None:
+    engine = scripted(in_turn(["A light", GenerationFailed("The lamp broke.")], ["A light", CUT], "A lighthouse."))
+    with browser(make_wiki(tmp_path, engine)) as client:
+        heard = write(client, KEY)
+        assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", "The lamp broke.")
+        assert [m["state"] for m in heard if m["type"] == "frame"][-1] == "failed"
+        heard = write(client, KEY)
+        assert (heard[-1]["state"], heard[-1]["message"]) == ("failed", "The engine ended without a last frame.")
+        assert write(client, KEY)[-1]["state"] == "written"
+
+
+def test_a_bug_in_the_engine_is_told_without_its_details(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = scripted(["A", ZeroDivisionError("secret")])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        heard = write(client, KEY)
+    assert heard[-1]["state"] == "failed"
+    assert "secret" not in heard[-1]["message"] and "log" in heard[-1]["message"]
+    assert "secret" in caplog.text
+
+
+def test_finished_regions_are_used_again_after_a_failure(tmp_path: Path) -> None:
+    bodies = in_turn(["Half a", GenerationFailed("The lamp broke.")], "A body.")
+    engine = scripted(by_ask={"Lead": "A lead.", "Body": bodies})
+    with browser(make_two(tmp_path, engine)) as client:
+        assert write(client, "/")[-1]["state"] == "failed"
+        assert write(client, "/")[-1]["state"] == "written"
+        page = client.get("/").text
+    assert "A lead." in inner(page, "lead") and "A body." in inner(page, "body")
+    assert [request.prompt.ask.partition(".")[0] for request in engine.requests] == ["Lead", "Body", "Body"]
+
+
+def test_the_other_regions_of_a_page_go_on(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Lead": [GenerationFailed("No.")], "Body": ["A", 0.1, "A body."]})
+    with browser(make_two(tmp_path, engine)) as client:
+        heard = write(client, "/")
+    last = {m["region"]: m["state"] for m in heard if m["type"] == "frame"}
+    assert last == {"lead": "failed", "body": "written"}
+    assert heard[-1]["state"] == "failed"
+
+
+def test_what_hangs_is_given_up(tmp_path: Path) -> None:
+    engine = scripted(["A light", HANG])
+    with browser(make_wiki(tmp_path, engine, time_limit=1)) as client:
+        heard = write(client, KEY)
+        assert heard[-1]["state"] == "failed"
+        assert "after 1 seconds" in heard[-1]["message"]
+        wait_for(lambda: engine.stopped == 1)
+
+
+def test_an_empty_text_is_a_failure(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(["", "  \n"]))) as client:
+        heard = write(client, KEY)
+    assert (heard[-1]["state"], "wrote nothing" in heard[-1]["message"]) == ("failed", True)
+
+
+def test_a_full_queue_is_said_with_503_and_a_page_for_people(tmp_path: Path) -> None:
+    engine = scripted(["A", HANG])
+    with browser(make_wiki(tmp_path, engine, generations=1, queue_limit=1)) as client:
+        assert client.get("/wiki/One").status_code == 200
+        assert client.get("/wiki/Two").status_code == 200
+        answer = client.get("/wiki/Three")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "Try again in about" in answer.text and answer.text.rstrip().endswith("</html>")
+        assert client.get("/wiki/One").status_code == 200  # who is in already is not asked again
+        answer = client.get("/wiki/Three", headers={"accept": "*/*"})
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert client.app.serving.generations.load == (1, 1)  # type: ignore[attr-defined]
+
+
+def test_who_waits_is_told_how_many_come_first(tmp_path: Path) -> None:
+    engine = scripted(["A", 0.5, "A b."])
+    with browser(make_wiki(tmp_path, engine, generations=1)) as client:
+        for name in ("One", "Two", "Three"):
+            client.get(f"/wiki/{name}")
+        heard = follow(client, "/wiki/Three")
+    told = [m["message"] for m in heard if m["type"] == "page" and m["state"] == "queued"]
+    assert told == ["One page is written before this one.", "This page is next to be written."]
+    assert heard[-1]["state"] == "written"
+
+
+def test_a_stop_in_the_queue(tmp_path: Path) -> None:
+    engine = scripted(["A", HANG])
+    with browser(make_wiki(tmp_path, engine, generations=1)) as client:
+        client.get("/wiki/One")
+        client.get("/wiki/Two")
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, "/wiki/Two")
+            until(ws, type="page", state="queued")
+            ws.send_json({"type": "stop", "page": "/wiki/Two"})
+            assert until_over(ws)[-1]["state"] == "stopped"
+        assert client.app.serving.generations.load == (1, 0)  # type: ignore[attr-defined]
+    assert len(engine.requests) == 1
+
+
+def test_a_stop_at_the_very_start_frees_its_place(tmp_path: Path) -> None:
+    """A page may be stopped in the same turn of the loop in which its writing begins."""
+
+    async def scene() -> None:
+        engine = scripted(["A", HANG])
+        app = make_wiki(tmp_path, engine, generations=1)
+        app.prepare()
+        serving = app.handler
+        await ask(app, "/wiki/One")
+        one = serving.jobs.get("/wiki/One")
+        assert one is not None
+        await ask(app, "/wiki/Two")
+        two = serving.jobs.get("/wiki/Two")
+        assert two is not None and two.state == "queued"
+        # The end of the first begins the second; stop the second before it has had its turn.
+        begun = asyncio.Event()
+        start = two.start
+
+        def start_and_stop(run: object) -> None:
+            start(run)  # type: ignore[arg-type]
+            serving.jobs.stop(two)
+            begun.set()
+
+        two.start = start_and_stop  # type: ignore[method-assign]
+        serving.jobs.stop(one)
+        await asyncio.wait_for(begun.wait(), 2)
+        await asyncio.wait_for(two.finished.wait(), 2)
+        assert (two.state, serving.jobs.load) == ("stopped", (0, 0))
+        assert serving.jobs.get("/wiki/Two") is None
+        await app.close()
+
+    asyncio.run(scene())
+
+
+async def ask(app: object, path: str) -> None:
+    """A GET without a server."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: object) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"accept", b"text/html"), (b"host", b"testserver")],
+        "server": ("testserver", 80),
+    }
+    await app(scope, receive, send)  # type: ignore[operator]
+
+
+def test_a_text_that_no_database_can_hold_is_a_failure(tmp_path: Path) -> None:
+    engine = scripted(["A lone half \ud83d of a pair."])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        client.get(KEY)
+        generation = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
+        wait_for(generation.finished.is_set)
+        assert client.app.serving.generations.get(KEY) is None  # type: ignore[attr-defined]
+
+
+def test_a_rewrite_goes_on_counting_frames(tmp_path: Path) -> None:
+    """A browser shows a frame only if its number is higher than that of the last: also of the last generation."""
+    engine = scripted(LIGHTHOUSE)
+    with browser(make_wiki(tmp_path, engine)) as client:
+        seen = max(m["frame"] for m in write(client, KEY) if m["type"] == "frame")
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        frames = [m["frame"] for m in follow(client, KEY, body=seen) if m["type"] == "frame"]
+        assert frames and min(frames) > seen
+
+
+def test_a_server_that_closes_breaks_off_what_is_not_finished(tmp_path: Path) -> None:
+    engine = scripted(["A", HANG])
+    with browser(make_wiki(tmp_path, engine, generations=1)) as client:
+        client.get("/wiki/One")
+        client.get("/wiki/Two")
+        wait_for(lambda: engine.running == 1)
+    assert (engine.running, engine.stopped) == (0, 1)
+    assert tables(tmp_path / "pages.db")["pages"] == []
+
+
+def test_a_server_that_closes_keeps_what_is_finished(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("A lighthouse."))) as client:
+        client.get(KEY)
+        generation = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
+        wait_for(lambda: all(writing.state == "written" for writing in generation.writings.values()))
+    assert [row["key"] for row in tables(tmp_path / "pages.db")["pages"]] == [KEY]
+
+
+def test_memory_of_what_is_over_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations, "_RECENT", 3)
+    with browser(make_wiki(tmp_path, scripted("Words."))) as client:
+        for i in range(8):
+            write(client, f"/wiki/Page_{i}")
+        all_of_them = client.app.serving.generations  # type: ignore[attr-defined]
+        assert [i for i in range(8) if all_of_them.recent(f"/wiki/Page_{i}")] == [5, 6, 7]
+        assert follow(client, "/wiki/Page_0")[-1]["state"] == "written"
+        assert follow(client, "/wiki/Nowhere")[-1]["state"] == "unwritten"
+
+
+def test_two_hundred_visitors_on_a_real_server_are_one_generation(tmp_path: Path) -> None:
+    engine = scripted(LIGHTHOUSE, delay=0.02)
+
+    async def visit(address: str) -> str:
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(f"GET {KEY} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        return answer.decode()
+
+    async def crowd(address: str) -> list[str]:
+        return await asyncio.gather(*(visit(address) for _ in range(200)))
+
+    with served(make_wiki(tmp_path, engine)) as address:
+        answers = asyncio.run(crowd(address))
+    assert len(engine.requests) == 1
+    assert sum("<li>light</li>" in answer and "</html>" in answer for answer in answers) == 200
+    assert len(tables(tmp_path / "pages.db")["versions"]) == 1
+
+
+def test_a_real_server_stops_although_people_are_reading(tmp_path: Path) -> None:
+    """A stream that is open must not hold the server, nor the server the page."""
+    engine = scripted(["A light", HANG])
+    app = make_wiki(tmp_path, engine)
+    with served(app, timeout_graceful_shutdown=1) as address:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", KEY)
+        answer = connection.getresponse()
+        wait_for(lambda: engine.running == 1)
+    assert (engine.running, engine.stopped) == (0, 1)
+    answer.close()
+    connection.close()

@@ -1,0 +1,400 @@
+"""Written ahead: what is written before anybody clicks, in which order, within which bounds, and for how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.responses import RedirectResponse, Response
+from starlette.testclient import TestClient, WebSocketTestSession
+from tests.support.apps import LIVE, TWO, browser, make_app, make_wiki, tables, templates, until, wait_for, write
+
+from unwritten import Canvas, Page
+from unwritten.core.settings import Settings
+from unwritten.generation.prefetcher import GRACE, is_prefetch_enabled
+from unwritten_engine import Priority, Request, scripted
+from unwritten_engine.scripted import ABOUT, HANG, Script, ScriptedEngine
+
+pytestmark = pytest.mark.timeout(30)
+
+HUB = "/wiki/Hub"
+LINKS = "A hub leads to [[A]], [[B]], [[C]], [[D]] and [[E]].\n"
+PREFETCH = {"sec-purpose": "prefetch;prerender"}
+
+
+def key(title: str) -> str:
+    return f"/wiki/{title}"
+
+
+def wiki_engine(others: Script = "Behind it lies [[F]].\n") -> ScriptedEngine:
+    """Writes a hub with five links, and the same script for all other pages."""
+    return scripted(lambda request: LINKS if "Hub" in request.prompt.ask else others)
+
+
+def asked(engine: ScriptedEngine, start: int = 1) -> list[str]:
+    """The titles that the engine was asked for, in order."""
+    return [request.prompt.ask.split(".")[0].split()[-1] for request in engine.requests[start:]]
+
+
+def near(ws: WebSocketTestSession, page: str = HUB, links: Sequence[str] = (), **more: str) -> None:
+    """Say what is near, as the browser's script does."""
+    others = {name: key(title) for name, title in more.items()}
+    ws.send_json(
+        {"type": "near", "page": page, "links": [key(t) for t in links], "hover": None, "press": None, **others}
+    )
+
+
+def nothing_more(engine: ScriptedEngine, seconds: float = 0.2) -> None:
+    """Nothing is asked of the engine for a while."""
+    before = len(engine.requests)
+    time.sleep(seconds)
+    assert len(engine.requests) == before, asked(engine)
+
+
+def test_what_is_in_view_comes_first_then_the_order_of_the_page_and_then_it_is_enough(tmp_path: Path) -> None:
+    engine = wiki_engine()
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws, links=["D"])
+            heard = [until(ws, type="written")[-1] for _ in range(3)]
+            nothing_more(engine)
+            assert asked(engine) == ["D", "A", "B"]
+            assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
+            assert {message["page"] for message in heard} == {HUB}
+            assert sorted(link for message in heard for link in message["links"]) == [key("A"), key("B"), key("D")]
+            near(ws, hover="E")  # three are ready, and somebody means this one
+            assert until(ws, type="written")[-1]["links"] == [key("E")]
+            nothing_more(engine)
+            client.get(key("A"))  # one is used up: there is room for one more
+            wait_for(lambda: asked(engine)[3:] == ["E"])
+            near(ws, links=["C"])
+            nothing_more(engine)  # B, D and E stand ready
+            client.get(key("B"))
+            near(ws, links=["C", "D"])
+            wait_for(lambda: asked(engine)[4:] == ["C"])
+
+
+def test_a_page_says_that_it_was_written_ahead_to_its_first_reader(tmp_path: Path) -> None:
+    engine = wiki_engine()
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            until(ws, type="written", links=[key("A")])
+        prefetched = client.get(key("A"), headers=PREFETCH)
+        assert "before you came" not in prefetched.text and client.head(key("A")).status_code == 200
+        first = client.get(key("A"))
+        assert "Written ahead, 0 s before you came, by <b>a script</b>" in first.text
+        wait_for(lambda: tables(tmp_path / "pages.db")["versions"][1]["ahead"] >= 0)
+        again = client.get(key("A"))
+        assert "before you came" not in again.text and "and kept since" in again.text
+        assert client.get(key("A"), headers={"if-none-match": again.headers["etag"]}).status_code == 304
+    versions = tables(tmp_path / "pages.db")["versions"]
+    assert versions[0]["ahead"] is None and versions[2]["ahead"] == -1
+
+
+def test_a_hovered_link_takes_the_place_of_a_guess(tmp_path: Path) -> None:
+    engine = wiki_engine(["One", HANG])
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            wait_for(lambda: engine.running == 2)
+            assert asked(engine) == ["A", "B"]
+            near(ws, hover="E")
+            wait_for(lambda: asked(engine) == ["A", "B", "E"] and engine.running == 2)
+            near(ws, hover="E", press="D")
+            wait_for(lambda: asked(engine) == ["A", "B", "E", "D"] and engine.running == 2)
+            assert {r.prompt.ask[-2] for r in engine.requests[3:]} == {"E", "D"}
+            nothing_more(engine)
+
+
+def test_a_click_takes_over_the_work_and_all_other_work_ahead_makes_way(tmp_path: Path) -> None:
+    engine = wiki_engine(["One two", HANG])
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            wait_for(lambda: engine.running == 2)
+            time.sleep(0.1)
+            assert "One <span" in client.get(key("A")).text  # what is there by now
+            wait_for(lambda: engine.running == 1)
+            assert [request.prompt.ask for request in engine.hurried] == [engine.requests[1].prompt.ask]
+            nothing_more(engine)
+            assert asked(engine) == ["A", "B"]
+            app: Any = client.app
+            assert app.serving.ahead.taken_over == 1
+            assert app.serving.generations.get(key("A")).priority is Priority.CLICK
+
+
+def test_a_click_does_not_wait_for_work_ahead_which_goes_on_afterwards(tmp_path: Path) -> None:
+    def script(request: Request) -> Script:
+        if "Hub" in request.prompt.ask:
+            return LINKS
+        return ["At", 0.3, "At once."] if "Z." in request.prompt.ask else ["One", HANG]
+
+    engine = scripted(script)
+    with browser(make_wiki(tmp_path, engine, ahead="auto", generations=2)) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            wait_for(lambda: engine.running == 1)  # half of the two pages at the same time
+            client.get(key("Z"))
+            wait_for(lambda: engine.running == 1 and engine.stopped == 1)
+            assert asked(engine) == ["A", "Z"]
+            wait_for(lambda: asked(engine) == ["A", "Z", "A"], 5)
+            client.get(key("C"))
+            client.get(key("D"))
+            wait_for(lambda: asked(engine)[3:] == ["C", "D"] and engine.running == 2)
+
+
+def test_finished_regions_are_kept_when_work_ahead_makes_way(tmp_path: Path) -> None:
+    def script(request: Request) -> Script:
+        ask = request.prompt.ask
+        return ["Slow", 0.4, "Slow."] if "Body" in ask else "To [[Two]]." if "Hub" in ask else "Words."
+
+    engine = scripted(script)
+    app = make_app(tmp_path, engine, ahead="auto", folder=templates(tmp_path, two=TWO))
+
+    @app.page("/wiki/Two", links="/wiki/{title}")
+    def two() -> Page:
+        return Page("two.html", title="Two", lead=Canvas("Lead."), body=Canvas("Body."))
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str:
+        return f"About {title}."
+
+    with browser(app) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            wait_for(lambda: engine.running == 1 and len(engine.requests) == 3)
+            write(client, key("Other"))
+            until(ws, type="written", links=[key("Two")])
+    assert asked(engine) == ["Lead", "Body", "Other", "Body"] and engine.stopped == 1
+
+
+def test_leaving_ends_what_nobody_wants_but_a_reload_keeps_it(tmp_path: Path) -> None:
+    engine = wiki_engine(["One", HANG])
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            wait_for(lambda: engine.running == 2)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            time.sleep(GRACE + 0.3)
+            assert engine.running == 2 and asked(engine) == ["A", "B"]
+            ws.send_json({"type": "away", "page": HUB})
+            time.sleep(0.1)
+            assert engine.running == 2  # they may be back at once
+            wait_for(lambda: engine.running == 0, 15)  # they were nearly finished, by what others take
+            nothing_more(engine)
+            assert engine.stopped == 2
+
+
+def test_another_page_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    def script(request: Request) -> Script:
+        ask = request.prompt.ask
+        return LINKS if "Hub" in ask else "Leads to [[X]].\n" if "Two" in ask else ["One", HANG]
+
+    engine = scripted(script)
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        write(client, key("Two"))
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            wait_for(lambda: engine.running == 2)
+            near(ws, page=key("Two"))
+            wait_for(lambda: asked(engine, 4) == ["X"] and engine.running == 1)
+            ws.send_json({"type": "away", "page": HUB})  # comes late: it is another page now
+            nothing_more(engine)
+            assert engine.running == 1
+
+
+def test_a_page_that_was_written_ahead_causes_nothing_until_it_is_opened(tmp_path: Path) -> None:
+    engine = wiki_engine()
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            for _ in range(3):
+                until(ws, type="written")
+            near(ws, page=key("A"), hover="F")
+            nothing_more(engine)
+            client.get(key("A"))
+            near(ws, page=key("A"))
+            assert until(ws, type="written")[-1]["links"] == [key("F")]
+
+
+def test_a_forged_hint_causes_nothing(tmp_path: Path) -> None:
+    engine = wiki_engine()
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, key("Dead_end"))
+        client.get(HUB, headers={"accept": "*/*"})
+        with client.websocket_connect(LIVE) as ws:
+            for page in ("/wiki/Nobody", "/", "//elsewhere/", LIVE):
+                near(ws, page=page, links=["A", "B"], hover="C", press="D")
+            ws.send_json(
+                {"type": "near", "page": key("Dead_end"), "links": ["//x", "/_unwritten/rewrite"], "hover": "/x"}
+            )
+            near(ws, page=key("Dead_end"), links=["A"], hover="B", press="C")
+            wait_for(lambda: asked(engine, 2) == ["F"])  # the only link that it has
+            nothing_more(engine)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({}, "The links that are near are a list of up to 32 keys."),
+        ({"links": "A"}, "The links that are near are a list of up to 32 keys."),
+        ({"links": [3]}, "The links that are near are a list of up to 32 keys."),
+        ({"links": ["/a"] * 33}, "The links that are near are a list of up to 32 keys."),
+        ({"links": [], "hover": 3}, "The link that is hovered or pressed is a key, or null."),
+        ({"links": [], "press": ["/a"]}, "The link that is hovered or pressed is a key, or null."),
+    ],
+)
+def test_a_hint_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:
+    with browser(make_wiki(tmp_path, wiki_engine(), ahead="auto")) as client, client.websocket_connect(LIVE) as ws:
+        ws.send_json({"type": "near", "page": HUB, **wrong})
+        assert until(ws, type="refused")[-1]["message"] == reason
+
+
+def test_all_visitors_together_have_a_bound(tmp_path: Path) -> None:
+    engine = wiki_engine(["One", HANG])
+    app = make_wiki(tmp_path, engine, ahead="auto", ahead_limit=4, generations=64)
+    with browser(app) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as one:
+            near(one)
+            wait_for(lambda: engine.running == 3)
+            nothing_more(engine)  # as many as one visitor may have
+            other = TestClient(app, client=("192.0.2.7", 50000))
+            other.portal = client.portal
+            with other.websocket_connect(LIVE) as two:
+                near(two, hover="D", press="E")
+                wait_for(lambda: set(asked(engine)[3:]) == {"D", "E"} and engine.running == 4)
+                nothing_more(engine)
+
+
+def test_who_saves_data_gets_nothing_ahead(tmp_path: Path) -> None:
+    engine = wiki_engine()
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE, headers={"save-data": "on"}) as ws:
+            near(ws, hover="A")
+            nothing_more(engine)
+        assert client.get(key("A"), headers={**PREFETCH, "save-data": "on"}).status_code == 503
+
+
+def test_a_prefetch_is_work_ahead_on_the_visitors_account(tmp_path: Path) -> None:
+    engine = wiki_engine(["One", HANG])
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        for title in ("X", "Y", "Z"):
+            assert client.get(key(title), headers=PREFETCH).status_code == 200
+        assert client.get(key("X"), headers={"purpose": "prefetch"}).status_code == 200  # joins
+        refused = client.get(key("W"), headers=PREFETCH)
+        assert refused.status_code == 503 and "Click on the link to have the page written." in refused.text
+        wait_for(lambda: engine.running == 2)
+        assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
+        client.get(key("W"))  # a click
+        assert client.get(key("V"), headers=PREFETCH).status_code == 503  # while it is written
+        wait_for(lambda: asked(engine) == ["X", "Y", "W"] and engine.running == 1)
+
+
+def test_a_prefetch_that_nobody_follows_is_given_up_after_the_grace(tmp_path: Path) -> None:
+    engine = wiki_engine(["One", HANG])
+    with browser(make_wiki(tmp_path, engine, ahead="auto", grace=0.3)) as client:
+        client.get(key("X"), headers=PREFETCH)
+        wait_for(lambda: engine.running == 1)
+        wait_for(lambda: engine.running == 0 and engine.stopped == 1)
+
+
+def test_switched_off_there_is_no_script_and_hints_cause_nothing(tmp_path: Path) -> None:
+    engine = wiki_engine()
+    with browser(make_wiki(tmp_path, engine, ahead="off")) as client:
+        write(client, HUB)
+        assert "/ahead." not in client.get(HUB).text
+        with client.websocket_connect(LIVE) as ws:
+            near(ws, hover="A")
+            ws.send_json({"type": "away", "page": HUB})
+            nothing_more(engine)
+        assert client.get(key("A"), headers=PREFETCH).status_code == 503
+    with browser(make_wiki(tmp_path, wiki_engine(), ahead="auto")) as client:
+        assert "/ahead." in client.get(HUB).text
+
+
+def test_auto_leaves_it_to_what_the_engines_work_costs() -> None:
+    from dataclasses import replace
+
+    costly = replace(ABOUT, abilities=replace(ABOUT.abilities, prefetch=False))
+    assert is_prefetch_enabled(Settings(), ABOUT) and not is_prefetch_enabled(Settings(), costly)
+    assert is_prefetch_enabled(Settings({"ahead": "on"}), costly) and not is_prefetch_enabled(
+        Settings({"ahead": "off"}), ABOUT
+    )
+
+
+def test_only_pages_that_a_model_writes_and_that_may_be_are_written_ahead(tmp_path: Path) -> None:
+    engine = scripted(lambda request: LINKS if "Hub" in request.prompt.ask else "Words.")
+    app = make_app(tmp_path, engine, ahead="auto")
+    called: list[str] = []
+
+    @app.page("/wiki/E", prefetch=False)
+    def costly() -> str:
+        called.append("E")
+        return "About E."
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str | Response:
+        called.append(title)
+        if title == "A":
+            return RedirectResponse("/elsewhere")
+        if title == "B":
+            raise ValueError("B is broken")
+        return f"About {title}."
+
+    with browser(app) as client:
+        write(client, HUB)
+        called.clear()
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            for _ in range(2):
+                until(ws, type="written")
+            near(ws, hover="A")
+            near(ws, hover="B")
+            near(ws, hover="E")
+            nothing_more(engine)
+    assert asked(engine) == ["C", "D"]
+    assert sorted(called) == ["A", "B", "C", "D", "E"]  # nobody is asked twice
+
+
+def test_what_fails_ahead_is_not_tried_again_ahead_but_a_click_may(tmp_path: Path) -> None:
+    engine = wiki_engine([ValueError("no")])
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            wait_for(lambda: sorted(asked(engine)) == ["A", "B", "C", "D", "E"])
+            near(ws, hover="A")
+            nothing_more(engine)
+            client.get(key("A"))
+            wait_for(lambda: asked(engine)[5:] == ["A"])
+
+
+def test_the_prompt_of_a_page_ahead_is_that_of_a_click(tmp_path: Path) -> None:
+    """It comes from the page that is read, and knows what that says about it."""
+    engine = wiki_engine()
+    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+        write(client, HUB)
+        with client.websocket_connect(LIVE) as ws:
+            near(ws)
+            until(ws, type="written", links=[key("A")])
+        client.get(key("E"), headers={"referer": f"http://testserver{HUB}"})
+        wait_for(lambda: asked(engine)[-1] == "E")
+    ahead, click = engine.requests[1].prompt, engine.requests[-1].prompt
+    assert ahead.facts == click.facts and 'The page "Hub" says: ' in ahead.facts[0]

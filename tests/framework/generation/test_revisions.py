@@ -1,0 +1,196 @@
+"""From an ask and an old text to requests, and from their frames back to one text."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.apps import browser, follow, make_app, text_frame, write
+from tests.support.hostile import modest
+
+from unwritten import Canvas
+from unwritten.core.errors import BadEdit, PageFailed
+from unwritten.generation.revisions import (
+    KINDS,
+    Revision,
+    RevisionTask,
+    editable_spans,
+    kind_of,
+    pieces_of,
+    plan_revision,
+    plan_rewrite,
+)
+from unwritten.routing.prompts import build_prompt
+from unwritten_engine import Abilities, Frame, Prompt, open_engine
+
+pytestmark = pytest.mark.timeout(30)
+
+EDITS = Abilities(instruct=True, edits=True)
+PLAIN = Abilities(instruct=True)
+BASE = Abilities()
+
+OLD = "**Tea** is a drink. It is hot!\n\n## History\n\nIt came by sea.\n\n- one cup.\n- two cups."
+
+
+def cut(text: str, spans: Any) -> list[str]:
+    return [text[a:b] for a, b in spans]
+
+
+def test_the_pieces_of_a_text_are_its_sentences_headings_and_items() -> None:
+    assert cut(OLD, pieces_of(OLD)) == [
+        "**Tea** is a drink.",
+        "It is hot!",
+        "## History",
+        "It came by sea.",
+        "- one cup.",
+        "- two cups.",
+    ]
+    assert cut("No end", pieces_of("No end")) == ["No end"]
+    assert pieces_of(" \n ") == []
+    long = "A line. With two.\n" * 50
+    assert cut(long, pieces_of(long)) == ["A line. With two."] * 50
+
+
+@modest
+@given(st.text(alphabet="ab. \n-#!", max_size=80), st.sets(st.integers(0, 8)))
+def test_what_may_change_and_what_is_kept_are_all_of_a_text(text: str, keep: set[int]) -> None:
+    pieces = pieces_of(text)
+    kept = [number for number in sorted(keep) if number < len(pieces)]
+    try:
+        free = editable_spans(text, kept)
+    except BadEdit:
+        return
+    for number in kept:
+        assert all(b <= pieces[number][0] or a >= pieces[number][1] for a, b in free)
+    assert all(text[a:b] == text[a:b].strip() for a, b in free)
+    left = "".join(c for n, c in enumerate(text) if not any(a <= n < b for a, b in [*free, *(pieces[k] for k in kept)]))
+    assert not any(c.isalnum() for c in left)
+
+
+def test_only_some_words_may_change_whatever_the_white_space_between_them() -> None:
+    assert cut(OLD, editable_spans(OLD, [], "It is hot! ## History")) == ["It is hot!\n\n## History"]
+    assert cut(OLD, editable_spans(OLD, [2], "It is hot! ## History")) == ["It is hot!"]
+    assert cut(OLD, editable_spans(OLD, [0, 3])) == ["It is hot!\n\n## History", "- one cup.\n- two cups."]
+    with pytest.raises(BadEdit, match="do not stand in the text"):
+        editable_spans(OLD, [], "cold")
+    with pytest.raises(BadEdit, match="more than once"):
+        editable_spans(OLD, [], "It")
+    with pytest.raises(BadEdit, match="no sentence 10"):
+        editable_spans(OLD, [9])
+    with pytest.raises(BadEdit, match="All of the text is to be kept"):
+        editable_spans(OLD, range(6))
+
+
+@pytest.mark.parametrize(
+    ("ask", "strength"),
+    [
+        ("fix the spelling", 0.35),
+        ("Make it shorter.", 0.85),
+        ("make it funnier", 0.65),
+        ("rewrite it completely", 1.0),
+        ("it should be about cats", 0.75),
+        ("", 0.75),
+    ],
+)
+def test_the_strength_follows_from_the_kind_of_the_ask(ask: str, strength: float) -> None:
+    assert kind_of(ask).strength == strength
+    assert len(KINDS) == 4
+
+
+def test_an_engine_that_edits_gets_the_old_text_with_pins() -> None:
+    revision = plan_revision(
+        OLD, "call it coffee", Prompt("Tea."), abilities=EDITS, prose=True, free=editable_spans(OLD, [0, 3])
+    )
+    draft = revision.task.draft
+    assert draft is not None and draft.text == OLD
+    assert cut(OLD, draft.keep) == ["**Tea** is a drink.", "It came by sea."]
+    assert revision.task.prompt.opening == ""
+    # Pins have fixed places: what is to become shorter is written apart, and what follows it can move up.
+    revision = plan_revision(
+        OLD, "make it shorter", Prompt("Tea."), abilities=EDITS, prose=True, free=editable_spans(OLD, [0])
+    )
+    draft = revision.task.draft
+    assert draft is not None and draft.keep == () and draft.text.startswith("It is hot!")
+
+
+def test_a_small_model_begins_with_the_old_beginning_and_is_not_told_the_rest() -> None:
+    free = editable_spans(OLD, [1])
+    small = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True, free=free).task.prompt
+    large = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=PLAIN, prose=True, free=free).task.prompt
+    assert small.opening == "" and small.facts == ()  # three words are most of this part
+    assert large.opening == "" and large.facts == (f"It is a part of this text: {OLD}",)
+    assert (
+        plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True).task.prompt.opening == "**Tea** is a"
+    )
+    assert plan_revision('{"a":1}', "shorter", Prompt("Tea."), abilities=BASE, prose=False).task.prompt.opening == ""
+
+
+def test_too_many_parts_are_refused_before_anything_is_written() -> None:
+    text = " ".join(f"Sentence {n}." for n in range(20))
+    with pytest.raises(BadEdit, match="falls into 10 separate parts, and up to 8"):
+        plan_revision(
+            text, "shorter", Prompt("A"), abilities=PLAIN, prose=True, free=editable_spans(text, range(0, 20, 2))
+        )
+
+
+def test_frames_of_parts_become_frames_of_the_whole_text() -> None:
+    old = "One. Two. Three. Four."
+    spans = editable_spans(old, [0, 2])
+    revision = Revision(old, [RevisionTask(span, Prompt("A")) for span in spans], prose=True, kept=["One.", "Three."])
+    assert revision.first() == Frame(old, ((5, 9), (17, 22)))
+    frame = revision.fitted(text_frame("\n New\nwo", [(6, 8)], 5))
+    assert frame.text == "One. New wo Three. Four."
+    assert cut(frame.text, frame.unsettled) == ["wo", "Four."]
+    assert frame.text[: frame.fixed] == "One. New"
+    frame = revision.fitted(text_frame("New two.\n", done=True))
+    assert frame.usage is None and frame.text == "One. New two. Three. Four." and revision.number == 1
+    frame = revision.fitted(text_frame("Five.", done=True))
+    assert frame.text == "One. New two. Three. Five." and frame.usage is not None
+    assert frame.usage.tokens == 2 and frame.usage.seconds == 0.2
+
+
+def test_what_is_lost_or_empty_fails() -> None:
+    lost = Revision("Keep. This.", [RevisionTask((0, 11), Prompt("A"))], kept=["Keep."])
+    with pytest.raises(PageFailed, match=r"did not keep 'Keep\.', which was to stay"):
+        lost.fitted(text_frame("Kept. That.", done=True))
+    with pytest.raises(PageFailed, match="wrote nothing"):
+        plan_rewrite("Old.", Prompt("A", opening="**Tea**"), prose=True).fitted(text_frame("**Tea** ", done=True))
+
+
+def test_the_same_prompt_again_is_the_prompt_as_it_is() -> None:
+    prompt = build_prompt(world="W", canvas=Canvas("An article."), subject="Tea")
+    revision = plan_rewrite("", prompt, prose=True)
+    assert revision.task.prompt is prompt and revision.task.tokens is None and revision.first().unsettled == ()
+    assert revision.fitted(text_frame("A text", [(2, 6)])) == text_frame("A text", [(2, 6)])
+
+
+def test_a_model_that_draws_keeps_what_was_kept(tmp_path: Path) -> None:
+    """The small model's text is noise; what was kept of it comes back letter by letter, and the rest changes."""
+    engine = open_engine("diffusion", model="random", threads=1)
+    app = make_app(tmp_path, engine)
+
+    @app.page("/")
+    def front() -> Canvas:
+        return Canvas("A page.", tokens=120, seed=1, options={"steps": 4})
+
+    old = "A lighthouse has a lamp. It stands by the sea. Its keeper reads the newspaper."
+    with browser(app) as client:
+        write(client, "/")
+        data = {"page": "/", "region": "body", "base": "1"}
+        client.post("/_unwritten/edit", data={**data, "means": "by hand", "text": old})
+        data["base"] = "2"
+        answer = client.post(
+            "/_unwritten/edit", data={**data, "means": "asked", "ask": "by a lake", "keep": ["0", "2"]}
+        )
+        assert answer.status_code == 303, answer.text
+        heard = follow(client, "/")
+        assert heard[-1]["state"] == "written", heard[-1]["message"]
+        new = app.store.get("/").canvases["body"].text  # type: ignore[union-attr]
+        assert new.startswith("A lighthouse has a lamp.") and new.endswith("Its keeper reads the newspaper.")
+        assert "It stands by the sea." not in new
+        assert app.store.history("/")[0].change.kind == "asked"
+    asyncio.run(engine.close())

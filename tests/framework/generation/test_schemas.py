@@ -1,0 +1,344 @@
+"""Shapes from the declaration to the kept value: held, drawn, repaired, asked again, and used elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markupsafe import escape
+from pydantic import BaseModel, Field
+from tests.support.apps import a_linker, browser, follow, in_turn, inner, make_app, templates, text_frame, write
+
+from unwritten import App, Canvas, Page
+from unwritten.core.errors import BadSchema
+from unwritten.formats.base import RegionContext
+from unwritten.formats.registry import get_format
+from unwritten.formats.schema import schema_of
+from unwritten.formats.schema_repair import repair
+from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
+from unwritten_engine.json_grammar import grammar_from_schema
+from unwritten_engine.scripted import ABOUT, ScriptedEngine
+
+GOOD = '{"kind":"tower","founded":1720}'
+
+
+class Facts(BaseModel):
+    kind: str
+    founded: int = Field(ge=1000, le=1999)
+
+
+FACTS = """{% extends "layout.html" %}{% block main %}
+{% block facts %}{{ facts.kind }} of {{ facts.founded }}{% endblock %}{% endblock %}"""
+
+
+def atlas(home: Path, engine: Engine, **given: Any) -> App:
+    """An app whose pages are one shape, and a list of all of them."""
+    listed = """{% extends "layout.html" %}{% block main %}{% for source, facts in app.values("Facts") %}
+    <a href="{{ source.key }}">{{ source.title }}: {{ facts.kind }}</a>{% endfor %}
+    {% set one = app.value("/place/Tower", "facts") %}[{{ one.kind if one else "none" }}]{% endblock %}"""
+    app = make_app(home, engine, folder=templates(home, facts=FACTS, listed=listed))
+
+    @app.page("/place/{name}")
+    def place(name: str) -> Page:
+        return Page("facts.html", facts=Canvas(f"Facts about {name}.", schema=Facts, fact=True, **given))
+
+    @app.page("/places")
+    def places() -> Page:
+        return Page("listed.html")
+
+    return app
+
+
+def test_a_value_is_kept_with_its_page_and_used_by_others(tmp_path: Path) -> None:
+    app = atlas(tmp_path, scripted(GOOD))
+    with browser(app) as client:
+        assert "[none]" in client.get("/places").text
+        assert write(client, "/place/Tower")[-1]["state"] == "written"
+        assert app.value("/place/Tower", "facts") == Facts(kind="tower", founded=1720)
+        assert app.value("/place/Inn", "facts") is None
+        ((source, facts),) = app.values(Facts)
+        assert (source.title, source.version, facts.founded) == ("Tower", 1, 1720)
+        page = client.get("/places").text
+        assert '<a href="/place/Tower">Tower: tower</a>' in page and "[tower]" in page
+
+
+def test_what_a_model_says_in_prose_is_repaired_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    answer = 'Here you are:\n```json\n{"Kind": "tower", "founded": 2050,}\n```'
+    app = atlas(tmp_path, scripted(answer))
+    with browser(app) as client, caplog.at_level(logging.INFO, "unwritten"):
+        write(client, "/place/Tower")
+        assert "tower of 1999" in inner(client.get("/place/Tower").text, "facts")
+        kept = app.store.get("/place/Tower")
+        assert kept is not None
+        facts = kept.canvases["facts"]
+        assert facts.text == '{"kind":"tower","founded":1999}'
+        assert facts.repairs == (
+            "a code fence around it; words around it; a comma too many; kind: was called 'Kind'; "
+            "founded: 2050 became 1999"
+        )
+    assert "the region 'facts' was repaired: a code fence" in caplog.text
+
+
+def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: Path) -> None:
+    engine = scripted(in_turn("It is a tower, and it is old.", GOOD))
+    app = atlas(tmp_path, engine, seed=2**32 - 1)
+    with browser(app) as client:
+        assert write(client, "/place/Tower")[-1]["state"] == "written"
+        assert [request.seed for request in engine.requests] == [2**32 - 1, 0]
+        kept = app.store.get("/place/Tower")
+        assert kept is not None and kept.canvases["facts"].repairs.startswith("asked again: What was written does not")
+        assert app.value("/place/Tower", "facts").kind == "tower"
+
+
+def test_a_model_that_answers_with_prose_twice_fails_its_page_with_words(tmp_path: Path) -> None:
+    engine = scripted("It is a tower, and it is old.")
+    app = atlas(tmp_path, engine)
+    with browser(app) as client:
+        last = write(client, "/place/Tower")[-1]
+        assert last["state"] == "failed"
+        assert last["message"].startswith("The model was asked twice. What was written does not fit the shape Facts: ")
+        assert len(engine.requests) == 2
+        assert app.value("/place/Tower", "facts") is None and app.values(Facts) == []
+
+
+def test_a_shape_that_never_ends_is_taken_if_enough_is_there(tmp_path: Path) -> None:
+    class Endless(BaseModel):
+        kind: str
+        names: list[str]
+
+    app = make_app(tmp_path, scripted('{"kind":"tower","names":["fog","light house by the ' + "very " * 50))
+
+    @app.page("/")
+    def front() -> Page:
+        return Page(body=Canvas("Facts.", schema=Endless))
+
+    with browser(app) as client:
+        assert write(client, "/")[-1]["state"] == "written"
+        names = app.value("/", "body").names
+        assert names[0] == "fog" and names[1].startswith("light house by the very") and len(names) == 2
+
+
+def test_a_page_whose_shape_has_changed_since_is_written_anew(tmp_path: Path) -> None:
+    with browser(atlas(tmp_path, scripted(GOOD))) as client:
+        write(client, "/place/Tower")
+
+    class Facts(BaseModel):
+        kind: str
+        height: int
+
+    app = make_app(tmp_path, scripted('{"kind":"tower","height":30}'), folder=tmp_path)
+
+    @app.page("/place/{name}")
+    def place(name: str) -> Page:
+        return Page("facts.html", facts=Canvas(f"Facts about {name}.", schema=Facts))
+
+    with browser(app) as client:
+        assert app.values(Facts) == [], "no error, and nothing that does not fit"
+        assert write(client, "/place/Tower")[-1]["state"] == "written"
+        assert app.value("/place/Tower", "facts") == Facts(kind="tower", height=30)
+
+
+# -- a shape that an engine cannot hold -----------------------------------------------------------------------
+
+
+class Pages(BaseModel):
+    code: str = Field(pattern="^[a-z]+$")
+
+
+class Refusing(ScriptedEngine):
+    """A script that is held to what a grammar can hold."""
+
+    def check(self, request: Request) -> None:
+        if request.schema is not None:
+            grammar_from_schema(request.schema)
+
+
+def refusing() -> Engine:
+    return Refusing("x", {}, 0.0, ABOUT)
+
+
+MESSAGE = (
+    "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The shape Pages at $.code "
+    "has 'pattern', which a shape cannot be held to. Leave it out and check it afterwards."
+)
+
+
+def library(home: Path, *, picky: bool = False) -> App:
+    app = make_app(home, refusing())
+
+    @app.page("/book/{name}")
+    def book(name: str) -> Page:
+        if picky and name == "Lighthouse":
+            raise LookupError(name)
+        return Page(body=Canvas(f"On {name}.", schema=Pages))
+
+    return app
+
+
+def test_a_shape_that_the_engine_cannot_hold_is_an_error_at_start_up(tmp_path: Path) -> None:
+    with pytest.raises(BadSchema) as raised, browser(library(tmp_path)):
+        pass
+    assert str(raised.value) == MESSAGE
+
+
+def test_a_page_without_a_sample_is_checked_at_its_first_click_in_the_same_words(tmp_path: Path) -> None:
+    app = library(tmp_path, picky=True)
+    app.configure({"debug": True})
+    with browser(app) as client:
+        answer = client.get("/book/Tea")
+        assert answer.status_code == 500
+        assert MESSAGE.replace("'", "&#39;") in answer.text
+        assert app.store.count() == 0
+
+
+def test_what_is_no_shape_is_an_error_at_start_up(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("x"))
+
+    @app.page("/{name}")
+    def page(name: str) -> Page:
+        return Page(body=Canvas("Words.", schema=int))
+
+    with pytest.raises(BadSchema, match="takes a pydantic model or a dataclass, but got <class 'int'>"), browser(app):
+        pass
+
+
+def test_a_server_says_why_it_cannot_start_and_shows_no_traceback(tmp_path: Path) -> None:
+    async def start() -> dict[str, Any]:
+        heard: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "lifespan.startup"}
+
+        async def send(message: Any) -> None:
+            heard.append(message)
+
+        with pytest.raises(BadSchema):
+            await library(tmp_path)({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        return dict(heard[-1])
+
+    assert asyncio.run(start()) == {"type": "lifespan.startup.failed", "message": MESSAGE}
+
+
+# -- in templates, while it grows -----------------------------------------------------------------------------
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "dark blue"
+
+
+class Part(BaseModel):
+    name: str
+    colour: Colour = Colour.RED
+
+
+@dataclass
+class Yard:
+    name: str
+    parts: list[Part]
+
+
+class Ship(BaseModel):
+    kind: str
+    colour: Colour
+    yard: Yard
+    captain: Part | None
+    counts: dict[str, int]
+
+
+SHIP = """{% extends "layout.html" %}{% block main %}{% block ship %}
+{{ ship.kind }}|{{ ship.colour }}|{{ ship.colour.value }}|{{ ship.yard.name }}|
+{%- for part in ship.yard.parts %}{{ part.name }} {{ part.colour }},{% endfor %}|
+{%- if ship.captain %}{{ ship.captain.name }}{% endif %}|
+{%- for name, count in ship.counts.items() %}{{ name }}={{ count }},{% endfor %}{% endblock %}{% endblock %}"""
+WHOLE = (
+    '{"kind":"brig","colour":"dark blue","yard":{"name":"Old Yard","parts":[{"name":"mast","colour":"red"},'
+    '{"name":"keel","colour":"dark blue"}]},"captain":{"name":"Ada","colour":"red"},"counts":{"guns":12}}'
+)
+
+
+def harbour(home: Path, engine: Engine) -> App:
+    app = make_app(home, engine, folder=templates(home, ship=SHIP))
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("ship.html", title="Ship", ship=Canvas("A ship.", schema=Ship))
+
+    return app
+
+
+def test_nested_shapes_optionals_enums_and_maps_are_drawn_from_the_first_character_to_the_last(tmp_path: Path) -> None:
+    steps = [text_frame(WHOLE[:n]) for n in [*range(0, len(WHOLE), 3), len(WHOLE)]]
+    app = harbour(tmp_path, scripted(steps))
+    with browser(app) as client:
+        shell = client.get("/").text
+        heard = follow(client, "/")
+    assert inner(shell, "ship").split() == ["||||||"]
+    assert heard[-1]["state"] == "written"
+    shown = ["".join(m["html"].split()) for m in heard if m["type"] == "frame"]
+    assert shown[-1] == "brig|darkblue|darkblue|OldYard|mastred,keeldarkblue,|Ada|guns=12,"
+    assert all(text.count("|") == 6 for text in shown)
+
+
+def test_what_may_still_change_in_nested_shapes_looks_so(tmp_path: Path) -> None:
+    at = [WHOLE.index(word) for word in ("dark blue", "keel", "Ada", "12")]
+    spans = tuple((a, a + 2) for a in at)
+    drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
+    value = drawer.format(Frame(WHOLE, spans)).value
+    soft = '<span class="unsettled">'
+    for text in (value.colour, value.yard.parts[1].name, value.captain.name, value.counts["guns"]):
+        assert str(escape(text)).startswith(soft)
+    assert value.colour.value == "dark blue" and value.yard.parts[0].colour.value == "red"
+    for n in range(len(WHOLE)):
+        value = drawer.format(Frame(WHOLE[:n], ((0, n),) if n else ())).value
+        assert value.yard.parts is not None and value.counts is not None
+
+
+def test_a_union_of_shapes_grows_too() -> None:
+    class Cat(BaseModel):
+        kind: str
+        lives: int
+
+    class Dog(BaseModel):
+        kind: str
+        tricks: list[str]
+
+    class Home(BaseModel):
+        pet: Cat | Dog | None
+
+    drawer = get_format("typed").at(RegionContext(a_linker(), "home", "", Home))
+    assert drawer.format(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
+    assert drawer.format(Frame("")).value.pet is None
+
+
+@pytest.mark.anyio
+async def test_a_diffusion_model_settles_a_nested_shape(tmp_path: Path) -> None:
+    engine = await asyncio.to_thread(open_engine, "diffusion", model="random")
+    drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=schema_of(Ship), options={"steps": 6})
+    frames = [frame async for frame in engine.generate(request)]
+    await engine.close()
+    for frame in frames[:-1]:
+        value = drawer.format(frame).value
+        assert value.colour.value in {"red", "dark blue"} and isinstance(value.yard.name, str)
+    assert isinstance(drawer.format(frames[-1]).value, Ship)
+
+
+@pytest.mark.anyio
+async def test_a_real_model_is_held_to_a_nested_shape_as_the_page_shows_it_growing(embedded: Engine) -> None:
+    drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=schema_of(Ship))
+    embedded.check(request)
+    named = set()
+    last = None
+    async for last in embedded.generate(request):
+        if not last.done:
+            named.add(drawer.format(last).value.yard.name)
+    assert last is not None
+    done = repair(Ship, last.text)
+    assert done.value.yard.name in named and None in named, "from nothing to the whole name"

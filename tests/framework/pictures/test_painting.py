@@ -1,0 +1,244 @@
+"""Painters, and the studio that paints one picture at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.apps import make_app
+
+from unwritten import App
+from unwritten.core.errors import Busy, OverBudget, PageFailed
+from unwritten.core.settings import Settings
+from unwritten.generation.budgets import Budgets
+from unwritten.pictures import painting
+from unwritten.pictures.painting import PaintQueue, PictureRequest, stored_picture
+from unwritten.storage.database import Database
+from unwritten_engine import scripted
+from unwritten_engine.errors import (
+    BadOption,
+    GenerationFailed,
+    MissingPackage,
+    ModelBroken,
+    ModelNotFound,
+    UnknownOption,
+)
+from unwritten_engine.text_to_image import Painted, Painter, PainterAbout, open_painter
+
+bounded = pytest.mark.timeout(30)  # not where diffusers may be imported: that takes its time
+
+RED = PictureRequest("A red lighthouse.", 320, 200)
+
+
+class Brush:
+    """A painter without a model: it counts, and waits for leave to finish."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.about = PainterAbout("a brush", "none", 3)
+        self.painted: list[tuple[str, int, int, int]] = []
+        self.leave = threading.Event()
+        self.leave.set()
+        self.fault = fault
+        self.closed = False
+
+    def paint(
+        self, prompt: str, width: int, height: int, *, seed: int, between: Callable[[], None] = lambda: None
+    ) -> Painted:
+        self.painted.append((prompt, width, height, seed))
+        for _ in range(self.about.steps):
+            between()
+        while not self.leave.wait(0.01):
+            between()
+        if self.fault:
+            raise self.fault
+        return Painted(b"RIFF" + prompt.encode(), "image/webp", seed, 3)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def studio_of(home: Path, brush: Painter, **given: Any) -> PaintQueue:
+    settings = Settings(given)
+    return PaintQueue(brush, Database(home / "p.db"), Budgets(settings, lambda: False), settings)
+
+
+@bounded
+def test_a_picture_is_painted_once_however_many_want_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        brush = Brush()
+        studio = studio_of(tmp_path, brush)
+        brush.leave.clear()
+        first = [asyncio.create_task(studio.paint(RED, str(n), 5)) for n in range(20)]
+        await asyncio.sleep(0.05)
+        assert studio.waiting == 1 and await studio.paint(RED, "late", 0) is None
+        brush.leave.set()
+        pictures = await asyncio.gather(*first)
+        assert {picture.content for picture in pictures if picture} == {b"RIFFA red lighthouse."}
+        assert brush.painted == [("A red lighthouse.", 320, 200, RED.seed)]
+        assert stored_picture(studio._database, RED) == pictures[0]
+        await studio.close()
+        assert brush.closed
+
+    asyncio.run(run())
+
+
+@bounded
+def test_a_failure_is_said_once_and_tried_again_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        for fault in (GenerationFailed("The paint has run out."), ZeroDivisionError("bug")):
+            brush = Brush(fault)
+            studio = studio_of(tmp_path, brush)
+            assert await studio.paint(RED, "a", 5) is None
+            with pytest.raises(PageFailed, match="a moment ago"):
+                await studio.paint(RED, "a", 5)
+            studio._failed[RED.key] -= painting.AGAIN
+            brush.fault = None
+            ask = RED if isinstance(fault, ZeroDivisionError) else PictureRequest("Else", 320, 200)
+            assert (await studio.paint(ask, "a", 5)) is not None
+            await studio.close()
+
+    asyncio.run(run())
+    assert "The paint has run out." in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+@bounded
+def test_the_queue_is_bounded_and_a_visitor_pays(tmp_path: Path) -> None:
+    async def run() -> None:
+        brush = Brush()
+        studio = studio_of(tmp_path, brush, visitor_seconds=0.05)
+        brush.leave.clear()
+        for number in range(painting.QUEUE):
+            assert await studio.paint(PictureRequest(f"{number}", 32, 32), "a", 0) is None
+        with pytest.raises(Busy, match="16 pictures"):
+            await studio.paint(RED, "a", 0)
+        await asyncio.sleep(0.1)
+        brush.leave.set()
+        while studio.waiting:
+            await asyncio.sleep(0.01)
+        with pytest.raises(OverBudget):
+            await studio.paint(RED, "a", 0)
+        assert await studio.paint(RED, "b", 5) is not None
+        await studio.close()
+
+    asyncio.run(run())
+
+
+@bounded
+def test_it_takes_no_longer_than_it_may_and_stops_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        brush = Brush()
+        brush.leave.clear()
+        slow = studio_of(tmp_path, brush, painter_seconds=1)
+        assert await slow.paint(RED, "a", 5) is None
+        assert stored_picture(slow._database, RED) is None
+        assert slow._budgets._account("a")["visitor_seconds"].spent > 0.9, "what failed took its time too"
+        task = asyncio.create_task(slow.paint(PictureRequest("Else", 32, 32), "a", 60))
+        await asyncio.sleep(0.05)
+        begun = time.monotonic()
+        await slow.close()
+        assert await task is None and time.monotonic() - begun < 2
+
+    asyncio.run(run())
+    assert "more than 1 seconds" in caplog.text and "server stops" not in caplog.text
+
+
+@bounded
+def test_words_come_first(tmp_path: Path) -> None:
+    async def run() -> None:
+        brush = Brush()
+        studio = studio_of(tmp_path, brush)
+        page: Any = object()
+        studio.hurried(page)
+        assert await studio.paint(RED, "a", 0.3) is None
+        studio.ended(page)
+        assert await studio.paint(RED, "a", 5) is not None
+        await studio.close()
+
+    asyncio.run(run())
+
+
+# -- a real pipeline, tiny and random ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def random_painter() -> Iterator[Any]:
+    painter = open_painter("random", steps=2)
+    yield painter
+    painter.close()
+    with pytest.raises(GenerationFailed, match="closed"):
+        painter.paint("Tea", 64, 64, seed=1)
+
+
+def test_a_seed_paints_the_same_picture_again(random_painter: Any) -> None:
+    from PIL import Image
+
+    one = random_painter.paint("A red lighthouse.", 160, 96, seed=3)
+    assert one == random_painter.paint("A red lighthouse.", 160, 96, seed=3)
+    assert one.content != random_painter.paint("A red lighthouse.", 160, 96, seed=4).content
+    image: Any = Image.open(io.BytesIO(one.content))
+    large: Any = Image.open(io.BytesIO(random_painter.paint("A red lighthouse.", 1000, 600, seed=3).content))
+    assert large.size == (661, 397), "no more than it paints, in the proportions of what was asked for"
+    assert image.size == (160, 96) and one.media_type == "image/webp"
+    assert "Generated by a tiny random painter, seed 3; not a photograph." in image.getexif().values()
+    assert random_painter.about.random and "noise" in random_painter.about.reasons[0]
+
+
+def test_work_is_broken_off_between_two_steps(random_painter: Any) -> None:
+    steps: list[int] = []
+
+    def between() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        random_painter.paint("Tea " * 500, 64, 64, seed=1, between=between)
+    assert len(steps) == 2
+
+
+def test_a_folder_is_opened_and_hostile_prompts_are_only_words(random_painter: Any, tmp_path: Path) -> None:
+    random_painter._pipe.save_pretrained(tmp_path / "pipe")
+    painter = open_painter(str(tmp_path / "pipe"), steps=1, guidance=0, size=64)
+    assert painter.about.model == "pipe" and not painter.about.random
+    for prompt in ("", "x" * 10_000, "<|endoftext|>" * 50, "日本の灯台 🗼", "../../etc/passwd"):
+        assert painter.paint(prompt, 2000, 100, seed=1).content[:4] == b"RIFF"
+    (tmp_path / "pipe" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ModelBroken, match="copy it again"):
+        open_painter(str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "words"),
+    [
+        ("/nowhere/at/all", {}, ModelNotFound, "--painter random"),
+        ("lighthouse", {}, ModelNotFound, "no OWNER/REPO"),
+        ("random", {"stepz": 3}, UnknownOption, "steps"),
+        ("random", {"steps": 0}, BadOption, "from 1 to 200"),
+        ("random", {"dtype": "int3"}, BadOption, "bfloat16"),
+        ("random", {"device": "cuda:77"}, BadOption, "device=cpu"),
+    ],
+)
+def test_what_cannot_be_opened_says_what_to_type(name: str, options: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        open_painter(name, **options)
+
+
+def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = importlib.import_module
+
+    def missing(name: str, package: str | None = None) -> Any:
+        if name == "diffusers":
+            raise ImportError("No module named 'diffusers'")
+        return real(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    app: App = make_app(tmp_path, scripted("Text."), painter="random")
+    with pytest.raises(MissingPackage, match=r'pip install "unwritten\[images\]"'):
+        app.prepare()

@@ -1,0 +1,183 @@
+"""``picture(…)``: its element, its address that only the app can make, and what is answered there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from tests.framework.pictures.test_painting import Brush
+from tests.support.apps import browser, make_app, templates, wait_for
+
+from unwritten import App, Page
+from unwritten.app import lifespan as lifetime
+from unwritten.core.errors import BadAddress, BadSetting, BadTemplate
+from unwritten.core.paths import PICTURES_PREFIX
+from unwritten.export.static_site import export_site
+from unwritten.formats.schema import UnsettledText
+from unwritten.pictures.painting import PictureRequest
+from unwritten.pictures.views import PictureTag, drawn
+from unwritten_engine import scripted
+from unwritten_engine.errors import GenerationFailed
+
+pytestmark = pytest.mark.timeout(30)
+
+PROBE = (
+    '{% extends "layout.html" %}{% block main %}{{ picture(prompt, "A <tower>", width=300, height=180) }}{% endblock %}'
+)
+PROMPT = 'A red tower.\n"><script>'
+
+
+def gallery(home: Path, **given: Any) -> App:
+    app = make_app(home, scripted("Text."), folder=templates(home, probe=PROBE), **given)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("probe.html", title="Front", prompt=PROMPT)
+
+    return app
+
+
+@pytest.fixture
+def brush(monkeypatch: pytest.MonkeyPatch) -> Brush:
+    brush = Brush()
+    monkeypatch.setattr(lifetime, "open_painter", lambda name, **options: brush)
+    return brush
+
+
+def source(page: str) -> str:
+    found = re.search(r'<img class="picture" src="([^"]*)"', page)
+    assert found
+    return found[1]
+
+
+def test_without_a_painter_it_is_an_ornament_and_says_so(tmp_path: Path) -> None:
+    with browser(gallery(tmp_path)) as client:
+        page = client.get("/").text
+        answer = client.get(source(page))
+    assert 'alt="An ornament in place of a picture: A &lt;tower&gt;"' in page and "An ornament, not a picture" in page
+    assert 'width="300" height="180" loading="lazy" decoding="async">' in page and "pictures.js" not in page
+    assert answer.headers["content-type"] == "image/svg+xml" and "max-age" in answer.headers["cache-control"]
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    root = ElementTree.fromstring(answer.text)
+    assert (root.get("width"), root.get("height")) == ("300", "180") and "script" not in answer.text
+    assert "light-dark(" in answer.text and "var(--paper)" not in answer.text, "it has all its colours in itself"
+
+
+def test_a_painted_one_is_kept_and_says_that_it_is_generated(tmp_path: Path, brush: Brush) -> None:
+    app = gallery(tmp_path, painter="a-brush")
+    with browser(app) as client:
+        page = client.get("/").text
+        first, second = client.get(source(page)), client.get(source(page))
+        again = client.get(source(page), headers={"if-none-match": first.headers["etag"]})
+    assert 'alt="A &lt;tower&gt; (a generated picture)" title="Painted by a brush; not a photograph"' in page
+    assert (
+        "pictures.js" in page
+        and "data-waiting" in page
+        and first.headers["content-type"] == "image/webp" == second.headers["content-type"]
+    )
+    assert first.headers["x-picture"] == "painted" and again.status_code == 304
+    assert brush.painted == [('A red tower. "><script>', 300, 180, brush.painted[0][3])] and brush.closed
+    with browser(gallery(tmp_path)) as client:
+        page = client.get("/").text
+        assert client.get(source(page)).content == first.content, "it is there when nobody paints any more"
+    assert "Painted by a brush" in page and "data-waiting" not in page
+
+
+def test_one_that_is_being_painted_is_an_ornament_that_nobody_keeps(tmp_path: Path, brush: Brush) -> None:
+    with browser(gallery(tmp_path, painter="a-brush")) as client:
+        address = source(client.get("/").text)
+        brush.leave.clear()
+        waiting = client.head(address)
+        assert waiting.headers["x-picture"] == "ornament" and waiting.headers["retry-after"] == "3"
+        assert waiting.headers["cache-control"] == "no-store"
+        brush.leave.set()
+        wait_for(lambda: client.head(address).headers["x-picture"] == "painted")
+
+
+def test_one_that_fails_is_an_ornament_that_nobody_waits_for(tmp_path: Path, brush: Brush) -> None:
+    brush.fault = GenerationFailed("The paint has run out.")
+    with browser(gallery(tmp_path, painter="a-brush")) as client:
+        address = source(client.get("/").text)
+        client.get(address)
+        answer = client.get(address)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/svg+xml"
+    assert answer.headers["cache-control"] == "no-store" and "retry-after" not in answer.headers
+
+
+def test_only_the_app_makes_addresses(tmp_path: Path, brush: Brush) -> None:
+    with browser(gallery(tmp_path, painter="a-brush")) as client:
+        address = source(client.get("/").text)
+        token, _, signature = address.removeprefix(PICTURES_PREFIX).partition(".")
+        other = PictureTag(lambda: b"another world", lambda ask: ("", False)).address(
+            PictureRequest("A bomb.", 300, 180)
+        )
+        for bad in (
+            other,
+            PICTURES_PREFIX + token,
+            f"{PICTURES_PREFIX}{token}.{'A' * 22}",
+            f"{PICTURES_PREFIX}{token}x.{signature}",
+            PICTURES_PREFIX,
+        ):
+            assert client.get(bad).status_code == 404
+        assert client.get(f"{PICTURES_PREFIX}{'A' * 5000}.{signature}").status_code == 404
+        assert client.get(f"{PICTURES_PREFIX}%C3%A9.%C3%A9").status_code == 404
+    assert brush.painted == []
+
+
+def test_prompts_are_cut_and_kept_on_one_line() -> None:
+    pictures = PictureTag(lambda: b"secret", lambda ask: ("", False))
+
+    def read(prompt: str) -> str:
+        found = source(pictures.tag(prompt, ""))
+        assert len(found) < 2400
+        return pictures.read(found.removeprefix(PICTURES_PREFIX)).prompt
+
+    assert read("a\r\n\0 b\u202e\ud800 c") == "a b c"
+    assert read("é" * 100_000) == "é" * 300
+    import random
+
+    noise = random.Random(1)
+    assert len(read("".join(chr(noise.randrange(0x4E00, 0x9FFF)) for _ in range(400)))) == 300
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", None, UnsettledText("A red to")])
+def test_what_is_still_being_written_keeps_its_place(prompt: Any) -> None:
+    tag = PictureTag(lambda: b"s", lambda ask: ("", False)).tag(prompt, "x", 100, 50)
+    assert PICTURES_PREFIX not in tag and 'width="100" height="50"' in tag and 'src="data:image/svg+xml' in tag
+
+
+@pytest.mark.parametrize("size", [0, 15, 2049, -1, True, "300", 3.5])
+def test_a_size_is_a_size(size: Any) -> None:
+    with pytest.raises(BadTemplate, match="16 to 2048"):
+        PictureTag(lambda: b"s", lambda ask: ("", False)).tag("a", "b", width=size)
+
+
+def test_an_address_of_another_version_is_no_picture() -> None:
+    pictures = PictureTag(lambda: b"s", lambda ask: ("", False))
+    with pytest.raises(BadAddress, match="cannot be read"):
+        pictures.read(f"AAAA.{pictures._sign('AAAA')}")
+
+
+def test_an_ornament_of_its_own_has_the_rules_of_the_style_sheet() -> None:
+    svg = drawn(PictureRequest("Tea", 100, 100)).decode()
+    ElementTree.fromstring(svg)
+    assert ".ornament .t3" in svg and "oklch" in svg and len(svg) < 12_000
+
+
+def test_options_without_a_painter_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="--painter OWNER/REPO"):
+        gallery(tmp_path, painter_options="steps=4").prepare()
+
+
+def test_an_export_has_pictures_in_it(tmp_path: Path, brush: Brush) -> None:
+    with browser(gallery(tmp_path, painter="a-brush")) as client:
+        client.get(source(client.get("/").text))
+    export_site(gallery(tmp_path, painter="a-brush"), tmp_path / "site")
+    page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert source(page).startswith("unwritten-pictures/")
+    assert (tmp_path / "site" / source(page)).read_bytes()[:4] == b"RIFF" and source(page).endswith(".webp")
+    assert len(brush.painted) == 1

@@ -1,0 +1,116 @@
+"""Fields: from what was typed to what a function asks for, or to words about what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field, model_validator
+
+from unwritten.core.errors import BadApp, BadForm
+from unwritten.routing.form_fields import FormParser, FormState, Named
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Draft(BaseModel):
+    text: Annotated[str, Field(min_length=1, max_length=10)]
+    stars: Annotated[int, Field(ge=1, le=5)] = 3
+    note: str | None = None
+    colour: Colour = Colour.RED
+    side: Literal["left", "right"] = "left"
+    public: bool = True
+    tags: list[str] = []
+
+
+@dataclass
+class Plain:
+    name: str
+    age: int = 0
+
+
+class Pair(BaseModel):
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def in_order(self) -> Pair:
+        if self.low > self.high:
+            raise ValueError("the lower one comes first")
+        return self
+
+
+def read(model: Any, *pairs: tuple[str, str]) -> Any:
+    found = FormParser("act", {"form": (model, ...)}).parse(pairs)
+    return found if isinstance(found, FormState) else found["form"]
+
+
+def errors(model: Any, *pairs: tuple[str, str]) -> dict[str, str]:
+    form = read(model, *pairs)
+    assert isinstance(form, FormState)
+    return dict([*form.errors])
+
+
+def test_fields_are_read_by_their_types() -> None:
+    draft = read(Draft, ("text", "Hi"), ("stars", "5"), ("note", "x"), ("public", "on"), ("tags", "a"), ("tags", "b"))
+    assert draft == Draft(text="Hi", stars=5, note="x", public=True, tags=["a", "b"])
+    assert read(Plain, ("name", "Ada"), ("age", "36")) == Plain("Ada", 36)
+
+
+def test_what_is_left_empty_counts_as_not_given_where_no_text_is_asked_for() -> None:
+    draft = read(Draft, ("text", "Hi"), ("stars", ""), ("note", ""), ("colour", ""))
+    assert draft == Draft(text="Hi", public=False, note=None)
+
+
+def test_single_parameters_with_and_without_a_default() -> None:
+    reader = FormParser("act", {"a": (int, ...), "b": (str, "none")})
+    assert reader.parse([("a", "1")]) == {"a": 1, "b": "none"}
+    form = reader.parse([("b", "x")])
+    assert isinstance(form, FormState) and (form.errors["a"], form.value["b"]) == ("This is needed.", "x")
+    assert FormParser("act", {}).parse([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "field", "words"),
+    [
+        ([], "text", "This is needed."),
+        ([("text", "")], "text", "This is needed."),
+        ([("text", "x" * 11)], "text", "At most 10 characters, please."),
+        ([("text", "x"), ("stars", "many")], "stars", "A whole number, please."),
+        ([("text", "x"), ("stars", "2.5")], "stars", "A whole number, please."),
+        ([("text", "x"), ("stars", "6")], "stars", "At most 5, please."),
+        ([("text", "x"), ("stars", "0")], "stars", "At least 1, please."),
+        ([("text", "x"), ("side", "up")], "side", "One of 'left' or 'right', please."),
+        ([("text", "x"), ("colour", "blue")], "colour", "One of 'red', please."),
+    ],
+)
+def test_what_does_not_fit_is_said_in_words(pairs: list[tuple[str, str]], field: str, words: str) -> None:
+    assert errors(Draft, *pairs) == {field: words}
+
+
+def test_what_is_wrong_with_the_whole_is_said_too() -> None:
+    form = read(Pair, ("low", "3"), ("high", "2"))
+    assert form.message == "The lower one comes first." and not form.errors
+    assert form.value.low == "3" and form.action == "act"
+
+
+def test_a_field_that_nobody_asked_for_is_an_error_with_a_suggestion() -> None:
+    with pytest.raises(BadForm, match=r"The form has a field 'texd', which the action 'act' does not take.*'text'"):
+        read(Draft, ("texd", "x"))
+
+
+def test_what_no_form_can_hold_is_said() -> None:
+    with pytest.raises(BadApp, match="The action 'act' takes a field that no form can hold"):
+        FormParser("act", {"a": (object(), ...), "b": (int, 1)})
+
+
+def test_names_that_are_not_there_are_empty() -> None:
+    named = Named({"items": "x"})
+    assert (named.items, named["items"], named.keys, named["other"]) == ("x", "x", "", "")
+    assert Named() != named and not Named() and named
+    with pytest.raises(AttributeError):
+        _ = named.__wrapped__

@@ -1,0 +1,100 @@
+"""Prompts: from a canvas to the engine's prompt, and from a text that was cut to one that ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from unwritten import Canvas, Example
+from unwritten.core.assets import asset_dir
+from unwritten.formats.registry import FORMATS
+from unwritten.routing.prompts import build_prompt, finalize_text, kind_of, read_examples, settled_text
+
+
+def test_all_pages_of_a_canvas_share_system_and_examples() -> None:
+    prompts = [
+        build_prompt(world="A calm book.", canvas=Canvas(f"An encyclopedia article about {title}."), subject=title)
+        for title in ("Rain", "A Letter to the Recipe", "京都")
+    ]
+    assert len({(prompt.system, prompt.examples) for prompt in prompts}) == 1
+    assert prompts[0].system.startswith("A calm book.")
+    assert "Rain" not in prompts[0].system
+
+
+def test_the_five_line_app_gets_an_article_with_its_opening() -> None:
+    prompt = build_prompt(world="", canvas=Canvas("An encyclopedia article about Rain."), subject="Rain")
+    assert prompt.opening == "**Rain**"
+    assert all(example.answer.startswith("**") for example in prompt.examples)
+
+
+def test_an_authors_own_examples_and_opening_win() -> None:
+    example = Example("A haiku about Salt.", "White.")
+    canvas = Canvas("An article about Rain.", examples=[example], opening="Rain:")
+    prompt = build_prompt(world="", canvas=canvas, subject="Rain")
+    assert prompt.examples == (example,)
+    assert prompt.opening == "Rain:"
+
+
+def test_the_subject_is_named_in_every_ask() -> None:
+    assert build_prompt(world="", canvas=Canvas("Three sections."), subject="Rain").ask == (
+        "Three sections. The subject is Rain."
+    )
+    assert build_prompt(world="", canvas=Canvas("All  about\nrain."), subject="Rain").ask == "All about rain."
+
+
+@pytest.mark.parametrize(
+    ("ask", "subject", "kind"),
+    [
+        ("An encyclopedia article about Tea.", "Tea", "article"),
+        ("A recipe for tea.", "tea", "recipe"),
+        ("A letter from Tea.", "Tea", "letter"),
+        ("A short forum thread about Tea.", "Tea", "thread"),
+        ("A story about The Recipe.", "The Recipe", "story"),
+        ("What is The Letter?", "The Letter", "note"),
+        ("A thread about an article.", "", "thread"),
+    ],
+)
+def test_an_ask_gets_the_examples_of_its_kind(ask: str, subject: str, kind: str) -> None:
+    assert kind_of(Canvas(ask), subject) == kind
+
+
+def test_formats_have_examples_of_their_own() -> None:
+    assert kind_of(Canvas("An article.", "html"), "") == "html"
+    assert kind_of(Canvas("An article.", "text"), "") == "text"
+
+
+SHEETS = sorted({name for format in FORMATS.values() for name in (*format.sheets, format.sheet) if name})
+
+
+@pytest.mark.parametrize("kind", SHEETS)
+def test_our_examples_are_short_and_several(kind: str) -> None:
+    examples = read_examples(asset_dir("templates") / "prompts" / f"{kind}.txt")
+    assert len(examples) >= 2
+    assert sum(len(example.ask) + len(example.answer) for example in examples) < 2000  # about 500 tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "finished"),
+    [
+        ("It rains. It snows in the", "length", "It rains."),
+        ("It rains. It sn", "end", "It rains. It sn"),
+        ("It rains.\n\n## Snow\n\nIt is col", "length", "It rains."),
+        ("It rains.\n\n## Snow", "end", "It rains."),
+        ("It rains.\n\n- ", "stop", "It rains."),
+        (
+            "Ok. A very long sentence that has no end because it was cut",
+            "length",
+            "Ok. A very long sentence that has no end because it was cut",
+        ),
+        ("雨が降る。雪が", "length", "雨が降る。"),
+        ("", "length", ""),
+    ],
+)
+def test_an_end_is_an_end(text: str, reason: str, finished: str) -> None:
+    assert finalize_text(text, reason) == finished
+
+
+def test_what_is_certain_stays() -> None:
+    text = "It rains. It snows. It hails in the nor"
+    for end in range(len(text)):
+        prefix = text[:end]
+        assert finalize_text(prefix, "length").startswith(prefix[: settled_text(prefix)].rstrip())

@@ -1,0 +1,89 @@
+"""What is known about a click."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.responses import PlainTextResponse, Response
+from tests.support.apps import LIGHTHOUSE, browser, make_app, make_wiki, write
+
+from unwritten import App, Visit
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def curious(home: Path) -> tuple[App, list[Visit]]:
+    """An app that notes its visits."""
+    visits: list[Visit] = []
+    app = make_app(home, scripted(LIGHTHOUSE))
+
+    @app.page("/wiki/{title}")
+    def article(title: str, visit: Visit) -> str:
+        visits.append(visit)
+        return f"About {title}."
+
+    return app, visits
+
+
+def test_a_visit_knows_the_link_that_was_clicked(tmp_path: Path) -> None:
+    app, visits = curious(tmp_path)
+    with browser(app) as client:
+        write(client, "/wiki/Lighthouse")
+        client.get("/wiki/Lamp", headers={"referer": "http://testserver/wiki/Lighthouse"})
+    visit = visits[-1]
+    assert visit == Visit(
+        key="/wiki/Lamp",
+        came_from="/wiki/Lighthouse",
+        link_text="bright lamp",
+        sentence="A lighthouse is a Tower with a bright lamp.",
+    )
+
+
+def test_the_sentence_of_the_link_is_a_fact_for_the_engine(tmp_path: Path) -> None:
+    engine = scripted(LIGHTHOUSE)
+    with browser(make_wiki(tmp_path, engine)) as client:
+        write(client, "/wiki/Lighthouse")
+        client.get("/wiki/Lamp", headers={"referer": "http://testserver/wiki/Lighthouse"})
+        write(client, "/wiki/Lamp")
+    assert engine.requests[0].prompt.facts == ()
+    (fact,) = engine.requests[1].prompt.facts
+    assert fact.startswith('The page "Lighthouse" says: ')
+    assert fact.endswith("A lighthouse is a Tower with a bright lamp.")
+
+
+def test_a_visit_from_elsewhere_or_nowhere_knows_only_its_key(tmp_path: Path) -> None:
+    app, visits = curious(tmp_path)
+    with browser(app) as client:
+        for headers in (
+            {},
+            {"referer": "https://evil.example/wiki/Lighthouse"},
+            {"referer": "http://["},
+            {"referer": "x"},
+        ):
+            client.get("/wiki/Lamp?a=1&a=2", headers=headers)
+            assert visits[-1] == Visit(key="/wiki/Lamp", query={"a": "2"})
+
+
+def test_a_page_without_that_link_is_still_where_one_came_from(tmp_path: Path) -> None:
+    app, visits = curious(tmp_path)
+    with browser(app) as client:
+        client.get("/wiki/Lamp", headers={"referer": "http://testserver/search?q=lamp"})
+    assert (visits[-1].came_from, visits[-1].sentence) == ("/search?q=lamp", None)
+
+
+def test_a_visit_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Visit(key="/").key = "/other"  # type: ignore[misc]
+
+
+def test_a_function_that_does_not_ask_is_not_told(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("x"))
+
+    @app.page("/")
+    def front() -> Response:
+        return PlainTextResponse("x")
+
+    with browser(app) as client:
+        assert client.get("/", headers={"referer": "http://testserver/x"}).text == "x"

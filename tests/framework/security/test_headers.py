@@ -1,0 +1,133 @@
+"""What every page sends along, and who may talk to the server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.apps import LIVE, browser, make_app, make_wiki, page_faults, templates, write
+from tests.support.hostile import VECTORS
+
+from unwritten import Canvas, Page
+from unwritten.rendering.document import NONCE, page_response
+from unwritten.security.headers import is_same_origin, new_nonce
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def test_the_policy_allows_our_scripts_and_nothing_else(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("Words."))) as client:
+        policy = client.get("/wiki/X").headers["content-security-policy"]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules.pop("script-src").startswith("'nonce-")
+    assert rules == {
+        "default-src": "'none'",
+        "style-src": "'self'",
+        "img-src": "'self' data:",
+        "font-src": "'self'",
+        "media-src": "'self'",
+        "connect-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'self'",
+    }
+
+
+def test_every_page_has_a_nonce_of_its_own_and_uses_no_other(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("Words."))) as client:
+        write(client, "/wiki/X")
+        answers = [client.get(path) for path in ("/wiki/X", "/wiki/X", "/wiki/Y", "/wiki/Z?plain=1", "/nowhere")]
+        answers.append(client.get("/wiki/X?version=1"))
+    nonces = []
+    for answer in answers:
+        found = re.search(r"script-src 'nonce-([\w-]{20,})'", answer.headers["content-security-policy"])
+        assert found
+        nonces.append(found[1])
+        assert set(re.findall(r'nonce="([^"]*)"', answer.text)) == {found[1]}
+        assert NONCE not in answer.text
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        # Nothing that the policy would stop: no inline style, no inline handler, no script without the nonce.
+        assert not re.search(r"<[^>]*\s(style|on\w+)=", answer.text)
+        assert all("nonce=" in tag for tag in re.findall(r"<script[^>]*>", answer.text))
+    assert len(set(nonces)) == len(nonces)
+
+
+def test_hostile_texts_come_out_as_words_everywhere(tmp_path: Path) -> None:
+    """The frames, the plain page, the kept page: nothing of what a model wrote is markup that does anything."""
+    text = "\n\n".join(vector for vector in VECTORS if "\x00" not in vector)
+    with browser(make_wiki(tmp_path, scripted([text[: len(text) // 2], text]))) as client:
+        frames = [m["html"] for m in write(client, "/wiki/X") if m["type"] == "frame"]
+        pages = [client.get("/wiki/X").text, client.get("/wiki/Y?plain=1").text]
+        assert client.app.store.search("evil")[0].snippet  # type: ignore[attr-defined]
+    for page in pages:
+        assert page_faults(page) == []
+        ours = re.findall(r'<script defer src="[^"]*/(\w+)\.js\b', page)
+        assert ours == ["morph", "unwritten", "forms", "box", "edits"]
+        assert len(re.findall(r"<script", page)) == 5
+    for html in frames + pages:
+        assert not re.search(r"<(img|svg|math|iframe|object|embed|base|template|style)\b", html)
+        assert not re.search(
+            r"<[^>]*\s(on\w+|hx-(?!boost|sync|preload|replace)[\w-]+|data-hx-[\w-]+|ws-\w+|srcdoc)=", html
+        )
+        assert not re.search(r'<[^<>]*\shref="(?:\s*javascript|//|https?:|data:)', html, re.I)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        (None, "a.example", True),
+        ("http://a.example", "a.example", True),
+        ("https://A.example:8000", "a.EXAMPLE:8000", True),
+        ("http://[::1]:8000", "[::1]:8000", True),
+        ("http://b.example", "a.example", False),
+        ("http://a.example:81", "a.example", False),
+        ("http://a.example.evil", "a.example", False),
+        ("null", "a.example", False),
+        ("", "a.example", False),
+        ("", "", False),
+        ("http://a.example", None, False),
+        ("http://[", "[", False),
+        ("//a.example", "a.example", True),
+        ("a.example", "a.example", False),
+    ],
+)
+def test_who_comes_from_here(origin: str | None, host: str | None, same: bool) -> None:
+    assert is_same_origin(origin, host) is same
+
+
+def test_a_nonce_cannot_be_guessed_or_written() -> None:
+    assert len({new_nonce() for _ in range(100)}) == 100
+    assert page_response(f"<p>{NONCE}</p>").body != page_response(f"<p>{NONCE}</p>").body
+
+
+def test_our_own_addresses_take_nothing_else(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("Words."))) as client:
+        assert client.get(LIVE).status_code == 404
+        assert client.get("/_unwritten/static/../app.py").status_code == 404
+        assert client.get("/_unwritten/static/%2e%2e/%2e%2e/pyproject.toml").status_code == 404
+        assert client.delete("/wiki/X").status_code == 405
+
+
+FRAMES = """{% extends "layout.html" %}{% block main %}<iframe src="/about" title="About"></iframe>
+{% block words %}{{ words }}{% endblock %}{% endblock %}"""
+
+
+@pytest.mark.parametrize(("format", "frames"), [("markdown", True), ("html", True), ("html", False)])
+def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, frames: bool) -> None:
+    app = make_app(tmp_path, scripted('Words <iframe src="/about"></iframe>.'), folder=templates(tmp_path, desk=FRAMES))
+
+    @app.page("/desk")
+    def desk() -> Page:
+        return Page("desk.html", frames=frames, words=Canvas("Words.", format))
+
+    with browser(app) as client:
+        client.get("/desk?plain=1")
+        page = client.get("/desk")
+        policy = page.headers["content-security-policy"]
+        assert ("frame-src 'self'" in policy) is frames
+        assert ("frame-src" in policy) is frames
+        assert page.text.count("<iframe") == 1, "the template's own, and none of the model's"

@@ -1,0 +1,418 @@
+"""Only a link that was really offered causes writing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.testclient import TestClient
+from tests.support.apps import browser, follow, make_app, make_wiki, tables, templates, wait_for, write
+
+from unwritten import App, Page, Visit
+from unwritten.core.errors import BadAddress
+from unwritten.core.settings import Settings
+from unwritten.security.signed_links import SignedLinks, address_of, signature_of, take_signature, unsigned
+from unwritten_engine import scripted
+from unwritten_engine.scripted import HANG
+
+pytestmark = pytest.mark.timeout(30)
+
+TEXT = "A tower with a [[Lamp|bright lamp]], near [the sea](/wiki/Deep%20Sea)."
+HERE = {"sec-fetch-site": "same-origin"}
+
+
+def gates(secret: bytes = b"one world", **settings: Any) -> SignedLinks:
+    return SignedLinks(Settings({"gates": "on", **settings}, environment={}), lambda: secret)
+
+
+def gated(home: Path, engine: Any = None, **settings: Any) -> App:
+    app = make_wiki(home, engine or scripted(TEXT), **{"gates": "on", **settings})
+
+    @app.page("/")
+    def front() -> Response:
+        return RedirectResponse(app.link("/wiki/Lighthouse"), 302)
+
+    return app
+
+
+def links(html: str) -> list[str]:
+    """The addresses of unwritten links."""
+    return re.findall(r'<a href="([^"]+)" class="unwritten"', html)
+
+
+# -- signatures ---------------------------------------------------------------------------------------------------
+
+
+def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
+    one, other = gates(), gates(b"another world")
+    assert re.fullmatch(r"/wiki/Tea\?_s=[\w-]{16}", one.sign("/wiki/Tea"))
+    assert one.signature("/wiki/Tea") == one.signature("/wiki/Tea")
+    signs = {
+        gate.signature(key)
+        for gate in (one, other)
+        for key in ("/wiki/Tea", "/wiki/tea", "/wiki/AC/DC", "/wiki/AC%2FDC")
+    }
+    assert len(signs) == 8
+    assert one.source(one.signature("/wiki/Tea"), "/wiki/Tea") == "link"
+    assert one.source(one.signature("/wiki/Tea", "search"), "/wiki/Sea", "/wiki/Tea") == "search"
+    for wrong in (
+        other.signature("/wiki/Tea"),
+        one.signature("/wiki/Sea"),
+        one.signature("/wiki/Tea")[:-1],
+        "",
+        "é",
+        "\udc80",
+    ):
+        assert one.source(wrong, "/wiki/Tea") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "offered"),
+    [
+        ("/wiki/Tea", "/wiki/Tea?_s={}"),
+        ("/list?by=name", "/list?by=name&_s={}"),
+        ("/wiki/Tea#History", "/wiki/Tea?_s={}#History"),
+    ],
+)
+def test_a_signature_stands_in_the_query_and_comes_off_again(address: str, offered: str) -> None:
+    signed = gates().sign(address)
+    assert signed == offered.format(gates().signature(address.partition("#")[0]))
+    assert unsigned(signed) == address
+    path, _, query = signed.partition("#")[0].partition("?")
+    scope = {"type": "http", "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": []}
+    taken = take_signature(scope)
+    assert address_of(taken) == address.partition("#")[0]
+    assert gates().source(signature_of(taken) or "", address_of(taken)) == "link"
+    assert signature_of(take_signature(taken)) == signature_of(taken)
+
+
+def test_a_browser_may_spell_an_address_in_its_own_way() -> None:
+    assert gates().signature("/wiki/It's?q=it's a") == gates().signature("/wiki/It%27s?q=it%27s%20a")
+
+
+def test_other_parameters_are_left_alone() -> None:
+    assert unsigned("/x?a_s=1&b=2#c?_s=3") == "/x?a_s=1&b=2#c?_s=3"
+    scope = {"type": "http", "path": "/x", "query_string": b"a_s=1", "headers": []}
+    assert take_signature(scope) is scope
+
+
+# -- when they are closed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "closed"),
+    [
+        ({}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": ""}, True),
+        ({"host": "0.0.0.0", "gates": "off"}, False),
+        ({"gates": "on"}, True),
+        ({"hosts": "wiki.example"}, True),
+        ({"hosts": "localhost, wiki.localhost"}, False),
+        ({"trusted_proxies": "127.0.0.1"}, True),
+    ],
+)
+def test_gates_close_where_others_can_reach_the_app(settings: dict[str, Any], closed: bool) -> None:
+    assert SignedLinks(Settings(settings, environment={}), lambda: b"").required is closed
+
+
+def test_a_request_from_elsewhere_closes_them_for_good(tmp_path: Path) -> None:
+    """Under a server that somebody else started, the settings do not tell where it listens."""
+    app = make_wiki(tmp_path, scripted(TEXT))
+    with TestClient(
+        app, base_url="http://127.0.0.1", headers={"accept": "text/html"}, client=("127.0.0.1", 1)
+    ) as client:
+        write(client, "/wiki/Tower")
+        assert links(client.get("/wiki/Tower").text) == ["/wiki/Lamp", "/wiki/Deep%20Sea"]
+        client.get("/wiki/Tower", headers={"x-forwarded-for": "192.0.2.7"})
+        assert all("?_s=" in link for link in links(client.get("/wiki/Tower").text))
+        assert client.get("/wiki/Sea").status_code == 404
+
+
+# -- the way through ----------------------------------------------------------------------------------------------
+
+
+def test_an_offered_link_begins_the_page_and_leads_to_its_clean_address(tmp_path: Path) -> None:
+    engine = scripted(TEXT, delay=0.05)
+    with browser(gated(tmp_path, engine)) as client:
+        signed = client.get("/").headers["location"]
+        began = client.get(signed)
+        assert (began.status_code, began.headers["location"]) == (303, "/wiki/Lighthouse")
+        assert (began.headers["cache-control"], began.headers["x-robots-tag"]) == ("no-store", "noindex")
+        shell = client.get("/wiki/Lighthouse")
+        assert (shell.status_code, shell.headers["x-robots-tag"]) == (200, "noindex")
+        frames = [m["html"] for m in follow(client, "/wiki/Lighthouse") if m["type"] == "frame"]
+        lamp, sea = links(frames[-1])
+        assert f'<a href="{lamp}" class="unwritten" rel="nofollow">bright lamp</a>' in frames[-1]
+        assert re.fullmatch(r"/wiki/Lamp\?_s=[\w-]{16}", lamp)
+        assert client.get(lamp).headers["location"] == "/wiki/Lamp"
+        # A model's own spelling of an address is offered as it stands, and leads to the page's one.
+        assert client.get(sea).headers["location"] == "/wiki/Deep_Sea"
+        follow(client, "/wiki/Lamp")
+        kept = client.get("/wiki/Lighthouse")
+        assert "x-robots-tag" not in kept.headers
+        assert '<a href="/wiki/Lamp" class="written">' in kept.text, "the link to a written page is clean"
+        assert client.get(lamp).headers["location"] == "/wiki/Lamp", "an old link still leads there"
+    assert len(engine.requests) == 3
+    stored = tables(tmp_path / "pages.db")
+    assert {row["target"] for row in stored["links"]} <= {"/wiki/Lamp", "/wiki/Deep%20Sea"}
+    assert "_s=" not in str(stored)
+
+
+def test_without_a_browser_the_link_works_too(tmp_path: Path) -> None:
+    with TestClient(gated(tmp_path)) as client:
+        answer = client.get(client.get("/", follow_redirects=False).headers["location"])
+        assert answer.status_code == 200 and "bright lamp" in answer.text
+        assert urlsplit(str(answer.url)).query == ""
+        sea = links(answer.text)[1]
+        assert str(client.get(sea + "&plain=1").url) == "http://testserver/wiki/Deep_Sea?plain=1"
+
+
+def test_a_typed_address_is_not_written_and_has_a_button(tmp_path: Path) -> None:
+    engine = scripted(TEXT)
+    with browser(gated(tmp_path, engine)) as client:
+        told = client.get("/wiki/Tea")
+        assert (told.status_code, told.headers["x-robots-tag"]) == (404, "noindex")
+        assert "Nobody has written this page yet." in told.text
+        assert '<form class="actions" method="post" action="/_unwritten/write"' in told.text
+        assert '<input type="hidden" name="page" value="/wiki/Tea">' in told.text
+        assert client.head("/wiki/Tea").status_code == 404
+        assert not engine.requests
+        pressed = client.post("/_unwritten/write", data={"page": "/wiki/Tea"}, headers={"origin": "http://testserver"})
+        assert (pressed.status_code, pressed.headers["location"]) == (303, "/wiki/Tea")
+        assert client.get("/wiki/Tea").status_code == 200
+        follow(client, "/wiki/Tea")
+        assert client.get("/wiki/Tea").status_code == 200
+        again = client.post("/_unwritten/write", data={"page": "/wiki/Tea"})
+        assert again.headers["location"] == "/wiki/Tea" and len(engine.requests) == 1, "it is there"
+
+
+def test_a_page_without_parameters_is_offered_by_its_author(tmp_path: Path) -> None:
+    engine = scripted("Welcome to [[Tea]].")
+    app = make_app(tmp_path, engine, gates="on", links="/wiki/{title}")
+
+    @app.page("/welcome")
+    def welcome(tone: str = "dry") -> str:
+        return f"A welcome in a {tone} tone."
+
+    with browser(app) as client:
+        assert client.get("/welcome?tone=loud").status_code == 404, "a query makes as many pages as anybody likes"
+        assert not engine.requests
+        assert client.get("/welcome").status_code == 200
+        follow(client, "/welcome")
+        assert "Welcome to" in client.get("/welcome").text
+    assert len(engine.requests) == 1
+
+
+def test_a_program_is_told_in_plain_words(tmp_path: Path) -> None:
+    with TestClient(gated(tmp_path)) as client:
+        answer = client.get("/wiki/Tea", headers={"accept": "*/*"})
+        assert answer.status_code == 404
+        assert answer.text == (
+            "Nobody has written 'Tea' yet.\nIt is written when somebody follows a link to it, or by a POST of "
+            "page=/wiki/Tea to /_unwritten/write\n"
+        )
+
+
+CUT = "The link that led here is incomplete: a part of its signature was cut off or changed."
+FOREIGN = "The link that led here was signed for another page, or in another world."
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda s: s[:-3], CUT),
+        (lambda s: s + "x", CUT),
+        (lambda s: "", CUT),
+        (lambda s: "%ff", CUT),
+        (lambda s: gates(b"another world").signature("/wiki/Tea"), FOREIGN),
+        (lambda s: s[::-1], FOREIGN),
+    ],
+)
+def test_a_signature_that_is_not_in_order(spoil: Callable[[str], str], words: str, tmp_path: Path) -> None:
+    engine = scripted(TEXT)
+    app = gated(tmp_path, engine)
+    with browser(app) as client:
+        signature = app.link("/wiki/Tea").partition("_s=")[2]
+        told = client.get(f"/wiki/Tea?_s={spoil(signature)}")
+        assert told.status_code == 403
+        assert words in told.text and 'action="/_unwritten/write"' in told.text
+        assert not engine.requests
+
+
+def test_a_signature_for_another_page_opens_nothing_and_harms_no_written_page(tmp_path: Path) -> None:
+    app = gated(tmp_path)
+    with browser(app) as client:
+        sign = app.link("/wiki/Sea").partition("?")[2]
+        assert FOREIGN in client.get(f"/wiki/Tea?{sign}").text
+        client.post("/_unwritten/write", data={"page": "/wiki/Tea"})
+        assert client.get(f"/wiki/Tea?{sign}").headers["location"] == "/wiki/Tea", "it runs, and may be joined"
+        follow(client, "/wiki/Tea")
+        assert client.get(f"/wiki/Tea?{sign}").headers["location"] == "/wiki/Tea"
+
+
+def test_the_button_of_another_site_does_nothing(tmp_path: Path) -> None:
+    engine = scripted(TEXT)
+    with browser(gated(tmp_path, engine)) as client:
+        foreign = client.post(
+            "/_unwritten/write", data={"page": "/wiki/Tea"}, headers={"origin": "http://evil.example"}
+        )
+        assert foreign.status_code == 403
+        assert client.post("/_unwritten/write", data={"page": "/nowhere"}).status_code == 404
+        assert client.post("/_unwritten/write", data={"page": "/"}).status_code == 404
+        assert client.post("/_unwritten/write", data={}).status_code == 400
+        assert not engine.requests
+
+
+def test_a_failed_attempt_is_told_where_it_can_be_tried_again(tmp_path: Path) -> None:
+    app = gated(tmp_path, scripted([ValueError("broken")]))
+    with browser(app) as client:
+        client.get(app.link("/wiki/Tea"))
+        follow(client, "/wiki/Tea")
+        assert "The last attempt came to nothing: Something went wrong inside." in client.get("/wiki/Tea").text
+
+
+def test_who_comes_to_a_running_page_needs_no_signature(tmp_path: Path) -> None:
+    app = gated(tmp_path, scripted(["A", HANG]))
+    with browser(app) as client:
+        client.get(app.link("/wiki/Tea"))
+        assert client.get("/wiki/Tea").status_code == 200
+        assert client.head("/wiki/Tea").status_code == 200
+
+
+# -- where an app makes links itself ------------------------------------------------------------------------------
+
+
+def search(app: App) -> None:
+    @app.page("/search")
+    def search(q: str) -> Response:
+        return RedirectResponse(app.key("article", title=q), 303)
+
+
+def test_a_search_box_leads_to_a_page_within_its_budget(tmp_path: Path) -> None:
+    engine = scripted(TEXT)
+    app = gated(tmp_path, engine, search_pages=1)
+    search(app)
+    with browser(app) as client:
+        found = client.get("/search?q=Tea", headers=HERE).headers["location"]
+        assert client.get(found).headers["location"] == "/wiki/Tea"
+        follow(client, "/wiki/Tea")
+        assert client.get("/search?q=Tea", headers=HERE).headers["location"] == "/wiki/Tea", "it is written"
+        second = client.get("/search?q=Sea", headers=HERE).headers["location"]
+        refused = client.get(second)
+        assert refused.status_code == 429
+        assert "by search or by button" in refused.text
+        assert client.get(app.link("/wiki/Sea")).status_code == 303, "a link that a page offered is no search"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "cross-site", **{"referer": "http://testserver/"}},
+        {"referer": "//["},
+    ],
+)
+def test_what_no_page_of_the_app_led_to_is_no_search(headers: dict[str, str], tmp_path: Path) -> None:
+    app = gated(tmp_path)
+    search(app)
+    with browser(app) as client:
+        assert client.get("/search?q=Tea", headers=headers).headers["location"] == "/wiki/Tea"
+        old = client.get("/search?q=Tea", headers={"referer": "http://testserver/"})
+        assert "_s=" in old.headers["location"], "browsers that do not say where a request comes from"
+
+
+def test_templates_sign_the_links_that_they_offer(tmp_path: Path) -> None:
+    home = templates(tmp_path, front='<a href="{{ link("/wiki/Tea") }}">a</a><a href="{{ "/wiki/Sea"|link }}">b</a>')
+    for setting, mark in (("on", "?_s="), ("off", '">')):
+        app = make_app(tmp_path, scripted(TEXT), folder=home, gates=setting)
+
+        @app.page("/")
+        def front(app: str = "") -> Page:
+            return Page("front.html")
+
+        with browser(app) as client:
+            assert client.get("/").text.count(mark) == 2
+
+
+def test_only_a_key_can_be_offered(tmp_path: Path) -> None:
+    app = gated(tmp_path)
+    for wrong in ("https://evil.example", "//evil.example", "Tea", ""):
+        with pytest.raises(BadAddress, match="is not the key of a page"):
+            app.link(wrong)
+
+
+def test_what_a_page_function_sees_has_no_signature(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted(TEXT), gates="on")
+    seen: list[Any] = []
+
+    @app.page("/a/{title}")
+    def page(title: str, visit: Visit, request: Request, by: str = "") -> str:
+        seen.append((visit.key, dict(visit.query), str(request.url.query)))
+        return "Words."
+
+    with browser(app) as client:
+        assert client.get(app.link("/a/Tea?by=x")).headers["location"] == "/a/Tea?by=x"
+    assert seen[-1] == ("/a/Tea?by=x", {"by": "x"}, "by=x")
+
+
+# -- those who follow everything ----------------------------------------------------------------------------------
+
+
+def crawl(client: TestClient, start: str, steps: int, may: Callable[[str, str], bool]) -> int:
+    """Follow every link of every page, breadth first. Returns how many pages were asked for."""
+    queue, seen = [start], {start}
+    for step in range(steps):
+        if not queue:
+            return step
+        key = queue.pop(0)
+        answer = client.get(key)
+        if answer.status_code == 200 and key.startswith("/wiki/"):
+            wait_for(lambda key=key: client.app.serving.generations.get(key) is None)  # type: ignore[attr-defined,misc]
+            answer = client.get(key)
+        found = [("", answer.headers["location"])] if answer.is_redirect else []
+        for tag, href in found + re.findall(r'(<a [^>]*href="([^"]+)"[^>]*>)', answer.text):
+            if href.startswith("/") and href not in seen and may(tag, href):
+                seen.add(href)
+                queue.append(href)
+    return steps
+
+
+def endless(request: Any) -> str:
+    """Every page links to three new ones."""
+    name = request.prompt.ask.rpartition(" ")[2].strip(".")
+    return " ".join(f"[[{name}{letter}]]" for letter in "abc")
+
+
+def test_a_crawler_that_follows_every_link_is_held_by_its_budget(tmp_path: Path) -> None:
+    engine = scripted(endless)
+    app = gated(tmp_path, engine, visitor_pages=5)
+    with browser(app) as client:
+        crawl(client, "/", 40, lambda tag, href: True)
+        assert len(engine.requests) == 5
+
+
+def test_a_crawler_that_keeps_to_the_rules_causes_no_writing(tmp_path: Path) -> None:
+    engine = scripted(endless)
+    app = gated(tmp_path, engine)
+    with browser(app) as client:
+        client.get(app.link("/wiki/Here"))
+        follow(client, "/wiki/Here")
+        rules = [line.partition(": ")[2] for line in client.get("/robots.txt").text.splitlines() if "Disallow" in line]
+        patterns = [re.compile(re.escape(rule).replace(r"\*", ".*")) for rule in rules]
+
+        def may(tag: str, href: str) -> bool:
+            return "nofollow" not in tag and not any(pattern.match(href) for pattern in patterns)
+
+        crawl(client, "/wiki/Here", 40, may)
+        assert len(engine.requests) == 1
+        crawl(client, "/wiki/Here", 40, lambda tag, href: not any(pattern.match(href) for pattern in patterns))
+        assert len(engine.requests) == 1, "robots.txt alone is enough"

@@ -1,0 +1,89 @@
+"""One file, one writer, many readers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlite_utils
+
+from unwritten.core.errors import StoreError
+from unwritten.storage.database import Database
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty database with a table ``words``."""
+    database = Database(tmp_path / "new" / "pages.db")
+    database.write_now(lambda db: db.execute("CREATE TABLE words (word TEXT UNIQUE)"))
+    yield database
+    database.close()
+
+
+def words(database: Database) -> list[str]:
+    return [word for (word,) in database.read("SELECT word FROM words ORDER BY word")]
+
+
+def add(*new: str) -> Callable[[sqlite_utils.Database], int]:
+    def work(db: sqlite_utils.Database) -> int:
+        for word in new:
+            db.execute("INSERT INTO words VALUES (?)", (word,))
+        return len(new)
+
+    return work
+
+
+def test_work_is_done_whole_or_not_at_all(database: Database) -> None:
+    assert asyncio.run(database.write(add("ash", "elm"))) == 2
+    with pytest.raises(StoreError, match="UNIQUE"):
+        database.write_now(add("oak", "ash"))
+    assert words(database) == ["ash", "elm"]
+
+
+def test_what_the_work_raises_arrives_and_undoes_it(database: Database) -> None:
+    def work(db: sqlite_utils.Database) -> None:
+        db.execute("INSERT INTO words VALUES ('ash')")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        database.write_now(work)
+    assert words(database) == []
+
+
+def test_readers_in_other_threads_see_what_is_written_and_cannot_write(database: Database) -> None:
+    database.write_now(add("ash"))
+    seen: list[object] = []
+
+    def reader() -> None:
+        seen.append(words(database))
+        try:
+            database.read("INSERT INTO words VALUES ('elm')")
+        except StoreError as error:
+            seen.append(str(error))
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    thread.join()
+    assert seen[0] == ["ash"] and "cannot be opened for writing" in str(seen[1])
+
+
+def test_the_stamp_changes_with_every_write(database: Database) -> None:
+    before = database.stamp()
+    assert database.stamp() == before
+    database.write_now(add("ash"))
+    assert database.stamp() != before
+
+
+def test_after_the_end_it_says_so(tmp_path: Path) -> None:
+    database = Database(tmp_path / "pages.db")
+    database.close()
+    database.close()
+    with pytest.raises(StoreError, match="has been closed"):
+        database.read("SELECT 1")
+    with pytest.raises(StoreError, match="has been closed"):
+        asyncio.run(database.write(add("ash")))

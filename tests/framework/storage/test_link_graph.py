@@ -1,0 +1,67 @@
+"""The network of written pages: its nodes, its links, and what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from unwritten import App
+from unwritten.storage.pages import LinkNode
+from unwritten.testing import Visitor, answers
+
+TEXTS = {
+    "lamp": "See [[Oil]], [[Glass]] and [[Lamp]].",
+    "oil": "For a [[Lamp]], behind [[Glass]].",
+    "moth": "[[Lamp]].",
+}
+
+
+def written() -> App:
+    app = App("Things", links="/wiki/{title}")
+
+    @app.page("/wiki/{title}", canonical=str.capitalize)
+    def thing(title: str) -> str:
+        return f"About {title}."
+
+    @app.page("/list")
+    def listed() -> str:
+        return "A list of the lamp."
+
+    return app
+
+
+def test_written_pages_come_first_and_then_what_is_linked_most() -> None:
+    app = written()
+    visitor = Visitor(app, answers({f"About {name.capitalize()}": text for name, text in TEXTS.items()}))
+    for name in TEXTS:
+        visitor.visit(f"/wiki/{name}")
+    assert app.store.link_graph() == [
+        LinkNode("/wiki/Lamp", "Lamp", True, 2, ("/wiki/Oil", "/wiki/Glass")),
+        LinkNode("/wiki/Oil", "Oil", True, 1, ("/wiki/Lamp", "/wiki/Glass")),
+        LinkNode("/wiki/Moth", "Moth", True, 0, ("/wiki/Lamp",)),
+        LinkNode("/wiki/Glass", "Glass", False, 2),
+    ]
+    assert [(node.title, node.links) for node in app.store.link_graph(2)] == [
+        ("Lamp", ("/wiki/Oil",)),
+        ("Oil", ("/wiki/Lamp",)),
+    ], "a link to what is not shown is none"
+    assert app.store.link_graph(under="/list") == []
+    assert app.store.missing_pages() == [LinkNode("/wiki/Glass", "Glass", False, 2)]
+    assert app.store.missing_pages(under="/list") == []
+
+
+def test_an_empty_world_has_no_network() -> None:
+    app = written()
+    visitor = Visitor(app)
+    assert visitor.visit("/nowhere").status == 404
+    assert app.store.link_graph() == app.store.missing_pages() == []
+
+
+def test_pages_of_one_function_have_names_of_their_own() -> None:
+    app = App("Editions")
+
+    def edition(code: str) -> Callable[[str], str]:
+        return lambda title: f"About {title} in {code}."
+
+    for code in ("de", "fr"):
+        app.page(f"/{code}/{{title}}", name=code)(edition(code))
+    assert [app.key(code, title="Le thé") for code in ("de", "fr")] == ["/de/Le_th%C3%A9", "/fr/Le_th%C3%A9"]

@@ -1,0 +1,482 @@
+"""Actions: a form's way through tokens, keys, types and one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.testclient import TestClient
+from tests.support.apps import browser, inner, make_app, page_faults, templates, wait_for
+from tests.support.forum import address, make_forum, query, send
+
+from unwritten import App, Page, Redraw, Visit
+from unwritten.core.errors import BadApp
+from unwritten.security.signer import sign_form
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+PATH = "/thread/1/post"
+FORM = """{% extends "layout.html" %}{% block main %}<form {{ action("act") }}></form>
+{{ form.errors.n }}|{{ form.message }}{% endblock %}"""
+
+
+class Row(BaseModel):
+    id: int | None = None
+    text: str
+
+
+def one(home: Path, function: Any, template: str = FORM, **given: Any) -> App:
+    """An app with a page ``/`` whose form is sent to one action, ``/act``."""
+    app = make_app(home, scripted("Words."), folder=templates(home, one=template), **given)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html", title="Front")
+
+    function.__name__ = "act"
+    app.action("/act")(function)
+    return app
+
+
+def test_a_form_is_taken_and_leads_back_to_its_page(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        answer = send(client, "/thread/1", PATH, text="Hello")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/thread/1")
+        page = client.get("/thread/1").text
+        assert "<p>Hello</p>" in inner(page, "posts") and page_faults(page) == []
+        assert posts.select()[0].thread == 1
+
+
+def test_a_post_with_a_canvas_is_replied_to_at_once_and_kept_in_the_same_version(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Why": "Because.", "How": "Like this."})
+    app, _ = make_forum(tmp_path, engine)
+    with browser(app) as client:
+        send(client, "/thread/1", PATH, text="Why?")
+        wait_for(lambda: app.store.get("/thread/1"))
+        assert "Because." in inner(client.get("/thread/1").text, "replies-1")
+        send(client, "/thread/1", PATH, text="How?")
+        page = client.get("/thread/1?plain=1").text  # streamed while it is written
+        assert "Because." in page and "Like this." in page
+        wait_for(lambda: len(app.store.get("/thread/1").canvases) == 2)  # type: ignore[union-attr]
+        kept = app.store.get("/thread/1")
+        assert kept is not None and kept.version == 1, "it is amended"
+    assert len(engine.requests) == 2, "what was there is not written again"
+
+
+def test_without_the_tables_of_an_action_nothing_is_begun(tmp_path: Path) -> None:
+    engine = scripted("Words.")
+    app, _ = make_forum(tmp_path, engine)
+    with browser(app) as client:
+        send(client, "/thread/1", PATH, text="No question")
+        assert client.get("/thread/1").status_code == 200
+    assert engine.requests == [] and app.settings.form_size == 65536
+
+
+# -- what is typed --------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_is_said_and_nothing_typed_is_lost(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        answer = send(client, "/thread/1", PATH, text="<")
+        assert answer.status_code == 422 and answer.headers["cache-control"] == "no-store"
+        assert '<textarea id="text" name="text">&lt;</textarea>' in answer.text
+        assert '<p class="error" id="error">At least 2 characters, please.</p>' in answer.text
+        assert client.post(address(answer.text, PATH), data={"text": "<3"}).status_code == 303
+        assert [post.text for post in posts.select()] == ["<3"]
+
+
+def test_an_unknown_field_is_an_error(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        answer = send(client, "/thread/1", PATH, texd="Hello")
+        assert answer.status_code == 400
+        assert "The form has a field &#39;texd&#39;, which the action &#39;post&#39; does not take." in answer.text
+        assert "&#39;text&#39;" in answer.text and posts.count() == 0
+
+
+def test_what_is_too_large_is_refused_with_words(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."), form_size=1024)
+    with browser(app) as client:
+        answer = send(client, "/thread/1", PATH, text="x" * 1100)
+        assert answer.status_code == 413 and "A field of this form is too large: up to 1 kB are taken." in answer.text
+        answer = send(client, "/thread/1", PATH, text="x" * 9000)
+        assert answer.status_code == 413 and "This form is too large: up to 1 kB are taken in one field" in answer.text
+        assert send(client, "/thread/1", PATH, text="ß" * 500).status_code == 422, (
+            "too long for the model, but not here"
+        )
+        to = address(client.get("/thread/1").text, PATH)
+        answer = client.post(to, data={f"f{number}": "" for number in range(80)})
+        assert answer.status_code == 413 and "too many fields: up to 64 are taken" in answer.text
+        assert client.post(to, files={"text": b"x"}).status_code == 400
+        assert posts.count() == 0
+
+
+def test_single_parameters_come_from_the_form_by_type(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def act(n: int, tick: bool, visit: Visit, request: Request, words: list[str], note: str = "none") -> None:
+        seen.append((n, tick, visit.key, request.method, words, note))
+
+    with browser(one(tmp_path, act)) as client:
+        to = address(client.get("/").text, "/act")
+        assert client.post(to, data={"n": "3", "tick": "on", "words": ["a", "b"]}).status_code == 303
+        assert client.post(to, data={"n": "4", "note": ""}).status_code == 303
+        answer = client.post(to, data={"n": "four"})
+        assert answer.status_code == 422 and "A whole number, please." in answer.text
+    assert seen == [(3, True, "/", "POST", ["a", "b"], "none"), (4, False, "/", "POST", [], "")]
+
+
+def test_a_form_of_a_page_that_is_no_page_of_ours_shows_what_is_wrong_by_itself(tmp_path: Path) -> None:
+    def act(n: int) -> None:
+        raise AssertionError("not called")
+
+    app = one(tmp_path, act)
+
+    @app.page("/drawn")
+    def drawn() -> Response:
+        return app.render("one.html", title="Drawn")
+
+    with browser(app) as client:
+        answer = client.post(address(client.get("/drawn").text, "/act"), data={"n": "x"})
+        assert answer.status_code == 422
+        assert ">x</textarea>" in answer.text and "A whole number, please." in answer.text
+
+
+# -- who sends it ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site", "origin": "http://testserver"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_a_form_from_elsewhere_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        answer = client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
+        assert answer.status_code == 403
+        assert "This form was sent from a page that is not one of this app" in answer.text
+        assert "<form" not in inner_main(answer.text) and posts.count() == 0
+
+
+def inner_main(html: str) -> str:
+    return html.partition("<main")[2].partition("</main>")[0]
+
+
+@pytest.mark.parametrize("headers", [{"origin": "http://testserver"}, {"sec-fetch-site": "same-origin"}, {}])
+def test_a_form_from_here_is_taken(tmp_path: Path, headers: dict[str, str]) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
+        assert posts.count() == 1
+
+
+def forged(to: str) -> list[str]:
+    """Addresses that a form of ours never had."""
+    given = query(to)
+    token = given["_form"]
+    cut = to.partition("?")[0]
+    return [
+        cut,
+        to.replace(token, token[:-20]),
+        to.replace(token, "0" + token[1:]),
+        to.replace("/thread/1/post", "/thread/2/post"),
+        to.replace("_page=%2Fthread%2F1", "_page=%2Fthread%2F2"),
+        f"{cut}?_page=/thread/1&_form={sign_form(b'another world', PATH, '/thread/1')}.aaaaaaaaaaaa",
+    ]
+
+
+def test_a_forged_form_is_refused_and_what_was_typed_is_given_back(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        for to in forged(address(client.get("/thread/1").text, PATH)):
+            answer = client.post(to, data={"text": "A long and precious text"})
+            assert answer.status_code == 403, to
+            assert "does not come from a page of this app as it is now, so nothing was done yet" in answer.text
+            assert "A long and precious text</textarea>" in answer.text and posts.count() == 0
+        answer = client.post(PATH, data={"text": "A long text"})
+        assert client.post(address(answer.text, PATH), data={"text": "A long text"}).status_code == 303
+        assert posts.count() == 1
+
+
+def test_a_copy_of_a_world_takes_its_forms_and_another_world_does_not(tmp_path: Path) -> None:
+    app, _ = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        to = address(client.get("/thread/1").text, PATH)
+    again, _ = make_forum(tmp_path, scripted("Words."))
+    with browser(again) as client:
+        assert client.post(to, data={"text": "Hello"}).status_code == 303, "the secret is kept with the world"
+    (tmp_path / "other").mkdir()
+    other, posts = make_forum(tmp_path / "other", scripted("Words."))
+    with browser(other) as client:
+        assert client.post(to, data={"text": "Hello"}).status_code == 403 and posts.count() == 0
+
+
+def test_with_closed_gates_a_post_still_brings_its_reply_within_the_budget(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Why": "Because.", "How": "Like this."})
+    app, posts = make_forum(tmp_path, engine, gates="on", search_pages=1)
+    with browser(app) as client:
+        send(client, "/thread/1", PATH, text="Why?")
+        wait_for(lambda: app.store.get("/thread/1"))
+        send(client, "/thread/1", PATH, text="How?")  # over the budget: the post counts all the same
+        page = client.get("/thread/1")
+        assert page.status_code == 200 and "Because." in page.text and "<p>How?</p>" in page.text
+        assert 'data-state="stopped"' in inner(page.text, "posts") and posts.count() == 2
+    assert len(engine.requests) == 1
+
+
+def test_a_stale_form_is_given_back_to_be_sent_again(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        client.get("/thread/1")
+        secret = app.handler.world.secret
+        for hours, status in ((23, 303), (26, 409)):
+            token = sign_form(secret, PATH, "/thread/1", time.time() - hours * 3600)
+            answer = client.post(f"{PATH}?_page=/thread/1&_form={token}.aaaaaaaaaaaa", data={"text": f"Old {hours}"})
+            assert answer.status_code == status
+        assert "This form was open for more than a day, so nothing was done yet." in answer.text
+        assert "Old 26</textarea>" in answer.text
+        answer = client.post(address(answer.text, PATH), data={"text": "Old 26"})
+        assert answer.headers["location"] == "/thread/1"
+        assert [post.text for post in posts.select()] == ["Old 23", "Old 26"]
+
+
+# -- sent twice -----------------------------------------------------------------------------------------------
+
+
+def test_a_form_that_is_sent_twice_is_done_once(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        to = address(client.get("/thread/1").text, PATH)
+        first, second = (client.post(to, data={"text": "Hello"}) for _ in range(2))
+        assert posts.count() == 1
+        assert (second.status_code, second.headers["location"]) == (first.status_code, first.headers["location"])
+        client.post(to, data={"text": "Something else"})
+        assert posts.count() == 2, "other content with the same key is another form"
+        client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"})
+        assert posts.count() == 3, "each page that is sent brings a new key"
+
+
+def test_the_key_is_new_though_the_drawn_page_is_held(tmp_path: Path) -> None:
+    app, _ = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        pages = [client.get("/thread/1") for _ in range(3)]
+        keys = {query(address(page.text, PATH))["_form"].rpartition(".")[2] for page in pages}
+        assert len(keys) == 3 and all(len(key) == 16 for key in keys)
+        assert all("etag" not in page.headers for page in pages), "no browser shows its own copy with an old key"
+
+
+def test_the_first_answer_is_given_again_whatever_it_was(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def act() -> Response:
+        calls.append(1)
+        return PlainTextResponse(f"Call {len(calls)}", 201, {"x-note": "one"})
+
+    with browser(one(tmp_path, act)) as client:
+        to = address(client.get("/").text, "/act")
+        answers = [client.post(to) for _ in range(2)]
+    assert [(a.status_code, a.text, a.headers["x-note"]) for a in answers] == [(201, "Call 1", "one")] * 2
+
+
+def test_answers_are_forgotten_after_a_day(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        to = address(client.get("/thread/1").text, PATH)
+        client.post(to, data={"text": "Hello"})
+        connection = sqlite3.connect(tmp_path / "pages.db")
+        with connection:
+            connection.execute("UPDATE actions SET at = at - 90000")
+        client.post(to, data={"text": "Hello"})
+        assert posts.count() == 2
+        assert connection.execute("SELECT count(*) FROM actions").fetchone() == (1,)
+        connection.close()
+
+
+# -- one transaction ------------------------------------------------------------------------------------------
+
+
+def test_an_action_that_raises_has_written_nothing(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
+    rows = app.table(Row)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html")
+
+    @app.action("/act")
+    async def act() -> None:
+        rows.insert(Row(text="x"))
+        assert rows.count() == 1, "it sees what it wrote itself"
+        raise RuntimeError("no")
+
+    with browser(app, raise_server_exceptions=False) as client:
+        to = address(client.get("/").text, "/act")
+        assert client.post(to).status_code == 500
+        assert client.post(to).status_code == 500, "a failure is no answer that is given again"
+        assert rows.count() == 0
+        rows.insert(Row(text="y"))  # nobody holds the database
+
+
+def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM), function_time_limit=0.3)
+    rows = app.table(Row)
+    said: list[str] = []
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html")
+
+    @app.action("/act")
+    def act() -> None:
+        rows.insert(Row(text="x"))
+        time.sleep(0.8)
+        try:
+            rows.insert(Row(text="y"))
+        except Exception as error:
+            said.append(str(error))
+
+    with browser(app) as client:
+        answer = client.post(address(client.get("/").text, "/act"))
+        assert answer.status_code == 504
+        assert (
+            "The action &#39;act&#39; did not answer within 0.3 seconds. All that it wrote was taken back."
+            in answer.text
+        )
+        rows.insert(Row(text="z"))
+        wait_for(lambda: said)
+        assert said == ["The 0.3 seconds of the action 'act' are over, and all that it wrote was taken back."]
+        assert [row.text for row in rows.select()] == ["z"]
+
+
+def test_actions_take_turns(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
+    rows = app.table(Row, first=[Row(text="0")])
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html")
+
+    @app.action("/act")
+    def act() -> str:
+        last = rows.select()[0]
+        time.sleep(0.02)
+        rows.update(1, text=str(int(last.text) + 1))
+        return "/"
+
+    import concurrent.futures
+
+    with browser(app) as client, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        addresses = [address(client.get("/").text, "/act") for _ in range(8)]
+        assert {answer.status_code for answer in pool.map(client.post, addresses)} == {303}
+        assert rows.select()[0].text == "8"
+
+
+# -- answers --------------------------------------------------------------------------------------------------
+
+
+def test_a_key_leads_to_another_page(tmp_path: Path) -> None:
+    with browser(one(tmp_path, lambda: "/thread/3#last")) as client:
+        answer = client.post(address(client.get("/").text, "/act"))
+        assert (answer.status_code, answer.headers["location"]) == (303, "/thread/3#last")
+
+
+@pytest.mark.parametrize("result", ["//evil.example", "/\\evil.example", "thread", 3])
+def test_what_is_no_answer_is_said(tmp_path: Path, result: Any) -> None:
+    app = one(tmp_path, lambda: result, debug=True)
+    with browser(app) as client:
+        answer = client.post(address(client.get("/").text, "/act"))
+        assert answer.status_code == 500 and "which is no answer. Return nothing, Redraw" in answer.text
+
+
+def test_a_region_that_there_is_not_is_said(tmp_path: Path) -> None:
+    with browser(one(tmp_path, lambda: Redraw("nothing"), debug=True)) as client:
+        answer = client.post(address(client.get("/").text, "/act"))
+        assert answer.status_code == 500 and "The page has no region &#39;nothing&#39;" in answer.text
+
+
+def test_a_canvas_is_written_again_when_an_action_asks_for_it(tmp_path: Path) -> None:
+    source = """{% extends "layout.html" %}{% block main %}{% block lead %}{{ lead }}{% endblock %}
+    {% block body %}{{ body }}{% endblock %}<form {{ action("again") }}></form>{% endblock %}"""
+    from unwritten import Canvas
+
+    texts = iter(["First lead.", "Second lead."])
+    engine = scripted(lambda request: next(texts) if "Lead" in request.prompt.ask else "A body.")
+    app = make_app(tmp_path, engine, folder=templates(tmp_path, one=source))
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html", lead=Canvas("Lead."), body=Canvas("Body."))
+
+    @app.action("/again")
+    def again() -> Redraw:
+        return Redraw("lead")
+
+    with browser(app) as client:
+        client.get("/")
+        wait_for(lambda: app.store.get("/"))
+        send(client, "/", "/again")
+        wait_for(lambda: app.store.get("/").version == 2)  # type: ignore[union-attr]
+        page = client.get("/").text
+        assert "Second lead." in page and "A body." in page
+    assert len(engine.requests) == 3
+
+
+def test_a_get_is_no_action(tmp_path: Path) -> None:
+    with browser(one(tmp_path, lambda: None)) as client:
+        assert client.get("/act").status_code == 405
+
+
+def test_an_action_and_a_page_may_have_one_address(tmp_path: Path) -> None:
+    app = one(tmp_path, lambda: None)
+
+    @app.page("/act")
+    def page() -> Response:
+        return PlainTextResponse("The page.")
+
+    with browser(app) as client:
+        assert client.get("/act").text == "The page."
+        assert client.post(address(client.get("/").text, "/act")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ action('pots', id=1) }}", "There is no action &#39;pots&#39;. Did you mean &#39;post&#39;?"),
+        ("{{ action('post') }}", "has the pattern &#39;/thread/{id}/post&#39;, but was given []"),
+    ],
+)
+def test_a_template_that_names_no_action_is_said(tmp_path: Path, template: str, words: str) -> None:
+    app, _ = make_forum(tmp_path, scripted("Words."), template, debug=True)
+    with browser(app) as client:
+        answer = client.get("/thread/1")
+        assert answer.status_code == 500 and words in answer.text
+
+
+def test_a_signature_that_does_not_fit_its_pattern_is_said(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."))
+    with pytest.raises(BadApp, match=r"has \{id\}, but the page function 'reply' has no parameter"):
+
+        @app.action("/thread/{id}/reply")
+        def reply(text: str) -> None: ...
+
+
+def test_a_client_without_javascript_needs_nothing_but_the_form(tmp_path: Path) -> None:
+    app, _ = make_forum(tmp_path, scripted("Words."))
+    with TestClient(app) as client:  # follows redirects, asks for anything
+        page = client.get("/thread/1").text
+        answer = client.post(address(page, PATH), data={"text": "Hello"})
+        assert answer.status_code == 200 and "<p>Hello</p>" in answer.text and str(answer.url).endswith("/thread/1")

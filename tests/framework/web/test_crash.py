@@ -1,0 +1,137 @@
+"""A server that is killed while it writes leaves whole pages, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import itertools
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.apps import free_port, tables, wait_for
+
+from unwritten.storage.pages import PageStore
+
+pytestmark = pytest.mark.timeout(120)
+
+# Every page has two regions and three links, and takes a moment; dozens are on their way at any time.
+SERVER = """
+import sys
+import uvicorn
+from unwritten import App, Canvas, Page
+from unwritten_engine import scripted
+
+def script(request):
+    return f"About {request.prompt.ask} " + "word " * 40 + "[[Tower]], [[Lamp]] and [[Sea]]. The end."
+
+app = App("Killed", engine=scripted(script, delay=0.0005), database=sys.argv[1], folder=sys.argv[2], generations=16)
+
+@app.page("/wiki/{title}")
+def article(title: str) -> Page:
+    return Page("two.html", lead=Canvas(f"Lead of {title}."), body=Canvas(f"Body of {title}."))
+
+uvicorn.run(app, port=int(sys.argv[3]), log_level="error")
+"""
+
+TWO = "{% block lead %}{{ lead }}{% endblock %}{% block body %}{{ body }}{% endblock %}"
+
+
+def serve(home: Path, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(home / "server.py"), str(home / "pages.db"), str(home), str(port)]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def click(port: int, number: int) -> str:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/wiki/Page_{number}", headers={"accept": "text/html"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def answers(port: int) -> bool:
+    try:
+        click(port, 0)
+    except OSError:
+        return False
+    return True
+
+
+def visit(port: int, numbers: Iterator[int], going: threading.Event) -> None:
+    """Click on one page after the other, until nobody answers."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        for number in numbers:
+            click(port, number)
+            going.set()
+
+
+def test_a_server_killed_at_any_moment_leaves_only_whole_pages(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "two.html").write_text(TWO)
+    database = tmp_path / "pages.db"
+    found = 0
+    for kill, moment in enumerate((0.02, 0.15, 0.3, 0.5)):
+        port = free_port()
+        server = serve(tmp_path, port)
+        try:
+            wait_for(functools.partial(answers, port), 15)
+            numbers, going = itertools.count(1 + kill * 1000), threading.Event()
+            visitors = [threading.Thread(target=visit, args=(port, numbers, going)) for _ in range(4)]
+            for thread in visitors:
+                thread.start()
+            going.wait(5)
+            if kill:  # the first time before anything is kept, later while much is
+                wait_for(lambda least=12 * kill: kept(database) > least, 15)  # type: ignore[misc]
+            time.sleep(moment)
+        finally:
+            os.kill(server.pid, signal.SIGKILL)
+            server.wait(10)
+        for thread in visitors:
+            thread.join(10)
+        count = whole_pages(database)
+        assert count >= found
+        found = count
+    assert found > 10  # it was killed while it wrote, and not before
+
+    store = PageStore(database)  # and the next server opens it, and shows what is there
+    assert store.count() == found
+    assert len(store.search("word", limit=10_000)) == found
+    store.close()
+
+
+def kept(database: Path) -> int:
+    """How many pages there are, while the server writes on."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as reading:
+        return int(reading.execute("SELECT count(*) FROM pages").fetchone()[0])
+
+
+def whole_pages(database: Path) -> int:
+    """How many pages there are; every one of them must be whole."""
+    connection = sqlite3.connect(database)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    connection.close()
+    found = tables(database)
+    pages = {row["id"]: row for row in found["pages"]}
+    assert [row["page"] for row in found["versions"]] == list(pages)
+    assert {row["_row"] for row in found["search"]} == set(pages)
+    for version in found["versions"]:
+        canvases = [row for row in found["canvases"] if row["version"] == version["id"]]
+        assert [row["name"] for row in canvases] == ["lead", "body"]
+        assert all(row["text"].endswith("The end.") for row in canvases)
+        key = pages[version["page"]]["key"]
+        assert {row["target"] for row in found["links"] if row["source"] == key} == {
+            "/wiki/Tower",
+            "/wiki/Lamp",
+            "/wiki/Sea",
+        }
+    return len(pages)

@@ -1,0 +1,321 @@
+"""The socket of a tab: frames, resuming, and what it makes of nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+from starlette.websockets import WebSocketDisconnect
+from tests.support.apps import (
+    LIGHTHOUSE,
+    LIVE,
+    browser,
+    follow,
+    make_two,
+    make_wiki,
+    served,
+    templates,
+    until,
+    until_over,
+    wait_for,
+    watch,
+    write,
+)
+from websockets.asyncio.client import connect
+
+from unwritten_engine import Frame, scripted
+from unwritten_engine.scripted import HANG
+
+pytestmark = pytest.mark.timeout(30)
+
+KEY = "/wiki/Lighthouse"
+HOST = {"host": "testserver"}
+
+
+def test_frames_arrive_whole_and_the_page_message_comes_last(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE, delay=0.02))) as client:
+        heard = write(client, KEY)
+    frames = [m for m in heard if m["type"] == "frame"]
+    numbers = [m["frame"] for m in frames]
+    assert numbers == sorted(set(numbers))
+    assert {m["region"] for m in frames} == {"body"} and {m["page"] for m in heard} == {KEY}
+    assert frames[-1]["state"] == "written" and "<li>light</li>" in frames[-1]["html"]
+    assert heard[-1]["type"] == "page" and heard[-1]["state"] == "written"
+    assert "a script" in heard[-1]["colophon"]
+
+
+def test_a_page_that_finishes_before_anybody_watches_is_still_told(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
+        client.get(KEY)
+        wait_for(lambda: client.app.serving.generations.get(KEY) is None)  # type: ignore[attr-defined]
+        heard = follow(client, KEY)
+        assert [m["type"] for m in heard] == ["frame", "page"]
+        # Who has seen the last frame already is told only that it was the last.
+        heard = follow(client, KEY, body=heard[0]["frame"])
+        assert [m["type"] for m in heard] == ["page"]
+
+
+def test_coming_back_brings_only_what_is_new(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Lead": "A lead.", "Body": ["A", HANG]})
+    with browser(make_two(tmp_path, engine)) as client:
+        client.get("/")
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, "/")
+            seen = until(ws, type="frame", region="lead", state="written")[-1]["frame"]
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, "/", lead=seen)
+            assert ws.receive_json()["region"] == "body"
+            assert ws.receive_json()["type"] == "page"
+
+
+def test_frame_numbers_from_another_generation_hide_nothing(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
+        client.get(KEY)
+        assert follow(client, KEY, body=2**53)[0]["type"] == "frame"
+        assert follow(client, KEY, body=3)[0]["type"] == "frame"
+
+
+def test_a_page_that_is_kept_or_unknown_is_told_at_once(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
+        write(client, KEY)
+    engine = scripted(LIGHTHOUSE)
+    with browser(make_wiki(tmp_path, engine)) as client:
+        assert [m["state"] for m in follow(client, KEY)] == ["written"]
+        assert [m["state"] for m in follow(client, "/wiki/Nobody")] == ["unwritten"]
+    assert engine.requests == []  # watching never starts any work
+
+
+def test_one_socket_for_many_pages(tmp_path: Path) -> None:
+    engine = scripted(lambda request: f"About {request.prompt.ask}")
+    with browser(make_wiki(tmp_path, engine)) as client, client.websocket_connect(LIVE) as ws:
+        for name in ("One", "Two"):
+            client.get(f"/wiki/{name}")
+            watch(ws, f"/wiki/{name}")
+        ends = [until_over(ws)[-1]["page"], until_over(ws)[-1]["page"]]
+    assert sorted(ends) == ["/wiki/One", "/wiki/Two"]
+
+
+def test_leaving_a_page_ends_its_frames(tmp_path: Path) -> None:
+    engine = scripted(["A", 0.1, "A b", 0.1, "A b c"])
+    with browser(make_wiki(tmp_path, engine)) as client, client.websocket_connect(LIVE) as ws:
+        client.get(KEY)
+        watch(ws, KEY)
+        until(ws, type="frame")
+        ws.send_json({"type": "leave", "page": KEY})
+        watch(ws, "/wiki/Nobody")
+        heard = until(ws, type="page", page="/wiki/Nobody")
+        assert "A b c" not in json.dumps(heard)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "",
+        "nonsense",
+        "[]",
+        "7",
+        "null",
+        '"watch"',
+        "{}",
+        '{"type":"watch"}',
+        '{"type":"watch","page":7}',
+        '{"type":"watch","page":""}',
+        '{"type":"watch","page":"wiki"}',
+        '{"type":"watch","page":"/\\ud800"}',
+        '{"type":"watch","page":"/' + "x" * 9000 + '"}',
+        '{"type":"dance","page":"/"}',
+        '{"type":"stop","page":"/"}',
+        "[" * 4000,
+        '{"page":' + "9" * 5000 + "}",
+        "x" * 100_000,
+    ],
+)
+def test_a_message_that_makes_no_sense_is_refused_with_a_reason(tmp_path: Path, nonsense: str) -> None:
+    with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
+        ws.send_text(nonsense)
+        answer = ws.receive_json()
+        assert answer["type"] == "refused" and len(answer["message"]) > 20
+        watch(ws, "/wiki/Nobody")  # and the socket goes on
+        assert ws.receive_json()["type"] == "page"
+
+
+def test_bytes_are_refused(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
+        ws.send_bytes(b"\x00\xff")
+        assert ws.receive_json()["type"] == "refused"
+
+
+@pytest.mark.parametrize("seen", [None, 7, [], "x", {"body": "x"}, {"body": None}, {"body": 1.5}, {"other": 3}])
+def test_what_was_seen_may_be_anything(tmp_path: Path, seen: Any) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client, client.websocket_connect(LIVE) as ws:
+        client.get(KEY)
+        ws.send_json({"type": "watch", "page": KEY, "seen": seen})
+        assert until_over(ws)[-1]["state"] == "written"
+
+
+def test_who_goes_on_with_nonsense_is_shown_the_door(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
+        for _ in range(7):
+            ws.send_text("nonsense")
+        with pytest.raises(WebSocketDisconnect) as door:
+            while True:
+                assert ws.receive_json()["type"] == "refused"
+        assert door.value.code == 1008
+
+
+def test_a_flood_is_cut_off(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
+        for i in range(100):
+            ws.send_json({"type": "leave", "page": f"/wiki/{i}"})
+        with pytest.raises(WebSocketDisconnect) as door:
+            ws.receive_json()
+        assert door.value.code == 1008
+
+
+def test_a_tab_watches_so_many_pages_and_no_more(tmp_path: Path) -> None:
+    engine = scripted(["A", HANG])
+    with browser(make_wiki(tmp_path, engine)) as client, client.websocket_connect(LIVE) as ws:
+        for i in range(33):
+            client.get(f"/wiki/Page_{i}")
+            watch(ws, f"/wiki/Page_{i}")
+        until(ws, type="refused")
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://testserver.evil.example", "http://testserver:81", "http://["]
+)
+def test_a_foreign_origin_is_refused_before_it_is_let_in(tmp_path: Path, origin: str) -> None:
+    with browser(make_wiki(tmp_path, scripted("x"))) as client, pytest.raises(WebSocketDisconnect):
+        client.websocket_connect(LIVE, headers={"origin": origin}).__enter__()
+
+
+def test_our_own_origin_is_let_in(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("x"))) as client:
+        for headers in ({"origin": "http://testserver"}, {"origin": "https://TESTSERVER"}, {}):
+            with client.websocket_connect(LIVE, headers=headers) as ws:
+                watch(ws, "/wiki/Nobody")
+                assert ws.receive_json()["state"] == "unwritten"
+
+
+def test_a_foreign_origin_sees_403_on_a_real_server(tmp_path: Path) -> None:
+    async def knock(address: str) -> int:
+        try:
+            async with connect(f"ws://{address}{LIVE}", origin="https://evil.example"):  # type: ignore[arg-type]
+                return 101
+        except websockets.InvalidStatus as refusal:
+            return refusal.response.status_code
+
+    with served(make_wiki(tmp_path, scripted("x"))) as address:
+        assert asyncio.run(knock(address)) == 403
+
+
+def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
+    words = [f"word{i} " * 20 for i in range(400)]
+    script = ["".join(words[: i + 1]) for i in range(0, 399, 2)]
+    engine = scripted(script, delay=0.005)
+
+    async def read_slowly(address: str) -> list[dict[str, Any]]:
+        heard: list[dict[str, Any]] = []
+        async with connect(f"ws://{address}{LIVE}", max_queue=1) as ws:
+            await ws.send(json.dumps({"type": "watch", "page": KEY}))
+            while not heard or heard[-1]["type"] != "page" or heard[-1]["state"] != "written":
+                heard.append(json.loads(await ws.recv()))
+                await asyncio.sleep(0.1)
+        return heard
+
+    with served(make_wiki(tmp_path, engine)) as address:
+        import urllib.request
+
+        request = urllib.request.Request(f"http://{address}{KEY}", headers={"accept": "text/html"})
+        urllib.request.urlopen(request).read()
+        frames = [m for m in asyncio.run(read_slowly(address)) if m["type"] == "frame"]
+    assert len(frames) < 150
+    assert "word398" in frames[-1]["html"]
+    numbers = [m["frame"] for m in frames]
+    assert numbers == sorted(set(numbers))
+
+
+def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.web.live_socket.SEND_LIMIT", 0.5)
+    big = "A very long word. " * 60_000
+    frames: list[Any] = [Frame(big + str(i)) for i in range(6)]
+    engine = scripted([x for frame in frames for x in (frame, 0.1)])
+    app = make_wiki(tmp_path, engine, frame_rate=100)
+
+    async def scene(address: str) -> str:
+        import socket
+
+        host, port = address.split(":")
+        # A socket with a small buffer that is never read after the handshake.
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, (host, int(port)))
+        async with connect(f"ws://{address}{LIVE}", sock=raw, max_queue=1) as ws:
+            await ws.send(json.dumps({"type": "watch", "page": KEY}))
+            ws.transport.pause_reading()
+            async with connect(f"ws://{address}{LIVE}", max_size=None) as other:
+                await other.send(json.dumps({"type": "watch", "page": KEY}))
+                while True:
+                    message = json.loads(await other.recv())
+                    if message["type"] == "page" and message["state"] == "written":
+                        break
+            generation = app.handler.jobs.recent(KEY)
+            assert generation is not None
+            for _ in range(300):
+                if generation.subscribers == 0:
+                    break
+                await asyncio.sleep(0.01)
+            ws.transport.abort()
+            return f"{generation.state} {generation.subscribers}"
+
+    with served(app) as address:
+        import urllib.request
+
+        request = urllib.request.Request(f"http://{address}{KEY}", headers={"accept": "text/html"})
+        urllib.request.urlopen(request).read()
+        assert asyncio.run(scene(address)) == "written 0"
+
+
+def test_a_colophon_that_raises_closes_the_socket_and_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    colophon = '{% if page.state == "written" %}{{ 1 / 0 }}{% endif %}'
+    app = make_wiki(tmp_path, scripted(["A", 0.2, "A b."]), folder=templates(tmp_path, colophon=colophon))
+    with browser(app) as client:
+        client.get(KEY)
+        with client.websocket_connect(LIVE) as ws:
+            watch(ws, KEY)
+            with pytest.raises(WebSocketDisconnect) as end:
+                while True:
+                    ws.receive_json()
+        assert end.value.code == 1011
+    assert "colophon.html" in caplog.text
+
+
+def test_on_this_machine_nobody_counts_sockets_unless_asked_to(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    with browser(app) as client, contextlib.ExitStack() as open_tabs:
+        for _ in range(app.settings.visitor_sockets + 1):
+            open_tabs.enter_context(client.websocket_connect(LIVE))
+        last = open_tabs.enter_context(client.websocket_connect(LIVE))
+        watch(last, "/wiki/Nothing")
+        assert last.receive_json()["state"] == "unwritten"
+
+
+def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."), visitor_sockets=2)
+    with browser(app) as client:
+        with client.websocket_connect(LIVE), client.websocket_connect(LIVE):
+            with client.websocket_connect(LIVE) as third, pytest.raises(WebSocketDisconnect) as closed:
+                third.receive_json()
+            assert (closed.value.code, closed.value.reason) == (1008, "too many sockets")
+        wait_for(lambda: not app.handler.sockets)
+        with client.websocket_connect(LIVE) as again:
+            watch(again, "/wiki/Nothing")
+            assert again.receive_json()["state"] == "unwritten"

@@ -1,0 +1,225 @@
+"""The audience: whoever looks at a page sees what an action has changed, and what is written because of it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient, WebSocketTestSession
+from tests.support.apps import LIVE, browser, make_app, templates, until, wait_for
+from tests.support.forum import THREAD, Post, make_forum, send
+
+from unwritten import App, Canvas, Page, Redraw
+from unwritten.storage.tables import Table
+from unwritten_engine import scripted
+from unwritten_engine.scripted import HANG
+
+pytestmark = pytest.mark.timeout(30)
+
+PATH = "/thread/1/post"
+
+
+def look(ws: WebSocketTestSession, key: str, **seen: int) -> None:
+    ws.send_json({"type": "look", "page": key, "seen": seen})
+
+
+def shown(ws: WebSocketTestSession, region: str, words: str) -> dict[str, Any]:
+    """The first frame of a region with these words."""
+    while True:
+        message: dict[str, Any] = ws.receive_json()
+        if message.get("region") == region and words in message["html"]:
+            return message
+
+
+def test_everybody_sees_a_post_and_the_same_reply(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Why": ["Be", "Because ", "Because it is so."]}, delay=0.02)
+    app, _ = make_forum(tmp_path, engine)
+    with browser(app) as client, client.websocket_connect(LIVE) as one, client.websocket_connect(LIVE) as two:
+        client.get("/thread/1")
+        for ws in (one, two):
+            look(ws, "/thread/1")
+            assert shown(ws, "posts", "")["state"] == "live"
+        send(client, "/thread/1", PATH, text="Why?")
+        for ws in (one, two):
+            frame = shown(ws, "posts", "<p>Why?</p>")
+            assert 'data-region="replies-1"' in frame["html"]
+            assert shown(ws, "replies-1", "Because it is so.")["page"] == "/thread/1"
+            until(ws, type="page", state="written")
+    assert len(engine.requests) == 1
+
+
+def test_who_has_seen_it_is_told_nothing_and_who_comes_back_what_was_missed(tmp_path: Path) -> None:
+    app, _ = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client:
+        client.get("/thread/1")
+        with client.websocket_connect(LIVE) as ws:
+            look(ws, "/thread/1")
+            seen = shown(ws, "posts", "")["frame"]
+        send(client, "/thread/1", PATH, text="Meanwhile")
+        with client.websocket_connect(LIVE) as ws:
+            look(ws, "/thread/1", posts=seen)
+            now = shown(ws, "posts", "Meanwhile")["frame"]
+            assert now > seen
+            look(ws, "/thread/1", posts=now)
+            send(client, "/thread/1", PATH, text="And then")
+            assert "And then" in ws.receive_json()["html"], "nothing was sent twice"
+
+
+def two_pages(home: Path, engine: Any) -> tuple[App, Table[Any]]:
+    """The forum with a list of the newest posts, and a page that shows no table."""
+    newest = """{% extends "layout.html" %}{% block main %}{% block found %}{{ found|length }} posts{% endblock %}
+    {% endblock %}"""
+    app, posts = make_forum(home, engine)
+    templates(home, newest=newest)
+
+    @app.page("/newest")
+    async def front() -> Page:
+        return Page("newest.html", found=posts.select(order="-id"))
+
+    @app.page("/other")
+    def other() -> Page:
+        return Page("newest.html", found=[1])
+
+    return app, posts
+
+
+def test_other_pages_that_show_the_same_table_are_told_too(tmp_path: Path) -> None:
+    app, _ = two_pages(tmp_path, scripted("Words."))
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        for key in ("/newest", "/other"):
+            look(ws, key)
+            shown(ws, "found", "posts")
+        send(client, "/thread/1", PATH, text="Hello")
+        assert shown(ws, "found", "1 posts")["page"] == "/newest"
+        assert app.audience._scenes["/newest"].tables == {"post"}
+        assert app.audience._scenes["/other"].tables == frozenset()
+
+
+def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
+    engine = scripted("Words.")
+    app, posts = make_forum(tmp_path, engine)
+    with browser(app) as client:
+        posts.insert(Post(thread=1, text="Why?"))
+        with client.websocket_connect(LIVE) as ws:
+            look(ws, "/thread/1")
+            assert 'data-state="waiting"' in shown(ws, "posts", "Why?")["html"]
+            look(ws, "/nowhere")
+            ws.send_json({"type": "gone", "page": "/nowhere"})
+            wait_for(lambda: "/nowhere" not in app.audience._lookers)
+        wait_for(lambda: not app.audience._lookers and not app.audience._scenes)
+    assert engine.requests == []
+
+
+def test_a_tab_looks_at_so_many_pages_and_no_more(tmp_path: Path) -> None:
+    app, _ = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        for number in range(33):
+            look(ws, f"/thread/{number}")
+            if number % 10 == 9:
+                time.sleep(0.6)
+        refused = until(ws, type="refused")[-1]
+        assert refused["message"] == "One tab may look at up to 32 pages at the same time."
+
+
+def test_a_post_that_comes_while_the_page_is_written_is_written_along(tmp_path: Path) -> None:
+    slow = ["Slow", *(f"Slow {n}" for n in range(40)), "Slow answer."]
+    engine = scripted(by_ask={"First": slow, "Second": "Quick answer."}, delay=0.02)
+    app, _ = make_forum(tmp_path, engine)
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        look(ws, "/thread/1")
+        send(client, "/thread/1", PATH, text="First?")
+        shown(ws, "replies-1", "Slow")
+        send(client, "/thread/1", PATH, text="Second?")
+        assert "<p>Second?</p>" in client.get("/thread/1").text
+        shown(ws, "posts", "<p>Second?</p>")
+        ws.send_json({"type": "watch", "page": "/thread/1", "seen": {}})
+        shown(ws, "replies-2", "Quick answer.")
+        until(ws, type="page", state="written")
+        assert {"replies-1", "replies-2"} == set(app.store.get("/thread/1").canvases)  # type: ignore[union-attr]
+        assert app.store.get("/thread/1").version == 1  # type: ignore[union-attr]
+
+
+def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) -> None:
+    source = THREAD.replace("{% block posts %}", "{% block lead %}{{ lead }}{% endblock %}{% block posts %}")
+    engine = scripted(by_ask={"Lead": ["A", "A slow ", "A slow lead."]}, delay=0.1)
+    app = make_app(tmp_path, engine, folder=templates(tmp_path, thread=source))
+    posts = app.table(Post)
+
+    @app.page("/thread/{id}")
+    def thread(id: int) -> Page:
+        return Page("thread.html", id=id, posts=posts.select(), lead=Canvas("Lead."))
+
+    @app.action("/thread/{id}/post")
+    def post(id: int, text: str) -> Redraw:
+        posts.insert(Post(thread=id, text=text))
+        return Redraw("lead", "posts")
+
+    with browser(app) as client:
+        send(client, "/thread/1", PATH, text="Hello")  # opening the page begins it, and the action wants it again
+        wait_for(lambda: (kept := app.store.get("/thread/1")) and kept.version == 2)
+    assert len(engine.requests) == 2
+
+
+def test_a_full_queue_loses_no_reply(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Hang": ["A", HANG], "Why": "Because."})
+    app, _ = make_forum(tmp_path, engine, generations=1, queue_limit=0, grace=0.2)
+
+    @app.page("/slow")
+    def slow() -> str:
+        return "Hang."
+
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        look(ws, "/thread/1")
+        client.get("/slow")
+        to_send: TestClient = client
+        send(to_send, "/thread/1", PATH, text="Why?")
+        shown(ws, "posts", "Why?")
+        shown(ws, "replies-1", "Because.")  # the slow page was left, and there is room
+
+
+def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), generations=1, queue_limit=0)
+
+    @app.page("/slow")
+    def slow() -> str:
+        return "Hang."
+
+    with browser(app) as client:
+        client.get("/slow")
+        send(client, "/thread/1", PATH, text="Why?")
+        answer = client.get("/thread/1")
+        assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
+        assert "<p>Why?</p>" in answer.text and 'data-region="replies-1"' in answer.text
+        assert 'data-state="stopped"' in answer.text and "pages wait to be written here already" in answer.text
+        assert client.get("/thread/1", headers={"sec-purpose": "prefetch"}).status_code == 503
+        assert posts.count() == 1
+
+
+def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> None:
+    app, _ = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), generations=1, queue_limit=0)
+
+    @app.page("/slow")
+    def slow() -> str:
+        return "Hang."
+
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        look(ws, "/thread/1")
+        client.get("/slow")
+        with client.websocket_connect(LIVE) as other:
+            other.send_json({"type": "watch", "page": "/slow", "seen": {}})  # nobody gives it up
+            send(client, "/thread/1", PATH, text="Why?")
+            shown(ws, "posts", "Why?")
+            assert list(app.handler.starter.pending_regions) == ["/thread/1"]
+
+
+def test_what_is_written_outside_an_action_is_seen_too(tmp_path: Path) -> None:
+    app, posts = make_forum(tmp_path, scripted("Words."))
+    with browser(app) as client, client.websocket_connect(LIVE) as ws:
+        look(ws, "/thread/1")
+        shown(ws, "posts", "")
+        posts.insert(Post(thread=1, text="From a thread"))
+        shown(ws, "posts", "From a thread")
+        posts.delete(1)
+        assert "From a thread" not in shown(ws, "posts", "")["html"]

@@ -1,0 +1,59 @@
+"""Whether an app can do its work."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.support.apps import browser, make_wiki
+
+from unwritten import App
+from unwritten_engine import scripted
+from unwritten_engine.scripted import HANG
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def test_a_healthy_app_says_what_it_does(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted(["A", HANG]), generations=1)
+    with browser(app) as client:
+        client.get("/wiki/One")
+        client.get("/wiki/Two")
+        answer = client.get("/health")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    told = answer.json()
+    assert 0 <= told.pop("uptime_seconds") < 60
+    assert told == {
+        "status": "ok",
+        "engine": "scripted",
+        "model": "a script",
+        "running": 1,
+        "waiting": 1,
+        "sockets": 0,
+        "store": "writable",
+    }
+
+
+def test_a_database_that_takes_nothing_is_a_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.web.monitoring._PATIENCE", 0.1)
+    monkeypatch.setattr("unwritten.web.monitoring._FRESH", 0.0)
+    with browser(make_wiki(tmp_path, scripted("Words."))) as client:
+        assert client.get("/health").status_code == 200
+        other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = client.get("/health")
+        assert (answer.status_code, answer.json()["status"], answer.json()["store"]) == (503, "failing", "not writable")
+        other.rollback()
+        other.close()
+        assert client.get("/health").status_code == 200
+
+
+def test_an_app_that_cannot_be_opened_says_no_more_than_that(tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    (tmp_path / "pages.db").write_text("no database, and its path is nobody's business")
+    app: App = make_wiki(tmp_path, scripted("Words."))
+    answer = TestClient(app).get("/health")  # without its lifespan, which would not start
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "failing", "reason": "The app cannot be opened; its log says why."}

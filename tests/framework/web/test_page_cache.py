@@ -1,0 +1,58 @@
+"""Written pages, drawn and sent again while nothing has changed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.support.apps import browser, make_wiki, write
+
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+KEY = "/wiki/Lighthouse"
+
+
+def nonce(policy: str) -> str:
+    found = re.search(r"'nonce-([\w-]+)'", policy)
+    assert found
+    return found[1]
+
+
+def test_a_page_is_drawn_once_and_sent_with_a_new_nonce_each_time(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("A tower with a lamp."))
+    with browser(app) as client:
+        write(client, KEY)
+        one, two = client.get(KEY), client.get(KEY)
+        assert one.headers["etag"] == two.headers["etag"]
+        nonces = [nonce(answer.headers["content-security-policy"]) for answer in (one, two)]
+        assert nonces[0] != nonces[1]
+        assert one.text.replace(nonces[0], nonces[1]) == two.text
+        assert client.get(KEY, headers={"if-none-match": one.headers["etag"]}).status_code == 304
+
+
+def test_a_link_turns_blue_when_its_page_is_written(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted(by_ask={"Lighthouse": "A [[Tower]].", "Tower": "A tall house."}))
+    with browser(app) as client:
+        write(client, KEY)
+        before = client.get(KEY)
+        assert 'class="unwritten"' in before.text
+        write(client, "/wiki/Tower")
+        after = client.get(KEY, headers={"if-none-match": before.headers["etag"]})
+        assert after.status_code == 200 and 'class="unwritten"' not in after.text
+
+
+def test_an_old_version_is_found_by_its_number_and_no_other(tmp_path: Path) -> None:
+    texts = iter(("The first.", "The second."))
+    app = make_wiki(tmp_path, scripted(lambda request: next(texts)))
+    with browser(app) as client:
+        write(client, KEY)
+        app.handler.cache.clear()
+        client.post("/_unwritten/rewrite", data={"page": KEY})
+        client.get(f"{KEY}?plain=1")
+        assert "The first." in client.get(f"{KEY}?version=1").text
+        assert "The second." in client.get(f"{KEY}?version=2").text
+        for number in ("0", "3", "-1", "one", "9" * 30):
+            assert client.get(f"{KEY}?version={number}").status_code == 404

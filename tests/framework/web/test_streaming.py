@@ -1,0 +1,185 @@
+"""The same page over plain HTTP: without JavaScript, and with curl."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from tests.support.apps import (
+    LIGHTHOUSE,
+    browser,
+    inner,
+    make_app,
+    make_two,
+    make_wiki,
+    page_faults,
+    served,
+    templates,
+    text_frame,
+    wait_for,
+    write,
+)
+from tests.support.hostile import markdown_texts, modest
+
+from unwritten import Canvas
+from unwritten.routing.prompts import finalize_text, settled_text
+from unwritten_engine import Frame, Usage, scripted
+from unwritten_engine.errors import GenerationFailed
+from unwritten_engine.scripted import HANG, denoising_frames
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class Facts(BaseModel):
+    kind: str
+
+
+KEY = "/wiki/Lighthouse"
+
+
+def test_the_plain_page_is_whole_and_equals_the_kept_one(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE, delay=0.005))) as client:
+        plain = client.get(KEY + "?plain=1")
+        assert plain.headers["cache-control"] == "no-store"
+        kept = client.get(KEY)
+    assert page_faults(plain.text) == []
+    assert plain.text.rstrip().endswith("</html>")
+    assert inner(plain.text, "body") == inner(kept.text, "body")
+    assert 'data-state="written"' in plain.text and "unsettled" not in plain.text and "skeleton" not in plain.text
+    assert "a script" in plain.text  # the colophon has its figures
+
+
+def test_a_program_gets_the_plain_page_without_asking(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
+        assert "<li>light</li>" in client.get(KEY, headers={"accept": "*/*"}).text
+        assert "skeleton" in client.get("/wiki/Other?plain=0", headers={"accept": "*/*"}).text
+
+
+def test_a_region_is_sent_block_by_block_in_the_order_of_the_page(tmp_path: Path) -> None:
+    engine = scripted(
+        by_ask={
+            "Lead": ["One.\n\n", "One.\n\nTwo.", 0.6, "One.\n\nTwo.\n\nThree."],
+            "Body": "The body.",  # finished long before, and yet it comes after
+        }
+    )
+    with served(make_two(tmp_path, engine)) as address:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", "/?plain=1")
+        answer = connection.getresponse()
+        first, begun = b"", time.monotonic()
+        while b"<p>One.</p>" not in first:
+            first += answer.read1()
+        assert time.monotonic() - begun < 0.5
+        assert b"Three" not in first and b"The body" not in first
+        rest = answer.read()
+        connection.close()
+    whole = (first + rest).decode()
+    assert page_faults(whole) == []
+    assert whole.index("Three") < whole.index("The body")
+
+
+def test_two_regions_equal_the_kept_ones(tmp_path: Path) -> None:
+    engine = scripted(by_ask={"Lead": denoising_frames(LIGHTHOUSE, canvases=2), "Body": LIGHTHOUSE}, delay=0.002)
+    two = """{% extends "layout.html" %}{% block main %}{% set word = "before" %}
+{% block lead %}<section>{{ word }}{{ lead }} after</section>{% endblock %}
+{% block body %}{% if body.text %}{{ body.text|length }}{% endif %}{{ body }}{% endblock %}{% endblock %}"""
+    with browser(make_two(tmp_path, engine, two)) as client:
+        plain = client.get("/?plain=1").text
+        kept = client.get("/").text
+    for name in ("lead", "body"):
+        assert inner(plain, name) == inner(kept, name)
+
+
+def test_a_text_that_was_cut_at_its_length_is_the_same_everywhere(tmp_path: Path) -> None:
+    """What was sent cannot be taken back: so nothing is sent that may still be cut off."""
+    text = "A sentence that stays.\n\n- a list\n\nwithout any end\n\nand still without\n\n"
+    usage = Usage(9, 9, 0, 9, 1, 0.1, 0.0, "length", 0)
+    steps = [Frame(text[:n], fixed=n) for n in range(1, len(text) + 1)]
+    engine = scripted([*steps, Frame(text, usage=usage)])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        plain = client.get(KEY + "?plain=1").text
+        assert inner(plain, "body") == inner(client.get(KEY).text, "body")
+
+
+@modest
+@given(markdown_texts, st.integers(0, 60))
+def test_what_is_certain_survives_the_end(text: str, more: int) -> None:
+    whole = text + "\n\nand so on"[:more]
+    for reason in ("length", "end"):
+        end = finalize_text(whole, reason)
+        sure = text[: settled_text(text)].rstrip()
+        assert end.startswith(sure) or not end.strip()
+
+
+def test_a_failure_in_the_middle_is_said_where_it_happened(tmp_path: Path) -> None:
+    engine = scripted(["One.\n\nTwo", GenerationFailed("The lamp <broke>.")])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        plain = client.get(KEY + "?plain=1").text
+    assert "The lamp &lt;broke&gt;." in inner(plain, "body")
+    assert page_faults(plain) == []
+
+
+def test_a_block_that_raises_is_said_where_it_stands(tmp_path: Path) -> None:
+    two = """{% extends "layout.html" %}{% block main %}
+{% block lead %}{% if lead.text %}{{ 1 / 0 }}{% endif %}{% endblock %}
+{% block body %}{{ body }}{% endblock %}{% endblock %}"""
+    with browser(make_two(tmp_path, scripted("Words."), two)) as client:
+        plain = client.get("/?plain=1").text
+    assert "division by zero" in inner(plain, "lead")
+    assert "Words." in inner(plain, "body")
+    assert page_faults(plain) == []
+
+
+def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path) -> None:
+    engine = scripted(["One.\n\nTwo.\n\n", HANG])
+    with served(make_wiki(tmp_path, engine, grace=0.1)) as address:
+        connection = http.client.HTTPConnection(address, timeout=10)
+        connection.request("GET", KEY)
+        answer = connection.getresponse()
+        answer.read1()
+        time.sleep(0.4)
+        assert engine.stopped == 0
+        answer.close()
+        connection.close()
+        wait_for(lambda: engine.stopped == 1)
+
+
+def test_a_reader_over_http_counts_as_one_who_looks(tmp_path: Path) -> None:
+    engine = scripted(["One.\n\nTwo.\n\n", 0.5, "One.\n\nTwo.\n\nThree."])
+    with browser(make_wiki(tmp_path, engine, grace=0.1)) as client:
+        assert "Three" in client.get(KEY + "?plain=1").text
+    assert engine.stopped == 0
+
+
+def test_a_page_that_is_kept_is_plain_already(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
+        write(client, KEY)
+        assert client.get(KEY + "?plain=1").headers["etag"] == client.get(KEY).headers["etag"]
+
+
+def test_a_shape_is_sent_when_it_is_whole(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted('{"kind":"tower"}'), folder=templates(tmp_path))
+
+    @app.page("/")
+    def front() -> Canvas:
+        return Canvas("Facts.", schema=Facts)
+
+    with browser(app) as client:
+        assert inner(client.get("/?plain=1").text, "body") == "<dl><dt>kind</dt><dd>tower</dd></dl>"
+
+
+def test_a_text_frame_by_hand_is_done_when_it_says_so() -> None:
+    assert text_frame("x", done=True).done and not text_frame("x").done
+
+
+def test_the_colophon_of_a_page_that_broke_off_does_not_say_that_it_is_being_written(tmp_path: Path) -> None:
+    engine = scripted(["A light", GenerationFailed("The lamp broke.")])
+    with browser(make_wiki(tmp_path, engine)) as client:
+        html = client.get("/wiki/Lamp?plain=1").text
+    assert "The lamp broke." in html
+    assert "data-stop" not in html

@@ -1,0 +1,71 @@
+"""The guide: every block of it is run, in its order, in one folder that grows as the guide does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+from tests.project.test_docs import commands
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "framework" / "GUIDE.md"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the guide: what is done with it, in which language it is, and on which line it stands."""
+
+    what: str
+    language: str
+    code: str
+    line: int
+
+
+def blocks() -> list[Block]:
+    text = GUIDE.read_text(encoding="utf-8")
+    found = re.finditer(r"^(?:<!-- (.+?) -->\n)?```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [Block(m[1] or "", m[2], m[3], text.count("\n", 0, m.start()) + 1) for m in found]
+
+
+def test_every_block_is_one_that_is_run() -> None:
+    assert len(blocks()) > 10
+    for block in blocks():
+        known = block.what.startswith("file: ") or block.what == "try" or (not block.what and block.language == "sh")
+        assert known, f"{GUIDE.name}:{block.line}: nothing runs this block; say <!-- file: … --> or <!-- try -->"
+
+
+def test_the_guide_works_from_its_first_block_to_its_last(tmp_path: Path) -> None:
+    for block in blocks():
+        if block.what.startswith("file: "):
+            file = tmp_path / block.what.removeprefix("file: ")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.code, encoding="utf-8")
+        elif block.what == "try":
+            # In a process of its own, as a reader would: the app is imported anew each time.
+            ran = subprocess.run(
+                [sys.executable, "-W", "error", "-c", block.code],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert ran.returncode == 0, f"{GUIDE.name}:{block.line}:\n{ran.stderr}"
+
+
+@pytest.mark.parametrize("block", [b for b in blocks() if b.language == "sh"], ids=lambda block: f"line {block.line}")
+def test_its_commands_are_commands(block: Block) -> None:
+    known = commands()
+    for line in block.code.splitlines():
+        words = shlex.split(line, comments=True)
+        if not words or words[0] != "unwritten":
+            continue
+        name = next((name for name in (" ".join(words[1:3]), words[1]) if name in known), "")
+        assert name, f"{GUIDE.name}:{block.line}: {line}"
+        rest = words[1 + len(name.split()) :]
+        known[name].make_context(name, rest, resilient_parsing=isinstance(known[name], click.Group))

@@ -1,0 +1,91 @@
+"""The repository: docstrings, the changelog, clean files, and demos with all their parts."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from tests.support.repository import DEMOS, FILES, MODULES, PACKAGES, ROOT
+
+import unwritten
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_what_it_is(package: str) -> None:
+    silent = [
+        name
+        for name, path in MODULES.items()
+        if name.partition(".")[0] == package and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[?(\d+\.\d+\.\d+)\]?", text, re.MULTILINE)
+    assert versions[0] == unwritten.__version__
+
+
+def test_errors_are_in_their_tree() -> None:
+    for path in (PACKAGES["unwritten"] / "errors.py", PACKAGES["unwritten_engine"] / "errors.py"):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        drawn = set(re.findall(r"^[* +-]+(\w+)", ast.get_docstring(module) or "", re.MULTILINE))
+        classes = {node.name for node in module.body if isinstance(node, ast.ClassDef)}
+        assert classes == drawn & classes, f"{path}: {sorted(classes - drawn)} are not in the tree"
+
+
+def test_no_file_names_what_is_no_part_of_the_project() -> None:
+    # Spelt in halves, or this file would name them itself.
+    halves = [
+        ("registry.", "npmjs"),
+        ("files.", "pythonhosted"),
+        ("pypi.", "org/simple"),
+        ("/work/", "main"),
+        ("/tmp/", "w/"),
+    ]
+    words = ["".join(pair) for pair in halves]
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in FILES
+        if path.suffix in {".py", ".md", ".toml", ".js", ".css", ".html", ".txt", ".json", ""}
+        for word in words
+        if word in path.read_text(encoding="utf-8", errors="replace")
+    ]
+    assert found == []
+
+
+def test_files_are_clean_text() -> None:
+    for path in FILES:
+        if path.suffix in {".py", ".md", ".toml", ".js", ".css", ".html"}:
+            content = path.read_bytes()
+            assert b"\r" not in content and b"\t" not in content, f"{path} has tabs or carriage returns"
+            assert not content or content.endswith(b"\n"), f"{path} does not end with a line end"
+
+
+@pytest.mark.parametrize("folder", DEMOS, ids=lambda folder: folder.name)
+def test_a_demo_has_what_its_readers_look_for(folder: Path) -> None:
+    file = folder / "app.py"
+    text = file.read_text(encoding="utf-8")
+    said = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    assert said.endswith("."), "its first sentence is what `unwritten demo` says of it"
+    assert f"unwritten demo {folder.name}" in text, "and then how to start it"
+    assert list(folder.glob("static/*.css")), "a character of its own"
+    assert list(folder.glob("examples/**/*.txt")), "what the model is shown"
+
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    heading, _, rest = readme.partition("\n")
+    assert heading.startswith("# ") and rest.strip()[0].isalpha(), "its README begins with a sentence"
+    assert f"unwritten demo {folder.name}" in readme
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)
+    assert shown, "its README shows a picture"
+    assert [name for name in shown if not (folder / name).is_file()] == []
+    large = {path.name: path.stat().st_size for path in (folder / "pictures").iterdir()}
+    assert {name: size for name, size in large.items() if size > 200_000} == {}
+    assert (folder / f"test_{folder.name}.py").is_file(), "the test that an author would copy"
+
+
+def test_the_demos_are_shown_together() -> None:
+    page = ROOT / "demos" / "README.md"
+    text = page.read_text(encoding="utf-8")
+    assert [folder.name for folder in DEMOS if f"]({folder.name}/README.md)" not in text] == []
+    assert [name for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text) if not (page.parent / name).is_file()] == []
