@@ -72,8 +72,8 @@ def test_fields_that_a_wish_names_are_written_for_every_item() -> None:
         csv = one.visit("/list/books_to_read/export").html.splitlines()
         assert csv[0] == "Done,What,Author,Rating" and csv[1].endswith("Book 1,Ann 1,1")
     (asked,) = engine.requests
-    assert asked.shape is not None
-    rating = asked.shape["$defs"]["Item"]["properties"]["rating"]
+    assert asked.schema is not None
+    rating = asked.schema["$defs"]["Item"]["properties"]["rating"]
     assert (rating["minimum"], rating["maximum"]) == (1, 5)
     (first, *_) = asked.prompt.examples
     assert '"borrower":"' in first.answer and '"kilos":' in first.answer, "examples have fields of the same kinds"

@@ -32,7 +32,7 @@ from unwritten.app.application import App
 from unwritten.formats.page import Canvas
 from unwritten_engine import Engine, scripted
 from unwritten_engine import Request as EngineRequest
-from unwritten_engine.script import ABOUT
+from unwritten_engine.scripted import ABOUT
 
 _FIRST = "Amber Bell Cedar Delta Ember Fjord Garnet Harbour Iron Juniper Kelp Lantern Marble North Otter Pearl".split()
 

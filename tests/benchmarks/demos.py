@@ -92,7 +92,7 @@ async def take(port: int, step: Step, path: str) -> tuple[str, Clicked]:
             page, seen = being_written(before.text)
             if seen:
                 await watch_to_end(port, page, time.perf_counter(), seen)
-            to, data = form_of(before.text, step.typed, path)
+            to, data = grammar_from_examples(before.text, step.typed, path)
             begun = time.perf_counter()
             answer = await client.post(to, data=data)
         else:
@@ -122,7 +122,7 @@ def being_written(html: str) -> tuple[str, dict[str, int]]:
     return page, seen
 
 
-def form_of(html: str, typed: Mapping[str, str], path: str) -> tuple[str, dict[str, str]]:
+def grammar_from_examples(html: str, typed: Mapping[str, str], path: str) -> tuple[str, dict[str, str]]:
     """Where the first form with these fields goes, and what it sends.
 
     Raises:

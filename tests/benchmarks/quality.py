@@ -218,7 +218,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
             prompt=prompt,
             canvases=canvas.canvases,
             max_tokens=canvas.tokens,
-            shape=schema_of(canvas.schema) if canvas.schema else None,
+            schema=schema_of(canvas.schema) if canvas.schema else None,
             stop=tuple(canvas.stop),
             options=canvas.options,
         )

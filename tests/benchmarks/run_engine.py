@@ -68,7 +68,7 @@ def command(
 def _bench() -> Any:
     """The engine's own function; torch is imported by then."""
     try:
-        return importlib.import_module("unwritten_engine.diffusion.bench").bench
+        return importlib.import_module("tests.benchmarks.engine").bench
     except ImportError as error:
         raise MissingPackage(
             f'This benchmark needs torch and transformers ({error}). Type: pip install "unwritten[diffusion]"'

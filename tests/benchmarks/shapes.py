@@ -165,7 +165,7 @@ async def _ask(engine: Engine, canvas: Canvas, count: Count) -> None:
     request = Request(
         build_prompt(world="", canvas=canvas, subject=""),
         canvases=canvas.canvases,
-        shape=schema_of(shape),
+        schema=schema_of(shape),
         seed=canvas.seed,
         options=canvas.options,
     )
@@ -213,7 +213,7 @@ def _repaired(shape: type[Any], text: str, count: Count) -> bool:
 
 def prose() -> Engine:
     """A script that answers with JSON as models do that nothing holds to it; now and then with no JSON at all."""
-    return scripted(lambda request: spoilt(request.shape or {}, random.Random(request.seed)))
+    return scripted(lambda request: spoilt(request.schema or {}, random.Random(request.seed)))
 
 
 def spoilt(schema: Mapping[str, Any], rng: random.Random) -> str:

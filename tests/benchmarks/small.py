@@ -29,7 +29,7 @@ from tests.benchmarks.verdicts import REACH, Figures, compare
 
 from unwritten_engine import About, Prompt, open_engine
 from unwritten_engine.errors import MissingPackage
-from unwritten_engine.training.pages import is_held_out
+from unwritten_engine.training.dataset import is_held_out
 
 SIDES: Final = ("diffusion", "autoregressive")
 
@@ -141,8 +141,8 @@ async def _write(
 def _tools() -> tuple[Any, Any]:
     """What opens the judge, and what says how busy the machine is; asked for before the work, for it may be missing."""
     try:
-        judging = importlib.import_module("unwritten_engine.training.judging.judge")
-        machine = importlib.import_module("unwritten_engine.diffusion.bench.machine")
+        judging = importlib.import_module("research.judging.judge")
+        machine = importlib.import_module("tests.benchmarks.engine.machine")
     except ImportError as error:
         raise MissingPackage(
             f'This benchmark needs torch, transformers and gguf ({error}). Type: pip install "unwritten[training]"'

@@ -14,7 +14,7 @@ from unwritten.cli.loading import load_app
 from unwritten.core.assets import asset_dir
 from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Prompt, scripted
-from unwritten_engine.training.pages import read_pages
+from unwritten_engine.training.dataset import read_pages
 
 BUILT_IN: Final = Path(__file__).with_name("subjects.txt")
 """Plain things, places and people, one title a line. Training holds out all of them, by their names alone."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click import ClickException
-from tests.benchmarks.demos import JOURNEYS, Step, being_written, figures, form_of, measure, show, take
+from tests.benchmarks.demos import JOURNEYS, Step, being_written, figures, grammar_from_examples, measure, show, take
 from tests.support.apps import make_app, served, templates
 from tests.support.terminal import unwritten
 
@@ -79,7 +79,7 @@ def test_what_is_written_already_is_not_timed() -> None:
 
 
 def test_a_form_without_an_address_goes_to_its_page() -> None:
-    assert form_of("<form><input name=a value=1><input type=submit name=b></form>", {"a": "2"}, "/x") == (
+    assert grammar_from_examples("<form><input name=a value=1><input type=submit name=b></form>", {"a": "2"}, "/x") == (
         "/x",
         {"a": "2"},
     )

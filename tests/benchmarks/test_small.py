@@ -18,12 +18,12 @@ from tests.benchmarks.subjects import Subject, prompts, subjects
 from tests.benchmarks.turns import Writer, Written, in_turn, write
 from tests.benchmarks.verdicts import compare, context
 
+from research.judging.judge import Surprise
 from unwritten.cli import main
 from unwritten.core.assets import asset_dir
 from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scripted
-from unwritten_engine.script import ABOUT, Script, Step
-from unwritten_engine.training.judging.judge import Surprise
-from unwritten_engine.training.pages import TrainingPage, is_held_out, write_pages
+from unwritten_engine.scripted import ABOUT, Script, Step
+from unwritten_engine.training.dataset import TrainingPage, is_held_out, write_pages
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -16,7 +16,7 @@ from tests.benchmarks.report import percentile
 from tests.benchmarks.turns import Written
 
 if TYPE_CHECKING:
-    from unwritten_engine.training.judging.judge import Surprise
+    from research.judging.judge import Surprise
 
 Reads: TypeAlias = "Callable[[Sequence[tuple[str, str]]], Sequence[Surprise]]"
 """How surprising each text is after its context, to the judge: ``Judge.surprises``."""

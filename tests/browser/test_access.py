@@ -12,7 +12,7 @@ from tests.support.apps import make_wiki
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten_engine.script import scripted
+from unwritten_engine.scripted import scripted
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ from tests.support.apps import make_wiki
 
 from unwritten import App
 from unwritten_engine import Priority, scripted
-from unwritten_engine.script import HANG, Script, ScriptedEngine
+from unwritten_engine.scripted import HANG, Script, ScriptedEngine
 
 pytestmark = pytest.mark.browser
 
@@ -49,7 +49,7 @@ def test_links_turn_blue_and_open_without_any_writing(
     tab.finished()
     until(lambda: colours(tab) == "wwwuu")
     assert asked(engine) == "ABC"
-    assert {request.priority for request in engine.requests[1:]} == {Priority.AHEAD}
+    assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
     tab.js("() => { notes.shifts = []; }")
     tab.page.hover("a:text-is('E')")
     until(lambda: colours(tab) == "wwwuw")

@@ -14,7 +14,7 @@ from tests.support.apps import make_app, make_wiki
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten_engine.script import HANG, Step, scripted
+from unwritten_engine.scripted import HANG, Step, scripted
 
 pytestmark = pytest.mark.browser
 

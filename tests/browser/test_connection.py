@@ -15,7 +15,7 @@ from tests.browser.tabs import CDN, Tab, until
 from tests.support.apps import make_wiki
 
 from unwritten import App
-from unwritten_engine.script import HANG, scripted
+from unwritten_engine.scripted import HANG, scripted
 
 pytestmark = pytest.mark.browser
 

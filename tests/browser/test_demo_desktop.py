@@ -15,7 +15,7 @@ from tests.support.apps import served
 from unwritten.cli.loading import load_app
 from unwritten.testing.scripted_engine import stand_in
 from unwritten_engine import Engine, open_engine
-from unwritten_engine.script import scripted
+from unwritten_engine.scripted import scripted
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from tests.browser.tabs import Tab, until
 from tests.support.apps import free_port, make_app, make_two, make_wiki, templates
 
 from unwritten import App
-from unwritten_engine.script import HANG, diffused, scripted
+from unwritten_engine.scripted import HANG, denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ def shown(tab: Tab, selector: str) -> bool:
 
 
 def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
-    url = serve(make_wiki(tmp_path, scripted(diffused(TEXT, steps=12), delay=0.01), debug=True))
+    url = serve(make_wiki(tmp_path, scripted(denoising_frames(TEXT, steps=12), delay=0.01), debug=True))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.finished()
@@ -68,7 +68,7 @@ def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab
 
 
 def test_the_panel_follows_a_page_that_is_being_written(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
-    url = serve(make_wiki(tmp_path, scripted([*diffused(TEXT, steps=3)[:2], HANG]), debug=True))
+    url = serve(make_wiki(tmp_path, scripted([*denoising_frames(TEXT, steps=3)[:2], HANG]), debug=True))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.page.get_by_role("button", name="Developer").click()

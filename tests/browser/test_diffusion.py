@@ -14,7 +14,7 @@ from tests.support.apps import make_wiki, served
 from unwritten import App
 from unwritten.cli.loading import load_app
 from unwritten_engine import open_engine
-from unwritten_engine.script import diffused, scripted
+from unwritten_engine.scripted import denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 
@@ -139,7 +139,7 @@ def test_a_link_in_a_draft_leads_somewhere_only_when_it_is_settled(
         "## History\n\nThe first one burned wood, and the second burned [[Coal]].\n\n- [[Stone]]\n- light\n"
     )
     tab = watching(open_tab)
-    tab.goto(f"{serve(make_wiki(tmp_path, scripted(diffused(text, steps=12), delay=0.2)))}/wiki/Lighthouse")
+    tab.goto(f"{serve(make_wiki(tmp_path, scripted(denoising_frames(text, steps=12), delay=0.2)))}/wiki/Lighthouse")
     tab.finished()
     seen = drafts(tab, "body")
     final = seen[-1]["links"]

@@ -10,7 +10,7 @@ from tests.browser.tabs import Tab, until
 from tests.support.apps import make_two, templates
 
 from unwritten import App, Canvas, Page
-from unwritten_engine.script import Script, scripted
+from unwritten_engine.scripted import Script, scripted
 
 pytestmark = pytest.mark.browser
 

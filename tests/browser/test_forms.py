@@ -10,7 +10,7 @@ from tests.browser.tabs import Tab, until
 from tests.support.forum import Post, make_forum
 
 from unwritten import App
-from unwritten_engine.script import Step, scripted
+from unwritten_engine.scripted import Step, scripted
 
 pytestmark = pytest.mark.browser
 

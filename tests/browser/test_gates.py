@@ -26,7 +26,7 @@ FACTS = (
 
 def article(request: Request) -> str:
     """What the wiki is told: facts, or a text with links."""
-    if request.shape is not None:
+    if request.schema is not None:
         return FACTS
     return request.prompt.opening + " is known for its [[Lamp]] and its [[Great Auk|auk]]."
 

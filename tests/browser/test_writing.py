@@ -12,7 +12,7 @@ from tests.support.apps import make_wiki
 
 from unwritten import App, Canvas, Page
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, Step, diffused, scripted
+from unwritten_engine.scripted import HANG, Step, denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 
@@ -191,7 +191,7 @@ def test_canvases_are_written_side_by_side_and_typed_ones_grow(serve: Serve, ope
         '{% extends "layout.html" %}{% block main %}<h1>{{ page.title }}</h1>'
         "{% block left %}{{ left }}{% endblock %}{% block right %}<b>{{ right }}</b>{% endblock %}{% endblock %}"
     )
-    engine = scripted(by_ask={"left": list(diffused(TEXT, steps=8)), "right": "One two three."}, delay=0.05)
+    engine = scripted(by_ask={"left": list(denoising_frames(TEXT, steps=8)), "right": "One two three."}, delay=0.05)
     app = App("Two", engine=engine, folder=tmp_path, database=str(tmp_path / "pages.db"))
 
     @app.page("/p/{title}")

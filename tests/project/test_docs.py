@@ -129,7 +129,7 @@ def test_options_named_in_the_readmes_exist() -> None:
         module = importlib.import_module(f"unwritten.bench.{bench}")
         known |= {option for p in module.command.params for option in p.opts}
     known |= {"--version", "--help"}
-    for path in (ROOT / "engine" / "unwritten_engine" / "training").rglob("*.py"):  # command lines of their own
+    for path in (ROOT / "engine").rglob("*.py"):  # command lines of their own
         known |= set(re.findall(r"add_argument\(\s*\"(--[a-z-]+)\"", path.read_text(encoding="utf-8")))
     foreign = {"--no-install-recommends", *FOREIGN.split()}
     for path in READMES:

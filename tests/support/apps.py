@@ -21,7 +21,7 @@ from unwritten import App, Canvas, Page
 from unwritten.formats.links import Linker
 from unwritten.routing.patterns import PagePattern
 from unwritten_engine import Engine, Frame, Request, Usage
-from unwritten_engine.script import Script, scripted
+from unwritten_engine.scripted import Script, scripted
 
 Message: TypeAlias = dict[str, Any]
 

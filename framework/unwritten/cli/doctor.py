@@ -13,7 +13,7 @@ from importlib import metadata
 import click
 
 from unwritten_engine import Engine, EngineError, Prompt, Request, open_engine
-from unwritten_engine.painting import open_painter
+from unwritten_engine.text_to_image import open_painter
 
 from .. import __version__
 from ..core.assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import click
 
 from unwritten_engine import Priority, Prompt
-from unwritten_engine.script import ABOUT, scripted
-from unwritten_engine.training.prompts import WantedPage, write_prompts
+from unwritten_engine.scripted import ABOUT, scripted
+from unwritten_engine.training.dataset import WantedPage, write_prompts
 
 from ..app.application import App
 from ..testing import Visitor
@@ -54,7 +54,7 @@ def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[W
                         title=kept.title if kept else page.title,
                         kind=page.key.split("/")[1],
                         source=app.name,
-                        shape=request.shape,
+                        schema=request.schema,
                         tokens=request.budget(ABOUT.canvas_length),
                     )
 
@@ -77,7 +77,7 @@ def command(
     """Write down what the pages PATHS ask a model for. No model is needed, and nothing is kept.
 
     A path with {} in it is opened once for each name of --names. From such a file
-    `python -m unwritten_engine.training.data sample` makes pages to train on.
+    `python -m research.data sample` makes pages to train on.
 
     \b
     unwritten prompts /wiki/Tea --demo wiki

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from unwritten_engine.training.commands import main
+from unwritten_engine.training.cli import main
 
 
 class _HandedOver(click.Command):

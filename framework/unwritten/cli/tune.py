@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import click
 
-from unwritten_engine.training.commands import main
-from unwritten_engine.training.pages import TrainingPage, read_pages, write_pages
-from unwritten_engine.training.recipe import TUNING
+from unwritten_engine.training.cli import main
+from unwritten_engine.training.config import TUNING
+from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
 
 from ..core.errors import ShareError
 from ..export.training_examples import TrainingExamples, training_examples

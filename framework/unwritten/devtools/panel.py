@@ -136,7 +136,7 @@ def panel_of(
 
 def _engine(about: About) -> list[tuple[str, str]]:
     able = [
-        name for name in ("instruct", "drafts", "shapes", "images", "edits", "markup") if getattr(about.abilities, name)
+        name for name in ("instruct", "drafts", "schemas", "images", "edits", "markup") if getattr(about.abilities, name)
     ]
     return [
         ("engine", about.engine),
@@ -169,8 +169,8 @@ def _canvas(
         *(("stop", repr(stop)) for stop in request.stop),
         *((name, repr(value)) for name, value in request.options.items()),
     ]
-    if request.shape is not None:
-        settings.append(("shape", json.dumps(request.shape, ensure_ascii=False)))
+    if request.schema is not None:
+        settings.append(("shape", json.dumps(request.schema, ensure_ascii=False)))
     if region_job.repairs:
         settings.append(("repaired", "; ".join(region_job.repairs)))
     if not strip.moments and region_job.state == "written":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from unwritten_engine.script import ABOUT, scripted
+from unwritten_engine.scripted import ABOUT, scripted
 
 from ..app.application import App
 from ..core.assets import asset_dir

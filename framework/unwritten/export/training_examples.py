@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from unwritten_engine import Example, Prompt
-from unwritten_engine.training.pages import TrainingPage
+from unwritten_engine.training.dataset import TrainingPage
 
 from ..core.errors import StoreError
 from ..formats.registry import FORMATS

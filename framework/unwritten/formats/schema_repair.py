@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from unwritten_engine.errors import RequestRefused
-from unwritten_engine.grammar import compact, limits
+from unwritten_engine.json_grammar import compact, limits
 
 from ..core.errors import SchemaMismatch
 from .lenient_json import LenientValue, parse_lenient

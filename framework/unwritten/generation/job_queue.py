@@ -137,7 +137,7 @@ class JobQueue:
         running, waiting = self.load
         if len(self._by_key) - running - waiting >= _UNKEPT:
             raise Busy("Finished pages wait for the database, and no more of them fit. The server's log says why.", 60)
-        if priority is Priority.AHEAD:
+        if priority is Priority.PREFETCH:
             return
         running, waiting = len(_clicked(self._running)), len(_clicked(self._waiting))
         if running + waiting >= self._settings.jobs + self._settings.queue_limit:
@@ -180,8 +180,8 @@ class JobQueue:
         Args:
             urgent: a page of this rank or a lower one takes the place of another that is being written.
         """
-        waiting = min((g.rank for g in self._waiting if g.priority is Priority.AHEAD), default=urgent + 1)
-        running = [g for g in self._running if g.priority is Priority.AHEAD]
+        waiting = min((g.rank for g in self._waiting if g.priority is Priority.PREFETCH), default=urgent + 1)
+        running = [g for g in self._running if g.priority is Priority.PREFETCH]
         if waiting <= urgent and len(running) >= self._places_ahead:
             last = max(running, key=lambda job: (job.rank, -job.seconds))  # the least is lost
             if last.rank > waiting:
@@ -190,14 +190,14 @@ class JobQueue:
 
     def cancel(self, job: PageJob) -> None:
         """Nobody wants a page any more that was being written ahead."""
-        if job.priority is Priority.AHEAD:
+        if job.priority is Priority.PREFETCH:
             self._leave(job)
 
     def _make_way(self) -> None:
         """A click has come. An engine whose work ahead does not rest by itself is freed of it."""
-        if not self._engine.about.abilities.rests:
+        if not self._engine.about.abilities.preempts:
             for job in self._running:
-                if job.priority is Priority.AHEAD:
+                if job.priority is Priority.PREFETCH:
                     job.preempt()
 
     def ahead(self, job: PageJob) -> int:

@@ -237,6 +237,6 @@ def _request(canvas: Canvas) -> Request:
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        shape=schema_of(canvas.schema) if canvas.schema else None,
+        schema=schema_of(canvas.schema) if canvas.schema else None,
         options=canvas.options,
     )

@@ -278,7 +278,7 @@ class PageJob:
         """Somebody waits for the page now: it counts as a click, and so do its requests at work."""
         self.priority = Priority.CLICK
         for request in self._requests:
-            engine.hurry(request)
+            engine.promote(request)
 
     def preempt(self) -> None:
         """Stop working, and wait for another turn. Finished regions stay; the others will be written anew."""
@@ -453,5 +453,5 @@ class PageJob:
             canvases=sum(c.canvases for c in kept),
             seconds=round(self._seconds, 3),
             reason=next((c.reason for c in kept if c.reason != "end"), "end"),
-            ahead=UNOPENED if self.priority is Priority.AHEAD else None,
+            ahead=UNOPENED if self.priority is Priority.PREFETCH else None,
         )

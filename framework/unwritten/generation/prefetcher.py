@@ -48,7 +48,7 @@ _BARREN = 1024
 
 def is_prefetch_enabled(settings: Settings, about: About) -> bool:
     """Whether pages are written ahead: "auto" leaves it to whether the engine's work costs more than its time."""
-    return bool(settings.ahead == "on" or (settings.ahead == "auto" and about.abilities.ahead))
+    return bool(settings.ahead == "on" or (settings.ahead == "auto" and about.abilities.prefetch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Prefetcher(JobObserver):
         """A page is written, or will not be: links turn, and there may be room for the next."""
         if self._work.get(job.key) is job:
             del self._work[job.key]
-        if job.priority is Priority.AHEAD:
+        if job.priority is Priority.PREFETCH:
             self.lost += job.lost
         if job.state == "failed":
             self._give_none(job.key)
@@ -320,7 +320,7 @@ class Prefetcher(JobObserver):
                 self._give_none(candidate.key)
 
     async def _begin(self, page_request: PageRequest) -> PageJob:
-        job = await self._starter.start(page_request, priority=Priority.AHEAD)
+        job = await self._starter.start(page_request, priority=Priority.PREFETCH)
         if job.state in {"queued", "writing"}:
             self._work[page_request.key] = job
         self.begun_ahead += 1

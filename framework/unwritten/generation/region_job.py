@@ -93,7 +93,7 @@ class RegionJob:
             prompt=task.prompt if task else self.prompt,
             canvases=canvases,
             max_tokens=tokens,
-            shape=schema_of(canvas.schema) if canvas.schema else None,
+            schema=schema_of(canvas.schema) if canvas.schema else None,
             seed=seed,
             priority=priority,
             stop=tuple(canvas.stop or self.format.stop),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from unwritten_engine import EngineError, Priority
-from unwritten_engine.painting import Painted, Painter
+from unwritten_engine.text_to_image import Painted, Painter
 
 from ..core.errors import Busy, PageFailed, StoreError, TimedOut
 from ..core.settings import Settings

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from unwritten_engine import Progress
-from unwritten_engine.painting import PROMPT_LIMIT, Painter, open_painter
+from unwritten_engine.text_to_image import PROMPT_LIMIT, Painter, open_painter
 
 from ..core.assets import asset_dir
 from ..core.engine_options import painter_options

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from unwritten_engine import Frame, Request, scripted
-from unwritten_engine.script import Script, ScriptedEngine
+from unwritten_engine.scripted import Script, ScriptedEngine
 
 ScriptedText: TypeAlias = str | BaseModel | Mapping[str, Any] | Sequence[Any] | BaseException | Callable[[Request], Any]
 """What a test may say: a text; the value of a shape (a model, a dataclass, a dict or a list of values); an error that
-is raised; a script (see ``unwritten_engine.script``); or a function from the engine's request to any of them."""
+is raised; a script (see ``unwritten_engine.scripted``); or a function from the engine's request to any of them."""
 
 
 def answers(said: Mapping[str, ScriptedText] | None = None, *, otherwise: ScriptedText | None = None) -> ScriptedEngine:
@@ -50,7 +50,7 @@ def _script(said: Any, request: Request) -> Script:
         return said.model_dump_json()
     if is_dataclass(said) and not isinstance(said, (type, Frame)):
         return json.dumps(asdict(said), default=str)
-    if isinstance(said, Mapping) or (request.shape is not None and not isinstance(said, str) and not _is_script(said)):
+    if isinstance(said, Mapping) or (request.schema is not None and not isinstance(said, str) and not _is_script(said)):
         return json.dumps(said, default=str)
     return said  # type: ignore[no-any-return]  # a text or a script
 
@@ -62,8 +62,8 @@ def _is_script(said: Any) -> bool:
 def stand_in(request: Request) -> str:
     """A text of the form that a request asks for, always the same for the same request."""
     prompt = request.prompt
-    if request.shape is not None:
-        return json.dumps(_value(request.shape, request.shape, prompt.ask), separators=(",", ":"))
+    if request.schema is not None:
+        return json.dumps(_value(request.schema, request.schema, prompt.ask), separators=(",", ":"))
     text = prompt.examples[0].answer if prompt.examples else f"Something about it: {prompt.ask}"
     if prompt.opening and text.startswith("**"):
         _, _, text = text.removeprefix("**").partition("**")  # the opening has the title already

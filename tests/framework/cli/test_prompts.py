@@ -7,7 +7,7 @@ from tests.support.terminal import WITHOUT_ENGINE, unwritten, write
 
 from unwritten.cli.loading import load_app
 from unwritten.cli.prompts import collect
-from unwritten_engine.training.prompts import read_prompts
+from unwritten_engine.training.dataset import read_prompts
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(60)]
 
@@ -21,7 +21,7 @@ def test_the_prompts_of_pages_are_written_for_each_name() -> None:
     assert result.exit_code == 0, result.output
     assert "out.jsonl has 2 prompts of 2 pages." in result.output
     tea, hopper = read_prompts(Path("out.jsonl"))
-    assert (tea.title, tea.kind, tea.source, tea.shape) == ("Tea", "wiki", "Small", None)
+    assert (tea.title, tea.kind, tea.source, tea.schema) == ("Tea", "wiki", "Small", None)
     assert hopper.prompt.ask == "An article about Grace Hopper." and hopper.prompt.opening == "**Grace Hopper**"
     assert hopper.prompt.examples == tea.prompt.examples != ()
     assert not list(Path().glob("*.db"))
@@ -32,7 +32,7 @@ def test_a_demo_is_asked_as_its_engine_would_be() -> None:
     assert [page.title for page in pages] == ["Tea"] * 3 + ["Cup"] * 3
     assert all(page.prompt.facts == () for page in pages)
     assert [page.tokens for page in pages[:3]] == [140, 170, 256]
-    assert [page.shape is None for page in pages[:3]] == [True, False, True]
+    assert [page.schema is None for page in pages[:3]] == [True, False, True]
     todo = load_app(str(DEMOS / "todo"))
     (instructed,), (base,) = collect(todo, ["/list/tea"]), collect(todo, ["/list/tea"], base=True)
     assert instructed.prompt.ask == "A to-do list: tea. It was asked for like this: tea"

@@ -22,7 +22,7 @@ from unwritten.cli.reload import Sources, watched_folders
 from unwritten.cli.server import address, bind
 from unwritten.core.errors import BadSetting
 from unwritten_engine import Abilities, Recorder, scripted
-from unwritten_engine.script import ABOUT
+from unwritten_engine.scripted import ABOUT
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -225,7 +225,7 @@ def book(name: str) -> Page:
 
 
 def test_a_shape_that_the_engine_cannot_hold_is_one_clear_message() -> None:
-    Recorder(scripted("", about=replace(ABOUT, abilities=Abilities(shapes=False))), "no-shapes.tape")
+    Recorder(scripted("", about=replace(ABOUT, abilities=Abilities(schemas=False))), "no-shapes.tape")
     write(PICKY)
     said = (
         "The canvas 'body' of the page '/book/{name}' cannot be written by a script (tape). The tape no-shapes.tape "

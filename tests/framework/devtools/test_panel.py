@@ -13,7 +13,7 @@ from unwritten import Canvas, Page
 from unwritten.testing import VisitedPage, Visitor, answers
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, diffused
+from unwritten_engine.scripted import HANG, denoising_frames
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -26,7 +26,9 @@ def facts(page: VisitedPage) -> str:
 
 
 def test_it_says_what_was_sent_and_what_it_took(tmp_path: Path) -> None:
-    visitor = Visitor(make_wiki(tmp_path, answers({"tea": diffused("Tea is a [[drink]].", steps=4)}), debug=True))
+    visitor = Visitor(
+        make_wiki(tmp_path, answers({"tea": denoising_frames("Tea is a [[drink]].", steps=4)}), debug=True)
+    )
     visitor.visit("/wiki/Tea")
     panel = visitor.visit(f"{PANEL}/wiki/Tea")
     assert page_faults(panel.html) == []
@@ -50,7 +52,7 @@ def test_it_says_what_was_sent_and_what_it_took(tmp_path: Path) -> None:
 
 
 def test_a_frame_is_drawn_as_the_page_drew_it(tmp_path: Path) -> None:
-    engine = answers({"lead": diffused("A tower with a [[lamp]].", steps=4), "body": "It stands by the sea."})
+    engine = answers({"lead": denoising_frames("A tower with a [[lamp]].", steps=4), "body": "It stands by the sea."})
     visitor = Visitor(make_two(tmp_path, engine, debug=True))
     visitor.visit("/")
     first = visitor.visit(f"{PANEL}/&canvas=lead&at=0&bare=frame")

@@ -12,7 +12,7 @@ from unwritten.devtools.recordings import MOST_CHARACTERS, MOST_FRAMES, MOST_PAG
 from unwritten.testing import Visitor, answers
 from unwritten_engine import Frame, Prompt, Request
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import diffused
+from unwritten_engine.scripted import denoising_frames
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -22,7 +22,7 @@ def a_strip() -> RegionRecording:
 
 
 def test_every_frame_of_a_page_is_there_with_its_time(tmp_path: Path) -> None:
-    engine = answers({"lead": diffused("A tower with a lamp.", steps=5), "body": "It stands by the sea."})
+    engine = answers({"lead": denoising_frames("A tower with a lamp.", steps=5), "body": "It stands by the sea."})
     app = make_two(tmp_path, engine, debug=True)
     visitor = Visitor(app)
     visitor.visit("/")

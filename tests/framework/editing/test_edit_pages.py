@@ -31,13 +31,13 @@ from unwritten.formats.base import Format
 from unwritten.storage.records import Change
 from unwritten_engine import Abilities, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import ABOUT, HANG
+from unwritten_engine.scripted import ABOUT, HANG
 
 pytestmark = pytest.mark.timeout(30)
 
 KEY = "/wiki/Lighthouse"
 EDIT = "/_unwritten/edit"
-PLAIN_ABOUT = replace(ABOUT, abilities=Abilities(instruct=True, shapes=True))
+PLAIN_ABOUT = replace(ABOUT, abilities=Abilities(instruct=True, schemas=True))
 """An engine that writes from left to right."""
 
 

@@ -14,7 +14,7 @@ from tests.support.apps import browser, follow, in_turn, inner, make_two, make_w
 from unwritten.editing import history
 from unwritten.storage.records import Change
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

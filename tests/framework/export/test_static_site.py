@@ -207,7 +207,7 @@ def test_the_command_exports_with_the_worlds_file(tmp_path: Path, home: Path) ->
 def test_the_licence_of_a_pages_model_is_kept(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from unwritten_engine.script import ABOUT
+    from unwritten_engine.scripted import ABOUT
 
     engine = scripted(LIGHTHOUSE, about=replace(ABOUT, licence="Terms & conditions."))
     with browser(make_wiki(tmp_path, engine)) as client:

@@ -52,7 +52,7 @@ async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str
 
 
 async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine: Engine) -> None:
-    frames = await drafts(engine, Request(Prompt("Facts."), canvases=1, seed=6, shape=schema_of(Facts)))
+    frames = await drafts(engine, Request(Prompt("Facts."), canvases=1, seed=6, schema=schema_of(Facts)))
     typed = FORMATS["typed"].at(RegionContext(a_linker(), schema=Facts))
     soft = []
     for frame in frames[:-1]:

@@ -19,7 +19,7 @@ from unwritten.formats.markdown import _parser, blocks
 from unwritten.formats.registry import FORMATS
 from unwritten.formats.unsettled import CLOSE, OPEN, insert_marks, render_marks, within
 from unwritten_engine import Frame
-from unwritten_engine.script import diffused
+from unwritten_engine.scripted import denoising_frames
 
 FREE = ["markdown", "text", "html"]
 
@@ -294,7 +294,7 @@ def test_soft_words_change_nothing_else(name: str, text: str, data: st.DataObjec
 def test_a_diffused_draft_is_safe_in_every_step(name: str) -> None:
     text = "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]].\n\n- <b>one</b>\n- two & three\n"
     growing = drawer(name)
-    for frame in diffused(text, canvases=2, steps=5):
+    for frame in denoising_frames(text, canvases=2, steps=5):
         assert faults(str(growing.format(frame).html)) == []
 
 

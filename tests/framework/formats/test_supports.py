@@ -12,9 +12,9 @@ from unwritten import App, Page
 from unwritten.core.errors import BadApp, BadPage
 from unwritten.formats.registry import FORMATS, MARKUP
 from unwritten_engine import Abilities, scripted
-from unwritten_engine.script import ABOUT
+from unwritten_engine.scripted import ABOUT
 
-BASE = replace(ABOUT, abilities=Abilities(shapes=True))
+BASE = replace(ABOUT, abilities=Abilities(schemas=True))
 
 
 def prepared(home: Path, about: object = ABOUT, **given: object) -> App:

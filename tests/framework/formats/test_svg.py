@@ -16,7 +16,7 @@ from unwritten.formats.registry import FORMATS
 from unwritten.formats.svg import complete_prefix
 from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Frame, scripted
-from unwritten_engine.script import diffused
+from unwritten_engine.scripted import denoising_frames
 
 
 def draw(text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = False) -> str:
@@ -109,7 +109,7 @@ def test_a_model_that_begins_again_is_forgiven() -> None:
 
 def test_a_diffused_draft_is_safe_in_every_step() -> None:
     drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
-    for frame in diffused(KETTLE + HOSTILE[0], canvases=2, steps=6):
+    for frame in denoising_frames(KETTLE + HOSTILE[0], canvases=2, steps=6):
         assert drawing_faults(str(drawer.format(Frame(frame.text, frame.unsettled)).html)) == []
 
 

@@ -28,7 +28,7 @@ from tests.support.apps import (
 
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import CUT, HANG
+from unwritten_engine.scripted import CUT, HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -12,7 +12,7 @@ from tests.support.apps import LIVE, browser, follow, make_wiki, until_over, wat
 
 from unwritten.generation.metrics import Histogram
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -16,7 +16,7 @@ from unwritten import Canvas, Page
 from unwritten.core.settings import Settings
 from unwritten.generation.prefetcher import GRACE, is_prefetch_enabled
 from unwritten_engine import Priority, Request, scripted
-from unwritten_engine.script import ABOUT, HANG, Script, ScriptedEngine
+from unwritten_engine.scripted import ABOUT, HANG, Script, ScriptedEngine
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -63,7 +63,7 @@ def test_what_is_in_view_comes_first_then_the_order_of_the_page_and_then_it_is_e
             heard = [until(ws, type="written")[-1] for _ in range(3)]
             nothing_more(engine)
             assert asked(engine) == ["D", "A", "B"]
-            assert {request.priority for request in engine.requests[1:]} == {Priority.AHEAD}
+            assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
             assert {message["page"] for message in heard} == {HUB}
             assert sorted(link for message in heard for link in message["links"]) == [key("A"), key("B"), key("D")]
             near(ws, hover="E")  # three are ready, and somebody means this one
@@ -301,7 +301,7 @@ def test_a_prefetch_is_work_ahead_on_the_visitors_account(tmp_path: Path) -> Non
         refused = client.get(key("W"), headers=PREFETCH)
         assert refused.status_code == 503 and "Click on the link to have the page written." in refused.text
         wait_for(lambda: engine.running == 2)
-        assert {request.priority for request in engine.requests[1:]} == {Priority.AHEAD}
+        assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
         client.get(key("W"))  # a click
         assert client.get(key("V"), headers=PREFETCH).status_code == 503  # while it is written
         wait_for(lambda: asked(engine) == ["X", "Y", "W"] and engine.running == 1)
@@ -332,7 +332,7 @@ def test_switched_off_there_is_no_script_and_hints_cause_nothing(tmp_path: Path)
 def test_auto_leaves_it_to_what_the_engines_work_costs() -> None:
     from dataclasses import replace
 
-    costly = replace(ABOUT, abilities=replace(ABOUT.abilities, ahead=False))
+    costly = replace(ABOUT, abilities=replace(ABOUT.abilities, prefetch=False))
     assert is_prefetch_enabled(Settings(), ABOUT) and not is_prefetch_enabled(Settings(), costly)
     assert is_prefetch_enabled(Settings({"ahead": "on"}), costly) and not is_prefetch_enabled(
         Settings({"ahead": "off"}), ABOUT

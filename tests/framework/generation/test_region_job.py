@@ -115,7 +115,7 @@ def test_a_block_is_drawn_once_for_all_who_ask() -> None:
 def test_what_the_engine_is_asked_for() -> None:
     request = region_job(Canvas("Facts.", schema=Facts, canvases=2, tokens=90, seed=7, stop=["x"])).request()
     assert (request.canvases, request.max_tokens, request.seed, request.stop) == (2, 90, 7, ("x",))
-    assert request.shape is not None and request.shape["required"] == ["kind"]
+    assert request.schema is not None and request.schema["required"] == ["kind"]
 
 
 def test_a_prompt_is_recorded_as_it_was_sent() -> None:

@@ -21,8 +21,8 @@ from unwritten.formats.registry import get_format
 from unwritten.formats.schema import schema_of
 from unwritten.formats.schema_repair import repair
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
-from unwritten_engine.grammar import grammar
-from unwritten_engine.script import ABOUT, ScriptedEngine
+from unwritten_engine.json_grammar import grammar_from_schema
+from unwritten_engine.scripted import ABOUT, ScriptedEngine
 
 GOOD = '{"kind":"tower","founded":1720}'
 
@@ -154,8 +154,8 @@ class Refusing(ScriptedEngine):
     """A script that is held to what a grammar can hold."""
 
     def check(self, request: Request) -> None:
-        if request.shape is not None:
-            grammar(request.shape)
+        if request.schema is not None:
+            grammar_from_schema(request.schema)
 
 
 def refusing() -> Engine:
@@ -320,7 +320,7 @@ def test_a_union_of_shapes_grows_too() -> None:
 async def test_a_diffusion_model_settles_a_nested_shape(tmp_path: Path) -> None:
     engine = await asyncio.to_thread(open_engine, "diffusion", model="random")
     drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
-    request = Request(Prompt("A ship."), canvases=2, seed=3, shape=schema_of(Ship), options={"steps": 6})
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=schema_of(Ship), options={"steps": 6})
     frames = [frame async for frame in engine.generate(request)]
     await engine.close()
     for frame in frames[:-1]:
@@ -332,7 +332,7 @@ async def test_a_diffusion_model_settles_a_nested_shape(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_a_real_model_is_held_to_a_nested_shape_as_the_page_shows_it_growing(embedded: Engine) -> None:
     drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
-    request = Request(Prompt("A ship."), canvases=2, seed=3, shape=schema_of(Ship))
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=schema_of(Ship))
     embedded.check(request)
     named = set()
     last = None

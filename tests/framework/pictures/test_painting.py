@@ -30,7 +30,7 @@ from unwritten_engine.errors import (
     ModelNotFound,
     UnknownOption,
 )
-from unwritten_engine.painting import Painted, Painter, PainterAbout, open_painter
+from unwritten_engine.text_to_image import Painted, Painter, PainterAbout, open_painter
 
 bounded = pytest.mark.timeout(30)  # not where diffusers may be imported: that takes its time
 

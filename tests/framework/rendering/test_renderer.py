@@ -8,7 +8,7 @@ import pytest
 from tests.support.apps import browser, follow, make_wiki, page_faults, write
 
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

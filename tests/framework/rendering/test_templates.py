@@ -26,7 +26,7 @@ from unwritten.core.errors import BadTemplate
 from unwritten.rendering.regions import PageView, Region
 from unwritten.rendering.templates import Placeholder, Shell, Templates
 from unwritten_engine import Frame, scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

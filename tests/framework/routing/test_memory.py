@@ -13,7 +13,7 @@ from tests.support.apps import browser, make_app, make_wiki, write
 from unwritten import App, Canvas
 from unwritten.routing.memory import LONGEST, Statement, deduplicate, estimate_tokens, fit_to_budget
 from unwritten_engine import Request, scripted
-from unwritten_engine.script import ABOUT, ScriptedEngine
+from unwritten_engine.scripted import ABOUT, ScriptedEngine
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -19,7 +19,7 @@ from unwritten.core.errors import BadAddress
 from unwritten.core.settings import Settings
 from unwritten.security.signed_links import SignedLinks, address_of, signature_of, take_signature, unsigned
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

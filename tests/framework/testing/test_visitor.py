@@ -28,7 +28,7 @@ from unwritten.testing import Visitor, answers
 from unwritten.testing.html_tree import parse_html
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed, ModelNotFound
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -29,7 +29,7 @@ from tests.support.apps import (
 from websockets.asyncio.client import connect
 
 from unwritten_engine import Frame, scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -14,7 +14,7 @@ from tests.support.forum import THREAD, Post, make_forum, send
 from unwritten import App, Canvas, Page, Redraw
 from unwritten.storage.tables import Table
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -10,7 +10,7 @@ from tests.support.apps import browser, make_wiki
 
 from unwritten import App
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -28,7 +28,7 @@ from tests.support.apps import (
 from unwritten import App, Canvas, Page
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 

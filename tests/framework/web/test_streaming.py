@@ -30,7 +30,7 @@ from unwritten import Canvas
 from unwritten.routing.prompts import finalize_text, settled_text
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, diffused
+from unwritten_engine.scripted import HANG, denoising_frames
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -84,7 +84,7 @@ def test_a_region_is_sent_block_by_block_in_the_order_of_the_page(tmp_path: Path
 
 
 def test_two_regions_equal_the_kept_ones(tmp_path: Path) -> None:
-    engine = scripted(by_ask={"Lead": diffused(LIGHTHOUSE, canvases=2), "Body": LIGHTHOUSE}, delay=0.002)
+    engine = scripted(by_ask={"Lead": denoising_frames(LIGHTHOUSE, canvases=2), "Body": LIGHTHOUSE}, delay=0.002)
     two = """{% extends "layout.html" %}{% block main %}{% set word = "before" %}
 {% block lead %}<section>{{ word }}{{ lead }} after</section>{% endblock %}
 {% block body %}{% if body.text %}{{ body.text|length }}{% endif %}{{ body }}{% endblock %}{% endblock %}"""
