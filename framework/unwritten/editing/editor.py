@@ -20,7 +20,7 @@ from ..web.site import Site
 
 _RECORDED = """
     SELECT c.prompt FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page
-    WHERE p.key = ? AND c.name = ? AND v.means IN ('written', 'rewritten', 'amended')
+    WHERE p.key = ? AND c.name = ? AND v.kind IN ('written', 'rewritten', 'amended')
         AND (v.regions = '[]' OR EXISTS (SELECT 1 FROM json_each(v.regions) WHERE value = c.name))
     ORDER BY c.seed = ? DESC, v.number DESC LIMIT 1
 """

@@ -252,7 +252,7 @@ class Prefetcher(JobObserver):
             self._leads.clear()
         if page not in self._leads:
             own, *links = self._store.database.read(
-                """SELECT l.target, v.ahead, p.id FROM (
+                """SELECT l.target, v.opened_after, p.id FROM (
                        SELECT ? AS target, -1 AS position UNION ALL SELECT target, position FROM links WHERE source = ?
                    ) l LEFT JOIN pages p ON p.key = l.target
                    LEFT JOIN versions v ON v.page = p.id AND v.number = p.version ORDER BY l.position""",
