@@ -142,7 +142,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
     scripts = [
         *SCRIPTS,
         *(script for extension in declared.extensions for script in extension.scripts()),
-        *(["ahead.js"] if prefetching else []),
+        *(["prefetch.js"] if prefetching else []),
     ]
     renderer = Renderer(templates, declared.static_files, engine.about, mount, scripts)
     live_pages = LivePages(renderer, mount)

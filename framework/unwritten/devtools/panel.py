@@ -292,4 +292,4 @@ def _render_frame(site: Site, job: PageJob, region_job: RegionJob, frame: Frame)
         region = region_job.as_of(frame)
         return Markup(site.live_pages.current_shell(job).region(region, job.view()))
     except UnwrittenError as error:
-        return Markup('<p class="broken-off">{}</p>').format(error)
+        return Markup('<p class="region-error">{}</p>').format(error)

@@ -139,11 +139,11 @@ class DevTools(Extension):
         values = {"panel": panel, "canvas": canvas, "faults": faults, "title": f"Developer: {key}"}
         part = query.get("bare", "")
         if not part:
-            return site.renderer.template("developer/page.html", values)
+            return site.renderer.template("devtools/page.html", values)
         if part not in _PARTS or (part == "frame" and canvas is None):
             raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-        return HTMLResponse(site.renderer.templates.render(f"developer/{part}.html", values), headers=headers)
+        return HTMLResponse(site.renderer.templates.render(f"devtools/{part}.html", values), headers=headers)
 
 
 class DevToolsMiddleware:
@@ -188,9 +188,9 @@ class DevToolsMiddleware:
         values = {"static": site.renderer.static_url, "root_path": site.mount.root_path}
 
         def pieces(nonce: str) -> dict[bytes, Callable[[], str]]:
-            found = {b"</head>": lambda: render("developer/head.html", {**values, "nonce": nonce})}
+            found = {b"</head>": lambda: render("devtools/head.html", {**values, "nonce": nonce})}
             if wanted:
-                found[b"</body>"] = lambda: render("developer/trace.html", {**values, "trace": trace})
+                found[b"</body>"] = lambda: render("devtools/trace.html", {**values, "trace": trace})
             return found
 
         return pieces

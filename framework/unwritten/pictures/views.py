@@ -201,7 +201,7 @@ class PictureTag:
         told = f"{alt} (a generated picture)" if painter else f"An ornament in place of a picture: {alt}"
         title = f"Painted by {painter}; not a photograph" if painter else "An ornament, not a picture of it"
         return Markup('<img class="picture" src="{}" alt="{}" title="{}" {} loading="lazy" decoding="async"{}>').format(
-            self.address(ask), told, title, size, Markup(" data-waiting") if painter and not is_there else ""
+            self.address(ask), told, title, size, Markup(" data-pending") if painter and not is_there else ""
         )
 
     def address(self, ask: PictureRequest) -> str:

@@ -12,12 +12,8 @@ from starlette.responses import HTMLResponse
 from ..core.assets import HTMX, htmx_sources
 from ..security.headers import new_nonce, secure_headers
 
-AHEAD_SCRIPT = "ahead.js"
-"""Left out where nothing is written ahead."""
-
-
-SCRIPTS = ("morph.js", "unwritten.js", "forms.js", "box.js")
-"""The scripts of every page, in the order in which they run. Those after ``unwritten.js`` use its global object."""
+SCRIPTS = ("morph.js", "live.js", "forms.js", "box-host.js")
+"""The scripts of every page, in the order in which they run. Those after ``live.js`` use its global object."""
 
 
 def insert_nonce(html: str, nonce: str) -> str:
@@ -49,7 +45,7 @@ def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequenc
         Markup("<meta name=\"htmx-config\" content='{}'>").format(Markup('{"prefix":"","includeIndicatorCSS":false}')),
         *(
             Markup('<script defer src="{}" nonce="{}"{}></script>').format(
-                static_url(name), NONCE, _script_attributes(root_path) if name == "unwritten.js" else ""
+                static_url(name), NONCE, _script_attributes(root_path) if name == "live.js" else ""
             )
             for name in scripts
         ),
@@ -58,7 +54,7 @@ def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequenc
 
 
 EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
-"""Tells ``box.js`` that the policy of this document allows frames."""
+"""Tells ``box-host.js`` that the policy of this document allows frames."""
 
 
 def refresh_tag(address: str) -> Markup:

@@ -115,8 +115,8 @@ class Renderer:
         return page_response(self.templates.render(name, {"page": view, **self._frame(view), **values}))
 
     def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
-        """A page with a message for people, from ``message.html``."""
-        response = self.template("message.html", values)
+        """A page with a message for people, from ``error.html``."""
+        response = self.template("error.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", **NOT_FOR_ROBOTS, **headers})
         return response
@@ -137,7 +137,7 @@ class Renderer:
             text = f"{words}\nFollow a link to it, or POST page={key} to {self._mount.url(WRITE_PATH)} to have it written.\n"
             return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
         response = self.template(
-            "not_written.html", {"title": title, "key": key, "message": message, "write": self._mount.url(WRITE_PATH)}
+            "unwritten.html", {"title": title, "key": key, "message": message, "write": self._mount.url(WRITE_PATH)}
         )
         response.status_code = status
         response.headers.update(headers)

@@ -208,7 +208,7 @@ class ActionHandler:
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
             "attributes": self._forms.attributes(path, page),
         }
-        response = self._renderer.template("again.html", values)
+        response = self._renderer.template("resubmit.html", values)
         response.status_code = status
         response.headers["cache-control"] = "no-store"
         return response

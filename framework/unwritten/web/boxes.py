@@ -2,7 +2,7 @@
 
 The frame has ``sandbox="allow-scripts"`` and no more, so its document has no origin: no cookies, no storage, no way to
 the page around it. Its own policy leaves it no network. The policy of the page lets the frame go nowhere but here. What
-no policy closes, ``inside.js`` does, which is put before the model's text. What is left is ``box.js``: a few messages.
+no policy closes, ``box-guest.js`` does, which is put before the model's text. What is left is ``box-host.js``: a few messages.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _HEADERS = {
 }
 
 
-# Elements that would open a document or a connection, wherever "<" stands before their name; inside.js has the same
+# Elements that would open a document or a connection, wherever "<" stands before their name; box-guest.js has the same
 # list for what is made later. The parser ends a name at exactly these characters.
 _CLOSED = re.compile(
     r"<(/?)(?=(?:iframe|frame|frameset|object|embed|applet|link|base|portal|fencedframe|webview)[\t\n\f\r />])", re.I
@@ -160,7 +160,7 @@ def document(text: str, state: str | None) -> str:
     Raises:
         PageFailed: if there is no document in the text.
     """
-    inside = (asset_dir("static") / "inside.js").read_text(encoding="utf-8")
+    inside = (asset_dir("static") / "box-guest.js").read_text(encoding="utf-8")
     kept = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     body = _HTTP_EQUIV.sub("x-http-equiv", _CLOSED.sub(r"<\1x-", extract_document(text)))
     prelude = inside.replace("/*kept*/ null", kept, 1)
@@ -190,7 +190,7 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
         try:
             site = await get_site()
             return await (_save if request.method == "POST" else _load)(boxes, site, request)
-        except UnwrittenError as error:  # box.js reads it, not a person
+        except UnwrittenError as error:  # box-host.js reads it, not a person
             return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON)
 
     return [

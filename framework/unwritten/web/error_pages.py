@@ -136,8 +136,8 @@ class ErrorPages:
             try:
                 site = await self._get_site()
                 return site.renderer.error_page(status, values, headers)
-            except Exception:  # the author's message.html may be what is broken, or nothing is open yet
-                log.exception("message.html cannot be drawn")
+            except Exception:  # the author's error.html may be what is broken, or nothing is open yet
+                log.exception("error.html cannot be drawn")
         text = f"{title}. {hint}\n{format_report(error) if error is not None else ''}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 

@@ -96,7 +96,7 @@ class LivePages:
                 job.publish_failure(region_job, error)
             elif region_job.state != "failed":
                 job.fail_region(region_job, error)
-            return str(Markup('<p class="broken-off">{}</p>').format(error))
+            return str(Markup('<p class="region-error">{}</p>').format(error))
         rendered.blocks[name] = (key, html)
         return html
 

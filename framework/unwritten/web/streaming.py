@@ -93,7 +93,7 @@ async def _region(
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
         yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + frame[1]
     if region_job.state != "written":
-        yield str(Markup('<p class="broken-off">{}</p>').format(job.message or "This part was not finished."))
+        yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
 
 
 def _around(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
