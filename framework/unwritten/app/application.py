@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import HTMLResponse
-from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.types import Lifespan as StarletteLifespan
 
@@ -22,7 +23,7 @@ from unwritten_engine import Engine, EngineError, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadApp, UnwrittenError
+from ..core.errors import BadApp, BadSetting, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
 from ..core.settings import Settings
@@ -57,6 +58,9 @@ _RENAMED = {
     "written": "on_written",
 }
 """Names of earlier versions, for error messages."""
+
+
+_ARGUMENTS = ("world", "folder", "links", "engine", "routes", "middleware", "exception_handlers", "lifespan")
 
 
 class App(Router, Starlette):
@@ -109,7 +113,13 @@ class App(Router, Starlette):
         }
         self._engine = None if isinstance(engine, str) else engine
         self._flags: Mapping[str, object] = {}
-        self.settings = Settings(self._keywords)
+        try:
+            self.settings = Settings(self._keywords)
+        except BadSetting:
+            for setting in settings:
+                for near in difflib.get_close_matches(setting, _ARGUMENTS, n=1):
+                    raise BadSetting(f"App takes no argument {setting!r}. Did you mean {near!r}?") from None
+            raise
         self._exposure = Exposure(self.settings)
         self._mount = MountPoint()
         self._templates_folder = _subfolder(folder, "templates")
@@ -408,7 +418,12 @@ class App(Router, Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""
-        await super().__call__(scope, receive, describe_error(send) if scope["type"] == "lifespan" else send)
+        if scope["type"] == "lifespan":
+            send = describe_error(send)
+        else:
+            # Names in ``request.url_for`` are the app's own, mounted or not.
+            scope = {**scope, "router": self.router, "app_root_path": scope.get("root_path", "")}
+        await super().__call__(scope, receive, send)
 
     async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._fallback
@@ -462,7 +477,8 @@ class App(Router, Starlette):
         )
 
     def _check_declarations(self, pages: Sequence[PageRoute]) -> None:
-        if not pages:
+        framework = (WellKnownRoutes, Mount)
+        if not pages and not any(not isinstance(route, framework) for route in self.routes):
             raise BadApp(
                 f"The app {self.name!r} has no pages. Declare one: @app.page('/{{title}}') above a function that "
                 "returns a prompt. If your pages are in another module, import it where the app is made."

@@ -185,7 +185,7 @@ class DevToolsMiddleware:
 
     def _pieces(self, site: Site, trace: Trace, wanted: bool) -> Callable[[str], dict[bytes, Callable[[], str]]]:
         render = site.renderer.templates.render
-        values = {"static": site.renderer.static_url, "root_path": site.mount.root_path}
+        values = {"static": site.renderer.static_url, "root_path": site.mount.prefix}
 
         def pieces(nonce: str) -> dict[bytes, Callable[[], str]]:
             found = {b"</head>": lambda: render("devtools/head.html", {**values, "nonce": nonce})}

@@ -59,7 +59,7 @@ class Editing(Extension):
         page = context["page"]
         if self._site is None or not self.can_edit() or not page.key or page.is_old:
             return Markup("")
-        return link(self._site.mount.root_path, page.key, region)
+        return link(self._site.mount.prefix, page.key, region)
 
 
 def link(root_path: str, key: str, region: str = "") -> Markup:

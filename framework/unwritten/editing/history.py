@@ -117,7 +117,6 @@ class HistoryPages:
             "versions": versions[:LISTED],
             "older": versions[LISTED - 1].number if len(versions) > LISTED else None,
             "label_of": label_of,
-            "edits": may_edit(site),
             "problem": problem,
             "compare": compare,
         }

@@ -146,7 +146,7 @@ class Renderer:
     def colophon(self, view: PageView) -> str:
         """The inner HTML of the colophon."""
         return self.templates.render(
-            "colophon.html", {"page": view, "about": self._about, "root_path": self._mount.root_path}
+            "colophon.html", {"page": view, "about": self._about, "root_path": self._mount.prefix}
         )
 
     def colophon_element(self, view: PageView) -> Markup:
@@ -157,7 +157,7 @@ class Renderer:
 
     def _frame(self, view: PageView, refresh: str | None = None, frames: Embeds = "") -> dict[str, Any]:
         """Our own parts of a page: ``{{ unwritten }}``, ``{{ colophon }}`` and ``{{ nonce }}``."""
-        root_path = self._mount.root_path
+        root_path = self._mount.prefix
         if root_path not in self._heads:
             self._heads[root_path] = head_tags(self.static_url, root_path, self._scripts)
         head = self._heads[root_path]

@@ -115,6 +115,10 @@ class PagePattern:
                 result[name] = value
         return result
 
+    def parse_request(self, path_params: Mapping[str, Any], limit: int = 120) -> dict[str, Any]:
+        """Parse the parameters of a request. Those of an outer ``Mount`` are left out."""
+        return self.parse({name: path_params[name] for name in self._convertors}, limit)
+
     def build(self, values: Mapping[str, Any]) -> str:
         """Return the canonical path for these parameters. Texts may be given as any type with a ``str``."""
         path = self._format

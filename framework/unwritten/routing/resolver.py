@@ -105,17 +105,17 @@ class PageResolver:
             TimedOut, BadPage: if the page function takes too long, or returns something else.
         """
         limit = self._settings.title_length
-        values = route.pattern.parse(request.path_params, limit)
+        values = route.pattern.parse_request(request.path_params, limit)
         query: dict[str, str] = {}
         if request.scope["query_string"]:
             given = request.query_params
             query = {name: single_line(given[name], limit) for name in route.function.declared_query(given)}
         arguments = route.function.parse(values, query)
         path = route.pattern.build(values)
-        requested = self._mount.key(request.scope["path"]) or ""
+        requested = self._mount.route_path(request.scope["path"])
         if path != requested and unquote(path) != requested:
             query_string = f"?{request.query_params}" if request.query_params else ""
-            return CanonicalRedirect(path + query_string, self._mount.root_path)
+            return CanonicalRedirect(path + query_string, self._mount.prefix)
         key = path + route.function.canonical_query(arguments, query)
         visit = self.visit(request, key) if route.function.wants_visit else None
         look = ReadTracker(route.name)
@@ -165,7 +165,7 @@ class PageResolver:
         """What decides where the links of a page lead."""
         links = page_request.route.links
         key_for = partial(links.link, limit=self._settings.title_length) if links else None
-        return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.root_path)
+        return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
 
     # -- pages that no browser asked for directly ---------------------------------------------------------
 

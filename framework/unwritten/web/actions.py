@@ -119,8 +119,8 @@ class ActionHandler:
         if _from_elsewhere(request.headers):
             raise BadForm("This form was sent from a page that is not one of this app's, so nothing was done.", 403)
         pairs = await submitted_pairs(request, self._settings.form_size)
-        path = route.pattern.build(route.pattern.parse(request.path_params, self._settings.title_length))
-        arguments = route.function.parse(route.pattern.parse(request.path_params, self._settings.title_length), {})
+        path = route.pattern.build(route.pattern.parse_request(request.path_params, self._settings.title_length))
+        arguments = route.function.parse(route.pattern.parse_request(request.path_params, self._settings.title_length), {})
         page = request.query_params.get(PAGE, "")
         token, _, key = request.query_params.get(TOKEN, "").rpartition(".")
         found = self._signer.verify_form(token, path, page)

@@ -125,7 +125,7 @@ class PageCache:
             click: which page.
             opened: whether somebody sees it now.
         """
-        stamp = (self._store.stamp(), self._signed_links.required, self._mount.root_path)
+        stamp = (self._store.stamp(), self._signed_links.required, self._mount.prefix)
         drawn = self._pages.get(page_request.key)
         now = time.monotonic()
         if drawn is not None and drawn.is_good(page_request.page, stamp, now):

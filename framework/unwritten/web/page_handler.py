@@ -143,7 +143,7 @@ class PageHandler:
                 isinstance(page_request, PageRequest) and not route.pattern.parameters and "?" not in page_request.key
             )
             return page_request, _SignedTarget(None, "link" if offered else None)
-        address = address_of(request.scope).removeprefix(self._mount.root_path)
+        address = address_of(request.scope).removeprefix(self._mount.prefix)
         keys = [page_request.key] if isinstance(page_request, PageRequest) else []
         source = self._signed_links.source(signature, address, *keys)
         if isinstance(page_request, CanonicalRedirect) and source:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unwritten.app.engine_options import engine_options, hidden, read_options
+from unwritten.core.engine_options import engine_options, hidden, read_options
 
 from unwritten import App
 from unwritten.core.errors import BadSetting
