@@ -82,7 +82,9 @@ def starter_format(seat: int, key_of: Callable[[str], str]) -> Format:
         linked = Markup('<a href="{}">{}</a>').format(key_of(title), title) if whole else Markup("{}").format(title)
         return Markup('<p class="thread-title">{}</p><p class="teaser">{}</p>').format(linked, rest)
 
-    return Format(f"starter{seat}", draw=draw, classes=["thread-title", "teaser"], lines=2, prose=True)
+    return Format(
+        f"starter{seat}", render=draw, css_classes=["thread-title", "teaser"], placeholder_lines=2, prose=True
+    )
 
 
 def first_score(key: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..core.errors import BadEdit, EditConflict, PageFailed
-from ..formats.schema import adapter, parse_value
+from ..formats.schema import parse_value, type_adapter
 from ..generation.page_job import PageJob
 from ..generation.region_job import RegionJob, page_to_store
 from ..generation.revisions import editable_spans, plan_revision, plan_rewrite
@@ -68,7 +68,7 @@ class Editor:
         shape = page_request.page.canvases[region].schema
         try:
             if shape is not None:
-                text = adapter(shape).dump_json(parse_value(shape, text), by_alias=True).decode()
+                text = type_adapter(shape).dump_json(parse_value(shape, text), by_alias=True).decode()
             region_jobs[region].restore(_own(old, text))
         except PageFailed as error:
             raise BadEdit(f"This text cannot stand here. {error}") from error

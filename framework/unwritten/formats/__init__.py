@@ -5,6 +5,6 @@ Each built-in format is one row of ``FORMATS``. An author's own is a ``Format`` 
 
 from .base import Format, Formatter, RegionContext
 from .registry import FORMATS, get_format
-from .schema import check_schema, schema_of
+from .schema import check_schema, json_schema_of
 
-__all__ = ["FORMATS", "Format", "Formatter", "RegionContext", "check_schema", "get_format", "schema_of"]
+__all__ = ["FORMATS", "Format", "Formatter", "RegionContext", "check_schema", "get_format", "json_schema_of"]

@@ -17,7 +17,7 @@ from unwritten_engine import Frame
 
 from ..core.errors import PageFailed
 from ..core.paths import BOX_PREFIX
-from .unsettled import FormattedFrame, insert_marks, render_marks, strip_marks, within
+from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
 
 _SHOWN = 14
 """Lines of the source that are shown while it is written."""
@@ -78,7 +78,7 @@ class AppFormatter:
         html = Markup(
             '<iframe class="box" title="{}" sandbox="allow-scripts" referrerpolicy="no-referrer" src="{}"></iframe>'
         ).format(" ".join(unescape(title[1]).split()) if title else self._ask or "An app", address)
-        return FormattedFrame(html, len(html), words=app_words(document))
+        return FormattedFrame(html, len(html), search_text=app_text(document))
 
 
 def extract_document(text: str) -> str:
@@ -106,7 +106,7 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
-def app_words(document: str) -> str:
+def app_text(document: str) -> str:
     """The words of a document that people read, for search."""
     # Words of two elements are two words.
     return " ".join(unescape(_words.clean(document.replace("<", " <"))).split())
@@ -118,7 +118,7 @@ def _preview(frame: Frame) -> Markup:
     start = 0
     for _ in range(max(0, count - _SHOWN)):
         start = text.index("\n", start) + 1
-    soft = insert_marks(text[start:], within(frame.unsettled, start, len(text)))
+    soft = insert_marks(text[start:], clip_spans(frame.unsettled, start, len(text)))
     source = Markup(render_marks(str(escape(soft))))
     lines = "one line" if count == 1 else f"{count} lines"
     return Markup(

@@ -17,10 +17,10 @@ from markupsafe import Markup, escape
 from unwritten_engine import Example, Frame
 
 from ..core.errors import BadPage, PageFailed
-from .html import wiki_links
+from .html import render_wiki_links
 from .links import Linker
 from .sanitize_html import clean_html
-from .unsettled import CLOSE, OPEN, FormattedFrame, insert_marks, render_marks, strip_marks, within
+from .unsettled import CLOSE, OPEN, FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class RegionContext:
 
     linker: Linker
     region: str = "body"
-    ask: str = ""
+    prompt: str = ""
     schema: type[Any] | None = None
 
 
@@ -86,43 +86,43 @@ class Format:
 
     name: str
     _: KW_ONLY
-    draw: Callable[[str], str] | None = None
-    manner: str = ""
+    render: Callable[[str], str] | None = None
+    instructions: str = ""
     examples: Sequence[Example] = ()
     opening: str = ""
     stop: Sequence[str] = ()
-    classes: Collection[str] = ()
+    css_classes: Collection[str] = ()
     prose: bool = False
     formatter: MakeFormatter | None = None
-    drawn_words: bool = True
-    lines: int = 0
-    sheet: str = ""
-    sheets: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    frames: bool = False
+    index_html: bool = True
+    placeholder_lines: int = 0
+    examples_file: str = ""
+    topic_examples: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    uses_iframe: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise BadPage(
                 f"A format has a short name in lower-case letters, such as 'poem', but this has {self.name!r}."
             )
-        if callable(self.draw) == callable(self.formatter):
+        if callable(self.render) == callable(self.formatter):
             raise BadPage(f"The format {self.name!r} takes draw=…, a function from a text to its HTML (or a drawer=…).")
         for name in ("examples", "stop", "classes"):
             if isinstance(getattr(self, name), str):
                 raise BadPage(f"Format({name}=…) takes a list, but got the string {getattr(self, name)!r}.")
         object.__setattr__(self, "examples", tuple(self.examples))
         object.__setattr__(self, "stop", tuple(self.stop))
-        object.__setattr__(self, "classes", frozenset(self.classes))
+        object.__setattr__(self, "classes", frozenset(self.css_classes))
 
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def at(self, place: RegionContext) -> Formatter:
+    def create_formatter(self, context: RegionContext) -> Formatter:
         """A drawer for the region at a place."""
         if self.formatter is not None:
-            return self.formatter(place)
-        assert self.draw is not None
-        return CustomFormatter(self.name, self.draw, frozenset(self.classes), place.linker)
+            return self.formatter(context)
+        assert self.render is not None
+        return CustomFormatter(self.name, self.render, frozenset(self.css_classes), context.linker)
 
 
 log = logging.getLogger("unwritten")
@@ -175,7 +175,7 @@ class CustomFormatter:
             self._told = True
             return FormattedFrame(self._last)
         cleaned = str(clean_html(html, self._linker, self._classes))
-        self._last = Markup(render_marks(wiki_links(cleaned, self._linker)))
+        self._last = Markup(render_marks(render_wiki_links(cleaned, self._linker)))
         return FormattedFrame(self._last, len(self._last) if frame.done else 0)
 
     def _html(self, text: str) -> str:
@@ -205,7 +205,7 @@ class TextFormatter:
             body = text[position:end].strip()
             if body:
                 start = text.index(body, position)
-                soft = insert_marks(body, within(frame.unsettled, start, start + len(body)))
+                soft = insert_marks(body, clip_spans(frame.unsettled, start, start + len(body)))
                 lines = str(escape(soft)).replace("\n", "<br>\n")
                 html.append(f"<p>{render_marks(lines)}</p>\n")
                 length += len(html[-1])

@@ -11,7 +11,7 @@ from unwritten_engine import Frame, Span
 
 from .links import WIKI_LINK, Linker
 from .sanitize_html import clean_html
-from .unsettled import FormattedFrame, insert_marks, render_marks, strip_marks, within, words_of_open
+from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks, unlink_unsettled
 
 # Models like to wrap HTML in a code fence, with or without a word before it.
 _FENCE_START = re.compile(r"^\s*```(?:html)?[ \t]*\n?", re.I)
@@ -38,11 +38,11 @@ class HTMLFormatter:
             body = _FENCE_END.sub("", body)
         if not frame.done:
             body = _TAIL.sub("", body)
-        here: Sequence[Span] = within(frame.unsettled, start, start + len(body))
-        body, here = words_of_open(_without_addresses(body, here), here, WIKI_LINK)
+        here: Sequence[Span] = clip_spans(frame.unsettled, start, start + len(body))
+        body, here = unlink_unsettled(_without_addresses(body, here), here, WIKI_LINK)
         spans = [_outside_tags(body, span) for span in here]
         html = clean_html(insert_marks(body, [span for span in spans if span]), self._linker)
-        html = Markup(render_marks(wiki_links(str(html), self._linker)))
+        html = Markup(render_marks(render_wiki_links(str(html), self._linker)))
         return FormattedFrame(html, len(html) if frame.done else 0)
 
 
@@ -76,7 +76,7 @@ def _past(position: int, otherwise: int) -> int:
     return position + 1 if position >= 0 else otherwise
 
 
-def wiki_links(html: str, linker: Linker) -> str:
+def render_wiki_links(html: str, linker: Linker) -> str:
     """``[[Title]]`` in the text of cleaned HTML, as links. Not inside a link, where one more would be wrong."""
     if "[[" not in html:
         return html

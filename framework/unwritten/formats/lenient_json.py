@@ -67,7 +67,7 @@ class LenientValue:
 
     data: Any
     notes: list[str] = field(default_factory=list)
-    cut: list[Any] = field(default_factory=list)
+    unclosed: list[Any] = field(default_factory=list)
 
 
 def parse_lenient(text: str) -> Iterator[LenientValue]:
@@ -227,7 +227,7 @@ class _Reader:
             at += 1
         self.at = at
         self._ended()
-        return whole_words("".join(out)) or MISSING
+        return drop_partial_word("".join(out)) or MISSING
 
     def _closes(self, at: int, inside: str) -> bool:
         """Whether a quote before this position ends the text: what follows must be able to follow one."""
@@ -280,13 +280,13 @@ class _Reader:
             return _WORDS[word.casefold()]
         if self.at == len(self.text):
             self._ended()
-            word = whole_words(word)
+            word = drop_partial_word(word)
         if word:
             self.note("a text without quotes")
         return word or MISSING
 
 
-def whole_words(text: str) -> str:
+def drop_partial_word(text: str) -> str:
     """A text that was cut off somewhere, without the word in which that was. "" if no word is whole."""
     if re.search(r"[.!?。！？]\s*\Z", text):
         return text.rstrip()

@@ -58,13 +58,13 @@ class Linker:
         self,
         page: str,
         key_for: Callable[[str], str | None] | None,
-        written: Callable[[Collection[str]], set[str]],
+        find_written: Callable[[Collection[str]], set[str]],
         sign: Callable[[str], str] = str,
         root_path: str = "",
     ) -> None:
         self._page = page
         self._key_for = key_for
-        self._written = written
+        self._written = find_written
         self._sign = sign
         self.root_path = root_path
         self._known: dict[str, bool] = {page: True}
@@ -72,7 +72,7 @@ class Linker:
         self._keys: dict[str, str | None] = {}
         self._anchors: dict[tuple[str, str], Markup] = {}
 
-    def key(self, title: str) -> str | None:
+    def key_for(self, title: str) -> str | None:
         """The key of the page with this title, or None if no page can have it."""
         if title not in self._keys:
             self._keys[title] = self._key_for(title) if self._key_for else None
@@ -82,7 +82,7 @@ class Linker:
         """A ``[[title|text]]`` as a link, or as its words: no page can have that title, or it is this page's own."""
         anchor = self._anchors.get((title, text))
         if anchor is None:
-            key = self.key(title)
+            key = self.key_for(title)
             if key is None or self.is_page(key):
                 anchor = escape(text)
             else:
@@ -93,7 +93,7 @@ class Linker:
     def attributes(self, address: str) -> Markup:
         """The attributes of a link to an address of this app: a clean one if its page is written; else what a reader
         may follow, and what a crawler is asked not to."""
-        state = self.state(address)
+        state = self.link_class(address)
         offered = address if state == "written" else self._sign(address)
         follow = Markup(' rel="nofollow"') if offered != address else ""
         return Markup(' href="{}" class="{}"{}').format(self.root_path + offered, state, follow)
@@ -107,13 +107,13 @@ class Linker:
         """Whether this is the page that is drawn: a link from a page to itself leads nowhere."""
         return key == self._page
 
-    def state(self, key: str) -> str:
+    def link_class(self, key: str) -> str:
         """The class of a link: "written" or "unwritten". Asked of the store once for each key."""
         if key not in self._known:
             self._known[key] = bool(self._written([key]))
         return "written" if self._known[key] else "unwritten"
 
-    def local(self, address: str) -> str | None:
+    def local_path(self, address: str) -> str | None:
         """An address that a model wrote as ``href``, as a path of this app; None if it leads elsewhere.
 
         A bare name, ``<a href="Great Auk">``, leads where ``[[Great Auk]]`` does.
@@ -129,7 +129,7 @@ class Linker:
         if parts.scheme or parts.netloc or address.startswith("//"):
             return None
         if self._key_for and address and not set("/?#") & set(address):
-            return self.key(unquote(address))
+            return self.key_for(unquote(address))
         if not joined.startswith("/") or joined.startswith("//"):
             return None
         return quote(joined, safe="/?#%&=+!$'()*,:@;-._~")
@@ -140,7 +140,7 @@ def find_links(text: str, linker: Linker) -> list[Link]:
     found: dict[str, Link] = {}
     for match in WIKI_LINK.finditer(text):
         title, words = match[1], match[2] or match[1]
-        key = linker.key(title)
+        key = linker.key_for(title)
         if key is not None and key not in found and not linker.is_page(key):
             found[key] = Link(key, words, _sentence_around(text, match.start(), match.end()))
     return list(found.values())
@@ -173,7 +173,7 @@ def plain_text(text: str) -> str:
     return " ".join(re.sub(r"(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)", "", text).split())
 
 
-def title_of(key: str) -> str:
+def title_from_key(key: str) -> str:
     """A title for people from a key: its last part, decoded, with spaces."""
     last = key.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
     return unquote(last).replace("_", " ") or "Front page"

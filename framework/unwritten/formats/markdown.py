@@ -23,7 +23,17 @@ from unwritten_engine import Frame, Span
 
 from .links import WIKI_LINK, Linker
 from .sanitize_html import clean_rendered
-from .unsettled import BAR, CLOSE, OPEN, FormattedFrame, insert_marks, render_marks, strip_marks, within, words_of_open
+from .unsettled import (
+    CLOSE,
+    OPEN,
+    PIPE,
+    FormattedFrame,
+    clip_spans,
+    insert_marks,
+    render_marks,
+    strip_marks,
+    unlink_unsettled,
+)
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 # Lines as Markdown counts them: Python's splitlines knows more ends of lines.
@@ -38,7 +48,7 @@ _PLAIN_LINK = re.compile(r"(?<!\[)\[([^\[\]\n]+)\]\([^()\n]*\)")
 _BARE_LINE = re.compile(r"[ \t]*(?:`{3,}.*|~{3,}.*|[\s|:=*_-]*)$")
 
 
-def blocks(text: str) -> Iterator[tuple[int, int]]:
+def split_blocks(text: str) -> Iterator[tuple[int, int]]:
     """Split a text at blank lines where the block before is certainly over.
 
     Yields:
@@ -81,9 +91,9 @@ class MarkdownFormatter:
         fresh: dict[tuple[str, tuple[Span, ...], bool], str] = {}
         html: list[str] = []
         length = fixed = 0
-        for start, end in blocks(text):
+        for start, end in split_blocks(text):
             last = end == len(text)
-            key = (text[start:end], within(frame.unsettled, start, end), last and not frame.done)
+            key = (text[start:end], clip_spans(frame.unsettled, start, end), last and not frame.done)
             drawn = fresh[key] = self._drawn.get(key) or self._block(*key)
             html.append(drawn)
             length += len(drawn)
@@ -96,9 +106,9 @@ class MarkdownFormatter:
     def _block(self, text: str, unsettled: Sequence[Span], growing: bool) -> str:
         body, unsettled = _without_open_links(text, unsettled, growing)
         spans = list(_markable(body, unsettled))
-        body = WIKI_LINK.sub(lambda match: match[0].replace("|", BAR), body)
+        body = WIKI_LINK.sub(lambda match: match[0].replace("|", PIPE), body)
         body = _closed(insert_marks(body, spans), growing)
-        html = _parser.render(body, {"linker": self._linker}).replace(BAR, "|")
+        html = _parser.render(body, {"linker": self._linker}).replace(PIPE, "|")
         return str(clean_rendered(render_marks(html)))
 
 
@@ -115,7 +125,7 @@ def _without_open_links(text: str, spans: Sequence[Span], growing: bool) -> tupl
             if shown and not (spans and spans[-1][1] >= len(kept)):
                 spans = [*[s for s in spans if s[1] <= cut.start()], (cut.start(), len(kept))]
             text = kept
-    return words_of_open(text, spans, WIKI_LINK, _PLAIN_LINK)
+    return unlink_unsettled(text, spans, WIKI_LINK, _PLAIN_LINK)
 
 
 def _markable(text: str, spans: Sequence[Span]) -> Iterator[Span]:
@@ -157,7 +167,7 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
     """The inline rule for ``[[Title|text]]``; brackets that make no link vanish, and their words stay."""
     if not state.src.startswith("[[", state.pos):
         return False
-    match = WIKI_LINK.match(state.src.replace(BAR, "|"), state.pos)
+    match = WIKI_LINK.match(state.src.replace(PIPE, "|"), state.pos)
     if not silent and match:
         token = state.push("wiki_link", "a", 0)
         token.content = match[2] or match[1]
@@ -192,7 +202,7 @@ class _Renderer(RendererHTML):
         linker: Linker = env["linker"]
         address = str(tokens[idx].attrGet("href") or "")
         # A mark in an address: it is not settled, and leads nowhere yet.
-        local = None if any(mark in unquote(address) for mark in (OPEN, CLOSE)) else linker.local(address)
+        local = None if any(mark in unquote(address) for mark in (OPEN, CLOSE)) else linker.local_path(address)
         env.setdefault("open", []).append(local is not None)
         if local is None:
             return ""

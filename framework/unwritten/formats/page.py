@@ -25,7 +25,7 @@ DEFAULT_CANVAS = "body"
 
 
 @dataclass(frozen=True)
-class Collection:
+class CanvasGroup:
     """Canvases of one name.
 
     Attributes:
@@ -34,7 +34,7 @@ class Collection:
     """
 
     regions: Mapping[str | int, str]
-    listed: bool
+    is_list: bool
 
 
 class Page:
@@ -65,7 +65,7 @@ class Page:
         self.embeds_pages = frames
         self.canvases: dict[str, Canvas] = {}
         self.context: dict[str, Any] = {}
-        self.collections: dict[str, Collection] = {}
+        self.canvas_groups: dict[str, CanvasGroup] = {}
         for name, value in parts.items():
             if name in RESERVED_NAMES or name.startswith("_"):
                 raise BadPage(f"A page cannot have a part named {name!r}: that name is taken. Choose another.")
@@ -74,7 +74,7 @@ class Page:
                 continue
             several = _several(name, value)
             if several:
-                self.collections[name] = Collection({key: f"{name}-{key}" for key in several}, isinstance(value, list))
+                self.canvas_groups[name] = CanvasGroup({key: f"{name}-{key}" for key in several}, isinstance(value, list))
                 self.canvases.update((f"{name}-{key}", canvas) for key, canvas in several.items())
             else:
                 self.context[name] = value
@@ -90,7 +90,7 @@ class Page:
         or nothing."""
         if self.embeds_pages:
             return "pages"
-        return "boxes" if any(get_format(canvas.format).frames for canvas in self.canvases.values()) else ""
+        return "boxes" if any(get_format(canvas.format).uses_iframe for canvas in self.canvases.values()) else ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
@@ -100,7 +100,7 @@ class Page:
             and self.title == other.title
             and self.embeds_pages == other.embeds_pages
             and self.canvases == other.canvases
-            and self.collections == other.collections
+            and self.canvas_groups == other.canvas_groups
             and self.context == other.context
         )
 

@@ -21,14 +21,14 @@ _ROWS = [
     Format(
         "markdown",
         formatter=lambda place: MarkdownFormatter(place.linker),
-        manner=(
+        instructions=(
             "Every text is short, calm and complete. Names of things that deserve a page of their own stand in double "
             "square brackets, like [[copper]] or [[night market]]."
         ),
         prose=True,
-        drawn_words=False,
-        sheet="note",
-        sheets={
+        index_html=False,
+        examples_file="note",
+        topic_examples={
             "recipe": ("recipe", "recipes"),
             "letter": ("letter", "postcard", "e-mail", "email"),
             "thread": ("thread", "forum", "conversation", "chat", "dialogue"),
@@ -39,51 +39,51 @@ _ROWS = [
     Format(
         "text",
         formatter=lambda place: TextFormatter(),
-        manner="Every text is short, calm and complete, and has no markup.",
+        instructions="Every text is short, calm and complete, and has no markup.",
         prose=True,
-        drawn_words=False,
-        sheet="text",
+        index_html=False,
+        examples_file="text",
     ),
     Format(
         "html",
         formatter=lambda place: HTMLFormatter(place.linker),
-        manner=(
+        instructions=(
             "Every text is short, calm and complete, in simple HTML: headings, paragraphs, lists, and links such as "
             '<a href="Copper">copper</a>.'
         ),
-        sheet="html",
+        examples_file="html",
     ),
     Format(
         "svg",
-        formatter=lambda place: SVGFormatter(place.region, place.ask),
-        manner=(
+        formatter=lambda place: SVGFormatter(place.region, place.prompt),
+        instructions=(
             "Every drawing is one small SVG with a viewBox: a title, and then a few simple shapes. Lines and words "
             "have the colour currentColor; other colours are few and have names."
         ),
         opening='<svg viewBox="0 0 120 80">\n<title>',
         stop=("</svg>",),
-        lines=8,
-        sheet="svg",
+        placeholder_lines=8,
+        examples_file="svg",
     ),
     Format(
         "app",
-        formatter=lambda place: AppFormatter(place.linker.page, place.region, place.ask),
-        manner=(
+        formatter=lambda place: AppFormatter(place.linker.page, place.region, place.prompt),
+        instructions=(
             "Every app is one short and complete HTML document with its style and script inside. It has no network: "
             "no links, frames, fonts or pictures from elsewhere. It keeps a small state with box.save(state), and "
             "finds it again with await box.load(), which is null at first."
         ),
         opening="<!doctype html>\n",
         stop=("</html>",),
-        lines=8,
-        sheet="app",
-        frames=True,
+        placeholder_lines=8,
+        examples_file="app",
+        uses_iframe=True,
     ),
     Format(
         "typed",
         formatter=lambda place: SchemaFormatter(place.schema),
-        manner="Every record is one line of JSON with short, plain values.",
-        drawn_words=False,
+        instructions="Every record is one line of JSON with short, plain values.",
+        index_html=False,
     ),
 ]
 

@@ -48,7 +48,7 @@ _ATTRIBUTES = {
 
 
 # Elements whose content is not text for people: the content goes with them.
-CONTENT_GONE = set(
+DROPPED_ELEMENTS = set(
     """
     script style template noscript iframe object embed svg math title textarea select option canvas audio video
     noembed noframes xmp plaintext hx-partial
@@ -60,7 +60,7 @@ CONTENT_GONE = set(
 def _cleaner(classes: frozenset[str]) -> nh3.Cleaner:
     return nh3.Cleaner(
         tags=_TAGS,
-        clean_content_tags=CONTENT_GONE,
+        clean_content_tags=DROPPED_ELEMENTS,
         attributes=_ATTRIBUTES,
         # Not on links: their class says whether their page is written.
         allowed_classes={tag: set(classes) for tag in _TAGS - {"a"}} if classes else None,
@@ -74,7 +74,7 @@ def _cleaner(classes: frozenset[str]) -> nh3.Cleaner:
 # The second pass over our own Markdown output: the same list with the classes that we set.
 _drawn_cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags=CONTENT_GONE,
+    clean_content_tags=DROPPED_ELEMENTS,
     attributes={**_ATTRIBUTES, "*": {"lang", "dir", "title"}},
     allowed_classes={"a": {"written", "unwritten"}, "span": {"unsettled"}},
     tag_attribute_values={"a": {"rel": {"nofollow"}}},
@@ -119,7 +119,7 @@ def _address(attribute: re.Match[str], linker: Linker) -> str:
     target = Markup(attribute[2]).unescape()
     if target.startswith("#"):
         return str(Markup(' href="#{}{}"').format(ID_PREFIX, target[1:].removeprefix(ID_PREFIX)))
-    local = linker.local(target)
+    local = linker.local_path(target)
     if local is None:
         return ""
     return str(linker.attributes(local))

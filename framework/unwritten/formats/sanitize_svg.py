@@ -16,7 +16,7 @@ from typing import TypeAlias
 import nh3
 from markupsafe import Markup, escape
 
-from .sanitize_html import CONTENT_GONE, ID_PREFIX
+from .sanitize_html import DROPPED_ELEMENTS, ID_PREFIX
 
 _SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "use"}
 
@@ -61,7 +61,7 @@ _MOST_ELEMENTS, _MOST_USES, _DEEPEST, _LONGEST = 3000, 64, 48, 1000
 
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags=(CONTENT_GONE | {"foreignObject", "switch", "animate", "set", "filter"}) - _TAGS,
+    clean_content_tags=(DROPPED_ELEMENTS | {"foreignObject", "switch", "animate", "set", "filter"}) - _TAGS,
     attributes={"*": {*_ATTRIBUTES, "style"}, **{tag: {"href", "xlink:href"} for tag in _REFERRING}},
     link_rel=None,
     url_schemes=set(),
@@ -121,14 +121,14 @@ class SVGSanitizer:
         shapes: how many visible elements it has.
     """
 
-    def __init__(self, text: str, region: str, ask: str, known: ElementCache | None = None) -> None:
+    def __init__(self, text: str, region: str, title: str, cache: ElementCache | None = None) -> None:
         self._prefix = f"{ID_PREFIX}{region}."
-        self._ask = ask
-        self._known: ElementCache = {} if known is None else known
+        self._ask = title
+        self._known: ElementCache = {} if cache is None else cache
         self._uses = 0
         self._words = {"title": "", "desc": ""}
         self._root: dict[str, str] = {}
-        self.shapes = 0
+        self.element_count = 0
         inside = "".join(self._inside(str(_cleaner.clean(text))))
         self.html = Markup(self._opening() + inside + "</svg>")
 
@@ -173,7 +173,7 @@ class SVGSanitizer:
                     self._known[key] = (f"<{tag}{_written(attributes)}>", "id" in attributes)
                 written, has_id = self._known[key]
                 ided.append(has_id or tag in _PARTS)
-                self.shapes += tag in _SHAPES and _PARTS.isdisjoint(open_)
+                self.element_count += tag in _SHAPES and _PARTS.isdisjoint(open_)
                 if not self._is_own(open_):
                     yield written
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from unwritten_engine import Frame, Span
 
 from ..core.errors import BadSchema, PageFailed
-from .unsettled import BAR, CLOSE, OPEN, FormattedFrame, render_marks, strip_marks
+from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, render_marks, strip_marks
 
 
 class PartialModel:
@@ -73,7 +73,7 @@ def partial_model(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any] 
         inner: Any = next((one["items"] for one in options if "items" in one), {})
         return tuple(partial_model(item, inner, root) for item in data)
     if isinstance(data, str) and any("enum" in one or "const" in one for one in options):
-        return chosen(data)
+        return as_choice(data)
     return data
 
 
@@ -115,15 +115,15 @@ _KEPT = 512
 """Shapes in use, and not all that there ever were: an app may make shapes as it goes, one for each wish, say."""
 
 
-def adapter(shape: Any) -> TypeAdapter[Any]:
+def type_adapter(schema: Any) -> TypeAdapter[Any]:
     """pydantic's adapter of a shape. Building one takes milliseconds, so those in use are kept."""
-    found: TypeAdapter[Any] = _adapter(shape)
+    found: TypeAdapter[Any] = _adapter(schema)
     return found
 
 
-def schema_of(shape: Any) -> dict[str, Any]:
+def json_schema_of(schema: Any) -> dict[str, Any]:
     """The JSON schema of a shape. All who ask get the same one: leave it as it is."""
-    return _schema(shape)
+    return _schema(schema)
 
 
 _adapter = lru_cache(_KEPT)(TypeAdapter[Any])
@@ -131,25 +131,25 @@ _adapter = lru_cache(_KEPT)(TypeAdapter[Any])
 
 @lru_cache(_KEPT)
 def _schema(shape: Any) -> dict[str, Any]:
-    return adapter(shape).json_schema()
+    return type_adapter(shape).json_schema()
 
 
-def check_schema(shape: Any) -> None:
+def check_schema(schema: Any) -> None:
     """Make sure that something is a shape.
 
     Raises:
         BadShape: if it is neither a pydantic model nor a dataclass, or one whose values have no JSON.
     """
-    if not isinstance(shape, type) or not (issubclass(shape, BaseModel) or is_dataclass(shape)):
-        raise BadSchema(f"Canvas(shape=…) takes a pydantic model or a dataclass, but got {shape!r}.")
+    if not isinstance(schema, type) or not (issubclass(schema, BaseModel) or is_dataclass(schema)):
+        raise BadSchema(f"Canvas(shape=…) takes a pydantic model or a dataclass, but got {schema!r}.")
     try:
-        schema_of(shape)
+        json_schema_of(schema)
     except (PydanticUserError, PydanticSchemaGenerationError) as error:
         reason = str(error).partition("\n")[0]
-        raise BadSchema(f"The shape {shape.__name__} has a field whose values have no JSON: {reason}") from None
+        raise BadSchema(f"The shape {schema.__name__} has a field whose values have no JSON: {reason}") from None
 
 
-def parse_value(shape: type[Any], text: str) -> Any:
+def parse_value(schema: type[Any], text: str) -> Any:
     """A finished text as a value of the shape.
 
     A text that was cut off is accepted if what has arrived is enough.
@@ -158,24 +158,24 @@ def parse_value(shape: type[Any], text: str) -> Any:
         PageFailed: if it does not fit.
     """
     try:
-        return adapter(shape).validate_json(text)
+        return type_adapter(schema).validate_json(text)
     except ValidationError:
         pass
     try:
-        return adapter(shape).validate_python(from_json(text, allow_partial="trailing-strings"))
+        return type_adapter(schema).validate_python(from_json(text, allow_partial="trailing-strings"))
     except (ValidationError, ValueError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise PageFailed(f"What was written does not fit the shape {shape.__name__}: {reason}.") from None
+        raise PageFailed(f"What was written does not fit the shape {schema.__name__}: {reason}.") from None
 
 
 class SchemaFormatter:
     """Draws a shape as a list of its fields, unless the page's block draws it in its own way."""
 
-    def __init__(self, shape: type[Any] | None) -> None:
-        if shape is None:
+    def __init__(self, schema: type[Any] | None) -> None:
+        if schema is None:
             raise ValueError("A typed region needs a shape.")
-        self._shape = shape
-        self._schema = schema_of(shape)
+        self._shape = schema
+        self._schema = json_schema_of(schema)
 
     def format(self, frame: Frame) -> FormattedFrame:
         """HTML of the fields so far, and the value.
@@ -186,10 +186,10 @@ class SchemaFormatter:
         text = strip_marks(frame.text)
         if frame.done:
             value = parse_value(self._shape, text)
-            html = _draw(adapter(self._shape).dump_python(value, mode="json"))
+            html = _draw(type_adapter(self._shape).dump_python(value, mode="json"))
             return FormattedFrame(html, len(html), value)
         try:
-            marked = marked_json(text, frame.unsettled) if frame.unsettled else text
+            marked = insert_json_marks(text, frame.unsettled) if frame.unsettled else text
             data = unsettled_values(from_json(marked, allow_partial="trailing-strings")) if text.strip() else {}
         except ValueError:
             data = {}
@@ -232,7 +232,7 @@ class UnsettledText(_Unsettled, str):
     """A text with unsettled parts."""
 
 
-class Chosen(str):
+class Choice(str):
     """A text that is one of several, as an enum's value is."""
 
     @property
@@ -241,14 +241,14 @@ class Chosen(str):
         return str(self)
 
 
-class UnsettledChoice(_Unsettled, Chosen):
+class UnsettledChoice(_Unsettled, Choice):
     """The same with unsettled parts."""
 
 
-def chosen(text: str) -> Chosen:
+def as_choice(text: str) -> Choice:
     """A text as a choice, unsettled where it is."""
     if not isinstance(text, UnsettledText):
-        return Chosen(text)
+        return Choice(text)
     soft = UnsettledChoice(text)
     soft.html = text.html
     return soft
@@ -262,7 +262,7 @@ class UnsettledFloat(_Unsettled, float):
     """An unsettled number."""
 
 
-def marked_json(text: str, spans: Sequence[Span]) -> str:
+def insert_json_marks(text: str, spans: Sequence[Span]) -> str:
     """JSON, or a prefix of it, with marks in the values that the spans touch: around the unsettled characters of
     texts, and numbers as marked texts. Keys stay as they are.
 
@@ -285,7 +285,7 @@ def marked_json(text: str, spans: Sequence[Span]) -> str:
             # Nothing may follow an escape that is cut off.
             parts += [f'{CLOSE}"'] if closed else []
         elif end < len(text):
-            parts.append(f'"{BAR}{match[0]}"')
+            parts.append(f'"{PIPE}{match[0]}"')
         else:
             parts.append(match[0])  # more digits may follow
     return "".join([*parts, text[done:]])
@@ -309,8 +309,8 @@ def unsettled_values(data: Any) -> Any:
         return [unsettled_values(item) for item in data]
     if not isinstance(data, str):
         return data
-    if data.startswith(BAR):
-        return _number(data.removeprefix(BAR))
+    if data.startswith(PIPE):
+        return _number(data.removeprefix(PIPE))
     if OPEN not in data and CLOSE not in data:
         return data
     text = UnsettledText(data.replace(OPEN, "").replace(CLOSE, ""))

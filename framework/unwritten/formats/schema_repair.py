@@ -22,7 +22,7 @@ from unwritten_engine.json_grammar import compact, limits
 
 from ..core.errors import SchemaMismatch
 from .lenient_json import LenientValue, parse_lenient
-from .schema import adapter, schema_of
+from .schema import json_schema_of, type_adapter
 
 _NO_JSON = "there is no JSON in it that has its fields"
 
@@ -42,7 +42,7 @@ class RepairResult:
     repairs: tuple[str, ...] = ()
 
 
-def repair(shape: type[Any], text: str) -> RepairResult:
+def repair(schema: type[Any], text: str) -> RepairResult:
     """The value that a finished text is meant to be.
 
     Args:
@@ -53,17 +53,17 @@ def repair(shape: type[Any], text: str) -> RepairResult:
         Misshapen: if too much is missing; the message says what.
     """
     try:
-        return RepairResult(adapter(shape).validate_json(text), text.strip())
+        return RepairResult(type_adapter(schema).validate_json(text), text.strip())
     except ValidationError:
         pass
-    schema = schema_of(shape)
+    schema = json_schema_of(schema)
     problem = _NO_JSON
     for loose in _likely(text, schema):
         try:
-            return _fitted(shape, schema, loose)
+            return _fitted(schema, schema, loose)
         except _Unfit as unfit:
             problem = problem if problem != _NO_JSON else str(unfit)
-    raise SchemaMismatch(f"What was written does not fit the shape {shape.__name__}: {problem}.")
+    raise SchemaMismatch(f"What was written does not fit the shape {schema.__name__}: {problem}.")
 
 
 class _Unfit(Exception):
@@ -121,15 +121,15 @@ def _fitted(shape: type[Any], schema: Mapping[str, Any], loose: LenientValue) ->
         fitting = Coercion(schema)
         data = fitting.coerce(loose.data)
         try:
-            value = adapter(shape).validate_json(compact(data))
+            value = type_adapter(shape).validate_json(compact(data))
             return RepairResult(value, compact(data), (*loose.notes, *fitting.notes))
         except (ValidationError, ValueError) as error:
             # The last entry of the innermost list that was open when the text ended may be too little to be one.
-            open_lists = [n for n, one in enumerate(loose.cut) if isinstance(one, list) and one]
+            open_lists = [n for n, one in enumerate(loose.unclosed) if isinstance(one, list) and one]
             if not open_lists:
                 raise _Unfit(_reason(error)) from None
-        loose.cut[open_lists[-1]].pop()
-        loose.cut = loose.cut[: open_lists[-1]]
+        loose.unclosed[open_lists[-1]].pop()
+        loose.unclosed = loose.unclosed[: open_lists[-1]]
         loose.notes.append("an entry that was cut off is left out")
 
 
@@ -355,7 +355,7 @@ class Coercion:
             return self._date(data, path)
         most = schema.get("maxLength")
         if most is not None and len(data) > most:
-            shorter = cut_at_a_word(data, most)
+            shorter = truncate_at_word(data, most)
             self._note(path, f"{len(data)} characters were cut to {len(shorter)}")
             return shorter
         return data
@@ -402,7 +402,7 @@ class Coercion:
         return self._became(path, data, int(inside / scale) if whole else float(inside / scale))
 
 
-def cut_at_a_word(text: str, most: int) -> str:
+def truncate_at_word(text: str, most: int) -> str:
     """The beginning of a text, with at most so many characters, cut after a word if there is one in its second half."""
     text = text.strip()
     if len(text) <= most:

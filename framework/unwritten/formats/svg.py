@@ -11,7 +11,7 @@ from unwritten_engine import Frame, Span
 
 from ..core.errors import PageFailed
 from .sanitize_svg import ElementCache, SVGSanitizer
-from .unsettled import FormattedFrame, strip_marks, within
+from .unsettled import FormattedFrame, clip_spans, strip_marks
 
 _BEGIN = re.compile(r"<svg(?=[\s>/])", re.I)
 _TAG_NAME = re.compile(r"<[A-Za-z][A-Za-z0-9]*")
@@ -58,12 +58,12 @@ class SVGFormatter:
                     "and a larger model draws better."
                 )
             return FormattedFrame(Markup(""))
-        body = complete_prefix(text[begin:], pen=not frame.done)
-        body = _softened(body, within(frame.unsettled, begin, begin + len(body)))
+        body = complete_prefix(text[begin:], stroke_partial=not frame.done)
+        body = _softened(body, clip_spans(frame.unsettled, begin, begin + len(body)))
         if len(self._known) > _REMEMBERED:
             self._known.clear()
         drawing = SVGSanitizer(body, self._region, self._ask, self._known)
-        if frame.done and not drawing.shapes:
+        if frame.done and not drawing.element_count:
             raise PageFailed(
                 "The model began a drawing and drew nothing. Try again: another seed often helps, "
                 "and a larger model draws better."
@@ -80,7 +80,7 @@ def _begin(text: str) -> int | None:
     return begins[0] if begins else None
 
 
-def complete_prefix(text: str, *, pen: bool) -> str:
+def complete_prefix(text: str, *, stroke_partial: bool) -> str:
     """A prefix of a drawing without the half of a tag at its end; of a path, what is whole of it stays.
 
     Args:
@@ -103,7 +103,7 @@ def complete_prefix(text: str, *, pen: bool) -> str:
     look = "".join(
         f' {name}="{value}"'
         for name, value in (("fill", "none"), ("stroke", "currentColor"))
-        if pen and not re.search(rf"\s{name}\s*=", head, re.I)
+        if stroke_partial and not re.search(rf"\s{name}\s*=", head, re.I)
     )
     return f"{before}{head}{look}/>"
 

@@ -18,14 +18,14 @@ from unwritten_engine import Span
 OPEN, CLOSE = "\ue000", "\ue001"
 
 
-BAR = "\ue002"
+PIPE = "\ue002"
 """Stands for the bar in ``[[Title|text]]`` while Markdown looks for the bars of a table."""
 
 
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
 
 
-_OURS = re.compile(f"[{OPEN}{CLOSE}{BAR}\0]")
+_OURS = re.compile(f"[{OPEN}{CLOSE}{PIPE}\0]")
 
 
 _PIECES = re.compile(r"(<[^<>]*>)")
@@ -79,13 +79,13 @@ def render_marks(html: str) -> str:
     return "".join(parts)
 
 
-def within(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
+def clip_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
     """The parts of spans that lie in ``start:end``, counted from ``start``."""
     cut = ((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
     return tuple((a, b) for a, b in cut if a < b)
 
 
-def words_of_open(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
+def unlink_unsettled(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
     """The text with those links that are not settled as mere words, and its spans: a link works as soon as it is
     settled, and not before.
 
@@ -128,4 +128,4 @@ class FormattedFrame:
     html: Markup
     fixed: int = 0
     value: Any = None
-    words: str | None = None
+    search_text: str | None = None

@@ -15,7 +15,7 @@ from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Reque
 from ..core.errors import BadSchema, PageFailed
 from ..formats.links import Linker
 from ..formats.page import Canvas, Page
-from ..formats.schema import schema_of
+from ..formats.schema import json_schema_of
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
@@ -237,6 +237,6 @@ def _request(canvas: Canvas) -> Request:
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        schema=schema_of(canvas.schema) if canvas.schema else None,
+        schema=json_schema_of(canvas.schema) if canvas.schema else None,
         options=canvas.options,
     )

@@ -18,7 +18,7 @@ from ..formats.base import RegionContext
 from ..formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text
 from ..formats.page import Canvas
 from ..formats.registry import get_format
-from ..formats.schema import schema_of
+from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
 from ..formats.unsettled import FormattedFrame
 from ..rendering.regions import Region, RegionState, estimate_lines
@@ -51,8 +51,8 @@ class RegionJob:
         self.frame = Frame(text="")
         self._canvas_length = canvas_length
         self.format = get_format(canvas.format)
-        self._lines = self.format.lines or estimate_lines(canvas.tokens or canvas.canvases * canvas_length)
-        self._drawer = self.format.at(RegionContext(linker, name, prompt.ask, canvas.schema))
+        self._lines = self.format.placeholder_lines or estimate_lines(canvas.tokens or canvas.canvases * canvas_length)
+        self._drawer = self.format.create_formatter(RegionContext(linker, name, prompt.ask, canvas.schema))
         self._drawn = FormattedFrame(Markup(""))
         self._drawn_number = -1
         # Frames are numbered from the microsecond in which the writing began: a browser that has seen an earlier
@@ -93,7 +93,7 @@ class RegionJob:
             prompt=task.prompt if task else self.prompt,
             canvases=canvases,
             max_tokens=tokens,
-            schema=schema_of(canvas.schema) if canvas.schema else None,
+            schema=json_schema_of(canvas.schema) if canvas.schema else None,
             seed=seed,
             priority=priority,
             stop=tuple(canvas.stop or self.format.stop),
@@ -264,7 +264,7 @@ class RegionJob:
 
     def links(self, linker: Linker) -> list[Link]:
         """The links of the finished text, with the sentences around them: by brackets, and by address."""
-        found = {} if self.format.drawn_words else {link.key: link for link in find_links(self.frame.text, linker)}
+        found = {} if self.format.index_html else {link.key: link for link in find_links(self.frame.text, linker)}
         for link in find_anchors(str(self.formatted().html), linker.root_path):
             found.setdefault(link.key, link)
         return list(found.values())
@@ -272,9 +272,9 @@ class RegionJob:
     def words(self) -> str:
         """The finished text as plain text on one line, for search and snippets."""
         drawn = self.formatted()
-        if drawn.words is not None:
-            return drawn.words
-        if self.format.drawn_words:
+        if drawn.search_text is not None:
+            return drawn.search_text
+        if self.format.index_html:
             return " ".join(html_to_text(str(self.formatted().html)).split())
         return plain_text(self.frame.text)
 

@@ -73,8 +73,8 @@ class RepeatedRegion:
     A list of canvases is gone through like a list, a mapping like a mapping.
     """
 
-    def __init__(self, collection: pages.Collection, regions: Mapping[str, Region]) -> None:
-        self._listed = collection.listed
+    def __init__(self, collection: pages.CanvasGroup, regions: Mapping[str, Region]) -> None:
+        self._listed = collection.is_list
         self._placed = {key: PlacedBlock(regions[name]) for key, name in collection.regions.items()}
 
     def __getitem__(self, key: str | int) -> PlacedBlock:

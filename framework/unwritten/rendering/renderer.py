@@ -100,7 +100,7 @@ class Renderer:
             view,
             shown,
             values,
-            collections=page.collections,
+            collections=page.canvas_groups,
             live=page.context.keys(),
             holes=holes,
         )

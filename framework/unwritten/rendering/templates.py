@@ -20,8 +20,8 @@ from markupsafe import Markup
 
 from ..core.assets import asset_dir
 from ..core.errors import BadTemplate
-from ..formats.page import Collection
-from .blocks import PLACEHOLDER, Blocks, LiveRegion, Numbers, RepeatedRegion, is_complete
+from ..formats.page import CanvasGroup
+from .blocks import PLACEHOLDER, Blocks, LiveRegion, RegionNumbers, RepeatedRegion, check_not_nested
 from .document import COLOPHON
 from .regions import PageView, Region
 
@@ -125,7 +125,7 @@ class Templates:
         regions: Mapping[str, Region],
         values: Mapping[str, Any],
         *,
-        collections: Mapping[str, Collection] = MappingProxyType({}),
+        collections: Mapping[str, CanvasGroup] = MappingProxyType({}),
         live: Iterable[str] = (),
         holes: bool = False,
     ) -> Shell:
@@ -165,7 +165,7 @@ class Templates:
         return Shell(html, template, context, blocks.live())
 
 
-def _place(name: str, collections: Mapping[str, Collection]) -> str:
+def _place(name: str, collections: Mapping[str, CanvasGroup]) -> str:
     """What draws a canvas."""
     for several, collection in collections.items():
         for key, region in collection.regions.items():

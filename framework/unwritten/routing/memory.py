@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.settings import Settings
-from ..formats.links import plain_text, title_of
+from ..formats.links import plain_text, title_from_key
 from ..storage.pages import PageStore
 from ..storage.values import facts
 
@@ -110,7 +110,7 @@ class Memory:
 
     def _statements(self, key: str, title: str, visit: Visit) -> Iterator[Statement]:
         if visit.sentence and visit.came_from:
-            yield Statement(_data(title_of(visit.came_from), 80), _data(visit.sentence))
+            yield Statement(_data(title_from_key(visit.came_from), 80), _data(visit.sentence))
         links = self._links(key)
         names = _names([title, *(text for _, text, _ in links)])
         for source, text, sentence in links:

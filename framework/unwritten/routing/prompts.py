@@ -47,7 +47,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
             opening = f"**{subject.replace('*', '')}**"
     return Prompt(
         ask=_ask(canvas.prompt, subject),
-        system=" ".join(part for part in (world.strip(), format.manner) if part),
+        system=" ".join(part for part in (world.strip(), format.instructions) if part),
         examples=examples,
         facts=tuple(facts),
         opening=opening,
@@ -60,11 +60,13 @@ def kind_of(canvas: Canvas, subject: str) -> str:
     The subject has no say in it: a page about "The Letter" is an article like the others.
     """
     format = get_format(canvas.format)
-    if not format.sheets:
-        return format.sheet
+    if not format.topic_examples:
+        return format.examples_file
     asked = re.findall(r"[a-z-]+", _without(canvas.prompt.casefold(), subject.casefold()))
-    found = [(asked.index(word), kind) for kind, words in format.sheets.items() for word in words if word in asked]
-    return min(found)[1] if found else format.sheet
+    found = [
+        (asked.index(word), kind) for kind, words in format.topic_examples.items() for word in words if word in asked
+    ]
+    return min(found)[1] if found else format.examples_file
 
 
 def _without(text: str, subject: str) -> str:

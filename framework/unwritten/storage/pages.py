@@ -18,7 +18,7 @@ from typing import cast
 import sqlite_utils
 
 from ..core.errors import EditConflict
-from ..formats.links import Link, title_of
+from ..formats.links import Link, title_from_key
 from .database import Database
 from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
 from .values import delete_values, save_values
@@ -366,7 +366,7 @@ def link_graph(database: Database, limit: int, under: str) -> list[LinkNode]:
     return [
         LinkNode(
             key,
-            titles.get(key) or title_of(key),
+            titles.get(key) or title_from_key(key),
             key in titles,
             linked[key],
             tuple(target for target in leads[key] if target in shown),
@@ -383,4 +383,4 @@ def missing_pages(database: Database, limit: int, under: str) -> list[LinkNode]:
            GROUP BY l.target ORDER BY count(*) DESC, l.target LIMIT ?""",
         (len(under), under, limit),
     )
-    return [LinkNode(key, title_of(key), False, count) for key, count in rows]
+    return [LinkNode(key, title_from_key(key), False, count) for key, count in rows]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
-from ..formats.schema import adapter, partial_model
+from ..formats.schema import partial_model, type_adapter
 from .database import Database
 
 S = TypeVar("S")
@@ -116,7 +116,7 @@ class ValueStore:
     def _instance(self, text: str, shapes: Iterable[type[Any]]) -> Any:
         for shape in shapes:
             try:
-                return adapter(shape).validate_json(text)
+                return type_adapter(shape).validate_json(text)
             except ValidationError:
                 log.debug("A kept value does not fit %s any more.", shape.__name__)
         return None

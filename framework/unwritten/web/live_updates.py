@@ -288,9 +288,9 @@ def _canvases_of(page: Page, names: Collection[str]) -> set[str]:
     for name in names:
         if name in page.canvases:
             found.add(name)
-        elif name in page.collections:
-            found.update(page.collections[name].regions.values())
+        elif name in page.canvas_groups:
+            found.update(page.canvas_groups[name].regions.values())
         elif name not in page.context:
-            known = [*page.canvases, *page.collections, *page.context]
+            known = [*page.canvases, *page.canvas_groups, *page.context]
             raise BadApp(f"The page has no region {name!r} that could be drawn again.{suggestion(name, known)}")
     return found

@@ -11,7 +11,7 @@ from tests.support.hostile import VECTORS
 
 from unwritten import Canvas
 from unwritten.core.errors import PageFailed
-from unwritten.formats.app import app_words, extract_document
+from unwritten.formats.app import app_text, extract_document
 from unwritten.formats.base import Formatter, RegionContext
 from unwritten.formats.registry import FORMATS
 from unwritten.routing.prompts import build_prompt
@@ -21,7 +21,7 @@ LAPS = "<!doctype html>\n<html><title>Laps &amp; more</title><p>Laps <b>so</b> f
 
 
 def drawer() -> Formatter:
-    return FORMATS["app"].at(RegionContext(a_linker("/app/Here"), "art", 'A "counter"'))
+    return FORMATS["app"].create_formatter(RegionContext(a_linker("/app/Here"), "art", 'A "counter"'))
 
 
 def test_the_source_is_shown_as_text_until_it_is_finished() -> None:
@@ -50,7 +50,7 @@ def test_a_finished_app_is_a_frame_named_by_its_title() -> None:
     drawn = drawer().format(text_frame(LAPS, done=True))
     assert str(drawn.html).startswith('<iframe class="box" title="Laps &amp; more" sandbox="allow-scripts" ')
     assert 'src="/_unwritten/box?page=%2Fapp%2FHere&amp;region=art&amp;text=' in drawn.html
-    assert drawn.words == "Laps & more Laps so far"
+    assert drawn.search_text == "Laps & more Laps so far"
     untitled = drawer().format(text_frame("<!doctype html><p>x</p>", done=True)).html
     assert 'title="A &#34;counter&#34;"' in untitled
 
@@ -92,14 +92,14 @@ def test_half_a_program_is_no_app() -> None:
 
 
 def test_words_are_those_that_people_read() -> None:
-    assert app_words("<style>p { x }</style><p>a<b>b</b> &lt;c&gt;</p><SCRIPT>d</SCRIPT ><!-- e -->f") == "a b <c> f"
+    assert app_text("<style>p { x }</style><p>a<b>b</b> &lt;c&gt;</p><SCRIPT>d</SCRIPT ><!-- e -->f") == "a b <c> f"
 
 
 @pytest.mark.parametrize("part", ["<script>", "<!doctype html>", "<!--", "<", "<p>", "<title>", "&", "<style>x", "```"])
 def test_a_text_without_end_takes_no_time_without_end(part: str) -> None:
     text = "<!doctype html><p>" + part * (200_000 // len(part))
     begun = time.monotonic()
-    app_words(extract_document(text))
+    app_text(extract_document(text))
     drawer().format(text_frame(text))
     assert time.monotonic() - begun < 5
 
@@ -111,7 +111,7 @@ def test_the_prompt_says_what_an_app_is() -> None:
     assert len(prompt.examples) == 2
     for example in prompt.examples:
         assert example.answer.startswith(prompt.opening) and example.answer.endswith("</html>")
-        assert drawer().format(text_frame(example.answer, done=True)).words
+        assert drawer().format(text_frame(example.answer, done=True)).search_text
 
 
 def test_an_app_is_kept_and_found_by_its_words(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.support.drawings import drawing_faults
 
 from unwritten.formats.base import RegionContext
 from unwritten.formats.registry import FORMATS
-from unwritten.formats.schema import schema_of
+from unwritten.formats.schema import json_schema_of
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ async def drafts(engine: Engine, request: Request) -> list[Frame]:
 async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str) -> None:
     prompt = Prompt("On tea.", opening="**Tea** is\n\nold. It")
     frames = await drafts(engine, Request(prompt, canvases=3, seed=5, options={"steps": 10}))
-    drawer = FORMATS[name].at(RegionContext(a_linker()))
+    drawer = FORMATS[name].create_formatter(RegionContext(a_linker()))
     text, html, fixed, whole = "", "", 0, ""
     for frame in frames:
         assert frame.text.startswith(text), "finished canvases do not change"
@@ -52,8 +52,8 @@ async def test_what_is_fixed_stays_over_three_canvases(engine: Engine, name: str
 
 
 async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine: Engine) -> None:
-    frames = await drafts(engine, Request(Prompt("Facts."), canvases=1, seed=6, schema=schema_of(Facts)))
-    typed = FORMATS["typed"].at(RegionContext(a_linker(), schema=Facts))
+    frames = await drafts(engine, Request(Prompt("Facts."), canvases=1, seed=6, schema=json_schema_of(Facts)))
+    typed = FORMATS["typed"].create_formatter(RegionContext(a_linker(), schema=Facts))
     soft = []
     for frame in frames[:-1]:
         value = typed.format(frame).value
@@ -71,7 +71,7 @@ async def test_every_draft_of_a_shape_is_drawn_with_what_may_still_change(engine
 async def test_every_draft_of_a_drawing_is_one_safe_element(engine: Engine) -> None:
     prompt = Prompt("A kettle.", opening='<svg viewBox="0 0 9 9">\n<rect width="9" height="9"/>')
     frames = await drafts(engine, Request(prompt, canvases=2, seed=7, options={"steps": 8}))
-    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
+    drawer = FORMATS["svg"].create_formatter(RegionContext(a_linker(), "art", "A kettle"))
     drawn = [str(drawer.format(frame).html) for frame in frames]
     assert len(drawn) > 8 and all(html.startswith("<svg") for html in drawn)
     assert [found for html in drawn if (found := drawing_faults(html))] == []

@@ -15,9 +15,9 @@ from tests.support.hostile import VECTORS, cut, good_texts, hostile_texts, markd
 
 from unwritten.core.errors import PageFailed
 from unwritten.formats.base import Formatter, RegionContext
-from unwritten.formats.markdown import _parser, blocks
+from unwritten.formats.markdown import _parser, split_blocks
 from unwritten.formats.registry import FORMATS
-from unwritten.formats.unsettled import CLOSE, OPEN, insert_marks, render_marks, within
+from unwritten.formats.unsettled import CLOSE, OPEN, clip_spans, insert_marks, render_marks
 from unwritten_engine import Frame
 from unwritten_engine.scripted import denoising_frames
 
@@ -42,7 +42,7 @@ class Family:
 
 
 def drawer(name: str, shape: type | None = None) -> Formatter:
-    return FORMATS[name].at(RegionContext(a_linker(), schema=shape))
+    return FORMATS[name].create_formatter(RegionContext(a_linker(), schema=shape))
 
 
 def draw(name: str, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
@@ -116,7 +116,7 @@ def test_a_block_that_has_not_changed_is_not_drawn_again() -> None:
     asked: list[str] = []
     linker = a_linker()
     linker._written = lambda keys: asked.extend(keys) or set()  # type: ignore[func-returns-value]
-    markdown = FORMATS["markdown"].at(RegionContext(linker))
+    markdown = FORMATS["markdown"].create_formatter(RegionContext(linker))
     for i in range(1, 41):
         markdown.format(text_frame("".join(lines[:i])))
     assert len(asked) == 40
@@ -136,7 +136,7 @@ def test_a_block_that_has_not_changed_is_not_drawn_again() -> None:
     ],
 )
 def test_blocks_end_where_markdown_says(text: str, parts: list[str]) -> None:
-    assert [text[start:end] for start, end in blocks(text)] == parts
+    assert [text[start:end] for start, end in split_blocks(text)] == parts
 
 
 @modest
@@ -145,7 +145,7 @@ def test_markdown_drawn_block_by_block_is_markdown_drawn_as_a_whole(text: str) -
     def render(part: str) -> str:
         return str(_parser.render(part, {"linker": a_linker()}))
 
-    assert "".join(render(text[start:end]) for start, end in blocks(text)) == render(text)
+    assert "".join(render(text[start:end]) for start, end in split_blocks(text)) == render(text)
 
 
 # -- text -----------------------------------------------------------------------------------------------------
@@ -316,8 +316,8 @@ def test_marks_of_the_model_are_not_ours() -> None:
 
 
 def test_spans_within_a_part() -> None:
-    assert within([(0, 4), (6, 9)], 2, 8) == ((0, 2), (4, 6))
-    assert within([(0, 4)], 4, 8) == ()
+    assert clip_spans([(0, 4), (6, 9)], 2, 8) == ((0, 2), (4, 6))
+    assert clip_spans([(0, 4)], 4, 8) == ()
 
 
 # -- what may still change ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.apps import a_linker
 
-from unwritten.formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_of
+from unwritten.formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_from_key
 from unwritten.routing.patterns import PagePattern
 
 
@@ -38,8 +38,8 @@ def test_a_title_that_no_page_can_have_is_only_words() -> None:
 def test_a_bare_name_leads_where_the_brackets_do() -> None:
     linker = a_linker("/")
     for name in ("Great Auk", "Great_Auk", "Great%20Auk", " Great Auk "):
-        assert linker.local(name) == "/wiki/Great_Auk"
-    assert linker.local("Café") == "/wiki/Caf%C3%A9"
+        assert linker.local_path(name) == "/wiki/Great_Auk"
+    assert linker.local_path("Café") == "/wiki/Caf%C3%A9"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_bare_name_leads_where_the_brackets_do() -> None:
     ],
 )
 def test_an_address_of_a_model_stays_in_this_app(address: str, key: str | None) -> None:
-    assert a_linker().local(address) == key
+    assert a_linker().local_path(address) == key
 
 
 def test_links_of_a_text_with_the_sentences_around_them() -> None:
@@ -87,9 +87,9 @@ def test_plain_text_for_search_and_snippets() -> None:
 
 
 def test_a_title_for_people_from_a_key() -> None:
-    assert title_of("/wiki/Great_Auk?x=1") == "Great Auk"
-    assert title_of("/wiki/AC%2FDC") == "AC/DC"
-    assert title_of("/") == "Front page"
+    assert title_from_key("/wiki/Great_Auk?x=1") == "Great Auk"
+    assert title_from_key("/wiki/AC%2FDC") == "AC/DC"
+    assert title_from_key("/") == "Front page"
 
 
 def test_links_of_drawn_html_with_the_sentences_around_them() -> None:

@@ -63,8 +63,8 @@ def test_several_canvases_under_one_name_are_as_many_regions() -> None:
     parts: dict[str, Any] = {"replies": {3: Canvas("A."), "last": Canvas("B.")}, "parts": [Canvas("C.")]}
     page = Page("x.html", **parts, none={}, other=[1])
     assert list(page.canvases) == ["replies-3", "replies-last", "parts-0"]
-    assert page.collections["replies"].regions == {3: "replies-3", "last": "replies-last"}
-    assert page.collections["parts"].listed and not page.collections["replies"].listed
+    assert page.canvas_groups["replies"].regions == {3: "replies-3", "last": "replies-last"}
+    assert page.canvas_groups["parts"].is_list and not page.canvas_groups["replies"].is_list
     assert page.context == {"none": {}, "other": [1]}
     assert page == Page(
         "x.html", replies={3: Canvas("A."), "last": Canvas("B.")}, parts=[Canvas("C.")], none={}, other=[1]

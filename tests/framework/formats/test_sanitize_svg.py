@@ -35,7 +35,7 @@ def test_a_good_drawing_passes_with_its_ids_in_its_region() -> None:
     assert 'fill="url(#g-art.warm)"' in html
     assert '<use href="#g-art.pot" x="10">' in html
     assert 'Tea <tspan font-weight="bold">time</tspan>' in html
-    assert SVGSanitizer(KETTLE, "art", "").shapes == 5
+    assert SVGSanitizer(KETTLE, "art", "").element_count == 5
 
 
 def test_two_regions_never_share_an_id() -> None:
@@ -131,7 +131,7 @@ def test_a_drawing_without_end_is_bounded() -> None:
 def test_a_text_without_end_takes_no_time_without_end(opening: str, part: str) -> None:
     begun = time.monotonic()
     text = opening.replace("{}", part * (60_000 // len(part)))
-    assert drawing_faults(str(SVGSanitizer(complete_prefix(text, pen=True), "art", "A thing").html)) == []
+    assert drawing_faults(str(SVGSanitizer(complete_prefix(text, stroke_partial=True), "art", "A thing").html)) == []
     assert time.monotonic() - begun < 5
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from unwritten.core.errors import SchemaMismatch
-from unwritten.formats.lenient_json import parse_lenient, whole_words
-from unwritten.formats.schema_repair import cut_at_a_word, repair
+from unwritten.formats.lenient_json import drop_partial_word, parse_lenient
+from unwritten.formats.schema_repair import repair, truncate_at_word
 
 
 class Colour(Enum):
@@ -101,7 +101,7 @@ def test_texts_that_are_too_long_are_cut_at_a_word_and_lists_at_their_most() -> 
     done = repair(Tower, json.dumps({"kind": "lighthouse", "founded": 1720, "known_for": long}))
     assert done.value.known_for == ["its light that is", "fog", "rain"]
     assert done.repairs == ("known_for: 4 entries were cut to 3", "known_for[0]: 36 characters were cut to 17")
-    assert cut_at_a_word("abcdefghij", 4) == "abcd" and cut_at_a_word("one, two", 5) == "one"
+    assert truncate_at_word("abcdefghij", 4) == "abcd" and truncate_at_word("one, two", 5) == "one"
 
 
 def test_nested_values_are_repaired_in_their_place() -> None:
@@ -176,9 +176,9 @@ def test_one_of_several_shapes_is_the_one_that_is_meant() -> None:
 
 
 def test_words_that_were_cut_off_are_left_out() -> None:
-    assert whole_words("a light in the f") == "a light in the"
+    assert drop_partial_word("a light in the f") == "a light in the"
     assert (
-        whole_words("It burns. ") == "It burns." and whole_words("tow") == "" and whole_words("灯台は海") == "灯台は海"
+        drop_partial_word("It burns. ") == "It burns." and drop_partial_word("tow") == "" and drop_partial_word("灯台は海") == "灯台は海"
     )
 
 

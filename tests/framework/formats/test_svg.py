@@ -20,7 +20,7 @@ from unwritten_engine.scripted import denoising_frames
 
 
 def draw(text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = False) -> str:
-    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
+    drawer = FORMATS["svg"].create_formatter(RegionContext(a_linker(), "art", "A kettle"))
     return str(drawer.format(text_frame(text, spans, done=done)).html)
 
 
@@ -36,24 +36,24 @@ def test_every_prefix_is_one_whole_element_that_only_grows() -> None:
 
 
 def test_half_a_tag_waits_and_half_a_path_is_drawn_as_far_as_it_is_whole() -> None:
-    assert complete_prefix('<svg><rect x="1" y="2', pen=True) == "<svg>"
-    assert complete_prefix('<svg><path d="M1 2 L3 4 L55', pen=True) == (
+    assert complete_prefix('<svg><rect x="1" y="2', stroke_partial=True) == "<svg>"
+    assert complete_prefix('<svg><path d="M1 2 L3 4 L55', stroke_partial=True) == (
         '<svg><path d="M1 2 L3 4 " fill="none" stroke="currentColor"/>'
     )
-    assert complete_prefix('<svg><path stroke="red" d="M1 2L3 4L5 6L7', pen=True) == (
+    assert complete_prefix('<svg><path stroke="red" d="M1 2L3 4L5 6L7', stroke_partial=True) == (
         '<svg><path stroke="red" d="M1 2L3 4L5 6" fill="none"/>'
     )
-    assert complete_prefix('<svg><path d="M1 2 L3', pen=True) == "<svg>"
-    assert complete_prefix('<svg><path d="M1 2 L3 4" fill="red" st', pen=True) == (
+    assert complete_prefix('<svg><path d="M1 2 L3', stroke_partial=True) == "<svg>"
+    assert complete_prefix('<svg><path d="M1 2 L3 4" fill="red" st', stroke_partial=True) == (
         '<svg><path d="M1 2 L3 4" fill="red" stroke="currentColor"/>'
     )
-    assert complete_prefix('<svg><polygon points="1,2 3,4 5,6', pen=False) == '<svg><polygon points="1 2 3 4"/>'
-    assert complete_prefix("<svg><text>a &am", pen=True) == "<svg><text>a "
-    assert complete_prefix("<svg><rect/></svg>", pen=True) == "<svg><rect/></svg>"
+    assert complete_prefix('<svg><polygon points="1,2 3,4 5,6', stroke_partial=False) == '<svg><polygon points="1 2 3 4"/>'
+    assert complete_prefix("<svg><text>a &am", stroke_partial=True) == "<svg><text>a "
+    assert complete_prefix("<svg><rect/></svg>", stroke_partial=True) == "<svg><rect/></svg>"
 
 
 def test_what_was_drawn_before_changes_nothing() -> None:
-    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
+    drawer = FORMATS["svg"].create_formatter(RegionContext(a_linker(), "art", "A kettle"))
     for end in [*range(0, len(KETTLE), 7), len(KETTLE), 200]:
         assert str(drawer.format(text_frame(KETTLE[:end])).html) == draw(KETTLE[:end])
 
@@ -108,7 +108,7 @@ def test_a_model_that_begins_again_is_forgiven() -> None:
 
 
 def test_a_diffused_draft_is_safe_in_every_step() -> None:
-    drawer = FORMATS["svg"].at(RegionContext(a_linker(), "art", "A kettle"))
+    drawer = FORMATS["svg"].create_formatter(RegionContext(a_linker(), "art", "A kettle"))
     for frame in denoising_frames(KETTLE + HOSTILE[0], canvases=2, steps=6):
         assert drawing_faults(str(drawer.format(Frame(frame.text, frame.unsettled)).html)) == []
 

@@ -26,7 +26,7 @@ VIEW = PageView("/thread/1", "T")
 def drawn(home: Path, source: str, page: Page, shown: dict[str, Region], known: Templates | None = None) -> Shell:
     made = known or Templates(templates(home, bare=BARE, forum=source) / "templates", {})
     regions = {name: shown.get(name, Region(name)) for name in page.canvases}
-    return made.shell("forum.html", VIEW, regions, page.context, collections=page.collections, live=page.context)
+    return made.shell("forum.html", VIEW, regions, page.context, collections=page.canvas_groups, live=page.context)
 
 
 def written(name: str, text: str, number: int = 1) -> Region:
@@ -103,7 +103,7 @@ def test_holes_are_left_for_several_too(tmp_path: Path) -> None:
     made = Templates(templates(tmp_path, bare=BARE, forum=FORUM) / "templates", {})
     regions = {"replies-1": Region("replies-1")}
     shell = made.shell(
-        "forum.html", VIEW, regions, page.context, collections=page.collections, live=page.context, holes=True
+        "forum.html", VIEW, regions, page.context, collections=page.canvas_groups, live=page.context, holes=True
     )
     before, hole, after = shell.pieces()
     assert hole == Placeholder("replies-1")

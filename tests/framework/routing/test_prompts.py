@@ -62,7 +62,7 @@ def test_formats_have_examples_of_their_own() -> None:
     assert kind_of(Canvas("An article.", "text"), "") == "text"
 
 
-SHEETS = sorted({name for format in FORMATS.values() for name in (*format.sheets, format.sheet) if name})
+SHEETS = sorted({name for format in FORMATS.values() for name in (*format.topic_examples, format.examples_file) if name})
 
 
 @pytest.mark.parametrize("kind", SHEETS)
