@@ -27,7 +27,6 @@ app = App(
     world="This is the message board of Mossbank, a small wet town where everybody has a hobby and nobody is surprised."
     " People write short plain posts and answer each other kindly.",
     folder=__file__,
-    form_size=256 * 1024,
     memory_tokens=0,  # what a post must know is put into its prompt by conversation.py
 )
 left = Visitors(app)

@@ -32,7 +32,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(engine: Engine, **settings: Any) -> str:
         app = load_app(str(DESKTOP))
-        app.override(engine, {"database": str(tmp_path / "desk.db"), "markup": "off", "ahead": "off", **settings})
+        app.override(engine, {"database": str(tmp_path / "desk.db"), "markup": "off", "prefetch": "off", **settings})
         context = served(app)
         stacks.append(context)
         return f"http://{context.__enter__()}"

@@ -29,7 +29,7 @@ Forum = Callable[[str], str]
 def forum(tmp_path: Path) -> Iterator[Forum]:
     """Serves the forum over an engine, and returns its address."""
     app: App = load_app(str(FORUM))
-    app.configure({"database": str(tmp_path / "forum.db"), "ahead": "off"})
+    app.configure({"database": str(tmp_path / "forum.db"), "prefetch": "off"})
     running = []
 
     def start(engine: str) -> str:

@@ -26,7 +26,7 @@ from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser
 
-OWN = Format("own", draw=str)
+OWN = Format("own", render=str)
 
 # Whatever ran would be here, whatever it called. Not eval: the browser is driven by it.
 TRAPS = """window.ran = [];

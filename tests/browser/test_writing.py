@@ -207,7 +207,7 @@ def test_canvases_are_written_side_by_side_and_typed_ones_grow(serve: Serve, ope
 
 
 def test_nothing_is_opened_for_a_page_that_is_written(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
-    url = serve(make_wiki(tmp_path, scripted(TEXT), ahead="off", edits="off"))
+    url = serve(make_wiki(tmp_path, scripted(TEXT), prefetch="off", edits="off"))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse?plain=1")
     tab.goto(f"{url}/wiki/Lighthouse")

@@ -26,7 +26,7 @@ from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadApp, BadSetting, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
-from ..core.settings import Settings
+from ..core.settings import load_settings
 from ..devtools.toolbar import DevTools
 from ..editing.extension import Editing
 from ..formats.registry import supports
@@ -114,7 +114,7 @@ class App(Router, Starlette):
         self._engine = None if isinstance(engine, str) else engine
         self._flags: Mapping[str, object] = {}
         try:
-            self.settings = Settings(self._keywords)
+            self.settings = load_settings(self._keywords)
         except BadSetting:
             for setting in settings:
                 for near in difflib.get_close_matches(setting, _ARGUMENTS, n=1):
@@ -174,9 +174,9 @@ class App(Router, Starlette):
         Raises:
             BadApp: If there is one already.
         """
-        if self.policies.prompt is not None:
+        if self.policies.prompt_policy is not None:
             raise BadApp("The app has an allow_prompt check already. Call the second from the first.")
-        self.policies.prompt = function
+        self.policies.prompt_policy = function
         return function
 
     def allow_text(self, function: F) -> F:
@@ -188,9 +188,9 @@ class App(Router, Starlette):
         Raises:
             BadApp: If there is one already.
         """
-        if self.policies.text is not None:
+        if self.policies.text_policy is not None:
             raise BadApp("The app has an allow_text check already. Call the second from the first.")
-        self.policies.text = function
+        self.policies.text_policy = function
         return function
 
     def extend(self, extension: Extension) -> None:
@@ -259,7 +259,7 @@ class App(Router, Starlette):
         Raises:
             BadTemplate: If it cannot be rendered.
         """
-        response = self.site.renderer.template(template, {"title": self.name, **values})
+        response = self.site.renderer.render(template, {"title": self.name, **values})
         response.status_code = status_code
         return response
 
@@ -330,7 +330,7 @@ class App(Router, Starlette):
         Raises:
             BadSetting: For an unknown flag or an invalid value.
         """
-        self.settings = Settings(self._keywords, flags=flags)
+        self.settings = load_settings(self._keywords, flags=flags)
         self._exposure = Exposure(self.settings)
         self.devtools.configure(self.settings)
         self.debug = bool(self.settings.debug)

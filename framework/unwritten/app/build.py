@@ -115,7 +115,6 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         world=declared.world,
         pages=declared.pages,
         router=declared.router,
-        settings=settings,
         mount=mount,
         store=store,
         memory=Memory(store, settings, engine.about.context),
@@ -157,9 +156,9 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         engine,
         store,
         settings,
-        check_text=policies.allow_text if policies.text is not None else None,
+        check_text=policies.allow_text if policies.text_policy is not None else None,
         on_written=OnWrittenRunner(
-            settings, store.database, write_lock, declared.tables.notify, declared.written_hooks
+            store.database, write_lock, declared.tables.notify, declared.written_hooks
         ).run,
     )
     starter = JobStarter(
@@ -175,7 +174,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         validate=live_pages.prepare,
     )
     prefetcher = (
-        Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store, settings=settings)
+        Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store)
         if prefetching
         else None
     )
@@ -212,7 +211,6 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         cache=cache,
     )
     actions = ActionHandler(
-        settings=settings,
         mount=mount,
         signer=signer,
         forms=forms,

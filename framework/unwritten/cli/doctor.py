@@ -19,7 +19,7 @@ from .. import __version__
 from ..core.assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
 from ..core.engine_options import engine_options, hidden, painter_options
 from ..core.errors import UnwrittenError
-from ..core.settings import SECRETS, Settings
+from ..core.settings import SECRETS, SETTINGS, Settings, load_settings
 from ..formats.registry import supports
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
@@ -152,15 +152,16 @@ def _memory() -> tuple[int, int]:
 
 
 def _settings() -> Iterator[str]:
-    defaults = {setting.name: setting.default for setting, _ in Settings(environment={})}
-    changed = [(setting, value) for setting, value in Settings() if value != defaults[setting.name]]
+    settings = load_settings()
+    values = [(setting, getattr(settings, setting.name)) for setting in SETTINGS]
+    changed = [(setting, value) for setting, value in values if value != setting.default]
     for setting, value in changed:
         yield f"note  {setting.variable} is set: {hidden(str(value))}"
     if not changed:
         yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
     for name in sorted(SECRETS & os.environ.keys()):
         yield f"note  {name} is set; it is not shown, and goes to the model server that you name"
-    yield from _open_web(Settings())
+    yield from _open_web(settings)
 
 
 def _open_web(settings: Settings) -> Iterator[str]:
@@ -172,7 +173,7 @@ def _open_web(settings: Settings) -> Iterator[str]:
         yield "ok    links are signed: only links that a page offers, or a button, generate pages"
     else:
         yield "note  links are not signed: anyone who guesses an address generates a page. Remove UNWRITTEN_SIGNED_LINKS=off"
-    for name in ("visitor_pages", "visitor_seconds", "search_pages", "engine_seconds"):
+    for name in ("visitor_pages", "visitor_seconds", "engine_seconds"):
         limit = getattr(settings, name)
         yield f"ok    {name}: {limit:g} an hour" if limit else f"note  {name} is 0: there is no limit"
     if not settings.trusted_proxies:
@@ -218,7 +219,7 @@ def _htmx() -> Iterator[str]:
 
 
 def _engine(flags: Mapping[str, object]) -> Iterator[str]:
-    settings = Settings(flags=flags)
+    settings = load_settings(flags=flags)
     options = engine_options(settings)
     with LoadingProgress() as loading:
         engine = open_engine(str(settings.engine), progress=loading, **options)
@@ -243,7 +244,7 @@ def _engine(flags: Mapping[str, object]) -> Iterator[str]:
 
 
 def _pictures() -> Iterator[str]:
-    settings = Settings()
+    settings = load_settings()
     options = painter_options(settings)
     if not settings.painter:
         first = 'pip install "unwritten[images]", then ' if any(_version(name) == "missing" for name in IMAGES) else ""

@@ -11,7 +11,7 @@ import click
 import platformdirs
 
 from ..app.application import App
-from ..core.settings import BY_NAME, SETTINGS, Setting
+from ..core.settings import BY_NAME, REMOVED, SETTINGS, Setting
 from . import demos
 from .loading import load_app
 
@@ -27,6 +27,8 @@ def settings_options(*left_out: str) -> Callable[[_Function], _Function]:
         for setting in reversed(SETTINGS):
             if setting.name not in left_out:
                 function = _option(setting)(function)
+        for name in REMOVED:  # reading the settings reports what became of them
+            function = click.option(f"--{name.replace('_', '-')}", name, hidden=True)(function)
         return function
 
     return decorate
@@ -45,7 +47,7 @@ def _option(setting: Setting) -> Callable[[_Function], _Function]:
 
 def given(options: Mapping[str, object]) -> dict[str, object]:
     """The settings among a command's options that were given on the command line."""
-    return {name: value for name, value in options.items() if name in BY_NAME and value is not None}
+    return {name: value for name, value in options.items() if (name in BY_NAME or name in REMOVED) and value is not None}
 
 
 def as_arguments(flags: Mapping[str, object]) -> list[str]:

@@ -134,6 +134,7 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, handed: 
         ws_max_size=LARGEST_MESSAGE,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         server_header=False,
+        root_path=app.settings.root_path.rstrip("/"),
         proxy_headers=False,  # which of them count is for the setting trusted_proxies to say
     )
     server = _Server(config, app, url=address(sock), open_browser=open_browser, handed=handed)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
-from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -74,7 +73,9 @@ class Settings(BaseModel):
         "separated by commas.",
     )
     jobs: int = Field(4, ge=1, description="Pages that are generated at the same time.")
-    queue_limit: int = Field(64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503.")
+    queue_limit: int = Field(
+        64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503."
+    )
     time_limit: float = Field(180.0, ge=1, description="Seconds until the generation of a page is cancelled.")
     prefetch: Switch = Field(
         "auto",
@@ -146,7 +147,7 @@ class Setting:
 
 
 def _setting(name: str, field: FieldInfo) -> Setting:
-    minimum = next((float(bound.ge) for bound in field.metadata if isinstance(bound, Ge)), None)  # type: ignore[arg-type]
+    minimum = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
     choices = get_args(field.annotation)
     return Setting(name, field.default, field.description or "", minimum, choices)
 

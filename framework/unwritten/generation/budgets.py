@@ -20,6 +20,15 @@ from .page_job import JobObserver, PageJob
 HOUR, MINUTE = 3600.0, 60.0
 
 
+VISITOR_BURST = 30
+"""Pages that one visitor may start within a minute, if other machines can reach the app."""
+
+SEARCH_PAGES = 30
+"""Pages that one visitor may start within an hour by a search box or a button, if other machines can reach the app."""
+
+VISITOR_SOCKETS = 64
+"""Live connections, one for each open tab, that one visitor may have, if other machines can reach the app."""
+
 _VISITORS = 20_000
 """Visitors whose spending is remembered; beyond that, that of who has been away the longest is forgotten."""
 
@@ -40,7 +49,7 @@ class Budgets(JobObserver):
     """Keeps the accounts of all visitors, in memory.
 
     Args:
-        settings: ``visitor_pages``, ``visitor_burst``, ``search_pages``, ``visitor_seconds`` and ``engine_seconds``.
+        settings: ``visitor_pages``, ``visitor_seconds`` and ``engine_seconds``.
         exposure: If only this machine can reach the app, only budgets that were set apply.
         clock: seconds that only rise.
     """
@@ -49,17 +58,24 @@ class Budgets(JobObserver):
         self._settings = settings
         self._exposure = exposure
         self._clock = clock
+        self._fixed = {
+            "visitor_burst": VISITOR_BURST,
+            "search_pages": SEARCH_PAGES,
+            "visitor_sockets": VISITOR_SOCKETS,
+        }
         self._visitors: OrderedDict[str, dict[str, SlidingWindow]] = OrderedDict()
         self._everybody = SlidingWindow(HOUR)
         self._running: set[PageJob] = set()
 
     def limit(self, budget: str) -> float:
         """A budget in force; 0 for none."""
-        if self._exposure.is_public or self._settings.was_given(budget):
+        if budget in self._fixed:
+            return self._fixed[budget] if self._exposure.is_public else 0
+        if self._exposure.is_public or budget in self._settings.model_fields_set:
             return float(getattr(self._settings, budget))
-        return 0.0
+        return 0
 
-    def spend(self, visitor: str, *, searched: bool = False, share: float = 1.0) -> None:
+    def spend(self, client_id: str, *, searched: bool = False, share: float = 1.0) -> None:
         """Charge a visitor for one page that is about to be begun, by a click or ahead of one.
 
         Args:
@@ -71,14 +87,14 @@ class Budgets(JobObserver):
             OverBudget: if that is too much; then nothing is charged.
         """
         now = self._clock()
-        account = self._account(visitor)
+        account = self._account(client_id)
         pages = ["visitor_pages", "visitor_burst", *(["search_pages"] if searched else [])]
         for budget in (*pages, "visitor_seconds", "engine_seconds"):
-            self._hold(budget, account.get(budget, self._everybody), visitor, self.limit(budget) * share, now)
+            self._hold(budget, account.get(budget, self._everybody), client_id, self.limit(budget) * share, now)
         for budget in pages:
             account[budget].add(now, 1)
 
-    def afford(self, visitor: str) -> None:
+    def check_seconds(self, visitor: str) -> None:
         """Make sure that a visitor has seconds left for work that is no page: a picture.
 
         Raises:
@@ -88,10 +104,10 @@ class Budgets(JobObserver):
         for budget in ("visitor_seconds", "engine_seconds"):
             self._hold(budget, account.get(budget, self._everybody), visitor, self.limit(budget), now)
 
-    def charge(self, visitor: str, seconds: float) -> None:
+    def charge(self, client_id: str, seconds: float) -> None:
         """Charge a visitor for seconds of such work."""
         now = self._clock()
-        self._account(visitor)["visitor_seconds"].add(now, seconds)
+        self._account(client_id)["visitor_seconds"].add(now, seconds)
         self._everybody.add(now, seconds)
 
     def on_start(self, job: PageJob) -> None:
@@ -102,7 +118,7 @@ class Budgets(JobObserver):
         """A page has come to its end: its seconds are charged to who began it."""
         self._running.discard(job)
         if job.seconds:
-            self.charge(job.visitor, job.seconds)
+            self.charge(job.client_id, job.seconds)
 
     def _hold(self, budget: str, window: SlidingWindow, visitor: str, limit: float, now: float) -> None:
         if limit and window.total(now) + self._going_on(budget, visitor) >= limit:
@@ -112,7 +128,7 @@ class Budgets(JobObserver):
 
     def _going_on(self, budget: str, visitor: str) -> float:
         if budget == "visitor_seconds":
-            return sum(g.seconds for g in self._running if g.visitor == visitor)
+            return sum(g.seconds for g in self._running if g.client_id == visitor)
         return sum(g.seconds for g in self._running) if budget == "engine_seconds" else 0.0
 
     def _account(self, visitor: str) -> dict[str, SlidingWindow]:

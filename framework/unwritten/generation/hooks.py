@@ -20,9 +20,8 @@ from starlette.routing import Match
 from unwritten_engine import Prompt
 
 from ..core.errors import BadAddress, BadApp, Denied
-from ..core.settings import Settings
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, TextRoute
+from ..routing.routes import PageFunction, PatternRoute
 from ..storage.database import Database
 from ..storage.transactions import Transaction, active
 from .page_job import PageJob
@@ -30,10 +29,10 @@ from .page_job import PageJob
 log = logging.getLogger("unwritten")
 
 
-PromptHook: TypeAlias = Callable[["PromptCheck"], Any]
+PromptPolicy: TypeAlias = Callable[["PromptCheck"], Any]
 
 
-TextHook: TypeAlias = Callable[[str, str, str], Any]
+TextPolicy: TypeAlias = Callable[[str, str, str], Any]
 
 
 _NOT_THIS_PAGE = "This page is not written here."
@@ -55,7 +54,7 @@ class PromptCheck:
 
     key: str
     title: str
-    visitor: str
+    client_id: str
     prompts: Mapping[str, Prompt]
 
 
@@ -70,8 +69,8 @@ class Policies:
     """
 
     def __init__(self) -> None:
-        self.prompt: PromptHook | None = None
-        self.text: TextHook | None = None
+        self.prompt_policy: PromptPolicy | None = None
+        self.text_policy: TextPolicy | None = None
         self.time_limit = 10.0
 
     async def allow_prompt(self, asked: PromptCheck) -> None:
@@ -80,8 +79,8 @@ class Policies:
         Raises:
             Denied: if it may not.
         """
-        if self.prompt is not None:
-            await self._ask(self.prompt, (asked,), asked.key, _NOT_THIS_PAGE)
+        if self.prompt_policy is not None:
+            await self._ask(self.prompt_policy, (asked,), asked.key, _NOT_THIS_PAGE)
 
     async def allow_text(self, key: str, region: str, text: str) -> None:
         """Ask whether a finished text may be shown and kept.
@@ -89,8 +88,8 @@ class Policies:
         Raises:
             Denied: if it may not.
         """
-        if self.text is not None:
-            await self._ask(self.text, (key, region, text), f"{key} ({region})", _NOT_THIS_TEXT)
+        if self.text_policy is not None:
+            await self._ask(self.text_policy, (key, region, text), f"{key} ({region})", _NOT_THIS_TEXT)
 
     async def _ask(self, hook: Callable[..., Any], arguments: tuple[Any, ...], what: str, words: str) -> None:
         try:
@@ -129,7 +128,7 @@ class OnWritten:
     def __init__(self, function: Callable[..., Any], pattern: PagePattern) -> None:
         self.function = PageFunction(function, pattern)
         self.pattern = pattern
-        self._route = TextRoute(pattern, self.function.name, lambda request: None, "GET")
+        self._route = PatternRoute(pattern, self.function.name, lambda request: None, "GET")
         if self.function.wants_visit or self.function.wants_request:
             raise BadApp(
                 f"{self.function.name!r} is called when a page is written, whoever looks: it cannot take a Visit or a "
@@ -153,7 +152,6 @@ class OnWrittenRunner:
     """The sequels of one app.
 
     Args:
-        settings: ``function_time_limit``.
         database: the file of the pages and tables.
         turn: held by whoever writes to tables.
         wrote: told the name of each table that was written to.
@@ -162,17 +160,15 @@ class OnWrittenRunner:
 
     def __init__(
         self,
-        settings: Settings,
         database: Database,
-        turn: asyncio.Lock,
-        wrote: Callable[[str], None],
-        declared: Sequence[OnWritten],
+        write_lock: asyncio.Lock,
+        on_table_written: Callable[[str], None],
+        hooks: Sequence[OnWritten],
     ) -> None:
-        self._settings = settings
         self._database = database
-        self._turn = turn
-        self._wrote = wrote
-        self._declared = declared
+        self._turn = write_lock
+        self._wrote = on_table_written
+        self._declared = hooks
 
     async def run(self, job: PageJob) -> None:
         """A page has been written and kept. What its sequels raise is logged, and harms no page."""
@@ -189,7 +185,7 @@ class OnWrittenRunner:
             transaction = Transaction(self._database, function.name)
             try:
                 with active(transaction):
-                    await function.run(arguments, None, None, self._settings.function_time_limit)
+                    await function.run(arguments, None, None)
                 await asyncio.to_thread(transaction.commit)
             except BaseException:
                 transaction.roll_back(f"{function.name!r} has failed, and all that it wrote was taken back.")

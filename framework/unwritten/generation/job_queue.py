@@ -24,7 +24,7 @@ from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
-from .page_job import INSIDE, Ending, JobObserver, PageJob, Subscriber, TextCheck
+from .page_job import INTERNAL_ERROR, EndReason, JobObserver, PageJob, Subscriber, TextCheck
 
 T = TypeVar("T")
 
@@ -35,6 +35,9 @@ WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 
 log = logging.getLogger("unwritten")
 
+
+GRACE_PERIOD = 20.0
+"""Seconds for which a page is generated on after its last visitor has left."""
 
 _REMAINS = 128
 """Pages whose finished regions are remembered after a failure."""
@@ -58,10 +61,11 @@ class JobQueue:
     Args:
         engine: writes.
         store: keeps.
-        settings: ``generations``, ``queue_limit``, ``time_limit`` and ``grace``.
+        settings: ``jobs``, ``queue_limit`` and ``time_limit``.
 
     Attributes:
         started: How many jobs were added.
+        grace_period: Seconds for which a page is generated on after its last visitor has left.
     """
 
     def __init__(
@@ -86,7 +90,8 @@ class JobQueue:
         self._seconds_per_page = 8.0
         self._closing = False
         self._observers: list[JobObserver] = []
-        self.started = 0
+        self.num_submitted = 0
+        self.grace_period = GRACE_PERIOD
         # Work that nobody waits for: half of what may be done at the same time, as in the engine, so that a click finds
         # a place; and the likeliest page is ready soon, and not all of them late.
         self._places_ahead = max(1, min(settings.jobs, engine.about.parallel) // 2)
@@ -119,7 +124,7 @@ class JobQueue:
         return len(self._running), len(self._waiting)
 
     @property
-    def clicked(self) -> int:
+    def num_clicks(self) -> int:
         """How many pages somebody waits for, begun or not."""
         return len(_clicked(self._running)) + len(_clicked(self._waiting))
 
@@ -128,7 +133,7 @@ class JobQueue:
         """What a page took lately."""
         return self._seconds_per_page
 
-    def admit(self, priority: Priority = Priority.CLICK) -> None:
+    def check_capacity(self, priority: Priority = Priority.CLICK) -> None:
         """Make sure that one more page may come. What is written ahead takes no room from clicks.
 
         Raises:
@@ -146,20 +151,20 @@ class JobQueue:
                 f"{waiting} pages wait to be written here already. Try again in about {seconds} seconds.", seconds
             )
 
-    def add(self, job: PageJob) -> None:
+    def submit(self, job: PageJob) -> None:
         """Begin to write a page, or let it wait for its turn.
 
         Raises:
             Busy: if too many wait.
         """
-        self.admit(job.priority)
-        self.started += 1
+        self.check_capacity(job.priority)
+        self.num_submitted += 1
         job.observers = self._observers
-        job.check = self._check_text
+        job.check_text = self._check_text
         self._by_key[job.key] = job
         self._waiting.append(job)
         if job.priority is Priority.CLICK:
-            job.start_grace_period(self._settings.grace, self._leave)
+            job.start_grace_period(self.grace_period, self._leave)
             self._make_way()
         job.publish(lambda observer: observer.on_start(job))
         self._next()
@@ -169,7 +174,7 @@ class JobQueue:
         if job.priority is Priority.CLICK or job.finished.is_set():
             return
         job.promote(self._engine)
-        job.start_grace_period(self._settings.grace, self._leave)
+        job.start_grace_period(self.grace_period, self._leave)
         job.publish(lambda observer: observer.on_promote(job))
         self._make_way()
         self._next()
@@ -180,15 +185,15 @@ class JobQueue:
         Args:
             urgent: a page of this rank or a lower one takes the place of another that is being written.
         """
-        waiting = min((g.rank for g in self._waiting if g.priority is Priority.PREFETCH), default=urgent + 1)
+        waiting = min((g.link_rank for g in self._waiting if g.priority is Priority.PREFETCH), default=urgent + 1)
         running = [g for g in self._running if g.priority is Priority.PREFETCH]
         if waiting <= urgent and len(running) >= self._places_ahead:
-            last = max(running, key=lambda job: (job.rank, -job.seconds))  # the least is lost
-            if last.rank > waiting:
+            last = max(running, key=lambda job: (job.link_rank, -job.seconds))  # the least is lost
+            if last.link_rank > waiting:
                 last.preempt()
         self._next()
 
-    def cancel(self, job: PageJob) -> None:
+    def cancel_prefetch(self, job: PageJob) -> None:
         """Nobody wants a page any more that was being written ahead."""
         if job.priority is Priority.PREFETCH:
             self._leave(job)
@@ -200,7 +205,7 @@ class JobQueue:
                 if job.priority is Priority.PREFETCH:
                     job.preempt()
 
-    def ahead(self, job: PageJob) -> int:
+    def position(self, job: PageJob) -> int:
         """How many pages will be begun before this one."""
         if job not in self._waiting:
             return 0
@@ -210,24 +215,24 @@ class JobQueue:
             for at, other in enumerate(self._waiting)
         )
 
-    def detach(self, job: PageJob, subscriber: Subscriber) -> None:
+    def unsubscribe(self, job: PageJob, subscriber: Subscriber) -> None:
         """Somebody does not look at a page any more."""
-        job.unsubscribe(subscriber, self._settings.grace, self._leave)
+        job.unsubscribe(subscriber, self.grace_period, self._leave)
 
     def stop(self, job: PageJob) -> None:
         """Stop a page because somebody asked for it."""
         self._end(job, "stopped")
 
     def _leave(self, job: PageJob) -> None:
-        if not job.subscribers:
+        if not job.num_subscribers:
             log.info("%s was left by everybody, and is given up", job.key)
             self._end(job, "left")
 
-    def _end(self, job: PageJob, ending: Ending) -> None:
+    def _end(self, job: PageJob, ending: EndReason) -> None:
         waited = job in self._waiting
         if waited:
             self._waiting.remove(job)
-        job.end(ending)
+        job.cancel(ending)
         if waited:
             self._over(job)
 
@@ -243,7 +248,7 @@ class JobQueue:
         """Who is begun next: a click if there is a place for it; something ahead only if no click is at work."""
         if not self._waiting:
             return None
-        first = min(self._waiting, key=lambda waiting: (waiting.priority, waiting.rank))  # among equals, who came first
+        first = min(self._waiting, key=lambda waiting: (waiting.priority, waiting.link_rank))  # among equals, who came first
         clicked = len(_clicked(self._running))
         if first.priority is Priority.CLICK:
             return first if clicked < self._settings.jobs else None
@@ -252,7 +257,7 @@ class JobQueue:
     async def _run(self, job: PageJob) -> None:
         made_way = False
         try:
-            await job.write(self._engine, self._settings.time_limit)
+            await job.run(self._engine, self._settings.time_limit)
         finally:
             self._running.discard(job)
             made_way = job.state == "queued"
@@ -271,22 +276,22 @@ class JobQueue:
         except Exception:
             # Nothing that can be tried again: a text that no database takes, say. It must not block its page.
             log.exception("%s could not be kept", job.key)
-            job.settle("failed", INSIDE)
+            job.finish("failed", INTERNAL_ERROR)
             self._over(job)
 
     async def _keep(self, job: PageJob) -> None:
         """Keep a finished page. While the store refuses it, the page lives here and is tried again."""
         page = job.page_to_store()
         attempt = 0
-        while job.kept is None:
+        while job.stored is None:
             try:
-                job.kept = await self._store.save(page)
+                job.stored = await self._store.save(page)
             except EditConflict:  # another server on this file, or a command, was quicker
                 job.rebase(self._store.get(job.key))
                 page = job.page_to_store()
             except StoreError as error:
                 log.error("%s could not be kept: %s", job.key, error)
-                job.settle("written", f"Not kept yet: {error}")
+                job.finish("written", f"Not kept yet: {error}")
                 if self._closing:
                     return
                 await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
@@ -294,7 +299,7 @@ class JobQueue:
         self._remains.pop(job.key, None)
         if self._on_written is not None:
             await self._on_written(job)
-        job.settle("written", "")
+        job.finish("written", "")
         self._over(job)
 
     def _remember(self, job: PageJob) -> None:
@@ -330,7 +335,7 @@ class JobQueue:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for job in list(self._by_key.values()):
-            if job.state == "written" and job.kept is None:
+            if job.state == "written" and job.stored is None:
                 with contextlib.suppress(StoreError):
                     await self._store.save(job.page_to_store())
 

@@ -34,9 +34,15 @@ from .page_job import JobObserver, PageJob
 log = logging.getLogger("unwritten")
 
 
-GRACE = 3.0
+VIEWER_GRACE = 3.0
 """Seconds that wishes outlive the tab that had them: a reload takes less."""
 
+
+PREFETCH_PER_VISITOR = 3
+"""Pages that are prefetched at the same time for one visitor, or wait to be opened."""
+
+PREFETCH_LIMIT = 12
+"""Pages that are prefetched at the same time for all visitors together."""
 
 _NEARLY = 0.75
 """The share of a page's usual time from which on it is finished though nobody wishes for it."""
@@ -48,7 +54,7 @@ _BARREN = 1024
 
 def is_prefetch_enabled(settings: Settings, about: About) -> bool:
     """Whether pages are written ahead: "auto" leaves it to whether the engine's work costs more than its time."""
-    return bool(settings.ahead == "on" or (settings.ahead == "auto" and about.abilities.prefetch))
+    return bool(settings.prefetch == "on" or (settings.prefetch == "auto" and about.abilities.prefetch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,6 @@ class Prefetcher(JobObserver):
         starter: Starts jobs.
         resolver: Resolves the pages behind links.
         store: The stored pages and their links.
-        settings: ``ahead_per_visitor`` and ``ahead_limit``.
 
     Attributes:
         begun_ahead: how many pages were begun.
@@ -88,13 +93,12 @@ class Prefetcher(JobObserver):
     """
 
     def __init__(
-        self, *, jobs: JobQueue, starter: JobStarter, resolver: PageResolver, store: PageStore, settings: Settings
+        self, *, jobs: JobQueue, starter: JobStarter, resolver: PageResolver, store: PageStore
     ) -> None:
         self._jobs = jobs
         self._starter = starter
         self._resolver = resolver
         self._store = store
-        self._settings = settings
         self._viewers: dict[Viewer, None] = {}  # in the order in which they came
         self._work: dict[str, PageJob] = {}
         self._barren: OrderedDict[str, None] = OrderedDict()
@@ -102,9 +106,9 @@ class Prefetcher(JobObserver):
         self._stamp = -1
         self._task: asyncio.Task[None] | None = None
         self._again = False
-        self.begun_ahead = 0
-        self.taken_over = 0
-        self.lost = 0
+        self.num_started = 0
+        self.num_promoted = 0
+        self.discarded_tokens = 0
 
     # -- readers ------------------------------------------------------------------------------------------
 
@@ -112,14 +116,14 @@ class Prefetcher(JobObserver):
         """A reader has this page before them, and these of its links."""
         self._stay(viewer)
         viewer.page, viewer.view, viewer.hover, viewer.press = page, frozenset(view), hover, press
-        self.arrange()
+        self.reschedule()
 
     def on_hide(self, viewer: Viewer, page: str) -> None:
         """A reader has left a page, or hides it. They may be back at once."""
         if viewer.page == page:
             self.on_close(viewer)
 
-    def on_close(self, viewer: Viewer, grace: float = GRACE) -> None:
+    def on_close(self, viewer: Viewer, grace: float = VIEWER_GRACE) -> None:
         """A reader is gone, and their wishes soon after."""
         self._stay(viewer)
         viewer.timer = asyncio.get_running_loop().call_later(grace, self._forget, viewer)
@@ -132,8 +136,8 @@ class Prefetcher(JobObserver):
 
     def _forget(self, viewer: Viewer) -> None:
         self._viewers.pop(viewer, None)
-        viewer.page = viewer.fetched = ""
-        self.arrange()
+        viewer.page = viewer.prefetched = ""
+        self.reschedule()
 
     async def prefetch(self, page_request: PageRequest) -> PageJob:
         """Write a page that a browser prefetches, if there is room for it.
@@ -141,14 +145,14 @@ class Prefetcher(JobObserver):
         Raises:
             Busy: if there is none, or nothing is written ahead now.
         """
-        theirs = sum(job.visitor == page_request.visitor for job in self._work.values())
-        full = theirs >= self._settings.ahead_per_visitor or len(self._work) >= self._settings.ahead_limit
-        if full or self._jobs.clicked or not page_request.route.prefetch:
+        theirs = sum(job.client_id == page_request.client_id for job in self._work.values())
+        full = theirs >= PREFETCH_PER_VISITOR or len(self._work) >= PREFETCH_LIMIT
+        if full or self._jobs.num_clicks or not page_request.route.prefetch:
             raise Busy("Nothing is written ahead for you just now. Click on the link to have the page written.", 10)
-        viewer = Viewer(page_request.request.scope, fetched=page_request.key)
+        viewer = Viewer(page_request.request.scope, prefetched=page_request.key)
         job = await self._begin(page_request)
-        self.on_close(viewer, self._settings.grace)
-        self.arrange()
+        self.on_close(viewer, self._jobs.grace_period)
+        self.reschedule()
         return job
 
     # -- what happens to pages ----------------------------------------------------------------------------
@@ -156,36 +160,36 @@ class Prefetcher(JobObserver):
     def on_promote(self, job: PageJob) -> None:
         """Somebody clicked: the work is theirs now."""
         if self._work.pop(job.key, None) is not None:
-            self.taken_over += 1
-            self.lost += job.lost
+            self.num_promoted += 1
+            self.discarded_tokens += job.discarded_tokens
 
     def on_end(self, job: PageJob) -> None:
         """A page is written, or will not be: links turn, and there may be room for the next."""
         if self._work.get(job.key) is job:
             del self._work[job.key]
         if job.priority is Priority.PREFETCH:
-            self.lost += job.lost
+            self.discarded_tokens += job.discarded_tokens
         if job.state == "failed":
             self._give_none(job.key)
-        elif job.kept is not None:
+        elif job.stored is not None:
             for viewer in self._viewers:
                 if viewer.page and job.key in self._links(viewer.page).keys:
-                    viewer.tell({"type": "written", "page": viewer.page, "links": [job.key]})
-        asyncio.get_running_loop().call_soon(self.arrange)
+                    viewer.send({"type": "written", "page": viewer.page, "links": [job.key]})
+        asyncio.get_running_loop().call_soon(self.reschedule)
 
     # -- what is to be written ----------------------------------------------------------------------------
 
-    def arrange(self) -> None:
+    def reschedule(self) -> None:
         """Give up what nobody wishes for, put what is at work in order, and begin what there is room for."""
         candidates = {candidate.key: candidate for candidate in self._candidates()}
         for key, job in list(self._work.items()):
             candidate = candidates.get(key)
             if candidate is not None:
-                job.rank = candidate.rank
+                job.link_rank = candidate.rank
             elif not self._is_nearly_done(job):
                 log.debug("%s was being written ahead, and nobody is near it any more", key)
                 del self._work[key]
-                self._jobs.cancel(job)
+                self._jobs.cancel_prefetch(job)
         self._jobs.reorder(HOVERED)
         self._again = True
         if self._task is None and any(self._is_free(key) for key in candidates):
@@ -197,7 +201,7 @@ class Prefetcher(JobObserver):
         left = (2 - _NEARLY) * usual - job.seconds
         if job.seconds < _NEARLY * usual or left <= 0:
             return False
-        asyncio.get_running_loop().call_later(left, self.arrange)  # unless it takes far longer than others
+        asyncio.get_running_loop().call_later(left, self.reschedule)  # unless it takes far longer than others
         return True
 
     def _candidates(self) -> list[_Candidate]:
@@ -205,23 +209,22 @@ class Prefetcher(JobObserver):
         by_visitor: dict[str, dict[str, _Candidate]] = defaultdict(dict)
         for viewer in self._viewers:
             for candidate in self._candidates_of(viewer):
-                before = by_visitor[viewer.visitor].get(candidate.key)
+                before = by_visitor[viewer.client_id].get(candidate.key)
                 if before is None or candidate.order < before.order:
-                    by_visitor[viewer.visitor][candidate.key] = candidate
-        each = int(self._settings.ahead_per_visitor)
+                    by_visitor[viewer.client_id][candidate.key] = candidate
         found = [
             candidate
             for candidates in by_visitor.values()
-            for candidate in sorted(candidates.values(), key=_order)[:each]
+            for candidate in sorted(candidates.values(), key=_order)[:PREFETCH_PER_VISITOR]
         ]
         best = {
             candidate.key: candidate for candidate in sorted(found, key=_order, reverse=True)
         }  # several may wish for the same
-        return sorted(best.values(), key=_order)[: self._settings.ahead_limit]
+        return sorted(best.values(), key=_order)[:PREFETCH_LIMIT]
 
     def _candidates_of(self, viewer: Viewer) -> Iterator[_Candidate]:
-        if viewer.fetched in self._work:
-            yield _Candidate(viewer.fetched, IN_VIEW, (True, False, IN_VIEW, 0), viewer)
+        if viewer.prefetched in self._work:
+            yield _Candidate(viewer.prefetched, IN_VIEW, (True, False, IN_VIEW, 0), viewer)
         if not viewer.page:
             return
         leads = self._links(viewer.page)
@@ -230,13 +233,13 @@ class Prefetcher(JobObserver):
         candidates = []
         for position, key in enumerate(leads.unwritten):
             if key not in self._barren and (key in self._work or self._is_free(key)):
-                rank = viewer.rank(key)
+                rank = viewer.link_rank(key)
                 # What is at work is not given up because somebody scrolls.
                 candidates.append(
                     _Candidate(key, rank, (rank > HOVERED, key not in self._work, rank, position), viewer)
                 )
         candidates.sort(key=_order)
-        guesses = self._settings.ahead_per_visitor - leads.ready
+        guesses = PREFETCH_PER_VISITOR - leads.ready
         for candidate in candidates:
             if candidate.rank > HOVERED:
                 if guesses <= 0:
@@ -276,7 +279,7 @@ class Prefetcher(JobObserver):
         """Begin what there is room for. While a click is at work, nothing is begun."""
         tried: set[str] = set()
         try:
-            while self._again and not self._jobs.clicked:
+            while self._again and not self._jobs.num_clicks:
                 self._again = False
                 for candidate in self._candidates():
                     if candidate.key not in tried and self._is_free(candidate.key):
@@ -311,7 +314,7 @@ class Prefetcher(JobObserver):
             return
         elif self._is_free(page_request.key) and any(candidate.key == other.key for other in self._candidates()):
             try:
-                (await self._begin(page_request)).rank = candidate.rank
+                (await self._begin(page_request)).link_rank = candidate.rank
                 self._jobs.reorder(HOVERED)
             except Busy:
                 raise
@@ -323,7 +326,7 @@ class Prefetcher(JobObserver):
         job = await self._starter.start(page_request, priority=Priority.PREFETCH)
         if job.state in {"queued", "writing"}:
             self._work[page_request.key] = job
-        self.begun_ahead += 1
+        self.num_started += 1
         return job
 
     def _give_none(self, key: str) -> None:
@@ -368,9 +371,9 @@ class Viewer:
     """
 
     scope: Scope
-    tell: Callable[[Mapping[str, Any]], None] = lambda message: None
-    fetched: str = ""
-    visitor: str = field(init=False)
+    send: Callable[[Mapping[str, Any]], None] = lambda message: None
+    prefetched: str = ""
+    client_id: str = field(init=False)
     page: str = ""
     view: frozenset[str] = frozenset()
     hover: str = ""
@@ -378,9 +381,9 @@ class Viewer:
     timer: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
-        self.visitor = client_id(self.scope)
+        self.client_id = client_id(self.scope)
 
-    def rank(self, key: str) -> int:
+    def link_rank(self, key: str) -> int:
         """How likely this link is the next."""
         if key == self.press:
             return PRESSED

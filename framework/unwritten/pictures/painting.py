@@ -21,7 +21,6 @@ from unwritten_engine import EngineError, Priority
 from unwritten_engine.text_to_image import Painted, Painter
 
 from ..core.errors import Busy, PageFailed, StoreError, TimedOut
-from ..core.settings import Settings
 from ..generation.budgets import Budgets
 from ..generation.page_job import JobObserver, PageJob
 from ..storage.database import Database
@@ -37,6 +36,9 @@ AGAIN = 60.0
 """Seconds until a picture that could not be painted is tried again."""
 
 
+PAINT_TIME_LIMIT = 300.0
+"""Seconds until an unfinished picture is given up."""
+
 STAND_BACK = 60.0
 """Seconds that one picture stands back behind words, at most."""
 
@@ -48,14 +50,16 @@ class PaintQueue(JobObserver):
         painter: paints.
         database: keeps.
         budgets: what a visitor may have painted: seconds of painting count as seconds of writing.
-        settings: ``painter_seconds``.
+        time_limit: Seconds until an unfinished picture is given up.
     """
 
-    def __init__(self, painter: Painter, database: Database, budgets: Budgets, settings: Settings) -> None:
+    def __init__(
+        self, painter: Painter, database: Database, budgets: Budgets, time_limit: float = PAINT_TIME_LIMIT
+    ) -> None:
         self.painter = painter
         self._database = database
         self._budgets = budgets
-        self._settings = settings
+        self._time_limit = time_limit
         self._tasks: dict[str, asyncio.Task[StoredPicture | None]] = {}
         self._failed: OrderedDict[str, float] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-painter")
@@ -107,7 +111,7 @@ class PaintQueue(JobObserver):
         task = self._tasks.get(ask.key)
         if task is None:
             failed = self._failed.get(ask.key)
-            if failed is not None and time.monotonic() - failed < AGAIN:
+            if failed is ncheck_secondse and time.monotonic() - failed < AGAIN:
                 raise PageFailed("This picture could not be painted a moment ago.")
             if len(self._tasks) >= QUEUE or self._closing.is_set():
                 raise Busy(f"{len(self._tasks)} pictures wait to be painted already.", 30)
@@ -141,7 +145,7 @@ class PaintQueue(JobObserver):
 
     def _work(self, ask: PictureRequest, spent: list[float]) -> Painted:
         """Paint, in the painter's thread, and note the seconds that it takes."""
-        limit, begun, stood_back = float(self._settings.painter_seconds), time.monotonic(), 0.0
+        limit, begun, stood_back = self._time_limit, time.monotonic(), 0.0
 
         def between() -> None:
             nonlocal stood_back
@@ -154,7 +158,7 @@ class PaintQueue(JobObserver):
             if time.monotonic() - begun - stood_back > limit:
                 raise TimedOut(
                     f"A picture took more than {limit:g} seconds and was given up. A smaller one is quicker: "
-                    "--painter-options 'size=384 steps=8'; or allow more: --painter-seconds"
+                    "--painter-options 'size=384 steps=8'"
                 )
 
         try:

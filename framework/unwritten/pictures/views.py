@@ -76,7 +76,7 @@ class Pictures(Extension):
         """Start the queue of pictures. It pauses while pages are generated."""
         self._site = site
         if self._painter is not None:
-            self._queue = PaintQueue(self._painter, site.store.database, site.budgets, site.settings)
+            self._queue = PaintQueue(self._painter, site.store.database, site.budgets)
             site.jobs.observe(self._queue)
 
     async def close(self) -> None:

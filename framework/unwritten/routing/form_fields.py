@@ -16,7 +16,7 @@ from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadApp, BadForm
 
-Pairs: TypeAlias = Sequence[tuple[str, str]]
+FormPairs: TypeAlias = Sequence[tuple[str, str]]
 """Names and values of a form, in their order."""
 
 
@@ -24,7 +24,7 @@ MAX_FIELDS = 64
 """Fields that a form may have."""
 
 
-class Named:
+class FieldTexts:
     """Texts by the name of a field, as a template sees them: ``errors.text``. A name that is not there is empty."""
 
     def __init__(self, texts: Mapping[str, str] | None = None) -> None:
@@ -57,12 +57,16 @@ class FormState:
     """
 
     action: str = ""
-    value: Named = field(default_factory=Named)
-    errors: Named = field(default_factory=Named)
+    value: FieldTexts = field(default_factory=FieldTexts)
+    errors: FieldTexts = field(default_factory=FieldTexts)
     message: str = ""
 
 
-async def submitted_pairs(request: Request, size: int) -> list[tuple[str, str]]:
+MAX_FIELD_SIZE = 64 * 1024
+"""Bytes that one field of a form may have. Larger ones are refused."""
+
+
+async def read_form_fields(request: Request, size: int) -> list[tuple[str, str]]:
     """The fields of a form, urlencoded or multipart.
 
     Args:
@@ -136,7 +140,7 @@ class FormParser:
         self._adapter: TypeAdapter[Any] = TypeAdapter(model)
         self._kinds = {name: _kind_of(annotation) for name, annotation in _annotations(model).items()}
 
-    def parse(self, pairs: Pairs) -> dict[str, Any] | FormState:
+    def parse(self, pairs: FormPairs) -> dict[str, Any] | FormState:
         """The function's arguments; or, if they do not fit, what to tell the visitor.
 
         Raises:
@@ -169,7 +173,7 @@ class FormParser:
             return {self._whole: value}
         return {name: getattr(value, name) for name in self._kinds}
 
-    def explain(self, pairs: Pairs, error: ValidationError) -> FormState:
+    def explain(self, pairs: FormPairs, error: ValidationError) -> FormState:
         """Return the submitted form with the errors beside its fields.
 
         Args:
@@ -185,7 +189,7 @@ class FormParser:
                 field_name = f"{entry['loc'][0]}: " if entry["loc"] else ""
                 whole = whole or field_name + _words(entry)
         typed = dict(pairs)
-        return FormState(self._function, Named(typed), Named(errors), whole)
+        return FormState(self._function, FieldTexts(typed), FieldTexts(errors), whole)
 
 
 def _is_model(annotation: Any) -> bool:

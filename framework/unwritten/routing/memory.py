@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .routes import PageRequest
     from .visit import Visit
 
-LONGEST = 300
+MAX_STATEMENT_LENGTH = 300
 """Characters of one statement; a longer one ends in an ellipsis."""
 
 
@@ -202,7 +202,7 @@ def deduplicate(statements: Iterable[Statement]) -> Iterator[Statement]:
             yield statement
 
 
-def _data(text: str, limit: int = LONGEST) -> str:
+def _data(text: str, limit: int = MAX_STATEMENT_LENGTH) -> str:
     """Text of an earlier page as data: on one line, visible, without what looks like a prompt's own marks, not longer
     than ``limit`` characters."""
     text = unicodedata.normalize("NFC", text)

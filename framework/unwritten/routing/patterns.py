@@ -25,6 +25,9 @@ from starlette.routing import compile_path
 from ..core.errors import BadAddress
 from ..core.paths import ENCODED_SLASH
 
+MAX_PARAMETER_LENGTH = 120
+"""Characters of a URL's parameter, which becomes part of a prompt. Longer ones are refused."""
+
 # In a key these stay as they are: they read well in an address bar and mean nothing special in a path.
 _READABLE = "!$'()*,:@;-._~"
 
@@ -44,7 +47,7 @@ class RawConvertor(StringConvertor):
 register_url_convertor("raw", RawConvertor())
 
 
-def decode_words(value: str, limit: int) -> str:
+def decode_text(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
     """Text from a URL as words: normalised, visible, on one line, not longer than ``limit`` characters.
 
     Raises:
@@ -56,7 +59,7 @@ def decode_words(value: str, limit: int) -> str:
     return text
 
 
-def single_line(value: str, limit: int) -> str:
+def single_line(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
     """Text from a URL on one line: normalised, visible, not longer than ``limit`` characters. It may be empty.
 
     Raises:
@@ -94,12 +97,12 @@ class PagePattern:
         """The parameters by name."""
         return self._convertors
 
-    def is_words(self, name: str) -> bool:
+    def is_text(self, name: str) -> bool:
         """Whether a parameter is read as words (and not as a number, or as a path with slashes)."""
         convertor = self._convertors[name]
         return isinstance(convertor, StringConvertor) and not isinstance(convertor, (PathConvertor, RawConvertor))
 
-    def parse(self, values: Mapping[str, Any], limit: int = 120) -> dict[str, Any]:
+    def parse(self, values: Mapping[str, Any], limit: int = MAX_PARAMETER_LENGTH) -> dict[str, Any]:
         """Matched parameters, made canonical.
 
         Raises:
@@ -107,15 +110,15 @@ class PagePattern:
         """
         result: dict[str, Any] = {}
         for name, value in values.items():
-            if self.is_words(name):
-                result[name] = self._spelling(decode_words(str(value), limit))
+            if self.is_text(name):
+                result[name] = self._spelling(decode_text(str(value), limit))
             elif isinstance(value, str):
                 result[name] = _path(value, limit)
             else:
                 result[name] = value
         return result
 
-    def parse_request(self, path_params: Mapping[str, Any], limit: int = 120) -> dict[str, Any]:
+    def parse_request(self, path_params: Mapping[str, Any], limit: int = MAX_PARAMETER_LENGTH) -> dict[str, Any]:
         """Parse the parameters of a request. Those of an outer ``Mount`` are left out."""
         return self.parse({name: path_params[name] for name in self._convertors}, limit)
 
@@ -123,7 +126,7 @@ class PagePattern:
         """Return the canonical path for these parameters. Texts may be given as any type with a ``str``."""
         path = self._format
         for name, convertor in self._convertors.items():
-            if self.is_words(name):
+            if self.is_text(name):
                 text = quote(self._spelling(str(values[name])).replace(" ", "_"), safe=_READABLE)
             elif isinstance(convertor, RawConvertor):
                 text = quote(str(values[name]), safe=_READABLE)
@@ -133,7 +136,7 @@ class PagePattern:
         # Two slashes at the start would name another server.
         return "/" + path.lstrip("/")
 
-    def link(self, title: str, limit: int = 120) -> str | None:
+    def link(self, title: str, limit: int = MAX_PARAMETER_LENGTH) -> str | None:
         """The canonical path of the page that a ``[[title]]`` leads to, or None if none can be.
 
         Needs a pattern with exactly one parameter that is read as words or as a path.
@@ -144,8 +147,8 @@ class PagePattern:
         if not isinstance(convertor, (StringConvertor, PathConvertor)):
             return None
         try:
-            text = decode_words(title, limit)
-            return self.build({name: text if self.is_words(name) else _path(text, limit)})
+            text = decode_text(title, limit)
+            return self.build({name: text if self.is_text(name) else _path(text, limit)})
         except BadAddress:
             return None
 

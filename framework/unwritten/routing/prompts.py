@@ -41,7 +41,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     examples = tuple(canvas.examples or format.examples)
     opening = canvas.opening or format.opening
     if not examples:
-        kind = kind_of(canvas, subject)
+        kind = example_set_for(canvas, subject)
         examples = _house_examples(kind)
         if kind == "article" and not opening and subject:
             opening = f"**{subject.replace('*', '')}**"
@@ -54,7 +54,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     )
 
 
-def kind_of(canvas: Canvas, subject: str) -> str:
+def example_set_for(canvas: Canvas, subject: str) -> str:
     """Which of our examples fit a canvas that brings none: a name in ``templates/prompts``, or "" for none.
 
     The subject has no say in it: a page about "The Letter" is an article like the others.

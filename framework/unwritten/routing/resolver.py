@@ -6,7 +6,6 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +19,6 @@ from unwritten_engine import Prompt
 
 from ..core.errors import BadSchema
 from ..core.mount import MountPoint
-from ..core.settings import Settings
 from ..core.tracing import step
 from ..formats.links import Linker
 from ..security.client_address import client_id
@@ -63,7 +61,6 @@ class PageResolver:
         world: What holds for everything in the app. It leads every prompt.
         pages: The routes of all pages, the fallback last.
         router: The app's router, for ``request.url_for`` in requests that no browser sent.
-        settings: ``title_length`` and ``function_time_limit``.
         mount: The prefix under which the app is served.
         store: The stored pages and their links.
         memory: Finds what earlier pages say about a subject.
@@ -78,7 +75,6 @@ class PageResolver:
         world: str,
         pages: Sequence[PageRoute],
         router: Router,
-        settings: Settings,
         mount: MountPoint,
         store: PageStore,
         memory: Memory,
@@ -89,7 +85,6 @@ class PageResolver:
         self._world = world
         self._pages = pages
         self._router = router
-        self._settings = settings
         self._mount = mount
         self._store = store
         self._memory = memory
@@ -104,12 +99,11 @@ class PageResolver:
             BadAddress: if the address cannot be a page.
             TimedOut, BadPage: if the page function takes too long, or returns something else.
         """
-        limit = self._settings.title_length
-        values = route.pattern.parse_request(request.path_params, limit)
+        values = route.pattern.parse_request(request.path_params)
         query: dict[str, str] = {}
         if request.scope["query_string"]:
             given = request.query_params
-            query = {name: single_line(given[name], limit) for name in route.function.declared_query(given)}
+            query = {name: single_line(given[name]) for name in route.function.declared_query(given)}
         arguments = route.function.parse(values, query)
         path = route.pattern.build(values)
         requested = self._mount.route_path(request.scope["path"])
@@ -120,7 +114,7 @@ class PageResolver:
         visit = self.visit(request, key) if route.function.wants_visit else None
         look = ReadTracker(route.name)
         with active(look), step("page function"):
-            page = await route.function.call(arguments, visit, request, self._settings.function_time_limit)
+            page = await route.function.call(arguments, visit, request)
         if isinstance(page, Response):
             return page
         title = page.title if page.title is not None else _last_word(route.pattern, values) or self._name
@@ -148,14 +142,14 @@ class PageResolver:
             visitor=self._visitor_cookie.read(request),
         )
 
-    def prompts(self, page_request: PageRequest, *, remember: bool = True) -> dict[str, Prompt]:
+    def prompts(self, page_request: PageRequest, *, recall: bool = True) -> dict[str, Prompt]:
         """The engine's prompts of a page, by the name of the canvas.
 
         Args:
             click: which page.
             remember: with what is known about its subject; without, where nothing is going to be written.
         """
-        facts = self._memory.facts(page_request, self.visit(page_request.request, page_request.key)) if remember else []
+        facts = self._memory.facts(page_request, self.visit(page_request.request, page_request.key)) if recall else []
         return {
             name: build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
             for name, canvas in page_request.page.canvases.items()
@@ -164,8 +158,7 @@ class PageResolver:
     def linker(self, page_request: PageRequest) -> Linker:
         """What decides where the links of a page lead."""
         links = page_request.route.links
-        key_for = partial(links.link, limit=self._settings.title_length) if links else None
-        return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
+        return Linker(page_request.key, links.link if links else None, self._store.exists, self._sign, self._mount.prefix)
 
     # -- pages that no browser asked for directly ---------------------------------------------------------
 
@@ -248,4 +241,4 @@ def _last_word(pattern: PagePattern, values: Mapping[str, Any]) -> str:
     if not texts:
         return ""
     name, text = texts[-1]
-    return text if pattern.is_words(name) else text.strip("/").rsplit("/", 1)[-1].replace("_", " ")
+    return text if pattern.is_text(name) else text.strip("/").rsplit("/", 1)[-1].replace("_", " ")

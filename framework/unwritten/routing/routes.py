@@ -35,6 +35,9 @@ FRAMEWORK_QUERY = frozenset({PLAIN, VERSION, SIGNATURE})
 """Query parameters that are ours on every page."""
 
 
+FUNCTION_TIME_LIMIT = 10.0
+"""Seconds within which a page function, an action or a hook must return."""
+
 BLOCKING_SECONDS = 0.25
 """Seconds for which an async function may keep the event loop before a warning is logged."""
 
@@ -158,30 +161,28 @@ class PageFunction:
         return f"?{urlencode(pairs)}" if pairs else ""
 
     async def call(
-        self, arguments: Mapping[str, Any], visit: Visit | None, request: Request | None, time_limit: float
+        self, arguments: Mapping[str, Any], visit: Visit | None, request: Request | None
     ) -> Page | Response:
         """Call the function of a page.
 
         Raises:
-            TimedOut: if it takes longer than ``time_limit`` seconds.
+            TimedOut: if it takes longer than ``FUNCTION_TIME_LIMIT``.
             BadPage: if what it returns is not a page.
         """
-        return as_page(await self.run(arguments, visit, request, time_limit), self.name)
+        return as_page(await self.run(arguments, visit, request), self.name)
 
-    async def run(
-        self, arguments: Mapping[str, Any], visit: Visit | None, request: Request | None, time_limit: float
-    ) -> object:
+    async def run(self, arguments: Mapping[str, Any], visit: Visit | None, request: Request | None) -> object:
         """Call the function, and return what it returns.
 
         A sync function runs in a thread, so that it may block; one that never returns keeps its thread.
 
         Raises:
-            TimedOut: if it takes longer than ``time_limit`` seconds.
+            TimedOut: if it takes longer than ``FUNCTION_TIME_LIMIT``.
         """
         keywords = dict(arguments)
         keywords.update((name, visit) for name in self._visit)
         keywords.update((name, request) for name in self._request)
-        timeout = asyncio.timeout(time_limit)
+        timeout = asyncio.timeout(FUNCTION_TIME_LIMIT)
         try:
             async with timeout:
                 if self.is_async:
@@ -190,7 +191,9 @@ class PageFunction:
         except TimeoutError:
             if not timeout.expired():
                 raise  # the author's own
-            raise TimedOut(f"The function {self.name!r} did not return within {time_limit:g} seconds.") from None
+            raise TimedOut(
+                f"The function {self.name!r} did not return within {FUNCTION_TIME_LIMIT:g} seconds."
+            ) from None
 
     def report_blocking(self, seconds: float) -> None:
         """Log once that the async function blocks the event loop."""
@@ -231,7 +234,7 @@ class _Watched:
                 step = partial(self._coroutine.send, value)
 
 
-class TextRoute(Route):
+class PatternRoute(Route):
     """A Starlette route that reads the raw path, so that ``AC%2FDC`` is one name and not two."""
 
     def __init__(self, pattern: PagePattern, name: str, endpoint: Callable[[Request], Any], method: str) -> None:
@@ -260,7 +263,7 @@ class TextRoute(Route):
         return URLPath(path=self.pattern.build(self.pattern.parse(path_params)), protocol="http")
 
 
-class PageRoute(TextRoute):
+class PageRoute(PatternRoute):
     """A route of a page."""
 
     def __init__(
@@ -307,10 +310,10 @@ class PageRequest:
     title: str
     request: Request
     tables: frozenset[str] = frozenset()
-    visitor: str = ""
+    client_id: str = ""
 
     @property
-    def frames(self) -> str:
+    def frame_src(self) -> str:
         """What the page's policy must allow to be shown in a frame; see ``frame_source``."""
         return frame_src(self.page.embeds, self.request.headers.get("host"))
 

@@ -28,9 +28,8 @@ from starlette.responses import RedirectResponse, Response
 
 from ..core.errors import BadApp, BadForm, TimedOut
 from ..core.mount import MountPoint
-from ..core.settings import Settings
 from ..rendering.renderer import Renderer
-from ..routing.form_fields import FormState, Pairs, submitted_pairs
+from ..routing.form_fields import MAX_FIELD_SIZE, FormState, FormPairs, read_form_fields
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..security.headers import is_same_origin
@@ -70,7 +69,6 @@ class ActionHandler:
     """Answers the forms of one app.
 
     Args:
-        settings: ``form_size``, ``function_time_limit`` and ``title_length``.
         mount: The prefix under which the app is served.
         signer: Verifies forms.
         forms: Makes the attributes of forms.
@@ -86,7 +84,6 @@ class ActionHandler:
     def __init__(
         self,
         *,
-        settings: Settings,
         mount: MountPoint,
         signer: Signer,
         forms: FormTags,
@@ -98,7 +95,6 @@ class ActionHandler:
         updates: LiveUpdates,
         write_lock: asyncio.Lock,
     ) -> None:
-        self._settings = settings
         self._mount = mount
         self._signer = signer
         self._forms = forms
@@ -118,9 +114,9 @@ class ActionHandler:
         """
         if _from_elsewhere(request.headers):
             raise BadForm("This form was sent from a page that is not one of this app's, so nothing was done.", 403)
-        pairs = await submitted_pairs(request, self._settings.form_size)
-        path = route.pattern.build(route.pattern.parse_request(request.path_params, self._settings.title_length))
-        arguments = route.function.parse(route.pattern.parse_request(request.path_params, self._settings.title_length), {})
+        pairs = await read_form_fields(request, MAX_FIELD_SIZE)
+        values = route.pattern.parse_request(request.path_params)
+        path, arguments = route.pattern.build(values), route.function.parse(values, {})
         page = request.query_params.get(PAGE, "")
         token, _, key = request.query_params.get(TOKEN, "").rpartition(".")
         found = self._signer.verify_form(token, path, page)
@@ -153,24 +149,19 @@ class ActionHandler:
     ) -> tuple[Response, Sequence[str], set[str]]:
         """Call the function, and keep all that it wrote, and its answer; or nothing."""
         transaction = Transaction(self._database, route.name)
-        limit = self._settings.function_time_limit
         try:
             if route.function.is_async:  # on the event loop, its first statement must not wait for the lock
                 await asyncio.to_thread(transaction.begin)
             with active(transaction):
-                result = await route.function.run(arguments, visit, request, limit)
+                result = await route.function.run(arguments, visit, request)
             names = result.names if isinstance(result, Redraw) else ()
             response = self._response_of(result, route.name, page or "/")
             if once.key:
                 await asyncio.to_thread(transaction.use, lambda connection: _remember(connection, once, response))
             await asyncio.to_thread(transaction.commit)
-        except TimedOut:
-            transaction.roll_back(
-                f"The {limit:g} seconds of the action {route.name!r} are over, and all that it wrote was taken back."
-            )
-            raise TimedOut(
-                f"The action {route.name!r} did not answer within {limit:g} seconds. All that it wrote was taken back."
-            ) from None
+        except TimedOut as error:
+            transaction.roll_back(f"The action {route.name!r} took too long, and all its changes were rolled back.")
+            raise TimedOut(f"{error} All its changes were rolled back.") from None
         except BaseException:
             transaction.roll_back(f"The action {route.name!r} has failed, and all that it wrote was taken back.")
             raise
@@ -188,7 +179,7 @@ class ActionHandler:
 
     # -- what cannot be taken -----------------------------------------------------------------------------
 
-    def _give_back(self, route: ActionRoute, path: str, page: str, pairs: Pairs, found: str) -> Response:
+    def _give_back(self, route: ActionRoute, path: str, page: str, pairs: FormPairs, found: str) -> Response:
         """Nothing was done, but nothing that was typed is lost: it can be sent again."""
         words = (
             "This form was open for more than a day, so nothing was done yet. What you typed is here: send it again."
@@ -199,7 +190,7 @@ class ActionHandler:
         return self._again(409 if found == "stale" else 403, route, path, page, pairs, words, {})
 
     def _again(
-        self, status: int, route: ActionRoute, path: str, page: str, pairs: Pairs, words: str, errors: Mapping[str, str]
+        self, status: int, route: ActionRoute, path: str, page: str, pairs: FormPairs, words: str, errors: Mapping[str, str]
     ) -> Response:
         values = {
             "title": "Send it again" if status != 422 else "Not quite",
@@ -208,13 +199,13 @@ class ActionHandler:
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
             "attributes": self._forms.attributes(path, page),
         }
-        response = self._renderer.template("resubmit.html", values)
+        response = self._renderer.render("resubmit.html", values)
         response.status_code = status
         response.headers["cache-control"] = "no-store"
         return response
 
     async def _say_what_is_wrong(
-        self, request: Request, route: ActionRoute, path: str, page: str, pairs: Pairs, form: FormState
+        self, request: Request, route: ActionRoute, path: str, page: str, pairs: FormPairs, form: FormState
     ) -> Response:
         """The page again, with what was typed and what is wrong with it."""
         page_request = None
@@ -249,7 +240,7 @@ def _from_elsewhere(headers: Headers) -> bool:
 class _Once:
     """What makes a form the same as one that was sent before."""
 
-    def __init__(self, action: str, key: str, pairs: Pairs) -> None:
+    def __init__(self, action: str, key: str, pairs: FormPairs) -> None:
         self.action = action
         self.key = key
         content = json.dumps(sorted(pairs), ensure_ascii=True)

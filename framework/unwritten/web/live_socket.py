@@ -58,6 +58,9 @@ SEND_LIMIT = 30.0
 _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
 
 
+MAX_FRAME_RATE = 25.0
+"""Frames per second that are sent to one browser at most."""
+
 _OTHERS = "Others are reading this page, so it is written on."
 
 
@@ -89,7 +92,7 @@ class LiveSocket:
         self._socket = websocket
         self.visitor = client_id(websocket.scope)
         self._most = site.budgets.limit("visitor_sockets")
-        self._interval = 1.0 / site.settings.frame_rate
+        self._interval = 1.0 / MAX_FRAME_RATE
         self._subscriber = Subscriber()
         self._watched: dict[str, _Subscription] = {}
         self._looks: dict[str, tuple[PageSubscription, dict[str, int]]] = {}
@@ -205,10 +208,10 @@ class LiveSocket:
     def _leave(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
         watched = self._watched.pop(key, None)
         if watched:
-            self._site.jobs.detach(watched.job, self._subscriber)
+            self._site.jobs.unsubscribe(watched.job, self._subscriber)
 
     def _stop(self, key: str, message: Mapping[str, Any]) -> None:
-        watched = self._watched.get(key)
+        watched = self.num_subscriberst(key)
         if watched is None:
             raise _Refused("Only a page that is watched can be stopped.")
         if watched.job.subscribers > 1:
@@ -291,9 +294,9 @@ class LiveSocket:
                     texts.append(text)
         for key, watched in list(self._watched.items()):
             job = watched.job
-            if watched.change == job.change:
+            if watched.change == job.num_updates:
                 continue
-            watched.change = job.change
+            watched.change = job.num_updates
             for name, region_job in job.regions.items():
                 if region_job.number > watched.seen.get(name, 0):
                     texts.append(self._site.live_pages.frame_message(job, name))
@@ -314,7 +317,7 @@ class LiveSocket:
         """How long a page will wait, in words; "" if it does not."""
         if job.state != "queued":
             return ""
-        ahead = self._site.jobs.ahead(job)
+        ahead = self._site.jobs.position(job)
         if ahead == 0:
             return "This page is next to be written."
         return f"{ahead} pages are written before this one." if ahead > 1 else "One page is written before this one."

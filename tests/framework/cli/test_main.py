@@ -82,7 +82,7 @@ def test_every_setting_is_a_flag_that_names_its_variable(command: str) -> None:
 
 def test_a_wrong_value_is_refused_before_anything_is_loaded() -> None:
     write(APP)
-    assert message("get", "/", "--grace", "long").startswith("The flag --grace is 'long', but it takes a number")
+    assert message("get", "/", "--time-limit", "long").startswith("The flag --time-limit is 'long', but it takes a number")
     assert message("run", "app.py", "--port", "-5").startswith("The flag --port is '-5', but it must be at least 0")
 
 
@@ -280,11 +280,11 @@ def test_doctor_says_what_holds_visitors_back(monkeypatch: pytest.MonkeyPatch) -
     home = unwritten("doctor", "--no-engine").output
     assert "ok    only this machine reaches an app; with --host 0.0.0.0 others do" in home
     monkeypatch.setenv("UNWRITTEN_HOST", "0.0.0.0")
-    monkeypatch.setenv("UNWRITTEN_SEARCH_PAGES", "0")
+    monkeypatch.setenv("UNWRITTEN_VISITOR_SECONDS", "0")
     beyond = unwritten("doctor", "--no-engine").output
     assert "ok    gates: links are signed" in beyond
     assert "ok    visitor_pages: 240 an hour" in beyond
-    assert "note  search_pages is 0: there is no limit" in beyond
+    assert "note  visitor_seconds is 0: there is no limit" in beyond
     assert "note  behind a proxy all visitors look like one" in beyond
     monkeypatch.setenv("UNWRITTEN_SIGNED_LINKS", "off")
     assert "note  gates are off" in unwritten("doctor", "--no-engine").output

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unwritten.core.engine_options import engine_options, hidden, read_options
 
 from unwritten import App
+from unwritten.core.engine_options import engine_options, hidden, read_options
 from unwritten.core.errors import BadSetting
-from unwritten.core.settings import Settings
+from unwritten.core.settings import load_settings
 from unwritten_engine import Engine, scripted
 from unwritten_engine.errors import BadOption, UnknownOption
 
@@ -52,11 +52,11 @@ def test_what_cannot_be_read_says_what_to_type(text: str, message: str) -> None:
 
 
 def test_the_model_comes_from_its_own_setting() -> None:
-    settings = Settings({"model": "a/b", "engine_options": "threads=2"}, environment={})
+    settings = load_settings({"model": "a/b", "engine_options": "threads=2"}, environment={})
     assert engine_options(settings) == {"model": "a/b", "threads": 2}
-    assert engine_options(Settings(environment={})) == {}
+    assert engine_options(load_settings(environment={})) == {}
     with pytest.raises(BadSetting, match=r"named twice, as 'a' and .* 'b'"):
-        engine_options(Settings({"model": "a", "engine_options": "model=b"}, environment={}))
+        engine_options(load_settings({"model": "a", "engine_options": "model=b"}, environment={}))
 
 
 def test_keys_are_hidden() -> None:

@@ -140,7 +140,7 @@ def test_an_old_version_comes_back_as_far_as_it_still_fits(tmp_path: Path) -> No
     ],
 )
 def test_who_may_edit(given: dict[str, Any], allowed: bool) -> None:
-    settings = Settings(given, environment={})
+    settings = Settings(**given)
     assert may_edit(settings, SignedLinks(settings, lambda: b"")) is allowed
 
 

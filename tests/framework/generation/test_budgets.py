@@ -14,6 +14,7 @@ from unwritten import App
 from unwritten.core.errors import Busy, OverBudget
 from unwritten.core.settings import Settings
 from unwritten.generation.budgets import HOUR, MINUTE, Budgets
+from unwritten.security.exposure import Exposure
 from unwritten.security.rate_limits import SlidingWindow
 from unwritten_engine import scripted
 
@@ -27,9 +28,9 @@ class Clock:
         return self.now
 
 
-def budgets(beyond: bool = True, **settings: Any) -> tuple[Budgets, Clock]:
+def budgets(public: bool = True, **settings: Any) -> tuple[Budgets, Clock]:
     clock = Clock()
-    return Budgets(Settings(settings, environment={}), lambda: beyond, clock), clock
+    return Budgets(Settings(**settings), Exposure(Settings(signed_links="on" if public else "off")), clock), clock
 
 
 def test_what_was_spent_counts_for_its_time_and_moves_out_bit_by_bit() -> None:
@@ -61,8 +62,9 @@ def test_a_visitor_has_so_many_pages_in_an_hour_and_others_have_their_own() -> N
     accounts.spend("a")
 
 
-def test_a_refusal_is_a_kind_of_being_busy_and_costs_nothing() -> None:
-    accounts, clock = budgets(visitor_burst=1, visitor_pages=2)
+def test_a_refusal_is_a_kind_of_being_busy_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.VISITOR_BURST", 1)
+    accounts, clock = budgets(visitor_pages=2)
     accounts.spend("a")
     for _ in range(5):
         with pytest.raises(Busy, match="within a minute"):
@@ -74,8 +76,9 @@ def test_a_refusal_is_a_kind_of_being_busy_and_costs_nothing() -> None:
         accounts.spend("a")
 
 
-def test_a_search_box_has_a_smaller_budget_of_its_own() -> None:
-    accounts, _ = budgets(search_pages=1)
+def test_a_search_box_has_a_smaller_budget_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.SEARCH_PAGES", 1)
+    accounts, _ = budgets()
     accounts.spend("a", searched=True)
     with pytest.raises(OverBudget, match="by search or by button"):
         accounts.spend("a", searched=True)
@@ -83,11 +86,11 @@ def test_a_search_box_has_a_smaller_budget_of_its_own() -> None:
 
 
 def test_on_loopback_only_budgets_that_were_set_count() -> None:
-    accounts, _ = budgets(beyond=False, search_pages=2)
-    assert {name: accounts.limit(name) for name in ("visitor_pages", "engine_seconds", "search_pages")} == {
+    accounts, _ = budgets(public=False, visitor_seconds=2)
+    assert {name: accounts.limit(name) for name in ("visitor_pages", "search_pages", "visitor_seconds")} == {
         "visitor_pages": 0,
-        "engine_seconds": 0,
-        "search_pages": 2,
+        "search_pages": 0,
+        "visitor_seconds": 2,
     }
     assert budgets()[0].limit("visitor_pages") == 240
     assert budgets(visitor_pages=0)[0].limit("visitor_pages") == 0

@@ -18,6 +18,7 @@ from unwritten import App
 from unwritten.core.errors import Busy, OverBudget, PageFailed
 from unwritten.core.settings import Settings
 from unwritten.generation.budgets import Budgets
+from unwritten.security.exposure import Exposure
 from unwritten.pictures import painting
 from unwritten.pictures.painting import PaintQueue, PictureRequest, stored_picture
 from unwritten.storage.database import Database
@@ -64,9 +65,9 @@ class Brush:
         self.closed = True
 
 
-def studio_of(home: Path, brush: Painter, **given: Any) -> PaintQueue:
-    settings = Settings(given)
-    return PaintQueue(brush, Database(home / "p.db"), Budgets(settings, lambda: False), settings)
+def studio_of(home: Path, brush: Painter, time_limit: float = 5, **given: Any) -> PaintQueue:
+    settings = Settings(**given)
+    return PaintQueue(brush, Database(home / "p.db"), Budgets(settings, Exposure(settings)), time_limit)
 
 
 @bounded
@@ -135,7 +136,7 @@ def test_it_takes_no_longer_than_it_may_and_stops_at_once(tmp_path: Path, caplog
     async def run() -> None:
         brush = Brush()
         brush.leave.clear()
-        slow = studio_of(tmp_path, brush, painter_seconds=1)
+        slow = studio_of(tmp_path, brush, time_limit=1)
         assert await slow.paint(RED, "a", 5) is None
         assert stored_picture(slow._database, RED) is None
         assert slow._budgets._account("a")["visitor_seconds"].spent > 0.9, "what failed took its time too"

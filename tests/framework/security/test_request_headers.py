@@ -12,9 +12,9 @@ from unwritten.security.headers import is_prefetch, saves_data
 def test_what_is_pressed_comes_before_what_is_hovered_and_that_before_what_can_be_seen() -> None:
     reader = Viewer({"type": "websocket", "client": ("192.0.2.7", 5), "headers": []})
     reader.view, reader.hover, reader.press = frozenset({"/a", "/b", "/c"}), "/b", "/c"
-    assert [reader.rank(key) for key in ("/c", "/b", "/a", "/d")] == [PRESSED, HOVERED, IN_VIEW, GUESSED]
+    assert [reader.link_rank(key) for key in ("/c", "/b", "/a", "/d")] == [PRESSED, HOVERED, IN_VIEW, GUESSED]
     assert PRESSED < HOVERED < IN_VIEW < GUESSED
-    assert reader.visitor == "192.0.2.7"
+    assert reader.client_id == "192.0.2.7"
 
 
 @pytest.mark.parametrize(

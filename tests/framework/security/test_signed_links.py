@@ -296,9 +296,10 @@ def search(app: App) -> None:
         return RedirectResponse(app.url_path_for("article", title=q), 303)
 
 
-def test_a_search_box_leads_to_a_page_within_its_budget(tmp_path: Path) -> None:
+def test_a_search_box_leads_to_a_page_within_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.SEARCH_PAGES", 1)
     engine = scripted(TEXT)
-    app = gated(tmp_path, engine, search_pages=1)
+    app = gated(tmp_path, engine)
     search(app)
     with browser(app) as client:
         found = client.get("/search?q=Tea", headers=HERE).headers["location"]

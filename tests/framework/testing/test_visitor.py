@@ -278,12 +278,13 @@ def test_a_real_engine_may_be_asked_for_by_name() -> None:
 
 
 def test_settings_are_those_of_the_app_and_are_put_back() -> None:
-    app = wiki(title_length=20, model="a-name")
-    with Visitor(app, title_length=8) as visitor:
-        assert visitor.visit("/wiki/Lighthouse").status == 414
-    assert app.settings.title_length == 20 and app.settings.model == "a-name"
-    with pytest.raises(BadSetting, match=r"Did you mean 'title_length'"):
-        Visitor(app, title_lenght=3)
+    app = wiki(time_limit=20, model="a-name")
+    with Visitor(app, time_limit=8) as visitor:
+        assert app.settings.time_limit == 8
+        assert visitor.visit("/wiki/Lighthouse").status == 200
+    assert app.settings.time_limit == 20 and app.settings.model == "a-name"
+    with pytest.raises(BadSetting, match=r"Did you mean 'time_limit'"):
+        Visitor(app, time_limt=3)
     assert Visitor(app).visit("/wiki/Lighthouse").status == 200
 
 

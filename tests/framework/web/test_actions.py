@@ -77,7 +77,7 @@ def test_without_the_tables_of_an_action_nothing_is_begun(tmp_path: Path) -> Non
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="No question")
         assert client.get("/thread/1").status_code == 200
-    assert engine.requests == [] and app.settings.form_size == 65536
+    assert engine.requests == []
 
 
 # -- what is typed --------------------------------------------------------------------------------------------
@@ -103,8 +103,9 @@ def test_an_unknown_field_is_an_error(tmp_path: Path) -> None:
         assert "&#39;text&#39;" in answer.text and posts.count() == 0
 
 
-def test_what_is_too_large_is_refused_with_words(tmp_path: Path) -> None:
-    app, posts = make_forum(tmp_path, scripted("Words."), form_size=1024)
+def test_what_is_too_large_is_refused_with_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.web.actions.MAX_FIELD_SIZE", 1024)
+    app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         answer = send(client, "/thread/1", PATH, text="x" * 1100)
         assert answer.status_code == 413 and "A field of this form is too large: up to 1 kB are taken." in answer.text
@@ -225,9 +226,10 @@ def test_a_copy_of_a_world_takes_its_forms_and_another_world_does_not(tmp_path: 
         assert client.post(to, data={"text": "Hello"}).status_code == 403 and posts.count() == 0
 
 
-def test_with_closed_gates_a_post_still_brings_its_reply_within_the_budget(tmp_path: Path) -> None:
+def test_with_closed_gates_a_post_still_brings_its_reply_within_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.SEARCH_PAGES", 1)
     engine = scripted(by_ask={"Why": "Because.", "How": "Like this."})
-    app, posts = make_forum(tmp_path, engine, signed_links="on", search_pages=1)
+    app, posts = make_forum(tmp_path, engine, signed_links="on")
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="Why?")
         wait_for(lambda: app.store.get("/thread/1"))
@@ -331,8 +333,9 @@ def test_an_action_that_raises_has_written_nothing(tmp_path: Path) -> None:
         rows.insert(Row(text="y"))  # nobody holds the database
 
 
-def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM), function_time_limit=0.3)
+def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.routing.routes.FUNCTION_TIME_LIMIT", 0.3)
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row)
     said: list[str] = []
 
@@ -353,12 +356,12 @@ def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path) -> N
         answer = client.post(address(client.get("/").text, "/act"))
         assert answer.status_code == 504
         assert (
-            "The action &#39;act&#39; did not answer within 0.3 seconds. All that it wrote was taken back."
+            "The function &#39;act&#39; did not return within 0.3 seconds. All its changes were rolled back."
             in answer.text
         )
         rows.insert(Row(text="z"))
         wait_for(lambda: said)
-        assert said == ["The 0.3 seconds of the action 'act' are over, and all that it wrote was taken back."]
+        assert said == ["The action 'act' took too long, and all its changes were rolled back."]
         assert [row.text for row in rows.select()] == ["z"]
 
 

@@ -93,11 +93,12 @@ def test_a_developer_sees_the_traceback_without_our_frames(tmp_path: Path, heade
         assert ours not in answer.text
 
 
-def test_a_function_that_never_returns(tmp_path: Path) -> None:
+def test_a_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.routing.routes.FUNCTION_TIME_LIMIT", 0.2)
     import asyncio
     import threading
 
-    app = make_app(tmp_path, scripted("Words."), function_time_limit=0.2)
+    app = make_app(tmp_path, scripted("Words."))
     gate = threading.Event()
 
     @app.page("/sync")
@@ -114,7 +115,7 @@ def test_a_function_that_never_returns(tmp_path: Path) -> None:
         for path, name in (("/sync", "sync"), ("/async", "never")):
             answer = client.get(path)
             assert answer.status_code == 504
-            assert f"The page function &#39;{name}&#39; did not answer within 0.2 seconds." in answer.text
+            assert f"The function &#39;{name}&#39; did not return within 0.2 seconds." in answer.text
         gate.set()
 
 

@@ -241,11 +241,12 @@ def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
 
 
 def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.web.live_socket.MAX_FRAME_RATE", 100)
     monkeypatch.setattr("unwritten.web.live_socket.SEND_LIMIT", 0.5)
     big = "A very long word. " * 60_000
     frames: list[Any] = [Frame(big + str(i)) for i in range(6)]
     engine = scripted([x for frame in frames for x in (frame, 0.1)])
-    app = make_wiki(tmp_path, engine, frame_rate=100)
+    app = make_wiki(tmp_path, engine)
 
     async def scene(address: str) -> str:
         import socket
@@ -268,7 +269,7 @@ def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.Mon
             job = app.site.jobs.recent(KEY)
             assert job is not None
             for _ in range(300):
-                if job.subscribers == 0:
+                if job.num_subscribers == 0:
                     break
                 await asyncio.sleep(0.01)
             ws.transport.abort()
@@ -301,15 +302,16 @@ def test_a_colophon_that_raises_closes_the_socket_and_is_logged(
 def test_on_this_machine_nobody_counts_sockets_unless_asked_to(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("Words."))
     with browser(app) as client, contextlib.ExitStack() as open_tabs:
-        for _ in range(app.settings.visitor_sockets + 1):
+        for _ in range(VISITOR_SOCKETS + 1):
             open_tabs.enter_context(client.websocket_connect(LIVE))
         last = open_tabs.enter_context(client.websocket_connect(LIVE))
         watch(last, "/wiki/Nothing")
         assert last.receive_json()["state"] == "unwritten"
 
 
-def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path) -> None:
-    app = make_wiki(tmp_path, scripted("Words."), visitor_sockets=2)
+def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.VISITOR_SOCKETS", 2)
+    app = make_wiki(tmp_path, scripted("Words."))
     with browser(app) as client:
         with client.websocket_connect(LIVE), client.websocket_connect(LIVE):
             with client.websocket_connect(LIVE) as third, pytest.raises(WebSocketDisconnect) as closed:

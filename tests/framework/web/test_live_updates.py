@@ -162,9 +162,10 @@ def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) ->
     assert len(engine.requests) == 2
 
 
-def test_a_full_queue_loses_no_reply(tmp_path: Path) -> None:
+def test_a_full_queue_loses_no_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.2)
     engine = scripted(by_ask={"Hang": ["A", HANG], "Why": "Because."})
-    app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0, grace=0.2)
+    app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0)
 
     @app.page("/slow")
     def slow() -> str:
