@@ -15,6 +15,7 @@ from ..routing.patterns import PagePattern
 from ..routing.routes import PageFunction, PageRoute
 from ..storage.tables import Table, Tables
 from ..web.forms import ActionFunction, ActionRoute
+from ..web.site import Site
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M")
@@ -149,12 +150,11 @@ class Router:
 
 
 async def serve_page(request: Request) -> Response:
-    site = await request.app.ready()
-    response: Response = await site.handler.handle(request, request.scope["page_route"])
-    return response
+    """Answer a request for a page."""
+    site: Site = await request.app.ready()
+    return await site.handler.handle(request, request.scope["page_route"])
 
 
 async def _serve_action(request: Request) -> Response:
-    site = await request.app.ready()
-    response: Response = await site.actions.handle(request, request.scope["action_route"])
-    return response
+    site: Site = await request.app.ready()
+    return await site.actions.handle(request, request.scope["action_route"])

@@ -289,7 +289,7 @@ def _kept_canvas(canvas: StoredCanvas) -> CanvasPanel:
 def _render_frame(site: Site, job: PageJob, region_job: RegionJob, frame: Frame) -> Markup:
     """Render a region as it was at an earlier frame. If it cannot be rendered, return the error."""
     try:
-        region = region_job.as_of(frame)
-        return Markup(site.live_pages.current_shell(job).region(region, job.view()))
+        region = region_job.region_at(frame)
+        return Markup(site.live_pages.current_shell(job).render_region(region, job.view()))
     except UnwrittenError as error:
         return Markup('<p class="region-error">{}</p>').format(error)

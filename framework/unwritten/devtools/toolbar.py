@@ -139,7 +139,7 @@ class DevTools(Extension):
         values = {"panel": panel, "canvas": canvas, "faults": faults, "title": f"Developer: {key}"}
         part = query.get("bare", "")
         if not part:
-            return site.renderer.template("devtools/page.html", values)
+            return site.renderer.render("devtools/page.html", values)
         if part not in _PARTS or (part == "frame" and canvas is None):
             raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}

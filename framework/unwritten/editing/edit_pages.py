@@ -21,7 +21,7 @@ from ..core.errors import BadAddress, BadEdit, Busy, Denied, EditConflict, Store
 from ..core.paths import FRAMEWORK_PREFIX
 from ..formats.registry import get_format
 from ..generation.page_job import PageJob
-from ..generation.revisions import pieces_of
+from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
 from ..storage.records import StoredCanvas, StoredPage
 from ..web.framework_forms import FrameworkForm, read_form
@@ -116,8 +116,8 @@ class EditPages:
             self._check(kept, page_request, region)
         said, problem = EditOutcome(region), ""
         last = self._asked.get(page_request.key)
-        mine = last is not None and last[0].visitor == page_request.visitor
-        if last is not None and mine and last[0].undone and region in {"", last[1].region}:
+        mine = last is not None and last[0].client_id == page_request.client_id
+        if last is not None and mine and last[0].reverted and region in {"", last[1].region}:
             said, problem = last[1], last[0].message
         old = request.query_params.get("version", "")
         if not problem and old.isdecimal() and old != str(kept.version):
@@ -155,7 +155,7 @@ class EditPages:
             "ask_length": ASK_LENGTH,
             "text_length": TEXT_LENGTH,
         }
-        response = site.renderer.template("edits/edit.html", values)
+        response = site.renderer.render("edits/edit.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
         return response
@@ -163,7 +163,7 @@ class EditPages:
     def _region(self, page_request: PageRequest, kept: StoredPage, name: str, said: EditOutcome) -> EditRegion:
         canvas, words = kept.canvases[name], said if said.region == name else EditOutcome(name)
         text = shown_text(canvas) if words.text is None else words.text
-        pieces = pieces_of(canvas.text) if get_format(page_request.page.canvases[name].format).prose else []
+        pieces = split_sentences(canvas.text) if get_format(page_request.page.canvases[name].format).prose else []
         return EditRegion(
             name=name,
             label=label_of(name),
@@ -237,7 +237,7 @@ class EditPages:
     ) -> Response | None:
         """What a visitor is told whose change would go over somebody else's; None if nothing is in the way."""
         job = site.jobs.get(page_request.key)
-        regions = job.change_of.regions if job else ()
+        regions = job.change.regions if job else ()
         if job is not None and (means != "by hand" or not regions or said.region in regions):
             problem = "This page is being written just now. Wait for its end, and then send what you have here again."
             return self._page(site, page_request, kept, said, problem=problem, status=409, base=base, only=said.region)

@@ -111,7 +111,7 @@ class Editor:
         abilities = replace(about.abilities, edits=about.abilities.edits and not typed)
         free = editable_spans(old, keep, only) if keep or only.strip() else ()
         prose = region_job.format.prose
-        region_job.revise(plan_revision(old, ask, region_job.prompt, abilities=abilities, prose=prose, free=free))
+        region_job.revise(plan_revision(old, ask, region_job.prompt, abilities=abilities, prose=prose, editable=free))
         self._site.engine.check(region_job.request())
         return await self._begin(page_request, kept, region_jobs, Change("asked", ask, kept.version, (region,)))
 
@@ -149,7 +149,7 @@ class Editor:
     async def _begin(
         self, page_request: PageRequest, kept: StoredPage | None, region_jobs: dict[str, RegionJob], change: Change
     ) -> PageJob:
-        job = await self._site.starter.start(page_request, region_jobs=region_jobs, change=change, before=kept)
+        job = await self._site.starter.start(page_request, region_jobs=region_jobs, change=change, previous=kept)
         if job.regions is not region_jobs:  # while the author's check was asked
             raise EditConflict(f"The page {page_request.title!r} is being written by somebody else.")
         return job
@@ -185,7 +185,7 @@ class Editor:
     def _region_jobs(self, page_request: PageRequest, kept: StoredPage) -> dict[str, RegionJob]:
         """The regions of a page that is written."""
         linker = self._site.resolver.linker(page_request)
-        region_jobs = self._site.starter.region_jobs(page_request, linker, kept.canvases, remember=False)
+        region_jobs = self._site.starter.region_jobs(page_request, linker, kept.canvases, recall=False)
         missing = [name for name, region_job in region_jobs.items() if region_job.state != "written"]
         if missing:
             raise BadEdit(f"A part of this page, {missing[0]!r}, is not written yet. Open the page first.")
@@ -206,11 +206,11 @@ class Editor:
             page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
         )
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
-        job.is_kept(now)
+        job.finish_stored(now)
         self._site.live_pages.prepare(job)
         self._site.updates.on_start(job)
         for name in change.regions or region_jobs:
-            region_jobs[name].count()  # who looks has not seen these
+            region_jobs[name].renumber()  # who looks has not seen these
         job.notify()
         return now
 

@@ -126,7 +126,7 @@ class HistoryPages:
                 missing = compare[0] if old is None else compare[1]
                 raise BadAddress(f"The page {kept.title!r} has no version {missing}.", 404)
             values["regions"] = await asyncio.to_thread(region_differences, old, new)
-        response = site.renderer.template("edits/history.html", values)
+        response = site.renderer.render("edits/history.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
         return response

@@ -23,7 +23,7 @@ from unwritten_engine.training.dataset import TrainingPage
 
 from ..core.errors import StoreError
 from ..formats.registry import FORMATS
-from ..generation.revisions import asks_for_change
+from ..generation.revisions import is_revision_prompt
 from ..storage.database import Database
 from ..storage.world import WorldStore
 
@@ -136,7 +136,7 @@ def _first_prompt(database: Database, page: int, name: str, format: str, kept: s
             prompt = read_prompt(text)
         except ValueError:
             continue
-        if not asks_for_change(prompt):
+        if not is_revision_prompt(prompt):
             return prompt
     return None
 

@@ -85,7 +85,7 @@ class JobStarter:
         priority: Priority = Priority.CLICK,
         region_jobs: dict[str, RegionJob] | None = None,
         change: Change = WRITTEN,
-        before: StoredPage | None = None,
+        previous: StoredPage | None = None,
     ) -> PageJob:
         """Start generating a page, or join the job that is doing so. Finished regions are not generated again.
 
@@ -105,9 +105,9 @@ class JobStarter:
             BadTemplate: If the page cannot be rendered.
         """
         self._schemas.check(page_request.route.path, page_request.page)
-        if self._policies.prompt is not None:
+        if self._policies.prompt_policy is not None:
             prompts = _prompts(region_jobs) if region_jobs else self._resolver.prompts(page_request)
-            asked = PromptCheck(page_request.key, page_request.title, page_request.visitor, prompts)
+            asked = PromptCheck(page_request.key, page_request.title, page_request.client_id, prompts)
             with self._metrics.refusals():
                 await self._policies.allow_prompt(asked)
             running = self._jobs.get(page_request.key)
@@ -115,8 +115,8 @@ class JobStarter:
                 return running
         share = 1.0 if priority is Priority.CLICK else _SHARE_AHEAD
         with self._metrics.refusals():
-            self._jobs.admit(priority)
-            self._budgets.spend(page_request.visitor, searched=searched, share=share)
+            self._jobs.check_capacity(priority)
+            self._budgets.spend(page_request.client_id, searched=searched, share=share)
         linker = self._resolver.linker(page_request)
         amends = False
         if region_jobs is None:
@@ -132,12 +132,12 @@ class JobStarter:
             region_jobs,
             linker,
             priority,
-            page_request.visitor,
+            page_request.client_id,
         )
-        job = PageJob(*of, change=change, before=before)
+        job = PageJob(*of, change=change, previous=previous)
         job.is_amendment = amends
         self._validate(job)
-        self._jobs.add(job)
+        self._jobs.submit(job)
         return job
 
     def update(self, job: PageJob, page_request: PageRequest) -> None:
@@ -157,7 +157,7 @@ class JobStarter:
         job.notify()
 
     def region_jobs(
-        self, page_request: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, remember: bool = True
+        self, page_request: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, recall: bool = True
     ) -> dict[str, RegionJob]:
         """Return the region jobs of a page. Those that are finished do not need an engine.
 
@@ -167,7 +167,7 @@ class JobStarter:
             finished: The stored canvases by name.
             remember: False if nothing will be generated, so that the prompts need no facts from memory.
         """
-        prompts = self._resolver.prompts(page_request, remember=remember)
+        prompts = self._resolver.prompts(page_request, recall=recall)
         length = self._about.canvas_length
         region_jobs: dict[str, RegionJob] = {}
         for name, canvas in page_request.page.canvases.items():

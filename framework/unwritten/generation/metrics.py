@@ -56,19 +56,19 @@ class Metrics(JobObserver):
     """
 
     def __init__(self) -> None:
-        self.begun_pages: Counter[str] = Counter()
-        self.ended_pages: Counter[tuple[str, str]] = Counter()
-        self.first_frame: dict[str, Histogram] = {}
-        self.written: dict[str, Histogram] = {}
+        self.jobs_started: Counter[str] = Counter()
+        self.jobs_ended: Counter[tuple[str, str]] = Counter()
+        self.first_frame_seconds: dict[str, Histogram] = {}
+        self.page_seconds: dict[str, Histogram] = {}
         self.tokens = 0
         self.refused: Counter[str] = Counter()
-        self.kept_served = 0
+        self.stored_pages_served = 0
         self._since: dict[PageJob, float] = {}
         self._seen: set[PageJob] = set()
 
     def on_start(self, job: PageJob) -> None:
         """A page is being written, or waits for its turn."""
-        self.begun_pages[_kind_label(job)] += 1
+        self.jobs_started[_kind_label(job)] += 1
         self._since[job] = time.monotonic()
 
     def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
@@ -76,16 +76,16 @@ class Metrics(JobObserver):
         if job not in self._seen and job in self._since:
             self._seen.add(job)
             seconds = time.monotonic() - self._since[job]
-            self.first_frame.setdefault(_kind_label(job), Histogram()).observe(seconds)
+            self.first_frame_seconds.setdefault(_kind_label(job), Histogram()).observe(seconds)
 
     def on_end(self, job: PageJob) -> None:
         """A page has come to its end."""
         since = self._since.pop(job, time.monotonic())
         self._seen.discard(job)
-        state = "left" if job.ending == "left" else job.state
-        self.ended_pages[state, _kind_label(job)] += 1
+        state = "left" if job.end_reason == "left" else job.state
+        self.jobs_ended[state, _kind_label(job)] += 1
         if job.state == "written":
-            self.written.setdefault(_kind_label(job), Histogram()).observe(time.monotonic() - since)
+            self.page_seconds.setdefault(_kind_label(job), Histogram()).observe(time.monotonic() - since)
             provenance = job.provenance()
             self.tokens += provenance.tokens if provenance else 0
 

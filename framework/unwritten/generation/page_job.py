@@ -25,7 +25,7 @@ from .region_job import RegionJob, page_to_store
 log = logging.getLogger("unwritten")
 
 
-Ending: TypeAlias = Literal["stopped", "left", "closing"]
+EndReason: TypeAlias = Literal["stopped", "left", "closing"]
 """Why a generation was broken off: somebody asked for it, everybody left, or the server stops."""
 
 
@@ -33,7 +33,7 @@ TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name, and its finished text."""
 
 
-INSIDE = "Something went wrong inside. The server's log says what."
+INTERNAL_ERROR = "Something went wrong inside. The server's log says what."
 
 
 @dataclass(eq=False)
@@ -98,10 +98,10 @@ class PageJob:
         region_jobs: dict[str, RegionJob],
         linker: Linker,
         priority: Priority = Priority.CLICK,
-        visitor: str = "",
+        client_id: str = "",
         *,
         change: Change = WRITTEN,
-        before: StoredPage | None = None,
+        previous: StoredPage | None = None,
     ) -> None:
         self.key = key
         self.page = page
@@ -109,22 +109,22 @@ class PageJob:
         self.regions = region_jobs
         self.linker = linker
         self.priority = priority
-        self.rank = 0
-        self.visitor = visitor
-        self.change_of = change
-        self.before = before
-        self.undone = False
+        self.link_rank = 0
+        self.client_id = client_id
+        self.change = change
+        self.previous = previous
+        self.reverted = False
         self.is_amendment = False
         self.observers: Sequence[JobObserver] = ()
-        self.check: TextCheck | None = None
+        self.check_text: TextCheck | None = None
         self.state: PageState = "queued"
         self.message = ""
-        self.kept: StoredPage | None = None
+        self.stored: StoredPage | None = None
         self.finished = asyncio.Event()
-        self.change = 0
+        self.num_updates = 0
         self._subscribers: set[Subscriber] = set()
         self._task: asyncio.Task[None] | None = None
-        self._ending: Ending | None = None
+        self._ending: EndReason | None = None
         self._at_work = False
         self._makes_way = False
         self._requests: list[Request] = []
@@ -133,7 +133,7 @@ class PageJob:
         self._grace: asyncio.TimerHandle | None = None
         self._since: float | None = None
         self._seconds = 0.0
-        self.lost = 0
+        self.discarded_tokens = 0
 
     # -- who looks ----------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class PageJob:
             self._grace = asyncio.get_running_loop().call_later(grace, leave, self)
 
     @property
-    def ending(self) -> Ending | None:
+    def end_reason(self) -> EndReason | None:
         """Why it was broken off; None if it was not."""
         return self._ending
 
@@ -168,13 +168,13 @@ class PageJob:
         self._seconds, self._since = self.seconds, None
 
     @property
-    def subscribers(self) -> int:
+    def num_subscribers(self) -> int:
         """How many look."""
         return len(self._subscribers)
 
     def notify(self) -> None:
         """Tell everybody who looks that something is new."""
-        self.change += 1
+        self.num_updates += 1
         for subscriber in self._subscribers:
             subscriber.changed.set()
 
@@ -190,7 +190,7 @@ class PageJob:
 
     def view(self) -> PageView:
         """The page as templates see it."""
-        kept = self.kept
+        kept = self.stored
         return PageView(
             key=self.key,
             title=self.title,
@@ -198,15 +198,15 @@ class PageJob:
             version=kept.version if kept else None,
             versions=kept.versions if kept else 0,
             written_at=kept.written_at if kept else None,
-            kept=self.undone,
+            stored=self.reverted,
             provenance=self.provenance() if self.state == "written" else None,
             message=self.message,
-            change=kept.change if kept else self.change_of,
+            change=kept.change if kept else self.change,
         )
 
     def provenance(self) -> Provenance | None:
         """By which model the page was written and at which cost; None while it is not finished."""
-        return self.kept.provenance if self.kept else self._provenance
+        return self.stored.provenance if self.stored else self._provenance
 
     _provenance: Provenance | None = None
 
@@ -225,7 +225,7 @@ class PageJob:
         message = message or str(error)
         log.warning("%s: the region %r failed: %s", self.key, region_job.name, message)
         region_job.state = "failed"
-        region_job.count()
+        region_job.renumber()
         self.message = message
         self.publish_failure(region_job, error)
         self.notify()
@@ -263,13 +263,13 @@ class PageJob:
             self.regions[name] = region_job
         return True
 
-    def end(self, ending: Ending) -> None:
+    def cancel(self, ending: EndReason) -> None:
         """Break the work off. Does nothing if all is written, kept or not yet."""
         if self.finished.is_set() or self._complete:
             return
         self._ending = ending
         if self._task is None:
-            self.settle("stopped", "")
+            self.finish("stopped", "")
         elif self._at_work:
             self._task.cancel()
         # A task that is cancelled before its first step never runs at all: one that has not begun sees to it itself.
@@ -291,7 +291,7 @@ class PageJob:
     def _drop(self) -> None:
         """Count what is thrown away. A token has about four characters; nobody knows more of an unfinished text."""
         unfinished = (region_job for region_job in self.regions.values() if region_job.state != "written")
-        self.lost += sum(len(region_job.frame.text) for region_job in unfinished) // 4
+        self.discarded_tokens += sum(len(region_job.frame.text) for region_job in unfinished) // 4
 
     def _wait_again(self) -> None:
         self._drop()
@@ -302,10 +302,10 @@ class PageJob:
         self.state = "queued"
         self.message = ""
         for region_job in self.regions.values():
-            region_job.restart()
+            region_job.reset()
         self.notify()
 
-    async def write(self, engine: Engine, time_limit: float) -> None:
+    async def run(self, engine: Engine, time_limit: float) -> None:
         """Write all regions at the same time, and come to a state that will not change, or to "queued"."""
         self._at_work = True
         try:
@@ -319,11 +319,11 @@ class PageJob:
                             group.create_task(self._write_region(engine, region_job))
         except TimeoutError:
             error = TimedOut(f"The page was not finished after {time_limit:g} seconds, and was given up.")
-            self.settle("failed", str(error))
+            self.finish("failed", str(error))
         except asyncio.CancelledError:
             if self._ending is not None:
                 left = "The page was left before it was finished."
-                self.settle("stopped", "" if self._ending == "stopped" else left)
+                self.finish("stopped", "" if self._ending == "stopped" else left)
             elif self._makes_way:
                 self._wait_again()
             else:
@@ -336,7 +336,7 @@ class PageJob:
                 self._complete = True
                 self._provenance = self._sum(about.model, about.engine)
             else:
-                self.settle("failed", self.message or "A part of the page could not be written.")
+                self.finish("failed", self.message or "A part of the page could not be written.")
 
     async def _write_region(self, engine: Engine, region_job: RegionJob) -> None:
         try:
@@ -357,38 +357,38 @@ class PageJob:
                 self.fail_region(region_job, error)
         except Exception as error:
             log.exception("%s: the region %r failed", self.key, region_job.name)
-            self.fail_region(region_job, error, INSIDE)
+            self.fail_region(region_job, error, INTERNAL_ERROR)
 
     async def _follow(self, engine: Engine, region_job: RegionJob) -> None:
         """One attempt at a region, from its first frame to its last, over all the requests that it takes."""
         while True:
-            done = region_job.requests
+            done = region_job.completed_requests
             request = region_job.request(self.priority)
             self._requests.append(request)
             async with contextlib.aclosing(engine.generate(request)) as frames:
                 async for given in frames:
-                    frame = region_job.fitted(given)
-                    if self.check is not None:
+                    frame = region_job.merge(given)
+                    if self.check_text is not None:
                         if frame.usage is None:
                             continue  # nobody sees what nobody has checked
-                        await self.check(self.key, region_job.name, region_job.final(frame))
+                        await self.check_text(self.key, region_job.name, region_job.final_text(frame))
                     region_job.apply_frame(frame)
                     self.notify()
                     self.publish(lambda observer: observer.on_frame(self, region_job))
-            if region_job.requests == done:
+            if region_job.completed_requests == done:
                 return
 
-    def settle(self, state: PageState, message: str) -> None:
+    def finish(self, state: PageState, message: str) -> None:
         """Come to the end: nothing changes after this."""
-        if state != "written" and self.before is not None:
-            state, message = self._put_back(self.before, state, message)
+        if state != "written" and self.previous is not None:
+            state, message = self._put_back(self.previous, state, message)
         self.state = state
         self.message = message
         self._stop_clock()
         if state != "written":
             self._drop()
             for region_job in self.regions.values():
-                region_job.end("stopped" if state == "stopped" else "failed")
+                region_job.abort("stopped" if state == "stopped" else "failed")
         if self._grace:
             self._grace.cancel()
             self._grace = None
@@ -404,15 +404,15 @@ class PageJob:
                 region_job.roll_back(before.canvases[name])
             except PageFailed:  # the author has changed the shape since
                 return state, message
-        self.kept, self.undone = before, True
+        self.stored, self.reverted = before, True
         log.info("%s: a change came to nothing: %s", self.key, message or state)
         why = "The change was stopped." if state == "stopped" and not message else message
         return "written", f"{why} The page is as it was."
 
-    def is_kept(self, kept: StoredPage) -> None:
+    def finish_stored(self, kept: StoredPage) -> None:
         """All is written and kept already: it is there to be shown."""
-        self.kept = kept
-        self.settle("written", "")
+        self.stored = kept
+        self.finish("written", "")
 
     def rebase(self, now: StoredPage | None) -> None:
         """The page has moved on since this change began: it goes on top of what is there now.
@@ -424,26 +424,26 @@ class PageJob:
             if now is not None and name not in self._changed() and name in now.canvases:
                 with contextlib.suppress(PageFailed):
                     region_job.roll_back(now.canvases[name])
-        self.before = now
-        self.change_of = replace(self.change_of, base=now.version if now else None)
+        self.previous = now
+        self.change = replace(self.change, base=now.version if now else None)
 
     def _changed(self) -> Collection[str]:
-        return self.change_of.regions or self.regions.keys()
+        return self.change.regions or self.regions.keys()
 
     def page_to_store(self) -> PageWrite:
         """The finished page for the store."""
         assert self._provenance is not None
-        page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change_of)
+        page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change)
         return replace(page, amends=self.is_amendment)
 
     def partial_results(self) -> dict[str, StoredCanvas]:
         """The regions that were finished. Those of a change are no beginning of anything."""
-        if self.before is not None:
+        if self.previous is not None:
             return {}
-        return {name: region_job.kept() for name, region_job in self.regions.items() if region_job.state == "written"}
+        return {name: region_job.to_stored() for name, region_job in self.regions.items() if region_job.state == "written"}
 
     def _sum(self, model: str, engine: str) -> Provenance:
-        kept = [self.regions[name].kept() for name in self._changed()]
+        kept = [self.regions[name].to_stored() for name in self._changed()]
         return Provenance(
             model=model,
             engine=engine,

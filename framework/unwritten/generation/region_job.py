@@ -76,7 +76,7 @@ class RegionJob:
         self._restored = None
         self.prompt = revision.task.prompt
         self.state = "waiting"
-        self._show(revision.first())
+        self._show(revision.initial_frame())
 
     def request(self, priority: Priority = Priority.CLICK) -> Request:
         """What the engine is asked for."""
@@ -102,17 +102,17 @@ class RegionJob:
         )
 
     @property
-    def requests(self) -> int:
+    def completed_requests(self) -> int:
         """How many requests have come to their end so that the next one can begin; a revision may take several."""
-        return self._revision.number if self._revision else 0
+        return self._revision.num_done if self._revision else 0
 
-    def fitted(self, frame: Frame) -> Frame:
+    def merge(self, frame: Frame) -> Frame:
         """A frame of the engine as a frame of the whole region, of which a request may write only a part.
 
         Raises:
             PageFailed: if it is the last one of a part, and nothing was written or what was kept is lost.
         """
-        return self._revision.fitted(frame) if self._revision else frame
+        return self._revision.merge(frame) if self._revision else frame
 
     def apply_frame(self, frame: Frame) -> None:
         """Take the next frame.
@@ -157,7 +157,7 @@ class RegionJob:
         self._show(Frame(text=""))
         return True
 
-    def final(self, frame: Frame) -> str:
+    def final_text(self, frame: Frame) -> str:
         """The text of a last frame as it will be kept.
 
         Raises:
@@ -202,28 +202,28 @@ class RegionJob:
             self.restore(kept)
         finally:
             self.number = max(self.number, number)  # who has seen later frames must see this one too
-            self.count()
+            self.renumber()
 
-    def end(self, state: RegionState) -> None:
+    def abort(self, state: RegionState) -> None:
         """Leave a region that will not be finished as it is."""
         if self.state not in {"written", "failed"}:
             self.state = state
-            self.count()
+            self.renumber()
 
-    def restart(self) -> None:
+    def reset(self) -> None:
         """Forget what is there of a text that is not finished."""
         if self.state != "written":
             self.state = "waiting"
             if self.number:
                 self._show(Frame(text=""))
 
-    def count(self) -> None:
+    def renumber(self) -> None:
         """Give what is there now a number of its own, higher than any before."""
         self.number = max(self.number, self._first) + 1
 
     def _show(self, frame: Frame) -> None:
         self.frame = frame
-        self.count()
+        self.renumber()
 
     def formatted(self) -> FormattedFrame:
         """The latest frame, drawn."""
@@ -251,7 +251,7 @@ class RegionJob:
             lines=self._lines,
         )
 
-    def as_of(self, frame: Frame) -> Region:
+    def region_at(self, frame: Frame) -> Region:
         """What the template saw, or would have seen, of an earlier frame.
 
         Raises:
@@ -269,7 +269,7 @@ class RegionJob:
             found.setdefault(link.key, link)
         return list(found.values())
 
-    def words(self) -> str:
+    def search_text(self) -> str:
         """The finished text as plain text on one line, for search and snippets."""
         drawn = self.formatted()
         if drawn.search_text is not None:
@@ -278,7 +278,7 @@ class RegionJob:
             return " ".join(html_to_text(str(self.formatted().html)).split())
         return plain_text(self.frame.text)
 
-    def kept(self) -> StoredCanvas:
+    def to_stored(self) -> StoredCanvas:
         """The finished text with what it took.
 
         Raises:
@@ -327,10 +327,12 @@ def page_to_store(
     return PageWrite(
         key=key,
         title=title,
-        text=" ".join(region_job.words() for region_job in region_jobs.values() if region_job.canvas.format != "typed"),
+        text=" ".join(
+            region_job.search_text() for region_job in region_jobs.values() if region_job.canvas.format != "typed"
+        ),
         prompt_hash=prompt_hash(region_jobs),
         provenance=provenance,
-        canvases=tuple(region_job.kept() for region_job in region_jobs.values()),
+        canvases=tuple(region_job.to_stored() for region_job in region_jobs.values()),
         links=tuple(links.values()),
         change=change,
     )

@@ -22,7 +22,7 @@ MAX_SPANS = 8
 """Stretches of one text that are written one after another."""
 
 
-MOST_PIECES = 60
+MAX_SENTENCES = 60
 """Sentences that a visitor can mark; longer texts are marked by their lines."""
 
 
@@ -30,7 +30,7 @@ _AROUND = 1500
 """Characters of the whole text that are told to a model which writes one stretch of it."""
 
 
-ONCE_MORE = "The text above once more, with this change: {}"
+REVISION_ASK = "The text above once more, with this change: {}"
 """How a change is asked for. ``templates/prompts/edit.txt`` has its examples in the same words."""
 
 
@@ -41,7 +41,7 @@ _MARKED_LINE = re.compile(r"\s*(#{1,6} |[-*+] |\d+[.)] |>|\|)")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EditKind:
     """A kind of ask.
 
     Attributes:
@@ -50,34 +50,34 @@ class Kind:
         moves: whether what stands behind the change must move, which pins forbid.
     """
 
-    words: str
+    keywords: str
     strength: float
-    moves: bool = False
+    moves_text: bool = False
 
 
-KINDS = (
-    Kind("anew again completely entirely different scratch rewrite", 1.0, moves=True),
-    Kind("short brief summar trim cut half remove delete long length expand detail add more", 0.85, moves=True),
-    Kind("simpl plain formal funn friend warm cold sad happ tone style poetic rhyme tense", 0.65),
-    Kind("spell typo grammar punctuat comma fix correct mistake name replace instead", 0.35),
+EDIT_KINDS = (
+    EditKind("anew again completely entirely different scratch rewrite", 1.0, moves_text=True),
+    EditKind("short brief summar trim cut half remove delete long length expand detail add more", 0.85, moves_text=True),
+    EditKind("simpl plain formal funn friend warm cold sad happ tone style poetic rhyme tense", 0.65),
+    EditKind("spell typo grammar punctuat comma fix correct mistake name replace instead", 0.35),
 )
 """Kinds of asks, in the order in which they are looked for."""
 
 
-OTHER = Kind("", 0.75)
+DEFAULT_EDIT_KIND = EditKind("", 0.75)
 """Any other ask."""
 
 
-def kind_of(ask: str) -> Kind:
+def classify_edit(ask: str) -> EditKind:
     """The kind of an ask: the first that one of its words begins like."""
     asked = re.findall(r"[a-z]+", ask.casefold())
-    for kind in KINDS:
-        if any(word.startswith(tuple(kind.words.split())) for word in asked):
+    for kind in EDIT_KINDS:
+        if any(word.startswith(tuple(kind.keywords.split())) for word in asked):
             return kind
-    return OTHER
+    return DEFAULT_EDIT_KIND
 
 
-def pieces_of(text: str) -> list[Span]:
+def split_sentences(text: str) -> list[Span]:
     """The sentences of a text, in which headings and items of lists are one piece each."""
     lines = [match.span() for match in re.finditer(r"[^\n]*\S[^\n]*", text)]
     found: list[Span] = []
@@ -86,7 +86,7 @@ def pieces_of(text: str) -> list[Span]:
             found.append((start, end))
         else:
             found += [match.span() for match in _SENTENCE.finditer(text, start, end)]
-    return found if len(found) <= MOST_PIECES else lines
+    return found if len(found) <= MAX_SENTENCES else lines
 
 
 def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Span, ...]:
@@ -100,7 +100,7 @@ def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Sp
     Raises:
         BadEdit: if a piece or the words are not there, or nothing is left to change.
     """
-    pieces = pieces_of(text)
+    pieces = split_sentences(text)
     missing = [number for number in keep if not 0 <= number < len(pieces)]
     if missing:
         raise BadEdit(f"There is no sentence {missing[0] + 1} to keep. Look at the text as it is now, and mark again.")
@@ -180,20 +180,20 @@ class Revision:
         self._tasks = tasks
         self._prose = prose
         self._kept = kept
-        self.number = 0
+        self.num_done = 0
         self._before = old[: tasks[0].span[0]]
         self._usage: Usage | None = None
 
     @property
     def task(self) -> RevisionTask:
         """What is written now."""
-        return self._tasks[self.number]
+        return self._tasks[self.num_done]
 
-    def first(self) -> Frame:
+    def initial_frame(self) -> Frame:
         """The old text, of which nothing that may change is settled."""
         return Frame(self.old, tuple(task.span for task in self._tasks) if self.old else ())
 
-    def fitted(self, frame: Frame) -> Frame:
+    def merge(self, frame: Frame) -> Frame:
         """A frame of the present task, as a frame of the whole text. The last one of the last task has the usage.
 
         Raises:
@@ -213,7 +213,7 @@ class Revision:
         at = len(self._before)
         spans = [(max(0, a - skipped) + at, min(b - skipped, len(text)) + at) for a, b in frame.unsettled]
         moved = at + len(text) - end
-        later = [(a + moved, b + moved) for a, b in (task.span for task in self._tasks[self.number + 1 :])]
+        later = [(a + moved, b + moved) for a, b in (task.span for task in self._tasks[self.num_done + 1 :])]
         fitted = replace(
             frame,
             text=self._before + text + self.old[end:],
@@ -225,9 +225,9 @@ class Revision:
     def _finished(self, frame: Frame, usage: Usage, text: str) -> Frame:
         """The last frame of a task: the next one begins, or all of them are done."""
         self._usage = _sum(self._usage, usage)
-        if self.number + 1 < len(self._tasks):
+        if self.num_done + 1 < len(self._tasks):
             _, end = self.task.span
-            self.number += 1
+            self.num_done += 1
             self._before += text + self.old[end : self.task.span[0]]
             return replace(frame, usage=None)
         at = 0
@@ -267,7 +267,7 @@ def plan_revision(
     *,
     abilities: Abilities,
     prose: bool,
-    free: tuple[Span, ...] = (),
+    editable: tuple[Span, ...] = (),
 ) -> Revision:
     """A change that was asked for.
 
@@ -283,19 +283,19 @@ def plan_revision(
         BadEdit: if too many separate stretches may change.
     """
     whole = ((0, len(old)),)
-    free = free or whole
-    kept = [old[slice(*span)] for span in _between(old, free)]
-    kind = kind_of(ask)
-    if abilities.edits and not (kept and kind.moves):
-        draft = Draft(old, _between(old, free), kind.strength)
+    editable = editable or whole
+    kept = [old[slice(*span)] for span in _between(old, editable)]
+    kind = classify_edit(ask)
+    if abilities.edits and not (kept and kind.moves_text):
+        draft = Draft(old, _between(old, editable), kind.strength)
         task = RevisionTask(whole[0], _prompt(prompt, old, ask), draft, _room(old, 2))
         return Revision(old, [task], prose=prose, kept=kept)
-    if len(free) > MAX_SPANS:
+    if len(editable) > MAX_SPANS:
         raise BadEdit(
-            f"What is not kept falls into {len(free)} separate parts, and up to {MAX_SPANS} can be changed at a "
+            f"What is not kept falls into {len(editable)} separate parts, and up to {MAX_SPANS} can be changed at a "
             "time. Keep more, or less."
         )
-    tasks = list(_spans(old, free, ask, prompt, abilities, prose))
+    tasks = list(_spans(old, editable, ask, prompt, abilities, prose))
     return Revision(old, tasks, prose=prose, kept=kept)
 
 
@@ -307,7 +307,7 @@ def _spans(
         facts = prompt.facts
         if stretch != old and abilities.instruct:  # others would go on with it
             facts = (*facts, f"It is a part of this text: {old[:_AROUND]}")
-        draft = Draft(stretch, (), kind_of(ask).strength) if abilities.edits else None
+        draft = Draft(stretch, (), classify_edit(ask).strength) if abilities.edits else None
         made = replace(_prompt(prompt, stretch, ask, begun=prose and not abilities.instruct), facts=facts)
         yield RevisionTask(span, made, draft, _room(stretch, 2 if draft else 3), partial=stretch != old)
 
@@ -318,7 +318,7 @@ def _prompt(prompt: Prompt, old: str, ask: str, begun: bool = False) -> Prompt:
     A base model continues the series, and an instruct model is in the middle of a conversation.
     """
     return Prompt(
-        ask=ONCE_MORE.format(ask),
+        ask=REVISION_ASK.format(ask),
         system=prompt.system,
         examples=(*_examples(), Example(prompt.ask, old)),
         facts=prompt.facts,
@@ -327,9 +327,9 @@ def _prompt(prompt: Prompt, old: str, ask: str, begun: bool = False) -> Prompt:
     )
 
 
-def asks_for_change(prompt: Prompt) -> bool:
+def is_revision_prompt(prompt: Prompt) -> bool:
     """Whether a prompt asks for a change of a text, and not for the text itself."""
-    return prompt.ask.startswith(ONCE_MORE.partition("{}")[0])
+    return prompt.ask.startswith(REVISION_ASK.partition("{}")[0])
 
 
 def _beginning(old: str) -> str:

@@ -111,11 +111,11 @@ class PaintQueue(JobObserver):
         task = self._tasks.get(ask.key)
         if task is None:
             failed = self._failed.get(ask.key)
-            if failed is ncheck_secondse and time.monotonic() - failed < AGAIN:
+            if failed is not None and time.monotonic() - failed < AGAIN:
                 raise PageFailed("This picture could not be painted a moment ago.")
             if len(self._tasks) >= QUEUE or self._closing.is_set():
                 raise Busy(f"{len(self._tasks)} pictures wait to be painted already.", 30)
-            self._budgets.afford(visitor)
+            self._budgets.check_seconds(visitor)
             task = asyncio.create_task(self._paint(ask, visitor), name=f"painting {ask.key}")
             self._tasks[ask.key] = task
             task.add_done_callback(lambda _: self._tasks.pop(ask.key, None))

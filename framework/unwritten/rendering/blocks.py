@@ -49,13 +49,13 @@ class LiveRegion:
     html: str
 
 
-class Numbers:
+class RegionNumbers:
     """The numbers of live regions: the microsecond in which they were first seen to be as they are."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], tuple[bytes, int]] = OrderedDict()
 
-    def of(self, page: str, region: str, html: str) -> int:
+    def get(self, page: str, region: str, html: str) -> int:
         """The number of a region with this HTML."""
         digest = hashlib.blake2b(html.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         before, number = self._known.get((page, region), (b"", 0))
@@ -109,7 +109,7 @@ class PlacedBlock:
         return getattr(self._region, name)
 
 
-def is_complete(html: str, name: str) -> str:
+def check_not_nested(html: str, name: str) -> str:
     """The HTML of a canvas's block, which must not hold another canvas.
 
     Raises:
@@ -144,7 +144,7 @@ class Blocks(dict[str, list[_Block]]):
         page: PageView,
         regions: Mapping[str, Region],
         live: Collection[str],
-        numbers: Numbers,
+        numbers: RegionNumbers,
         holes: bool,
     ) -> None:
         super().__init__(blocks)
@@ -173,7 +173,7 @@ class Blocks(dict[str, list[_Block]]):
                 "cannot stand inside another: put them side by side."
             )
         if self._inside_live:
-            self._nested[name] = is_complete("".join(block(context)), name)
+            self._nested[name] = check_not_nested("".join(block(context)), name)
             yield f"{_PLACE}{name};"
             return
         self._begin(name)
@@ -183,7 +183,7 @@ class Blocks(dict[str, list[_Block]]):
             yield f"{PLACEHOLDER}{name}\n"
         else:
             self._inside = name
-            yield is_complete("".join(block(context)), name)
+            yield check_not_nested("".join(block(context)), name)
             self._inside = ""
         yield "</div>"
 
@@ -195,7 +195,7 @@ class Blocks(dict[str, list[_Block]]):
         self._inside_live = name
         inner = "".join(block(context))
         self._inside_live = ""
-        number = self._numbers.of(self._page.key, name, inner)
+        number = self._numbers.get(self._page.key, name, inner)
         self._live[name] = number, inner
         yield f"{_OPENING.format(name, self._page.key, number, 'live', '', 'false')}{inner}</div>"
 

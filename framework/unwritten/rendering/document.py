@@ -23,11 +23,11 @@ def insert_nonce(html: str, nonce: str) -> str:
 
 
 def page_response(
-    html: str, status: int = 200, headers: Mapping[str, str] | None = None, frames: str = ""
+    html: str, status: int = 200, headers: Mapping[str, str] | None = None, frame_src: str = ""
 ) -> HTMLResponse:
     """A drawn page as a response, with a nonce in place of ``NONCE``; ``frames`` as in ``secure_headers``."""
     nonce = new_nonce()
-    return HTMLResponse(insert_nonce(html, nonce), status, {**secure_headers(nonce, frames), **(headers or {})})
+    return HTMLResponse(insert_nonce(html, nonce), status, {**secure_headers(nonce, frame_src), **(headers or {})})
 
 
 def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequence[str] = SCRIPTS) -> Markup:

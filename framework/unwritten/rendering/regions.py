@@ -82,11 +82,11 @@ class PageView:
     version: int | None = None
     versions: int = 0
     written_at: datetime | None = None
-    kept: bool = False
+    stored: bool = False
     provenance: Provenance | None = None
     message: str = ""
     change: Change = WRITTEN
-    first: bool = False
+    first_view: bool = False
 
     @property
     def is_old(self) -> bool:

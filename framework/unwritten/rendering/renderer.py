@@ -77,7 +77,7 @@ class Renderer:
         regions: Mapping[str, Region],
         *,
         refresh: str | None = None,
-        holes: bool = False,
+        placeholders: bool = False,
         form: FormState | None = None,
     ) -> Shell:
         """A page with its regions as they are now.
@@ -95,17 +95,17 @@ class Renderer:
         """
         shown = {name: regions[name] if name in regions else Region(name) for name in page.canvases}
         values = {**page.context, **self._frame(view, refresh, page.embeds), **({"form": form} if form else {})}
-        return self.templates.shell(
+        return self.templates.render_page(
             page.template,
             view,
             shown,
             values,
             collections=page.canvas_groups,
             live=page.context.keys(),
-            holes=holes,
+            placeholders=placeholders,
         )
 
-    def template(self, name: str, values: Mapping[str, Any]) -> HTMLResponse:
+    def render(self, name: str, values: Mapping[str, Any]) -> HTMLResponse:
         """A template without canvases, as a response.
 
         Raises:
@@ -116,12 +116,12 @@ class Renderer:
 
     def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
         """A page with a message for people, from ``error.html``."""
-        response = self.template("error.html", values)
+        response = self.render("error.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", **NOT_FOR_ROBOTS, **headers})
         return response
 
-    def unwritten_page(self, key: str, title: str, message: str, status: int, page: bool) -> Response:
+    def unwritten_page(self, key: str, title: str, message: str, status: int, as_html: bool) -> Response:
         """Say that nobody has written a page yet, with a button that has it written.
 
         Args:
@@ -132,11 +132,11 @@ class Renderer:
             page: whether people read it; if not, it is a text for programs.
         """
         headers = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
-        if not page:
+        if not as_html:
             words = f"Nobody has written {title!r} yet. {message}".strip()
             text = f"{words}\nFollow a link to it, or POST page={key} to {self._mount.url(WRITE_PATH)} to have it written.\n"
             return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
-        response = self.template(
+        response = self.render(
             "unwritten.html", {"title": title, "key": key, "message": message, "write": self._mount.url(WRITE_PATH)}
         )
         response.status_code = status

@@ -46,11 +46,11 @@ class Shell:
 
     def __init__(self, html: str, template: Template, context: Context, live: Mapping[str, LiveRegion]) -> None:
         self.html = html
-        self.live = live
+        self.live_regions = live
         self._template = template
         self._context = context
 
-    def pieces(self) -> Iterator[str | Placeholder]:
+    def parts(self) -> Iterator[str | Placeholder]:
         """The page in document order, as text and holes."""
         first, *rest = self.html.split(PLACEHOLDER)
         yield first
@@ -59,7 +59,7 @@ class Shell:
             yield Placeholder(name)
             yield text
 
-    def region(self, region: Region, page: PageView) -> str:
+    def render_region(self, region: Region, page: PageView) -> str:
         """The inner HTML of one region, from its block; one of several canvases has no block, and is as it is.
 
         Raises:
@@ -69,7 +69,7 @@ class Shell:
             return str(region)
         context = self._context.derived({region.name: region, "page": page})
         try:
-            return is_complete("".join(context.blocks[region.name][0](context)), region.name)
+            return check_not_nested("".join(context.blocks[region.name][0](context)), region.name)
         except Exception as error:
             raise template_error(self._template.name or "?", error, f"the block {region.name!r}") from error
 
@@ -92,7 +92,7 @@ class Templates:
         )
         self.environment.globals.update(values)
         self._folders = folders
-        self._numbers = Numbers()
+        self._numbers = RegionNumbers()
 
     def get(self, name: str) -> Template:
         """A template by name.
@@ -118,7 +118,7 @@ class Templates:
         except Exception as error:
             raise template_error(name, error) from error
 
-    def shell(
+    def render_page(
         self,
         name: str,
         page: PageView,
@@ -127,7 +127,7 @@ class Templates:
         *,
         collections: Mapping[str, CanvasGroup] = MappingProxyType({}),
         live: Iterable[str] = (),
-        holes: bool = False,
+        placeholders: bool = False,
     ) -> Shell:
         """A whole page, drawn.
 
@@ -144,11 +144,11 @@ class Templates:
             BadTemplate: if the template is missing, raises, or lacks the block of a region.
         """
         template = self.get(name)
-        if holes:
+        if placeholders:
             values = {**values, COLOPHON: Markup(f"{PLACEHOLDER}{COLOPHON}\n")}
         several = {name: RepeatedRegion(collection, regions) for name, collection in collections.items()}
         context = template.new_context({**values, **regions, **several, "page": page})
-        blocks = Blocks(context.blocks, page, regions, frozenset(live) - LAYOUT_BLOCKS, self._numbers, holes)
+        blocks = Blocks(context.blocks, page, regions, frozenset(live) - LAYOUT_BLOCKS, self._numbers, placeholders)
         context.blocks = blocks
         try:
             html = blocks.placed("".join(template.root_render_func(context)))

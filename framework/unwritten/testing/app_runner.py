@@ -133,7 +133,7 @@ class AppRunner:
         try:
             yield
         finally:
-            self.app.site.jobs.detach(job, subscriber)
+            self.app.site.jobs.unsubscribe(job, subscriber)
 
     @contextlib.asynccontextmanager
     async def in_time(self, problem: str) -> AsyncIterator[None]:

@@ -18,7 +18,7 @@ from ..core.mount import MountPoint
 from ..rendering.document import FORM_KEY
 from ..routing.form_fields import FormParser
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, TextRoute
+from ..routing.routes import PageFunction, PatternRoute
 from ..security.signer import Signer
 
 PAGE, TOKEN = "_page", "_form"
@@ -44,7 +44,7 @@ class ActionFunction(PageFunction):
         self.form = FormParser(self.name, fields)
 
 
-class ActionRoute(TextRoute):
+class ActionRoute(PatternRoute):
     """A Starlette route of an action."""
 
     def __init__(self, pattern: PagePattern, function: ActionFunction, endpoint: Callable[[Request], Any]) -> None:

@@ -55,7 +55,7 @@ class LivePages:
             BadTemplate: If the template is missing, raises, or lacks the block of a region.
         """
         with step("rendering the shell"):
-            self._rendered[job] = _Rendered(self.shell(job), job.change)
+            self._rendered[job] = _Rendered(self.shell(job), job.num_updates)
 
     def shell(self, job: PageJob, *, placeholders: bool = False) -> Shell:
         """Render a page with its regions as they are now.
@@ -66,12 +66,12 @@ class LivePages:
         """
         path = self._mount.url(job.key)
         refresh = None if placeholders else path + ("&" if "?" in path else "?") + urlencode({PLAIN: "1"})
-        return self._renderer.shell(job.view(), job.page, job.region_views(), refresh=refresh, holes=placeholders)
+        return self._renderer.shell(job.view(), job.page, job.region_views(), refresh=refresh, placeholders=placeholders)
 
     def current_shell(self, job: PageJob) -> Shell:
         """Return the shell for a response: the one rendered at the start if nothing has changed since."""
         rendered = self._rendered.get(job)
-        if rendered is not None and job.change <= rendered.change + 1:
+        if rendered is not None and job.num_updates <= rendered.change + 1:
             return rendered.shell
         return self.shell(job)
 
@@ -89,7 +89,7 @@ class LivePages:
         if known is not None and known[0] == key:
             return known[1]
         try:
-            html = rendered.shell.region(region_job.region(), job.view())
+            html = rendered.shell.render_region(region_job.region(), job.view())
         except UnwrittenError as error:
             if region_job.frame.done:
                 log.warning("%s: the region %r cannot be rendered: %s", job.key, name, error)  # its text is complete

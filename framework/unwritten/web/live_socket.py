@@ -211,10 +211,10 @@ class LiveSocket:
             self._site.jobs.unsubscribe(watched.job, self._subscriber)
 
     def _stop(self, key: str, message: Mapping[str, Any]) -> None:
-        watched = self.num_subscriberst(key)
+        watched = self._watched.get(key)
         if watched is None:
             raise _Refused("Only a page that is watched can be stopped.")
-        if watched.job.subscribers > 1:
+        if watched.job.num_subscribers > 1:
             # One visitor must not take a page from the others.
             self._answers.append(self._page_message(watched.job, _OTHERS))
         else:

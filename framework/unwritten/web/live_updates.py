@@ -255,7 +255,7 @@ class LiveUpdates(JobObserver):
         region_jobs = self._starter.region_jobs(page_request, self._resolver.linker(page_request), finished)
         regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
         change = Change("rewritten", base=kept.version, regions=regions)
-        await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, before=kept)
+        await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=kept)
 
     def _may_write(self, page_request: PageRequest, write: bool) -> bool:
         return write or bool(self._store.exists([page_request.key])) or self._jobs.recent(page_request.key) is not None
@@ -267,13 +267,13 @@ class LiveUpdates(JobObserver):
         """The regions of state of a page, as they are now."""
         job = self._jobs.get(page_request.key)
         if job is not None:
-            return self._live_pages.shell(job).live
+            return self._live_pages.shell(job).live_regions
         drawn = self._cache.rendered(page_request, opened=False)
         if drawn is not None:
             return drawn.live
         return self._renderer.shell(
             PageView(key=page_request.key, title=page_request.title), page_request.page, {}
-        ).live
+        ).live_regions
 
     async def close(self) -> None:
         """Nothing is sent any more."""

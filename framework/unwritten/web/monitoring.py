@@ -111,18 +111,18 @@ def families(site: Site) -> Iterator[Any]:
             family.add_metric(values, number)
         return family
 
-    begun = [([kind], float(number)) for kind, number in counts.begun_pages.items()]
+    begun = [([kind], float(number)) for kind, number in counts.jobs_started.items()]
     yield counter("pages_begun", "Pages whose writing was begun.", ["priority"], begun)
-    ended = [([state, kind], float(number)) for (state, kind), number in counts.ended_pages.items()]
+    ended = [([state, kind], float(number)) for (state, kind), number in counts.jobs_ended.items()]
     yield counter("pages_ended", "Pages whose writing has ended, by how.", ["state", "priority"], ended)
     yield counter("tokens", "Tokens of the pages that were kept.", [], [([], float(counts.tokens))])
-    yield counter("kept_pages_served", "Kept pages that were served.", [], [([], float(counts.kept_served))])
+    yield counter("kept_pages_served", "Kept pages that were served.", [], [([], float(counts.stored_pages_served))])
     refused = {**counts.refused, "host": site.exposure.refused_hosts}
     rows = [([reason], float(number)) for reason, number in refused.items()]
     yield counter("refused", "What was not done, by reason.", ["reason"], rows)
     for name, words, histograms in (
-        ("first_frame_seconds", "From the wish for a page to its first words.", counts.first_frame),
-        ("written_seconds", "From the wish for a page to the kept page.", counts.written),
+        ("first_frame_seconds", "From the wish for a page to its first words.", counts.first_frame_seconds),
+        ("written_seconds", "From the wish for a page to the kept page.", counts.page_seconds),
     ):
         family = HistogramMetricFamily(f"unwritten_{name}", words, labels=["priority"])
         for kind, histogram in histograms.items():

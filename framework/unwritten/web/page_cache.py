@@ -73,7 +73,7 @@ class RenderedPage:
         """
         if isinstance(self.pieces, str):
             # Without a tag: a browser that showed its own copy again would send a form with a key that was used.
-            return page_response(self.pieces, headers={"cache-control": "no-cache"}, frames=frames)
+            return page_response(self.pieces, headers={"cache-control": "no-cache"}, frame_src=frames)
         headers = {"cache-control": "no-cache", "etag": self.tag}
         if known_tag == self.tag:
             return Response(status_code=304, headers=headers)
@@ -137,7 +137,7 @@ class PageCache:
             if kept is None:
                 return None
             region_jobs = self._starter.region_jobs(
-                page_request, self._resolver.linker(page_request), kept.canvases, remember=False
+                page_request, self._resolver.linker(page_request), kept.canvases, recall=False
             )
             if any(region_job.state != "written" for region_job in region_jobs.values()):
                 return None  # the author has changed the page since
@@ -150,7 +150,7 @@ class PageCache:
         if FORM_KEY not in shell.html:
             tag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
             pieces = tuple(piece.encode() for piece in shell.html.split(NONCE))
-        drawn = RenderedPage(page_request.page, stamp, pieces or shell.html, tag, shell.live, now)
+        drawn = RenderedPage(page_request.page, stamp, pieces or shell.html, tag, shell.live_regions, now)
         if waited:
             return drawn  # who comes next sees it otherwise
         self._pages[page_request.key] = drawn
@@ -166,10 +166,10 @@ class PageCache:
         if kept is None:
             raise BadAddress(f"The page {page_request.title!r} has no version {version!r}.", 404)
         region_jobs = self._starter.region_jobs(
-            page_request, self._resolver.linker(page_request), kept.canvases, remember=False
+            page_request, self._resolver.linker(page_request), kept.canvases, recall=False
         )
         html = self._draw(page_request, kept, region_jobs).html
-        return page_response(html, headers={"cache-control": "no-cache"}, frames=page_request.frames)
+        return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
 
     def _first(self, kept: StoredPage) -> StoredPage:
         """A page that was written ahead, as its first reader sees it. That they have come is noted meanwhile."""
@@ -214,8 +214,8 @@ class PageCache:
             version=kept.version,
             versions=kept.versions,
             written_at=kept.written_at,
-            kept=True,
+            stored=True,
             provenance=kept.provenance,
-            first=first,
+            first_view=first,
             change=kept.change,
         )

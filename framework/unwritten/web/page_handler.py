@@ -130,9 +130,9 @@ class PageHandler:
         if target.signature is not None:
             return self._redirect_to_clean(page_request.key, request)
         if accepts_stream(request):
-            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frames)
+            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frame_src)
         html = self._live_pages.current_shell(job).html
-        return page_response(html, headers=_NO_STORE, frames=page_request.frames)
+        return page_response(html, headers=_NO_STORE, frame_src=page_request.frame_src)
 
     async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
         page_request = await self._resolver.resolve(request, route)
@@ -158,8 +158,8 @@ class PageHandler:
             return None
         if target.signature is not None:
             return self._redirect_to_clean(page_request.key, request)
-        self._metrics.kept_served += 1
-        return rendered.response(request.headers.get("if-none-match"), page_request.frames)
+        self._metrics.stored_pages_served += 1
+        return rendered.response(request.headers.get("if-none-match"), page_request.frame_src)
 
     async def _start_or_join(self, page_request: PageRequest, target: _SignedTarget, job: PageJob | None) -> PageJob:
         if is_prefetch(page_request.request.headers):
@@ -200,15 +200,15 @@ class PageHandler:
         """Respond with what exists of a page. Missing canvases are not generated now, but its state is shown."""
         stored = self._store.get(page_request.key)
         linker = self._resolver.linker(page_request)
-        region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, remember=False)
+        region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, recall=False)
         view = self._cache.view(page_request, stored)
         if any(region_job.state != "written" for region_job in region_jobs.values()):
             view = replace(view, state="stopped", message=message, provenance=None)
         for region_job in region_jobs.values():
-            region_job.end("stopped")
+            region_job.abort("stopped")
         regions = {name: region_job.region() for name, region_job in region_jobs.items()}
         shell = self._renderer.shell(view, page_request.page, regions, form=form)
-        return page_response(shell.html, status, _NO_STORE, page_request.frames)
+        return page_response(shell.html, status, _NO_STORE, page_request.frame_src)
 
     def _redirect_to_clean(self, key: str, request: Request) -> Response:
         """Redirect to the address without a signature, which can be stored and shared."""
@@ -266,4 +266,4 @@ class PageHandler:
             return self._incomplete(page_request, "", 422, form)
         self._starter.update(job, page_request)
         shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
-        return page_response(shell.html, 422, _NO_STORE, page_request.frames)
+        return page_response(shell.html, 422, _NO_STORE, page_request.frame_src)

@@ -57,7 +57,7 @@ async def _stream(
     job.subscribe(subscriber)
     try:
         shell = live_pages.shell(job, placeholders=True)
-        for piece in shell.pieces():
+        for piece in shell.parts():
             if isinstance(piece, str):
                 yield insert_nonce(piece, nonce)
             elif piece.name == COLOPHON:
@@ -67,7 +67,7 @@ async def _stream(
                 async for text in _region(live_pages, job, shell, piece, subscriber):
                     yield insert_nonce(text, nonce)
     finally:
-        jobs.detach(job, subscriber)
+        jobs.unsubscribe(job, subscriber)
 
 
 async def _region(
@@ -113,7 +113,7 @@ def _around(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str
             region_job.name, state=state, number=length, html=Markup(probe), text=probe, settled=state == "written"
         )
         try:
-            before, found, after = shell.region(region, job.view()).partition(probe)
+            before, found, after = shell.render_region(region, job.view()).partition(probe)
         except UnwrittenError:
             return None
         if not found or probe in after or around not in (None, (before, after)):

@@ -403,7 +403,7 @@ def test_beyond_this_machine_nobody_edits_unless_the_app_lets_them(
             assert len(changes(client, KEY)) == 1
 
 
-@pytest.mark.parametrize("format", ["html", Format("poem", draw=lambda text: f"<p>{escape(text)}</p>")])
+@pytest.mark.parametrize("format", ["html", Format("poem", render=lambda text: f"<p>{escape(text)}</p>")])
 def test_texts_that_are_no_prose_are_changed_in_some_words_or_as_a_whole(tmp_path: Path, format: Any) -> None:
     engine = scripted(
         lambda request: "two" if "once more" in request.prompt.ask else "<p>One</p> <p>One more</p>", about=PLAIN_ABOUT

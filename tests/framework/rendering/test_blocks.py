@@ -12,7 +12,7 @@ from tests.support.apps import inner, page_faults, templates
 
 from unwritten import Canvas, Page
 from unwritten.core.errors import BadTemplate
-from unwritten.rendering.blocks import Numbers
+from unwritten.rendering.blocks import RegionNumbers
 from unwritten.rendering.regions import PageView, Region
 from unwritten.rendering.templates import Placeholder, Shell, Templates
 
@@ -26,7 +26,7 @@ VIEW = PageView("/thread/1", "T")
 def drawn(home: Path, source: str, page: Page, shown: dict[str, Region], known: Templates | None = None) -> Shell:
     made = known or Templates(templates(home, bare=BARE, forum=source) / "templates", {})
     regions = {name: shown.get(name, Region(name)) for name in page.canvases}
-    return made.shell("forum.html", VIEW, regions, page.context, collections=page.canvas_groups, live=page.context)
+    return made.render_page("forum.html", VIEW, regions, page.context, collections=page.canvas_groups, live=page.context)
 
 
 def written(name: str, text: str, number: int = 1) -> Region:
@@ -43,13 +43,13 @@ def test_a_value_with_a_block_of_its_name_is_a_live_region(tmp_path: Path) -> No
     assert 'data-region="posts"' in shell.html and 'data-state="live"' in shell.html
     assert 'aria-busy="false"' in shell.html
     assert page_faults(shell.html) == []
-    assert shell.live["posts"].html == inner(shell.html, "posts")
+    assert shell.live_regions["posts"].html == inner(shell.html, "posts")
 
 
 def test_blocks_of_the_layout_and_values_without_a_block_are_none(tmp_path: Path) -> None:
     source = "{% block main %}{{ main }}{% endblock %}{% block title %}{{ title }}{% endblock %}{{ posts }}"
     shell = drawn(tmp_path, source, Page("forum.html", main="m", posts="p"), {})
-    assert "data-region" not in shell.html and shell.live == {}
+    assert "data-region" not in shell.html and shell.live_regions == {}
 
 
 def test_a_canvas_of_several_is_drawn_where_it_is_printed(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_number_of_a_live_region_rises_with_what_it_shows_and_not_with_the_c
     known = Templates(templates(tmp_path, bare=BARE, forum=FORUM) / "templates", {})
 
     def number(page: Page, **shown: Region) -> int:
-        return drawn(tmp_path, FORUM, page, {r.name: r for r in shown.values()}, known).live["posts"].number
+        return drawn(tmp_path, FORUM, page, {r.name: r for r in shown.values()}, known).live_regions["posts"].number
 
     page = forum(1, 2, replies={2: Canvas("Reply.")})
     first = number(page)
@@ -95,20 +95,20 @@ def test_a_canvas_block_may_stand_in_a_live_region(tmp_path: Path) -> None:
     page = forum(1, lead=Canvas("Lead."))
     shell = drawn(tmp_path, source, page, {"lead": written("lead", "words")})
     assert inner(shell.html, "lead") == "<b>words</b>"
-    assert 'id="region-lead"' in shell.live["posts"].html
+    assert 'id="region-lead"' in shell.live_regions["posts"].html
 
 
 def test_holes_are_left_for_several_too(tmp_path: Path) -> None:
     page = forum(1, replies={1: Canvas("Reply.")})
     made = Templates(templates(tmp_path, bare=BARE, forum=FORUM) / "templates", {})
     regions = {"replies-1": Region("replies-1")}
-    shell = made.shell(
-        "forum.html", VIEW, regions, page.context, collections=page.canvas_groups, live=page.context, holes=True
+    shell = made.render_page(
+        "forum.html", VIEW, regions, page.context, collections=page.canvas_groups, live=page.context, placeholders=True
     )
-    before, hole, after = shell.pieces()
+    before, hole, after = shell.parts()
     assert hole == Placeholder("replies-1")
     assert str(before).endswith('aria-busy="false">') and str(after).startswith("</div>")
-    assert shell.region(written("replies-1", "yes"), VIEW) == "<b>yes</b>"
+    assert shell.render_region(written("replies-1", "yes"), VIEW) == "<b>yes</b>"
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path, source: str, words: str) -
 
 
 def test_numbers_are_remembered_for_each_region_of_each_page() -> None:
-    numbers = Numbers()
-    first = numbers.of("/a", "posts", "x")
-    assert numbers.of("/a", "posts", "x") == first
-    assert numbers.of("/a", "posts", "y") > first
-    assert numbers.of("/b", "posts", "x") >= first
+    numbers = RegionNumbers()
+    first = numbers.get("/a", "posts", "x")
+    assert numbers.get("/a", "posts", "x") == first
+    assert numbers.get("/a", "posts", "y") > first
+    assert numbers.get("/b", "posts", "x") >= first
     assert first > 1_700_000_000_000_000, "it is a time, so that it rises over restarts"

@@ -50,7 +50,7 @@ def region(name: str = "lead", text: str = "words", **given: object) -> Region:
 def shell(home: Path, source: str, *, holes: bool = False, **more: str) -> Shell:
     drawn = Templates(templates(home, page=source, **more) / "templates", {"app": None})
     regions = {name: region(name) for name in ("lead", "body")}
-    return drawn.shell("page.html", PAGE, regions, {"colour": "red", "colophon": "", "n": 3}, holes=holes)
+    return drawn.render_page("page.html", PAGE, regions, {"colour": "red", "colophon": "", "n": 3}, placeholders=holes)
 
 
 BOTH = "{% block lead %}{{ lead }}{% endblock %}|{% block body %}{{ body }}{% endblock %}"
@@ -65,7 +65,7 @@ def test_a_canvas_is_a_block_in_an_element_of_its_own(tmp_path: Path) -> None:
 def test_a_region_is_drawn_again_in_the_context_of_its_page(tmp_path: Path) -> None:
     source = "{% set shade = 'dark' %}{% block lead %}{{ shade }} {{ colour }} {{ lead.text }} {{ lead }}{% endblock %}"
     drawn = shell(tmp_path, source + "{% block body %}{% endblock %}")
-    assert drawn.region(region(text="more"), PAGE) == "dark red more <p>more</p>"
+    assert drawn.render_region(region(text="more"), PAGE) == "dark red more <p>more</p>"
 
 
 def test_blocks_of_a_parent_and_super(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_blocks_of_a_parent_and_super(tmp_path: Path) -> None:
     )
     drawn = shell(tmp_path, child, parent=parent)
     assert inner(drawn.html, "lead") == "(from the parent words) dark"
-    assert drawn.region(region(text="again"), PAGE) == "(from the parent again) dark"
+    assert drawn.render_region(region(text="again"), PAGE) == "(from the parent again) dark"
     assert drawn.html.startswith('<main><div class="region" id="region-body"')
 
 
@@ -87,12 +87,12 @@ def test_an_ordinary_block_may_stand_in_a_canvas_and_around_one(tmp_path: Path) 
     )
     drawn = shell(tmp_path, source)
     assert inner(drawn.html, "lead") == "<p>words</p>!"
-    assert drawn.region(region(text="again"), PAGE) == "<p>again</p>!"
+    assert drawn.render_region(region(text="again"), PAGE) == "<p>again</p>!"
 
 
 def test_what_an_author_prints_is_escaped(tmp_path: Path) -> None:
     drawn = shell(tmp_path, "{% block lead %}{{ lead.text }}{% endblock %}{% block body %}{% endblock %}")
-    assert drawn.region(region(text="<script>"), PAGE) == "&lt;script&gt;"
+    assert drawn.render_region(region(text="<script>"), PAGE) == "&lt;script&gt;"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_template_that_cannot_work_says_where_and_what_to_do(tmp_path: Path, s
 
 
 def test_a_page_with_holes_is_the_page_in_pieces(tmp_path: Path) -> None:
-    pieces = list(shell(tmp_path, "<a>" + BOTH + "<b>{{ colophon }}", holes=True).pieces())
+    pieces = list(shell(tmp_path, "<a>" + BOTH + "<b>{{ colophon }}", holes=True).parts())
     assert [piece.name for piece in pieces if isinstance(piece, Placeholder)] == ["lead", "body", "colophon"]
     assert "words" not in "".join(piece for piece in pieces if isinstance(piece, str))
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, model_validator
 
 from unwritten.core.errors import BadApp, BadForm
-from unwritten.routing.form_fields import FormParser, FormState, Named
+from unwritten.routing.form_fields import FormParser, FormState, FieldTexts
 
 
 class Colour(Enum):
@@ -109,8 +109,8 @@ def test_what_no_form_can_hold_is_said() -> None:
 
 
 def test_names_that_are_not_there_are_empty() -> None:
-    named = Named({"items": "x"})
+    named = FieldTexts({"items": "x"})
     assert (named.items, named["items"], named.keys, named["other"]) == ("x", "x", "", "")
-    assert Named() != named and not Named() and named
+    assert FieldTexts() != named and not FieldTexts() and named
     with pytest.raises(AttributeError):
         _ = named.__wrapped__

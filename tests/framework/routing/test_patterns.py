@@ -12,7 +12,7 @@ from tests.support.hostile import modest
 
 from unwritten.core.errors import BadAddress
 from unwritten.core.paths import ENCODED_SLASH
-from unwritten.routing.patterns import PagePattern, decode_words, safe_title
+from unwritten.routing.patterns import PagePattern, decode_text, safe_title
 
 WIKI = PagePattern("/wiki/{title}")
 ANY = PagePattern("/{path:path}")
@@ -46,15 +46,15 @@ titles = st.one_of(
 
 
 def test_underscores_and_spaces_are_the_same() -> None:
-    assert decode_words("Great_Auk", 120) == decode_words("  Great   Auk ", 120) == "Great Auk"
+    assert decode_text("Great_Auk", 120) == decode_text("  Great   Auk ", 120) == "Great Auk"
     assert WIKI.build({"title": "Great Auk"}) == "/wiki/Great_Auk"
 
 
 def test_text_is_normalised_and_what_cannot_be_seen_goes() -> None:
-    assert decode_words("Cafe\u0301", 120) == "Café"
-    assert decode_words("a\u202eb\u200bc\x00d\u2066e\ufefff", 120) == "abcdef"
-    assert decode_words("a\nb\tc\u2028d", 120) == "a b c d"
-    assert decode_words("نامه\u200cها", 120) == "نامه\u200cها"  # a joiner that Persian needs
+    assert decode_text("Cafe\u0301", 120) == "Café"
+    assert decode_text("a\u202eb\u200bc\x00d\u2066e\ufefff", 120) == "abcdef"
+    assert decode_text("a\nb\tc\u2028d", 120) == "a b c d"
+    assert decode_text("نامه\u200cها", 120) == "نامه\u200cها"  # a joiner that Persian needs
     assert WIKI.build({"title": "Café"}) == "/wiki/Caf%C3%A9"
 
 
@@ -63,14 +63,14 @@ def test_text_is_normalised_and_what_cannot_be_seen_goes() -> None:
 )
 def test_an_address_that_names_nothing_is_not_found(nothing: str) -> None:
     with pytest.raises(BadAddress, match="names nothing") as caught:
-        decode_words(nothing, 120)
+        decode_text(nothing, 120)
     assert caught.value.status == 404
 
 
 def test_a_name_that_is_too_long_is_refused_with_both_numbers() -> None:
-    assert decode_words("x" * 120, 120) == "x" * 120
+    assert decode_text("x" * 120, 120) == "x" * 120
     with pytest.raises(BadAddress, match=r"121 characters.*up to 120") as caught:
-        decode_words("x" * 121, 120)
+        decode_text("x" * 121, 120)
     assert caught.value.status == 414
     with pytest.raises(BadAddress, match="500 characters"):
         ANY.parse({"path": "a/" * 250}, 120)
