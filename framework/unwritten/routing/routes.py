@@ -315,7 +315,8 @@ class PageRequest:
     @property
     def frame_src(self) -> str:
         """What the page's policy must allow to be shown in a frame; see ``frame_source``."""
-        return frame_src(self.page.embeds, self.request.headers.get("host"))
+        root_path = self.request.scope.get("root_path", "")
+        return frame_src(self.page.embeds, self.request.headers.get("host"), root_path)
 
 
 class CanonicalRedirect(RedirectResponse):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -57,16 +57,17 @@ def secure_headers(nonce: str, frames: str = "") -> dict[str, str]:
     return {"content-security-policy": f"{policy}; frame-src {frames}" if frames else policy, **_HEADERS}
 
 
-def frame_src(frames: Embeds, host: str | None) -> str:
-    """What a page may show in a frame, as its policy says it.
+def frame_src(embeds: Embeds, host: str | None, root_path: str = "") -> str:
+    """Return the ``frame-src`` of a page's policy; empty if the page may show no frames.
 
     Args:
-        frames: documents of boxes, and nothing else of this server; or pages of this app, if the page's author says so.
-        host: the name under which the server was asked.
+        embeds: What the page shows in frames: boxes, or pages of this app.
+        host: The name under which the server was reached.
+        root_path: The prefix under which the app is served, decoded, as in an ASGI scope.
     """
-    if frames == "boxes" and host and _HOST.fullmatch(host):
-        return f"{host}{BOX_PREFIX}"
-    return "'self'" if frames else ""
+    if embeds == "boxes" and host and _HOST.fullmatch(host):
+        return f"{host}{quote(root_path.rstrip('/'))}{BOX_PREFIX}"  # quote: a policy cannot hold spaces, ";" or ","
+    return "'self'" if embeds else ""
 
 
 def new_nonce() -> str:
