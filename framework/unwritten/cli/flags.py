@@ -11,11 +11,14 @@ import click
 import platformdirs
 
 from ..app.application import App
-from ..core.settings import BY_NAME, REMOVED, SETTINGS, Setting
+from ..core.settings import BY_NAME, REMOVED, RENAMED, SETTINGS, Setting
 from . import demos
 from .loading import load_app
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_FORMER = (*RENAMED, *REMOVED)
+"""Settings of earlier versions. Their flags are accepted, so that the error can say what became of them."""
 
 _METAVARS = {int: "NUMBER", float: "NUMBER", str: "TEXT"}
 
@@ -27,7 +30,7 @@ def settings_options(*left_out: str) -> Callable[[_Function], _Function]:
         for setting in reversed(SETTINGS):
             if setting.name not in left_out:
                 function = _option(setting)(function)
-        for name in REMOVED:  # reading the settings reports what became of them
+        for name in _FORMER:  # reading the settings reports what became of them
             function = click.option(f"--{name.replace('_', '-')}", name, hidden=True)(function)
         return function
 
@@ -47,7 +50,7 @@ def _option(setting: Setting) -> Callable[[_Function], _Function]:
 
 def given(options: Mapping[str, object]) -> dict[str, object]:
     """The settings among a command's options that were given on the command line."""
-    return {name: value for name, value in options.items() if (name in BY_NAME or name in REMOVED) and value is not None}
+    return {name: value for name, value in options.items() if name in {*BY_NAME, *_FORMER} and value is not None}
 
 
 def as_arguments(flags: Mapping[str, object]) -> list[str]:

@@ -34,7 +34,7 @@ def test_help_names_every_command_and_what_to_try_first() -> None:
     [
         (["dmo"], "There is no command 'dmo'. Did you mean 'demo'?"),
         (["app.py"], "There is no command 'app.py'. To serve an app: unwritten run app.py"),
-        (["demo", "--prt", "1"], "No such option '--prt'. Did you mean '--port'?"),
+        (["demo", "--jbos", "1"], "No such option '--jbos'. Did you mean '--jobs'?"),
         (["bench", "clik"], "There is no benchmark 'clik'. Did you mean 'click'?"),
         (["pages", "serch", "x"], "No such command 'serch'. Did you mean 'search'?"),
         (["get", "wiki/Lighthouse"], "A path begins with a slash: unwritten get /wiki/Lighthouse"),

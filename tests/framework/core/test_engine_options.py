@@ -64,6 +64,17 @@ def test_keys_are_hidden() -> None:
     assert hidden("key='a b' x=1") == "key=… x=1"
 
 
+def make_app(**settings: Any) -> App:
+    """An app with one page."""
+    app = App("Test", **settings)
+
+    @app.page("/{title}")
+    def page(title: str) -> str:
+        return title
+
+    return app
+
+
 def test_the_app_hands_them_to_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
@@ -71,9 +82,9 @@ def test_the_app_hands_them_to_the_engine(tmp_path: Path, monkeypatch: pytest.Mo
         asked.append((spec, options))
         return scripted("A text.")
 
-    monkeypatch.setattr("unwritten.app.lifespan.open_engine", opened)
+    monkeypatch.setattr("unwritten.app.build.open_engine", opened)
     monkeypatch.chdir(tmp_path)
-    app = App("Test", engine="http://localhost:8000/v1", model="m", engine_options="retries=0")
+    app = make_app(engine="http://localhost:8000/v1", model="m", engine_options="retries=0")
     app.prepare()
     app.store.close()
     assert asked == [("http://localhost:8000/v1", {"model": "m", "retries": 0})]
@@ -85,14 +96,14 @@ def test_a_model_for_an_engine_that_takes_none_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadOption, match=rf"'{engine}' takes no model, but was given model='m'.*'diffusion'"):
-        App("Test", engine=engine, model="m").prepare()
+        make_app(engine=engine, model="m").prepare()
     with pytest.raises(UnknownOption, match=r"no option 'thread'\. Did you mean 'threads'"):
-        App("Test", engine=engine, engine_options="thread=2").prepare()
+        make_app(engine=engine, engine_options="thread=2").prepare()
 
 
 def test_an_app_with_an_engine_of_its_own_takes_no_options_for_another(tmp_path: Path) -> None:
     given: list[dict[str, Any]] = [{"model": "m"}, {"engine_options": "threads=2"}]
     for settings in given:
-        app = App("Test", engine=scripted("A."), database=str(tmp_path / "a.db"), **settings)
-        with pytest.raises(BadSetting, match="brings its own engine"):
+        app = make_app(engine=scripted("A."), database=str(tmp_path / "a.db"), **settings)
+        with pytest.raises(BadSetting, match="brings its own open engine"):
             app.prepare()
