@@ -163,7 +163,7 @@ def document(text: str, state: str | None) -> str:
     inside = (asset_dir("static") / "box-guest.js").read_text(encoding="utf-8")
     kept = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     body = _HTTP_EQUIV.sub("x-http-equiv", _CLOSED.sub(r"<\1x-", extract_document(text)))
-    prelude = inside.replace("/*kept*/ null", kept, 1)
+    prelude = inside.replace("/*stored*/ null", kept, 1)
     # The policy once more, for a document that comes without its headers: from a file, say.
     policy = "; ".join(rule for rule in POLICY.split("; ") if not rule.startswith(("sandbox", "frame-ancestors")))
     meta = f'<meta charset="utf-8"><meta http-equiv="content-security-policy" content="{policy}">'
