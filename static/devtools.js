@@ -199,8 +199,8 @@
   }
 
   async function showErrors() {
-    const html = await fetchPart({ bare: "faults" });
-    if (html.includes("devtools-fault")) showOverlay(html, "A part of this page could not be written or rendered.");
+    const html = await fetchPart({ bare: "errors" });
+    if (html.includes("devtools-error")) showOverlay(html, "A part of this page could not be written or rendered.");
   }
 
   document.addEventListener("unwritten:frame", (event) => {
@@ -225,9 +225,9 @@
       // While the server restarts its listening socket stays open, so this waits until it is ready.
       const response = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
       const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-      const broken = response.status >= 500 && fresh.querySelector(".devtools-fault");
+      const broken = response.status >= 500 && fresh.querySelector(".devtools-error");
       down = response.status === 503 && !!broken; // the app cannot start; the reloader answers for it
-      if (broken) showOverlay([...fresh.querySelectorAll(".devtools-fault")].map((fault) => fault.outerHTML).join(""), "This page raises an error now. Behind this message is its last version.");
+      if (broken) showOverlay([...fresh.querySelectorAll(".devtools-error")].map((error) => error.outerHTML).join(""), "This page raises an error now. Behind this message is its last version.");
       else replaceWith(fresh);
     } catch {
       down = true;

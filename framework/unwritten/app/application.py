@@ -395,10 +395,10 @@ class App(Router, Starlette):
         """Build the stack: server errors, connections, extensions, the author's middleware, exceptions, router."""
         pages = ErrorPages(self.name, self.ready, self.devtools.is_visible)
         handlers: dict[Any, ExceptionHandler] = {
-            HTTPException: pages.http,
-            UnwrittenError: pages.known,
-            EngineError: pages.known,
-            Exception: pages.unknown,
+            HTTPException: pages.http_error,
+            UnwrittenError: pages.unwritten_error,
+            EngineError: pages.unwritten_error,
+            Exception: pages.server_error,
             **self.exception_handlers,
         }
         server_error = handlers.pop(500, None) or handlers.pop(Exception)

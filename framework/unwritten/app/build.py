@@ -39,7 +39,7 @@ from ..storage.values import ValueStore
 from ..storage.world import WorldStore
 from ..web.actions import ActionHandler
 from ..web.extension import Extension
-from ..web.forms import FormTags
+from ..web.action_routes import FormTags
 from ..web.live_pages import LivePages
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache

@@ -14,7 +14,7 @@ from ..generation.hooks import OnWritten
 from ..routing.patterns import PagePattern
 from ..routing.routes import PageFunction, PageRoute
 from ..storage.tables import Table, Tables
-from ..web.forms import ActionFunction, ActionRoute
+from ..web.action_routes import ActionFunction, ActionRoute
 from ..web.site import Site
 
 F = TypeVar("F", bound=Callable[..., Any])

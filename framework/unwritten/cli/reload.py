@@ -235,7 +235,7 @@ def standby_page(error: BaseException) -> str:
     )
     templates = Templates(None, {})
     # Our own style sheets, in a page that has nothing else: quotes must stay quotes there.
-    page = templates.render("devtools/standby.html", {"faults": error_reports(error), "style": "/* style */"})
+    page = templates.render("devtools/standby.html", {"errors": error_reports(error), "style": "/* style */"})
     return page.replace("/* style */", style, 1)
 
 

@@ -29,6 +29,9 @@ Errors of the engine have a tree of their own: ``unwritten_engine.errors``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 
 class UnwrittenError(Exception):
     """The root of all errors of the framework. The message is meant for people."""
@@ -39,7 +42,13 @@ class BadSetting(UnwrittenError):
 
 
 class BadApp(UnwrittenError):
-    """An app that is declared in a way that cannot work."""
+    """An app that is declared in a way that cannot work.
+
+    Attributes:
+        function: The author's function that returned something invalid, for error reports. None: no function did.
+    """
+
+    function: Callable[..., Any] | None = None
 
 
 class BadPage(BadApp):

@@ -54,7 +54,7 @@ class CanvasPanel:
         settings: seed, budget, options and the like, by name.
         figures: steps, times and speeds, by name.
         frame: what is shown of it; None if there is nothing.
-        faults: why it failed.
+        errors: why it failed.
     """
 
     name: str
@@ -64,7 +64,7 @@ class CanvasPanel:
     settings: list[tuple[str, str]]
     figures: list[tuple[str, str]]
     frame: PanelFrame | None = None
-    faults: list[ErrorReport] = field(default_factory=list)
+    errors: list[ErrorReport] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _canvas(
         settings=settings,
         figures=_figures(strip, usage),
         frame=_shown(site, recording, region_job, strip, place),
-        faults=error_reports(strip.error) if strip.error else [],
+        errors=error_reports(strip.error) if strip.error else [],
     )
 
 

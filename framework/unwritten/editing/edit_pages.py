@@ -24,7 +24,7 @@ from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
 from ..storage.records import StoredCanvas, StoredPage
-from ..web.framework_forms import FrameworkForm, read_form
+from ..web.form_data import FormData, read_form
 from ..web.site import GetSite, Site
 from .diff import DiffChunk, word_diff
 from .editor import Editor, may_edit
@@ -185,8 +185,8 @@ class EditPages:
         means = form.one("means")
         if means not in _FIELDS:
             raise BadAddress(f"The form asks for a change by {means[:40]!r}; there are {', '.join(_FIELDS)}.")
-        form.only({"page", "region", "base", "means", *_FIELDS[means]})
-        page_request, kept = await self.written(site, form.key(), request)
+        form.require_only({"page", "region", "base", "means", *_FIELDS[means]})
+        page_request, kept = await self.written(site, form.page_key(), request)
         said, base = _said(form), base_of(form, kept)
         self._check(kept, page_request, said.region)
         while True:
@@ -261,8 +261,8 @@ class EditPages:
         site = await self._get_site()
         self._allow(site)
         form = await read_form(request)
-        form.only({"page", "seed"})
-        page_request = await site.handler.find_page(form.key(), request)
+        form.require_only({"page", "seed"})
+        page_request = await site.handler.find_page(form.page_key(), request)
         try:
             seed = seed_of(form.one("seed"))
         except BadEdit as error:
@@ -304,7 +304,7 @@ class EditPages:
             raise BadAddress(f"The page {kept.title!r} has no written region {region[:60]!r}.{hint}", 404)
 
 
-def base_of(form: FrameworkForm, kept: StoredPage) -> int:
+def base_of(form: FormData, kept: StoredPage) -> int:
     """The version that a form was made for.
 
     Raises:
@@ -339,14 +339,14 @@ def _line(text: str, what: str) -> str:
     return line
 
 
-def _said(form: FrameworkForm) -> EditOutcome:
+def _said(form: FormData) -> EditOutcome:
     try:
         keep = tuple(int(number) for number in form.all("keep") if len(number) < 10)
     except ValueError:
         raise BadAddress("The form does not say plainly what to keep. Open the page again.") from None
     return EditOutcome(
         region=form.one("region"),
-        text=form.one("text") if "text" in form.names else None,
+        text=form.one("text") if "text" in form else None,
         note=form.one("note"),
         ask=form.one("ask"),
         keep=keep,

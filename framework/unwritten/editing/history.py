@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from ..core.errors import BadAddress, BadEdit, EditConflict
 from ..routing.routes import PageRequest
 from ..storage.records import StoredPage
-from ..web.framework_forms import read_form
+from ..web.form_data import read_form
 from ..web.site import GetSite, Site
 from .diff import DiffChunk, word_diff
 from .edit_pages import EditPages, base_of, label_of, shown_text
@@ -75,8 +75,8 @@ class HistoryPages:
         if not may_edit(site):
             raise BadAddress("Visitors may not change pages of this app.", 403)
         form = await read_form(request)
-        form.only({"page", "version", "base"})
-        page_request, kept = await self._pages.written(site, form.key(), request)
+        form.require_only({"page", "version", "base"})
+        page_request, kept = await self._pages.written(site, form.page_key(), request)
         base, version = base_of(form, kept), form.one("version")
         if not version.isdecimal() or len(version) > 9:
             raise BadAddress(f"The form does not say which version to bring back ({version[:20]!r}).")

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.types import Message
 
 from unwritten_engine.errors import suggestion
 
@@ -19,9 +16,6 @@ from ..core.errors import BadApp, BadForm
 FormPairs: TypeAlias = Sequence[tuple[str, str]]
 """Names and values of a form, in their order."""
 
-
-MAX_FIELDS = 64
-"""Fields that a form may have."""
 
 
 class FieldTexts:
@@ -60,57 +54,6 @@ class FormState:
     value: FieldTexts = field(default_factory=FieldTexts)
     errors: FieldTexts = field(default_factory=FieldTexts)
     message: str = ""
-
-
-MAX_FIELD_SIZE = 64 * 1024
-"""Bytes that one field of a form may have. Larger ones are refused."""
-
-
-async def read_form_fields(request: Request, size: int) -> list[tuple[str, str]]:
-    """The fields of a form, urlencoded or multipart.
-
-    Args:
-        request: a POST.
-        size: bytes that one field may have.
-
-    Raises:
-        BadForm: 413 for too much, 400 for files and for what cannot be read, 415 for another kind of content.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in {"application/x-www-form-urlencoded", "multipart/form-data", ""}:
-        raise BadForm(f"A form is sent as application/x-www-form-urlencoded or multipart/form-data, not {kind}.", 415)
-    too_large = BadForm(
-        f"A field of this form is too large: up to {_bytes(size)} are taken. Go back and shorten it.", 413
-    )
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > size * 4 + 4096:  # a byte can take three in a form, and there may be several fields
-            raise BadForm(
-                f"This form is too large: up to {_bytes(size)} are taken in one field, and four times as much in all. "
-                "Go back, and make it shorter.",
-                413,
-            )
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    read = Request({**request.scope, "app": None}, receive)
-    try:
-        form = await read.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=size * 3 + 1024)
-    except HTTPException as error:
-        text = str(error.detail)
-        if "fields" in text:
-            raise BadForm(f"This form has too many fields: up to {MAX_FIELDS} are taken.", 413) from None
-        if "files" in text:
-            raise BadForm("This form brings a file, and files are not taken.", 400) from None
-        if "exceeded" in text:
-            raise too_large from None
-        raise BadForm(f"This form cannot be read: {text}", 400) from None
-    pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    if any(len(value.encode("utf-8", "replace")) > size for _, value in pairs):
-        raise too_large
-    return [(name, value.replace("\r\n", "\n")) for name, value in pairs]
 
 
 class FormParser:
@@ -241,7 +184,3 @@ def _words(error: Any) -> str:
         return words(error.get("ctx", {}))
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def _bytes(size: int) -> str:
-    return f"{size // 1024} kB" if size >= 1024 else f"{size} bytes"

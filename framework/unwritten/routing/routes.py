@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, NoMatchFound, Route
 from starlette.types import Scope
 
-from ..core.errors import BadAddress, BadApp, TimedOut
+from ..core.errors import BadAddress, BadApp, BadPage, TimedOut
 from ..core.paths import ENCODED_SLASH
 from ..formats.page import Page, as_page
 from ..security.headers import frame_src
@@ -169,7 +169,12 @@ class PageFunction:
             TimedOut: if it takes longer than ``FUNCTION_TIME_LIMIT``.
             BadPage: if what it returns is not a page.
         """
-        return as_page(await self.run(arguments, visit, request), self.name)
+        result = await self.run(arguments, visit, request)
+        try:
+            return as_page(result, self.name)
+        except BadPage as error:
+            error.function = self.function
+            raise
 
     async def run(self, arguments: Mapping[str, Any], visit: Visit | None, request: Request | None) -> object:
         """Call the function, and return what it returns.

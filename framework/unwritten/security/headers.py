@@ -93,17 +93,25 @@ def is_same_site_navigation(headers: Headers) -> bool:
 
 
 def is_same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a request comes from a page of this server.
-
-    A browser always names the origin of a WebSocket and of a form from elsewhere; a program that is not a
-    browser need not, and is nobody's unwitting helper.
-    """
+    """True if ``origin``, from an Origin or Referer header, names this host. A missing one counts as the same."""
     if origin is None:
         return True
     try:
         return bool(host) and urlsplit(origin).netloc.lower() == str(host).lower()
-    except ValueError:  # half an IPv6 address, say
+    except ValueError:  # half an IPv6 address, for example
         return False
+
+
+def is_cross_origin(headers: Headers) -> bool:
+    """True if a browser states that a page of another origin sent this request.
+
+    This is the CSRF policy of forms, boxes and the live socket. Browsers send Sec-Fetch-Site, older ones an Origin.
+    Clients that send neither are not browsers, so no other page can use them.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    return not is_same_origin(headers.get("origin"), headers.get("host"))
 
 
 def is_prefetch(headers: Headers) -> bool:

@@ -124,7 +124,7 @@ class LiveUpdates(JobObserver):
 
     # -- what happens -------------------------------------------------------------------------------------
 
-    async def acted(self, page: str, tables: Collection[str], again: Collection[str], request: Request) -> None:
+    async def on_action(self, page: str, tables: Collection[str], again: Collection[str], request: Request) -> None:
         """An action has changed tables. When this returns, what is new on its own page is being written.
 
         Args:

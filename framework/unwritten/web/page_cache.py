@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ..core.errors import BadAddress, StoreError
 from ..core.mount import MountPoint
-from ..core.tracing import note_page, step
+from ..core.tracing import record_page, step
 from ..formats.page import Page
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob
@@ -129,7 +129,7 @@ class PageCache:
         drawn = self._pages.get(page_request.key)
         now = time.monotonic()
         if drawn is not None and drawn.is_good(page_request.page, stamp, now):
-            note_page(page_request.key, "kept, and sent as it was drawn before")
+            record_page(page_request.key, "kept, and sent as it was drawn before")
             return drawn
         kept, region_jobs = None, dict[str, RegionJob]()
         if page_request.page.canvases:
@@ -142,7 +142,7 @@ class PageCache:
             if any(region_job.state != "written" for region_job in region_jobs.values()):
                 return None  # the author has changed the page since
         waited = kept is not None and kept.provenance.ahead == UNOPENED
-        note_page(page_request.key, "kept in the database, and drawn now")
+        record_page(page_request.key, "kept in the database, and drawn now")
         shown = self._first(kept) if kept and waited and opened else kept
         with step("drawing"):
             shell = self._draw(page_request, shown, region_jobs, first=opened and waited)

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..core.errors import BadAddress, Busy, Denied
 from ..core.mount import MountPoint
-from ..core.tracing import note_page
+from ..core.tracing import record_page
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
@@ -120,7 +120,7 @@ class PageHandler:
                 return self._refuse(page_request, target)
         if request.method == "HEAD":
             return page_response("", headers=NOT_FOR_ROBOTS)  # asking whether a page exists must not generate it
-        note_page(page_request.key, "being generated" if job else "not generated before")
+        record_page(page_request.key, "being generated" if job else "not generated before")
         try:
             job = await self._start_or_join(page_request, target, job)
         except (Busy, Denied) as error:
