@@ -13,7 +13,7 @@ from ..core.errors import BadSetting
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-_FORWARDS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
+FORWARDING_HEADERS = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
 """Headers that say that somebody in between passes a request on."""
 
 
@@ -76,7 +76,7 @@ def is_in_process(scope: Scope) -> bool:
 
 def is_local_client(scope: Scope) -> bool:
     """Whether a request certainly comes from this very machine, and was not passed on for somebody else."""
-    if any(name in _FORWARDS for name, _ in scope["headers"]):
+    if any(name in FORWARDING_HEADERS for name, _ in scope["headers"]):
         return False
     server, client = scope.get("server"), scope.get("client")
     host = str(client[0]) if client else ""
@@ -101,7 +101,7 @@ class TrustedProxies:
     def __bool__(self) -> bool:
         return bool(self._networks)
 
-    def seen(self, scope: Scope) -> Scope:
+    def apply(self, scope: Scope) -> Scope:
         """A connection as the trusted proxy in front saw it: its visitor, its scheme, and the host that was asked for.
 
         ``X-Forwarded-For`` is read from its end, where the nearest proxy wrote, past trusted ones only: what stands
@@ -110,7 +110,7 @@ class TrustedProxies:
         client = scope.get("client")
         if not self._networks or not client or not self._trusts(str(client[0])):
             return scope
-        headers = [(name, value) for name, value in scope["headers"] if name in _FORWARDS]
+        headers = [(name, value) for name, value in scope["headers"] if name in FORWARDING_HEADERS]
         told = {name: value.decode("latin-1").rpartition(",")[2].strip() for name, value in headers}
         changed = dict(scope)
         hops = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")

@@ -31,7 +31,7 @@ _LENGTH = 16
 _TAKEN = "unwritten.signature"
 
 
-_QUERY = f"{SIGNATURE}=".encode()
+SIGNATURE_MARK = f"{SIGNATURE}=".encode()
 
 
 class SignedLinks:
@@ -89,12 +89,12 @@ def explain_refusal(signature: str | None) -> str:
 def take_signature(scope: Scope) -> Scope:
     """A request without the signature in its query, which ``signature_of`` still knows."""
     query: bytes = scope.get("query_string", b"")
-    if _QUERY not in query:
+    if SIGNATURE_MARK not in query:
         return scope
     kept, taken = [], None
     for pair in query.split(b"&"):
-        if pair.startswith(_QUERY):
-            taken = unquote(pair.removeprefix(_QUERY).decode("latin-1"))
+        if pair.startswith(SIGNATURE_MARK):
+            taken = unquote(pair.removeprefix(SIGNATURE_MARK).decode("latin-1"))
         else:
             kept.append(pair)
     return scope if taken is None else {**scope, "query_string": b"&".join(kept), _TAKEN: taken}

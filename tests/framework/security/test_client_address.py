@@ -60,7 +60,7 @@ def scope(client: str | None, server: str | None = "127.0.0.1", kind: str = "htt
 )
 def test_behind_a_proxy_its_nearest_word_counts(forwarded: str, visitor: str) -> None:
     proxies = TrustedProxies("10.0.0.0/8")
-    assert client_id(proxies.seen(scope(PROXY, x_forwarded_for=forwarded))) == visitor
+    assert client_id(proxies.apply(scope(PROXY, x_forwarded_for=forwarded))) == visitor
 
 
 def test_headers_of_anybody_else_do_not_count() -> None:
@@ -71,17 +71,17 @@ def test_headers_of_anybody_else_do_not_count() -> None:
         (TrustedProxies("10.0.0.0/8"), None),
     ):
         asked = scope(client, **told)
-        assert proxies.seen(asked) is asked
+        assert proxies.apply(asked) is asked
 
 
 def test_a_trusted_proxy_says_the_host_and_the_scheme_too() -> None:
     told = {"host": "127.0.0.1:8000", "x_forwarded_host": "wiki.example", "x_forwarded_proto": "https"}
-    seen = TrustedProxies("::1, 127.0.0.1").seen(scope("127.0.0.1", **told))
+    seen = TrustedProxies("::1, 127.0.0.1").apply(scope("127.0.0.1", **told))
     assert seen["scheme"] == "https"
     assert [value for name, value in seen["headers"] if name == b"host"] == [b"wiki.example"]
-    socket = TrustedProxies("127.0.0.1").seen(scope("127.0.0.1", kind="websocket", x_forwarded_proto="https"))
+    socket = TrustedProxies("127.0.0.1").apply(scope("127.0.0.1", kind="websocket", x_forwarded_proto="https"))
     assert socket["scheme"] == "wss"
-    assert TrustedProxies("127.0.0.1").seen(scope("127.0.0.1", x_forwarded_proto="gopher"))["scheme"] == "http"
+    assert TrustedProxies("127.0.0.1").apply(scope("127.0.0.1", x_forwarded_proto="gopher"))["scheme"] == "http"
 
 
 def test_a_proxy_that_is_no_address_is_an_error_that_says_what_to_write() -> None:
