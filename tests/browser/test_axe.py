@@ -120,7 +120,7 @@ def test_pages_of_the_framework_have_nothing_serious(
         look(path)
     tab.page.goto(f"{url}/_unwritten/edit?page=/wiki/Home")
     tab.page.fill("input[name=ask] >> nth=0", "Make it shorter")
-    tab.page.click("text=Rewrite")
+    tab.page.click("text=Revise")
     tab.finished()
     tab.page.goto(f"{url}/_unwritten/history?page=/wiki/Home")
     look("a history of two")

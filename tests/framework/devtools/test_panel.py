@@ -78,8 +78,8 @@ def test_a_page_of_an_earlier_server_says_what_is_known(tmp_path: Path) -> None:
         visitor.visit("/wiki/Tea")
     visitor = Visitor(app, database=kept, debug=True)
     panel = visitor.visit(f"{PANEL}/wiki/Tea")
-    assert "It was written before this server was started." in panel.text
-    assert "An encyclopedia article about Tea." in panel.text and "Nobody has asked for this page" in panel.text
+    assert "This page was written before the server started." in panel.text
+    assert "An encyclopedia article about Tea." in panel.text and "This page has not been requested" in panel.text
 
 
 def test_it_says_what_was_repaired_in_a_shape(tmp_path: Path) -> None:

@@ -390,7 +390,7 @@ def test_beyond_this_machine_nobody_edits_unless_the_app_lets_them(
     with browser(make_wiki(tmp_path, scripted("Words."), signed_links="off", **settings)) as client:
         write(client, KEY)
         page = client.get(KEY).text
-        assert ("Write it again" in page) == (EDIT in page) == allowed
+        assert ("Regenerate" in page) == (EDIT in page) == allowed
         assert "/_unwritten/history" in page
         assert client.get(f"{EDIT}?page={KEY}").status_code == (200 if allowed else 403)
         answers = [

@@ -82,7 +82,7 @@ def test_any_version_comes_back_as_a_new_one(tmp_path: Path) -> None:
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "3"})
         assert (answer.status_code, answer.headers["location"]) == (303, KEY)
         page = client.get(KEY).text
-        assert "The first." in inner(page, "body") and "Brought back, as it was in version 1," in shown(page)
+        assert "The first." in inner(page, "body") and "Restored from version 1" in shown(page)
         app: Any = client.app
         versions = app.store.history(KEY)
         assert [version.number for version in versions] == [4, 3, 2, 1]

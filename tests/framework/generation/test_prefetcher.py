@@ -86,12 +86,12 @@ def test_a_page_says_that_it_was_written_ahead_to_its_first_reader(tmp_path: Pat
             near(ws)
             until(ws, type="written", links=[key("A")])
         prefetched = client.get(key("A"), headers=PREFETCH)
-        assert "before you came" not in prefetched.text and client.head(key("A")).status_code == 200
+        assert "before your visit" not in prefetched.text and client.head(key("A")).status_code == 200
         first = client.get(key("A"))
-        assert "Written ahead, 0 s before you came, by <b>a script</b>" in first.text
+        assert "Written in advance, 0 s before your visit, by <b>a script</b>" in first.text
         wait_for(lambda: tables(tmp_path / "pages.db")["versions"][1]["opened_after"] >= 0)
         again = client.get(key("A"))
-        assert "before you came" not in again.text and "and kept since" in again.text
+        assert "before your visit" not in again.text and "Written on" in again.text
         assert client.get(key("A"), headers={"if-none-match": again.headers["etag"]}).status_code == 304
     versions = tables(tmp_path / "pages.db")["versions"]
     assert versions[0]["opened_after"] is None and versions[2]["opened_after"] == -1

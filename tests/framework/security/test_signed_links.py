@@ -180,7 +180,7 @@ def test_a_typed_address_is_not_written_and_has_a_button(tmp_path: Path) -> None
     with browser(gated(tmp_path, engine)) as client:
         told = client.get("/wiki/Tea")
         assert (told.status_code, told.headers["x-robots-tag"]) == (404, "noindex")
-        assert "Nobody has written this page yet." in told.text
+        assert "This page has not been written yet." in told.text
         assert '<form class="actions" method="post" action="/_unwritten/write"' in told.text
         assert '<input type="hidden" name="page" value="/wiki/Tea">' in told.text
         assert client.head("/wiki/Tea").status_code == 404
@@ -276,7 +276,7 @@ def test_a_failed_attempt_is_told_where_it_can_be_tried_again(tmp_path: Path) ->
     with browser(app) as client:
         client.get(app.link("/wiki/Tea"))
         follow(client, "/wiki/Tea")
-        assert "The last attempt came to nothing: Something went wrong inside." in client.get("/wiki/Tea").text
+        assert "The last attempt failed: Something went wrong on the server." in client.get("/wiki/Tea").text
 
 
 def test_who_comes_to_a_running_page_needs_no_signature(tmp_path: Path) -> None:

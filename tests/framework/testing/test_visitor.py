@@ -91,10 +91,10 @@ def test_what_is_not_there_is_told_with_what_is() -> None:
         page.click("Towr")
     with pytest.raises(LookupError, match=r"has no region 'lead'. It has 'body'."):
         page.region("lead")
-    with pytest.raises(LookupError, match=r"no form with the button 'Reply'. It has 'Write it again'."):
+    with pytest.raises(LookupError, match=r"no form with the button 'Reply'. It has 'Regenerate'."):
         page.submit("Reply")
     with pytest.raises(LookupError, match=r"has no field 'pag'. Did you mean 'page'\? It has 'page'."):
-        page.submit("Write it again", pag="/")
+        page.submit("Regenerate", pag="/")
     with pytest.raises(BadAddress, match="A path begins with a slash"):
         Visitor(wiki()).visit("wiki/Tea")
 
@@ -113,7 +113,7 @@ def test_writing_again_is_a_form_like_any_other() -> None:
     visitor = Visitor(wiki(), {"tea": lambda request: next(texts)})
     page = visitor.visit("/wiki/Tea")
     assert "The first." in page
-    again = page.submit("Write it again")
+    again = page.submit("Regenerate")
     assert again.key == "/wiki/Tea" and "The second." in again
 
 
