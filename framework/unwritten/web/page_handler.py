@@ -7,7 +7,7 @@ the template with placeholders, which the live socket fills. Without JavaScript 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -249,12 +249,16 @@ class PageHandler:
 
         The target page may then be generated, within the visitor's budget for searches.
         """
-        location = response.headers.get("location", "")
-        if not (self._signed_links.required and 300 <= response.status_code < 400 and location.startswith("/")):
+        if not (self._signed_links.required and 300 <= response.status_code < 400):
             return response
-        key = self._mount.key(location)
-        if key is None or location.startswith("//") or not is_same_site_navigation(request.headers):
+        location = urlsplit(response.headers.get("location", ""))
+        # ``request.url_for`` makes absolute URLs.
+        if location.netloc not in {"", request.headers.get("host")} or not is_same_site_navigation(request.headers):
             return response
+        key = self._mount.key(location.path)
+        if key is None or not key.startswith("/"):
+            return response
+        key += f"?{location.query}" if location.query else ""
         if self._jobs.get(key) is None and not self._store.exists([key]):
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
         return response
