@@ -249,14 +249,14 @@ def test_a_deleted_page_is_gone_with_all_that_belongs_to_it(store: PageStore, tm
 
 
 def test_the_stamp_changes_when_anybody_writes(store: PageStore, tmp_path: Path) -> None:
-    before = store.stamp()
-    assert store.stamp() == before
+    before = store.data_version()
+    assert store.data_version() == before
     keep(store, new_page())
-    assert store.stamp() != before
+    assert store.data_version() != before
     other = PageStore(tmp_path / "pages.db")
-    before = store.stamp()
+    before = store.data_version()
     keep(other, new_page("/wiki/Other"))
-    assert store.stamp() != before
+    assert store.data_version() != before
     other.close()
 
 
@@ -275,7 +275,7 @@ def test_a_page_that_fails_half_way_leaves_nothing(store: PageStore, tmp_path: P
 
 def test_many_readers_and_a_writer(store: PageStore) -> None:
     def read(_: int) -> int:
-        return sum(store.count() >= 0 and bool(store.stamp()) for _ in range(50))
+        return sum(store.count() >= 0 and bool(store.data_version()) for _ in range(50))
 
     with ThreadPoolExecutor(4) as pool:
         readers = pool.map(read, range(4))
@@ -408,14 +408,14 @@ def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
         with client.websocket_connect("/_unwritten/live") as ws:
             watch(ws, KEY)
             told = until(ws, type="page", state="written")[-1]
-            assert told["message"].startswith("Not kept yet: The database")
+            assert told["message"].startswith("Not saved yet: The database")
             page = client.get(KEY).text
             assert "bright lamp" in inner(page, "body") and "skeleton" not in page
-            assert "Not kept yet" in page
+            assert "Not saved yet" in page
             other.execute("ROLLBACK")
             until(ws, type="page", state="written", message="")
         wait_for(lambda: client.app.store.count() == 1)  # type: ignore[attr-defined]
-        assert "Not kept yet" not in client.get(KEY).text
+        assert "Not saved yet" not in client.get(KEY).text
         other.close()
     assert len(engine.requests) == 1
 

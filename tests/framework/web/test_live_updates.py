@@ -193,7 +193,7 @@ def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: P
         answer = client.get("/thread/1")
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
         assert "<p>Why?</p>" in answer.text and 'data-region="replies-1"' in answer.text
-        assert 'data-state="stopped"' in answer.text and "pages wait to be written here already" in answer.text
+        assert 'data-state="stopped"' in answer.text and "pages already wait to be written" in answer.text
         assert client.get("/thread/1", headers={"sec-purpose": "prefetch"}).status_code == 503
         assert posts.count() == 1
 
