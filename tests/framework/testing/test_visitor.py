@@ -224,7 +224,7 @@ def test_what_the_authors_code_raises_is_raised_in_the_test(tmp_path: Path) -> N
     visitor = Visitor(app)
     with pytest.raises(KeyError, match="the author's"):
         visitor.visit("/a")
-    with pytest.raises(BadTemplate, match=r"'page.html' cannot be drawn \(line 1\): ZeroDivisionError"):
+    with pytest.raises(BadTemplate, match=r"'page.html' cannot be rendered \(line 1\): ZeroDivisionError"):
         visitor.visit("/b")
     assert visitor.visit("/c").status == 404
 
