@@ -148,8 +148,7 @@ class App(Router, Starlette):
 
     # -- declarations -------------------------------------------------------------------------------------
 
-    def add_route_object(self, route: BaseRoute) -> None:
-        """Add a route after those declared so far."""
+    def _add(self, route: BaseRoute) -> None:
         self.router.routes.append(route)
 
     def fallback(self, function: F) -> F:
@@ -224,7 +223,7 @@ class App(Router, Starlette):
         Returns:
             An instance of the schema. None if there is none, or the schema has changed since.
         """
-        return self.site.values.one(key, name, schema)
+        return self.site.values.get(key, name, schema)
 
     @overload
     def values(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...

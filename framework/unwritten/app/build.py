@@ -157,9 +157,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         store,
         settings,
         check_text=policies.allow_text if policies.text_policy is not None else None,
-        on_written=OnWrittenRunner(
-            store.database, write_lock, declared.tables.notify, declared.written_hooks
-        ).run,
+        on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
     )
     starter = JobStarter(
         resolver=resolver,
@@ -173,11 +171,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         metrics=metrics,
         validate=live_pages.prepare,
     )
-    prefetcher = (
-        Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store)
-        if prefetching
-        else None
-    )
+    prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store) if prefetching else None
 
     # Web.
     cache = PageCache(
@@ -223,7 +217,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         write_lock=write_lock,
     )
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates)
-    declared.tables.observe(updates.wrote)
+    declared.tables.observe(updates.on_table_write)
     world.update(declared.name, declared.world, declared.links, engine.about)
     site = Site(
         name=declared.name,

@@ -76,7 +76,7 @@ class WellKnownRoutes(BaseRoute):
     def __init__(self, get_site: GetSite, routes: Sequence[BaseRoute]) -> None:
         endpoints: Mapping[str, Endpoint] = {
             "/robots.txt": robots,
-            "/health": Health(get_site).answer,
+            "/health": Health(get_site).respond,
             "/metrics": partial(metrics_endpoint, get_site),
         }
         self._routes = {path: Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()}

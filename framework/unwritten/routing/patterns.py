@@ -152,6 +152,10 @@ class PagePattern:
         except BadAddress:
             return None
 
+    def with_prefix(self, prefix: str) -> PagePattern:
+        """Return the same pattern below a prefix."""
+        return PagePattern(prefix + self.path, self._canonical)
+
     def leads_to(self, other: PagePattern) -> bool:
         """True if a link built from this pattern can match the other pattern."""
         sample = {

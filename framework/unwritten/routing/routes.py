@@ -285,6 +285,12 @@ class PageRoute(PatternRoute):
         self.links = links
         self.prefetch = prefetch
 
+    def with_prefix(self, prefix: str) -> PageRoute:
+        """Return the same page below a prefix."""
+        pattern = self.pattern.with_prefix(prefix)
+        function = PageFunction(self.function.function, pattern, self.name)
+        return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch)
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match, and say which page it is."""
         match, child = super().matches(scope)
