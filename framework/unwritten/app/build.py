@@ -37,9 +37,9 @@ from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
 from ..storage.world import WorldStore
+from ..web.action_routes import FormTags
 from ..web.actions import ActionHandler
 from ..web.extension import Extension
-from ..web.action_routes import FormTags
 from ..web.live_pages import LivePages
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache

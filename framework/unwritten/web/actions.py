@@ -34,7 +34,7 @@ from ..routing.routes import PageRequest
 from ..routing.visit import Visit
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Database
-from ..storage.transactions import Transaction, active
+from ..storage.transactions import Transaction, table_access
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates
@@ -162,13 +162,13 @@ class ActionHandler:
         try:
             if route.function.is_async:  # its first statement must not wait for the lock on the event loop
                 await asyncio.to_thread(transaction.begin)
-            with active(transaction):
+            with table_access(transaction):
                 result = await route.function.run(arguments, visit, request)
             names = result.names if isinstance(result, Redraw) else ()
             response = self._response(result, route, page or "/")
             if submission.form_id:
                 await asyncio.to_thread(
-                    transaction.use, lambda connection: _store_response(connection, submission, response)
+                    transaction.execute, lambda connection: _store_response(connection, submission, response)
                 )
             await asyncio.to_thread(transaction.commit)
         except TimedOut as error:
@@ -209,7 +209,9 @@ class ActionHandler:
     def _refuse_token(self, check: FormCheck, path: str, page: str, pairs: FormPairs) -> Response:
         """Respond to a form whose token is not valid, with what was typed, so that it can be submitted again."""
         if check == "stale":
-            message = "This form was open for more than a day, so nothing was done yet. Your input is below: send it again."
+            message = (
+                "This form was open for more than a day, so nothing was done yet. Your input is below: send it again."
+            )
         else:
             message = (
                 "This form does not belong to the current version of a page of this app, so nothing was done yet. "
@@ -277,7 +279,7 @@ class _Submission:
 
 async def _roll_back(transaction: Transaction, reason: str) -> None:
     # In a thread: the function's own thread may hold the transaction while it waits for the database.
-    await asyncio.shield(asyncio.to_thread(transaction.roll_back, reason))
+    await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
 
 
 def _store_response(connection: sqlite3.Connection, submission: _Submission, response: Response) -> None:

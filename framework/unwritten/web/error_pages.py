@@ -17,7 +17,6 @@ from unwritten_engine import EngineError
 
 from ..core.errors import (
     BadAddress,
-    BadApp,
     BadForm,
     Busy,
     Denied,

@@ -103,7 +103,9 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> F
         received += len(message.get("body", b""))
         # Percent-encoding takes three bytes for one.
         if received > 4 * max_field_size + 4096:
-            raise BadForm(f"This form is too large. One field may have {limit}, all together about four times that.", 413)
+            raise BadForm(
+                f"This form is too large. One field may have {limit}, all together about four times that.", 413
+            )
         return message
 
     # Starlette raises HTTPException, and not an exception of its own, if the scope has an "app".

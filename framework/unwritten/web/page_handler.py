@@ -35,7 +35,7 @@ from ..security.headers import (
 from ..security.signed_links import LinkSource, SignedLinks, address_of, explain_refusal, signature_of
 from ..storage.pages import PageStore
 from .live_pages import LivePages
-from .page_cache import PageCache
+from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
 
 _NO_STORE = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
@@ -201,7 +201,7 @@ class PageHandler:
         stored = self._store.get(page_request.key)
         linker = self._resolver.linker(page_request)
         region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, recall=False)
-        view = self._cache.view(page_request, stored)
+        view = stored_view(page_request, stored)
         if any(region_job.state != "written" for region_job in region_jobs.values()):
             view = replace(view, state="stopped", message=message, provenance=None)
         for region_job in region_jobs.values():

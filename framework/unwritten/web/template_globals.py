@@ -14,7 +14,7 @@ from ..core.errors import BadAddress
 from ..core.mount import MountPoint
 from ..security.signed_links import SignedLinks
 from ..storage.pages import PageStore
-from .forms import FormTags, find_action
+from .action_routes import FormTags, find_action
 
 
 class TemplateGlobals:
