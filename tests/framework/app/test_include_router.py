@@ -53,5 +53,6 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
             app.include_router(router, prefix=prefix)
     with pytest.raises(BadApp, match="no parameter 'country'"):
         app.include_router(router, prefix="/{country}")
+    app.include_router(router, prefix="/recipes")
     with pytest.raises(BadTable):
         app.include_router(router, prefix="/more")
