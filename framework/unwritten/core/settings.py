@@ -87,7 +87,7 @@ class Settings(BaseModel):
     )
     markup: Switch = Field(
         "auto",
-        description="Report drawings and programs as supported (`app.supports`): on, off, or auto: as the engine states.",
+        description="Report drawings and programs as supported (`app.supports`): on, off, or auto: as the engine says.",
     )
     signed_links: Switch = Field(
         "auto",

@@ -112,7 +112,7 @@ def panel_of(
         ]
     if trace:
         page += [("this request", trace.cache or "no page of a model"), ("ETag", trace.etag or "none")]
-    page.append(("database stamp", str(site.store.stamp())))
+    page.append(("database stamp", str(site.store.data_version())))
     if recording:
         page.append(("seconds", f"{recording.so_far:.2f}, of which {recording.queued or 0:.2f} queued"))
     canvases: list[CanvasPanel] = []

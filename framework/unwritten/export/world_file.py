@@ -148,7 +148,7 @@ def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool 
                 connection = region_job.conn
                 return _bring(lambda sql, given: connection.execute(sql, given).fetchall(), connection, other, theirs)
 
-            return database.write_now(work)
+            return database.write_sync(work)
 
 
 @contextlib.contextmanager

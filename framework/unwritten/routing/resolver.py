@@ -24,7 +24,7 @@ from ..formats.links import Linker
 from ..security.client_address import client_id
 from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
-from ..storage.transactions import ReadTracker, active
+from ..storage.transactions import ReadTracker, table_access
 from .memory import Memory
 from .patterns import PagePattern, safe_title, single_line
 from .prompts import build_prompt
@@ -113,7 +113,7 @@ class PageResolver:
         key = path + route.function.canonical_query(arguments, query)
         visit = self.visit(request, key) if route.function.wants_visit else None
         look = ReadTracker(route.name)
-        with active(look), step("page function"):
+        with table_access(look), step("page function"):
             page = await route.function.call(arguments, visit, request)
         if isinstance(page, Response):
             return page

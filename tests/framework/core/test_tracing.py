@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from unwritten.core.tracing import MOST_STATEMENTS, current, note_page, step, tracing
+from unwritten.core.tracing import MAX_STATEMENTS, current, record_page, step, tracing
 from unwritten.storage.database import Database
 
 
 def test_nothing_is_traced_unless_it_is_asked_for() -> None:
     with step("anything"):
-        note_page("/", "kept")
+        record_page("/", "kept")
     assert current() is None
 
 
@@ -22,7 +22,7 @@ def test_steps_and_statements_are_told_with_their_time(tmp_path: Path) -> None:
     with tracing("/wiki/Tea") as trace:
         with step("page function"):
             database.read("SELECT   1,\n ?", ("x" * 100,))
-        database.write_now(lambda db: db.conn.execute("INSERT INTO world (name, value) VALUES ('a', x'00')"))
+        database.write_sync(lambda db: db.conn.execute("INSERT INTO world (name, value) VALUES ('a', x'00')"))
     database.read("SELECT 2")
     database.close()
     assert [s.name for s in trace.steps] == ["page function"] and trace.steps[0].milliseconds > 0
@@ -36,10 +36,10 @@ def test_steps_and_statements_are_told_with_their_time(tmp_path: Path) -> None:
 def test_statements_are_counted_beyond_the_most(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/") as trace:
-        for _ in range(MOST_STATEMENTS + 7):
+        for _ in range(MAX_STATEMENTS + 7):
             database.read("SELECT 1")
     database.close()
-    assert len(trace.statements) == MOST_STATEMENTS and trace.left_out == 7
+    assert len(trace.statements) == MAX_STATEMENTS and trace.omitted == 7
 
 
 def test_a_statement_that_fails_is_told_too(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_statement_that_fails_is_told_too(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="no such table"):
             database.read("SELECT * FROM nowhere")
         with pytest.raises(Exception, match="no such table"):
-            database.write_now(lambda db: db.conn.execute("DELETE FROM nowhere"))
+            database.write_sync(lambda db: db.conn.execute("DELETE FROM nowhere"))
     database.close()
     assert trace.statements[0].sql == "SELECT * FROM nowhere"
     assert trace.statements[-1].sql == "ROLLBACK"
