@@ -57,7 +57,7 @@ MATTERS = (
 )
 """Who writes, and about what. Four of each are suggested for a box, so that boxes differ."""
 
-fetched = app.table(Fetched, first=[Fetched()])
+fetched = app.table(Fetched, initial=[Fetched()])
 sent = app.table(Sent, index=["thread"])
 BOX, LETTER, ANSWER = (examples(name) for name in ("box", "letter", "answer"))
 LetterText = Annotated[str, Field(min_length=2, max_length=1000)]

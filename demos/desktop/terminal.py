@@ -34,7 +34,7 @@ class Place(BaseModel):
 
 
 commands = app.table(Command)
-places = app.table(Place, first=[Place()])
+places = app.table(Place, initial=[Place()])
 SHELL = examples("shell")
 
 

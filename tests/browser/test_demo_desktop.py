@@ -266,7 +266,7 @@ def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
     inside(tab).locator("a", has_text="Bees").click()
     launch(tab, "New app")
     inside(tab).locator("textarea").fill("An app that tells me which plant to water")
-    inside(tab).get_by_role("button", name="Make it up").click()
+    inside(tab).get_by_role("button", name="Create").click()
     until(lambda: "Writing in 2 windows" in tab.page.inner_text("#busy"), 60)
     until(lambda: tab.page.inner_text("#busy") == "", 240)
     assert 1 <= inside(tab).locator(".items li:not(.waiting)").count() <= 3  # what it says twice is shown once
