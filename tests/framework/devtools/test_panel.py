@@ -95,7 +95,7 @@ def test_it_says_what_was_repaired_in_a_shape(tmp_path: Path) -> None:
     for _ in range(2):  # from its generation, and from the database
         visitor = Visitor(app)
         visitor.visit("/")
-        assert "repaired words around it; kind: was called 'Kind'" in facts(visitor.visit(f"{PANEL}/"))
+        assert "repaired removed text around the JSON; kind: renamed from 'Kind'" in facts(visitor.visit(f"{PANEL}/"))
         asyncio.run(app.close())
 
 

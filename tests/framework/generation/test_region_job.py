@@ -63,7 +63,7 @@ def test_a_kept_text_always_has_the_same_number() -> None:
 
 def test_a_kept_text_that_does_not_fit_any_more_is_refused_and_leaves_no_trace() -> None:
     region = region_job(Canvas("Facts.", schema=Facts))
-    with pytest.raises(PageFailed, match="does not fit the shape Facts"):
+    with pytest.raises(PageFailed, match="does not match the schema Facts"):
         region.restore(kept('{"colour":"red"}', "typed"))
     assert (region.state, region.number, region.frame.text) == ("waiting", 0, "")
     assert region.region().value.kind is None

@@ -78,10 +78,10 @@ def test_what_a_model_says_in_prose_is_repaired_and_told(tmp_path: Path, caplog:
         facts = kept.canvases["facts"]
         assert facts.text == '{"kind":"tower","founded":1999}'
         assert facts.repairs == (
-            "a code fence around it; words around it; a comma too many; kind: was called 'Kind'; "
-            "founded: 2050 became 1999"
+            "removed a code fence; removed text around the JSON; removed an extra comma; kind: renamed from 'Kind'; "
+            "founded: changed 2050 to 1999"
         )
-    assert "the region 'facts' was repaired: a code fence" in caplog.text
+    assert "the region 'facts' was repaired: removed a code fence" in caplog.text
 
 
 def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_model_that_answers_with_prose_twice_fails_its_page_with_words(tmp_pat
     with browser(app) as client:
         last = write(client, "/place/Tower")[-1]
         assert last["state"] == "failed"
-        assert last["message"].startswith("The model was asked twice. What was written does not fit the shape Facts: ")
+        assert last["message"].startswith("The model was asked twice. The generated text does not match the schema Facts: ")
         assert len(engine.requests) == 2
         assert app.value("/place/Tower", "facts") is None and app.values(Facts) == []
 

@@ -196,4 +196,4 @@ def test_a_shape_that_does_not_fit_fails_its_region_and_leaves_the_others(tmp_pa
         assert client.get("/").status_code == 200
     lead = [m for m in heard if m["type"] == "frame" and m["region"] == "lead"]
     assert [m["state"] for m in lead if m["state"] == "failed"] == ["failed"]
-    assert "does not fit the shape Facts" in heard[-1]["message"]
+    assert "does not match the schema Facts" in heard[-1]["message"]

@@ -116,13 +116,13 @@ FRAMES = """{% extends "layout.html" %}{% block main %}<iframe src="/about" titl
 {% block words %}{{ words }}{% endblock %}{% endblock %}"""
 
 
-@pytest.mark.parametrize(("format", "frames"), [("markdown", True), ("html", True), ("html", False)])
-def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, frames: bool) -> None:
+@pytest.mark.parametrize(("format", "embeds"), [("markdown", True), ("html", True), ("html", False)])
+def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, embeds: bool) -> None:
     app = make_app(tmp_path, scripted('Words <iframe src="/about"></iframe>.'), folder=templates(tmp_path, desk=FRAMES))
 
     @app.page("/desk")
     def desk() -> Page:
-        return Page("desk.html", frames=frames, words=Canvas("Words.", format))
+        return Page("desk.html", embeds=embeds, words=Canvas("Words.", format))
 
     with browser(app) as client:
         client.get("/desk?plain=1")
