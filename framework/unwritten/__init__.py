@@ -12,7 +12,7 @@
 
 * return ``Page("article.html", lead=Canvas("…"), body=Canvas("…"))`` for a page of several regions; in the
   template each canvas is an ordinary block: ``{% block lead %}{{ lead }}{% endblock %}``;
-* ``Canvas("…", shape=Facts)`` holds a region to a pydantic model, whose fields the template sees while they come;
+* ``Canvas("…", schema=Facts)`` generates JSON for a pydantic model, whose fields the template sees while they arrive;
 * ``Canvas("…", format="svg")`` is a drawing, ``format="app"`` a program in a box; ``unwritten.formats.Format`` makes
   one of your own;
 * ``Canvas("…", examples=[Example("ask", "answer")])`` shows the model how it is done;
