@@ -1,4 +1,4 @@
-"""The audience: whoever looks at a page sees what an action has changed, and what is written because of it."""
+"""Live updates: every tab that shows a page sees what an action has changed, and what is generated because of it."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_other_pages_that_show_the_same_table_are_told_too(tmp_path: Path) -> No
             shown(ws, "found", "posts")
         send(client, "/thread/1", PATH, text="Hello")
         assert shown(ws, "found", "1 posts")["page"] == "/newest"
-        assert app.audience._rendered["/newest"].tables == {"post"}
-        assert app.audience._rendered["/other"].tables == frozenset()
+        assert app.site.updates._current["/newest"].tables == {"post"}
+        assert app.site.updates._current["/other"].tables == frozenset()
 
 
 def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
             assert 'data-state="waiting"' in shown(ws, "posts", "Why?")["html"]
             look(ws, "/nowhere")
             ws.send_json({"type": "gone", "page": "/nowhere"})
-            wait_for(lambda: "/nowhere" not in app.audience._subscriptions)
-        wait_for(lambda: not app.audience._subscriptions and not app.audience._rendered)
+            wait_for(lambda: "/nowhere" not in app.site.updates._subscriptions)
+        wait_for(lambda: not app.site.updates._subscriptions and not app.site.updates._current)
     assert engine.requests == []
 
 
