@@ -33,8 +33,9 @@ from ..formats.registry import supports
 from ..generation.hooks import Policies
 from ..pictures.views import Pictures
 from ..rendering.templates import Templates
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, PageRoute
+from ..routing.routes import PageRoute
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source

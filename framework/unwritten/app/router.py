@@ -11,8 +11,9 @@ from starlette.routing import BaseRoute, Route
 
 from ..core.errors import BadApp
 from ..generation.hooks import OnWritten
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, PageRoute
+from ..routing.routes import PageRoute
 from ..storage.tables import Table, Tables
 from ..web.action_routes import ActionFunction, ActionRoute
 from ..web.site import Site

@@ -166,7 +166,7 @@ REMOVED: Mapping[str, str] = MappingProxyType(
         "ahead_per_visitor": "PREFETCH_PER_VISITOR of unwritten.generation.prefetcher",
         "form_size": "MAX_FIELD_SIZE of unwritten.web.form_data",
         "frame_rate": "MAX_FRAME_RATE of unwritten.web.live_socket",
-        "function_time_limit": "FUNCTION_TIME_LIMIT of unwritten.routing.routes",
+        "function_time_limit": "FUNCTION_TIME_LIMIT of unwritten.routing.page_function",
         "grace": "GRACE_PERIOD of unwritten.generation.job_queue",
         "painter_seconds": "PAINT_TIME_LIMIT of unwritten.pictures.painting",
         "search_pages": "SEARCH_PAGES of unwritten.generation.budgets",

@@ -9,12 +9,10 @@ import math
 import time
 from collections.abc import Callable
 
-from cachetools import LRUCache
-
 from ..core.errors import OverBudget
 from ..core.settings import Settings
 from ..security.exposure import Exposure
-from ..security.rate_limits import SlidingWindow
+from ..security.rate_limits import ClientWindows, SlidingWindow
 from .page_job import JobObserver, PageJob
 
 HOUR, MINUTE = 3600.0, 60.0
@@ -27,9 +25,6 @@ SEARCH_PAGES = 30
 
 VISITOR_SOCKETS = 64
 """Live connections, one for each open tab, that one visitor may have, if other machines can reach the app."""
-
-_MAX_CLIENTS = 20_000
-"""Clients whose spending is remembered. Beyond that, the least recently active one is forgotten."""
 
 _MESSAGES = {
     "visitor_pages": "You have started {limit:g} new pages within an hour, which is the limit for one visitor.",
@@ -59,7 +54,12 @@ class Budgets(JobObserver):
             "search_pages": SEARCH_PAGES,
             "visitor_sockets": VISITOR_SOCKETS,
         }
-        self._clients: LRUCache[str, dict[str, SlidingWindow]] = LRUCache(_MAX_CLIENTS)
+        self._windows = {
+            "visitor_pages": ClientWindows(HOUR),
+            "visitor_burst": ClientWindows(MINUTE),
+            "search_pages": ClientWindows(HOUR),
+            "visitor_seconds": ClientWindows(HOUR),
+        }
         self._all_clients = SlidingWindow(HOUR)
         self._running: set[PageJob] = set()
 
@@ -83,12 +83,11 @@ class Budgets(JobObserver):
             OverBudget: If a budget is used up. Then nothing is charged.
         """
         now = self._clock()
-        windows = self._windows(client_id)
         pages = ["visitor_pages", "visitor_burst", *(["search_pages"] if searched else [])]
         for budget in (*pages, "visitor_seconds", "engine_seconds"):
             self._check(budget, client_id, self.limit(budget) * share, now)
         for budget in pages:
-            windows[budget].add(now, 1)
+            self._windows[budget][client_id].add(now)
 
     def check_seconds(self, client_id: str) -> None:
         """Check that a client has seconds left, for work that is not a page, such as a picture.
@@ -103,7 +102,7 @@ class Budgets(JobObserver):
     def charge(self, client_id: str, seconds: float) -> None:
         """Charge a client for seconds of work."""
         now = self._clock()
-        self._windows(client_id)["visitor_seconds"].add(now, seconds)
+        self._windows["visitor_seconds"][client_id].add(now, seconds)
         self._all_clients.add(now, seconds)
 
     def on_start(self, job: PageJob) -> None:
@@ -117,7 +116,7 @@ class Budgets(JobObserver):
             self.charge(job.client_id, job.seconds)
 
     def _check(self, budget: str, client_id: str, limit: float, now: float) -> None:
-        window = self._windows(client_id).get(budget, self._all_clients)
+        window = self._windows[budget][client_id] if budget in self._windows else self._all_clients
         if limit and window.total(now) + self._running_seconds(budget, client_id) >= limit:
             # With running jobs alone it cannot be known when they end: a minute is a guess.
             seconds = max(1, math.ceil(window.wait(now, limit) or MINUTE))
@@ -127,15 +126,6 @@ class Budgets(JobObserver):
         if budget == "visitor_seconds":
             return sum(job.seconds for job in self._running if job.client_id == client_id)
         return sum(job.seconds for job in self._running) if budget == "engine_seconds" else 0.0
-
-    def _windows(self, client_id: str) -> dict[str, SlidingWindow]:
-        """Return what a client has spent, by budget."""
-        windows: dict[str, SlidingWindow] | None = self._clients.get(client_id)
-        if windows is None:
-            seconds = {"visitor_pages": HOUR, "visitor_burst": MINUTE, "search_pages": HOUR, "visitor_seconds": HOUR}
-            windows = {budget: SlidingWindow(length) for budget, length in seconds.items()}
-            self._clients[client_id] = windows
-        return windows
 
 
 def _retry_hint(seconds: int) -> str:

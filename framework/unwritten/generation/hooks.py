@@ -21,9 +21,10 @@ from starlette.routing import Match
 from unwritten_engine import Prompt
 
 from ..core.errors import BadAddress, BadApp, Denied
-from ..routing import routes
+from ..routing import page_function
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, PatternRoute
+from ..routing.routes import PatternRoute
 from ..storage.database import Database
 from ..storage.transactions import Transaction, table_access
 from .page_job import PageJob
@@ -91,7 +92,7 @@ class Policies:
 
     async def _ask(self, policy: Callable[..., Any], arguments: tuple[Any, ...], subject: str, denied: str) -> None:
         try:
-            async with asyncio.timeout(routes.FUNCTION_TIME_LIMIT):
+            async with asyncio.timeout(page_function.FUNCTION_TIME_LIMIT):
                 if inspect.iscoroutinefunction(policy):
                     answer = await policy(*arguments)
                 else:

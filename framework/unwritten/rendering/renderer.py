@@ -16,7 +16,7 @@ from ..core.mount import MountPoint
 from ..core.paths import WRITE_PATH
 from ..formats.page import Page
 from ..routing.form_fields import FormState
-from ..security.headers import NOT_FOR_ROBOTS, Embeds
+from ..security.headers import NOINDEX, Embeds
 from .document import COLOPHON, EMBEDS_TAG, NONCE, SCRIPTS, head_tags, page_response, refresh_tag
 from .regions import PageView, Region
 from .templates import Shell, Templates
@@ -132,7 +132,7 @@ class Renderer:
         """Return ``error.html`` as a response."""
         response = self.render("error.html", values)
         response.status_code = status
-        response.headers.update({"cache-control": "no-store", **NOT_FOR_ROBOTS, **headers})
+        response.headers.update({"cache-control": "no-store", **NOINDEX, **headers})
         return response
 
     def unwritten_page(self, key: str, title: str, message: str, status: int, as_html: bool) -> Response:
@@ -145,7 +145,7 @@ class Renderer:
             status: 404, or 403 for a link whose signature is not valid.
             as_html: False returns plain text, for clients that are not browsers.
         """
-        headers = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
+        headers = {"cache-control": "no-store", **NOINDEX}
         write = self._mount.url(WRITE_PATH)
         if not as_html:
             text = f"{title!r} is not written yet. {message}".strip()

@@ -17,7 +17,6 @@ FormPairs: TypeAlias = Sequence[tuple[str, str]]
 """Names and values of a form, in their order."""
 
 
-
 class FieldTexts:
     """Texts by the name of a field, as a template sees them: ``errors.text``. A name that is not there is empty."""
 

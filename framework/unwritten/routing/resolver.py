@@ -1,4 +1,4 @@
-"""Clicks: from a request to what its page needs."""
+"""The page resolver: from a request to a page request, with what is needed to generate the page."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from unwritten_engine import Prompt
 
 from ..core.errors import BadSchema
 from ..core.mount import MountPoint
+from ..core.paths import is_page_key
 from ..core.tracing import step
 from ..formats.links import Linker
 from ..security.client_address import client_id
@@ -33,10 +34,8 @@ from .visit import Visit
 
 log = logging.getLogger("unwritten")
 
-
-SAMPLE_SECONDS = 3.0
-"""How long a page function may take for its sample, while the server starts."""
-
+SAMPLE_TIME_LIMIT = 3.0
+"""Seconds that a page function may take for its sample request while the server starts."""
 
 _INHERITED = frozenset(
     {"app", "router", "session", "user", "auth", "state", "extensions", "client", "server", "asgi", "http_version"}
@@ -44,13 +43,14 @@ _INHERITED = frozenset(
 """What a page function sees of the connection on whose behalf a page is resolved."""
 
 _NOT_INHERITED = frozenset({b"referer", b"content-length", b"content-type", b"if-none-match", b"range", b"sec-purpose"})
-
+"""Headers of that connection that it does not see."""
 
 _SAMPLES: Mapping[type, Any] = {
     IntegerConvertor: 1,
     FloatConvertor: 1.0,
     UUIDConvertor: uuid.UUID(int=1),
 }
+"""Sample parameters by their convertor. Others are "Lighthouse"."""
 
 
 class PageResolver:
@@ -92,12 +92,19 @@ class PageResolver:
         self._sign = sign
 
     async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
-        """What a request asks for: a click, or the response that the page function gave, or a redirect to the
-        page's canonical address.
+        """Call the page function of a request.
+
+        Args:
+            request: The request.
+            route: The route that it matches.
+
+        Returns:
+            The page request, a redirect to the canonical URL, or the response that the page function returned.
 
         Raises:
-            BadAddress: if the address cannot be a page.
-            TimedOut, BadPage: if the page function takes too long, or returns something else.
+            BadAddress: If no page can have the URL.
+            TimedOut: If the page function takes too long.
+            BadPage: If it returns something else than a page or a response.
         """
         values = route.pattern.parse_request(request.path_params)
         query: dict[str, str] = {}
@@ -112,21 +119,26 @@ class PageResolver:
             return CanonicalRedirect(path + query_string, self._mount.prefix)
         key = path + route.function.canonical_query(arguments, query)
         visit = self.visit(request, key) if route.function.wants_visit else None
-        look = ReadTracker(route.name)
-        with table_access(look), step("page function"):
+        tracker = ReadTracker(route.name)
+        with table_access(tracker), step("page function"):
             page = await route.function.call(arguments, visit, request)
         if isinstance(page, Response):
             return page
-        title = page.title if page.title is not None else _last_word(route.pattern, values) or self._name
-        tables = frozenset(look.tables)
+        title = page.title if page.title is not None else _default_title(route.pattern, values) or self._name
+        tables = frozenset(tracker.tables)
         return PageRequest(key, route, page, safe_title(title), request, tables, client_id(request.scope))
 
     def visit(self, request: Request, key: str) -> Visit:
-        """What is known about a click: where it came from, and what that page says about it."""
+        """Return what is known about a click: the page with the link, and the words around it.
+
+        Args:
+            request: The request.
+            key: The key of the requested page.
+        """
         source = None
         try:
             referer = urlsplit(request.headers.get("referer", ""))
-        except ValueError:  # half an IPv6 address, say
+        except ValueError:  # for example an incomplete IPv6 address
             referer = urlsplit("")
         if referer.netloc and referer.netloc == request.headers.get("host"):
             source = self._mount.key(referer.path)
@@ -143,11 +155,11 @@ class PageResolver:
         )
 
     def prompts(self, page_request: PageRequest, *, recall: bool = True) -> dict[str, Prompt]:
-        """The engine's prompts of a page, by the name of the canvas.
+        """Return the engine's prompts of a page, by the name of the canvas.
 
         Args:
-            click: which page.
-            remember: with what is known about its subject; without, where nothing is going to be written.
+            page_request: The page.
+            recall: False leaves out the facts from earlier pages, if nothing will be generated.
         """
         facts = self._memory.facts(page_request, self.visit(page_request.request, page_request.key)) if recall else []
         return {
@@ -156,11 +168,12 @@ class PageResolver:
         }
 
     def linker(self, page_request: PageRequest) -> Linker:
-        """What decides where the links of a page lead."""
+        """Return what decides where the links of a page lead."""
         links = page_request.route.links
-        return Linker(page_request.key, links.link if links else None, self._store.exists, self._sign, self._mount.prefix)
+        key_for = links.link if links else None
+        return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
 
-    # -- pages that no browser asked for directly ---------------------------------------------------------
+    # -- pages without a request of their own -------------------------------------------------------------
 
     async def resolve_key(
         self, key: str, origin: Scope | None = None, *, referer: str | None = None
@@ -169,19 +182,22 @@ class PageResolver:
 
         Args:
             key: The page's key.
-            origin: The connection on whose behalf the page is resolved. Its visitor, session, user and state are
-                those that the page function sees. None: nobody's, as at start-up.
+            origin: The connection on whose behalf the page is resolved. The page function sees its client, session,
+                user and state. None: there is none, as at start-up.
             referer: The key of the page that leads to this one.
 
         Returns:
-            None if no route matches.
+            See ``resolve``. None if no route matches.
+
+        Raises:
+            BadAddress, TimedOut, BadPage: See ``resolve``.
         """
         return await self._resolve_on(self._pages, key, origin, referer)
 
     async def _resolve_on(
         self, routes: Sequence[PageRoute], key: str, origin: Scope | None = None, referer: str | None = None
     ) -> PageRequest | Response | None:
-        if key.startswith("//"):
+        if not is_page_key(key):
             return None
         scope = self._scope_for(key, origin or {}, referer)
         for route in routes:
@@ -191,6 +207,7 @@ class PageResolver:
         return None
 
     def _scope_for(self, key: str, origin: Mapping[str, Any], referer: str | None) -> dict[str, Any]:
+        """Return the ASGI scope of a GET for a key."""
         parts = urlsplit(key)
         path = self._mount.url(parts.path)
         headers = [pair for pair in origin.get("headers", ()) if pair[0] not in _NOT_INHERITED]
@@ -223,22 +240,25 @@ class PageResolver:
         return [page_request for page_request in found if page_request is not None]
 
     async def _sample_request(self, route: PageRoute) -> PageRequest | None:
-        values = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in route.pattern.parameters.items()}
+        pattern = route.pattern
+        samples = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in pattern.parameters.items()}
         try:
-            async with asyncio.timeout(SAMPLE_SECONDS):
-                page_request = await self._resolve_on([route], route.pattern.build(values))
+            async with asyncio.timeout(SAMPLE_TIME_LIMIT):
+                page_request = await self._resolve_on([route], pattern.build(pattern.parse(samples)))
         except BadSchema:
             raise
-        except Exception as error:  # a page function may reject the sample parameters
+        except Exception as error:
             log.debug("%s has no sample: %s", route.path, error)
             return None
         return page_request if isinstance(page_request, PageRequest) else None
 
 
-def _last_word(pattern: PagePattern, values: Mapping[str, Any]) -> str:
-    """The last text among a path's parameters; of one that is a path itself, its last part."""
+def _default_title(pattern: PagePattern, values: Mapping[str, Any]) -> str:
+    """Return the last parameter that is a text; of a path its last part. "" if there is none."""
     texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
     if not texts:
         return ""
     name, text = texts[-1]
-    return text if pattern.is_text(name) else text.strip("/").rsplit("/", 1)[-1].replace("_", " ")
+    if pattern.is_text(name) or pattern.is_raw(name):
+        return text
+    return text.strip("/").rsplit("/", 1)[-1].replace("_", " ")

@@ -17,8 +17,9 @@ from ..core.errors import BadApp
 from ..core.mount import MountPoint
 from ..rendering.document import FORM_KEY
 from ..routing.form_fields import FormParser
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, PatternRoute
+from ..routing.routes import PatternRoute
 from ..security.signer import Signer
 
 PAGE, TOKEN = "_page", "_form"

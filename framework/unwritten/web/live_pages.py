@@ -17,7 +17,7 @@ from ..rendering.document import FORM_KEY
 from ..rendering.regions import RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Shell
-from ..routing.routes import PLAIN
+from ..routing.page_function import PLAIN
 from .messages import encode
 
 log = logging.getLogger("unwritten")

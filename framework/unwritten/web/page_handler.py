@@ -23,10 +23,11 @@ from ..generation.prefetcher import Prefetcher
 from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
 from ..routing.form_fields import FormState
+from ..routing.page_function import PLAIN, VERSION
 from ..routing.resolver import PageResolver
-from ..routing.routes import PLAIN, VERSION, CanonicalRedirect, PageRequest, PageRoute
+from ..routing.routes import CanonicalRedirect, PageRequest, PageRoute
 from ..security.headers import (
-    NOT_FOR_ROBOTS,
+    NOINDEX,
     accepts_html,
     is_prefetch,
     is_same_site_navigation,
@@ -38,7 +39,7 @@ from .live_pages import LivePages
 from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
 
-_NO_STORE = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
+_NO_STORE = {"cache-control": "no-store", **NOINDEX}
 
 _INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
 
@@ -119,7 +120,7 @@ class PageHandler:
             if self._signed_links.required and target.source is None:
                 return self._refuse(page_request, target)
         if request.method == "HEAD":
-            return page_response("", headers=NOT_FOR_ROBOTS)  # asking whether a page exists must not generate it
+            return page_response("", headers=NOINDEX)  # asking whether a page exists must not generate it
         record_page(page_request.key, "being generated" if job else "not generated before")
         try:
             job = await self._start_or_join(page_request, target, job)

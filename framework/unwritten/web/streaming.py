@@ -21,8 +21,8 @@ from ..rendering.document import COLOPHON, insert_nonce
 from ..rendering.regions import Region, RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Placeholder, Shell
-from ..routing.routes import PLAIN
-from ..security.headers import NOT_FOR_ROBOTS, new_nonce, secure_headers
+from ..routing.page_function import PLAIN
+from ..security.headers import NOINDEX, new_nonce, secure_headers
 from .live_pages import LivePages
 
 _UNFINISHED = {"waiting", "writing"}
@@ -54,7 +54,7 @@ class StreamingPage(StreamingResponse):
         headers = {
             **secure_headers(nonce, frame_src),
             "cache-control": "no-store",
-            **NOT_FOR_ROBOTS,
+            **NOINDEX,
             "x-accel-buffering": "no",
         }
         super().__init__(_stream(jobs, live_pages, renderer, job, nonce), media_type="text/html", headers=headers)

@@ -118,7 +118,7 @@ def test_a_text_hook_that_raises_keeps_nothing(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_a_hook_that_never_answers_denies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.routing.routes.FUNCTION_TIME_LIMIT", 0.1)
+    monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.1)
     import asyncio
 
     app = make_wiki(tmp_path, scripted("Words."))

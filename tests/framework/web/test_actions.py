@@ -331,7 +331,7 @@ def test_an_action_that_raises_has_written_nothing(tmp_path: Path) -> None:
 
 
 def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.routing.routes.FUNCTION_TIME_LIMIT", 0.3)
+    monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.3)
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row)
     said: list[str] = []

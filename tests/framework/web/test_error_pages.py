@@ -94,7 +94,7 @@ def test_a_developer_sees_the_traceback_without_our_frames(tmp_path: Path, heade
 
 
 def test_a_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.routing.routes.FUNCTION_TIME_LIMIT", 0.2)
+    monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.2)
     import asyncio
     import threading
 
