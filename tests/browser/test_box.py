@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Frame
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.browser.tabs import Tab, until
-from tests.support.escapes import LEAVES, REACHES, STANDING, documents
+from tests.support.escapes import MARKUP_ATTEMPTS, NAVIGATION_ATTEMPTS, NETWORK_ATTEMPTS, documents
 from tests.support.payloads import payloads
 
 from unwritten import App, Canvas, Page
@@ -167,7 +167,7 @@ def stayed(tab: Tab, url: str) -> None:
 def test_no_program_in_a_box_reaches_anything(
     serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
-    texts = documents(elsewhere.name, REACHES, STANDING)
+    texts = documents(elsewhere.name, NETWORK_ATTEMPTS, MARKUP_ATTEMPTS)
     app, seen = boxes_app(tmp_path, texts), list[str]()
     app.add_middleware(Arrivals, seen=seen)
     url = serve(app)
@@ -183,7 +183,7 @@ def test_no_program_in_a_box_reaches_anything(
 def test_no_program_leaves_its_box(
     serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
-    texts = documents(elsewhere.name, LEAVES)
+    texts = documents(elsewhere.name, NAVIGATION_ATTEMPTS)
     app, seen = boxes_app(tmp_path, {**texts, "quiet": "<!doctype html><html><p>I stay."}), list[str]()
     app.add_middleware(Arrivals, seen=seen)
     url = serve(app)

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from markupsafe import Markup, escape
 
+from ..core.paths import is_page_key
 from ..security.signed_links import unsigned
 
 WIKI_LINK = re.compile(r"\[\[\s*([^\[\]|\n]{1,200}?)\s*(?:\|\s*([^\[\]|\n]{1,200}?)\s*)?\]\]")
@@ -126,7 +127,7 @@ class Linker:
             return None
         if self._key_for and address and not set("/?#") & set(address):
             return self.key_for(unquote(address))
-        if not joined.startswith("/") or joined.startswith("//"):
+        if not is_page_key(joined):
             return None
         return quote(joined, safe="/?#%&=+!$'()*,:@;-._~")
 

@@ -31,6 +31,8 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "static": "`static('file.css')`: the URL of a static file, with its version.",
         "link": "`link(key)`, or `key|link`: the URL of a page, for a link to it. It is signed where only signed links "
         "may cause generation.",
+        "url_for": "`url_for('article', title='Tea')`: the URL of a page or a route, by its name.",
+        "root_path": "The prefix under which the app is served, often empty, for URLs that you write yourself.",
         "ornament": "`ornament(text, label=None)`: a small abstract picture as inline SVG, computed from the text, so "
         "that equal texts have equal pictures. Say under it that it is an ornament. Without a label, screen readers "
         "skip it.",
@@ -40,6 +42,7 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "nonce": 'The nonce of this response, for a `<script nonce="{{ nonce }}">` of your own.',
         "edit_link": "`edit_link('lead')`: a link that opens the forms to change this region, under it. `edit_link()` "
         "opens those of the whole page. Empty where visitors may not edit.",
+        "can_edit": "`can_edit()`: true where visitors may edit.",
         "action": "`<form {{ action('reply', id=3) }}>`: the attributes of a form that is sent to an action.",
         "form": "A form that was rejected: `form.value.text`, `form.errors.text`, `form.message`, `form.action`. Empty "
         "otherwise.",

@@ -7,7 +7,7 @@ import time
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
 from unwritten.editing.diff import DiffChunk, word_diff
 
@@ -20,7 +20,7 @@ _WORDS = ["a", "lamp", "tower,", "sea.", "\n", "\n\n", "é", "**b**"]
 _words = st.lists(st.sampled_from(_WORDS), max_size=40).map(" ".join)
 
 
-@modest
+@few_examples
 @given(old=_words | st.text(max_size=80), new=_words | st.text(max_size=80))
 def test_the_pieces_make_up_both_texts(old: str, new: str) -> None:
     pieces = word_diff(old, new, context=10**6)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup, escape
 from tests.support.apps import a_linker, browser, faults, make_app, tables, text_frame, write
-from tests.support.hostile import VECTORS, cut, hostile_texts, modest, spans_in
+from tests.support.hostile import VECTORS, few_examples, hostile_texts, prefix_of, spans_in
 
 from unwritten import Canvas, Example, Page
 from unwritten.core.errors import BadPage, PageFailed
@@ -51,10 +51,10 @@ def test_the_result_is_sanitized_even_if_it_is_markup(raw: Any) -> None:
         assert faults(render(careless, vector)) == [], vector
 
 
-@modest
+@few_examples
 @given(hostile_texts, st.data())
 def test_any_prefix_of_any_text_is_safe_and_balanced(text: str, data: st.DataObject) -> None:
-    prefix = cut(data, text)
+    prefix = prefix_of(data, text)
     assert faults(render(Format("careless", render=str), prefix, spans_in(data, prefix), done=False)) == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from pydantic import BaseModel
 from tests.support.apps import a_linker, faults, text_frame
-from tests.support.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, modest, spans_in
+from tests.support.hostile import VECTORS, few_examples, good_texts, hostile_texts, markdown_texts, prefix_of, spans_in
 
 from unwritten.core.errors import PageFailed
 from unwritten.formats.base import Formatter, RegionContext
@@ -139,7 +139,7 @@ def test_blocks_end_where_markdown_says(text: str, parts: list[str]) -> None:
     assert [text[start:end] for start, end in split_blocks(text)] == parts
 
 
-@modest
+@few_examples
 @given(markdown_texts)
 def test_blocks_rendered_separately_equal_the_whole_text(text: str) -> None:
     def render_part(part: str) -> str:
@@ -227,13 +227,13 @@ def test_any_draft_of_a_value_is_rendered(text: str) -> None:
     assert faults(str(make_formatter("typed", Facts).format(text_frame(text)).html)) == []
 
 
-@modest
+@few_examples
 @given(st.lists(st.sampled_from(VECTORS) | st.text(max_size=10), max_size=4), st.data())
 def test_any_prefix_of_a_value_is_safe_and_balanced(values: list[str], data: st.DataObject) -> None:
     import json
 
     text = json.dumps({"kind": "".join(values), "known_for": values}, ensure_ascii=False)
-    assert faults(str(make_formatter("typed", Facts).format(text_frame(cut(data, text))).html)) == []
+    assert faults(str(make_formatter("typed", Facts).format(text_frame(prefix_of(data, text))).html)) == []
 
 
 # -- every format ---------------------------------------------------------------------------------------------
@@ -249,17 +249,17 @@ def test_no_attack_vector_passes_a_format(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FREE)
-@modest
+@few_examples
 @given(hostile_texts, st.data())
 def test_any_prefix_of_any_text_is_safe_and_balanced(name: str, text: str, data: st.DataObject) -> None:
-    prefix = cut(data, text)
+    prefix = prefix_of(data, text)
     spans = spans_in(data, prefix)
     done = not spans and data.draw(st.booleans(), label="done")
     assert faults(render(name, prefix, spans, done=done)) == []
 
 
 @pytest.mark.parametrize("name", FREE)
-@modest
+@few_examples
 @given(markdown_texts, st.data())
 def test_fixed_html_does_not_change(name: str, text: str, data: st.DataObject) -> None:
     """While a text only grows, later frames do not change the fixed part of the HTML."""
@@ -278,7 +278,7 @@ def test_fixed_html_does_not_change(name: str, text: str, data: st.DataObject) -
 
 
 @pytest.mark.parametrize("name", FREE)
-@modest
+@few_examples
 @given(good_texts, st.data())
 def test_unsettled_spans_change_only_the_marks(name: str, text: str, data: st.DataObject) -> None:
     """Without its marks, the HTML of an unsettled draft equals that of a settled one.

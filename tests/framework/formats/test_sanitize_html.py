@@ -7,7 +7,7 @@ from html import unescape
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.apps import a_linker, faults
-from tests.support.hostile import ADDRESSES, VECTORS, cut, hostile_texts, modest
+from tests.support.hostile import ADDRESSES, VECTORS, few_examples, hostile_texts, prefix_of
 
 from unwritten.formats.sanitize_html import clean_html, clean_rendered
 
@@ -76,7 +76,7 @@ def test_the_second_pass_removes_all_schemes() -> None:
         assert "data:" not in cleaned, address
 
 
-@modest
+@few_examples
 @given(hostile_texts, st.data())
 def test_any_prefix_of_any_text_is_safe_and_balanced(text: str, data: st.DataObject) -> None:
-    assert faults(clean(cut(data, text))) == []
+    assert faults(clean(prefix_of(data, text))) == []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.apps import browser, follow, make_app, text_frame, write
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
 from unwritten import Canvas
 from unwritten.core.errors import BadEdit, PageFailed
@@ -55,7 +55,7 @@ def test_the_pieces_of_a_text_are_its_sentences_headings_and_items() -> None:
     assert cut(long, split_sentences(long)) == ["A line. With two."] * 50
 
 
-@modest
+@few_examples
 @given(st.text(alphabet="ab. \n-#!", max_size=80), st.sets(st.integers(0, 8)))
 def test_what_may_change_and_what_is_kept_are_all_of_a_text(text: str, keep: set[int]) -> None:
     pieces = split_sentences(text)

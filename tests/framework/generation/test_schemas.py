@@ -91,7 +91,7 @@ def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: 
         assert write(client, "/place/Tower")[-1]["state"] == "written"
         assert [request.seed for request in engine.requests] == [2**32 - 1, 0]
         kept = app.store.get("/place/Tower")
-        assert kept is not None and kept.canvases["facts"].repairs.startswith("asked again: What was written does not")
+        assert kept is not None and kept.canvases["facts"].repairs.startswith("generated again: The generated text")
         assert app.value("/place/Tower", "facts").kind == "tower"
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
 from unwritten.core.errors import BadAddress
 from unwritten.core.paths import ENCODED_SLASH
@@ -141,7 +141,7 @@ def test_titles_for_people_have_no_brackets_that_make_links() -> None:
     assert safe_title("[[]]") == "Untitled"
 
 
-@modest
+@few_examples
 @given(titles)
 def test_a_key_is_plain_ascii_and_reads_back_as_itself(title: str) -> None:
     for pattern, name in ((WIKI, "title"), (ANY, "path")):

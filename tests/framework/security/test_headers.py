@@ -128,6 +128,6 @@ def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path
         client.get("/desk?plain=1")
         page = client.get("/desk")
         policy = page.headers["content-security-policy"]
-        assert ("frame-src 'self'" in policy) is frames
-        assert ("frame-src" in policy) is frames
+        assert ("frame-src 'self'" in policy) is embeds
+        assert ("frame-src" in policy) is embeds
         assert page.text.count("<iframe") == 1, "the template's own, and none of the model's"

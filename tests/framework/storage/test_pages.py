@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.apps import LIGHTHOUSE, browser, inner, make_wiki, tables, until, wait_for, watch
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
 from unwritten.core.errors import EditConflict, StoreError, StoreFull, StoreLocked, UnknownDatabase
 from unwritten.formats.links import Link
@@ -72,7 +72,7 @@ def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageStore]:
     store.close()
 
 
-@modest
+@few_examples
 @given(title=_text, text=_text.filter(bool), seed=st.integers(0, 2**32 - 1), seconds=st.floats(0, 1e6))
 def test_any_text_makes_the_round_trip(one_store: PageStore, title: str, text: str, seed: int, seconds: float) -> None:
     canvas = StoredCanvas("body", "text", text, text, seed, 1, 1, 1, seconds, "length")

@@ -24,7 +24,7 @@ from tests.support.apps import (
     wait_for,
     write,
 )
-from tests.support.hostile import markdown_texts, modest
+from tests.support.hostile import few_examples, markdown_texts
 
 from unwritten import Canvas
 from unwritten.routing.prompts import finalize_text, settled_text
@@ -106,7 +106,7 @@ def test_a_text_that_was_cut_at_its_length_is_the_same_everywhere(tmp_path: Path
         assert inner(plain, "body") == inner(client.get(KEY).text, "body")
 
 
-@modest
+@few_examples
 @given(markdown_texts, st.integers(0, 60))
 def test_what_is_certain_survives_the_end(text: str, more: int) -> None:
     whole = text + "\n\nand so on"[:more]
