@@ -7,7 +7,7 @@ import pytest
 from unwritten import Canvas, Example
 from unwritten.core.assets import asset_dir
 from unwritten.formats.registry import FORMATS
-from unwritten.routing.prompts import build_prompt, finalize_text, example_set_for, read_examples, settled_text
+from unwritten.routing.prompts import build_prompt, finalize_text, examples_file_for, read_examples, settled_text
 
 
 def test_all_pages_of_a_canvas_share_system_and_examples() -> None:
@@ -54,12 +54,12 @@ def test_the_subject_is_named_in_every_ask() -> None:
     ],
 )
 def test_an_ask_gets_the_examples_of_its_kind(ask: str, subject: str, kind: str) -> None:
-    assert example_set_for(Canvas(ask), subject) == kind
+    assert examples_file_for(Canvas(ask), subject) == kind
 
 
 def test_formats_have_examples_of_their_own() -> None:
-    assert example_set_for(Canvas("An article.", "html"), "") == "html"
-    assert example_set_for(Canvas("An article.", "text"), "") == "text"
+    assert examples_file_for(Canvas("An article.", "html"), "") == "html"
+    assert examples_file_for(Canvas("An article.", "text"), "") == "text"
 
 
 SHEETS = sorted({name for format in FORMATS.values() for name in (*format.topic_examples, format.examples_file) if name})
