@@ -405,6 +405,7 @@ class App(Router, Starlette):
         handlers.pop(Exception, None)
         stack = [
             Middleware(ServerErrorMiddleware, handler=server_error),
+            *self._proxy_middleware(),
             Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
             *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
             *self.user_middleware,
@@ -415,6 +416,13 @@ class App(Router, Starlette):
         for cls, args, kwargs in reversed(stack):
             app = cls(app, *args, **kwargs)
         return app
+
+    def _proxy_middleware(self) -> list[Middleware]:
+        if not self.settings.trusted_proxies:
+            return []
+        from ..security.trusted_proxies import TrustedProxiesMiddleware  # imports uvicorn, which few apps need here
+
+        return [Middleware(TrustedProxiesMiddleware, trusted_proxies=self.settings.trusted_proxies)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""

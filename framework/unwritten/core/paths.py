@@ -26,5 +26,5 @@ _KEY = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f]*")
 
 
 def is_page_key(text: str) -> bool:
-    r"""True if this can be the key of a page: a path without a host. ``//host`` and ``/\host`` lead to other servers."""
+    r"""True if this can be the key of a page. ``//host`` and ``/\host`` cannot: they lead to other servers."""
     return _KEY.fullmatch(text) is not None

@@ -27,6 +27,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..core.errors import BadApp, TimedOut
 from ..core.mount import MountPoint
+from ..core.paths import is_page_key
 from ..rendering.renderer import Renderer
 from ..routing.form_fields import FormPairs, FormState
 from ..routing.resolver import PageResolver
@@ -45,8 +46,6 @@ RESPONSE_LIFETIME = 24 * 3600.0
 
 _MAX_STORED_BODY = 64 * 1024
 """Bytes. Larger responses are not stored: a form that is submitted again gets 204 (No Content) instead."""
-
-_PAGE_KEY = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f]*$")
 
 _FORM_ID = re.compile(r"[\w-]{8,64}")
 
@@ -122,7 +121,7 @@ class ActionHandler:
         token, _, form_id = request.query_params.get(TOKEN, "").rpartition(".")
         check = self._signer.verify_form(token, path, page)
         if check != "good":
-            return self._refuse_token(check, path, page if _PAGE_KEY.match(page) else "", pairs)
+            return self._refuse_token(check, path, page if is_page_key(page) else "", pairs)
         fields = route.function.form.parse(pairs)
         if isinstance(fields, FormState):
             return await self._respond_invalid(request, path, page, pairs, fields)
@@ -185,7 +184,7 @@ class ActionHandler:
             return result
         if result is None or isinstance(result, Redraw):
             return RedirectResponse(self._mount.url(page), 303)
-        if isinstance(result, str) and _PAGE_KEY.match(result):
+        if isinstance(result, str) and is_page_key(result):
             return RedirectResponse(self._mount.url(result), 303)
         error = BadApp(
             f"The action {route.name!r} returned {result!r}, which is not a response. Return None, Redraw('name'), the "

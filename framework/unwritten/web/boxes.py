@@ -15,17 +15,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cachetools import LRUCache
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..core.assets import asset_dir
 from ..core.errors import BadAddress, UnwrittenError
+from ..core.paths import is_page_key
 from ..formats.app import extract_document, text_hash
 from ..security.client_address import client_id
 from ..security.headers import is_cross_origin
-from ..security.rate_limits import SlidingWindow
+from ..security.rate_limits import ClientWindows
 from ..storage.database import Database
 from .site import GetSite, Site
 
@@ -36,9 +36,6 @@ MAX_STATE_SIZE = 16 * 1024
 
 MAX_SAVES, SAVE_WINDOW = 30, 10.0
 """How often one client's boxes may save their state, in so many seconds."""
-
-_MAX_CLIENTS = 10_000
-"""Clients whose saves are counted."""
 
 POLICY = "; ".join(
     [
@@ -89,7 +86,7 @@ class BoxStore:
     """The saved states of boxes, by page and region. It also limits how often clients may save."""
 
     def __init__(self) -> None:
-        self._saves: LRUCache[str, SlidingWindow] = LRUCache(_MAX_CLIENTS)
+        self._saves = ClientWindows(SAVE_WINDOW)
 
     def get(self, database: Database, page: str, region: str) -> str | None:
         """Return the state that a box saved last, as JSON, or None."""
@@ -119,10 +116,10 @@ class BoxStore:
             BadAddress: With status 429 if the client saves too often.
         """
         now = time.monotonic()
-        window = self._saves.setdefault(client, SlidingWindow(SAVE_WINDOW))
+        window = self._saves[client]
         if window.total(now) >= MAX_SAVES:
             raise BadAddress(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
-        window.add(now, 1)
+        window.add(now)
 
 
 def find_text(site: Site, page: str, region: str, wanted_hash: str | None = None) -> str | None:
@@ -235,7 +232,7 @@ async def _read_json(request: Request) -> dict[str, str]:
 
 def _page_and_region(values: Mapping[str, str]) -> tuple[str, str]:
     page, region = values.get("page"), values.get("region")
-    if not page or not region or not page.startswith("/") or page.startswith("//") or not page.isascii():
+    if not page or not region or not is_page_key(page) or not page.isascii():
         raise BadAddress("A box is identified by the key of its page and the name of its region.")
     return page, region
 

@@ -11,6 +11,7 @@ from starlette.types import Message
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadForm
+from ..core.paths import is_page_key
 from ..routing.form_fields import FormPairs
 from ..security.headers import is_cross_origin
 
@@ -73,7 +74,7 @@ class FormData:
             BadForm: If there is none.
         """
         key = self.one("page")
-        if not key.startswith("/") or not key.isascii() or len(key) > _MAX_KEY_LENGTH:
+        if not is_page_key(key) or not key.isascii() or len(key) > _MAX_KEY_LENGTH:
             raise BadForm("The form does not name its page. Go back to the page and send the form again.")
         return key
 

@@ -33,10 +33,12 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..core.errors import StoreError
+from ..core.paths import is_page_key
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.prefetcher import Viewer
 from ..security.client_address import client_id
 from ..security.headers import is_cross_origin, saves_data
+from ..security.rate_limits import SlidingWindow
 from .live_updates import PageSubscription
 from .messages import encode, page_message, refused_message, settled_message
 from .site import Site
@@ -158,16 +160,14 @@ class LiveSocket:
     # -- from the browser ---------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        second, count, invalid = time.monotonic(), 0, 0
+        messages, invalid = SlidingWindow(1.0), 0
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return
             now = time.monotonic()
-            if now - second > 1:
-                second, count = now, 0
-            count += 1
-            if count > MAX_MESSAGE_RATE:
+            messages.add(now)
+            if messages.total(now) > MAX_MESSAGE_RATE:
                 await self._websocket.close(_POLICY_VIOLATION, "too many messages")
                 return
             try:
@@ -193,7 +193,7 @@ class LiveSocket:
         if not isinstance(message, dict) or not isinstance(message.get("page"), str):
             raise _InvalidMessage('A message is an object such as {"type": "watch", "page": "/wiki/Lighthouse"}.')
         kind, key = message.get("type"), message["page"]
-        if not key.startswith("/") or not key.isascii():
+        if not is_page_key(key) or not key.isascii():
             raise _InvalidMessage("A page is given by its key, such as /wiki/Lighthouse.")
         handler = self._handlers.get(kind) if isinstance(kind, str) else None
         if handler is None:

@@ -1,4 +1,4 @@
-"""The first middleware of every app: which hosts it answers to, and who the client is."""
+"""The first middleware of every app: refuses unknown hosts, and learns how the app is reached."""
 
 from __future__ import annotations
 
@@ -9,28 +9,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..core.errors import BadAddress
 from ..core.mount import MountPoint
 from ..core.settings import Settings
-from ..security.client_address import FORWARDING_HEADERS, TrustedProxies
+from ..security.client_address import FORWARDING_HEADERS
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
 from ..security.signed_links import SIGNATURE_MARK, take_signature
 
 
 class ConnectionMiddleware:
-    """Refuses unknown hosts, applies the headers of trusted proxies, and takes the signature off the address.
+    """Refuses unknown hosts, and takes the signature off the address. The headers of trusted proxies are applied before.
 
     Args:
         app: The next ASGI app.
-        settings: ``host``, ``hosts`` and ``trusted_proxies``.
+        settings: ``host`` and ``hosts``.
         exposure: Learns whether other machines can reach the app.
         mount: Learns the prefix under which the app is served.
-
-    Raises:
-        BadSetting: If a setting cannot be parsed.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, exposure: Exposure, mount: MountPoint) -> None:
         self._app = app
-        self._proxies = TrustedProxies(settings.trusted_proxies)
         self._hosts = AllowedHosts(settings.hosts, settings.host)
         self._exposure = exposure
         self._mount = mount
@@ -43,7 +39,6 @@ class ConnectionMiddleware:
             return
         connection = _direct_connection(scope)
         if connection is None or connection not in self._checked:
-            scope = self._proxies.apply(scope)
             try:
                 self._hosts.check(scope)
             except BadAddress as error:
@@ -75,7 +70,7 @@ def _direct_connection(scope: Scope) -> tuple[object, ...] | None:
 
 
 async def _refuse(error: BadAddress, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a connection in plain text: its host is not ours, and so is no page."""
+    """Refuse a connection in plain text. Pages are only for hosts that the app responds to."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before accept: the browser sees 403

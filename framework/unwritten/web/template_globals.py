@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Router
 
 from ..core.errors import BadAddress
 from ..core.mount import MountPoint
+from ..core.paths import is_page_key
 from ..security.signed_links import SignedLinks
 from ..storage.pages import PageStore
 from .action_routes import FormTags, find_action
@@ -60,7 +61,7 @@ class TemplateGlobals:
         Raises:
             BadAddress: If it is not a key, such as ``/wiki/Tea``.
         """
-        if not key.startswith("/") or key.startswith("//"):
+        if not is_page_key(key):
             raise BadAddress(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
         if self._signed_links.required and not self._store.exists([key]):
             key = self._signed_links.sign(key, "search" if searched else "link")

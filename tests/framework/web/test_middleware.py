@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unwritten.core.errors import BadSetting
 from unwritten.core.mount import MountPoint
@@ -13,6 +13,7 @@ from unwritten.core.settings import load_settings
 from unwritten.security.client_address import client_id
 from unwritten.security.exposure import Exposure
 from unwritten.security.signed_links import signature_of
+from unwritten.security.trusted_proxies import TrustedProxiesMiddleware
 from unwritten.web.middleware import ConnectionMiddleware
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,9 @@ class Connection:
         self.exposure, self.mount = Exposure(loaded), MountPoint()
         self.scopes: list[Scope] = []
         self.sent: list[Message] = []
-        self.middleware = ConnectionMiddleware(self._app, loaded, self.exposure, self.mount)
+        self.middleware: ASGIApp = ConnectionMiddleware(self._app, loaded, self.exposure, self.mount)
+        if loaded.trusted_proxies:
+            self.middleware = TrustedProxiesMiddleware(self.middleware, loaded.trusted_proxies)
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
