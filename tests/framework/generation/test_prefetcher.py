@@ -14,7 +14,7 @@ from tests.support.apps import LIVE, TWO, browser, make_app, make_wiki, tables, 
 
 from unwritten import Canvas, Page
 from unwritten.core.settings import Settings
-from unwritten.generation.prefetcher import VIEWER_GRACE, is_prefetch_enabled
+from unwritten.generation.prefetcher import VIEWER_GRACE, LinkRank, Viewer, is_prefetch_enabled
 from unwritten_engine import Priority, Request, scripted
 from unwritten_engine.scripted import ABOUT, HANG, Script, ScriptedEngine
 
@@ -400,3 +400,11 @@ def test_the_prompt_of_a_page_ahead_is_that_of_a_click(tmp_path: Path) -> None:
         wait_for(lambda: asked(engine)[-1] == "E")
     ahead, click = engine.requests[1].prompt, engine.requests[-1].prompt
     assert ahead.facts == click.facts and 'The page "Hub" says: ' in ahead.facts[0]
+
+
+def test_a_pressed_link_comes_before_a_hovered_one_and_that_before_one_in_view() -> None:
+    viewer = Viewer({"type": "websocket", "client": ("192.0.2.7", 5), "headers": []})
+    viewer.visible_links, viewer.hovered_link, viewer.pressed_link = frozenset({"/a", "/b", "/c"}), "/b", "/c"
+    ranks = [viewer.link_rank(key) for key in ("/c", "/b", "/a", "/d")]
+    assert ranks == [LinkRank.PRESSED, LinkRank.HOVERED, LinkRank.IN_VIEW, LinkRank.OTHER] == sorted(ranks)
+    assert viewer.client_id == "192.0.2.7"
