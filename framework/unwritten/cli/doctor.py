@@ -23,7 +23,7 @@ from unwritten_engine.text_to_image import open_painter
 from .. import __version__
 from ..app.application import App
 from ..core.assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
-from ..core.engine_options import engine_options, hidden, painter_options
+from ..core.engine_options import engine_options, mask_keys, painter_options
 from ..core.errors import UnwrittenError
 from ..core.settings import SECRETS, SETTINGS, Settings, load_settings
 from ..formats.page import Canvas
@@ -234,7 +234,7 @@ class _Checkup:
         values = [(setting, getattr(settings, setting.name)) for setting in SETTINGS]
         changed = [(setting, value) for setting, value in values if value != setting.default]
         for setting, value in changed:
-            yield f"note  {setting.variable} is set: {hidden(str(value))}"
+            yield f"note  {setting.variable} is set: {mask_keys(str(value))}"
         if not changed:
             yield "ok    all at their defaults; no UNWRITTEN_* variable is set"
         for name in sorted(SECRETS & os.environ.keys()):

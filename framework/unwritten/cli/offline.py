@@ -53,7 +53,7 @@ def offline(source: Path | None, forget: bool) -> None:
             continue
         if integrity_of(content) != script.integrity:
             raise UnwrittenError(
-                f"{source or script.cdn} is not {script.name} of htmx {HTMX_VERSION}: its hash differs. "
+                f"{source or script.cdn_url} is not {script.name} of htmx {HTMX_VERSION}: its hash differs. "
                 "It was not stored."
             )
         _write(folder / script.name, content)
@@ -62,12 +62,12 @@ def offline(source: Path | None, forget: bool) -> None:
 
 def _download(script: Script) -> bytes:
     try:
-        with urllib.request.urlopen(script.cdn, timeout=TIMEOUT) as response:  # noqa: S310 - a constant https URL
+        with urllib.request.urlopen(script.cdn_url, timeout=TIMEOUT) as response:  # noqa: S310 - a constant https URL
             content: bytes = response.read(MAX_BYTES)
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
         raise UnwrittenError(
-            f"{script.cdn} could not be downloaded ({reason}). If npm works on this machine: "
+            f"{script.cdn_url} could not be downloaded ({reason}). If npm works on this machine: "
             f"npm pack htmx.org@{HTMX_VERSION} && unwritten offline --from htmx.org-{HTMX_VERSION}.tgz"
         ) from error
     return content

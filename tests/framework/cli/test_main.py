@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.terminal import APP, WITHOUT_ENGINE, message, unwritten, write
 
-from unwritten.cli import COMMANDS
-from unwritten.cli.demos import all_demos
+from unwritten.cli.loading import all_demos
+from unwritten.cli.main import COMMANDS
 from unwritten.cli.server import LoadingProgress
 from unwritten.core import assets
 from unwritten.core.assets import Script, htmx_cache, integrity_of
@@ -241,7 +241,7 @@ def test_doctor_takes_a_model_and_options_and_shows_no_key(monkeypatch: pytest.M
     result = unwritten("doctor", "--engine", "embedded", "--model", "m")
     assert result.exit_code == 1 and "FAULT The engine 'embedded' takes no model" in result.output
     result = unwritten("doctor", "--engine", "embedded", "--engine-options", "threads")
-    assert result.exit_code == 1 and "FAULT 'threads' is no option of an engine. Write name=value" in result.output
+    assert result.exit_code == 1 and "FAULT 'threads' is not an option of an engine. Write name=value" in result.output
     monkeypatch.setenv("UNWRITTEN_ENGINE_OPTIONS", "key=sk-123 retries=0")
     monkeypatch.setenv("UNWRITTEN_API_KEY", "sk-456")
     result = unwritten("doctor", "--no-engine")

@@ -1,4 +1,4 @@
-"""What a request did, and how long it took."""
+"""Traces of requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from unwritten.core.tracing import MAX_STATEMENTS, current, record_page, step, t
 from unwritten.storage.database import Database
 
 
-def test_nothing_is_traced_unless_it_is_asked_for() -> None:
+def test_nothing_is_traced_by_default() -> None:
     with step("anything"):
         record_page("/", "kept")
     assert current() is None
 
 
-def test_steps_and_statements_are_told_with_their_time(tmp_path: Path) -> None:
+def test_steps_and_statements_have_durations(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/wiki/Tea") as trace:
         with step("page function"):
@@ -33,7 +33,7 @@ def test_steps_and_statements_are_told_with_their_time(tmp_path: Path) -> None:
     assert trace.elapsed == trace.milliseconds
 
 
-def test_statements_are_counted_beyond_the_most(tmp_path: Path) -> None:
+def test_statements_beyond_the_limit_are_counted(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/") as trace:
         for _ in range(MAX_STATEMENTS + 7):
@@ -42,7 +42,7 @@ def test_statements_are_counted_beyond_the_most(tmp_path: Path) -> None:
     assert len(trace.statements) == MAX_STATEMENTS and trace.omitted == 7
 
 
-def test_a_statement_that_fails_is_told_too(tmp_path: Path) -> None:
+def test_a_failed_statement_is_recorded(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/") as trace:
         with pytest.raises(Exception, match="no such table"):
@@ -54,7 +54,7 @@ def test_a_statement_that_fails_is_told_too(tmp_path: Path) -> None:
     assert trace.statements[-1].sql == "ROLLBACK"
 
 
-def test_requests_beside_each_other_do_not_mix() -> None:
+def test_concurrent_requests_have_separate_traces() -> None:
     def other() -> None:
         assert current() is None
 
