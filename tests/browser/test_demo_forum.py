@@ -90,7 +90,7 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     assert tab.js("() => document.activeElement.name") == "text"
     tab.page.keyboard.type("Is it still warm?")
     tab.page.fill("#reply [name=name]", "Rae")
-    tab.page.get_by_role("button", name="Answer").click()
+    tab.page.get_by_role("button", name="Reply").click()
     for each in (tab, other):
         until(partial(says, each, "tree", "Is it still warm?"))
         until(partial(says, each, "posts-a1-0"), PATIENCE)
