@@ -13,7 +13,7 @@ from unwritten.storage.database import Database
 
 def test_nothing_is_traced_by_default() -> None:
     with step("anything"):
-        record_page("/", "kept")
+        record_page("/", "stored")
     assert current() is None
 
 

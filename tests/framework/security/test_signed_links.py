@@ -161,9 +161,9 @@ def test_a_signed_link_starts_the_page_and_redirects_to_its_clean_address(tmp_pa
         # A model's own spelling of an address is signed as it is, and leads to the canonical one.
         assert client.get(sea).headers["location"] == "/wiki/Deep_Sea"
         follow(client, "/wiki/Lamp")
-        kept = client.get("/wiki/Lighthouse")
-        assert "x-robots-tag" not in kept.headers
-        assert '<a href="/wiki/Lamp" class="written">' in kept.text, "the link to a written page is clean"
+        stored = client.get("/wiki/Lighthouse")
+        assert "x-robots-tag" not in stored.headers
+        assert '<a href="/wiki/Lamp" class="written">' in stored.text, "the link to a written page is clean"
         assert client.get(lamp).headers["location"] == "/wiki/Lamp", "an old link still leads there"
     assert len(engine.requests) == 3
     stored = tables(tmp_path / "pages.db")
@@ -183,11 +183,11 @@ def test_a_signed_link_works_without_a_browser(tmp_path: Path) -> None:
 def test_a_typed_address_is_not_generated_but_has_a_button(tmp_path: Path) -> None:
     engine = scripted(TEXT)
     with browser(signed_wiki(tmp_path, engine)) as client:
-        told = client.get("/wiki/Tea")
-        assert (told.status_code, told.headers["x-robots-tag"]) == (404, "noindex")
-        assert "This page has not been written yet." in told.text
-        assert '<form class="actions" method="post" action="/_unwritten/write"' in told.text
-        assert '<input type="hidden" name="page" value="/wiki/Tea">' in told.text
+        response = client.get("/wiki/Tea")
+        assert (response.status_code, response.headers["x-robots-tag"]) == (404, "noindex")
+        assert "This page has not been written yet." in response.text
+        assert '<form class="actions" method="post" action="/_unwritten/write"' in response.text
+        assert '<input type="hidden" name="page" value="/wiki/Tea">' in response.text
         assert client.head("/wiki/Tea").status_code == 404
         assert not engine.requests
         pressed = client.post("/_unwritten/write", data={"page": "/wiki/Tea"}, headers={"origin": "http://testserver"})
@@ -246,9 +246,9 @@ def test_an_invalid_signature_is_explained(spoil: Callable[[str], str], words: s
     app = signed_wiki(tmp_path, engine)
     with browser(app) as client:
         signature = app.link("/wiki/Tea").partition("_s=")[2]
-        told = client.get(f"/wiki/Tea?_s={spoil(signature)}")
-        assert told.status_code == 403
-        assert words in told.text and 'action="/_unwritten/write"' in told.text
+        response = client.get(f"/wiki/Tea?_s={spoil(signature)}")
+        assert response.status_code == 403
+        assert words in response.text and 'action="/_unwritten/write"' in response.text
         assert not engine.requests
 
 

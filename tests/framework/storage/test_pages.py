@@ -52,12 +52,12 @@ def save(store: PageStore, page: PageWrite) -> None:
 def test_a_page_makes_the_round_trip(store: PageStore) -> None:
     page = new_page()
     save(store, page)
-    kept = store.get(KEY)
-    assert kept is not None
-    assert (kept.key, kept.title, kept.version, kept.versions) == (KEY, "Lighthouse", 1, 1)
-    assert tuple(kept.canvases.values()) == page.canvases
-    assert kept.provenance == page.provenance
-    assert kept.written_at.tzinfo is not None
+    stored = store.get(KEY)
+    assert stored is not None
+    assert (stored.key, stored.title, stored.version, stored.versions) == (KEY, "Lighthouse", 1, 1)
+    assert tuple(stored.canvases.values()) == page.canvases
+    assert stored.provenance == page.provenance
+    assert stored.written_at.tzinfo is not None
     assert store.get("/wiki/Other") is None and store.get(KEY, 2) is None
 
 
@@ -78,9 +78,9 @@ def test_any_text_makes_the_round_trip(one_store: PageStore, title: str, text: s
     canvas = StoredCanvas("body", "text", text, text, seed, 1, 1, 1, seconds, "length")
     provenance = Provenance(text, text, seed, 1, 1, 1, seconds, "end")
     save(one_store, PageWrite(f"/{title}", title, text, "h", provenance, (canvas,), (Link("/x", title, text),)))
-    kept = one_store.get(f"/{title}")
-    assert kept is not None
-    assert (kept.title, kept.provenance, kept.canvases) == (title, provenance, {"body": canvas})
+    stored = one_store.get(f"/{title}")
+    assert stored is not None
+    assert (stored.title, stored.provenance, stored.canvases) == (title, provenance, {"body": canvas})
     assert one_store.link(f"/{title}", "/x") == Link("/x", title, text)
     one_store.search(text)
     one_store.search(title)
@@ -89,9 +89,9 @@ def test_any_text_makes_the_round_trip(one_store: PageStore, title: str, text: s
 def test_a_page_generated_again_is_a_new_version_and_the_old_one_stays(store: PageStore) -> None:
     save(store, new_page(text="The first.", links=(Link("/wiki/Sea", "sea", "The sea."),)))
     save(store, new_page(text="The second.", links=(Link("/wiki/Tower", "tower", "A tower."),)))
-    kept, old = store.get(KEY), store.get(KEY, 1)
-    assert kept is not None and old is not None
-    assert (kept.version, kept.versions, kept.canvases["body"].text) == (2, 2, "The second.")
+    stored, old = store.get(KEY), store.get(KEY, 1)
+    assert stored is not None and old is not None
+    assert (stored.version, stored.versions, stored.canvases["body"].text) == (2, 2, "The second.")
     assert (old.version, old.versions, old.canvases["body"].text) == (1, 2, "The first.")
     assert [version.number for version in store.history(KEY)] == [2, 1]
     assert store.links_to("/wiki/Sea") == []  # links and search are those of the current version
@@ -114,11 +114,11 @@ def test_an_amendment_adds_canvases_to_the_current_version(store: PageStore) -> 
     )
     before = store.get(KEY)
     save(store, more)
-    kept = store.get(KEY)
-    assert before is not None and kept is not None
-    assert (kept.version, kept.versions, kept.written_at) == (1, 1, before.written_at)
-    assert list(kept.canvases) == ["body", "replies-1"] and kept.canvases["replies-1"] == reply
-    assert (kept.provenance.tokens, kept.provenance.seconds) == (10, 2.5)
+    stored = store.get(KEY)
+    assert before is not None and stored is not None
+    assert (stored.version, stored.versions, stored.written_at) == (1, 1, before.written_at)
+    assert list(stored.canvases) == ["body", "replies-1"] and stored.canvases["replies-1"] == reply
+    assert (stored.provenance.tokens, stored.provenance.seconds) == (10, 2.5)
     assert [entry.key for entry in store.search("reply")] == [KEY]
     assert {entry.key for target in ("/wiki/Tower", "/wiki/Sea") for entry in store.links_to(target)} == {KEY}
 
@@ -129,9 +129,9 @@ def test_an_amendment_does_not_overwrite_a_newer_version(store: PageStore) -> No
     save(store, new_page(text="A newer text."))
     reply = replace(first.canvases[0], name="replies-1", text="A new reply.")
     save(store, replace(first, canvases=(*first.canvases, reply), amends=True))
-    kept = store.get(KEY)
-    assert kept is not None and kept.version == 2
-    assert [canvas.text for canvas in kept.canvases.values()] == ["A newer text.", "A new reply."]
+    stored = store.get(KEY)
+    assert stored is not None and stored.version == 2
+    assert [canvas.text for canvas in stored.canvases.values()] == ["A newer text.", "A new reply."]
     old = store.get(KEY, 1)
     assert old is not None and list(old.canvases) == ["body"]
 
@@ -150,8 +150,8 @@ def test_a_version_records_its_change(store: PageStore) -> None:
     save(store, new_page())
     change = Change("asked", "make it shorter", 1, ("body",))
     save(store, changed("A lamp.", change))
-    kept = store.get(KEY)
-    assert kept is not None and kept.change == change
+    stored = store.get(KEY)
+    assert stored is not None and stored.change == change
     assert [version.change for version in store.history(KEY)] == [change, Change()]
     assert [version.number for version in store.history(KEY, limit=1)] == [2]
     assert [version.number for version in store.history(KEY, before=2)] == [1]
@@ -173,15 +173,15 @@ def test_regions_added_meanwhile_are_taken_over_by_a_change(store: PageStore) ->
     reply = replace(page.canvases[0], name="replies-1", text="A reply.")
     save(store, replace(page, canvases=(*page.canvases, reply)))
     save(store, changed("By hand.", Change("by hand", base=1, regions=("body",))))
-    kept = store.get(KEY)
-    assert kept is not None
-    assert {name: canvas.text for name, canvas in kept.canvases.items()} == {
+    stored = store.get(KEY)
+    assert stored is not None
+    assert {name: canvas.text for name, canvas in stored.canvases.items()} == {
         "body": "By hand.",
         "replies-1": "A reply.",
     }
     save(store, changed("All of it.", Change("rewritten", base=2)))
-    kept = store.get(KEY)
-    assert kept is not None and list(kept.canvases) == ["body"]
+    stored = store.get(KEY)
+    assert stored is not None and list(stored.canvases) == ["body"]
 
 
 def test_what_links_here_with_the_sentence(store: PageStore) -> None:
@@ -267,9 +267,9 @@ def test_a_failed_save_writes_nothing(store: PageStore, tmp_path: Path) -> None:
     broken = PageWrite(page.key, page.title, page.text, "h", page.provenance, (twice, twice), ())
     with pytest.raises(StoreError):
         save(store, broken)
-    kept = store.get(KEY)
-    assert kept is not None and kept.canvases["body"].text == "The first." and kept.versions == 1
-    save(store, page)  # and the next one is kept
+    stored = store.get(KEY)
+    assert stored is not None and stored.canvases["body"].text == "The first." and stored.versions == 1
+    save(store, page)  # and the next one is stored
     assert len(tables(tmp_path / "pages.db")["versions"]) == 2
 
 
@@ -407,8 +407,8 @@ def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
         client.get(KEY)
         with client.websocket_connect("/_unwritten/live") as ws:
             watch(ws, KEY)
-            told = until(ws, type="page", state="written")[-1]
-            assert told["message"].startswith("Not saved yet: The database")
+            message = until(ws, type="page", state="written")[-1]
+            assert message["message"].startswith("Not saved yet: The database")
             page = client.get(KEY).text
             assert "bright lamp" in inner(page, "body") and "skeleton" not in page
             assert "Not saved yet" in page
