@@ -23,19 +23,19 @@ from unwritten_engine import Engine, EngineError, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadApp, BadSetting, UnwrittenError
+from ..core.errors import BadAddress, BadApp, BadSetting, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
 from ..core.settings import load_settings
 from ..devtools.toolbar import DevTools
-from ..editing.extension import Editing
+from ..editing import Editing
 from ..formats.registry import supports
 from ..generation.hooks import Policies
-from ..pictures.views import Pictures
+from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageRoute
+from ..routing.routes import RAISE, PageRoute
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
@@ -49,6 +49,7 @@ from .lifespan import Lifespan
 from .router import Router, serve_page
 
 F = TypeVar("F", bound=Callable[..., Any])
+D = TypeVar("D")
 S = TypeVar("S")
 
 _RENAMED = {
@@ -199,19 +200,33 @@ class App(Router, Starlette):
 
     # -- in page functions, routes and templates ----------------------------------------------------------
 
-    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+    @overload
+    def url_path_for(self, name: str, /, *, default: D, **path_params: Any) -> URLPath | D: ...
+    @overload
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath: ...
+    def url_path_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:
         """Return the path of a page or route: ``app.url_path_for("article", title="Tea")``. Of a page it is the key.
+
+        Args:
+            name: The name of the page or route.
+            default: Returned if no page can have these parameters, which may happen if the model or a visitor has
+                written them. Not given: an error is raised.
+            path_params: The parameters of its path. Numbers and dates may be given as they are.
 
         Raises:
             NoMatchFound: If there is no such route, or it takes other parameters. The message names the nearest.
             BadAddress: If no page can have these parameters.
         """
-        if self._fallback is not None and name == self._fallback.name:
-            return self._fallback.url_path_for(name, **path_params)
         try:
+            if self._fallback is not None and name == self._fallback.name:
+                return self._fallback.url_path_for(name, **path_params)
             return super().url_path_for(name, **path_params)
         except NoMatchFound:
             raise UnknownRoute(name, path_params, self.routes) from None
+        except BadAddress:
+            if default is RAISE:
+                raise
+            return default
 
     def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
         """Return the value of a canvas with a schema on a written page: ``app.value("/wiki/Tea", "facts")``.
@@ -239,7 +254,7 @@ class App(Router, Starlette):
         """
         return self.site.values.all(schema, limit)
 
-    def link(self, key: str, *, searched: bool = False) -> str:
+    def link(self, key: str, *, searched: bool = False, default: Any = RAISE) -> Any:
         """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
 
         In templates it is ``link(key)`` and ``key|link``.
@@ -247,11 +262,12 @@ class App(Router, Starlette):
         Args:
             key: The page's key.
             searched: True if a visitor chose the page: their budget for searches is charged.
+            default: Returned if it is not a key. Not given: an error is raised.
 
         Raises:
             BadAddress: If it is not a key, such as ``/wiki/Tea``.
         """
-        return self.site.functions.link(key, searched=searched)
+        return self.site.functions.link(key, searched=searched, default=default)
 
     def render(self, template: str, /, status_code: int = 200, **values: Any) -> HTMLResponse:
         """Render a template without canvases as a response, for routes that are not pages.

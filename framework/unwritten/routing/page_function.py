@@ -75,13 +75,13 @@ class PageFunction:
                 takes_all = True
             else:
                 self._add_parameter(parameter, hints.get(parameter.name, str), pattern)
-        for name in pattern.parameters.keys() - self._path.keys():
-            if not takes_all:
+        for name in pattern.parameters:
+            if name not in self._path and not takes_all:
                 raise BadApp(
                     f"The pattern {pattern.path!r} has {{{name}}}, but the page function {self.name!r} has no "
                     f"parameter {name!r}. Add it: def {self.name}({name}: str)."
                 )
-            self._path[name] = None
+            self._path.setdefault(name, None)
 
     def _add_parameter(self, parameter: inspect.Parameter, annotation: Any, pattern: PagePattern) -> None:
         name = parameter.name

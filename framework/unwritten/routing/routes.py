@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from starlette.datastructures import URLPath
@@ -19,6 +19,9 @@ from ..formats.page import Page
 from ..security.headers import frame_src
 from .page_function import PageFunction
 from .patterns import PagePattern
+
+RAISE: Final = object()
+"""The value of a ``default`` argument that was not given: an error is raised."""
 
 
 class PatternRoute(Route):
@@ -56,8 +59,8 @@ class PatternRoute(Route):
             raise NoMatchFound(name, path_params)
         try:
             values = self.pattern.parse(path_params)
-            self._validate(values)
             path = self.pattern.build(values)
+            self._validate(values)
         except BadAddress as error:
             given = ", ".join(f"{key}={str(value)[:60]!r}" for key, value in path_params.items())
             raise BadAddress(f"There is no URL of {name!r} for {given}. {error}", error.status) from None
