@@ -11,7 +11,7 @@ from tests.support.apps import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten_engine import open_engine
+from unwritten_engine import Engine, open_engine
 from unwritten_engine.scripted import scripted
 
 pytestmark = pytest.mark.browser
@@ -53,10 +53,10 @@ FIRST = """() => {
 """Where the first item stands, as soon as it has words."""
 
 
-def app_of(folder: Path, engine: object) -> App:
+def app_of(folder: Path, engine: Engine) -> App:
+    """The demo over an open engine: opening one takes longer than a server may to start."""
     app = load_app(str(TODO))
-    app.configure({"database": str(folder / "todo.db")})
-    app._life.brought = engine  # type: ignore[assignment]  # opened here: it takes longer than a server may to start
+    app.override(engine, {"database": str(folder / "todo.db")})
     return app
 
 
@@ -70,7 +70,7 @@ def scripted_todo(tmp_path: Path) -> Iterator[str]:
     )
     with served(app) as address:
         yield f"http://{address}"
-    app._life.brought = None
+    app.override(None, {})
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def embedded_todo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = app_of(tmp_path_factory.mktemp("todo"), open_engine("embedded"))
     with served(app) as address:
         yield f"http://{address}"
-    app._life.brought = None
+    app.override(None, {})
 
 
 def is_made(tab: Tab, seconds: float = 20) -> None:
@@ -210,4 +210,4 @@ def test_drafts_sharpen_on_a_diffusion_engine(tmp_path: Path, open_tab: Callable
         tab.page.click("button:text('Create list')")
         until(lambda: tab.js("() => !!document.querySelector('.making .unsettled')"), 60)
         until(lambda: tab.js("() => !!document.querySelector('#add, .said')"), 60)
-    app._life.brought = None
+    app.override(None, {})

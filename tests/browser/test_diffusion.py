@@ -40,11 +40,11 @@ addEventListener("unwritten:frame", (event) => {
 def wiki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]:
     """The demo encyclopedia over a random model, on a real server, for all tests of this file."""
     app = load_app(str(WIKI))
-    app.configure({"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
-    app._life.brought = open_engine("diffusion", model="random")  # loading takes longer than a server may to start
+    engine = open_engine("diffusion", model="random")  # opened here: loading takes longer than a server may to start
+    app.override(engine, {"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
     with served(app) as address:
         yield app, f"http://{address}"
-    app._life.brought = None
+    app.override(None, {})
 
 
 def watching(open_tab: Callable[..., Tab], **options: Any) -> Tab:
