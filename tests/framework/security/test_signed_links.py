@@ -166,9 +166,9 @@ def test_a_signed_link_starts_the_page_and_redirects_to_its_clean_address(tmp_pa
         assert '<a href="/wiki/Lamp" class="written">' in stored.text, "the link to a written page is clean"
         assert client.get(lamp).headers["location"] == "/wiki/Lamp", "an old link still leads there"
     assert len(engine.requests) == 3
-    stored = tables(tmp_path / "pages.db")
-    assert {row["target"] for row in stored["links"]} <= {"/wiki/Lamp", "/wiki/Deep%20Sea"}
-    assert "_s=" not in str(stored)
+    rows = tables(tmp_path / "pages.db")
+    assert {row["target"] for row in rows["links"]} <= {"/wiki/Lamp", "/wiki/Deep%20Sea"}
+    assert "_s=" not in str(rows)
 
 
 def test_a_signed_link_works_without_a_browser(tmp_path: Path) -> None:
