@@ -163,7 +163,7 @@ def refusing() -> Engine:
 
 
 MESSAGE = (
-    "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The shape Pages at $.code "
+    "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The schema Pages at $.code "
     "has 'pattern', which a shape cannot be held to. Leave it out and check it afterwards."
 )
 
