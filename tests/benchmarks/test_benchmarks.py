@@ -83,7 +83,7 @@ def test_bench_engine_reports_what_the_engine_measured() -> None:
 
 
 def test_bench_engine_without_torch_says_what_to_type() -> None:
-    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from unwritten.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "bench", "engine"], capture_output=True, text=True)
     assert done.returncode == 1
     assert 'pip install "unwritten[diffusion]"' in done.stderr

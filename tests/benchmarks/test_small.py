@@ -19,7 +19,7 @@ from tests.benchmarks.turns import Writer, Written, in_turn, write
 from tests.benchmarks.verdicts import compare, context
 
 from research.judging.judge import Surprise
-from unwritten.cli import main
+from unwritten.cli.main import main
 from unwritten.core.assets import asset_dir
 from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.scripted import ABOUT, Script, Step
@@ -302,7 +302,7 @@ def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_without_torch_it_says_what_to_type() -> None:
-    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from unwritten.cli.main import main; main()"
     command = [sys.executable, "-c", code, "bench", "small", "--model", "random"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1

@@ -196,7 +196,7 @@ def test_the_command_exports_with_the_worlds_file(tmp_path: Path, home: Path) ->
         "@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n    return f'About {title}.'\n"
     )
     written(tmp_path, "Tower").database.rename(home / "book.db")
-    from unwritten.cli import main
+    from unwritten.cli.main import main
 
     result = CliRunner().invoke(main, ["export", "site", "--world"])
     assert result.exit_code == 0, result.output

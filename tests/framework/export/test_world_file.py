@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tests.support.apps import browser, make_app, make_wiki, tables, write
 
 from unwritten import App, Canvas
-from unwritten.cli import main
+from unwritten.cli.main import main
 from unwritten.core.errors import ShareError
 from unwritten.export.world_file import copy_world, import_world
 from unwritten_engine import scripted

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.terminal import WITHOUT_ENGINE, unwritten, write
+from unwritten.cli.prompts import collect
 
 from unwritten.cli.loading import load_app
-from unwritten.cli.prompts import collect
 from unwritten_engine.training.dataset import read_prompts
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(60)]
