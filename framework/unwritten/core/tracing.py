@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -114,16 +114,22 @@ def tracing(path: str) -> Iterator[Trace]:
         _current.reset(token)
 
 
-@contextmanager
-def step(name: str) -> Iterator[None]:
+def step(name: str) -> AbstractContextManager[None]:
     """Measure a part of the work, if the request is traced."""
     trace = _current.get()
+    return _UNTRACED if trace is None else _measure(trace, name)
+
+
+_UNTRACED = nullcontext()
+
+
+@contextmanager
+def _measure(trace: Trace, name: str) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
     finally:
-        if trace is not None:
-            trace.steps.append(Step(name, (time.perf_counter() - started) * 1000))
+        trace.steps.append(Step(name, (time.perf_counter() - started) * 1000))
 
 
 def record_page(key: str, cache: str) -> None:

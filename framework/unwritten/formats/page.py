@@ -159,7 +159,6 @@ class Page:
             raise BadPage("Page has no argument 'frames': it is called 'embeds' now.")
         self.template = template
         self.title = title
-        self.embeds_pages = embeds
         self.canvases: dict[str, Canvas] = {}
         self.context: dict[str, Any] = {}
         self.canvas_groups: dict[str, CanvasGroup] = {}
@@ -176,21 +175,14 @@ class Page:
                 self.canvases.update((regions[key], canvas) for key, canvas in members.items())
             else:
                 self.context[name] = value
+        self.embeds: Embeds = "pages" if embeds else ""
         formats: dict[str, Format] = {}
         for canvas in self.canvases.values():
             format = get_format(canvas.format)
+            if format.uses_iframe and not self.embeds:
+                self.embeds = "boxes"
             if formats.setdefault(format.name, format) != format:
                 raise BadPage(f"A page has two formats with the name {format.name!r}: give each its own name.")
-
-    @property
-    def embeds(self) -> Embeds:
-        """What the page's content security policy must allow in frames.
-
-        "pages" of this app, "boxes" of generated apps, or "" for nothing.
-        """
-        if self.embeds_pages:
-            return "pages"
-        return "boxes" if any(get_format(canvas.format).uses_iframe for canvas in self.canvases.values()) else ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
@@ -198,7 +190,7 @@ class Page:
         return (
             self.template == other.template
             and self.title == other.title
-            and self.embeds_pages == other.embeds_pages
+            and self.embeds == other.embeds
             and self.canvases == other.canvases
             and self.canvas_groups == other.canvas_groups
             and self.context == other.context
