@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
@@ -148,6 +150,48 @@ def test_a_form_of_a_page_that_is_no_page_of_ours_shows_what_is_wrong_by_itself(
         answer = client.post(address(client.get("/drawn").text, "/act"), data={"n": "x"})
         assert answer.status_code == 422
         assert ">x</textarea>" in answer.text and "A whole number, please." in answer.text
+
+
+class Note(BaseModel):
+    """A model that an action makes from its fields."""
+
+    text: Annotated[str, Field(min_length=3)]
+    stars: Annotated[int, Field(le=5)] = 0
+
+
+NOTE = """{% extends "layout.html" %}{% block main %}<form {{ action("pin") }}><input name="text" value="{{ form.value.text }}">
+<p id="error">{{ form.errors.text }}</p><p id="message">{{ form.message }}</p></form>{% endblock %}"""
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_errors_of_a_model_that_the_function_makes_are_shown_beside_the_field(tmp_path: Path, is_async: bool) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=NOTE))
+    rows = app.table(Row)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html", title="Front")
+
+    def pin(text: str) -> None:
+        rows.insert(Row(text="too early"))
+        Note(text=text)
+        if text == "many stars":
+            Note(text=text, stars=9)
+
+    async def pin_async(text: str) -> None:
+        pin(text)
+
+    app.action("/pin", name="pin")(pin_async if is_async else pin)
+    with browser(app) as client:
+        answer = client.post(address(client.get("/").text, "/pin"), data={"text": "<"})
+        assert answer.status_code == 422
+        assert '<p id="error">At least 3 characters, please.</p>' in answer.text and 'value="&lt;"' in answer.text
+        assert rows.count() == 0, "its changes are rolled back"
+        answer = client.post(address(answer.text, "/pin"), data={"text": "many stars"})
+        assert answer.status_code == 422, "an error of something that is not a field is shown above the form"
+        assert '<p id="message">stars: At most 5, please.</p>' in answer.text
+        assert client.post(address(answer.text, "/pin"), data={"text": "Hello"}).status_code == 303
+        assert rows.count() == 1
 
 
 # -- who sends it ---------------------------------------------------------------------------------------------
@@ -362,6 +406,68 @@ def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path, monk
         assert [row.text for row in rows.select()] == ["z"]
 
 
+def test_an_async_action_that_waits_for_the_database_does_not_block_the_event_loop(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
+    rows = app.table(Row)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html")
+
+    @app.action("/act")
+    async def act() -> None:
+        rows.insert(Row(text="x"))
+
+    ticks: list[float] = []
+
+    async def measure(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            ticks.append(time.monotonic() - before)
+
+    with browser(app) as client, ThreadPoolExecutor() as pool:
+        assert client.portal is not None
+        to = address(client.get("/").text, "/act")
+        other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = pool.submit(client.post, to)
+        client.portal.call(measure, 1.0)
+        assert not answer.done() and rows.count() == 0
+        assert client.get("/").status_code == 200, "pages are served meanwhile"
+        other.rollback()
+        other.close()
+        assert answer.result(10).status_code == 303 and rows.count() == 1
+    assert max(ticks) < 0.5
+
+
+def test_an_async_action_is_refused_if_the_database_stays_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unwritten.storage.transactions.LOCK_TIMEOUT", 0.2)
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
+    calls: list[int] = []
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html")
+
+    @app.action("/act")
+    async def act() -> None:
+        calls.append(1)
+
+    with browser(app) as client:
+        to = address(client.get("/").text, "/act")
+        other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = client.post(to)
+        assert answer.status_code == 503 and "locked" in answer.text and calls == []
+        other.rollback()
+        other.close()
+        assert client.post(to).status_code == 303
+
+
 def test_actions_take_turns(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row, initial=[Row(text="0")])
@@ -377,9 +483,7 @@ def test_actions_take_turns(tmp_path: Path) -> None:
         rows.update(1, text=str(int(last.text) + 1))
         return "/"
 
-    import concurrent.futures
-
-    with browser(app) as client, concurrent.futures.ThreadPoolExecutor(8) as pool:
+    with browser(app) as client, ThreadPoolExecutor(8) as pool:
         addresses = [address(client.get("/").text, "/act") for _ in range(8)]
         assert {answer.status_code for answer in pool.map(client.post, addresses)} == {303}
         assert rows.select()[0].text == "8"

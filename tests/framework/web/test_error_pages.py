@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import urllib.error
+import urllib.request
+from html import escape
 from pathlib import Path
 
 import pytest
 from starlette.responses import PlainTextResponse
-from tests.support.apps import browser, make_app, make_wiki, page_faults, templates
+from tests.support.apps import browser, make_app, make_wiki, page_faults, served, templates
+from tests.support.forum import address
 
 from unwritten import App, Page
+from unwritten.web.error_pages import log_error
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -91,6 +96,67 @@ def test_a_developer_sees_the_traceback_without_our_frames(tmp_path: Path, heade
     assert "helper_of_the_author" in answer.text and "in raises" in answer.text
     for ours in ("routes.py", "starlette", "anyio", "asyncio", "resolver.py"):
         assert ours not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [("/wrong", "    def wrong() -> int:"), ("/empty", "    async def empty() -> str:")],
+)
+def test_the_overlay_shows_the_definition_of_a_function_with_a_wrong_return_value(
+    tmp_path: Path, path: str, line: str
+) -> None:
+    with browser(broken_app(tmp_path, debug=True)) as client:
+        page = client.get(path).text
+    number = Path(__file__).read_text(encoding="utf-8").split("\n").index(line) + 1
+    assert f"<b>{Path(__file__).relative_to(Path.cwd())}</b>, line {number}, in {path[1:]}" in page
+    current = f'aria-current="true"><span class="devtools-number">{number}</span>{escape(line)}'
+    assert current in page and "returned" in page
+
+
+def test_an_action_with_a_wrong_return_value_is_shown_at_its_definition(tmp_path: Path) -> None:
+    form = """{% extends "layout.html" %}{% block main %}<form {{ action("act") }}></form>{% endblock %}"""
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, form=form), debug=True)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("form.html")
+
+    @app.action("/act")
+    def act() -> int:
+        return 7
+
+    with browser(app) as client:
+        page = client.post(address(client.get("/").text, "/act")).text
+    assert "</span>    def act() -&gt; int:" in page and "which is not a response" in page
+
+
+def test_a_traceback_is_logged_short_and_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with served(broken_app(tmp_path)) as host:
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            urllib.request.urlopen(f"http://{host}/raises")
+    records = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.name for record in records] == ["unwritten"], "the server does not log it again"
+    text = records[0].getMessage()
+    assert re.match(r"/raises failed \([0-9a-f]{8}\):\n  \(\d+ frames of the framework and its libraries are hidden\)\n", text)
+    assert [line.strip() for line in text.split("\n")[2:]] == [
+        f'File "{Path(__file__).relative_to(Path.cwd())}", line {line_of("return helper_of_the_author()")}, in raises',
+        "return helper_of_the_author()",
+        f'File "{Path(__file__).relative_to(Path.cwd())}", line {line_of("raise KeyError(")}, in helper_of_the_author',
+        'raise KeyError("the <secret> lamp")',
+        "KeyError: 'the <secret> lamp'",
+    ]
+    assert records[0].exc_info is None
+
+
+def line_of(text: str) -> int:
+    """Return the number of the first line of this file that begins with a text."""
+    lines = Path(__file__).read_text(encoding="utf-8").split("\n")
+    return next(number for number, line in enumerate(lines, 1) if line.strip().startswith(text))
+
+
+def test_errors_outside_of_the_authors_code_are_logged_in_full(caplog: pytest.LogCaptureFixture) -> None:
+    log_error("Something failed", ValueError("a bug of the framework"))
+    assert caplog.records[0].exc_info is not None and caplog.records[0].getMessage() == "Something failed"
 
 
 def test_a_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
