@@ -94,29 +94,25 @@ class Trace:
         return sum(statement.milliseconds for statement in self.statements)
 
 
-_current: ContextVar[Trace | None] = ContextVar("unwritten_trace", default=None)
-
-
-def current() -> Trace | None:
-    """Return the trace of the current request, or None if it is not traced."""
-    return _current.get()
+current_trace: ContextVar[Trace | None] = ContextVar("unwritten_trace", default=None)
+"""The trace of the current request; None if it is not traced."""
 
 
 @contextmanager
 def tracing(path: str) -> Iterator[Trace]:
     """Trace the work inside this context."""
     trace = Trace(path)
-    token = _current.set(trace)
+    token = current_trace.set(trace)
     try:
         yield trace
     finally:
         trace.milliseconds = (time.perf_counter() - trace.started) * 1000
-        _current.reset(token)
+        current_trace.reset(token)
 
 
 def step(name: str) -> AbstractContextManager[None]:
     """Measure a part of the work, if the request is traced."""
-    trace = _current.get()
+    trace = current_trace.get()
     return _UNTRACED if trace is None else _measure(trace, name)
 
 
@@ -134,7 +130,7 @@ def _measure(trace: Trace, name: str) -> Iterator[None]:
 
 def record_page(key: str, cache: str) -> None:
     """Record which page the request asked for and where it comes from, if the request is traced."""
-    trace = _current.get()
+    trace = current_trace.get()
     if trace is not None:
         trace.key, trace.cache = key, cache
 
