@@ -246,9 +246,8 @@ def as_page(result: object, function: str) -> Page | Response:
             raise BadPage(f"The page function {function!r} returned an empty prompt: say what to write.")
         result = Canvas(result)
     if isinstance(result, Canvas):
-        page = Page()
-        page.canvases[DEFAULT_CANVAS] = result
-        return page
+        parts: dict[str, Any] = {DEFAULT_CANVAS: result}
+        return Page(**parts)
     raise BadPage(
         f"The page function {function!r} returned {type(result).__name__} ({str(result)[:60]!r}), which is not a "
         "page. Return a prompt (a string), a Canvas, a Page, or a Starlette Response."
