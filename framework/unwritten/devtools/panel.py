@@ -12,12 +12,12 @@ from markupsafe import Markup
 from unwritten_engine import About, Frame, Usage
 
 from ..core.errors import UnwrittenError
+from ..core.tracebacks import ErrorReport, error_reports
 from ..core.tracing import Trace
 from ..generation.page_job import PageJob
 from ..generation.region_job import RegionJob
 from ..storage.records import StoredCanvas, StoredPage
 from ..web.site import Site
-from ..web.tracebacks import ErrorReport, error_reports
 from .recordings import Recording, RegionRecording
 
 Rows: TypeAlias = list[tuple[str, str]]

@@ -23,6 +23,7 @@ from unwritten_engine import About, Priority
 
 from ..core.errors import Busy, UnwrittenError
 from ..core.settings import Settings
+from ..core.tracebacks import log_error
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
@@ -350,8 +351,8 @@ class Prefetcher(JobObserver):
                         break
         except Busy as busy:
             log.debug("Nothing is prefetched: %s", busy)
-        except Exception:
-            log.exception("Prefetching failed")
+        except Exception as error:
+            log_error(log, "Prefetching failed", error)
         finally:
             self._task = None
 
