@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.packages import packed
 from tests.browser.tabs import CDN, Tab
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten import App
 from unwritten.core.assets import HTMX, HTMX_VERSION, integrity_of

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Frame, Locator
 from tests.browser.tabs import Tab, note, until
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten.cli.loading import load_app
 from unwritten.testing.scripted_engine import placeholder_text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 from tests.browser.tabs import Tab, until
-from tests.support.apps import free_port, make_app, make_two, make_wiki, templates
+from tests.support.apps import make_app, make_two, make_wiki, templates
+from tests.support.servers import free_port
 
 from unwritten import App
 from unwritten_engine.scripted import HANG, denoising_frames, scripted

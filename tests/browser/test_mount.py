@@ -17,7 +17,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from tests.browser.tabs import Tab, until
-from tests.support.apps import BROWSER, served, templates, wait_for
+from tests.support.apps import BROWSER, templates
+from tests.support.servers import served, wait_for
 
 from unwritten import App, Canvas, Page
 from unwritten.cli.loading import load_app

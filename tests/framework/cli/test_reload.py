@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.support.apps import page_faults
+from tests.support.html_checks import page_faults
 
 from unwritten.cli.reload import ErrorServer, WatchedFiles, standby_page
 

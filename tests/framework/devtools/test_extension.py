@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Scope
-from tests.support.apps import browser, make_app, make_wiki, page_faults, templates, write
+from tests.support.apps import browser, make_app, make_wiki, templates, write
+from tests.support.html_checks import page_faults
 
 from unwritten import App
 from unwritten.testing import Visitor

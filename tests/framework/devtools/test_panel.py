@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from tests.support.apps import make_app, make_two, make_wiki, page_faults
+from tests.support.apps import make_app, make_two, make_wiki
+from tests.support.html_checks import page_faults
 
 from unwritten import Canvas, Page
 from unwritten.testing import VisitedPage, Visitor, answers

@@ -9,7 +9,8 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 from click.testing import CliRunner
-from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, page_faults, templates, write
+from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, templates, write
+from tests.support.html_checks import page_faults
 
 from unwritten import App, Canvas, Page
 from unwritten.core.errors import ShareError

@@ -7,19 +7,8 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 from pydantic import BaseModel
-from tests.support.apps import (
-    TWO,
-    browser,
-    follow,
-    inner,
-    make_app,
-    make_two,
-    make_wiki,
-    templates,
-    until_over,
-    watch,
-    write,
-)
+from tests.support.apps import TWO, browser, follow, make_app, make_two, make_wiki, templates, until_over, watch, write
+from tests.support.html_checks import inner
 
 from unwritten import Canvas, Page
 from unwritten.core.errors import BadTemplate

@@ -12,7 +12,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.testclient import TestClient
-from tests.support.apps import browser, follow, make_app, make_wiki, tables, templates, wait_for, write
+from tests.support.apps import browser, follow, make_app, make_wiki, tables, templates, write
+from tests.support.servers import wait_for
 
 from unwritten import App, Page, Visit
 from unwritten.core.errors import BadAddress

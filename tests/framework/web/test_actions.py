@@ -14,8 +14,10 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
-from tests.support.apps import browser, inner, make_app, page_faults, templates, wait_for
+from tests.support.apps import browser, make_app, templates
 from tests.support.forum import address, make_forum, query, send
+from tests.support.html_checks import inner, page_faults
+from tests.support.servers import wait_for
 
 from unwritten import App, Page, Redraw, Visit
 from unwritten.core.errors import BadApp

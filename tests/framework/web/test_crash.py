@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.apps import free_port, tables, wait_for
+from tests.support.apps import tables
+from tests.support.servers import free_port, wait_for
 
 from unwritten.storage.pages import PageStore
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import PlainTextResponse
-from tests.support.apps import browser, make_app, make_wiki, page_faults, served, templates
+from tests.support.apps import browser, make_app, make_wiki, templates
 from tests.support.forum import address
+from tests.support.html_checks import page_faults
+from tests.support.servers import served
 
 from unwritten import App, Page
 from unwritten_engine import scripted

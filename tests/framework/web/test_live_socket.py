@@ -18,14 +18,13 @@ from tests.support.apps import (
     follow,
     make_two,
     make_wiki,
-    served,
     templates,
     until,
     until_over,
-    wait_for,
     watch,
     write,
 )
+from tests.support.servers import served, wait_for
 from websockets.asyncio.client import connect
 
 from unwritten_engine import Frame, scripted

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient, WebSocketTestSession
-from tests.support.apps import LIVE, browser, make_app, templates, until, wait_for
+from tests.support.apps import LIVE, browser, make_app, templates, until
 from tests.support.forum import THREAD, Post, make_forum, send
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page, Redraw
 from unwritten.storage.tables import Table

@@ -14,16 +14,15 @@ from tests.support.apps import (
     browser,
     follow,
     in_turn,
-    inner,
     make_app,
     make_two,
     make_wiki,
-    page_faults,
     tables,
     templates,
-    wait_for,
     write,
 )
+from tests.support.html_checks import inner, page_faults
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page
 from unwritten_engine import scripted

@@ -10,20 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from tests.support.apps import (
-    LIGHTHOUSE,
-    browser,
-    inner,
-    make_app,
-    make_two,
-    make_wiki,
-    page_faults,
-    served,
-    templates,
-    wait_for,
-    write,
-)
+from tests.support.apps import LIGHTHOUSE, browser, make_app, make_two, make_wiki, templates, write
 from tests.support.hostile import few_examples, markdown_texts
+from tests.support.html_checks import inner, page_faults
+from tests.support.servers import served, wait_for
 
 from unwritten import Canvas
 from unwritten.routing.prompts import finalize_text, settled_text
