@@ -1,4 +1,4 @@
-"""Schemas from the declaration to the stored value: checked, rendered, repaired, generated again, and used elsewhere."""
+"""Schemas from the declaration to the stored value: checked, rendered, repaired, generated again, used elsewhere."""
 
 from __future__ import annotations
 
@@ -293,14 +293,14 @@ def test_nested_values_are_rendered_from_the_first_character_on(tmp_path: Path) 
 def test_unsettled_parts_of_nested_values_are_marked(tmp_path: Path) -> None:
     at = [WHOLE.index(word) for word in ("dark blue", "keel", "Ada", "12")]
     spans = tuple((a, a + 2) for a in at)
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
-    value = drawer.format(Frame(WHOLE, spans)).value
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    value = formatter.format(Frame(WHOLE, spans)).value
     soft = '<span class="unsettled">'
     for text in (value.colour, value.yard.parts[1].name, value.captain.name, value.counts["guns"]):
         assert str(escape(text)).startswith(soft)
     assert value.colour.value == "dark blue" and value.yard.parts[0].colour.value == "red"
     for n in range(len(WHOLE)):
-        value = drawer.format(Frame(WHOLE[:n], ((0, n),) if n else ())).value
+        value = formatter.format(Frame(WHOLE[:n], ((0, n),) if n else ())).value
         assert value.yard.parts is not None and value.counts is not None
 
 
@@ -316,34 +316,34 @@ def test_a_union_of_models_is_rendered_while_it_grows() -> None:
     class Home(BaseModel):
         pet: Cat | Dog | None
 
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "home", "", Home))
-    assert drawer.format(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
-    assert drawer.format(Frame("")).value.pet is None
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "home", "", Home))
+    assert formatter.format(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
+    assert formatter.format(Frame("")).value.pet is None
 
 
 @pytest.mark.anyio
 async def test_a_diffusion_model_settles_a_nested_value(tmp_path: Path) -> None:
     engine = await asyncio.to_thread(open_engine, "diffusion", model="random")
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
     request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship), options={"steps": 6})
     frames = [frame async for frame in engine.generate(request)]
     await engine.close()
     for frame in frames[:-1]:
-        value = drawer.format(frame).value
+        value = formatter.format(frame).value
         assert value.colour.value in {"red", "dark blue"} and isinstance(value.yard.name, str)
-    assert isinstance(drawer.format(frames[-1]).value, Ship)
+    assert isinstance(formatter.format(frames[-1]).value, Ship)
 
 
 @pytest.mark.anyio
 async def test_the_embedded_model_writes_a_nested_value_that_is_rendered_while_it_grows(embedded: Engine) -> None:
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
     request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship))
     embedded.check(request)
     named = set()
     last = None
     async for last in embedded.generate(request):
         if not last.done:
-            named.add(drawer.format(last).value.yard.name)
+            named.add(formatter.format(last).value.yard.name)
     assert last is not None
     done = repair(Ship, last.text)
     assert done.value.yard.name in named and None in named, "from nothing to the whole name"
