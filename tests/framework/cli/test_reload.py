@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from tests.support.apps import page_faults
@@ -28,7 +29,7 @@ def test_the_page_shows_the_authors_line_with_its_style() -> None:
         divmod(1, 0)
     page = standby_page(caught.value)
     assert page_faults(page) == []
-    assert "<h2>ZeroDivisionError</h2>" in page and "test_cli_standby.py</b>, line" in page
+    assert "<h2>ZeroDivisionError</h2>" in page and f"{Path(__file__).name}</b>, line" in page
     assert "[data-stop]" in page and ".developer-fault h2" in page and "/* style */" not in page
 
 

@@ -1,4 +1,4 @@
-"""Apps while they are written and when they are finished; what is served into their frame is in test_boxes."""
+"""Apps while they are written and when they are finished; what is served into their frame is in web/test_boxes.py."""
 
 from __future__ import annotations
 

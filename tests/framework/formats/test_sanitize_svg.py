@@ -1,4 +1,4 @@
-"""The allow-list for drawings. The judge in drawings.py reads the result apart from us."""
+"""The allow-list for drawings. The judge in support/drawings.py reads the result apart from us."""
 
 from __future__ import annotations
 
