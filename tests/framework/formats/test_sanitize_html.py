@@ -1,4 +1,4 @@
-"""The allow-list, against what people have tried elsewhere. The judge in support/apps.py reads the result apart from us."""
+"""The allow-list, against what people have tried elsewhere. The judge in support/apps.py reads the result apart."""
 
 from __future__ import annotations
 
