@@ -1,4 +1,4 @@
-"""The desktop in a browser: its windows, and a first minute on the embedded model."""
+"""The desktop in a browser: its windows, and a first minute with scripted text."""
 
 from __future__ import annotations
 
@@ -259,9 +259,8 @@ def test_everybody_can_use_it_and_nothing_jumps(start: Start, open_tab: OpenTab,
         assert tab.layout_shift() <= 0.05, f"{path} {note(tab.shifts)}"
 
 
-@pytest.mark.model
 def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(open_engine("embedded")))
+    tab = on_desktop(open_tab, start(scripted(stand_in, delay=0.25)))
     launch(tab, "Files")
     inside(tab).locator("a", has_text="Bees").click()
     launch(tab, "New app")

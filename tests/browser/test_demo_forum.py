@@ -1,11 +1,10 @@
-"""The demo forum in Chromium: a first minute on the embedded model, and the same mechanics with drafts."""
+"""The demo forum in Chromium: a first minute with scripted text, and the same mechanics with drafts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.browser.tabs import Tab, note, until
@@ -13,16 +12,17 @@ from tests.support.apps import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten_engine import open_engine
+from unwritten.testing.answers import stand_in
+from unwritten_engine import Engine, open_engine, scripted
 
-pytestmark = [pytest.mark.browser, pytest.mark.model]
+pytestmark = pytest.mark.browser
 
 FORUM = Path(__file__).resolve().parents[2] / "demos" / "forum"
 PATIENCE = 300
 """Seconds for what takes a few on a machine that does nothing else."""
 
 OpenTab = Callable[..., Tab]
-Forum = Callable[[str], str]
+Forum = Callable[[Engine], str]
 
 
 @pytest.fixture
@@ -32,9 +32,8 @@ def forum(tmp_path: Path) -> Iterator[Forum]:
     app.configure({"database": str(tmp_path / "forum.db"), "ahead": "off"})
     running = []
 
-    def start(engine: str) -> str:
-        model: dict[str, Any] = {"model": "random"} if engine == "diffusion" else {}
-        app._life.brought = open_engine(engine, **model)  # loading takes longer than a server may to start
+    def start(engine: Engine) -> str:
+        app._life.brought = engine
         running.append(served(app))
         return f"http://{running[0].__enter__()}"
 
@@ -62,7 +61,7 @@ def good(tab: Tab) -> None:
 
 
 def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
-    url = forum("embedded")
+    url = forum(scripted(stand_in, delay=0.02))
     tab, other = open_tab(viewport={"width": 1200, "height": 900}), open_tab(viewport={"width": 375, "height": 800})
     tab.goto(url)
     tab.ready()
@@ -107,7 +106,7 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
 
 
 def test_the_same_with_drafts(forum: Forum, open_tab: OpenTab) -> None:
-    url = forum("diffusion")
+    url = forum(open_engine("diffusion", model="random"))
     tab = open_tab(viewport={"width": 1200, "height": 900})
     tab.goto(url)
     tab.ready()
