@@ -38,9 +38,8 @@ def test_bench_web_measures_side_by_side_and_loses_no_page() -> None:
     assert (found["crowd_generations"], found["crowd_complete"], found["many_complete"]) == (1, 40, 50)
 
 
-@pytest.mark.model
-def test_bench_click_watches_a_real_page_to_its_end() -> None:
-    found = bench("click", "--clicks", "1", "--warm-up", "0", "--engine", "embedded")
+def test_bench_click_watches_a_page_to_its_end() -> None:
+    found = bench("click", "--clicks", "1", "--warm-up", "0", "--engine", "diffusion:random")
     assert 0 < found["first_words_s"] <= found["all_begun_s"] <= found["settled_s"]
     assert found["kept"] == 1
     assert found["tokens_per_s"] > 0
@@ -75,11 +74,15 @@ def test_bench_ahead_reads_with_and_without(home: Path) -> None:
 
 
 def test_bench_engine_reports_what_the_engine_measured() -> None:
-    found = bench("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1")
-    promised = {"step_ratio", "page_batch_ratio", "prefix_ratio", "peak_memory_ratio", "parity"}
-    assert promised <= found.keys()
-    assert all(found[name] > 0 for name in promised)
-    assert found["parity"] is True
+    found = bench("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1", "--threads", "1")
+    assert found["parity"] is True and found["parity_small"] is True
+    assert found["first_drafts_before_settled"] is True
+    positive = "step_ratio page_batch_ratio prefix_ratio peak_memory_ratio ms_per_step forward_ms theirs_ms_per_step"
+    assert all(found[name] > 0 for name in positive.split()), found
+    assert found["sampling_ms"] >= 0
+    assert [row["batch"] for row in found["batches"]] == [1, 2]
+    assert all(row["ms"] > 0 and row["theirs_ms"] > 0 and row["tokens_per_s"] > 0 for row in found["batches"])
+    assert (found["device"], found["threads"], found["kind"]) == ("CPU", 1, "float32")
 
 
 def test_bench_engine_without_torch_says_what_to_type() -> None:
