@@ -28,8 +28,8 @@ from __future__ import annotations
 from .engine import Abilities, About, Engine, Progress
 from .errors import EngineError
 from .frames import Draft, Example, Frame, Priority, Prompt, Request, Span, StopReason, Usage
-from .opening import open_engine
-from .script import scripted
+from .open import open_engine
+from .scripted import scripted
 from .tape import Recorder, TapeEngine
 
 __all__ = [

@@ -15,7 +15,7 @@ from rich.text import Text
 from .engine import Engine
 from .errors import EngineError
 from .frames import Frame, Prompt, Request
-from .opening import open_engine
+from .open import open_engine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

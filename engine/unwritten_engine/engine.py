@@ -31,11 +31,11 @@ class Abilities:
 
     instruct: bool = False
     drafts: bool = False
-    shapes: bool = False
+    schemas: bool = False
     images: bool = False
     edits: bool = False
-    ahead: bool = False
-    rests: bool = False
+    prefetch: bool = False
+    preempts: bool = False
     markup: bool = False
 
 
@@ -102,7 +102,7 @@ class Engine(Protocol):
         """
         ...
 
-    def hurry(self, request: Request) -> None:
+    def promote(self, request: Request) -> None:
         """Somebody waits for this very request now: from here on it counts as a click (``Priority.CLICK``).
 
         Does nothing for a request that is not at work and does not wait.

@@ -30,7 +30,7 @@ class Priority(IntEnum):
 
     CLICK = 0
     """A person is looking at the page."""
-    AHEAD = 10
+    PREFETCH = 10
     """Nobody has asked yet."""
 
 
@@ -118,7 +118,7 @@ class Request:
     prompt: Prompt
     canvases: int = 1
     max_tokens: int | None = None
-    shape: Mapping[str, Any] | None = None
+    schema: Mapping[str, Any] | None = None
     seed: int | None = None
     priority: Priority = Priority.CLICK
     stop: tuple[str, ...] = ()

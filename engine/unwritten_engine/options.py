@@ -106,7 +106,7 @@ def _is_bias(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and _is_text(value[0]) and _is_number(value[1])
 
 
-def checked(given: Mapping[str, Any], table: Sequence[Option], owner: str) -> dict[str, Any]:
+def check_options(given: Mapping[str, Any], table: Sequence[Option], owner: str) -> dict[str, Any]:
     """Every option of the table with its value: the one given, or its default.
 
     Args:

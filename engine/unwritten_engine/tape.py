@@ -65,11 +65,13 @@ class Take:
 
 def request_key(request: Request) -> str:
     """A stable hash of what a request asks for: everything but its seed and priority."""
-    return _digest({f.name: getattr(request, f.name) for f in fields(request) if f.name not in ("seed", "priority")})
+    names = [field.name for field in fields(request) if field.name not in ("seed", "priority")]
+    # The format calls the schema "shape".
+    return _digest({"shape" if name == "schema" else name: getattr(request, name) for name in names})
 
 
 def _loose_key(request: Request) -> str:
-    return _digest([request.prompt.ask, request.prompt.opening, request.shape])
+    return _digest([request.prompt.ask, request.prompt.opening, request.schema])
 
 
 def _digest(document: Any) -> str:
@@ -137,9 +139,9 @@ class Recorder:
         """Ask the wrapped engine."""
         self._engine.check(request)
 
-    def hurry(self, request: Request) -> None:
+    def promote(self, request: Request) -> None:
         """Tell the wrapped engine."""
-        self._engine.hurry(request)
+        self._engine.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Warm the wrapped engine."""
@@ -294,7 +296,7 @@ class TapeEngine:
             engine="tape",
             device="a tape",
             memory_bytes=0,
-            abilities=replace(recorded.abilities, ahead=False, rests=False),  # a take played ahead is missing later
+            abilities=replace(recorded.abilities, prefetch=False, preempts=False),
             reasons=(
                 f"The tape {self._path.name} was asked for by name.",
                 f"It was recorded from {recorded.model} on {recorded.device}.",
@@ -336,13 +338,13 @@ class TapeEngine:
         Raises:
             RequestRefused: for such a shape.
         """
-        if request.shape is not None and not self._about.abilities.shapes:
+        if request.schema is not None and not self._about.abilities.schemas:
             raise RequestRefused(
                 f"The tape {self._path.name} was recorded from {self._about.model}, which could not be held to a "
                 f"shape. Leave the shape out, or take another engine."
             )
 
-    def hurry(self, request: Request) -> None:
+    def promote(self, request: Request) -> None:
         """Do nothing: a tape plays at its own speed."""
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:

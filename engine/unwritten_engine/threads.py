@@ -14,7 +14,7 @@ _MOST = 8
 """Reading the weights is the limit of small models; more threads than this only wait for memory."""
 
 
-def choose_threads() -> tuple[int, str]:
+def choose_num_threads() -> tuple[int, str]:
     """The number of threads, and the reason in one sentence."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.benchmarks.apps import long_text
+from tests.benchmarks.report import percentile, report
+from tests.benchmarks.shapes import SHAPES, sample
 
-from unwritten.bench.apps import long_text
-from unwritten.bench.report import percentile, report
-from unwritten.bench.shapes import SHAPES, sample
-from unwritten.formats import schema_of
-from unwritten.formats.repair import repair
+from unwritten.formats.schema import json_schema_of
+from unwritten.formats.schema_repair import repair
 
 
 def bench(*arguments: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_bench_engine_reports_what_the_engine_measured() -> None:
 
 
 def test_bench_engine_without_torch_says_what_to_type() -> None:
-    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from unwritten.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "bench", "engine"], capture_output=True, text=True)
     assert done.returncode == 1
     assert 'pip install "unwritten[diffusion]"' in done.stderr
@@ -114,4 +114,4 @@ def test_bench_shapes_finds_a_diffusion_model_always_valid() -> None:
 def test_what_the_chatty_script_says_without_its_faults_is_repaired(shape: type) -> None:
     rng = random.Random(1)
     for _ in range(40):
-        repair(shape, json.dumps(sample(schema_of(shape), schema_of(shape), rng)))
+        repair(shape, json.dumps(sample(json_schema_of(shape), json_schema_of(shape), rng)))

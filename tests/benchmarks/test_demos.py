@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from click import ClickException
+from tests.benchmarks.demos import JOURNEYS, Step, being_written, figures, grammar_from_examples, measure, show, take
 from tests.support.apps import make_app, served, templates
 from tests.support.terminal import unwritten
 
 from unwritten import Canvas, Page
-from unwritten.bench.demos import JOURNEYS, Step, being_written, figures, form_of, measure, show, take
 from unwritten.cli import demos
 from unwritten.cli.demos import all_demos
 from unwritten.cli.loading import load_app
@@ -34,8 +34,8 @@ def test_every_demo_has_a_journey() -> None:
 
 @pytest.mark.parametrize("name", all_demos())
 def test_the_journey_through_a_demo_leads_to_its_end(name: str, tmp_path: Path) -> None:
-    app = load_app(str(demos.find(name)))
-    app.configure({"database": str(tmp_path / "demo.db"), "ahead": "off"})
+    app = load_app(str(demos.find_demo(name)))
+    app.configure({"database": str(tmp_path / "demo.db"), "prefetch": "off"})
     app._life.brought = answers()
     try:
         with served(app) as address:
@@ -79,7 +79,7 @@ def test_what_is_written_already_is_not_timed() -> None:
 
 
 def test_a_form_without_an_address_goes_to_its_page() -> None:
-    assert form_of("<form><input name=a value=1><input type=submit name=b></form>", {"a": "2"}, "/x") == (
+    assert grammar_from_examples("<form><input name=a value=1><input type=submit name=b></form>", {"a": "2"}, "/x") == (
         "/x",
         {"a": "2"},
     )

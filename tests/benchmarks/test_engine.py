@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from tests.benchmarks.engine import QUICK_FULL, bench
+from tests.benchmarks.engine.built_model import build, real_config
+from tests.benchmarks.engine.full import read_bandwidth, touched_bytes
+from tests.benchmarks.engine.machine import busy_share
+from tests.benchmarks.engine.measure import Settings, parity
+from tests.benchmarks.engine.peaks import peak
+from tests.benchmarks.engine.scenes import join, page, prefix
+from tests.benchmarks.engine.sides import Ours, Theirs, prompt
+from tests.benchmarks.engine.subject import Spec, Subject, open_subject
 
-from unwritten_engine.diffusion import batch, sampler
-from unwritten_engine.diffusion.bench import QUICK_FULL, bench
-from unwritten_engine.diffusion.bench.full import read_bandwidth, touched_bytes
-from unwritten_engine.diffusion.bench.machine import busy_share
-from unwritten_engine.diffusion.bench.measure import Settings, parity
-from unwritten_engine.diffusion.bench.peaks import peak
-from unwritten_engine.diffusion.bench.scenes import join, page, prefix
-from unwritten_engine.diffusion.bench.sides import Ours, Theirs, prompt
-from unwritten_engine.diffusion.bench.subject import Spec, Subject, open_subject
-from unwritten_engine.diffusion.loading.built import build, real_config
+from unwritten_engine.diffusion import model_runner as batch
+from unwritten_engine.diffusion import sampler
 from unwritten_engine.diffusion.loading.loader import count_bytes
-from unwritten_engine.diffusion.loading.memory import weight_bytes
-from unwritten_engine.diffusion.loading.quantize import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.memory_plan import weight_bytes
+from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear, canvas_logits, compare
 from unwritten_engine.errors import ModelUnsupported
 
 CPU = torch.device("cpu")
@@ -81,8 +82,8 @@ def test_models_of_one_seed_have_the_same_weights_however_they_are_kept() -> Non
 
 BUILDING = """
 import sys, torch
-from unwritten_engine.diffusion.bench.peaks import forget, highest, resident
-from unwritten_engine.diffusion.loading.built import build, real_config
+from tests.benchmarks.engine.peaks import forget, highest, resident
+from tests.benchmarks.engine.built_model import build, real_config
 from unwritten_engine.diffusion.loading.loader import count_bytes
 sizes = dict(canvas=16, vocab_size=1024, hidden_size=512, intermediate_size=512, moe_intermediate_size=256)
 sizes |= dict(num_experts=32, num_attention_heads=4, num_key_value_heads=2, num_global_key_value_heads=1)
@@ -141,8 +142,8 @@ def test_every_step_of_both_sides_is_timed(subject: Subject) -> None:
 def test_parity_is_found_missing_where_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
     # The rule of acceptance turned upside down: another algorithm.
-    accepted = sampler.accepted
-    monkeypatch.setattr(batch, "accepted", lambda entropy, bound: ~accepted(entropy, bound))
+    accepted = sampler.accept_tokens
+    monkeypatch.setattr(batch, "accept_tokens", lambda entropy, bound: ~accepted(entropy, bound))
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
 
 

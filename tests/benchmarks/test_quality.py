@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.benchmarks.quality import broken_markup, command, judge, run, sentences_of, summary
 
 from unwritten import Canvas, Example, Page
-from unwritten.bench.quality import broken_markup, command, judge, run, sentences_of, summary
 from unwritten_engine import scripted
 
 GOOD = "**Rain** is water that falls from the [[sky]]. Most of it lands on [[Tuesday|Tuesdays]]."

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.benchmarks import small
+from tests.benchmarks.subjects import Subject, prompts, subjects
+from tests.benchmarks.turns import Writer, Written, in_turn, write
+from tests.benchmarks.verdicts import compare, context
 
-from unwritten.assets import asset_dir
-from unwritten.bench import small
-from unwritten.bench.subjects import Subject, prompts, subjects
-from unwritten.bench.turns import Writer, Written, in_turn, write
-from unwritten.bench.verdicts import compare, context
-from unwritten.cli import main
+from research.judging.judge import Surprise
+from unwritten.cli.main import main
+from unwritten.core.assets import asset_dir
 from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scripted
-from unwritten_engine.script import ABOUT, Script, Step
-from unwritten_engine.training.judging.judge import Surprise
-from unwritten_engine.training.pages import TrainingPage, is_held_out, write_pages
+from unwritten_engine.scripted import ABOUT, Script, Step
+from unwritten_engine.training.dataset import TrainingPage, is_held_out, write_pages
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -302,7 +302,7 @@ def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_without_torch_it_says_what_to_type() -> None:
-    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from unwritten.cli.main import main; main()"
     command = [sys.executable, "-c", code, "bench", "small", "--model", "random"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1

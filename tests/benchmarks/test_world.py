@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.benchmarks.planted import FACTS
+from tests.benchmarks.world import WORLD, measure, recall, ways
 
 from unwritten import Canvas
-from unwritten.asking.prompts import build_prompt
-from unwritten.bench.planted import FACTS
-from unwritten.bench.world import WORLD, measure, recall, ways
+from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Engine, Request, Usage, scripted
 
 

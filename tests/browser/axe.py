@@ -10,7 +10,7 @@ from typing import Any
 from playwright.sync_api import Frame, Page
 from tests.browser.packages import packed
 
-from unwritten.assets import integrity_of
+from unwritten.core.assets import integrity_of
 
 VERSION = "4.14.1"
 INTEGRITY = "sha384-xt1SFg49QaDwsyt0Xfs2XAyBtYPClXl3X2q5OOLeGAUmq9jZTYIMdztpF99WdhiH"

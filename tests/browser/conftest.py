@@ -16,7 +16,7 @@ from tests.browser.tabs import CDN, Tab
 from tests.support.apps import served
 
 from unwritten import App
-from unwritten.assets import HTMX, HTMX_VERSION, integrity_of
+from unwritten.core.assets import HTMX, HTMX_VERSION, integrity_of
 
 _FLAGS = (
     "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
@@ -52,7 +52,7 @@ def htmx() -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def no_copy_of_htmx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages get htmx from the CDN here, whether or not the user keeps a copy for times without a network."""
-    monkeypatch.setattr("unwritten.assets.htmx_cache", lambda: tmp_path / "no-htmx")
+    monkeypatch.setattr("unwritten.core.assets.htmx_cache", lambda: tmp_path / "no-htmx")
 
 
 class _Chromium:

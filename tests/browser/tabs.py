@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute
 from tests.browser.axe import Findings, check
 
-from unwritten.assets import HTMX_VERSION
+from unwritten.core.assets import HTMX_VERSION
 
 CDN = f"https://cdn.jsdelivr.net/npm/htmx.org@{HTMX_VERSION}"
 

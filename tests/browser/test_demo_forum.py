@@ -12,7 +12,7 @@ from tests.support.apps import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten.testing.answers import stand_in
+from unwritten.testing.scripted_engine import placeholder_text
 from unwritten_engine import Engine, open_engine, scripted
 
 pytestmark = pytest.mark.browser
@@ -29,21 +29,20 @@ Forum = Callable[[Engine], str]
 def forum(tmp_path: Path) -> Iterator[Forum]:
     """Serves the forum over an engine, and returns its address."""
     app: App = load_app(str(FORUM))
-    app.configure({"database": str(tmp_path / "forum.db"), "ahead": "off"})
     running = []
 
     def start(engine: Engine) -> str:
-        app._life.brought = engine
+        app.override(engine, {"database": str(tmp_path / "forum.db"), "prefetch": "off"})
         running.append(served(app))
         return f"http://{running[0].__enter__()}"
 
     yield start
     for server in running:
         server.__exit__(None, None, None)
-    app._life.brought = None
+    app.override(None, {})
 
 
-def writing(tab: Tab) -> bool:
+def generating(tab: Tab) -> bool:
     return bool(tab.js("() => !!document.querySelector('[data-state=waiting], [data-state=writing]')"))
 
 
@@ -61,22 +60,22 @@ def good(tab: Tab) -> None:
 
 
 def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
-    url = forum(scripted(stand_in, delay=0.02))
+    url = forum(scripted(placeholder_text, delay=0.02))
     tab, other = open_tab(viewport={"width": 1200, "height": 900}), open_tab(viewport={"width": 375, "height": 800})
     tab.goto(url)
     tab.ready()
     good(tab)
     tab.page.get_by_role("link", name="Kettles").click()
-    until(lambda: tab.page.locator(".threads .thread-title a").count() >= 6 and not writing(tab), PATIENCE)
+    until(lambda: tab.page.locator(".threads .thread-title a").count() >= 6 and not generating(tab), PATIENCE)
     good(tab)
 
     tab.page.locator(".threads .thread-title a").first.click()
-    until(lambda: tab.page.locator("#post-c4").count() == 1 and not writing(tab), PATIENCE)
+    until(lambda: tab.page.locator("#post-c4").count() == 1 and not generating(tab), PATIENCE)
     assert all(tab.text(f"posts-c{number}").strip() for number in range(5))
     good(tab)
     other.goto(tab.page.url)
     other.ready()
-    until(lambda: "Answers" in other.page.inner_text("main"))
+    until(lambda: "Replies" in other.page.inner_text("main"))
 
     tab.page.locator("[data-vote=c0]").click()
     until(lambda: tab.page.locator("[data-vote=c0][aria-pressed=true]").count() == 1)
@@ -89,17 +88,17 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     assert tab.js("() => document.activeElement.name") == "text"
     tab.page.keyboard.type("Is it still warm?")
     tab.page.fill("#reply [name=name]", "Rae")
-    tab.page.get_by_role("button", name="Answer").click()
+    tab.page.get_by_role("button", name="Reply").click()
     for each in (tab, other):
         until(partial(says, each, "tree", "Is it still warm?"))
         until(partial(says, each, "posts-a1-0"), PATIENCE)
-    until(lambda: not writing(tab) and not writing(other), PATIENCE)
+    until(lambda: not generating(tab) and not generating(other), PATIENCE)
     assert tab.text("posts-a1-0") == other.text("posts-a1-0") != ""
     good(other)
 
     name = tab.page.locator("#post-c1 .author").inner_text()
     tab.page.locator("#post-c1 .author").click()
-    until(lambda: tab.page.inner_text("h1") == name and not writing(tab), PATIENCE)
+    until(lambda: tab.page.inner_text("h1") == name and not generating(tab), PATIENCE)
     assert tab.page.locator("section a.written").count() >= 1, "the thread is listed"
     good(tab)
     assert tab.page.input_value("#jump") == "", "there is a way on"
@@ -112,5 +111,5 @@ def test_the_same_with_drafts(forum: Forum, open_tab: OpenTab) -> None:
     tab.ready()
     tab.page.get_by_role("link", name="Allotments").click()
     until(lambda: tab.page.locator("[data-region^=starters] .unsettled").count() > 0, PATIENCE)
-    until(lambda: tab.page.locator(".threads").count() == 1 and not writing(tab), PATIENCE)
+    until(lambda: tab.page.locator(".threads").count() == 1 and not generating(tab), PATIENCE)
     assert tab.page.locator(".threads .thread-title").count() == 6

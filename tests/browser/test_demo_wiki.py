@@ -12,7 +12,7 @@ from tests.support.apps import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten.testing.answers import stand_in
+from unwritten.testing.scripted_engine import placeholder_text
 from unwritten_engine import Engine, open_engine, scripted
 
 pytestmark = pytest.mark.browser
@@ -23,13 +23,13 @@ SLOW = 300  # seconds that a page may take where others share the machine
 
 def wiki(home: Path, engine: Engine) -> App:
     app = load_app(str(WIKI))
-    app.substitute(engine, {"database": str(home / "wiki.db"), "ahead": "off"})
+    app.override(engine, {"database": str(home / "wiki.db"), "prefetch": "off"})
     return app
 
 
 def settle(tab: Tab) -> None:
     """Wait until the page that is shown is written."""
-    until(lambda: tab.page.locator("[data-colophon]:has([data-edits])").count() == 1, SLOW)
+    until(lambda: tab.page.locator("[data-colophon]:has([data-editable])").count() == 1, SLOW)
 
 
 def calm(tab: Tab, kind: str) -> None:
@@ -49,7 +49,7 @@ def test_a_first_minute_with_the_embedded_model(tmp_path: Path, open_tab: Callab
 
 
 def test_a_first_minute_on_a_wide_screen(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
-    with served(wiki(tmp_path, scripted(stand_in, delay=0.02))) as address:
+    with served(wiki(tmp_path, scripted(placeholder_text, delay=0.02))) as address:
         first_minute(f"http://{address}", open_tab(viewport={"width": 1280, "height": 800}))
 
 

@@ -14,7 +14,7 @@ from tests.support.apps import make_wiki, served
 from unwritten import App
 from unwritten.cli.loading import load_app
 from unwritten_engine import open_engine
-from unwritten_engine.script import diffused, scripted
+from unwritten_engine.scripted import denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 
@@ -40,11 +40,11 @@ addEventListener("unwritten:frame", (event) => {
 def wiki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]:
     """The demo encyclopedia over a random model, on a real server, for all tests of this file."""
     app = load_app(str(WIKI))
-    app.configure({"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
-    app._life.brought = open_engine("diffusion", model="random")  # loading takes longer than a server may to start
+    engine = open_engine("diffusion", model="random")  # opened here: loading takes longer than a server may to start
+    app.override(engine, {"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
     with served(app) as address:
         yield app, f"http://{address}"
-    app._life.brought = None
+    app.override(None, {})
 
 
 def watching(open_tab: Callable[..., Tab], **options: Any) -> Tab:
@@ -74,16 +74,16 @@ def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
     first, ends = [], []
     for region in REGIONS:
         seen = drafts(tab, region)
-        *writing, last = seen
+        *region_job, last = seen
         assert last["state"] == "written"
         first.append(seen[0]["time"])
         ends.append(last["time"])
-        assert len({draft["text"] for draft in writing}) >= 3, note([draft["text"] for draft in writing])
-        shares = [draft["soft"] for draft in writing]
+        assert len({draft["text"] for draft in region_job}) >= 3, note([draft["text"] for draft in region_job])
+        shares = [draft["soft"] for draft in region_job]
         assert max(shares) > 0.2 and last["soft"] == 0
         assert min(shares[len(shares) // 2 :]) < max(shares), "it settles"
-        assert all(draft["color"] != draft["ink"] for draft in writing if draft["soft"])
-        assert all(one["height"] <= two["height"] for one, two in pairwise(writing)), "what stands below stays"
+        assert all(draft["color"] != draft["ink"] for draft in region_job if draft["soft"])
+        assert all(one["height"] <= two["height"] for one, two in pairwise(region_job)), "what stands below stays"
     assert max(first) < min(ends), "all regions show a draft before any has settled"
     assert all(draft["text"].startswith("Lighthouse ") for draft in drafts(tab, "lead")), "the opening is pinned"
     colors = [draft["color"] for draft in drafts(tab, "lead") if draft["soft"]]
@@ -96,8 +96,8 @@ def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
     written = [tab.html(region) for region in REGIONS]
     tab.page.reload()
     assert [tab.html(region) for region in REGIONS] == written
-    assert "kept since" in tab.page.inner_text("[data-colophon]")
-    kept = app.store.kept("/wiki/Lighthouse")
+    assert "Written on" in tab.page.inner_text("[data-colophon]")
+    kept = app.store.get("/wiki/Lighthouse")
     assert kept is not None and kept.provenance.engine == "diffusion"
     assert 3 <= kept.provenance.steps <= 3 * 48 and kept.provenance.steps < kept.provenance.tokens
 
@@ -109,11 +109,11 @@ def test_writing_it_again_makes_another_version(wiki: tuple[App, str], open_tab:
     tab.finished(30)
     tab.ready()
     text = tab.text("lead")
-    until(lambda: tab.page.get_by_role("button", name="Write it again").count())
-    tab.page.get_by_role("button", name="Write it again").click()
+    until(lambda: tab.page.get_by_role("button", name="Regenerate").count())
+    tab.page.get_by_role("button", name="Regenerate").click()
     until(lambda: "Version 2 of 2" in tab.page.inner_text("[data-colophon]"), 30)
     assert tab.text("lead") != text
-    tab.page.get_by_role("link", name="the one before").click()
+    tab.page.get_by_role("link", name="Previous version").click()
     tab.page.wait_for_selector("aside.old")
     assert tab.text("lead") == text
 
@@ -139,7 +139,7 @@ def test_a_link_in_a_draft_leads_somewhere_only_when_it_is_settled(
         "## History\n\nThe first one burned wood, and the second burned [[Coal]].\n\n- [[Stone]]\n- light\n"
     )
     tab = watching(open_tab)
-    tab.goto(f"{serve(make_wiki(tmp_path, scripted(diffused(text, steps=12), delay=0.2)))}/wiki/Lighthouse")
+    tab.goto(f"{serve(make_wiki(tmp_path, scripted(denoising_frames(text, steps=12), delay=0.2)))}/wiki/Lighthouse")
     tab.finished()
     seen = drafts(tab, "body")
     final = seen[-1]["links"]

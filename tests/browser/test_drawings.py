@@ -11,7 +11,7 @@ from tests.support.apps import templates
 from tests.support.drawings import KETTLE
 
 from unwritten import App, Canvas, Page
-from unwritten_engine.script import scripted
+from unwritten_engine.scripted import scripted
 
 pytestmark = pytest.mark.browser
 

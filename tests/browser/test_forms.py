@@ -10,7 +10,7 @@ from tests.browser.tabs import Tab, until
 from tests.support.forum import Post, make_forum
 
 from unwritten import App
-from unwritten_engine.script import Step, scripted
+from unwritten_engine.scripted import Step, scripted
 
 pytestmark = pytest.mark.browser
 
@@ -92,16 +92,17 @@ def test_what_is_wrong_is_said_in_place_and_the_cursor_stays(serve: Serve, open_
     assert tab.page.input_value("#text") == "" and posts.count() == 1
 
 
-def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
-    app, posts = make_forum(tmp_path, scripted("Words."), form_size=256)
+def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open_tab: OpenTab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.web.actions.MAX_FIELD_SIZE", 256)
+    app, posts = make_forum(tmp_path, scripted("Words."))
     url = serve(app)
     tab = open_tab()
     tab.quiet = True
     looking(tab, f"{url}/thread/1")
     tab.page.fill("#text", "y" * 300)
     tab.page.click("button:text('Post')")
-    tab.page.wait_for_selector("[data-complaint]")
-    assert "too large: up to 256 bytes are taken" in tab.page.inner_text("[data-complaint]")
+    tab.page.wait_for_selector("[data-form-error]")
+    assert "too large: up to 256 bytes are taken" in tab.page.inner_text("[data-form-error]")
     assert tab.page.input_value("#text") == "y" * 300
     forge = "(form) => form.setAttribute('action', form.getAttribute('action').replace(/_form=./, '_form=0'))"
     tab.page.eval_on_selector("[data-action]", forge)
@@ -110,7 +111,7 @@ def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open
     until(lambda: "does not come from a page of this app" in tab.page.inner_text("form[data-action]"))
     tab.page.click("button:text('Post')")
     until(lambda: "Short" in tab.text("posts"))
-    assert posts.count() == 1 and tab.page.locator("[data-complaint]").count() == 0
+    assert posts.count() == 1 and tab.page.locator("[data-form-error]").count() == 0
 
 
 def test_who_was_cut_off_sees_what_was_missed(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:

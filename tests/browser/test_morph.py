@@ -14,7 +14,7 @@ from tests.support.apps import make_app
 
 from unwritten import App, Page
 from unwritten import Canvas as TextCanvas
-from unwritten_engine.script import HANG, scripted
+from unwritten_engine.scripted import HANG, scripted
 
 pytestmark = pytest.mark.browser
 

@@ -13,9 +13,10 @@ from tests.browser.tabs import Tab, until
 from tests.framework.pictures.test_painting import Brush
 from tests.support.apps import make_app, templates
 
-from unwritten import App, Page, lifetime
+from unwritten import App, Page
+from unwritten.app import lifespan as lifetime
 from unwritten_engine import scripted
-from unwritten_engine.painting import Painted
+from unwritten_engine.text_to_image import Painted
 
 pytestmark = pytest.mark.browser
 

@@ -13,7 +13,7 @@ from tests.support.hostile import VECTORS
 
 from unwritten import App, Canvas, Page
 from unwritten_engine import Request
-from unwritten_engine.script import Step, scripted
+from unwritten_engine.scripted import Step, scripted
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from tests.browser.tabs import Tab
 from tests.support.apps import browser, make_clock, make_wiki, write
 
 from unwritten import App
-from unwritten.keeping.site import export_site
+from unwritten.export.static_site import export_site
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser
@@ -69,7 +69,7 @@ def test_a_site_is_read_from_a_file_server_and_from_files(
         assert styled == "dotted"
         page.click("a.unwritten")  # red
         assert page.locator("h1").inner_text() == "Not written yet"
-        page.click("text=Front page")
+        page.click("text=Home")
         assert page.locator("h1").inner_text() == "Fake Wiki"
         tab.foreign[:] = [url for url in tab.foreign if not url.startswith(f"file://{folder}/")]
 

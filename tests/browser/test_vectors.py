@@ -19,13 +19,14 @@ from tests.support.hostile import VECTORS
 from tests.support.payloads import payloads
 
 from unwritten import App
-from unwritten.errors import PageFailed
-from unwritten.formats import FORMATS, Format, Place
+from unwritten.core.errors import PageFailed
+from unwritten.formats.base import Format, RegionContext
+from unwritten.formats.registry import FORMATS
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser
 
-OWN = Format("own", draw=str)
+OWN = Format("own", render=str)
 
 # Whatever ran would be here, whatever it called. Not eval: the browser is driven by it.
 TRAPS = """window.ran = [];
@@ -70,11 +71,11 @@ LOOK = """(forbidden) => {
 
 def drawn(form: Format, text: str, *, done: bool) -> str:
     """A text as a format draws it; what it refuses to take is drawn as a draft."""
-    drawer = form.at(Place(a_linker(), "art", "A thing"))
+    drawer = form.create_formatter(RegionContext(a_linker(), "art", "A thing"))
     try:
-        return str(drawer.draw(text_frame(text, done=done)).html)
+        return str(drawer.format(text_frame(text, done=done)).html)
     except PageFailed:
-        return str(drawer.draw(text_frame(text)).html)
+        return str(drawer.format(text_frame(text)).html)
 
 
 def pieces(name: str) -> Iterator[str]:

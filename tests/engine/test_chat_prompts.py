@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unwritten_engine import Example, Prompt
-from unwritten_engine.prompting import as_document, as_messages, document_sampling, document_stops
+from unwritten_engine.chat_prompts import to_messages, to_transcript, transcript_sampling, transcript_stops
 
 EXAMPLES = (
     Example("An article about Salt.", "**Salt** is a white mineral from the [[sea]]."),
@@ -14,29 +14,29 @@ EXAMPLES = (
 
 
 def test_a_transcript_ends_with_the_ask_and_the_opening() -> None:
-    document = as_document(Prompt("An article about Rain.", "A calm book.", EXAMPLES, opening="**Rain**"))
+    document = to_transcript(Prompt("An article about Rain.", "A calm book.", EXAMPLES, opening="**Rain**"))
     assert document.startswith("A calm book.")
     assert document.endswith("An article about Rain.\n\n**Rain**")
     assert document.index("Salt") < document.index("Wool") < document.index("Rain")
 
 
 def test_prompts_of_one_kind_share_everything_before_what_is_known() -> None:
-    one = as_document(Prompt("An article about Rain.", "A calm book.", EXAMPLES, facts=("It is wet.",)))
-    two = as_document(Prompt("A poem about Snow.", "A calm book.", EXAMPLES))
+    one = to_transcript(Prompt("An article about Rain.", "A calm book.", EXAMPLES, facts=("It is wet.",)))
+    two = to_transcript(Prompt("A poem about Snow.", "A calm book.", EXAMPLES))
     end = one.index(EXAMPLES[-1].answer) + len(EXAMPLES[-1].answer)
     assert one[:end] == two[:end]
 
 
 def test_facts_come_before_the_ask_as_sentences() -> None:
-    document = as_document(Prompt("An article about Rain.", facts=("It is wet", "It falls.")))
+    document = to_transcript(Prompt("An article about Rain.", facts=("It is wet", "It falls.")))
     assert document.endswith("(It is wet. It falls.)\nAn article about Rain.\n\n")
 
 
 def test_one_line_examples_end_with_their_line() -> None:
-    assert document_stops(Prompt("x", examples=EXAMPLES)) == ("\n",)
-    (stop,) = document_stops(Prompt("x", examples=(Example("y", "one\n\ntwo"),)))
-    assert stop in as_document(Prompt("x", examples=EXAMPLES))
-    assert document_stops(Prompt("x")) == (stop,)
+    assert transcript_stops(Prompt("x", examples=EXAMPLES)) == ("\n",)
+    (stop,) = transcript_stops(Prompt("x", examples=(Example("y", "one\n\ntwo"),)))
+    assert stop in to_transcript(Prompt("x", examples=EXAMPLES))
+    assert transcript_stops(Prompt("x")) == (stop,)
 
 
 @pytest.mark.parametrize(
@@ -56,20 +56,20 @@ def test_one_line_examples_end_with_their_line() -> None:
 def test_what_looks_like_a_command_is_put_as_data(hostile: str) -> None:
     ask = f"An article about {hostile}."
     prompt = Prompt(ask, "A calm book.", facts=(hostile,), opening=f"**{hostile}**" if "\n" not in hostile else "")
-    whole = as_document(prompt) + "".join(m["content"] for m in as_messages(prompt))
+    whole = to_transcript(prompt) + "".join(m["content"] for m in to_messages(prompt))
     for token in ("<start_of_turn>", "<|", "|>", "<eos>", "</s>", "[INST]", "<<SYS>>", "\u2028", "\x00"):
         assert token not in whole
-    assert as_document(prompt).count("=====") == 1
+    assert to_transcript(prompt).count("=====") == 1
     # An edit has the old text, in which visitors had a hand, as the answer of its last example.
     edit = Prompt("Shorter.", "A calm book.", (Example(ask, f"Old {hostile}."),))
-    whole = as_document(edit) + "".join(m["content"] for m in as_messages(edit))
+    whole = to_transcript(edit) + "".join(m["content"] for m in to_messages(edit))
     for token in ("<start_of_turn>", "<|", "|>", "<eos>", "</s>", "[INST]", "<<SYS>>"):
         assert token not in whole
-    assert as_document(edit).count("=====") == 2
+    assert to_transcript(edit).count("=====") == 2
 
 
 def test_a_chat_has_the_examples_as_earlier_turns() -> None:
-    messages = as_messages(Prompt("An article about Rain.", "A calm book.", EXAMPLES, ("It is wet.",), "**Rain**"))
+    messages = to_messages(Prompt("An article about Rain.", "A calm book.", EXAMPLES, ("It is wet.",), "**Rain**"))
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert messages[2]["content"] == EXAMPLES[0].answer
     assert "- It is wet." in messages[-1]["content"]
@@ -77,13 +77,13 @@ def test_a_chat_has_the_examples_as_earlier_turns() -> None:
 
 
 def test_a_chat_can_end_with_the_opening_to_go_on_from() -> None:
-    messages = as_messages(Prompt("An article about Rain.", opening="**Rain**"), prefill=True)
+    messages = to_messages(Prompt("An article about Rain.", opening="**Rain**"), prefill=True)
     assert messages[-1] == {"role": "assistant", "content": "**Rain**"}
     assert "Begin" not in messages[-2]["content"]
 
 
 def test_a_base_model_is_held_to_the_form_and_kept_from_circles() -> None:
-    sampling = document_sampling(Prompt("An article about Rain.", examples=EXAMPLES, opening="**Rain**"))
+    sampling = transcript_sampling(Prompt("An article about Rain.", examples=EXAMPLES, opening="**Rain**"))
     assert sampling["grammar"].startswith("root ::= ")
     biased = dict(sampling["logit_bias"])
     assert biased[" [["] < 0 and biased[" rain"] < 0
@@ -91,11 +91,11 @@ def test_a_base_model_is_held_to_the_form_and_kept_from_circles() -> None:
 
 
 def test_a_word_that_is_asked_for_is_not_made_rare() -> None:
-    sampling = document_sampling(Prompt("An article about Slavery.", examples=EXAMPLES))
+    sampling = transcript_sampling(Prompt("An article about Slavery.", examples=EXAMPLES))
     biased = {word for word, _ in sampling["logit_bias"]}
     assert " slavery" not in biased and " Jews" in biased
 
 
 def test_without_examples_nothing_is_held() -> None:
-    sampling = document_sampling(Prompt("An article about Rain."))
+    sampling = transcript_sampling(Prompt("An article about Rain."))
     assert "grammar" not in sampling and "logit_bias" not in sampling

@@ -13,12 +13,12 @@ import unwritten_engine
 from unwritten_engine import Engine, Frame, Prompt, Recorder, Request, TapeEngine, scripted
 from unwritten_engine.__main__ import main
 from unwritten_engine.errors import EngineClosed
-from unwritten_engine.llamacpp.engine import LlamaCpp
-from unwritten_engine.script import ScriptedEngine
+from unwritten_engine.llamacpp.engine import LlamaCppEngine
+from unwritten_engine.scripted import ScriptedEngine
 
 pytestmark = pytest.mark.anyio
 
-KINDS: list[type[Engine]] = [LlamaCpp, Recorder, ScriptedEngine, TapeEngine]
+KINDS: list[type[Engine]] = [LlamaCppEngine, Recorder, ScriptedEngine, TapeEngine]
 """Every engine, held to the protocol by the type checker."""
 
 TEXT = "A lighthouse is a tower by the sea."

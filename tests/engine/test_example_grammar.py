@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.benchmarks.quality import broken_markup
 from tests.support.gbnf import Grammar
 
-from unwritten.assets import asset_dir
-from unwritten.bench.quality import broken_markup
-from unwritten.examples import read_examples
-from unwritten_engine.forms import form_of
+from unwritten.core.assets import asset_dir
+from unwritten.routing.prompts import read_examples
+from unwritten_engine.example_grammar import grammar_from_examples
 
 SHEETS = [
     *sorted((asset_dir("templates") / "prompts").glob("*.txt")),
@@ -51,7 +51,7 @@ LEADS = [
 @pytest.mark.parametrize("sheet", SHEETS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_whatever_a_form_allows_is_whole_and_well_formed(sheet: object) -> None:
     answers = [example.answer for example in read_examples(str(sheet))]
-    grammar = form_of(answers, "", "\n\n=====")
+    grammar = grammar_from_examples(answers, "", "\n\n=====")
     if grammar is None:
         prose = Path(str(sheet)).stem not in {"html", "svg", "app"} and not all(
             text.startswith("{") for text in answers
@@ -70,7 +70,7 @@ def test_every_example_fits_the_form_that_it_gave(sheet: str) -> None:
     examples = read_examples(asset_dir("templates") / "prompts" / f"{sheet}.txt")
     answers = [example.answer for example in examples]
     opened = "**X**" if sheet == "article" else ""
-    grammar = form_of(answers, opened, "\n")
+    grammar = grammar_from_examples(answers, opened, "\n")
     assert grammar is not None
     for answer in answers:
         rest = answer.partition("**")[2].partition("**")[2] if opened else answer
@@ -78,7 +78,7 @@ def test_every_example_fits_the_form_that_it_gave(sheet: str) -> None:
 
 
 def test_a_text_must_have_as_many_sentences_as_the_examples() -> None:
-    grammar = form_of(LEADS, "**Rain**", "\n")
+    grammar = grammar_from_examples(LEADS, "**Rain**", "\n")
     assert grammar is not None
     assert allows(grammar, " is the water that falls from the [[sky]]. It makes people late for work.\n")
     assert not allows(grammar, " is the water that falls from the [[sky]].\n")
@@ -103,20 +103,23 @@ def test_a_text_must_have_as_many_sentences_as_the_examples() -> None:
     ],
 )
 def test_what_makes_a_reader_wince_is_not_allowed(rest: str) -> None:
-    grammar = form_of(LEADS, "**Rain**", "\n")
+    grammar = grammar_from_examples(LEADS, "**Rain**", "\n")
     assert grammar is not None
     assert not allows(grammar, rest)
 
 
 def test_numbers_and_initials_keep_their_points() -> None:
-    grammar = form_of(LEADS, "**Rain**", "\n")
+    grammar = grammar_from_examples(LEADS, "**Rain**", "\n")
     assert grammar is not None
     assert allows(grammar, " is 3.5 metres of water that fell on 1,200 people. It began in 40 B.C. and was late.\n")
 
 
 def test_scripts_are_allowed_where_the_subject_has_them() -> None:
     rest = " is the old name of 京都 in the [[west]]. People in the north call it home.\n"
-    plain, japanese = form_of(LEADS, "**Kyoto**", "\n"), form_of(LEADS, "**京都**", "\n", "About 京都.")
+    plain, japanese = (
+        grammar_from_examples(LEADS, "**Kyoto**", "\n"),
+        grammar_from_examples(LEADS, "**京都**", "\n", "About 京都."),
+    )
     assert plain is not None and japanese is not None
     assert not allows(plain, rest)
     assert allows(japanese, rest)
@@ -126,21 +129,21 @@ def test_scripts_are_allowed_where_the_subject_has_them() -> None:
 def test_a_heading_that_was_begun_is_gone_on_with() -> None:
     answers = ["## Use\n\nPeople eat it with bread.", "## Kinds\n\nThere are two kinds of it."]
     for opening, rest in [("", "## Past\n\nIt was eaten with bread."), ("## ", "Past\n\nIt was eaten with bread.")]:
-        grammar = form_of(answers, opening, "\n\n=====")
+        grammar = grammar_from_examples(answers, opening, "\n\n=====")
         assert grammar is not None
         assert allows(grammar, rest + "\n\n=====")
 
 
 def test_an_opening_may_reach_into_the_second_block() -> None:
     answers = ["## Use\n\nPeople eat it with bread.", "## Kinds\n\nThere are two kinds of it."]
-    grammar = form_of(answers, "## History\n\nThe history of Salt begins", "\n\n=====")
+    grammar = grammar_from_examples(answers, "## History\n\nThe history of Salt begins", "\n\n=====")
     assert grammar is not None
     assert allows(grammar, " with a walk by the sea.\n\n=====")
     assert not allows(grammar, "\n\n## Kinds\n\nThere are two kinds of it.\n\n=====")
 
 
 def test_examples_of_different_forms_make_a_loose_one() -> None:
-    grammar = form_of(["It is a white mineral.", "- salt from the sea\n- bread"], "", "\n\n=====")
+    grammar = grammar_from_examples(["It is a white mineral.", "- salt from the sea\n- bread"], "", "\n\n=====")
     assert grammar is not None
     assert allows(grammar, "It is a white mineral.\n\n- salt\n- bread\n\n=====")
 
@@ -149,4 +152,4 @@ def test_examples_of_different_forms_make_a_loose_one() -> None:
     "answers", [[], ['{"kind":"Rock"}'], ["<p>Salt.</p>"], ["| a | b |\n|---|---|"], ["```\nx\n```"]]
 )
 def test_what_is_no_prose_has_no_form(answers: list[str]) -> None:
-    assert form_of(answers, "", "\n") is None
+    assert grammar_from_examples(answers, "", "\n") is None

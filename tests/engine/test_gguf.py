@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tests.support.ggufs import MODEL, write_gguf
 
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
-from unwritten_engine.llamacpp.gguf import Tensor, read_contents, read_head
+from unwritten_engine.gguf import Tensor, read_contents, read_header
 
 
 def test_the_head_of_a_model(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", MODEL | {"tokenizer.chat_template": "{{ messages }}"})
-    head = read_head(path)
+    head = read_header(path)
     assert (head.architecture, head.name, head.quantization, head.context) == ("llama", "A tiny model", "Q4_K_M", 1024)
     assert head.chat_template == "{{ messages }}"
     assert head.controls == ("<s>", "<|end|>")
@@ -35,7 +35,7 @@ def test_the_contents_of_a_file_say_where_its_weights_lie(tmp_path: Path) -> Non
 
 
 def test_a_model_without_a_template_is_a_base_model(tmp_path: Path) -> None:
-    assert read_head(write_gguf(tmp_path / "tiny.gguf", MODEL)).chat_template == ""
+    assert read_header(write_gguf(tmp_path / "tiny.gguf", MODEL)).chat_template == ""
 
 
 @pytest.mark.parametrize(
@@ -51,20 +51,20 @@ def test_a_model_without_a_template_is_a_base_model(tmp_path: Path) -> None:
 def test_what_is_no_model_is_said_to_be_none(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.gguf").write_bytes(content)
     with pytest.raises(ModelBroken, match=message):
-        read_head(tmp_path / "x.gguf")
+        read_header(tmp_path / "x.gguf")
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no model file at"):
-        read_head(tmp_path / "none.gguf")
+        read_header(tmp_path / "none.gguf")
     (tmp_path / "folder.gguf").mkdir()
     with pytest.raises(ModelNotFound):
-        read_head(tmp_path / "folder.gguf")
+        read_header(tmp_path / "folder.gguf")
 
 
 @pytest.mark.parametrize("architecture", ["diffusion-gemma", "diffusion_gemma", "diffusion-gemma4", "gemma3"])
 def test_a_diffusion_gemma_is_known_however_it_is_spelt(tmp_path: Path, architecture: str) -> None:
-    head = read_head(write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": architecture}))
+    head = read_header(write_gguf(tmp_path / "d.gguf", MODEL | {"general.architecture": architecture}))
     assert head.is_diffusion_gemma == (architecture != "gemma3")
 
 
@@ -78,20 +78,20 @@ def test_a_diffusion_gemma_is_known_however_it_is_spelt(tmp_path: Path, architec
 )
 def test_models_of_other_kinds_are_refused(tmp_path: Path, metadata: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelUnsupported, match=message):
-        read_head(write_gguf(tmp_path / "x.gguf", MODEL | metadata))
+        read_header(write_gguf(tmp_path / "x.gguf", MODEL | metadata))
 
 
 def test_another_version_of_the_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelUnsupported, match="GGUF version 9"):
-        read_head(write_gguf(tmp_path / "x.gguf", MODEL, version=9))
+        read_header(write_gguf(tmp_path / "x.gguf", MODEL, version=9))
 
 
 def test_a_split_model_needs_all_its_parts(tmp_path: Path) -> None:
     first = write_gguf(tmp_path / "m-00001-of-00002.gguf", MODEL | {"split.count": 2})
     with pytest.raises(ModelNotFound, match=r"split into 2 files, and .*00002-of-00002.gguf is missing"):
-        read_head(first)
+        read_header(first)
     second = write_gguf(tmp_path / "m-00002-of-00002.gguf", MODEL | {"split.count": 2})
-    assert read_head(first).weight_bytes == first.stat().st_size + second.stat().st_size
+    assert read_header(first).weight_bytes == first.stat().st_size + second.stat().st_size
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     for size in range(0, len(whole), 7):
         (tmp_path / "cut.gguf").write_bytes(whole[:size])
         with pytest.raises(ModelBroken):
-            read_head(tmp_path / "cut.gguf")
+            read_header(tmp_path / "cut.gguf")
 
 
 @settings(max_examples=150, deadline=None)
@@ -112,6 +112,6 @@ def test_damage_is_an_error_of_ours_or_harmless(
     content[at : at + len(value)] = value
     (folder / "x.gguf").write_bytes(content)
     try:
-        read_head(folder / "x.gguf")
+        read_header(folder / "x.gguf")
     except EngineError as error:
         assert "x.gguf" in str(error)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from tests.support.gbnf import Grammar
 
 from unwritten_engine.errors import RequestRefused
-from unwritten_engine.grammar import grammar
+from unwritten_engine.json_grammar import grammar_from_schema
 
 
 class Colour(Enum):
@@ -58,7 +58,7 @@ class Tree(BaseModel):
 
 @pytest.mark.parametrize("model", [Facts, Tree, Part])
 def test_all_that_the_grammar_allows_is_valid(model: type[BaseModel]) -> None:
-    rules = Grammar(grammar(model.model_json_schema()))
+    rules = Grammar(grammar_from_schema(model.model_json_schema()))
     rng = random.Random(1)
     for _ in range(60):
         text = rules.sample(rng)
@@ -130,12 +130,12 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(schemas(), st.randoms(use_true_random=False))
 def test_any_schema_gives_compact_json_that_fits(schema: dict[str, Any], rng: random.Random) -> None:
-    text = Grammar(grammar(schema)).sample(rng)
+    text = Grammar(grammar_from_schema(schema)).sample(rng)
     assert fits(json.loads(text), schema)
 
 
 def numbers_of(schema: dict[str, Any], count: int = 200) -> list[Decimal]:
-    rules, rng = Grammar(grammar(schema)), random.Random(3)
+    rules, rng = Grammar(grammar_from_schema(schema)), random.Random(3)
     return [Decimal(rules.sample(rng)) for _ in range(count)]
 
 
@@ -172,7 +172,7 @@ def test_open_and_exclusive_bounds(bounds: dict[str, float], low: int | None, hi
 
 
 def test_there_is_no_free_white_space_and_no_endless_part() -> None:
-    source = grammar(Facts.model_json_schema())
+    source = grammar_from_schema(Facts.model_json_schema())
     rules = [line.partition(" ::= ")[2] for line in source.splitlines()]
     assert not any("*" in rule or "+" in rule for rule in rules)
     assert r"\n" not in source.replace(r'["\\n]', "").replace(r"river\\\\n", "")
@@ -201,12 +201,12 @@ def test_there_is_no_free_white_space_and_no_endless_part() -> None:
 )
 def test_what_it_cannot_hold_is_refused_with_its_place(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
-        grammar(schema)
+        grammar_from_schema(schema)
 
 
 @pytest.mark.parametrize("kind", [list[int], dict[str, bool], int | None, Literal["a", 2, None], tuple[int, int]])
 def test_a_schema_need_not_be_an_object(kind: Any) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
-    rules, rng = Grammar(grammar(adapter.json_schema())), random.Random(2)
+    rules, rng = Grammar(grammar_from_schema(adapter.json_schema())), random.Random(2)
     for _ in range(20):
         adapter.validate_json(rules.sample(rng))

@@ -17,7 +17,7 @@ from unwritten_engine.errors import (
     UnknownEngine,
     UnknownOption,
 )
-from unwritten_engine.opening import KINDS
+from unwritten_engine.open import ENGINE_KINDS
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ def test_hugging_face_without_its_package_says_the_command(monkeypatch: pytest.M
 def test_auto_is_never_a_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Recorder(scripted("text"), tmp_path / "auto.tape")
     monkeypatch.chdir(tmp_path)
-    claimed = [kind.name for kind in KINDS if kind.claims("auto")]
+    claimed = [kind.name for kind in ENGINE_KINDS if kind.claims("auto")]
     assert claimed == ["auto"]
 
 
 def test_every_kind_has_an_example_and_a_help() -> None:
-    assert all(kind.example and kind.help for kind in KINDS)
-    assert len({(kind.name, kind.example) for kind in KINDS}) == len(KINDS)
+    assert all(kind.example and kind.help for kind in ENGINE_KINDS)
+    assert len({(kind.name, kind.example) for kind in ENGINE_KINDS}) == len(ENGINE_KINDS)

@@ -7,7 +7,7 @@ import pytest
 from unwritten_engine.errors import BadOption, UnknownOption
 from unwritten_engine.llamacpp import engine as llamacpp
 from unwritten_engine.openai import engine as openai
-from unwritten_engine.options import Option, checked
+from unwritten_engine.options import Option, check_options
 
 TABLE = (
     Option("heat", 0.7, "number", "how hot", 0, 2),
@@ -21,7 +21,7 @@ TABLE = (
 
 
 def test_defaults_are_filled_in_and_values_get_their_type() -> None:
-    found = checked({"heat": 1, "words": ("a",), "biases": [("b", 1)]}, TABLE, "It")
+    found = check_options({"heat": 1, "words": ("a",), "biases": [("b", 1)]}, TABLE, "It")
     assert found == {
         "heat": 1.0,
         "size": None,
@@ -57,20 +57,22 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
 )
 def test_a_value_that_does_not_fit_says_what_would(given: dict[str, Any], message: str) -> None:
     with pytest.raises(BadOption, match=message):
-        checked(given, TABLE, "It")
+        check_options(given, TABLE, "It")
 
 
 def test_an_unknown_name_gets_a_suggestion() -> None:
     with pytest.raises(UnknownOption, match=r"It has no option 'haet'. Did you mean 'heat'\?"):
-        checked({"haet": 1}, TABLE, "It")
+        check_options({"haet": 1}, TABLE, "It")
 
 
 def test_an_object_comes_as_a_dict_or_as_its_text() -> None:
-    assert [checked({"more": more}, TABLE, "It")["more"] for more in ({"a": [1]}, '{"a": [1]}')] == [{"a": [1]}] * 2
+    assert [check_options({"more": more}, TABLE, "It")["more"] for more in ({"a": [1]}, '{"a": [1]}')] == [
+        {"a": [1]}
+    ] * 2
 
 
 def test_none_is_allowed_where_it_is_the_default() -> None:
-    assert checked({"size": None}, TABLE, "It")["size"] is None
+    assert check_options({"size": None}, TABLE, "It")["size"] is None
 
 
 @pytest.mark.parametrize("table", [llamacpp.OPTIONS, llamacpp.SAMPLING, openai.OPTIONS, openai.SAMPLING])

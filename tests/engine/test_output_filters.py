@@ -5,13 +5,19 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
-from unwritten_engine.openai.answers import Compact, Opening, OpenThoughts, Thoughts, starts_of
+from unwritten_engine.output_filters import (
+    JSONFilter,
+    PrefillFilter,
+    ReasoningFilter,
+    UnopenedReasoning,
+    json_start_characters,
+)
 
 
 def thoughtless(*pieces: str, begun: bool = False) -> str:
-    thoughts = Thoughts(begun=begun)
+    thoughts = ReasoningFilter(begun=begun)
     return "".join(map(thoughts.push, pieces)) + thoughts.end()
 
 
@@ -37,14 +43,14 @@ def test_thoughts_are_left_out_however_they_are_cut(text: str, answer: str) -> N
 
 def test_a_thought_that_began_before_the_text() -> None:
     assert thoughtless(*"Hm.</think>Plain.", begun=True) == "Plain."
-    with pytest.raises(OpenThoughts):
+    with pytest.raises(UnopenedReasoning):
         thoughtless(*"Hm.</think>Plain.")
-    with pytest.raises(OpenThoughts):
+    with pytest.raises(UnopenedReasoning):
         thoughtless("Hm.</think>Plain.")
 
 
 def opened(opening: str, *pieces: str) -> str:
-    machine = Opening(opening)
+    machine = PrefillFilter(opening)
     return opening + "".join(map(machine.push, pieces)) + machine.end()
 
 
@@ -71,7 +77,7 @@ def test_the_opening_comes_once(opening: str, text: str, whole: str) -> None:
     assert opened(opening, *text) == whole
 
 
-@modest
+@few_examples
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
@@ -80,14 +86,14 @@ def test_the_opening_comes_once(opening: str, text: str, whole: str) -> None:
 )
 def test_json_loses_its_white_space_and_nothing_else(value: object, indent: int | None) -> None:
     text = json.dumps({"value": value}, indent=indent, ensure_ascii=False)
-    compact = Compact("{")
+    compact = JSONFilter("{")
     kept = "".join(map(compact.push, f"Sure:\n```json\n{text}\n```\nThat is it {{}}."))
     assert kept == json.dumps({"value": value}, separators=(",", ":"), ensure_ascii=False)
     assert compact.done
 
 
 def test_where_a_value_begins() -> None:
-    assert starts_of({"type": "object"}) == "{" and starts_of({"type": "array"}) == "["
-    assert '"' in starts_of({"anyOf": []}) and starts_of({"type": "string"}) == '"'
-    text = Compact(starts_of({"type": "string"}))
+    assert json_start_characters({"type": "object"}) == "{" and json_start_characters({"type": "array"}) == "["
+    assert '"' in json_start_characters({"anyOf": []}) and json_start_characters({"type": "string"}) == '"'
+    text = JSONFilter(json_start_characters({"type": "string"}))
     assert text.push('"a \\" b" and') == '"a \\" b"' and text.done

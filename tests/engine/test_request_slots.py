@@ -6,11 +6,11 @@ import pytest
 
 from unwritten_engine.errors import EngineClosed
 from unwritten_engine.frames import Priority
-from unwritten_engine.slots import Slot, Slots
+from unwritten_engine.request_slots import Slot, SlotScheduler
 
 pytestmark = pytest.mark.anyio
 
-CLICK, AHEAD = Priority.CLICK, Priority.AHEAD
+CLICK, AHEAD = Priority.CLICK, Priority.PREFETCH
 
 
 async def turn() -> None:
@@ -20,7 +20,7 @@ async def turn() -> None:
 
 
 async def test_clicks_go_before_what_is_written_ahead_and_else_the_first_comes_first() -> None:
-    slots = Slots(1, 1)
+    slots = SlotScheduler(1, 1)
     held = await slots.take("", CLICK)
     order: list[str] = []
 
@@ -42,7 +42,7 @@ async def test_clicks_go_before_what_is_written_ahead_and_else_the_first_comes_f
 
 
 async def test_a_request_goes_to_the_slot_that_knows_its_beginning() -> None:
-    slots = Slots(3, 3)
+    slots = SlotScheduler(3, 3)
     lead, facts = await slots.take("lead", CLICK), await slots.take("facts", CLICK)
     assert lead is not facts
     slots.give_back(lead)
@@ -52,7 +52,7 @@ async def test_a_request_goes_to_the_slot_that_knows_its_beginning() -> None:
 
 
 async def test_a_new_beginning_takes_an_unused_slot_then_a_duplicate_then_the_oldest() -> None:
-    slots = Slots(4, 4)
+    slots = SlotScheduler(4, 4)
     taken = [await slots.take(beginning, CLICK) for beginning in ("a", "b", "b")]
     for slot in taken:
         slots.give_back(slot)
@@ -66,7 +66,7 @@ async def test_a_new_beginning_takes_an_unused_slot_then_a_duplicate_then_the_ol
 
 
 async def test_what_is_written_ahead_leaves_half_of_the_places_free() -> None:
-    slots = Slots(4, 4)
+    slots = SlotScheduler(4, 4)
     ahead = [asyncio.ensure_future(slots.take("", AHEAD)) for _ in range(4)]
     await turn()
     assert sum(task.done() for task in ahead) == 2
@@ -78,7 +78,7 @@ async def test_what_is_written_ahead_leaves_half_of_the_places_free() -> None:
 
 
 async def test_places_limit_the_work_even_if_there_are_more_slots() -> None:
-    slots = Slots(4, 2)
+    slots = SlotScheduler(4, 2)
     tasks = [asyncio.ensure_future(slots.take("", CLICK)) for _ in range(4)]
     await turn()
     assert (slots.busy, slots.waiting) == (2, 2)
@@ -88,7 +88,7 @@ async def test_places_limit_the_work_even_if_there_are_more_slots() -> None:
 
 
 async def test_one_who_leaves_the_queue_takes_no_place() -> None:
-    slots = Slots(1, 1)
+    slots = SlotScheduler(1, 1)
     held = await slots.take("", CLICK)
     leaving, staying = (asyncio.ensure_future(slots.take("", CLICK)) for _ in range(2))
     await turn()
@@ -99,7 +99,7 @@ async def test_one_who_leaves_the_queue_takes_no_place() -> None:
 
 
 async def test_a_turn_that_comes_in_the_moment_of_cancelling_is_passed_on() -> None:
-    slots = Slots(1, 1)
+    slots = SlotScheduler(1, 1)
     held = await slots.take("", CLICK)
     leaving, staying = (asyncio.ensure_future(slots.take("", CLICK)) for _ in range(2))
     await turn()
@@ -112,7 +112,7 @@ async def test_a_turn_that_comes_in_the_moment_of_cancelling_is_passed_on() -> N
 
 
 async def test_closing_turns_everybody_away() -> None:
-    slots = Slots(1, 1)
+    slots = SlotScheduler(1, 1)
     await slots.take("", CLICK)
     waiting = asyncio.ensure_future(slots.take("", CLICK))
     await turn()
@@ -124,7 +124,7 @@ async def test_closing_turns_everybody_away() -> None:
 
 
 async def test_a_hurried_request_goes_before_what_came_before_it() -> None:
-    slots = Slots(2, 2)
+    slots = SlotScheduler(2, 2)
     held = await slots.take("", CLICK)
     first, wanted = object(), object()
     at_work = await slots.take("", AHEAD, first)
@@ -138,11 +138,11 @@ async def test_a_hurried_request_goes_before_what_came_before_it() -> None:
     other = object()
     waiting = [asyncio.ensure_future(ask(request)) for request in (other, wanted)]
     await turn()
-    slots.hurry(wanted)
-    slots.hurry(object())  # nobody knows it
+    slots.promote(wanted)
+    slots.promote(object())  # nobody knows it
     slots.give_back(held)
     await asyncio.gather(*waiting[1:])
     assert order == [wanted]  # the other one is ahead, and all places for that are taken
-    slots.hurry(first)
+    slots.promote(first)
     await asyncio.gather(*waiting)
     assert at_work.priority is CLICK and order == [wanted, other]

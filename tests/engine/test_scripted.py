@@ -8,7 +8,7 @@ import pytest
 from unwritten_engine import scripted
 from unwritten_engine.errors import EngineClosed, GenerationFailed, RequestRefused
 from unwritten_engine.frames import Frame, Prompt, Request
-from unwritten_engine.script import CUT, HANG, ScriptedEngine, diffused
+from unwritten_engine.scripted import CUT, HANG, ScriptedEngine, denoising_frames
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_closing_the_engine_ends_a_hanging_script() -> None:
 
 def test_diffused_frames_settle_canvas_by_canvas() -> None:
     text = "A lighthouse is a tower with a lamp, and it stands by the sea."
-    frames = diffused(text, canvases=2, steps=4)
+    frames = denoising_frames(text, canvases=2, steps=4)
     assert len(frames) == 8
     assert frames[-1].text == text
     assert [(f.canvas, f.step) for f in frames[3:5]] == [(0, 4), (1, 1)]

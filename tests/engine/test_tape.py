@@ -20,7 +20,7 @@ from unwritten_engine.errors import (
     RequestRefused,
 )
 from unwritten_engine.frames import Example, Frame, Priority, Prompt, Request
-from unwritten_engine.script import ABOUT, HANG, diffused
+from unwritten_engine.scripted import ABOUT, HANG, denoising_frames
 from unwritten_engine.tape import Recorder, TapeEngine, read_tape
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ async def frames_of(engine: Engine, request: Request) -> list[Frame]:
 
 
 async def test_frames_come_back_as_they_were_recorded(tmp_path: Path) -> None:
-    engine = scripted(by_ask={"lead": [*diffused("A tower by the sea.", canvases=2)], "odd": HOSTILE})
+    engine = scripted(by_ask={"lead": [*denoising_frames("A tower by the sea.", canvases=2)], "odd": HOSTILE})
     recorder = Recorder(engine, tmp_path / "a.tape")
     asked = [Request(Prompt("lead"), canvases=2), Request(Prompt("odd"), seed=5)]
     recorded = [await frames_of(recorder, request) for request in asked]
@@ -48,13 +48,13 @@ async def test_about_says_what_was_recorded(tmp_path: Path) -> None:
     assert about.engine == "tape"
     assert about.model == "a script"
     assert any("a.tape" in reason for reason in about.reasons)
-    assert about.abilities == replace(ABOUT.abilities, ahead=False)
+    assert about.abilities == replace(ABOUT.abilities, prefetch=False)
 
 
 async def test_a_shape_is_refused_if_the_recorded_engine_could_hold_none(tmp_path: Path) -> None:
-    shaped = Request(Prompt("x"), shape={"type": "null"})
+    shaped = Request(Prompt("x"), schema={"type": "null"})
     for shapes in (True, False):
-        about = replace(ABOUT, abilities=Abilities(shapes=shapes))
+        about = replace(ABOUT, abilities=Abilities(schemas=shapes))
         path = tmp_path / f"{shapes}.tape"
         recorder = Recorder(scripted("", about=about), path)
         for engine in (recorder, TapeEngine(path)):
@@ -77,7 +77,7 @@ async def test_timing_is_kept_and_scaled(tmp_path: Path) -> None:
 async def test_a_request_matches_whatever_its_seed_and_priority(tmp_path: Path) -> None:
     await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), Request(Prompt("x"), seed=1))
     strict = TapeEngine(tmp_path / "a.tape", speed=0, strict=True)
-    assert (await frames_of(strict, Request(Prompt("x"), seed=2, priority=Priority.AHEAD)))[-1].text == "text"
+    assert (await frames_of(strict, Request(Prompt("x"), seed=2, priority=Priority.PREFETCH)))[-1].text == "text"
 
 
 async def test_a_tape_outlives_other_examples_unless_strict(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_a_tape_outlives_other_examples_unless_strict(tmp_path: Path) -> N
 async def test_any_mapping_will_do_for_options_and_shapes(tmp_path: Path) -> None:
     def request(kind: Callable[[dict[str, object]], Mapping[str, object]]) -> Request:
         prompt = Prompt("x", examples=(Example("a", "b"),), images=(b"1",))
-        return Request(prompt, shape=kind({"type": "object", "a": 1}), options=kind({"b": 2}))
+        return Request(prompt, schema=kind({"type": "object", "a": 1}), options=kind({"b": 2}))
 
     await frames_of(Recorder(scripted("text"), tmp_path / "a.tape"), request(MappingProxyType))
     strict = TapeEngine(tmp_path / "a.tape", speed=0, strict=True)

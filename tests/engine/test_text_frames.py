@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unwritten_engine.frames import Frame
-from unwritten_engine.stream import Stream
+from unwritten_engine.text_frames import TextFrames
 
 
 def run(pieces: list[str], opening: str = "", ends: tuple[str, ...] = (), stops: tuple[str, ...] = ()) -> list[Frame]:
-    stream = Stream(opening, ends, stops, canvas_length=4, budget=10)
+    stream = TextFrames(opening, ends, stops, canvas_length=4, budget=10)
     frames = []
     for number, piece in enumerate(pieces, 1):
         if stream.push(piece):
@@ -59,11 +59,11 @@ def test_what_was_held_back_comes_if_the_text_ends_without_a_stop() -> None:
 
 
 def test_the_first_stop_of_several_counts() -> None:
-    stream = Stream("", ("END",), ("stop",), 4, 10)
+    stream = TextFrames("", ("END",), ("stop",), 4, 10)
     assert stream.push("a END stop")
     assert stream.ended and not stream.stopped
     assert stream.last(3).text == "a"
-    stream = Stream("", ("END",), ("stop",), 4, 10)
+    stream = TextFrames("", ("END",), ("stop",), 4, 10)
     assert stream.push("a stop END")
     assert stream.stopped
 

@@ -38,10 +38,10 @@ WEB_LIBRARIES = {"unwritten", "starlette", "uvicorn", "jinja2", "nh3", "markdown
 # What an app may be made of: what the guide shows, and nothing that lies deeper.
 PUBLIC = {
     "unwritten",
-    "unwritten.errors",
-    "unwritten.examples",
+    "unwritten.core.errors",
+    "unwritten.routing.prompts",
     "unwritten.formats",
-    "unwritten.hooks",
+    "unwritten.generation.hooks",
     "unwritten.testing",
 }
 

@@ -20,8 +20,8 @@ from unwritten import App
 from unwritten.cli import COMMANDS, main
 from unwritten.cli.bench import BENCHES
 from unwritten.cli.loading import load_app
-from unwritten.formats import FORMATS
-from unwritten.settings import TABLE
+from unwritten.core.settings import SETTINGS
+from unwritten.formats.registry import FORMATS
 from unwritten.testing import Visitor
 from unwritten_engine import Engine, scripted
 
@@ -61,9 +61,9 @@ def test_every_public_name_is_documented_and_shown(name: str) -> None:
             assert inspect.getdoc(function), f"{name}.{method} is not documented"
 
 
-@pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_documented(setting: object) -> None:
-    row = next(row for row in TABLE if row is setting)
+    row = next(row for row in SETTINGS if row is setting)
     assert f"`{row.flag}`" in README
     assert f"`{row.variable}`" in README
 
@@ -129,7 +129,7 @@ def test_options_named_in_the_readmes_exist() -> None:
         module = importlib.import_module(f"unwritten.bench.{bench}")
         known |= {option for p in module.command.params for option in p.opts}
     known |= {"--version", "--help"}
-    for path in (ROOT / "engine" / "unwritten_engine" / "training").rglob("*.py"):  # command lines of their own
+    for path in (ROOT / "engine").rglob("*.py"):  # command lines of their own
         known |= set(re.findall(r"add_argument\(\s*\"(--[a-z-]+)\"", path.read_text(encoding="utf-8")))
     foreign = {"--no-install-recommends", *FOREIGN.split()}
     for path in READMES:
@@ -166,7 +166,7 @@ def app_of(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 def use(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs run as they are printed, so their engine is put in place of the one that they would open."""
-    monkeypatch.setattr("unwritten.lifetime.open_engine", lambda spec, progress=None: engine)
+    monkeypatch.setattr("unwritten.app.lifespan.open_engine", lambda spec, progress=None: engine)
 
 
 def test_the_five_lines_serve_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_the_shape_in_the_readme_is_drawn_mended_and_used_elsewhere(
         page = visitor.get("/island/Mirador?plain=1").text
         assert "<dd>rock</dd>" in page and "<dd>50000</dd>" in page and "<li>Salt</li>" in page
         assert "To those!" in visitor.get("/most-people?plain=1").text
-        kept = app.store.kept("/most-people")
+        kept = app.store.get("/most-people")
         assert kept is not None and "A toast to Mirador" in kept.canvases["body"].prompt
         assert [value.people for _, value in app.values("Island")] == [50000]
 

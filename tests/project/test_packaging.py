@@ -38,10 +38,10 @@ def test_the_wheel_has_two_packages_at_the_top(wheel: zipfile.ZipFile) -> None:
         "unwritten/py.typed",
         "unwritten_engine/py.typed",
         "unwritten/templates/layout.html",
-        "unwritten/static/box.js",
-        "unwritten/static/inside.js",
+        "unwritten/static/box-host.js",
+        "unwritten/static/box-guest.js",
         "unwritten/static/morph.js",
-        "unwritten/static/unwritten.js",
+        "unwritten/static/live.js",
         "unwritten/static/unwritten.css",
         "unwritten/templates/prompts/svg.txt",
     ],
@@ -84,4 +84,4 @@ def test_every_file_of_a_package_is_packaged(wheel: zipfile.ZipFile) -> None:
 def test_the_base_install_has_no_torch() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert not any(line.startswith(("torch", "transformers")) for line in project["dependencies"])
-    assert project["scripts"] == {"unwritten": "unwritten.cli:main"}
+    assert project["scripts"] == {"unwritten": "unwritten.cli.main:main"}

@@ -18,10 +18,10 @@ import uvicorn
 from starlette.testclient import TestClient, WebSocketTestSession
 
 from unwritten import App, Canvas, Page
-from unwritten.asking.addresses import Pattern
-from unwritten.showing.links import Linker
+from unwritten.formats.links import Linker
+from unwritten.routing.patterns import PagePattern
 from unwritten_engine import Engine, Frame, Request, Usage
-from unwritten_engine.script import Script, scripted
+from unwritten_engine.scripted import Script, scripted
 
 Message: TypeAlias = dict[str, Any]
 
@@ -38,7 +38,7 @@ LIGHTHOUSE = (
 def make_app(home: Path, engine: Engine, **given: Any) -> App:
     """An empty app over a script, with its database in ``home``. Nothing is written ahead, but where it is the test's
     business: most count what was asked of the engine."""
-    return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), "ahead": "off", **given})
+    return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), "prefetch": "off", **given})
 
 
 def make_wiki(home: Path, engine: Engine, **given: Any) -> App:
@@ -171,7 +171,7 @@ def text_frame(text: str, spans: Sequence[tuple[int, int]] = (), fixed: int = 0,
 
 def a_linker(page: str = "/wiki/Here", pattern: str = "/wiki/{title}") -> Linker:
     """A linker of a world in which only the page "Tower" is written."""
-    return Linker(page, Pattern(pattern), 120, lambda keys: {key for key in keys if key.endswith("/Tower")})
+    return Linker(page, PagePattern(pattern).link, lambda keys: {key for key in keys if key.endswith("/Tower")})
 
 
 def inner(html: str, region: str) -> str:

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from unwritten_engine.diffusion.loading.built import REAL as SIZES
+from tests.benchmarks.engine.built_model import REAL as SIZES
 
 REAL: dict[str, Any] = {
     **SIZES,

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tests.engine.reference_generate import reference, until_end
 
-from unwritten_engine.diffusion.batch import Batch
-from unwritten_engine.diffusion.body import Body
-from unwritten_engine.diffusion.kv import KV
-from unwritten_engine.diffusion.loading.small import small_model
-from unwritten_engine.diffusion.loop import PATIENCE, Loop
-from unwritten_engine.diffusion.options import Dial
-from unwritten_engine.diffusion.parity import reference, until_end
-from unwritten_engine.diffusion.run import Run
-from unwritten_engine.diffusion.tokens.outline import Outline
-from unwritten_engine.diffusion.tokens.prompts import Spoken
-from unwritten_engine.diffusion.tokens.text import Reader
+from unwritten_engine.diffusion.kv_cache import KVCache
+from unwritten_engine.diffusion.loading.random_model import random_model
+from unwritten_engine.diffusion.loop import MAX_QUEUE_SECONDS, DenoisingLoop
+from unwritten_engine.diffusion.model import DiffusionModel
+from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.sampling_params import SamplingParams
+from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
 from unwritten_engine.frames import Priority
 
 END = 1
@@ -34,10 +34,10 @@ class Model:
     """
 
     def __init__(self, *, rows: int = 4, context: int = 512, kept: int = 10**8, **shape: Any) -> None:
-        self.model, self.tokenizer = small_model(**shape)
+        self.model, self.tokenizer = random_model(**shape)
         self.size = int(self.model.config.canvas_length)
         self.vocabulary = int(self.model.config.text_config.vocab_size)
-        self.reader = Reader(self.tokenizer, frozenset({END}), 0, self.vocabulary)
+        self.reader = Detokenizer(self.tokenizer, frozenset({END}), 0, self.vocabulary)
         self.rows, self.context, self.kept = rows, context, kept
         self.fresh()
 
@@ -46,11 +46,11 @@ class Model:
         *,
         rows: int | None = None,
         kept: int | None = None,
-        patience: float = PATIENCE,
-        cache: type[KV] = KV,
-        body: type[Body] = Body,
-        batch: type[Batch] = Batch,
-    ) -> Loop:
+        patience: float = MAX_QUEUE_SECONDS,
+        cache: type[KVCache] = KVCache,
+        body: type[DiffusionModel] = DiffusionModel,
+        batch: type[ModelRunner] = ModelRunner,
+    ) -> DenoisingLoop:
         """A new loop with empty rows. Other parts than the usual ones may stand in, which fail where they are told."""
         kv = cache(
             self.model.config.text_config,
@@ -61,7 +61,9 @@ class Model:
             dtype=torch.float32,
         )
         self.batch = batch(self.model, body(self.model, kv))
-        self.loop = Loop(self.model, self.batch, kept_bytes=self.kept if kept is None else kept, patience=patience)
+        self.loop = DenoisingLoop(
+            self.model, self.batch, kept_bytes=self.kept if kept is None else kept, patience=patience
+        )
         return self.loop
 
     def prompt(self, length: int, seed: int = 0) -> tuple[int, ...]:
@@ -79,26 +81,28 @@ class Model:
         priority: Priority = Priority.CLICK,
         outline: Mapping[str, Any] | None = None,
         **given: Any,
-    ) -> Run:
+    ) -> Sequence:
         """A request for these tokens; ``outline`` has more of its outline, and ``given`` sets the dial."""
-        made = Outline(canvases, canvases * self.size, self.reader, **(outline or {}))
-        return Run(Spoken(prompt, prompt, shared), made, Dial(**{"steps": 8, **given}), seed, priority)
+        made = CanvasPlan(canvases, canvases * self.size, self.reader, **(outline or {}))
+        return Sequence(
+            TokenizedPrompt(prompt, prompt, shared), made, SamplingParams(**{"steps": 8, **given}), seed, priority
+        )
 
-    def written(self, *runs: Run) -> list[list[int]]:
+    def written(self, *runs: Sequence) -> list[list[int]]:
         """The tokens of these requests, worked on together, up to their end."""
         for _ in self.loop.generate(runs):
             pass
         assert all(run.error is None for run in runs), [run.error for run in runs]
         return [until_end(run.written, END) for run in runs]
 
-    def theirs(self, *runs: Run) -> list[list[int]]:
+    def theirs(self, *runs: Sequence) -> list[list[int]]:
         """What ``generate()`` makes of these requests, which have prompts of one length and one dial."""
         found = reference(
             self.model,
-            [run.spoken.ids for run in runs],
+            [run.prompt.ids for run in runs],
             [run.seed for run in runs],
-            runs[0].dial,
-            runs[0].outline.canvases,
+            runs[0].params,
+            runs[0].plan.canvases,
             end=END,
         )
         return [until_end(ids, END) for ids in found]

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from tests.support.apps import make_app, templates
 
 from unwritten import App, Canvas, Page, Redraw
-from unwritten.state.tables import Table
+from unwritten.storage.tables import Table
 from unwritten_engine import Engine
 
 THREAD = """{% extends "layout.html" %}{% block main %}<h1>{{ page.title }}</h1>

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from unwritten_engine import Frame, Prompt
 from unwritten_engine import Request as Ask
-from unwritten_engine.openai.engine import OpenAI, open_openai
+from unwritten_engine.openai.engine import OpenAIEngine, open_openai
 
 Answer = Callable[[Request, dict[str, Any]], Awaitable[Response]]
 
@@ -177,7 +177,7 @@ SHAPE = {
 
 
 @contextlib.asynccontextmanager
-async def opened(server: ModelServer, **options: Any) -> AsyncIterator[OpenAI]:
+async def opened(server: ModelServer, **options: Any) -> AsyncIterator[OpenAIEngine]:
     """An engine on this server, and its end."""
     engine = await asyncio.to_thread(open_openai, f"{server.url}/v1", **options)
     try:
@@ -186,7 +186,7 @@ async def opened(server: ModelServer, **options: Any) -> AsyncIterator[OpenAI]:
         await engine.close()
 
 
-async def frames_of(engine: OpenAI, request: Ask = ASK) -> list[Frame]:
+async def frames_of(engine: OpenAIEngine, request: Ask = ASK) -> list[Frame]:
     """All frames of a request."""
     return [frame async for frame in engine.generate(request)]
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from unwritten_engine import Prompt
-from unwritten_engine.diffusion.loading.small import write_checkpoint
-from unwritten_engine.training.pages import TrainingPage
-from unwritten_engine.training.recipe import Recipe
-from unwritten_engine.training.runs import Run, prepare
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.training.config import TrainingConfig
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.runs import TrainingRun, prepare
 
 WORDS = "the river and city water under light bridge old stone tower night morning green quiet forest".split()
 SIZES: dict[str, Any] = {
     "vocabulary": 1400, "hidden": 32, "layers": 3, "experts": 4, "top_k": 2, "canvas": 16, "window": 24,
     "spread": 0.3, "branch": 0.3,
 }  # fmt: skip
-RECIPE = Recipe(steps=12, rows=2, tokens=96, canvases=6, copies=2, rate=3e-3, warmup=3)
+RECIPE = TrainingConfig(steps=12, rows=2, tokens=96, canvases=6, copies=2, rate=3e-3, warmup=3)
 
 
 def pages(count: int, words: int = 8) -> list[TrainingPage]:
@@ -39,8 +39,10 @@ def held_out(count: int) -> list[TrainingPage]:
     return found[:count]
 
 
-def run(home: Path, recipe: Recipe = RECIPE, given: list[TrainingPage] | None = None, **sizes: Any) -> Run:
+def run(
+    home: Path, recipe: TrainingConfig = RECIPE, given: list[TrainingPage] | None = None, **sizes: Any
+) -> TrainingRun:
     """A prepared run of a tiny model."""
     start = write_checkpoint(home / "start", **{**SIZES, **sizes})
     prepare(home / "run", given or [*pages(10), *held_out(3)], start, recipe)
-    return Run(home / "run")
+    return TrainingRun(home / "run")

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.support.apps import served
 
 from unwritten import App, Canvas, Page
-from unwritten.cli.demos import find
+from unwritten.cli.demos import find_demo
 from unwritten.cli.loading import load_app
 from unwritten_engine import open_engine
 
@@ -104,7 +104,7 @@ def settling() -> None:
 
 # The scrubber of a canvas, moved to a share of its way.
 SCRUB = """([name, share]) => {
-  const range = document.querySelector(`#developer-at-${name}`);
+  const range = document.querySelector(`#devtools-at-${name}`);
   range.value = Math.round(Number(range.max) * share);
   range.dispatchEvent(new Event("input", { bubbles: true }));
 }"""
@@ -113,8 +113,8 @@ SCRUB = """([name, share]) => {
 def panel() -> None:
     """Write the picture of the developer panel on an article of the demo wiki, written by the small diffusion model."""
     with tempfile.TemporaryDirectory() as folder:
-        app = load_app(str(find("wiki")))
-        app.substitute(
+        app = load_app(str(find_demo("wiki")))
+        app.override(
             open_engine("diffusion", model="random"), {"debug": True, "database": str(Path(folder, "pages.db"))}
         )
         with served(app) as address, chromium() as browser:
@@ -124,7 +124,7 @@ def panel() -> None:
             for name in ("lead", "facts", "body"):
                 page.wait_for_selector(f'#region-{name}[data-state="written"]', timeout=120_000)
             page.keyboard.press("Backquote")
-            page.wait_for_selector("#developer-at-body")
+            page.wait_for_selector("#devtools-at-body")
             for name, share in (("lead", 0.15), ("facts", 0.5)):
                 page.evaluate(SCRUB, [name, share])
             page.wait_for_timeout(1500)
@@ -146,8 +146,8 @@ VIEWS = {
 def wiki() -> None:
     """Write the pictures of the demo wiki, on the embedded model: its pages as they come, at the first try."""
     with tempfile.TemporaryDirectory() as folder:
-        app = load_app(str(find("wiki")))
-        app.substitute(open_engine("embedded"), {"ahead": "off", "database": str(Path(folder, "pages.db"))})
+        app = load_app(str(find_demo("wiki")))
+        app.override(open_engine("embedded"), {"prefetch": "off", "database": str(Path(folder, "pages.db"))})
         with served(app) as address, chromium() as browser:
             page = browser.new_page()
             page.route("**/cdn.jsdelivr.net/**", lambda route: route.abort())
@@ -156,7 +156,7 @@ def wiki() -> None:
                 page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
                 page.goto(f"http://{address}/{path}", wait_until="domcontentloaded")
                 if path.startswith("wiki/"):
-                    page.wait_for_selector("[data-colophon]:has([data-edits])", timeout=600_000)
+                    page.wait_for_selector("[data-colophon]:has([data-editable])", timeout=600_000)
                 page.wait_for_timeout(1500)
                 page.screenshot(path=WIKI / f"{name}.png")
 

@@ -12,15 +12,23 @@ from click.testing import CliRunner
 
 import unwritten
 from unwritten.cli import main
-from unwritten.settings import TABLE
-from unwritten.showing.regions import PageView, Region
-from unwritten.showing.template_names import TEMPLATE_NAMES
-from unwritten_engine.diffusion.loading.memory import KINDS, RESERVE, WORDS, gigabytes, needed, plan, weight_bytes
-from unwritten_engine.diffusion.loading.sizes import read_sizes
-from unwritten_engine.diffusion.options import OPTIONS, SAMPLING, Dial
+from unwritten.core.settings import SETTINGS
+from unwritten.formats.page import TEMPLATE_NAMES
+from unwritten.rendering.regions import PageView, Region
+from unwritten_engine.diffusion.loading.memory_plan import (
+    KINDS,
+    RESERVE,
+    WORDS,
+    gigabytes,
+    plan_memory,
+    required_bytes,
+    weight_bytes,
+)
+from unwritten_engine.diffusion.loading.model_config import read_model_config
+from unwritten_engine.diffusion.sampling_params import OPTIONS, SAMPLING, SamplingParams
 from unwritten_engine.errors import ModelUnsupported
 from unwritten_engine.options import Option
-from unwritten_engine.painting.options import OPTIONS as PAINTER
+from unwritten_engine.text_to_image import OPTIONS as PAINTER
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORK = ROOT / "framework" / "unwritten"
@@ -35,7 +43,7 @@ def help_block() -> str:
 def settings_table() -> str:
     """One row for each setting."""
     rows = ["| Flag | Variable | Default | What it is |", "|---|---|---|---|"]
-    for setting in TABLE:
+    for setting in SETTINGS:
         default = f"{setting.default:g}" if isinstance(setting.default, float) else str(setting.default)
         default = {"True": "yes", "False": "no", "": ""}.get(default, f"`{default}`")
         rows.append(f"| `{setting.flag}` | `{setting.variable}` | {default} | {setting.help} |")
@@ -122,7 +130,7 @@ def attributes_of(kind: type) -> list[tuple[str, str]]:
 
 def options_table(options: Sequence[Option]) -> str:
     """One row for each option, with what it is if it is not given."""
-    published = None if options is PAINTER else Dial()
+    published = None if options is PAINTER else SamplingParams()
     rows = ["| Option | Default | What it is |", "|---|---|---|"]
     for option in options:
         default = getattr(published, option.name, None) if option.default is None else option.default
@@ -134,7 +142,7 @@ def options_table(options: Sequence[Option]) -> str:
 def _real() -> Any:
     from tests.support.checkpoints import REAL
 
-    return read_sizes(REAL, "DiffusionGemma")
+    return read_model_config(REAL, "DiffusionGemma")
 
 
 def memory_table() -> str:
@@ -142,7 +150,7 @@ def memory_table() -> str:
     sizes = _real()
     rows = ["| Weights in | They take | With 1 canvas | With 4 | With 16 |", "|---|---|---|---|---|"]
     for kind in KINDS:
-        whole = [gigabytes(needed(sizes, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
+        whole = [gigabytes(required_bytes(sizes, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
         rows.append(f"| {WORDS[kind]} | {gigabytes(weight_bytes(sizes, kind))} | {' | '.join(whole)} |")
     return "\n".join(rows)
 
@@ -152,7 +160,7 @@ def cards_table() -> str:
     rows = ["| A card with | Weights in | Canvases together | Tokens of each |", "|---|---|---|---|"]
     for size in (16, 20, 24, 32, 48, 80, 141):
         try:
-            found = plan(_real(), memory=size * 10**9, device="", reserve=RESERVE)
+            found = plan_memory(_real(), memory=size * 10**9, device="", reserve=RESERVE)
         except ModelUnsupported:
             rows.append(f"| {size} GB | does not fit | | |")
         else:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..engine import Progress
-from .engine import Diffusion
+from .engine import DiffusionEngine
 
 
 def open_diffusion(
     reference: str, *, progress: Progress | None = None, reasons: tuple[str, ...] = (), **options: Any
-) -> Diffusion:
+) -> DiffusionEngine:
     """Load a DiffusionGemma and begin to serve requests.
 
     Args:
@@ -28,9 +28,9 @@ def open_diffusion(
         UnknownOption, BadOption: an option that there is not, or with a value that it cannot take.
         ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the checkpoint cannot be loaded, or does not fit.
     """
-    from .opened import opened
+    from .build import build_engine
 
-    return opened(reference, progress or (lambda share, doing: None), reasons, options)
+    return build_engine(reference, progress or (lambda share, doing: None), reasons, options)
 
 
-__all__ = ["Diffusion", "open_diffusion"]
+__all__ = ["DiffusionEngine", "open_diffusion"]

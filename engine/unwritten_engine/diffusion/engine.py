@@ -5,32 +5,32 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import abc, deque
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from ..engine import About
 from ..errors import EngineClosed, EngineError, GenerationFailed, PromptTooLong
 from ..frames import Frame, Priority, Prompt, Request
-from .batch import Masks
-from .loop import Loop
-from .options import Dial, dial
-from .run import Run
-from .tokens.outline import Outline, outline
-from .tokens.prompts import Speaker
-from .tokens.text import Reader
+from .loop import DenoisingLoop
+from .model_runner import TokenMasks
+from .sampling_params import SamplingParams, sampling_params
+from .sequence import Sequence
+from .tokenization.canvas_plan import CanvasPlan, plan_canvases
+from .tokenization.detokenizer import Detokenizer
+from .tokenization.prompt_tokenizer import PromptTokenizer
 
 
 @dataclass(slots=True)
-class _Inbox:
+class _RequestInbox:
     """What other threads tell the loop's."""
 
     ready: threading.Condition = field(default_factory=threading.Condition)
-    runs: deque[Run] = field(default_factory=deque)
+    runs: deque[Sequence] = field(default_factory=deque)
     closed: bool = False
 
 
-class Diffusion:
+class DiffusionEngine:
     """An engine over one loaded DiffusionGemma. Made by ``open_diffusion``.
 
     Args:
@@ -42,11 +42,20 @@ class Diffusion:
         base: the checkpoint's own dial.
     """
 
-    def __init__(self, loop: Loop, about: About, *, reader: Reader, speaker: Speaker, masks: Masks, base: Dial) -> None:
+    def __init__(
+        self,
+        loop: DenoisingLoop,
+        about: About,
+        *,
+        reader: Detokenizer,
+        speaker: PromptTokenizer,
+        masks: TokenMasks,
+        base: SamplingParams,
+    ) -> None:
         self._about = about
         self._reader, self._speaker, self._masks, self._base = reader, speaker, masks, base
-        self._inbox = _Inbox()
-        self._at_work: dict[int, Run] = {}  # by the identity of their requests
+        self._inbox = _RequestInbox()
+        self._at_work: dict[int, Sequence] = {}  # by the identity of their requests
         # Only the thread holds the loop, and with it the model: when it ends, their memory is free.
         self._thread = threading.Thread(target=self._work, args=(loop,), name="unwritten-diffusion", daemon=True)
         self._thread.start()
@@ -84,25 +93,25 @@ class Diffusion:
         """See ``Engine.check``."""
         self._run(request, lambda mask: 1)
 
-    def hurry(self, request: Request) -> None:
-        """See ``Engine.hurry``."""
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
         run = self._at_work.get(id(request))
         if run is not None:
             run.priority = Priority.CLICK
             self._wake()
 
-    async def warm(self, prompts: Sequence[Prompt]) -> None:
+    async def warm(self, prompts: abc.Sequence[Prompt]) -> None:
         """Read the beginnings that these prompts share with later ones."""
         for prompt in prompts:
             if self._inbox.closed:
                 return
             try:
-                spoken = await asyncio.to_thread(self._speaker.speak, Prompt("A", prompt.system, prompt.examples))
+                spoken = await asyncio.to_thread(self._speaker.tokenize, Prompt("A", prompt.system, prompt.examples))
             except EngineError:
                 continue
             if spoken.shared == 0 or len(spoken.ids) > self._about.context:
                 continue
-            run = Run(spoken, Outline(1, 1, self._reader), self._base, 0, Priority.AHEAD, warming=True)
+            run = Sequence(spoken, CanvasPlan(1, 1, self._reader), self._base, 0, Priority.PREFETCH, warming=True)
             done = _heard(run)
             try:
                 self._submit(run)
@@ -119,15 +128,15 @@ class Diffusion:
             self._inbox.ready.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def _run(self, request: Request, place: Callable[[bytes], int]) -> Run:
+    def _run(self, request: Request, place: Callable[[bytes], int]) -> Sequence:
         """A request in tokens; ``place`` gives the masks of a shape their rows.
 
         Raises:
             RequestRefused, UnknownOption, BadOption: what this engine cannot do.
         """
-        setting = dial(request.options, self._base)
-        made = outline(request, self._reader, self._about.canvas_length, place)
-        spoken = self._speaker.speak(request.prompt)
+        setting = sampling_params(request.options, self._base)
+        made = plan_canvases(request, self._reader, self._about.canvas_length, place)
+        spoken = self._speaker.tokenize(request.prompt)
         # The last canvas is denoised after what is kept, and is never kept itself.
         needed = len(spoken.ids) + (made.canvases - 1) * self._about.canvas_length
         if needed > self._about.context:
@@ -137,13 +146,13 @@ class Diffusion:
                 f"the prompt, ask for fewer canvases, or open the engine with a larger context."
             )
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        return Run(spoken, made, setting, seed, request.priority)
+        return Sequence(spoken, made, setting, seed, request.priority)
 
     def _check_open(self) -> None:
         if self._inbox.closed:
             raise EngineClosed("The engine is closed. Open it again.")
 
-    def _submit(self, run: Run) -> None:
+    def _submit(self, run: Sequence) -> None:
         with self._inbox.ready:
             self._check_open()
             self._inbox.runs.append(run)
@@ -153,7 +162,7 @@ class Diffusion:
         with self._inbox.ready:
             self._inbox.ready.notify()
 
-    def _work(self, loop: Loop) -> None:
+    def _work(self, loop: DenoisingLoop) -> None:
         """The loop's thread: step while there is something to do."""
         inbox = self._inbox
         while True:
@@ -171,7 +180,7 @@ class Diffusion:
         loop.close()
 
 
-def _heard(run: Run) -> asyncio.Event:
+def _heard(run: Sequence) -> asyncio.Event:
     """An event of the running event loop that is set whenever the request has news."""
     news, loop = asyncio.Event(), asyncio.get_running_loop()
 

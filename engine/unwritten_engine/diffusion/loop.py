@@ -22,22 +22,22 @@ import torch
 
 from ..errors import EngineClosed, EngineError, GenerationFailed
 from ..frames import Priority
-from .batch import Batch
-from .body import Body, Piece, tokens_of
-from .kv import KV, Kept
-from .run import Draft, Run
-from .tokens.images import Seen
+from .kv_cache import KVCache, PrefixCache
+from .model import DiffusionModel, TokenChunk, to_tensor
+from .model_runner import ModelRunner
+from .sequence import CanvasState, Sequence
+from .tokenization.image_processor import ImagePatches
 
-PATIENCE: Final = 30.0
+MAX_QUEUE_SECONDS: Final = 30.0
 """Seconds in the queue after which a request counts as a click."""
-LEAST_SHARED: Final = 16
+MIN_SHARED_TOKENS: Final = 16
 """Tokens of a shared beginning that are worth a snapshot."""
-READ: Final = {"cpu": 512}
+PREFILL_TOKENS: Final = {"cpu": 512}
 """Tokens of prompts that are read before a pass, where they would hold up the others."""
-READ_ELSEWHERE: Final = 4096
+PREFILL_TOKENS_ON_GPU: Final = 4096
 
 
-class Loop:
+class DenoisingLoop:
     """All requests of one model. One thread uses it; ``Run.cancelled`` may be set from any.
 
     Args:
@@ -49,33 +49,39 @@ class Loop:
     """
 
     def __init__(
-        self, model: Any, batch: Batch, *, kept_bytes: int, patience: float = PATIENCE, rest: bool = False
+        self,
+        model: Any,
+        batch: ModelRunner,
+        *,
+        kept_bytes: int,
+        patience: float = MAX_QUEUE_SECONDS,
+        exclusive_clicks: bool = False,
     ) -> None:
         self._model = model
         self._batch = batch
-        self._body: Body = batch.body
-        self._kv: KV = batch.body.kv
-        self.kept = Kept(kept_bytes)
+        self._model_layers: DiffusionModel = batch.body
+        self._kv_cache: KVCache = batch.body.kv
+        self.prefix_cache = PrefixCache(kept_bytes)
         self.patience = patience
-        self.rest = rest
-        self.waiting: list[Run] = []
-        self.running: list[Run] = []
-        self._reading: Run | None = None
+        self.exclusive_clicks = exclusive_clicks
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self._reading: Sequence | None = None
         self._numbers = itertools.count(1)
-        self.read_at_once = READ.get(batch.device.type, READ_ELSEWHERE)
-        self._seeing: dict[Run, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.read_at_once = PREFILL_TOKENS.get(batch.device.type, PREFILL_TOKENS_ON_GPU)
+        self._seeing: dict[Sequence, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @property
     def idle(self) -> bool:
         """There is nothing to do."""
         return not (self.waiting or self.running or self._reading)
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Sequence) -> None:
         """Let a request wait for its turn."""
         run.number = next(self._numbers)
         self.waiting.append(run)
 
-    def generate(self, runs: Iterable[Run]) -> Iterator[list[Run]]:
+    def generate(self, runs: Iterable[Sequence]) -> Iterator[list[Sequence]]:
         """Work on these requests to their end. Yields after each pass those that have news."""
         for run in runs:
             self.add(run)
@@ -83,17 +89,17 @@ class Loop:
             yield self.step()
 
     @torch.inference_mode()
-    def step(self) -> list[Run]:
+    def step(self) -> list[Sequence]:
         """Let requests in, and make one denoising pass over all that run.
 
         Returns:
             The requests that have a new draft or have come to their end.
         """
-        news: list[Run] = []
-        self._let_go()
-        self._let_in(news)
+        news: list[Sequence] = []
+        self._drop_cancelled()
+        self._admit(news)
         if self.running and self._passed(news):
-            self._look(news)
+            self._fetch(news)
         for run in news:
             _tell(run)
         return news
@@ -107,33 +113,33 @@ class Loop:
             run.error = type(error)(*error.args)  # each is raised somewhere else
             _tell(run)
 
-    def _let_go(self) -> None:
+    def _drop_cancelled(self) -> None:
         """Drop what nobody wants any more."""
         for run in [run for run in self.waiting if run.cancelled]:
             self.waiting.remove(run)
-            if run.parked is not None:
-                self.kept.drop(run.keys)
+            if run.saved_state is not None:
+                self.prefix_cache.drop(run.keys)
         if self._reading is not None and self._reading.cancelled:
             self._seeing.pop(self._reading, None)
             self._reading = None
         for run in [run for run in self.running if run.cancelled]:
             self._leave(run)
 
-    def _let_in(self, news: list[Run]) -> None:
+    def _admit(self, news: list[Sequence]) -> None:
         """Give rows to those who wait, and read their prompts, as far as may be before the next pass."""
         left = self.read_at_once
-        self._make_way()
-        if self.rest and self._clicks():
+        self._preempt_for_click()
+        if self.exclusive_clicks and self._clicks():
             for other in [other for other in self.running if self._rank(other) > Priority.CLICK]:
-                self._park(other)
+                self._preempt(other)
         while left > 0:
-            if self._reading is None and not self._next():
+            if self._reading is None and not self._next_sequence():
                 return
             run = self._reading
             assert run is not None
             try:
                 left -= self._read(run, left)
-                if run.held >= run.goal:
+                if run.num_cached_tokens >= run.num_target_tokens:
                     self._join(run, news)
             except Exception as error:  # whatever torch raises concerns this request alone
                 self._reading = None
@@ -141,34 +147,34 @@ class Loop:
                     self.running.remove(run)  # it is the last: no row has to move
                 self._fail(run, self._why(error, "while its prompt was read"), news)
 
-    def _next(self) -> bool:
+    def _next_sequence(self) -> bool:
         """Choose who gets the next row; False if nobody does."""
         if not self.waiting:
             return False
         first = min(self.waiting, key=lambda run: (self._rank(run), run.number))
-        if self.rest and self._rank(first) > Priority.CLICK and self._clicks():
+        if self.exclusive_clicks and self._rank(first) > Priority.CLICK and self._clicks():
             return False
-        if len(self.running) == self._kv.rows:
+        if len(self.running) == self._kv_cache.rows:
             ahead = [run for run in self.running if self._rank(run) > Priority.CLICK]
             if self._rank(first) > Priority.CLICK or not ahead:
                 return False
-            self._park(max(ahead, key=lambda run: run.number))
+            self._preempt(max(ahead, key=lambda run: run.number))
         self.waiting.remove(first)
         row = len(self.running)
-        found = self.kept.longest(first.keys)
-        first.held = 0
+        found = self.prefix_cache.longest_prefix(first.keys)
+        first.num_cached_tokens = 0
         if found is not None:
-            self._kv.load(row, found)
-            first.held = len(found.tokens)
-            if first.parked is not None and first.held == first.goal:
-                self.kept.drop(found.tokens)  # nobody else goes on from there
+            self._kv_cache.load(row, found)
+            first.num_cached_tokens = len(found.tokens)
+            if first.saved_state is not None and first.num_cached_tokens == first.num_target_tokens:
+                self.prefix_cache.drop(found.tokens)  # nobody else goes on from there
         if first.begun is None:
-            first.cached = first.held
+            first.num_reused_tokens = first.num_cached_tokens
         first.joined()
         self._reading = first
         return True
 
-    def _rank(self, run: Run) -> int:
+    def _rank(self, run: Sequence) -> int:
         """0 for a click, or for who has waited too long."""
         return 0 if run.queued > self.patience else int(run.priority)
 
@@ -176,22 +182,22 @@ class Loop:
         """Whether a click is at work, or waits."""
         return any(self._rank(run) <= Priority.CLICK for run in (*self.running, *self.waiting))
 
-    def _make_way(self) -> None:
+    def _preempt_for_click(self) -> None:
         """If a click waits while something ahead is read, that waits, and what is read of it goes to the store."""
         run = self._reading
         if run is None or self._rank(run) <= Priority.CLICK:
             return
         if any(self._rank(other) <= Priority.CLICK for other in self.waiting):
-            self._keep(len(self.running), run.keys[: run.held])
+            self._keep(len(self.running), run.keys[: run.num_cached_tokens])
             self._reading = None
             self._seeing.pop(run, None)
             run.waits()
             self.waiting.append(run)
 
-    def _park(self, run: Run) -> None:
+    def _preempt(self, run: Sequence) -> None:
         """Pre-empt a request: its canvas is set aside, its cache goes to the store."""
         row = self.running.index(run)
-        run.parked = self._batch.save(row)
+        run.saved_state = self._batch.save(row)
         self._keep(row, run.keys)
         self._leave(run)
         run.waits()
@@ -199,43 +205,43 @@ class Loop:
 
     def _keep(self, row: int, keys: tuple[Hashable, ...]) -> None:
         """Put a copy of a row, which holds exactly these tokens, into the store, if there is memory for it."""
-        if self.kept.limit == 0:
+        if self.prefix_cache.limit == 0:
             return
         try:
-            self.kept.put(self._kv.save(row, keys))
+            self.prefix_cache.put(self._kv_cache.save(row, keys))
         except torch.OutOfMemoryError:
             self._free()
 
-    def _read(self, run: Run, most: int) -> int:
+    def _read(self, run: Sequence, most: int) -> int:
         """Read some more of the tokens that a row should hold. Returns how many."""
         row, keys = len(self.running), run.keys
-        shared = run.spoken.shared
-        end = max(run.held, min(run.goal, run.held + most))
-        if run.held < shared < end:
+        shared = run.prompt.shared
+        end = max(run.num_cached_tokens, min(run.num_target_tokens, run.num_cached_tokens + most))
+        if run.num_cached_tokens < shared < end:
             end = shared  # to take a snapshot there
-        if run.spoken.seen is not None and end > run.held:
-            end = self._whole(run.spoken.seen, run.held, end)
-        if end > run.held:
-            self._body.encode(self._piece(run, row, run.held, end))
-        count, run.held = end - run.held, end
-        if end == shared and shared >= LEAST_SHARED and keys[:shared] not in self.kept:
+        if run.prompt.seen is not None and end > run.num_cached_tokens:
+            end = self._whole(run.prompt.seen, run.num_cached_tokens, end)
+        if end > run.num_cached_tokens:
+            self._model_layers.encode(self._piece(run, row, run.num_cached_tokens, end))
+        count, run.num_cached_tokens = end - run.num_cached_tokens, end
+        if end == shared and shared >= MIN_SHARED_TOKENS and keys[:shared] not in self.prefix_cache:
             self._keep(row, keys[:shared])
         return max(count, 1)
 
-    def _piece(self, run: Run, row: int, start: int, end: int) -> Piece:
-        ids = tokens_of(run.ids[start:end], self._batch.device)
-        seen = run.spoken.seen
-        if seen is None or start >= len(run.spoken.ids):
-            return Piece(row, start, ids)
+    def _piece(self, run: Sequence, row: int, start: int, end: int) -> TokenChunk:
+        ids = to_tensor(run.ids[start:end], self._batch.device)
+        seen = run.prompt.seen
+        if seen is None or start >= len(run.prompt.ids):
+            return TokenChunk(row, start, ids)
         if run not in self._seeing:
-            self._seeing[run] = see(self._model, self._body, seen)
+            self._seeing[run] = see(self._model, self._model_layers, seen)
         embeddings, blocks = self._seeing[run]
         if end > len(embeddings):
             return self._piece(run, row, start, len(embeddings))
-        return Piece(row, start, ids, embeddings[start:end], blocks[start:end])
+        return TokenChunk(row, start, ids, embeddings[start:end], blocks[start:end])
 
     @staticmethod
-    def _whole(seen: Seen, start: int, end: int) -> int:
+    def _whole(seen: ImagePatches, start: int, end: int) -> int:
         """The end of a piece that breaks no picture: its tokens see each other."""
         marks = seen.mm_token_type_ids[0].tolist()
         total = len(marks)
@@ -245,7 +251,7 @@ class Loop:
             end += 1
         return end
 
-    def _join(self, run: Run, news: list[Run]) -> None:
+    def _join(self, run: Sequence, news: list[Sequence]) -> None:
         """The tokens are read: denoising begins, or goes on."""
         self._reading = None
         self._seeing.pop(run, None)
@@ -255,33 +261,35 @@ class Loop:
             return
         row = len(self.running)
         self.running.append(run)
-        if run.parked is not None:
-            self._batch.load(row, run.parked)
-            run.parked = None
+        if run.saved_state is not None:
+            self._batch.load(row, run.saved_state)
+            run.saved_state = None
         else:
             self._open(run, row)
 
-    def _open(self, run: Run, row: int) -> None:
-        canvas = run.outline.canvas(run.canvas, self._batch.size)
-        run.most = self._batch.begin(row, seed=run.seed, length=run.held, dial=run.dial, canvas=canvas)
+    def _open(self, run: Sequence, row: int) -> None:
+        canvas = run.plan.canvas(run.canvas, self._batch.size)
+        run.most = self._batch.begin_canvas(
+            row, seed=run.seed, length=run.num_cached_tokens, dial=run.params, canvas=canvas
+        )
 
-    def _leave(self, run: Run) -> None:
+    def _leave(self, run: Sequence) -> None:
         """Free a row; the last ones move up, so that there is no gap."""
         row, last = self.running.index(run), len(self.running) - 1
         if row < last:
             other = self.running[last]
-            self._kv.move(last, row, other.held)
+            self._kv_cache.move(last, row, other.num_cached_tokens)
             self._batch.load(row, self._batch.save(last))
             self.running[row] = other
         self.running.pop()
         if self._reading is not None:
-            self._kv.move(last + 1, last, self._reading.held)
+            self._kv_cache.move(last + 1, last, self._reading.num_cached_tokens)
 
-    def _passed(self, news: list[Run]) -> bool:
+    def _passed(self, news: list[Sequence]) -> bool:
         """Make a pass. If memory runs out, the others go on without the one who came last."""
         while self.running:
-            lengths = [run.held for run in self.running]
-            shaped = any(run.outline.classes for run in self.running)
+            lengths = [run.num_cached_tokens for run in self.running]
+            shaped = any(run.plan.classes for run in self.running)
             even = min(lengths) == max(lengths)
             try:
                 self._batch.step(len(lengths), max(lengths), even=even, shaped=shaped)
@@ -294,21 +302,21 @@ class Loop:
                     self._fail(run, why, news)
         return False
 
-    def _look(self, news: list[Run]) -> None:
+    def _fetch(self, news: list[Sequence]) -> None:
         """Take the results of a pass, and open the next canvas or end the request where one is finished."""
-        looked = self._batch.look(len(self.running))
-        finished: list[tuple[Run, list[int]]] = []
+        looked = self._batch.fetch(len(self.running))
+        finished: list[tuple[Sequence, list[int]]] = []
         for row, run in enumerate(self.running):
             run.steps += 1
             step = run.most - looked.left[row]
-            run.draft = Draft(run.canvas, run.before, looked.best[row], looked.unsettled[row], step, run.most)
+            run.draft = CanvasState(run.canvas, run.before, looked.best[row], looked.unsettled[row], step, run.most)
             news.append(run)
             if looked.finished[row]:
                 finished.append((run, looked.best[row]))
         for run, ids in finished:
             self._finish_canvas(run, ids, news)
 
-    def _finish_canvas(self, run: Run, ids: list[int], news: list[Run]) -> None:
+    def _finish_canvas(self, run: Sequence, ids: list[int], news: list[Sequence]) -> None:
         try:
             reason = run.commit(ids)
             if reason is not None:
@@ -316,8 +324,10 @@ class Loop:
                 self._leave(run)
                 return
             row = self.running.index(run)
-            self._body.encode(Piece(row, run.held, tokens_of(run.ids[run.held :], self._batch.device)))
-            run.held = run.goal
+            self._model_layers.encode(
+                TokenChunk(row, run.num_cached_tokens, to_tensor(run.ids[run.num_cached_tokens :], self._batch.device))
+            )
+            run.num_cached_tokens = run.num_target_tokens
             self._open(run, row)
         except Exception as error:  # it concerns this request alone
             self._leave(run)
@@ -333,7 +343,7 @@ class Loop:
             )
         return GenerationFailed(f"It broke off {when}: {str(error) or repr(error)}. Try again.")
 
-    def _fail(self, run: Run, error: EngineError, news: list[Run]) -> None:
+    def _fail(self, run: Sequence, error: EngineError, news: list[Sequence]) -> None:
         self._seeing.pop(run, None)
         run.error = type(error)(*error.args)  # each is raised somewhere else
         if run not in news:
@@ -341,17 +351,17 @@ class Loop:
 
     def _free(self) -> None:
         """Give memory back that is only there for speed."""
-        self.kept.clear()
+        self.prefix_cache.clear()
         if self._batch.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def close(self) -> None:
         """End everything."""
         self.fail_all(EngineClosed("The engine was closed while it was writing."))
-        self.kept.clear()
+        self.prefix_cache.clear()
 
 
-def see(model: Any, body: Body, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
+def see(model: Any, body: DiffusionModel, seen: ImagePatches) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings [tokens, hidden] of a prompt with its pictures in place, and the blocks [tokens] that they form."""
     device = body.device
     ids = seen.input_ids.to(device)
@@ -369,7 +379,7 @@ def see(model: Any, body: Body, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]
     return embeddings[0], blocks
 
 
-def _tell(run: Run) -> None:
+def _tell(run: Sequence) -> None:
     """Say that there is news. Nobody else shall wait because one listener is broken."""
     if run.notify is None:
         return

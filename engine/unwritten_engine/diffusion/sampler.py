@@ -32,7 +32,7 @@ _LEAST: Final = -1e30
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class OutputHead:
     """What makes logits of hidden states.
 
     Attributes:
@@ -54,7 +54,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EntropyLimits:
     """Which tokens may stand at positions of shaped canvases.
 
     Attributes:
@@ -67,7 +67,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class SamplerOutput:
     """What the sampler finds at N positions.
 
     Attributes:
@@ -85,14 +85,14 @@ class Sampled:
 
 def sample(
     hidden: Tensor,
-    head: Head,
+    head: OutputHead,
     temperature: Tensor,
     chance: Tensor,
     *,
-    limits: Limits | None = None,
+    limits: EntropyLimits | None = None,
     top_k: int | None = None,
     chunk: int | None = None,
-) -> Sampled:
+) -> SamplerOutput:
     """One pass over the vocabulary.
 
     Args:
@@ -150,7 +150,7 @@ def sample(
 
     drawn = _draw(hidden, head, scale, chance, masses, tops, top, per_chunk, limits)
     soft = likeliest.mean(head.embeddings) if likeliest is not None else mean / mass[:, None]
-    return Sampled(
+    return SamplerOutput(
         best=best,
         drawn=drawn,
         entropy=torch.log(mass) - moment / mass,
@@ -158,19 +158,19 @@ def sample(
     )
 
 
-def _tiled(hidden: Tensor, *given: Any, limits: Limits | None, **options: Any) -> Sampled:
+def _tiled(hidden: Tensor, *given: Any, limits: EntropyLimits | None, **options: Any) -> SamplerOutput:
     """``sample``, so many positions at a time."""
     head, *rows = given
     found = []
     for start in range(0, hidden.shape[0], TILE):
         here = slice(start, start + TILE)
-        mine = None if limits is None else Limits(limits.classes[here], limits.allowed)
+        mine = None if limits is None else EntropyLimits(limits.classes[here], limits.allowed)
         found.append(sample(hidden[here], head, *(row[here] for row in rows), limits=mine, **options))
     names = ("best", "drawn", "entropy", "soft")
-    return Sampled(**{name: torch.cat([getattr(tile, name) for tile in found]) for name in names})
+    return SamplerOutput(**{name: torch.cat([getattr(tile, name) for tile in found]) for name in names})
 
 
-def accepted(entropy: Tensor, bound: Tensor) -> Tensor:
+def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:
     """Which positions keep their sampled token: the k of lowest entropy whose sum, less the largest, is in the bound.
 
     Args:
@@ -218,14 +218,14 @@ def _moment(shares: Tensor, logits: Tensor) -> Tensor:
 
 def _draw(
     hidden: Tensor,
-    head: Head,
+    head: OutputHead,
     scale: Tensor,
     chance: Tensor,
     masses: Tensor,
     tops: Tensor,
     top: Tensor,
     per_chunk: int,
-    limits: Limits | None,
+    limits: EntropyLimits | None,
 ) -> Tensor:
     """[N] int64: the token at which the cumulative distribution passes ``chance``."""
     count = hidden.shape[0]

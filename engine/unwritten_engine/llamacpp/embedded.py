@@ -15,8 +15,8 @@ from typing import Any, Final
 from ..downloads import models_folder, whole_file
 from ..engine import Progress
 from ..errors import MissingPackage, ModelBroken
-from ..options import checked
-from .engine import OPTIONS, LlamaCpp, open_llamacpp
+from ..options import check_options
+from .engine import OPTIONS, LlamaCppEngine, open_llamacpp
 
 MODEL: Final = "Gemma 3 270M (base, Q4_K_M)"
 """The model's name for people."""
@@ -25,7 +25,7 @@ LICENCE: Final = "Gemma Terms of Use, https://ai.google.dev/gemma/terms"
 _BLOCK = 1 << 20
 
 
-def open_embedded(*, progress: Progress | None = None, reasons: Sequence[str] = (), **options: Any) -> LlamaCpp:
+def open_embedded(*, progress: Progress | None = None, reasons: Sequence[str] = (), **options: Any) -> LlamaCppEngine:
     """Open the embedded model. Takes seconds, the first time a few more; call it in a thread.
 
     Args:
@@ -39,7 +39,7 @@ def open_embedded(*, progress: Progress | None = None, reasons: Sequence[str] = 
         EngineError: the disk is full, or the cache folder cannot be written.
     """
     told = progress or (lambda share, doing: None)
-    checked(options, OPTIONS, "The llama.cpp engine")  # before the work, not after
+    check_options(options, OPTIONS, "The llama.cpp engine")  # before the work, not after
     path = embedded_file(lambda share, doing: told(share / 2, doing))
     return open_llamacpp(
         path,

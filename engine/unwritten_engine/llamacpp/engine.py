@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..controls import Controls
+from ..chat_prompts import ControlTokens, to_messages, to_transcript, transcript_sampling, transcript_stops
 from ..engine import Abilities, About, Progress
 from ..errors import (
     EngineClosed,
@@ -33,14 +33,13 @@ from ..errors import (
     RequestRefused,
 )
 from ..frames import Frame, Priority, Prompt, Request
-from ..grammar import grammar
-from ..options import Option, checked
-from ..prompting import as_document, as_messages, document_sampling, document_stops
-from ..slots import Slot, Slots
-from ..stream import Stream
-from ..threads import choose_threads
-from .gguf import Head, read_head
-from .job import Job
+from ..gguf import GGUFHeader, read_header
+from ..json_grammar import grammar_from_schema
+from ..options import Option, check_options
+from ..request_slots import Slot, SlotScheduler
+from ..text_frames import TextFrames
+from ..threads import choose_num_threads
+from .completion import Completion
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas. llama.cpp has no canvases; this is the length of DiffusionGemma's."""
@@ -94,7 +93,7 @@ def open_llamacpp(
     licence: str = "",
     reasons: Sequence[str] = (),
     **options: Any,
-) -> LlamaCpp:
+) -> LlamaCppEngine:
     """Load a GGUF model. Takes seconds; call it in a thread.
 
     Args:
@@ -111,9 +110,9 @@ def open_llamacpp(
         UnknownOption, BadOption: an option that there is not, or that cannot have this value.
     """
     told = progress or (lambda share, doing: None)
-    settings = checked(options, OPTIONS, "The llama.cpp engine")
+    settings = check_options(options, OPTIONS, "The llama.cpp engine")
     told(0.0, f"Reading {Path(path).name}")
-    head = read_head(path)
+    head = read_header(path)
     told(0.1, f"Loading {model or head.name}, {head.weight_bytes / 1e6:,.0f} MB")
     plan = _plan(head, settings)
     server = _load(head, plan, bool(settings["log"]))
@@ -126,12 +125,12 @@ def open_llamacpp(
         context=plan.context,
         canvas_length=CANVAS_LENGTH,
         parallel=plan.parallel,
-        abilities=Abilities(instruct=plan.instruct, shapes=True, ahead=True, markup=plan.instruct),
+        abilities=Abilities(instruct=plan.instruct, schemas=True, prefetch=True, markup=plan.instruct),
         licence=licence or str(head.metadata.get("general.license", "")),
         reasons=(*reasons, *plan.reasons),
     )
     told(1.0, f"{about.model} is ready")
-    return LlamaCpp(server, about, plan.slots, head.controls)
+    return LlamaCppEngine(server, about, plan.slots, head.controls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ class _Plan:
     reasons: tuple[str, ...]
 
 
-def _plan(head: Head, settings: dict[str, Any]) -> _Plan:
+def _plan(head: GGUFHeader, settings: dict[str, Any]) -> _Plan:
     """What to load the model with, and why."""
     reasons = []
     gpus = [str(device["description"]) for device in _devices() if "GPU" in str(device["type"])]
@@ -158,7 +157,7 @@ def _plan(head: Head, settings: dict[str, Any]) -> _Plan:
     else:
         reasons.append(f"A GPU was found: {gpus[0]}.")
     layers = layers if layers is not None else 999
-    threads, why = choose_threads()
+    threads, why = choose_num_threads()
     if settings["threads"]:
         threads, why = settings["threads"], f"{settings['threads']} threads were asked for."
     reasons.append(why)
@@ -198,7 +197,7 @@ def _runtime() -> Any:
         raise MissingPackage(f"llama.cpp cannot be loaded ({error}). Type: pip install xllamacpp") from error
 
 
-def _load(head: Head, plan: _Plan, log: bool) -> Any:
+def _load(head: GGUFHeader, plan: _Plan, log: bool) -> Any:
     xllamacpp = _runtime()
     params = xllamacpp.CommonParams()
     params.model.path = str(head.path)
@@ -239,7 +238,7 @@ def _load(head: Head, plan: _Plan, log: bool) -> Any:
         ) from error
 
 
-def _diffusion_gemma(head: Head) -> str:
+def _diffusion_gemma(head: GGUFHeader) -> str:
     """What to do with a DiffusionGemma if the llama.cpp that is installed does not run it."""
     return (
         f"{head.path} is a DiffusionGemma (architecture {head.architecture!r}, {head.quantization}), and the llama.cpp "
@@ -252,16 +251,16 @@ def _diffusion_gemma(head: Head) -> str:
     )
 
 
-class LlamaCpp:
+class LlamaCppEngine:
     """An engine over one loaded GGUF model. Made by ``open_llamacpp``."""
 
     def __init__(self, server: Any, about: About, slots: int, controls: Sequence[str]) -> None:
         self._server = server
         self._about = about
-        self._slots = Slots(slots, about.parallel)
-        self._controls = Controls(controls)
-        self._jobs: set[Job] = set()
-        self._held: dict[Job, Slot] = {}
+        self._slots = SlotScheduler(slots, about.parallel)
+        self._controls = ControlTokens(controls)
+        self._jobs: set[Completion] = set()
+        self._held: dict[Completion, Slot] = {}
         self._closing = False
         _open_engines.add(self)
 
@@ -294,16 +293,16 @@ class LlamaCpp:
         self._call(request)
         self._budget(request)
 
-    def hurry(self, request: Request) -> None:
-        """See ``Engine.hurry``."""
-        self._slots.hurry(request)
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
+        self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Evaluate what each of these prompts shares with others of its kind, one slot per beginning."""
         beginnings = {self._beginning(p): replace(p, ask="A", facts=(), opening="") for p in prompts}
         for prompt in list(beginnings.values())[: len(self._slots)]:
             try:
-                async for _ in self.generate(Request(prompt, max_tokens=1, priority=Priority.AHEAD)):
+                async for _ in self.generate(Request(prompt, max_tokens=1, priority=Priority.PREFETCH)):
                     pass
             except EngineError:
                 continue
@@ -341,12 +340,12 @@ class LlamaCpp:
     def _text(self, prompt: Prompt) -> str:
         """The prompt as one text; for an instruct model, what stands for it when beginnings are compared."""
         if not self._about.abilities.instruct:
-            return self._controls.harmless(as_document(prompt))
+            return self._controls.escape(to_transcript(prompt))
         return "".join(f"{message['role']}: {message['content']}\n" for message in self._messages(prompt))
 
     def _messages(self, prompt: Prompt) -> list[dict[str, str]]:
-        messages = as_messages(prompt, prefill=True)
-        return [message | {"content": self._controls.harmless(message["content"])} for message in messages]
+        messages = to_messages(prompt, prefill=True)
+        return [message | {"content": self._controls.escape(message["content"])} for message in messages]
 
     def _call(self, request: Request) -> dict[str, Any]:
         """What llama.cpp is called with, but for what depends on the slot.
@@ -358,14 +357,14 @@ class LlamaCpp:
             raise RequestRefused(f"{self._about.model} cannot see images. Leave them out of the prompt.")
         if request.draft is not None:
             raise RequestRefused(f"{self._about.model} cannot edit a draft. Put the text into the prompt's facts.")
-        options = checked(request.options, SAMPLING, "The llama.cpp engine")
-        if request.shape is not None:
+        options = check_options(request.options, SAMPLING, "The llama.cpp engine")
+        if request.schema is not None:
             if options["grammar"] is not None:
                 raise RequestRefused("A request has a shape or a grammar, not both. Leave one out.")
             if request.prompt.opening.strip():
                 raise RequestRefused("A request with a shape cannot have an opening. Leave it out.")
             options |= {key: value for key, value in _SHAPED.items() if key not in request.options}
-            options["grammar"] = grammar(request.shape)
+            options["grammar"] = grammar_from_schema(request.schema)
         call = {key: value for key, value in options.items() if value is not None}
         if self._about.abilities.instruct:
             return call | {
@@ -373,7 +372,7 @@ class LlamaCpp:
                 "chat_template_kwargs": {"enable_thinking": False},
             }
         # Hold the text to the form of the examples, unless the request says otherwise.
-        tuned = document_sampling(request.prompt, shaped=request.shape is not None)
+        tuned = transcript_sampling(request.prompt, shaped=request.schema is not None)
         call |= {key: value for key, value in tuned.items() if key not in request.options}
         return call | {"prompt": self._text(request.prompt)}
 
@@ -391,7 +390,7 @@ class LlamaCpp:
             )
         return budget
 
-    def _start(self, request: Request, call: dict[str, Any], budget: int, slot: Slot, queued: float) -> Job:
+    def _start(self, request: Request, call: dict[str, Any], budget: int, slot: Slot, queued: float) -> Completion:
         """Begin the work in a thread of its own, which gives the slot back at its end."""
         base = not self._about.abilities.instruct
         seed = secrets.randbelow(2**32 - 1) if request.seed is None else request.seed
@@ -406,13 +405,13 @@ class LlamaCpp:
             "id_slot": slot.number,
             "seed": seed % (2**32 - 1),  # the largest means "random" to llama.cpp
         }
-        ends = document_stops(request.prompt) if base and request.shape is None else ()
+        ends = transcript_stops(request.prompt) if base and request.schema is None else ()
         loop = asyncio.get_running_loop()
 
         server = self._server
         ended = self._ended
 
-        def work(job: Job) -> None:
+        def work(job: Completion) -> None:
             nonlocal server
             try:
                 if server is None:
@@ -428,9 +427,9 @@ class LlamaCpp:
                 with contextlib.suppress(RuntimeError):  # the event loop is closed, and the slots with it
                     loop.call_soon_threadsafe(ended, job)
 
-        job = Job(
+        job = Completion(
             loop,
-            Stream(request.prompt.opening, ends, request.stop, CANVAS_LENGTH, budget),
+            TextFrames(request.prompt.opening, ends, request.stop, CANVAS_LENGTH, budget),
             context=self._about.context,
             budget=budget,
             queued=queued,
@@ -446,26 +445,26 @@ class LlamaCpp:
             raise GenerationFailed(f"The work could not begin: {error}. Try again later.") from error
         return job
 
-    def _ended(self, job: Job) -> None:
+    def _ended(self, job: Completion) -> None:
         """The thread of a job is done."""
         self._jobs.discard(job)
         self._free(job)
 
-    def _free(self, job: Job) -> None:
+    def _free(self, job: Completion) -> None:
         """Give the slot of a job back, once."""
         slot = self._held.pop(job, None)
         if slot is not None:
             self._slots.give_back(slot)
 
 
-def _release(jobs: Sequence[Job], server: list[Any]) -> None:
+def _release(jobs: Sequence[Completion], server: list[Any]) -> None:
     """Wait for the threads, which stop with their next token, and free the model."""
     for job in jobs:
         job.join()
     server.clear()
 
 
-_open_engines: weakref.WeakSet[LlamaCpp] = weakref.WeakSet()
+_open_engines: weakref.WeakSet[LlamaCppEngine] = weakref.WeakSet()
 
 
 @atexit.register

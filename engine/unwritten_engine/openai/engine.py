@@ -21,16 +21,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from ..chat_prompts import to_messages
 from ..engine import Abilities, About, Progress
 from ..errors import EngineClosed, EngineError, MissingPackage, PromptTooLong, RequestRefused
 from ..frames import Frame, Priority, Prompt, Request
-from ..options import Option, checked
-from ..prompting import as_messages
-from ..slots import Slots
-from .dialect import Dialect
-from .exchange import Exchange, Limits
-from .refusals import KEY_VARIABLES
-from .servers import Found, is_local, look
+from ..options import Option, check_options
+from ..request_slots import SlotScheduler
+from .capabilities import ServerCapabilities
+from .chat_request import ChatRequest, Timeouts
+from .discovery import ServerInfo, discover, is_local
+from .errors import KEY_VARIABLES
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas: the length of DiffusionGemma's, which vLLM sends as one piece."""
@@ -67,7 +67,7 @@ _KINDS: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
 
 def open_openai(
     address: str, *, progress: Progress | None = None, reasons: Sequence[str] = (), **options: Any
-) -> OpenAI:
+) -> OpenAIEngine:
     """Look at a server, and choose its model. Takes a moment; call it in a thread.
 
     Args:
@@ -83,13 +83,13 @@ def open_openai(
         UnknownOption: an option that there is not.
         MissingPackage: httpx2 is not installed.
     """
-    settings = checked(options, OPTIONS, _OWNER)
+    settings = check_options(options, OPTIONS, _OWNER)
     told = progress or (lambda share, doing: None)
     told(0.0, f"Asking {address} for its models")
     key = settings["key"] or environment_key(address)
-    found = look(_http(), address, settings["model"], key, settings["connect_timeout"])
+    found = discover(_http(), address, settings["model"], key, settings["connect_timeout"])
     told(1.0, f"{found.model} is ready")
-    return OpenAI(found, settings, key, reasons)
+    return OpenAIEngine(found, settings, key, reasons)
 
 
 def environment_key(address: str) -> str:
@@ -107,16 +107,16 @@ def _http() -> Any:
         raise MissingPackage(f"Model servers need the package httpx2 ({error}). Type: pip install httpx2") from error
 
 
-class OpenAI:
+class OpenAIEngine:
     """An engine over one model of one server. Made by ``open_openai``."""
 
-    def __init__(self, found: Found, settings: Mapping[str, Any], key: str, reasons: Sequence[str]) -> None:
+    def __init__(self, found: ServerInfo, settings: Mapping[str, Any], key: str, reasons: Sequence[str]) -> None:
         self._found = found
         self._extra = settings["extra"] or {}
-        self._dialect = Dialect()
-        self._slots = Slots(settings["parallel"], settings["parallel"])
-        self._limits = Limits(settings["first_timeout"], settings["silence_timeout"], settings["retries"])
-        self._running: dict[asyncio.Task[None], Exchange] = {}
+        self._dialect = ServerCapabilities()
+        self._slots = SlotScheduler(settings["parallel"], settings["parallel"])
+        self._limits = Timeouts(settings["first_timeout"], settings["silence_timeout"], settings["retries"])
+        self._running: dict[asyncio.Task[None], ChatRequest] = {}
         self._closed = False
         http = _http()
         self._http = http
@@ -138,8 +138,8 @@ class OpenAI:
             parallel=settings["parallel"],
             abilities=Abilities(
                 instruct=True,
-                shapes=True,
-                ahead=found.local,  # others may charge
+                schemas=True,
+                prefetch=found.local,  # others may charge
                 markup=True,
                 images=found.images if settings["images"] is None else settings["images"],
             ),
@@ -158,7 +158,7 @@ class OpenAI:
         body, budget = self._body(request)
         asked = time.monotonic()
         slot = await self._slots.take("", request.priority, request)
-        exchange = Exchange(
+        exchange = ChatRequest(
             self._http,
             self._client,
             self._found,
@@ -188,9 +188,9 @@ class OpenAI:
         """See ``Engine.check``. What a server makes of a schema, only the server knows."""
         self._body(request)
 
-    def hurry(self, request: Request) -> None:
-        """See ``Engine.hurry``."""
-        self._slots.hurry(request)
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
+        self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Let a server on this machine evaluate what these prompts share; others are not asked, they may charge."""
@@ -198,7 +198,7 @@ class OpenAI:
             return
         for prompt in {p.system: replace(p, ask="A", facts=(), opening="", images=()) for p in prompts}.values():
             try:
-                async for _ in self.generate(Request(prompt, max_tokens=1, priority=Priority.AHEAD)):
+                async for _ in self.generate(Request(prompt, max_tokens=1, priority=Priority.PREFETCH)):
                     pass
             except EngineError:
                 continue
@@ -224,7 +224,7 @@ class OpenAI:
             RequestRefused, UnknownOption, BadOption: what this engine cannot do.
         """
         about = self._about
-        options = checked(request.options, SAMPLING, _OWNER)
+        options = check_options(request.options, SAMPLING, _OWNER)
         if request.draft is not None:
             raise RequestRefused(f"{about.model} cannot edit a draft. Put the text into the prompt's facts.")
         if request.prompt.images and not about.abilities.images:
@@ -232,7 +232,7 @@ class OpenAI:
                 f"{about.model} cannot see images, as far as {about.device} says. Leave them out of the prompt, or "
                 f"open the engine with images=True."
             )
-        if request.shape is not None and request.prompt.opening.strip():
+        if request.schema is not None and request.prompt.opening.strip():
             raise RequestRefused("A request with a shape cannot have an opening. Leave it out.")
         budget = request.budget(CANVAS_LENGTH)
         if about.context and budget >= about.context:
@@ -243,7 +243,7 @@ class OpenAI:
         extra = {**self._extra, **(options.pop("extra") or {})}
         body: dict[str, Any] = {
             "model": self._found.model,
-            "messages": _with_images(as_messages(request.prompt), request.prompt.images),
+            "messages": _with_images(to_messages(request.prompt), request.prompt.images),
             "stream": True,
             "max_tokens": budget,
             "seed": secrets.randbelow(2**31) if request.seed is None else request.seed,

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..diffusion.tokens.prompts import Speaker
-from ..diffusion.tokens.text import Reader
+from ..diffusion.tokenization.detokenizer import Detokenizer
+from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from ..errors import EngineError, ModelBroken
-from .pages import TrainingPage
+from .dataset import TrainingPage
 
 TEXT, END, PAD, PINNED = range(4)
 """What stands at a place of a canvas: text, the end token, padding after it, or an opening, which is given."""
@@ -119,8 +119,8 @@ def make_corpus(
     Raises:
         EngineError: nothing is left.
     """
-    reader = Reader(tokenizer, ends, pad)
-    speaker = Speaker(tokenizer, reader, None, "the model")
+    reader = Detokenizer(tokenizer, ends, pad)
+    speaker = PromptTokenizer(tokenizer, reader, None, "the model")
     kind = np.uint16 if reader.size <= 2**16 else np.uint32
     parts: list[np.ndarray] = []
     sizes: list[tuple[int, int, int, int]] = []
@@ -148,7 +148,7 @@ def make_corpus(
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PackedBatch:
     """Documents in B rows of S tokens and K canvases of C tokens.
 
     Attributes:
@@ -169,9 +169,9 @@ class Batch:
     canvas_owners: Tensor
     starts: Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> PackedBatch:
         """The same on a device."""
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in Batch.__slots__))
+        return PackedBatch(*(getattr(self, name).to(device, non_blocking=True) for name in PackedBatch.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class Packer:
                 f"No page fits into rows of {layout.tokens} tokens and {layout.canvases} canvases. Take longer rows."
             )
 
-    def batch(self) -> Batch:
+    def batch(self) -> PackedBatch:
         """The next one."""
         filled = _Filled(self.layout, self._pad)
         while True:
@@ -293,9 +293,9 @@ class _Filled:
                 canvas += 1
         return True
 
-    def batch(self) -> Batch:
+    def batch(self) -> PackedBatch:
         """As tensors."""
         arrays = (
             self._ids, self._owners, self._places, self._canvases, self._kinds, self._canvas_owners, self._starts,
         )  # fmt: skip
-        return Batch(*map(torch.from_numpy, arrays))
+        return PackedBatch(*map(torch.from_numpy, arrays))

@@ -19,13 +19,13 @@ from typing import Any, Final
 
 import torch
 
-from ..diffusion.loading.checkpoint import inspect
-from ..diffusion.loading.loader import Loaded, load, load_tokenizer
+from ..diffusion.loading.checkpoint import inspect_checkpoint
+from ..diffusion.loading.loader import LoadedModel, load_model, load_tokenizer
 from ..errors import EngineError, ModelNotFound
-from ..threads import choose_threads
+from ..threads import choose_num_threads
+from .config import TrainingConfig
+from .dataset import TrainingPage, read_pages, write_pages
 from .packing import Corpus, make_corpus
-from .pages import TrainingPage, read_pages, write_pages
-from .recipe import Recipe
 
 SAMPLES: Final = 8
 """Held-out pages that are written again and again."""
@@ -34,7 +34,7 @@ JUDGED: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TrainingRun:
     """A folder in which a model is trained."""
 
     folder: Path
@@ -65,9 +65,9 @@ class Run:
         """What came, one JSON object per line."""
         return self.folder / "log.jsonl"
 
-    def recipe(self) -> Recipe:
+    def config(self) -> TrainingConfig:
         """How it is trained."""
-        return Recipe.load(self.folder / "recipe.json")
+        return TrainingConfig.load(self.folder / "recipe.json")
 
     def corpus(self) -> Corpus:
         """What it is trained on."""
@@ -83,9 +83,9 @@ class Run:
         path = self.folder / "samples.jsonl"
         return list(read_pages(path)) if path.exists() else []
 
-    def load(self, device: str | None) -> Loaded:
+    def load(self, device: str | None) -> LoadedModel:
         """The model that it begins with: in float32, or as the engine has it where its own weights do not learn."""
-        return load_trainable(self.start, device, None if self.recipe().rank else "float32")
+        return load_trainable(self.start, device, None if self.config().rank else "float32")
 
     def check(self) -> None:
         """Whether this is a run.
@@ -103,9 +103,9 @@ class Run:
             )
 
 
-def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "float32") -> Loaded:
+def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "float32") -> LoadedModel:
     """A checkpoint with whole weights."""
-    return load(
+    return load_model(
         str(checkpoint),
         device=device,
         quantize="none",
@@ -117,7 +117,7 @@ def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "fl
 
 def use_threads(threads: int | None) -> None:
     """Let torch compute with so many threads; None takes one for each core."""
-    torch.set_num_threads(threads or choose_threads()[0])
+    torch.set_num_threads(threads or choose_num_threads()[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Tokens:
 
 def read_tokens(checkpoint: Path) -> Tokens:
     """The tokenizer of a checkpoint, without its weights."""
-    found = inspect(checkpoint)
+    found = inspect_checkpoint(checkpoint)
     return Tokens(load_tokenizer(found), found.ends, found.pad)
 
 
@@ -162,7 +162,7 @@ def prepare(
     folder: Path,
     pages: Iterable[TrainingPage],
     start: Path,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     told: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Prepared:
     """Make a run.
@@ -208,7 +208,7 @@ def prepare(
     return Prepared(len(corpus), corpus.text_tokens, len(spread), left_out)
 
 
-def note(run: Run, **what: Any) -> None:
+def note(run: TrainingRun, **what: Any) -> None:
     """Add a line to the log."""
     with run.log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(what, ensure_ascii=False) + "\n")

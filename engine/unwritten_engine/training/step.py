@@ -11,11 +11,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from .corruption import at_level, corrupt
-from .loss import Weights, losses, mean_embeddings
-from .packing import TEXT, Batch
-from .recipe import Recipe
-from .trunk import Prefix, Trunk
+from .config import TrainingConfig
+from .objective import Weights, at_level, corrupt, losses, mean_embeddings
+from .packing import TEXT, PackedBatch
+from .trainable_model import Prefix, TrainableModel
 
 COOLEST, SPAN = 0.4, 0.4
 """The published sampler's temperature falls from 0.8 to 0.4 as a canvas settles; self-conditioning is trained so."""
@@ -24,7 +23,7 @@ LEVELS: Final = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StepMetrics:
     """What a step says of itself.
 
     Attributes:
@@ -38,7 +37,7 @@ class Told:
     tokens: int
 
 
-def make_optimizer(weights: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+def make_optimizer(weights: Iterable[nn.Parameter], recipe: TrainingConfig) -> torch.optim.AdamW:
     """AdamW; matrices decay, vectors and scales do not."""
     found = [weight for weight in weights if weight.requires_grad]
     groups = [
@@ -59,8 +58,10 @@ class Stepper:
         device: where it is.
     """
 
-    def __init__(self, model: Any, weights: Iterable[nn.Parameter], recipe: Recipe, device: torch.device) -> None:
-        self._trunk = Trunk(model)
+    def __init__(
+        self, model: Any, weights: Iterable[nn.Parameter], recipe: TrainingConfig, device: torch.device
+    ) -> None:
+        self._trunk = TrainableModel(model)
         self._recipe, self._device = recipe, device
         self._weights = list(weights)
         self._counts = Weights(recipe.end, recipe.pad)
@@ -68,7 +69,7 @@ class Stepper:
         self._scale = float(table.scalar_embed_scale)
         self._vocabulary = int(table.weight.shape[0])
 
-    def step(self, batch: Batch, number: int, optimizer: torch.optim.AdamW) -> Told:
+    def step(self, batch: PackedBatch, number: int, optimizer: torch.optim.AdamW) -> StepMetrics:
         """Learn from a batch. A step whose gradient is not finite is left out, and told as nan.
 
         Args:
@@ -103,12 +104,12 @@ class Stepper:
         length = float(nn.utils.clip_grad_norm_(self._weights, recipe.clip))
         if not math.isfinite(length):
             optimizer.zero_grad(set_to_none=True)
-            return Told(math.nan, math.nan, 0)
+            return StepMetrics(math.nan, math.nan, 0)
         optimizer.step()
-        return Told(float(loss.detach()), length, int((here.kinds == TEXT).sum()))
+        return StepMetrics(float(loss.detach()), length, int((here.kinds == TEXT).sum()))
 
     @torch.no_grad()
-    def judge(self, batches: Iterable[Batch]) -> dict[float, float]:
+    def judge(self, batches: Iterable[PackedBatch]) -> dict[float, float]:
         """Mean loss of the text on some batches, in nats per token, by the level of the noise (``LEVELS``).
 
         The noise is always the same, and there is no self-conditioning: a judgement repeats exactly.
@@ -130,7 +131,9 @@ class Stepper:
                     sums[level] += float(nats.sum())
         return {level: total / max(1, tokens) for level, total in sums.items()}
 
-    def _signal(self, prefix: Prefix, batch: Batch, ids: Tensor, levels: Tensor, conditioned: Tensor) -> Tensor | None:
+    def _signal(
+        self, prefix: Prefix, batch: PackedBatch, ids: Tensor, levels: Tensor, conditioned: Tensor
+    ) -> Tensor | None:
         """[B, K·C, hidden]: what a first look at the same noise gives, for the canvases that are to have it."""
         if not bool(conditioned.any()):
             return None

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import torch
 
-from ..diffusion.loading.loader import Loaded
-from . import states
-from .adapters import Adapters
-from .conversion.writing import write_folder
-from .packing import Batch, Corpus, Layout, Packer
-from .pages import TrainingPage
-from .recipe import Recipe
-from .runs import Run, note, use_threads
-from .samples import Sampler
-from .step import Stepper, Told, make_optimizer
+from ..diffusion.loading.loader import LoadedModel
+from . import checkpoints as states
+from .checkpoints import write_folder
+from .config import TrainingConfig
+from .dataset import TrainingPage
+from .lora import LoRA
+from .packing import Corpus, Layout, PackedBatch, Packer
+from .preview import PreviewWriter
+from .runs import TrainingRun, note, use_threads
+from .step import StepMetrics, Stepper, make_optimizer
 
 EVERY: Final = 5.0
 """Seconds between two lines of progress."""
@@ -76,7 +76,7 @@ class Trainer:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainingRun,
         *,
         device: str | None = None,
         threads: int | None = None,
@@ -84,7 +84,7 @@ class Trainer:
         tell: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         run.check()
-        self.run, self.recipe, self._tell, self._judge_every = run, run.recipe(), tell, judge_every
+        self.run, self.recipe, self._tell, self._judge_every = run, run.config(), tell, judge_every
         self.loaded = run.load(device)
         self._device = self.loaded.device
         if self._device.type == "cpu":
@@ -93,15 +93,15 @@ class Trainer:
             torch.set_float32_matmul_precision("high")  # what is left in float32 takes the tensor cores too
         self.model = self.loaded.model
         rank = self.recipe.rank
-        self.adapters = Adapters(self.model, rank, self.recipe.seed) if rank else None
+        self.adapters = LoRA(self.model, rank, self.recipe.seed) if rank else None
         if self.adapters is None:
             self.model.model.decoder.requires_grad_(True)  # which the encoder shares, and the loader had frozen
         self.weights = states.trained(self.adapters or self.model)
         self.optimizer = make_optimizer(self.weights.values(), self.recipe)
         self._stepper = Stepper(self.model, self.weights.values(), self.recipe, self._device)
-        self._sampler = Sampler(self.loaded, context=context_of(self.loaded, self.recipe))
+        self._sampler = PreviewWriter(self.loaded, context=context_of(self.loaded, self.recipe))
         self.packer = self._packer(run.corpus())
-        self._judged: list[Batch] = []
+        self._judged: list[PackedBatch] = []
         self._tokens_per_character = math.nan
         if held := run.held_out():
             self._judged = _once(self._packer(held))
@@ -191,7 +191,7 @@ class Trainer:
         self.packer.epoch, self.packer.position = notes["epoch"], notes["position"]
         self._loss = math.nan if notes["loss"] is None else notes["loss"]
 
-    def _smooth(self, did: Told) -> None:
+    def _smooth(self, did: StepMetrics) -> None:
         if math.isnan(did.loss):
             self.left_out += 1
         elif math.isnan(self._loss):
@@ -241,13 +241,13 @@ class Trainer:
         self._tell(progress)
 
 
-def context_of(loaded: Loaded, recipe: Recipe) -> int:
+def context_of(loaded: LoadedModel, recipe: TrainingConfig) -> int:
     """Tokens of prompt and text together that a model in training is asked for at most."""
     most = int(loaded.model.config.text_config.max_position_embeddings)
     return min(most, recipe.tokens + 4 * int(loaded.model.config.canvas_length))
 
 
-def _once(packs: Packer) -> list[Batch]:
+def _once(packs: Packer) -> list[PackedBatch]:
     """Documents once through, in not more than a few batches."""
     found = [packs.batch()]
     while packs.epoch == 0 and len(found) < 8:

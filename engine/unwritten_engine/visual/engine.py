@@ -24,14 +24,14 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..chat_prompts import to_messages
 from ..engine import Abilities, About, Progress
 from ..errors import BadOption, EngineClosed, EngineError, GenerationFailed, RequestRefused, UnknownEngine
 from ..frames import Frame, Prompt, Request
-from ..llamacpp.gguf import Head, read_head
-from ..options import Option, checked
-from ..prompting import as_messages
-from ..slots import Slots
-from .screen import Frames, Screen
+from ..gguf import GGUFHeader, read_header
+from ..options import Option, check_options
+from ..request_slots import SlotScheduler
+from .screen import Screen, ScreenFrames
 
 CANVAS_LENGTH: Final = 256
 """Tokens in one canvas of DiffusionGemma."""
@@ -60,7 +60,7 @@ _PROMPT_ROOM: Final = 2048
 """Tokens that the program leaves for the prompt if it is not told otherwise."""
 
 
-def open_visual(program: str, *, progress: Progress | None = None, **options: Any) -> Visual:
+def open_visual(program: str, *, progress: Progress | None = None, **options: Any) -> VisualEngine:
     """Check that the program and the model are there. The model is loaded with each text.
 
     Args:
@@ -73,7 +73,7 @@ def open_visual(program: str, *, progress: Progress | None = None, **options: An
         BadOption, UnknownOption: no model is named, or another option is wrong.
         ModelNotFound, ModelBroken, ModelUnsupported: see ``gguf.read_head``.
     """
-    settings = checked(options, OPTIONS, _OWNER)
+    settings = check_options(options, OPTIONS, _OWNER)
     found = shutil.which(str(Path(program).expanduser())) if program.strip() else None
     if found is None:
         raise UnknownEngine(
@@ -88,22 +88,22 @@ def open_visual(program: str, *, progress: Progress | None = None, **options: An
         raise BadOption(f"{_OWNER}: the option 'extra' has a quote too many ({error}).") from error
     if not settings["model"]:
         raise BadOption(f"{_OWNER} needs the file of a model, such as model=diffusiongemma-26B-A4B-it-Q4_K_M.gguf")
-    head = read_head(settings["model"])
+    head = read_header(settings["model"])
     if not head.is_diffusion_gemma:
         raise BadOption(f"{head.path} is no DiffusionGemma, but {head.architecture!r}. Open it by its path alone.")
     if progress:
         progress(1.0, f"{head.name} will be loaded with each text")
-    return Visual(found, head, settings)
+    return VisualEngine(found, head, settings)
 
 
-class Visual:
+class VisualEngine:
     """An engine that runs a program for each text. Made by ``open_visual``."""
 
-    def __init__(self, program: str, head: Head, settings: Mapping[str, Any]) -> None:
+    def __init__(self, program: str, head: GGUFHeader, settings: Mapping[str, Any]) -> None:
         self._program = program
         self._head = head
         self._settings = settings
-        self._slots = Slots(settings["parallel"], settings["parallel"])
+        self._slots = SlotScheduler(settings["parallel"], settings["parallel"])
         self._running: set[asyncio.subprocess.Process] = set()
         self._closed = False
         self._about = About(
@@ -139,7 +139,7 @@ class Visual:
         asked = time.monotonic()
         slot = await self._slots.take("", request.priority, request)
         begun = time.monotonic()
-        screen, frames = Screen(), Frames(request.prompt.opening, request.stop, canvases)
+        screen, frames = Screen(), ScreenFrames(request.prompt.opening, request.stop, canvases)
         try:
             with tempfile.TemporaryDirectory(prefix="unwritten-") as name:
                 folder = Path(name)
@@ -156,9 +156,9 @@ class Visual:
         """See ``Engine.check``."""
         self._options(request)
 
-    def hurry(self, request: Request) -> None:
-        """See ``Engine.hurry``."""
-        self._slots.hurry(request)
+    def promote(self, request: Request) -> None:
+        """See ``Engine.promote``."""
+        self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Nothing: the program forgets everything between two texts."""
@@ -178,9 +178,9 @@ class Visual:
         Raises:
             RequestRefused, UnknownOption, BadOption: what this engine cannot do.
         """
-        options = checked(request.options, SAMPLING, _OWNER)
+        options = check_options(request.options, SAMPLING, _OWNER)
         cannot = {
-            "be held to a shape. Leave it out, or take the engine 'diffusion'": request.shape is not None,
+            "be held to a shape. Leave it out, or take the engine 'diffusion'": request.schema is not None,
             "edit a draft. Put the text into the prompt's facts, or take the engine 'diffusion'": request.draft,
             "be shown images. Leave them out of the prompt": request.prompt.images,
         }
@@ -305,7 +305,7 @@ class _Drawing(asyncio.Protocol):
 
 def _as_text(prompt: Prompt) -> tuple[str, str]:
     """The system part, and all the rest as one message: the program takes no earlier turns."""
-    messages = as_messages(prompt)
+    messages = to_messages(prompt)
     system = messages.pop(0)["content"] if messages[0]["role"] == "system" else ""
     *turns, ask = [message["content"] for message in messages]
     if not turns:

@@ -20,7 +20,7 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from ..frames import Frame, Span, StopReason, Usage
-from ..openai.answers import Opening, OpenThoughts, Thoughts
+from ..output_filters import PrefillFilter, ReasoningFilter, UnopenedReasoning
 
 _PICTURE: Final = re.compile(rb"\x1b\[\?2026h(.*?)\x1b\[\?2026l", re.DOTALL)
 _END: Final = b"\r\x1b[J\x1b[?25h"
@@ -99,7 +99,7 @@ class Screen:
         return _ESCAPES.sub("", printed[: last.start()]).strip(), int(last[1]), int(last[2])
 
 
-class Frames:
+class ScreenFrames:
     """From pictures to frames.
 
     Args:
@@ -169,12 +169,12 @@ class Frames:
 
         What may yet become a thought or the opening is held back until the text has ended.
         """
-        thoughts = Thoughts()
+        thoughts = ReasoningFilter()
         try:
             text = thoughts.push(written) + (thoughts.end() if ended else "")
-        except OpenThoughts:
+        except UnopenedReasoning:
             text = written.rpartition(">")[2]
-        opening = Opening(self._opening)
+        opening = PrefillFilter(self._opening)
         text = (opening.push(text) + (opening.end() if ended else "")).rstrip()
         found = [at for mark in self._stops if (at := text.find(mark)) >= 0] if stop else []
         text = text[: min(found)].rstrip() if found else text

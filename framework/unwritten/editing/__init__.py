@@ -1,1 +1,5 @@
-"""Editing: changing what is written, its versions, and what is different between them."""
+"""Editing: visitors change stored pages, compare versions and restore them. ``Editing`` is the extension."""
+
+from .extension import Editing
+
+__all__ = ["Editing"]

@@ -7,8 +7,8 @@ page = visitor.visit("/wiki/Lighthouse")
 assert "tower" in page.click("Tower").text
 """
 
-from .answers import answers
-from .pages import Form, Part, VisitedPage
+from .scripted_engine import answers
+from .visited_page import Form, Part, VisitedPage
 from .visitor import Visitor
 
 __all__ = ["Form", "Part", "VisitedPage", "Visitor", "answers"]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.diffusion.test_detokenizer import READERS, TEXTS
 
-from unwritten_engine.diffusion.tokens.edits import start
+from unwritten_engine.diffusion.tokenization.canvas_plan import init_edit
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Draft
 
@@ -17,7 +17,7 @@ def test_kept_text_comes_back_whatever_stands_beside_it(data: st.DataObject, nam
     text = data.draw(TEXTS)
     places = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     keep = tuple((a, b) for a, b in zip(places[::2], places[1::2], strict=False) if a < b)
-    begun = start(Draft(text, keep), reader, budget=1000)
+    begun = init_edit(Draft(text, keep), reader, budget=1000)
     assert len(begun.tokens) == len(begun.pins)
     assert all(pin in (-1, token) for pin, token in zip(begun.pins, begun.tokens, strict=True))
     noise = data.draw(
@@ -38,7 +38,7 @@ def test_kept_text_comes_back_whatever_stands_beside_it(data: st.DataObject, nam
 @pytest.mark.parametrize("name", READERS)
 def test_an_edit_begins_with_the_old_text(name: str) -> None:
     reader = READERS[name]
-    begun = start(Draft("the old text. the end", ((4, 13),)), reader, budget=100)
+    begun = init_edit(Draft("the old text. the end", ((4, 13),)), reader, budget=100)
     assert reader.read(begun.tokens, [False] * len(begun.tokens)).text == "the old text. the end"
     kept = [pin for pin in begun.pins if pin >= 0]
     assert b"".join(map(reader.value, kept)) == b"old text."
@@ -48,16 +48,16 @@ def test_an_edit_begins_with_the_old_text(name: str) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_an_end_is_pinned_after_a_kept_end(name: str) -> None:
     reader = READERS[name]
-    assert start(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[-1] == reader.end
-    assert reader.end not in start(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[:-1]
-    assert start(Draft("the end", ((0, 3),)), reader, budget=100).pins[-1] == -1
-    assert start(Draft("the", ()), reader, budget=100).kept is None
+    assert init_edit(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[-1] == reader.end
+    assert reader.end not in init_edit(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[:-1]
+    assert init_edit(Draft("the end", ((0, 3),)), reader, budget=100).pins[-1] == -1
+    assert init_edit(Draft("the", ()), reader, budget=100).kept is None
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
     reader = READERS["pieces"]
     with pytest.raises(RequestRefused, match=r"has \d+ tokens, and the budget is 2"):
-        start(Draft("a long enough text"), reader, budget=2)
+        init_edit(Draft("a long enough text"), reader, budget=2)
     with pytest.raises(RequestRefused, match=r"span \(0, 3\) with the character '\\x00'"):
-        start(Draft("a\0b", ((0, 3),)), reader, budget=9)
-    assert start(Draft("a\0b"), reader, budget=9).pins == (-1, -1)
+        init_edit(Draft("a\0b", ((0, 3),)), reader, budget=9)
+    assert init_edit(Draft("a\0b"), reader, budget=9).pins == (-1, -1)

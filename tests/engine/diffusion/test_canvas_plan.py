@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 import torch
 
-from unwritten_engine.diffusion.batch import Masks
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.outline import Outline, outline
-from unwritten_engine.diffusion.tokens.text import Reader, Reading
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.model_runner import TokenMasks
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan, plan_canvases
+from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Draft, Prompt, Request
 
 SIZE, PAD, TURN = 16, 0, 106
-READER = Reader(make_tokenizer(1024), frozenset({1, 106, 50}), PAD, 1024)
+READER = Detokenizer(make_tokenizer(1024), frozenset({1, 106, 50}), PAD, 1024)
 OPEN, CLOSE = 100, 101
 
 
-def laid(**given: Any) -> Outline:
+def laid(**given: Any) -> CanvasPlan:
     prompt = Prompt("Write.", opening=given.pop("opening", ""))
-    return outline(Request(prompt, **given), READER, SIZE, Masks(1024, torch.device("cpu")).place)
+    return plan_canvases(Request(prompt, **given), READER, SIZE, TokenMasks(1024, torch.device("cpu")).place)
 
 
-def read(made: Outline, ids: Sequence[int], before: Reading | None = None) -> Reading:
+def read(made: CanvasPlan, ids: Sequence[int], before: DecodedText | None = None) -> DecodedText:
     return made.read(ids, [False] * len(ids), before)
 
 
@@ -125,12 +125,12 @@ SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength
 
 
 def test_a_shape_has_pins_and_classes() -> None:
-    made = laid(shape=SCHEMA, canvases=4)
+    made = laid(schema=SCHEMA, canvases=4)
     assert made.skeleton is not None
     assert made.canvases <= 4 and len(made.pins) == len(made.classes)
-    masks = Masks(1024, torch.device("cpu"))
-    first = outline(Request(Prompt("x"), shape=SCHEMA, canvases=4), READER, SIZE, masks.place)
-    again = outline(Request(Prompt("y"), shape=SCHEMA, canvases=4), READER, SIZE, masks.place)
+    masks = TokenMasks(1024, torch.device("cpu"))
+    first = plan_canvases(Request(Prompt("x"), schema=SCHEMA, canvases=4), READER, SIZE, masks.place)
+    again = plan_canvases(Request(Prompt("y"), schema=SCHEMA, canvases=4), READER, SIZE, masks.place)
     assert first.classes == again.classes  # equal slots share their masks
     for pin, kind in zip(first.pins, first.classes, strict=True):
         assert pin < 0 or kind == 0
@@ -146,22 +146,22 @@ def test_a_shape_has_pins_and_classes() -> None:
 )
 def test_a_shape_stands_alone(given: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
-        laid(shape=SCHEMA, canvases=4, **given)
+        laid(schema=SCHEMA, canvases=4, **given)
 
 
 def test_a_shape_too_large_says_what_it_needs() -> None:
     large = {"type": "object", "properties": {f"field{n}": {"type": "string"} for n in range(20)}}
     with pytest.raises(RequestRefused, match=r"The shape needs \d+ canvases of 16 tokens .* the request has 1"):
-        laid(shape=large)
+        laid(schema=large)
 
 
 def test_a_shape_stays_in_max_tokens() -> None:
-    whole = laid(shape=SCHEMA, canvases=4).skeleton
+    whole = laid(schema=SCHEMA, canvases=4).skeleton
     assert whole is not None
-    made = laid(shape=SCHEMA, canvases=4, max_tokens=whole.length)
+    made = laid(schema=SCHEMA, canvases=4, max_tokens=whole.length)
     assert made.skeleton is not None and made.skeleton.length < whole.length == len(made.pins)
     with pytest.raises(RequestRefused, match=r"The shape needs \d\d tokens .* and max_tokens is 12. Ask for more"):
-        laid(shape=SCHEMA, canvases=4, max_tokens=12)
+        laid(schema=SCHEMA, canvases=4, max_tokens=12)
 
 
 def test_stop_strings_end_the_text() -> None:
@@ -202,7 +202,7 @@ def test_blanks_at_the_end_are_not_shown() -> None:
 )
 def test_half_a_stop_string_is_not_certain(text: str, stops: tuple[str, ...], certain: int) -> None:
     made = laid(stop=stops, canvases=2)
-    assert made.certain(Reading(text)) == certain
+    assert made.certain(DecodedText(text)) == certain
     for stop in stops:  # whatever follows, what was certain stays
         for end in range(1, len(stop)):
             if text.endswith(stop[:end]):

@@ -10,9 +10,9 @@ import pytest
 from tests.support.checkpoints import REAL, edit_config, quiet, read_head, rewrite_head
 
 from unwritten_engine.diffusion.loading import hub
-from unwritten_engine.diffusion.loading.checkpoint import OFFICIAL, inspect
-from unwritten_engine.diffusion.loading.sizes import read_sizes
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.checkpoint import OFFICIAL, inspect_checkpoint
+from unwritten_engine.diffusion.loading.model_config import read_model_config
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
 
 
@@ -28,7 +28,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
 
 def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
-    found = inspect(folder)
+    found = inspect_checkpoint(folder)
     assert found.name == "small"
     assert found.ends == {1, 106, 50}
     assert found.pad == 0
@@ -38,7 +38,7 @@ def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
 
 
 def test_the_real_model_has_25_billion_parameters_and_half_a_billion_to_see() -> None:
-    counts = read_sizes(REAL, "real").counts()
+    counts = read_model_config(REAL, "real").counts()
     assert counts.text == pytest.approx(25.2e9, rel=0.005)
     assert counts.experts == pytest.approx(22.8e9, rel=0.005)
     assert counts.vision == pytest.approx(0.57e9, rel=0.02)
@@ -205,14 +205,14 @@ def test_what_is_wrong_is_said(
 ) -> None:
     change(folder)
     with pytest.raises(error) as caught:
-        inspect(folder)
+        inspect_checkpoint(folder)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_a_file_is_no_folder(folder: Path) -> None:
     with pytest.raises(ModelNotFound, match="give its folder"):
-        inspect(_shards(folder)[0])
+        inspect_checkpoint(_shards(folder)[0])
 
 
 def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
@@ -221,16 +221,16 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     del head["model.decoder.layers.1.mlp.up_proj.weight"]
     rewrite_head(folder / "model.safetensors", head)
     with pytest.raises(ModelBroken, match=r"lacks 1 of its tensors, such as model\.decoder\.layers\.1\.mlp\.up_proj"):
-        inspect(folder)
+        inspect_checkpoint(folder)
 
 
 def test_end_tokens_come_from_the_generation_config_then_the_config(folder: Path) -> None:
     (folder / "generation_config.json").write_text('{"eos_token_id": 7, "pad_token_id": 9}')
-    found = inspect(folder)
+    found = inspect_checkpoint(folder)
     assert (found.ends, found.pad) == (frozenset({7}), 9)
     (folder / "generation_config.json").unlink()
     edit_config(folder, eos_token_id=[1, 106])
-    assert inspect(folder).ends == {1, 106}
+    assert inspect_checkpoint(folder).ends == {1, 106}
 
 
 def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelNotFound, match="cannot be fetched from Hugging Face") as caught:
-        hub.fetch("someone/model", quiet, lambda config: None)
+        hub.fetch_checkpoint("someone/model", quiet, lambda config: None)
     assert "connection" in str(caught.value)
     assert "random" in str(caught.value)
 
@@ -251,7 +251,7 @@ def test_a_cached_model_needs_no_network(monkeypatch: pytest.MonkeyPatch, origin
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("0" * 40)
     folder = Path(shutil.copytree(original, repo / "snapshots" / ("0" * 40)))
-    assert hub.fetch("someone/model", quiet, lambda config: None).samefile(folder)
+    assert hub.fetch_checkpoint("someone/model", quiet, lambda config: None).samefile(folder)
     _shards(folder)[0].unlink()  # a download that broke off is not taken for the model
     with pytest.raises(ModelNotFound, match="cannot be fetched"):
-        hub.fetch("someone/model", quiet, lambda config: None)
+        hub.fetch_checkpoint("someone/model", quiet, lambda config: None)

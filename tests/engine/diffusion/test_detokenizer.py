@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.text import Reader, cut
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer, cut
 from unwritten_engine.errors import ModelUnsupported
 
 
@@ -46,9 +46,9 @@ def like_llama() -> Any:
     return made
 
 
-def reader_of(tokenizer: Any) -> Reader:
+def reader_of(tokenizer: Any) -> Detokenizer:
     ends = tokenizer.convert_tokens_to_ids("<turn|>")
-    return Reader(tokenizer, frozenset({ends}), tokenizer.convert_tokens_to_ids("<pad>"))
+    return Detokenizer(tokenizer, frozenset({ends}), tokenizer.convert_tokens_to_ids("<pad>"))
 
 
 READERS = {
@@ -59,11 +59,11 @@ READERS = {
 
 
 @pytest.fixture(params=READERS)
-def reader(request: pytest.FixtureRequest) -> Reader:
+def reader(request: pytest.FixtureRequest) -> Detokenizer:
     return READERS[request.param]
 
 
-def settled(reader: Reader, ids: Any) -> str:
+def settled(reader: Detokenizer, ids: Any) -> str:
     return reader.read(list(ids), [False] * len(ids)).text
 
 
@@ -79,20 +79,20 @@ def test_text_comes_back_from_its_tokens(text: str, name: str) -> None:
     assert settled(reader, ids) == text
 
 
-def test_names_of_special_tokens_in_a_text_are_text(reader: Reader) -> None:
+def test_names_of_special_tokens_in_a_text_are_text(reader: Detokenizer) -> None:
     text = "a <turn|> b<|channel>thought<channel|><pad>"
     ids = reader.encode(text)
     assert settled(reader, ids) == text and not reader.special.intersection(ids)
 
 
-def test_nothing_is_shown_after_the_first_end(reader: Reader) -> None:
+def test_nothing_is_shown_after_the_first_end(reader: Detokenizer) -> None:
     ids = [*reader.encode("the"), reader.end, *reader.encode("in"), reader.pad]
     reading = reader.read(ids, [True] * len(ids))
     assert (reading.text, reading.ended, reading.unsettled) == ("the", True, ((0, 3),))
     assert reading.tokens == len(reader.encode("the"))
 
 
-def test_halves_of_characters_are_held_back(reader: Reader) -> None:
+def test_halves_of_characters_are_held_back(reader: Detokenizer) -> None:
     tower = [reader.token(bytes([byte])) for byte in "東".encode()]
     ids = [id for id in tower if id is not None]
     assert len(ids) == 3
@@ -103,12 +103,12 @@ def test_halves_of_characters_are_held_back(reader: Reader) -> None:
     assert reader.read([*reader.encode("a"), *ids[:2]], [False] * len(reader.encode("a")) + [True] * 2).unsettled == ()
 
 
-def test_control_characters_are_held_back(reader: Reader) -> None:
+def test_control_characters_are_held_back(reader: Detokenizer) -> None:
     ids = [id for byte in b"\x00\x1b\r\x7f\t\n" if (id := reader.token(bytes([byte]))) is not None]
     assert set(settled(reader, ids)) <= {"\t", "\n"}
 
 
-def channel(reader: Reader, tokenizer: Any) -> tuple[int, int]:
+def channel(reader: Detokenizer, tokenizer: Any) -> tuple[int, int]:
     return tokenizer.convert_tokens_to_ids("<|channel>"), tokenizer.convert_tokens_to_ids("<channel|>")
 
 
@@ -153,11 +153,11 @@ def test_any_tokens_give_clean_text_with_spans_inside(data: st.DataObject, name:
     assert reader.read(ids, flags, before=reader.read(ids[:at], flags[:at])) == reading
 
 
-def test_ids_outside_the_vocabulary_are_no_text(reader: Reader) -> None:
+def test_ids_outside_the_vocabulary_are_no_text(reader: Detokenizer) -> None:
     assert settled(reader, [reader.size + 5, *reader.encode("in"), -1]) == "in"
 
 
-def test_stop_strings_cut_settled_text_only(reader: Reader) -> None:
+def test_stop_strings_cut_settled_text_only(reader: Detokenizer) -> None:
     ids = reader.encode("the end. the rest.")
     reading = cut(reader.read(ids, [False] * len(ids)), (". ", "rest"))
     assert reading.text == "the end" and reading.ended and reading.tokens < len(ids)
@@ -168,7 +168,7 @@ def test_stop_strings_cut_settled_text_only(reader: Reader) -> None:
     assert cut(half, (".",)).unsettled == half.unsettled
 
 
-def test_a_canvas_is_read_in_a_fraction_of_a_millisecond(reader: Reader) -> None:
+def test_a_canvas_is_read_in_a_fraction_of_a_millisecond(reader: Detokenizer) -> None:
     rng = random.Random(1)
     ids = [rng.choice([id for id in range(reader.size) if id not in reader.special]) for _ in range(256)]
     flags = [rng.random() < 0.5 for _ in ids]

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from unwritten_engine import Engine, open_engine
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import (
     BadOption,
     EngineClosed,
@@ -97,7 +97,7 @@ async def test_a_text_sharpens(engine: Engine) -> None:
 async def test_what_it_says_of_itself(engine: Engine) -> None:
     about = engine.about
     assert (about.engine, about.model, about.device) == ("diffusion", "random", "CPU, 1 thread")
-    assert about.abilities.drafts and about.abilities.shapes and about.abilities.edits and not about.abilities.images
+    assert about.abilities.drafts and about.abilities.schemas and about.abilities.edits and not about.abilities.images
     assert about.parallel >= 4 and about.canvas_length == 128 and about.memory_bytes > 10**6
     assert "gibberish" in " ".join(about.reasons)
 
@@ -158,7 +158,7 @@ async def test_edits_keep_their_spans_in_every_frame(engine: Engine, strength: f
 
 async def test_shapes_hold_at_every_step(engine: Engine) -> None:
     schema = Bread.model_json_schema()
-    found = await frames(engine, Request(PROMPT, canvases=2, shape=schema, seed=3, options={"steps": 8}))
+    found = await frames(engine, Request(PROMPT, canvases=2, schema=schema, seed=3, options={"steps": 8}))
     assert len(found) > 3
     for frame in found:
         Bread.model_validate_json(frame.text)
@@ -181,11 +181,11 @@ async def test_a_beginning_is_warmed_for_later_ones(engine: Engine) -> None:
         (Request(PROMPT, canvases=100), PromptTooLong, "ask for fewer canvases"),
         (Request(PROMPT, draft=Draft("river " * 400)), RequestRefused, "tokens, and the budget is 128"),
         (
-            Request(PROMPT, shape={"type": "array", "minItems": 40, "items": Bread.model_json_schema()}),
+            Request(PROMPT, schema={"type": "array", "minItems": 40, "items": Bread.model_json_schema()}),
             RequestRefused,
             "The shape needs",
         ),
-        (Request(PROMPT, shape={"type": "thing"}), RequestRefused, "has the type 'thing'"),
+        (Request(PROMPT, schema={"type": "thing"}), RequestRefused, "has the type 'thing'"),
         (Request(PROMPT, options={"step": 3}), UnknownOption, "no option 'step'. Did you mean 'steps'?"),
         (Request(PROMPT, options={"steps": 0}), BadOption, "'steps' is 0"),
         (Request(Prompt("x", images=(b"x",))), RequestRefused, "random cannot see images. Leave them out"),
@@ -204,7 +204,7 @@ async def test_what_cannot_be_done_is_refused_at_once(
 
 async def test_a_click_goes_before_what_is_written_ahead(narrow: Engine) -> None:
     options = {"steps": 40, "stability": 1000}
-    ahead = Request(PROMPT, seed=1, priority=Priority.AHEAD, options=options)
+    ahead = Request(PROMPT, seed=1, priority=Priority.PREFETCH, options=options)
     undisturbed = await text(narrow, ahead)
     order: list[str] = []
 
@@ -305,13 +305,13 @@ async def test_closing_ends_everything(folder: Path) -> None:
 
 async def test_a_request_that_a_click_takes_over_counts_as_one(engine: Engine) -> None:
     """On a processor what is written ahead rests while a click is at work; both come to their end."""
-    ahead, click = (Request(PROMPT, seed=seed, priority=Priority.AHEAD, options=ENDLESS) for seed in (1, 2))
-    assert engine.about.abilities.ahead and engine.about.abilities.rests
+    ahead, click = (Request(PROMPT, seed=seed, priority=Priority.PREFETCH, options=ENDLESS) for seed in (1, 2))
+    assert engine.about.abilities.prefetch and engine.about.abilities.preempts
     resting, taken = engine.generate(ahead), engine.generate(click)
     assert (await anext(resting)).step >= 1
     await anext(taken)
-    engine.hurry(click)
-    engine.hurry(Request(PROMPT))  # one that it does not know
+    engine.promote(click)
+    engine.promote(Request(PROMPT))  # one that it does not know
     before = [(await anext(taken)).step for _ in range(4)][-1]
     heard = 0
     with pytest.raises(TimeoutError):

@@ -9,26 +9,27 @@ import torch
 from PIL import Image
 from tests.support.checkpoints import quiet
 
-from unwritten_engine.diffusion.batch import Batch
-from unwritten_engine.diffusion.body import Body
-from unwritten_engine.diffusion.kv import KV
-from unwritten_engine.diffusion.loading.loader import Loaded, load
-from unwritten_engine.diffusion.loading.small import write_checkpoint
-from unwritten_engine.diffusion.loop import Loop, see
-from unwritten_engine.diffusion.options import Dial
-from unwritten_engine.diffusion.run import Run
-from unwritten_engine.diffusion.tokens.images import ImageProcessor
-from unwritten_engine.diffusion.tokens.outline import Outline
-from unwritten_engine.diffusion.tokens.prompts import Speaker, Spoken
-from unwritten_engine.diffusion.tokens.text import Reader
+from unwritten_engine.diffusion.build import load_processor
+from unwritten_engine.diffusion.kv_cache import KVCache
+from unwritten_engine.diffusion.loading.loader import LoadedModel, load_model
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.loop import DenoisingLoop, see
+from unwritten_engine.diffusion.model import DiffusionModel
+from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.sampling_params import SamplingParams
+from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.image_processor import ImageProcessor
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptTokenizer, TokenizedPrompt
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Priority, Prompt
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     folder = write_checkpoint(tmp_path_factory.mktemp("models") / "seeing", layers=2, vision=True)
-    return load(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
+    return load_model(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
 
 
 def picture(size: tuple[int, int] = (64, 48), color: str = "red", form: str = "PNG") -> bytes:
@@ -37,7 +38,7 @@ def picture(size: tuple[int, int] = (64, 48), color: str = "red", form: str = "P
     return stream.getvalue()
 
 
-def prompt(loaded: Loaded, pictures: int) -> str:
+def prompt(loaded: LoadedModel, pictures: int) -> str:
     content = [{"type": "image"}] * pictures + [{"type": "text", "text": "What is it?"}]
     text: str = loaded.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -45,12 +46,13 @@ def prompt(loaded: Loaded, pictures: int) -> str:
     return text
 
 
-def processor(loaded: Loaded) -> ImageProcessor:
-    assert loaded.processor is not None
-    return loaded.processor
+def processor(loaded: LoadedModel) -> ImageProcessor:
+    found, _ = load_processor(loaded.checkpoint, loaded.tokenizer)
+    assert found is not None
+    return found
 
 
-def test_marks_stand_where_the_pictures_were(loaded: Loaded) -> None:
+def test_marks_stand_where_the_pictures_were(loaded: LoadedModel) -> None:
     seen = processor(loaded).read(prompt(loaded, 2), [picture(), picture((48, 64), form="JPEG")])
     ids = seen.input_ids[0]
     image = loaded.model.config.image_token_id
@@ -60,7 +62,7 @@ def test_marks_stand_where_the_pictures_were(loaded: Loaded) -> None:
     assert loaded.tokenizer.decode(ids).startswith("<bos><|turn>user\n<|image><|image|>")
 
 
-def test_the_model_sees_them(loaded: Loaded) -> None:
+def test_the_model_sees_them(loaded: LoadedModel) -> None:
     canvas = torch.arange(32)[None] + 500
 
     def look(color: str) -> torch.Tensor:
@@ -79,7 +81,7 @@ def test_the_model_sees_them(loaded: Loaded) -> None:
     assert not torch.equal(look("red"), look("blue"))
 
 
-def test_a_budget_bounds_the_tokens(loaded: Loaded) -> None:
+def test_a_budget_bounds_the_tokens(loaded: LoadedModel) -> None:
     large = picture((640, 480))
     few = processor(loaded).read(prompt(loaded, 1), [large])
     many = processor(loaded).read(prompt(loaded, 1), [large], budget=280)
@@ -89,28 +91,28 @@ def test_a_budget_bounds_the_tokens(loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<svg/>", picture()[:60], b"GIF89a" + b"\0" * 20])
-def test_what_is_no_picture_is_refused(loaded: Loaded, data: bytes) -> None:
+def test_what_is_no_picture_is_refused(loaded: LoadedModel, data: bytes) -> None:
     with pytest.raises(RequestRefused, match="Picture 2 cannot be opened"):
         processor(loaded).read(prompt(loaded, 2), [picture(), data])
 
 
-def test_pictures_and_marks_must_match(loaded: Loaded) -> None:
+def test_pictures_and_marks_must_match(loaded: LoadedModel) -> None:
     with pytest.raises(RequestRefused, match="places for 1 pictures, and 2 came"):
         processor(loaded).read(prompt(loaded, 1), [picture(), picture()])
 
 
-def test_a_picture_that_is_a_line_is_refused(loaded: Loaded) -> None:
+def test_a_picture_that_is_a_line_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(RequestRefused, match="cannot"):
         processor(loaded).read(prompt(loaded, 1), [picture((1, 60_000))], budget=None)
 
 
 def test_a_checkpoint_without_a_processor_sees_nothing(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2)
-    loaded = load(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
-    assert loaded.processor is None
+    loaded = load_model(str(folder), device="cpu", quantize="none", dtype=None, budget_bytes=None, progress=quiet)
+    assert load_processor(loaded.checkpoint, loaded.tokenizer) == (None, ())
 
 
-def test_we_put_them_where_transformers_does(loaded: Loaded) -> None:
+def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
     from transformers.models.diffusion_gemma import modeling_diffusion_gemma as theirs
 
     seen = processor(loaded).read(prompt(loaded, 2), [picture(), picture((48, 64), "blue")])
@@ -119,10 +121,12 @@ def test_we_put_them_where_transformers_does(loaded: Loaded) -> None:
     hook = encoder.language_model.register_forward_pre_hook(
         lambda module, args, named: given.update(embeddings=named["inputs_embeds"]), with_kwargs=True
     )
-    kv = KV(loaded.model.config.text_config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
+    kv = KVCache(
+        loaded.model.config.text_config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32
+    )
     with torch.inference_mode():
         encoder(input_ids=seen.input_ids, pixel_values=seen.pixel_values, image_position_ids=seen.image_position_ids)
-        embeddings, blocks = see(loaded.model, Body(loaded.model, kv), seen)
+        embeddings, blocks = see(loaded.model, DiffusionModel(loaded.model, kv), seen)
     hook.remove()
     torch.testing.assert_close(embeddings, given["embeddings"][0])
     number: Any = theirs.get_block_sequence_ids_for_mask
@@ -131,29 +135,33 @@ def test_we_put_them_where_transformers_does(loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize(("at_once", "kept"), [(512, 10**8), (7, 10**8), (7, 0)])
-def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: Loaded, at_once: int, kept: int) -> None:
+def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: LoadedModel, at_once: int, kept: int) -> None:
     """No piece breaks a picture, and what is forgotten is seen again: the text is what it is without all that."""
-    reader = Reader(loaded.tokenizer, frozenset({1}), loaded.pad)  # random canvases are full of the other ends
-    speaker = Speaker(loaded.tokenizer, reader, loaded.processor, "seeing")
+    reader = Detokenizer(loaded.tokenizer, frozenset({1}), loaded.pad)  # random canvases are full of the other ends
+    speaker = PromptTokenizer(loaded.tokenizer, reader, processor(loaded), "seeing")
     asked = Prompt("What is it?", "You see. " * 8, images=(picture(), picture((48, 64), "blue")))
 
-    def run(priority: Priority) -> Run:
-        return Run(speaker.speak(asked), Outline(2, 64, reader), Dial(steps=5, entropy_bound=3.0), 4, priority)
+    def run(priority: Priority) -> Sequence:
+        return Sequence(
+            speaker.tokenize(asked), CanvasPlan(2, 64, reader), SamplingParams(steps=5, entropy_bound=3.0), 4, priority
+        )
 
-    def loop(kept: int) -> Loop:
+    def loop(kept: int) -> DenoisingLoop:
         config = loaded.model.config.text_config
-        kv = KV(config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
-        return Loop(loaded.model, Batch(loaded.model, Body(loaded.model, kv)), kept_bytes=kept)
+        kv = KVCache(config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
+        return DenoisingLoop(loaded.model, ModelRunner(loaded.model, DiffusionModel(loaded.model, kv)), kept_bytes=kept)
 
     alone = run(Priority.CLICK)
     for _ in loop(10**8).generate([alone]):
         pass
     assert alone.usage is not None and len(alone.written) == 64
-    made, ahead = loop(kept), run(Priority.AHEAD)
+    made, ahead = loop(kept), run(Priority.PREFETCH)
     made.read_at_once = at_once
     made.add(ahead)
     for number in range(200):
         if number in (2, 9, 15, 30):
-            made.add(Run(Spoken((2, 600), (2, 600), 0), Outline(1, 32, reader), Dial(steps=2), 1))
+            made.add(
+                Sequence(TokenizedPrompt((2, 600), (2, 600), 0), CanvasPlan(1, 32, reader), SamplingParams(steps=2), 1)
+            )
         made.step()
     assert made.idle and ahead.error is None and ahead.written == alone.written

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.kv import KV, Kept, Snapshot
-from unwritten_engine.diffusion.loading.small import small_config
+from unwritten_engine.diffusion.kv_cache import KVCache, PrefixCache, Snapshot
+from unwritten_engine.diffusion.loading.random_model import random_config
 
 CANVAS, WINDOW, CONTEXT = 8, 16, 100
 SLIDING, FULL = 0, 5  # layers of the small model
 
 
-def cache(*, rows: int = 3, context: int = CONTEXT, **shape: Any) -> KV:
-    config = small_config(window=WINDOW, **shape).text_config
-    return KV(config, rows=rows, context=context, canvas=CANVAS, device=torch.device("cpu"), dtype=torch.float32)
+def cache(*, rows: int = 3, context: int = CONTEXT, **shape: Any) -> KVCache:
+    config = random_config(window=WINDOW, **shape).text_config
+    return KVCache(config, rows=rows, context=context, canvas=CANVAS, device=torch.device("cpu"), dtype=torch.float32)
 
 
-def marked(kv: KV, layer: int, start: int, count: int) -> tuple[Tensor, Tensor]:
+def marked(kv: KVCache, layer: int, start: int, count: int) -> tuple[Tensor, Tensor]:
     """Keys and values that say which token and layer they are of."""
     heads, width = kv.keys[layer].shape[1], kv.keys[layer].shape[3]
     tokens = torch.arange(start, start + count, dtype=torch.float32) + 1
@@ -28,7 +28,7 @@ def marked(kv: KV, layer: int, start: int, count: int) -> tuple[Tensor, Tensor]:
     return keys, -keys
 
 
-def write(kv: KV, row: int, sizes: list[int], start: int = 0) -> int:
+def write(kv: KVCache, row: int, sizes: list[int], start: int = 0) -> int:
     for size in sizes:
         for layer in range(len(kv.keys)):
             kv.write(layer, row, start, *marked(kv, layer, start, size))
@@ -36,7 +36,7 @@ def write(kv: KV, row: int, sizes: list[int], start: int = 0) -> int:
     return start
 
 
-def tokens_at(kv: KV, layer: int, row: int, length: int) -> list[int]:
+def tokens_at(kv: KVCache, layer: int, row: int, length: int) -> list[int]:
     """Which token lies at each place, as its keys say."""
     keys, values = kv.past(layer, row, length)
     assert torch.equal(keys, -values)
@@ -100,29 +100,29 @@ def snapshot(*tokens: int, size: int = 10) -> Snapshot:
 
 
 def test_the_longest_beginning_is_found() -> None:
-    kept = Kept(1000)
+    kept = PrefixCache(1000)
     for tokens in [(1, 2), (1, 2, 3, 4), (1, 3), (1, 2, 3, 4, 5, 6)]:
         kept.put(snapshot(*tokens))
-    found = kept.longest((1, 2, 3, 4, 5))
+    found = kept.longest_prefix((1, 2, 3, 4, 5))
     assert found is not None and found.tokens == (1, 2, 3, 4)
-    whole = kept.longest((1, 3))
+    whole = kept.longest_prefix((1, 3))
     assert whole is not None and whole.tokens == (1, 3)
-    assert kept.longest((2, 1)) is None
-    assert kept.longest(()) is None
+    assert kept.longest_prefix((2, 1)) is None
+    assert kept.longest_prefix(()) is None
 
 
 def test_the_one_unused_for_longest_is_forgotten() -> None:
-    kept = Kept(30)
+    kept = PrefixCache(30)
     for first in range(3):
         assert kept.put(snapshot(first, first))
-    assert kept.longest((0, 0, 0)) is not None  # used again
+    assert kept.longest_prefix((0, 0, 0)) is not None  # used again
     assert kept.put(snapshot(3, 3))
     assert [(number, number) in kept for number in range(4)] == [True, False, True, True]
     assert len(kept) == 3 and kept.nbytes == 30
 
 
 def test_bytes_are_the_limit() -> None:
-    kept = Kept(30)
+    kept = PrefixCache(30)
     assert not kept.put(snapshot(1, size=31))
     assert len(kept) == kept.nbytes == 0
     kept.put(snapshot(1, size=10))
@@ -134,7 +134,7 @@ def test_bytes_are_the_limit() -> None:
 
 
 def test_nothing_counts_twice() -> None:
-    kept = Kept(100)
+    kept = PrefixCache(100)
     kept.put(snapshot(1, size=40))
     kept.put(snapshot(1, size=60))
     assert len(kept) == 1 and kept.nbytes == 60
@@ -143,8 +143,8 @@ def test_nothing_counts_twice() -> None:
     assert len(kept) == kept.nbytes == 0
     kept.put(snapshot(2, size=40))
     kept.clear()
-    assert len(kept) == kept.nbytes == 0 and kept.longest((2,)) is None
+    assert len(kept) == kept.nbytes == 0 and kept.longest_prefix((2,)) is None
 
 
 def test_a_store_of_no_bytes_keeps_nothing() -> None:
-    assert not Kept(0).put(snapshot(1))
+    assert not PrefixCache(0).put(snapshot(1))

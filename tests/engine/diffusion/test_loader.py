@@ -13,9 +13,9 @@ from tests.support.checkpoints import quiet, read_head, rewrite_head
 from torch import Tensor
 from transformers import DiffusionGemmaForBlockDiffusion
 
-from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, Loaded, load
-from unwritten_engine.diffusion.loading.quantize import PackedExperts, PackedLinear, canvas_logits, compare
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, LoadedModel, load_model
+from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.engine import Progress
 from unwritten_engine.errors import BadOption, ModelBroken, ModelNotFound, ModelUnsupported
 
@@ -25,8 +25,8 @@ CANVAS = torch.arange(2 * 32).view(2, 32) * 11 % 500 + 500
 
 def loading(
     folder: Path | str, quantize: str | None = None, dtype: str | None = None, progress: Progress = quiet
-) -> Loaded:
-    return load(str(folder), device="cpu", quantize=quantize, dtype=dtype, budget_bytes=None, progress=progress)
+) -> LoadedModel:
+    return load_model(str(folder), device="cpu", quantize=quantize, dtype=dtype, budget_bytes=None, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_what_is_told(folder: Path) -> None:
     assert said[-1][0] == 1.0
     assert (loaded.name, loaded.quantization, loaded.dtype) == ("small", "float32", torch.float32)
     assert loaded.ends == {1, 106, 50}
-    assert (loaded.pad, loaded.processor) == (0, None)
+    assert loaded.pad == 0 and not loaded.checkpoint.vision
     assert any("32 bits" in reason for reason in loaded.reasons)
     assert any("Experts are computed by transformers' grouped_mm" in reason for reason in loaded.reasons)
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_without_a_vision_tower_reads_text(tmp_path: Path) -> None:
 WATCHED = """
 import sys, threading, time
 from transformers import AutoTokenizer, DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
-from unwritten_engine.diffusion.loading.loader import load
+from unwritten_engine.diffusion.loading.loader import load_model
 
 def own():
     lines = open("/proc/self/status").read().splitlines()
@@ -162,7 +162,8 @@ def watch():
 before, most, done = own(), [0], []
 watcher = threading.Thread(target=watch)
 watcher.start()
-loaded = load(sys.argv[1], device="cpu", quantize="int8", dtype="bfloat16", budget_bytes=None, progress=lambda *_: None)
+options = dict(device="cpu", quantize="int8", dtype="bfloat16", budget_bytes=None)
+loaded = load_model(sys.argv[1], progress=lambda *_: None, **options)
 done.append(True)
 watcher.join()
 print(loaded.weight_bytes, most[0] - before)
@@ -208,8 +209,8 @@ def test_random_is_made_here_and_says_so() -> None:
 
 
 def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
-    def at(budget: int, quantize: str | None = None) -> Loaded:
-        return load(str(folder), device="cpu", quantize=quantize, dtype=None, budget_bytes=budget, progress=quiet)
+    def at(budget: int, quantize: str | None = None) -> LoadedModel:
+        return load_model(str(folder), device="cpu", quantize=quantize, dtype=None, budget_bytes=budget, progress=quiet)
 
     assert at(100_000_000).quantization == "float32"
     with pytest.raises(ModelUnsupported, match=r"This machine has 1 MB\. For 1 request of 4,096 tokens it would take"):
@@ -231,7 +232,7 @@ def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
 def test_options_that_do_not_exist(options: dict[str, str], words: str) -> None:
     given: dict[str, str | None] = {"device": None, "dtype": None, "quantize": None}
     with pytest.raises(BadOption, match=words):
-        load(RANDOM, budget_bytes=None, progress=quiet, **(given | options))
+        load_model(RANDOM, budget_bytes=None, progress=quiet, **(given | options))
 
 
 def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub() -> None:

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
-from unwritten_engine.diffusion.loop import Loop
-from unwritten_engine.diffusion.parity import until_end
-from unwritten_engine.diffusion.run import Run
+from unwritten_engine.diffusion.loop import DenoisingLoop
+from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.frames import Priority
 
-AHEAD = Priority.AHEAD
+AHEAD = Priority.PREFETCH
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Asked:
     canvases: int
     steps: int
 
-    def run(self, made: Model, priority: Priority = Priority.CLICK) -> Run:
+    def run(self, made: Model, priority: Priority = Priority.CLICK) -> Sequence:
         prompt = made.prompt(self.length, self.seed)
         return made.run(
             prompt, seed=self.seed, canvases=self.canvases, steps=self.steps, entropy_bound=3.0, priority=priority
@@ -54,12 +54,12 @@ def alone(made: Model) -> dict[Asked, tuple[list[int], int]]:
     return found
 
 
-def check(run: Run, wanted: tuple[list[int], int]) -> None:
+def check(run: Sequence, wanted: tuple[list[int], int]) -> None:
     assert run.error is None and run.usage is not None
     assert (until_end(run.written, END), run.steps) == wanted
 
 
-def to_the_end(loop: Loop, most: int = 300) -> None:
+def to_the_end(loop: DenoisingLoop, most: int = 300) -> None:
     for _ in range(most):
         if loop.idle:
             return
@@ -107,9 +107,9 @@ def test_more_requests_than_rows_take_turns(made: Model, alone: dict[Asked, tupl
 def test_news_names_who_has_any(made: Model) -> None:
     loop = made.fresh()
     runs = [asked.run(made) for asked in ASKED[:2]]
-    told: dict[Run, int] = dict.fromkeys(runs, 0)
+    told: dict[Sequence, int] = dict.fromkeys(runs, 0)
 
-    def listen(run: Run) -> None:
+    def listen(run: Sequence) -> None:
         def notify() -> None:
             told[run] += 1
 
@@ -137,13 +137,13 @@ def test_pre_empted_and_resumed_equals_undisturbed(
     loop.add(click)
     loop.step()
     assert loop.running == [click] and click.steps == 1
-    assert loop.waiting == [ahead] and ahead.parked is not None
-    assert (ahead.keys in loop.kept) == bool(kept)
+    assert loop.waiting == [ahead] and ahead.saved_state is not None
+    assert (ahead.keys in loop.prefix_cache) == bool(kept)
     to_the_end(loop)
     check(click, alone[ASKED[0]])
     check(ahead, alone[LONG])
     assert ahead.usage is not None and ahead.usage.queued_seconds > 0 and ahead.usage.cached_tokens == 0
-    assert ahead.parked is None and ahead.keys not in loop.kept
+    assert ahead.saved_state is None and ahead.keys not in loop.prefix_cache
 
 
 def test_pre_empted_again_and_again_equals_undisturbed(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
@@ -181,7 +181,7 @@ def test_where_it_rests_nothing_ahead_runs_beside_a_click(
     made: Model, alone: dict[Asked, tuple[list[int], int]]
 ) -> None:
     loop = made.fresh(rows=4)
-    loop.rest = True
+    loop.exclusive_clicks = True
     ahead, hurried, click = LONG.run(made, AHEAD), ASKED[1].run(made, AHEAD), ASKED[0].run(made)
     for run in (ahead, hurried):
         loop.add(run)
@@ -189,7 +189,7 @@ def test_where_it_rests_nothing_ahead_runs_beside_a_click(
     assert loop.running == [ahead, hurried]
     hurried.priority = Priority.CLICK  # somebody has come for it
     loop.add(click)
-    while not (hurried.over and click.over):
+    while not (hurried.finished and click.finished):
         before = ahead.steps
         loop.step()
         assert ahead not in loop.running and ahead.steps == before
@@ -205,7 +205,7 @@ def test_clicks_do_not_pre_empt_clicks(made: Model) -> None:
         loop.add(run)
     ends = []
     while not loop.idle:
-        ends += [run for run in loop.step() if run.over]
+        ends += [run for run in loop.step() if run.finished]
     assert ends == [first, second, ahead]  # the click goes before what came before it
 
 
@@ -219,11 +219,11 @@ def test_reading_something_ahead_stops_for_a_click(
     loop.add(ahead)
     loop.step()
     loop.step()
-    assert not loop.running and ahead.held == 16
+    assert not loop.running and ahead.num_cached_tokens == 16
     loop.add(click)
     loop.step()
     assert loop.running == [click] and ahead.steps == 0
-    assert ahead.held == (16 if kept else 0) + 3  # the click has read five of the eight
+    assert ahead.num_cached_tokens == (16 if kept else 0) + 3  # the click has read five of the eight
     to_the_end(loop)
     check(click, alone[ASKED[0]])
     check(ahead, alone[ASKED[3]])
@@ -237,16 +237,16 @@ def test_long_prompts_do_not_hold_up_the_others(made: Model, alone: dict[Asked, 
     for run in (quick, long):
         loop.add(run)
     while long.steps == 0:
-        before = quick.steps, long.held
+        before = quick.steps, long.num_cached_tokens
         loop.step()
-        assert quick.steps == before[0] + (quick.held >= 23) and long.held <= before[1] + 10
+        assert quick.steps == before[0] + (quick.num_cached_tokens >= 23) and long.num_cached_tokens <= before[1] + 10
     assert quick.steps > 3
     to_the_end(loop)
     check(quick, alone[ASKED[2]])
     check(long, alone[ASKED[3]])
 
 
-def flood(made: Model, loop: Loop) -> Iterator[None]:
+def flood(made: Model, loop: DenoisingLoop) -> Iterator[None]:
     """Steps with more clicks than there are rows."""
     while True:
         while sum(run.priority is Priority.CLICK for run in (*loop.waiting, *loop.running)) < 4:
@@ -270,7 +270,7 @@ def test_nothing_starves_under_a_flood_of_clicks(made: Model, alone: dict[Asked,
         loop.add(run)
     end = time.monotonic() + 20
     for _ in flood(made, loop):
-        if all(run.over for run in aheads.values()):
+        if all(run.finished for run in aheads.values()):
             break
         assert time.monotonic() < end
     for asked, run in aheads.items():
@@ -300,12 +300,12 @@ def test_what_nobody_wants_is_gone_after_one_step(made: Model, alone: dict[Asked
     while len(loop.running) < 2:
         loop.step()
     loop.step()
-    assert 0 < reading.held < 70 and loop.waiting == [waiting]
+    assert 0 < reading.num_cached_tokens < 70 and loop.waiting == [waiting]
     for run in (running[0], reading, waiting):
         run.cancelled = True
     loop.step()
     assert loop.running == [running[1]] and not loop.waiting
-    assert not any(run.over for run in (running[0], reading, waiting))
+    assert not any(run.finished for run in (running[0], reading, waiting))
     steps = running[0].steps
     to_the_end(loop)
     assert running[0].steps == steps and reading.steps == 0
@@ -324,7 +324,7 @@ def test_rows_move_up_when_one_leaves(made: Model, alone: dict[Asked, tuple[list
     loop.read_at_once = 30
     loop.add(last)
     loop.step()
-    assert loop.running == three and last.held == 30
+    assert loop.running == three and last.num_cached_tokens == 30
     three[gone].cancelled = True
     to_the_end(loop)
     for asked, run in zip(ASKED, (*three, last), strict=True):
@@ -339,13 +339,13 @@ def test_a_pre_empted_one_that_is_cancelled_leaves_nothing(made: Model) -> None:
     loop.step()
     loop.add(click)
     loop.step()
-    assert ahead.keys in loop.kept
+    assert ahead.keys in loop.prefix_cache
     ahead.cancelled = True
     loop.step()
-    assert ahead.keys not in loop.kept and not loop.waiting
+    assert ahead.keys not in loop.prefix_cache and not loop.waiting
 
 
-def shared(made: Model, ending: int, length: int = 50) -> Run:
+def shared(made: Model, ending: int, length: int = 50) -> Sequence:
     """A prompt whose first 40 tokens are the same for all."""
     return made.run((*made.prompt(40), *made.prompt(length - 40, ending)), shared=40, canvases=2, seed=ending)
 
@@ -356,7 +356,7 @@ def test_a_shared_beginning_is_read_once(made: Model) -> None:
         made.fresh(kept=0)
         run = shared(made, ending)
         wanted += made.written(run)
-        assert run.cached == 0
+        assert run.num_reused_tokens == 0
     made.fresh()
     first, second = shared(made, 100), shared(made, 101)
     assert [*made.written(first), *made.written(second)] == wanted
@@ -368,16 +368,16 @@ def test_a_shared_beginning_is_read_once(made: Model) -> None:
 def test_the_store_stays_in_its_limit(made: Model) -> None:
     loop = made.fresh()
     made.written(shared(made, 100))
-    one = loop.kept.nbytes
-    assert len(loop.kept) == 1
+    one = loop.prefix_cache.nbytes
+    assert len(loop.prefix_cache) == 1
     loop = made.fresh(rows=2, kept=2 * one)
     runs = [made.run((*made.prompt(40, n % 4), *made.prompt(5, n)), shared=40, seed=n) for n in range(8)]
     for number, run in enumerate(runs):
         run.priority = AHEAD if number % 2 else Priority.CLICK
     most = 0
     for _ in loop.generate(runs):
-        most = max(most, loop.kept.nbytes)
-        assert loop.kept.nbytes <= 2 * one
+        most = max(most, loop.prefix_cache.nbytes)
+        assert loop.prefix_cache.nbytes <= 2 * one
     assert most > one and all(run.usage for run in runs)
 
 
@@ -386,14 +386,14 @@ def test_a_beginning_can_be_warmed(made: Model) -> None:
     run = shared(made, 100)
     run.warming = True
     made.written(run)
-    assert run.steps == 0 and run.held == 40 and made.prompt(40) in loop.kept
+    assert run.steps == 0 and run.num_cached_tokens == 40 and made.prompt(40) in loop.prefix_cache
     again = shared(made, 102, 60)
     again.warming = True
     made.written(again)
-    assert again.held == 40 and len(loop.kept) == 1
+    assert again.num_cached_tokens == 40 and len(loop.prefix_cache) == 1
     real = shared(made, 101)
     made.written(real)
-    assert real.cached == 40
+    assert real.num_reused_tokens == 40
 
 
 def test_a_longer_snapshot_does_not_confuse_warming(made: Model) -> None:
@@ -407,7 +407,7 @@ def test_a_longer_snapshot_does_not_confuse_warming(made: Model) -> None:
     loop.step()
     warming = shared(made, 100)
     warming.warming = True
-    loop.kept.drop(made.prompt(40))
+    loop.prefix_cache.drop(made.prompt(40))
     loop.add(warming)
     to_the_end(loop)
     assert warming.usage is not None and ahead.usage is not None
@@ -420,6 +420,6 @@ def test_the_end_of_everything(made: Model) -> None:
         loop.add(run)
     loop.step()
     loop.close()
-    assert loop.idle and len(loop.kept) == 0
+    assert loop.idle and len(loop.prefix_cache) == 0
     assert all("closed" in str(run.error) for run in runs)
     assert runs[0].error is not runs[1].error

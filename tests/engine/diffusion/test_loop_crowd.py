@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 
-from unwritten_engine.diffusion.parity import until_end
-from unwritten_engine.diffusion.run import Run
+from unwritten_engine.diffusion.sequence import Sequence
 from unwritten_engine.frames import Priority
 
 LENGTHS = (1, 17, 33, 48, 61, 90)
@@ -19,7 +19,7 @@ def made() -> Model:
     return Model(vocabulary=1024, hidden=32, layers=3, canvas=16, window=24, branch=0.5)
 
 
-def ask(made: Model, number: int, priority: Priority = Priority.CLICK) -> Run:
+def ask(made: Model, number: int, priority: Priority = Priority.CLICK) -> Sequence:
     """One of six requests, which share their beginnings as far as they go."""
     length = LENGTHS[number]
     prompt = (*made.prompt(40)[:length], *made.prompt(max(0, length - 40), number))
@@ -54,18 +54,18 @@ def test_a_crowd_writes_what_each_would_write_alone(
     chance = random.Random(rows)
     loop = made.fresh(rows=rows, kept=kept, patience=patience)
     loop.read_at_once = at_once
-    asked: list[tuple[int, Run]] = []
+    asked: list[tuple[int, Sequence]] = []
     steps = 0
     while steps < 70 or not loop.idle:
         if steps < 70 and chance.random() < 0.3:
             number = chance.randrange(len(LENGTHS))
-            asked.append((number, ask(made, number, chance.choice([Priority.CLICK, Priority.AHEAD]))))
+            asked.append((number, ask(made, number, chance.choice([Priority.CLICK, Priority.PREFETCH]))))
             loop.add(asked[-1][1])
         if asked and steps < 70 and chance.random() < 0.05:
             chance.choice(asked)[1].cancelled = True
         loop.step()
         steps += 1
-        assert len(loop.running) <= rows and loop.kept.nbytes <= kept and steps < 2000
+        assert len(loop.running) <= rows and loop.prefix_cache.nbytes <= kept and steps < 2000
     finished = [(number, run) for number, run in asked if not run.cancelled]
     assert len(finished) > 10
     for number, run in finished:

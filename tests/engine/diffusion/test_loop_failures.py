@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+from tests.engine.reference_generate import until_end
 from tests.support.diffusion_models import END, Model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unwritten_engine.diffusion.batch import Batch
-from unwritten_engine.diffusion.body import Body, Piece
-from unwritten_engine.diffusion.kv import KV, Snapshot
-from unwritten_engine.diffusion.loop import Loop
-from unwritten_engine.diffusion.parity import until_end
-from unwritten_engine.diffusion.run import Run
-from unwritten_engine.diffusion.tokens.outline import Opened
-from unwritten_engine.diffusion.tokens.text import Reader, Reading
+from unwritten_engine.diffusion.kv_cache import KVCache, Snapshot
+from unwritten_engine.diffusion.loop import DenoisingLoop
+from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk
+from unwritten_engine.diffusion.model_runner import ModelRunner
+from unwritten_engine.diffusion.sequence import Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasInit
+from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.frames import Priority
 
@@ -28,7 +28,7 @@ def out_of_memory() -> torch.OutOfMemoryError:
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-class TightBatch(Batch):
+class TightBatch(ModelRunner):
     """Has memory for a number of rows; and may break."""
 
     most = 99
@@ -42,36 +42,36 @@ class TightBatch(Batch):
             raise self.broken
         super().step(count, longest, even=even, shaped=shaped)
 
-    def begin(self, row: int, *, seed: int, length: int, dial: Any, canvas: Opened) -> int:
+    def begin_canvas(self, row: int, *, seed: int, length: int, dial: Any, canvas: CanvasInit) -> int:
         if seed == self.cannot_begin:
             raise out_of_memory()
-        return super().begin(row, seed=seed, length=length, dial=dial, canvas=canvas)
+        return super().begin_canvas(row, seed=seed, length=length, dial=dial, canvas=canvas)
 
 
-class TightBody(Body):
+class TightBody(DiffusionModel):
     """Cannot read pieces of some lengths."""
 
-    cannot_read: Callable[[Piece], Exception | None] = staticmethod(lambda piece: None)
+    cannot_read: Callable[[TokenChunk], Exception | None] = staticmethod(lambda piece: None)
 
-    def encode(self, piece: Piece) -> None:
+    def encode(self, piece: TokenChunk) -> None:
         error = type(self).cannot_read(piece)
         if error is not None:
             raise error
         super().encode(piece)
 
 
-class BrokenReader(Reader):
+class BrokenReader(Detokenizer):
     """Reads until it is broken."""
 
     broken = False
 
-    def read(self, *given: Any, **named: Any) -> Reading:
+    def read(self, *given: Any, **named: Any) -> DecodedText:
         if self.broken:
             raise ZeroDivisionError
         return super().read(*given, **named)
 
 
-class TightKV(KV):
+class TightKV(KVCache):
     """Has no memory for snapshots."""
 
     def save(self, row: int, tokens: Any) -> Snapshot:
@@ -83,7 +83,7 @@ def made() -> Model:
     return Model(vocabulary=1024, hidden=32, layers=3, canvas=16, window=24, branch=0.5)
 
 
-def asked(made: Model) -> list[Run]:
+def asked(made: Model) -> list[Sequence]:
     return [
         made.run(made.prompt(length, length), seed=length, canvases=2, steps=5, entropy_bound=3.0) for length in LENGTHS
     ]
@@ -99,7 +99,7 @@ def alone(made: Model) -> list[list[int]]:
     return found
 
 
-def finish(loop: Loop) -> None:
+def finish(loop: DenoisingLoop) -> None:
     for _ in range(200):
         if loop.idle:
             return
@@ -107,7 +107,7 @@ def finish(loop: Loop) -> None:
     raise AssertionError("the loop does not come to an end")
 
 
-def check(runs: list[Run], alone: list[list[int]], failed: int | None) -> None:
+def check(runs: list[Sequence], alone: list[list[int]], failed: int | None) -> None:
     for number, (run, wanted) in enumerate(zip(runs, alone, strict=True)):
         if number == failed:
             assert isinstance(run.error, GenerationFailed) and run.usage is None
@@ -120,15 +120,15 @@ def test_memory_for_fewer_rows(made: Model, alone: list[list[int]]) -> None:
     """The one who came last fails, with a message; the store makes room."""
     loop = made.fresh(batch=TightBatch)
     runs = asked(made)
-    runs[0].spoken = type(runs[0].spoken)(runs[0].spoken.ids, runs[0].spoken.keys, 20)
+    runs[0].prompt = type(runs[0].prompt)(runs[0].prompt.ids, runs[0].prompt.keys, 20)
     for run in runs:
         loop.add(run)
     loop.step()
-    assert len(loop.kept) == 1
+    assert len(loop.prefix_cache) == 1
     assert isinstance(made.batch, TightBatch)
     made.batch.most = 2
     news = loop.step()
-    assert set(news) == set(runs) and loop.running == runs[:2] and len(loop.kept) == 0
+    assert set(news) == set(runs) and loop.running == runs[:2] and len(loop.prefix_cache) == 0
     finish(loop)
     check(runs, alone, 2)
     assert "Memory ran out in the middle of a pass; the others go on" in str(runs[2].error)
@@ -138,7 +138,7 @@ def test_memory_for_fewer_rows(made: Model, alone: list[list[int]]) -> None:
 def test_something_ahead_fails_before_a_click(made: Model, alone: list[list[int]]) -> None:
     loop = made.fresh(batch=TightBatch)
     runs = asked(made)
-    runs[0].priority = Priority.AHEAD
+    runs[0].priority = Priority.PREFETCH
     for run in runs:
         loop.add(run)
     loop.step()
@@ -176,7 +176,7 @@ class Scarce(TorchDispatchMode):
 
 
 def test_memory_running_out_at_any_operation_of_a_pass(made: Model, alone: list[list[int]]) -> None:
-    def fail_at(place: int) -> tuple[list[Run], int]:
+    def fail_at(place: int) -> tuple[list[Sequence], int]:
         loop, runs = made.fresh(), asked(made)
         for run in runs:
             loop.add(run)
@@ -212,7 +212,7 @@ def test_a_prompt_that_cannot_be_read(
 ) -> None:
     class Failing(TightBody):
         @staticmethod
-        def cannot_read(piece: Piece) -> Exception | None:
+        def cannot_read(piece: TokenChunk) -> Exception | None:
             return error if piece.start + len(piece.ids) == LENGTHS[failed] else None
 
     loop, runs = made.fresh(body=Failing), asked(made)
@@ -228,7 +228,7 @@ def test_a_prompt_that_cannot_be_read(
 def test_a_canvas_that_cannot_be_read_back(made: Model, alone: list[list[int]], failed: int) -> None:
     class Failing(TightBody):
         @staticmethod
-        def cannot_read(piece: Piece) -> Exception | None:
+        def cannot_read(piece: TokenChunk) -> Exception | None:
             return out_of_memory() if piece.start == LENGTHS[failed] else None
 
     loop, runs = made.fresh(body=Failing), asked(made)
@@ -254,7 +254,7 @@ def test_a_text_that_cannot_be_read_fails_alone(made: Model, alone: list[list[in
     loop, runs = made.fresh(), asked(made)
     broken = BrokenReader(made.tokenizer, frozenset({END}), 0, made.vocabulary)
     broken.broken = True
-    runs[1].outline = type(runs[1].outline)(2, 32, broken)
+    runs[1].plan = type(runs[1].plan)(2, 32, broken)
     for run in runs:
         loop.add(run)
     finish(loop)
@@ -265,14 +265,14 @@ def test_a_text_that_cannot_be_read_fails_alone(made: Model, alone: list[list[in
 def test_no_memory_for_snapshots_is_no_failure(made: Model, alone: list[list[int]]) -> None:
     loop, runs = made.fresh(rows=2, cache=TightKV), asked(made)
     for run in runs:
-        run.spoken = type(run.spoken)(run.spoken.ids, run.spoken.keys, 18)
-    runs[0].priority = runs[1].priority = Priority.AHEAD
+        run.prompt = type(run.prompt)(run.prompt.ids, run.prompt.keys, 18)
+    runs[0].priority = runs[1].priority = Priority.PREFETCH
     for run in runs[:2]:
         loop.add(run)
     loop.step()
     loop.add(runs[2])
     loop.step()
-    assert runs[1].parked is not None and len(loop.kept) == 0
+    assert runs[1].saved_state is not None and len(loop.prefix_cache) == 0
     finish(loop)
     check(runs, alone, None)
 

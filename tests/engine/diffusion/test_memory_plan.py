@@ -3,27 +3,27 @@
 import pytest
 from tests.support.checkpoints import REAL, quiet
 
-from unwritten_engine.diffusion.loading.loader import RANDOM, load
-from unwritten_engine.diffusion.loading.memory import (
+from unwritten_engine.diffusion.loading.loader import RANDOM, load_model
+from unwritten_engine.diffusion.loading.memory_plan import (
     KINDS,
     RESERVE,
-    Plan,
+    MemoryPlan,
     cache_bytes,
     gigabytes,
-    needed,
-    plan,
+    plan_memory,
+    required_bytes,
     weight_bytes,
     workspace_bytes,
 )
-from unwritten_engine.diffusion.loading.sizes import read_sizes
+from unwritten_engine.diffusion.loading.model_config import read_model_config
 from unwritten_engine.errors import ModelUnsupported
 
-SHAPE = read_sizes(REAL, "real")
+SHAPE = read_model_config(REAL, "real")
 GB = 10**9
 
 
-def on(gigabytes: float, **options: object) -> Plan:
-    return plan(SHAPE, memory=int(gigabytes * GB), device="This GPU", reserve=RESERVE, **options)  # type: ignore[arg-type]
+def on(gigabytes: float, **options: object) -> MemoryPlan:
+    return plan_memory(SHAPE, memory=int(gigabytes * GB), device="This GPU", reserve=RESERVE, **options)  # type: ignore[arg-type]
 
 
 def test_the_weights_of_the_real_model() -> None:
@@ -33,7 +33,7 @@ def test_the_weights_of_the_real_model() -> None:
 
 
 def test_four_bits_fit_18_gigabytes_with_a_canvas_the_driver_and_4096_tokens() -> None:
-    assert needed(SHAPE, "nf4", rows=1, context=4096) + RESERVE <= 18 * GB
+    assert required_bytes(SHAPE, "nf4", rows=1, context=4096) + RESERVE <= 18 * GB
     found = on(18)
     assert (found.kind, found.context) == ("nf4", 4096)
     assert found.total + RESERVE <= 18 * GB
@@ -95,12 +95,12 @@ def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
 
 
 def test_contexts_end_where_the_model_does() -> None:
-    short = read_sizes(REAL | {"text_config": REAL["text_config"] | {"max_position_embeddings": 2048}}, "short")
-    assert plan(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
+    short = read_model_config(REAL | {"text_config": REAL["text_config"] | {"max_position_embeddings": 2048}}, "short")
+    assert plan_memory(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
 
 
 @pytest.mark.parametrize("quantize", ["none", *KINDS[1:]])
 def test_figures_are_those_of_a_loaded_model(quantize: str) -> None:
-    loaded = load(RANDOM, device="cpu", quantize=quantize, dtype="bfloat16", budget_bytes=None, progress=quiet)
-    sizes = read_sizes(loaded.model.config.to_dict(), "random")
+    loaded = load_model(RANDOM, device="cpu", quantize=quantize, dtype="bfloat16", budget_bytes=None, progress=quiet)
+    sizes = read_model_config(loaded.model.config.to_dict(), "random")
     assert loaded.weight_bytes == pytest.approx(weight_bytes(sizes, loaded.quantization), rel=0.01)

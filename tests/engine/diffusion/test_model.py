@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.body import Body, Piece, tokens_of
-from unwritten_engine.diffusion.kv import KV
-from unwritten_engine.diffusion.loading.small import small_model
+from unwritten_engine.diffusion.kv_cache import KVCache
+from unwritten_engine.diffusion.loading.random_model import random_model
+from unwritten_engine.diffusion.model import DiffusionModel, TokenChunk, to_tensor
 
 WINDOW, CANVAS, CONTEXT = 16, 8, 128
 CPU = torch.device("cpu")
@@ -21,29 +21,29 @@ CPU = torch.device("cpu")
 @cache
 def model() -> Any:
     """Pictures are seen in both directions, as in the real model."""
-    made, _ = small_model(window=WINDOW, canvas=CANVAS, hidden=32, vocabulary=1024, layers=7)
+    made, _ = random_model(window=WINDOW, canvas=CANVAS, hidden=32, vocabulary=1024, layers=7)
     return made
 
 
-def body() -> Body:
+def body() -> DiffusionModel:
     config = model().config.text_config
-    kv = KV(config, rows=2, context=CONTEXT, canvas=CANVAS, device=CPU, dtype=torch.float32)
-    return Body(model(), kv)
+    kv = KVCache(config, rows=2, context=CONTEXT, canvas=CANVAS, device=CPU, dtype=torch.float32)
+    return DiffusionModel(model(), kv)
 
 
 def ids(count: int, seed: int = 0) -> Tensor:
     return torch.randint(600, 1024, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def read(made: Body, row: int, tokens: Tensor, sizes: Sequence[int]) -> None:
+def read(made: DiffusionModel, row: int, tokens: Tensor, sizes: Sequence[int]) -> None:
     start = 0
     for size in sizes:
-        made.encode(Piece(row, start, tokens[start : start + size]))
+        made.encode(TokenChunk(row, start, tokens[start : start + size]))
         start += size
     assert start == len(tokens)
 
 
-def cached(made: Body, row: int, length: int) -> list[Tensor]:
+def cached(made: DiffusionModel, row: int, length: int) -> list[Tensor]:
     """Keys and values of each layer, in the order of tokens."""
     found = []
     for layer in range(len(made.kv.keys)):
@@ -52,7 +52,7 @@ def cached(made: Body, row: int, length: int) -> list[Tensor]:
     return found
 
 
-def look(made: Body, canvases: Tensor, lengths: list[int], soft: Tensor | None = None) -> Tensor:
+def look(made: DiffusionModel, canvases: Tensor, lengths: list[int], soft: Tensor | None = None) -> Tensor:
     given = torch.zeros(*canvases.shape, 32) if soft is None else soft
     even = min(lengths) == max(lengths)
     return made.decode(canvases, given, torch.tensor(lengths), max(lengths), not even)
@@ -178,14 +178,14 @@ def test_tokens_of_a_picture_see_each_other_as_in_transformers(spans: list[tuple
     marks, blocks = pictures(55, spans)
     embeddings = torch.randn(55, 32, generator=torch.Generator().manual_seed(4)) * 4
     made = body()
-    made.encode(Piece(0, 0, tokens, embeddings, blocks))
+    made.encode(TokenChunk(0, 0, tokens, embeddings, blocks))
     past, wanted = theirs(tokens, canvas, marks=marks, embeddings=embeddings)
     near(look(made, canvas[None], [55])[0], wanted)
     for number, layer in enumerate(past.layers):
         keys = cached(made, 0, 55)[2 * number]
         near(keys, layer.keys[0, :, -keys.shape[1] :])
     plain = body()
-    plain.encode(Piece(0, 0, tokens, embeddings))
+    plain.encode(TokenChunk(0, 0, tokens, embeddings))
     assert not torch.allclose(look(plain, canvas[None], [55])[0], wanted, atol=1e-2)
 
 
@@ -193,9 +193,9 @@ def test_pictures_in_pieces_are_read_like_the_whole() -> None:
     tokens, (_, blocks) = ids(55), pictures(55, [(3, 9), (20, 33)])
     embeddings = torch.randn(55, 32, generator=torch.Generator().manual_seed(4)) * 4
     made, whole = body(), body()
-    whole.encode(Piece(0, 0, tokens, embeddings, blocks))
+    whole.encode(TokenChunk(0, 0, tokens, embeddings, blocks))
     for start, end in [(0, 10), (10, 34), (34, 55)]:
-        made.encode(Piece(0, start, tokens[start:end], embeddings[start:end], blocks[start:end]))
+        made.encode(TokenChunk(0, start, tokens[start:end], embeddings[start:end], blocks[start:end]))
     for found, wanted in zip(cached(made, 0, 55), cached(whole, 0, 55), strict=True):
         near(found, wanted)
 
@@ -206,4 +206,4 @@ def test_embeddings_are_scaled() -> None:
 
 
 def test_ids_become_tensors() -> None:
-    assert tokens_of([3, 1], CPU).tolist() == [3, 1]
+    assert to_tensor([3, 1], CPU).tolist() == [3, 1]

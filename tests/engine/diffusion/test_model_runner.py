@@ -12,17 +12,17 @@ import torch
 from tests.support.diffusion_models import Model
 from torch import Tensor
 
-from unwritten_engine.diffusion import noise
-from unwritten_engine.diffusion.batch import Batch, Masks
-from unwritten_engine.diffusion.graphs import Graphs
-from unwritten_engine.diffusion.noise import Stream
-from unwritten_engine.diffusion.run import Run
+from unwritten_engine.diffusion import random_numbers as noise
+from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
+from unwritten_engine.diffusion.model_runner import ModelRunner, TokenMasks
+from unwritten_engine.diffusion.random_numbers import RequestRandom
+from unwritten_engine.diffusion.sequence import Sequence
 
 SIZE = 16
 CPU = torch.device("cpu")
 
 
-class Watched(Batch):
+class Watched(ModelRunner):
     """Remembers all canvases before each pass and all drafts after it."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -51,23 +51,23 @@ class Plain:
     """One canvas, by the published rules, over whole tensors."""
 
     made: Model
-    run: Run
+    run: Sequence
 
     def canvas(self) -> tuple[list[int], int]:
         """The canvas, and how many steps it took."""
-        run, dial, size, vocabulary = self.run, self.run.dial, SIZE, self.made.vocabulary
-        opened = run.outline.canvas(0, size)
+        run, dial, size, vocabulary = self.run, self.run.params, SIZE, self.made.vocabulary
+        opened = run.plan.canvas(0, size)
         pins = torch.tensor(opened.pins or [-1] * size)
         masks = self.made.batch.masks.rows[torch.tensor(opened.classes or [0] * size)]
         seeds, zero = torch.tensor([run.seed]), torch.tensor([0])
         given = torch.tensor(opened.start or [-1] * size)
-        old = noise.uniform(seeds, zero, zero, Stream.EDIT, size)[0] >= opened.strength
-        canvas = noise.tokens(seeds, zero, zero, Stream.CANVAS, size, vocabulary)[0]
+        old = noise.uniform(seeds, zero, zero, RequestRandom.EDIT, size)[0] >= opened.strength
+        canvas = noise.tokens(seeds, zero, zero, RequestRandom.CANVAS, size, vocabulary)[0]
         canvas = torch.where((given >= 0) & old, given, canvas)
         canvas = torch.where(pins >= 0, pins, canvas)
         first = dial.steps - max(1, round(dial.steps * opened.strength)) if opened.start else 0
         before, logits, same = torch.full((size,), -1), None, 0
-        encoded = self.made.model.model.encoder(torch.tensor([run.spoken.ids])).past_key_values
+        encoded = self.made.model.model.encoder(torch.tensor([run.prompt.ids])).past_key_values
         for done in range(first, dial.steps):
             step = torch.tensor([done + 1])
             raw = self.made.model(
@@ -83,7 +83,7 @@ class Plain:
             shares = scaled.softmax(-1)
             entropy = torch.special.entr(shares).sum(-1)
             passed = shares.double().cumsum(-1)
-            chance = noise.uniform(seeds, zero, step, Stream.CHOICE, size)[0].double()[:, None] * passed[:, -1:]
+            chance = noise.uniform(seeds, zero, step, RequestRandom.CHOICE, size)[0].double()[:, None] * passed[:, -1:]
             drawn = torch.searchsorted(passed, chance, right=True)[:, 0]
             order = entropy.sort().indices
             kept = torch.zeros(size, dtype=torch.bool)
@@ -93,7 +93,7 @@ class Plain:
                     break
                 kept[position] = True
                 total += float(entropy[position])
-            fresh = noise.tokens(seeds, zero, step, Stream.RENOISE, size, vocabulary)[0]
+            fresh = noise.tokens(seeds, zero, step, RequestRandom.RENOISE, size, vocabulary)[0]
             fresh = torch.where(masks.gather(1, fresh[:, None])[:, 0], fresh, drawn)
             canvas = torch.where(pins >= 0, pins, torch.where(kept, drawn, fresh))
             best = scaled.argmax(-1)
@@ -105,12 +105,12 @@ class Plain:
         return before.tolist(), dial.steps - first
 
 
-def ask(made: Model, outline: dict[str, Any] | None = None, *, seed: int = 3, **given: Any) -> Run:
+def ask(made: Model, outline: dict[str, Any] | None = None, *, seed: int = 3, **given: Any) -> Sequence:
     return made.run(made.prompt(12, seed), seed=seed, outline=outline, **{"entropy_bound": 3.0, **given})
 
 
 @torch.inference_mode()
-def check(made: Model, run: Run) -> None:
+def check(made: Model, run: Sequence) -> None:
     batch = made.batch
     for _ in made.loop.generate([run]):
         pass
@@ -243,7 +243,7 @@ def test_a_row_does_not_change_after_its_end(made: Model) -> None:
 
 
 def test_truncated_self_conditioning_over_everything_is_the_whole(made: Model) -> None:
-    class Truncated(Batch):
+    class Truncated(ModelRunner):
         def __init__(self, model: Any, body: Any) -> None:
             super().__init__(model, body, top_k=1024)
 
@@ -253,14 +253,14 @@ def test_truncated_self_conditioning_over_everything_is_the_whole(made: Model) -
     assert made.written(ask(made, steps=9)) == whole
 
 
-class Bucketed(Batch):
+class Bucketed(ModelRunner):
     """Makes its passes in buckets of rows and kept tokens, as they are captured on a GPU."""
 
     def __init__(self, model: Any, body: Any) -> None:
         super().__init__(model, body, graphs=Uncaptured())
 
 
-class Uncaptured(Graphs):
+class Uncaptured(CUDAGraphs):
     def run(self, key: Hashable, work: Callable[[], None]) -> None:
         work()
 
@@ -268,7 +268,7 @@ class Uncaptured(Graphs):
 def test_passes_in_buckets_are_like_others(made: Model) -> None:
     """With rows and places beyond those in use, of requests that have left or were never there."""
 
-    def runs() -> list[Run]:
+    def runs() -> list[Sequence]:
         return [
             made.run(made.prompt(9 + 20 * n, n), seed=n, canvases=1 + n % 2, steps=4 + n, outline={"pins": PINS})
             for n in range(7)
@@ -281,19 +281,25 @@ def test_passes_in_buckets_are_like_others(made: Model) -> None:
 
 
 def test_buckets_double() -> None:
-    assert [Graphs.buckets(rows, 1, 12, 4096)[0] for rows in (1, 2, 3, 5, 8, 9, 12)] == [1, 2, 4, 8, 8, 12, 12]
-    assert [Graphs.buckets(1, long, 12, 3000)[1] for long in (0, 256, 257, 1025, 2999)] == [256, 256, 512, 2048, 3000]
+    assert [CUDAGraphs.buckets(rows, 1, 12, 4096)[0] for rows in (1, 2, 3, 5, 8, 9, 12)] == [1, 2, 4, 8, 8, 12, 12]
+    assert [CUDAGraphs.buckets(1, long, 12, 3000)[1] for long in (0, 256, 257, 1025, 2999)] == [
+        256,
+        256,
+        512,
+        2048,
+        3000,
+    ]
 
 
 def test_equal_masks_share_a_row() -> None:
-    masks = Masks(100, CPU)
+    masks = TokenMasks(100, CPU)
     first = masks.place(bytes([0, 1, 0]))
     assert masks.place(bytes([0, 1, 0])) == first != masks.place(bytes([1, 1]))
     assert masks.rows[0].all() and masks.rows[first].nonzero().tolist() == [[1]]
 
 
 def test_many_masks_find_place_without_moving_others() -> None:
-    masks = Masks(100, CPU)
+    masks = TokenMasks(100, CPU)
     rows = [masks.place(bytes([0] * number + [1])) for number in range(40)]
     assert rows == list(range(1, 41))
     for number, row in enumerate(rows):

@@ -7,34 +7,36 @@ import io
 import pytest
 from PIL import Image
 
-from unwritten_engine.diffusion.loading.checkpoint import inspect
+from unwritten_engine.diffusion.build import load_processor
+from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
 from unwritten_engine.diffusion.loading.loader import load_tokenizer
-from unwritten_engine.diffusion.loading.seeing import load_processor
-from unwritten_engine.diffusion.loading.small import write_checkpoint
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.prompts import Speaker
-from unwritten_engine.diffusion.tokens.text import Reader
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import PromptTokenizer
 from unwritten_engine.errors import RequestRefused
 from unwritten_engine.frames import Example, Prompt
 
 TOKENIZER = make_tokenizer(1024)
-READER = Reader(TOKENIZER, frozenset({1, 106, 50}), 0, 1024)
+READER = Detokenizer(TOKENIZER, frozenset({1, 106, 50}), 0, 1024)
 TURN = 105
 SYSTEM = "You write pages of a wiki that does not exist."
 EXAMPLES = (Example("A page on stone", "Stone is old."), Example("A page on water", "Water is cold."))
 
 
-def speaker() -> Speaker:
-    return Speaker(TOKENIZER, READER, None, "a small model")
+def speaker() -> PromptTokenizer:
+    return PromptTokenizer(TOKENIZER, READER, None, "a small model")
 
 
 @pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory) -> Speaker:
-    checkpoint = inspect(write_checkpoint(tmp_path_factory.mktemp("models") / "seeing", layers=2, vision=True))
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> PromptTokenizer:
+    checkpoint = inspect_checkpoint(
+        write_checkpoint(tmp_path_factory.mktemp("models") / "seeing", layers=2, vision=True)
+    )
     tokenizer = load_tokenizer(checkpoint)
     processor, why = load_processor(checkpoint, tokenizer)
     assert processor is not None, why
-    return Speaker(tokenizer, Reader(tokenizer, checkpoint.ends, 0), processor, "seeing")
+    return PromptTokenizer(tokenizer, Detokenizer(tokenizer, checkpoint.ends, 0), processor, "seeing")
 
 
 def picture(color: str = "red", size: tuple[int, int] = (64, 48)) -> bytes:
@@ -44,7 +46,7 @@ def picture(color: str = "red", size: tuple[int, int] = (64, 48)) -> bytes:
 
 
 def test_a_prompt_is_turns() -> None:
-    spoken = speaker().speak(Prompt("A page on light", SYSTEM, EXAMPLES, ("It is bright.",)))
+    spoken = speaker().tokenize(Prompt("A page on light", SYSTEM, EXAMPLES, ("It is bright.",)))
     text = TOKENIZER.decode(spoken.ids)
     assert text.startswith(f"<bos><|turn>system\n{SYSTEM}<turn|>\n<|turn>user\nA page on stone<turn|>\n<|turn>model\n")
     assert text.endswith("A page on light<turn|>\n<|turn>model\n")
@@ -53,8 +55,8 @@ def test_a_prompt_is_turns() -> None:
 
 def test_the_beginning_is_shared() -> None:
     made = speaker()
-    one = made.speak(Prompt("A page on light", SYSTEM, EXAMPLES))
-    other = made.speak(Prompt("Bread", SYSTEM, EXAMPLES, ("It is warm.",)))
+    one = made.tokenize(Prompt("A page on light", SYSTEM, EXAMPLES))
+    other = made.tokenize(Prompt("Bread", SYSTEM, EXAMPLES, ("It is warm.",)))
     assert one.shared == other.shared > 30
     assert one.ids[: one.shared] == other.ids[: one.shared]
     assert TOKENIZER.decode(one.ids[: one.shared]).endswith("<turn|>\n<|turn>user\n")
@@ -63,25 +65,25 @@ def test_the_beginning_is_shared() -> None:
 @pytest.mark.parametrize("ask", ["A", "B", "Ab", "What is known", "", "\n", "A" * 50])
 def test_what_is_shared_depends_on_system_and_examples_alone(ask: str) -> None:
     made = speaker()
-    alone, later = speaker().speak(Prompt(ask, SYSTEM, EXAMPLES)), Prompt("Bread", SYSTEM, EXAMPLES)
-    assert abs(alone.shared - made.speak(later).shared) <= 1
-    assert alone.ids[: alone.shared] == made.speak(later).ids[: alone.shared]
+    alone, later = speaker().tokenize(Prompt(ask, SYSTEM, EXAMPLES)), Prompt("Bread", SYSTEM, EXAMPLES)
+    assert abs(alone.shared - made.tokenize(later).shared) <= 1
+    assert alone.ids[: alone.shared] == made.tokenize(later).ids[: alone.shared]
 
 
 def test_another_system_part_shares_less() -> None:
     made = speaker()
-    one = made.speak(Prompt("Bread", SYSTEM, EXAMPLES))
-    other = made.speak(Prompt("Bread", "You write letters.", EXAMPLES))
+    one = made.tokenize(Prompt("Bread", SYSTEM, EXAMPLES))
+    other = made.tokenize(Prompt("Bread", "You write letters.", EXAMPLES))
     assert other.ids[: other.shared] != one.ids[: other.shared]
-    assert made.speak(Prompt("Bread")).shared < 6
+    assert made.tokenize(Prompt("Bread")).shared < 6
 
 
 def test_beginnings_of_many_apps() -> None:
     made = speaker()
-    first = made.speak(Prompt("Bread", "System 0"))
+    first = made.tokenize(Prompt("Bread", "System 0"))
     for number in range(300):
-        made.speak(Prompt("Bread", f"System {number}"))
-    assert made.speak(Prompt("Bread", "System 0")) == first
+        made.tokenize(Prompt("Bread", f"System {number}"))
+    assert made.tokenize(Prompt("Bread", "System 0")) == first
 
 
 @pytest.mark.parametrize(
@@ -106,22 +108,22 @@ def test_control_tokens_that_are_typed_are_text(typed: str, where: str) -> None:
         }[where]
 
     made = speaker()
-    plain = [id for id in made.speak(prompt("small")).ids if id in READER.special]
-    assert [id for id in made.speak(prompt(typed)).ids if id in READER.special] == plain
+    plain = [id for id in made.tokenize(prompt("small")).ids if id in READER.special]
+    assert [id for id in made.tokenize(prompt(typed)).ids if id in READER.special] == plain
 
 
 def test_the_opening_is_no_part_of_the_prompt() -> None:
     made = speaker()
-    assert made.speak(Prompt("Bread", opening="The bread of")) == made.speak(Prompt("Bread"))
+    assert made.tokenize(Prompt("Bread", opening="The bread of")) == made.tokenize(Prompt("Bread"))
 
 
 def test_a_model_that_cannot_see_says_so() -> None:
     with pytest.raises(RequestRefused, match=r"a small model cannot see images. Leave them out of the prompt"):
-        speaker().speak(Prompt("What is it?", images=(picture(),)))
+        speaker().tokenize(Prompt("What is it?", images=(picture(),)))
 
 
-def test_pictures_stand_before_the_text(seeing: Speaker) -> None:
-    spoken = seeing.speak(Prompt("What is it?", SYSTEM, images=(picture(), picture("blue"))))
+def test_pictures_stand_before_the_text(seeing: PromptTokenizer) -> None:
+    spoken = seeing.tokenize(Prompt("What is it?", SYSTEM, images=(picture(), picture("blue"))))
     assert spoken.seen is not None and len(spoken.keys) == len(spoken.ids)
     marks = spoken.seen.mm_token_type_ids[0].tolist()
     assert spoken.seen.input_ids[0].tolist() == list(spoken.ids)
@@ -130,9 +132,9 @@ def test_pictures_stand_before_the_text(seeing: Speaker) -> None:
     assert TOKENIZER.decode(spoken.ids).rstrip().endswith("What is it?<turn|>\n<|turn>model")
 
 
-def test_pictures_change_the_keys(seeing: Speaker) -> None:
+def test_pictures_change_the_keys(seeing: PromptTokenizer) -> None:
     def keys(*images: bytes) -> tuple[object, ...]:
-        return seeing.speak(Prompt("What is it?", SYSTEM, images=images)).keys
+        return seeing.tokenize(Prompt("What is it?", SYSTEM, images=images)).keys
 
     red, blue = keys(picture()), keys(picture("blue"))
     assert len(red) == len(blue) and red != blue
@@ -143,19 +145,19 @@ def test_pictures_change_the_keys(seeing: Speaker) -> None:
     assert isinstance(red[first], tuple) and not any(isinstance(key, tuple) for key in red[:first])
 
 
-def test_frames_of_a_video_are_pictures_in_a_row(seeing: Speaker) -> None:
+def test_frames_of_a_video_are_pictures_in_a_row(seeing: PromptTokenizer) -> None:
     frames = tuple(picture(color) for color in ("red", "orange", "yellow", "green"))
-    spoken = seeing.speak(Prompt("What happens?", images=frames))
+    spoken = seeing.tokenize(Prompt("What happens?", images=frames))
     assert spoken.seen is not None and len(spoken.seen.pixel_values) == 4
 
 
-def test_a_typed_mark_is_no_place_for_a_picture(seeing: Speaker) -> None:
-    plain = seeing.speak(Prompt("What is it?", images=(picture(),)))
-    typed = seeing.speak(Prompt("What is <|image|> it?", images=(picture(),)))
+def test_a_typed_mark_is_no_place_for_a_picture(seeing: PromptTokenizer) -> None:
+    plain = seeing.tokenize(Prompt("What is it?", images=(picture(),)))
+    typed = seeing.tokenize(Prompt("What is <|image|> it?", images=(picture(),)))
     assert typed.seen is not None and plain.seen is not None
     assert typed.seen.mm_token_type_ids.sum() == plain.seen.mm_token_type_ids.sum()
 
 
-def test_what_is_no_picture_is_refused(seeing: Speaker) -> None:
+def test_what_is_no_picture_is_refused(seeing: PromptTokenizer) -> None:
     with pytest.raises(RequestRefused, match="Picture 2 cannot be opened"):
-        seeing.speak(Prompt("What is it?", images=(picture(), b"not a picture")))
+        seeing.tokenize(Prompt("What is it?", images=(picture(), b"not a picture")))

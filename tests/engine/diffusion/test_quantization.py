@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unwritten_engine.diffusion.loading.quantize import (
+from unwritten_engine.diffusion.loading.quantization import (
     PackedExperts,
     PackedLinear,
     can_pack,

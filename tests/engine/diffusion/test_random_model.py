@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.support.checkpoints import read_head
 
-from unwritten_engine.diffusion.loading.checkpoint import inspect
-from unwritten_engine.diffusion.loading.small import ENDS, small_config, small_model, write_checkpoint
-from unwritten_engine.diffusion.loading.vocabulary import SMALLEST, control_ids, make_tokenizer
+from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
+from unwritten_engine.diffusion.loading.random_model import ENDS, random_config, random_model, write_checkpoint
+from unwritten_engine.diffusion.loading.random_tokenizer import SMALLEST, control_ids, make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -81,23 +81,23 @@ def test_a_vocabulary_that_is_too_small_is_refused() -> None:
 def test_the_same_seed_gives_the_same_model_and_leaves_the_callers_numbers_alone() -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    one, _ = small_model(layers=2, seed=3)
+    one, _ = random_model(layers=2, seed=3)
     assert torch.equal(before, torch.get_rng_state())
-    two, _ = small_model(layers=2, seed=3)
-    other, _ = small_model(layers=2, seed=4)
+    two, _ = random_model(layers=2, seed=3)
+    other, _ = random_model(layers=2, seed=4)
     weight = "model.decoder.layers.0.experts.down_proj"
     assert torch.equal(one.get_parameter(weight), two.get_parameter(weight))
     assert not torch.equal(one.get_parameter(weight), other.get_parameter(weight))
 
 
 def test_layers_alternate_and_the_last_sees_everything() -> None:
-    types = small_config(layers=8).text_config.layer_types
+    types = random_config(layers=8).text_config.layer_types
     assert [at for at, kind in enumerate(types) if kind == "full_attention"] == [5, 7]
 
 
 def test_the_spread_is_that_of_the_logits() -> None:
     for spread in (0.5, 4.0):
-        model, _ = small_model(spread=spread, layers=2)
+        model, _ = random_model(spread=spread, layers=2)
         with torch.no_grad():
             canvas = torch.arange(32)[None] + 500
             logits = model(input_ids=torch.arange(20)[None] + 600, decoder_input_ids=canvas).logits
@@ -107,17 +107,17 @@ def test_the_spread_is_that_of_the_logits() -> None:
 def test_a_folder_is_a_whole_checkpoint(tmp_path: Path) -> None:
     from transformers import DiffusionGemmaForBlockDiffusion
 
-    model, _ = small_model(layers=2)
+    model, _ = random_model(layers=2)
     folder = write_checkpoint(tmp_path / "small", layers=2)
     loaded = DiffusionGemmaForBlockDiffusion.from_pretrained(folder)
     assert loaded.generation_config.eos_token_id == list(ENDS)
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[key]), key
-    assert not inspect(folder).vision
+    assert not inspect_checkpoint(folder).vision
 
 
 def test_a_model_of_many_layers_is_a_checkpoint_too(tmp_path: Path) -> None:
-    found = inspect(write_checkpoint(tmp_path, layers=12, vocabulary=SMALLEST, hidden=32))
+    found = inspect_checkpoint(write_checkpoint(tmp_path, layers=12, vocabulary=SMALLEST, hidden=32))
     assert [at for at, layer in enumerate(found.sizes.layers) if layer.full and layer.head == 16] == [5, 11]
 
 
@@ -125,18 +125,18 @@ def test_shards_are_written_when_asked_for(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2, shard_bytes=300_000)
     files = sorted(folder.glob("model-*.safetensors"))
     assert len(files) > 1
-    assert sum(len(read_head(file)) - 1 for file in files) == len(inspect(folder).tensors)
+    assert sum(len(read_head(file)) - 1 for file in files) == len(inspect_checkpoint(folder).tensors)
 
 
 def test_vision_is_a_tower_and_its_processor(tmp_path: Path) -> None:
-    found = inspect(write_checkpoint(tmp_path, layers=2, vision=True))
+    found = inspect_checkpoint(write_checkpoint(tmp_path, layers=2, vision=True))
     assert found.vision
-    assert found.counts.vision > inspect(write_checkpoint(tmp_path / "blind", layers=2)).counts.vision
+    assert found.counts.vision > inspect_checkpoint(write_checkpoint(tmp_path / "blind", layers=2)).counts.vision
 
 
 def test_the_real_vocabulary_is_made_in_seconds() -> None:
     begin = time.process_time()
-    model, tokenizer = small_model(vocabulary=262_144, layers=1)
+    model, tokenizer = random_model(vocabulary=262_144, layers=1)
     assert time.process_time() - begin < 20  # 5 on an idle machine
     assert len(tokenizer) == model.lm_head.weight.shape[0] == 262_144
     words = tokenizer.decode(range(200_000, 200_040))
@@ -145,7 +145,7 @@ def test_the_real_vocabulary_is_made_in_seconds() -> None:
 
 
 def test_a_model_that_prefers_words_writes_nothing_else() -> None:
-    model, tokenizer = small_model(words=True, layers=2, vocabulary=2048)
+    model, tokenizer = random_model(words=True, layers=2, vocabulary=2048)
     with torch.no_grad():
         canvas = torch.arange(32)[None] + 500
         logits = model(input_ids=torch.arange(20)[None] + 600, decoder_input_ids=canvas).logits

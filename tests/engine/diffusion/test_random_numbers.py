@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.noise import Stream, hashed, tokens, uniform
+from unwritten_engine.diffusion.random_numbers import RequestRandom, hashed, tokens, uniform
 
 
 def at(*numbers: int) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64)
 
 
-def line(seed: int, canvas: int, step: int, stream: Stream = Stream.CHOICE, length: int = 4096) -> Tensor:
+def line(seed: int, canvas: int, step: int, stream: RequestRandom = RequestRandom.CHOICE, length: int = 4096) -> Tensor:
     return uniform(at(seed), at(canvas), at(step), stream, length)[0]
 
 
@@ -24,8 +24,8 @@ def chi_square(counts: Tensor) -> float:
     return float((((counts - expected) ** 2 / expected).sum() - free) / (2 * free) ** 0.5)
 
 
-@pytest.mark.parametrize("stream", Stream)
-def test_numbers_are_even(stream: Stream) -> None:
+@pytest.mark.parametrize("stream", RequestRandom)
+def test_numbers_are_even(stream: RequestRandom) -> None:
     seeds = torch.arange(64)
     drawn = uniform(seeds, torch.zeros_like(seeds), torch.ones_like(seeds), stream, 4096)
     assert drawn.dtype == torch.float32 and drawn.shape == (64, 4096)
@@ -44,7 +44,7 @@ def test_the_largest_number_is_below_one() -> None:
 @pytest.mark.parametrize("vocabulary", [1000, 1024, 262_144])
 def test_tokens_are_even_and_in_the_vocabulary(vocabulary: int) -> None:
     seeds = torch.arange(100)
-    drawn = tokens(seeds, seeds * 0, seeds * 0, Stream.CANVAS, 4096, vocabulary)
+    drawn = tokens(seeds, seeds * 0, seeds * 0, RequestRandom.CANVAS, 4096, vocabulary)
     assert drawn.dtype == torch.int64
     assert drawn.min() >= 0 and drawn.max() < vocabulary
     bins = torch.bincount(drawn.flatten() * 8 // vocabulary)
@@ -57,7 +57,7 @@ def test_tokens_are_even_and_in_the_vocabulary(vocabulary: int) -> None:
 def test_every_coordinate_counts() -> None:
     """Neighbours in any coordinate are no more alike than chance."""
     lines = [line(*place) for place in [(5, 0, 1), (6, 0, 1), (5, 1, 1), (5, 0, 2), (5, 1, 0), (0, 5, 1), (1, 0, 5)]]
-    lines += [line(5, 0, 1, stream) for stream in Stream if stream is not Stream.CHOICE]
+    lines += [line(5, 0, 1, stream) for stream in RequestRandom if stream is not RequestRandom.CHOICE]
     lines += [line(2**32 - 1, 0, 1), line(0, 0, 0), lines[0].roll(1)]
     for one, other in combinations(lines, 2):
         both = torch.corrcoef(torch.stack([one, other]))[0, 1]
@@ -73,7 +73,8 @@ def test_bits_change_by_half() -> None:
             changed = list(base)
             changed[place] ^= 1 << bit
             one, other = (
-                hashed(at(given[0]), at(given[1]), at(given[2]), Stream.RENOISE, 512) for given in (base, changed)
+                hashed(at(given[0]), at(given[1]), at(given[2]), RequestRandom.RENOISE, 512)
+                for given in (base, changed)
             )
             flipped = sum(float(((one ^ other) >> n & 1).float().mean()) for n in range(64)) / 64
             assert abs(flipped - 0.5) < 0.02
@@ -81,9 +82,9 @@ def test_bits_change_by_half() -> None:
 
 def test_numbers_are_the_same_alone_and_in_a_batch() -> None:
     seeds, canvases, steps = at(1, 2**32 - 1, 7), at(0, 4, 2), at(3, 0, 48)
-    together = uniform(seeds, canvases, steps, Stream.RENOISE, 100)
+    together = uniform(seeds, canvases, steps, RequestRandom.RENOISE, 100)
     for row in range(3):
-        alone = line(int(seeds[row]), int(canvases[row]), int(steps[row]), Stream.RENOISE, 100)
+        alone = line(int(seeds[row]), int(canvases[row]), int(steps[row]), RequestRandom.RENOISE, 100)
         assert torch.equal(together[row], alone)
 
 

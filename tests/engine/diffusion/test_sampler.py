@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.sampler import TILE, Head, Limits, Sampled, accepted, sample
+from unwritten_engine.diffusion.sampler import TILE, EntropyLimits, OutputHead, SamplerOutput, accept_tokens, sample
 
 COUNT, HIDDEN = 12, 24
 VOCABULARIES = [(1024, 128), (1000, 64), (1000, 1024), (70, 64), (63, 64), (4100, 512), (4100, None)]
 
 
-def head(vocabulary: int, *, spread: float = 1.0, cap: float = 30.0, dtype: torch.dtype = torch.float32) -> Head:
+def head(vocabulary: int, *, spread: float = 1.0, cap: float = 30.0, dtype: torch.dtype = torch.float32) -> OutputHead:
     made = torch.Generator().manual_seed(vocabulary)
     weight = torch.randn(vocabulary, HIDDEN, generator=made) * spread
-    return Head(weight=weight.to(dtype), embeddings=weight.to(dtype), scale=HIDDEN**0.5, cap=cap)
+    return OutputHead(weight=weight.to(dtype), embeddings=weight.to(dtype), scale=HIDDEN**0.5, cap=cap)
 
 
 def states(count: int = COUNT, seed: int = 1) -> Tensor:
@@ -30,19 +30,19 @@ def chances(count: int = COUNT) -> Tensor:
     return torch.rand(count, generator=torch.Generator().manual_seed(2))
 
 
-def plain_logits(hidden: Tensor, head: Head, temperature: Tensor, limits: Limits | None = None) -> Tensor:
+def plain_logits(hidden: Tensor, head: OutputHead, temperature: Tensor, limits: EntropyLimits | None = None) -> Tensor:
     logits = (hidden.double() @ head.weight.double().t() / head.cap).tanh() * head.cap / temperature.double()[:, None]
     return logits if limits is None else logits.masked_fill(~limits.allowed[limits.classes], -torch.inf)
 
 
 def plain(
     hidden: Tensor,
-    head: Head,
+    head: OutputHead,
     temperature: Tensor,
     chance: Tensor,
-    limits: Limits | None = None,
+    limits: EntropyLimits | None = None,
     top: int | None = None,
-) -> Sampled:
+) -> SamplerOutput:
     logits = plain_logits(hidden, head, temperature, limits)
     shares = logits.softmax(-1)
     passed = shares.cumsum(-1)
@@ -51,7 +51,7 @@ def plain(
         least = shares.topk(top, dim=-1).values[:, -1:]
         kept = torch.where(shares >= least, shares, 0.0)
         kept = kept / kept.sum(-1, keepdim=True)
-    return Sampled(
+    return SamplerOutput(
         best=logits.argmax(-1),
         drawn=torch.searchsorted(passed, chance.double()[:, None] * passed[:, -1:], right=True)[:, 0],
         entropy=torch.special.entr(shares).sum(-1).float(),
@@ -59,7 +59,7 @@ def plain(
     )
 
 
-def check(found: Sampled, wanted: Sampled, *, near: float = 1e-4) -> None:
+def check(found: SamplerOutput, wanted: SamplerOutput, *, near: float = 1e-4) -> None:
     assert torch.equal(found.best, wanted.best)
     assert torch.equal(found.drawn, wanted.drawn)
     torch.testing.assert_close(found.entropy, wanted.entropy, atol=near, rtol=near)
@@ -107,14 +107,14 @@ def test_the_error_of_truncation_falls_with_k() -> None:
     assert errors[0] > 0.2 and errors[3] < 0.05 and errors[4] < 1e-5
 
 
-def some_limits(vocabulary: int, count: int = COUNT) -> Limits:
+def some_limits(vocabulary: int, count: int = COUNT) -> EntropyLimits:
     allowed = torch.ones(4, vocabulary, dtype=torch.bool)
     allowed[1] = False
     allowed[1, vocabulary // 2 : vocabulary // 2 + 10] = True
     allowed[2] = False
     allowed[2, -1] = True  # far behind the first chunk
     allowed[3, : vocabulary // 2] = False
-    return Limits(torch.arange(count) % 4, allowed)
+    return EntropyLimits(torch.arange(count) % 4, allowed)
 
 
 @pytest.mark.parametrize(("vocabulary", "chunk"), VOCABULARIES)
@@ -138,7 +138,7 @@ def test_many_positions_are_taken_in_tiles() -> None:
 def test_limits_hold_for_every_chance() -> None:
     chance = torch.cat([torch.linspace(0, 1 - 2**-24, 997), torch.tensor([0.0, 2**-24, 1 - 2**-24])])
     hidden = states(1).expand(1000, -1).contiguous()
-    limits = Limits(torch.arange(1000) % 4, some_limits(1000).allowed)
+    limits = EntropyLimits(torch.arange(1000) % 4, some_limits(1000).allowed)
     found = sample(hidden, head(1000), torch.full((1000,), 0.7), chance, limits=limits, chunk=64)
     assert limits.allowed[limits.classes, found.drawn].all()
     assert found.drawn.max() < 1000
@@ -190,7 +190,7 @@ def test_one_token_can_have_everything() -> None:
 
 def test_the_first_of_equals_is_best() -> None:
     weight = torch.ones(300, HIDDEN)
-    table = Head(weight, weight, 1.0, 30.0)
+    table = OutputHead(weight, weight, 1.0, 30.0)
     found = sample(torch.ones(1, HIDDEN), table, torch.ones(1), torch.tensor([0.5]), chunk=64)
     assert found.best == 0 and found.drawn == 150
     assert abs(float(found.entropy) - torch.log(torch.tensor(300.0))) < 1e-4
@@ -211,12 +211,12 @@ def published_rule(entropy: list[float], bound: float) -> list[bool]:
 @pytest.mark.parametrize("bound", [1e-6, 0.1, 3.0, 1e6])
 def test_accepted_is_the_published_rule(bound: float) -> None:
     entropy = torch.rand(20, 32, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** 4 * 4
-    found = accepted(entropy, torch.full((20,), bound, dtype=torch.float64))
+    found = accept_tokens(entropy, torch.full((20,), bound, dtype=torch.float64))
     assert found.tolist() == [published_rule(row, bound) for row in entropy.tolist()]
     assert found.any(-1).all()
 
 
 def test_each_row_has_its_own_bound() -> None:
     entropy = torch.tensor([[1.0, 0.2, 0.3], [1.0, 0.2, 0.3]])
-    found = accepted(entropy, torch.tensor([0.1, 0.25]))
+    found = accept_tokens(entropy, torch.tensor([0.1, 0.25]))
     assert found.tolist() == [[False, True, False], [False, True, True]]

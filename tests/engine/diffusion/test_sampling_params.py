@@ -5,38 +5,45 @@ from typing import Any
 
 import pytest
 
-from unwritten_engine.diffusion.options import OPTIONS, SAMPLING, Dial, dial, engine_options, published
+from unwritten_engine.diffusion.sampling_params import (
+    OPTIONS,
+    SAMPLING,
+    SamplingParams,
+    default_params,
+    engine_options,
+    sampling_params,
+)
 from unwritten_engine.errors import BadOption, UnknownOption
 
-BASE = Dial()
+BASE = SamplingParams()
 
 
 def test_nothing_given_is_the_published_dial() -> None:
-    assert dial({}, BASE) == BASE == Dial(48, 0.1, 0.8, 0.4, 1, 0.005)
+    assert sampling_params({}, BASE) == BASE == SamplingParams(48, 0.1, 0.8, 0.4, 1, 0.005)
 
 
 @pytest.mark.parametrize(("quality", "steps"), [(0, 12), (0.5, 30), (1, 48), (0.01, 12), (1.0, 48)])
 def test_quality_sets_the_steps(quality: float, steps: int) -> None:
-    assert dial({"quality": quality}, BASE).steps == steps
+    assert sampling_params({"quality": quality}, BASE).steps == steps
 
 
 def test_quality_is_a_share_of_the_checkpoints_own_steps() -> None:
-    assert dial({"quality": 0}, Dial(steps=2)).steps == 1
-    assert dial({"quality": 0.5}, Dial(steps=16)).steps == 10
+    assert sampling_params({"quality": 0}, SamplingParams(steps=2)).steps == 1
+    assert sampling_params({"quality": 0.5}, SamplingParams(steps=16)).steps == 10
 
 
 def test_steps_go_before_quality() -> None:
-    assert dial({"quality": 0, "steps": 100}, BASE).steps == 100
+    assert sampling_params({"quality": 0, "steps": 100}, BASE).steps == 100
 
 
 def test_everything_can_be_set() -> None:
     given = {"entropy_bound": 2, "t_max": 1, "t_min": 0.2, "stability": 0, "confidence": 0.5, "steps": 9}
-    assert dial(given, BASE) == Dial(9, 2.0, 1.0, 0.2, 0, 0.5)
+    assert sampling_params(given, BASE) == SamplingParams(9, 2.0, 1.0, 0.2, 0, 0.5)
 
 
 def test_none_leaves_it_to_the_checkpoint() -> None:
-    base = Dial(7, 0.3, 0.9, 0.1, 3, 0.2)
-    assert dial({option.name: None for option in SAMPLING if option.name != "quality"}, base) == base
+    base = SamplingParams(7, 0.3, 0.9, 0.1, 3, 0.2)
+    assert sampling_params({option.name: None for option in SAMPLING if option.name != "quality"}, base) == base
 
 
 @pytest.mark.parametrize(
@@ -57,14 +64,14 @@ def test_none_leaves_it_to_the_checkpoint() -> None:
 )
 def test_values_that_there_are_not(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadOption) as raised:
-        dial(options, BASE)
+        sampling_params(options, BASE)
     assert message in str(raised.value) and "The diffusion engine" in str(raised.value)
 
 
 @pytest.mark.parametrize(("name", "near"), [("step", "steps"), ("temperature", ""), ("entropy", "entropy_bound")])
 def test_unknown_names_are_errors(name: str, near: str) -> None:
     with pytest.raises(UnknownOption, match=f"no option '{name}'.*{near}"):
-        dial({name: 1}, BASE)
+        sampling_params({name: 1}, BASE)
 
 
 def test_a_checkpoint_brings_its_own_dial() -> None:
@@ -76,8 +83,8 @@ def test_a_checkpoint_brings_its_own_dial() -> None:
         stability_threshold=0,
         confidence_threshold=0.01,
     )
-    assert published(config) == Dial(20, 0.7, 0.9, 0.4, 0, 0.01)
-    assert published(SimpleNamespace()) == BASE
+    assert default_params(config) == SamplingParams(20, 0.7, 0.9, 0.4, 0, 0.01)
+    assert default_params(SimpleNamespace()) == BASE
 
 
 def test_transformers_own_config_is_read() -> None:
@@ -85,8 +92,8 @@ def test_transformers_own_config_is_read() -> None:
 
     make: Any = theirs.DiffusionGemmaGenerationConfig
     config = make(max_denoising_steps=9, sampler_config=theirs.EntropyBoundSamplerConfig(0.2), t_max=1.0)
-    assert published(config) == Dial(9, 0.2, 1.0)
-    assert published(make()) == BASE
+    assert default_params(config) == SamplingParams(9, 0.2, 1.0)
+    assert default_params(make()) == BASE
 
 
 def test_options_of_the_engine() -> None:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from tests.engine.diffusion.test_detokenizer import READERS
 from tests.engine.test_json_grammar import Facts, Part, Tree, fits, schemas
 
-from unwritten_engine.diffusion.tokens.skeleton import Skeleton, skeleton
-from unwritten_engine.diffusion.tokens.text import Reader, Reading
+from unwritten_engine.diffusion.tokenization.detokenizer import DecodedText, Detokenizer
+from unwritten_engine.diffusion.tokenization.schema_skeleton import Skeleton, build_skeleton
 from unwritten_engine.errors import RequestRefused
 
 READER = READERS["pieces"]
@@ -30,7 +30,7 @@ def filled(made: Skeleton, rng: random.Random, padding: float = 0.2) -> tuple[li
     return ids, [pin < 0 and rng.random() < 0.5 for pin in made.pins]
 
 
-def judged(reading: Reading) -> Any:
+def judged(reading: DecodedText) -> Any:
     """The data of a reading, whose spans must lie inside the text."""
     end = -1
     for a, b in reading.unsettled:
@@ -44,7 +44,7 @@ def judged(reading: Reading) -> Any:
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("model", [Facts, Tree, Part])
 def test_whatever_stands_in_the_slots_is_valid(model: type[BaseModel], name: str) -> None:
-    made = skeleton(model.model_json_schema(), READERS[name], canvases=4, canvas_length=256)
+    made = build_skeleton(model.model_json_schema(), READERS[name], canvases=4, canvas_length=256)
     rng = random.Random(1)
     for _ in range(4):
         for padding in (0.0, 0.2, 1.0):
@@ -61,7 +61,7 @@ def test_whatever_stands_in_the_slots_is_valid(model: type[BaseModel], name: str
 def test_any_schema_gives_json_that_fits_or_is_refused(schema: dict[str, Any], seed: int) -> None:
     rng = random.Random(seed)
     try:
-        made = skeleton(schema, READER, canvases=2, canvas_length=256)
+        made = build_skeleton(schema, READER, canvases=2, canvas_length=256)
     except RequestRefused as refusal:
         assert "canvases" in str(refusal)
         return
@@ -82,8 +82,8 @@ def written(made: Skeleton, slots: dict[int, str]) -> list[int]:
     return ids
 
 
-def shape(kind: Any, reader: Reader = READER, canvases: int = 1) -> Skeleton:
-    return skeleton(TypeAdapter(kind).json_schema(), reader, canvases=canvases, canvas_length=256)
+def shape(kind: Any, reader: Detokenizer = READER, canvases: int = 1) -> Skeleton:
+    return build_skeleton(TypeAdapter(kind).json_schema(), reader, canvases=canvases, canvas_length=256)
 
 
 class Small(BaseModel):
@@ -124,7 +124,7 @@ def test_the_end_is_pinned_after_the_json() -> None:
 
 
 def test_numbers_stay_in_their_bounds() -> None:
-    made = skeleton({"type": "number", "minimum": -1.5, "maximum": 2}, READER, canvases=1, canvas_length=64)
+    made = build_skeleton({"type": "number", "minimum": -1.5, "maximum": 2}, READER, canvases=1, canvas_length=64)
     for text, expected in (("7", 2), ("-3", -1.5), ("0.25", 0.25), ("", 0), ("--", 0), ("1.999", 2)):
         ids = written(made, {0: text[: made.length]})
         assert json.loads(made.read(ids, [False] * 64).text) == expected
@@ -166,10 +166,10 @@ def test_the_slot_before_several_shapes_says_which_one_is_meant() -> None:
 
 def test_slots_shrink_to_the_budget_and_refuse_what_never_fits() -> None:
     schema = Facts.model_json_schema()
-    large, small = (skeleton(schema, READER, canvases=n, canvas_length=256) for n in (8, 3))
+    large, small = (build_skeleton(schema, READER, canvases=n, canvas_length=256) for n in (8, 3))
     assert sum(pin < 0 for pin in small.pins) < sum(pin < 0 for pin in large.pins)
     with pytest.raises(RequestRefused, match=r"needs \d+ canvases of 32 tokens .* the request has 1"):
-        skeleton(schema, READER, canvases=1, canvas_length=32)
+        build_skeleton(schema, READER, canvases=1, canvas_length=32)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_slots_shrink_to_the_budget_and_refuse_what_never_fits() -> None:
 )
 def test_what_it_cannot_hold_is_refused_with_its_place(schema: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
-        skeleton(schema, READER, canvases=1, canvas_length=256)
+        build_skeleton(schema, READER, canvases=1, canvas_length=256)
 
 
 def test_reading_is_fast_enough_for_every_step() -> None:
@@ -239,13 +239,13 @@ def test_only_the_characters_in_flux_are_marked() -> None:
 
 
 def test_lengths_are_cut_and_filled() -> None:
-    made = skeleton({"type": "string", "minLength": 3, "maxLength": 4}, READER, canvases=1, canvas_length=64)
+    made = build_skeleton({"type": "string", "minLength": 3, "maxLength": 4}, READER, canvases=1, canvas_length=64)
     for text, expected in (("a", "a.."), ("", "..."), ("abcde"[:2], "ab.")):
         assert json.loads(made.read(written(made, {0: text}), [False] * 64).text) == expected
 
 
 def test_a_date_is_made_of_digits() -> None:
-    made = skeleton({"type": "string", "format": "date"}, READER, canvases=1, canvas_length=64)
+    made = build_skeleton({"type": "string", "format": "date"}, READER, canvases=1, canvas_length=64)
     ids = written(made, {0: "1987", 1: "13", 2: "31"})
     assert json.loads(made.read(ids, [False] * 64).text) == "1987-12-28"
 
@@ -254,7 +254,7 @@ def test_names_in_a_map_come_once() -> None:
     made = shape(dict[str, int])
     ids = written(made, {0: "a", 1: "1", 2: "a", 3: "2", 4: "b", 5: "3"})
     assert made.read(ids, [False] * 256).text == '{"a":1,"b":3}'
-    many = skeleton(
+    many = build_skeleton(
         {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 2},
         READER,
         canvases=1,
@@ -279,7 +279,7 @@ class Mixed(BaseModel):
 
 @pytest.mark.parametrize("canvases", [1, 2, 4])
 def test_shapes_inside_themselves_end(canvases: int) -> None:
-    made = skeleton(Mixed.model_json_schema(), READER, canvases=canvases, canvas_length=384)
+    made = build_skeleton(Mixed.model_json_schema(), READER, canvases=canvases, canvas_length=384)
     rng = random.Random(2)
     for padding in (0.0, 0.3, 0.8, 1.0):
         ids, flags = filled(made, rng, padding)

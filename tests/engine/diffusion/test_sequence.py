@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections import abc
 from typing import Any
 
 import pytest
 import torch
 from tests.support.diffusion_models import Model
 
-from unwritten_engine.diffusion.batch import Masks
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.options import Dial
-from unwritten_engine.diffusion.run import Draft, Run
-from unwritten_engine.diffusion.tokens.outline import outline
-from unwritten_engine.diffusion.tokens.prompts import Spoken
-from unwritten_engine.diffusion.tokens.text import Reader
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.model_runner import TokenMasks
+from unwritten_engine.diffusion.sampling_params import SamplingParams
+from unwritten_engine.diffusion.sequence import CanvasState, Sequence
+from unwritten_engine.diffusion.tokenization.canvas_plan import plan_canvases
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
 from unwritten_engine.frames import Draft as Edit
 from unwritten_engine.frames import Frame, Prompt, Request
 
 SIZE, PAD, TURN = 16, 0, 106
-READER = Reader(make_tokenizer(1024), frozenset({1, TURN, 50}), PAD, 1024)
-DIAL = Dial(steps=4)
+READER = Detokenizer(make_tokenizer(1024), frozenset({1, TURN, 50}), PAD, 1024)
+DIAL = SamplingParams(steps=4)
 EDIT = Edit("The old bridge crosses the river, and the old tower stands", ((20, 30), (45, 58)), 0.5)
 SCHEMA = {
     "type": "object",
@@ -36,15 +36,15 @@ SCHEMA = {
 }
 
 
-def asked(**given: Any) -> Run:
+def asked(**given: Any) -> Sequence:
     prompt = Prompt("Write.", opening=given.pop("opening", ""))
-    made = outline(Request(prompt, **given), READER, SIZE, Masks(1024, torch.device("cpu")).place)
-    return Run(Spoken((2, 3, 4), (2, 3, 4), 0), made, DIAL, 5)
+    made = plan_canvases(Request(prompt, **given), READER, SIZE, TokenMasks(1024, torch.device("cpu")).place)
+    return Sequence(TokenizedPrompt((2, 3, 4), (2, 3, 4), 0), made, DIAL, 5)
 
 
-def draw(run: Run, ids: Sequence[int], unsettled: Sequence[bool] | None = None, step: int = 1) -> Frame:
+def draw(run: Sequence, ids: abc.Sequence[int], unsettled: abc.Sequence[bool] | None = None, step: int = 1) -> Frame:
     """A step that ends with these tokens."""
-    run.draft = Draft(run.canvas, run.before, list(ids), list(unsettled or [True] * SIZE), step, DIAL.steps)
+    run.draft = CanvasState(run.canvas, run.before, list(ids), list(unsettled or [True] * SIZE), step, DIAL.steps)
     frame = run.frame()
     assert frame is not None
     return frame
@@ -57,7 +57,7 @@ def filled(text: str, *after: int) -> list[int]:
     return [*ids, *[PAD] * (SIZE - len(ids))]
 
 
-def check(frames: list[Frame], run: Run) -> None:
+def check(frames: list[Frame], run: Sequence) -> None:
     """What holds for the frames of every request."""
     assert [frame.done for frame in frames] == [False] * (len(frames) - 1) + [True]
     for number, frame in enumerate(frames):
@@ -66,18 +66,18 @@ def check(frames: list[Frame], run: Run) -> None:
             assert at <= start < end <= len(frame.text)
             at = end
         assert 0 <= frame.fixed <= len(frame.text)
-        assert 0 <= frame.canvas < frame.canvases == run.outline.canvases
+        assert 0 <= frame.canvas < frame.canvases == run.plan.canvases
         assert not frame.done or (frame.fixed == len(frame.text) and not frame.unsettled)
         for later in frames[number + 1 :]:
             assert later.fixed >= frame.fixed and later.text[: frame.fixed] == frame.text[: frame.fixed]
             assert later.canvas >= frame.canvas
 
 
-def write(run: Run, canvases: Sequence[Sequence[int]], noise: random.Random) -> list[Frame]:
+def write(run: Sequence, canvases: abc.Sequence[abc.Sequence[int]], noise: random.Random) -> list[Frame]:
     """Frames of a request that writes these canvases, each after two drafts of noise."""
     frames = []
     for ids in canvases:
-        opened = run.outline.canvas(run.canvas, SIZE)
+        opened = run.plan.canvas(run.canvas, SIZE)
         pins = opened.pins or [-1] * SIZE
         for step in (1, 2):
             mixed = [token if noise.random() < step / 4 else noise.randrange(1024) for token in ids]
@@ -194,8 +194,8 @@ def test_fixed_text_stays_whatever_is_written(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_shapes_parse_at_every_step(seed: int) -> None:
     noise = random.Random(seed)
-    run = asked(canvases=6, shape=SCHEMA)
-    canvases = [[noise.randrange(1024) for _ in range(SIZE)] for _ in range(run.outline.canvases)]
+    run = asked(canvases=6, schema=SCHEMA)
+    canvases = [[noise.randrange(1024) for _ in range(SIZE)] for _ in range(run.plan.canvases)]
     frames = write(run, canvases, noise)
     check(frames, run)
     for frame in frames:
@@ -208,7 +208,7 @@ def test_frames_of_a_model() -> None:
     """Of a random one, which writes whatever comes."""
     made = Model(vocabulary=1024, hidden=32, layers=2, canvas=SIZE, spread=6.0, branch=0.3)
     runs = [made.run(made.prompt(9), seed=seed, canvases=3, steps=6, entropy_bound=20.0) for seed in range(4)]
-    frames: dict[Run, list[Frame]] = {run: [] for run in runs}
+    frames: dict[Sequence, list[Frame]] = {run: [] for run in runs}
     for news in made.loop.generate(runs):
         for run in news:
             frame = run.frame()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from unwritten_engine.errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
-from unwritten_engine.llamacpp.job import Job
-from unwritten_engine.stream import Stream
+from unwritten_engine.llamacpp.completion import Completion
+from unwritten_engine.text_frames import TextFrames
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,10 @@ def token(text: str, number: int, finish: str | None = None, prompt: int = 5) ->
     }
 
 
-def sends(*chunks: dict[str, Any]) -> Callable[[Job], None]:
+def sends(*chunks: dict[str, Any]) -> Callable[[Completion], None]:
     """What a thread does that gets these chunks and comes back."""
 
-    def work(job: Job) -> None:
+    def work(job: Completion) -> None:
         for chunk in chunks:
             job.take(chunk)
         job.settle()
@@ -33,10 +33,10 @@ def sends(*chunks: dict[str, Any]) -> Callable[[Job], None]:
     return work
 
 
-def a_job(work: Callable[[Job], None], stops: tuple[str, ...] = (), context: int = 100) -> Job:
-    stream = Stream("", (), stops, 8, 20)
+def a_job(work: Callable[[Completion], None], stops: tuple[str, ...] = (), context: int = 100) -> Completion:
+    stream = TextFrames("", (), stops, 8, 20)
     loop = asyncio.get_running_loop()
-    job = Job(loop, stream, context=context, budget=20, queued=0.5, seed=7, work=work)
+    job = Completion(loop, stream, context=context, budget=20, queued=0.5, seed=7, work=work)
     job.start()
     return job
 
@@ -44,7 +44,7 @@ def a_job(work: Callable[[Job], None], stops: tuple[str, ...] = (), context: int
 async def test_a_slow_reader_gets_the_newest_frame_and_the_last() -> None:
     written, go_on = threading.Event(), threading.Event()
 
-    def work(job: Job) -> None:
+    def work(job: Completion) -> None:
         for number in range(1, 6):
             assert not job.take(token(f"w{number} ", number))
         written.set()
@@ -83,7 +83,7 @@ async def test_a_stop_string_ends_the_work() -> None:
 async def test_stopping_ends_the_work_with_the_next_token() -> None:
     begun, stopped, answers = threading.Event(), threading.Event(), []
 
-    def work(job: Job) -> None:
+    def work(job: Completion) -> None:
         job.take(token("a", 1))
         begun.set()
         stopped.wait(5)

@@ -8,8 +8,8 @@ import pytest
 from tests.support.ggufs import MODEL, write_gguf
 
 from unwritten_engine.errors import MissingPackage, ModelBroken
+from unwritten_engine.gguf import read_header
 from unwritten_engine.llamacpp.embedded import _assemble, embedded_file
-from unwritten_engine.llamacpp.gguf import read_head
 
 pytestmark = pytest.mark.model
 
@@ -37,7 +37,7 @@ def test_it_is_put_together_once(folder: Path) -> None:
 
 
 def test_it_is_a_base_model(folder: Path) -> None:
-    head = read_head(embedded_file(quiet, folder))
+    head = read_header(embedded_file(quiet, folder))
     assert (head.architecture, head.quantization, head.chat_template) == ("gemma3", "Q4_K_M", "")
 
 

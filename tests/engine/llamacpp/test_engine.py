@@ -59,7 +59,7 @@ async def test_it_says_what_it_is(embedded: Engine) -> None:
     about = embedded.about
     assert (about.engine, about.model, about.quantization) == ("embedded", "Gemma 3 270M (base, Q4_K_M)", "Q4_K_M")
     assert "https://ai.google.dev/gemma/terms" in about.licence
-    assert about.abilities.shapes and not about.abilities.instruct
+    assert about.abilities.schemas and not about.abilities.instruct
     assert about.context == 2048 and about.parallel == 4 and about.canvas_length == 256
     assert about.memory_bytes > 250_000_000
     assert all(reason.endswith(".") for reason in about.reasons)
@@ -191,7 +191,7 @@ async def test_more_requests_than_places_all_come_to_their_end(embedded: Engine)
 
     subjects = ["tea", "owls", "salt", "rivers", "chess", "iron", "maps", "snow"]
     frames = await asyncio.gather(
-        *(write(s, Priority.AHEAD if n % 2 else Priority.CLICK) for n, s in enumerate(subjects))
+        *(write(s, Priority.PREFETCH if n % 2 else Priority.CLICK) for n, s in enumerate(subjects))
     )
     assert all(f.usage and 0 < f.usage.tokens <= 12 for f in frames)
     assert max(f.usage.queued_seconds for f in frames if f.usage) > 0.05
@@ -230,7 +230,7 @@ class Facts(BaseModel):
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_shape_holds(embedded: Engine, seed: int) -> None:
-    request = Request(Prompt("Facts about Paris."), canvases=2, seed=seed, shape=Facts.model_json_schema())
+    request = Request(Prompt("Facts about Paris."), canvases=2, seed=seed, schema=Facts.model_json_schema())
     last = await last_of(embedded, request)
     assert last.usage is not None and last.usage.reason == "end"
     assert last.text == json.dumps(json.loads(last.text), ensure_ascii=False, separators=(",", ":"))
@@ -238,7 +238,7 @@ async def test_a_shape_holds(embedded: Engine, seed: int) -> None:
 
 
 async def test_a_budget_that_is_too_small_for_the_shape_is_said(embedded: Engine) -> None:
-    request = Request(Prompt("Facts about Paris."), max_tokens=6, shape=Facts.model_json_schema())
+    request = Request(Prompt("Facts about Paris."), max_tokens=6, schema=Facts.model_json_schema())
     last = await last_of(embedded, request)
     assert last.usage is not None and last.usage.reason == "length"
     assert last.text.startswith('{"kind":')
@@ -272,9 +272,9 @@ async def test_control_tokens_in_a_prompt_are_read_as_text(embedded: Engine, tex
         ({"prompt": Prompt("word " * 1900)}, PromptTooLong, "256 may be written, but the context holds 2,048"),
         ({"prompt": Prompt("x", images=(b"",))}, RequestRefused, "cannot see images"),
         ({"draft": Draft("x")}, RequestRefused, "cannot edit"),
-        ({"shape": {"type": "string", "pattern": "x"}}, RequestRefused, "'pattern'"),
-        ({"shape": {"type": "null"}, "prompt": Prompt("x", opening="{")}, RequestRefused, "opening"),
-        ({"shape": {"type": "null"}, "options": FREE}, RequestRefused, "not both"),
+        ({"schema": {"type": "string", "pattern": "x"}}, RequestRefused, "'pattern'"),
+        ({"schema": {"type": "null"}, "prompt": Prompt("x", opening="{")}, RequestRefused, "opening"),
+        ({"schema": {"type": "null"}, "options": FREE}, RequestRefused, "not both"),
     ],
 )
 async def test_what_it_cannot_do_is_refused_before_the_first_frame(
@@ -316,5 +316,5 @@ async def test_a_model_that_is_said_to_be_instruct_gets_a_chat() -> None:
         prompt = replace(PROMPT, opening="A lighthouse")
         frames = await frames_of(engine, Request(prompt, max_tokens=12))
         assert all(frame.text.startswith("A lighthouse") for frame in frames)
-        last = await last_of(engine, Request(Prompt("x"), max_tokens=60, shape={"type": "boolean"}))
+        last = await last_of(engine, Request(Prompt("x"), max_tokens=60, schema={"type": "boolean"}))
         assert json.loads(last.text) in (True, False)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten_engine.openai.dialect import Dialect, strict, without, written
+from unwritten_engine.openai.capabilities import ServerCapabilities, build_body, to_strict_schema, without_unsupported
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Ask."}], "max_tokens": 5, "seed": 1}
 SHAPE = {"type": "object"}
@@ -21,18 +21,18 @@ SHAPE = {"type": "object"}
     ],
 )
 def test_what_a_refusal_means(said: str, left_out: set[str]) -> None:
-    assert without(said, written(BODY, SHAPE, frozenset()), frozenset()) == frozenset(left_out)
+    assert without_unsupported(said, build_body(BODY, SHAPE, frozenset()), frozenset()) == frozenset(left_out)
 
 
 def test_everything_that_can_be_left_out_is_in_the_end() -> None:
     lacks: frozenset[str] = frozenset()
-    body = written(BODY, SHAPE, lacks)
+    body = build_body(BODY, SHAPE, lacks)
     for _ in range(10):
-        weaker = without("Bad Request", body, lacks)
+        weaker = without_unsupported("Bad Request", body, lacks)
         if weaker is None:
             break
-        lacks, body = weaker, written(BODY, SHAPE, weaker)
-    assert without("Bad Request", body, lacks) is None
+        lacks, body = weaker, build_body(BODY, SHAPE, weaker)
+    assert without_unsupported("Bad Request", body, lacks) is None
     assert lacks == {"json_schema", "json_object", "thinking", "steady usage", "usage", "seed"}
     assert body.keys() == {"model", "messages", "max_tokens"}
     assert '{"type":"object"}' in body["messages"][-1]["content"]
@@ -41,22 +41,22 @@ def test_everything_that_can_be_left_out_is_in_the_end() -> None:
 
 def test_fields_that_somebody_added_stay() -> None:
     added = {"chat_template_kwargs": {"enable_thinking": True}, "response_format": {"type": "regex"}}
-    assert written({**BODY, **added}, SHAPE, frozenset()).items() >= added.items()
+    assert build_body({**BODY, **added}, SHAPE, frozenset()).items() >= added.items()
 
 
 def test_images_keep_their_place() -> None:
     parts = [{"type": "image_url"}, {"type": "text", "text": "What?"}]
-    body = written({**BODY, "messages": [{"role": "user", "content": parts}]}, SHAPE, frozenset({"json_schema"}))
+    body = build_body({**BODY, "messages": [{"role": "user", "content": parts}]}, SHAPE, frozenset({"json_schema"}))
     assert body["messages"][0]["content"][:2] == parts and "JSON schema" in body["messages"][0]["content"][2]["text"]
 
 
 def test_what_was_learnt_is_said() -> None:
-    dialect = Dialect()
+    dialect = ServerCapabilities()
     assert not dialect.reasons
     dialect.learn(frozenset({"seed", "json_schema"}), {})
     assert [word for reason in dialect.reasons for word in ("schemas", "seed") if word in reason] == ["schemas", "seed"]
     dialect.learn(frozenset(), {})
-    assert dialect.lacks == {"seed", "json_schema"}
+    assert dialect.unsupported == {"seed", "json_schema"}
     assert all(reason.endswith(".") for reason in dialect.reasons)
 
 
@@ -78,7 +78,7 @@ def test_a_schema_is_sent_with_all_its_properties_required_and_no_others() -> No
         "required": ["default"],
         "additionalProperties": False,
     }
-    assert strict(schema) == {
+    assert to_strict_schema(schema) == {
         "$defs": {"Place": held},
         "type": "object",
         "properties": {

@@ -40,8 +40,8 @@ from unwritten_engine.errors import (
     UnknownOption,
 )
 from unwritten_engine.llamacpp.embedded import embedded_file
-from unwritten_engine.openai.engine import OpenAI, environment_key, open_openai
-from unwritten_engine.openai.servers import is_local
+from unwritten_engine.openai.discovery import is_local
+from unwritten_engine.openai.engine import OpenAIEngine, environment_key, open_openai
 
 pytestmark = pytest.mark.anyio
 
@@ -81,25 +81,25 @@ def real() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def engine(real: str) -> AsyncIterator[OpenAI]:
+async def engine(real: str) -> AsyncIterator[OpenAIEngine]:
     engine = await asyncio.to_thread(open_engine, real, key="a-key", parallel=2)
-    assert isinstance(engine, OpenAI)
+    assert isinstance(engine, OpenAIEngine)
     yield engine
     await engine.close()
 
 
 @pytest.mark.model
-async def test_a_real_server_says_what_it_is(engine: OpenAI, real: str) -> None:
+async def test_a_real_server_says_what_it_is(engine: OpenAIEngine, real: str) -> None:
     about = engine.about
     assert (about.engine, about.device, about.parallel) == ("openai", real, 2)
     assert "gemma" in about.model
     assert about.context == 2048, "of a slot"
-    assert about.abilities.instruct and about.abilities.shapes and not about.abilities.images
+    assert about.abilities.instruct and about.abilities.schemas and not about.abilities.images
     assert "The server has one model." in about.reasons
 
 
 @pytest.mark.model
-async def test_a_real_server_streams_frames(engine: OpenAI) -> None:
+async def test_a_real_server_streams_frames(engine: OpenAIEngine) -> None:
     frames = await frames_of(engine, Request(Prompt("A page about lighthouses."), max_tokens=32, seed=3))
     assert len(frames) > 3
     for frame, later in itertools.pairwise(frames):
@@ -113,15 +113,15 @@ async def test_a_real_server_streams_frames(engine: OpenAI) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_repeats_itself_for_a_seed(engine: OpenAI) -> None:
+async def test_a_real_server_repeats_itself_for_a_seed(engine: OpenAIEngine) -> None:
     request = Request(Prompt("Rain."), max_tokens=16, seed=5, options={"temperature": 1.0})
     texts = [(await frames_of(engine, request))[-1].text for _ in range(2)]
     assert texts[0] == texts[1] != ""
 
 
 @pytest.mark.model
-async def test_a_real_server_holds_a_shape(engine: OpenAI) -> None:
-    last = (await frames_of(engine, Request(Prompt("A keeper."), max_tokens=200, shape=SHAPE, seed=1)))[-1]
+async def test_a_real_server_holds_a_shape(engine: OpenAIEngine) -> None:
+    last = (await frames_of(engine, Request(Prompt("A keeper."), max_tokens=200, schema=SHAPE, seed=1)))[-1]
     value = json.loads(last.text)
     assert value.keys() == {"name", "age"} and isinstance(value["age"], int)
     assert last.text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
@@ -129,7 +129,7 @@ async def test_a_real_server_holds_a_shape(engine: OpenAI) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_takes_opening_and_stop(engine: OpenAI) -> None:
+async def test_a_real_server_takes_opening_and_stop(engine: OpenAIEngine) -> None:
     prompt = Prompt("Lighthouses.", opening="A lighthouse is")
     frames = await frames_of(engine, Request(prompt, max_tokens=24, stop=("e",)))
     assert all(frame.text.startswith("A lighthouse is") for frame in frames)
@@ -137,7 +137,7 @@ async def test_a_real_server_takes_opening_and_stop(engine: OpenAI) -> None:
 
 
 @pytest.mark.model
-async def test_closing_ends_the_work_of_a_real_server(engine: OpenAI) -> None:
+async def test_closing_ends_the_work_of_a_real_server(engine: OpenAIEngine) -> None:
     # One token at a time takes seconds for all of these; they can only be closed in time if each is stopped.
     begun = time.monotonic()
     for _ in range(6):
@@ -149,7 +149,7 @@ async def test_closing_ends_the_work_of_a_real_server(engine: OpenAI) -> None:
 
 
 @pytest.mark.model
-async def test_a_real_server_refuses_too_long_a_prompt(engine: OpenAI) -> None:
+async def test_a_real_server_refuses_too_long_a_prompt(engine: OpenAIEngine) -> None:
     with pytest.raises(PromptTooLong, match="do not fit into the context of"):
         await frames_of(engine, Request(Prompt("word " * 4000)))
     with pytest.raises(PromptTooLong, match="2,048 tokens of text do not fit"):
@@ -226,7 +226,7 @@ async def test_images_are_sent_with_the_ask(server: ModelServer) -> None:
         (Request(Prompt("A."), options={"top_p": 2}), BadOption, "from 0 to 1"),
         (Request(Prompt("A."), options={"extra": "no"}), BadOption, "a JSON object"),
         (Request(Prompt("A."), draft=Draft("B.")), RequestRefused, "cannot edit"),
-        (Request(Prompt("A.", opening="B"), shape=SHAPE), RequestRefused, "cannot have an opening"),
+        (Request(Prompt("A.", opening="B"), schema=SHAPE), RequestRefused, "cannot have an opening"),
         (Request(Prompt("A."), canvases=16), PromptTooLong, "4,096 tokens of text do not fit"),
     ],
 )

@@ -77,7 +77,7 @@ async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
     server.answers = [unless("response_format", "json_schema is not supported", answer, kind="json_schema")]
     async with opened(server) as engine:
         for _ in range(2):
-            last = (await frames_of(engine, Request(Prompt("A keeper."), shape=SHAPE)))[-1]
+            last = (await frames_of(engine, Request(Prompt("A keeper."), schema=SHAPE)))[-1]
             assert last.text == '{"name":"A b","age":3}'
         assert any("shapes are asked for as JSON objects" in reason for reason in engine.about.reasons)
     assert [body["response_format"]["type"] for body in server.bodies] == ["json_schema", "json_object", "json_object"]
@@ -87,7 +87,7 @@ async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
 async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> None:
     # vLLM with DiffusionGemma answers 400 to all of it, and does not say what it means.
     server.answers = [unless("response_format", "Bad Request", says('Here it is: {"name": "A", "age": 3}. Bye.'))]
-    request = Request(Prompt("A keeper."), shape=SHAPE)
+    request = Request(Prompt("A keeper."), schema=SHAPE)
     async with opened(server) as engine:
         assert [(await frames_of(engine, request))[-1].text for _ in range(2)] == ['{"name":"A","age":3}'] * 2
     assert ["response_format" in body for body in server.bodies] == [True, True, False, False]
@@ -105,7 +105,7 @@ async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> No
 async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: ModelServer, answer: str) -> None:
     server.answers = [says(*answer)]
     async with opened(server) as engine:
-        frames = await frames_of(engine, Request(Prompt("A keeper."), shape=SHAPE))
+        frames = await frames_of(engine, Request(Prompt("A keeper."), schema=SHAPE))
     assert frames[-1].text == answer.strip()
     assert all(frame.fixed == 0 for frame in frames[:-1]), "earlier frames promise nothing"
 
@@ -113,10 +113,10 @@ async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: Mo
 async def test_one_odd_schema_does_not_cost_the_others(server: ModelServer) -> None:
     async with opened(server) as engine:
         server.answers = [says('{"name":"A","age":3}')]
-        await frames_of(engine, Request(Prompt("A."), shape=SHAPE))
+        await frames_of(engine, Request(Prompt("A."), schema=SHAPE))
         server.answers = [refuses(400, "unsupported schema: pattern"), says("{}"), says('{"name":"A","age":3}')]
-        await frames_of(engine, Request(Prompt("A."), shape={"type": "object", "patternProperties": {}}))
-        await frames_of(engine, Request(Prompt("A."), shape=SHAPE))
+        await frames_of(engine, Request(Prompt("A."), schema={"type": "object", "patternProperties": {}}))
+        await frames_of(engine, Request(Prompt("A."), schema=SHAPE))
     assert [body["response_format"]["type"] for body in server.bodies] == [
         "json_schema",
         "json_schema",
@@ -289,7 +289,7 @@ async def test_clicks_go_before_what_is_written_ahead(server: ModelServer) -> No
             await frames_of(engine, Request(Prompt(name), priority=priority))
             order.append(name)
 
-        asks = [("first", Priority.CLICK), ("ahead", Priority.AHEAD), ("click", Priority.CLICK)]
+        asks = [("first", Priority.CLICK), ("ahead", Priority.PREFETCH), ("click", Priority.CLICK)]
         await asyncio.gather(*(write(*ask) for ask in asks))
     assert order == ["first", "click", "ahead"]
 

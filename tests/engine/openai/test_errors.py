@@ -6,7 +6,7 @@ import time
 import pytest
 
 from unwritten_engine.errors import GenerationFailed, ModelNotFound, PromptTooLong, RequestRefused
-from unwritten_engine.openai.refusals import Refusal, listed, read_refusal, read_wait, refusal_of
+from unwritten_engine.openai.errors import ServerError, list_models, parse_error, parse_retry_after, read_error
 
 
 @pytest.mark.parametrize(
@@ -23,32 +23,32 @@ from unwritten_engine.openai.refusals import Refusal, listed, read_refusal, read
     ],
 )
 def test_the_ways_in_which_servers_say_no(body: str, said: str, kind: str) -> None:
-    refusal = read_refusal(400, body)
-    assert (refusal.status, refusal.said, refusal.kind) == (400, said, kind)
+    refusal = read_error(400, body)
+    assert (refusal.status, refusal.message, refusal.kind) == (400, said, kind)
 
 
 def test_a_status_inside_counts_if_there_is_none_outside() -> None:
-    assert refusal_of({"error": {"code": 503, "message": "Busy"}}).status == 503
-    assert refusal_of({"error": {"code": 503, "message": "Busy"}}, 500).status == 500
-    assert refusal_of({"error": {"code": True, "message": "Busy"}}).status == 0
+    assert parse_error({"error": {"code": 503, "message": "Busy"}}).status == 503
+    assert parse_error({"error": {"code": 503, "message": "Busy"}}, 500).status == 500
+    assert parse_error({"error": {"code": True, "message": "Busy"}}).status == 0
 
 
 @pytest.mark.parametrize(
     ("refusal", "kind", "message"),
     [
-        (Refusal(401, ""), RequestRefused, "UNWRITTEN_API_KEY"),
-        (Refusal(404, "gone"), ModelNotFound, "404 for the model 'm': gone. It has m, n."),
-        (Refusal(400, "maximum context length is 5"), PromptTooLong, "larger context"),
-        (Refusal(400, "n", "exceed_context_size_error"), PromptTooLong, "7 tokens of text"),
-        (Refusal(400, "odd"), RequestRefused, "refused the request .400: odd"),
-        (Refusal(429, "", "", 12), GenerationFailed, "after 12 seconds"),
-        (Refusal(429, ""), GenerationFailed, "later"),
-        (Refusal(307, ""), GenerationFailed, "leads elsewhere"),
-        (Refusal(500, "oops"), GenerationFailed, "answers 500: oops"),
-        (Refusal(0, "oops"), GenerationFailed, "answers with an error: oops"),
+        (ServerError(401, ""), RequestRefused, "UNWRITTEN_API_KEY"),
+        (ServerError(404, "gone"), ModelNotFound, "404 for the model 'm': gone. It has m, n."),
+        (ServerError(400, "maximum context length is 5"), PromptTooLong, "larger context"),
+        (ServerError(400, "n", "exceed_context_size_error"), PromptTooLong, "7 tokens of text"),
+        (ServerError(400, "odd"), RequestRefused, "refused the request .400: odd"),
+        (ServerError(429, "", "", 12), GenerationFailed, "after 12 seconds"),
+        (ServerError(429, ""), GenerationFailed, "later"),
+        (ServerError(307, ""), GenerationFailed, "leads elsewhere"),
+        (ServerError(500, "oops"), GenerationFailed, "answers 500: oops"),
+        (ServerError(0, "oops"), GenerationFailed, "answers with an error: oops"),
     ],
 )
-def test_each_becomes_an_error_that_says_what_to_do(refusal: Refusal, kind: type[Exception], message: str) -> None:
+def test_each_becomes_an_error_that_says_what_to_do(refusal: ServerError, kind: type[Exception], message: str) -> None:
     error = refusal.error("http://host", "m", ["m", "n"], 7)
     assert type(error) is kind
     with pytest.raises(kind, match=message):
@@ -56,17 +56,22 @@ def test_each_becomes_an_error_that_says_what_to_do(refusal: Refusal, kind: type
 
 
 def test_what_may_pass() -> None:
-    assert [Refusal(status, "").passing for status in (429, 500, 503, 400, 401, 404)] == [True] * 3 + [False] * 3
-    assert not Refusal(429, "", "insufficient_quota").passing
+    assert [ServerError(status, "").transient for status in (429, 500, 503, 400, 401, 404)] == [True] * 3 + [False] * 3
+    assert not ServerError(429, "", "insufficient_quota").transient
 
 
 def test_how_long_to_wait() -> None:
-    assert (read_wait("3"), read_wait("0.5"), read_wait(""), read_wait("soon")) == (3, 0.5, None, None)
-    wait = read_wait(email.utils.formatdate(time.time() + 60, usegmt=True))
+    assert (parse_retry_after("3"), parse_retry_after("0.5"), parse_retry_after(""), parse_retry_after("soon")) == (
+        3,
+        0.5,
+        None,
+        None,
+    )
+    wait = parse_retry_after(email.utils.formatdate(time.time() + 60, usegmt=True))
     assert wait is not None and 55 < wait <= 60
-    assert read_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
 def test_long_lists_are_cut() -> None:
-    assert listed([]) == "It does not say which models it has."
-    assert listed([f"m{n}" for n in range(30)]).endswith("m19 and more.")
+    assert list_models([]) == "It does not say which models it has."
+    assert list_models([f"m{n}" for n in range(30)]).endswith("m19 and more.")

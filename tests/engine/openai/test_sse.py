@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from unwritten_engine.openai.sse import LONGEST, NotEvents, events
+from unwritten_engine.openai.chat_request import LONGEST, NotEvents, events
 
 pytestmark = pytest.mark.anyio
 

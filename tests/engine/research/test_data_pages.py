@@ -7,19 +7,23 @@ from pathlib import Path
 import pytest
 from tests.support.dictionaries import all_packages
 
+from research.data.__main__ import main
+from research.data.articles import LONGEST, Writer, shortened
+from research.data.entries import Entry
+from research.data.filters import fault, record_fault
+from research.data.links import EntryLinker, lead
+from research.data.making import card_of, make
+from research.data.prompt_forms import Form, forms_of
+from research.data.sources import SOURCES
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.data.__main__ import main
-from unwritten_engine.training.data.articles import LONGEST, Writer, shortened
-from unwritten_engine.training.data.card import card_of
-from unwritten_engine.training.data.entries import Entry
-from unwritten_engine.training.data.filters import fault, record_fault
-from unwritten_engine.training.data.forms import Form, forms_of
-from unwritten_engine.training.data.leads import lead
-from unwritten_engine.training.data.links import Linker
-from unwritten_engine.training.data.making import make
-from unwritten_engine.training.data.sources import SOURCES
-from unwritten_engine.training.pages import TrainingPage, is_held_out, read_pages, write_pages
-from unwritten_engine.training.prompts import WantedPage, write_prompts
+from unwritten_engine.training.dataset import (
+    TrainingPage,
+    WantedPage,
+    is_held_out,
+    read_pages,
+    write_pages,
+    write_prompts,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -27,7 +31,7 @@ EXAMPLE = Example("The opening paragraph of the article on Salt.", "**Salt** is 
 LEAD = WantedPage(
     Prompt("The opening paragraph of the article on Tea.", "A calm book.", (EXAMPLE,), opening="**Tea**"), "Tea", "wiki"
 )
-FACTS = WantedPage(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", shape={"type": "object"})
+FACTS = WantedPage(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", schema={"type": "object"})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_definitions_of_things_become_beginnings(text: str, begins: str) -> None
 
 
 def test_links_are_few_and_stand_at_first_mentions() -> None:
-    linker = Linker(["River", "Fresh water", "Otter", "Polish language", "Lake", "Mud"], [])
+    linker = EntryLinker(["River", "Fresh water", "Otter", "Polish language", "Lake", "Mud"], [])
     text = (
         "**Otter** lives by rivers and lakes, and an otter loves fresh water. It never leaves the river or Lake Como."
     )
@@ -75,7 +79,7 @@ def test_links_are_few_and_stand_at_first_mentions() -> None:
 
 def test_words_of_everyday_are_not_linked() -> None:
     texts = [f"Thing {number} is in a city." for number in range(600)] + ["A heron."]
-    linker = Linker(["City", "Heron"], texts)
+    linker = EntryLinker(["City", "Heron"], texts)
     assert linker.link("In a city lives a heron.", "X", (), random.Random(0)) == "In a city lives a [[heron]]."
 
 

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 from tests.support.dictionaries import all_packages, deb, dictd, wheel
 
+from research.data import dictionaries as foldoc
+from research.data import dictionaries as gcide
+from research.data import dictionaries as jargon
+from research.data import wikipedia, wordnet
+from research.data.dictd import in_order, read_dictd, references, without_brackets, without_see
+from research.data.entries import Entry, sentences
+from research.data.packages import Package, find
+from research.data.sources import SOURCES
 from unwritten_engine import EngineError
-from unwritten_engine.training.data import foldoc, gcide, jargon, wikipedia, wordnet
-from unwritten_engine.training.data.dictd import read_dictd
-from unwritten_engine.training.data.entries import Entry, sentences
-from unwritten_engine.training.data.markup import in_order, references, without_brackets, without_see
-from unwritten_engine.training.data.packages import Package, find
-from unwritten_engine.training.data.sources import SOURCES
 
 pytestmark = pytest.mark.timeout(30)
 

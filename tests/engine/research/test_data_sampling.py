@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from research.data import __main__ as command
+from research.data.sampling import SampleReport, dropped_file, in_blocks, sample, whole
 from unwritten_engine import EngineError, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import ABOUT, Script, ScriptedEngine
-from unwritten_engine.training.data import __main__ as command
-from unwritten_engine.training.data.sampling import Sampled, dropped_file, in_blocks, sample, whole
-from unwritten_engine.training.pages import is_held_out, read_pages
-from unwritten_engine.training.prompts import WantedPage, write_prompts
+from unwritten_engine.scripted import ABOUT, Script, ScriptedEngine
+from unwritten_engine.training.dataset import WantedPage, is_held_out, read_pages, write_prompts
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -38,7 +37,7 @@ def writes(text: str, *, tokens: int = 0, parallel: int = 4) -> ScriptedEngine:
     return scripted(answer, about=replace(ABOUT, parallel=parallel))
 
 
-def run(engine: ScriptedEngine, wanted: Sequence[WantedPage], out: Path, **options: object) -> Sampled:
+def run(engine: ScriptedEngine, wanted: Sequence[WantedPage], out: Path, **options: object) -> SampleReport:
     return asyncio.run(sample(engine, wanted, out, **options))  # type: ignore[arg-type]
 
 
@@ -130,11 +129,11 @@ def test_bad_pages_are_dropped_with_their_reason(tmp_path: Path, script: Script,
 
 
 def test_records_are_asked_for_with_their_shape(tmp_path: Path) -> None:
-    shaped = WantedPage(Prompt("Facts."), "Tea", shape={"type": "object"}, tokens=60)
+    shaped = WantedPage(Prompt("Facts."), "Tea", schema={"type": "object"}, tokens=60)
     for text, kept in (('{"kind":"drink"}', 1), ('{"kind":"dri', 0)):
         engine = scripted(text)
         assert run(engine, [shaped], tmp_path / f"{kept}.jsonl").pages == kept
-        assert engine.requests[0].shape == {"type": "object"}
+        assert engine.requests[0].schema == {"type": "object"}
 
 
 def test_texts_that_were_cut_off_end_with_their_last_sentence(tmp_path: Path) -> None:

@@ -9,19 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from research.conversion.__main__ import main, table
+from research.conversion.calibration import agreement, attention_inputs, ridge
+from research.conversion.gemma import Report, restricted
+from research.conversion.mapping import converted
+from research.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokenizer, whole_tokenizer
+from research.judging.pieces import Pieces
 from unwritten_engine import EngineError, Prompt, Request, open_engine
-from unwritten_engine.diffusion.loading.checkpoint import inspect
-from unwritten_engine.diffusion.loading.small import ENDS
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.diffusion.tokens.text import Reader
-from unwritten_engine.training.conversion.__main__ import main, table
-from unwritten_engine.training.conversion.calibration import attention_inputs, ridge
-from unwritten_engine.training.conversion.checking import agreement
-from unwritten_engine.training.conversion.gemma import Report, restricted
-from unwritten_engine.training.conversion.mapping import converted
-from unwritten_engine.training.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokenizer, whole_tokenizer
-from unwritten_engine.training.conversion.writing import write_folder
-from unwritten_engine.training.judging.pieces import Pieces
+from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
+from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.training.checkpoints import write_folder
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -216,7 +215,7 @@ def test_texts_of_kept_pieces_become_what_they_were() -> None:
         assert [origins[id] for id in ids] == whole.encode(text, add_special_tokens=False).ids
     for text in TEXTS:  # others come back all the same
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
-    reader = Reader(tokenizer, frozenset(ENDS), 0)
+    reader = Detokenizer(tokenizer, frozenset(ENDS), 0)
     assert b"".join(map(reader.value, reader.encode(TEXTS[2]))).decode() == TEXTS[2]
     assert tokenizer.apply_chat_template([{"role": "user", "content": "the"}], tokenize=False).startswith(
         "<bos><|turn>"
@@ -233,7 +232,7 @@ def test_the_folder_opens_in_the_engine(tmp_path: Path) -> None:
     old = gemma([SLIDING, SLIDING, FULL])
     model = converted(old, texts(20), wide=False, progress=quiet)
     folder = write_folder(tmp_path / "converted", model, make_tokenizer(640), "---\nlicense: gemma\n---\n")
-    found = inspect(folder)
+    found = inspect_checkpoint(folder)
     assert found.licence == "gemma" and found.sizes.canvas == 128
     assert [(layer.full, layer.head) for layer in found.sizes.layers] == [(False, 16), (False, 16), (True, 32)]
     engine = open_engine("diffusion", model=str(folder), threads=1)

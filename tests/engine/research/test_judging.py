@@ -12,11 +12,11 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter, quantize
 
+from research.judging.gemma import load_gemma
+from research.judging.judge import Judge, Surprise, open_judge
+from research.judging.pieces import Pieces
 from unwritten_engine.errors import ModelBroken, ModelUnsupported
 from unwritten_engine.llamacpp.embedded import embedded_file
-from unwritten_engine.training.judging.gemma import load_gemma
-from unwritten_engine.training.judging.judge import Judge, Surprise, open_judge
-from unwritten_engine.training.judging.pieces import Pieces
 
 pytestmark = pytest.mark.timeout(60)
 

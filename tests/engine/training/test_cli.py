@@ -9,12 +9,12 @@ import pytest
 from tests.support.training_runs import SIZES, held_out, pages
 
 from unwritten_engine import EngineError, Prompt
-from unwritten_engine.diffusion.loading.small import write_checkpoint
+from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import BadOption, UnknownOption
-from unwritten_engine.training.commands import main
-from unwritten_engine.training.pages import TrainingPage, write_pages
-from unwritten_engine.training.recipe import TUNING, Recipe, changed, recipe_of
-from unwritten_engine.training.starts import start
+from unwritten_engine.training.cli import main
+from unwritten_engine.training.config import TUNING, TrainingConfig, changed, make_config
+from unwritten_engine.training.dataset import TrainingPage, write_pages
+from unwritten_engine.training.initial_model import create_initial_model
 
 pytestmark = pytest.mark.timeout(120)
 SMALL = "steps=4 rows=1 tokens=96 canvases=4 copies=2 warmup=2".split()
@@ -101,10 +101,10 @@ def test_unknown_options_are_errors(home: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
-    recipe = recipe_of(["steps=7", "rate=0.5", "dtype=bfloat16"])
+    recipe = make_config(["steps=7", "rate=0.5", "dtype=bfloat16"])
     recipe.save(tmp_path / "recipe.json")
-    assert Recipe.load(tmp_path / "recipe.json") == recipe and recipe.steps == 7
-    assert recipe_of([], TUNING).rank == 16
+    assert TrainingConfig.load(tmp_path / "recipe.json") == recipe and recipe.steps == 7
+    assert make_config([], TUNING).rank == 16
     for values, error, message in (
         (["steps=many"], BadOption, "steps is 'many'; give a int"),
         (["rate=2"], BadOption, "rate is 2; give a number from 0 to 1"),
@@ -113,14 +113,14 @@ def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
         (["rat=1"], UnknownOption, "Did you mean 'rate'"),
     ):
         with pytest.raises(error, match=message):
-            recipe_of(values)
+            make_config(values)
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(EngineError, match="is no recipe"):
-        Recipe.load(tmp_path / "recipe.json")
+        TrainingConfig.load(tmp_path / "recipe.json")
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    recipe = changed(Recipe(), {"steps": 100, "warmup": 10, "cooldown": 0.3, "rate": 0.1})
+    recipe = changed(TrainingConfig(), {"steps": 100, "warmup": 10, "cooldown": 0.3, "rate": 0.1})
     rates = [recipe.rate_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.01) and rates[9] == rates[69] == pytest.approx(0.1)
     assert rates[85] == pytest.approx(0.05) and rates[100] == 0
@@ -130,6 +130,6 @@ def test_the_rate_rises_stays_and_falls() -> None:
 def test_a_fresh_start_has_a_tokenizer_for_the_pages() -> None:
     words = ["".join(letters) for letters in product("bdgklmnprst", "aeiou", "bdgklmnprst", "aeiou")]
     many = [TrainingPage(Prompt("Say."), " ".join(words[at : at + 40])) for at in range(0, len(words), 20)]
-    with start("toy", lambda: many, 700) as folder:
+    with create_initial_model("toy", lambda: many, 700) as folder:
         assert (folder / "tokenizer.json").is_file() and (folder / "model.safetensors").is_file()
     assert not folder.exists()

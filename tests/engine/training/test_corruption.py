@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unwritten_engine.training.corruption import LEAST, at_level, corrupt
+from unwritten_engine.training.objective import LEAST, at_level, corrupt
 from unwritten_engine.training.packing import PINNED, TEXT
 
 pytestmark = pytest.mark.timeout(60)

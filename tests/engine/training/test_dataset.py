@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.pages import HELD_OUT, TrainingPage, is_held_out, read_pages, write_pages
+from unwritten_engine.training.dataset import HELD_OUT, TrainingPage, is_held_out, read_pages, write_pages
 
 FULL = TrainingPage(
     prompt=Prompt(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.prompts import WantedPage, read_prompts, write_prompts
+from unwritten_engine.training.dataset import WantedPage, read_prompts, write_prompts
 
 FULL = WantedPage(
     prompt=Prompt(
@@ -18,7 +18,7 @@ FULL = WantedPage(
     title="Tea",
     kind="wiki",
     source="the demo wiki",
-    shape={"type": "object"},
+    schema={"type": "object"},
     tokens=170,
 )
 

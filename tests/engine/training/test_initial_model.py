@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from unwritten_engine import EngineError, Frame, Prompt, Request, open_engine
-from unwritten_engine.diffusion.loading.checkpoint import inspect
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
-from unwritten_engine.training.conversion.scratch import SIZES, Shape, scratch_model, write_scratch
+from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
+from unwritten_engine.training.initial_model import SIZES, ModelShape, scratch_model, write_scratch
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -74,7 +74,7 @@ def test_every_weight_gets_a_gradient(toy: Any) -> None:
 
 def test_a_folder_is_a_checkpoint_that_the_engine_opens(tmp_path: Path) -> None:
     folder = write_scratch(tmp_path / "toy", "toy", make_tokenizer(VOCABULARY), seed=1)
-    found = inspect(folder)
+    found = inspect_checkpoint(folder)
     assert 1_000_000 < found.counts.total < 2_000_000
     assert found.sizes.canvas == 32 and not found.vision
     assert [layer.full for layer in found.sizes.layers] == [False, True, False, True]
@@ -96,10 +96,10 @@ def test_the_small_size_is_small() -> None:
     assert 30e6 < counts < 34e6
 
 
-def _meta(shape: Shape) -> Any:
+def _meta(shape: ModelShape) -> Any:
     from transformers import DiffusionGemmaForBlockDiffusion
 
-    from unwritten_engine.training.conversion.scratch import scratch_config
+    from unwritten_engine.training.initial_model import scratch_config
 
     make: Any = DiffusionGemmaForBlockDiffusion
     return make(scratch_config(shape, 12_288))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from unwritten_engine.training import loss
-from unwritten_engine.training.loss import Weights, losses, mean_embeddings
+from unwritten_engine.training import objective as loss
+from unwritten_engine.training.objective import Weights, losses, mean_embeddings
 from unwritten_engine.training.packing import END, PAD, PINNED, TEXT
 
 pytestmark = pytest.mark.timeout(60)

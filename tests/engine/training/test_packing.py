@@ -11,10 +11,10 @@ import torch
 from tests.support.training_runs import pages
 
 from unwritten_engine import EngineError, Prompt
-from unwritten_engine.diffusion.loading.vocabulary import make_tokenizer
+from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.errors import ModelBroken
-from unwritten_engine.training.packing import END, PAD, PINNED, TEXT, Batch, Corpus, Layout, Packer, make_corpus
-from unwritten_engine.training.pages import TrainingPage
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.packing import END, PAD, PINNED, TEXT, Corpus, Layout, PackedBatch, Packer, make_corpus
 
 pytestmark = pytest.mark.timeout(60)
 ENDS = frozenset({1, 106, 50})
@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_counted_and_told(tokenizer: Any, tmp_path: Path) -
         Corpus.load(tmp_path / "corpus.npz")
 
 
-def documents_of(batch: Batch) -> list[list[int]]:
+def documents_of(batch: PackedBatch) -> list[list[int]]:
     """All documents of a batch: prompt and canvases up to the end token, once each."""
     found = []
     for row in range(len(batch.ids)):

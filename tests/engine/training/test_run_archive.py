@@ -12,7 +12,7 @@ from tests.support.training_runs import run
 
 from unwritten_engine import EngineError
 from unwritten_engine.errors import ModelBroken, ModelNotFound
-from unwritten_engine.training.carry import pack, pack_weights, unpack, unpack_weights
+from unwritten_engine.training.run_archive import pack, pack_weights, unpack, unpack_weights
 from unwritten_engine.training.trainer import Trainer
 
 pytestmark = pytest.mark.timeout(120)
@@ -48,7 +48,7 @@ def test_a_carried_run_goes_on_nearly_as_it_would_have(tmp_path: Path) -> None:
     size = pack(here, tmp_path / "run.pack")
     assert size == (tmp_path / "run.pack").stat().st_size
     there = unpack(tmp_path / "run.pack", tmp_path / "there")
-    assert not there.state.exists() and there.recipe() == here.recipe()
+    assert not there.state.exists() and there.config() == here.config()
     assert there.log.read_text() == here.log.read_text()
     carried = Trainer(there, device="cpu", threads=1)
     assert carried.step == 6

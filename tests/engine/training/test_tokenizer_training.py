@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.diffusion.loading.small import ENDS
-from unwritten_engine.diffusion.loading.vocabulary import control_ids
-from unwritten_engine.diffusion.tokens.text import Reader
-from unwritten_engine.training.conversion.merging import bpe
-from unwritten_engine.training.conversion.tokenizer import train_tokenizer
-from unwritten_engine.training.pages import TrainingPage, is_held_out
+from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_tokenizer import control_ids
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
+from unwritten_engine.training.dataset import TrainingPage, is_held_out
+from unwritten_engine.training.tokenizer_training import bpe, train_tokenizer
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -59,7 +58,7 @@ def test_control_tokens_have_the_ids_of_the_real_ones(tokenizer: Any) -> None:
 def test_texts_come_back_exactly(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids) == text
-    reader = Reader(tokenizer, frozenset(ENDS), 0)
+    reader = Detokenizer(tokenizer, frozenset(ENDS), 0)
     read = reader.encode(text)
     assert b"".join(map(reader.value, read)).decode() == text
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from unwritten_engine.diffusion.loading.small import small_model
-from unwritten_engine.training.packing import Batch, Corpus, Layout, Packer
-from unwritten_engine.training.trunk import Trunk, mix
+from unwritten_engine.diffusion.loading.random_model import random_model
+from unwritten_engine.training.packing import Corpus, Layout, PackedBatch, Packer
+from unwritten_engine.training.trainable_model import TrainableModel, mix
 
 pytestmark = pytest.mark.timeout(60)
 CANVAS = 8
@@ -16,7 +16,7 @@ CANVAS = 8
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return small_model(vocabulary=700, hidden=32, layers=4, canvas=CANVAS, window=12, branch=0.5)[0]
+    return random_model(vocabulary=700, hidden=32, layers=4, canvas=CANVAS, window=12, branch=0.5)[0]
 
 
 def corpus(*documents: tuple[int, int]) -> Corpus:
@@ -27,13 +27,13 @@ def corpus(*documents: tuple[int, int]) -> Corpus:
     return Corpus(np.concatenate(tokens), sizes)
 
 
-def packed(documents: Corpus, layout: Layout) -> Batch:
+def packed(documents: Corpus, layout: Layout) -> PackedBatch:
     return Packer(documents, layout, seed=1, end=106, pad=0).batch()
 
 
-def looked(model: Any, batch: Batch, soft: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def looked(model: Any, batch: PackedBatch, soft: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """The hidden states of all canvases, and noise that was on them."""
-    trunk = Trunk(model)
+    trunk = TrainableModel(model)
     noise = torch.randint(700, batch.canvases.shape, generator=torch.Generator().manual_seed(5))
     rows, count, size = batch.canvases.shape
     given = torch.full((rows, count * size, 32), 0.3) if soft else None
@@ -86,7 +86,7 @@ def test_copies_of_a_canvas_do_not_see_each_other(model: Any) -> None:
     once = packed(documents, Layout(rows=1, tokens=40, canvases=4, canvas=CANVAS, copies=1))
     twice = packed(documents, Layout(rows=1, tokens=40, canvases=8, canvas=CANVAS, copies=2))
     assert torch.equal(twice.canvases[:, 0], twice.canvases[:, 1])
-    trunk = Trunk(model)
+    trunk = TrainableModel(model)
     single = trunk.look(trunk.read(once), once, once.canvases, None).view(4, CANVAS, -1)
     double = trunk.look(trunk.read(twice), twice, twice.canvases, None).view(8, CANVAS, -1)
     count = int((once.canvas_owners >= 0).sum())
@@ -102,14 +102,14 @@ def test_few_experts_all_computed_are_those_that_were_chosen(model: Any, monkeyp
     weights = torch.rand(30, 2, generator=generator)
     all_of_them = mix(experts, flat, chosen, weights)
     torch.testing.assert_close(all_of_them, experts(flat, chosen, weights), rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr("unwritten_engine.training.trunk.FEW", 3)
+    monkeypatch.setattr("unwritten_engine.training.trainable_model.FEW", 3)
     assert torch.equal(mix(experts, flat, chosen, weights), experts(flat, chosen, weights))
 
 
 def test_gradients_reach_every_weight_that_writes() -> None:
-    model, _ = small_model(vocabulary=700, hidden=32, layers=3, canvas=CANVAS, window=12, branch=0.5)
+    model, _ = random_model(vocabulary=700, hidden=32, layers=3, canvas=CANVAS, window=12, branch=0.5)
     model.model.decoder.requires_grad_(True)
-    trunk = Trunk(model)
+    trunk = TrainableModel(model)
     batch = packed(corpus((5, 20), (7, 9)), Layout(rows=1, tokens=40, canvases=6, canvas=CANVAS))
     soft = torch.ones(1, 6 * CANVAS, 32)
     with torch.enable_grad(), trunk.routed() as uneven:
@@ -122,7 +122,7 @@ def test_gradients_reach_every_weight_that_writes() -> None:
 
 def test_the_window_is_that_of_the_engine(model: Any) -> None:
     """What lies beyond the window of all sliding layers and comes through no full layer does not matter."""
-    trunk = Trunk(model)
+    trunk = TrainableModel(model)
     batch = packed(corpus((40, 4)), Layout(rows=1, tokens=40, canvases=1, canvas=CANVAS))
     prefix = trunk.read(batch)
     seen = {kind: mask[0, 0, 0] for kind, mask in prefix.masks.items()}

@@ -14,19 +14,19 @@ from tests.support.training_runs import RECIPE, held_out, pages, run
 
 from unwritten_engine import EngineError, Prompt
 from unwritten_engine.errors import ModelBroken, ModelNotFound
-from unwritten_engine.training import states
-from unwritten_engine.training.adapters import Adapters
-from unwritten_engine.training.pages import TrainingPage
-from unwritten_engine.training.runs import Run, load_trainable
-from unwritten_engine.training.samples import Sampler, given_back
+from unwritten_engine.training import checkpoints as states
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.lora import LoRA
+from unwritten_engine.training.preview import PreviewWriter, given_back
+from unwritten_engine.training.runs import TrainingRun, load_trainable
 from unwritten_engine.training.step import LEVELS
+from unwritten_engine.training.trainable_model import TrainableModel
 from unwritten_engine.training.trainer import Progress, Trainer
-from unwritten_engine.training.trunk import Trunk
 
 pytestmark = pytest.mark.timeout(120)
 
 
-def trainer(run: Run, **options: Any) -> Trainer:
+def trainer(run: TrainingRun, **options: Any) -> Trainer:
     return Trainer(run, device="cpu", threads=1, **options)
 
 
@@ -70,7 +70,7 @@ def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelBroken, match=r"belongs to another model: its .* does not fit"):
         trainer(one.run)
     with pytest.raises(ModelNotFound, match=r"is no prepared run: recipe\.json, corpus\.npz"):
-        trainer(Run(tmp_path / "none"))
+        trainer(TrainingRun(tmp_path / "none"))
 
 
 def test_progress_is_told_with_held_out_loss_and_samples(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_the_model_so_far_opens_in_the_engine_and_is_the_one_that_was_trained(tm
     found = dict(loaded.model.named_parameters())
     assert all(torch.equal(found[name], weight) for name, weight in one.weights.items())
     prompt = pages(1)[0].prompt
-    text = Sampler(one.loaded, context=256).write(prompt, seed=3)
-    assert text == Sampler(loaded, context=256).write(prompt, seed=3) and text[1] > 0
+    text = PreviewWriter(one.loaded, context=256).write(prompt, seed=3)
+    assert text == PreviewWriter(loaded, context=256).write(prompt, seed=3) and text[1] > 0
 
 
 def test_an_overfitted_model_gives_its_pages_back_from_noise(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_an_overfitted_model_gives_its_pages_back_from_noise(tmp_path: Path) -> 
         RECIPE, steps=220, rows=1, tokens=160, canvases=16, copies=4, rate=1e-2, warmup=10, conditioned=0.5
     )
     one = trainer(run(tmp_path, recipe, given, hidden=48, layers=2))
-    before = [given_back(page.text, Sampler(one.loaded, context=128).write(page.prompt)[0]) for page in given]
+    before = [given_back(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
     one.go()
-    after = [given_back(page.text, Sampler(one.loaded, context=128).write(page.prompt)[0]) for page in given]
+    after = [given_back(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
     assert sum(after) / 4 > 0.95 and sum(before) / 4 < 0.3
 
 
@@ -143,7 +143,9 @@ def test_small_matrices_learn_in_place_of_the_model(tmp_path: Path) -> None:
     with torch.no_grad():
         seen = [
             trunk.look(trunk.read(batch), batch, batch.canvases, None)
-            for trunk in map(Trunk, (merged.model, resumed.model, load_trainable(resumed.run.start, "cpu").model))
+            for trunk in map(
+                TrainableModel, (merged.model, resumed.model, load_trainable(resumed.run.start, "cpu").model)
+            )
         ]
     torch.testing.assert_close(seen[0], seen[1], rtol=1e-3, atol=1e-3)
     assert (seen[0] - seen[2]).abs().max() > 0.05, "and it is another model than before"
@@ -151,7 +153,7 @@ def test_small_matrices_learn_in_place_of_the_model(tmp_path: Path) -> None:
 
 def test_encoder_and_decoder_share_the_small_matrices(tmp_path: Path) -> None:
     loaded = run(tmp_path).load("cpu")
-    Adapters(loaded.model, 2, 0)
+    LoRA(loaded.model, 2, 0)
     plain = load_trainable(tmp_path / "start", "cpu").model
     given = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
 
@@ -161,7 +163,7 @@ def test_encoder_and_decoder_share_the_small_matrices(tmp_path: Path) -> None:
 
     for one, other in zip(products(loaded.model), products(plain), strict=True):
         torch.testing.assert_close(one, other)  # they begin with nothing
-    twice = Adapters(plain, 2, 0)
+    twice = LoRA(plain, 2, 0)
     with torch.no_grad():
         for added in twice.beside.values():
             added.up.fill_(0.5)  # type: ignore[operator]
@@ -189,12 +191,12 @@ def test_a_model_in_bfloat16_products_learns_too(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_is_too_long_gets_no_sample(tmp_path: Path) -> None:
-    sampler = Sampler(run(tmp_path).load("cpu"), context=32)
+    sampler = PreviewWriter(run(tmp_path).load("cpu"), context=32)
     assert sampler.write(Prompt("river " * 40)) == ("", 0)
 
 
 def test_an_opening_that_fills_a_canvas_gets_another_one(tmp_path: Path) -> None:
-    sampler = Sampler(run(tmp_path).load("cpu"), context=128)
+    sampler = PreviewWriter(run(tmp_path).load("cpu"), context=128)
     opening = "river stone tower night " * 4
     assert sampler.write(Prompt("Say.", opening=opening))[0].startswith(opening)
 

@@ -27,8 +27,8 @@ from unwritten_engine.errors import (
     UnknownEngine,
     UnknownOption,
 )
-from unwritten_engine.visual.engine import Visual
-from unwritten_engine.visual.screen import Frames, Screen
+from unwritten_engine.visual.engine import VisualEngine
+from unwritten_engine.visual.screen import Screen, ScreenFrames
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(os.name != "posix", reason="needs a terminal of Unix")]
 
@@ -100,18 +100,18 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def engine(program: Path, model: Path) -> AsyncIterator[Visual]:
+async def engine(program: Path, model: Path) -> AsyncIterator[VisualEngine]:
     engine = open_engine(f"visual:{program}", model=str(model), start_timeout=10, silence_timeout=0.5)
-    assert isinstance(engine, Visual)
+    assert isinstance(engine, VisualEngine)
     yield engine
     await engine.close()
 
 
-async def frames_of(engine: Visual, request: Request) -> list[Frame]:
+async def frames_of(engine: VisualEngine, request: Request) -> list[Frame]:
     return [frame async for frame in engine.generate(request)]
 
 
-async def test_pictures_become_frames(engine: Visual) -> None:
+async def test_pictures_become_frames(engine: VisualEngine) -> None:
     frames = await frames_of(engine, Request(Prompt("Lighthouses."), canvases=2, seed=5))
     *drafts, last = frames
     assert len(drafts) >= 3
@@ -128,7 +128,7 @@ async def test_pictures_become_frames(engine: Visual) -> None:
     assert usage.tokens > 5 and usage.seconds > 0
 
 
-async def test_a_slow_reader_does_not_hold_the_program_up(engine: Visual) -> None:
+async def test_a_slow_reader_does_not_hold_the_program_up(engine: VisualEngine) -> None:
     stream = engine.generate(Request(Prompt("Lighthouses."), canvases=2))
     await anext(stream)
     await asyncio.sleep(0.5)
@@ -137,7 +137,7 @@ async def test_a_slow_reader_does_not_hold_the_program_up(engine: Visual) -> Non
     assert rest[-1].usage.seconds < 2
 
 
-async def test_what_the_program_is_called_with(engine: Visual, program: Path, model: Path) -> None:
+async def test_what_the_program_is_called_with(engine: VisualEngine, program: Path, model: Path) -> None:
     prompt = Prompt("Tea.", system="You \\n write.", examples=(Example("Rain.", "Water."),))
     request = Request(prompt, canvases=1, seed=7, options={"steps": 12, "entropy_bound": 0.2})
     await frames_of(engine, request)
@@ -153,7 +153,7 @@ async def test_what_the_program_is_called_with(engine: Visual, program: Path, mo
     assert not Path(pairs["-f"]).exists(), "what was asked does not stay on the disk"
 
 
-async def test_a_long_prompt_gets_the_room_that_it_needs(engine: Visual, program: Path) -> None:
+async def test_a_long_prompt_gets_the_room_that_it_needs(engine: VisualEngine, program: Path) -> None:
     await frames_of(engine, Request(Prompt("word " * 2000)))
     pairs = dict(itertools.pairwise(json.loads(program.with_suffix(".json").read_text("utf-8"))["arguments"]))
     assert pairs["-c"] == pairs["-b"] == pairs["-ub"] and int(pairs["-c"]) > 5000
@@ -170,7 +170,7 @@ async def test_more_arguments(program: Path, model: Path) -> None:
     await engine.close()
 
 
-async def test_opening_and_stop(engine: Visual) -> None:
+async def test_opening_and_stop(engine: VisualEngine) -> None:
     prompt = Prompt("Lighthouses.", opening="A lighthouse")
     frames = await frames_of(engine, Request(prompt, canvases=2, stop=("lamp",)))
     assert all(frame.text.startswith("A lighthouse") for frame in frames)
@@ -178,7 +178,7 @@ async def test_opening_and_stop(engine: Visual) -> None:
     assert frames[-1].usage is not None and frames[-1].usage.reason == "stop"
 
 
-async def test_thoughts_and_half_characters_are_held_back(engine: Visual) -> None:
+async def test_thoughts_and_half_characters_are_held_back(engine: VisualEngine) -> None:
     frames = await frames_of(engine, Request(Prompt("think")))
     assert frames[-1].text == "A lamp." and not any("thou" in frame.text for frame in frames)
     frames = await frames_of(engine, Request(Prompt("halves")))
@@ -193,7 +193,7 @@ async def test_thoughts_and_half_characters_are_held_back(engine: Visual) -> Non
         ("stall", "fell silent"),
     ],
 )
-async def test_what_goes_wrong_is_said(engine: Visual, ask: str, message: str) -> None:
+async def test_what_goes_wrong_is_said(engine: VisualEngine, ask: str, message: str) -> None:
     with pytest.raises(GenerationFailed, match=message):
         await frames_of(engine, Request(Prompt(ask)))
 
@@ -206,7 +206,7 @@ async def test_a_program_that_never_draws_is_given_up(program: Path, model: Path
     await engine.close()
 
 
-async def test_closing_ends_the_program(engine: Visual) -> None:
+async def test_closing_ends_the_program(engine: VisualEngine) -> None:
     stream = engine.generate(Request(Prompt("stall")))
     await anext(stream)
     process = next(iter(engine._running))
@@ -224,12 +224,12 @@ async def test_closing_ends_the_program(engine: Visual) -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request(Prompt("A."), shape={"type": "object"}), "cannot be held to a shape"),
+        (Request(Prompt("A."), schema={"type": "object"}), "cannot be held to a shape"),
         (Request(Prompt("A."), draft=Draft("B.")), "cannot edit a draft"),
         (Request(Prompt("A.", images=(b"x",))), "cannot be shown images"),
     ],
 )
-async def test_what_it_cannot_do_is_refused(engine: Visual, request_: Request, message: str) -> None:
+async def test_what_it_cannot_do_is_refused(engine: VisualEngine, request_: Request, message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         await frames_of(engine, request_)
     with pytest.raises(RequestRefused, match=message):
@@ -278,7 +278,7 @@ def test_bytes_however_they_are_cut() -> None:
 
 
 def test_what_changed_is_not_settled() -> None:
-    screen, frames = Screen(), Frames("", (), 1)
+    screen, frames = Screen(), ScreenFrames("", (), 1)
     spans = []
     for step, text in enumerate(["one two three", "one 2 three", "one 2 three four", "one 2 three four"]):
         assert screen.feed(picture(step, text))
@@ -291,5 +291,5 @@ def test_a_text_without_its_timing() -> None:
     screen = Screen()
     screen.feed(b"\r\033[J\033[?25h\nA text.\n")
     assert screen.text() == ("A text.", 0, 0)
-    last = Frames("", (), 1).last(screen, seconds=1, queued=0, seed=1)
+    last = ScreenFrames("", (), 1).last(screen, seconds=1, queued=0, seed=1)
     assert last.text == "A text." and last.usage is not None and last.usage.canvases == 1

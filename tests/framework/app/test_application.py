@@ -13,7 +13,7 @@ from starlette.routing import Host, Route
 from tests.support.apps import LIGHTHOUSE, browser, inner, make_app, make_wiki, templates, wait_for, write
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import BadApp, BadSetting
+from unwritten.core.errors import BadApp, BadSetting
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -43,7 +43,7 @@ def test_any_address_at_all(tmp_path: Path) -> None:
     def article(title: str) -> str:
         return f"An article about {title}."
 
-    @app.anywhere
+    @app.fallback
     def anything(path: str) -> str:
         return f"The page at {path}."
 
@@ -100,7 +100,7 @@ def test_links_without_a_page_of_their_own_lead_anywhere(tmp_path: Path) -> None
     def front() -> str:
         return "The front page."
 
-    @app.anywhere
+    @app.fallback
     def anything(path: str) -> str:
         return f"The page at {path}."
 
@@ -173,12 +173,12 @@ def test_the_engine_is_warmed_with_what_pages_share(tmp_path: Path) -> None:
 
 
 def test_settings_and_their_mistakes(tmp_path: Path) -> None:
-    assert make_app(tmp_path, scripted("x"), grace=3).settings.grace == 3
+    assert make_app(tmp_path, scripted("x"), jobs=3).settings.jobs == 3
     with pytest.raises(BadSetting, match="Did you mean 'queue_limit'"):
         App("x", queue_limits=3)
     with pytest.raises(BadApp, match="does not exist"):
         App("x", folder=tmp_path / "nowhere")
-    with pytest.raises(BadApp, match="has not been prepared"):
+    with pytest.raises(BadApp, match="not running yet"):
         _ = App("x").store
 
 

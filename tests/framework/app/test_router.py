@@ -10,8 +10,8 @@ from starlette.routing import Route
 from tests.support.apps import browser, make_app
 from tests.support.forum import Post, make_forum
 
-from unwritten.errors import BadTable
-from unwritten.state.actions import ActionRoute
+from unwritten.core.errors import BadTable
+from unwritten.web.action_routes import ActionRoute
 from unwritten_engine import scripted
 
 

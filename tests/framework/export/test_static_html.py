@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from unwritten.keeping.site_html import ASLEEP, addresses_of, is_offered, local, standing
+from unwritten.export.static_html import ASLEEP, addresses_of, is_offered, local, make_static
 
 
 def alone(html: str, foot: str = "") -> str:
     """A page whose links all lead to x, and whose boxes are empty."""
-    return standing(html, lambda tag, address: None if "/gone" in address else "x", lambda address: "<b>", foot)
+    return make_static(html, lambda tag, address: None if "/gone" in address else "x", lambda address: "<b>", foot)
 
 
 def test_what_needs_no_change_is_copied_letter_by_letter() -> None:
@@ -17,8 +17,8 @@ def test_what_needs_no_change_is_copied_letter_by_letter() -> None:
         '<!doctype html>\n<svg viewBox="0 0 1 1"><linearGradient id=a /><path d="M0 0"/></svg>'
         "<p title='a &amp; b'>x &lt; y&#8212;z<br><b>z</b></p>"
     )
-    assert standing(html, lambda tag, address: address, lambda address: "") == html
-    assert standing("<body hx-boost='1'><script>1</script><noscript>x</noscript>y</body>", lambda t, a: a, str) == (
+    assert make_static(html, lambda tag, address: address, lambda address: "") == html
+    assert make_static("<body hx-boost='1'><script>1</script><noscript>x</noscript>y</body>", lambda t, a: a, str) == (
         "<body>y</body>"
     )
 

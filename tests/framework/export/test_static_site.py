@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, page_faults, templates, write
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import ShareError
-from unwritten.keeping.site import MARK, Site, export_site, file_of
-from unwritten.keeping.site_html import ASLEEP
+from unwritten.core.errors import ShareError
+from unwritten.export.static_html import ASLEEP
+from unwritten.export.static_site import MARK, ExportReport, export_site, file_of
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -30,7 +30,7 @@ def written(home: Path, *pages: str, text: str = TEXT) -> App:
     return make_wiki(home, scripted())
 
 
-def exported(app: App, folder: Path, **options: bool) -> tuple[Site, dict[str, str]]:
+def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dict[str, str]]:
     """An export, and its HTML files by name. Every local link in them leads to a file."""
     site = export_site(app, folder, **options)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
@@ -77,7 +77,7 @@ def test_what_only_a_server_can_do_is_not_offered(tmp_path: Path) -> None:
     _, pages = exported(app, tmp_path / "site")
     tower = pages["wiki/Tower.html"]
     assert "colophon" in tower and "a script" in tower
-    assert "Write it again" not in tower and "/_unwritten/" not in tower
+    assert "Regenerate" not in tower and "/_unwritten/" not in tower
 
 
 def test_other_pages_of_the_app_come_along_and_forms_rest(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_command_exports_with_the_worlds_file(tmp_path: Path, home: Path) ->
         "@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n    return f'About {title}.'\n"
     )
     written(tmp_path, "Tower").database.rename(home / "book.db")
-    from unwritten.cli import main
+    from unwritten.cli.main import main
 
     result = CliRunner().invoke(main, ["export", "site", "--world"])
     assert result.exit_code == 0, result.output
@@ -207,7 +207,7 @@ def test_the_command_exports_with_the_worlds_file(tmp_path: Path, home: Path) ->
 def test_the_licence_of_a_pages_model_is_kept(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from unwritten_engine.script import ABOUT
+    from unwritten_engine.scripted import ABOUT
 
     engine = scripted(LIGHTHOUSE, about=replace(ABOUT, licence="Terms & conditions."))
     with browser(make_wiki(tmp_path, engine)) as client:

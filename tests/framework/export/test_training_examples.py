@@ -10,12 +10,20 @@ from pydantic import BaseModel
 from tests.support.apps import browser, follow, in_turn, make_app, make_two, make_wiki, templates, write
 
 from unwritten import App, Canvas, Example, Page
-from unwritten.errors import StoreError, StoreForeign
-from unwritten.generating.writing import prompt_text
-from unwritten.keeping.lessons import BROKEN, PICTURED, SHAPED, UNKNOWN, Lessons, lessons_of, read_prompt
-from unwritten.keeping.share import import_world
+from unwritten.core.errors import StoreError, UnknownDatabase
+from unwritten.export.training_examples import (
+    BROKEN,
+    PICTURED,
+    SHAPED,
+    UNKNOWN,
+    TrainingExamples,
+    read_prompt,
+    training_examples,
+)
+from unwritten.export.world_file import import_world
+from unwritten.generation.region_job import prompt_text
 from unwritten_engine import Prompt, scripted
-from unwritten_engine.training.pages import read_pages, write_pages
+from unwritten_engine.training.dataset import read_pages, write_pages
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -26,8 +34,8 @@ class Tower(BaseModel):
     height: int
 
 
-def lessons(app: App) -> Lessons:
-    return lessons_of(app.database)
+def lessons(app: App) -> TrainingExamples:
+    return training_examples(app.database)
 
 
 def by_hand(text: str, base: int = 1, region: str = "lead") -> dict[str, str]:
@@ -176,7 +184,7 @@ def test_shapes_pictures_and_what_broke_off_are_left_out_and_counted(tmp_path: P
             "four.html",
             title="Front",
             lead=Canvas("A lead."),
-            facts=Canvas("The facts.", shape=Tower),
+            facts=Canvas("The facts.", schema=Tower),
             art=Canvas("A drawing.", "svg"),
             more=Canvas("More."),
         )
@@ -194,17 +202,17 @@ def test_shapes_pictures_and_what_broke_off_are_left_out_and_counted(tmp_path: P
 
 def test_a_world_that_is_not_there_or_no_world_is_told(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"Nothing is written yet: there is no database .*none\.db"):
-        lessons_of(tmp_path / "none.db")
+        training_examples(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
     with sqlite3.connect(tmp_path / "foreign.db") as connection:
         connection.execute("CREATE TABLE birds (name)")
     connection.close()
-    with pytest.raises(StoreForeign, match="another program"):
-        lessons_of(tmp_path / "foreign.db")
+    with pytest.raises(UnknownDatabase, match="another program"):
+        training_examples(tmp_path / "foreign.db")
 
 
 def test_an_empty_world_has_no_lessons(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted())
     with browser(app):
         pass
-    assert lessons(app) == Lessons("Fake Wiki", (), 0, {})
+    assert lessons(app) == TrainingExamples("Fake Wiki", (), 0, {})

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from tests.support.apps import browser, make_app, make_wiki, tables, write
 
 from unwritten import App, Canvas
-from unwritten.cli import main
-from unwritten.errors import ShareError
-from unwritten.keeping.share import copy_world, import_world
+from unwritten.cli.main import main
+from unwritten.core.errors import ShareError
+from unwritten.export.world_file import copy_world, import_world
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -39,7 +39,7 @@ def texts(home: Path) -> dict[str, str]:
     """The first word that was written on each page, asked of an app that can write nothing."""
     app = make_wiki(home, scripted())
     with browser(app):
-        kept = {entry.key: app.store.kept(entry.key) for entry in app.store.all()}
+        kept = {entry.key: app.store.get(entry.key) for entry in app.store.all()}
         return {key: re.split(r"\W+", page.canvases["body"].text)[2] for key, page in kept.items() if page}
 
 
@@ -53,7 +53,7 @@ def test_a_world_is_copied_while_it_is_used(tmp_path: Path) -> None:
         write(client, "/wiki/Tower")
         copy_world(app.database, copy)
         write(client, "/wiki/Lamp")
-        secret = app.serving.world.secret
+        secret = app.site.world.secret
     (tmp_path / "there").mkdir()
     shutil.copy(copy, tmp_path / "there" / "pages.db")
     assert list(texts(tmp_path / "there")) == ["/wiki/Tower"]
@@ -63,7 +63,7 @@ def test_a_world_is_copied_while_it_is_used(tmp_path: Path) -> None:
 def test_a_world_says_what_it_is(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("x"), world="A calm book.", links="/wiki/{title}")
     with browser(app):
-        world = app.serving.world
+        world = app.site.world
         assert (world.get("name"), world.get("world"), world.get("links")) == (
             "Fake Wiki",
             "A calm book.",
@@ -119,7 +119,7 @@ def test_pages_are_brought_in_with_versions_links_and_values(tmp_path: Path) -> 
 
         @app.page("/card/{title}")
         def card(title: str) -> Canvas:
-            return Canvas("A card.", shape=Card)
+            return Canvas("A card.", schema=Card)
 
         return app
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.support.apps import browser, follow, make_two, make_wiki, tables, text_frame, write
 
-from unwritten.errors import BadApp
-from unwritten.hooks import Asked
+from unwritten.core.errors import BadApp
+from unwritten.generation.hooks import PromptCheck
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.timeout(30)
 def test_a_prompt_is_asked_about_before_anything_is_written(tmp_path: Path) -> None:
     engine = scripted("Words.")
     app = make_wiki(tmp_path, engine)
-    seen: list[Asked] = []
+    seen: list[PromptCheck] = []
 
     @app.allow_prompt
-    def hook(asked: Asked) -> bool | str | None:
+    def hook(asked: PromptCheck) -> bool | str | None:
         seen.append(asked)
         answers: dict[str, bool | str] = {"Bomb": "No bombs here.", "Secret": False, "Tea": True}
         return answers.get(asked.title)
@@ -38,7 +38,7 @@ def test_a_prompt_is_asked_about_before_anything_is_written(tmp_path: Path) -> N
         write(client, "/wiki/Sea")
         client.get("/wiki/Tea")
     assert [asked.key for asked in seen] == ["/wiki/Bomb", "/wiki/Secret", "/wiki/Tea", "/wiki/Sea"]
-    assert seen[2].visitor == "testclient"
+    assert seen[2].client_id == "testclient"
     assert seen[2].prompts["body"].ask == "An encyclopedia article about Tea."
 
 
@@ -117,13 +117,14 @@ def test_a_text_hook_that_raises_keeps_nothing(tmp_path: Path, caplog: pytest.Lo
     assert tables(tmp_path / "pages.db")["pages"] == []
 
 
-def test_a_hook_that_never_answers_denies(tmp_path: Path) -> None:
+def test_a_hook_that_never_answers_denies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.1)
     import asyncio
 
-    app = make_wiki(tmp_path, scripted("Words."), function_time_limit=0.1)
+    app = make_wiki(tmp_path, scripted("Words."))
 
     @app.allow_prompt
-    async def hook(asked: Asked) -> None:
+    async def hook(asked: PromptCheck) -> None:
         await asyncio.sleep(20)
 
     with browser(app) as client:

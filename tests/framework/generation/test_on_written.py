@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from tests.support.apps import LIVE, browser, make_app, templates, until, wait_for, watch
 
 from unwritten import App, Canvas, Page, Visit
-from unwritten.errors import BadApp
-from unwritten.state.tables import Table
+from unwritten.core.errors import BadApp
+from unwritten.storage.tables import Table
 from unwritten.testing import Visitor
 from unwritten_engine import Engine, scripted
 
@@ -47,9 +47,9 @@ def make_shed(home: Path, engine: Engine) -> tuple[App, Table[Thing], list[str]]
         found = things.select(shed=name)
         if found:
             return Page("shed.html", sheet=found)
-        return Page("shed.html", sheet=found, plan=Canvas(f"What is in {name}.", shape=Plan))
+        return Page("shed.html", sheet=found, plan=Canvas(f"What is in {name}.", schema=Plan))
 
-    @app.written("/shed/{name}")
+    @app.on_written("/shed/{name}")
     def fill(name: str) -> None:
         called.append(name)
         plan = app.value(f"/shed/{name.replace(' ', '_')}", "plan")
@@ -79,7 +79,7 @@ def test_whoever_comes_while_it_is_done_is_told_when_it_is_over(tmp_path: Path) 
     def shed(name: str) -> str:
         return f"A shed: {name}."
 
-    @app.written("/shed/{name}")
+    @app.on_written("/shed/{name}")
     def fill(name: str) -> None:
         begun.set()
         may_end.wait(10)
@@ -129,17 +129,17 @@ def test_other_pages_are_none_of_its_business(tmp_path: Path) -> None:
 def test_the_parameters_are_those_of_the_page(tmp_path: Path, function: Any) -> None:
     app = make_app(tmp_path, scripted("Words."))
     if function.__code__.co_argcount:
-        app.written("/shed/{name}")(function)  # `more` comes from the query of the page
+        app.on_written("/shed/{name}")(function)  # `more` comes from the query of the page
     else:
         with pytest.raises(BadApp, match="has no parameter 'name'"):
-            app.written("/shed/{name}")(function)
+            app.on_written("/shed/{name}")(function)
 
 
 def test_nobody_in_particular_is_there(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."))
     with pytest.raises(BadApp, match="cannot take a Visit"):
 
-        @app.written("/shed/{name}")
+        @app.on_written("/shed/{name}")
         def fill(name: str, visit: Visit) -> None: ...
 
 

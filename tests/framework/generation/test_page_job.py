@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 from tests.support.apps import browser, follow, make_wiki, write
 
-from unwritten.generating.generation import Generation, Listener
-from unwritten.generating.writing import Writing
+from unwritten.generation.page_job import JobObserver, PageJob
+from unwritten.generation.region_job import RegionJob
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
 
 
-class Diary(Listener):
+class Diary(JobObserver):
     def __init__(self) -> None:
         self.entries: list[str] = []
 
-    def begun(self, generation: Generation) -> None:
+    def begun(self, job: PageJob) -> None:
         self.entries.append(f"begun {generation.key}")
 
-    def framed(self, generation: Generation, writing: Writing) -> None:
+    def framed(self, job: PageJob, region_job: RegionJob) -> None:
         self.entries.append(f"frame {writing.name}{' last' if writing.frame.done else ''}")
 
-    def ended(self, generation: Generation) -> None:
+    def ended(self, job: PageJob) -> None:
         self.entries.append(f"ended {generation.state} {generation.kept is not None}")
 
 
@@ -32,7 +32,7 @@ def test_a_listener_hears_of_the_beginning_every_frame_and_the_end(tmp_path: Pat
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
     diary = Diary()
     with browser(app) as client:
-        app.serving.generations.listeners.append(diary)
+        app.site.jobs.observers.append(diary)
         write(client, "/wiki/Lighthouse")
     assert diary.entries[0] == "begun /wiki/Lighthouse"
     assert diary.entries[-2:] == ["frame body last", "ended written True"]
@@ -40,14 +40,14 @@ def test_a_listener_hears_of_the_beginning_every_frame_and_the_end(tmp_path: Pat
 
 
 def test_what_a_listener_raises_harms_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Listener):
-        def framed(self, generation: Generation, writing: Writing) -> None:
+    class Broken(JobObserver):
+        def framed(self, job: PageJob, region_job: RegionJob) -> None:
             raise ZeroDivisionError
 
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
     diary = Diary()
     with browser(app) as client:
-        app.serving.generations.listeners += [Broken(), diary]
+        app.site.jobs.observers += [Broken(), diary]
         client.get("/wiki/Lighthouse")
         assert follow(client, "/wiki/Lighthouse")[-1]["state"] == "written"
     assert diary.entries[-1] == "ended written True"

@@ -15,12 +15,14 @@ from pydantic import BaseModel, Field
 from tests.support.apps import a_linker, browser, follow, in_turn, inner, make_app, templates, text_frame, write
 
 from unwritten import App, Canvas, Page
-from unwritten.errors import BadShape
-from unwritten.formats import Place, find, schema_of
-from unwritten.formats.repair import repair
+from unwritten.core.errors import BadSchema
+from unwritten.formats.base import RegionContext
+from unwritten.formats.registry import get_format
+from unwritten.formats.schema import json_schema_of
+from unwritten.formats.schema_repair import repair
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
-from unwritten_engine.grammar import grammar
-from unwritten_engine.script import ABOUT, ScriptedEngine
+from unwritten_engine.json_grammar import grammar_from_schema
+from unwritten_engine.scripted import ABOUT, ScriptedEngine
 
 GOOD = '{"kind":"tower","founded":1720}'
 
@@ -43,7 +45,7 @@ def atlas(home: Path, engine: Engine, **given: Any) -> App:
 
     @app.page("/place/{name}")
     def place(name: str) -> Page:
-        return Page("facts.html", facts=Canvas(f"Facts about {name}.", shape=Facts, fact=True, **given))
+        return Page("facts.html", facts=Canvas(f"Facts about {name}.", schema=Facts, fact=True, **given))
 
     @app.page("/places")
     def places() -> Page:
@@ -71,15 +73,15 @@ def test_what_a_model_says_in_prose_is_repaired_and_told(tmp_path: Path, caplog:
     with browser(app) as client, caplog.at_level(logging.INFO, "unwritten"):
         write(client, "/place/Tower")
         assert "tower of 1999" in inner(client.get("/place/Tower").text, "facts")
-        kept = app.store.kept("/place/Tower")
+        kept = app.store.get("/place/Tower")
         assert kept is not None
         facts = kept.canvases["facts"]
         assert facts.text == '{"kind":"tower","founded":1999}'
         assert facts.repairs == (
-            "a code fence around it; words around it; a comma too many; kind: was called 'Kind'; "
-            "founded: 2050 became 1999"
+            "removed a code fence; removed text around the JSON; removed an extra comma; kind: renamed from 'Kind'; "
+            "founded: changed 2050 to 1999"
         )
-    assert "the region 'facts' was repaired: a code fence" in caplog.text
+    assert "the region 'facts' was repaired: removed a code fence" in caplog.text
 
 
 def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: Path) -> None:
@@ -88,8 +90,8 @@ def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: 
     with browser(app) as client:
         assert write(client, "/place/Tower")[-1]["state"] == "written"
         assert [request.seed for request in engine.requests] == [2**32 - 1, 0]
-        kept = app.store.kept("/place/Tower")
-        assert kept is not None and kept.canvases["facts"].repairs.startswith("asked again: What was written does not")
+        kept = app.store.get("/place/Tower")
+        assert kept is not None and kept.canvases["facts"].repairs.startswith("generated again: The generated text")
         assert app.value("/place/Tower", "facts").kind == "tower"
 
 
@@ -99,7 +101,7 @@ def test_a_model_that_answers_with_prose_twice_fails_its_page_with_words(tmp_pat
     with browser(app) as client:
         last = write(client, "/place/Tower")[-1]
         assert last["state"] == "failed"
-        assert last["message"].startswith("The model was asked twice. What was written does not fit the shape Facts: ")
+        assert last["message"].startswith("The model was asked twice. The generated text does not match the schema Facts: ")
         assert len(engine.requests) == 2
         assert app.value("/place/Tower", "facts") is None and app.values(Facts) == []
 
@@ -113,7 +115,7 @@ def test_a_shape_that_never_ends_is_taken_if_enough_is_there(tmp_path: Path) -> 
 
     @app.page("/")
     def front() -> Page:
-        return Page(body=Canvas("Facts.", shape=Endless))
+        return Page(body=Canvas("Facts.", schema=Endless))
 
     with browser(app) as client:
         assert write(client, "/")[-1]["state"] == "written"
@@ -133,7 +135,7 @@ def test_a_page_whose_shape_has_changed_since_is_written_anew(tmp_path: Path) ->
 
     @app.page("/place/{name}")
     def place(name: str) -> Page:
-        return Page("facts.html", facts=Canvas(f"Facts about {name}.", shape=Facts))
+        return Page("facts.html", facts=Canvas(f"Facts about {name}.", schema=Facts))
 
     with browser(app) as client:
         assert app.values(Facts) == [], "no error, and nothing that does not fit"
@@ -152,8 +154,8 @@ class Refusing(ScriptedEngine):
     """A script that is held to what a grammar can hold."""
 
     def check(self, request: Request) -> None:
-        if request.shape is not None:
-            grammar(request.shape)
+        if request.schema is not None:
+            grammar_from_schema(request.schema)
 
 
 def refusing() -> Engine:
@@ -161,7 +163,7 @@ def refusing() -> Engine:
 
 
 MESSAGE = (
-    "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The shape Pages at $.code "
+    "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The schema Pages at $.code "
     "has 'pattern', which a shape cannot be held to. Leave it out and check it afterwards."
 )
 
@@ -173,13 +175,13 @@ def library(home: Path, *, picky: bool = False) -> App:
     def book(name: str) -> Page:
         if picky and name == "Lighthouse":
             raise LookupError(name)
-        return Page(body=Canvas(f"On {name}.", shape=Pages))
+        return Page(body=Canvas(f"On {name}.", schema=Pages))
 
     return app
 
 
 def test_a_shape_that_the_engine_cannot_hold_is_an_error_at_start_up(tmp_path: Path) -> None:
-    with pytest.raises(BadShape) as raised, browser(library(tmp_path)):
+    with pytest.raises(BadSchema) as raised, browser(library(tmp_path)):
         pass
     assert str(raised.value) == MESSAGE
 
@@ -199,9 +201,9 @@ def test_what_is_no_shape_is_an_error_at_start_up(tmp_path: Path) -> None:
 
     @app.page("/{name}")
     def page(name: str) -> Page:
-        return Page(body=Canvas("Words.", shape=int))
+        return Page(body=Canvas("Words.", schema=int))
 
-    with pytest.raises(BadShape, match="takes a pydantic model or a dataclass, but got <class 'int'>"), browser(app):
+    with pytest.raises(BadSchema, match="takes a pydantic model or a dataclass, but got <class 'int'>"), browser(app):
         pass
 
 
@@ -215,7 +217,7 @@ def test_a_server_says_why_it_cannot_start_and_shows_no_traceback(tmp_path: Path
         async def send(message: Any) -> None:
             heard.append(message)
 
-        with pytest.raises(BadShape):
+        with pytest.raises(BadSchema):
             await library(tmp_path)({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
         return dict(heard[-1])
 
@@ -265,7 +267,7 @@ def harbour(home: Path, engine: Engine) -> App:
 
     @app.page("/")
     def front() -> Page:
-        return Page("ship.html", title="Ship", ship=Canvas("A ship.", shape=Ship))
+        return Page("ship.html", title="Ship", ship=Canvas("A ship.", schema=Ship))
 
     return app
 
@@ -286,14 +288,14 @@ def test_nested_shapes_optionals_enums_and_maps_are_drawn_from_the_first_charact
 def test_what_may_still_change_in_nested_shapes_looks_so(tmp_path: Path) -> None:
     at = [WHOLE.index(word) for word in ("dark blue", "keel", "Ada", "12")]
     spans = tuple((a, a + 2) for a in at)
-    drawer = find("typed").at(Place(a_linker(), "ship", "", Ship))
-    value = drawer.draw(Frame(WHOLE, spans)).value
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    value = drawer.format(Frame(WHOLE, spans)).value
     soft = '<span class="unsettled">'
     for text in (value.colour, value.yard.parts[1].name, value.captain.name, value.counts["guns"]):
         assert str(escape(text)).startswith(soft)
     assert value.colour.value == "dark blue" and value.yard.parts[0].colour.value == "red"
     for n in range(len(WHOLE)):
-        value = drawer.draw(Frame(WHOLE[:n], ((0, n),) if n else ())).value
+        value = drawer.format(Frame(WHOLE[:n], ((0, n),) if n else ())).value
         assert value.yard.parts is not None and value.counts is not None
 
 
@@ -309,34 +311,34 @@ def test_a_union_of_shapes_grows_too() -> None:
     class Home(BaseModel):
         pet: Cat | Dog | None
 
-    drawer = find("typed").at(Place(a_linker(), "home", "", Home))
-    assert drawer.draw(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
-    assert drawer.draw(Frame("")).value.pet is None
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "home", "", Home))
+    assert drawer.format(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
+    assert drawer.format(Frame("")).value.pet is None
 
 
 @pytest.mark.anyio
 async def test_a_diffusion_model_settles_a_nested_shape(tmp_path: Path) -> None:
     engine = await asyncio.to_thread(open_engine, "diffusion", model="random")
-    drawer = find("typed").at(Place(a_linker(), "ship", "", Ship))
-    request = Request(Prompt("A ship."), canvases=2, seed=3, shape=schema_of(Ship), options={"steps": 6})
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship), options={"steps": 6})
     frames = [frame async for frame in engine.generate(request)]
     await engine.close()
     for frame in frames[:-1]:
-        value = drawer.draw(frame).value
+        value = drawer.format(frame).value
         assert value.colour.value in {"red", "dark blue"} and isinstance(value.yard.name, str)
-    assert isinstance(drawer.draw(frames[-1]).value, Ship)
+    assert isinstance(drawer.format(frames[-1]).value, Ship)
 
 
 @pytest.mark.anyio
 async def test_a_real_model_is_held_to_a_nested_shape_as_the_page_shows_it_growing(embedded: Engine) -> None:
-    drawer = find("typed").at(Place(a_linker(), "ship", "", Ship))
-    request = Request(Prompt("A ship."), canvases=2, seed=3, shape=schema_of(Ship))
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship))
     embedded.check(request)
     named = set()
     last = None
     async for last in embedded.generate(request):
         if not last.done:
-            named.add(drawer.draw(last).value.yard.name)
+            named.add(drawer.format(last).value.yard.name)
     assert last is not None
     done = repair(Ship, last.text)
     assert done.value.yard.name in named and None in named, "from nothing to the whole name"

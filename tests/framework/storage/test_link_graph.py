@@ -1,11 +1,11 @@
-"""The network of written pages: its nodes, its links, and what is wanted."""
+"""The link graph, and missing pages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from unwritten import App
-from unwritten.keeping.network import Node
+from unwritten.storage.pages import LinkNode
 from unwritten.testing import Visitor, answers
 
 TEXTS = {
@@ -29,31 +29,31 @@ def written() -> App:
     return app
 
 
-def test_written_pages_come_first_and_then_what_is_linked_most() -> None:
+def test_written_pages_come_first_and_then_those_with_the_most_backlinks() -> None:
     app = written()
     visitor = Visitor(app, answers({f"About {name.capitalize()}": text for name, text in TEXTS.items()}))
     for name in TEXTS:
         visitor.visit(f"/wiki/{name}")
-    assert app.store.network() == [
-        Node("/wiki/Lamp", "Lamp", True, 2, ("/wiki/Oil", "/wiki/Glass")),
-        Node("/wiki/Oil", "Oil", True, 1, ("/wiki/Lamp", "/wiki/Glass")),
-        Node("/wiki/Moth", "Moth", True, 0, ("/wiki/Lamp",)),
-        Node("/wiki/Glass", "Glass", False, 2),
+    assert app.store.link_graph() == [
+        LinkNode("/wiki/Lamp", "Lamp", True, 2, ("/wiki/Oil", "/wiki/Glass")),
+        LinkNode("/wiki/Oil", "Oil", True, 1, ("/wiki/Lamp", "/wiki/Glass")),
+        LinkNode("/wiki/Moth", "Moth", True, 0, ("/wiki/Lamp",)),
+        LinkNode("/wiki/Glass", "Glass", False, 2),
     ]
-    assert [(node.title, node.links) for node in app.store.network(2)] == [
+    assert [(node.title, node.links) for node in app.store.link_graph(2)] == [
         ("Lamp", ("/wiki/Oil",)),
         ("Oil", ("/wiki/Lamp",)),
-    ], "a link to what is not shown is none"
-    assert app.store.network(under="/list") == []
-    assert app.store.wanted() == [Node("/wiki/Glass", "Glass", False, 2)]
-    assert app.store.wanted(under="/list") == []
+    ], "links to pages outside of the graph are left out"
+    assert app.store.link_graph(prefix="/list") == []
+    assert app.store.missing_pages() == [LinkNode("/wiki/Glass", "Glass", False, 2)]
+    assert app.store.missing_pages(prefix="/list") == []
 
 
-def test_an_empty_world_has_no_network() -> None:
+def test_an_empty_world_has_an_empty_graph() -> None:
     app = written()
     visitor = Visitor(app)
     assert visitor.visit("/nowhere").status == 404
-    assert app.store.network() == app.store.wanted() == []
+    assert app.store.link_graph() == app.store.missing_pages() == []
 
 
 def test_pages_of_one_function_have_names_of_their_own() -> None:
@@ -64,4 +64,4 @@ def test_pages_of_one_function_have_names_of_their_own() -> None:
 
     for code in ("de", "fr"):
         app.page(f"/{code}/{{title}}", name=code)(edition(code))
-    assert [app.key(code, title="Le thé") for code in ("de", "fr")] == ["/de/Le_th%C3%A9", "/fr/Le_th%C3%A9"]
+    assert [app.url_path_for(code, title="Le thé") for code in ("de", "fr")] == ["/de/Le_th%C3%A9", "/fr/Le_th%C3%A9"]

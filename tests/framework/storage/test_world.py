@@ -1,17 +1,17 @@
-"""What is true of an app itself, kept in its file."""
+"""The world store."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-from unwritten.keeping.database import Database
-from unwritten.keeping.world import World
+from unwritten.storage.database import Database
+from unwritten.storage.world import WorldStore
 
 
 def test_values_come_back_by_name(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
-    world = World(database)
+    world = WorldStore(database)
     assert world.get("name") is None and world.get("name", "nothing") == "nothing"
     asyncio.run(world.set("name", {"title": "Atlas", "pages": [1, 2]}))
     asyncio.run(world.set("name", {"title": "Atlas", "pages": [1, 2, 3]}))
@@ -19,11 +19,11 @@ def test_values_come_back_by_name(tmp_path: Path) -> None:
     database.close()
 
 
-def test_the_secret_is_made_once_and_is_the_file_s_own(tmp_path: Path) -> None:
+def test_the_secret_is_created_once_per_database(tmp_path: Path) -> None:
     one, again, other = (Database(tmp_path / name) for name in ("a.db", "a.db", "b.db"))
-    secret = World(one).secret
+    secret = WorldStore(one).secret
     assert len(secret) == 32
-    assert World(again).secret == secret and World(one).secret == secret
-    assert World(other).secret != secret
+    assert WorldStore(again).secret == secret and WorldStore(one).secret == secret
+    assert WorldStore(other).secret != secret
     for database in (one, again, other):
         database.close()

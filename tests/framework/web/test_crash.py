@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from tests.support.apps import free_port, tables, wait_for
 
-from unwritten.keeping.store import Store
+from unwritten.storage.pages import PageStore
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -34,7 +34,7 @@ from unwritten_engine import scripted
 def script(request):
     return f"About {request.prompt.ask} " + "word " * 40 + "[[Tower]], [[Lamp]] and [[Sea]]. The end."
 
-app = App("Killed", engine=scripted(script, delay=0.0005), database=sys.argv[1], folder=sys.argv[2], generations=16)
+app = App("Killed", engine=scripted(script, delay=0.0005), database=sys.argv[1], folder=sys.argv[2], jobs=16)
 
 @app.page("/wiki/{title}")
 def article(title: str) -> Page:
@@ -102,7 +102,7 @@ def test_a_server_killed_at_any_moment_leaves_only_whole_pages(tmp_path: Path) -
         found = count
     assert found > 10  # it was killed while it wrote, and not before
 
-    store = Store(database)  # and the next server opens it, and shows what is there
+    store = PageStore(database)  # and the next server opens it, and shows what is there
     assert store.count() == found
     assert len(store.search("word", limit=10_000)) == found
     store.close()

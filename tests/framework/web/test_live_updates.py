@@ -1,4 +1,4 @@
-"""The audience: whoever looks at a page sees what an action has changed, and what is written because of it."""
+"""Live updates: every tab that shows a page sees what an action has changed, and what is generated because of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.support.apps import LIVE, browser, make_app, templates, until, wait_f
 from tests.support.forum import THREAD, Post, make_forum, send
 
 from unwritten import App, Canvas, Page, Redraw
-from unwritten.state.tables import Table
+from unwritten.storage.tables import Table
 from unwritten_engine import scripted
-from unwritten_engine.script import HANG
+from unwritten_engine.scripted import HANG
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -93,8 +93,8 @@ def test_other_pages_that_show_the_same_table_are_told_too(tmp_path: Path) -> No
             shown(ws, "found", "posts")
         send(client, "/thread/1", PATH, text="Hello")
         assert shown(ws, "found", "1 posts")["page"] == "/newest"
-        assert app.audience._scenes["/newest"].tables == {"post"}
-        assert app.audience._scenes["/other"].tables == frozenset()
+        assert app.site.updates._current["/newest"].tables == {"post"}
+        assert app.site.updates._current["/other"].tables == frozenset()
 
 
 def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
             assert 'data-state="waiting"' in shown(ws, "posts", "Why?")["html"]
             look(ws, "/nowhere")
             ws.send_json({"type": "gone", "page": "/nowhere"})
-            wait_for(lambda: "/nowhere" not in app.audience._lookers)
-        wait_for(lambda: not app.audience._lookers and not app.audience._scenes)
+            wait_for(lambda: "/nowhere" not in app.site.updates._subscriptions)
+        wait_for(lambda: not app.site.updates._subscriptions and not app.site.updates._current)
     assert engine.requests == []
 
 
@@ -137,8 +137,8 @@ def test_a_post_that_comes_while_the_page_is_written_is_written_along(tmp_path: 
         ws.send_json({"type": "watch", "page": "/thread/1", "seen": {}})
         shown(ws, "replies-2", "Quick answer.")
         until(ws, type="page", state="written")
-        assert {"replies-1", "replies-2"} == set(app.store.kept("/thread/1").canvases)  # type: ignore[union-attr]
-        assert app.store.kept("/thread/1").version == 1  # type: ignore[union-attr]
+        assert {"replies-1", "replies-2"} == set(app.store.get("/thread/1").canvases)  # type: ignore[union-attr]
+        assert app.store.get("/thread/1").version == 1  # type: ignore[union-attr]
 
 
 def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) -> None:
@@ -158,13 +158,14 @@ def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) ->
 
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="Hello")  # opening the page begins it, and the action wants it again
-        wait_for(lambda: (kept := app.store.kept("/thread/1")) and kept.version == 2)
+        wait_for(lambda: (kept := app.store.get("/thread/1")) and kept.version == 2)
     assert len(engine.requests) == 2
 
 
-def test_a_full_queue_loses_no_reply(tmp_path: Path) -> None:
+def test_a_full_queue_loses_no_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.2)
     engine = scripted(by_ask={"Hang": ["A", HANG], "Why": "Because."})
-    app, _ = make_forum(tmp_path, engine, generations=1, queue_limit=0, grace=0.2)
+    app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0)
 
     @app.page("/slow")
     def slow() -> str:
@@ -180,7 +181,7 @@ def test_a_full_queue_loses_no_reply(tmp_path: Path) -> None:
 
 
 def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: Path) -> None:
-    app, posts = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), generations=1, queue_limit=0)
+    app, posts = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
 
     @app.page("/slow")
     def slow() -> str:
@@ -192,13 +193,13 @@ def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: P
         answer = client.get("/thread/1")
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
         assert "<p>Why?</p>" in answer.text and 'data-region="replies-1"' in answer.text
-        assert 'data-state="stopped"' in answer.text and "pages wait to be written here already" in answer.text
+        assert 'data-state="stopped"' in answer.text and "pages already wait to be written" in answer.text
         assert client.get("/thread/1", headers={"sec-purpose": "prefetch"}).status_code == 503
         assert posts.count() == 1
 
 
 def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> None:
-    app, _ = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), generations=1, queue_limit=0)
+    app, _ = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
 
     @app.page("/slow")
     def slow() -> str:
@@ -211,7 +212,7 @@ def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> N
             other.send_json({"type": "watch", "page": "/slow", "seen": {}})  # nobody gives it up
             send(client, "/thread/1", PATH, text="Why?")
             shown(ws, "posts", "Why?")
-            assert list(app.serving.launcher.later) == ["/thread/1"]
+            assert list(app.site.starter.pending_regions) == ["/thread/1"]
 
 
 def test_what_is_written_outside_an_action_is_seen_too(tmp_path: Path) -> None:

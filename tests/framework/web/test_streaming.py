@@ -24,13 +24,13 @@ from tests.support.apps import (
     wait_for,
     write,
 )
-from tests.support.hostile import markdown_texts, modest
+from tests.support.hostile import few_examples, markdown_texts
 
 from unwritten import Canvas
-from unwritten.asking.prompts import certain, finish
+from unwritten.routing.prompts import finalize_text, settled_text
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
-from unwritten_engine.script import HANG, diffused
+from unwritten_engine.scripted import HANG, denoising_frames
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -84,7 +84,7 @@ def test_a_region_is_sent_block_by_block_in_the_order_of_the_page(tmp_path: Path
 
 
 def test_two_regions_equal_the_kept_ones(tmp_path: Path) -> None:
-    engine = scripted(by_ask={"Lead": diffused(LIGHTHOUSE, canvases=2), "Body": LIGHTHOUSE}, delay=0.002)
+    engine = scripted(by_ask={"Lead": denoising_frames(LIGHTHOUSE, canvases=2), "Body": LIGHTHOUSE}, delay=0.002)
     two = """{% extends "layout.html" %}{% block main %}{% set word = "before" %}
 {% block lead %}<section>{{ word }}{{ lead }} after</section>{% endblock %}
 {% block body %}{% if body.text %}{{ body.text|length }}{% endif %}{{ body }}{% endblock %}{% endblock %}"""
@@ -106,13 +106,13 @@ def test_a_text_that_was_cut_at_its_length_is_the_same_everywhere(tmp_path: Path
         assert inner(plain, "body") == inner(client.get(KEY).text, "body")
 
 
-@modest
+@few_examples
 @given(markdown_texts, st.integers(0, 60))
 def test_what_is_certain_survives_the_end(text: str, more: int) -> None:
     whole = text + "\n\nand so on"[:more]
     for reason in ("length", "end"):
-        end = finish(whole, reason)
-        sure = text[: certain(text)].rstrip()
+        end = finalize_text(whole, reason)
+        sure = text[: settled_text(text)].rstrip()
         assert end.startswith(sure) or not end.strip()
 
 
@@ -135,9 +135,10 @@ def test_a_block_that_raises_is_said_where_it_stands(tmp_path: Path) -> None:
     assert page_faults(plain) == []
 
 
-def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path) -> None:
+def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.1)
     engine = scripted(["One.\n\nTwo.\n\n", HANG])
-    with served(make_wiki(tmp_path, engine, grace=0.1)) as address:
+    with served(make_wiki(tmp_path, engine)) as address:
         connection = http.client.HTTPConnection(address, timeout=10)
         connection.request("GET", KEY)
         answer = connection.getresponse()
@@ -149,9 +150,10 @@ def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path) -> None:
         wait_for(lambda: engine.stopped == 1)
 
 
-def test_a_reader_over_http_counts_as_one_who_looks(tmp_path: Path) -> None:
+def test_a_reader_over_http_counts_as_one_who_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.1)
     engine = scripted(["One.\n\nTwo.\n\n", 0.5, "One.\n\nTwo.\n\nThree."])
-    with browser(make_wiki(tmp_path, engine, grace=0.1)) as client:
+    with browser(make_wiki(tmp_path, engine)) as client:
         assert "Three" in client.get(KEY + "?plain=1").text
     assert engine.stopped == 0
 
@@ -167,7 +169,7 @@ def test_a_shape_is_sent_when_it_is_whole(tmp_path: Path) -> None:
 
     @app.page("/")
     def front() -> Canvas:
-        return Canvas("Facts.", shape=Facts)
+        return Canvas("Facts.", schema=Facts)
 
     with browser(app) as client:
         assert inner(client.get("/?plain=1").text, "body") == "<dl><dt>kind</dt><dd>tower</dd></dl>"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import ModelBroken, ModelNotFound, ModelUnsupported
-from .safetensors_files import Tensor, read_json, read_tensors
-from .sizes import DECODER, ENCODER, VISION, Counts, Sizes, kind, read_sizes
+from .model_config import DECODER, ENCODER, VISION, Counts, ModelConfig, kind, read_model_config
+from .safetensors_index import Tensor, read_json, read_tensors
 
 OFFICIAL: Final = "google/diffusiongemma-26B-A4B-it"
 """The checkpoint in bf16 that all others derive from."""
@@ -46,7 +46,7 @@ class Checkpoint:
     folder: Path
     name: str
     config: Mapping[str, Any] = field(repr=False)
-    sizes: Sizes = field(repr=False)
+    sizes: ModelConfig = field(repr=False)
     tensors: Mapping[str, Tensor] = field(repr=False)
     counts: Counts
     weight_bytes: int
@@ -56,7 +56,7 @@ class Checkpoint:
     licence: str
 
 
-def inspect(folder: str | Path, name: str = "") -> Checkpoint:
+def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
     """Look into a checkpoint folder.
 
     Args:
@@ -78,7 +78,7 @@ def inspect(folder: str | Path, name: str = "") -> Checkpoint:
             f"There is no folder {here}. Give a checkpoint folder, or a model on the hub such as {OFFICIAL}."
         )
     config = read_config(here, name)
-    sizes = read_sizes(config, name)
+    sizes = read_model_config(config, name)
     tensors = read_tensors(here)
     _check_tensors(sizes, tensors, name)
     if not any((here / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
@@ -170,7 +170,7 @@ def _refusal(name: str, how: str) -> str:
     )
 
 
-def _check_tensors(sizes: Sizes, tensors: Mapping[str, Tensor], name: str) -> None:
+def _check_tensors(sizes: ModelConfig, tensors: Mapping[str, Tensor], name: str) -> None:
     """Everything is there, in its shape. The encoder's name may stand for the decoder's: they share the weights."""
     missing, misshapen = [], []
     for key, wanted in sizes.tensors().items():

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ...errors import BadOption
-from .memory import RESERVE
+from .memory_plan import RESERVE
 
 
-def find(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
     """The device of this name, or a GPU if there is one, or the CPU.
 
     Raises:
@@ -41,7 +41,7 @@ def find(name: str | None) -> torch.device:
     return device
 
 
-def describe(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     """What it is called in messages, such as "This GPU (NVIDIA H100)"."""
     if device.type == "cuda":
         return f"This GPU ({torch.cuda.get_device_name(device)})"

@@ -12,14 +12,14 @@ from ...downloads import hugging_face
 from ...engine import Progress
 from ...errors import EngineError, ModelNotFound
 from .checkpoint import OFFICIAL, read_config
-from .memory import gigabytes
-from .safetensors_files import read_tensors
+from .memory_plan import gigabytes
+from .safetensors_index import read_tensors
 
 _WANTED: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md", "model*.safetensors")
 _SMALL: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md")
 
 
-def fetch(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]], None]) -> Path:
+def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]], None]) -> Path:
     """The folder of a model on the hub: in its cache, downloaded if it is not there whole.
 
     Args:

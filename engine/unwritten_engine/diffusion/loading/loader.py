@@ -18,14 +18,12 @@ import torch
 
 from ...engine import Progress
 from ...errors import BadOption, EngineError, ModelUnsupported
-from ..tokens.images import ImageProcessor
 from . import devices
-from .checkpoint import Checkpoint, inspect
-from .filling import fill
-from .hub import fetch
-from .memory import KINDS, Plan, gigabytes, plan, weight_bytes
-from .seeing import load_processor
-from .sizes import Sizes, read_sizes
+from .checkpoint import Checkpoint, inspect_checkpoint
+from .hub import fetch_checkpoint
+from .memory_plan import KINDS, MemoryPlan, gigabytes, plan_memory, weight_bytes
+from .model_config import ModelConfig, read_model_config
+from .weight_loader import load_weights
 
 RANDOM: Final = "random"
 """The reference of a small random model that is made here."""
@@ -40,14 +38,14 @@ _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A model that is ready to run.
 
     Attributes:
+        checkpoint: what it was loaded from.
         model: transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, its experts and linear
             layers perhaps replaced by those of ``quantize.py``. Encoder and decoder share their weights.
         tokenizer: a fast tokenizer with a chat template.
-        processor: makes prompts with pictures (``images.py``), if the checkpoint can see; else None.
         name: for people.
         device: where it is.
         dtype: of its activations.
@@ -59,9 +57,9 @@ class Loaded:
         reasons: why it was loaded so, one sentence each.
     """
 
+    checkpoint: Checkpoint
     model: Any
     tokenizer: Any
-    processor: ImageProcessor | None
     name: str
     device: torch.device
     dtype: torch.dtype
@@ -73,7 +71,7 @@ class Loaded:
     reasons: tuple[str, ...]
 
 
-def load(
+def load_model(
     reference: str,
     *,
     device: str | None,
@@ -81,7 +79,7 @@ def load(
     dtype: str | None,
     budget_bytes: int | None,
     progress: Progress,
-) -> Loaded:
+) -> LoadedModel:
     """Load a model.
 
     Args:
@@ -97,59 +95,57 @@ def load(
         ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the checkpoint cannot be loaded, or does not fit.
         EngineError: memory or disk ran out.
     """
-    where = devices.find(device)
+    where = devices.find_device(device)
     number = _dtype(dtype, where)
     if quantize not in (None, "none", *KINDS[1:]):
         raise BadOption(f"The option 'quantize' is {quantize!r}; give 'none', 'int8' or 'nf4'.")
     budget = devices.free_bytes(where) if budget_bytes is None else budget_bytes
 
-    def planned(sizes: Sizes) -> Plan:
+    def planned(sizes: ModelConfig) -> MemoryPlan:
         plain = "float32" if number == torch.float32 else "bf16"
         kind = plain if quantize == "none" else quantize
-        name = devices.describe(where)
-        return plan(sizes, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
+        name = devices.describe_device(where)
+        return plan_memory(sizes, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
 
     if reference == RANDOM:
-        from .small import write_checkpoint
+        from .random_model import write_checkpoint
 
         with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
             progress(0.0, "Making a small random model; what it writes is gibberish")
-            checkpoint = inspect(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
+            checkpoint = inspect_checkpoint(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
             why = "The model is small and random: the mechanics are real, the text is gibberish."
             return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, (why,))
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
-        checkpoint = inspect(local)
+        checkpoint = inspect_checkpoint(local)
     else:
-        folder_ = fetch(reference, progress, lambda config: _agree(planned, config, reference))
-        checkpoint = inspect(folder_, name=reference)
+        folder_ = fetch_checkpoint(reference, progress, lambda config: _agree(planned, config, reference))
+        checkpoint = inspect_checkpoint(folder_, name=reference)
     return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, ())
 
 
 def _load(
     checkpoint: Checkpoint,
-    found: Plan,
+    found: MemoryPlan,
     device: torch.device,
     dtype: torch.dtype,
     progress: Progress,
     reasons: tuple[str, ...],
-) -> Loaded:
+) -> LoadedModel:
     told = ", ".join(f"{gigabytes(weight_bytes(checkpoint.sizes, kind))} in {kind}" for kind in KINDS)
     progress(0.0, f"Loading {checkpoint.name} in {found.kind}, {gigabytes(found.weights)} (weights: {told})")
     try:
-        model, more = fill(checkpoint, found.kind, device, dtype, progress)
+        model, more = load_weights(checkpoint, found.kind, device, dtype, progress)
     except torch.OutOfMemoryError as error:
         raise EngineError(
-            f"{devices.describe(device)} ran out of memory while {checkpoint.name} was loaded in {found.kind}, which "
-            f"takes {gigabytes(found.weights)}. Close other programs that use it (nvidia-smi lists them), or take a "
-            f"smaller quantize."
+            f"{devices.describe_device(device)} ran out of memory while {checkpoint.name} was loaded in {found.kind}, "
+            f"which takes {gigabytes(found.weights)}. Close other programs that use it (nvidia-smi lists them), or "
+            f"take a smaller quantize."
         ) from error
-    tokenizer = load_tokenizer(checkpoint)
-    processor, seeing = load_processor(checkpoint, tokenizer)
-    return Loaded(
+    return LoadedModel(
+        checkpoint=checkpoint,
         model=model,
-        tokenizer=tokenizer,
-        processor=processor,
+        tokenizer=load_tokenizer(checkpoint),
         name=checkpoint.name,
         device=device,
         dtype=dtype,
@@ -158,7 +154,7 @@ def _load(
         ends=checkpoint.ends,
         pad=checkpoint.pad,
         licence=checkpoint.licence,
-        reasons=(*reasons, found.reason, *more, *seeing),
+        reasons=(*reasons, found.reason, *more),
     )
 
 
@@ -208,4 +204,4 @@ def _is_hub(reference: str) -> bool:
 
 
 def _agree(planned: Any, config: Mapping[str, Any], reference: str) -> None:
-    planned(read_sizes(config, reference))
+    planned(read_model_config(config, reference))

@@ -1,0 +1,1 @@
+"""Tools that make models and training data for this project. They are tested, and not installed."""

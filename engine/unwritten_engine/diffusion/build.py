@@ -1,0 +1,179 @@
+"""From a reference to a running engine: load, plan the memory, and put the parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..engine import Abilities, About, Progress
+from ..errors import MissingPackage
+from ..threads import choose_num_threads
+from .cuda_graphs import CUDAGraphs
+from .engine import DiffusionEngine
+from .kv_cache import KVCache
+from .loading.checkpoint import Checkpoint
+from .loading.devices import describe_device, free_bytes
+from .loading.loader import RANDOM, LoadedModel, load_model
+from .loading.memory_plan import MemoryPlan, cache_bytes, gigabytes, plan_memory
+from .loading.model_config import read_model_config
+from .loading.safetensors_index import read_json
+from .loop import DenoisingLoop
+from .model import DiffusionModel
+from .model_runner import ModelRunner
+from .sampling_params import default_params, engine_options
+from .tokenization.detokenizer import Detokenizer
+from .tokenization.image_processor import ImageProcessor
+from .tokenization.prompt_tokenizer import PromptTokenizer
+
+ROWS_ON_CPU = 8
+"""Canvases together on a CPU, where arithmetic is the limit: more only make each other slower."""
+CONTEXT_ON_CPU = 8192
+
+
+def build_engine(
+    reference: str, progress: Progress, reasons: tuple[str, ...], options: Mapping[str, Any]
+) -> DiffusionEngine:
+    """See ``open_diffusion``."""
+    settings = engine_options(options)
+    budget = None if settings["memory_gb"] is None else int(settings["memory_gb"] * 1e9)
+    loaded = load_model(
+        reference,
+        device=settings["device"],
+        quantize=settings["quantize"],
+        dtype=settings["dtype"],
+        budget_bytes=budget,
+        progress=progress,
+    )
+    return assemble_engine(loaded, budget=budget, settings=settings, reasons=reasons)
+
+
+def assemble_engine(
+    loaded: LoadedModel, *, budget: int | None, settings: Mapping[str, Any], reasons: tuple[str, ...]
+) -> DiffusionEngine:
+    """An engine over a loaded model.
+
+    Args:
+        loaded: the model.
+        budget: bytes for everything, weights included; None takes what is free.
+        settings: all of ``OPTIONS`` by name.
+        reasons: why this engine was chosen.
+    """
+    device, why = loaded.device, list(reasons)
+    on_cpu = device.type == "cpu"
+    if on_cpu:
+        threads, reason = choose_num_threads()
+        if settings["threads"]:
+            threads, reason = settings["threads"], f"{settings['threads']} threads were asked for."
+        torch.set_num_threads(threads)
+        why.append(reason)
+    found = _plan(loaded, budget, settings)
+    canvas = int(loaded.model.config.canvas_length)
+    kv = KVCache(
+        loaded.model.config.text_config,
+        rows=found.rows,
+        context=found.context,
+        canvas=canvas,
+        device=device,
+        dtype=loaded.model.model.decoder.embed_tokens.weight.dtype,
+    )
+    use_graphs = device.type == "cuda" if settings["graphs"] is None else settings["graphs"] and device.type == "cuda"
+    batch = ModelRunner(
+        loaded.model,
+        DiffusionModel(loaded.model, kv),
+        top_k=settings["self_conditioning_top_k"],
+        graphs=CUDAGraphs() if use_graphs else None,
+    )
+    kept = found.prefixes if settings["prefix_mb"] is None else settings["prefix_mb"] * 10**6
+    processor, no_images = load_processor(loaded.checkpoint, loaded.tokenizer)
+    why += (*loaded.reasons, *no_images)
+    why.append(
+        f"{found.rows} canvases of {found.context:,} tokens run together ({gigabytes(kv.nbytes)}), and up to "
+        f"{gigabytes(kept)} hold beginnings of prompts."
+    )
+    reader = Detokenizer(loaded.tokenizer, loaded.ends, loaded.pad, batch.head.vocabulary)
+    about = About(
+        engine="diffusion",
+        model=loaded.name,
+        device=f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+        if on_cpu
+        else describe_device(device).removeprefix("This GPU (").removesuffix(")"),
+        quantization=loaded.quantization,
+        memory_bytes=loaded.weight_bytes + kv.nbytes,
+        context=found.context,
+        canvas_length=canvas,
+        parallel=found.rows,
+        abilities=Abilities(
+            instruct=True,
+            drafts=True,
+            schemas=True,
+            images=processor is not None,
+            edits=True,
+            prefetch=True,
+            preempts=True,
+            markup=loaded.name != RANDOM,
+        ),
+        licence=loaded.licence,
+        reasons=tuple(why),
+    )
+    return DiffusionEngine(
+        DenoisingLoop(loaded.model, batch, kept_bytes=kept, exclusive_clicks=on_cpu),
+        about,
+        reader=reader,
+        speaker=PromptTokenizer(loaded.tokenizer, reader, processor, loaded.name),
+        masks=batch.masks,
+        base=default_params(loaded.model.generation_config),
+    )
+
+
+def _plan(loaded: LoadedModel, budget: int | None, settings: Mapping[str, Any]) -> MemoryPlan:
+    """How the memory that is left is divided: the weights are there already."""
+    sizes = read_model_config(loaded.model.config.to_dict(), loaded.name)
+    on_cpu = loaded.device.type == "cpu"
+    memory = free_bytes(loaded.device) + loaded.weight_bytes if budget is None else budget
+    rows, context = settings["parallel"], settings["context"]
+    if on_cpu:
+        rows = rows or ROWS_ON_CPU
+        context = context or min(CONTEXT_ON_CPU, sizes.context)
+        number = 4 if loaded.dtype == torch.float32 else 2
+        while settings["parallel"] is None and rows > 1 and rows * cache_bytes(sizes, context, number) > memory // 4:
+            rows //= 2
+    return plan_memory(
+        sizes,
+        memory=memory,
+        device=describe_device(loaded.device),
+        kind=loaded.quantization,
+        rows=rows,
+        context=context,
+    )
+
+
+def load_processor(checkpoint: Checkpoint, tokenizer: Any) -> tuple[ImageProcessor | None, tuple[str, ...]]:
+    """The processor, if the checkpoint has a vision tower and Pillow is installed; else None, and why in a sentence."""
+    if not checkpoint.vision:
+        return None, ()
+    try:
+        cutter = _cutter(checkpoint)
+    except MissingPackage as error:
+        return None, (str(error),)
+    image = checkpoint.config.get("image_token_id")
+    if image is None or tokenizer.convert_tokens_to_ids(getattr(tokenizer, "image_token", "")) != image:
+        return None, ("Pictures cannot be read: tokenizer and config.json disagree on the image token.",)
+    return ImageProcessor(cutter, tokenizer, image), ()
+
+
+def _cutter(checkpoint: Checkpoint) -> Any:
+    try:
+        import PIL  # noqa: F401
+        from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+    except ImportError as error:
+        raise MissingPackage("Pictures need the package pillow. Type: pip install pillow") from error
+    file = checkpoint.folder / "processor_config.json"
+    config: dict[str, Any] = read_json(file).get("image_processor") or {} if file.is_file() else {}
+    if not config and (checkpoint.folder / "preprocessor_config.json").is_file():
+        config = read_json(checkpoint.folder / "preprocessor_config.json")
+    names = ("patch_size", "max_soft_tokens", "pooling_kernel_size", "do_rescale", "rescale_factor", "do_normalize")
+    known = {name: config[name] for name in (*names, "image_mean", "image_std", "resample") if name in config}
+    make: Any = Gemma4ImageProcessorPil
+    return make(**known)

@@ -1,0 +1,205 @@
+"""The sizes of a DiffusionGemma, read from its ``config.json``: layers, heads, parameters of each kind. No torch.
+
+From these follow the memory that it takes (``memory.py``) and the tensors that a checkpoint must have
+(``checkpoint.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+from ...errors import ModelBroken
+
+DECODER: Final = "model.decoder."
+ENCODER: Final = "model.encoder.language_model."
+VISION: Final = ("model.encoder.vision_tower.", "model.encoder.embed_vision.")
+"""How the names of tensors begin. The encoder shares all weights with the decoder, but for ``layer_scalar``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer.
+
+    Attributes:
+        full: attends to everything; otherwise to the window alone.
+        head: numbers per head.
+        keys: heads of keys and values.
+    """
+
+    full: bool
+    head: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Parameters by kind.
+
+    Attributes:
+        experts: of the experts; quantised if anything is.
+        linears: of the other matrices of the layers; quantised too.
+        embeddings: of the token embeddings, which are the output's too; never quantised.
+        vision: of the vision tower and its projection; never quantised.
+        rest: of routers, norms and scales; never quantised.
+    """
+
+    experts: int
+    linears: int
+    embeddings: int
+    vision: int
+    rest: int
+
+    @property
+    def text(self) -> int:
+        """All but the vision tower's."""
+        return self.experts + self.linears + self.embeddings + self.rest
+
+    @property
+    def total(self) -> int:
+        """All."""
+        return self.text + self.vision
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The sizes of a model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens."""
+
+    vocabulary: int
+    hidden: int
+    inner: int
+    expert_inner: int
+    experts: int
+    top_k: int
+    heads: int
+    window: int
+    canvas: int
+    context: int
+    layers: tuple[Layer, ...]
+    vision: Mapping[str, Any]
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor that a checkpoint must have but those of the vision tower, with its shape."""
+        hidden, found = self.hidden, dict[str, tuple[int, ...]]()
+        found[f"{DECODER}embed_tokens.weight"] = (self.vocabulary, hidden)
+        found[f"{DECODER}norm.weight"] = (hidden,)
+        found[f"{DECODER}self_conditioning.pre_norm.weight"] = (hidden,)
+        found |= self._gated(f"{DECODER}self_conditioning.")
+        for at, layer in enumerate(self.layers):
+            here = f"{DECODER}layers.{at}."
+            queries, keys = self.heads * layer.head, layer.keys * layer.head
+            found[f"{here}self_attn.q_proj.weight"] = (queries, hidden)
+            found[f"{here}self_attn.k_proj.weight"] = (keys, hidden)
+            if not layer.full:  # layers with full attention use the keys as values
+                found[f"{here}self_attn.v_proj.weight"] = (keys, hidden)
+            found[f"{here}self_attn.o_proj.weight"] = (hidden, queries)
+            found[f"{here}self_attn.q_norm.weight"] = found[f"{here}self_attn.k_norm.weight"] = (layer.head,)
+            found |= self._gated(f"{here}mlp.")
+            found[f"{here}experts.gate_up_proj"] = (self.experts, 2 * self.expert_inner, hidden)
+            found[f"{here}experts.down_proj"] = (self.experts, hidden, self.expert_inner)
+            found[f"{here}router.proj.weight"] = (self.experts, hidden)
+            found[f"{here}router.scale"] = (hidden,)
+            found[f"{here}router.per_expert_scale"] = (self.experts,)
+            for norm in _NORMS:
+                found[f"{here}{norm}.weight"] = (hidden,)
+            found[f"{here}layer_scalar"] = found[f"{ENCODER}layers.{at}.layer_scalar"] = (1,)
+        return found
+
+    def _gated(self, here: str) -> dict[str, tuple[int, ...]]:
+        wide, narrow = (self.inner, self.hidden), (self.hidden, self.inner)
+        return {f"{here}gate_proj.weight": wide, f"{here}up_proj.weight": wide, f"{here}down_proj.weight": narrow}
+
+    def counts(self) -> Counts:
+        """Parameters by kind."""
+        kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "rest"), 0)
+        for name, shape in self.tensors().items():
+            kinds[kind(name)] += prod(shape)
+        return Counts(vision=_vision(self.vision, self.hidden), **kinds)
+
+
+_NORMS: Final = (
+    "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm",
+    "pre_feedforward_layernorm_2", "post_feedforward_layernorm_1", "post_feedforward_layernorm_2",
+)  # fmt: skip
+
+
+def kind(name: str) -> str:
+    """Of which kind a tensor is, by its name: one of the names of ``Counts``."""
+    if name.startswith(VISION):
+        return "vision"
+    if ".experts." in name:
+        return "experts"
+    if "embed_tokens" in name or name == "lm_head.weight":
+        return "embeddings"
+    return "linears" if name.endswith("_proj.weight") else "rest"
+
+
+def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
+    """The sizes that a ``config.json`` gives.
+
+    Args:
+        config: its contents.
+        name: whose it is, for messages.
+
+    Raises:
+        ModelBroken: a size is missing or is no size; the message names it.
+    """
+
+    def size(table: Mapping[str, Any], key: str, default: int | None = None) -> int:
+        value = table.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            problem = "does not have" if value is None else f"has the value {value!r} for"
+            raise ModelBroken(f"The config.json of {name} {problem} {key!r}, a count. Fetch the checkpoint again.")
+        return value
+
+    text = config.get("text_config")
+    if not isinstance(text, Mapping):
+        raise ModelBroken(f"The config.json of {name} has no 'text_config'. Fetch the checkpoint again.")
+    layers = size(text, "num_hidden_layers")
+    kinds = text.get("layer_types") or [
+        "full_attention" if at % 6 == 5 else "sliding_attention" for at in range(layers)
+    ]
+    if len(kinds) != layers:
+        raise ModelBroken(
+            f"The config.json of {name} lists {len(kinds)} layer types for {layers} layers. Fetch the checkpoint again."
+        )
+    # As transformers saves it, with numbers that sort as text ("05"); the hub's form has the two global sizes.
+    own = {int(at): sizes for at, sizes in (text.get("per_layer_config") or {}).items()}
+    keys, head = size(text, "num_key_value_heads", 4), size(text, "head_dim", 256)
+    found = []
+    for at, layer in enumerate(kinds):
+        full = layer == "full_attention" or at + 1 == layers
+        mine = own.get(at)
+        if mine is None and full and not own:
+            wide = text.get("num_global_key_value_heads") or keys
+            mine = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
+        mine = mine or {}
+        found.append(Layer(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
+    return ModelConfig(
+        vocabulary=size(text, "vocab_size", 262_144),
+        hidden=size(text, "hidden_size"),
+        inner=size(text, "intermediate_size"),
+        expert_inner=size(text, "moe_intermediate_size"),
+        experts=size(text, "num_experts"),
+        top_k=size(text, "top_k_experts"),
+        heads=size(text, "num_attention_heads", 8),
+        window=size(text, "sliding_window", 512),
+        canvas=size(config, "canvas_length", 256),
+        context=size(text, "max_position_embeddings", 131_072),
+        layers=tuple(found),
+        vision=config.get("vision_config") or {},
+    )
+
+
+def _vision(config: Mapping[str, Any], text_hidden: int) -> int:
+    """Parameters of the vision tower and its projection; 0 without one."""
+    if not config:
+        return 0
+    hidden, head = config.get("hidden_size", 768), config.get("head_dim", 64)
+    heads, keys = config.get("num_attention_heads", 12), config.get("num_key_value_heads", 12)
+    layer = 2 * hidden * head * (heads + keys) + 3 * hidden * config.get("intermediate_size", 3072)
+    layer += 4 * hidden + 2 * head
+    patch = 3 * config.get("patch_size", 16) ** 2 * hidden + 2 * config.get("position_embedding_size", 10_240) * hidden
+    return int(config.get("num_hidden_layers", 16) * layer + patch + hidden * text_hidden)

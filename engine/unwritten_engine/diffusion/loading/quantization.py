@@ -1,0 +1,259 @@
+"""Weights in 4 or 8 bits: experts and linear layers that are unpacked as they are used.
+
+nf4: blocks of 64 weights share a scale, and each weight is one of 16 levels that suit a normal distribution
+(bitsandbytes packs and unpacks them; the scales are kept in bfloat16 here, not in float32, which saves 3 % of the
+memory and costs nothing that can be measured beside the 4 bits). int8: each output row has a scale, and each weight is
+a whole number from -127 to 127.
+
+bitsandbytes leaves the fused experts of this model alone. Here they are packed expert by expert, so that packing needs
+room for one expert, and unpacked in groups of at most ``GROUP_BYTES``, so that running needs room for one group. On a
+GPU nothing in a pass waits for the host: every group runs, whether a token chose it or not, over rows that are found on
+the device. On a CPU only the experts that were chosen are unpacked, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .memory_plan import GROUP_BYTES
+
+BLOCK: Final = 64
+"""Weights that share a scale in nf4."""
+
+
+def can_pack(inputs: int, kind: str) -> bool:
+    """Whether matrices with so many inputs can be kept so: nf4 needs whole blocks in every row."""
+    return kind == "int8" or inputs % BLOCK == 0
+
+
+def pack_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Pack [out, in] into 4 bits.
+
+    Returns:
+        codes: [out * in / 2] uint8, two weights each.
+        scales: [out * in / 64] bfloat16.
+    """
+    from bitsandbytes import functional as bits
+
+    codes, state = bits.quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4")
+    return codes.view(-1), state.absmax.view(-1).to(torch.bfloat16)
+
+
+def unpack_nf4(codes: Tensor, scales: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The weights of ``pack_nf4`` again, in this shape and dtype. Codes of several matrices may stand in a row."""
+    from bitsandbytes import functional as bits
+
+    make: Any = bits.QuantState
+    state = make(absmax=scales.float(), shape=torch.Size(shape), blocksize=BLOCK, quant_type="nf4", dtype=dtype)
+    weights: Tensor = bits.dequantize_4bit(codes.view(-1, 1), state)
+    return weights
+
+
+def pack_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Pack [..., out, in] into 8 bits.
+
+    Returns:
+        codes: int8, of the same shape.
+        scales: [..., out] float32.
+    """
+    wide = weight.float()
+    scales = wide.abs().amax(-1).clamp_min(1e-12) / 127
+    return (wide / scales[..., None]).round_().to(torch.int8), scales
+
+
+class PackedLinear(nn.Module):
+    """A linear layer without bias, in 4 or 8 bits."""
+
+    def __init__(self, weight: Tensor, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.shape = (weight.shape[0], weight.shape[1])
+        codes, scales = pack_nf4(weight) if kind == "nf4" else pack_int8(weight)
+        self.register_buffer("codes", codes)
+        self.register_buffer("scales", scales)
+        self.codes: Tensor
+        self.scales: Tensor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        if self.kind == "nf4":
+            return F.linear(inputs, unpack_nf4(self.codes, self.scales, self.shape, inputs.dtype))
+        return F.linear(inputs, self.codes.to(inputs.dtype)) * self.scales.to(inputs.dtype)
+
+
+class PackedExperts(nn.Module):
+    """The experts of one layer in 4 or 8 bits; called like those of transformers.
+
+    Args:
+        experts: how many.
+        hidden: numbers per token.
+        inner: numbers inside an expert.
+        kind: "nf4" or "int8".
+        activation: of the gate.
+        device: where.
+        group_bytes: bytes of unpacked experts at one time.
+
+    They are empty at first; ``put`` fills them.
+    """
+
+    def __init__(
+        self,
+        experts: int,
+        hidden: int,
+        inner: int,
+        kind: str,
+        activation: Callable[[Tensor], Tensor],
+        device: torch.device,
+        group_bytes: int = GROUP_BYTES,
+    ) -> None:
+        super().__init__()
+        self.experts, self.hidden, self.inner = experts, hidden, inner
+        self.kind, self.act_fn, self.group_bytes = kind, activation, group_bytes
+        for name, rows, columns in (("gate_up", 2 * inner, hidden), ("down", hidden, inner)):
+            if kind == "nf4":
+                codes = torch.empty(experts, rows * columns // 2, dtype=torch.uint8, device=device)
+                scales = torch.empty(experts, rows * columns // BLOCK, dtype=torch.bfloat16, device=device)
+            else:
+                codes = torch.empty(experts, rows, columns, dtype=torch.int8, device=device)
+                scales = torch.empty(experts, rows, dtype=torch.float32, device=device)
+            self.register_buffer(f"{name}_codes", codes)
+            self.register_buffer(f"{name}_scales", scales)
+
+    def put(self, name: str, expert: int, weight: Tensor) -> None:
+        """Pack the matrix of one expert.
+
+        Args:
+            name: "gate_up_proj", [2 * inner, hidden], or "down_proj", [hidden, inner].
+            expert: which.
+            weight: on the same device.
+        """
+        codes, scales = pack_nf4(weight) if self.kind == "nf4" else pack_int8(weight)
+        part = name.removesuffix("_proj")
+        getattr(self, f"{part}_codes")[expert].copy_(codes)
+        getattr(self, f"{part}_scales")[expert].copy_(scales)
+
+    def matrices(self, part: str, begin: int, end: int, dtype: torch.dtype) -> Tensor:
+        """The matrices of experts ``begin`` to ``end``, [end - begin, out, in]; ``part`` is "gate_up" or "down"."""
+        codes = getattr(self, f"{part}_codes")[begin:end]
+        scales = getattr(self, f"{part}_scales")[begin:end]
+        if self.kind == "int8":
+            wide = scales[..., None].to(dtype)
+            on_gpu = codes.device.type == "cuda"  # one kernel there; on a CPU two vectorised passes beat one mixed
+            whole: Tensor = codes * wide if on_gpu else codes.to(dtype).mul_(wide)
+            return whole
+        rows, columns = (2 * self.inner, self.hidden) if part == "gate_up" else (self.hidden, self.inner)
+        return unpack_nf4(codes.reshape(-1), scales.reshape(-1), (end - begin, rows, columns), dtype)
+
+    def group(self, dtype: torch.dtype) -> int:
+        """How many experts are unpacked at one time."""
+        one = 3 * self.hidden * self.inner * dtype.itemsize
+        return max(1, min(self.experts, self.group_bytes // one))
+
+    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """Each token through its experts.
+
+        Args:
+            hidden_states: [tokens, hidden].
+            top_k_index: [tokens, k] int64, the experts of each token.
+            top_k_weights: [tokens, k], their shares.
+
+        Returns:
+            [tokens, hidden].
+        """
+        tokens, chosen = top_k_index.shape
+        order = top_k_index.reshape(-1).argsort(stable=True)
+        rows = hidden_states[order // chosen]
+        if hidden_states.device.type == "cuda" and hidden_states.dtype == torch.bfloat16:  # what grouped_mm takes there
+            out = self._grouped(rows, top_k_index)
+        else:
+            out = self._looped(rows, torch.bincount(top_k_index.reshape(-1), minlength=self.experts))
+        out = out * top_k_weights.reshape(-1)[order, None]
+        back = torch.empty_like(order)
+        back[order] = torch.arange(order.numel(), device=order.device)
+        return out[back].view(tokens, chosen, self.hidden).sum(1).to(hidden_states.dtype)
+
+    def _looped(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """Expert by expert, those alone that were chosen. Waits for the counts, which on a CPU costs nothing."""
+        out = torch.empty_like(rows)
+        begin = 0
+        for expert, count in enumerate(counts.tolist()):
+            if count:
+                part = rows[begin : begin + count]
+                gate, up = F.linear(part, self.matrices("gate_up", expert, expert + 1, rows.dtype)[0]).chunk(2, -1)
+                down = self.matrices("down", expert, expert + 1, rows.dtype)[0]
+                out[begin : begin + count] = F.linear(self.act_fn(gate) * up, down)
+                begin += count
+        return out
+
+    def _grouped(self, rows: Tensor, top_k_index: Tensor, product: Callable[..., Tensor] | None = None) -> Tensor:
+        """Group by group of experts, without waiting for the host.
+
+        The rows are sorted by expert. Those of a group are brought to the front by rolling, so that the grouped
+        product, which takes ends of runs that begin at row 0, touches them alone; what it leaves behind them is not
+        read.
+        """
+        multiply = product or F.grouped_mm
+        total = rows.shape[0]
+        which = torch.arange(self.experts, device=rows.device)
+        counts = (top_k_index.reshape(-1, 1) == which).sum(0)
+        ends = counts.cumsum(0)
+        places = torch.arange(total, device=rows.device)
+        out = torch.zeros_like(rows)
+        size = self.group(rows.dtype)
+        for begin in range(0, self.experts, size):
+            end = min(begin + size, self.experts)
+            first = ends[begin] - counts[begin]
+            stops = (ends[begin:end] - first).to(torch.int32)
+            at = (places + first) % total
+            up = multiply(rows[at], self.matrices("gate_up", begin, end, rows.dtype).transpose(-2, -1), offs=stops)
+            gate, up = up.chunk(2, -1)
+            inner = self.act_fn(gate) * up
+            found = multiply(inner, self.matrices("down", begin, end, rows.dtype).transpose(-2, -1), offs=stops)
+            mine = (places < stops[-1])[:, None]
+            out[at] = torch.where(mine, found, out[at])
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far a packed model is from the model that it was made from, on the same inputs.
+
+    Attributes:
+        error: root mean square of the difference of the logits, as a share of their own spread.
+        largest: the largest difference of a logit.
+        agreement: share of the positions at which both have the same likeliest token.
+    """
+
+    error: float
+    largest: float
+    agreement: float
+
+
+def compare(logits: Tensor, packed: Tensor) -> Difference:
+    """Compare logits [..., vocabulary] of two models at the same positions."""
+    gap = (packed - logits).float()
+    spread = (logits - logits.mean(-1, keepdim=True)).float().pow(2).mean().sqrt()
+    same = (logits.argmax(-1) == packed.argmax(-1)).float().mean()
+    return Difference(float(gap.pow(2).mean().sqrt() / spread), float(gap.abs().max()), float(same))
+
+
+@torch.no_grad()
+def canvas_logits(model: Any, prompt: Tensor, canvas: Tensor) -> Tensor:
+    """Logits [batch, canvas, vocabulary] of one denoising pass over a canvas, with a prompt; ids are [batch, n]."""
+    found: Tensor = model(input_ids=prompt, decoder_input_ids=canvas).logits
+    return found
+
+
+def pack_linears(module: nn.Module, kind: str) -> Iterator[tuple[str, PackedLinear]]:
+    """Replace the linear layers directly in a module that can be packed, one after the other; yields name and layer."""
+    for name, layer in list(module.named_children()):
+        if isinstance(layer, nn.Linear) and layer.bias is None and can_pack(layer.in_features, kind):
+            packed = PackedLinear(layer.weight.detach(), kind)
+            setattr(module, name, packed)
+            yield name, packed

@@ -1,0 +1,210 @@
+"""Small random DiffusionGemma models: real mechanics, gibberish text. For tests, benchmarks and ``model="random"``.
+
+Everything is made here from a config and a seed; nothing is downloaded. The layers are as in the real model: five
+with a sliding window, then one with full attention, experts in each, a causal encoder and a decoder that share
+their weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .random_tokenizer import control_ids, make_tokenizer
+
+_BRANCHES = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
+ENDS = (1, 106, 50)
+"""The ids of the end tokens: the end of the text, of the turn, and the begin of a tool's answer."""
+
+
+def random_config(
+    *,
+    vocabulary: int = 1024,
+    hidden: int = 64,
+    layers: int = 6,
+    experts: int = 4,
+    top_k: int = 2,
+    canvas: int = 32,
+    window: int = 64,
+    heads: int = 4,
+    context: int = 8192,
+    vision: bool = False,
+) -> Any:
+    """The ``DiffusionGemmaConfig`` of a small model.
+
+    Args:
+        vocabulary: tokens; at least 640.
+        hidden: numbers per token between layers.
+        layers: layers; every sixth and the last have full attention.
+        experts: experts per layer.
+        top_k: experts per token.
+        canvas: tokens in one canvas.
+        window: tokens that a sliding layer sees.
+        heads: query heads; half as many heads for keys and values (full layers: a quarter).
+        context: tokens of prompt and text together.
+        vision: a vision tower that can be used; without it there is a stump, for transformers always builds one.
+    """
+    head = max(8, hidden // heads // 8 * 8)
+    return make_config(
+        {
+            "vocab_size": vocabulary,
+            "hidden_size": hidden,
+            "intermediate_size": hidden * 2,
+            "moe_intermediate_size": hidden,
+            "num_hidden_layers": layers,
+            "layer_types": [
+                "full_attention" if (at + 1) % 6 == 0 or at + 1 == layers else "sliding_attention"
+                for at in range(layers)
+            ],
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 2),
+            "num_global_key_value_heads": max(1, heads // 4),
+            "head_dim": head,
+            "global_head_dim": head * 2,
+            "sliding_window": window,
+            "num_experts": experts,
+            "top_k_experts": top_k,
+            "max_position_embeddings": context,
+        },
+        canvas,
+        vision=vision,
+    )
+
+
+def make_config(text: Mapping[str, Any], canvas: int, *, vision: bool = False) -> Any:
+    """A ``DiffusionGemmaConfig`` in float32, with the ids of the control tokens that belong to its vocabulary.
+
+    Args:
+        text: its ``text_config``; ``vocab_size`` is among it.
+        canvas: tokens in one canvas.
+        vision: as for ``small_config``.
+    """
+    from transformers import DiffusionGemmaConfig
+
+    make: Any = DiffusionGemmaConfig  # its signature does not show all that it takes
+    controls = control_ids(text["vocab_size"])
+    wide = 32 if vision else 8
+    return make(
+        text_config={**text, "use_bidirectional_attention": "vision"},
+        vision_config={
+            "model_type": "gemma4_vision",
+            "hidden_size": wide,
+            "intermediate_size": wide * 2,
+            "num_hidden_layers": 2 if vision else 1,
+            "num_attention_heads": 2 if vision else 1,
+            "num_key_value_heads": 2 if vision else 1,
+            "head_dim": 16 if vision else 8,
+            "patch_size": 4 if vision else 2,
+            "pooling_kernel_size": 2,
+            "position_embedding_size": 256 if vision else 4,
+        },
+        canvas_length=canvas,
+        boi_token_id=controls["<|image>"],
+        eoi_token_id=controls["<image|>"],
+        image_token_id=controls["<|image|>"],
+        eos_token_id=list(ENDS),
+        pad_token_id=0,
+        dtype="float32",
+    )
+
+
+def random_model(
+    *, spread: float = 4.0, branch: float = 1.0, words: bool = False, seed: int = 0, **shape: Any
+) -> tuple[Any, Any]:
+    """A model in float32 on the CPU, and its tokenizer.
+
+    Args:
+        spread: standard deviation of the logits: at 0.2 the model is sure of nothing, at 8 of nearly everything.
+        branch: how much each layer adds, as a share of what it is given. At 1 the model is chaotic, as random ones are:
+            a small error early is a large one at the end; at 0.3 it is as calm as a trained one.
+        words: the model prefers tokens that begin a word. The others (syllables, bytes, tags, controls, runs of
+            blanks) get embeddings near zero, and so logits that are no match; they still come as noise.
+        seed: of the weights.
+        shape: as for ``small_config``.
+
+    Returns:
+        ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, and a fast tokenizer.
+    """
+    import torch
+    from transformers import DiffusionGemmaForBlockDiffusion
+
+    config = random_config(**shape)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
+        model: Any = DiffusionGemmaForBlockDiffusion(config)
+    model.eval().requires_grad_(False)
+    hidden = config.text_config.hidden_size
+    with torch.no_grad():
+        for name, weight in model.named_parameters():  # shared ones come once
+            if name.endswith("embed_tokens.weight"):
+                weight.normal_(0.0, spread / math.sqrt(hidden), generator=generator)
+            elif weight.ndim >= 2:
+                weight.normal_(0.0, 1 / math.sqrt(weight.shape[-1]), generator=generator)
+            else:  # norms and scales
+                weight.normal_(1.0, 0.1, generator=generator)
+                if name.endswith(_BRANCHES):
+                    weight.mul_(branch)
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):  # encoder and decoder each have their own
+                buffer.normal_(1.0, 0.05, generator=generator)
+    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    tokenizer = make_tokenizer(config.text_config.vocab_size)
+    if words:
+        names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        others = torch.tensor([not (name.startswith("▁") and name[1:].isalpha()) for name in names])
+        model.model.decoder.embed_tokens.weight[others] *= 0.1
+    return model, tokenizer
+
+
+def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **options: Any) -> Path:
+    """Write a small random model as a checkpoint folder, as they are on the hub.
+
+    Args:
+        folder: where; made if it is not there.
+        shard_bytes: split the weights into files of at most this size; None keeps them in one file.
+        options: as for ``small_model``.
+
+    Returns:
+        The folder.
+    """
+    model, tokenizer = random_model(**options)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with without_bars():
+        model.save_pretrained(target, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
+    tokenizer.save_pretrained(target)
+    if options.get("vision"):
+        _write_processor(target)
+    return target
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers draws no bars of progress meanwhile: they are drawn over what the caller shows."""
+    from transformers.utils import logging as theirs
+
+    logging: Any = theirs
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+def _write_processor(folder: Path) -> None:
+    """What the processor of Gemma 4 needs to cut images into patches of the small tower."""
+    image = {
+        "image_processor_type": "Gemma4ImageProcessor",
+        "patch_size": 4,
+        "pooling_kernel_size": 2,
+        "max_soft_tokens": 70,
+        "image_seq_length": 70,
+    }
+    config = {"processor_class": "Gemma4Processor", "image_processor": image}
+    (folder / "processor_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

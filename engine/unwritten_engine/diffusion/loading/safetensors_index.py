@@ -1,0 +1,149 @@
+"""Reads the heads of safetensors files: names, shapes and places of tensors, and whether the files are whole. No torch.
+
+The format: eight bytes with the length of the head (little-endian), the head (JSON: per tensor its type, shape and
+place), then the numbers. A checkpoint of several files has an index that says which tensor lies in which.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import ModelBroken, ModelNotFound
+
+INDEX: Final = "model.safetensors.index.json"
+SINGLE: Final = "model.safetensors"
+_LONGEST: Final = 100_000_000  # bytes of a head; what the format allows
+_BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where one tensor lies.
+
+    Attributes:
+        file: the file.
+        dtype: as the format names it, such as "BF16".
+        shape: its sizes.
+        size: bytes.
+    """
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a checkpoint, by name.
+
+    Raises:
+        ModelNotFound: there are no weights, or a file is missing; the message names it.
+        ModelBroken: a file is truncated or damaged.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        if not (folder / SINGLE).is_file():
+            raise ModelNotFound(_nothing(folder))
+        return read_header(folder / SINGLE)
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise ModelBroken(f"{index} has no 'weight_map'. Fetch the checkpoint again.")
+    files = sorted({str(file) for file in named.values()})
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise ModelNotFound(
+            f"{folder} lacks {len(missing)} of {len(files)} files with weights: {_some(missing)}. Fetch the checkpoint "
+            f"again; what is there stays."
+        )
+    found: dict[str, Tensor] = {}
+    for file in files:
+        found |= read_header(folder / file)
+    if absent := sorted(set(named) - set(found)):
+        raise ModelBroken(
+            f"The index of {folder} names tensors that its files do not have: {_some(absent)}. The files belong to "
+            f"different checkpoints; fetch all of them again."
+        )
+    return found
+
+
+def read_header(file: Path) -> dict[str, Tensor]:
+    """The tensors of one file.
+
+    Raises:
+        ModelBroken: it is truncated or damaged.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        begin = stream.read(8)
+        if begin.startswith(b"version "):
+            raise ModelBroken(f"{file} is a placeholder of Git LFS, not the weights. Type: git lfs pull")
+        length = struct.unpack("<Q", begin)[0] if len(begin) == 8 else 0
+        if not 2 <= length <= _LONGEST:
+            raise ModelBroken(f"{file} is no safetensors file ({size:,} bytes). Fetch it again.")
+        if 8 + length > size:
+            raise ModelBroken(f"{file} is truncated: it ends in its own head, after {size:,} bytes. Fetch it again.")
+        text = stream.read(length)
+    try:
+        head = json.loads(text)
+        entries = {name: entry for name, entry in head.items() if name != "__metadata__"}
+        ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
+        tensors = {name: _tensor(file, entry) for name, entry in entries.items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ModelBroken(f"{file} has a damaged head ({error}). Fetch it again.") from error
+    whole = 8 + length + max(ends, default=0)
+    if size < whole:
+        raise ModelBroken(
+            f"{file} is truncated: it should have {whole:,} bytes and has {size:,}. Fetch it again; a download that "
+            f"broke off is the usual cause."
+        )
+    if size > whole:
+        raise ModelBroken(f"{file} has {size - whole:,} bytes more than its head tells of. Fetch it again.")
+    return tensors
+
+
+def _tensor(file: Path, entry: dict[str, Any]) -> Tensor:
+    begin, end = entry["data_offsets"]
+    shape, dtype = tuple(int(number) for number in entry["shape"]), str(entry["dtype"])
+    if (unit := _BYTES.get(dtype)) is not None and prod(shape) * unit != end - begin:
+        raise ValueError(f"{end - begin} bytes for {list(shape)} of {dtype}")
+    return Tensor(file, dtype, shape, end - begin)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ModelBroken: it cannot be read or is no object.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelBroken(f"{file} cannot be read ({error}). Fetch it again.") from error
+    if not isinstance(found, dict):
+        raise ModelBroken(f"{file} holds no JSON object. Fetch it again.")
+    return found
+
+
+def _nothing(folder: Path) -> str:
+    if gguf := sorted(file.name for file in folder.glob("*.gguf")):
+        return f"{folder} has no safetensors, but a GGUF file. Give that: {folder / gguf[0]}"
+    if (folder / "adapter_config.json").is_file():
+        return (
+            f"{folder} holds an adapter, not a model. Merge it into its base first (in peft: merge_and_unload, then "
+            f"save_pretrained) and give that folder."
+        )
+    if pickled := sorted(file.name for file in folder.glob("*.bin")):
+        return (
+            f"{folder} has weights as {pickled[0]}, which may run code when it is opened, and no safetensors. Load it "
+            f"with transformers where you trust it, save_pretrained to a new folder, and give that."
+        )
+    return f"{folder} has no weights: neither {SINGLE} nor {INDEX}. Fetch the checkpoint again."
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

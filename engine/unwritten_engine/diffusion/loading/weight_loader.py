@@ -1,0 +1,296 @@
+"""Builds transformers' model without memory, and fills it from the files of a checkpoint."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ...engine import Progress
+from ...errors import MissingPackage, ModelBroken, ModelUnsupported
+from .checkpoint import Checkpoint
+from .model_config import ENCODER, kind
+from .quantization import PackedExperts, PackedLinear, can_pack
+
+_OLDEST: Final = "5.11"
+_EXPERTS: Final = ("grouped_mm", "eager")
+"""How transformers computes unquantised experts: all in one product where that works, or one after the other."""
+
+
+def load_weights(
+    checkpoint: Checkpoint, kind_: str, device: torch.device, dtype: torch.dtype, progress: Progress
+) -> tuple[Any, tuple[str, ...]]:
+    """A model with the weights of a checkpoint.
+
+    Args:
+        checkpoint: where from.
+        kind_: how weights are kept: "float32", "bf16", "int8" or "nf4".
+        device: where to.
+        dtype: of what is not quantised, and of activations.
+        progress: told the share of the bytes that are read.
+
+    Returns:
+        The model, in eval mode without gradients, and sentences about choices that were made.
+
+    Raises:
+        ModelBroken: a file is damaged, or tensors are missing; the message names them.
+        ModelUnsupported: there are tensors for which the model has no place.
+        MissingPackage: transformers is too old, or bitsandbytes is missing.
+    """
+    config = read_transformers_config(checkpoint)
+    filler = WeightLoader(config, kind_, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
+    done, whole = 0, max(1, checkpoint.weight_bytes)
+    for file, names in _by_file(checkpoint).items():
+        try:
+            with safe_open(file, framework="pt", device="cpu") as stream:
+                for name in names:
+                    filler.put(name, stream)
+                    done += checkpoint.tensors[name].size
+                    progress(done / whole, f"Loading {checkpoint.name}")
+        except SafetensorError as error:
+            raise ModelBroken(f"{file} is damaged ({error}). Fetch it again.") from error
+    filler.model.generation_config.update(eos_token_id=sorted(checkpoint.ends), pad_token_id=checkpoint.pad)
+    return filler.finish()
+
+
+def _need_bitsandbytes() -> None:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage("4 bits need the package bitsandbytes. Type: pip install bitsandbytes") from error
+
+
+def read_transformers_config(checkpoint: Checkpoint) -> Any:
+    """The ``DiffusionGemmaConfig`` of a checkpoint."""
+    try:
+        from transformers import DiffusionGemmaConfig
+    except ImportError as error:
+        raise MissingPackage(
+            f"DiffusionGemma needs transformers {_OLDEST} or newer. Type: pip install 'transformers>={_OLDEST}'"
+        ) from error
+    return DiffusionGemmaConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+
+
+def _skeleton(config: Any, dtype: torch.dtype) -> Any:
+    """The model on the meta device: sizes without numbers."""
+    from transformers import DiffusionGemmaForBlockDiffusion
+
+    make: Any = DiffusionGemmaForBlockDiffusion
+    config.dtype = dtype
+    with _default_dtype(dtype), torch.device("meta"):
+        return make(config)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _by_file(checkpoint: Checkpoint) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = defaultdict(list)
+    for name, tensor in checkpoint.tensors.items():
+        files[str(tensor.file)].append(name)
+    return files
+
+
+class Tensors(Protocol):
+    """Where tensors come from: what ``safe_open`` gives."""
+
+    def get_tensor(self, name: str) -> Tensor:
+        """A whole tensor."""
+        ...
+
+    def get_slice(self, name: str) -> Any:
+        """What has a ``get_shape`` and hands out slices of a tensor by their number."""
+        ...
+
+
+class WeightLoader:
+    """A model without memory, and the tensors that are put in their places.
+
+    Args:
+        config: transformers' ``DiffusionGemmaConfig``.
+        kind_: how weights are kept: "float32", "bf16", "int8" or "nf4".
+        device: where to.
+        dtype: of what is not quantised, and of activations.
+        name: of the model, for messages.
+        vision: whether it has a vision tower.
+    """
+
+    def __init__(
+        self, config: Any, kind_: str, device: torch.device, dtype: torch.dtype, *, name: str, vision: bool
+    ) -> None:
+        if kind_ == "nf4":
+            _need_bitsandbytes()
+        self.model, self.name = _skeleton(config, dtype), name
+        self.kind = kind_ if kind_ in ("int8", "nf4") else None
+        self.device, self.dtype = device, dtype
+        self.reasons: list[str] = []
+        if not vision:
+            self.model.model.encoder.vision_tower = self.model.model.encoder.embed_vision = None
+            self.reasons.append("The checkpoint has no vision tower: it reads text alone.")
+        self.plain = 0
+        self.unexpected: list[str] = []
+        self.experts: dict[str, PackedExperts] = {}
+        self.places: dict[str, list[tuple[nn.Module, str, str]]] = {}
+        """By name of a tensor, everywhere that it belongs: the module, its attribute there, the module's name."""
+        shared: dict[int, list[tuple[nn.Module, str, str]]] = defaultdict(list)
+        for path, module in self.model.named_modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                shared[id(parameter)].append((module, name, path))
+                self.places[f"{path}.{name}"] = shared[id(parameter)]
+            for name in module._buffers:
+                if name not in module._non_persistent_buffers_set:
+                    self.places[f"{path}.{name}"] = [(module, name, path)]
+
+    def put(self, name: str, stream: Tensors) -> None:
+        """Read a tensor and put it in its places."""
+        places = self.places.get(name)
+        if places is None:
+            self.unexpected.append(name)
+            return
+        module, attribute, _ = places[0]
+        if self.kind is not None and kind(name) == "experts" and self._packs_experts(module):
+            self._put_experts(name, attribute, places, stream)
+        elif self.kind is not None and kind(name) == "linears" and self._packs(stream.get_slice(name).get_shape()[-1]):
+            layer = PackedLinear(self._read(stream.get_tensor(name)), self.kind)
+            for _, _, path in places:
+                self._replace(path, layer)
+        else:
+            tensor = self._copied(name, stream)
+            if attribute in module._buffers:
+                module._buffers[attribute] = tensor
+                return
+            parameter = nn.Parameter(tensor, requires_grad=False)
+            for owner, own, _ in places:
+                owner._parameters[own] = parameter
+
+    def finish(self) -> tuple[Any, tuple[str, ...]]:
+        """The model, in eval mode without gradients, and sentences about choices that were made.
+
+        Raises:
+            ModelBroken: tensors are missing; the message names one.
+            ModelUnsupported: there were tensors for which the model has no place.
+        """
+        if self.unexpected:
+            raise ModelUnsupported(
+                f"{self.name} has {len(self.unexpected)} tensors for which the model has no place, such as "
+                f"{self.unexpected[0]}. It was saved by another version or changed; update transformers, or save it "
+                f"again with save_pretrained."
+            )
+        _make_buffers(self.model, self.device)
+        _check_whole(self.model, self.name)
+        self.model.eval().requires_grad_(False)
+        if self.kind is None:
+            self.reasons.append(choose_experts(self.model, self.device, self.dtype))
+        elif self.plain:
+            self.reasons.append(f"{self.plain} matrices stay unquantised: their rows are no whole blocks of 64.")
+        return self.model, tuple(self.reasons)
+
+    def _packs(self, inputs: int) -> bool:
+        if self.kind is not None and can_pack(inputs, self.kind):
+            return True
+        self.plain += 1
+        return False
+
+    def _packs_experts(self, module: Any) -> bool:
+        return self._packs(module.hidden_dim) and self._packs(module.intermediate_dim)
+
+    def _put_experts(
+        self, name: str, attribute: str, places: list[tuple[nn.Module, str, str]], stream: Tensors
+    ) -> None:
+        module: Any = places[0][0]
+        path = places[0][2]
+        if path not in self.experts:
+            assert self.kind is not None
+            self.experts[path] = PackedExperts(
+                module.num_experts, module.hidden_dim, module.intermediate_dim, self.kind, module.act_fn, self.device
+            )
+        packed = self.experts[path]
+        parts = stream.get_slice(name)
+        for expert in range(module.num_experts):
+            packed.put(attribute, expert, self._read(parts[expert]))
+        for _, _, where in places:
+            self._replace(where, packed)
+
+    def _replace(self, path: str, module: nn.Module) -> None:
+        parent, _, name = path.rpartition(".")
+        setattr(self.model.get_submodule(parent), name, module)
+
+    def _read(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype)
+
+    def _copied(self, name: str, stream: Tensors) -> Tensor:
+        """A tensor of its own on the device; large ones slice by slice, so that the machine holds one slice."""
+        parts = stream.get_slice(name)
+        shape = parts.get_shape()
+        if len(shape) < 3:
+            return stream.get_tensor(name).to(self.device, self.dtype, copy=True)
+        whole = torch.empty(shape, dtype=self.dtype, device=self.device)
+        for at in range(shape[0]):
+            whole[at].copy_(parts[at])
+        return whole
+
+
+def _make_buffers(model: Any, device: torch.device) -> None:
+    """Compute what checkpoints do not store: the frequencies of positions, and the scale of embeddings."""
+    for module in model.modules():
+        names = module._non_persistent_buffers_set
+        if not names:
+            continue
+        if hasattr(module, "scalar_embed_scale"):
+            weight = module.weight
+            module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=weight.dtype, device=device)
+            continue
+        fresh = type(module)(module.config)  # on the CPU, where its constructor computes them
+        for name in names:
+            setattr(module, name, getattr(fresh, name).to(device))
+
+
+def _check_whole(model: Any, name: str) -> None:
+    empty = [key for key, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        text = [key for key in empty if not key.startswith(ENCODER)] or empty
+        raise ModelBroken(
+            f"{name} lacks {len(empty)} tensors, such as {text[0]}. Fetch the checkpoint again, or save it again with "
+            f"save_pretrained."
+        )
+
+
+def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
+    """Let transformers compute the experts in the quickest way that works here; says which, and why.
+
+    Raises:
+        ModelUnsupported: none works.
+    """
+    experts = model.model.decoder.layers[0].experts
+    config = model.config.text_config
+    rows = torch.zeros(8, config.hidden_size, device=device, dtype=dtype)
+    which = torch.arange(config.top_k_experts, device=device).repeat(8, 1)
+    share = torch.full((8, config.top_k_experts), 1 / config.top_k_experts, device=device, dtype=dtype)
+    why = ""
+    for choice in _EXPERTS:
+        model.set_experts_implementation(choice)
+        try:
+            _tried(lambda: experts(rows, which, share))
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            why = f" ({_EXPERTS[0]} fails here: {str(error).strip().splitlines()[0][:120]})"
+            continue
+        return f"Experts are computed by transformers' {choice}{why}."
+    raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{why}. Give another device or dtype.")
+
+
+def _tried(run: Callable[[], Tensor]) -> None:
+    """Run it, and wait: a GPU tells of its failures late."""
+    with torch.no_grad():
+        float(run().sum())

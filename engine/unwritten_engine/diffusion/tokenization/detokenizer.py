@@ -1,0 +1,373 @@
+"""Token ids to text: what a canvas shows while its tokens change, and text back to tokens that come out exactly.
+
+A canvas in flux holds anything at any place. Shown is only what is text: special tokens, bytes that are not whole
+characters, control characters, an open or closed thought at the beginning and all that follows the first end token
+are held back. The bytes of every token are looked up in a table that is made once, so that a frame costs no decoding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ...errors import ModelUnsupported
+from ...frames import Span
+
+_SAMPLE: Final = "The end, 12 é 東 🗼\n\n<b>a  b</b>"
+_SPECIAL: Final = re.compile(r"<unused\d+>|<\|[^<>\s]*>|<[^<>\s]*\|>|\[multimodal\]")
+_CONTROLS: Final = {
+    code: None for code in range(0xA0) if unicodedata.category(chr(code)) == "Cc" and code not in (9, 10)
+}
+_LABEL: Final = "thought"
+_MASKS: Final = 512
+"""Masks that are kept; each is as long as the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedText:
+    """The text of some tokens.
+
+    Attributes:
+        text: what can be shown of them.
+        unsettled: spans of ``text`` that stand on unsettled tokens; in order, merged, none empty.
+        ended: an end token was found.
+        tokens: tokens before the end that are text; special ones are not counted.
+        starts: for every token, where its text begins in ``text``; held-back ones have none, and the next one's place.
+        whole: more tokens may be read after it without reading these again.
+    """
+
+    text: str
+    unsettled: tuple[Span, ...] = ()
+    ended: bool = False
+    tokens: int = 0
+    starts: tuple[int, ...] = ()
+    whole: bool = True
+
+
+class Detokenizer:
+    """Reads the tokens of one model.
+
+    Args:
+        tokenizer: a fast tokenizer of ``transformers``.
+        ends: ids of end tokens; at least one.
+        pad: id of the padding token.
+        size: length of the model's vocabulary; what the tokenizer does not know of it is never text.
+
+    Raises:
+        ModelUnsupported: the tokenizer decodes in a manner that is not known here.
+    """
+
+    def __init__(self, tokenizer: Any, ends: frozenset[int], pad: int, size: int | None = None) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._tokenizer = tokenizer
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self.size: int = max(size or 0, 1 + max(vocabulary.values()))
+        self.ends, self.pad = ends, pad
+        self.special = self._specials(vocabulary)
+        self.end: int = next(
+            (id for id in sorted(ends) if "turn" in str(tokenizer.convert_ids_to_tokens(id))),
+            tokenizer.eos_token_id if tokenizer.eos_token_id in ends else min(ends),
+        )
+        """The end token that ends a turn."""
+        self._open: int = vocabulary.get("<|channel>", -1)
+        self._close: int = vocabulary.get("<channel|>", -1)
+        self._strip, raw = _pieces(json.loads(self._backend.to_str()).get("decoder"), vocabulary)
+        self._bytes: list[bytes] = [b""] * self.size
+        for id, piece in raw.items():
+            if id not in self.special:
+                self._bytes[id] = piece
+        # Text where a token is whole characters, bytes where it is a part of some, None where it is nothing.
+        self._table: list[str | bytes | None] = [_text(piece) for piece in self._bytes]
+        self._ids = {piece: id for id, piece in reversed(list(enumerate(self._bytes))) if piece}
+        names = sorted((name for name, id in vocabulary.items() if id in self.special), key=len, reverse=True)
+        self._names = re.compile("|".join(map(re.escape, names)) or r"(?!)")
+        self._masks: dict[tuple[str, bool, tuple[int, ...]], bytes] = {}
+        self._check()
+
+    def read(
+        self,
+        ids: Sequence[int],
+        unsettled: Sequence[bool],
+        *,
+        kept: Span | None = None,
+        before: DecodedText | None = None,
+    ) -> DecodedText:
+        """The text of these tokens.
+
+        Args:
+            ids: all tokens so far.
+            unsettled: for each, whether it may still change.
+            kept: the first kept position and the one after the last, where kept text stands among them: an end token
+                before its end does not count, and no thought hides it.
+            before: an earlier reading of the first ``len(before.starts)`` of them, which have not changed since.
+        """
+        count, tokens = 0, 0
+        parts: list[str] = []
+        starts: list[int] = []
+        spans: list[Span] = []
+        if before is not None and before.whole and not before.ended and kept is None and before.text:
+            begin, parts, count, tokens = len(before.starts), [before.text], len(before.text), before.tokens
+            starts, spans = list(before.starts), list(before.unsettled)
+            begun = True
+        else:
+            begin = self._thought(ids, kept)
+            starts = [0] * begin
+            begun = begin < len(ids) or begin == 0
+        # A space is dropped at the very beginning only; in a kept text after free tokens it must stay.
+        first = begin if count == 0 else -1
+        least, table, size = kept[1] if kept else 0, self._table, self.size
+        run: list[tuple[bytes, bool]] = []
+        ended = False
+        for at in range(begin, len(ids)):
+            id = ids[at]
+            piece = table[id] if 0 <= id < size else None
+            if run and not isinstance(piece, bytes):
+                count += _flush(run, parts, spans, count)
+            starts.append(count)
+            if piece is None:
+                if id in self.ends and at >= least:
+                    ended = True
+                    break
+                continue
+            tokens += 1
+            if isinstance(piece, bytes):
+                run.append((piece, bool(unsettled[at])))
+                continue
+            if at == first and self._strip:
+                piece = piece[1:] if piece.startswith(" ") else piece
+            if piece:
+                parts.append(piece)
+                if unsettled[at]:
+                    _mark(spans, count, count + len(piece))
+                count += len(piece)
+        whole = begun and not run
+        count += _flush(run, parts, spans, count)
+        text = "".join(parts)
+        whole = whole and not _LABEL.startswith(text.strip())  # or a thought may begin here
+        starts.extend([count] * (len(ids) - len(starts)))
+        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), whole)
+
+    def value(self, id: int) -> bytes:
+        """The bytes of one token; empty if it is never text."""
+        return self._bytes[id] if 0 <= id < self.size else b""
+
+    def token(self, piece: bytes) -> int | None:
+        """The token that is exactly these bytes, if there is one."""
+        return self._ids.get(piece)
+
+    def matching(self, pattern: str) -> tuple[int, ...]:
+        """The tokens that are whole characters and match this pattern."""
+        test = re.compile(pattern).fullmatch
+        return tuple(id for id, piece in enumerate(self._table) if isinstance(piece, str) and test(piece))
+
+    def mask(self, *, pattern: str = "", parts: bool = False, ids: tuple[int, ...] = ()) -> bytes:
+        """A mask of the vocabulary, 1 for what may stand somewhere. Masks are kept: asking again costs nothing.
+
+        Args:
+            pattern: tokens that match it.
+            parts: tokens that are parts of characters too.
+            ids: tokens by id.
+        """
+        key = (pattern, parts, ids)
+        if key not in self._masks:
+            if len(self._masks) >= _MASKS:
+                self._masks.clear()
+            mask = bytearray(self.size)
+            for id in (*ids, *(self.matching(pattern) if pattern else ())):
+                mask[id] = 1
+            if parts:
+                for id, piece in enumerate(self._table):
+                    mask[id] |= isinstance(piece, bytes)
+            self._masks[key] = bytes(mask)
+        return self._masks[key]
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Tokens that are exactly this text: names of special tokens in it are plain text, and nothing is normalised.
+
+        Raises:
+            ModelUnsupported: no tokens give this text.
+        """
+        parts, done = [], 0
+        for match in self._names.finditer(text):
+            parts.append(text[done : match.start() + 1])  # broken after its first character, it is no name any more
+            done = match.start() + 1
+        parts.append(text[done:])
+        return tuple(id for part in parts if part for id in self._plain(part))
+
+    def shield(self, text: str) -> str:
+        """The text so that its first space survives at the very beginning, where some tokenizers drop one."""
+        return f" {text}" if self._strip and text.startswith(" ") else text
+
+    def _plain(self, text: str) -> tuple[int, ...]:
+        wanted = text.encode()
+        ids = tuple(self._backend.encode(text, add_special_tokens=False).ids)
+        found = b"".join(map(self.value, ids))
+        if found == b" " + wanted:  # some tokenizers put a space before every text
+            rest = self.value(ids[0])[1:]
+            head = () if not rest else (self._ids.get(rest, -1),)
+            if -1 not in head:
+                return (*head, *ids[1:])
+        if found == wanted and not self.special.intersection(ids):
+            return ids
+        if len(text) > 1:
+            half = len(text) // 2
+            return self._plain(text[:half]) + self._plain(text[half:])
+        single = [self._ids.get(bytes([byte])) for byte in wanted]
+        whole = self._ids.get(wanted)
+        if whole is not None:
+            return (whole,)
+        if None in single:
+            raise ModelUnsupported(
+                f"The tokenizer has no tokens for {text!r}. Take a model whose tokenizer falls back to bytes."
+            )
+        return tuple(id for id in single if id is not None)
+
+    def _specials(self, vocabulary: dict[str, int]) -> frozenset[int]:
+        added: dict[int, Any] = self._tokenizer.added_tokens_decoder
+        found = {id for id, token in added.items() if token.special} | set(self._tokenizer.all_special_ids)
+        found |= {id for piece, id in vocabulary.items() if piece[0] in "<[" and _SPECIAL.fullmatch(piece)}
+        return frozenset(found | self.ends | {self.pad})
+
+    def _thought(self, ids: Sequence[int], kept: Span | None) -> int:
+        """Where the text begins: after a thought. An open one hides all that follows, up to what is kept."""
+        limit = len(ids) if kept is None else min(kept[0], len(ids))
+        said = ""
+        for at in range(limit):
+            if ids[at] == self._open:
+                stop = next((n for n in range(at, limit) if ids[n] in self.ends and kept is None), limit)
+                close = next((n for n in range(at, stop) if ids[n] == self._close), None)
+                if close is not None:
+                    return close + 1
+                return stop if limit == len(ids) else 0
+            if ids[at] == self._close:  # the opening is not there yet, or has gone again
+                return at + 1 if said.strip() in ("", _LABEL) else 0
+            piece = self._table[ids[at]] if 0 <= ids[at] < self.size else None
+            said += piece if isinstance(piece, str) else ""
+            if ids[at] in self.ends or isinstance(piece, bytes) or not _LABEL.startswith(said.strip()):
+                break
+        return 0
+
+    def _check(self) -> None:
+        """Whether the table gives what the tokenizer itself would."""
+        ids = self._backend.encode(_SAMPLE, add_special_tokens=False).ids
+        ids = [id for id in ids if id not in self.special]
+        expected = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        found = self.read(ids, [False] * len(ids)).text
+        if found != expected:
+            raise ModelUnsupported(
+                f"The tokenizer decodes a sample as {expected!r}, and its pieces say {found!r}. "
+                "Take a model with a SentencePiece-like or a byte-level tokenizer."
+            )
+
+
+def cut(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedText:
+    """The reading up to the first stop string that stands in settled text; the stop string is not part of it.
+
+    Stop strings that begin before ``begin`` do not count.
+    """
+    places = [place for stop in stops if stop for place in [_settled(reading, stop, begin)] if place is not None]
+    if not places:
+        return reading
+    end = min(places)
+    return replace(
+        reading,
+        text=reading.text[:end],
+        unsettled=tuple((a, min(b, end)) for a, b in reading.unsettled if a < end),
+        ended=True,
+        tokens=min(reading.tokens, len({start for start in reading.starts if start < end})),
+        starts=tuple(min(start, end) for start in reading.starts),
+    )
+
+
+def unshowable(text: str) -> str | None:
+    """The first character that a reader would hold back, or None."""
+    return next((char for char in text if ord(char) in _CONTROLS or "\ud800" <= char <= "\udfff"), None)
+
+
+def _settled(reading: DecodedText, stop: str, begin: int) -> int | None:
+    at = reading.text.find(stop, begin)
+    while at >= 0:
+        if not any(a < at + len(stop) and at < b for a, b in reading.unsettled):
+            return at
+        at = reading.text.find(stop, at + 1)
+    return None
+
+
+def _mark(spans: list[Span], start: int, end: int) -> None:
+    if spans and spans[-1][1] == start:
+        spans[-1] = (spans[-1][0], end)
+    else:
+        spans.append((start, end))
+
+
+def _flush(run: list[tuple[bytes, bool]], parts: list[str], spans: list[Span], count: int) -> int:
+    """The whole characters in a run of pieces that may hold halves; says how many there are."""
+    data = b"".join(piece for piece, _ in run)
+    flags = [flag for piece, flag in run for _ in piece]
+    run.clear()
+    at, added = 0, 0
+    while at < len(data):
+        lead = data[at]
+        width = (
+            1 if lead < 0x80 else 2 if 0xC2 <= lead < 0xE0 else 3 if 0xE0 <= lead < 0xF0 else 4 if lead >= 0xF0 else 0
+        )
+        try:
+            char = data[at : at + width].decode().translate(_CONTROLS)
+        except UnicodeDecodeError:
+            width, char = 1, ""
+        if char:
+            parts.append(char)
+            if any(flags[at : at + width]):
+                _mark(spans, count + added, count + added + 1)
+            added += 1
+        at += width or 1
+    return added
+
+
+def _text(piece: bytes) -> str | bytes | None:
+    if not piece:
+        return None
+    try:
+        return piece.decode().translate(_CONTROLS) or None
+    except UnicodeDecodeError:
+        return piece
+
+
+def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, bytes]]:
+    """Whether the first space of a text is dropped, and the bytes of every token, as the decoder makes them."""
+    steps = decoder["decoders"] if decoder and decoder["type"] == "Sequence" else [decoder] if decoder else []
+    kinds = [step["type"] for step in steps]
+    if "ByteLevel" in kinds and set(kinds) <= {"ByteLevel", "Fuse"}:
+        back = _byte_level()
+        return False, {
+            id: bytes(back[c] for c in piece) if all(c in back for c in piece) else piece.encode()
+            for piece, id in vocabulary.items()
+        }
+    spaces = [step for step in steps if step["type"] in ("Replace", "Metaspace")]
+    plain = all(
+        step["type"] == "Metaspace" or (step["pattern"] == {"String": "▁"} and step["content"] == " ")
+        for step in spaces
+    )
+    if len(spaces) != 1 or not plain or not set(kinds) <= {"Replace", "Metaspace", "ByteFallback", "Fuse", "Strip"}:
+        raise ModelUnsupported(
+            f"The tokenizer decodes by {' and '.join(kinds) or 'nothing'}. "
+            "Take a model with a SentencePiece-like or a byte-level tokenizer."
+        )
+    strip = any(step["type"] == "Strip" and step["start"] for step in steps)
+    strip = strip or any(step.get("prepend_scheme", "never") != "never" for step in spaces)
+    fallback = re.compile(r"<0x([0-9A-Fa-f]{2})>" if "ByteFallback" in kinds else r"(?!)")
+    return strip, {
+        id: bytes([int(match[1], 16)]) if (match := fallback.fullmatch(piece)) else piece.replace("▁", " ").encode()
+        for piece, id in vocabulary.items()
+    }
+
+
+def _byte_level() -> dict[str, int]:
+    """The characters that stand for bytes in byte-level vocabularies: readable ones for themselves."""
+    readable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in readable]
+    return {chr(byte): byte for byte in readable} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -1,0 +1,490 @@
+"""A JSON schema as a skeleton: tokens that stand, and slots between them that the model fills.
+
+Names, brackets and quotes are pinned from the first step. A text has a slot of free tokens, and ends at the first quote
+or padding in it; enums, numbers and dates have slots in which only tokens that can stand there may stand. Whatever the
+slots hold at any step, ``read`` makes JSON of it that parses and satisfies the schema; it allows less than the schema
+does, and never more. What cannot be held is refused, with the place in the schema.
+
+Texts and lists of open length share what the budget leaves: all slots shrink by the same share until they fit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...errors import RequestRefused
+from ...frames import Span
+from ...json_grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
+from .detokenizer import DecodedText, Detokenizer
+from .skeleton_values import (
+    DIGITS,
+    CanvasView,
+    Constant,
+    Container,
+    DigitsSlot,
+    EnumSlot,
+    Leaf,
+    MapSlot,
+    NumberSlot,
+    OneOf,
+    OptionalSlot,
+    ScalarUnion,
+    TextSlot,
+    Value,
+)
+
+CHARACTERS: Final = 3.5
+"""Characters that a token holds, on average."""
+SMALLEST: Final = 3
+"""Tokens of the smallest slot for a text, if the text may be that long."""
+NAME_LENGTH: Final = 40
+"""Characters of a name in a map."""
+DEPTH: Final = 3
+"""How often a schema may stand inside itself; less where the budget is small."""
+MOST: Final = 1024
+"""Canvases up to which it is said how many a schema needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """Pinned tokens and slots for the canvases of one request.
+
+    Attributes:
+        pins: for every position of the budget the token that stands there, or -1 where it is free. After the JSON
+            there is an end token, then padding.
+        classes: 0 where anything may stand, or k: only the tokens of ``allowed[k - 1]``.
+        allowed: masks of the vocabulary, one byte per token, 1 where it may stand; for ``torch.frombuffer``.
+        length: positions up to the end token.
+    """
+
+    pins: tuple[int, ...]
+    classes: tuple[int, ...]
+    allowed: tuple[bytes, ...]
+    length: int
+    reader: Detokenizer
+    value: Value
+
+    def read(self, ids: Sequence[int], unsettled: Sequence[bool]) -> DecodedText:
+        """The JSON in these canvases. Positions that are not there yet count as empty and in flux."""
+        pieces = self.value.read(CanvasView(self.reader, ids, unsettled), True) or []
+        spans: list[Span] = []
+        at = 0
+        for text, flux in pieces:
+            if flux and text:
+                if spans and spans[-1][1] == at:
+                    spans[-1] = (spans[-1][0], at + len(text))
+                else:
+                    spans.append((at, at + len(text)))
+            at += len(text)
+        special = self.reader.special
+        tokens = sum(id not in special for id in ids[: self.length])
+        return DecodedText("".join(text for text, _ in pieces), tuple(spans), len(ids) > self.length, tokens)
+
+
+def build_skeleton(
+    schema: Schema, reader: Detokenizer, *, canvases: int, canvas_length: int, most: int | None = None
+) -> Skeleton:
+    """The skeleton of a schema.
+
+    Args:
+        schema: a JSON schema, as pydantic makes them.
+        reader: of the model.
+        canvases: how many may be written.
+        canvas_length: tokens of each.
+        most: tokens that may be written, if they are fewer.
+
+    Raises:
+        RequestRefused: a part of the schema that cannot be held (the message names its place), or a schema that does
+            not fit even with the smallest slots (the message says how many canvases it needs).
+    """
+    budget = min(canvases * canvas_length, most or canvases * canvas_length)
+    depth = DEPTH
+    while (made := _Layout(schema, reader, 0.0, depth, budget - 1).made()) is None and depth > 1:
+        depth -= 1
+    if made is None:
+        enough = _Layout(schema, reader, 0.0, 1, MOST * canvas_length - 1).made()
+        need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MOST}"
+        if enough and len(enough.pins) + 1 <= canvases * canvas_length:
+            raise RequestRefused(
+                f"The shape needs {len(enough.pins) + 1} tokens with the shortest texts and lists, and max_tokens is "
+                f"{budget}. Ask for more, or make the shape smaller."
+            )
+        raise RequestRefused(
+            f"The shape needs {need} canvases of {canvas_length} tokens with the shortest texts and lists, and the "
+            f"request has {canvases}. Ask for more canvases, or make the shape smaller."
+        )
+    low, high = 0.0, 1.0
+    for share in (1.0, *[None] * 7):
+        share = (low + high) / 2 if share is None else share
+        larger = _Layout(schema, reader, share, depth, budget - 1).made()
+        if larger is None:
+            high = share
+        else:
+            made, low = larger, share
+            if share == 1.0:
+                break
+    rest = budget - len(made.pins)
+    return Skeleton(
+        pins=(*made.pins, reader.end, *[reader.pad] * (rest - 1)),
+        classes=(*made.classes, *[0] * rest),
+        allowed=tuple(made.masks),
+        length=len(made.pins),
+        reader=reader,
+        value=made.value,
+    )
+
+
+class _Full(Exception):
+    """The layout is longer than its limit."""
+
+
+class _Deep(Exception):
+    """A schema stands inside itself too often."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+@dataclass
+class _Layout:
+    """Lays one schema out, with texts and lists at a share of their full length."""
+
+    schema: Schema
+    reader: Detokenizer
+    share: float
+    depth: int
+    limit: int
+    pins: list[int] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
+    masks: list[bytes] = field(default_factory=list)
+    value: Value = field(default_factory=lambda: Constant("null"))
+
+    def __post_init__(self) -> None:
+        self._pending = ""
+        self._inside: dict[str, int] = {}
+        self._known: dict[bytes, int] = {}
+
+    def made(self) -> _Layout | None:
+        """Itself, laid out; None if it does not fit."""
+        try:
+            self.value = self._value(self.schema, "$", False)
+            self._flush()
+        except _Full:
+            return None
+        except _Deep as deep:
+            raise refused(
+                deep.path, "contains itself without an end", "Make the inner one optional, or a list"
+            ) from None
+        return self
+
+    # --- places
+
+    def _flush(self) -> None:
+        if self._pending:
+            ids = self.reader.encode(self._pending)
+            self._pending = ""
+            self.pins.extend(ids)
+            self.classes.extend([0] * len(ids))
+        if len(self.pins) > self.limit:
+            raise _Full
+
+    def _slot(self, size: int, *masks: bytes) -> int:
+        """Free positions after what is pending; one mask for all, or one for each."""
+        self._flush()
+        start = len(self.pins)
+        if start + size > self.limit:
+            raise _Full
+        self.pins.extend([-1] * size)
+        for at in range(size):
+            mask = masks[at if len(masks) > 1 else 0]
+            if mask not in self._known:
+                self.masks.append(mask)
+                self._known[mask] = len(self.masks)
+            self.classes.append(self._known[mask])
+        return start
+
+    @contextmanager
+    def _inner(self, ref: str, path: str) -> Iterator[None]:
+        if self._inside.get(ref, 0) >= self.depth:
+            raise _Deep(path)
+        self._inside[ref] = self._inside.get(ref, 0) + 1
+        try:
+            yield
+        finally:
+            self._inside[ref] -= 1
+
+    def _attempt(self, schema: Any, path: str, optional: bool, before: str = "") -> Value | None:
+        """The value with what stands before it; None, and nothing laid, where the schema would go too deep."""
+        mark = len(self.pins), self._pending
+        self._pending += before
+        try:
+            return self._value(schema, path, optional)
+        except _Deep:
+            del self.pins[mark[0] :], self.classes[mark[0] :]
+            self._pending = mark[1]
+            return None
+
+    # --- the walk
+
+    def _value(self, schema: Any, path: str, optional: bool) -> Value:
+        """Lays out one value; where it is optional, its slots may stay empty."""
+        if not isinstance(schema, Mapping):
+            raise refused(path, f"is {schema!r}", "Give a schema with a type")
+        if "$ref" in schema:
+            ref = str(schema["$ref"])
+            with self._inner(ref, path):
+                return self._value(referred(self.schema, ref, path), path, optional)
+        if "const" in schema:
+            return self._options([schema["const"]], path, optional)
+        if "enum" in schema:
+            return self._options(schema["enum"], path, optional)
+        for key in ("anyOf", "oneOf"):
+            if key in schema:
+                only(schema, {key}, path)
+                return self._union([(one, f"{path}.{key}[{n}]") for n, one in enumerate(schema[key])], path, optional)
+        if "allOf" in schema:
+            if len(schema["allOf"]) != 1:
+                raise refused(path, "joins several schemas (allOf)", "Write them as one")
+            only(schema, {"allOf"}, path)
+            return self._value(schema["allOf"][0], f"{path}.allOf[0]", optional)
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            only(schema, set().union(*KEYS.values()), path)
+            return self._union([({**_keys(schema, str(one)), "type": str(one)}, path) for one in kind], path, optional)
+        if kind is None:
+            raise refused(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
+        if kind not in KEYS:
+            raise refused(path, f"has the type {kind!r}", f"Known: {', '.join(KEYS)}")
+        only(schema, KEYS[kind], path)
+        match kind:
+            case "object":
+                return self._object(schema, path, optional)
+            case "array":
+                return self._array(schema, path, optional)
+            case "string":
+                return self._string(schema, path, optional)
+            case "boolean":
+                return self._options([False, True], path, optional)
+            case "null":
+                return self._options([None], path, optional)
+            case _:
+                least, most, places = limits(schema, path, whole=kind == "integer")
+                size = max(len(str(least)), len(str(most))) + (1 if places else 0)
+                start = self._slot(size, self.reader.mask(pattern=r"[-.0-9]+", ids=(self.reader.pad,)))
+                return NumberSlot(start, size, least, most, places)
+
+    def _union(self, options: list[tuple[Any, str]], path: str, optional: bool) -> Value:
+        flat = [one for option, place in options for one in self._flat(option, place, 0)]
+        null = any(one.get("type") == "null" or ("const" in one and one["const"] is None) for one, _ in flat)
+        flat = [(one, place) for one, place in flat if one.get("type") != "null"]
+        if all("const" in one or "enum" in one for one, _ in flat):
+            values = [value for one, _ in flat for value in ([one["const"]] if "const" in one else one["enum"])]
+            return self._options([*values, *([None] if null else [])], path, optional)
+        start = len(self.pins)
+        if len(flat) == 1:
+            inner = self._attempt(*flat[0], optional or null)
+            if inner is None:
+                if not null:
+                    raise _Deep(path)
+                return self._options([None], path, optional)
+        elif any("$ref" in one or one.get("type") in ("object", "array") for one, _ in flat):
+            inner = self._choice(flat, path)
+        else:
+            inner = self._either(flat, path)
+        return OptionalSlot(inner, start, len(self.pins) - start) if null else inner
+
+    def _flat(self, schema: Any, path: str, level: int) -> Iterator[tuple[Schema, str]]:
+        """The options of a union, unions inside it included. References to objects stay as they are."""
+        if not isinstance(schema, Mapping) or level > 20:
+            raise refused(path, f"is {schema!r}" if level <= 20 else "contains itself", "Give a schema with a type")
+        if "$ref" in schema:
+            target = referred(self.schema, str(schema["$ref"]), path)
+            leaf = isinstance(target, Mapping) and target.get("type", "object") not in ("object", "array")
+            union = isinstance(target, Mapping) and any(
+                key in target for key in ("const", "enum", "anyOf", "oneOf", "$ref")
+            )
+            if leaf or union:
+                yield from self._flat(target, path, level + 1)
+            else:
+                yield schema, path
+        elif options := schema.get("anyOf") or schema.get("oneOf"):
+            only(schema, {"anyOf", "oneOf"}, path)
+            for n, option in enumerate(options):
+                yield from self._flat(option, f"{path}[{n}]", level + 1)
+        elif isinstance(schema.get("type"), list) and "enum" not in schema and "const" not in schema:
+            only(schema, set().union(*KEYS.values()), path)
+            for kind in schema["type"]:
+                yield {**_keys(schema, str(kind)), "type": str(kind)}, path
+        elif "allOf" in schema and len(schema["allOf"]) == 1:
+            yield from self._flat(schema["allOf"][0], path, level + 1)
+        else:
+            yield schema, path
+
+    def _either(self, flat: list[tuple[Schema, str]], path: str) -> Value:
+        """One slot for several kinds of leaves. Each is laid out once aside, to know it and its size."""
+        leaves: list[Leaf] = []
+        size = 1
+        for schema, place in flat:
+            aside = _Layout(self.schema, self.reader, self.share, self.depth, self.limit)
+            leaf: Any = aside._value(schema, place, False)
+            aside._flush()
+            leaves.append(leaf)
+            size = max(size, len(aside.pins), *(len(ids) for ids in getattr(leaf, "tokens", ())))
+        return ScalarUnion(self._slot(size, self._texts()), size, tuple(leaves))
+
+    def _choice(self, flat: list[tuple[Schema, str]], path: str) -> Value:
+        """A slot for the name of the shape that is meant, and then all of them: only the one that is named is read."""
+        named = [self._name(schema, place) for schema, place in flat]
+        names = [f"{name} {n}" if name in named[:n] else name for n, name in enumerate(named)]
+        choice = self._options(names, path, False)
+        found = [self._attempt(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
+        if all(one is None for one in found):
+            raise _Deep(path)
+        return OneOf(choice, tuple(compact(name) for name in names), tuple(found))
+
+    def _name(self, schema: Schema, path: str) -> str:
+        """What tells one of several shapes from the others: the constant in it, or its name, or its type."""
+        target = referred(self.schema, str(schema["$ref"]), path) if "$ref" in schema else schema
+        fixed = [one["const"] for one in target.get("properties", {}).values() if isinstance(one.get("const"), str)]
+        return str(next(iter(fixed), target.get("title") or target.get("type")))
+
+    def _texts(self) -> bytes:
+        return self.reader.mask(pattern=r"(?s).*", parts=True, ids=(self.reader.pad,))
+
+    def _object(self, schema: Schema, path: str, optional: bool) -> Value:
+        properties: Schema = schema.get("properties") or {}
+        required = schema.get("required", ())
+        for name in required:
+            if name not in properties:
+                raise refused(f"{path}.{name}", "is required and not described", "Describe it in properties")
+        if not properties:
+            return self._map(schema, path, optional)
+        items: list[tuple[str, Value]] = []
+        self._pending += "{"
+        for name, inner in properties.items():
+            label = compact(name) + ":"
+            item = self._attempt(inner, f"{path}.{name}", optional, ("," if items else "") + label)
+            if item is not None:
+                items.append((label, item))
+            elif name in required:
+                raise _Deep(f"{path}.{name}")
+        self._pending += "}"
+        return Container("{}", tuple(items), len(items))
+
+    def _map(self, schema: Schema, path: str, optional: bool) -> Value:
+        inner = schema.get("additionalProperties", False)
+        if inner is False:
+            self._pending += "{}"
+            return Constant("{}")
+        least, most = bounds(schema, "minProperties", "maxProperties", ITEMS, path)
+        items: list[tuple[TextSlot, Value]] = []
+        self._pending += "{"
+        for n in range(self._count(least, most)):
+            mark = len(self.pins), self._pending
+            self._pending += "," if n else ""
+            key = self._text(1, NAME_LENGTH)
+            item = self._attempt(inner, f"{path}.*", True, ":")
+            if item is None or not isinstance(key, TextSlot):
+                del self.pins[mark[0] :], self.classes[mark[0] :]
+                self._pending = mark[1]
+                if n < least:
+                    raise _Deep(path)
+                break
+            items.append((key, item))
+        self._pending += "}"
+        return MapSlot(tuple(items), least)
+
+    def _array(self, schema: Schema, path: str, optional: bool) -> Value:
+        items: list[tuple[str, Value]] = []
+        self._pending += "["
+        if first := schema.get("prefixItems"):
+            if schema.get("minItems", len(first)) != len(first) or isinstance(schema.get("items"), Mapping):
+                raise refused(path, "is a tuple of open length", "Give it as many items as it has types")
+            for n, inner in enumerate(first):
+                self._pending += "," if n else ""
+                items.append(("", self._value(inner, f"{path}[{n}]", optional)))
+            self._pending += "]"
+            return Container("[]", tuple(items), len(items))
+        if "items" not in schema:
+            raise refused(path, "is a list of anything", "Say what its items are, such as list[str]")
+        least, most = bounds(schema, "minItems", "maxItems", ITEMS, path)
+        for n in range(self._count(least, most)):
+            before = "," if n else ""
+            item = self._attempt(schema["items"], f"{path}[]", optional or n >= least, before)
+            if item is None:
+                if n < least:
+                    raise _Deep(path)
+                break
+            items.append(("", item))
+        self._pending += "]"
+        return Container("[]", tuple(items), least)
+
+    def _count(self, least: int, most: int) -> int:
+        return max(least, min(most, 1), round(self.share * most))
+
+    def _string(self, schema: Schema, path: str, optional: bool) -> Value:
+        if form := schema.get("format"):
+            if form not in DIGITS:
+                known = ", ".join(DIGITS)
+                raise refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
+            return self._digits(DIGITS[form], optional)
+        least, most = bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
+        return self._text(least, most)
+
+    def _text(self, least: int, most: int) -> Value:
+        if most == 0:
+            self._pending += '""'
+            return Constant('""')
+        full = math.ceil(most / CHARACTERS)
+        size = max(math.ceil(least / CHARACTERS), min(SMALLEST, full), round(self.share * full))
+        self._pending += '"'
+        start = self._slot(size, self._texts())
+        self._pending += '"'
+        return TextSlot(start, size, least, most)
+
+    def _digits(self, parts: list[Any], optional: bool) -> Value:
+        places: list[Span] = []
+        separators, digits, ranges = [""], [], []
+        self._pending += '"'
+        for part in parts:
+            if isinstance(part, str):
+                self._pending += part
+                separators[-1] += part
+                continue
+            size, chars, between = part
+            mask = self.reader.mask(pattern=f"[{re.escape(chars)}]", ids=(self.reader.pad,) if optional else ())
+            places.append((self._slot(size, mask), size))
+            digits.append(chars)
+            ranges.append(between)
+            separators.append("")
+        self._pending += '"'
+        return DigitsSlot(tuple(places), tuple(separators), tuple(digits), tuple(ranges))
+
+    def _options(self, values: Sequence[Any], path: str, optional: bool) -> Value:
+        if not values:
+            raise refused(path, "is an enum without values", "Give it at least one")
+        json = tuple(dict.fromkeys(compact(value) for value in values))
+        if len(json) == 1:
+            self._pending += json[0]
+            return Constant(json[0])
+        quoted = all(isinstance(value, str) for value in values)
+        self._pending += '"' if quoted else ""
+        ids = [self.reader.encode(text[1:-1] if quoted else text) for text in json]
+        size, pad = max(map(len, ids)), self.reader.pad
+        tokens = [(*one, *[pad] * (size - len(one))) for one in [*ids, *([()] if optional else [])]]
+        start = self._slot(
+            size, *[self.reader.mask(ids=tuple(sorted({one[at] for one in tokens}))) for at in range(size)]
+        )
+        self._pending += '"' if quoted else ""
+        return EnumSlot(start, size, json, tuple(tokens))
+
+
+def _keys(schema: Schema, kind: str) -> dict[str, Any]:
+    """The keys of a schema that belong to one of its types."""
+    return {key: value for key, value in schema.items() if key in KEYS.get(kind, ())}

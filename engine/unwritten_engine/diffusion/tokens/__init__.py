@@ -1,1 +1,0 @@
-"""Between text and tokens: prompts and pictures in, canvases laid out, drafts read as text. No model is run here."""

@@ -1,0 +1,218 @@
+"""Hold a base model to the form of its examples: a grammar that is read off them.
+
+A small model that continues a transcript copies the form of the examples most of the time. Now and then it opens
+a link inside a link, strings forty links together, invents a footnote or never finds the end. The examples say
+plainly what is wanted, so their form is made a grammar (GBNF): which kinds of blocks follow each other, how many
+sentences a paragraph has, how many words and links a sentence, and which marks are used at all. The words stay
+free, and every paragraph ends with a whole sentence.
+
+An instruct model needs none of this, and no example is ever quoted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+# Not whole ranges: text whose encoding was broken once (Ã, Â and their like) is something that models have read.
+_LATIN = "A-Za-z0-9àáâãäåæçèéêëìíîïñòóôõöøœùúûüßÁÄÅÆÇÈÉÖØŒÜ"
+_SIGNS = "'’%&+$€£°–—-"
+_LINK = re.compile(r"\[\[[^\[\]\n]+\]\]")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"”’)]?\s+(?=[^\sa-z])")
+_SPEAKER = re.compile(r"\*\*[^*\n]+:\*\* ")
+_LINE = {
+    "heading": re.compile(r"#{1,6} "),
+    "item": re.compile(r"[-*] "),
+    "step": re.compile(r"\d+[.)] "),
+    "speech": _SPEAKER,
+}
+_SLACK = 1.6
+"""How much longer than the longest example a sentence may get. At the limit only its end is left to write, and a
+model that had not come to it runs words together; so the limit is for sentences that go on and on."""
+
+
+def grammar_from_examples(answers: Sequence[str], opening: str, end: str, subject: str = "") -> str | None:
+    """The common form of some answers as a grammar for the text after ``opening``.
+
+    Args:
+        answers: the answers of the examples.
+        opening: what the text begins with already.
+        end: what follows an answer in the transcript; the model writes it when it has finished.
+        subject: a text whose scripts may be used besides Latin. A model that is kept from one mark likes to try a
+            look-alike, so letters are allowed by name.
+
+    Returns:
+        GBNF; or None if there are no examples, or they are no prose (HTML, JSON, code, tables).
+    """
+    answers = [answer.strip() for answer in answers]
+    if not answers or any(_is_foreign(answer) for answer in answers):
+        return None
+    bodies = [_after_opening(answer, opening) for answer in answers]
+    kinds = [[kind for kind, _ in _blocks(answer)] for answer in answers]
+    begun = [kind for kind, _ in _blocks(opening)] if opening.strip() else []
+    rules = _rules([text for answer in answers for _, text in _blocks(answer)], bodies, subject)
+    if all(kind == kinds[0] for kind in kinds) and _continues(begun, kinds[0]):
+        blocks = _strict(answers, kinds[0])[max(0, len(begun) - 1) :]
+        if begun:
+            blocks[0] = _begun(blocks[0], opening)
+        root = [blocks[0], *(f'"\\n\\n" {block}' for block in blocks[1:])]
+    else:
+        longest = max(len(kind) for kind in kinds)
+        rules["block"] = " | ".join(sorted({f"({_loose(kind)})" for found in kinds for kind in found}))
+        root = [_begun(_loose(begun[-1]), opening) if begun else "block", f'("\\n\\n" block){{0,{longest}}}']
+    rules = _needed({"root": " ".join([*root, _quoted(end)]), **rules})
+    return "\n".join(f"{name} ::= {rule}" for name, rule in rules.items()) + "\n"
+
+
+def _needed(rules: dict[str, str]) -> dict[str, str]:
+    """The rules that are reached from the root; a grammar without spares is quicker to load and to read."""
+    needed, waiting = set(), ["root"]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            bare = re.sub(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]', " ", rules[name])
+            waiting += re.findall(r"[a-z]+", bare)
+    return {name: rule for name, rule in rules.items() if name in needed}
+
+
+def _continues(begun: Sequence[str], kinds: Sequence[str]) -> bool:
+    """Whether blocks that are there already, the last of them unfinished, can be the first of these."""
+    if not begun:
+        return True
+    *whole, last = begun
+    fits = len(begun) <= len(kinds) and list(kinds[: len(whole)]) == whole
+    return fits and (kinds[len(whole)] == last or (last == "line" and kinds[len(whole)] == "prose"))
+
+
+def _is_foreign(answer: str) -> bool:
+    marks = _LINK.sub("", answer)
+    return bool(re.match(r"[{<\[]", marks)) or "```" in marks or bool(re.search(r"</?\w|^\|", marks, re.MULTILINE))
+
+
+def _after_opening(answer: str, opening: str) -> str:
+    """What an answer says after its own opening, which has the same shape as the given one."""
+    if opening.startswith("**") and answer.startswith("**"):
+        return answer.partition("**")[2].partition("**")[2]
+    return answer
+
+
+def _blocks(answer: str) -> list[tuple[str, str]]:
+    """The blocks of a text between blank lines, each with its kind."""
+    blocks = []
+    for block in re.split(r"\n\s*\n", answer):
+        lines = block.split("\n")
+        found = [next((kind for kind, mark in _LINE.items() if mark.match(line)), "prose") for line in lines]
+        for kind, group in groupby(zip(found, lines, strict=True), key=lambda pair: pair[0]):
+            text = "\n".join(line for _, line in group)
+            if kind == "prose" and not re.search(r"[.!?…][\"”’)]*$", text):
+                kind = "line"
+            blocks.append((kind, text))
+    return blocks
+
+
+def _sentences(text: str) -> list[str]:
+    return [sentence for sentence in _SENTENCE.split(_SPEAKER.sub("", text)) if sentence.strip()]
+
+
+def _scripts(text: str) -> str:
+    """The letters beyond Latin that a text uses, as ranges of whole blocks."""
+    ranges = set()
+    for code in (ord(char) for char in text if char.isalpha() and ord(char) > 0x24F):
+        if 0x3040 <= code <= 0x30FF or 0x4E00 <= code <= 0x9FFF:
+            ranges.update({"\u3040-\u30ff", "\u4e00-\u9fff"})
+        else:
+            ranges.add(f"{chr(code & ~0xFF)}-{chr(code | 0xFF)}")
+    return "".join(sorted(ranges))
+
+
+def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[str, str]:
+    """The rules below blocks: sentences, words, links, emphasis."""
+    prose = [s for block in blocks for s in _sentences(block)]
+    words = max(8, round(_SLACK * max(len(sentence.split()) for sentence in prose)))
+    links = min(3, max(len(_LINK.findall(sentence)) for sentence in prose))
+    piped = any("|" in link for block in blocks for link in _LINK.findall(block))
+    bold = any("**" in _SPEAKER.sub("", body) for body in bodies)
+    before = [len(_LINK.split(sentence)[0].split()) for sentence in prose if _LINK.search(sentence)]
+    least = min(5, max(1, min(before, default=3) - 1))
+    word = "word | bold" if bold else "word"
+    others = _scripts(" ".join([subject, *blocks]))
+    letter = _LATIN + others
+    first = letter.replace("0-9", "")
+    rules = {
+        "char": f"[{letter}{_SIGNS}]",
+        "core": "number char* | initials | char+",
+        "number": '[0-9]+ ("," [0-9]{3})* ("." [0-9]+)?',
+        "initials": '[A-Za-z] "." [A-Za-z] ("." [A-Za-z])* "."?',
+        "close": '[,;:)"’]',
+        "word": '["(]? core close? close?',
+        "some": f"([ \u00a0] ({word})){{{least},{words}}}",
+        "rest": "some tail end" if links else "some end",
+        "sentence": "start rest" + (' | bold rest | [A-Z] char* " " bold rest' if bold else ""),
+        "start": f'["(]? [A-ZÁÄÅÆÇÈÉÖØŒÜ{others}] char* close?',
+        "end": '[.!?。！？] [")]?' if others else '[.!?] [")]?',
+        "name": f'[{first}] [{letter}] ([{letter}\'’-]* [{letter}])? | [{first}] "-" [{letter}] [{letter}]+',
+        "label": f'[A-Z0-9{others}] char* (" " char+){{0,4}}',
+        "line": f'["(]? core close? (" " ({word})){{0,{words}}} [,.!?:]?',
+        "item": '"- " line ("\\n- " line){1,7}',
+        "step": '"1. " line ("\\n" [2-9] ". " line){1,6}',
+    }
+    if links:
+        target = 'name (" " name){0,3}'
+        rules["tail"] = '(" " link more' + f' ( " " ({word}) " " link more' * (links - 1) + " )?" * links
+        rules["more"] = f"ending? close? ([ \u00a0] ({word})){{0,{words}}}"
+        rules["ending"] = '"s" | "es" | "\'s" | "’s"'
+        rules["link"] = f'"[[" {target} ("|" {target})? "]]"' if piped else f'"[[" {target} "]]"'
+    if bold:
+        rules["bold"] = '"**" word (" " word){0,4} "**"'
+    return rules
+
+
+def _strict(answers: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """One rule for each block of a sequence that all examples share, with as many sentences as they have."""
+    rules = []
+    for place, kind in enumerate(kinds):
+        texts = [_blocks(answer)[place][1] for answer in answers]
+        counts = [len(_sentences(text)) for text in texts]
+        if len(texts) > 1 and len(set(texts)) == 1:
+            rules.append(_quoted(texts[0]))
+        elif kind == "prose":
+            rules.append(_prose(min(counts), max(counts)))
+        elif kind == "speech":
+            rules.append(f'"**" name (" " name)? ":** " {_prose(min(counts), max(counts))}')
+        elif kind == "heading":
+            rules.append(f"{_quoted(texts[0].split(' ')[0] + ' ')} label")
+        elif kind == "line":
+            ends = {text[-1] if text[-1] in ",.!?:" else "" for text in texts}
+            room = 2 * max(len(text.split()) for text in texts)
+            end = _quoted(ends.pop()) if len(ends) == 1 else "[,.!?:]?"
+            rules.append(f'["(]? core close? (" " word){{0,{room}}} {end}')
+        else:
+            rules.append(kind)
+    return rules
+
+
+def _prose(low: int, high: int) -> str:
+    return "sentence" + (f' (" " sentence){{{low - 1},{high - 1}}}' if high > 1 else "")
+
+
+def _loose(kind: str) -> str:
+    speech = f'"**" name (" " name)? ":** " {_prose(1, 3)}'
+    return {"heading": '"## " label', "prose": _prose(1, 5), "speech": speech}.get(kind, kind)
+
+
+def _begun(rule: str, opening: str) -> str:
+    """The rule of a block of which the opening is already there."""
+    if rule.startswith('"#') and rule.endswith(" label"):
+        bare = re.search(r"(?:^|\n)#+( ?)$", opening)
+        if bare is None:
+            return 'char* (" " char+){0,4}'
+        return "label" if bare[1] else '" " label'
+    if not rule.startswith(("sentence", '"')):
+        return f"[a-z]* close? rest{_prose(1, 5).removeprefix('sentence')}"
+    return re.sub(r"^sentence", "[a-z]* close? rest", rule)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,0 +1,266 @@
+"""Reads the head of a GGUF file: enough to say what model it is, whether the file is whole, and where its weights lie.
+
+llama.cpp answers "failed to load" to everything that is wrong with a file. This reader is asked first, so
+that a person learns what is wrong and what to do. It needs the head alone and loads no weights.
+
+The format (all little-endian): magic "GGUF", version, tensor count, pair count; then the pairs of metadata
+(name, type, value); then for each tensor its name, shape, type and offset; then, aligned, the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import re
+import struct
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import ModelBroken, ModelNotFound, ModelUnsupported
+
+_NUMBERS: Final = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_TEXT, _ARRAY = 8, 9
+_MOST = 1 << 24  # more pairs, items or tensors than any model has: the file is damaged
+_BLOCKS: Final = {  # tensor type: (weights per block, bytes per block); others are not checked for size
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
+    20: (32, 18), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 30: (1, 2),
+}  # fmt: skip
+_QUANTIZATIONS: Final = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
+    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
+    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
+    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16",
+    36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4",
+}  # fmt: skip
+_DIFFUSION: Final = {"dream", "llada", "llada-moe", "llada2", "rnd1"}
+_NOT_WRITERS: Final = {"clip", "bert", "nomic-bert", "jina-bert-v2", "whisper", "t5encoder", "flux", "sd1", "sdxl"}
+
+
+@dataclass(frozen=True, slots=True)
+class GGUFHeader:
+    """What a GGUF file says of itself.
+
+    Attributes:
+        path: the file.
+        architecture: such as "gemma3" or "llama".
+        name: the model's name, or the file's if it has none.
+        quantization: such as "Q4_K_M"; "mixed" if the file does not say.
+        context: the longest context that the model was trained for, in tokens.
+        chat_template: how turns of a conversation are written; "" for a base model.
+        controls: the vocabulary's control tokens, such as "<end_of_turn>".
+        kv_bytes: bytes that one token takes in a 16-bit cache.
+        weight_bytes: bytes of all files of the model.
+        metadata: all pairs but the long arrays.
+    """
+
+    path: Path
+    architecture: str
+    name: str
+    quantization: str
+    context: int
+    chat_template: str
+    controls: tuple[str, ...]
+    kv_bytes: int
+    weight_bytes: int
+    metadata: dict[str, Any] = field(repr=False)
+
+    @property
+    def is_diffusion_gemma(self) -> bool:
+        """It is a DiffusionGemma, which llama.cpp's pull requests spell in several ways."""
+        return bool(re.fullmatch(r"diffusion[-_]?gemma\w*", self.architecture))
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Where the weights of a tensor lie in a file.
+
+    Attributes:
+        shape: its sizes, the outermost first; the file has them the other way round.
+        kind: how the weights are stored, by the format's own number, such as 0 for F32 and 8 for Q8_0.
+        start: bytes of the file before it.
+        size: its bytes; 0 if the kind is one that this reader does not know.
+    """
+
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+    size: int
+
+
+class _Cursor:
+    """Reads values from a file in memory, in order."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data = data
+        self.at = 0
+
+    def number(self, form: str) -> Any:
+        (value,) = struct.unpack_from(form, self.data, self.at)
+        self.at += struct.calcsize(form)
+        return value
+
+    def count(self) -> int:
+        value: int = self.number("<Q")
+        if value > _MOST:
+            raise ValueError(f"a count of {value}")
+        return value
+
+    def text(self) -> str:
+        size = self.count()
+        raw = self.data[self.at : self.at + size]
+        if len(raw) < size:
+            raise struct.error("the text is cut off")
+        self.at += size
+        return raw.decode("utf-8", "replace")
+
+    def value(self, kind: int) -> Any:
+        if kind == _TEXT:
+            return self.text()
+        if kind == _ARRAY:
+            return self.array()
+        return self.number(_NUMBERS[kind])
+
+    def array(self) -> list[Any]:
+        kind, size = self.number("<I"), self.count()
+        if kind in _NUMBERS:
+            form = f"<{size}{_NUMBERS[kind][1]}"
+            values = struct.unpack_from(form, self.data, self.at)
+            self.at += struct.calcsize(form)
+            return list(values)
+        return [self.value(kind) for _ in range(size)]
+
+
+def read_header(path: str | Path) -> GGUFHeader:
+    """Read what a GGUF file says of itself, and check that it is whole and a model that writes text.
+
+    Raises:
+        ModelNotFound: no file there, or a part of a split model is missing.
+        ModelBroken: not a GGUF file, truncated, or damaged.
+        ModelUnsupported: a kind of model that llama.cpp does not run as a writer.
+    """
+    path = Path(path)
+    metadata, _ = read_contents(path)
+    _refuse_other_kinds(path, metadata)
+    return _head(path, metadata)
+
+
+def read_contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """All metadata of a GGUF file of whatever kind, long arrays too, and its tensors by name.
+
+    Raises:
+        ModelNotFound: no file there.
+        ModelBroken: not a GGUF file, truncated, or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size < 24:
+                raise ModelBroken(f"{path} is not a model: it has only {size} bytes. {_AGAIN}")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                metadata, tensors = _read(path, data)
+    except (FileNotFoundError, IsADirectoryError):
+        raise ModelNotFound(f"There is no model file at {path}. Check the path; it should end in .gguf.") from None
+    except PermissionError:
+        raise ModelNotFound(f"The model file {path} may not be read. Change its permissions.") from None
+    end = max((tensor.start + tensor.size for tensor in tensors.values()), default=0)
+    if size < end:
+        raise ModelBroken(f"{path} is truncated: it should have at least {end:,} bytes and has {size:,}. {_AGAIN}")
+    return metadata, tensors
+
+
+_AGAIN = "Download it again."
+
+
+def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if data[:4] != b"GGUF":
+        hint = " It looks like a web page." if data[:256].lstrip()[:1] == b"<" else ""
+        raise ModelBroken(f"{path} is not a GGUF file: it does not begin with 'GGUF'.{hint} {_AGAIN}")
+    cursor = _Cursor(data)
+    cursor.at = 4
+    version = cursor.number("<I")
+    if version not in (2, 3):
+        raise ModelUnsupported(f"{path} has GGUF version {version}; versions 2 and 3 can be read.")
+    try:
+        tensors, pairs = cursor.count(), cursor.count()
+        metadata = {}
+        for _ in range(pairs):
+            name = cursor.text()
+            metadata[name] = cursor.value(cursor.number("<I"))
+        found = dict(_tensor(cursor) for _ in range(tensors))
+    except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
+        raise ModelBroken(f"{path} is damaged or truncated in its head ({error}). {_AGAIN}") from error
+    alignment = int(metadata.get("general.alignment", 32)) or 32
+    start = -(-cursor.at // alignment) * alignment
+    return metadata, {name: replace(tensor, start=start + tensor.start) for name, tensor in found.items()}
+
+
+def _tensor(cursor: _Cursor) -> tuple[str, Tensor]:
+    """A tensor's name, and where it lies, counted from the first weight."""
+    name = cursor.text()
+    sizes = [int(cursor.number("<Q")) for _ in range(cursor.number("<I"))]
+    kind, offset = int(cursor.number("<I")), int(cursor.number("<Q"))
+    per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
+    return name, Tensor(tuple(reversed(sizes)), kind, offset, math.prod(sizes) // per_block * block_bytes)
+
+
+def _refuse_other_kinds(path: Path, metadata: dict[str, Any]) -> None:
+    architecture = str(metadata.get("general.architecture", ""))
+    kind = str(metadata.get("general.type", "model"))
+    if not architecture:
+        raise ModelBroken(f"{path} does not say what architecture it has. {_AGAIN}")
+    if architecture in _DIFFUSION:
+        raise ModelUnsupported(
+            f"{path} is a text-diffusion model (architecture {architecture!r}), which llama.cpp cannot run as a "
+            f"writer yet. Give a GGUF file of an ordinary language model, or 'embedded' for the built-in one."
+        )
+    if kind != "model" or architecture in _NOT_WRITERS:
+        raise ModelUnsupported(
+            f"{path} does not write text: it is of the type {kind!r} with architecture {architecture!r}. "
+            f"Give the GGUF file of the language model itself."
+        )
+    parts = int(metadata.get("split.count", 0))
+    for part in _parts(path, parts):
+        if not part.exists():
+            raise ModelNotFound(f"The model is split into {parts} files, and {part} is missing. Download it too.")
+
+
+def _parts(path: Path, count: int) -> list[Path]:
+    """All files of a model that is split into several."""
+    match = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
+    if count < 2 or not match:
+        return [path]
+    return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in range(1, count + 1)]
+
+
+def _is_mark(token: str) -> bool:
+    """Whether a token that was added to the vocabulary is a mark such as <start_of_image>: no space, no HTML tag."""
+    return token[:1] in ("<", "[") and len(token) > 2 and not re.fullmatch(r"</?[a-z]+\d?>", token)
+
+
+def _head(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
+    architecture = str(metadata["general.architecture"])
+
+    def number(key: str, default: int) -> int:
+        value = metadata.get(f"{architecture}.{key}", default)
+        return int(max(value) if isinstance(value, list) else value)
+
+    heads = number("attention.head_count", 1) or 1
+    width = number("embedding_length", 0) // heads
+    kv_heads = number("attention.head_count_kv", heads)
+    per_layer = number("attention.key_length", width) + number("attention.value_length", width)
+    tokens = metadata.get("tokenizer.ggml.tokens", [])
+    kinds = metadata.get("tokenizer.ggml.token_type", [])
+    return GGUFHeader(
+        path=path,
+        architecture=architecture,
+        name=str(metadata.get("general.name") or path.stem),
+        quantization=_QUANTIZATIONS.get(metadata.get("general.file_type", -1), "mixed"),
+        context=number("context_length", 2048),
+        chat_template=str(metadata.get("tokenizer.chat_template") or ""),
+        controls=tuple(t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_mark(t))),
+        kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
+        weight_bytes=sum(part.stat().st_size for part in _parts(path, int(metadata.get("split.count", 0)))),
+        metadata={key: value for key, value in metadata.items() if not isinstance(value, list) or len(value) < 64},
+    )

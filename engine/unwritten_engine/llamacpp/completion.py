@@ -1,0 +1,188 @@
+"""One call into llama.cpp: the bridge from its thread to the event loop.
+
+The thread calls ``take`` for every token; the event loop awaits ``newest``. Between them lies one place for one
+frame, so that a slow reader skips frames and nothing queues up. The last frame is never replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import EngineError, GenerationFailed, PromptTooLong, RequestRefused
+from ..frames import Frame, StopReason, Usage
+from ..text_frames import TextFrames
+
+
+class Completion:
+    """One generation at work.
+
+    Args:
+        loop: where ``newest`` is awaited.
+        stream: makes frames of what is written.
+        context: tokens that prompt and text may have together.
+        budget: tokens that may be written.
+        queued: seconds that the request waited.
+        seed: the seed in use.
+        work: what the thread runs; it hands ``take`` to llama.cpp and calls ``settle`` at its end.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stream: TextFrames,
+        *,
+        context: int,
+        budget: int,
+        queued: float,
+        seed: int,
+        work: Callable[[Completion], None],
+    ) -> None:
+        self._loop = loop
+        self._stream = stream
+        self._context = context
+        self._budget = budget
+        self._queued = queued
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._event = asyncio.Event()
+        self._told = False
+        self._frame: Frame | None = None
+        self._error: EngineError | None = None
+        self._over = False
+        self._tokens = self._prompt = self._cached = 0
+        self._begun = time.monotonic()
+        # A daemon: a process that ends without closing the engine must not wait for a page to be finished.
+        self._thread = threading.Thread(target=work, args=(self,), name="llama.cpp request", daemon=True)
+
+    def start(self) -> None:
+        """Begin the work."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the thread has ended. Not for the event loop."""
+        self._thread.join()
+
+    async def newest(self) -> Frame:
+        """The newest frame, once there is one that was not fetched.
+
+        Raises:
+            EngineError: the work failed.
+        """
+        while True:
+            await self._event.wait()
+            with self._lock:
+                self._event.clear()
+                self._told = False
+                frame, self._frame = self._frame, None
+                error = self._error
+            if error is not None:
+                raise error
+            if frame is not None:
+                return frame
+
+    def stop(self) -> None:
+        """Stop the work with the next token. Frames no longer matter."""
+        self._over = True
+
+    def fail(self, error: EngineError) -> None:
+        """Stop the work and let ``newest`` raise this. The first error counts, and none after the last frame."""
+        with self._lock:
+            if not self._over:
+                self._over = True
+                self._error = error
+        self._tell()
+
+    def settle(self) -> None:
+        """The call has returned."""
+        self.fail(GenerationFailed("llama.cpp ended without saying why. Try again."))
+
+    def take(self, chunk: Any) -> bool:
+        """Called by llama.cpp for every batch of the prompt and every token, in its thread. Returns True to stop."""
+        for event in chunk if isinstance(chunk, list) else [chunk]:
+            if self._over:
+                return True
+            if "error" in event:
+                self.fail(self._refusal(event["error"]))
+            else:
+                self._take(event)
+        return self._over
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if progress := event.get("prompt_progress"):  # the first comes before the prompt is evaluated
+            self._prompt, self._cached = int(progress["total"]), int(progress["cache"])
+        elif timings := event.get("timings"):
+            self._cached = max(0, int(timings["cache_n"]))
+            self._prompt = self._cached + int(timings["prompt_n"])
+            self._tokens = int(timings["predicted_n"])
+        if self._prompt + self._budget > self._context:
+            self.fail(self._too_long(self._prompt))
+            return
+        choices: Sequence[Mapping[str, Any]] = event.get("choices") or ()
+        if not choices:
+            return
+        piece = choices[0].get("text") or (choices[0].get("delta") or {}).get("content") or ""
+        finish = choices[0].get("finish_reason")
+        if piece and self._stream.push(piece):
+            self._finish("stop" if self._stream.stopped else "end")
+        elif finish:
+            if finish != "length":
+                self._tokens = max(0, self._tokens - 1)  # the end token is none of the text
+            self._finish("length" if finish == "length" else "end")
+        elif piece:
+            self._put(self._stream.frame(self._tokens))
+
+    def _finish(self, reason: StopReason) -> None:
+        seconds = time.monotonic() - self._begun
+        tokens = self._tokens
+        last = self._stream.last(tokens)
+        usage = Usage(
+            tokens=tokens,
+            prompt_tokens=self._prompt,
+            cached_tokens=self._cached,
+            steps=tokens,
+            canvases=last.canvas + 1,
+            seconds=seconds,
+            queued_seconds=self._queued,
+            reason=reason,
+            seed=self._seed,
+        )
+        self._put(replace(last, usage=usage))
+
+    def _put(self, frame: Frame) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._frame = frame
+            self._over = frame.done
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake the event loop, once for however many frames."""
+        with self._lock:
+            if self._told:
+                return
+            self._told = True
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    def _refusal(self, error: Any) -> EngineError:
+        if not isinstance(error, Mapping):
+            return GenerationFailed(f"llama.cpp broke off: {error}. Try again.")
+        if error.get("type") == "exceed_context_size_error":
+            return self._too_long(int(error.get("n_prompt_tokens", 0)))
+        message = str(error.get("message", error)).rstrip(".")
+        if error.get("code") == 400:
+            return RequestRefused(f"llama.cpp refused the request: {message}. Check its options and its shape.")
+        return GenerationFailed(f"llama.cpp broke off: {message}. Try again.")
+
+    def _too_long(self, prompt: int) -> PromptTooLong:
+        return PromptTooLong(
+            f"The prompt has {prompt:,} tokens and {self._budget:,} may be written, but the context holds "
+            f"{self._context:,}. Shorten the prompt, ask for fewer canvases, or open the engine with a larger context."
+        )

@@ -1,0 +1,172 @@
+"""States of a run: everything that is needed to go on exactly where it stopped, and a small form that can be carried.
+
+The whole state has the weights and both moments of the optimizer in float32; a run that is resumed from it does what it
+would have done without a stop, bit for bit on one machine. It takes 12 bytes for each weight.
+
+The small form has no weights (``carry.py`` packs those) and next to nothing of the moments: the second one of a matrix
+as the means of its rows and columns, as in Adafactor (arXiv 1804.04235), and nothing of the first, which remembers ten
+steps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..diffusion.loading.random_model import without_bars
+from ..errors import EngineError, ModelBroken
+
+FORMAT: Final = "1"
+_FIRST, _SECOND, _COUNT = "exp_avg", "exp_avg_sq", "step"
+_ROWS, _COLUMNS = ".rows", ".columns"
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are trained, by name; shared ones once."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def save(
+    path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, notes: Mapping[str, Any]
+) -> None:
+    """Write a whole state; the file is either there whole, or as it was before."""
+    tensors: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        tensors[name] = weight.detach()
+        for moment, value in optimizer.state.get(weight, {}).items():
+            tensors[f"{moment} {name}"] = value
+    _write(path, tensors, notes)
+
+
+def load(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Read a whole state into weights and optimizer. Returns the notes.
+
+    Raises:
+        ModelBroken: the file is none, or belongs to another model.
+    """
+    tensors, notes = _read(path)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(_of(tensors, name, weight.shape, path))
+            if f"{_COUNT} {name}" in tensors:
+                first = _of(tensors, f"{_FIRST} {name}", weight.shape, path)
+                second = _of(tensors, f"{_SECOND} {name}", weight.shape, path)
+                _put(optimizer, weight, tensors[f"{_COUNT} {name}"], first, second)
+    return notes
+
+
+def save_small(
+    path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, notes: Mapping[str, Any]
+) -> None:
+    """Write a small state."""
+    tensors: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        state = optimizer.state.get(weight)
+        if not state:
+            continue
+        tensors[f"{_COUNT} {name}"] = state[_COUNT].reshape(1)
+        second = state[_SECOND].float().cpu()
+        if second.ndim < 2:
+            tensors[f"{_SECOND} {name}"] = second
+        else:
+            tensors[f"{_SECOND} {name}{_ROWS}"] = second.mean(-1)
+            tensors[f"{_SECOND} {name}{_COLUMNS}"] = second.mean(-2)
+    _write(path, tensors, notes)
+
+
+def load_small(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Read a small state into the optimizer. Returns the notes.
+
+    Raises:
+        ModelBroken: the file is none, or belongs to another model.
+    """
+    tensors, notes = _read(path)
+    for name, weight in weights.items():
+        if f"{_COUNT} {name}" not in tensors:
+            continue
+        if weight.ndim < 2:
+            second = _of(tensors, f"{_SECOND} {name}", weight.shape, path)
+        else:
+            rows = _of(tensors, f"{_SECOND} {name}{_ROWS}", weight.shape[:-1], path)
+            columns = _of(tensors, f"{_SECOND} {name}{_COLUMNS}", weight.shape[:-2] + weight.shape[-1:], path)
+            mean = rows.mean(-1, keepdim=True)[..., None].clamp(min=1e-30)
+            second = rows[..., :, None] * columns[..., None, :] / mean
+        _put(optimizer, weight, tensors[f"{_COUNT} {name}"].reshape(()), torch.zeros_like(weight), second)
+    return notes
+
+
+def _put(optimizer: torch.optim.Optimizer, weight: nn.Parameter, count: Tensor, first: Tensor, second: Tensor) -> None:
+    """The state of one weight. A fused optimizer wants its count on the device, others on the CPU."""
+    where = weight.device if optimizer.defaults.get("fused") else torch.device("cpu")
+    optimizer.state[weight] = {
+        _COUNT: count.to(where).clone(),
+        _FIRST: first.to(weight.device, weight.dtype).clone(),
+        _SECOND: second.to(weight.device, weight.dtype).clone(),
+    }
+
+
+def _write(path: Path, tensors: dict[str, Tensor], notes: Mapping[str, Any]) -> None:
+    apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    beside = path.with_name(f"{path.name}.part")
+    save_file(apart, beside, metadata={"format": FORMAT, "notes": json.dumps(notes)})
+    beside.replace(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names: list[str] = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise ModelBroken(f"{path} is no state of a run ({error}). Take the one before it, or begin anew.") from None
+    if metadata.get("format") != FORMAT:
+        raise ModelBroken(f"{path} was written by another version. Go on with that one, or begin anew.")
+    notes: dict[str, Any] = json.loads(metadata["notes"])
+    return tensors, notes
+
+
+def _of(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, path: Path) -> Tensor:
+    if name not in tensors or tensors[name].shape != shape:
+        raise _foreign(path, name)
+    return tensors[name]
+
+
+def _foreign(path: Path, name: str) -> ModelBroken:
+    return ModelBroken(f"{path} belongs to another model: its {name} does not fit. Prepare the run again.")
+
+
+def write_folder(folder: Path, model: Any, tokenizer: Any, card: str = "") -> Path:
+    """Write a checkpoint as the engine loads it.
+
+    Args:
+        folder: where; made if it is not there.
+        model: a ``DiffusionGemmaForBlockDiffusion``.
+        tokenizer: its tokenizer.
+        card: what its README.md says; none is written if "".
+
+    Returns:
+        The folder.
+
+    Raises:
+        EngineError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with without_bars():
+            model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        if card:
+            (folder / "README.md").write_text(card, encoding="utf-8")
+    except OSError as error:
+        raise EngineError(
+            f"{folder} cannot be written ({error.strerror}). Give another folder, or make room."
+        ) from None
+    return folder

@@ -1,1 +1,0 @@
-"""Where training begins: a fresh model with a tokenizer of its own, or one that writes left to right, converted."""

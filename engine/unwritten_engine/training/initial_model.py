@@ -1,0 +1,196 @@
+"""Where training begins: fresh weights of a named size, with a tokenizer for the pages, or a checkpoint."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from ..diffusion.loading.random_model import ENDS, make_config
+from ..errors import EngineError, ModelNotFound
+from .checkpoints import write_folder
+from .dataset import TrainingPage
+from .tokenizer_training import train_tokenizer
+
+
+@contextmanager
+def create_initial_model(
+    name: str, pages: Callable[[], Iterable[TrainingPage]], vocabulary: int, *, seed: int = 0
+) -> Iterator[Path]:
+    """A checkpoint folder to begin with; a fresh one is gone afterwards.
+
+    Args:
+        name: a size (``conversion.scratch.SIZES``), or a checkpoint folder.
+        pages: what a new tokenizer is for.
+        vocabulary: its tokens.
+        seed: of fresh weights.
+
+    Raises:
+        ModelNotFound: it is neither.
+        EngineError: there are too few pages for such a tokenizer.
+    """
+    if name not in SIZES:
+        if not (Path(name) / "config.json").is_file():
+            raise ModelNotFound(
+                f"{name!r} is neither a size ({', '.join(SIZES)}) nor a checkpoint folder with a config.json."
+            )
+        yield Path(name)
+        return
+    with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
+        yield write_scratch(Path(folder) / "start", name, train_tokenizer(pages(), vocabulary), seed=seed)
+
+
+_ROUTING: Final = 0.1
+"""The standard deviation of a router's scores: tokens are spread evenly over the experts at first."""
+_CERTAINTY: Final = 4.0
+"""About how much likelier than another token a model holds the one that it is given, in nats, at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The sizes of a fresh model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens.
+
+    Attributes:
+        hidden: numbers per token between layers.
+        layers: layers.
+        every: of so many layers the last has full attention, and so has the last of all.
+        heads: query heads.
+        keys: heads of keys and values.
+        head: numbers per head; twice as many in layers with full attention, where keys serve as values too.
+        inner: width of the dense part.
+        experts: experts per layer.
+        expert_inner: width of an expert.
+        top_k: experts per token.
+        canvas: of a canvas.
+        window: that a sliding layer sees.
+        context: of prompt and text together.
+    """
+
+    hidden: int
+    layers: int
+    every: int
+    heads: int
+    keys: int
+    head: int
+    inner: int
+    experts: int
+    expert_inner: int
+    top_k: int
+    canvas: int
+    window: int
+    context: int
+
+
+SIZES: Final[Mapping[str, ModelShape]] = MappingProxyType(
+    {
+        "toy": ModelShape(
+            hidden=128, layers=4, every=2, heads=4, keys=2, head=32, inner=256,
+            experts=4, expert_inner=64, top_k=2, canvas=32, window=64, context=1024,
+        ),
+        "small": ModelShape(
+            hidden=512, layers=6, every=3, heads=8, keys=2, head=64, inner=1024,
+            experts=8, expert_inner=128, top_k=2, canvas=128, window=256, context=2048,
+        ),
+    }
+)  # fmt: skip
+"""Sizes by name: "toy" trains in minutes on a processor, to see that all works; "small" writes pages."""
+
+
+def scratch_config(shape: ModelShape, vocabulary: int) -> Any:
+    """The ``DiffusionGemmaConfig`` of a fresh model.
+
+    Args:
+        shape: its sizes.
+        vocabulary: tokens.
+    """
+    full = [(at + 1) % shape.every == 0 or at + 1 == shape.layers for at in range(shape.layers)]
+    return make_config(
+        {
+            "vocab_size": vocabulary,
+            "hidden_size": shape.hidden,
+            "intermediate_size": shape.inner,
+            "moe_intermediate_size": shape.expert_inner,
+            "num_hidden_layers": shape.layers,
+            "layer_types": ["full_attention" if here else "sliding_attention" for here in full],
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.keys,
+            "num_global_key_value_heads": max(1, shape.keys // 2),
+            "head_dim": shape.head,
+            "global_head_dim": shape.head * 2,
+            "sliding_window": shape.window,
+            "num_experts": shape.experts,
+            "top_k_experts": shape.top_k,
+            "max_position_embeddings": shape.context,
+        },
+        shape.canvas,
+    )
+
+
+def scratch_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
+    """A fresh ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in training mode.
+
+    Args:
+        shape: its sizes.
+        vocabulary: tokens.
+        seed: of the weights.
+    """
+    import torch
+    from transformers import DiffusionGemmaForBlockDiffusion
+
+    config = scratch_config(shape, vocabulary)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
+        model: Any = DiffusionGemmaForBlockDiffusion(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():  # shared ones come once
+            if weight.ndim >= 2:
+                weight.normal_(0.0, _spread(name, weight.shape[-1]), generator=generator)
+            else:
+                weight.fill_(_level(name, shape, len(weight)))
+    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    return model.train()
+
+
+def _spread(name: str, inputs: int) -> float:
+    """The standard deviation of a matrix at first."""
+    if name.endswith("self_conditioning.down_proj.weight"):
+        return 0.0
+    if name.endswith("router.proj.weight"):
+        return _ROUTING  # what it reads is divided by the root of the hidden size already
+    return 1 / math.sqrt(inputs)
+
+
+def _level(name: str, shape: ModelShape, size: int) -> float:
+    """The weight of a norm or scale at first."""
+    if name.endswith(("q_norm.weight", "k_norm.weight")):
+        return float(size**-0.25)
+    if name.endswith(("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")):
+        return 1 / math.sqrt(2 * shape.layers)
+    if name.endswith(("decoder.norm.weight", "language_model.norm.weight")):
+        return _CERTAINTY / math.sqrt(shape.hidden)
+    return 1.0
+
+
+def write_scratch(folder: Path, size: str, tokenizer: Any, *, seed: int = 0) -> Path:
+    """Write a fresh model as a checkpoint folder.
+
+    Args:
+        folder: where; made if it is not there.
+        size: one of ``SIZES``.
+        tokenizer: of ``train_tokenizer``, or another with Gemma 4's control tokens.
+        seed: of the weights.
+
+    Returns:
+        The folder.
+
+    Raises:
+        EngineError: there is no such size, or the folder cannot be written.
+    """
+    if size not in SIZES:
+        raise EngineError(f"There is no size {size!r}. Take one of {', '.join(SIZES)}.")
+    return write_folder(folder, scratch_model(SIZES[size], len(tokenizer), seed=seed), tokenizer)

@@ -1,0 +1,101 @@
+"""Texts by a model that is being trained: the engine's own denoising, without its thread and its queue."""
+
+from __future__ import annotations
+
+import torch
+
+from ..diffusion.kv_cache import KVCache
+from ..diffusion.loading.loader import LoadedModel
+from ..diffusion.model import DiffusionModel, TokenChunk, to_tensor
+from ..diffusion.model_runner import ModelRunner
+from ..diffusion.sampling_params import SamplingParams, default_params
+from ..diffusion.tokenization.canvas_plan import plan_canvases
+from ..diffusion.tokenization.detokenizer import Detokenizer
+from ..diffusion.tokenization.prompt_tokenizer import PromptTokenizer
+from ..frames import Prompt, Request
+
+
+class PreviewWriter:
+    """Writes texts, one after another.
+
+    Args:
+        loaded: the model, which may be in training meanwhile.
+        context: tokens of prompt and text together.
+    """
+
+    def __init__(self, loaded: LoadedModel, *, context: int) -> None:
+        self._model, self._device = loaded.model, loaded.device
+        self._context = context
+        self._size = int(loaded.model.config.canvas_length)
+        vocabulary = int(loaded.model.config.text_config.vocab_size)
+        self._reader = Detokenizer(loaded.tokenizer, loaded.ends, loaded.pad, vocabulary)
+        self._speaker = PromptTokenizer(loaded.tokenizer, self._reader, None, loaded.name)
+
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        return self._reader.end
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text."""
+        return self._reader.encode(text)
+
+    @torch.no_grad()
+    def write(
+        self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, dial: SamplingParams | None = None
+    ) -> tuple[str, int]:
+        """A text from noise.
+
+        Args:
+            prompt: what to write.
+            canvases: at most; more only if the opening does not fit.
+            seed: of the noise.
+            dial: how it is denoised; None takes the checkpoint's own.
+
+        Returns:
+            The text, and the steps it took; no text if the prompt is too long.
+        """
+        ids = self._speaker.ids(prompt)
+        canvases = max(canvases, len(self.tokens(self._reader.shield(prompt.opening))) // self._size + 1)
+        if len(ids) + canvases * self._size > self._context:
+            return "", 0
+        settings = dial or default_params(self._model.generation_config)
+        batch, body = self._new()
+        plan = plan_canvases(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.place)
+        body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
+        written: list[int] = []
+        found, steps = plan.read([], []), 0
+        for number in range(canvases):
+            held = len(ids) + len(written)
+            batch.begin_canvas(0, seed=seed, length=held, dial=settings, canvas=plan.canvas(number, self._size))
+            while True:
+                batch.step(1, held, even=True, shaped=False)
+                steps += 1
+                looked = batch.fetch(1)
+                if looked.finished[0]:
+                    break
+            written += looked.best[0]
+            found = plan.read(written, [False] * len(written))
+            if found.ended or number + 1 == canvases:
+                break
+            body.encode(TokenChunk(0, held, to_tensor(looked.best[0], self._device)))
+        return found.text, steps
+
+    def _new(self) -> tuple[ModelRunner, DiffusionModel]:
+        table = self._model.model.decoder.embed_tokens.weight
+        kv = KVCache(
+            self._model.config.text_config,
+            rows=1,
+            context=self._context,
+            canvas=self._size,
+            device=self._device,
+            dtype=table.dtype,
+        )
+        body = DiffusionModel(self._model, kv)
+        return ModelRunner(self._model, body), body
+
+
+def given_back(wanted: str, found: str) -> float:
+    """The share of places at which two texts have the same character."""
+    same = sum(one == other for one, other in zip(wanted, found, strict=False))
+    return same / max(len(wanted), len(found), 1)

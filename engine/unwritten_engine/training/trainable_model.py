@@ -1,0 +1,186 @@
+"""The layers of the model over whole batches, with gradients.
+
+The encoder reads the rows of a batch once; the decoder looks at all canvases of all rows at the same time. Who sees
+what is a mask: a token of the encoder sees those before it in its document; a position of a canvas sees the tokens of
+its document before the canvas, and the whole canvas. With sliding windows, as in the engine (``diffusion/kv.py``), the
+encoder's token sees the last W tokens, itself among them, and a canvas the last W - 1 before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from ..diffusion.model import apply_norm, feed_forward, project_qkv
+from .packing import PackedBatch
+
+FEW: Final = 16
+"""Up to so many experts are all computed for every token: what they take more is less than sorting tokens would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the encoder has read.
+
+    Attributes:
+        keys: of each layer, [B, heads, S, width].
+        values: the same.
+        masks: by the kind of layer, [B, 1, K·C, S + K·C] bool: what each position of a canvas sees.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    masks: dict[str, Tensor]
+
+    def detached(self) -> Prefix:
+        """The same without gradients."""
+        return Prefix([one.detach() for one in self.keys], [one.detach() for one in self.values], self.masks)
+
+
+class TrainableModel:
+    """Encoder and decoder of a model.
+
+    Args:
+        model: transformers' ``DiffusionGemmaForBlockDiffusion``.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._encoder = model.model.encoder.language_model
+        self.decoder = model.model.decoder
+        config = model.config.text_config
+        self._types: list[str] = list(config.layer_types)
+        self._window: int = config.sliding_window
+        self._routers = [layer.router for stack in (self._encoder, self.decoder) for layer in stack.layers]
+        self.weight: Tensor = model.lm_head.weight
+        self.cap = float(model.final_logit_softcapping)
+
+    def read(self, batch: PackedBatch) -> Prefix:
+        """The encoder's pass."""
+        stream = self.decoder.embed_tokens(batch.ids)
+        rotary = {kind: self._encoder.rotary_emb(stream, batch.places, kind) for kind in dict.fromkeys(self._types)}
+        masks = {kind: _causal(batch, self._reach(kind)) for kind in rotary}
+        found_keys, found_values = [], []
+        for kind, layer in zip(self._types, self._encoder.layers, strict=True):
+            query, keys, values = project_qkv(layer.self_attn, apply_norm(layer.input_layernorm, stream), rotary[kind])
+            found_keys.append(keys)
+            found_values.append(values)
+            stream = feed_forward(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), mix)
+        seen = {kind: _visible(batch, self._reach(kind)) for kind in rotary}
+        return Prefix(found_keys, found_values, seen)
+
+    def look(self, prefix: Prefix, batch: PackedBatch, canvases: Tensor, soft: Tensor | None) -> Tensor:
+        """The decoder's pass.
+
+        Args:
+            prefix: what the encoder has read.
+            batch: where the canvases belong.
+            canvases: [B, K, C] int64, under noise.
+            soft: [B, K·C, hidden], scaled mean embeddings of a step before; None for none.
+
+        Returns:
+            [B, K·C, hidden], the last hidden states.
+        """
+        rows, count, size = canvases.shape
+        embedded = self.decoder.embed_tokens(canvases.view(rows, count * size))
+        stream = self.decoder.self_conditioning(embedded, torch.zeros_like(embedded) if soft is None else soft)
+        places = (batch.starts[:, :, None] + torch.arange(size, device=canvases.device)).view(rows, count * size)
+        rotary = {kind: self.decoder.rotary_emb(stream, places, kind) for kind in dict.fromkeys(self._types)}
+        for number, (kind, layer) in enumerate(zip(self._types, self.decoder.layers, strict=True)):
+            query, keys, values = project_qkv(layer.self_attn, apply_norm(layer.input_layernorm, stream), rotary[kind])
+            keys = torch.cat([prefix.keys[number], keys], dim=2)
+            values = torch.cat([prefix.values[number], values], dim=2)
+            heads = _attend(query, keys, values, prefix.masks[kind])
+            stream = feed_forward(layer, stream, layer.self_attn.o_proj(heads), mix)
+        return apply_norm(self.decoder.norm, stream)
+
+    @contextmanager
+    def routed(self) -> Iterator[list[Tensor]]:
+        """Collects, of every layer's router that is passed meanwhile, how unevenly it chooses: a number, 1 at best.
+
+        It is the product of the share of tokens that an expert gets and its mean probability, summed over experts and
+        times their number (the balance loss of the Switch Transformer, arXiv 2101.03961).
+        """
+        found: list[Tensor] = []
+
+        def look(module: Any, given: Any, result: tuple[Tensor, Tensor, Tensor]) -> None:
+            chances, _, chosen = result
+            experts = chances.shape[-1]
+            shares = torch.zeros(experts, device=chances.device)
+            shares.index_add_(0, chosen.flatten(), torch.ones(chosen.numel(), device=chances.device))
+            found.append(experts * (shares / chosen.numel() * chances.mean(0)).sum())
+
+        hooks = [router.register_forward_hook(look) for router in self._routers]
+        try:
+            yield found
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _reach(self, kind: str) -> int | None:
+        return self._window if kind == "sliding_attention" else None
+
+
+def mix(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Experts for many tokens at once.
+
+    Few experts are all computed for every token, in three plain products, and those that were not chosen count nothing:
+    no token is sorted or waited for. Many are left to transformers.
+
+    Args:
+        experts: of a layer.
+        flat: [N, hidden].
+        chosen: [N, k] int64.
+        weights: [N, k].
+
+    Returns:
+        [N, hidden].
+    """
+    if experts.num_experts > FEW:
+        left: Tensor = experts(flat, chosen, weights)
+        return left
+    count, wide = experts.num_experts, experts.gate_up_proj.shape[1]
+    shares = flat.new_zeros(len(flat), count, dtype=weights.dtype).scatter(1, chosen, weights)
+    gate, up = linear(flat, experts.gate_up_proj.flatten(0, 1)).view(-1, count, wide).chunk(2, dim=-1)
+    inner = experts.act_fn(gate) * up
+    inner = inner * shares[:, :, None].to(inner.dtype)
+    return linear(inner.flatten(1), experts.down_proj.transpose(0, 1).flatten(1))
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Attention over [B, heads, n, width] and fewer heads of keys, as [B, n, heads · width]."""
+    batch, heads, count, width = query.shape
+    groups = heads // keys.shape[1]
+    if groups > 1:
+        keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+    found = scaled_dot_product_attention(query, keys.to(query.dtype), values.to(query.dtype), attn_mask=mask, scale=1.0)
+    return found.transpose(1, 2).reshape(batch, count, heads * width)
+
+
+def _causal(batch: PackedBatch, window: int | None) -> Tensor:
+    """[B, 1, S, S] bool: what each token of the encoder sees. Padding sees itself, for nobody may see nothing."""
+    behind = batch.places[:, :, None] - batch.places[:, None, :]
+    same = (batch.owners[:, :, None] == batch.owners[:, None, :]) & (batch.owners >= 0)[:, None, :]
+    seen = same & (behind >= 0)
+    if window is not None:
+        seen &= behind < window
+    itself = torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)
+    return (seen | itself)[:, None]
+
+
+def _visible(batch: PackedBatch, window: int | None) -> Tensor:
+    """[B, 1, K·C, S + K·C] bool: what each position of a canvas sees."""
+    rows, count, size = batch.canvases.shape
+    ahead = batch.starts[:, :, None] - batch.places[:, None, :]
+    kept = (batch.canvas_owners[:, :, None] == batch.owners[:, None, :]) & (ahead > 0)
+    kept &= (batch.owners >= 0)[:, None, :]
+    if window is not None:
+        kept &= ahead < window
+    numbers = torch.arange(count, device=kept.device).repeat_interleave(size)
+    same = (numbers[:, None] == numbers)[None].expand(rows, -1, -1)
+    return torch.cat([kept.repeat_interleave(size, 1), same], dim=2)[:, None]

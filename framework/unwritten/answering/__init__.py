@@ -1,1 +1,0 @@
-"""Answering: what goes back to the browser, over HTTP and over the socket."""

@@ -1,0 +1,1 @@
+"""The app: declarations, and the one function that builds every component from them."""

@@ -1,0 +1,105 @@
+"""The framework's own routes: one mount under ``/_unwritten``, and a few well-known paths."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from starlette.datastructures import URLPath
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, NoMatchFound, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from ..core.assets import VersionedStaticFiles
+from ..core.paths import FRAMEWORK_PREFIX
+from ..security.signed_links import SIGNATURE
+from ..web.boxes import box_routes
+from ..web.extension import Extension
+from ..web.form_data import read_form
+from ..web.live_socket import LiveSocket
+from ..web.monitoring import Health, metrics_endpoint
+from ..web.site import GetSite
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+RULES = f"""# Written pages may be crawled. Pages that are not written yet should not be.
+User-agent: *
+Disallow: {FRAMEWORK_PREFIX}
+Disallow: /*?{SIGNATURE}=
+Disallow: /*&{SIGNATURE}=
+"""
+
+
+def framework_mount(get_site: GetSite, static_files: VersionedStaticFiles, extensions: Sequence[Extension]) -> Mount:
+    """Return the mount with the framework's routes.
+
+    Args:
+        get_site: Returns the site.
+        static_files: The static files of the app and of the framework.
+        extensions: Add routes of their own.
+    """
+
+    async def live(websocket: WebSocket) -> None:
+        await LiveSocket(await get_site(), websocket).run()
+
+    async def write(request: Request) -> Response:
+        """Generate a page because a visitor pressed a button, and redirect to it."""
+        form = await read_form(request)
+        form.require_only({"page"})
+        site = await get_site()
+        return await site.handler.write(form.page_key(), request)
+
+    return Mount(
+        FRAMEWORK_PREFIX.rstrip("/"),
+        name="unwritten",
+        routes=[
+            Mount("/static", static_files, name="static"),
+            WebSocketRoute("/live", live, name="live"),
+            Route("/write", write, methods=["POST"], name="write"),
+            *box_routes(get_site),
+            *(route for extension in extensions for route in extension.routes(get_site)),
+        ],
+    )
+
+
+class WellKnownRoutes(BaseRoute):
+    """``/robots.txt``, ``/health`` and ``/metrics``. An author's route with the same path takes precedence.
+
+    Args:
+        get_site: Returns the site.
+        routes: The app's routes.
+    """
+
+    def __init__(self, get_site: GetSite, routes: Sequence[BaseRoute]) -> None:
+        endpoints: Mapping[str, Endpoint] = {
+            "/robots.txt": robots,
+            "/health": Health(get_site).respond,
+            "/metrics": partial(metrics_endpoint, get_site),
+        }
+        self._routes = {path: Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()}
+        self._others = routes
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match one of the paths, unless the author has a route for it."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        route = self._routes.get(scope["path"].removeprefix(scope.get("root_path", "")))
+        if route is None or any(getattr(other, "path", None) == route.path for other in self._others):
+            return Match.NONE, {}
+        return route.matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        await self._routes[scope["path"].removeprefix(scope.get("root_path", ""))].handle(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Raise NoMatchFound: these routes have no names."""
+        raise NoMatchFound(name, path_params)
+
+
+async def robots(request: Request) -> Response:
+    """Answer ``/robots.txt``."""
+    return PlainTextResponse(RULES, headers={"cache-control": "max-age=3600"})

@@ -1,0 +1,107 @@
+"""The life of an app: open everything, check the pages, serve, close."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeAlias
+
+from starlette.applications import Starlette
+from starlette.types import Lifespan as StarletteLifespan
+
+from unwritten_engine import Progress
+
+from ..core.errors import BadApp
+from ..routing.routes import PageRequest
+from ..web.site import Site
+from .build import Declarations, build
+
+log = logging.getLogger("unwritten")
+
+Declare: TypeAlias = Callable[[], Declarations]
+
+
+class Lifespan:
+    """Builds the site, and closes it. It is the app's ASGI lifespan.
+
+    Args:
+        declare: Returns what the author has declared.
+        author: The author's lifespan. It runs inside: the engine and the store are open.
+    """
+
+    def __init__(self, declare: Declare, author: StarletteLifespan[Any] | None) -> None:
+        self._declare = declare
+        self._author = author
+        self._site: Site | None = None
+        self._samples: list[PageRequest] | None = None
+        self._building = asyncio.Lock()
+
+    @property
+    def site(self) -> Site:
+        """The components of the running app.
+
+        Raises:
+            BadApp: If the app has not been prepared.
+        """
+        if self._site is None:
+            raise BadApp("The app is not running yet: call app.prepare(), or serve it.")
+        return self._site
+
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Build the site, unless it exists. See ``build``."""
+        if self._site is None:
+            self._site = build(self._declare(), progress)
+
+    async def ready(self) -> Site:
+        """Return the site. Without a lifespan, as in a mounted app, the first request builds it."""
+        if self._site is None:
+            async with self._building:
+                await asyncio.to_thread(self.prepare)
+        return self.site
+
+    async def check(self) -> None:
+        """Call every page function once with sample parameters, and check that the engine supports the schemas.
+
+        Raises:
+            BadSchema: If it does not.
+            StoreError, EngineError, BadSetting: See ``build``.
+        """
+        site = await self.ready()
+        if self._samples is None:
+            samples = await site.resolver.sample_requests()
+            for page_request in samples:
+                site.schemas.check(page_request.route.path, page_request.page)
+            self._samples = samples
+
+    async def close(self) -> None:
+        """Close the site, if it exists."""
+        site, self._site, self._samples = self._site, None, None
+        if site is not None:
+            await site.close()
+
+    @contextlib.asynccontextmanager
+    async def __call__(self, app: Starlette) -> AsyncIterator[Any]:
+        """Run as Starlette's lifespan."""
+        warming: asyncio.Task[None] | None = None
+        try:
+            await self.check()
+            warming = asyncio.create_task(self._warm(), name="warming the engine")
+            async with contextlib.AsyncExitStack() as stack:
+                state = await stack.enter_async_context(self._author(app)) if self._author is not None else None
+                yield state
+        finally:
+            if warming is not None:
+                warming.cancel()
+                await asyncio.gather(warming, return_exceptions=True)
+            await self.close()
+
+    async def _warm(self) -> None:
+        """Let the engine evaluate what all pages share, so that the first click is as quick as the second."""
+        try:
+            resolver = self.site.resolver
+            prompts = [resolver.prompts(page_request) for page_request in self._samples or ()]
+            await self.site.engine.warm([prompt for page in prompts for prompt in page.values()])
+        except Exception:
+            log.warning("The engine could not be warmed up; the first page will take longer.", exc_info=True)

@@ -1,1 +1,0 @@
-"""Asking: from a URL to what the engine is asked for."""

@@ -1,1 +1,0 @@
-"""Benchmarks: each prints a table for people and one JSON document on its last line."""

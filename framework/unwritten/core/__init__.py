@@ -1,0 +1,1 @@
+"""Settings, errors, assets and helpers that every layer may use."""

@@ -1,0 +1,161 @@
+"""The errors of the framework. Each message says what happened, to what, and what to do about it.
+
+::
+
+    UnwrittenError
+    ├── BadSetting            an unknown setting, or an invalid value
+    ├── BadApp                declarations that cannot work
+    │   ├── BadPage           a page function returned something else than a page
+    │   │   └── BadSchema     a schema that is invalid, or that the engine does not support
+    │   ├── BadTemplate       a template that is missing, invalid, or lacks a block
+    │   └── BadTable          a table that cannot be stored, or a wrong use of one
+    ├── NotAnApp              a file without an app
+    ├── BadAddress            a URL that cannot be a page (400, 404, 414, 421, …)
+    ├── BadForm               a form that is refused (400, 403, 413, 415, …)
+    ├── Denied                refused by the author's own check (403)
+    ├── Busy                  too many pages are waiting (503)
+    │   └── OverBudget        a budget is used up (429)
+    ├── PageFailed            a page could not be generated; it can be tried again
+    │   ├── TimedOut          it took too long
+    │   └── SchemaMismatch    the generated text does not fit its schema
+    ├── BadEdit               an edit that cannot be made as it was requested
+    ├── EditConflict          the page has changed since the version that was edited
+    ├── StoreError            the database cannot be read or written
+    │   ├── StoreLocked       another program holds the write lock
+    │   ├── StoreFull         the disk is full
+    │   └── UnknownDatabase   a database of another program, damaged, or of a newer version
+    └── ShareError            a copy, export or import that is refused
+
+The engine has its own errors; see ``unwritten_engine.errors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class UnwrittenError(Exception):
+    """The base class of all errors of the framework. Messages are written for people."""
+
+
+class BadSetting(UnwrittenError):
+    """A setting is unknown or has an invalid value."""
+
+
+class BadApp(UnwrittenError):
+    """An app is declared in a way that cannot work.
+
+    Attributes:
+        function: The author's function that returned something invalid, for error reports. None: no function did.
+    """
+
+    function: Callable[..., Any] | None = None
+
+
+class BadPage(BadApp):
+    """A page function returned something that is not a page."""
+
+
+class BadSchema(BadPage):
+    """A schema is invalid, or the engine does not support it."""
+
+
+class BadTemplate(BadApp):
+    """A template is missing, invalid, or lacks a block."""
+
+
+class BadTable(BadApp):
+    """The model of a table cannot be stored, or a table is used in a wrong way."""
+
+
+class NotAnApp(UnwrittenError):
+    """A file that should contain an app does not."""
+
+
+class _RequestError(UnwrittenError):
+    """A request that is refused.
+
+    Attributes:
+        status: The HTTP status of the response.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadAddress(_RequestError):
+    """A URL cannot be a page. ``status`` is the HTTP status of the response."""
+
+
+class BadForm(_RequestError):
+    """A form is refused. ``status`` is the HTTP status of the response."""
+
+
+class Denied(UnwrittenError):
+    """The author's own check does not allow a page or a text."""
+
+
+class Busy(UnwrittenError):
+    """Too many pages are waiting to be generated.
+
+    Attributes:
+        retry_after: Seconds after which the client should try again.
+    """
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OverBudget(Busy):
+    """One visitor, or all together, have used up a budget.
+
+    Attributes:
+        budget: The name of the budget.
+    """
+
+    def __init__(self, message: str, retry_after: int, budget: str) -> None:
+        super().__init__(message, retry_after)
+        self.budget = budget
+
+
+class PageFailed(UnwrittenError):
+    """A page could not be generated. It is not stored, and can be tried again."""
+
+
+class TimedOut(PageFailed):
+    """Something took too long."""
+
+
+class SchemaMismatch(PageFailed):
+    """The generated text does not fit its schema and cannot be repaired."""
+
+
+class BadEdit(UnwrittenError):
+    """An edit cannot be made as it was requested. The message says what to change about it."""
+
+
+class EditConflict(UnwrittenError):
+    """The page has changed since the version that was edited. Nothing was written."""
+
+
+class StoreError(UnwrittenError):
+    """The database cannot be read or written."""
+
+
+class StoreLocked(StoreError):
+    """Another program holds the write lock of the database."""
+
+
+class StoreFull(StoreError):
+    """The disk is full."""
+
+
+class UnknownDatabase(StoreError):
+    """The file is a database of another program, is damaged, or comes from a newer version."""
+
+
+class ShareError(UnwrittenError):
+    """A copy, an export or an import is refused: something is in its way, or the file is not a world."""

@@ -1,1 +1,0 @@
-"""Developing: what authors see of their app while they write it."""

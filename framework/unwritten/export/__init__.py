@@ -1,0 +1,1 @@
+"""Export and import: static sites, database files, and training examples."""

@@ -1,0 +1,119 @@
+"""The format "app": HTML documents that the model writes and that run in a sandboxed iframe (``web.boxes``).
+
+Until the document is complete, its source is shown as text, because an incomplete program is of no use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from html import unescape
+from urllib.parse import urlencode
+
+import nh3
+from markupsafe import Markup, escape
+
+from unwritten_engine import Frame
+
+from ..core.errors import PageFailed
+from ..core.paths import BOX_PREFIX
+from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
+
+_PREVIEW_LINES = 14
+"""Number of lines of the source shown while it is generated."""
+
+# Where a document without a doctype may begin.
+_DOCUMENT_START = re.compile(
+    r"<!doctype\b|<html\b|<head\b|<body\b|<(?:style|script|main|div|section|button|canvas|h1|title)\b", re.I
+)
+_DOCTYPE = re.compile(r"<!doctype\b", re.I)
+_DOCUMENT_END = re.compile(r"</html\s*>", re.I)
+_TITLE = re.compile(r"<title[^<>]*>([^<]{1,300})</title", re.I)
+_ELEMENT = re.compile(r"<[a-z]", re.I)
+
+_text_cleaner = nh3.Cleaner(tags=set(), clean_content_tags={"script", "style", "template", "noscript"})
+
+
+class AppFormatter:
+    """Renders an ``<iframe>`` for a finished app, and a preview of its source before.
+
+    Args:
+        page: The page's key.
+        region: The region's name.
+        prompt: The region's prompt, used as the iframe's title if the document has none.
+        root_path: The prefix under which the app is served, percent-encoded.
+    """
+
+    def __init__(self, page: str, region: str, prompt: str, root_path: str = "") -> None:
+        self._page = page
+        self._region = region
+        self._prompt = prompt
+        self._box_url = root_path + BOX_PREFIX
+
+    def format(self, frame: Frame) -> FormattedFrame:
+        """Return the iframe of a finished app, or the last lines of its source.
+
+        Raises:
+            PageFailed: If a finished text has no document, or an incomplete one.
+        """
+        if not frame.done:
+            return FormattedFrame(_preview(frame))
+        document = extract_document(frame.text)
+        if frame.usage is not None and frame.usage.reason == "length" and not _DOCUMENT_END.search(frame.text):
+            raise PageFailed(
+                "The app did not fit into its canvas and is incomplete. "
+                "Its author can make the canvas longer, with canvases=… or tokens=…."
+            )
+        title = _TITLE.search(document)
+        name = " ".join(unescape(title[1]).split()) if title else self._prompt or "An app"
+        query = urlencode({"page": self._page, "region": self._region, "text": text_hash(frame.text)})
+        html = Markup(
+            '<iframe class="box" title="{}" sandbox="allow-scripts" referrerpolicy="no-referrer" src="{}"></iframe>'
+        ).format(name, f"{self._box_url}?{query}")
+        return FormattedFrame(html, len(html), search_text=app_text(document))
+
+
+def extract_document(text: str) -> str:
+    """Return the HTML document in a text, without code fences or prose around it.
+
+    Raises:
+        PageFailed: If there is none.
+    """
+    text = strip_marks(text)
+    starts = [match.start() for match in _DOCTYPE.finditer(text)]
+    starts = starts or [match.start() for match in _DOCUMENT_START.finditer(text)][:1]
+    # A model may repeat the opening that it was given: take the last doctype that no element precedes.
+    start = next((at for at in reversed(starts) if not _ELEMENT.search(text, starts[0], at)), None)
+    if start is None or not _ELEMENT.search(text, start):
+        raise PageFailed(
+            "The model wrote text instead of an app. Try again: another seed often helps, "
+            "and a larger model writes better programs."
+        )
+    end = _DOCUMENT_END.search(text, start)
+    document = text[start : end.end() if end else len(text)].rstrip()
+    return document.removesuffix("```").rstrip()
+
+
+def text_hash(text: str) -> str:
+    """Return 20 hex digits that identify a text. They make a box's URL change with its text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def app_text(document: str) -> str:
+    """Return the visible text of a document on one line, for search."""
+    # The added spaces keep the words of adjacent elements apart.
+    return " ".join(unescape(_text_cleaner.clean(document.replace("<", " <"))).split())
+
+
+def _preview(frame: Frame) -> Markup:
+    text = strip_marks(frame.text)
+    count = text.count("\n") + 1 if text.strip() else 0
+    start = 0
+    for _ in range(max(0, count - _PREVIEW_LINES)):
+        start = text.index("\n", start) + 1
+    marked = insert_marks(text[start:], clip_spans(frame.unsettled, start, len(text)))
+    source = Markup(render_marks(str(escape(marked))))
+    lines = "one line" if count == 1 else f"{count} lines"
+    return Markup(
+        '<p class="quiet">An app is being written: {} so far.</p><pre class="source"><code>{}</code></pre>'
+    ).format(lines, source)

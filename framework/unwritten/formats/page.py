@@ -1,0 +1,263 @@
+"""``Page`` and ``Canvas``: what a page function returns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from starlette.responses import Response
+
+from unwritten_engine import Example
+
+from ..core.errors import BadPage
+from ..security.headers import Embeds
+from .base import Format, renamed_arguments
+from .registry import get_format
+from .schema import check_schema
+
+DEFAULT_TEMPLATE = "page.html"
+DEFAULT_CANVAS = "body"
+
+TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "app": "The app: `app.name`, `app.supports('svg')`, `app.store`, `app.settings` and its other attributes.",
+        "page": "The page: its key, title, state and provenance; see below. On an unwritten page, and in `app.render`, "
+        "only key and title are set.",
+        "unwritten": "The framework's style sheet and scripts, for the `<head>` of a layout.",
+        "colophon": "The small print under a page: who wrote it, and what visitors can do with it. Once, at its end.",
+        "static": "`static('file.css')`: the URL of a static file, with its version.",
+        "link": "`link(key)`, or `key|link`: the URL of a page, for a link to it. It is signed where only signed links "
+        "may cause generation.",
+        "url_for": "`url_for('article', title='Tea')`: the URL of a page or a route, by its name.",
+        "root_path": "The prefix under which the app is served, often empty, for URLs that you write yourself.",
+        "ornament": "`ornament(text, label=None)`: a small abstract picture as inline SVG, computed from the text, so "
+        "that equal texts have equal pictures. Say under it that it is an ornament. Without a label, screen readers "
+        "skip it.",
+        "avatar": '`avatar(name)`: a small face, always the same for a name, in `<span class="avatar">`.',
+        "picture": "`picture(prompt, alt, width=512, height=320)`: an `<img>` of fixed size, painted by the program in "
+        "the setting `painter`. Without one it is an ornament, and says so.",
+        "nonce": 'The nonce of this response, for a `<script nonce="{{ nonce }}">` of your own.',
+        "edit_link": "`edit_link('lead')`: a link that opens the forms to change this region, under it. `edit_link()` "
+        "opens those of the whole page. Empty where visitors may not edit.",
+        "can_edit": "`can_edit()`: true where visitors may edit.",
+        "action": "`<form {{ action('reply', id=3) }}>`: the attributes of a form that is sent to an action.",
+        "form": "A form that was rejected: `form.value.text`, `form.errors.text`, `form.message`, `form.action`. Empty "
+        "otherwise.",
+    }
+)
+"""The framework's names in every template, each with a description in Markdown."""
+
+RESERVED_NAMES = frozenset({*TEMPLATE_NAMES, "self", "super", "loop", "caller"})
+"""Names that a page cannot use for its values: the framework's, and Jinja's own."""
+
+
+@renamed_arguments(shape="schema")
+@dataclass(frozen=True)
+class Canvas:
+    """One region of a page: a prompt, a format and a length.
+
+    ``Canvas("The opening paragraph of the article on lighthouses.")`` is enough.
+
+    Args:
+        prompt: What to write, in one short paragraph. The same prompt serves every model.
+        format: How the text is parsed and rendered: "markdown" (the default), "text", "html", "svg", "app", "typed"
+            (the default with a ``schema``), or a ``Format`` of your own.
+        canvases: Maximum length in canvases of the engine, on most engines 256 tokens each.
+        tokens: A smaller maximum length in tokens, or None.
+        schema: A pydantic model or a dataclass. The text is generated as JSON that matches it, and templates see its
+            fields.
+        fact: True makes the value a fact of the world: prompts of later pages mention it.
+        examples: Prompts with good answers. A base model imitates them, an instruct model is shown them.
+        opening: Text that the answer begins with.
+        stop: Strings that end the text.
+        seed: Makes the text repeatable on the same engine. None: random.
+        options: Sampling options of the engine, by name.
+
+    Raises:
+        BadPage: If the prompt is empty, the format is unknown, the schema is invalid, or a length is below 1.
+    """
+
+    prompt: str
+    format: str | Format = ""
+    _: KW_ONLY
+    canvases: int = 1
+    tokens: int | None = None
+    schema: type[Any] | None = None
+    fact: bool = False
+    examples: Sequence[Example] = ()
+    opening: str = ""
+    stop: Sequence[str] = ()
+    seed: int | None = None
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise BadPage(f"A canvas needs a prompt as a string that is not empty, but got {self.prompt!r}.")
+        if not self.format:
+            object.__setattr__(self, "format", "typed" if self.schema else "markdown")
+        name = get_format(self.format).name
+        if (self.schema is not None) != (name == "typed"):
+            raise BadPage(
+                f"The canvas {self.prompt!r} has the format {name!r} and the schema {self.schema!r}: "
+                "the format 'typed' needs a schema, and the other formats take none."
+            )
+        if self.fact and self.schema is None:
+            raise BadPage(f"The canvas {self.prompt!r} has fact=True, which needs a schema: only values can be facts.")
+        if self.schema is not None:
+            check_schema(self.schema)
+        if self.canvases < 1 or (self.tokens is not None and self.tokens < 1):
+            raise BadPage(f"The canvas {self.prompt!r} needs a length (canvases=…, tokens=…) of at least 1.")
+        for name in ("examples", "stop"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise BadPage(f"Canvas({name}=…) takes a list, but got the string {value!r}.")
+            object.__setattr__(self, name, tuple(value))
+
+
+@dataclass(frozen=True)
+class CanvasGroup:
+    """Several canvases under one name.
+
+    Attributes:
+        regions: The region of each canvas, by its key or its index in the list.
+        is_list: True if the canvases were given as a list, False for a mapping.
+    """
+
+    regions: Mapping[str | int, str]
+    is_list: bool
+
+
+class Page:
+    """A template with its canvases and its other values.
+
+    ``Page("article.html", title="Lighthouse", lead=Canvas("…"), linked_from=[…])``: every keyword argument that is a
+    ``Canvas`` becomes a region, rendered by the block of that name. A mapping or a list of canvases becomes several
+    regions: ``replies={12: Canvas("…")}`` creates the region ``replies-12``, which ``{{ replies[12] }}`` shows.
+
+    Every other keyword argument is a value for the template. If it has a block of its own name, that block is a region
+    too: it is rendered again in every browser when an action changes what it shows.
+
+    Args:
+        template: A file in the app's templates folder, or a template of the framework.
+        title: The page's title. None: the URL's last parameter.
+        embeds: True if the template shows other pages of this app in ``<iframe>`` elements. The page's content
+            security policy then allows frames of this app only. Generated text can never contain frames.
+        parts: Canvases and values.
+
+    Raises:
+        BadPage: If a name is reserved or cannot be a Jinja block, or if two formats have the same name.
+    """
+
+    def __init__(
+        self, template: str = DEFAULT_TEMPLATE, /, *, title: str | None = None, embeds: bool = False, **parts: Any
+    ) -> None:
+        # The old argument was a bool. Other values may have this name.
+        if isinstance(parts.get("frames"), bool):
+            raise BadPage("Page has no argument 'frames': it is called 'embeds' now.")
+        self.template = template
+        self.title = title
+        self.embeds_pages = embeds
+        self.canvases: dict[str, Canvas] = {}
+        self.context: dict[str, Any] = {}
+        self.canvas_groups: dict[str, CanvasGroup] = {}
+        for name, value in parts.items():
+            if name in RESERVED_NAMES or name.startswith("_"):
+                raise BadPage(f"A page cannot have a value named {name!r}: the name is reserved. Choose another.")
+            if isinstance(value, Canvas):
+                self.canvases[name] = value
+                continue
+            members = _group_members(name, value)
+            if members:
+                regions = {key: f"{name}-{key}" for key in members}
+                self.canvas_groups[name] = CanvasGroup(regions, isinstance(value, list))
+                self.canvases.update((regions[key], canvas) for key, canvas in members.items())
+            else:
+                self.context[name] = value
+        formats: dict[str, Format] = {}
+        for canvas in self.canvases.values():
+            format = get_format(canvas.format)
+            if formats.setdefault(format.name, format) != format:
+                raise BadPage(f"A page has two formats with the name {format.name!r}: give each its own name.")
+
+    @property
+    def embeds(self) -> Embeds:
+        """What the page's content security policy must allow in frames.
+
+        "pages" of this app, "boxes" of generated apps, or "" for nothing.
+        """
+        if self.embeds_pages:
+            return "pages"
+        return "boxes" if any(get_format(canvas.format).uses_iframe for canvas in self.canvases.values()) else ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Page):
+            return NotImplemented
+        return (
+            self.template == other.template
+            and self.title == other.title
+            and self.embeds_pages == other.embeds_pages
+            and self.canvases == other.canvases
+            and self.canvas_groups == other.canvas_groups
+            and self.context == other.context
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Page({self.template!r}, title={self.title!r}, canvases={list(self.canvases)})"
+
+
+def _group_members(name: str, value: object) -> dict[str | int, Canvas]:
+    """Return the canvases of a mapping or a list by key, or nothing if it holds other values.
+
+    Raises:
+        BadPage: If only some members are canvases, or if a key cannot be part of a region's name.
+    """
+    members: dict[str | int, Any] = {}
+    if isinstance(value, list):
+        members.update(enumerate(value))
+    elif isinstance(value, dict):
+        members = value
+    if not any(isinstance(member, Canvas) for member in members.values()):
+        return {}
+    for key, member in members.items():
+        if not isinstance(member, Canvas):
+            raise BadPage(
+                f"{name}={{{key!r}: …}} is {member!r}, but other members are canvases. "
+                "Pass canvases and other values under two names."
+            )
+        if isinstance(key, bool) or not isinstance(key, (str, int)) or not re.fullmatch(r"[A-Za-z0-9_-]+", str(key)):
+            raise BadPage(
+                f"The canvas {name}={{{key!r}: …}} needs an integer as its key, or a string of letters, digits, "
+                "- and _."
+            )
+    return members
+
+
+def as_page(result: object, function: str) -> Page | Response:
+    """Return the result of a page function as a page. Responses are returned unchanged.
+
+    Args:
+        result: A prompt, a canvas, a page, or any Starlette response.
+        function: The function's name, for messages.
+
+    Raises:
+        BadPage: If it is anything else.
+    """
+    if isinstance(result, (Page, Response)):
+        return result
+    if isinstance(result, str):
+        if not result.strip():
+            raise BadPage(f"The page function {function!r} returned an empty prompt: say what to write.")
+        result = Canvas(result)
+    if isinstance(result, Canvas):
+        page = Page()
+        page.canvases[DEFAULT_CANVAS] = result
+        return page
+    raise BadPage(
+        f"The page function {function!r} returned {type(result).__name__} ({str(result)[:60]!r}), which is not a "
+        "page. Return a prompt (a string), a Canvas, a Page, or a Starlette Response."
+    )

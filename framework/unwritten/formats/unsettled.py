@@ -1,0 +1,125 @@
+"""Unsettled spans: how they pass through a parser and become ``<span class="unsettled">`` in its HTML.
+
+Two private-use characters, the marks, are put around each span before the text is parsed, and replaced by elements
+afterwards. Parsers pass them through like letters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from unwritten_engine import Span
+
+OPEN, CLOSE = "\ue000", "\ue001"
+"""The marks at the start and end of an unsettled span."""
+
+PIPE = "\ue002"
+"""Replaces the ``|`` of ``[[Title|text]]`` while Markdown parses tables. Also marks unsettled numbers in JSON."""
+
+_MARKS = re.compile(f"[{OPEN}{CLOSE}]")
+_RESERVED = re.compile(f"[{OPEN}{CLOSE}{PIPE}\0]")
+_TAG = re.compile(r"(<[^<>]*>)")
+_MARK = re.compile(f"([{OPEN}{CLOSE}])")
+
+
+@dataclass(frozen=True, slots=True)
+class FormattedFrame:
+    """A frame rendered by a format.
+
+    Attributes:
+        html: Safe, balanced HTML.
+        fixed: Number of leading characters of ``html`` that no later frame will change.
+        value: For a canvas with a schema, its value so far.
+        search_text: The plain text of a finished frame for search, if it differs from the text of ``html``.
+    """
+
+    html: Markup
+    fixed: int = 0
+    value: Any = None
+    search_text: str | None = None
+
+
+def strip_marks(text: str) -> str:
+    """Replace marks and zero bytes in generated text by spaces. HTML cannot hold zero bytes. The length stays."""
+    return _RESERVED.sub(" ", text)
+
+
+def insert_marks(text: str, spans: Sequence[Span]) -> str:
+    """Return the text with marks around the spans, which must be in order and not overlap."""
+    if not spans:
+        return text
+    parts: list[str] = []
+    position = 0
+    for start, end in spans:
+        if start < end:
+            parts += [text[position:start], OPEN, text[start:end], CLOSE]
+            position = end
+    parts.append(text[position:])
+    return "".join(parts)
+
+
+def render_marks(html: str) -> str:
+    """Replace marks in HTML: the text between them is put into ``<span class="unsettled">``.
+
+    Marks inside tags, for example in an attribute, are removed. A span that crosses elements becomes one span in each.
+    """
+    if OPEN not in html and CLOSE not in html:
+        return html
+    parts: list[str] = []
+    unsettled = False
+    for piece in _TAG.split(html):
+        if piece.startswith("<") and piece.endswith(">"):
+            parts.append(_MARKS.sub("", piece))
+            continue
+        for token in _MARK.split(piece):
+            if token == OPEN:
+                unsettled = True
+            elif token == CLOSE:
+                unsettled = False
+            elif unsettled and token and not token.isspace():
+                parts.append(f'<span class="unsettled">{token}</span>')
+            else:
+                parts.append(token)
+    return "".join(parts)
+
+
+def clip_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
+    """Return the parts of spans inside ``start:end``, as offsets from ``start``."""
+    clipped = ((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
+    return tuple((a, b) for a, b in clipped if a < b)
+
+
+def unlink_unsettled(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
+    """Replace links that are not fully settled by their text: only settled links can be followed.
+
+    Args:
+        text: Generated text.
+        spans: Its unsettled spans.
+        patterns: Match links. The last group that matched is the link's text.
+
+    Returns:
+        The new text and its unsettled spans.
+    """
+    if not spans or "[" not in text:
+        return text, spans
+    links = [match for pattern in patterns for match in pattern.finditer(text)]
+    for match in sorted(links, key=lambda match: match.start(), reverse=True):
+        a, b = match.span()
+        if any(start < b and end > a for start, end in spans):
+            label = match[match.lastindex or 0]
+            text = text[:a] + label + text[b:]
+            spans = _replace_range(spans, a, b, a + len(label))
+    return text, spans
+
+
+def _replace_range(spans: Sequence[Span], start: int, old_end: int, new_end: int) -> list[Span]:
+    """Adjust spans after ``start:old_end`` was replaced by ``start:new_end``, all of which is unsettled."""
+    shift = new_end - old_end
+    before = [(a, min(b, start)) for a, b in spans if a < start]
+    after = [(max(a, old_end) + shift, b + shift) for a, b in spans if b > old_end]
+    return [*before, (start, new_end), *after]

@@ -1,0 +1,246 @@
+"""The job starter: from a page request to a job, if that is allowed.
+
+Every job starts here: clicks, forms, edits and prefetches. The checks are made in one place: the engine supports the
+page's schemas, the author's policies allow it, the queue has room, and the client has budget left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
+
+from ..core.errors import BadSchema, PageFailed
+from ..formats.links import Linker
+from ..formats.page import Canvas, Page
+from ..formats.schema import json_schema_of
+from ..routing.resolver import PageResolver
+from ..routing.routes import PageRequest
+from ..storage.pages import PageStore
+from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
+from ..storage.values import ValueStore
+from .budgets import Budgets
+from .hooks import Policies, PromptCheck
+from .job_queue import JobQueue
+from .metrics import Metrics
+from .page_job import PageJob
+from .region_job import RegionJob
+
+_PREFETCH_SHARE = 0.5
+"""The share of a client's budgets that prefetches may use."""
+
+
+class JobStarter:
+    """Starts page jobs.
+
+    Args:
+        resolver: Builds the prompts of a page and decides where its links lead.
+        store: The stored pages.
+        about: The engine's capabilities.
+        jobs: The queue.
+        schemas: Checks that the engine supports a page's schemas.
+        values: Learns every schema.
+        budgets: How much a client may have generated.
+        policies: The author's checks of prompts and texts.
+        metrics: Counts refusals.
+        validate: Called with a job before it is queued. Raises if the page cannot be rendered.
+
+    Attributes:
+        pending_regions: Pages that are out of date, with the regions to generate again once their current job ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: PageResolver,
+        store: PageStore,
+        about: About,
+        jobs: JobQueue,
+        schemas: SchemaChecker,
+        values: ValueStore,
+        budgets: Budgets,
+        policies: Policies,
+        metrics: Metrics,
+        validate: Callable[[PageJob], None],
+    ) -> None:
+        self._resolver = resolver
+        self._store = store
+        self._about = about
+        self._jobs = jobs
+        self._schemas = schemas
+        self._values = values
+        self._budgets = budgets
+        self._policies = policies
+        self._metrics = metrics
+        self._validate = validate
+        self.pending_regions: dict[str, set[str]] = {}
+
+    async def start(
+        self,
+        page_request: PageRequest,
+        *,
+        searched: bool = False,
+        priority: Priority = Priority.CLICK,
+        region_jobs: dict[str, RegionJob] | None = None,
+        change: Change = WRITTEN,
+        previous: StoredPage | None = None,
+    ) -> PageJob:
+        """Start generating a page, or return the job that already does. Finished regions are not generated again.
+
+        Args:
+            page_request: The page, and the client that is charged.
+            searched: True if no page linked to it: the visitor used a search box or a button.
+            priority: Whether a visitor waits for the page.
+            region_jobs: Its regions, some of them finished. None: stored regions and partial results are finished.
+            change: What changes on a stored page, and how.
+            previous: That page. It stays if the change fails.
+
+        Raises:
+            Busy: If the queue is full.
+            OverBudget: If the client's budget is spent.
+            Denied: If the author's policy denies it.
+            BadSchema: If the engine does not support a schema of the page.
+            BadTemplate: If the page cannot be rendered.
+        """
+        self._schemas.check(page_request.route.path, page_request.page)
+        if self._policies.prompt_policy is not None:
+            prompts = _unfinished_prompts(region_jobs) if region_jobs else self._resolver.prompts(page_request)
+            check = PromptCheck(page_request.key, page_request.title, page_request.client_id, prompts)
+            with self._metrics.refusals():
+                await self._policies.allow_prompt(check)
+            running = self._jobs.get(page_request.key)
+            if running is not None:  # another request has started it while the policy was checked
+                return running
+        with self._metrics.refusals():
+            self._jobs.check_capacity(priority)
+            share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
+            self._budgets.spend(page_request.client_id, searched=searched, share=share)
+        linker = self._resolver.linker(page_request)
+        is_amendment = False
+        if region_jobs is None:
+            stored = self._store.get(page_request.key)
+            finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
+            region_jobs = self.region_jobs(page_request, linker, finished)
+            carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
+            is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
+        job = PageJob(
+            page_request.key,
+            page_request.page,
+            page_request.title,
+            region_jobs,
+            linker,
+            priority,
+            page_request.client_id,
+            change=change,
+            previous=previous,
+        )
+        job.is_amendment = is_amendment
+        self._validate(job)
+        self._jobs.submit(job)
+        return job
+
+    def update(self, job: PageJob, page_request: PageRequest) -> None:
+        """Bring a running job up to date with what the page function returns now.
+
+        New regions are added to the job, or generated after it has ended.
+        """
+        page = page_request.page
+        if page == job.page:
+            return
+        added = page.canvases.keys() - job.regions.keys()
+        new_jobs: dict[str, RegionJob] = {}
+        if added:
+            stored = self._store.get(page_request.key)
+            region_jobs = self.region_jobs(page_request, job.linker, stored.canvases if stored else {})
+            new_jobs = {name: region_job for name, region_job in region_jobs.items() if name in added}
+        if not job.add_regions(page, new_jobs):
+            self.mark_pending(page_request.key)
+        self._validate(job)
+        job.notify()
+
+    def region_jobs(
+        self, page_request: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, recall: bool = True
+    ) -> dict[str, RegionJob]:
+        """Return the region jobs of a page. Those of finished canvases are "written".
+
+        Args:
+            page_request: The page.
+            linker: Decides where its links lead.
+            finished: The stored canvases by name. One that does not fit the page any more is ignored.
+            recall: False if nothing will be generated, so that the prompts need no facts from earlier pages.
+        """
+        prompts = self._resolver.prompts(page_request, recall=recall)
+        region_jobs: dict[str, RegionJob] = {}
+        for name, canvas in page_request.page.canvases.items():
+            if canvas.schema is not None:
+                self._values.register(canvas.schema)
+            region_job = RegionJob(name, canvas, prompts[name], linker, self._about.canvas_length)
+            stored = finished.get(name)
+            if stored is not None and stored.format == region_job.format.name:
+                with contextlib.suppress(PageFailed):  # its schema has changed since
+                    region_job.restore(stored)
+            region_jobs[name] = region_job
+        return region_jobs
+
+    def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
+        """Remember that a page is out of date, and which regions to generate again when its job has ended."""
+        self.pending_regions.setdefault(key, set()).update(regions)
+
+
+def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Prompt]:
+    return {name: region_job.prompt for name, region_job in region_jobs.items() if region_job.state != "written"}
+
+
+class SchemaChecker:
+    """Checks once per schema that the engine supports it, and registers it for stored values.
+
+    Args:
+        engine: The engine.
+        values: The store of values.
+    """
+
+    def __init__(self, engine: Engine, values: ValueStore) -> None:
+        self._engine = engine
+        self._values = values
+        self._checked: set[tuple[Any, ...]] = set()
+
+    def check(self, path: str, page: Page) -> None:
+        """Check that the engine supports every schema of a page.
+
+        Args:
+            path: The page's pattern, for the message.
+            page: The page.
+
+        Raises:
+            BadSchema: If it does not. The message names the page, the canvas, the place in the schema, and the fix.
+        """
+        for name, canvas in page.canvases.items():
+            schema = canvas.schema
+            checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, repr(canvas.options))
+            if schema is None or checked in self._checked:
+                continue
+            try:
+                self._engine.check(_request(canvas))
+            except EngineError as error:
+                about = self._engine.about
+                reason = re.sub(r"^The (?:schema|shape) ", f"The schema {schema.__name__} ", str(error))
+                raise BadSchema(
+                    f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
+                    f"{reason}"
+                ) from None
+            self._checked.add(checked)
+            self._values.register(schema)
+
+
+def _request(canvas: Canvas) -> Request:
+    """Return the engine request for a canvas, with a placeholder prompt."""
+    return Request(
+        prompt=Prompt("A", opening=canvas.opening),
+        canvases=canvas.canvases,
+        max_tokens=canvas.tokens,
+        schema=json_schema_of(canvas.schema) if canvas.schema else None,
+        options=canvas.options,
+    )

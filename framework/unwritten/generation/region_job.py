@@ -1,0 +1,391 @@
+"""A region job: one region of a page while it is generated, from the first frame to the last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from unwritten_engine import Frame, Priority, Prompt, Request, Usage
+
+from ..core.errors import PageFailed, SchemaMismatch
+from ..formats.base import RegionContext
+from ..formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text
+from ..formats.page import Canvas
+from ..formats.registry import get_format
+from ..formats.schema import json_schema_of
+from ..formats.schema_repair import repair
+from ..formats.unsettled import FormattedFrame
+from ..rendering.regions import Region, RegionState, estimate_lines
+from ..routing.prompts import finalize_text, settled_text
+from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
+from .revisions import Revision
+
+
+class RegionJob:
+    """One region of one page, and what has been generated of it.
+
+    Frames may come faster than they are shown. Only the latest is stored. It is formatted on demand, once for all
+    subscribers.
+
+    Args:
+        name: The canvas's name.
+        canvas: What to generate.
+        prompt: The engine's prompt for it.
+        linker: Decides where links lead.
+        canvas_length: Tokens in one canvas of the engine, to estimate the placeholder's height.
+
+    Attributes:
+        state: waiting, writing, written, stopped or failed.
+        number: The number of the latest frame. It only rises, also across attempts and restarts of the server.
+        frame: The latest frame.
+        format: The canvas's format.
+        repairs: What had to be repaired in the text, one phrase each.
+    """
+
+    def __init__(self, name: str, canvas: Canvas, prompt: Prompt, linker: Linker, canvas_length: int) -> None:
+        self.name = name
+        self.canvas = canvas
+        self.prompt = prompt
+        self.state: RegionState = "waiting"
+        self.number = 0
+        self.frame = Frame(text="")
+        self.format = get_format(canvas.format)
+        self.repairs: list[str] = []
+        self._linker = linker
+        self._canvas_length = canvas_length
+        self._lines = self.format.placeholder_lines or estimate_lines(canvas.tokens or canvas.canvases * canvas_length)
+        self._formatter = self.format.create_formatter(RegionContext(linker, name, prompt.ask, canvas.schema))
+        self._formatted = FormattedFrame(Markup(""))
+        self._formatted_number = -1
+        # Frames are numbered from the current microsecond, so that browsers that have seen an earlier attempt, of this
+        # server process or of one before it, take these frames for newer.
+        self._first_number = time.time_ns() // 1000
+        self._retried = False
+        self._seed = canvas.seed
+        self._revision: Revision | None = None
+        self._restored: StoredCanvas | None = None
+
+    # -- requests to the engine ---------------------------------------------------------------------------
+
+    def revise(self, revision: Revision, seed: int | None = None) -> None:
+        """Change the region's text. The old text is shown until the first frame.
+
+        Args:
+            revision: The change.
+            seed: Makes the result repeatable. None: the canvas's seed.
+        """
+        self._revision = revision
+        self._seed = self.canvas.seed if seed is None else seed
+        self._restored = None
+        self.prompt = revision.task.prompt
+        self.state = "waiting"
+        self._set_frame(revision.initial_frame())
+
+    def request(self, priority: Priority = Priority.CLICK) -> Request:
+        """Return the next request to the engine."""
+        canvas = self.canvas
+        task = self._revision.task if self._revision else None
+        canvases, tokens = canvas.canvases, canvas.tokens
+        if task and task.tokens:
+            canvas_tokens = tokens or canvases * self._canvas_length
+            tokens = task.tokens if task.partial else max(task.tokens, canvas_tokens)
+            canvases = max(canvases, -(-tokens // self._canvas_length))
+        # The same seed would generate the same text again.
+        seed = (self._seed + 1) % 2**32 if self._seed is not None and self._retried else self._seed
+        return Request(
+            prompt=task.prompt if task else self.prompt,
+            canvases=canvases,
+            max_tokens=tokens,
+            schema=json_schema_of(canvas.schema) if canvas.schema else None,
+            seed=seed,
+            priority=priority,
+            stop=tuple(canvas.stop or self.format.stop),
+            draft=task.draft if task else None,
+            options=canvas.options,
+        )
+
+    @property
+    def completed_requests(self) -> int:
+        """How many requests are complete, so that another one follows. Only a revision takes several."""
+        return self._revision.num_done if self._revision else 0
+
+    # -- frames -------------------------------------------------------------------------------------------
+
+    def merge(self, frame: Frame) -> Frame:
+        """Return the frame of the whole region for a frame of the engine, which may cover only a part of it.
+
+        Raises:
+            PageFailed: If it is the last frame of a part, and it is empty, or text that had to stay is missing.
+        """
+        return self._revision.merge(frame) if self._revision else frame
+
+    def apply_frame(self, frame: Frame) -> None:
+        """Show the next frame of the region. The last one, which has ``usage``, is checked.
+
+        Raises:
+            SchemaMismatch: If the finished text does not fit the schema and cannot be repaired.
+            PageFailed: If the finished text is empty or the format rejects it, or the region has failed meanwhile.
+        """
+        if self.state == "failed":
+            raise PageFailed("The region has failed.")
+        if frame.usage is None:
+            self.state = "writing"
+            self._set_frame(frame)
+            return
+        text = self._trimmed_text(frame)
+        if self.canvas.schema is not None:
+            repaired = repair(self.canvas.schema, text)
+            text = repaired.text
+            self.repairs += repaired.repairs
+        if self._revision is None and not text.removeprefix(self.prompt.opening).strip():
+            raise PageFailed("The model wrote nothing. Try again: another seed often helps.")
+        draft = self.frame
+        self._set_frame(replace(frame, text=text, unsettled=(), fixed=len(text)))
+        try:
+            self.formatted()
+        except PageFailed:
+            self._set_frame(draft)
+            raise
+        self.state = "written"
+
+    def final_text(self, frame: Frame) -> str:
+        """Return the text of the last frame as it will be stored.
+
+        Raises:
+            SchemaMismatch: If it does not fit the schema and cannot be repaired.
+        """
+        text = self._trimmed_text(frame)
+        return text if self.canvas.schema is None else repair(self.canvas.schema, text).text
+
+    def _trimmed_text(self, frame: Frame) -> str:
+        """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""
+        if not self.format.prose or self._revision is not None:
+            return frame.text
+        return finalize_text(frame.text, frame.usage.reason if frame.usage else "end")
+
+    def retry(self, error: SchemaMismatch) -> bool:
+        """Prepare a second attempt, with another seed. Return False if this was the second one.
+
+        Args:
+            error: Why the first attempt failed. It is recorded in ``repairs``.
+        """
+        if self._retried:
+            return False
+        self._retried = True
+        self.repairs = [f"generated again: {error}"]
+        self._set_frame(Frame(text=""))
+        return True
+
+    def _set_frame(self, frame: Frame) -> None:
+        self.frame = frame
+        self.renumber()
+
+    def renumber(self) -> None:
+        """Give the current frame a new number, so that subscribers receive it again."""
+        self.number = max(self.number, self._first_number) + 1
+
+    # -- state --------------------------------------------------------------------------------------------
+
+    def restore(self, stored: StoredCanvas) -> None:
+        """Show a stored text, and count as written.
+
+        Raises:
+            PageFailed: If the text does not fit any more, because the schema has changed.
+        """
+        usage = Usage(
+            tokens=stored.tokens,
+            prompt_tokens=0,
+            cached_tokens=0,
+            steps=stored.steps,
+            canvases=stored.canvases,
+            seconds=stored.seconds,
+            queued_seconds=0.0,
+            reason=_reason(stored.reason),
+            seed=stored.seed,
+        )
+        before = self.frame
+        self.frame = Frame(stored.text, fixed=len(stored.text), usage=usage)
+        self.number, self._formatted_number = 1, -1
+        self.repairs = [stored.repairs] if stored.repairs else []
+        try:
+            self.formatted()
+        except PageFailed:
+            self.frame, self.number, self._formatted_number = before, 0, -1
+            raise
+        self.state = "written"
+        self._restored = stored
+        self._revision = None
+
+    def roll_back(self, stored: StoredCanvas) -> None:
+        """Show a stored text again, in place of a change that has failed.
+
+        Raises:
+            PageFailed: See ``restore``.
+        """
+        number = self.number
+        try:
+            self.restore(stored)
+        finally:
+            self.number = max(self.number, number)  # subscribers may have seen later frames
+            self.renumber()
+
+    def fail(self) -> None:
+        """Mark the region as failed."""
+        self.state = "failed"
+        self.renumber()
+
+    def abort(self, state: RegionState) -> None:
+        """Leave an unfinished region as it is, in this state. Does nothing if it is written or has failed."""
+        if self.state not in {"written", "failed"}:
+            self.state = state
+            self.renumber()
+
+    def reset(self) -> None:
+        """Discard the text of an unfinished region."""
+        if self.state != "written":
+            self.state = "waiting"
+            if self.number:
+                self._set_frame(Frame(text=""))
+
+    # -- results ------------------------------------------------------------------------------------------
+
+    def formatted(self) -> FormattedFrame:
+        """Return the latest frame as HTML.
+
+        Raises:
+            PageFailed: If the text is finished and the format rejects it.
+        """
+        if self._formatted_number != self.number:
+            frame = self.frame
+            if not frame.done and self.format.prose:
+                # The end of what the engine has fixed may still be cut back to a complete sentence.
+                frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
+            self._formatted = self._formatter.format(frame)
+            self._formatted_number = self.number
+        return self._formatted
+
+    def region(self) -> Region:
+        """Return the region as templates see it."""
+        # With a schema the fields exist before the first word: templates may use them.
+        formatted = self.formatted() if self.frame.text or self.canvas.schema else FormattedFrame(Markup(""))
+        return Region(
+            name=self.name,
+            state=self.state,
+            number=self.number,
+            html=formatted.html,
+            text=self.frame.text,
+            value=formatted.value,
+            settled=self.frame.done or not self.frame.unsettled,
+            lines=self._lines,
+        )
+
+    def region_at(self, frame: Frame) -> Region:
+        """Return the region as templates saw it at an earlier frame.
+
+        Raises:
+            PageFailed: If the format cannot render the frame.
+        """
+        earlier = RegionJob(self.name, self.canvas, self.prompt, self._linker, 1)
+        earlier.state = "written" if frame.done else "writing"
+        earlier._set_frame(frame)
+        return earlier.region()
+
+    def links(self, linker: Linker) -> list[Link]:
+        """Return the links of the finished text, with the sentences around them."""
+        found = {} if self.format.index_html else {link.key: link for link in find_links(self.frame.text, linker)}
+        for link in find_anchors(str(self.formatted().html), linker.root_path):
+            found.setdefault(link.key, link)
+        return list(found.values())
+
+    def search_text(self) -> str:
+        """Return the finished text as plain text on one line, for search and snippets."""
+        formatted = self.formatted()
+        if formatted.search_text is not None:
+            return formatted.search_text
+        if self.format.index_html:
+            return " ".join(html_to_text(str(formatted.html)).split())
+        return plain_text(self.frame.text)
+
+    def to_stored(self) -> StoredCanvas:
+        """Return the finished text for the store.
+
+        Raises:
+            ValueError: If it is not finished.
+        """
+        usage = self.frame.usage
+        if usage is None or self.state != "written":
+            raise ValueError(f"The region {self.name!r} is not finished.")
+        schema, fact = self.canvas.schema.__name__ if self.canvas.schema else "", self.canvas.fact
+        if self._restored is not None:
+            return replace(self._restored, schema=schema, fact=fact)
+        return StoredCanvas(
+            name=self.name,
+            format=self.format.name,
+            prompt=prompt_text(self.prompt),
+            text=self.frame.text,
+            seed=usage.seed,
+            tokens=usage.tokens,
+            steps=usage.steps,
+            canvases=usage.canvases,
+            seconds=round(usage.seconds, 3),
+            reason=usage.reason,
+            schema=schema,
+            fact=fact,
+            repairs="; ".join(self.repairs),
+        )
+
+
+def page_to_store(
+    key: str,
+    title: str,
+    region_jobs: Mapping[str, RegionJob],
+    linker: Linker,
+    provenance: Provenance,
+    change: Change = WRITTEN,
+) -> PageWrite:
+    """Return a finished page for the store.
+
+    Raises:
+        ValueError: If a region is not finished.
+    """
+    links: dict[str, Link] = {}
+    for region_job in region_jobs.values():
+        for link in region_job.links(linker):
+            links.setdefault(link.key, link)
+    return PageWrite(
+        key=key,
+        title=title,
+        text=" ".join(
+            region_job.search_text() for region_job in region_jobs.values() if region_job.canvas.format != "typed"
+        ),
+        prompt_hash=prompt_hash(region_jobs),
+        provenance=provenance,
+        canvases=tuple(region_job.to_stored() for region_job in region_jobs.values()),
+        links=tuple(links.values()),
+        change=change,
+    )
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """Return a prompt as JSON, for its record and its hash. Images are represented by their SHA-256."""
+    document: dict[str, Any] = asdict(prompt)
+    document["images"] = [hashlib.sha256(image).hexdigest() for image in prompt.images]
+    return json.dumps(document, ensure_ascii=False, sort_keys=True)
+
+
+def prompt_hash(region_jobs: Mapping[str, RegionJob]) -> str:
+    """Return one hash of all prompts of a page."""
+    digest = hashlib.sha256()
+    for name, region_job in region_jobs.items():
+        digest.update(f"{name}\0{prompt_text(region_job.prompt)}\0".encode())
+    return digest.hexdigest()
+
+
+def _reason(reason: str) -> Any:
+    return reason if reason in {"end", "length", "stop"} else "end"

@@ -1,1 +1,0 @@
-"""Guarding: who may cause work, how much of it, and how the server is."""

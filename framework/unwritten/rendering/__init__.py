@@ -1,0 +1,1 @@
+"""Rendering: templates, blocks and regions. It knows regions, not jobs."""

@@ -1,0 +1,173 @@
+"""The renderer: pages, their shells and colophons, and the framework's own pages. It starts no work."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from unwritten_engine import About
+
+from ..core.assets import VersionedStaticFiles
+from ..core.mount import MountPoint
+from ..core.paths import WRITE_PATH
+from ..formats.page import Page
+from ..routing.form_fields import FormState
+from ..security.headers import NOINDEX, Embeds
+from .document import COLOPHON, EMBEDS_TAG, NONCE, SCRIPTS, head_tags, page_response, refresh_tag
+from .regions import PageView, Region
+from .templates import Shell, Templates
+
+_NO_FORM = FormState()
+
+
+class Renderer:
+    """Renders the pages of one app.
+
+    Args:
+        templates: The app's templates, with the framework's behind them.
+        static: Finds static files.
+        about: The engine, which the colophon names.
+        mount: The prefix under which the app is served.
+        scripts: The framework's scripts that pages load, in order.
+    """
+
+    def __init__(
+        self,
+        templates: Templates,
+        static: VersionedStaticFiles,
+        about: About,
+        mount: MountPoint,
+        scripts: Sequence[str] = SCRIPTS,
+    ) -> None:
+        self.templates = templates
+        self._about = about
+        self._static = static
+        self._mount = mount
+        self._scripts = scripts
+        self._heads: dict[str, Markup] = {}  # by prefix
+        self._static_urls = functools.cache(static.url)
+        templates.environment.globals["static"] = self.static_url
+
+    def refresh(self) -> None:
+        """Reload templates and static files."""
+        if self.templates.environment.cache is not None:
+            self.templates.environment.cache.clear()
+        self._static_urls = functools.cache(self._static.url)
+        self._heads.clear()
+
+    def static_url(self, path: str) -> str:
+        """Return the URL of a static file, with its version.
+
+        Raises:
+            BadTemplate: If there is no such file.
+        """
+        return self._mount.url(self._static_urls(path))
+
+    # -- pages --------------------------------------------------------------------------------------------
+
+    def shell(
+        self,
+        view: PageView,
+        page: Page,
+        regions: Mapping[str, Region],
+        *,
+        refresh: str | None = None,
+        placeholders: bool = False,
+        form: FormState | None = None,
+    ) -> Shell:
+        """Render a page with its regions as they are now.
+
+        Args:
+            view: What the template sees as ``page``.
+            page: What the page function returned.
+            regions: Its regions by name, as they are now. Missing ones are shown as waiting.
+            refresh: The URL where a browser without JavaScript gets the page's text. None: it stays here.
+            placeholders: Render placeholders in place of the colophon and the regions' content.
+            form: A submitted form that was not accepted.
+
+        Raises:
+            BadTemplate: If the template is missing, raises, or does not render a region.
+        """
+        values = {**page.context, **self._framework_values(view, refresh, page.embeds)}
+        if form:
+            values["form"] = form
+        return self.templates.render_page(
+            page.template,
+            view,
+            {name: regions[name] if name in regions else Region(name) for name in page.canvases},
+            values,
+            groups=page.canvas_groups,
+            live=page.context.keys(),
+            placeholders=placeholders,
+        )
+
+    def colophon(self, view: PageView) -> str:
+        """Return the inner HTML of a page's colophon."""
+        return self.templates.render(
+            "colophon.html", {"page": view, "about": self._about, "root_path": self._mount.prefix}
+        )
+
+    def colophon_element(self, view: PageView) -> Markup:
+        """Return a page's colophon with its element, which scripts find by ``data-colophon``."""
+        return Markup('<footer class="colophon" data-colophon data-page="{}">{}</footer>').format(
+            view.key, Markup(self.colophon(view))
+        )
+
+    # -- other responses ----------------------------------------------------------------------------------
+
+    def render(self, name: str, values: Mapping[str, Any]) -> HTMLResponse:
+        """Return a template without regions as a response.
+
+        Raises:
+            BadTemplate: If it is missing or raises.
+        """
+        view = PageView(key="", title=str(values.get("title", "")))
+        return page_response(self.templates.render(name, {"page": view, **self._framework_values(view), **values}))
+
+    def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
+        """Return ``error.html`` as a response."""
+        response = self.render("error.html", values)
+        response.status_code = status
+        response.headers.update({"cache-control": "no-store", **NOINDEX, **headers})
+        return response
+
+    def unwritten_page(self, key: str, title: str, message: str, status: int, as_html: bool) -> Response:
+        """Return a page that says that a page is not written yet, with a button that writes it.
+
+        Args:
+            key: The page's key.
+            title: The page's title.
+            message: A sentence more; "" for none.
+            status: 404, or 403 for a link whose signature is not valid.
+            as_html: False returns plain text, for clients that are not browsers.
+        """
+        headers = {"cache-control": "no-store", **NOINDEX}
+        write = self._mount.url(WRITE_PATH)
+        if not as_html:
+            text = f"{title!r} is not written yet. {message}".strip()
+            text += f"\nFollow a link to it, or POST page={key} to {write} to have it written.\n"
+            return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
+        response = self.render("unwritten.html", {"title": title, "key": key, "message": message, "write": write})
+        response.status_code = status
+        response.headers.update(headers)
+        return response
+
+    def _framework_values(self, view: PageView, refresh: str | None = None, embeds: Embeds = "") -> dict[str, Any]:
+        """Return what every template sees besides globals: ``unwritten``, ``colophon``, ``nonce``, ``form``."""
+        root_path = self._mount.prefix
+        head = self._heads.get(root_path)
+        if head is None:
+            head = self._heads[root_path] = head_tags(self.static_url, root_path, self._scripts)
+        if embeds:
+            head += EMBEDS_TAG
+        return {
+            "root_path": root_path,
+            "unwritten": head + refresh_tag(refresh) if refresh else head,
+            COLOPHON: self.colophon_element(view),
+            "nonce": NONCE,
+            "form": _NO_FORM,
+        }

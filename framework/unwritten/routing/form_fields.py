@@ -1,0 +1,184 @@
+"""Form fields: from what a visitor has submitted to the arguments of an action, or to messages beside the fields."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
+
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import BadApp, BadForm
+
+FormPairs: TypeAlias = Sequence[tuple[str, str]]
+"""Names and values of a form's fields, in order."""
+
+
+class FieldTexts:
+    """Texts by the name of a field, as templates see them: ``errors.text``. An unknown name gives ""."""
+
+    def __init__(self, texts: Mapping[str, str] | None = None) -> None:
+        self._texts = dict(texts or {})
+
+    def __getattr__(self, name: str) -> str:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._texts.get(name, "")
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts.get(name, "")
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._texts.items())
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+
+@dataclass(frozen=True, slots=True)
+class FormState:
+    """A submitted form that was not accepted, as templates see it in ``form``. It is empty if there is none.
+
+    Attributes:
+        action: The name of its action; "" if no form was submitted.
+        value: What the visitor entered, by field: ``form.value.text``.
+        errors: Error messages by field: ``form.errors.text``.
+        message: An error message about the form as a whole.
+    """
+
+    action: str = ""
+    value: FieldTexts = field(default_factory=FieldTexts)
+    errors: FieldTexts = field(default_factory=FieldTexts)
+    message: str = ""
+
+
+class FormParser:
+    """Converts the fields of a form into the arguments of an action.
+
+    Args:
+        function: The action's name.
+        parameters: Its parameters that come from the form, with annotation and default (``...`` for none). A single
+            parameter that is annotated with a pydantic model or a dataclass gets the whole form.
+
+    Raises:
+        BadApp: If a form cannot hold them.
+    """
+
+    def __init__(self, function: str, parameters: Mapping[str, tuple[Any, Any]]) -> None:
+        self._function = function
+        self._model_parameter = ""
+        model: type[Any]
+        if len(parameters) == 1 and _is_model(next(iter(parameters.values()))[0]):
+            ((self._model_parameter, (model, _)),) = parameters.items()
+        else:
+            try:
+                definitions: dict[str, Any] = dict(parameters)
+                model = create_model(f"Form of {function}", **definitions)
+            except Exception as error:
+                raise BadApp(f"The action {function!r} takes a field that no form can hold: {error}.") from error
+        self._adapter: TypeAdapter[Any] = TypeAdapter(model)
+        self._kinds = {name: _field_kind(annotation) for name, annotation in _annotations(model).items()}
+
+    def parse(self, pairs: FormPairs) -> dict[str, Any] | FormState:
+        """Return the function's arguments, or the form with error messages if a field is not valid.
+
+        Raises:
+            BadForm: If the action does not take one of the fields.
+        """
+        values: dict[str, list[str]] = {}
+        for name, text in pairs:
+            if name not in self._kinds:
+                raise BadForm(
+                    f"The form has a field {name!r}, which the action {self._function!r} does not take."
+                    f"{suggestion(name, self._kinds)}"
+                )
+            values.setdefault(name, []).append(text)
+        raw: dict[str, Any] = {}
+        for name, kind in self._kinds.items():
+            found = values.get(name, [])
+            if kind == "list":
+                raw[name] = found
+            elif kind == "bool":
+                raw[name] = found[-1] if found and found[-1] else False  # browsers do not send an unchecked box
+            elif found and (found[-1] or kind == "text"):
+                raw[name] = found[-1]
+            elif found and kind == "text or none":
+                raw[name] = None
+        try:
+            value = self._adapter.validate_python(raw, strict=False)
+        except ValidationError as error:
+            return self.explain(pairs, error)
+        if self._model_parameter:
+            return {self._model_parameter: value}
+        return {name: getattr(value, name) for name in self._kinds}
+
+    def explain(self, pairs: FormPairs, error: ValidationError) -> FormState:
+        """Return the submitted form with the errors beside its fields.
+
+        Args:
+            pairs: The submitted fields.
+            error: The errors. Those of other models, raised inside the function, match fields by name.
+        """
+        errors: dict[str, str] = {}
+        message = ""
+        for entry in error.errors():
+            if entry["loc"] and str(entry["loc"][0]) in self._kinds:
+                errors.setdefault(str(entry["loc"][0]), _message_for(entry))
+            else:
+                field_name = f"{entry['loc'][0]}: " if entry["loc"] else ""
+                message = message or field_name + _message_for(entry)
+        return FormState(self._function, FieldTexts(dict(pairs)), FieldTexts(errors), message)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation))
+
+
+def _annotations(model: type[Any]) -> dict[str, Any]:
+    if issubclass(model, BaseModel):
+        return {name: info.annotation for name, info in model.model_fields.items()}
+    hints = get_type_hints(model)
+    return {f.name: hints[f.name] for f in fields(model) if f.init}
+
+
+def _field_kind(annotation: Any) -> str:
+    """Return how a field is read: list, bool, text, "text or none", or other."""
+    if get_origin(annotation) is Annotated:
+        return _field_kind(get_args(annotation)[0])
+    if get_origin(annotation) in {list, set, tuple, frozenset} or annotation in {list, set, tuple}:
+        return "list"
+    if annotation in {str, bool}:
+        return "text" if annotation is str else "bool"
+    if get_origin(annotation) in {Union, types.UnionType} and str in get_args(annotation):
+        return "text or none" if type(None) in get_args(annotation) else "text"
+    return "other"
+
+
+_MESSAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "missing": lambda context: "This is needed.",
+    "string_too_short": lambda context: (
+        "This is needed." if context["min_length"] == 1 else f"At least {context['min_length']} characters, please."
+    ),
+    "string_too_long": lambda context: f"At most {context['max_length']} characters, please.",
+    "int_parsing": lambda context: "A whole number, please.",
+    "int_from_float": lambda context: "A whole number, please.",
+    "float_parsing": lambda context: "A number, please.",
+    "greater_than": lambda context: f"More than {context['gt']}, please.",
+    "greater_than_equal": lambda context: f"At least {context['ge']}, please.",
+    "less_than": lambda context: f"Less than {context['lt']}, please.",
+    "less_than_equal": lambda context: f"At most {context['le']}, please.",
+    "literal_error": lambda context: f"One of {context['expected']}, please.",
+    "enum": lambda context: f"One of {context['expected']}, please.",
+}
+
+
+def _message_for(error: Any) -> str:
+    """Return the message for one of pydantic's errors."""
+    message = _MESSAGES.get(error["type"])
+    if message:
+        return message(error.get("ctx", {}))
+    text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

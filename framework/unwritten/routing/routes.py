@@ -1,0 +1,152 @@
+"""Routes of pages, and the requests that they match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from starlette.datastructures import URLPath
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Match, NoMatchFound, Route
+from starlette.types import Scope
+
+from ..core.errors import BadAddress
+from ..core.paths import ENCODED_SLASH
+from ..formats.page import Page
+from ..security.headers import frame_src
+from .page_function import PageFunction
+from .patterns import PagePattern
+
+RAISE: Final = object()
+"""The value of a ``default`` argument that was not given: an error is raised."""
+
+
+class PatternRoute(Route):
+    """A Starlette route for a page pattern. An encoded slash stays in its parameter: ``AC%2FDC`` is one segment.
+
+    Args:
+        pattern: The pattern.
+        name: The route's name, for ``url_for``.
+        endpoint: Takes a request and returns a response.
+        method: The HTTP method.
+    """
+
+    def __init__(self, pattern: PagePattern, name: str, endpoint: Callable[[Request], Any], method: str) -> None:
+        super().__init__(pattern.path, endpoint, methods=[method], name=name)
+        self.pattern = pattern
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as Starlette does, with encoded slashes as ``ENCODED_SLASH``."""
+        raw = scope.get("raw_path")
+        if scope["type"] == "http" and raw and b"%2f" in raw.lower():
+            path = raw.decode("latin-1").split("?")[0]
+            for slash in ("%2F", "%2f"):
+                path = path.replace(slash, ENCODED_SLASH)
+            scope = {**scope, "path": unquote(path)}
+        return super().matches(scope)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the canonical path for these parameters. Numbers and dates may be given as they are.
+
+        Raises:
+            NoMatchFound: If the route has another name or other parameters.
+            BadAddress: If no page can have these parameters.
+        """
+        if name != self.name or path_params.keys() != self.pattern.parameters.keys():
+            raise NoMatchFound(name, path_params)
+        try:
+            values = self.pattern.parse(path_params)
+            path = self.pattern.build(values)
+            self._validate(values)
+        except BadAddress as error:
+            given = ", ".join(f"{key}={str(value)[:60]!r}" for key, value in path_params.items())
+            raise BadAddress(f"There is no URL of {name!r} for {given}. {error}", error.status) from None
+        return URLPath(path=path, protocol="http")
+
+    def _validate(self, values: Mapping[str, Any]) -> None:
+        """Raise ``BadAddress`` if no page can have these parameters, although the pattern allows them."""
+
+
+class PageRoute(PatternRoute):
+    """The route of a page.
+
+    Args:
+        pattern: The pattern of its path.
+        function: The page function.
+        endpoint: Takes a request and returns a response.
+        links: The pattern of the pages that ``[[Title]]`` leads to. None: nowhere.
+        prefetch: True if the page may be generated before it is clicked.
+    """
+
+    def __init__(
+        self,
+        pattern: PagePattern,
+        function: PageFunction,
+        endpoint: Callable[[Request], Any],
+        links: PagePattern | None,
+        *,
+        prefetch: bool = True,
+    ) -> None:
+        super().__init__(pattern, function.name, endpoint, "GET")
+        self.function = function
+        self.links = links
+        self.prefetch = prefetch
+
+    def with_prefix(self, prefix: str) -> PageRoute:
+        """Return the same page below a prefix."""
+        pattern = self.pattern.with_prefix(prefix)
+        function = PageFunction(self.function.function, pattern, self.name)
+        return PageRoute(pattern, function, self.endpoint, self.links, prefetch=self.prefetch)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match, and put the route into the scope as ``page_route``."""
+        match, child = super().matches(scope)
+        return match, {**child, "page_route": self} if child else child
+
+    def _validate(self, values: Mapping[str, Any]) -> None:
+        self.function.parse_path(values)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """A request for a page, resolved once and passed down.
+
+    Attributes:
+        key: The page's key.
+        route: The route that matched.
+        page: What the page function returned.
+        title: The page's title.
+        request: Starlette's request.
+        tables: The tables that the page function has read.
+        client_id: The client; see ``security.client_address.client_id``.
+    """
+
+    key: str
+    route: PageRoute
+    page: Page
+    title: str
+    request: Request
+    tables: frozenset[str] = frozenset()
+    client_id: str = ""
+
+    @property
+    def frame_src(self) -> str:
+        """What the page's content security policy must allow in frames; see ``security.headers.frame_src``."""
+        root_path = self.request.scope.get("root_path", "")
+        return frame_src(self.page.embeds, self.request.headers.get("host"), root_path)
+
+
+class CanonicalRedirect(RedirectResponse):
+    """Redirects another spelling of a page's URL to the canonical one.
+
+    Args:
+        address: The page's key, with its query.
+        root_path: The prefix under which the app is served, percent-encoded.
+    """
+
+    def __init__(self, address: str, root_path: str = "") -> None:
+        super().__init__(root_path + address, 302)
+        self.address = address

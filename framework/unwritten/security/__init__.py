@@ -1,0 +1,1 @@
+"""Security: signatures, signed links, allowed hosts, trusted proxies and rate limits."""

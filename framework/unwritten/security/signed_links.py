@@ -1,0 +1,127 @@
+"""Signed links: only links that a page offered cause generation.
+
+A link to an unwritten page carries a signature of its target. A GET with a valid signature starts the generation and
+redirects to the clean address. Without one the response is a page with a button. A crawler that guesses addresses
+causes no work.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+from urllib.parse import parse_qsl, unquote
+
+from starlette.types import Scope
+
+from ..core.paths import ENCODED_SLASH
+from .exposure import Exposure
+from .signer import Signer
+
+SIGNATURE = "_s"
+"""The query parameter that holds a signature. It is removed before other code reads the address."""
+
+LinkSource: TypeAlias = Literal["link", "search"]
+"""Where a signed address comes from: a page that links to it, or a form that leads to it."""
+
+_LENGTH = 16
+"""Characters of a signature: 96 bits, which cannot be guessed."""
+
+_SCOPE_KEY = "unwritten.signature"
+
+SIGNATURE_MARK = f"{SIGNATURE}=".encode()
+
+
+class SignedLinks:
+    """Signs the addresses of unwritten pages, and verifies signatures.
+
+    The setting ``signed_links`` decides whether generating a page requires a signature: on, off, or auto, which
+    requires one where other machines can reach the app.
+
+    Args:
+        setting: The setting ``signed_links``.
+        exposure: Whether other machines can reach the app.
+        signer: The world's signer.
+    """
+
+    def __init__(self, setting: str, exposure: Exposure, signer: Signer) -> None:
+        self._setting = setting
+        self._exposure = exposure
+        self._signer = signer
+
+    @property
+    def required(self) -> bool:
+        """True if generating a page requires a signed link."""
+        return self._exposure.is_public and self._setting != "off"
+
+    def sign(self, address: str, source: LinkSource = "link") -> str:
+        """Return the address of an unwritten page, with a signature if one is required to generate it."""
+        if not self.required:
+            return address
+        path, mark, fragment = address.partition("#")
+        return f"{path}{'&' if '?' in path else '?'}{SIGNATURE}={self.signature(path, source)}{mark}{fragment}"
+
+    def signature(self, address: str, source: LinkSource = "link") -> str:
+        """Return the signature of an address. It is the same for all visitors of one world."""
+        return self._signer.signature(f"{source} link", _canonical(address), length=_LENGTH)
+
+    def source(self, signature: str, *addresses: str) -> LinkSource | None:
+        """Return where a signature comes from if it is valid for one of these spellings, otherwise None."""
+        sources: tuple[LinkSource, ...] = ("link", "search")
+        for source in sources:
+            for address in addresses:
+                if self._signer.verify(f"{source} link", _canonical(address), signature, length=_LENGTH):
+                    return source
+        return None
+
+
+def explain_refusal(signature: str | None) -> str:
+    """Return a sentence that says why a signature is not valid. Empty if the request had none."""
+    if signature is None:
+        return ""
+    if len(signature) != _LENGTH:
+        return "The link that led here is incomplete: its signature was cut off or changed."
+    return "The link that led here was signed for another page, or by another app."
+
+
+def take_signature(scope: Scope) -> Scope:
+    """Return the scope without the signature in its query. ``signature_of`` returns it from then on."""
+    query: bytes = scope.get("query_string", b"")
+    if SIGNATURE_MARK not in query:
+        return scope
+    others, signature = [], None
+    for pair in query.split(b"&"):
+        if pair.startswith(SIGNATURE_MARK):
+            signature = unquote(pair.removeprefix(SIGNATURE_MARK).decode("latin-1"))
+        else:
+            others.append(pair)
+    return scope if signature is None else {**scope, "query_string": b"&".join(others), _SCOPE_KEY: signature}
+
+
+def signature_of(scope: Scope) -> str | None:
+    """Return the signature of a request, or None if it had none."""
+    signature: str | None = scope.get(_SCOPE_KEY)
+    return signature
+
+
+def address_of(scope: Scope) -> str:
+    """Return the path and query of a request as they were sent, without its signature."""
+    raw: bytes = scope.get("raw_path") or str(scope["path"]).encode()
+    query: bytes = scope.get("query_string", b"")
+    return (raw.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
+
+
+def unsigned(address: str) -> str:
+    """Return an address without its signature."""
+    if f"{SIGNATURE}=" not in address:
+        return address
+    before, mark, fragment = address.partition("#")
+    path, _, query = before.partition("?")
+    query = "&".join(pair for pair in query.split("&") if not pair.startswith(f"{SIGNATURE}="))
+    return path + (f"?{query}" if query else "") + mark + fragment
+
+
+def _canonical(address: str) -> str:
+    """Return the text that is signed: the decoded address, because browsers differ in what they encode."""
+    path, _, query = address.partition("?")
+    path = unquote(path.replace("%2f", ENCODED_SLASH).replace("%2F", ENCODED_SLASH))
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return "\0".join([path, *(f"{name}={value}" for name, value in pairs)])

@@ -1,0 +1,1 @@
+"""Storage: the SQLite database, pages and their versions, values, tables and migrations."""

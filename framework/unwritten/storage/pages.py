@@ -1,0 +1,414 @@
+"""The page store: every generated page with its versions, canvases, links and search index.
+
+A page is written in one transaction, so a reader sees a whole version or none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import sqlite_utils
+
+from ..core.errors import EditConflict
+from ..formats.links import Link, title_from_key
+from .database import Database
+from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Provenance, StoredCanvas, StoredPage, Version
+from .values import delete_values, save_values
+
+_MAX_PARAMETERS = 500
+"""Parameters of one query. SQLite has a limit."""
+
+_SNIPPET_LENGTH = 240
+"""Characters of a page's snippet."""
+
+_MAX_SEARCH_TERMS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNode:
+    """A page in the link graph, written or not.
+
+    Attributes:
+        key: Its canonical URL.
+        title: Its title. If it is not written, the title that its URL implies.
+        written: True if it is stored.
+        backlinks: How many other pages link to it.
+        links: The keys of the pages of the same graph that it links to, in order.
+    """
+
+    key: str
+    title: str
+    written: bool
+    backlinks: int
+    links: tuple[str, ...] = ()
+
+
+class PageStore:
+    """The pages in a database. The database is opened on creation; its folder is created if it does not exist.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        database: The database, for what is stored beside the pages.
+
+    Raises:
+        UnknownDatabase: If the file belongs to another program, is damaged, or comes from a newer version.
+        StoreError: If it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = Database(path)
+        self._read = self.database.read
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    async def save(self, page: PageWrite) -> StoredPage:
+        """Store a page in one transaction: as a new version, or as an addition to the current one.
+
+        Raises:
+            StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
+            EditConflict: The page has changed since the version that the change is based on. Nothing was written.
+        """
+        return await self.database.write(lambda database: _save(database, page))
+
+    async def mark_opened(self, key: str, seconds: float) -> None:
+        """Record that a visitor has opened a prefetched page for the first time. Later calls change nothing.
+
+        Args:
+            key: The page's key.
+            seconds: How long after it was stored.
+
+        Raises:
+            StoreLocked, StoreFull, StoreError: Nothing was written.
+        """
+
+        def work(database: sqlite_utils.Database) -> None:
+            database.conn.execute(
+                "UPDATE versions SET opened_after = ? "
+                "WHERE opened_after = ? AND page = (SELECT id FROM pages WHERE key = ?)",
+                (seconds, UNOPENED, key),
+            )
+
+        await self.database.write(work)
+
+    async def delete(self, key: str) -> bool:
+        """Delete a page with all its versions. Return False if there was none."""
+        return await self.database.write(lambda database: _delete(database, key))
+
+    # -- one page -----------------------------------------------------------------------------------------
+
+    def get(self, key: str, version: int | None = None) -> StoredPage | None:
+        """Return a page, or None if it is not stored.
+
+        Args:
+            key: The page's key.
+            version: The number of a version. None: the current one.
+        """
+        rows = self._read(
+            """SELECT p.key, v.title, v.number, p.version, v.written_at, v.engine, v.model, v.seed, v.tokens,
+                      v.steps, v.canvases, v.seconds, v.reason, v.id, v.opened_after, v.kind, v.note, v.base, v.regions
+               FROM pages p JOIN versions v ON v.page = p.id AND v.number = coalesce(?, p.version)
+               WHERE p.key = ?""",
+            (version, key),
+        )
+        if not rows:
+            return None
+        key, title, number, versions, at, engine, model, seed, tokens, steps, count, seconds, reason, row = rows[0][:14]
+        opened_after, *change = rows[0][14:]
+        canvases = self._read(
+            """SELECT name, format, prompt, text, seed, tokens, steps, canvases, seconds, reason, schema, fact, repairs
+               FROM canvases WHERE version = ? ORDER BY position""",
+            (row,),
+        )
+        return StoredPage(
+            key=key,
+            title=title,
+            version=number,
+            versions=versions,
+            written_at=datetime.fromisoformat(at),
+            provenance=Provenance(model, engine, seed, tokens, steps, count, seconds, reason, opened_after),
+            canvases={values[0]: StoredCanvas(*values) for values in canvases},
+            change=_change(*change),
+        )
+
+    def history(self, key: str, limit: int = 1000, before: int | None = None) -> list[Version]:
+        """Return the versions of a page, the newest first.
+
+        Args:
+            key: The page's key.
+            limit: The largest number of versions.
+            before: Only versions with lower numbers. None: all.
+        """
+        rows = self._read(
+            """SELECT v.number, v.written_at, v.model, v.engine, v.seed, v.tokens, v.steps, v.canvases, v.seconds,
+                      v.reason, v.kind, v.note, v.base, v.regions
+               FROM versions v JOIN pages p ON p.id = v.page
+               WHERE p.key = ? AND v.number < coalesce(?, v.number + 1) ORDER BY v.number DESC LIMIT ?""",
+            (key, before, limit),
+        )
+        return [
+            Version(row[0], datetime.fromisoformat(row[1]), Provenance(*row[2:10]), _change(*row[10:])) for row in rows
+        ]
+
+    # -- lists of pages -----------------------------------------------------------------------------------
+
+    def exists(self, keys: Collection[str]) -> set[str]:
+        """Return those of these keys whose pages are stored."""
+        found: set[str] = set()
+        ordered = list(keys)
+        for start in range(0, len(ordered), _MAX_PARAMETERS):
+            part = ordered[start : start + _MAX_PARAMETERS]
+            marks = ",".join("?" * len(part))
+            found.update(key for (key,) in self._read(f"SELECT key FROM pages WHERE key IN ({marks})", part))  # noqa: S608
+        return found
+
+    def count(self) -> int:
+        """Return the number of stored pages."""
+        return int(self._read("SELECT count(*) FROM pages")[0][0])
+
+    def recent(self, limit: int = 10) -> list[PageSummary]:
+        """Return the pages stored last, the newest first."""
+        return self._summaries("ORDER BY written_at DESC, id DESC LIMIT ?", (limit,))
+
+    def all(self, limit: int = 1000, offset: int = 0) -> list[PageSummary]:
+        """Return pages ordered by title. A limit of -1 returns all."""
+        return self._summaries("ORDER BY title COLLATE NOCASE, id LIMIT ? OFFSET ?", (limit, offset))
+
+    def random(self) -> PageSummary | None:
+        """Return a random page, or None if there is none."""
+        found = self._summaries("ORDER BY random() LIMIT 1", ())
+        return found[0] if found else None
+
+    def search(self, text: str, limit: int = 20) -> list[PageSummary]:
+        """Return pages that contain all these words in title or text, the best match first.
+
+        The last word may be the beginning of a word. The snippet is the match.
+        """
+        terms = re.findall(r"\w+", text)[:_MAX_SEARCH_TERMS]
+        if not terms:
+            return []
+        query = " ".join(f'"{term}"' for term in terms[:-1]) + f' "{terms[-1]}"*'
+        rows = self._read(
+            """SELECT p.key, p.title, snippet(search, 1, '', '', '…', 24), p.written_at, p.version
+               FROM search JOIN pages p ON p.id = search.rowid
+               WHERE search MATCH ? ORDER BY bm25(search, 8.0, 1.0) LIMIT ?""",
+            (query, limit),
+        )
+        return [_summary(row) for row in rows]
+
+    # -- links --------------------------------------------------------------------------------------------
+
+    def link(self, source: str, target: str) -> Link | None:
+        """Return the link from one page to another, or None if there is none."""
+        rows = self._read("SELECT target, text, sentence FROM links WHERE source = ? AND target = ?", (source, target))
+        return Link(*rows[0]) if rows else None
+
+    def links_to(self, key: str, limit: int = 50) -> list[PageSummary]:
+        """Return the pages that link to this one ("what links here"). The snippet is the sentence of the link."""
+        rows = self._read(
+            """SELECT p.key, p.title, l.sentence, p.written_at, p.version
+               FROM links l JOIN pages p ON p.key = l.source
+               WHERE l.target = ? AND l.source <> ? ORDER BY p.title COLLATE NOCASE LIMIT ?""",
+            (key, key, limit),
+        )
+        return [_summary(row) for row in rows]
+
+    def link_graph(self, limit: int = 150, prefix: str = "/") -> list[LinkNode]:
+        """Return pages with the links between them: written ones first, then those with the most backlinks.
+
+        Args:
+            limit: The largest number of pages.
+            prefix: Only keys that begin with this, such as ``/wiki/``.
+        """
+        titles = {key: title for key, title in self._read("SELECT key, title FROM pages") if key.startswith(prefix)}
+        backlinks: Counter[str] = Counter()
+        links: defaultdict[str, list[str]] = defaultdict(list)
+        for source, target in self._read("SELECT source, target FROM links ORDER BY source, position, target"):
+            if source in titles and source != target and target.startswith(prefix):
+                backlinks[target] += 1
+                links[source].append(target)
+        ranked = sorted(titles.keys() | backlinks.keys(), key=lambda key: (key not in titles, -backlinks[key], key))
+        shown = set(ranked[:limit])
+        return [
+            LinkNode(
+                key,
+                titles.get(key) or title_from_key(key),
+                key in titles,
+                backlinks[key],
+                tuple(target for target in links[key] if target in shown),
+            )
+            for key in ranked[:limit]
+        ]
+
+    def missing_pages(self, limit: int = 50, prefix: str = "/") -> list[LinkNode]:
+        """Return pages that are linked to but not written, those with the most backlinks first.
+
+        Args:
+            limit: The largest number of pages.
+            prefix: Only keys that begin with this, such as ``/wiki/``.
+        """
+        rows = self._read(
+            """SELECT l.target, count(*)
+               FROM links l JOIN pages s ON s.key = l.source LEFT JOIN pages p ON p.key = l.target
+               WHERE p.key IS NULL AND substr(l.target, 1, ?) = ?
+               GROUP BY l.target ORDER BY count(*) DESC, l.target LIMIT ?""",
+            (len(prefix), prefix, limit),
+        )
+        return [LinkNode(key, title_from_key(key), False, count) for key, count in rows]
+
+    # -- the database -------------------------------------------------------------------------------------
+
+    def data_version(self) -> int:
+        """Return a number that changes whenever the database was written to; see ``Database.data_version``."""
+        return self.database.data_version()
+
+    def close(self) -> None:
+        """Finish pending writes and close the database."""
+        self.database.close()
+
+    def _summaries(self, tail: str, parameters: Collection[object]) -> list[PageSummary]:
+        rows = self._read(f"SELECT key, title, snippet, written_at, version FROM pages {tail}", parameters)  # noqa: S608
+        return [_summary(row) for row in rows]
+
+
+def _summary(row: tuple[str, str, str, str, int]) -> PageSummary:
+    key, title, snippet, written_at, version = row
+    return PageSummary(key, title, snippet, datetime.fromisoformat(written_at), version)
+
+
+def _change(kind: str, note: str, base: int | None, regions: str) -> Change:
+    return Change(cast("ChangeKind", kind), note, base, tuple(json.loads(regions)))
+
+
+# -- in the write thread ------------------------------------------------------------------------------------------
+
+
+def _save(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
+    rows = database.conn.execute("SELECT id, version FROM pages WHERE key = ?", (page.key,)).fetchall()
+    page_id, version = rows[0] if rows else (None, 0)
+    if page_id is not None and page.amends:
+        return _amend(database, page, page_id, version)
+    return _add_version(database, page, page_id, version)
+
+
+def _add_version(database: sqlite_utils.Database, page: PageWrite, page_id: int | None, current: int) -> StoredPage:
+    """Add a version to a page, or create the page if ``page_id`` is None."""
+    connection = database.conn
+    now = datetime.now(UTC)
+    number = current + 1
+    change = page.change
+    if change.base is not None and change.base != current:
+        state = f"is at version {current}" if page_id is not None else "does not exist any more"
+        raise EditConflict(f"The page {page.title!r} {state}, but this change is based on version {change.base}.")
+    values = {
+        "key": page.key,
+        "title": page.title,
+        "snippet": _snippet(page.text),
+        "version": number,
+        "written_at": now.isoformat(),
+    }
+    if page_id is not None:
+        database.table("pages").update(page_id, values)
+        connection.execute("DELETE FROM links WHERE source = ?", (page.key,))
+    else:
+        page_id = cast(int, database.table("pages").insert(values).last_pk)
+    provenance = page.provenance
+    version_id = cast(
+        int,
+        database.table("versions")
+        .insert(
+            {
+                "page": page_id,
+                "number": number,
+                "title": page.title,
+                "written_at": now.isoformat(),
+                "prompt_hash": page.prompt_hash,
+                **asdict(provenance),
+                "kind": change.kind,
+                "note": change.note,
+                "base": change.base,
+                "regions": json.dumps(change.regions),
+            }
+        )
+        .last_pk,
+    )
+    database.table("canvases").insert_all(
+        {"version": version_id, "position": position, **asdict(canvas)} for position, canvas in enumerate(page.canvases)
+    )
+    if change.regions:  # also take over regions that were added to the base after it was read
+        connection.execute(
+            """INSERT OR IGNORE INTO canvases (version, position, name, format, prompt, text, seed, tokens, steps,
+                                               canvases, seconds, reason, schema, fact, repairs)
+               SELECT ?, c.position, c.name, c.format, c.prompt, c.text, c.seed, c.tokens, c.steps, c.canvases,
+                      c.seconds, c.reason, c.schema, c.fact, c.repairs
+               FROM canvases c JOIN versions v ON v.id = c.version WHERE v.page = ? AND v.number = ?""",
+            (version_id, page_id, change.base),
+        )
+    _index(connection, page, page_id, version_id)
+    canvases = {canvas.name: canvas for canvas in page.canvases}
+    return StoredPage(page.key, page.title, number, number, now, provenance, canvases, change)
+
+
+def _amend(database: sqlite_utils.Database, page: PageWrite, page_id: int, number: int) -> StoredPage:
+    """Add new canvases to the current version. Its other canvases are those that ``page`` was made from, or newer."""
+    connection = database.conn
+    version_id, written_at, seconds = connection.execute(
+        "SELECT id, written_at, seconds FROM versions WHERE page = ? AND number = ?", (page_id, number)
+    ).fetchone()
+    stored = connection.execute("SELECT name, position FROM canvases WHERE version = ?", (version_id,)).fetchall()
+    names = {name for name, _ in stored}
+    next_position = max((position for _, position in stored), default=-1) + 1
+    new = [canvas for canvas in page.canvases if canvas.name not in names]
+    database.table("canvases").insert_all(
+        {"version": version_id, "position": position, **asdict(canvas)}
+        for position, canvas in enumerate(new, next_position)
+    )
+    provenance = replace(page.provenance, seconds=round(seconds + page.provenance.seconds, 3))
+    connection.execute(
+        "UPDATE versions SET prompt_hash = ?, tokens = ?, steps = ?, canvases = ?, seconds = ? WHERE id = ?",
+        (page.prompt_hash, provenance.tokens, provenance.steps, provenance.canvases, provenance.seconds, version_id),
+    )
+    connection.execute("UPDATE pages SET snippet = ? WHERE id = ?", (_snippet(page.text), page_id))
+    _index(connection, page, page_id, version_id)
+    canvases = {canvas.name: canvas for canvas in page.canvases}
+    at = datetime.fromisoformat(written_at)
+    return StoredPage(page.key, page.title, number, number, at, provenance, canvases, page.change)
+
+
+def _index(connection: sqlite3.Connection, page: PageWrite, page_id: int, version_id: int) -> None:
+    """Update the values, links and search index of a page's current version."""
+    save_values(connection, page_id, version_id)
+    connection.executemany(
+        "INSERT OR IGNORE INTO links (source, target, text, sentence, position) VALUES (?, ?, ?, ?, ?)",
+        [(page.key, link.key, link.text, link.sentence, i) for i, link in enumerate(page.links)],
+    )
+    connection.execute("DELETE FROM search WHERE rowid = ?", (page_id,))
+    connection.execute("INSERT INTO search (rowid, title, text) VALUES (?, ?, ?)", (page_id, page.title, page.text))
+
+
+def _snippet(text: str) -> str:
+    """Return the beginning of a text, cut at a word."""
+    return text if len(text) <= _SNIPPET_LENGTH else text[:_SNIPPET_LENGTH].rsplit(" ", 1)[0] + "…"
+
+
+def _delete(database: sqlite_utils.Database, key: str) -> bool:
+    connection = database.conn
+    rows = connection.execute("SELECT id FROM pages WHERE key = ?", (key,)).fetchall()
+    for (page,) in rows:
+        connection.execute("DELETE FROM canvases WHERE version IN (SELECT id FROM versions WHERE page = ?)", (page,))
+        connection.execute("DELETE FROM versions WHERE page = ?", (page,))
+        connection.execute("DELETE FROM search WHERE rowid = ?", (page,))
+        connection.execute("DELETE FROM links WHERE source = ?", (key,))
+        delete_values(connection, page)
+        connection.execute("DELETE FROM pages WHERE id = ?", (page,))
+    return bool(rows)

@@ -1,0 +1,180 @@
+"""Transactions: which access to tables the running code has, and what is rolled back if it fails.
+
+A context variable, which follows a ``def`` function into its thread, holds the current access:
+
+* ``ReadTracker``: a page function is running. It may only read, and the tables that it reads are recorded.
+* ``Transaction``: an action or a hook is running. Its writes are committed together or not at all. It holds the write
+  lock from its first use of a table, so what it has read is still true when it writes.
+* neither: a script, or another route. Each write is a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextvars import ContextVar
+from typing import Any, TypeAlias, TypeVar
+
+from ..core.errors import BadTable
+from .database import LOCK_TIMEOUT, Database, store_error
+
+T = TypeVar("T")
+
+
+class ReadTracker:
+    """The table access of a page function.
+
+    Args:
+        function: The function's name, for messages.
+
+    Attributes:
+        tables: The tables that it has read.
+    """
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+        self.tables: set[str] = set()
+
+
+class Transaction:
+    """The table access of an action or a hook: one transaction.
+
+    Args:
+        database: The database.
+        action: The name of the action, for messages.
+
+    Attributes:
+        written: The tables that it has written to.
+    """
+
+    def __init__(self, database: Database, action: str) -> None:
+        self.action = action
+        self.written: set[str] = set()
+        self._database = database
+        self._connection: sqlite3.Connection | None = None
+        self._end_reason = ""
+        # The function may run in one thread and be cancelled from another.
+        self._lock = threading.Lock()
+
+    def execute(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call a function with the transaction's connection. The first call begins the transaction.
+
+        Raises:
+            BadTable: If the transaction has ended.
+            StoreLocked, StoreError: If the database cannot be used.
+        """
+        with self._lock:
+            if self._end_reason:
+                raise BadTable(self._end_reason)
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                return work(self._connection)
+            except sqlite3.Error as error:
+                raise store_error(error, self._database.path) from error
+
+    def begin(self) -> None:
+        """Take the write lock now instead of on first use. Blocks for up to ``LOCK_TIMEOUT`` seconds.
+
+        Raises:
+            StoreLocked, StoreError: If the lock cannot be taken.
+        """
+        self.execute(lambda connection: None)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._database.path, timeout=LOCK_TIMEOUT, check_same_thread=False, isolation_level=None
+        )
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def commit(self) -> None:
+        """Commit all writes, and end the transaction.
+
+        Raises:
+            StoreError: If nothing was written.
+        """
+        self._end("COMMIT", f"The action {self.action!r} has responded already, so it cannot use tables any more.")
+
+    def rollback(self, reason: str) -> None:
+        """Undo all writes, and end the transaction. If the function goes on, ``reason`` is the error that it gets."""
+        self._end_reason = reason
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()  # a long query in the function's thread stops, and releases the lock
+        with contextlib.suppress(Exception):
+            self._end("ROLLBACK", reason)
+
+    def _end(self, statement: str, reason: str) -> None:
+        with self._lock:
+            self._end_reason = reason
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            try:
+                connection.execute(statement)
+            except sqlite3.Error as error:
+                raise store_error(error, self._database.path) from error
+            finally:
+                connection.close()  # rolls back what was not committed
+
+
+TableAccess: TypeAlias = ReadTracker | Transaction
+
+_access: ContextVar[TableAccess | None] = ContextVar("unwritten_table_access", default=None)
+
+
+@contextlib.contextmanager
+def table_access(access: TableAccess) -> Iterator[None]:
+    """Give the code inside this context this access to tables."""
+    token = _access.set(access)
+    try:
+        yield
+    finally:
+        _access.reset(token)
+
+
+def is_autocommit() -> bool:
+    """True if each write is a transaction of its own: neither a page function nor an action is running."""
+    return _access.get() is None
+
+
+def read_rows(database: Database, table: str, sql: str, parameters: Collection[object] = ()) -> list[Any]:
+    """Return the rows of a query, as the running code may see them.
+
+    Raises:
+        BadTable: If the action that is running has ended.
+        StoreError: If the database cannot be read.
+    """
+    access = _access.get()
+    if isinstance(access, Transaction):
+        return access.execute(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
+    if isinstance(access, ReadTracker):
+        access.tables.add(table)
+    return database.read(sql, parameters)
+
+
+def write_rows(database: Database, table: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Change a table in the transaction of the running code, or in one of its own.
+
+    Raises:
+        BadTable: In a page function, or in an action that has ended.
+        StoreLocked, StoreFull, StoreError: Nothing was written.
+    """
+    access = _access.get()
+    if isinstance(access, ReadTracker):
+        raise BadTable(
+            f"The page function {access.function!r} writes to the table {table!r}. A GET must not change anything: "
+            "browsers and crawlers repeat it. Write in an action: @app.action('/path') above a function."
+        )
+    if isinstance(access, Transaction):
+        access.written.add(table)
+        return access.execute(work)
+    return database.write_sync(lambda opened: work(opened.conn))

@@ -1,0 +1,90 @@
+"""The world store: what holds for the app as a whole, by name, in the database of its pages."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import sqlite_utils
+
+from unwritten_engine import About
+
+from .database import Database
+
+
+class WorldStore:
+    """Values of the app, by name. Each is stored as JSON.
+
+    Args:
+        database: The database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._secret: bytes | None = None
+
+    @property
+    def secret(self) -> bytes:
+        """32 random bytes that sign this world's links and forms. They are created on first use.
+
+        Raises:
+            StoreError: If they cannot be stored.
+        """
+        if self._secret is None:
+            self._secret = bytes.fromhex(self._database.write_sync(_create_secret))
+        return self._secret
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or ``default`` if there is none."""
+        rows = self._database.read("SELECT value FROM world WHERE name = ?", (name,))
+        return json.loads(rows[0][0]) if rows else default
+
+    async def set(self, name: str, value: Any) -> None:
+        """Store a value that can be written as JSON.
+
+        Raises:
+            StoreError: If it could not be stored.
+        """
+        await self._database.write(lambda database: _set(database, name, value))
+
+    def update(self, name: str, world: str, links: str | None, about: About) -> None:
+        """Store what the app is and under which licences its pages are generated. Only changes are written.
+
+        The secret is created too, so that every copy of the file has the same one.
+
+        Args:
+            name: The app's name.
+            world: The text that leads every prompt.
+            links: The pattern that ``[[Title]]`` leads to.
+            about: The engine that generates pages from now on.
+
+        Raises:
+            StoreError: If it could not be stored.
+        """
+        _ = self.secret
+        licences = self.get("licences", {}) | ({about.model: about.licence} if about.licence else {})
+        values = {"name": name, "world": world, "links": links, "licences": licences}
+        changed = {key: value for key, value in values.items() if self.get(key) != value}
+        if changed:
+            self._database.write_sync(lambda database: _set_all(database, changed))
+
+
+def _create_secret(database: sqlite_utils.Database) -> str:
+    # In one transaction, so that two servers that open one file at the same time agree on the secret.
+    rows = database.execute("SELECT value FROM world WHERE name = 'secret'").fetchall()
+    if rows:
+        return str(json.loads(rows[0][0]))
+    secret = secrets.token_hex(32)
+    _set(database, "secret", secret)
+    return secret
+
+
+def _set_all(database: sqlite_utils.Database, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        _set(database, name, value)
+
+
+def _set(database: sqlite_utils.Database, name: str, value: Any) -> None:
+    database.execute("INSERT OR REPLACE INTO world (name, value) VALUES (?, ?)", (name, json.dumps(value)))

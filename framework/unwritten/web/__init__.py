@@ -1,0 +1,1 @@
+"""The web layer: page handler, live socket, streaming, actions, error pages and monitoring."""

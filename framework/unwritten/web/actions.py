@@ -1,0 +1,307 @@
+"""Actions: from the POST request of a form to its response.
+
+1. The form must come from a page of this app: the browser's headers and the form's token say so.
+2. Fields are converted to the types of the function's parameters. Errors are shown beside the fields.
+3. A form that was submitted before, with the same content, gets the same response as then.
+4. The function runs in one transaction, which also stores the response.
+5. Open pages are updated, and new canvases are generated.
+6. The response redirects to the page of the form or to another page, or it is the function's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ..core.errors import BadApp, TimedOut
+from ..core.mount import MountPoint
+from ..core.paths import is_page_key
+from ..rendering.renderer import Renderer
+from ..routing.form_fields import FormPairs, FormState
+from ..routing.resolver import PageResolver
+from ..routing.routes import PageRequest
+from ..routing.visit import Visit
+from ..security.signer import FormCheck, Signer, VisitorCookie
+from ..storage.database import Database
+from ..storage.transactions import Transaction, table_access
+from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
+from .form_data import MAX_FIELD_SIZE, read_form
+from .live_updates import LiveUpdates
+from .page_handler import PageHandler
+
+RESPONSE_LIFETIME = 24 * 3600.0
+"""Seconds for which the response to a form is stored, in case that the form is submitted again."""
+
+_MAX_STORED_BODY = 64 * 1024
+"""Bytes. Larger responses are not stored: a form that is submitted again gets 204 (No Content) instead."""
+
+_FORM_ID = re.compile(r"[\w-]{8,64}")
+
+
+class Redraw:
+    """The result of an action that returns to the form's page and updates these of its regions.
+
+    Regions of state are rendered again, which happens in any case if their tables have changed. Canvases are generated
+    again. Of several canvases under one name, ``"replies-12"`` is one and ``"replies"`` are all of them.
+
+    Args:
+        names: The names of the regions.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __repr__(self) -> str:
+        return f"Redraw({', '.join(map(repr, self.names))})"
+
+
+class ActionHandler:
+    """Responds to the forms of one app.
+
+    Args:
+        mount: The prefix under which the app is served.
+        signer: Verifies the tokens of forms.
+        forms: Makes the attributes of forms.
+        visitor_cookie: Recognizes visitors' browsers.
+        database: The database of pages and tables.
+        resolver: Resolves the page that shows the form.
+        renderer: The app's renderer.
+        handler: Responds with that page.
+        updates: Updates open pages.
+        write_lock: Held while an action runs. SQLite allows one writer, and waiting here does not occupy a thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        mount: MountPoint,
+        signer: Signer,
+        forms: FormTags,
+        visitor_cookie: VisitorCookie,
+        database: Database,
+        resolver: PageResolver,
+        renderer: Renderer,
+        handler: PageHandler,
+        updates: LiveUpdates,
+        write_lock: asyncio.Lock,
+    ) -> None:
+        self._mount = mount
+        self._signer = signer
+        self._forms = forms
+        self._visitor_cookie = visitor_cookie
+        self._database = database
+        self._resolver = resolver
+        self._renderer = renderer
+        self._handler = handler
+        self._updates = updates
+        self._write_lock = write_lock
+
+    async def handle(self, request: Request, route: ActionRoute) -> Response:
+        """Respond to the POST request of a form.
+
+        Raises:
+            BadForm, BadAddress, TimedOut, BadApp, StoreError: The app's error pages respond to them.
+        """
+        pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
+        values = route.pattern.parse_request(request.path_params)
+        path, arguments = route.pattern.build(values), route.function.parse(values, {})
+        page = request.query_params.get(PAGE, "")
+        token, _, form_id = request.query_params.get(TOKEN, "").rpartition(".")
+        check = self._signer.verify_form(token, path, page)
+        if check != "good":
+            return self._refuse_token(check, path, page if is_page_key(page) else "", pairs)
+        fields = route.function.form.parse(pairs)
+        if isinstance(fields, FormState):
+            return await self._respond_invalid(request, path, page, pairs, fields)
+        submission = _Submission.create(path, form_id, pairs)
+        async with self._write_lock:
+            previous = self._previous_response(submission)
+            if previous is not None:
+                return previous
+            visit, cookie = self._resolver.visit(request, page or path), ""
+            if route.function.wants_visit and not visit.visitor:
+                cookie, visitor = self._visitor_cookie.new()
+                visit = replace(visit, visitor=visitor)
+            try:
+                response, names, written = await self._run(
+                    route, {**arguments, **fields}, visit, request, page, submission
+                )
+            except ValidationError as error:  # of a model that the function made from its fields
+                form = route.function.form.explain(pairs, error)
+                return await self._respond_invalid(request, path, page, pairs, form)
+            if cookie:
+                self._visitor_cookie.set_on(response, cookie, request)
+        await self._updates.on_action(page, written, names, request)
+        return self._handler.sign_redirect(response, request)
+
+    async def _run(
+        self,
+        route: ActionRoute,
+        arguments: Mapping[str, Any],
+        visit: Visit,
+        request: Request,
+        page: str,
+        submission: _Submission,
+    ) -> tuple[Response, Sequence[str], set[str]]:
+        """Call the function in a transaction. Return its response, the regions to update, and the changed tables."""
+        name = route.name
+        transaction = Transaction(self._database, name)
+        try:
+            if route.function.is_async:  # its first statement must not wait for the lock on the event loop
+                await asyncio.to_thread(transaction.begin)
+            with table_access(transaction):
+                result = await route.function.run(arguments, visit, request)
+            names = result.names if isinstance(result, Redraw) else ()
+            response = self._response(result, route, page or "/")
+            if submission.form_id:
+                await asyncio.to_thread(
+                    transaction.execute, lambda connection: _store_response(connection, submission, response)
+                )
+            await asyncio.to_thread(transaction.commit)
+        except TimedOut as error:
+            await _roll_back(transaction, f"The action {name!r} took too long, and all its changes were rolled back.")
+            raise TimedOut(f"{error} All its changes were rolled back.") from None
+        except BaseException:
+            await _roll_back(transaction, f"The action {name!r} has failed, and all its changes were rolled back.")
+            raise
+        return response, names, transaction.written
+
+    def _response(self, result: object, route: ActionRoute, page: str) -> Response:
+        """Return the response for the result of an action's function."""
+        if isinstance(result, Response):
+            return result
+        if result is None or isinstance(result, Redraw):
+            return RedirectResponse(self._mount.url(page), 303)
+        if isinstance(result, str) and is_page_key(result):
+            return RedirectResponse(self._mount.url(result), 303)
+        error = BadApp(
+            f"The action {route.name!r} returned {result!r}, which is not a response. Return None, Redraw('name'), the "
+            "key of a page such as app.url_path_for('thread', id=3), or a Starlette Response."
+        )
+        error.function = route.function.function
+        raise error
+
+    def _previous_response(self, submission: _Submission) -> Response | None:
+        """Return the response to a form that was submitted before, or None."""
+        if not submission.form_id:
+            return None
+        rows = self._database.read(
+            "SELECT answer FROM actions WHERE action = ? AND key = ? AND content = ? AND at > ?",
+            (submission.action, submission.form_id, submission.content, time.time() - RESPONSE_LIFETIME),
+        )
+        return _deserialize_response(rows[0][0]) if rows else None
+
+    # -- forms that are not accepted ----------------------------------------------------------------------
+
+    def _refuse_token(self, check: FormCheck, path: str, page: str, pairs: FormPairs) -> Response:
+        """Respond to a form whose token is not valid, with what was typed, so that it can be submitted again."""
+        if check == "stale":
+            message = (
+                "This form was open for more than a day, so nothing was done yet. Your input is below: send it again."
+            )
+        else:
+            message = (
+                "This form does not belong to the current version of a page of this app, so nothing was done yet. "
+                "Your input is below: check it, and send it again."
+            )
+        return self._resubmit_page(409 if check == "stale" else 403, path, page, pairs, message)
+
+    async def _respond_invalid(
+        self, request: Request, path: str, page: str, pairs: FormPairs, form: FormState
+    ) -> Response:
+        """Respond with the form's page, with what was typed and the errors."""
+        page_request = await self._resolver.resolve_key(page, request.scope) if page else None
+        if isinstance(page_request, PageRequest):
+            return self._handler.page_with_form(page_request, form)
+        message = form.message or "Some fields are not valid."
+        return self._resubmit_page(422, path, page, pairs, message, dict([*form.errors]))
+
+    def _resubmit_page(
+        self,
+        status: int,
+        path: str,
+        page: str,
+        pairs: FormPairs,
+        message: str,
+        errors: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Respond with a page that shows the submitted fields in a form."""
+        errors = errors or {}
+        values = {
+            "title": "Check the form" if status == 422 else "Send the form again",
+            "message": message,
+            "back": self._mount.url(page or "/"),
+            "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
+            "attributes": self._forms.attributes(path, page),
+        }
+        response = self._renderer.render("resubmit.html", values)
+        response.status_code = status
+        response.headers["cache-control"] = "no-store"
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """Identifies a submitted form. Equal submissions get the same response.
+
+    Attributes:
+        action: The action's path.
+        form_id: The unique key of the form in the page. Empty if it is missing: then it is never recognized.
+        content: A hash of the fields.
+    """
+
+    action: str
+    form_id: str
+    content: str
+
+    @classmethod
+    def create(cls, action: str, form_id: str, pairs: FormPairs) -> _Submission:
+        content = json.dumps(sorted(pairs), ensure_ascii=True)
+        return cls(
+            action,
+            form_id if _FORM_ID.fullmatch(form_id) else "",
+            hashlib.sha256(content.encode()).hexdigest(),
+        )
+
+
+async def _roll_back(transaction: Transaction, reason: str) -> None:
+    # In a thread: the function's own thread may hold the transaction while it waits for the database.
+    await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
+
+
+def _store_response(connection: sqlite3.Connection, submission: _Submission, response: Response) -> None:
+    now = time.time()
+    connection.execute("DELETE FROM actions WHERE at < ?", (now - RESPONSE_LIFETIME,))
+    connection.execute(
+        "INSERT OR REPLACE INTO actions (action, key, content, answer, at) VALUES (?, ?, ?, ?, ?)",
+        (submission.action, submission.form_id, submission.content, _serialize_response(response), now),
+    )
+
+
+def _serialize_response(response: Response) -> str:
+    body = getattr(response, "body", None)
+    if not isinstance(body, (bytes, memoryview)) or len(body) > _MAX_STORED_BODY:
+        return json.dumps({"status": 204, "headers": [], "body": ""})
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
+    return json.dumps(
+        {"status": response.status_code, "headers": headers, "body": base64.b64encode(bytes(body)).decode()}
+    )
+
+
+def _deserialize_response(text: str) -> Response:
+    stored = json.loads(text)
+    response = Response(base64.b64decode(stored["body"]), stored["status"])
+    response.raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored["headers"]]
+    return response

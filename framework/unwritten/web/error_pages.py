@@ -1,0 +1,169 @@
+"""Error pages: what visitors see when a request fails, and what the author sees in the log and while developing."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Message, Scope, Send
+
+from unwritten_engine import EngineError
+
+from ..core.errors import (
+    BadAddress,
+    BadForm,
+    Busy,
+    Denied,
+    OverBudget,
+    PageFailed,
+    StoreError,
+    TimedOut,
+    UnwrittenError,
+)
+from ..security.headers import accepts_html
+from .site import GetSite
+from .tracebacks import error_reports, format_report
+
+log = logging.getLogger("unwritten")
+
+_MAX_RELOAD_SECONDS = 120
+"""Longest wait after which an error page reloads by itself."""
+
+_TITLES: Mapping[int, str] = {
+    400: "This address is not valid",
+    403: "This is not allowed",
+    404: "Page not found",
+    405: "Method not allowed",
+    413: "This is too large",
+    414: "This name is too long",
+    421: "Unknown host",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "The server is busy",
+    504: "This took too long",
+}
+
+_LOGGED = "_unwritten_logged"
+"""Attribute of exceptions that are in the log, so that servers do not log them again."""
+
+
+class ErrorPages:
+    """Turns exceptions into error pages, or into plain text for clients that do not accept HTML.
+
+    Args:
+        name: The app's name.
+        get_site: Returns the site, whose renderer renders the pages.
+        is_developer: True if the client may see tracebacks.
+    """
+
+    def __init__(self, name: str, get_site: GetSite, is_developer: Callable[[Scope], bool]) -> None:
+        self._name = name
+        self._get_site = get_site
+        self._is_developer = is_developer
+        # Starlette passes unexpected exceptions on to the server, which logs them a second time.
+        logging.getLogger("uvicorn.error").addFilter(_is_unlogged)
+
+    async def http_error(self, request: Request, error: Exception) -> Response:
+        """Respond to an ``HTTPException``, of Starlette or of the author."""
+        assert isinstance(error, HTTPException)
+        message = str(error.detail or "")
+        if error.status_code == 404 and message in {"", "Not Found"}:
+            message = f"{self._name} has no page at {request.url.path}."
+        elif error.status_code == 405:
+            message = "This page does not accept this method."
+        return await self._respond(request, error.status_code, message, dict(error.headers or {}))
+
+    async def unwritten_error(self, request: Request, error: Exception) -> Response:
+        """Respond to an error of the framework or the engine, whose message is meant for visitors."""
+        if isinstance(error, BadAddress):
+            return await self._respond(request, error.status, str(error))
+        if isinstance(error, BadForm):
+            title = "" if error.status in {403, 413} else "This form was not accepted"
+            return await self._respond(request, error.status, str(error), title=title)
+        if isinstance(error, Denied):
+            return await self._respond(request, 403, str(error), title="This page is not generated here")
+        if isinstance(error, Busy):
+            status = 429 if isinstance(error, OverBudget) else 503
+            return await self._respond(request, status, str(error), {"retry-after": str(error.retry_after)})
+        if isinstance(error, TimedOut):
+            log.error("%s: %s", request.url.path, error)
+            return await self._respond(request, 504, str(error))
+        if isinstance(error, (StoreError, EngineError, PageFailed)):
+            log.error("%s: %s", request.url.path, error)
+            return await self._respond(request, 503, str(error), {"retry-after": "10"})
+        return await self.server_error(request, error)
+
+    async def server_error(self, request: Request, error: Exception) -> Response:
+        """Respond to an unexpected exception. Its traceback is logged with a number, and shown to developers."""
+        number = secrets.token_hex(4)
+        request.state.failure = error  # ``unwritten.testing`` raises it in the test
+        log_error(f"{request.url.path} failed ({number})", error)
+        if self._is_developer(request.scope):
+            return await self._respond(request, 500, f"{type(error).__name__}: {error}", error=error)
+        return await self._respond(request, 500, f"The server's log has the details under the number {number}.")
+
+    async def _respond(
+        self,
+        request: Request,
+        status: int,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        error: Exception | None = None,
+        title: str = "",
+    ) -> Response:
+        headers = headers or {}
+        title = title or _TITLES.get(status, "This did not work")
+        if accepts_html(request):
+            values: dict[str, Any] = {
+                "title": title,
+                "message": message,
+                "status": status,
+                "retry_after": _reload_after(request, headers),
+                "errors": error_reports(error) if error is not None else [],
+            }
+            try:
+                site = await self._get_site()
+                return site.renderer.error_page(status, values, headers)
+            except Exception as problem:  # the author's error.html is broken, or the site cannot be built
+                log_error("error.html cannot be rendered", problem)
+        text = f"{title}. {message}\n{format_report(error) if error is not None else ''}".strip() + "\n"
+        return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
+
+
+def _reload_after(request: Request, headers: Mapping[str, str]) -> str | None:
+    """Return the seconds until an error page reloads by itself, or None. A POST request cannot be repeated."""
+    seconds = headers.get("retry-after", "")
+    reloads = request.method == "GET" and seconds.isdecimal() and int(seconds) <= _MAX_RELOAD_SECONDS
+    return seconds if reloads else None
+
+
+def log_error(title: str, error: Exception) -> None:
+    """Log an exception with a short traceback: the author's frames only, or all if none is the author's."""
+    if any(report.locations for report in error_reports(error)):
+        log.error("%s:\n%s", title, format_report(error))
+    else:
+        log.error("%s", title, exc_info=error)
+    setattr(error, _LOGGED, True)
+
+
+def _is_unlogged(record: logging.LogRecord) -> bool:
+    """Filter of the server's log: False for exceptions that the app has logged."""
+    return not (record.exc_info and getattr(record.exc_info[1], _LOGGED, False))
+
+
+def describe_error(send: Send) -> Send:
+    """Wrap the ``send`` of a lifespan so that a failed start reports the framework's message, not a traceback."""
+
+    async def send_described(message: Message) -> None:
+        error = sys.exception()
+        if message["type"] == "lifespan.startup.failed" and isinstance(error, UnwrittenError | EngineError):
+            message = {**message, "message": str(error)}
+        await send(message)
+
+    return send_described

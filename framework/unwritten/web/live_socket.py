@@ -1,0 +1,337 @@
+"""The live socket: one WebSocket for each browser tab, which receives the frames of all pages that the tab shows.
+
+Messages are JSON objects with a ``type`` and the key of a ``page``. From the browser:
+
+* ``watch``, ``leave``, ``stop``: follow the generation of a page, stop following it, cancel it.
+* ``look``, ``gone``: follow a page's regions of state, stop following them.
+* ``near``, ``away``: the tab shows this page and these of its links, or does not show it any more.
+
+To the browser:
+
+* ``frame``: the complete inner HTML of a region.
+* ``page``: a page has a new state.
+* ``written``: pages behind links of a page that the tab shows are ready.
+* ``refused``: the browser's message was not valid.
+* ``refresh``: templates or static files have changed.
+
+Nothing is queued. When the socket is free, the latest frame of every changed region is sent, so a slow browser skips
+frames and never falls behind. Following a page starts no work: only a GET request or an action does, and pages that
+are near may be prefetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ..core.errors import StoreError
+from ..core.paths import is_page_key
+from ..generation.page_job import PageJob, Subscriber
+from ..generation.prefetcher import Viewer
+from ..security.client_address import client_id
+from ..security.headers import is_cross_origin, saves_data
+from ..security.rate_limits import SlidingWindow
+from .live_updates import PageSubscription
+from .messages import encode, page_message, refused_message, settled_message
+from .site import Site
+
+log = logging.getLogger("unwritten")
+
+MAX_MESSAGE_LENGTH = 8192
+"""Characters in a message from a browser."""
+
+MAX_PAGES = 32
+"""Pages that one tab may follow at the same time."""
+
+MAX_LINKS = 32
+"""Links that a tab may report as near."""
+
+MAX_MESSAGE_RATE = 40
+"""Messages from a browser in one second."""
+
+MAX_INVALID_MESSAGES = 5
+"""Invalid messages after which the socket is closed."""
+
+MAX_FRAME_RATE = 25.0
+"""Batches of frames that are sent to one browser in one second."""
+
+SEND_TIMEOUT = 30.0
+"""Seconds after which a browser that does not receive is disconnected."""
+
+_POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
+
+_SHARED = "Other visitors are reading this page, so it is not stopped."
+
+
+@dataclass
+class _JobSubscription:
+    """A job that a tab follows, and what the tab has received of it.
+
+    Attributes:
+        job: The job.
+        seen: The number of the last frame of each region.
+        num_updates: The job's ``num_updates`` at the last sending.
+        status: The page's state and message at the last sending.
+    """
+
+    job: PageJob
+    seen: dict[str, int]
+    num_updates: int = -1
+    status: tuple[str, str] = ("", "")
+
+
+class _InvalidMessage(Exception):
+    """A message from the browser that is not valid. The text says why."""
+
+
+class LiveSocket:
+    """The socket of one tab.
+
+    Args:
+        site: The app's components.
+        websocket: The connection.
+
+    Attributes:
+        client_id: The client, whose open sockets are counted.
+    """
+
+    def __init__(self, site: Site, websocket: WebSocket) -> None:
+        self.client_id = client_id(websocket.scope)
+        self._site = site
+        self._websocket = websocket
+        self._interval = 1.0 / MAX_FRAME_RATE
+        self._subscriber = Subscriber()
+        self._jobs: dict[str, _JobSubscription] = {}
+        self._pages: dict[str, tuple[PageSubscription, dict[str, int]]] = {}
+        self._outbox: list[dict[str, Any]] = []
+        self._handlers: dict[str, Callable[[str, Mapping[str, Any]], None]] = {
+            "watch": self._watch,
+            "leave": self._leave,
+            "stop": self._stop,
+            "near": self._near,
+            "away": self._away,
+            "look": self._look,
+            "gone": self._gone,
+        }
+        self._viewer = self._new_viewer()
+
+    async def run(self) -> None:
+        """Serve the socket until it closes."""
+        if is_cross_origin(self._websocket.headers):
+            await self._websocket.close(_POLICY_VIOLATION)  # before accept: the browser sees 403
+            return
+        await self._websocket.accept()
+        limit = self._site.budgets.limit("visitor_sockets")
+        if limit and self._site.sockets.count(self.client_id) >= limit:
+            self._site.metrics.refused["sockets"] += 1
+            await self._websocket.close(_POLICY_VIOLATION, "too many sockets")  # the browser works without one
+            return
+        self._site.sockets.add(self)
+        sender = asyncio.create_task(self._send(), name="live sender")
+        try:
+            await self._receive()
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        finally:
+            # Without an await: if this task is being cancelled, nothing after an await may run.
+            self._site.sockets.remove(self)
+            for key in list(self._jobs):
+                self._leave(key)
+            for key in list(self._pages):
+                self._gone(key)
+            if self._viewer is not None and self._site.prefetcher is not None:
+                self._site.prefetcher.on_close(self._viewer)
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    def send_soon(self, message: Mapping[str, Any]) -> None:
+        """Send a message that belongs to no job. Call it in the app's event loop."""
+        self._outbox.append(dict(message))
+        self._subscriber.changed.set()
+
+    # -- from the browser ---------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        messages, invalid = SlidingWindow(1.0), 0
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            now = time.monotonic()
+            messages.add(now)
+            if messages.total(now) > MAX_MESSAGE_RATE:
+                await self._websocket.close(_POLICY_VIOLATION, "too many messages")
+                return
+            try:
+                self._dispatch(message.get("text"))
+            except _InvalidMessage as error:
+                invalid += 1
+                self._outbox.append(refused_message(str(error)))
+            except StoreError as error:
+                self._outbox.append(refused_message(str(error)))
+            self._subscriber.changed.set()
+            if invalid > MAX_INVALID_MESSAGES:
+                await asyncio.sleep(self._interval)  # so that the last reply is sent first
+                await self._websocket.close(_POLICY_VIOLATION, "invalid messages")
+                return
+
+    def _dispatch(self, text: str | None) -> None:
+        if text is None or len(text) > MAX_MESSAGE_LENGTH:
+            raise _InvalidMessage(f"A message is a JSON text of up to {MAX_MESSAGE_LENGTH} characters.")
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            raise _InvalidMessage("The message is not valid JSON.") from None
+        if not isinstance(message, dict) or not isinstance(message.get("page"), str):
+            raise _InvalidMessage('A message is an object such as {"type": "watch", "page": "/wiki/Lighthouse"}.')
+        kind, key = message.get("type"), message["page"]
+        if not is_page_key(key) or not key.isascii():
+            raise _InvalidMessage("A page is given by its key, such as /wiki/Lighthouse.")
+        handler = self._handlers.get(kind) if isinstance(kind, str) else None
+        if handler is None:
+            *others, last = self._handlers
+            raise _InvalidMessage(f"The type of a message is {', '.join(others)} or {last}.")
+        handler(key, message)
+
+    def _watch(self, key: str, message: Mapping[str, Any]) -> None:
+        seen = _seen_numbers(message)
+        job = self._site.jobs.recent(key)
+        if job is None:
+            stored = bool(self._site.store.exists([key]))
+            self._outbox.append(settled_message(key, "written" if stored else "unwritten"))
+            return
+        if key not in self._jobs and len(self._jobs) >= MAX_PAGES:
+            raise _InvalidMessage(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
+        self._leave(key)
+        # Higher frame numbers than the job's are those of another job.
+        if any(seen.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
+            seen = {}
+        self._site.jobs.promote(job)
+        job.subscribe(self._subscriber)
+        self._jobs[key] = _JobSubscription(job, seen)
+
+    def _leave(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
+        subscription = self._jobs.pop(key, None)
+        if subscription:
+            self._site.jobs.unsubscribe(subscription.job, self._subscriber)
+
+    def _stop(self, key: str, message: Mapping[str, Any]) -> None:
+        subscription = self._jobs.get(key)
+        if subscription is None:
+            raise _InvalidMessage("Only a page that is watched can be stopped.")
+        if subscription.job.num_subscribers > 1:
+            self._outbox.append(page_message(self._site.renderer, subscription.job, _SHARED))
+        else:
+            self._site.jobs.stop(subscription.job)
+
+    def _new_viewer(self) -> Viewer | None:
+        """Return the viewer for the prefetcher, or None if nothing should be prefetched for this tab."""
+        if self._site.prefetcher is None or saves_data(self._websocket.headers):
+            return None
+        return Viewer(self._websocket.scope, self.send_soon)
+
+    def _near(self, key: str, message: Mapping[str, Any]) -> None:
+        links, hover, press = (message.get(name) for name in ("links", "hover", "press"))
+        if not isinstance(links, list) or len(links) > MAX_LINKS or not all(isinstance(link, str) for link in links):
+            raise _InvalidMessage(f"The links that are near are a list of up to {MAX_LINKS} keys.")
+        if not all(link is None or isinstance(link, str) for link in (hover, press)):
+            raise _InvalidMessage("The link that is hovered or pressed is a key or null.")
+        if self._viewer is not None and self._site.prefetcher is not None:
+            self._site.prefetcher.on_view(self._viewer, key, links, str(hover or ""), str(press or ""))
+
+    def _away(self, key: str, message: Mapping[str, Any]) -> None:
+        if self._viewer is not None and self._site.prefetcher is not None:
+            self._site.prefetcher.on_hide(self._viewer, key)
+
+    def _look(self, key: str, message: Mapping[str, Any]) -> None:
+        if key not in self._pages and len(self._pages) >= MAX_PAGES:
+            raise _InvalidMessage(f"One tab may look at up to {MAX_PAGES} pages at the same time.")
+        self._gone(key)
+        subscription = PageSubscription(self._subscriber, self._follow_job, self._websocket.scope)
+        self._pages[key] = subscription, _seen_numbers(message)
+        self._site.updates.subscribe(key, subscription)
+
+    def _gone(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
+        page = self._pages.pop(key, None)
+        if page:
+            self._site.updates.unsubscribe(key, page[0])
+
+    def _follow_job(self, job: PageJob) -> None:
+        """Follow a new job of a page that the tab shows. The tab has its current frames already."""
+        self._leave(job.key)
+        job.subscribe(self._subscriber)
+        seen = {name: region_job.number for name, region_job in job.regions.items()}
+        self._jobs[job.key] = _JobSubscription(job, seen)
+
+    # -- to the browser -----------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        try:
+            while True:
+                await self._subscriber.changed.wait()
+                self._subscriber.changed.clear()
+                for text in self._pending_messages():
+                    async with asyncio.timeout(SEND_TIMEOUT):
+                        await self._websocket.send_text(text)
+                await asyncio.sleep(self._interval)
+        except (WebSocketDisconnect, RuntimeError):
+            return  # the tab is gone, which the receiving side notices too
+        except TimeoutError:
+            await self._websocket.close(_TRY_AGAIN_LATER, "the browser does not receive")
+        except Exception:
+            # Nothing awaits this task: without the log the exception would be lost, and the browser would wait.
+            log.exception("A live socket failed")
+            await self._websocket.close(_INTERNAL_ERROR, "internal error")
+
+    def _pending_messages(self) -> list[str]:
+        """Return everything that the tab has not received yet, as JSON."""
+        messages = [encode(message) for message in self._outbox]
+        self._outbox.clear()
+        for key, (_, seen) in self._pages.items():  # before the frames of canvases inside them
+            for name, (number, text) in self._site.updates.region_messages(key).items():
+                if number > seen.get(name, 0):
+                    seen[name] = number
+                    messages.append(text)
+        for key, subscription in list(self._jobs.items()):
+            job = subscription.job
+            if subscription.num_updates == job.num_updates:
+                continue
+            subscription.num_updates = job.num_updates
+            for name, region_job in job.regions.items():
+                if region_job.number > subscription.seen.get(name, 0):
+                    messages.append(self._site.live_pages.frame_message(job, name))
+                    subscription.seen[name] = region_job.number
+            status = (job.state, self._queue_text(job) or job.message)
+            if status != subscription.status:
+                subscription.status = status
+                messages.append(encode(page_message(self._site.renderer, job, status[1])))
+            # Not as soon as the page is stored: hooks run before the job leaves the queue.
+            if self._site.jobs.get(key) is not job:
+                self._leave(key)
+        return messages
+
+    def _queue_text(self, job: PageJob) -> str:
+        """Return a sentence about the job's place in the queue, or "" if it does not wait."""
+        if job.state != "queued":
+            return ""
+        position = self._site.jobs.position(job)
+        if position == 0:
+            return "This page is next to be written."
+        return (
+            f"{position} pages are written before this one." if position > 1 else "One page is written before this one."
+        )
+
+
+def _seen_numbers(message: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of the frame that the browser shows of each region."""
+    seen = message.get("seen")
+    pairs = seen.items() if isinstance(seen, dict) else ()
+    return {str(name): number for name, number in pairs if isinstance(number, int)}

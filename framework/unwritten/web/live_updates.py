@@ -1,0 +1,304 @@
+"""Live updates: open pages follow changes of the app's tables.
+
+A tab subscribes to a page with regions of state for as long as it shows it. When a table is written, every subscribed
+page that has read it is resolved again: its page function is called, changed regions are sent to all subscribers, and
+new canvases are generated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import BadApp, Busy, Denied, OverBudget, UnwrittenError
+from ..formats.page import Page
+from ..generation.job_queue import JobQueue
+from ..generation.job_starter import JobStarter
+from ..generation.page_job import JobObserver, PageJob, Subscriber
+from ..rendering.blocks import LiveRegion
+from ..rendering.regions import PageView
+from ..rendering.renderer import Renderer
+from ..routing.resolver import PageResolver
+from ..routing.routes import PageRequest
+from ..storage.pages import PageStore
+from ..storage.records import Change
+from .live_pages import LivePages
+from .messages import live_region_message
+from .page_cache import PageCache
+
+log = logging.getLogger("unwritten")
+
+MAX_REFRESH_RATE = 10.0
+"""How often in a second changed pages are resolved again. Changes in between are handled together."""
+
+
+@dataclass(eq=False)
+class PageSubscription:
+    """A browser tab that shows a page.
+
+    Attributes:
+        subscriber: Notified when there is something new.
+        on_start: Called when the page is generated again, so that its frames are followed.
+        scope: The connection of the tab.
+    """
+
+    subscriber: Subscriber
+    on_start: Callable[[PageJob], None]
+    scope: Scope
+
+
+@dataclass
+class _LivePage:
+    """The current state of a subscribed page.
+
+    Attributes:
+        regions: The number and the message of each region of state.
+        tables: The tables that its page function has read.
+    """
+
+    regions: Mapping[str, tuple[int, str]]
+    tables: frozenset[str]
+
+
+class LiveUpdates(JobObserver):
+    """Keeps open pages up to date with the app's tables.
+
+    Args:
+        resolver: Calls page functions again.
+        renderer: The app's renderer.
+        store: The stored pages.
+        jobs: The queue.
+        starter: Starts jobs.
+        live_pages: Pages that are being generated, rendered.
+        cache: Stored pages, rendered.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: PageResolver,
+        renderer: Renderer,
+        store: PageStore,
+        jobs: JobQueue,
+        starter: JobStarter,
+        live_pages: LivePages,
+        cache: PageCache,
+    ) -> None:
+        self._resolver = resolver
+        self._renderer = renderer
+        self._store = store
+        self._jobs = jobs
+        self._starter = starter
+        self._live_pages = live_pages
+        self._cache = cache
+        self._subscriptions: dict[str, set[PageSubscription]] = {}
+        self._current: dict[str, _LivePage] = {}
+        self._stale: dict[str, bool] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- subscriptions ------------------------------------------------------------------------------------
+
+    def subscribe(self, key: str, subscription: PageSubscription) -> None:
+        """Follow a page. The page function is called once, and nothing is generated."""
+        self._loop = asyncio.get_running_loop()
+        self._subscriptions.setdefault(key, set()).add(subscription)
+        self._refresh([key], changed=False)
+
+    def unsubscribe(self, key: str, subscription: PageSubscription) -> None:
+        """Stop following a page."""
+        subscriptions = self._subscriptions.get(key, set())
+        subscriptions.discard(subscription)
+        if not subscriptions:
+            self._subscriptions.pop(key, None)
+            self._current.pop(key, None)
+
+    def region_messages(self, key: str) -> Mapping[str, tuple[int, str]]:
+        """Return the number and the message of each region of state of a subscribed page, as far as they are known."""
+        page = self._current.get(key)
+        return page.regions if page else {}
+
+    # -- events -------------------------------------------------------------------------------------------
+
+    async def on_action(self, key: str, tables: Collection[str], redraw: Collection[str], request: Request) -> None:
+        """Update pages after an action. On return, the generation of what is new on its own page has started.
+
+        Args:
+            key: The page with the action's form.
+            tables: The tables that it has written.
+            redraw: Regions of that page to render or generate again.
+            request: The action's request. Its client is charged.
+
+        Raises:
+            BadApp: If the page has no region of that name, or cannot be rendered.
+        """
+        try:
+            await self._update_page(key, allow_new=True, redraw=redraw, request=request)
+        except (OverBudget, Denied) as error:
+            log.info("%s: new canvases are not generated: %s", key, error)
+        except Busy as error:
+            log.warning("%s: new canvases are generated later: %s", key, error)
+            self._starter.mark_pending(key, redraw)
+        self._refresh({*self._pages_reading(tables), key} & self._subscriptions.keys(), changed=True)
+
+    def on_table_write(self, table: str) -> None:
+        """Update pages after a write outside of actions. May be called from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: self._refresh(self._pages_reading([table]), changed=True))
+
+    def on_start(self, job: PageJob) -> None:
+        """Let all subscribers of a page follow its new job."""
+        for subscription in self._subscriptions.get(job.key, ()):
+            subscription.on_start(job)
+
+    def on_end(self, job: PageJob) -> None:
+        """Generate what had to wait for the end of a job, or for a place in the queue."""
+        self._refresh([*self._starter.pending_regions], changed=True)
+
+    def _pages_reading(self, tables: Collection[str]) -> list[str]:
+        """Return the subscribed pages that have read one of these tables."""
+        return [key for key, page in self._current.items() if page.tables & {*tables}]
+
+    # -- refreshing ---------------------------------------------------------------------------------------
+
+    def _refresh(self, keys: Iterable[str], *, changed: bool) -> None:
+        """Resolve pages again soon. ``changed`` is False if only the current state is needed."""
+        for key in keys:
+            self._stale[key] = self._stale.get(key, False) or changed
+        if self._stale and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._refresh_stale(), name="live updates")
+
+    async def _refresh_stale(self) -> None:
+        while self._stale:
+            stale, self._stale = self._stale, {}
+            for key, changed in stale.items():
+                try:
+                    if changed:
+                        await self._update_pending(key)
+                    await self._update_regions(key)
+                except UnwrittenError as error:
+                    log.warning("%s: open tabs are not updated: %s", key, error)
+                except Exception:
+                    log.exception("%s: open tabs are not updated", key)
+            await asyncio.sleep(1 / MAX_REFRESH_RATE)
+
+    async def _update_pending(self, key: str) -> None:
+        """Update a page, and generate its pending regions if no job is running."""
+        pending = self._starter.pending_regions.get(key) if self._jobs.get(key) is None else None
+        try:
+            await self._update_page(key, allow_new=pending is not None, redraw=pending or ())
+        except (OverBudget, Denied) as error:
+            log.info("%s: new canvases are not generated: %s", key, error)
+        except Busy:
+            return  # the regions stay pending
+        if pending is not None:
+            self._starter.pending_regions.pop(key, None)
+
+    async def _update_regions(self, key: str) -> None:
+        """Render the regions of state of a subscribed page, and notify its subscribers."""
+        if key not in self._subscriptions:
+            return
+        page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
+        if isinstance(page_request, PageRequest) and key in self._subscriptions:
+            regions = {
+                name: (region.number, live_region_message(key, name, region))
+                for name, region in self._live_regions(page_request).items()
+            }
+            self._current[key] = _LivePage(regions, page_request.tables)
+            for subscription in self._subscriptions.get(key, ()):
+                subscription.subscriber.changed.set()
+
+    def _live_regions(self, page_request: PageRequest) -> Mapping[str, LiveRegion]:
+        """Return the regions of state of a page, as they are now."""
+        job = self._jobs.get(page_request.key)
+        if job is not None:
+            return self._live_pages.shell(job).live_regions
+        rendered = self._cache.rendered(page_request, opened=False)
+        if rendered is not None:
+            return rendered.live_regions
+        view = PageView(key=page_request.key, title=page_request.title)
+        return self._renderer.shell(view, page_request.page, {}).live_regions
+
+    def _subscriber_scope(self, key: str) -> Scope | None:
+        """Return the connection of one subscriber of a page, whose session and user its page function sees."""
+        return next((subscription.scope for subscription in self._subscriptions.get(key, ())), None)
+
+    # -- new canvases -------------------------------------------------------------------------------------
+
+    async def _update_page(
+        self, key: str, *, allow_new: bool, redraw: Collection[str] = (), request: Request | None = None
+    ) -> None:
+        """Resolve a page again, and generate what is new on it. Does nothing if there is no such page.
+
+        Args:
+            key: The page.
+            allow_new: True if missing canvases may be generated even if the page has never been generated.
+            redraw: Regions to generate again.
+            request: The request that caused the update. Its client is charged. None: that of a subscriber.
+
+        Raises:
+            Busy, OverBudget, Denied, BadApp: See ``JobStarter.start``.
+        """
+        page_request = await self._resolver.resolve_key(key, request.scope if request else self._subscriber_scope(key))
+        if not isinstance(page_request, PageRequest):
+            return
+        canvases = _canvases_of(page_request.page, redraw)
+        job = self._jobs.get(page_request.key)
+        if job is not None:
+            self._starter.update(job, page_request)
+            if canvases:
+                self._starter.mark_pending(page_request.key, canvases)
+        elif canvases:
+            await self._regenerate(page_request, canvases)
+        elif (
+            page_request.page.canvases
+            and (allow_new or self._was_generated(page_request.key))
+            and self._cache.rendered(page_request, opened=False) is None  # a canvas is missing
+        ):
+            await self._starter.start(page_request, searched=True)
+
+    async def _regenerate(self, page_request: PageRequest, names: set[str]) -> None:
+        """Generate canvases again, and missing ones, as the next version of the page."""
+        stored = self._store.get(page_request.key)
+        if stored is None or not names & stored.canvases.keys():
+            await self._starter.start(page_request, searched=True)
+            return
+        finished = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
+        region_jobs = self._starter.region_jobs(page_request, self._resolver.linker(page_request), finished)
+        regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
+        change = Change("rewritten", base=stored.version, regions=regions)
+        await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored)
+
+    def _was_generated(self, key: str) -> bool:
+        return bool(self._store.exists([key])) or self._jobs.recent(key) is not None
+
+    async def close(self) -> None:
+        """Stop updating."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _canvases_of(page: Page, names: Collection[str]) -> set[str]:
+    """Return the canvases that these region names stand for: one, or all of a group. Regions of state have none.
+
+    Raises:
+        BadApp: If the page has no region of that name.
+    """
+    found: set[str] = set()
+    for name in names:
+        if name in page.canvases:
+            found.add(name)
+        elif name in page.canvas_groups:
+            found.update(page.canvas_groups[name].regions.values())
+        elif name not in page.context:
+            known = [*page.canvases, *page.canvas_groups, *page.context]
+            raise BadApp(f"The page has no region {name!r} that could be redrawn.{suggestion(name, known)}")
+    return found

@@ -1,0 +1,274 @@
+"""The page handler: from a request for a page to its response, read from top to bottom.
+
+Stored pages are served from the cache. Otherwise a job is started, or joined, and the response is the page's shell:
+the template with placeholders, which the live socket fills. Without JavaScript the same page is streamed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ..core.errors import BadAddress, Busy, Denied
+from ..core.mount import MountPoint
+from ..core.tracing import record_page
+from ..generation.job_queue import JobQueue
+from ..generation.job_starter import JobStarter
+from ..generation.metrics import Metrics
+from ..generation.page_job import PageJob
+from ..generation.prefetcher import Prefetcher
+from ..rendering.document import page_response
+from ..rendering.renderer import Renderer
+from ..routing.form_fields import FormState
+from ..routing.page_function import PLAIN, VERSION
+from ..routing.resolver import PageResolver
+from ..routing.routes import CanonicalRedirect, PageRequest, PageRoute
+from ..security.headers import (
+    NOINDEX,
+    accepts_html,
+    is_prefetch,
+    is_same_site_navigation,
+    saves_data,
+)
+from ..security.signed_links import LinkSource, SignedLinks, address_of, explain_refusal, signature_of
+from ..storage.pages import PageStore
+from .live_pages import LivePages
+from .page_cache import PageCache, stored_view
+from .streaming import StreamingPage, accepts_stream
+
+_NO_STORE = {"cache-control": "no-store", **NOINDEX}
+
+_INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedTarget:
+    """The signature that a request came with.
+
+    Attributes:
+        signature: As received; None without one.
+        source: Where the signature was issued; None if it is missing, or not valid for this page.
+    """
+
+    signature: str | None
+    source: LinkSource | None
+
+
+class PageHandler:
+    """Answers GET and HEAD requests for the pages of one app.
+
+    Args:
+        mount: The prefix under which the app is served.
+        resolver: Resolves requests to page requests.
+        signed_links: Whether generating a page requires a signed link.
+        store: The stored pages.
+        cache: Stored pages, rendered.
+        jobs: The queue of pages that are being generated.
+        starter: Starts jobs.
+        live_pages: Pages that are being generated, rendered.
+        prefetcher: Generates pages before they are clicked. None if that is off.
+        renderer: The app's renderer.
+        metrics: Counts what is served and refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        mount: MountPoint,
+        resolver: PageResolver,
+        signed_links: SignedLinks,
+        store: PageStore,
+        cache: PageCache,
+        jobs: JobQueue,
+        starter: JobStarter,
+        live_pages: LivePages,
+        prefetcher: Prefetcher | None,
+        renderer: Renderer,
+        metrics: Metrics,
+    ) -> None:
+        self._mount = mount
+        self._resolver = resolver
+        self._signed_links = signed_links
+        self._store = store
+        self._cache = cache
+        self._jobs = jobs
+        self._starter = starter
+        self._live_pages = live_pages
+        self._prefetcher = prefetcher
+        self._renderer = renderer
+        self._metrics = metrics
+
+    async def handle(self, request: Request, route: PageRoute) -> Response:
+        """Answer a request for a page.
+
+        Raises:
+            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: The app's error pages answer them.
+        """
+        page_request, target = await self._resolve(request, route)
+        if isinstance(page_request, Response):
+            return self.sign_redirect(page_request, request)
+        if request.scope["query_string"] and VERSION in request.query_params:
+            return self._cache.old_version(page_request, request.query_params[VERSION])
+        job = self._jobs.get(page_request.key)
+        if job is None:
+            stored = self._stored(page_request, target)
+            if stored is not None:
+                return stored
+            if self._signed_links.required and target.source is None:
+                return self._refuse(page_request, target)
+        if request.method == "HEAD":
+            return page_response("", headers=NOINDEX)  # asking whether a page exists must not generate it
+        record_page(page_request.key, "being generated" if job else "not generated before")
+        try:
+            job = await self._start_or_join(page_request, target, job)
+        except (Busy, Denied) as error:
+            if not page_request.tables or is_prefetch(request.headers):
+                raise
+            return self._incomplete(page_request, str(error))
+        if target.signature is not None:
+            return self._redirect_to_clean(page_request.key, request)
+        if accepts_stream(request):
+            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frame_src)
+        html = self._live_pages.current_shell(job).html
+        return page_response(html, headers=_NO_STORE, frame_src=page_request.frame_src)
+
+    async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
+        page_request = await self._resolver.resolve(request, route)
+        signature = signature_of(request.scope)
+        if signature is None:
+            # The author declared a page without parameters, so its address counts as offered.
+            offered = (
+                isinstance(page_request, PageRequest) and not route.pattern.parameters and "?" not in page_request.key
+            )
+            return page_request, _SignedTarget(None, "link" if offered else None)
+        address = address_of(request.scope).removeprefix(self._mount.prefix)
+        keys = [page_request.key] if isinstance(page_request, PageRequest) else []
+        source = self._signed_links.source(signature, address, *keys)
+        if isinstance(page_request, CanonicalRedirect) and source:
+            page_request = await self._resolver.resolve_key(page_request.address, request.scope) or page_request
+        return page_request, _SignedTarget(signature, source)
+
+    def _stored(self, page_request: PageRequest, target: _SignedTarget) -> Response | None:
+        request = page_request.request
+        opened = request.method == "GET" and not is_prefetch(request.headers) and target.signature is None
+        rendered = self._cache.rendered(page_request, opened=opened)
+        if rendered is None:
+            return None
+        if target.signature is not None:
+            return self._redirect_to_clean(page_request.key, request)
+        self._metrics.stored_pages_served += 1
+        return rendered.response(request.headers.get("if-none-match"), page_request.frame_src)
+
+    async def _start_or_join(self, page_request: PageRequest, target: _SignedTarget, job: PageJob | None) -> PageJob:
+        if is_prefetch(page_request.request.headers):
+            return job or await self._prefetch(page_request)
+        if job is None:
+            job = await self._starter.start(page_request, searched=target.source == "search")
+        else:
+            self._starter.update(job, page_request)
+        self._jobs.promote(job)
+        return job
+
+    async def _prefetch(self, page_request: PageRequest) -> PageJob:
+        if self._prefetcher is None or saves_data(page_request.request.headers):
+            raise Busy("Pages are not prefetched here. Click the link to have the page written.", 10)
+        return await self._prefetcher.prefetch(page_request)
+
+    def _refuse(self, page_request: PageRequest, target: _SignedTarget) -> Response:
+        """Respond that a page is not written, with a button that writes it."""
+        if page_request.tables:
+            return self._incomplete(page_request, _INCOMPLETE)
+        unsigned = target.signature is None
+        self._metrics.refused["unsigned" if unsigned else "signature"] += 1
+        message = explain_refusal(target.signature)
+        previous = self._jobs.recent(page_request.key)
+        if previous is not None and previous.message and not message:
+            message = f"The last attempt failed: {previous.message}"
+        return self._renderer.unwritten_page(
+            page_request.key,
+            page_request.title,
+            message,
+            404 if unsigned else 403,
+            accepts_html(page_request.request),
+        )
+
+    def _incomplete(
+        self, page_request: PageRequest, message: str, status: int = 200, form: FormState | None = None
+    ) -> Response:
+        """Respond with what exists of a page. Missing canvases are not generated now, but its state is shown."""
+        stored = self._store.get(page_request.key)
+        linker = self._resolver.linker(page_request)
+        region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, recall=False)
+        view = stored_view(page_request, stored)
+        if any(region_job.state != "written" for region_job in region_jobs.values()):
+            view = replace(view, state="stopped", message=message, provenance=None)
+        for region_job in region_jobs.values():
+            region_job.abort("stopped")
+        regions = {name: region_job.region() for name, region_job in region_jobs.items()}
+        shell = self._renderer.shell(view, page_request.page, regions, form=form)
+        return page_response(shell.html, status, _NO_STORE, page_request.frame_src)
+
+    def _redirect_to_clean(self, key: str, request: Request) -> Response:
+        """Redirect to the address without a signature, which can be stored and shared."""
+        plain = request.query_params.get(PLAIN)
+        if plain is not None:
+            key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
+        return RedirectResponse(self._mount.url(key), 303, _NO_STORE)
+
+    # -- for forms and extensions -------------------------------------------------------------------------
+
+    async def write(self, key: str, request: Request) -> Response:
+        """Generate the page with this key because a visitor pressed a button, and redirect to it.
+
+        Raises:
+            BadAddress: If no page has this key.
+            Busy, OverBudget, Denied: See ``JobStarter.start``.
+        """
+        page_request = await self.find_page(key, request)
+        if self._jobs.get(page_request.key) is None and self._cache.rendered(page_request, opened=False) is None:
+            await self._starter.start(page_request, searched=True)
+        return RedirectResponse(self._mount.url(page_request.key), 303)
+
+    async def find_page(self, key: str, request: Request) -> PageRequest:
+        """Resolve the page that one of the framework's forms is about.
+
+        Raises:
+            BadAddress: If there is no such page, or it has no canvases.
+        """
+        page_request = await self._resolver.resolve_key(key, request.scope)
+        if isinstance(page_request, CanonicalRedirect):
+            page_request = await self._resolver.resolve_key(page_request.address, request.scope)
+        if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
+            raise BadAddress(f"The page {key} does not exist, or no model writes it.", 404)
+        return page_request
+
+    def sign_redirect(self, response: Response, request: Request) -> Response:
+        """Sign the target of a redirect from a form of this app, as a search box needs it.
+
+        The target page may then be generated, within the visitor's budget for searches.
+        """
+        if not (self._signed_links.required and 300 <= response.status_code < 400):
+            return response
+        location = urlsplit(response.headers.get("location", ""))
+        # ``request.url_for`` makes absolute URLs.
+        if location.netloc not in {"", request.headers.get("host")} or not is_same_site_navigation(request.headers):
+            return response
+        key = self._mount.key(location.path)
+        if key is None or not key.startswith("/"):
+            return response
+        key += f"?{location.query}" if location.query else ""
+        if self._jobs.get(key) is None and not self._store.exists([key]):
+            response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
+        return response
+
+    def page_with_form(self, page_request: PageRequest, form: FormState) -> Response:
+        """Respond with the page of a form that was not accepted: what was typed, and what is wrong with it."""
+        job = self._jobs.get(page_request.key)
+        if job is None:
+            return self._incomplete(page_request, "", 422, form)
+        self._starter.update(job, page_request)
+        shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
+        return page_response(shell.html, 422, _NO_STORE, page_request.frame_src)

@@ -1,0 +1,139 @@
+"""Pages over plain HTTP, streamed in document order, for browsers without JavaScript and for command-line clients.
+
+The text before the first region is sent at once. Of each region, the part that will not change is sent as it is
+generated, and the rest when the region is finished.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from ..core.errors import UnwrittenError
+from ..generation.job_queue import JobQueue
+from ..generation.page_job import PageJob, Subscriber
+from ..generation.region_job import RegionJob
+from ..rendering.document import COLOPHON, insert_nonce
+from ..rendering.regions import Region, RegionState
+from ..rendering.renderer import Renderer
+from ..rendering.templates import Placeholder, Shell
+from ..routing.page_function import PLAIN
+from ..security.headers import NOINDEX, new_nonce, secure_headers
+from .live_pages import LivePages
+
+_UNFINISHED = {"waiting", "writing"}
+
+
+def accepts_stream(request: Request) -> bool:
+    """True if a page should be streamed: for ``?plain=1``, and for clients that do not list HTML in Accept."""
+    plain = request.query_params.get(PLAIN)
+    if plain is not None:
+        return plain not in {"0", "no", "false"}
+    return "text/html" not in request.headers.get("accept", "")
+
+
+class StreamingPage(StreamingResponse):
+    """The response that streams a page while it is generated.
+
+    Args:
+        jobs: The queue, which is told when the client disconnects.
+        live_pages: Renders the regions.
+        renderer: Renders the colophon.
+        job: The page.
+        frame_src: What the page may embed; see ``secure_headers``.
+    """
+
+    def __init__(
+        self, jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, frame_src: str = ""
+    ) -> None:
+        nonce = new_nonce()
+        headers = {
+            **secure_headers(nonce, frame_src),
+            "cache-control": "no-store",
+            **NOINDEX,
+            "x-accel-buffering": "no",
+        }
+        super().__init__(_stream(jobs, live_pages, renderer, job, nonce), media_type="text/html", headers=headers)
+
+
+async def _stream(
+    jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, nonce: str
+) -> AsyncIterator[str]:
+    subscriber = Subscriber()
+    job.subscribe(subscriber)
+    try:
+        shell = live_pages.shell(job, placeholders=True)
+        for part in shell.parts():
+            if isinstance(part, str):
+                yield insert_nonce(part, nonce)
+            elif part.name == COLOPHON:
+                yield insert_nonce(await _colophon(renderer, job, subscriber), nonce)
+            else:
+                async for html in _region(live_pages, job, shell, part, subscriber):
+                    yield insert_nonce(html, nonce)
+    finally:
+        jobs.unsubscribe(job, subscriber)
+
+
+async def _region(
+    live_pages: LivePages, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
+) -> AsyncIterator[str]:
+    region_job = job.regions[placeholder.name]
+    frame = _block_frame(job, shell, region_job)
+    sent = 0
+    if frame:
+        yield frame[0]
+    while region_job.state in _UNFINISHED and not job.finished.is_set():
+        subscriber.changed.clear()
+        if frame and region_job.frame.text:
+            formatted = region_job.formatted()
+            if formatted.fixed > sent:
+                yield formatted.html[sent : formatted.fixed]
+                sent = formatted.fixed
+        if region_job.state in _UNFINISHED and not job.finished.is_set():
+            await subscriber.changed.wait()
+    if not frame:
+        yield live_pages.block(job, region_job.name)
+    else:
+        # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
+        yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + frame[1]
+    if region_job.state != "written":
+        yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
+
+
+def _block_frame(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
+    """Return the HTML before and after the text in a region's block, or None if the block does more than print it.
+
+    Such a block, one that loops over a value for example, may change anywhere. It is sent when it is finished.
+    """
+    if region_job.canvas.schema is not None:
+        return None
+    frame = None
+    # The block is rendered for two states with a random text: the HTML around the text must be the same.
+    states: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
+    for state, length in states:
+        probe = f"probe-{secrets.token_hex(length)}"
+        region = Region(
+            region_job.name, state=state, number=length, html=Markup(probe), text=probe, settled=state == "written"
+        )
+        try:
+            before, found, after = shell.render_region(region, job.view()).partition(probe)
+        except UnwrittenError:
+            return None
+        if not found or probe in after or frame not in (None, (before, after)):
+            return None
+        frame = (before, after)
+    return frame
+
+
+async def _colophon(renderer: Renderer, job: PageJob, subscriber: Subscriber) -> str:
+    """Return the colophon. If all regions are finished, wait until the page is stored, so that it has the figures."""
+    while not job.finished.is_set() and all(region.state not in _UNFINISHED for region in job.regions.values()):
+        subscriber.changed.clear()
+        if not job.finished.is_set():
+            await subscriber.changed.wait()
+    return str(renderer.colophon_element(job.view()))

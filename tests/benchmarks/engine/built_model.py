@@ -1,0 +1,155 @@
+"""Random models of any size that are made on the device, tensor by tensor: the real architecture, without a checkpoint.
+
+They take the way of a checkpoint (``filling.py``), with a source that draws numbers where a file would be read. So
+neither device nor machine ever holds more than the finished weights and one matrix. A tensor's numbers depend on its
+name and the seed alone: two models that are quantised differently are made of the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from unwritten_engine.diffusion.loading.model_config import DECODER, ModelConfig, read_model_config
+from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.weight_loader import WeightLoader
+from unwritten_engine.engine import Progress
+
+REAL: Final[Mapping[str, Any]] = {
+    "architectures": ["DiffusionGemmaForBlockDiffusion"],
+    "model_type": "diffusion_gemma",
+    "canvas_length": 256,
+    "text_config": {
+        "vocab_size": 262_144,
+        "hidden_size": 2816,
+        "intermediate_size": 2112,
+        "moe_intermediate_size": 704,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "num_global_key_value_heads": 2,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "num_experts": 128,
+        "top_k_experts": 8,
+        "sliding_window": 1024,
+        "max_position_embeddings": 262_144,
+    },
+}
+"""The sizes of google/diffusiongemma-26B-A4B-it, without its vision tower."""
+_BRANCHES: Final = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
+
+
+def real_config(*, canvas: int | None = None, **text: int) -> dict[str, Any]:
+    """The sizes of the real model, with some of them changed.
+
+    Args:
+        canvas: tokens in a canvas.
+        text: keys of its ``text_config``.
+    """
+    return {**REAL, "canvas_length": canvas or REAL["canvas_length"], "text_config": {**REAL["text_config"], **text}}
+
+
+def build(
+    config: Mapping[str, Any],
+    kind: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    spread: float = 4.0,
+    branch: float = 0.3,
+    seed: int = 0,
+    progress: Progress = lambda share, doing: None,
+) -> tuple[Any, ModelConfig]:
+    """A random model.
+
+    Args:
+        config: its sizes, as ``config.json`` has them; it gets no vision tower.
+        kind: how weights are kept: "float32", "bf16", "int8" or "nf4".
+        device: where it is made.
+        dtype: of what is not quantised, and of activations.
+        spread: standard deviation of the logits.
+        branch: how much each layer adds, as a share of what it is given; see ``small.small_model``.
+        seed: of the weights.
+        progress: told the share of the numbers that are drawn.
+
+    Returns:
+        transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, and its sizes.
+
+    Raises:
+        MissingPackage: bitsandbytes is needed for 4 bits.
+    """
+    from transformers import DiffusionGemmaConfig
+
+    sizes = read_model_config(config, "the random model")
+    small_tower = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    make: Any = DiffusionGemmaConfig
+    kinds = ["full_attention" if layer.full else "sliding_attention" for layer in sizes.layers]
+    given = make(
+        text_config={**config["text_config"], "layer_types": kinds, "use_bidirectional_attention": "vision"},
+        vision_config={"model_type": "gemma4_vision", **small_tower, "num_key_value_heads": 1, "head_dim": 8},
+        canvas_length=sizes.canvas,
+    )
+    filler = WeightLoader(given, kind, device, dtype, name="the random model", vision=False)
+    source = _Drawn(sizes, device, dtype, spread=spread, branch=branch, seed=seed)
+    done, whole = 0, sum(math.prod(size) for size in source.shapes.values())
+    for name, size in source.shapes.items():
+        filler.put(name, source)
+        done += math.prod(size)
+        progress(done / whole, f"Making random weights in {kind}")
+    filler.model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    return filler.finish()[0], sizes
+
+
+class _Drawn:
+    """Draws tensors by their names, as a file of safetensors hands them out."""
+
+    def __init__(
+        self, sizes: ModelConfig, device: torch.device, dtype: torch.dtype, *, spread: float, branch: float, seed: int
+    ) -> None:
+        self.shapes = sizes.tensors()
+        self._device, self._dtype = device, dtype
+        self._table = spread / math.sqrt(sizes.hidden)
+        self._branch, self._seed = branch, seed
+
+    def get_tensor(self, name: str) -> Tensor:
+        """All of a tensor."""
+        size = self.shapes[name]
+        tensor = self._normal(name, size)
+        if len(size) == 1:  # norms and scales
+            tensor.mul_(0.05 if name.endswith("layer_scalar") else 0.1).add_(1.0)
+            return tensor.mul_(self._branch) if name.endswith(_BRANCHES) else tensor
+        return tensor.mul_(self._table if name == f"{DECODER}embed_tokens.weight" else 1 / math.sqrt(size[-1]))
+
+    def get_slice(self, name: str) -> _Slices:
+        """A tensor matrix by matrix."""
+        return _Slices(self, name)
+
+    def matrix(self, name: str, number: int) -> Tensor:
+        """One matrix of a tensor of matrices."""
+        size = self.shapes[name][1:]
+        return self._normal(f"{name}.{number}", size).mul_(1 / math.sqrt(size[-1]))
+
+    def _normal(self, name: str, size: tuple[int, ...]) -> Tensor:
+        # 32 bits: the generator of the CPU looks at no more of a seed.
+        made = torch.Generator(self._device).manual_seed(zlib.crc32(f"{self._seed} {name}".encode()))
+        return torch.randn(size, generator=made, device=self._device, dtype=self._dtype)
+
+
+class _Slices:
+    """What ``safe_open`` calls a slice."""
+
+    def __init__(self, source: _Drawn, name: str) -> None:
+        self._source, self._name = source, name
+
+    def get_shape(self) -> list[int]:
+        """Of the whole tensor."""
+        return list(self._source.shapes[self._name])
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self._source.matrix(self._name, number)

@@ -1,0 +1,360 @@
+"""``unwritten bench quality``: how good the pages are that a model writes, as far as counting can tell.
+
+It writes the articles of the demo wiki for a list of titles, or the single page of the five-line app, and counts
+what makes a reader wince. No figure here says whether a page is good; a page that scores badly is bad. Read the
+pages too: ``--out DIR`` keeps them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import click
+from tests.benchmarks.report import report
+
+from unwritten.app.application import App
+from unwritten.cli.loading import load_app
+from unwritten.core.assets import asset_dir
+from unwritten.core.errors import NotAnApp, PageFailed
+from unwritten.formats.links import WIKI_LINK, plain_text
+from unwritten.formats.page import Canvas, Page, as_page
+from unwritten.formats.registry import get_format
+from unwritten.formats.schema import json_schema_of, parse_value
+from unwritten.routing.prompts import build_prompt, finalize_text
+from unwritten.routing.visit import Visit
+from unwritten_engine import Engine, Example, Request
+
+_REACH = {
+    "repeated_sentences": "0",
+    "repeated_grams": "< 0.02",
+    "broken_markup": "0",
+    "stray_tokens": "0",
+    "leaks": "0",
+    "cut_endings": "0",
+    "empty_regions": "0",
+    "bad_facts": "0",
+    "links": "> 3",
+    "on_topic": "> 0.9",
+    "seconds": "< 10",
+    "first_words": "< 0.3",
+}
+
+
+_WORD = re.compile(r"[^\W\d_]{4,}")
+
+
+_END = re.compile(r"[.!?…。！？][\"”’»)*_]*$")
+
+
+_STRAY = re.compile(
+    r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad)\w*\|?>|```|https?:|={4,}|\ufffd|\]\(|(?<!\[)\[\d+\](?!\])|&\w+;"
+    r"|</?[A-Za-z][^<>\n]{0,40}>|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+
+
+_COMMON = frozenset(
+    "about after also because been before book called first from have history into known made many most name "
+    "only other people said some than that their them there they this time used very were what when where which "
+    "while will with without world would years".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What was counted on one page, or the mean of many.
+
+    Attributes:
+        repeated_sentences: sentences that came before on the page.
+        repeated_grams: share of the four-word sequences that came before in the same region, from 0 to 1.
+        broken_markup: marks without a partner, and links inside links or without a name.
+        stray_tokens: fences, tags, foreign URLs, footnotes, control tokens and characters, letters of scripts that the
+            title has not.
+        leaks: sequences of five words or more that stand in the examples.
+        cut_endings: regions of prose that do not end with a whole sentence.
+        empty_regions: regions with fewer than three words.
+        bad_facts: typed regions that are not valid.
+        links: links on the page.
+        on_topic: share of the title's longer words that occur in the prose, from 0 to 1.
+        shared_words: content words that occur in two regions or more.
+        words: words of prose.
+        seconds: from the first request of the page to its last frame.
+        first_words: seconds to the first words that the model wrote.
+    """
+
+    repeated_sentences: float = 0
+    repeated_grams: float = 0
+    broken_markup: float = 0
+    stray_tokens: float = 0
+    leaks: float = 0
+    cut_endings: float = 0
+    empty_regions: float = 0
+    bad_facts: float = 0
+    links: float = 0
+    on_topic: float = 1
+    shared_words: float = 0
+    words: float = 0
+    seconds: float = 0
+    first_words: float = 0
+
+
+def judge(
+    title: str,
+    prose: Mapping[str, str],
+    typed: Mapping[str, bool] | None = None,
+    examples: Sequence[Example] = (),
+    openings: Sequence[str] = (),
+) -> Faults:
+    """Count the faults of one page.
+
+    Args:
+        title: its subject.
+        prose: the regions of Markdown or text, by name.
+        typed: the typed regions by name, each with whether it is valid.
+        examples: what the model was shown.
+        openings: what the regions began with; it is not the model's doing.
+    """
+    texts = [text for text in prose.values() if text.strip()]
+    sentences = [s for text in texts for s in sentences_of(text)]
+    words = [words_of(text) for text in texts]
+    content = [content_words(text) for text in texts]
+    named = {word.casefold() for word in _WORD.findall(title)} - _COMMON
+    everything = " ".join(texts).casefold()
+    given = {gram for opening in openings for gram in grams(words_of(opening), 5)}
+    shown = {gram for example in examples for gram in grams(words_of(example.answer), 5)} - given
+    return Faults(
+        repeated_sentences=sum(count - 1 for count in Counter(sentences).values()),
+        repeated_grams=mean(_repetition(region) for region in words) if words else 0,
+        broken_markup=sum(broken_markup(text) for text in texts),
+        stray_tokens=sum(len(_STRAY.findall(text)) + strange_letters(text, title) for text in texts),
+        leaks=sum(gram in shown for region in words for gram in grams(region, 5)),
+        cut_endings=sum(not _END.search(text.rstrip()) for text in texts),
+        empty_regions=sum(len(plain_text(text).split()) < 3 for text in prose.values()),
+        bad_facts=sum(not valid for valid in (typed or {}).values()),
+        links=sum(len(WIKI_LINK.findall(text)) for text in texts),
+        on_topic=mean(any(form in everything for form in _forms(word)) for word in named) if named else 1,
+        shared_words=sum(count > 1 for count in Counter(word for found in content for word in found).values()),
+        words=sum(len(region) for region in words),
+    )
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in order, in lower case and without marks of Markdown, for comparison."""
+    return plain_text(text).casefold().split()
+
+
+def content_words(text: str) -> set[str]:
+    """The longer words of a text, but for those that stand in any text."""
+    return set(_WORD.findall(plain_text(text).casefold())) - _COMMON
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a text without its headings, in lower case and without marks, for comparison."""
+    body = re.sub(r"^#{1,6} .*$", "", text, flags=re.MULTILINE)
+    return [s for s in re.split(r"(?<=[.!?。！？])\s+", plain_text(body).casefold()) if len(s.split()) > 2]
+
+
+def broken_markup(text: str) -> int:
+    """How many marks of a text have no partner or no sense."""
+    rest = WIKI_LINK.sub("", text)
+    broken = rest.count("[[") + rest.count("]]")
+    for line in rest.split("\n"):
+        broken += line.count("**") % 2 + line.replace("[[", "").count("[") + bool(re.match(r"#{1,6}\s*$", line))
+    titles = [match[1] for match in WIKI_LINK.finditer(text)]
+    return broken + sum(not re.search(r"\w\w", title) or len(title.split()) > 6 for title in titles)
+
+
+def strange_letters(text: str, title: str) -> int:
+    """How many stretches of letters and signs there are that neither Latin writing nor the title uses."""
+    known = {ord(char) >> 8 for char in title if ord(char) > 0x24F}
+    cjk = any(0x3040 <= ord(char) <= 0x9FFF for char in title)
+
+    def strange(char: str) -> bool:
+        code = ord(char)
+        if code < 0x250 or char in "‘’“”–—…•€°′″№":
+            return False
+        return not (code >> 8 in known or (cjk and 0x3000 <= code <= 0x9FFF) or (cjk and char in "。！？"))
+
+    return sum(1 for is_strange, _ in groupby(text, key=strange) if is_strange)
+
+
+def grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """All sequences of so many words."""
+    return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+
+
+def _repetition(words: Sequence[str]) -> float:
+    found = grams(words, 4)
+    return 1 - len(set(found)) / len(found) if found else 0.0
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """A word, and its stem if it ends like a plural or a derivation."""
+    return (word, word[:-1]) if len(word) > 5 else (word,)
+
+
+async def write_page(engine: Engine, world: str, page: Page, title: str) -> tuple[dict[str, str], float, float]:
+    """All canvases of a page at the same time, as an app would write them.
+
+    Returns:
+        The finished text of each canvas, the seconds that they took, and those to the first words.
+    """
+    began = time.monotonic()
+    firsts: list[float] = []
+
+    async def write(canvas: Canvas) -> str:
+        prompt = build_prompt(world=world, canvas=canvas, subject=title)
+        request = Request(
+            prompt=prompt,
+            canvases=canvas.canvases,
+            max_tokens=canvas.tokens,
+            schema=json_schema_of(canvas.schema) if canvas.schema else None,
+            stop=tuple(canvas.stop),
+            options=canvas.options,
+        )
+        text, reason, begun = "", "end", False
+        async for frame in engine.generate(request):
+            text = frame.text
+            if not begun and len(text) > len(prompt.opening):
+                begun = True
+                firsts.append(time.monotonic() - began)
+            if frame.usage is not None:
+                reason = frame.usage.reason
+        return finalize_text(text, reason) if get_format(canvas.format).prose else text
+
+    texts = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
+    return dict(zip(page.canvases, texts, strict=True)), time.monotonic() - began, min(firsts, default=0.0)
+
+
+def is_valid(canvas: Canvas, text: str) -> bool:
+    """Whether a finished typed text is what its shape asks for."""
+    try:
+        parse_value(canvas.schema or object, text)
+    except PageFailed:
+        return False
+    return True
+
+
+async def run(
+    engine: Engine,
+    world: str,
+    pages: Mapping[str, Page],
+    out: Path | None = None,
+    told: Callable[[str, Faults], None] | None = None,
+) -> list[tuple[str, Faults]]:
+    """Write pages one after another and judge each.
+
+    Args:
+        engine: writes.
+        world: leads every prompt.
+        pages: what to write, by title.
+        out: a folder for the pages as Markdown files.
+        told: called with each title and its faults.
+    """
+    results = []
+    for title, page in pages.items():
+        texts, seconds, first = await write_page(engine, world, page, title)
+        prose = {name: text for name, text in texts.items() if get_format(page.canvases[name].format).prose}
+        typed = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
+        prompts = [build_prompt(world=world, canvas=canvas, subject=title) for canvas in page.canvases.values()]
+        shown = [example for prompt in prompts for example in prompt.examples]
+        counted = judge(title, prose, typed, shown, [prompt.opening for prompt in prompts])
+        faults = replace(counted, seconds=seconds, first_words=first)
+        results.append((title, faults))
+        if out is not None:
+            name = re.sub(r"\W+", "_", title)[:60]
+            whole = "\n\n".join([f"# {title}", *texts.values()])
+            (out / f"{name}.md").write_text(whole + "\n", encoding="utf-8")
+        if told is not None:
+            told(title, faults)
+    return results
+
+
+def summary(results: Sequence[tuple[str, Faults]]) -> dict[str, float]:
+    """The mean of every figure over all pages."""
+    return {
+        field.name: round(mean(float(getattr(faults, field.name)) for _, faults in results), 3)
+        for field in fields(Faults)
+    }
+
+
+@click.command("quality")
+@click.option("--app", "target", default=None, help="An app with a page of one parameter; the demo wiki by default.")
+@click.option("--ask", default=None, help="A single page with this prompt, {} for the title, instead of an app.")
+@click.option("--titles", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One title a line.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="Only so many of them, spread over the list.")
+@click.option("--engine", "spec", default="auto", show_default=True, help="The engine to measure.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Keep the pages in this folder.")
+def command(
+    target: str | None, ask: str | None, titles: Path | None, limit: int | None, spec: str, out: Path | None
+) -> None:
+    """How good the pages are that a model writes."""
+    wiki = asset_dir("demos") / "wiki"
+    names = [n for n in (titles or wiki / "titles.txt").read_text(encoding="utf-8").splitlines() if n.strip()]
+    if limit:
+        names = spread(names, limit)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    app = load_app(target or str(wiki)) if ask is None else App("Quality")
+    with tempfile.TemporaryDirectory() as folder:
+        app.configure({"database": f"{folder}/quality.db", "engine": spec})
+        results, about = asyncio.run(_measure(app, ask, names, out))
+    figures = summary(results)
+    rows = [(name.replace("_", " "), f"{value:g}", _REACH.get(name, "")) for name, value in figures.items()]
+    report(f"{len(results)} pages by {about}", rows, {"pages": len(results), "model": about, **figures})
+
+
+async def _measure(
+    app: App, ask: str | None, titles: Sequence[str], out: Path | None
+) -> tuple[list[tuple[str, Faults]], str]:
+    await asyncio.to_thread(app.prepare)
+    try:
+        if ask is not None:
+            asked = {title: as_page(ask.replace("{}", title), "--ask") for title in titles}
+            pages = {title: page for title, page in asked.items() if isinstance(page, Page)}
+        else:
+            pages = await articles(app, titles)
+        first = next(iter(pages.items()))
+        prompts = [build_prompt(world=app.world, canvas=c, subject=first[0]) for c in first[1].canvases.values()]
+        await app.engine.warm(prompts)
+        about = f"{app.engine.about.model}, {app.engine.about.device}"
+        return await run(app.engine, app.world, pages, out, _tell), about
+    finally:
+        await app.close()
+
+
+async def articles(app: App, titles: Sequence[str]) -> dict[str, Page]:
+    """The pages of an app about some titles, as its author declares them; where it answers with no page, none.
+
+    Raises:
+        NotAnApp: it has no page for a title.
+    """
+    route = next((route for route in app.pages if list(route.pattern.parameters) == ["title"]), None)
+    if route is None:
+        raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
+    found = {}
+    for title in titles:
+        page = await route.function.call({"title": title}, Visit(route.pattern.build({"title": title})), None, 30)
+        if isinstance(page, Page):
+            found[title] = page
+    return found
+
+
+def spread(found: Sequence[Any], count: int) -> list[Any]:
+    """So many of a list, spread evenly over it; all of them if there are no more."""
+    return [found[at * len(found) // count] for at in range(count)] if count < len(found) else list(found)
+
+
+def _tell(title: str, faults: Faults) -> None:
+    bad = {k: v for k, v in asdict(faults).items() if k in _REACH and _REACH[k] == "0" and v}
+    print(f"{faults.seconds:5.1f} s  {title[:60]:60}  {json.dumps(bad) if bad else ''}", flush=True)

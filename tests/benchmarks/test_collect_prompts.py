@@ -1,0 +1,54 @@
+"""``unwritten prompts``: what pages ask a model for, in a file."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.terminal import WITHOUT_ENGINE, unwritten, write
+from unwritten.cli.prompts import collect
+
+from unwritten.cli.loading import load_app
+from unwritten_engine.training.dataset import read_prompts
+
+pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(60)]
+
+DEMOS = Path(__file__).resolve().parents[3] / "demos"
+
+
+def test_the_prompts_of_pages_are_written_for_each_name() -> None:
+    write(WITHOUT_ENGINE)
+    names = write("Tea\n\nGrace Hopper\nTea\n", "names.txt")
+    result = unwritten("prompts", "/wiki/{}", "--names", str(names), "--out", "out.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "out.jsonl has 2 prompts of 2 pages." in result.output
+    tea, hopper = read_prompts(Path("out.jsonl"))
+    assert (tea.title, tea.kind, tea.source, tea.schema) == ("Tea", "wiki", "Small", None)
+    assert hopper.prompt.ask == "An article about Grace Hopper." and hopper.prompt.opening == "**Grace Hopper**"
+    assert hopper.prompt.examples == tea.prompt.examples != ()
+    assert not list(Path().glob("*.db"))
+
+
+def test_a_demo_is_asked_as_its_engine_would_be() -> None:
+    pages = list(collect(load_app(str(DEMOS / "wiki")), ["/wiki/Tea", "/wiki/Cup", "/wiki/Tea"]))
+    assert [page.title for page in pages] == ["Tea"] * 3 + ["Cup"] * 3
+    assert all(page.prompt.facts == () for page in pages)
+    assert [page.tokens for page in pages[:3]] == [140, 170, 256]
+    assert [page.schema is None for page in pages[:3]] == [True, False, True]
+    todo = load_app(str(DEMOS / "todo"))
+    (instructed,), (base,) = collect(todo, ["/list/tea"]), collect(todo, ["/list/tea"], base=True)
+    assert instructed.prompt.ask == "A to-do list: tea. It was asked for like this: tea"
+    assert base.prompt.ask == "A to-do list: tea."
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (["wiki/Tea"], "A path begins with a slash: unwritten prompts /wiki/Tea"),
+        (["/wiki/{}"], "A path with {} needs titles: --names FILE"),
+        ([], "Missing argument 'PATHS...'"),
+        (["/none"], "/none was answered with status 404"),
+    ],
+)
+def test_mistakes_are_told(typed: list[str], answer: str) -> None:
+    write(WITHOUT_ENGINE)
+    result = unwritten("prompts", *typed)
+    assert result.exit_code in {1, 2} and answer in result.output

@@ -1,0 +1,185 @@
+"""``unwritten bench world``: whether later pages know what earlier ones said.
+
+Each of a set of invented facts is planted on a page, word for word. Then the page that it links to is written by a
+model: with memory, by a visitor who clicked the link; without memory; and with memory by a visitor who typed the
+address of a subject that a page mentions but does not link to, so that only search can help. Recall is the share of
+these pages on which the planted value stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from tests.benchmarks.planted import FACTS, Planted
+from tests.benchmarks.report import report
+
+from unwritten.app.application import App
+from unwritten.core.settings import BY_NAME
+from unwritten.formats.links import Linker, find_links, plain_text
+from unwritten.formats.page import Canvas
+from unwritten.routing.patterns import PagePattern
+from unwritten.storage.pages import PageStore
+from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
+from unwritten.testing.asgi_client import request, running
+from unwritten_engine import Engine, open_engine
+
+PLACE = PagePattern("/wiki/{title}")
+
+
+WORLD = "The Book of Ferra is a calm, exact encyclopedia of one small island."
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of asking for the pages.
+
+    Attributes:
+        name: in the table and in the document.
+        words: the same for people.
+        memory: tokens for what earlier pages say.
+        linked: whether the planted page links to the subject, and that link is clicked; otherwise the address is typed.
+    """
+
+    name: str
+    words: str
+    memory: int
+    linked: bool
+
+
+def ways(memory: int) -> tuple[Way, ...]:
+    """The three ways, with so many tokens of memory."""
+    return (
+        Way("on", "link clicked, memory on", memory, True),
+        Way("off", "link clicked, memory off", 0, True),
+        Way("direct", "address typed, memory on, by search alone", memory, False),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One page that was asked for: its planted fact, its text, and whether the value stands in it."""
+
+    fact: Planted
+    text: str
+    recalled: bool
+
+
+async def measure(
+    engine: Engine,
+    way: Way,
+    facts: Sequence[Planted],
+    *,
+    tokens: int,
+    folder: Path,
+    told: Callable[[Asked], None] = lambda asked: None,
+) -> list[Asked]:
+    """Plant the facts in a new world, and ask for the page of each subject.
+
+    Args:
+        engine: writes.
+        way: how they are asked for.
+        facts: what is planted.
+        tokens: the length of an answer.
+        folder: a place for the world's file.
+        told: called with each page when it is written.
+    """
+    app = App(
+        "The Book of Ferra",
+        world=WORLD,
+        engine=engine,
+        database=str(folder / f"{way.name}.db"),
+        memory_tokens=way.memory,
+        time_limit=600,
+    )
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> Canvas:
+        return Canvas(f"An encyclopedia article about {title}.", tokens=tokens, seed=sum(title.encode()))
+
+    async with running(app):
+        for fact in facts:
+            await _plant(app.store, fact, linked=way.linked)
+
+        async def one(fact: Planted) -> Asked:
+            key = PLACE.build({"title": fact.subject})
+            headers = {"referer": "http://127.0.0.1" + PLACE.build({"title": fact.page})} if way.linked else {}
+            await request(app, f"{key}?plain=1", lambda _: None, headers=headers)
+            kept = app.store.get(key)
+            text = plain_text("\n".join(canvas.text for canvas in kept.canvases.values())) if kept else ""
+            asked = Asked(fact, text, fact.is_in(text))
+            told(asked)
+            return asked
+
+        return list(await asyncio.gather(*(one(fact) for fact in facts)))
+
+
+async def _plant(store: PageStore, fact: Planted, *, linked: bool) -> None:
+    """Keep a page that says a fact, as if it had been written."""
+    key, text = PLACE.build({"title": fact.page}), fact.text(linked=linked)
+    linker = Linker(key, PLACE.link, store.exists)
+    canvas = StoredCanvas("body", "markdown", "", text, 0, 0, 0, 1, 0.0, "end")
+    provenance = Provenance("planted", "none", 0, 0, 0, 1, 0.0, "end")
+    page = PageWrite(key, fact.page, plain_text(text), "", provenance, (canvas,), tuple(find_links(text, linker)))
+    await store.save(page)
+
+
+def recall(asked: Sequence[Asked]) -> float:
+    """The share of the pages that know their fact, from 0 to 1."""
+    return round(sum(one.recalled for one in asked) / len(asked), 3) if asked else 0.0
+
+
+@click.command("world")
+@click.option("--engine", "spec", default="auto", show_default=True, help="The engine to measure.")
+@click.option("--model", default=None, help="The model of the engine, as for `unwritten run`.")
+@click.option("--limit", type=click.IntRange(1, len(FACTS)), default=len(FACTS), help="Only so many facts.")
+@click.option("--tokens", type=click.IntRange(8), default=40, show_default=True, help="The length of an answer.")
+@click.option(
+    "--memory",
+    type=click.IntRange(1),
+    default=BY_NAME["memory_tokens"].default,
+    help="Tokens of memory, when it is on.",
+)
+@click.option("--show", is_flag=True, help="Print every page.")
+def command(spec: str, model: str | None, limit: int, tokens: int, memory: int, show: bool) -> None:
+    """Whether later pages know what earlier ones said."""
+    options: dict[str, Any] = {"model": model} if model else {}
+    engine = open_engine(spec, **options)
+    began = time.monotonic()
+
+    def told(asked: Asked) -> None:
+        if show:
+            click.echo(f"{'knows' if asked.recalled else '  -  '}  {asked.fact.value:9} {asked.text}", err=True)
+
+    async def run() -> dict[str, list[Asked]]:
+        found: dict[str, list[Asked]] = {}
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(engine.close)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            for way in ways(memory):
+                if show:
+                    click.echo(f"-- {way.words}", err=True)
+                found[way.name] = await measure(engine, way, FACTS[:limit], tokens=tokens, folder=folder, told=told)
+        return found
+
+    found = asyncio.run(run())
+    seconds = time.monotonic() - began
+    reach = {"on": "well above off", "off": "", "direct": "well above off"}
+    rows = [
+        (way.words, f"{sum(a.recalled for a in found[way.name])} of {limit}", reach[way.name]) for way in ways(memory)
+    ]
+    rows.append(("seconds for all pages", f"{seconds:.0f}", ""))
+    about = engine.about
+    document = {f"memory_recall_{name}": recall(asked) for name, asked in found.items()}
+    report(
+        f"Planted facts that the next page knows; {about.model}, {about.device}",
+        rows,
+        {"model": about.model, "facts": limit, "tokens": tokens, "memory_tokens": memory, **document},
+    )

@@ -1,0 +1,91 @@
+"""Written ahead, in Chromium: links turn blue while somebody reads, and open without any writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.browser.tabs import Tab, note, until
+from tests.support.apps import make_wiki
+
+from unwritten import App
+from unwritten_engine import Priority, scripted
+from unwritten_engine.scripted import HANG, Script, ScriptedEngine
+
+pytestmark = pytest.mark.browser
+
+HUB = "/wiki/Hub"
+LINKS = "A hub leads to [[A]], [[B]], [[C]], [[D]] and [[E]].\n"
+
+SAVES = "Object.defineProperty(navigator, 'connection', { value: { saveData: true } });"
+HIDE = """() => {
+    Object.defineProperty(document, "hidden", { configurable: true, value: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def wiki_engine(others: Script) -> ScriptedEngine:
+    return scripted(lambda request: LINKS if "Hub" in request.prompt.ask else others)
+
+
+def asked(engine: ScriptedEngine) -> str:
+    """The letters of the pages that the engine was asked for after the hub, in order."""
+    return "".join(request.prompt.ask.rstrip(".")[-1] for request in engine.requests[1:])
+
+
+def colours(tab: Tab) -> str:
+    """The links of the page by the first letter of their class: w for written, u for unwritten."""
+    return str(tab.js("() => [...document.querySelectorAll('#region-body a')].map((a) => a.className[0]).join('')"))
+
+
+def test_links_turn_blue_and_open_without_any_writing(
+    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
+) -> None:
+    engine = wiki_engine("Behind it lies [[F]].\n")
+    address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
+    tab = open_tab()
+    tab.goto(address + HUB)
+    tab.finished()
+    until(lambda: colours(tab) == "wwwuu")
+    assert asked(engine) == "ABC"
+    assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
+    tab.js("() => { notes.shifts = []; }")
+    tab.page.hover("a:text-is('E')")
+    until(lambda: colours(tab) == "wwwuw")
+    assert asked(engine) == "ABCE"
+    assert tab.layout_shift() == 0, note(tab.shifts)
+    tab.ready()
+    tab.page.click("a:text-is('A')")
+    until(lambda: tab.js("() => document.querySelector('h1').textContent") == "A")
+    assert tab.js("() => document.querySelectorAll('[data-state=waiting], [data-state=writing]').length") == 0
+    assert "Written ahead" in tab.page.inner_text("[data-colophon]")
+    assert "before your visit" in tab.page.inner_text("[data-colophon]")
+    assert tab.loads("/wiki/A") == 1 and "A" not in asked(engine)[1:]
+    until(lambda: asked(engine) == "ABCEF")  # it is opened: what lies behind it comes next
+
+
+def test_a_hidden_tab_wants_nothing(tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]) -> None:
+    engine = wiki_engine(["One", HANG])
+    tab = open_tab()
+    tab.goto(serve(make_wiki(tmp_path, engine, prefetch="auto")) + HUB)
+    until(lambda: engine.running == 2)
+    tab.js(HIDE)
+    until(lambda: engine.running == 0)
+    assert asked(engine) == "AB" and engine.stopped == 2
+
+
+def test_who_saves_data_is_left_alone(
+    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
+) -> None:
+    engine = wiki_engine("Words.")
+    address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
+    first, second = open_tab(), open_tab()
+    second.page.add_init_script(SAVES)
+    first.goto(address + HUB)
+    first.finished()
+    until(lambda: asked(engine) == "ABC")
+    second.goto(address + HUB)
+    second.page.hover("a:text-is('D')")
+    second.page.wait_for_timeout(600)
+    assert asked(engine) == "ABC"
