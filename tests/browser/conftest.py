@@ -75,8 +75,9 @@ class _Chromium:
                 pytest.fail("There is no Chromium on this machine. Install it: apt install chromium")
             sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
             playwright = self._stack.enter_context(sync_playwright())
-            self._browser = playwright.chromium.launch(executable_path=executable, args=[*_FLAGS, *sandbox])
-            self._stack.callback(self._browser.close)
+            browser = playwright.chromium.launch(executable_path=executable, args=[*_FLAGS, *sandbox])
+            self._stack.callback(browser.close)
+            self._browser = browser
         return self._browser
 
     def stop(self) -> None:
