@@ -48,7 +48,7 @@ def _make_options(parser: argparse.ArgumentParser) -> None:
         "--packages", type=Path, metavar="DIR", help="where packages lie that are fetched already; nothing is fetched"
     )
     parser.add_argument(
-        "--forms", type=Path, nargs="+", default=[], metavar="FILE", help="prompts of an app, by `unwritten prompts`"
+        "--forms", type=Path, nargs="+", default=[], metavar="FILE", help="prompts of an app, by `python tests/benchmarks prompts`"
     )
     parser.add_argument(
         "--sampled", type=Path, nargs="+", default=[], metavar="FILE", help="pages that a model has written"
@@ -77,7 +77,7 @@ def _make(given: argparse.Namespace) -> int:
 
 
 def _sample_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompts", type=Path, metavar="PROMPTS", help="a file of prompts, by `unwritten prompts`")
+    parser.add_argument("prompts", type=Path, metavar="PROMPTS", help="a file of prompts, by `python tests/benchmarks prompts`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file of pages; it is gone on with")
     parser.add_argument("--minutes", type=float, metavar="N", help="stop after so many; else when all is written")
     parser.add_argument("--engine", default="embedded", help="as open_engine takes it (default: embedded)")
