@@ -26,7 +26,7 @@ from .region_job import RegionJob, page_to_store
 log = logging.getLogger("unwritten")
 
 CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
-"""Why a job was cancelled: a visitor stopped it, nobody is subscribed any more, or the server shuts down."""
+"""Why a job was cancelled: a visitor stopped it, its last subscriber left, or the server shuts down."""
 
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""

@@ -111,7 +111,7 @@ class _Candidate:
 
     Attributes:
         is_guess: True unless the pointer is on the link.
-        is_new: True unless it is being generated already. What runs is not cancelled because somebody scrolls.
+        is_new: True unless it is being generated already. Scrolling does not cancel what runs.
         rank: The rank of the link.
         position: The position of the link on its page.
         key: The key of the page.

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.apps import (
@@ -260,8 +261,8 @@ def test_a_job_can_be_stopped_before_its_task_has_started(tmp_path: Path) -> Non
         started = asyncio.Event()
         start = two.start
 
-        def start_and_stop(run: object) -> None:
-            start(run)  # type: ignore[arg-type]
+        def start_and_stop(create_task: Any) -> None:
+            start(create_task)
             site.jobs.stop(two)
             started.set()
 
