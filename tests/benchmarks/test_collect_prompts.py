@@ -1,23 +1,28 @@
-"""``unwritten prompts``: what pages ask a model for, in a file."""
+"""``python tests/benchmarks prompts``: the prompts of pages, in a file."""
 
 from pathlib import Path
 
 import pytest
-from tests.support.terminal import WITHOUT_ENGINE, unwritten, write
-from unwritten.cli.prompts import collect
+from click.testing import CliRunner, Result
+from tests.benchmarks.collect_prompts import collect, command
+from tests.support.terminal import WITHOUT_ENGINE, write
 
 from unwritten.cli.loading import load_app
 from unwritten_engine.training.dataset import read_prompts
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(60)]
 
-DEMOS = Path(__file__).resolve().parents[3] / "demos"
+DEMOS = Path(__file__).resolve().parents[2] / "demos"
+
+
+def prompts(*arguments: str) -> Result:
+    return CliRunner().invoke(command, arguments)
 
 
 def test_the_prompts_of_pages_are_written_for_each_name() -> None:
     write(WITHOUT_ENGINE)
     names = write("Tea\n\nGrace Hopper\nTea\n", "names.txt")
-    result = unwritten("prompts", "/wiki/{}", "--names", str(names), "--out", "out.jsonl")
+    result = prompts("/wiki/{}", "--names", str(names), "--out", "out.jsonl")
     assert result.exit_code == 0, result.output
     assert "out.jsonl has 2 prompts of 2 pages." in result.output
     tea, hopper = read_prompts(Path("out.jsonl"))
@@ -27,7 +32,7 @@ def test_the_prompts_of_pages_are_written_for_each_name() -> None:
     assert not list(Path().glob("*.db"))
 
 
-def test_a_demo_is_asked_as_its_engine_would_be() -> None:
+def test_the_prompts_of_a_demo_are_those_of_its_engine() -> None:
     pages = list(collect(load_app(str(DEMOS / "wiki")), ["/wiki/Tea", "/wiki/Cup", "/wiki/Tea"]))
     assert [page.title for page in pages] == ["Tea"] * 3 + ["Cup"] * 3
     assert all(page.prompt.facts == () for page in pages)
@@ -40,15 +45,15 @@ def test_a_demo_is_asked_as_its_engine_would_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "answer"),
+    ("arguments", "answer"),
     [
-        (["wiki/Tea"], "A path begins with a slash: unwritten prompts /wiki/Tea"),
+        (["wiki/Tea"], "A path begins with a slash: /wiki/Tea"),
         (["/wiki/{}"], "A path with {} needs titles: --names FILE"),
         ([], "Missing argument 'PATHS...'"),
-        (["/none"], "/none was answered with status 404"),
+        (["/none"], "The response for /none has status 404"),
     ],
 )
-def test_mistakes_are_told(typed: list[str], answer: str) -> None:
+def test_mistakes_are_reported(arguments: list[str], answer: str) -> None:
     write(WITHOUT_ENGINE)
-    result = unwritten("prompts", *typed)
+    result = prompts(*arguments)
     assert result.exit_code in {1, 2} and answer in result.output
