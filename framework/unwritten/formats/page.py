@@ -31,7 +31,8 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "static": "`static('file.css')`: the URL of a static file, with its version.",
         "link": "`link(key)`, or `key|link`: the URL of a page, for a link to it. It is signed where only signed links "
         "may cause generation.",
-        "url_for": "`url_for('article', title='Tea')`: the URL of a page or a route, by its name.",
+        "url_for": "`url_for('article', title='Tea')`: the URL of a page or a route, by its name. If the model has "
+        "written a parameter, add `default=none`: it is returned for a text that no page can have.",
         "root_path": "The prefix under which the app is served, often empty, for URLs that you write yourself.",
         "ornament": "`ornament(text, label=None)`: a small abstract picture as inline SVG, computed from the text, so "
         "that equal texts have equal pictures. Say under it that it is an ornament. Without a label, screen readers "
