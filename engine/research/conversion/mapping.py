@@ -22,7 +22,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.loading.random_model import ENDS, make_config
+from unwritten_engine.diffusion.loading.random_model import END_IDS, make_config
 from unwritten_engine.engine import Progress
 
 from .calibration import attention_inputs
@@ -67,7 +67,7 @@ def converted(old: Any, ids: Tensor, *, wide: bool, progress: Progress) -> Any:
         make: Any = DiffusionGemmaForBlockDiffusion
         model = make(_config(text, heads))
         _fill(model.model.decoder, old.model, heads)
-    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     return model.eval().requires_grad_(False)
 
 

@@ -16,7 +16,7 @@ import torch
 from gguf import GGMLQuantizationType, dequantize
 from torch import Tensor
 
-from unwritten_engine.diffusion.loading.random_model import without_bars
+from unwritten_engine.diffusion.loading.random_model import no_progress_bars
 from unwritten_engine.errors import ModelBroken, ModelUnsupported
 from unwritten_engine.gguf import Tensor as Place
 from unwritten_engine.gguf import read_contents
@@ -73,7 +73,7 @@ def load_gemma(path: Path) -> tuple[Gemma3ForCausalLM, Tokenize]:
     except KeyError as error:
         raise ModelBroken(f"{path} does not say its {error.args[0]}. Download it again.") from error
     made: Any = Gemma3ForCausalLM  # the type of what this returns does not show the report
-    with without_bars():
+    with no_progress_bars():
         model, report = made.from_pretrained(
             None,
             config=config,

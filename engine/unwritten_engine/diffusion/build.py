@@ -83,7 +83,7 @@ def assemble_engine(
         loaded.model,
         DiffusionModel(loaded.model, kv),
         top_k=settings["self_conditioning_top_k"],
-        graphs=CUDAGraphs() if use_graphs else None,
+        cuda_graphs=CUDAGraphs() if use_graphs else None,
     )
     kept = found.prefixes if settings["prefix_mb"] is None else settings["prefix_mb"] * 10**6
     processor, no_images = load_processor(loaded.checkpoint, loaded.tokenizer)
@@ -92,7 +92,7 @@ def assemble_engine(
         f"{found.rows} canvases of {found.context:,} tokens run together ({gigabytes(kv.nbytes)}), and up to "
         f"{gigabytes(kept)} hold beginnings of prompts."
     )
-    reader = Detokenizer(loaded.tokenizer, loaded.ends, loaded.pad, batch.head.vocabulary)
+    reader = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, batch.head.vocabulary)
     about = About(
         engine="diffusion",
         model=loaded.name,
@@ -118,12 +118,12 @@ def assemble_engine(
         reasons=tuple(why),
     )
     return DiffusionEngine(
-        DenoisingLoop(loaded.model, batch, kept_bytes=kept, exclusive_clicks=on_cpu),
+        DenoisingLoop(loaded.model, batch, prefix_cache_bytes=kept, exclusive_clicks=on_cpu),
         about,
-        reader=reader,
-        speaker=PromptTokenizer(loaded.tokenizer, reader, processor, loaded.name),
+        detokenizer=reader,
+        prompt_tokenizer=PromptTokenizer(loaded.tokenizer, reader, processor, loaded.name),
         masks=batch.masks,
-        base=default_params(loaded.model.generation_config),
+        default_params=default_params(loaded.model.generation_config),
     )
 
 

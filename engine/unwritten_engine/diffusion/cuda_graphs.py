@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-LEAST = 256
+MIN_LENGTH_BUCKET = 256
 """The smallest bucket of kept tokens; the others double."""
 
 
@@ -28,7 +28,7 @@ class CUDAGraphs:
     @staticmethod
     def buckets(count: int, longest: int, rows: int, context: int) -> tuple[int, int]:
         """The bucket for so many rows and kept tokens: powers of two, not beyond what there is."""
-        wide, long = 1, LEAST
+        wide, long = 1, MIN_LENGTH_BUCKET
         while wide < count:
             wide *= 2
         while long < longest:

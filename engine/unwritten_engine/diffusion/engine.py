@@ -25,8 +25,8 @@ from .tokenization.prompt_tokenizer import PromptTokenizer
 class _RequestInbox:
     """What other threads tell the loop's."""
 
-    ready: threading.Condition = field(default_factory=threading.Condition)
-    runs: deque[Sequence] = field(default_factory=deque)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    sequences: deque[Sequence] = field(default_factory=deque)
     closed: bool = False
 
 
@@ -47,17 +47,17 @@ class DiffusionEngine:
         loop: DenoisingLoop,
         about: About,
         *,
-        reader: Detokenizer,
-        speaker: PromptTokenizer,
+        detokenizer: Detokenizer,
+        prompt_tokenizer: PromptTokenizer,
         masks: TokenMasks,
-        base: SamplingParams,
+        default_params: SamplingParams,
     ) -> None:
         self._about = about
-        self._reader, self._speaker, self._masks, self._base = reader, speaker, masks, base
+        self._reader, self._speaker, self._masks, self._base = detokenizer, prompt_tokenizer, masks, default_params
         self._inbox = _RequestInbox()
-        self._at_work: dict[int, Sequence] = {}  # by the identity of their requests
+        self._active: dict[int, Sequence] = {}  # by the identity of their requests
         # Only the thread holds the loop, and with it the model: when it ends, their memory is free.
-        self._thread = threading.Thread(target=self._work, args=(loop,), name="unwritten-diffusion", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, args=(loop,), name="unwritten-diffusion", daemon=True)
         self._thread.start()
 
     @property
@@ -68,10 +68,10 @@ class DiffusionEngine:
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
         """Write one text. See ``Engine.generate``; options are those in ``options.SAMPLING``."""
         self._check_open()
-        run = self._run(request, self._masks.place)
-        news = _heard(run)
+        run = self._make_sequence(request, self._masks.register)
+        news = _update_event(run)
         self._submit(run)
-        self._at_work[id(request)] = run
+        self._active[id(request)] = run
         try:
             while True:
                 await news.wait()
@@ -85,17 +85,17 @@ class DiffusionEngine:
                 if frame.done:
                     return
         finally:
-            self._at_work.pop(id(request), None)
+            self._active.pop(id(request), None)
             run.cancelled = True
             self._wake()
 
     def check(self, request: Request) -> None:
         """See ``Engine.check``."""
-        self._run(request, lambda mask: 1)
+        self._make_sequence(request, lambda mask: 1)
 
     def promote(self, request: Request) -> None:
         """See ``Engine.promote``."""
-        run = self._at_work.get(id(request))
+        run = self._active.get(id(request))
         if run is not None:
             run.priority = Priority.CLICK
             self._wake()
@@ -109,10 +109,10 @@ class DiffusionEngine:
                 spoken = await asyncio.to_thread(self._speaker.tokenize, Prompt("A", prompt.system, prompt.examples))
             except EngineError:
                 continue
-            if spoken.shared == 0 or len(spoken.ids) > self._about.context:
+            if spoken.num_shared == 0 or len(spoken.ids) > self._about.context:
                 continue
-            run = Sequence(spoken, CanvasPlan(1, 1, self._reader), self._base, 0, Priority.PREFETCH, warming=True)
-            done = _heard(run)
+            run = Sequence(spoken, CanvasPlan(1, 1, self._reader), self._base, 0, Priority.PREFETCH, warm_only=True)
+            done = _update_event(run)
             try:
                 self._submit(run)
                 await done.wait()
@@ -123,12 +123,12 @@ class DiffusionEngine:
 
     async def close(self) -> None:
         """Stop all work and free the model. Running generations raise ``EngineClosed``."""
-        with self._inbox.ready:
+        with self._inbox.changed:
             self._inbox.closed = True
-            self._inbox.ready.notify()
+            self._inbox.changed.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def _run(self, request: Request, place: Callable[[bytes], int]) -> Sequence:
+    def _make_sequence(self, request: Request, place: Callable[[bytes], int]) -> Sequence:
         """A request in tokens; ``place`` gives the masks of a shape their rows.
 
         Raises:
@@ -153,24 +153,24 @@ class DiffusionEngine:
             raise EngineClosed("The engine is closed. Open it again.")
 
     def _submit(self, run: Sequence) -> None:
-        with self._inbox.ready:
+        with self._inbox.changed:
             self._check_open()
-            self._inbox.runs.append(run)
-            self._inbox.ready.notify()
+            self._inbox.sequences.append(run)
+            self._inbox.changed.notify()
 
     def _wake(self) -> None:
-        with self._inbox.ready:
-            self._inbox.ready.notify()
+        with self._inbox.changed:
+            self._inbox.changed.notify()
 
-    def _work(self, loop: DenoisingLoop) -> None:
+    def _run_loop(self, loop: DenoisingLoop) -> None:
         """The loop's thread: step while there is something to do."""
         inbox = self._inbox
         while True:
-            with inbox.ready:
-                while not (inbox.runs or inbox.closed or not loop.idle):
-                    inbox.ready.wait()
-                while inbox.runs:
-                    loop.add(inbox.runs.popleft())
+            with inbox.changed:
+                while not (inbox.sequences or inbox.closed or not loop.idle):
+                    inbox.changed.wait()
+                while inbox.sequences:
+                    loop.add(inbox.sequences.popleft())
                 if inbox.closed:
                     break
             try:
@@ -180,7 +180,7 @@ class DiffusionEngine:
         loop.close()
 
 
-def _heard(run: Sequence) -> asyncio.Event:
+def _update_event(run: Sequence) -> asyncio.Event:
     """An event of the running event loop that is set whenever the request has news."""
     news, loop = asyncio.Event(), asyncio.get_running_loop()
 

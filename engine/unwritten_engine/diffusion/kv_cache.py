@@ -126,8 +126,8 @@ class PrefixCache:
         limit: bytes of all snapshots together.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.nbytes = 0
         self._snapshots: OrderedDict[tuple[Hashable, ...], Snapshot] = OrderedDict()
 
@@ -150,12 +150,12 @@ class PrefixCache:
 
     def put(self, snapshot: Snapshot) -> bool:
         """Keep a snapshot; False if it alone is larger than the limit."""
-        if snapshot.nbytes > self.limit:
+        if snapshot.nbytes > self.max_bytes:
             return False
         self.drop(snapshot.tokens)
         self._snapshots[snapshot.tokens] = snapshot
         self.nbytes += snapshot.nbytes
-        while self.nbytes > self.limit:
+        while self.nbytes > self.max_bytes:
             _, oldest = self._snapshots.popitem(last=False)
             self.nbytes -= oldest.nbytes
         return True

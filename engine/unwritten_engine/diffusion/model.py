@@ -46,8 +46,8 @@ class DiffusionModel:
         kv: the cache.
     """
 
-    def __init__(self, model: Any, kv: KVCache) -> None:
-        self.kv = kv
+    def __init__(self, model: Any, kv_cache: KVCache) -> None:
+        self.kv_cache = kv_cache
         self._encoder = model.model.encoder.language_model
         self._decoder = model.model.decoder
         self._types: list[str] = list(model.config.text_config.layer_types)
@@ -70,14 +70,16 @@ class DiffusionModel:
             query, keys, values = project_qkv(
                 attention, apply_norm(layer.input_layernorm, stream), rotary[self._types[number]]
             )
-            old_keys, old_values = self.kv.past(number, piece.row, piece.start)
+            old_keys, old_values = self.kv_cache.past(number, piece.row, piece.start)
             seen_keys = torch.cat([old_keys[None], keys], dim=2)
             seen_values = torch.cat([old_values[None], values], dim=2)
             heads = _attend(query, seen_keys, seen_values, masks[self._types[number]])
-            self.kv.write(number, piece.row, piece.start, keys[0], values[0])
+            self.kv_cache.write(number, piece.row, piece.start, keys[0], values[0])
             stream = feed_forward(layer, stream, attention.o_proj(heads.reshape(1, count, -1)))
 
-    def decode(self, canvases: Tensor, soft: Tensor, lengths: Tensor, seen: int, padded: bool) -> Tensor:
+    def decode(
+        self, canvases: Tensor, soft_embeddings: Tensor, lengths: Tensor, max_length: int, padded: bool
+    ) -> Tensor:
         """Look at canvases once.
 
         Args:
@@ -91,19 +93,19 @@ class DiffusionModel:
             [B, C, hidden], the last hidden states.
         """
         count, size = canvases.shape
-        stream = self._decoder.self_conditioning(self.embed(canvases), soft)
+        stream = self._decoder.self_conditioning(self.embed(canvases), soft_embeddings)
         rotary = self._rotary(self._decoder, stream, lengths[:, None] + torch.arange(size, device=self.device))
         masks = {}
         for number, kind in enumerate(self._types):
             if kind not in masks:
-                masks[kind] = self._visible(number, lengths, seen) if padded else None
+                masks[kind] = self._visible(number, lengths, max_length) if padded else None
         for number, layer in enumerate(self._decoder.layers):
             attention = layer.self_attn
             query, keys, values = project_qkv(
                 attention, apply_norm(layer.input_layernorm, stream), rotary[self._types[number]]
             )
-            places = size + min(seen, self.kv.places[number])
-            all_keys, all_values = self.kv.keys[number], self.kv.values[number]
+            places = size + min(max_length, self.kv_cache.places[number])
+            all_keys, all_values = self.kv_cache.keys[number], self.kv_cache.values[number]
             all_keys[:count, :, :size] = keys
             all_values[:count, :, :size] = values
             heads = _attend(
@@ -117,20 +119,20 @@ class DiffusionModel:
 
     def _visible(self, layer: int, lengths: Tensor, seen: int) -> Tensor:
         """[B, 1, 1, places] bool: the canvas, and the places that hold tokens."""
-        places = min(seen, self.kv.places[layer])
+        places = min(seen, self.kv_cache.places[layer])
         kept = torch.arange(places, device=self.device) < lengths[:, None]
-        canvas = torch.ones((len(lengths), self.kv.canvas), dtype=torch.bool, device=self.device)
+        canvas = torch.ones((len(lengths), self.kv_cache.canvas), dtype=torch.bool, device=self.device)
         return torch.cat([canvas, kept], dim=1)[:, None, None]
 
     def _mask(self, layer: int, piece: TokenChunk) -> Tensor:
         """[n, places + n] bool: what each new token sees of the kept ones and of the new ones."""
         count = len(piece.ids)
         new = torch.arange(piece.start, piece.start + count)
-        places = torch.cat([self.kv.positions(layer, piece.start), new])
+        places = torch.cat([self.kv_cache.positions(layer, piece.start), new])
         behind = new[:, None] - places
         mask = behind >= 0 if self._causal else torch.ones_like(behind, dtype=torch.bool)
-        if self.kv.sliding[layer]:
-            mask &= behind < self.kv.window if self._causal else behind.abs() < self.kv.window
+        if self.kv_cache.sliding[layer]:
+            mask &= behind < self.kv_cache.window if self._causal else behind.abs() < self.kv_cache.window
         if piece.blocks is not None:
             blocks = piece.blocks.cpu()
             same = (blocks[:, None] == blocks) & (blocks[:, None] >= 0)

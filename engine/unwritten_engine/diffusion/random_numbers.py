@@ -32,7 +32,7 @@ class RequestRandom(IntEnum):
     """Which tokens of a starting text are drawn anew."""
 
 
-def hashed(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
+def hash_coordinates(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
     """Hashes of the coordinates.
 
     Args:
@@ -54,17 +54,17 @@ def hashed(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom
 
 def uniform(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
     """Numbers from 0 up to but not including 1, [B, length] float32, each a multiple of 2^-24."""
-    return (hashed(seeds, canvases, steps, stream, length) >> 40 & 0xFFFFFF).to(torch.float32) * 2.0**-24
+    return (hash_coordinates(seeds, canvases, steps, stream, length) >> 40 & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
-def tokens(
+def random_tokens(
     seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int, vocabulary: int
 ) -> Tensor:
     """Tokens drawn evenly from the whole vocabulary, [B, length] int64.
 
     The bias of scaling 32 random bits to a vocabulary of 2^18 is below 2^-14 of each token's share.
     """
-    return ((hashed(seeds, canvases, steps, stream, length) >> 32 & 0xFFFFFFFF) * vocabulary) >> 32
+    return ((hash_coordinates(seeds, canvases, steps, stream, length) >> 32 & 0xFFFFFFFF) * vocabulary) >> 32
 
 
 def _mixed(state: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ BLOCK: Final = 64
 """Tokens in a block, the unit in which masses are kept for sampling."""
 CHUNK: Final = {"cpu": 2048}
 """Tokens of the vocabulary at a time: on a CPU 256 positions of it are 2 MB, which stay in the cache (``LOG.md``)."""
-CHUNK_ELSEWHERE: Final = 16384
+CHUNK_ON_GPU: Final = 16384
 TILE: Final = 512
 """Positions at a time on a CPU: more of them would push each other out of the cache."""
-_LEAST: Final = -1e30
+_NEGATIVE: Final = -1e30
 """Stands for minus infinity where infinities would make nan."""
 
 
@@ -54,7 +54,7 @@ class OutputHead:
 
 
 @dataclass(frozen=True, slots=True)
-class EntropyLimits:
+class TokenConstraints:
     """Which tokens may stand at positions of shaped canvases.
 
     Attributes:
@@ -62,8 +62,8 @@ class EntropyLimits:
         allowed: [classes, vocabulary] bool; row 0 allows everything.
     """
 
-    classes: Tensor
-    allowed: Tensor
+    mask_ids: Tensor
+    masks: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,18 @@ class SamplerOutput:
     """
 
     best: Tensor
-    drawn: Tensor
+    sampled: Tensor
     entropy: Tensor
-    soft: Tensor
+    soft_embeddings: Tensor
 
 
 def sample(
     hidden: Tensor,
     head: OutputHead,
     temperature: Tensor,
-    chance: Tensor,
+    uniform: Tensor,
     *,
-    limits: EntropyLimits | None = None,
+    constraints: TokenConstraints | None = None,
     top_k: int | None = None,
     chunk: int | None = None,
 ) -> SamplerOutput:
@@ -107,28 +107,28 @@ def sample(
     No value is read back to the host.
     """
     if hidden.device.type == "cpu" and hidden.shape[0] > TILE:
-        return _tiled(hidden, head, temperature, chance, limits=limits, top_k=top_k, chunk=chunk)
+        return _tiled(hidden, head, temperature, uniform, limits=constraints, top_k=top_k, chunk=chunk)
     count, vocabulary = hidden.shape[0], head.vocabulary
-    size = chunk or CHUNK.get(hidden.device.type, CHUNK_ELSEWHERE)
+    size = chunk or CHUNK.get(hidden.device.type, CHUNK_ON_GPU)
     starts = range(0, vocabulary, size)
     per_chunk = size // BLOCK
     scale = (head.cap / temperature)[:, None]
 
-    top = hidden.new_full((count,), _LEAST, dtype=torch.float32)  # the largest logit so far
+    top = hidden.new_full((count,), _NEGATIVE, dtype=torch.float32)  # the largest logit so far
     mass = torch.zeros_like(top)  # sum of exp(logit - top)
     moment = torch.zeros_like(top)  # sum of exp(logit - top) * (logit - top)
     best = torch.zeros_like(top, dtype=torch.int64)
     mean = hidden.new_zeros((count, hidden.shape[1]), dtype=torch.float32)
     masses = hidden.new_zeros((count, len(starts) * per_chunk), dtype=torch.float32)
     tops = hidden.new_zeros((count, len(starts)), dtype=torch.float32)
-    likeliest = _Likeliest(count, top_k, hidden) if top_k else None
+    likeliest = _TopK(count, top_k, hidden) if top_k else None
 
     for number, start in enumerate(starts):
         end = min(start + size, vocabulary)
         logits = _logits(hidden, head.weight[start:end], head.cap, scale)
-        if limits is not None:
-            logits.masked_fill_(~limits.allowed[limits.classes, start:end], _LEAST)
-        here = _largest(logits, top, best, start)
+        if constraints is not None:
+            logits.masked_fill_(~constraints.masks[constraints.mask_ids, start:end], _NEGATIVE)
+        here = _update_best(logits, top, best, start)
         new = torch.maximum(top, here)
         shrink = torch.exp(top - new)  # 0 for the first chunk
         logits -= new[:, None]
@@ -148,24 +148,24 @@ def sample(
                 mean.mul_(shrink[:, None]).add_(torch.mm(shares.to(table.dtype), table))
         top = new
 
-    drawn = _draw(hidden, head, scale, chance, masses, tops, top, per_chunk, limits)
+    drawn = _draw(hidden, head, scale, uniform, masses, tops, top, per_chunk, constraints)
     soft = likeliest.mean(head.embeddings) if likeliest is not None else mean / mass[:, None]
     return SamplerOutput(
         best=best,
-        drawn=drawn,
+        sampled=drawn,
         entropy=torch.log(mass) - moment / mass,
-        soft=(soft * head.scale).to(head.embeddings.dtype),
+        soft_embeddings=(soft * head.scale).to(head.embeddings.dtype),
     )
 
 
-def _tiled(hidden: Tensor, *given: Any, limits: EntropyLimits | None, **options: Any) -> SamplerOutput:
+def _tiled(hidden: Tensor, *given: Any, limits: TokenConstraints | None, **options: Any) -> SamplerOutput:
     """``sample``, so many positions at a time."""
     head, *rows = given
     found = []
     for start in range(0, hidden.shape[0], TILE):
         here = slice(start, start + TILE)
-        mine = None if limits is None else EntropyLimits(limits.classes[here], limits.allowed)
-        found.append(sample(hidden[here], head, *(row[here] for row in rows), limits=mine, **options))
+        mine = None if limits is None else TokenConstraints(limits.mask_ids[here], limits.masks)
+        found.append(sample(hidden[here], head, *(row[here] for row in rows), constraints=mine, **options))
     names = ("best", "drawn", "entropy", "soft")
     return SamplerOutput(**{name: torch.cat([getattr(tile, name) for tile in found]) for name in names})
 
@@ -190,7 +190,7 @@ def _logits(hidden: Tensor, weight: Tensor, cap: float, scale: Tensor) -> Tensor
     return torch.mm(hidden, weight.t()).float().mul_(1 / cap).tanh_().mul_(scale)
 
 
-def _largest(logits: Tensor, top: Tensor, best: Tensor, start: int) -> Tensor:
+def _update_best(logits: Tensor, top: Tensor, best: Tensor, start: int) -> Tensor:
     """[N]: the largest logit of a chunk; where it is above ``top``, its token becomes ``best``, in place."""
     if logits.device.type == "cpu":
         # Looking for the place takes ten times as long as for the value, and few rows find a larger one in a chunk.
@@ -225,28 +225,28 @@ def _draw(
     tops: Tensor,
     top: Tensor,
     per_chunk: int,
-    limits: EntropyLimits | None,
+    limits: TokenConstraints | None,
 ) -> Tensor:
     """[N] int64: the token at which the cumulative distribution passes ``chance``."""
     count = hidden.shape[0]
     shrink = torch.exp(tops - top[:, None])
     masses = (masses.view(count, -1, per_chunk) * shrink[:, :, None]).view(count, -1)
-    block, left = _pick(masses, chance * masses.sum(-1))
+    block, left = _search_cumulative(masses, chance * masses.sum(-1))
     places = (block * BLOCK)[:, None] + torch.arange(BLOCK, device=hidden.device)
     real = places < head.vocabulary
     places = places.clamp_(max=head.vocabulary - 1)
     rows = head.weight[places.view(-1)].view(count, BLOCK, -1)
     logits = torch.bmm(rows, hidden[:, :, None]).squeeze(-1).float().mul_(1 / head.cap).tanh_().mul_(scale)
     if limits is not None:
-        real &= limits.allowed[limits.classes[:, None], places]
+        real &= limits.masks[limits.mask_ids[:, None], places]
     shares = torch.exp(logits - top[:, None]).masked_fill_(~real, 0.0)
     # The block's mass was summed in another order: its own sum is the yardstick, so that the end is never passed.
     share = left / masses.gather(1, block[:, None]).squeeze(1)
-    inside, _ = _pick(shares, share.clamp_(0.0, 1.0) * shares.sum(-1))
+    inside, _ = _search_cumulative(shares, share.clamp_(0.0, 1.0) * shares.sum(-1))
     return places.gather(1, inside[:, None]).squeeze(1)
 
 
-def _pick(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _search_cumulative(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The first place whose cumulative mass passes the target, and how much of the target lies in it.
 
     Args:
@@ -264,12 +264,12 @@ def _pick(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return place.squeeze(1), (wanted[:, None] - before).squeeze(1).to(torch.float32)
 
 
-class _Likeliest:
+class _TopK:
     """The k likeliest tokens so far."""
 
     def __init__(self, count: int, k: int, like: Tensor) -> None:
         self._k = k
-        self._logits = like.new_full((count, k), _LEAST, dtype=torch.float32)
+        self._logits = like.new_full((count, k), _NEGATIVE, dtype=torch.float32)
         self._places = torch.zeros((count, k), dtype=torch.int64, device=like.device)
 
     def add(self, shares_log: Tensor, top: Tensor, start: int) -> None:

@@ -30,11 +30,11 @@ class CanvasState:
     """
 
     canvas: int
-    before: DecodedText
+    finished_text: DecodedText
     ids: list[int]
     unsettled: list[bool]
     step: int
-    steps: int
+    max_steps: int
 
 
 @dataclass(eq=False, slots=True)
@@ -68,25 +68,25 @@ class Sequence:
     seed: int
     priority: Priority = Priority.CLICK
     number: int = 0
-    warming: bool = False
+    warm_only: bool = False
     notify: Callable[[], None] | None = None
     cancelled: bool = False
-    written: list[int] = field(default_factory=list)
-    before: DecodedText = field(default_factory=lambda: DecodedText(""))
+    output_ids: list[int] = field(default_factory=list)
+    finished_text: DecodedText = field(default_factory=lambda: DecodedText(""))
     canvas: int = 0
     steps: int = 0
     num_cached_tokens: int = 0
     num_reused_tokens: int = 0
     saved_state: list[Tensor] | None = None
-    most: int = 0
-    draft: CanvasState | None = None
+    max_steps: int = 0
+    state: CanvasState | None = None
     error: EngineError | None = None
     usage: Usage | None = None
-    asked: float = field(default_factory=time.monotonic)
-    begun: float | None = None
-    since: float | None = field(default_factory=time.monotonic)
+    arrival_time: float = field(default_factory=time.monotonic)
+    start_time: float | None = None
+    waiting_since: float | None = field(default_factory=time.monotonic)
     """When it began to wait; None while it has a row."""
-    waited: float = 0.0
+    waited_before: float = 0.0
     """Seconds in the queue before, those after a pre-emption too."""
     _fixed: int = 0
 
@@ -96,75 +96,75 @@ class Sequence:
         return self.usage is not None or self.error is not None
 
     @property
-    def keys(self) -> tuple[Hashable, ...]:
+    def cache_keys(self) -> tuple[Hashable, ...]:
         """What stands for all tokens that its row should hold."""
-        return (*self.prompt.keys, *self.written)
+        return (*self.prompt.cache_keys, *self.output_ids)
 
     @property
-    def ids(self) -> tuple[int, ...]:
+    def token_ids(self) -> tuple[int, ...]:
         """All tokens that its row should hold."""
-        return (*self.prompt.ids, *self.written)
+        return (*self.prompt.ids, *self.output_ids)
 
     @property
     def num_target_tokens(self) -> int:
         """How many tokens its row should hold before it is denoised, or has warmed what it should."""
-        return self.prompt.shared if self.warming else len(self.prompt.ids) + len(self.written)
+        return self.prompt.num_shared if self.warm_only else len(self.prompt.ids) + len(self.output_ids)
 
     @property
-    def queued(self) -> float:
+    def queued_seconds(self) -> float:
         """Seconds in the queue so far."""
-        return self.waited + (0.0 if self.since is None else time.monotonic() - self.since)
+        return self.waited_before + (0.0 if self.waiting_since is None else time.monotonic() - self.waiting_since)
 
-    def joined(self) -> None:
+    def mark_running(self) -> None:
         """It gets a row: waiting is over."""
-        self.waited, self.since = self.queued, None
-        self.begun = time.monotonic() if self.begun is None else self.begun
+        self.waited_before, self.waiting_since = self.queued_seconds, None
+        self.start_time = time.monotonic() if self.start_time is None else self.start_time
 
-    def waits(self) -> None:
+    def mark_waiting(self) -> None:
         """It has no row any more, and waits for another."""
-        self.since = time.monotonic()
+        self.waiting_since = time.monotonic()
 
     def commit(self, ids: list[int]) -> StopReason | None:
         """Take a finished canvas in. Returns why the text is at its end, or None if another canvas follows."""
-        self.written += ids
+        self.output_ids += ids
         self.canvas += 1
-        settled = [False] * len(self.written)
-        self.before = self.plan.read(self.written, settled, self.before)
+        settled = [False] * len(self.output_ids)
+        self.finished_text = self.plan.decode(self.output_ids, settled, self.finished_text)
         full = self.canvas == self.plan.canvases
         if self.plan.skeleton is not None:
             return "end" if full else None
-        if self.before.ended:
-            return "stop" if self.plan.stopped(self.written) else "end"
+        if self.finished_text.ended:
+            return "stop" if self.plan.ends_with_stop(self.output_ids) else "end"
         return "length" if full else None
 
     def finish(self, reason: StopReason) -> None:
         """It is at its end."""
         self.usage = Usage(
-            tokens=self.before.tokens,
+            tokens=self.finished_text.num_tokens,
             prompt_tokens=len(self.prompt.ids),
             cached_tokens=self.num_reused_tokens,
             steps=self.steps,
             canvases=self.canvas,
-            seconds=max(0.0, time.monotonic() - self.asked - self.waited),
-            queued_seconds=self.waited,
+            seconds=max(0.0, time.monotonic() - self.arrival_time - self.waited_before),
+            queued_seconds=self.waited_before,
             reason=reason,
             seed=self.seed,
         )
 
     def frame(self) -> Frame | None:
         """The newest frame; None before the first. Called from one thread, the reader's."""
-        usage, draft = self.usage, self.draft
+        usage, draft = self.usage, self.state
         if usage is not None:
             last = max(self.canvas - 1, 0)
-            text = self.before.text
-            step, steps = (0, self.params.steps) if draft is None else (draft.step, draft.steps)
+            text = self.finished_text.text
+            step, steps = (0, self.params.steps) if draft is None else (draft.step, draft.max_steps)
             return Frame(text, (), len(text), last, self.plan.canvases, step, steps, usage)
         if draft is None:
             return None
-        done = self.written[: draft.canvas * len(draft.ids)]
+        done = self.output_ids[: draft.canvas * len(draft.ids)]
         flags = [False] * len(done) + draft.unsettled
-        found = self.plan.read([*done, *draft.ids], flags, draft.before)
-        if self.plan.skeleton is None and draft.before.whole:
-            self._fixed = max(self._fixed, self.plan.certain(draft.before))
+        found = self.plan.decode([*done, *draft.ids], flags, draft.finished_text)
+        if self.plan.skeleton is None and draft.finished_text.resumable:
+            self._fixed = max(self._fixed, self.plan.num_fixed_chars(draft.finished_text))
         canvases = self.plan.canvases
-        return Frame(found.text, found.unsettled, self._fixed, draft.canvas, canvases, draft.step, draft.steps)
+        return Frame(found.text, found.unsettled, self._fixed, draft.canvas, canvases, draft.step, draft.max_steps)

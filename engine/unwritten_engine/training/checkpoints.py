@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..diffusion.loading.random_model import without_bars
+from ..diffusion.loading.random_model import no_progress_bars
 from ..errors import EngineError, ModelBroken
 
 FORMAT: Final = "1"
@@ -160,7 +160,7 @@ def write_folder(folder: Path, model: Any, tokenizer: Any, card: str = "") -> Pa
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with without_bars():
+        with no_progress_bars():
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         if card:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..diffusion.loading.random_model import ENDS, make_config
+from ..diffusion.loading.random_model import END_IDS, make_config
 from ..errors import EngineError, ModelNotFound
 from .checkpoints import write_folder
 from .dataset import TrainingPage
@@ -152,7 +152,7 @@ def scratch_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
                 weight.normal_(0.0, _spread(name, weight.shape[-1]), generator=generator)
             else:
                 weight.fill_(_level(name, shape, len(weight)))
-    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     return model.train()
 
 

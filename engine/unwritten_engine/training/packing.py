@@ -121,18 +121,18 @@ def make_corpus(
     """
     reader = Detokenizer(tokenizer, ends, pad)
     speaker = PromptTokenizer(tokenizer, reader, None, "the model")
-    kind = np.uint16 if reader.size <= 2**16 else np.uint32
+    kind = np.uint16 if reader.vocab_size <= 2**16 else np.uint32
     parts: list[np.ndarray] = []
     sizes: list[tuple[int, int, int, int]] = []
     left_out, longest = 0, 0
     for page in pages:
-        prompt = speaker.ids(page.prompt)
+        prompt = speaker.token_ids(page.prompt)
         told(len(sizes) + left_out)
         longest = max(longest, len(prompt))
         if len(prompt) > longest_prompt:
             left_out += 1
             continue
-        opening = reader.encode(reader.shield(page.prompt.opening)) if page.prompt.opening else ()
+        opening = reader.encode(reader.protect_leading_space(page.prompt.opening)) if page.prompt.opening else ()
         # The opening is cut off at its own tokens, as it stands on the canvas when the engine writes.
         text = (*opening, *reader.encode(page.text[len(page.prompt.opening) :].rstrip()))
         parts += [np.array(prompt, kind), np.array(text, kind)]

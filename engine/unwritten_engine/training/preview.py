@@ -28,13 +28,13 @@ class PreviewWriter:
         self._context = context
         self._size = int(loaded.model.config.canvas_length)
         vocabulary = int(loaded.model.config.text_config.vocab_size)
-        self._reader = Detokenizer(loaded.tokenizer, loaded.ends, loaded.pad, vocabulary)
+        self._reader = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, vocabulary)
         self._speaker = PromptTokenizer(loaded.tokenizer, self._reader, None, loaded.name)
 
     @property
     def end(self) -> int:
         """The token that ends a text."""
-        return self._reader.end
+        return self._reader.end_id
 
     def tokens(self, text: str) -> tuple[int, ...]:
         """The tokens of a text."""
@@ -55,27 +55,27 @@ class PreviewWriter:
         Returns:
             The text, and the steps it took; no text if the prompt is too long.
         """
-        ids = self._speaker.ids(prompt)
-        canvases = max(canvases, len(self.tokens(self._reader.shield(prompt.opening))) // self._size + 1)
+        ids = self._speaker.token_ids(prompt)
+        canvases = max(canvases, len(self.tokens(self._reader.protect_leading_space(prompt.opening))) // self._size + 1)
         if len(ids) + canvases * self._size > self._context:
             return "", 0
         settings = dial or default_params(self._model.generation_config)
         batch, body = self._new()
-        plan = plan_canvases(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.place)
+        plan = plan_canvases(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.register)
         body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
         written: list[int] = []
-        found, steps = plan.read([], []), 0
+        found, steps = plan.decode([], []), 0
         for number in range(canvases):
             held = len(ids) + len(written)
-            batch.begin_canvas(0, seed=seed, length=held, dial=settings, canvas=plan.canvas(number, self._size))
+            batch.begin_canvas(0, seed=seed, length=held, params=settings, canvas=plan.init_canvas(number, self._size))
             while True:
-                batch.step(1, held, even=True, shaped=False)
+                batch.step(1, held, equal_lengths=True, constrained=False)
                 steps += 1
                 looked = batch.fetch(1)
                 if looked.finished[0]:
                     break
             written += looked.best[0]
-            found = plan.read(written, [False] * len(written))
+            found = plan.decode(written, [False] * len(written))
             if found.ended or number + 1 == canvases:
                 break
             body.encode(TokenChunk(0, held, to_tensor(looked.best[0], self._device)))

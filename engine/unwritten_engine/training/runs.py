@@ -138,7 +138,7 @@ class Tokens:
 def read_tokens(checkpoint: Path) -> Tokens:
     """The tokenizer of a checkpoint, without its weights."""
     found = inspect_checkpoint(checkpoint)
-    return Tokens(load_tokenizer(found), found.ends, found.pad)
+    return Tokens(load_tokenizer(found), found.end_ids, found.pad_id)
 
 
 @dataclass(frozen=True, slots=True)

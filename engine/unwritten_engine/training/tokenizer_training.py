@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..diffusion.loading.random_tokenizer import SMALLEST, as_fast, fixed_pieces
+from ..diffusion.loading.random_tokenizer import MIN_VOCAB_SIZE, as_fast, fixed_pieces
 from ..errors import EngineError
 from .dataset import TrainingPage
 
@@ -39,8 +39,8 @@ def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedToken
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    if size < SMALLEST:
-        raise EngineError(f"A vocabulary of {size} tokens is too small. Give at least {SMALLEST}.")
+    if size < MIN_VOCAB_SIZE:
+        raise EngineError(f"A vocabulary of {size} tokens is too small. Give at least {MIN_VOCAB_SIZE}.")
     fixed = fixed_pieces(size)
     words: Any = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
     learner = Tokenizer(models.BPE())

@@ -169,7 +169,7 @@ class Trainer:
             canvas=int(self.model.config.canvas_length),
             copies=recipe.copies,
         )
-        return Packer(corpus, layout, seed=recipe.seed, end=self._sampler.end, pad=self.loaded.pad)
+        return Packer(corpus, layout, seed=recipe.seed, end=self._sampler.end, pad=self.loaded.pad_id)
 
     def _notes(self) -> dict[str, Any]:
         return {

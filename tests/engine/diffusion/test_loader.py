@@ -67,8 +67,8 @@ def test_what_is_told(folder: Path) -> None:
     assert [share for share, _ in said] == sorted(share for share, _ in said)
     assert said[-1][0] == 1.0
     assert (loaded.name, loaded.quantization, loaded.dtype) == ("small", "float32", torch.float32)
-    assert loaded.ends == {1, 106, 50}
-    assert loaded.pad == 0 and not loaded.checkpoint.vision
+    assert loaded.end_ids == {1, 106, 50}
+    assert loaded.pad_id == 0 and not loaded.checkpoint.vision
     assert any("32 bits" in reason for reason in loaded.reasons)
     assert any("Experts are computed by transformers' grouped_mm" in reason for reason in loaded.reasons)
 

@@ -17,7 +17,7 @@ from research.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokeni
 from research.judging.pieces import Pieces
 from unwritten_engine import EngineError, Prompt, Request, open_engine
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.checkpoints import write_folder
@@ -215,8 +215,8 @@ def test_texts_of_kept_pieces_become_what_they_were() -> None:
         assert [origins[id] for id in ids] == whole.encode(text, add_special_tokens=False).ids
     for text in TEXTS:  # others come back all the same
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
-    reader = Detokenizer(tokenizer, frozenset(ENDS), 0)
-    assert b"".join(map(reader.value, reader.encode(TEXTS[2]))).decode() == TEXTS[2]
+    reader = Detokenizer(tokenizer, frozenset(END_IDS), 0)
+    assert b"".join(map(reader.token_bytes, reader.encode(TEXTS[2]))).decode() == TEXTS[2]
     assert tokenizer.apply_chat_template([{"role": "user", "content": "the"}], tokenize=False).startswith(
         "<bos><|turn>"
     )
@@ -233,8 +233,12 @@ def test_the_folder_opens_in_the_engine(tmp_path: Path) -> None:
     model = converted(old, texts(20), wide=False, progress=quiet)
     folder = write_folder(tmp_path / "converted", model, make_tokenizer(640), "---\nlicense: gemma\n---\n")
     found = inspect_checkpoint(folder)
-    assert found.licence == "gemma" and found.sizes.canvas == 128
-    assert [(layer.full, layer.head) for layer in found.sizes.layers] == [(False, 16), (False, 16), (True, 32)]
+    assert found.licence == "gemma" and found.model_config.canvas_length == 128
+    assert [(layer.full_attention, layer.head_dim) for layer in found.model_config.layers] == [
+        (False, 16),
+        (False, 16),
+        (True, 32),
+    ]
     engine = open_engine("diffusion", model=str(folder), threads=1)
 
     async def written() -> int:

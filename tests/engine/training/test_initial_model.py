@@ -76,8 +76,8 @@ def test_a_folder_is_a_checkpoint_that_the_engine_opens(tmp_path: Path) -> None:
     folder = write_scratch(tmp_path / "toy", "toy", make_tokenizer(VOCABULARY), seed=1)
     found = inspect_checkpoint(folder)
     assert 1_000_000 < found.counts.total < 2_000_000
-    assert found.sizes.canvas == 32 and not found.vision
-    assert [layer.full for layer in found.sizes.layers] == [False, True, False, True]
+    assert found.model_config.canvas_length == 32 and not found.vision
+    assert [layer.full_attention for layer in found.model_config.layers] == [False, True, False, True]
     engine = open_engine("diffusion", model=str(folder), threads=1)
 
     async def written() -> Frame:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.random_tokenizer import control_ids
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.dataset import TrainingPage, is_held_out
@@ -58,9 +58,9 @@ def test_control_tokens_have_the_ids_of_the_real_ones(tokenizer: Any) -> None:
 def test_texts_come_back_exactly(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids) == text
-    reader = Detokenizer(tokenizer, frozenset(ENDS), 0)
+    reader = Detokenizer(tokenizer, frozenset(END_IDS), 0)
     read = reader.encode(text)
-    assert b"".join(map(reader.value, read)).decode() == text
+    assert b"".join(map(reader.token_bytes, read)).decode() == text
 
 
 def test_common_words_are_one_token_and_digits_stand_alone(tokenizer: Any) -> None:

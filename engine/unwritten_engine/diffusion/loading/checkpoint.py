@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import ModelBroken, ModelNotFound, ModelUnsupported
-from .model_config import DECODER, ENCODER, VISION, Counts, ModelConfig, kind, read_model_config
-from .safetensors_index import Tensor, read_json, read_tensors
+from .model_config import DECODER, ENCODER, VISION, ParameterCounts, ModelConfig, tensor_kind, read_model_config
+from .safetensors_index import TensorInfo, read_json, read_tensors
 
 OFFICIAL: Final = "google/diffusiongemma-26B-A4B-it"
 """The checkpoint in bf16 that all others derive from."""
@@ -46,12 +46,12 @@ class Checkpoint:
     folder: Path
     name: str
     config: Mapping[str, Any] = field(repr=False)
-    sizes: ModelConfig = field(repr=False)
-    tensors: Mapping[str, Tensor] = field(repr=False)
-    counts: Counts
+    model_config: ModelConfig = field(repr=False)
+    tensors: Mapping[str, TensorInfo] = field(repr=False)
+    counts: ParameterCounts
     weight_bytes: int
-    ends: frozenset[int]
-    pad: int
+    end_ids: frozenset[int]
+    pad_id: int
     vision: bool
     licence: str
 
@@ -86,18 +86,18 @@ def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
     kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "vision", "rest"), 0)
     for key, tensor in tensors.items():
         if key != "lm_head.weight":  # where it is stored, it is the embeddings once more
-            kinds[kind(key)] += prod(tensor.shape)
+            kinds[tensor_kind(key)] += prod(tensor.shape)
     ends, pad = _ends(here, config)
     return Checkpoint(
         folder=here,
         name=name,
         config=config,
-        sizes=sizes,
+        model_config=sizes,
         tensors=tensors,
-        counts=Counts(**kinds),
+        counts=ParameterCounts(**kinds),
         weight_bytes=sum(tensor.size for tensor in tensors.values()),
-        ends=ends,
-        pad=pad,
+        end_ids=ends,
+        pad_id=pad,
         vision=kinds["vision"] > 0
         and any((here / file).is_file() for file in ("processor_config.json", "preprocessor_config.json")),
         licence=_licence(here, name),
@@ -170,7 +170,7 @@ def _refusal(name: str, how: str) -> str:
     )
 
 
-def _check_tensors(sizes: ModelConfig, tensors: Mapping[str, Tensor], name: str) -> None:
+def _check_tensors(sizes: ModelConfig, tensors: Mapping[str, TensorInfo], name: str) -> None:
     """Everything is there, in its shape. The encoder's name may stand for the decoder's: they share the weights."""
     missing, misshapen = [], []
     for key, wanted in sizes.tensors().items():

@@ -65,8 +65,8 @@ class LoadedModel:
     dtype: torch.dtype
     quantization: str
     weight_bytes: int
-    ends: frozenset[int]
-    pad: int
+    end_ids: frozenset[int]
+    pad_id: int
     licence: str
     reasons: tuple[str, ...]
 
@@ -114,14 +114,14 @@ def load_model(
             progress(0.0, "Making a small random model; what it writes is gibberish")
             checkpoint = inspect_checkpoint(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
             why = "The model is small and random: the mechanics are real, the text is gibberish."
-            return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, (why,))
+            return _load(checkpoint, planned(checkpoint.model_config), where, number, progress, (why,))
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
         checkpoint = inspect_checkpoint(local)
     else:
         folder_ = fetch_checkpoint(reference, progress, lambda config: _agree(planned, config, reference))
         checkpoint = inspect_checkpoint(folder_, name=reference)
-    return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, ())
+    return _load(checkpoint, planned(checkpoint.model_config), where, number, progress, ())
 
 
 def _load(
@@ -132,7 +132,7 @@ def _load(
     progress: Progress,
     reasons: tuple[str, ...],
 ) -> LoadedModel:
-    told = ", ".join(f"{gigabytes(weight_bytes(checkpoint.sizes, kind))} in {kind}" for kind in KINDS)
+    told = ", ".join(f"{gigabytes(weight_bytes(checkpoint.model_config, kind))} in {kind}" for kind in KINDS)
     progress(0.0, f"Loading {checkpoint.name} in {found.kind}, {gigabytes(found.weights)} (weights: {told})")
     try:
         model, more = load_weights(checkpoint, found.kind, device, dtype, progress)
@@ -151,8 +151,8 @@ def _load(
         dtype=dtype,
         quantization=found.kind,
         weight_bytes=count_bytes(model),
-        ends=checkpoint.ends,
-        pad=checkpoint.pad,
+        end_ids=checkpoint.end_ids,
+        pad_id=checkpoint.pad_id,
         licence=checkpoint.licence,
         reasons=(*reasons, found.reason, *more),
     )
@@ -172,10 +172,10 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
             f"checkpoint to the folder."
         )
-    if len(tokenizer) > checkpoint.sizes.vocabulary:
+    if len(tokenizer) > checkpoint.model_config.vocab_size:
         raise ModelUnsupported(
             f"The tokenizer of {checkpoint.name} has {len(tokenizer):,} tokens and the model "
-            f"{checkpoint.sizes.vocabulary:,}. They belong to different checkpoints; fetch all files again."
+            f"{checkpoint.model_config.vocab_size:,}. They belong to different checkpoints; fetch all files again."
         )
     return tokenizer
 

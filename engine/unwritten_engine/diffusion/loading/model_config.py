@@ -20,7 +20,7 @@ VISION: Final = ("model.encoder.vision_tower.", "model.encoder.embed_vision.")
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerConfig:
     """One layer.
 
     Attributes:
@@ -29,13 +29,13 @@ class Layer:
         keys: heads of keys and values.
     """
 
-    full: bool
-    head: int
-    keys: int
+    full_attention: bool
+    head_dim: int
+    num_kv_heads: int
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ParameterCounts:
     """Parameters by kind.
 
     Attributes:
@@ -67,56 +67,56 @@ class Counts:
 class ModelConfig:
     """The sizes of a model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens."""
 
-    vocabulary: int
-    hidden: int
-    inner: int
-    expert_inner: int
-    experts: int
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    expert_size: int
+    num_experts: int
     top_k: int
-    heads: int
-    window: int
-    canvas: int
+    num_heads: int
+    sliding_window: int
+    canvas_length: int
     context: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerConfig, ...]
     vision: Mapping[str, Any]
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Every tensor that a checkpoint must have but those of the vision tower, with its shape."""
-        hidden, found = self.hidden, dict[str, tuple[int, ...]]()
-        found[f"{DECODER}embed_tokens.weight"] = (self.vocabulary, hidden)
+        hidden, found = self.hidden_size, dict[str, tuple[int, ...]]()
+        found[f"{DECODER}embed_tokens.weight"] = (self.vocab_size, hidden)
         found[f"{DECODER}norm.weight"] = (hidden,)
         found[f"{DECODER}self_conditioning.pre_norm.weight"] = (hidden,)
         found |= self._gated(f"{DECODER}self_conditioning.")
         for at, layer in enumerate(self.layers):
             here = f"{DECODER}layers.{at}."
-            queries, keys = self.heads * layer.head, layer.keys * layer.head
+            queries, keys = self.num_heads * layer.head_dim, layer.num_kv_heads * layer.head_dim
             found[f"{here}self_attn.q_proj.weight"] = (queries, hidden)
             found[f"{here}self_attn.k_proj.weight"] = (keys, hidden)
-            if not layer.full:  # layers with full attention use the keys as values
+            if not layer.full_attention:  # layers with full attention use the keys as values
                 found[f"{here}self_attn.v_proj.weight"] = (keys, hidden)
             found[f"{here}self_attn.o_proj.weight"] = (hidden, queries)
-            found[f"{here}self_attn.q_norm.weight"] = found[f"{here}self_attn.k_norm.weight"] = (layer.head,)
+            found[f"{here}self_attn.q_norm.weight"] = found[f"{here}self_attn.k_norm.weight"] = (layer.head_dim,)
             found |= self._gated(f"{here}mlp.")
-            found[f"{here}experts.gate_up_proj"] = (self.experts, 2 * self.expert_inner, hidden)
-            found[f"{here}experts.down_proj"] = (self.experts, hidden, self.expert_inner)
-            found[f"{here}router.proj.weight"] = (self.experts, hidden)
+            found[f"{here}experts.gate_up_proj"] = (self.num_experts, 2 * self.expert_size, hidden)
+            found[f"{here}experts.down_proj"] = (self.num_experts, hidden, self.expert_size)
+            found[f"{here}router.proj.weight"] = (self.num_experts, hidden)
             found[f"{here}router.scale"] = (hidden,)
-            found[f"{here}router.per_expert_scale"] = (self.experts,)
+            found[f"{here}router.per_expert_scale"] = (self.num_experts,)
             for norm in _NORMS:
                 found[f"{here}{norm}.weight"] = (hidden,)
             found[f"{here}layer_scalar"] = found[f"{ENCODER}layers.{at}.layer_scalar"] = (1,)
         return found
 
     def _gated(self, here: str) -> dict[str, tuple[int, ...]]:
-        wide, narrow = (self.inner, self.hidden), (self.hidden, self.inner)
+        wide, narrow = (self.intermediate_size, self.hidden_size), (self.hidden_size, self.intermediate_size)
         return {f"{here}gate_proj.weight": wide, f"{here}up_proj.weight": wide, f"{here}down_proj.weight": narrow}
 
-    def counts(self) -> Counts:
+    def counts(self) -> ParameterCounts:
         """Parameters by kind."""
         kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "rest"), 0)
         for name, shape in self.tensors().items():
-            kinds[kind(name)] += prod(shape)
-        return Counts(vision=_vision(self.vision, self.hidden), **kinds)
+            kinds[tensor_kind(name)] += prod(shape)
+        return ParameterCounts(vision=_vision(self.vision, self.hidden_size), **kinds)
 
 
 _NORMS: Final = (
@@ -125,7 +125,7 @@ _NORMS: Final = (
 )  # fmt: skip
 
 
-def kind(name: str) -> str:
+def tensor_kind(name: str) -> str:
     """Of which kind a tensor is, by its name: one of the names of ``Counts``."""
     if name.startswith(VISION):
         return "vision"
@@ -176,17 +176,17 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
             wide = text.get("num_global_key_value_heads") or keys
             mine = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
         mine = mine or {}
-        found.append(Layer(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
+        found.append(LayerConfig(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
     return ModelConfig(
-        vocabulary=size(text, "vocab_size", 262_144),
-        hidden=size(text, "hidden_size"),
-        inner=size(text, "intermediate_size"),
-        expert_inner=size(text, "moe_intermediate_size"),
-        experts=size(text, "num_experts"),
+        vocab_size=size(text, "vocab_size", 262_144),
+        hidden_size=size(text, "hidden_size"),
+        intermediate_size=size(text, "intermediate_size"),
+        expert_size=size(text, "moe_intermediate_size"),
+        num_experts=size(text, "num_experts"),
         top_k=size(text, "top_k_experts"),
-        heads=size(text, "num_attention_heads", 8),
-        window=size(text, "sliding_window", 512),
-        canvas=size(config, "canvas_length", 256),
+        num_heads=size(text, "num_attention_heads", 8),
+        sliding_window=size(text, "sliding_window", 512),
+        canvas_length=size(config, "canvas_length", 256),
         context=size(text, "max_position_embeddings", 131_072),
         layers=tuple(found),
         vision=config.get("vision_config") or {},

@@ -150,7 +150,7 @@ class PackedExperts(nn.Module):
         rows, columns = (2 * self.inner, self.hidden) if part == "gate_up" else (self.hidden, self.inner)
         return unpack_nf4(codes.reshape(-1), scales.reshape(-1), (end - begin, rows, columns), dtype)
 
-    def group(self, dtype: torch.dtype) -> int:
+    def experts_per_group(self, dtype: torch.dtype) -> int:
         """How many experts are unpacked at one time."""
         one = 3 * self.hidden * self.inner * dtype.itemsize
         return max(1, min(self.experts, self.group_bytes // one))
@@ -205,7 +205,7 @@ class PackedExperts(nn.Module):
         ends = counts.cumsum(0)
         places = torch.arange(total, device=rows.device)
         out = torch.zeros_like(rows)
-        size = self.group(rows.dtype)
+        size = self.experts_per_group(rows.dtype)
         for begin in range(0, self.experts, size):
             end = min(begin + size, self.experts)
             first = ends[begin] - counts[begin]

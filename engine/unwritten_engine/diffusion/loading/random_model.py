@@ -17,7 +17,7 @@ from typing import Any
 from .random_tokenizer import control_ids, make_tokenizer
 
 _BRANCHES = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
-ENDS = (1, 106, 50)
+END_IDS = (1, 106, 50)
 """The ids of the end tokens: the end of the text, of the turn, and the begin of a tool's answer."""
 
 
@@ -106,7 +106,7 @@ def make_config(text: Mapping[str, Any], canvas: int, *, vision: bool = False) -
         boi_token_id=controls["<|image>"],
         eoi_token_id=controls["<image|>"],
         image_token_id=controls["<|image|>"],
-        eos_token_id=list(ENDS),
+        eos_token_id=list(END_IDS),
         pad_token_id=0,
         dtype="float32",
     )
@@ -151,7 +151,7 @@ def random_model(
         for name, buffer in model.named_buffers():
             if name.endswith("layer_scalar"):  # encoder and decoder each have their own
                 buffer.normal_(1.0, 0.05, generator=generator)
-    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     tokenizer = make_tokenizer(config.text_config.vocab_size)
     if words:
         names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
@@ -174,7 +174,7 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
     model, tokenizer = random_model(**options)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    with without_bars():
+    with no_progress_bars():
         model.save_pretrained(target, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
     tokenizer.save_pretrained(target)
     if options.get("vision"):
@@ -183,7 +183,7 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """transformers draws no bars of progress meanwhile: they are drawn over what the caller shows."""
     from transformers.utils import logging as theirs
 

@@ -22,7 +22,7 @@ _MEDIA: Final = {
     258_883: "<audio|>", 258_884: "<|video|>",
 }  # fmt: skip
 _RUNS, _BYTES, _PIECES, _REAL = 107, 238, 494, 262_144
-SMALLEST: Final = 640
+MIN_VOCAB_SIZE: Final = 640
 """The smallest vocabulary: control tokens, bytes, the characters of English, and some words."""
 _TAGS: Final = """
 a abbr article aside b blockquote body br button caption code dd div dl dt em figcaption figure footer h1 h2 h3 h4
@@ -91,8 +91,8 @@ def make_tokenizer(vocabulary: int) -> Any:
     """
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    if vocabulary < SMALLEST:
-        raise ValueError(f"A vocabulary of {vocabulary} tokens is too small; the smallest has {SMALLEST}.")
+    if vocabulary < MIN_VOCAB_SIZE:
+        raise ValueError(f"A vocabulary of {vocabulary} tokens is too small; the smallest has {MIN_VOCAB_SIZE}.")
     pieces = _pieces(vocabulary)
     # All pieces weigh the same, so that a text becomes as few of them as can be.
     tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=3, byte_fallback=True))

@@ -22,7 +22,7 @@ _BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class TensorInfo:
     """Where one tensor lies.
 
     Attributes:
@@ -38,7 +38,7 @@ class Tensor:
     size: int
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
+def read_tensors(folder: Path) -> dict[str, TensorInfo]:
     """Every tensor of a checkpoint, by name.
 
     Raises:
@@ -48,7 +48,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     index = folder / INDEX
     if not index.is_file():
         if not (folder / SINGLE).is_file():
-            raise ModelNotFound(_nothing(folder))
+            raise ModelNotFound(_no_weights_message(folder))
         return read_header(folder / SINGLE)
     named = read_json(index).get("weight_map")
     if not isinstance(named, dict) or not named:
@@ -57,21 +57,21 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         raise ModelNotFound(
-            f"{folder} lacks {len(missing)} of {len(files)} files with weights: {_some(missing)}. Fetch the checkpoint "
+            f"{folder} lacks {len(missing)} of {len(files)} files with weights: {_first_names(missing)}. Fetch the checkpoint "
             f"again; what is there stays."
         )
-    found: dict[str, Tensor] = {}
+    found: dict[str, TensorInfo] = {}
     for file in files:
         found |= read_header(folder / file)
     if absent := sorted(set(named) - set(found)):
         raise ModelBroken(
-            f"The index of {folder} names tensors that its files do not have: {_some(absent)}. The files belong to "
+            f"The index of {folder} names tensors that its files do not have: {_first_names(absent)}. The files belong to "
             f"different checkpoints; fetch all of them again."
         )
     return found
 
 
-def read_header(file: Path) -> dict[str, Tensor]:
+def read_header(file: Path) -> dict[str, TensorInfo]:
     """The tensors of one file.
 
     Raises:
@@ -106,12 +106,12 @@ def read_header(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _tensor(file: Path, entry: dict[str, Any]) -> Tensor:
+def _tensor(file: Path, entry: dict[str, Any]) -> TensorInfo:
     begin, end = entry["data_offsets"]
     shape, dtype = tuple(int(number) for number in entry["shape"]), str(entry["dtype"])
     if (unit := _BYTES.get(dtype)) is not None and prod(shape) * unit != end - begin:
         raise ValueError(f"{end - begin} bytes for {list(shape)} of {dtype}")
-    return Tensor(file, dtype, shape, end - begin)
+    return TensorInfo(file, dtype, shape, end - begin)
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _nothing(folder: Path) -> str:
+def _no_weights_message(folder: Path) -> str:
     if gguf := sorted(file.name for file in folder.glob("*.gguf")):
         return f"{folder} has no safetensors, but a GGUF file. Give that: {folder / gguf[0]}"
     if (folder / "adapter_config.json").is_file():
@@ -145,5 +145,5 @@ def _nothing(folder: Path) -> str:
     return f"{folder} has no weights: neither {SINGLE} nor {INDEX}. Fetch the checkpoint again."
 
 
-def _some(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...engine import Progress
 from ...errors import MissingPackage, ModelBroken, ModelUnsupported
 from .checkpoint import Checkpoint
-from .model_config import ENCODER, kind
+from .model_config import ENCODER, tensor_kind
 from .quantization import PackedExperts, PackedLinear, can_pack
 
 _OLDEST: Final = "5.11"
@@ -23,7 +23,7 @@ _EXPERTS: Final = ("grouped_mm", "eager")
 
 
 def load_weights(
-    checkpoint: Checkpoint, kind_: str, device: torch.device, dtype: torch.dtype, progress: Progress
+    checkpoint: Checkpoint, kind: str, device: torch.device, dtype: torch.dtype, progress: Progress
 ) -> tuple[Any, tuple[str, ...]]:
     """A model with the weights of a checkpoint.
 
@@ -43,7 +43,7 @@ def load_weights(
         MissingPackage: transformers is too old, or bitsandbytes is missing.
     """
     config = read_transformers_config(checkpoint)
-    filler = WeightLoader(config, kind_, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
+    filler = WeightLoader(config, kind, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
     done, whole = 0, max(1, checkpoint.weight_bytes)
     for file, names in _by_file(checkpoint).items():
         try:
@@ -54,7 +54,7 @@ def load_weights(
                     progress(done / whole, f"Loading {checkpoint.name}")
         except SafetensorError as error:
             raise ModelBroken(f"{file} is damaged ({error}). Fetch it again.") from error
-    filler.model.generation_config.update(eos_token_id=sorted(checkpoint.ends), pad_token_id=checkpoint.pad)
+    filler.model.generation_config.update(eos_token_id=sorted(checkpoint.end_ids), pad_token_id=checkpoint.pad_id)
     return filler.finish()
 
 
@@ -76,7 +76,7 @@ def read_transformers_config(checkpoint: Checkpoint) -> Any:
     return DiffusionGemmaConfig.from_pretrained(checkpoint.folder, local_files_only=True)
 
 
-def _skeleton(config: Any, dtype: torch.dtype) -> Any:
+def _build_on_meta(config: Any, dtype: torch.dtype) -> Any:
     """The model on the meta device: sizes without numbers."""
     from transformers import DiffusionGemmaForBlockDiffusion
 
@@ -128,41 +128,45 @@ class WeightLoader:
     """
 
     def __init__(
-        self, config: Any, kind_: str, device: torch.device, dtype: torch.dtype, *, name: str, vision: bool
+        self, config: Any, kind: str, device: torch.device, dtype: torch.dtype, *, name: str, vision: bool
     ) -> None:
-        if kind_ == "nf4":
+        if kind == "nf4":
             _need_bitsandbytes()
-        self.model, self.name = _skeleton(config, dtype), name
-        self.kind = kind_ if kind_ in ("int8", "nf4") else None
+        self.model, self.name = _build_on_meta(config, dtype), name
+        self.kind = kind if kind in ("int8", "nf4") else None
         self.device, self.dtype = device, dtype
         self.reasons: list[str] = []
         if not vision:
             self.model.model.encoder.vision_tower = self.model.model.encoder.embed_vision = None
             self.reasons.append("The checkpoint has no vision tower: it reads text alone.")
-        self.plain = 0
+        self.num_unpacked = 0
         self.unexpected: list[str] = []
         self.experts: dict[str, PackedExperts] = {}
-        self.places: dict[str, list[tuple[nn.Module, str, str]]] = {}
+        self.targets: dict[str, list[tuple[nn.Module, str, str]]] = {}
         """By name of a tensor, everywhere that it belongs: the module, its attribute there, the module's name."""
         shared: dict[int, list[tuple[nn.Module, str, str]]] = defaultdict(list)
         for path, module in self.model.named_modules():
             for name, parameter in module.named_parameters(recurse=False):
                 shared[id(parameter)].append((module, name, path))
-                self.places[f"{path}.{name}"] = shared[id(parameter)]
+                self.targets[f"{path}.{name}"] = shared[id(parameter)]
             for name in module._buffers:
                 if name not in module._non_persistent_buffers_set:
-                    self.places[f"{path}.{name}"] = [(module, name, path)]
+                    self.targets[f"{path}.{name}"] = [(module, name, path)]
 
     def put(self, name: str, stream: Tensors) -> None:
         """Read a tensor and put it in its places."""
-        places = self.places.get(name)
+        places = self.targets.get(name)
         if places is None:
             self.unexpected.append(name)
             return
         module, attribute, _ = places[0]
-        if self.kind is not None and kind(name) == "experts" and self._packs_experts(module):
+        if self.kind is not None and tensor_kind(name) == "experts" and self._packs_experts(module):
             self._put_experts(name, attribute, places, stream)
-        elif self.kind is not None and kind(name) == "linears" and self._packs(stream.get_slice(name).get_shape()[-1]):
+        elif (
+            self.kind is not None
+            and tensor_kind(name) == "linears"
+            and self._packs(stream.get_slice(name).get_shape()[-1])
+        ):
             layer = PackedLinear(self._read(stream.get_tensor(name)), self.kind)
             for _, _, path in places:
                 self._replace(path, layer)
@@ -192,15 +196,15 @@ class WeightLoader:
         _check_whole(self.model, self.name)
         self.model.eval().requires_grad_(False)
         if self.kind is None:
-            self.reasons.append(choose_experts(self.model, self.device, self.dtype))
-        elif self.plain:
-            self.reasons.append(f"{self.plain} matrices stay unquantised: their rows are no whole blocks of 64.")
+            self.reasons.append(choose_experts_implementation(self.model, self.device, self.dtype))
+        elif self.num_unpacked:
+            self.reasons.append(f"{self.num_unpacked} matrices stay unquantised: their rows are no whole blocks of 64.")
         return self.model, tuple(self.reasons)
 
     def _packs(self, inputs: int) -> bool:
         if self.kind is not None and can_pack(inputs, self.kind):
             return True
-        self.plain += 1
+        self.num_unpacked += 1
         return False
 
     def _packs_experts(self, module: Any) -> bool:
@@ -267,7 +271,7 @@ def _check_whole(model: Any, name: str) -> None:
         )
 
 
-def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
+def choose_experts_implementation(model: Any, device: torch.device, dtype: torch.dtype) -> str:
     """Let transformers compute the experts in the quickest way that works here; says which, and why.
 
     Raises:
@@ -282,7 +286,7 @@ def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
     for choice in _EXPERTS:
         model.set_experts_implementation(choice)
         try:
-            _tried(lambda: experts(rows, which, share))
+            _run_and_sync(lambda: experts(rows, which, share))
         except (RuntimeError, NotImplementedError, ValueError) as error:
             why = f" ({_EXPERTS[0]} fails here: {str(error).strip().splitlines()[0][:120]})"
             continue
@@ -290,7 +294,7 @@ def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
     raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{why}. Give another device or dtype.")
 
 
-def _tried(run: Callable[[], Tensor]) -> None:
+def _run_and_sync(run: Callable[[], Tensor]) -> None:
     """Run it, and wait: a GPU tells of its failures late."""
     with torch.no_grad():
         float(run().sum())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import RequestRefused
 from ...frames import Draft, Request, Span
-from .detokenizer import DecodedText, Detokenizer, cut, unshowable
+from .detokenizer import DecodedText, Detokenizer, cut_at_stop, find_unshowable
 from .schema_skeleton import Skeleton, build_skeleton
 
 
@@ -29,9 +29,9 @@ class CanvasInit:
 
     number: int
     pins: Sequence[int] = ()
-    start: Sequence[int] = ()
+    initial: Sequence[int] = ()
     strength: float = 1.0
-    classes: Sequence[int] = ()
+    mask_ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,58 +52,60 @@ class CanvasPlan:
     """
 
     canvases: int
-    limit: int
-    reader: Detokenizer
+    max_tokens: int
+    detokenizer: Detokenizer
     pins: tuple[int, ...] = ()
-    start: tuple[int, ...] = ()
-    classes: tuple[int, ...] = ()
+    initial: tuple[int, ...] = ()
+    mask_ids: tuple[int, ...] = ()
     strength: float = 1.0
-    kept: Span | None = None
+    kept_span: Span | None = None
     skeleton: Skeleton | None = None
-    stops: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
 
-    def canvas(self, number: int, size: int) -> CanvasInit:
+    def init_canvas(self, number: int, size: int) -> CanvasInit:
         """How this canvas begins."""
 
         def part(values: tuple[int, ...], filler: int) -> tuple[int, ...]:
             here = values[number * size : (number + 1) * size]
             return (*here, *[filler] * (size - len(here))) if here else ()
 
-        return CanvasInit(number, part(self.pins, -1), part(self.start, -1), self.strength, part(self.classes, 0))
+        return CanvasInit(number, part(self.pins, -1), part(self.initial, -1), self.strength, part(self.mask_ids, 0))
 
-    def read(self, ids: Sequence[int], unsettled: Sequence[bool], before: DecodedText | None = None) -> DecodedText:
+    def decode(self, ids: Sequence[int], unsettled: Sequence[bool], before: DecodedText | None = None) -> DecodedText:
         """The text of all canvases so far; ``before`` is that of the finished ones."""
         if self.skeleton is not None:
-            return self.skeleton.read(ids, unsettled)
-        found = self.reader.read(ids[: self.limit], unsettled, kept=self.kept, before=before)
-        found = cut(found, self.stops, self._free(found))
+            return self.skeleton.decode(ids, unsettled)
+        found = self.detokenizer.decode(ids[: self.max_tokens], unsettled, kept_span=self.kept_span, before=before)
+        found = cut_at_stop(found, self.stop, self._free(found))
         end = len(found.text.rstrip())
-        if self.kept is not None or end == len(found.text):
+        if self.kept_span is not None or end == len(found.text):
             return found
         spans = tuple((a, min(b, end)) for a, b in found.unsettled if a < end)
-        return replace(found, text=found.text[:end], unsettled=spans, whole=False)
+        return replace(found, text=found.text[:end], unsettled=spans, resumable=False)
 
-    def stopped(self, ids: Sequence[int]) -> bool:
+    def ends_with_stop(self, ids: Sequence[int]) -> bool:
         """Whether the text of these settled tokens ends with a stop string, and not before."""
-        found = self.reader.read(ids[: self.limit], [False] * len(ids), kept=self.kept)
-        return cut(found, self.stops, self._free(found)) is not found
+        found = self.detokenizer.decode(ids[: self.max_tokens], [False] * len(ids), kept_span=self.kept_span)
+        return cut_at_stop(found, self.stop, self._free(found)) is not found
 
-    def certain(self, before: DecodedText) -> int:
+    def num_fixed_chars(self, before: DecodedText) -> int:
         """How many characters of finished canvases stay whatever follows: half a stop string may take the last away."""
         text, first = before.text, self._free(before)
-        for end in range(max(first, len(text) - max(map(len, self.stops), default=0) + 1), len(text)):
-            if any(stop.startswith(text[end:]) for stop in self.stops):
-                return end if self.kept is not None else len(text[:end].rstrip())
+        for end in range(max(first, len(text) - max(map(len, self.stop), default=0) + 1), len(text)):
+            if any(stop.startswith(text[end:]) for stop in self.stop):
+                return end if self.kept_span is not None else len(text[:end].rstrip())
         return len(text)
 
     def _free(self, found: DecodedText) -> int:
         """Where stop strings begin to count: after all that is kept."""
-        if self.kept is None:
+        if self.kept_span is None:
             return 0
-        return found.starts[self.kept[1]] if self.kept[1] < len(found.starts) else len(found.text)
+        return found.starts[self.kept_span[1]] if self.kept_span[1] < len(found.starts) else len(found.text)
 
 
-def plan_canvases(request: Request, reader: Detokenizer, size: int, place: Callable[[bytes], int]) -> CanvasPlan:
+def plan_canvases(
+    request: Request, detokenizer: Detokenizer, canvas_length: int, register_mask: Callable[[bytes], int]
+) -> CanvasPlan:
     """The outline of a request.
 
     Args:
@@ -116,21 +118,23 @@ def plan_canvases(request: Request, reader: Detokenizer, size: int, place: Calla
         RequestRefused: a shape that cannot be held or does not fit, a text to edit that is too long, or parts of a
             request that exclude each other.
     """
-    limit = request.budget(size)
-    canvases = -(-limit // size)
+    limit = request.budget(canvas_length)
+    canvases = -(-limit // canvas_length)
     opening = request.prompt.opening
     if request.schema is not None:
         if opening.strip() or request.draft is not None:
             other = "a draft" if request.draft is not None else "an opening"
             raise RequestRefused(f"A request with a shape cannot have {other}. Leave it out.")
-        made = build_skeleton(request.schema, reader, canvases=request.canvases, canvas_length=size, most=limit)
-        rows = [0, *(place(mask) for mask in made.allowed)]
+        made = build_skeleton(
+            request.schema, detokenizer, canvases=request.canvases, canvas_length=canvas_length, max_tokens=limit
+        )
+        rows = [0, *(register_mask(mask) for mask in made.masks)]
         return CanvasPlan(
-            canvases=-(-(made.length + 1) // size),
-            limit=limit,
-            reader=reader,
+            canvases=-(-(made.length + 1) // canvas_length),
+            max_tokens=limit,
+            detokenizer=detokenizer,
             pins=made.pins,
-            classes=tuple(rows[number] for number in made.classes),
+            mask_ids=tuple(rows[number] for number in made.mask_ids),
             skeleton=made,
         )
     if request.draft is not None:
@@ -139,24 +143,26 @@ def plan_canvases(request: Request, reader: Detokenizer, size: int, place: Calla
                 f"The draft does not begin with the opening {opening[:40]!r}. Leave one of them out, or begin the "
                 f"draft with it."
             )
-        begun = init_edit(request.draft, reader, budget=limit)
+        begun = init_edit(request.draft, detokenizer, budget=limit)
         return CanvasPlan(
             canvases=canvases,
-            limit=limit,
-            reader=reader,
+            max_tokens=limit,
+            detokenizer=detokenizer,
             pins=begun.pins,
-            start=_ended(begun.tokens, reader, size, limit),
+            initial=_ended(begun.tokens, detokenizer, canvas_length, limit),
             strength=request.draft.strength,
-            kept=begun.kept,
-            stops=request.stop,
+            kept_span=begun.kept_span,
+            stop=request.stop,
         )
-    if (char := unshowable(opening)) is not None:
+    if (char := find_unshowable(opening)) is not None:
         raise RequestRefused(f"The opening has the character {char!r}, which cannot be shown. Take it out.")
-    pins = reader.encode(reader.shield(opening)) if opening else ()
+    pins = detokenizer.encode(detokenizer.protect_leading_space(opening)) if opening else ()
     if len(pins) >= limit:
         raise RequestRefused(f"The opening has {len(pins)} tokens, and the budget is {limit}. Ask for more canvases.")
     kept = (0, len(pins)) if pins else None
-    return CanvasPlan(canvases=canvases, limit=limit, reader=reader, pins=pins, kept=kept, stops=request.stop)
+    return CanvasPlan(
+        canvases=canvases, max_tokens=limit, detokenizer=detokenizer, pins=pins, kept_span=kept, stop=request.stop
+    )
 
 
 def _ended(tokens: tuple[int, ...], reader: Detokenizer, size: int, limit: int) -> tuple[int, ...]:
@@ -165,7 +171,7 @@ def _ended(tokens: tuple[int, ...], reader: Detokenizer, size: int, limit: int) 
     With noise there, a light touch would write on behind the text.
     """
     rest = min(-len(tokens) % size or size, limit - len(tokens))
-    return (*tokens, *[reader.end, *[reader.pad] * (rest - 1)][:rest])
+    return (*tokens, *[reader.end_id, *[reader.pad_id] * (rest - 1)][:rest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +186,10 @@ class EditInit:
 
     tokens: tuple[int, ...]
     pins: tuple[int, ...]
-    kept: Span | None
+    kept_span: Span | None
 
 
-def init_edit(draft: Draft, reader: Detokenizer, *, budget: int, end: int | None = None) -> EditInit:
+def init_edit(draft: Draft, detokenizer: Detokenizer, *, budget: int, end: int | None = None) -> EditInit:
     """The starting tokens of an edit.
 
     Args:
@@ -195,20 +201,20 @@ def init_edit(draft: Draft, reader: Detokenizer, *, budget: int, end: int | None
     Raises:
         RequestRefused: the text has more tokens than the budget, or a kept span holds what cannot be shown.
     """
-    end = reader.end if end is None else end
+    end = detokenizer.end_id if end is None else end
     tokens: list[int] = []
     pins: list[int] = []
     kept: Span | None = None
     for (a, b), keep in _stretches(draft):
         text = draft.text[a:b]
-        if keep and (char := unshowable(text)) is not None:
+        if keep and (char := find_unshowable(text)) is not None:
             raise RequestRefused(
                 f"Draft.keep has the span {(a, b)} with the character {char!r}, which cannot be shown. "
                 "Take it out of the text, or keep the stretches before and after it."
             )
         if keep and not tokens:
-            text = reader.shield(text)
-        ids = reader.encode("".join(char for char in text if keep or unshowable(char) is None))
+            text = detokenizer.protect_leading_space(text)
+        ids = detokenizer.encode("".join(char for char in text if keep or find_unshowable(char) is None))
         if keep:
             kept = (len(tokens) if kept is None else kept[0], len(tokens) + len(ids))
         tokens.extend(ids)

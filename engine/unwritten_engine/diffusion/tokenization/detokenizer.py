@@ -43,9 +43,9 @@ class DecodedText:
     text: str
     unsettled: tuple[Span, ...] = ()
     ended: bool = False
-    tokens: int = 0
+    num_tokens: int = 0
     starts: tuple[int, ...] = ()
-    whole: bool = True
+    resumable: bool = True
 
 
 class Detokenizer:
@@ -61,39 +61,39 @@ class Detokenizer:
         ModelUnsupported: the tokenizer decodes in a manner that is not known here.
     """
 
-    def __init__(self, tokenizer: Any, ends: frozenset[int], pad: int, size: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, end_ids: frozenset[int], pad_id: int, vocab_size: int | None = None) -> None:
         self._backend = tokenizer.backend_tokenizer
         self._tokenizer = tokenizer
         vocabulary: dict[str, int] = tokenizer.get_vocab()
-        self.size: int = max(size or 0, 1 + max(vocabulary.values()))
-        self.ends, self.pad = ends, pad
-        self.special = self._specials(vocabulary)
-        self.end: int = next(
-            (id for id in sorted(ends) if "turn" in str(tokenizer.convert_ids_to_tokens(id))),
-            tokenizer.eos_token_id if tokenizer.eos_token_id in ends else min(ends),
+        self.vocab_size: int = max(vocab_size or 0, 1 + max(vocabulary.values()))
+        self.end_ids, self.pad_id = end_ids, pad_id
+        self.special_ids = self._specials(vocabulary)
+        self.end_id: int = next(
+            (id for id in sorted(end_ids) if "turn" in str(tokenizer.convert_ids_to_tokens(id))),
+            tokenizer.eos_token_id if tokenizer.eos_token_id in end_ids else min(end_ids),
         )
         """The end token that ends a turn."""
         self._open: int = vocabulary.get("<|channel>", -1)
         self._close: int = vocabulary.get("<channel|>", -1)
         self._strip, raw = _pieces(json.loads(self._backend.to_str()).get("decoder"), vocabulary)
-        self._bytes: list[bytes] = [b""] * self.size
+        self._bytes: list[bytes] = [b""] * self.vocab_size
         for id, piece in raw.items():
-            if id not in self.special:
+            if id not in self.special_ids:
                 self._bytes[id] = piece
         # Text where a token is whole characters, bytes where it is a part of some, None where it is nothing.
         self._table: list[str | bytes | None] = [_text(piece) for piece in self._bytes]
         self._ids = {piece: id for id, piece in reversed(list(enumerate(self._bytes))) if piece}
-        names = sorted((name for name, id in vocabulary.items() if id in self.special), key=len, reverse=True)
+        names = sorted((name for name, id in vocabulary.items() if id in self.special_ids), key=len, reverse=True)
         self._names = re.compile("|".join(map(re.escape, names)) or r"(?!)")
         self._masks: dict[tuple[str, bool, tuple[int, ...]], bytes] = {}
         self._check()
 
-    def read(
+    def decode(
         self,
         ids: Sequence[int],
         unsettled: Sequence[bool],
         *,
-        kept: Span | None = None,
+        kept_span: Span | None = None,
         before: DecodedText | None = None,
     ) -> DecodedText:
         """The text of these tokens.
@@ -109,17 +109,17 @@ class Detokenizer:
         parts: list[str] = []
         starts: list[int] = []
         spans: list[Span] = []
-        if before is not None and before.whole and not before.ended and kept is None and before.text:
-            begin, parts, count, tokens = len(before.starts), [before.text], len(before.text), before.tokens
+        if before is not None and before.resumable and not before.ended and kept_span is None and before.text:
+            begin, parts, count, tokens = len(before.starts), [before.text], len(before.text), before.num_tokens
             starts, spans = list(before.starts), list(before.unsettled)
             begun = True
         else:
-            begin = self._thought(ids, kept)
+            begin = self._thought(ids, kept_span)
             starts = [0] * begin
             begun = begin < len(ids) or begin == 0
         # A space is dropped at the very beginning only; in a kept text after free tokens it must stay.
         first = begin if count == 0 else -1
-        least, table, size = kept[1] if kept else 0, self._table, self.size
+        least, table, size = kept_span[1] if kept_span else 0, self._table, self.vocab_size
         run: list[tuple[bytes, bool]] = []
         ended = False
         for at in range(begin, len(ids)):
@@ -129,7 +129,7 @@ class Detokenizer:
                 count += _flush(run, parts, spans, count)
             starts.append(count)
             if piece is None:
-                if id in self.ends and at >= least:
+                if id in self.end_ids and at >= least:
                     ended = True
                     break
                 continue
@@ -151,20 +151,20 @@ class Detokenizer:
         starts.extend([count] * (len(ids) - len(starts)))
         return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), whole)
 
-    def value(self, id: int) -> bytes:
+    def token_bytes(self, id: int) -> bytes:
         """The bytes of one token; empty if it is never text."""
-        return self._bytes[id] if 0 <= id < self.size else b""
+        return self._bytes[id] if 0 <= id < self.vocab_size else b""
 
-    def token(self, piece: bytes) -> int | None:
+    def token_for(self, piece: bytes) -> int | None:
         """The token that is exactly these bytes, if there is one."""
         return self._ids.get(piece)
 
-    def matching(self, pattern: str) -> tuple[int, ...]:
+    def matching_tokens(self, pattern: str) -> tuple[int, ...]:
         """The tokens that are whole characters and match this pattern."""
         test = re.compile(pattern).fullmatch
         return tuple(id for id, piece in enumerate(self._table) if isinstance(piece, str) and test(piece))
 
-    def mask(self, *, pattern: str = "", parts: bool = False, ids: tuple[int, ...] = ()) -> bytes:
+    def token_mask(self, *, pattern: str = "", parts: bool = False, ids: tuple[int, ...] = ()) -> bytes:
         """A mask of the vocabulary, 1 for what may stand somewhere. Masks are kept: asking again costs nothing.
 
         Args:
@@ -176,8 +176,8 @@ class Detokenizer:
         if key not in self._masks:
             if len(self._masks) >= _MASKS:
                 self._masks.clear()
-            mask = bytearray(self.size)
-            for id in (*ids, *(self.matching(pattern) if pattern else ())):
+            mask = bytearray(self.vocab_size)
+            for id in (*ids, *(self.matching_tokens(pattern) if pattern else ())):
                 mask[id] = 1
             if parts:
                 for id, piece in enumerate(self._table):
@@ -198,20 +198,20 @@ class Detokenizer:
         parts.append(text[done:])
         return tuple(id for part in parts if part for id in self._plain(part))
 
-    def shield(self, text: str) -> str:
+    def protect_leading_space(self, text: str) -> str:
         """The text so that its first space survives at the very beginning, where some tokenizers drop one."""
         return f" {text}" if self._strip and text.startswith(" ") else text
 
     def _plain(self, text: str) -> tuple[int, ...]:
         wanted = text.encode()
         ids = tuple(self._backend.encode(text, add_special_tokens=False).ids)
-        found = b"".join(map(self.value, ids))
+        found = b"".join(map(self.token_bytes, ids))
         if found == b" " + wanted:  # some tokenizers put a space before every text
-            rest = self.value(ids[0])[1:]
+            rest = self.token_bytes(ids[0])[1:]
             head = () if not rest else (self._ids.get(rest, -1),)
             if -1 not in head:
                 return (*head, *ids[1:])
-        if found == wanted and not self.special.intersection(ids):
+        if found == wanted and not self.special_ids.intersection(ids):
             return ids
         if len(text) > 1:
             half = len(text) // 2
@@ -230,7 +230,7 @@ class Detokenizer:
         added: dict[int, Any] = self._tokenizer.added_tokens_decoder
         found = {id for id, token in added.items() if token.special} | set(self._tokenizer.all_special_ids)
         found |= {id for piece, id in vocabulary.items() if piece[0] in "<[" and _SPECIAL.fullmatch(piece)}
-        return frozenset(found | self.ends | {self.pad})
+        return frozenset(found | self.end_ids | {self.pad_id})
 
     def _thought(self, ids: Sequence[int], kept: Span | None) -> int:
         """Where the text begins: after a thought. An open one hides all that follows, up to what is kept."""
@@ -238,25 +238,25 @@ class Detokenizer:
         said = ""
         for at in range(limit):
             if ids[at] == self._open:
-                stop = next((n for n in range(at, limit) if ids[n] in self.ends and kept is None), limit)
+                stop = next((n for n in range(at, limit) if ids[n] in self.end_ids and kept is None), limit)
                 close = next((n for n in range(at, stop) if ids[n] == self._close), None)
                 if close is not None:
                     return close + 1
                 return stop if limit == len(ids) else 0
             if ids[at] == self._close:  # the opening is not there yet, or has gone again
                 return at + 1 if said.strip() in ("", _LABEL) else 0
-            piece = self._table[ids[at]] if 0 <= ids[at] < self.size else None
+            piece = self._table[ids[at]] if 0 <= ids[at] < self.vocab_size else None
             said += piece if isinstance(piece, str) else ""
-            if ids[at] in self.ends or isinstance(piece, bytes) or not _LABEL.startswith(said.strip()):
+            if ids[at] in self.end_ids or isinstance(piece, bytes) or not _LABEL.startswith(said.strip()):
                 break
         return 0
 
     def _check(self) -> None:
         """Whether the table gives what the tokenizer itself would."""
         ids = self._backend.encode(_SAMPLE, add_special_tokens=False).ids
-        ids = [id for id in ids if id not in self.special]
+        ids = [id for id in ids if id not in self.special_ids]
         expected = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        found = self.read(ids, [False] * len(ids)).text
+        found = self.decode(ids, [False] * len(ids)).text
         if found != expected:
             raise ModelUnsupported(
                 f"The tokenizer decodes a sample as {expected!r}, and its pieces say {found!r}. "
@@ -264,7 +264,7 @@ class Detokenizer:
             )
 
 
-def cut(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedText:
+def cut_at_stop(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedText:
     """The reading up to the first stop string that stands in settled text; the stop string is not part of it.
 
     Stop strings that begin before ``begin`` do not count.
@@ -278,12 +278,12 @@ def cut(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedTe
         text=reading.text[:end],
         unsettled=tuple((a, min(b, end)) for a, b in reading.unsettled if a < end),
         ended=True,
-        tokens=min(reading.tokens, len({start for start in reading.starts if start < end})),
+        num_tokens=min(reading.num_tokens, len({start for start in reading.starts if start < end})),
         starts=tuple(min(start, end) for start in reading.starts),
     )
 
 
-def unshowable(text: str) -> str | None:
+def find_unshowable(text: str) -> str | None:
     """The first character that a reader would hold back, or None."""
     return next((char for char in text if ord(char) in _CONTROLS or "\ud800" <= char <= "\udfff"), None)
 

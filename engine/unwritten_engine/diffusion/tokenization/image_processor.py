@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import RequestRefused
 
-BUDGETS: Final = (70, 140, 280, 560, 1120)
+IMAGE_TOKEN_BUDGETS: Final = (70, 140, 280, 560, 1120)
 """Tokens that one picture may take at most: more see more."""
 _NARROWEST: Final = 100  # length over width; nothing can be seen in narrower ones
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF")
@@ -50,11 +50,11 @@ class ImageProcessor:
     """
 
     def __init__(self, cutter: Any, tokenizer: Any, image: int) -> None:
-        self._cutter, self._tokenizer, self.image = cutter, tokenizer, image
-        self.mark: str = tokenizer.image_token
+        self._hf_processor, self._tokenizer, self.image_token_id = cutter, tokenizer, image
+        self.image_token: str = tokenizer.image_token
         """What a chat template writes where a picture belongs."""
 
-    def read(self, prompt: str, images: Sequence[bytes], budget: int | None = None) -> ImagePatches:
+    def process(self, prompt: str, images: Sequence[bytes], budget: int | None = None) -> ImagePatches:
         """Join a prompt and its pictures.
 
         Args:
@@ -65,9 +65,11 @@ class ImageProcessor:
         Raises:
             RequestRefused: something is no picture, the numbers differ, or there is no such budget.
         """
-        if budget is not None and budget not in BUDGETS:
-            raise RequestRefused(f"A picture cannot take {budget} tokens; give {', '.join(map(str, BUDGETS))}.")
-        pieces = prompt.split(self.mark)
+        if budget is not None and budget not in IMAGE_TOKEN_BUDGETS:
+            raise RequestRefused(
+                f"A picture cannot take {budget} tokens; give {', '.join(map(str, IMAGE_TOKEN_BUDGETS))}."
+            )
+        pieces = prompt.split(self.image_token)
         if not images or len(pieces) != len(images) + 1:
             raise RequestRefused(
                 f"The prompt has places for {len(pieces) - 1} pictures, and {len(images)} came with it."
@@ -75,15 +77,15 @@ class ImageProcessor:
         opened = [_open(data, at) for at, data in enumerate(images, 1)]
         options = {} if budget is None else {"max_soft_tokens": budget}
         try:
-            cut = self._cutter(opened, return_tensors="pt", **options)
+            cut = self._hf_processor(opened, return_tensors="pt", **options)
         except ValueError as error:  # a picture far too long and narrow
             raise RequestRefused(f"A picture cannot be cut into patches: {error}") from error
         begin, end = self._tokenizer.boi_token, self._tokenizer.eoi_token
         text = pieces[0]
         for count, piece in zip(cut["num_soft_tokens_per_image"], pieces[1:], strict=True):
-            text += f"{begin}{self.mark * int(count)}{end}{piece}"
+            text += f"{begin}{self.image_token * int(count)}{end}{piece}"
         ids = torch.tensor([self._tokenizer(text, add_special_tokens=False)["input_ids"]])
-        return ImagePatches(ids, cut["pixel_values"], cut["image_position_ids"], (ids == self.image).long())
+        return ImagePatches(ids, cut["pixel_values"], cut["image_position_ids"], (ids == self.image_token_id).long())
 
 
 def _open(data: bytes, at: int) -> Any:

@@ -26,9 +26,9 @@ class TokenizedPrompt:
     """
 
     ids: tuple[int, ...]
-    keys: tuple[Hashable, ...]
-    shared: int
-    seen: ImagePatches | None = None
+    cache_keys: tuple[Hashable, ...]
+    num_shared: int
+    images: ImagePatches | None = None
 
 
 class PromptTokenizer:
@@ -41,9 +41,9 @@ class PromptTokenizer:
         name: of the model, for messages.
     """
 
-    def __init__(self, tokenizer: Any, reader: Detokenizer, processor: ImageProcessor | None, name: str) -> None:
+    def __init__(self, tokenizer: Any, detokenizer: Detokenizer, processor: ImageProcessor | None, name: str) -> None:
         self._tokenizer, self._processor, self._name = tokenizer, processor, name
-        names = tokenizer.convert_ids_to_tokens(sorted(reader.special))
+        names = tokenizer.convert_ids_to_tokens(sorted(detokenizer.special_ids))
         self._controls = ControlTokens(piece for piece in names if piece)
         self._shared: dict[tuple[Any, ...], tuple[int, ...]] = {}
 
@@ -53,20 +53,20 @@ class PromptTokenizer:
         Raises:
             RequestRefused: there are pictures and the model cannot see, or something is no picture.
         """
-        shared = self._beginning(prompt)
+        shared = self._shared_prefix(prompt)
         if not prompt.images:
-            ids = self.ids(prompt)
+            ids = self.token_ids(prompt)
             return TokenizedPrompt(ids, ids, _common(ids, shared))
         if self._processor is None:
             raise RequestRefused(f"{self._name} cannot see images. Leave them out of the prompt.")
-        seen = self._processor.read(self._text(prompt), prompt.images)
+        seen = self._processor.process(self._text(prompt), prompt.images)
         ids = tuple(seen.input_ids[0].tolist())
         # Pictures look alike in tokens: all prompts with one picture would share their beginning.
         digest = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in prompt.images)).hexdigest()
-        keys = tuple((digest, at) if id == self._processor.image else id for at, id in enumerate(ids))
+        keys = tuple((digest, at) if id == self._processor.image_token_id else id for at, id in enumerate(ids))
         return TokenizedPrompt(ids, keys, _common(keys, shared), seen)
 
-    def _beginning(self, prompt: Prompt) -> tuple[int, ...]:
+    def _shared_prefix(self, prompt: Prompt) -> tuple[int, ...]:
         """The tokens in which prompts with this system part and these examples agree."""
         key = (prompt.system, prompt.examples)
         found = self._shared.get(key)
@@ -74,11 +74,11 @@ class PromptTokenizer:
             if len(self._shared) >= 256:  # an app has a handful
                 self._shared.clear()
             bare = Prompt("A", prompt.system, prompt.examples)
-            one, other = self.ids(bare), self.ids(replace(bare, ask="B"))
+            one, other = self.token_ids(bare), self.token_ids(replace(bare, ask="B"))
             found = self._shared[key] = one[: _common(one, other)]
         return found
 
-    def ids(self, prompt: Prompt) -> tuple[int, ...]:
+    def token_ids(self, prompt: Prompt) -> tuple[int, ...]:
         """The tokens of a prompt without pictures, and nothing else of it."""
         return tuple(self._tokenizer(self._text(prompt), add_special_tokens=False)["input_ids"])
 

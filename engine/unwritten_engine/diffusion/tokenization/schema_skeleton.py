@@ -22,7 +22,7 @@ from ...frames import Span
 from ...json_grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
 from .detokenizer import DecodedText, Detokenizer
 from .skeleton_values import (
-    DIGITS,
+    DIGIT_FORMATS,
     CanvasView,
     Constant,
     Container,
@@ -38,15 +38,15 @@ from .skeleton_values import (
     Value,
 )
 
-CHARACTERS: Final = 3.5
+CHARS_PER_TOKEN: Final = 3.5
 """Characters that a token holds, on average."""
-SMALLEST: Final = 3
+MIN_TEXT_TOKENS: Final = 3
 """Tokens of the smallest slot for a text, if the text may be that long."""
 NAME_LENGTH: Final = 40
 """Characters of a name in a map."""
-DEPTH: Final = 3
+MAX_DEPTH: Final = 3
 """How often a schema may stand inside itself; less where the budget is small."""
-MOST: Final = 1024
+MAX_CANVASES: Final = 1024
 """Canvases up to which it is said how many a schema needs."""
 
 
@@ -63,15 +63,15 @@ class Skeleton:
     """
 
     pins: tuple[int, ...]
-    classes: tuple[int, ...]
-    allowed: tuple[bytes, ...]
+    mask_ids: tuple[int, ...]
+    masks: tuple[bytes, ...]
     length: int
-    reader: Detokenizer
+    detokenizer: Detokenizer
     value: Value
 
-    def read(self, ids: Sequence[int], unsettled: Sequence[bool]) -> DecodedText:
+    def decode(self, ids: Sequence[int], unsettled: Sequence[bool]) -> DecodedText:
         """The JSON in these canvases. Positions that are not there yet count as empty and in flux."""
-        pieces = self.value.read(CanvasView(self.reader, ids, unsettled), True) or []
+        pieces = self.value.read(CanvasView(self.detokenizer, ids, unsettled), True) or []
         spans: list[Span] = []
         at = 0
         for text, flux in pieces:
@@ -81,13 +81,13 @@ class Skeleton:
                 else:
                     spans.append((at, at + len(text)))
             at += len(text)
-        special = self.reader.special
+        special = self.detokenizer.special_ids
         tokens = sum(id not in special for id in ids[: self.length])
         return DecodedText("".join(text for text, _ in pieces), tuple(spans), len(ids) > self.length, tokens)
 
 
 def build_skeleton(
-    schema: Schema, reader: Detokenizer, *, canvases: int, canvas_length: int, most: int | None = None
+    schema: Schema, detokenizer: Detokenizer, *, canvases: int, canvas_length: int, max_tokens: int | None = None
 ) -> Skeleton:
     """The skeleton of a schema.
 
@@ -102,13 +102,13 @@ def build_skeleton(
         RequestRefused: a part of the schema that cannot be held (the message names its place), or a schema that does
             not fit even with the smallest slots (the message says how many canvases it needs).
     """
-    budget = min(canvases * canvas_length, most or canvases * canvas_length)
-    depth = DEPTH
-    while (made := _Layout(schema, reader, 0.0, depth, budget - 1).made()) is None and depth > 1:
+    budget = min(canvases * canvas_length, max_tokens or canvases * canvas_length)
+    depth = MAX_DEPTH
+    while (made := _Layout(schema, detokenizer, 0.0, depth, budget - 1).build()) is None and depth > 1:
         depth -= 1
     if made is None:
-        enough = _Layout(schema, reader, 0.0, 1, MOST * canvas_length - 1).made()
-        need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MOST}"
+        enough = _Layout(schema, detokenizer, 0.0, 1, MAX_CANVASES * canvas_length - 1).build()
+        need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MAX_CANVASES}"
         if enough and len(enough.pins) + 1 <= canvases * canvas_length:
             raise RequestRefused(
                 f"The shape needs {len(enough.pins) + 1} tokens with the shortest texts and lists, and max_tokens is "
@@ -121,7 +121,7 @@ def build_skeleton(
     low, high = 0.0, 1.0
     for share in (1.0, *[None] * 7):
         share = (low + high) / 2 if share is None else share
-        larger = _Layout(schema, reader, share, depth, budget - 1).made()
+        larger = _Layout(schema, detokenizer, share, depth, budget - 1).build()
         if larger is None:
             high = share
         else:
@@ -130,20 +130,20 @@ def build_skeleton(
                 break
     rest = budget - len(made.pins)
     return Skeleton(
-        pins=(*made.pins, reader.end, *[reader.pad] * (rest - 1)),
-        classes=(*made.classes, *[0] * rest),
-        allowed=tuple(made.masks),
+        pins=(*made.pins, detokenizer.end_id, *[detokenizer.pad_id] * (rest - 1)),
+        mask_ids=(*made.mask_ids, *[0] * rest),
+        masks=tuple(made.masks),
         length=len(made.pins),
-        reader=reader,
+        detokenizer=detokenizer,
         value=made.value,
     )
 
 
-class _Full(Exception):
+class _OverLimit(Exception):
     """The layout is longer than its limit."""
 
 
-class _Deep(Exception):
+class _TooDeep(Exception):
     """A schema stands inside itself too often."""
 
     def __init__(self, path: str) -> None:
@@ -156,28 +156,28 @@ class _Layout:
     """Lays one schema out, with texts and lists at a share of their full length."""
 
     schema: Schema
-    reader: Detokenizer
+    detokenizer: Detokenizer
     share: float
     depth: int
     limit: int
     pins: list[int] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
+    mask_ids: list[int] = field(default_factory=list)
     masks: list[bytes] = field(default_factory=list)
     value: Value = field(default_factory=lambda: Constant("null"))
 
     def __post_init__(self) -> None:
         self._pending = ""
-        self._inside: dict[str, int] = {}
-        self._known: dict[bytes, int] = {}
+        self._ref_depths: dict[str, int] = {}
+        self._mask_numbers: dict[bytes, int] = {}
 
-    def made(self) -> _Layout | None:
+    def build(self) -> _Layout | None:
         """Itself, laid out; None if it does not fit."""
         try:
             self.value = self._value(self.schema, "$", False)
             self._flush()
-        except _Full:
+        except _OverLimit:
             return None
-        except _Deep as deep:
+        except _TooDeep as deep:
             raise refused(
                 deep.path, "contains itself without an end", "Make the inner one optional, or a list"
             ) from None
@@ -187,46 +187,46 @@ class _Layout:
 
     def _flush(self) -> None:
         if self._pending:
-            ids = self.reader.encode(self._pending)
+            ids = self.detokenizer.encode(self._pending)
             self._pending = ""
             self.pins.extend(ids)
-            self.classes.extend([0] * len(ids))
+            self.mask_ids.extend([0] * len(ids))
         if len(self.pins) > self.limit:
-            raise _Full
+            raise _OverLimit
 
     def _slot(self, size: int, *masks: bytes) -> int:
         """Free positions after what is pending; one mask for all, or one for each."""
         self._flush()
         start = len(self.pins)
         if start + size > self.limit:
-            raise _Full
+            raise _OverLimit
         self.pins.extend([-1] * size)
         for at in range(size):
             mask = masks[at if len(masks) > 1 else 0]
-            if mask not in self._known:
+            if mask not in self._mask_numbers:
                 self.masks.append(mask)
-                self._known[mask] = len(self.masks)
-            self.classes.append(self._known[mask])
+                self._mask_numbers[mask] = len(self.masks)
+            self.mask_ids.append(self._mask_numbers[mask])
         return start
 
     @contextmanager
-    def _inner(self, ref: str, path: str) -> Iterator[None]:
-        if self._inside.get(ref, 0) >= self.depth:
-            raise _Deep(path)
-        self._inside[ref] = self._inside.get(ref, 0) + 1
+    def _enter_ref(self, ref: str, path: str) -> Iterator[None]:
+        if self._ref_depths.get(ref, 0) >= self.depth:
+            raise _TooDeep(path)
+        self._ref_depths[ref] = self._ref_depths.get(ref, 0) + 1
         try:
             yield
         finally:
-            self._inside[ref] -= 1
+            self._ref_depths[ref] -= 1
 
-    def _attempt(self, schema: Any, path: str, optional: bool, before: str = "") -> Value | None:
+    def _try_value(self, schema: Any, path: str, optional: bool, before: str = "") -> Value | None:
         """The value with what stands before it; None, and nothing laid, where the schema would go too deep."""
         mark = len(self.pins), self._pending
         self._pending += before
         try:
             return self._value(schema, path, optional)
-        except _Deep:
-            del self.pins[mark[0] :], self.classes[mark[0] :]
+        except _TooDeep:
+            del self.pins[mark[0] :], self.mask_ids[mark[0] :]
             self._pending = mark[1]
             return None
 
@@ -238,12 +238,12 @@ class _Layout:
             raise refused(path, f"is {schema!r}", "Give a schema with a type")
         if "$ref" in schema:
             ref = str(schema["$ref"])
-            with self._inner(ref, path):
+            with self._enter_ref(ref, path):
                 return self._value(referred(self.schema, ref, path), path, optional)
         if "const" in schema:
-            return self._options([schema["const"]], path, optional)
+            return self._enum([schema["const"]], path, optional)
         if "enum" in schema:
-            return self._options(schema["enum"], path, optional)
+            return self._enum(schema["enum"], path, optional)
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 only(schema, {key}, path)
@@ -270,13 +270,15 @@ class _Layout:
             case "string":
                 return self._string(schema, path, optional)
             case "boolean":
-                return self._options([False, True], path, optional)
+                return self._enum([False, True], path, optional)
             case "null":
-                return self._options([None], path, optional)
+                return self._enum([None], path, optional)
             case _:
                 least, most, places = limits(schema, path, whole=kind == "integer")
                 size = max(len(str(least)), len(str(most))) + (1 if places else 0)
-                start = self._slot(size, self.reader.mask(pattern=r"[-.0-9]+", ids=(self.reader.pad,)))
+                start = self._slot(
+                    size, self.detokenizer.token_mask(pattern=r"[-.0-9]+", ids=(self.detokenizer.pad_id,))
+                )
                 return NumberSlot(start, size, least, most, places)
 
     def _union(self, options: list[tuple[Any, str]], path: str, optional: bool) -> Value:
@@ -285,18 +287,18 @@ class _Layout:
         flat = [(one, place) for one, place in flat if one.get("type") != "null"]
         if all("const" in one or "enum" in one for one, _ in flat):
             values = [value for one, _ in flat for value in ([one["const"]] if "const" in one else one["enum"])]
-            return self._options([*values, *([None] if null else [])], path, optional)
+            return self._enum([*values, *([None] if null else [])], path, optional)
         start = len(self.pins)
         if len(flat) == 1:
-            inner = self._attempt(*flat[0], optional or null)
+            inner = self._try_value(*flat[0], optional or null)
             if inner is None:
                 if not null:
-                    raise _Deep(path)
-                return self._options([None], path, optional)
+                    raise _TooDeep(path)
+                return self._enum([None], path, optional)
         elif any("$ref" in one or one.get("type") in ("object", "array") for one, _ in flat):
-            inner = self._choice(flat, path)
+            inner = self._one_of(flat, path)
         else:
-            inner = self._either(flat, path)
+            inner = self._scalar_union(flat, path)
         return OptionalSlot(inner, start, len(self.pins) - start) if null else inner
 
     def _flat(self, schema: Any, path: str, level: int) -> Iterator[tuple[Schema, str]]:
@@ -326,26 +328,26 @@ class _Layout:
         else:
             yield schema, path
 
-    def _either(self, flat: list[tuple[Schema, str]], path: str) -> Value:
+    def _scalar_union(self, flat: list[tuple[Schema, str]], path: str) -> Value:
         """One slot for several kinds of leaves. Each is laid out once aside, to know it and its size."""
         leaves: list[Leaf] = []
         size = 1
         for schema, place in flat:
-            aside = _Layout(self.schema, self.reader, self.share, self.depth, self.limit)
+            aside = _Layout(self.schema, self.detokenizer, self.share, self.depth, self.limit)
             leaf: Any = aside._value(schema, place, False)
             aside._flush()
             leaves.append(leaf)
             size = max(size, len(aside.pins), *(len(ids) for ids in getattr(leaf, "tokens", ())))
-        return ScalarUnion(self._slot(size, self._texts()), size, tuple(leaves))
+        return ScalarUnion(self._slot(size, self._text_mask()), size, tuple(leaves))
 
-    def _choice(self, flat: list[tuple[Schema, str]], path: str) -> Value:
+    def _one_of(self, flat: list[tuple[Schema, str]], path: str) -> Value:
         """A slot for the name of the shape that is meant, and then all of them: only the one that is named is read."""
         named = [self._name(schema, place) for schema, place in flat]
         names = [f"{name} {n}" if name in named[:n] else name for n, name in enumerate(named)]
-        choice = self._options(names, path, False)
-        found = [self._attempt(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
+        choice = self._enum(names, path, False)
+        found = [self._try_value(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
         if all(one is None for one in found):
-            raise _Deep(path)
+            raise _TooDeep(path)
         return OneOf(choice, tuple(compact(name) for name in names), tuple(found))
 
     def _name(self, schema: Schema, path: str) -> str:
@@ -354,8 +356,8 @@ class _Layout:
         fixed = [one["const"] for one in target.get("properties", {}).values() if isinstance(one.get("const"), str)]
         return str(next(iter(fixed), target.get("title") or target.get("type")))
 
-    def _texts(self) -> bytes:
-        return self.reader.mask(pattern=r"(?s).*", parts=True, ids=(self.reader.pad,))
+    def _text_mask(self) -> bytes:
+        return self.detokenizer.token_mask(pattern=r"(?s).*", parts=True, ids=(self.detokenizer.pad_id,))
 
     def _object(self, schema: Schema, path: str, optional: bool) -> Value:
         properties: Schema = schema.get("properties") or {}
@@ -369,11 +371,11 @@ class _Layout:
         self._pending += "{"
         for name, inner in properties.items():
             label = compact(name) + ":"
-            item = self._attempt(inner, f"{path}.{name}", optional, ("," if items else "") + label)
+            item = self._try_value(inner, f"{path}.{name}", optional, ("," if items else "") + label)
             if item is not None:
                 items.append((label, item))
             elif name in required:
-                raise _Deep(f"{path}.{name}")
+                raise _TooDeep(f"{path}.{name}")
         self._pending += "}"
         return Container("{}", tuple(items), len(items))
 
@@ -389,12 +391,12 @@ class _Layout:
             mark = len(self.pins), self._pending
             self._pending += "," if n else ""
             key = self._text(1, NAME_LENGTH)
-            item = self._attempt(inner, f"{path}.*", True, ":")
+            item = self._try_value(inner, f"{path}.*", True, ":")
             if item is None or not isinstance(key, TextSlot):
-                del self.pins[mark[0] :], self.classes[mark[0] :]
+                del self.pins[mark[0] :], self.mask_ids[mark[0] :]
                 self._pending = mark[1]
                 if n < least:
-                    raise _Deep(path)
+                    raise _TooDeep(path)
                 break
             items.append((key, item))
         self._pending += "}"
@@ -416,10 +418,10 @@ class _Layout:
         least, most = bounds(schema, "minItems", "maxItems", ITEMS, path)
         for n in range(self._count(least, most)):
             before = "," if n else ""
-            item = self._attempt(schema["items"], f"{path}[]", optional or n >= least, before)
+            item = self._try_value(schema["items"], f"{path}[]", optional or n >= least, before)
             if item is None:
                 if n < least:
-                    raise _Deep(path)
+                    raise _TooDeep(path)
                 break
             items.append(("", item))
         self._pending += "]"
@@ -430,10 +432,10 @@ class _Layout:
 
     def _string(self, schema: Schema, path: str, optional: bool) -> Value:
         if form := schema.get("format"):
-            if form not in DIGITS:
-                known = ", ".join(DIGITS)
+            if form not in DIGIT_FORMATS:
+                known = ", ".join(DIGIT_FORMATS)
                 raise refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
-            return self._digits(DIGITS[form], optional)
+            return self._digits(DIGIT_FORMATS[form], optional)
         least, most = bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
         return self._text(least, most)
 
@@ -441,10 +443,10 @@ class _Layout:
         if most == 0:
             self._pending += '""'
             return Constant('""')
-        full = math.ceil(most / CHARACTERS)
-        size = max(math.ceil(least / CHARACTERS), min(SMALLEST, full), round(self.share * full))
+        full = math.ceil(most / CHARS_PER_TOKEN)
+        size = max(math.ceil(least / CHARS_PER_TOKEN), min(MIN_TEXT_TOKENS, full), round(self.share * full))
         self._pending += '"'
-        start = self._slot(size, self._texts())
+        start = self._slot(size, self._text_mask())
         self._pending += '"'
         return TextSlot(start, size, least, most)
 
@@ -458,7 +460,9 @@ class _Layout:
                 separators[-1] += part
                 continue
             size, chars, between = part
-            mask = self.reader.mask(pattern=f"[{re.escape(chars)}]", ids=(self.reader.pad,) if optional else ())
+            mask = self.detokenizer.token_mask(
+                pattern=f"[{re.escape(chars)}]", ids=(self.detokenizer.pad_id,) if optional else ()
+            )
             places.append((self._slot(size, mask), size))
             digits.append(chars)
             ranges.append(between)
@@ -466,7 +470,7 @@ class _Layout:
         self._pending += '"'
         return DigitsSlot(tuple(places), tuple(separators), tuple(digits), tuple(ranges))
 
-    def _options(self, values: Sequence[Any], path: str, optional: bool) -> Value:
+    def _enum(self, values: Sequence[Any], path: str, optional: bool) -> Value:
         if not values:
             raise refused(path, "is an enum without values", "Give it at least one")
         json = tuple(dict.fromkeys(compact(value) for value in values))
@@ -475,11 +479,11 @@ class _Layout:
             return Constant(json[0])
         quoted = all(isinstance(value, str) for value in values)
         self._pending += '"' if quoted else ""
-        ids = [self.reader.encode(text[1:-1] if quoted else text) for text in json]
-        size, pad = max(map(len, ids)), self.reader.pad
+        ids = [self.detokenizer.encode(text[1:-1] if quoted else text) for text in json]
+        size, pad = max(map(len, ids)), self.detokenizer.pad_id
         tokens = [(*one, *[pad] * (size - len(one))) for one in [*ids, *([()] if optional else [])]]
         start = self._slot(
-            size, *[self.reader.mask(ids=tuple(sorted({one[at] for one in tokens}))) for at in range(size)]
+            size, *[self.detokenizer.token_mask(ids=tuple(sorted({one[at] for one in tokens}))) for at in range(size)]
         )
         self._pending += '"' if quoted else ""
         return EnumSlot(start, size, json, tuple(tokens))

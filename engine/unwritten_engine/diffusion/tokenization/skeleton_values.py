@@ -16,7 +16,7 @@ from ...frames import Span
 from ...json_grammar import compact
 from .detokenizer import DecodedText, Detokenizer
 
-Pieces: TypeAlias = list[tuple[str, bool]]
+JSONPieces: TypeAlias = list[tuple[str, bool]]
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\n", "b": "", "f": ""}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _D, _H = "0123456789", "0123456789abcdef"
@@ -34,7 +34,7 @@ _UUID: Final = [
     "-",
     (12, _H, None),
 ]
-DIGITS: Final[dict[str, list[Any]]] = {
+DIGIT_FORMATS: Final[dict[str, list[Any]]] = {
     "date": _DATE,
     "time": _TIME,
     "date-time": [*_DATE, "T", *_TIME],
@@ -47,34 +47,34 @@ DIGITS: Final[dict[str, list[Any]]] = {
 class CanvasView:
     """What stands in the canvases at this moment. Where they have not come to yet, there is padding in flux."""
 
-    reader: Detokenizer
+    detokenizer: Detokenizer
     ids: Sequence[int]
     unsettled: Sequence[bool]
 
-    def id(self, at: int) -> int:
+    def token_at(self, at: int) -> int:
         """The token at a position."""
-        return self.ids[at] if at < len(self.ids) else self.reader.pad
+        return self.ids[at] if at < len(self.ids) else self.detokenizer.pad_id
 
-    def flux(self, start: int, size: int) -> bool:
+    def is_unsettled(self, start: int, size: int) -> bool:
         """Whether a token of this slot may still change."""
         return start + size > len(self.ids) or any(self.unsettled[start : start + size])
 
-    def reading(self, start: int, size: int) -> DecodedText:
+    def decode_slot(self, start: int, size: int) -> DecodedText:
         """What stands before the first special token of a slot."""
         end = min(start + size, len(self.ids))
-        special = self.reader.special
+        special = self.detokenizer.special_ids
         stop = next((at for at in range(start, end) if self.ids[at] in special), end)
-        return self.reader.read(self.ids[start:stop], self.unsettled[start:stop])
+        return self.detokenizer.decode(self.ids[start:stop], self.unsettled[start:stop])
 
-    def raw(self, start: int, size: int) -> str:
+    def slot_text(self, start: int, size: int) -> str:
         """The same as a plain text."""
-        return self.reading(start, size).text
+        return self.decode_slot(start, size).text
 
 
 class Value(Protocol):
     """A part of a skeleton."""
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The value as pieces of JSON; None if it says nothing and need not be there."""
         ...
 
@@ -97,7 +97,7 @@ class Constant:
 
     json: str
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """Itself; it says nothing."""
         return [(self.json, False)] if must else None
 
@@ -116,32 +116,32 @@ class EnumSlot:
 
     start: int
     size: int
-    json: tuple[str, ...]
+    values: tuple[str, ...]
     tokens: tuple[tuple[int, ...], ...]
     """The tokens of each option, filled up with padding; one more of padding alone if there may be no value."""
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The nearest option; the first of several that are equally near."""
-        pad = view.reader.pad
-        ids = [view.id(self.start + at) for at in range(self.size)]
+        pad = view.detokenizer.pad_id
+        ids = [view.token_at(self.start + at) for at in range(self.size)]
         scores = []
         for option in self.tokens:
             same = [a for a, b in zip(ids, option, strict=True) if a == b]
             scores.append((len(same) - same.count(pad), len(same)))  # padding decides between equals only
         best = scores.index(max(scores))
-        if len(self.tokens) == len(self.json) and not scores[best][0]:
+        if len(self.tokens) == len(self.values) and not scores[best][0]:
             best = 0
-        if best >= len(self.json):
-            return [(self.blank(), view.flux(self.start, self.size))] if must else None
-        return [(self.json[best], view.flux(self.start, self.size))]
+        if best >= len(self.values):
+            return [(self.blank(), view.is_unsettled(self.start, self.size))] if must else None
+        return [(self.values[best], view.is_unsettled(self.start, self.size))]
 
     def parse(self, text: str) -> str | None:
         """The option of this text."""
-        return next((json for json in self.json if text in (json, json.strip('"'))), None)
+        return next((json for json in self.values if text in (json, json.strip('"'))), None)
 
     def blank(self) -> str:
         """The first."""
-        return self.json[0]
+        return self.values[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +150,16 @@ class NumberSlot:
 
     start: int
     size: int
-    least: int
-    most: int
-    places: int
+    minimum: int
+    maximum: int
+    decimals: int
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The first number in the slot, put between the bounds."""
-        found = _NUMBER.search(view.raw(self.start, self.size))
+        found = _NUMBER.search(view.slot_text(self.start, self.size))
         if found is None and not must:
             return None
-        return [(self._json(found[0]) if found else self.blank(), view.flux(self.start, self.size))]
+        return [(self._json(found[0]) if found else self.blank(), view.is_unsettled(self.start, self.size))]
 
     def parse(self, text: str) -> str | None:
         """The number of this text."""
@@ -170,8 +170,8 @@ class NumberSlot:
         return self._json("0")
 
     def _json(self, text: str) -> str:
-        units = int((Decimal(text) * 10**self.places).to_integral_value(ROUND_HALF_EVEN))
-        value = Decimal(min(max(units, self.least), self.most)).scaleb(-self.places)
+        units = int((Decimal(text) * 10**self.decimals).to_integral_value(ROUND_HALF_EVEN))
+        value = Decimal(min(max(units, self.minimum), self.maximum)).scaleb(-self.decimals)
         plain = f"{value:f}"
         return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
@@ -180,7 +180,7 @@ class NumberSlot:
 class DigitsSlot:
     """A date, a time or an id: separators that stand, and fields of digits, each with its bounds."""
 
-    places: tuple[tuple[int, int], ...]
+    slots: tuple[tuple[int, int], ...]
     """Start and size of the slot of each field."""
     separators: tuple[str, ...]
     """One more than there are fields."""
@@ -188,19 +188,19 @@ class DigitsSlot:
     """The digits that may stand in each field, in their order."""
     bounds: tuple[tuple[int, int] | None, ...]
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """Every field, put between its bounds; a digit that is none counts as the first."""
-        texts = [view.raw(start, size) for start, size in self.places]
+        texts = [view.slot_text(start, size) for start, size in self.slots]
         if not must and not any(text.strip() for text in texts):
             return None
-        pieces: Pieces = [(f'"{self.separators[0]}', False)]
-        for at, (start, size) in enumerate(self.places):
-            pieces.append((self._field(at, texts[at]), view.flux(start, size)))
+        pieces: JSONPieces = [(f'"{self.separators[0]}', False)]
+        for at, (start, size) in enumerate(self.slots):
+            pieces.append((self._field(at, texts[at]), view.is_unsettled(start, size)))
             pieces.append((self.separators[at + 1], False))
         return [*pieces, ('"', False)]
 
     def _field(self, at: int, text: str) -> str:
-        size, digits, bounds = self.places[at][1], self.digits[at], self.bounds[at]
+        size, digits, bounds = self.slots[at][1], self.digits[at], self.bounds[at]
         kept = "".join(char if char in digits else digits[0] for char in text[:size]).ljust(size, digits[0])
         return kept if bounds is None else f"{min(max(int(kept), bounds[0]), bounds[1]):0{size}}"
 
@@ -208,14 +208,14 @@ class DigitsSlot:
         """The value of this text."""
         text = text.strip('"')
         pattern = re.escape(self.separators[0])
-        for at, (_, size) in enumerate(self.places):
+        for at, (_, size) in enumerate(self.slots):
             pattern += f"([{self.digits[at]}]{{{size}}}){re.escape(self.separators[at + 1])}"
         found = re.fullmatch(pattern, text)
-        return self._join([found[at + 1] for at in range(len(self.places))]) if found else None
+        return self._join([found[at + 1] for at in range(len(self.slots))]) if found else None
 
     def blank(self) -> str:
         """The first of all."""
-        return self._join(["" for _ in self.places])
+        return self._join(["" for _ in self.slots])
 
     def _join(self, texts: list[str]) -> str:
         fields = (self._field(at, text) + self.separators[at + 1] for at, text in enumerate(texts))
@@ -228,20 +228,20 @@ class TextSlot:
 
     start: int
     size: int
-    least: int
-    most: int
+    min_length: int
+    max_length: int
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The text without space around it, cut or filled up to the length that it must have."""
-        reading = view.reading(self.start, self.size)
+        reading = view.decode_slot(self.start, self.size)
         text, spans = reading.text, reading.unsettled
         if '"' in text or "\\" in text:
             text, spans = _unescaped(text, spans)
         start = len(text) - len(text.lstrip())
-        text = text[start:].rstrip()[: self.most].rstrip()
+        text = text[start:].rstrip()[: self.max_length].rstrip()
         if not text and not must:
             return None
-        pieces: Pieces = [('"', False)]
+        pieces: JSONPieces = [('"', False)]
         done = 0
         for a, b in spans:
             a, b = max(a - start, 0), min(b - start, len(text))
@@ -249,19 +249,19 @@ class TextSlot:
                 pieces += [(_inside(text[done:a]), False), (_inside(text[a:b]), True)]
                 done = b
         pieces.append((_inside(text[done:]), False))
-        if len(text) < self.least:
-            pieces.append(("." * (self.least - len(text)), view.flux(self.start, self.size)))
+        if len(text) < self.min_length:
+            pieces.append(("." * (self.min_length - len(text)), view.is_unsettled(self.start, self.size)))
         return [*pieces, ('"', False)]
 
     def parse(self, text: str) -> str | None:
         """The text itself, at the right length."""
         if not text:
             return None
-        return compact(text.strip()[: self.most].strip().ljust(self.least, "."))
+        return compact(text.strip()[: self.max_length].strip().ljust(self.min_length, "."))
 
     def blank(self) -> str:
         """A text that is as long as it must be."""
-        return compact("." * self.least)
+        return compact("." * self.min_length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +272,12 @@ class ScalarUnion:
     size: int
     options: tuple[Leaf, ...]
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The first kind that the text in the slot is; texts come last."""
-        raw = view.raw(self.start, self.size).strip()
+        raw = view.slot_text(self.start, self.size).strip()
         quoted = raw.startswith('"')
         inner = _unescaped(raw[quoted:], ())[0].strip()
-        flux = view.flux(self.start, self.size)
+        flux = view.is_unsettled(self.start, self.size)
         if not inner and not must:
             return None
         texts = [option for option in self.options if isinstance(option, TextSlot)]
@@ -291,15 +291,15 @@ class ScalarUnion:
 class OneOf:
     """One of several shapes, which all have their places; the one is read that its slot names."""
 
-    name: Value
+    selector: Value
     names: tuple[str, ...]
     """The JSON of the names."""
     options: tuple[Value | None, ...]
     """None where there was no room: the shape would stand inside itself too often."""
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The shape that is named, or the first that is there. While the name is in flux, all of it is."""
-        ((name, flux),) = self.name.read(view, True) or [("", False)]
+        ((name, flux),) = self.selector.read(view, True) or [("", False)]
         option = self.options[self.names.index(name)] or next(one for one in self.options if one is not None)
         pieces = option.read(view, must)
         return [(text, flux or soft) for text, soft in pieces] if pieces is not None else None
@@ -313,30 +313,30 @@ class OptionalSlot:
     start: int
     size: int
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The value or null."""
         found = self.inner.read(view, False)
-        return found if found is not None or not must else [("null", view.flux(self.start, self.size))]
+        return found if found is not None or not must else [("null", view.is_unsettled(self.start, self.size))]
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
     """A list, an object or a map: values with what stands before each."""
 
-    ends: str
+    brackets: str
     """The brackets."""
     items: tuple[tuple[str, Value], ...]
     """Each with the name before it, quotes and colon included; empty in lists."""
-    least: int
+    min_items: int
     """So many are always there; of the others those that say something."""
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """All values; None if none of them says anything."""
         found = [item.read(view, False) for _, item in self.items]
         if all(one is None for one in found) and not must:
             return None
-        missing = self.least - sum(one is not None for one in found)
-        pieces: Pieces = [(self.ends[0], False)]
+        missing = self.min_items - sum(one is not None for one in found)
+        pieces: JSONPieces = [(self.brackets[0], False)]
         for (name, item), said in zip(self.items, found, strict=True):
             one = said
             if one is None and missing > 0:
@@ -345,7 +345,7 @@ class Container:
             if one is not None:
                 pieces.append((("," if len(pieces) > 1 else "") + name, False))
                 pieces += one
-        return [*pieces, (self.ends[1], False)]
+        return [*pieces, (self.brackets[1], False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +353,12 @@ class MapSlot:
     """A map with names of its own."""
 
     items: tuple[tuple[TextSlot, Value], ...]
-    least: int
+    min_items: int
 
-    def read(self, view: CanvasView, must: bool) -> Pieces | None:
+    def read(self, view: CanvasView, must: bool) -> JSONPieces | None:
         """The entries that have a name; no name comes twice."""
         taken: set[str] = set()
-        pieces: Pieces = [("{", False)]
+        pieces: JSONPieces = [("{", False)]
         for key, item in self.items:
             name = key.read(view, False)
             if name is None or "".join(text for text, _ in name) in taken:
@@ -367,11 +367,11 @@ class MapSlot:
             pieces += [("," if len(pieces) > 1 else "", False), *name, (":", False), *(item.read(view, True) or [])]
         spare = (f'"{n}"' for n in range(1, 2 * len(self.items) + 2))
         for key, item in self.items[len(taken) :]:
-            if len(taken) >= self.least:
+            if len(taken) >= self.min_items:
                 break
             name_json = next(one for one in spare if one not in taken)
             taken.add(name_json)
-            flux = view.flux(key.start, key.size)
+            flux = view.is_unsettled(key.start, key.size)
             pieces += [("," if len(pieces) > 1 else "", False), (f"{name_json}:", flux), *(item.read(view, True) or [])]
         return [*pieces, ("}", False)] if taken or must else None
 
