@@ -13,7 +13,7 @@
   "use strict";
 
   const { look, announce } = /** @type {any} */ (globalThis).unwritten;
-  const CHANGEABLE = "[data-colophon][data-page]:has([data-edits])"; // not while it is written, and no old version
+  const CHANGEABLE = "[data-colophon][data-page]:has([data-editable])"; // not while it is written, and no old version
 
   function find() {
     const found = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(CHANGEABLE));
@@ -26,7 +26,7 @@
   // -- forms in the page ------------------------------------------------------------
 
   /** @param {HTMLAnchorElement} link */
-  const opened = (link) => (link.nextElementSibling?.matches("[data-edit-here]") ? link.nextElementSibling : null);
+  const opened = (link) => (link.nextElementSibling?.matches("[data-inline-edit]") ? link.nextElementSibling : null);
 
   /** @param {HTMLAnchorElement} link */
   function close(link) {
@@ -44,8 +44,8 @@
       if (!response.ok || !forms) throw new Error(`The forms could not be had (${response.status}).`);
       if (opened(link)) return;
       const place = document.createElement("div");
-      place.className = "edit-here";
-      place.dataset.editHere = "";
+      place.className = "inline-edit";
+      place.dataset.inlineEdit = "";
       place.append(document.adoptNode(forms));
       link.after(place);
       link.setAttribute("aria-expanded", "true");
@@ -75,7 +75,7 @@
   );
 
   document.addEventListener("keydown", (event) => {
-    const place = event.target instanceof Element ? event.target.closest("[data-edit-here]") : null;
+    const place = event.target instanceof Element ? event.target.closest("[data-inline-edit]") : null;
     const link = place?.previousElementSibling;
     if (event.key !== "Escape" || event.isComposing || !(link instanceof HTMLAnchorElement)) return;
     event.preventDefault();

@@ -104,10 +104,10 @@
 
   /** Say in a form why it was not taken; empty words take it away. @param {HTMLFormElement} form @param {string} words */
   function complain(form, words) {
-    form.querySelector("[data-complaint]")?.remove();
+    form.querySelector("[data-form-error]")?.remove();
     if (!words) return;
     const line = Object.assign(document.createElement("p"), { className: "error", role: "alert", textContent: words });
-    line.dataset.complaint = "";
+    line.dataset.formError = "";
     form.append(line);
   }
 

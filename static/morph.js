@@ -3,7 +3,7 @@
  * morph.js: makes what is on the screen equal to what was drawn, and touches only what differs, so that focus,
  * selection, scroll, typed text and open <details> stay as they are. For drafts: text that may change anywhere.
  *
- * It leaves one name behind, unwrittenMorph, for unwritten.js.
+ * It leaves one name behind, unwrittenMorph, for live.js.
  */
 (() => {
   "use strict";

@@ -30,6 +30,6 @@
     seen.set(image, source);
     look(image, 0);
   }
-  document.addEventListener("load", (event) => event.target.matches?.("img[data-waiting]") && loaded(event.target), true);
-  for (const image of document.querySelectorAll("img[data-waiting]")) if (image.complete) loaded(image);
+  document.addEventListener("load", (event) => event.target.matches?.("img[data-pending]") && loaded(event.target), true);
+  for (const image of document.querySelectorAll("img[data-pending]")) if (image.complete) loaded(image);
 })();

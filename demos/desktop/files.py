@@ -82,7 +82,7 @@ def rows(path: str, folder: Any) -> Iterator[Row]:
             changed = shown(entry)
             whole = f"{name}{ENDINGS[kind]}" if changed else name
             inner = f"{path}/{whole}" if path else whole
-            key = app.key(PAGES[kind], path=inner) if name and changed and fits(inner) else None
+            key = app.url_path_for(PAGES[kind], path=inner) if name and changed and fits(inner) else None
             if whole in seen and changed:
                 continue
             seen.add(whole)
@@ -93,13 +93,13 @@ def crumbs(path: str) -> list[tuple[str, str]]:
     """The folders above a path, each with its key."""
     parts = path.split("/")[:-1]
     return [("Home", "/files")] + [
-        (part, app.key("files", path="/".join(parts[: i + 1]))) for i, part in enumerate(parts)
+        (part, app.url_path_for("files", path="/".join(parts[: i + 1]))) for i, part in enumerate(parts)
     ]
 
 
 def listing(path: str) -> list[Row] | None:
     """What is in a folder, if anybody has opened it yet. The terminal sees the same."""
-    found = app.value(app.key("files", path=path), "listing", Folder) if path else HOME
+    found = app.value(app.url_path_for("files", path=path), "listing", Folder) if path else HOME
     return list(rows(path, found)) if found else None
 
 
@@ -108,7 +108,7 @@ def straight(page: str, path: str) -> Response | None:
     right = "/".join(part for part in map(clean, path.split("/")) if part)
     if right == path:
         return None
-    return RedirectResponse(app.key(page, path=right) if right else "/files", 303)
+    return RedirectResponse(app.url_path_for(page, path=right) if right else "/files", 303)
 
 
 @app.page("/files")

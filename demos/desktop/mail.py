@@ -79,12 +79,12 @@ def known(subject: str) -> Letter | None:
 
 
 def mail_key(subject: str | None) -> str | None:
-    return app.key("letter", subject=same(subject)) if subject and same(subject) else None
+    return app.url_path_for("letter", subject=same(subject)) if subject and same(subject) else None
 
 
 @app.page("/mail")
 def newest() -> Response:
-    return RedirectResponse(app.key("box", number=fetched.count()), 303)
+    return RedirectResponse(app.url_path_for("box", number=fetched.count()), 303)
 
 
 @app.page("/mail/box/{number:int}")
@@ -111,7 +111,7 @@ def box(number: int) -> Page:
 @app.action("/mail/look")
 def look_for_mail() -> str:
     fetched.insert(Fetched())
-    return app.key("box", number=fetched.count())
+    return app.url_path_for("box", number=fetched.count())
 
 
 @app.page("/mail/letter/{subject}")
@@ -160,4 +160,4 @@ def send(
     text: Words,
 ) -> str:
     sent.insert(Sent(thread=same(subject), to=to, text=text))
-    return app.key("letter", subject=same(subject))
+    return app.url_path_for("letter", subject=same(subject))

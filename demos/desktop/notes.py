@@ -71,7 +71,7 @@ def note(number: int) -> Page:
 
 @app.action("/notes/new")
 def new_note() -> str:
-    return app.key("note", number=add(""))
+    return app.url_path_for("note", number=add(""))
 
 
 @app.action("/note/{number:int}/save")
@@ -103,7 +103,7 @@ def write_on(number: int, text: Text) -> None:
 def take(number: int) -> None:
     """What was written on becomes a part of the note."""
     row, offer = notes.get(number), offers.select(note=number, order="-id", limit=1)
-    kept = app.store.get(app.key("note", number=number))
+    kept = app.store.get(app.url_path_for("note", number=number))
     more = kept.canvases.get("more") if kept else None
     if row and offer and more and row.text.rstrip().endswith(offer[0].after):
         notes.update(number, text=row.text.rstrip() + more.text.removeprefix(offer[0].after), changed=now())

@@ -22,7 +22,7 @@ class Program(BaseModel):
     @property
     def key(self) -> str:
         """Where its first screen is."""
-        return app.key("program", number=self.id)
+        return app.url_path_for("program", number=self.id)
 
     @property
     def name(self) -> str:
@@ -69,8 +69,8 @@ def short(sentence: str) -> str:
 def press(number: int, trail: str, button: str | None) -> str | None:
     """The key of the screen behind a button: it names the last few clicks, this one included."""
     clean = " ".join((button or "").replace("/", "-").split()).strip(" .")[:36]
-    clicks = [*(click for click in trail.split("/") if click), clean][-REACH:]
-    return app.key("screen", number=number, trail="/".join(clicks)) if clean else None
+    resolver = [*(click for click in trail.split("/") if click), clean][-REACH:]
+    return app.url_path_for("screen", number=number, trail="/".join(resolver)) if clean else None
 
 
 def field(trail: str) -> str:
@@ -89,7 +89,7 @@ def found(number: int) -> Program:
 def screen_of(program: Program, trail: str) -> Canvas:
     """One screen: what was clicked, and what stood on the screen before it."""
     *before, last = ["", *trail.split("/")] if trail else [""]
-    came_from = app.key("screen", number=program.id, trail="/".join(before[1:])) if len(before) > 1 else program.key
+    came_from = app.url_path_for("screen", number=program.id, trail="/".join(before[1:])) if len(before) > 1 else program.key
     way = f"{program.sentence}/{trail}"
     (idea,), things, verbs = some(IDEAS, 1, way), some(THINGS, 3, way), some(VERBS, 3, way)
     idea += f", with {things[0]}, {things[1]} and {things[2]}. Buttons: {', '.join(verbs)}"

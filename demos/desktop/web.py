@@ -51,13 +51,13 @@ def web_key(typed: str | None, host: str = "") -> str | None:
     """Where a link on a written page leads: to an address, or to a page of the same site."""
     typed = f"{host}/{typed.lower().replace(' ', '-').replace('/', '-')}" if host and typed else typed
     found = address_of(typed or "")
-    return app.key("site", address=found) if found and fits(found) else None
+    return app.url_path_for("site", address=found) if found and fits(found) else None
 
 
 @app.page("/web")
 def browser(to: str = "") -> Page | Response:
     if to:
-        return RedirectResponse(web_key(to) or app.key("search", words=to), 303)
+        return RedirectResponse(web_key(to) or app.url_path_for("search", words=to), 303)
     visited = [entry for entry in app.store.recent(60) if entry.key.startswith("/web/")][:8]
     return window("browser.html", "Browser", visited=visited, seeds=[(seed, web_key(seed)) for seed in SEEDS])
 
@@ -66,7 +66,7 @@ def browser(to: str = "") -> Page | Response:
 def site(address: str) -> Page | Response:
     right = address_of(address)
     if right != address:
-        return RedirectResponse(app.key("site", address=right) if right else app.key("search", words=address), 303)
+        return RedirectResponse(app.url_path_for("site", address=right) if right else app.url_path_for("search", words=address), 303)
     host, _, rest = address.partition("/")
     about = rest.replace("-", " ").replace("/", ", ") or "the front page"
     return window(

@@ -38,14 +38,14 @@ Sort = Literal["old", "new", "top"]
 
 @app.page("/")
 def front() -> Page:
-    boards = [(name, line, app.key("board", board=name)) for name, (line, _) in talk.BOARDS.items()]
+    boards = [(name, line, app.url_path_for("board", board=name)) for name, (line, _) in talk.BOARDS.items()]
     recent = threads(entry.key for entry in app.store.recent(40))[:6]
     return Page("front.html", boards=boards, posted=posted()[:5], recent=recent, town=TOWN)
 
 
 @app.page("/b/{board}", canonical=capital)
 def board(board: str, sort: Literal["new", "top", "talk"] = "new") -> Page | Response:
-    key, starters = app.key("board", board=board_name(board)), talk.starters(board)
+    key, starters = app.url_path_for("board", board=board_name(board)), talk.starters(board)
     if board != board_name(board):
         return RedirectResponse(key, 303)
     kept = app.store.get(key)
@@ -72,7 +72,7 @@ def thread(board: str, author: str, title: str, sort: Sort = "old") -> Page | Re
     opener, key = person(author), thread_key(board_name(board), person(author), title)
     if (board_name(board), opener.name) != (board, author):
         return RedirectResponse(key, 303)
-    kept = app.store.get(app.key("board", board=board))
+    kept = app.store.get(app.url_path_for("board", board=board))
     teasers = dict(first_sentence(canvas.text) for canvas in kept.canvases.values()) if kept else {}
     first = written(talk.opening_post(opener, title, teasers.get(title, "")))
     told = {"title": title, "board": board, "opener": opener, "score": first_score(key), "op": first}
@@ -89,7 +89,7 @@ def topic(number: int, sort: Sort = "old") -> Page | Response:
         raise BadAddress(f"There is no post with the number {number} on this board.", 404)
     told = {**found.model_dump(exclude={"id"}), "name": left.name(found.guest), "score": 0}
     told["picture_of"] = found.title if found.pictured else ""
-    return conversation(app.key("topic", number=number), sort, talk.first_answers(found), told)
+    return conversation(app.url_path_for("topic", number=number), sort, talk.first_answers(found), told)
 
 
 def conversation(key: str, sort: Sort, posts: list[talk.Post], told: dict[str, Any]) -> Page | Response:
@@ -129,7 +129,7 @@ def no_board(path: str) -> Response:
 
 @app.page("/go")
 def go(board: str) -> Response:
-    return RedirectResponse(app.key("board", board=board_name(board)), 303)
+    return RedirectResponse(app.url_path_for("board", board=board_name(board)), 303)
 
 
 @app.page("/u/{name}", canonical=spelling)
@@ -168,7 +168,7 @@ def you(visit: Visit) -> Response:
 @app.action("/b/{board}/post")
 def post(board: str, new: NewTopic, visit: Visit) -> str:
     number = left.topic(board_name(board), new, visit.visitor)
-    return app.key("topic", number=number)
+    return app.url_path_for("topic", number=number)
 
 
 @app.action("/reply")
@@ -187,13 +187,13 @@ def vote(post: str, visit: Visit) -> None:
 
 
 def written(post: talk.Post, format: str | Format = "text") -> Canvas:
-    return canvas_of(post, app.value(app.key("user", name=post.author.name), "card", Card), format)
+    return canvas_of(post, app.value(app.url_path_for("user", name=post.author.name), "card", Card), format)
 
 
 def thread_key(board: str, author: Person, title: str) -> str:
-    return app.key("thread", board=board, author=author.name, title=title)
+    return app.url_path_for("thread", board=board, author=author.name, title=title)
 
 
 def posted(board: str = "") -> list[Row]:
     """The threads that visitors have begun, the newest first."""
-    return [left.row(topic, app.key("topic", number=topic.id)) for topic in left.newest(board)]
+    return [left.row(topic, app.url_path_for("topic", number=topic.id)) for topic in left.newest(board)]

@@ -93,14 +93,14 @@ def make(wish: Annotated[str, Field(min_length=2)]) -> str:
     while find(name := base if number == 1 else f"{base} {number}", gone=True):
         number += 1
     lists.insert(Sheet(name=name, wish=read.words or "things to do", cut=read.cut))
-    return app.key("sheet", name=name)
+    return app.url_path_for("sheet", name=name)
 
 
 @app.on_written("/list/{name}")
 def settle(name: str) -> None:
     """What was written becomes state: a new list and its items, or the choices of a new field."""
     name = name.casefold()
-    found, key, today = find(name, gone=True), app.key("sheet", name=name), date.today()
+    found, key, today = find(name, gone=True), app.url_path_for("sheet", name=name), date.today()
     if found is None:
         found = lists.insert(Sheet(name=name, wish=name))
     wish = wishes.read(found.wish)
@@ -141,7 +141,7 @@ def away(name: str) -> str:
 def back(name: str) -> str:
     found = the(name)
     lists.update(found.number, gone=False, said="The list is back.")
-    return app.key("sheet", name=name)
+    return app.url_path_for("sheet", name=name)
 
 
 def so_far(spec: Any, wish: wishes.Wish) -> list[tuple[str, list[Any]]]:

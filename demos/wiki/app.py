@@ -166,7 +166,7 @@ def edition_of(code: str) -> Edition:
 
 def key(title: str, edition: Edition = GENERAL) -> str:
     """Where an article is kept."""
-    return app.key(edition.code, title=title)
+    return app.url_path_for(edition.code, title=title)
 
 
 def address_of(words: str, edition: Edition = GENERAL) -> str | None:

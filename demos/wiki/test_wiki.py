@@ -129,7 +129,7 @@ def test_the_graph_is_the_same_for_the_same_links(visitor: Visitor) -> None:
 
 
 def test_chance_leads_to_what_is_written_and_surprise_to_what_is_not(app: App, visitor: Visitor) -> None:
-    assert visitor.visit("/random").key in {app.key("wiki", title="Lighthouse")}
+    assert visitor.visit("/random").key in {app.url_path_for("wiki", title="Lighthouse")}
     visitor.visit("/wiki/Tea")
     before = {node.key for node in app.store.missing_pages()}
     assert visitor.visit("/surprise").key in before

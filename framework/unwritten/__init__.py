@@ -19,7 +19,7 @@
   ``unwritten.routing.prompts.read_examples("lead.txt")`` reads many from a file;
 * take ``visit: Visit`` to know where the click came from;
 * ``app.table(Post)`` keeps state in SQLite beside the pages, and ``@app.action("/post")`` handles a form;
-* ``@app.anywhere`` is the page for every URL that no route claims.
+* ``@app.fallback`` is the page for every URL that no route claims.
 """
 
 from unwritten_engine import Example

@@ -40,5 +40,5 @@ def about(subject: str) -> Page:
         "about.html",
         title=subject,
         text=Canvas(f"An encyclopedia article about {subject}.", tokens=200),
-        facts=Canvas(f"Facts about {subject}.", shape=Facts, examples=[EXAMPLE], tokens=80),
+        facts=Canvas(f"Facts about {subject}.", schema=Facts, examples=[EXAMPLE], tokens=80),
     )

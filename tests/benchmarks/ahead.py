@@ -121,7 +121,7 @@ def wiki(engine: Engine | str, folder: Path, ahead: bool) -> App:
 
 
 @contextlib.contextmanager
-def serving(app: App) -> Iterator[str]:
+def site(app: App) -> Iterator[str]:
     """The app on a real server, in a thread; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(app, log_level="error", access_log=False)
@@ -137,28 +137,28 @@ def serving(app: App) -> Iterator[str]:
             thread.join(15)
 
 
-async def readers(app: App, address: str, count: int, clicks: int, seconds: float) -> tuple[list[Reached], bool]:
+async def readers(app: App, address: str, count: int, resolver: int, seconds: float) -> tuple[list[Reached], bool]:
     """Let readers read; says whether they did it in a browser."""
     async with chromium(address) as tab, over_http(address) as plain:
         opened = [await (tab or plain)() for _ in range(count)]
         starts = [f"/wiki/{_FIRST[number % len(_FIRST)]}_{_SECOND[number % len(_SECOND)]}" for number in range(count)]
         reached = await asyncio.gather(
             *(
-                read(reader, start, clicks, seconds, seed)
+                read(reader, start, resolver, seconds, seed)
                 for seed, (reader, start) in enumerate(zip(opened, starts, strict=True))
             )
         )
         return [one for many in reached for one in many], tab is not None
 
 
-def side(app: App, count: int, clicks: int, seconds: float) -> Side:
+def side(app: App, count: int, resolver: int, seconds: float) -> Side:
     """Let readers read, and add up what they saw."""
-    with serving(app) as address:
-        reached, browser = asyncio.run(readers(app, address, count, clicks, seconds))
+    with site(app) as address:
+        reached, browser = asyncio.run(readers(app, address, count, resolver, seconds))
         time.sleep(0.2)  # that a page was opened is noted after it is sent
-        ahead = app.handler.prefetcher
+        ahead = app.site.prefetcher
         rows = app.store.database.read(
-            "SELECT p.key, v.tokens, v.ahead FROM versions v JOIN pages p ON p.id = v.page WHERE v.ahead NOT NULL", ()
+            "SELECT p.key, v.tokens, v.opened_after FROM versions v JOIN pages p ON p.id = v.page WHERE v.opened_after NOT NULL", ()
         )
         opened = {key for key, _, seconds_before in rows if seconds_before >= 0}
         return Side(
@@ -194,13 +194,13 @@ def beside(app: App, rounds: int) -> Beside:
             quiet.append((await click_on(port, hub)).first_words * 1000)
             async with connect(f"ws://{address}/_unwritten/live") as live:
                 await live.send(json.dumps({"type": "near", "page": hub, "links": [], "hover": None, "press": None}))
-                await _until(lambda: app.handler.jobs.load[0] > 0)
+                await _until(lambda: app.site.jobs.load[0] > 0)
                 await asyncio.sleep(0.5)
-                running += app.handler.jobs.load[0] > 0
+                running += app.site.jobs.load[0] > 0
                 busy.append((await click_on(port, f"/wiki/Elsewhere_{number}")).first_words * 1000)
-            await _until(lambda: app.handler.jobs.load == (0, 0))
+            await _until(lambda: app.site.jobs.load == (0, 0))
 
-    with serving(app) as address:
+    with site(app) as address:
         asyncio.run(measure(address))
     return Beside(statistics.median(quiet), statistics.median(busy), running, rounds)
 
@@ -214,7 +214,7 @@ def beside(app: App, rounds: int) -> Beside:
     "--read-seconds", default=5.0, show_default=True, help="Seconds that each page is read.", type=click.FloatRange(1)
 )
 @click.option("--rounds", default=4, show_default=True, help="Clicks beside work ahead.")
-def command(engine: str, page_seconds: float, count: int, clicks: int, read_seconds: float, rounds: int) -> None:
+def command(engine: str, page_seconds: float, count: int, resolver: int, read_seconds: float, rounds: int) -> None:
     """Measure what pages that are written ahead save readers, and what is written in vain."""
 
     def app(folder: Path, ahead: bool) -> App:
@@ -223,8 +223,8 @@ def command(engine: str, page_seconds: float, count: int, clicks: int, read_seco
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            on = side(app(folder, True), count, clicks, read_seconds)
-            off = side(app(folder, False), count, clicks, read_seconds)
+            on = side(app(folder, True), count, resolver, read_seconds)
+            off = side(app(folder, False), count, resolver, read_seconds)
             alongside = beside(app(folder / "beside", True), rounds)
     except TimeoutError as error:
         raise click.ClickException(

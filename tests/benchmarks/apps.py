@@ -55,13 +55,13 @@ def ours(folder: Path) -> App:
         return [text[: round(len(text) * (i + 1) / 60)] for i in range(60)]
 
     async def started(request: Request) -> Response:
-        return JSONResponse({"started": app.handler.jobs.started, "memory_mb": _memory()})
+        return JSONResponse({"started": app.site.jobs.started, "memory_mb": _memory()})
 
     app = App(
         "Bench",
         engine=scripted(write, delay=0.005),
         database=str(folder / "bench.db"),
-        generations=64,
+        jobs=64,
         queue_limit=1000,
         routes=[Route("/started", started)],
     )

@@ -150,7 +150,7 @@ def demo(name: str, folder: Path, engine: str) -> Iterator[int]:
 @click.option("--engine", default="auto", show_default=True, help="Engine, as for `unwritten demo`.")
 @click.option("--clicks", default=6, show_default=True, help="Articles to ask for.")
 @click.option("--warm-up", default=12.0, show_default=True, help="Seconds between start and the first click.")
-def command(engine: str, clicks: int, warm_up: float) -> None:
+def command(engine: str, resolver: int, warm_up: float) -> None:
     """Measure from a click to the first words, and to the finished page."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -158,7 +158,7 @@ def command(engine: str, clicks: int, warm_up: float) -> None:
             time.sleep(warm_up)
             results: list[Clicked] = []
             keys: list[str] = []
-            for title in (TITLES * (clicks // len(TITLES) + 1))[:clicks]:
+            for title in (TITLES * (resolver // len(TITLES) + 1))[:resolver]:
                 number = f" {len(keys) // len(TITLES) + 1}" if len(keys) >= len(TITLES) else ""
                 keys.append("/wiki/" + quote((title + number).replace(" ", "_")))
                 results.append(asyncio.run(click_on(port, keys[-1])))

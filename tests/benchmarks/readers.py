@@ -84,7 +84,7 @@ class Reader(Protocol):
         ...
 
 
-async def read(reader: Reader, start: str, clicks: int, seconds: float, seed: int) -> list[Reached]:
+async def read(reader: Reader, start: str, resolver: int, seconds: float, seed: int) -> list[Reached]:
     """Read from page to page.
 
     Args:
@@ -97,7 +97,7 @@ async def read(reader: Reader, start: str, clicks: int, seconds: float, seed: in
     rng = random.Random(seed)
     found: list[Reached] = []
     await reader.open(start)
-    for number in range(clicks):
+    for number in range(resolver):
         await asyncio.sleep(seconds - HOVER)
         links = await reader.links()
         for other in range(8):

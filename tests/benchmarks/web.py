@@ -105,16 +105,16 @@ def frame_cost(size: int, frames: int = 120) -> float:
         try:
             text = long_text("Frame", size)
             linker = Linker("/page/Frame", PagePattern("/page/{title}").link, app.store.exists)
-            writing = RegionJob("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
+            region_job = RegionJob("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
             page = Page(body=Canvas("About frames."))
-            generation = PageJob("/page/Frame", page, "Frame", {"body": writing}, linker)
-            generation.shell = app.handler.renderer.generation(generation)
+            job = PageJob("/page/Frame", page, "Frame", {"body": region_job}, linker)
+            job.shell = app.site.renderer.generation(job)
             seconds = []
             for i in range(frames):
                 end = size - 5 * (frames - i)
-                writing.apply_frame(Frame(text[:end], unsettled=((end - 5, end),), fixed=end - 5))
+                region_job.apply_frame(Frame(text[:end], unsettled=((end - 5, end),), fixed=end - 5))
                 begun = time.perf_counter()
-                frame_text(generation, "body")
+                frame_text(job, "body")
                 seconds.append(time.perf_counter() - begun)
             return statistics.median(seconds[5:])
         finally:
@@ -183,7 +183,7 @@ def command(seconds: float, shell_count: int, visitors: int, soak: int) -> None:
                 rounds = [[rate(at, path, seconds) for at, path in paths] for _ in range(5)]
             before = started(port)
             one = asyncio.run(crowd(port, ["/page/Crowd"] * visitors))
-            generations = started(port) - before
+            jobs = started(port) - before
             many = asyncio.run(crowd(port, [f"/page/Many_{i}" for i in range(50)]))
             soaked = _soak(port, soak) if soak else {}
     frames = {size: frame_cost(size) * 1000 for size in (2_500, 10_000, 40_000)}
@@ -203,7 +203,7 @@ def command(seconds: float, shell_count: int, visitors: int, soak: int) -> None:
         "frame_ms_10kb": round(frames[10_000], 3),
         "frame_ms_40kb": round(frames[40_000], 3),
         "crowd_visitors": visitors,
-        "crowd_generations": generations,
+        "crowd_generations": jobs,
         "crowd_complete": complete,
         "many_complete": sum(whole for _, whole, _ in many),
         "many_shell_ms_p99": round(percentile(many_shells, 0.99) * 1000, 1),
@@ -219,7 +219,7 @@ def command(seconds: float, shell_count: int, visitors: int, soak: int) -> None:
         ("frame of a 2.5 kB region", f"{document['frame_ms_2kb']} ms", ""),
         ("frame of a 10 kB region", f"{document['frame_ms_10kb']} ms", "≤ 2 ms"),
         ("frame of a 40 kB region", f"{document['frame_ms_40kb']} ms", "linear"),
-        (f"{visitors} visitors on one page: generations", str(generations), "1"),
+        (f"{visitors} visitors on one page: generations", str(jobs), "1"),
         (f"{visitors} visitors on one page: complete", str(complete), str(visitors)),
         ("50 visitors on 50 pages: complete", str(document["many_complete"]), "50"),
         ("50 visitors on 50 pages: shell, p99", f"{document['many_shell_ms_p99']} ms", "≤ 100 ms"),

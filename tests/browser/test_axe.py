@@ -106,7 +106,7 @@ def test_pages_of_the_framework_have_nothing_serious(
     look("while it is written")
     tab.goto(f"{url}/wiki/Home")
     tab.finished()
-    until(lambda: tab.page.locator("[data-edits]").count())
+    until(lambda: tab.page.locator("[data-editable]").count())
     look("written")
     assert tab.layout_shift() <= 0.05, note(tab.shifts)
     for path in (

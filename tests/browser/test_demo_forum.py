@@ -44,7 +44,7 @@ def forum(tmp_path: Path) -> Iterator[Forum]:
     app._life.brought = None
 
 
-def writing(tab: Tab) -> bool:
+def region_job(tab: Tab) -> bool:
     return bool(tab.js("() => !!document.querySelector('[data-state=waiting], [data-state=writing]')"))
 
 
@@ -68,11 +68,11 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     tab.ready()
     good(tab)
     tab.page.get_by_role("link", name="Kettles").click()
-    until(lambda: tab.page.locator(".threads .thread-title a").count() >= 6 and not writing(tab), PATIENCE)
+    until(lambda: tab.page.locator(".threads .thread-title a").count() >= 6 and not region_job(tab), PATIENCE)
     good(tab)
 
     tab.page.locator(".threads .thread-title a").first.click()
-    until(lambda: tab.page.locator("#post-c4").count() == 1 and not writing(tab), PATIENCE)
+    until(lambda: tab.page.locator("#post-c4").count() == 1 and not region_job(tab), PATIENCE)
     assert all(tab.text(f"posts-c{number}").strip() for number in range(5))
     good(tab)
     other.goto(tab.page.url)
@@ -94,13 +94,13 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     for each in (tab, other):
         until(partial(says, each, "tree", "Is it still warm?"))
         until(partial(says, each, "posts-a1-0"), PATIENCE)
-    until(lambda: not writing(tab) and not writing(other), PATIENCE)
+    until(lambda: not region_job(tab) and not region_job(other), PATIENCE)
     assert tab.text("posts-a1-0") == other.text("posts-a1-0") != ""
     good(other)
 
     name = tab.page.locator("#post-c1 .author").inner_text()
     tab.page.locator("#post-c1 .author").click()
-    until(lambda: tab.page.inner_text("h1") == name and not writing(tab), PATIENCE)
+    until(lambda: tab.page.inner_text("h1") == name and not region_job(tab), PATIENCE)
     assert tab.page.locator("section a.written").count() >= 1, "the thread is listed"
     good(tab)
     assert tab.page.input_value("#jump") == "", "there is a way on"
@@ -113,5 +113,5 @@ def test_the_same_with_drafts(forum: Forum, open_tab: OpenTab) -> None:
     tab.ready()
     tab.page.get_by_role("link", name="Allotments").click()
     until(lambda: tab.page.locator("[data-region^=starters] .unsettled").count() > 0, PATIENCE)
-    until(lambda: tab.page.locator(".threads").count() == 1 and not writing(tab), PATIENCE)
+    until(lambda: tab.page.locator(".threads").count() == 1 and not region_job(tab), PATIENCE)
     assert tab.page.locator(".threads .thread-title").count() == 6

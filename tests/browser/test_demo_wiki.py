@@ -35,7 +35,7 @@ def embedded(tmp_path: Path) -> Iterator[str]:
 
 def settle(tab: Tab) -> None:
     """Wait until the page that is shown is written."""
-    until(lambda: tab.page.locator("[data-colophon]:has([data-edits])").count() == 1, SLOW)
+    until(lambda: tab.page.locator("[data-colophon]:has([data-editable])").count() == 1, SLOW)
 
 
 def calm(tab: Tab, kind: str) -> None:

@@ -74,16 +74,16 @@ def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
     first, ends = [], []
     for region in REGIONS:
         seen = drafts(tab, region)
-        *writing, last = seen
+        *region_job, last = seen
         assert last["state"] == "written"
         first.append(seen[0]["time"])
         ends.append(last["time"])
-        assert len({draft["text"] for draft in writing}) >= 3, note([draft["text"] for draft in writing])
-        shares = [draft["soft"] for draft in writing]
+        assert len({draft["text"] for draft in region_job}) >= 3, note([draft["text"] for draft in region_job])
+        shares = [draft["soft"] for draft in region_job]
         assert max(shares) > 0.2 and last["soft"] == 0
         assert min(shares[len(shares) // 2 :]) < max(shares), "it settles"
-        assert all(draft["color"] != draft["ink"] for draft in writing if draft["soft"])
-        assert all(one["height"] <= two["height"] for one, two in pairwise(writing)), "what stands below stays"
+        assert all(draft["color"] != draft["ink"] for draft in region_job if draft["soft"])
+        assert all(one["height"] <= two["height"] for one, two in pairwise(region_job)), "what stands below stays"
     assert max(first) < min(ends), "all regions show a draft before any has settled"
     assert all(draft["text"].startswith("Lighthouse ") for draft in drafts(tab, "lead")), "the opening is pinned"
     colors = [draft["color"] for draft in drafts(tab, "lead") if draft["soft"]]

@@ -36,7 +36,7 @@ def test_a_region_is_rewritten_while_a_second_tab_looks(tmp_path: Path, serve: S
     writer, reader = open_tab(), open_tab()
     for tab in (writer, reader):
         tab.goto(url)
-        tab.page.wait_for_selector("[data-edits]")
+        tab.page.wait_for_selector("[data-editable]")
         until(lambda tab=tab: tab.events("open"))  # type: ignore[misc]
     loads = reader.loads("/")
     writer.ready()
@@ -122,14 +122,14 @@ def test_forms_open_under_their_region_and_close_again(tmp_path: Path, serve: Se
     tab.ready()
     link = tab.page.locator("[data-edit-link]")
     link.click()
-    tab.page.wait_for_selector(".edit-here #text-lead")
+    tab.page.wait_for_selector(".inline-edit #text-lead")
     assert tab.page.locator("#text-lead").evaluate("box => box === document.activeElement")
     assert link.get_attribute("aria-expanded") == "true" and tab.page.url.endswith("/Tower")
     assert tab.axe().grave == []
     tab.page.keyboard.press("Escape")
-    assert tab.page.locator(".edit-here").count() == 0
+    assert tab.page.locator(".inline-edit").count() == 0
     assert link.evaluate("link => link === document.activeElement"), "the focus is where it was"
     link.click()
-    tab.page.fill(".edit-here #text-lead", "My own words.")
-    tab.page.click(".edit-here >> text=Save by hand")
+    tab.page.fill(".inline-edit #text-lead", "My own words.")
+    tab.page.click(".inline-edit >> text=Save by hand")
     until(lambda: "My own words." in tab.text("lead"))

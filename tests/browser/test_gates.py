@@ -36,7 +36,7 @@ def wiki(home: Path) -> App:
     app = load_app("demos/wiki/app.py")
     app.override(
         scripted(article, delay=0.02),
-        {"gates": "on", "ahead": "off", "markup": "off", "database": str(home / "wiki.db")},
+        {"signed_links": "on", "ahead": "off", "markup": "off", "database": str(home / "wiki.db")},
     )
     return app
 

@@ -104,7 +104,7 @@ def settling() -> None:
 
 # The scrubber of a canvas, moved to a share of its way.
 SCRUB = """([name, share]) => {
-  const range = document.querySelector(`#developer-at-${name}`);
+  const range = document.querySelector(`#devtools-at-${name}`);
   range.value = Math.round(Number(range.max) * share);
   range.dispatchEvent(new Event("input", { bubbles: true }));
 }"""
@@ -124,7 +124,7 @@ def panel() -> None:
             for name in ("lead", "facts", "body"):
                 page.wait_for_selector(f'#region-{name}[data-state="written"]', timeout=120_000)
             page.keyboard.press("Backquote")
-            page.wait_for_selector("#developer-at-body")
+            page.wait_for_selector("#devtools-at-body")
             for name, share in (("lead", 0.15), ("facts", 0.5)):
                 page.evaluate(SCRUB, [name, share])
             page.wait_for_timeout(1500)
@@ -156,7 +156,7 @@ def wiki() -> None:
                 page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
                 page.goto(f"http://{address}/{path}", wait_until="domcontentloaded")
                 if path.startswith("wiki/"):
-                    page.wait_for_selector("[data-colophon]:has([data-edits])", timeout=600_000)
+                    page.wait_for_selector("[data-colophon]:has([data-editable])", timeout=600_000)
                 page.wait_for_timeout(1500)
                 page.screenshot(path=WIKI / f"{name}.png")
 

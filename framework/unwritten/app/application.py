@@ -1,68 +1,89 @@
-"""The app: it wires the parts together, and does no more."""
+"""The app: a Starlette app that collects declarations."""
 
 from __future__ import annotations
 
-import logging
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from starlette.applications import Starlette
+from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.middleware import Middleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.responses import HTMLResponse
+from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+from starlette.types import Lifespan as StarletteLifespan
 
 from unwritten_engine import Engine, EngineError, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadAddress, BadApp, UnwrittenError
-from ..core.paths import OWN
+from ..core.errors import BadApp, BadSetting, UnwrittenError
+from ..core.mount import MountPoint
+from ..core.paths import FRAMEWORK_PREFIX
 from ..core.settings import Settings
 from ..devtools.toolbar import DevTools
+from ..editing.extension import Editing
 from ..formats.registry import supports
 from ..generation.hooks import Policies
-from ..pictures.views import PictureTag
+from ..pictures.views import Pictures
 from ..rendering.templates import Templates
 from ..routing.patterns import PagePattern
 from ..routing.routes import PageFunction, PageRoute
+from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
 from ..web.error_pages import ErrorPages, describe_error
-from ..web.middleware import Connections
-from ..web.page_handler import PageHandler
-from .framework_routes import framework_routes
-from .lifespan import Lifetime
-from .router import Router
-
-log = logging.getLogger("unwritten")
-
+from ..web.extension import Extension
+from ..web.middleware import ConnectionMiddleware
+from ..web.site import Site
+from .build import Declarations
+from .framework_routes import WellKnownRoutes, framework_mount
+from .lifespan import Lifespan
+from .router import Router, serve_page
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
 S = TypeVar("S")
 
+_RENAMED = {
+    "anywhere": "fallback",
+    "can": "supports",
+    "key": "url_path_for",
+    "substitute": "override",
+    "written": "on_written",
+}
+"""Names of earlier versions, for error messages."""
 
-class App(Router):
-    """A web app whose pages are written when they are clicked. It is a Starlette app, with pages added.
+
+_ARGUMENTS = ("world", "folder", "links", "engine", "routes", "middleware", "exception_handlers", "lifespan")
+
+
+class App(Router, Starlette):
+    """A Starlette app whose pages are generated when they are clicked.
 
     Args:
-        name: the app's name, for people.
-        world: what is true of everything in it: who writes, in which manner, about which world. It leads
-            every prompt.
-        folder: the app's folder, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` are looked
-            into before ours. None means that the app has neither.
-        links: the pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. None takes the
-            page's own pattern if it has one parameter, and the one of ``anywhere`` if there is one.
-        engine: an engine, or what ``open_engine`` should open; None leaves it to the settings.
-        routes: more Starlette routes. They come before the pages.
-        settings: any setting by name; see ``unwritten.core.settings``. A flag or a variable wins over it.
+        name: The app's name, shown to visitors.
+        world: What holds for everything in the app: its setting, author and tone. It leads every prompt.
+        folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
+            precedence over the framework's. None: the app has neither.
+        links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. None: the page's own
+            pattern if it has one parameter, otherwise that of the fallback.
+        engine: An open engine, or the name of one for ``open_engine``. None: the settings decide.
+        debug: True shows tracebacks and developer tools to every browser. The same as the setting ``debug``.
+        routes: Starlette routes. They come before the pages.
+        middleware: Starlette middleware.
+        exception_handlers: Starlette exception handlers. They take precedence over the framework's error pages.
+        lifespan: A Starlette lifespan. It runs while the engine and the store are open.
+        settings: Any setting by name; see ``unwritten.core.settings``. Flags and environment variables override them.
 
     Raises:
-        BadSetting: for an unknown setting, or a value that it cannot take.
-        BadApp: if the folder is missing.
+        BadSetting: For an unknown setting or an invalid value.
+        BadApp: If the folder does not exist.
     """
 
     def __init__(
@@ -73,274 +94,228 @@ class App(Router):
         folder: str | Path | None = None,
         links: str | None = None,
         engine: Engine | str | None = None,
-        routes: list[Any] | None = None,
+        debug: bool | None = None,
+        routes: Sequence[BaseRoute] | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
+        lifespan: StarletteLifespan[Any] | None = None,
         **settings: Any,
     ) -> None:
         self.name = name
         self.world = world
         self.links = PagePattern(links) if links else None
-        self._life = Lifetime(self, None if isinstance(engine, str) else engine)
-        self._keywords = {**settings, **({"engine": engine} if isinstance(engine, str) else {})}
-        self._flags: Mapping[str, object] = {}
-        self.settings = Settings(self._keywords)
-        self.connections = Connections(self.settings, lambda: self.handler.world.secret)
-        self.pictures = PictureTag(lambda: self.handler.world.secret, self._life.painter_of)
         self.policies = Policies()
-        self.own_templates = _inside(folder, "templates")
-        static = _inside(folder, "static")
+        self.template_globals: dict[str, Any] = {"app": self}
+        self._keywords = {
+            **settings,
+            **({"engine": engine} if isinstance(engine, str) else {}),
+            **({"debug": debug} if debug is not None else {}),
+        }
+        self._engine = None if isinstance(engine, str) else engine
+        self._flags: Mapping[str, object] = {}
+        try:
+            self.settings = Settings(self._keywords)
+        except BadSetting:
+            for setting in settings:
+                for near in difflib.get_close_matches(setting, _ARGUMENTS, n=1):
+                    raise BadSetting(f"App takes no argument {setting!r}. Did you mean {near!r}?") from None
+            raise
+        self._exposure = Exposure(self.settings)
+        self._mount = MountPoint()
+        self._templates_folder = _subfolder(folder, "templates")
+        static = _subfolder(folder, "static")
         self.static_files = VersionedStaticFiles([static] if static else [])
-        self._failures = failures = ErrorPages(
-            name,
-            debug=lambda scope: self.devtools.sees(scope),
-            draw=lambda status, values, headers: self.handler.renderer.error_page(status, values, headers),
-        )
-        self.devtools = DevTools(self)
-        self._anywhere: PageRoute | None = None
-        super().__init__(
-            routes=[*framework_routes(self), *(routes or [])],
-            lifespan=self._life,
-            exception_handlers={
-                HTTPException: failures.http,
-                UnwrittenError: failures.known,
-                EngineError: failures.known,
-                Exception: failures.unknown,
-            },
+        self._fallback: PageRoute | None = None
+        self.devtools = DevTools(self.settings)
+        self.extensions: list[Extension] = [Editing(), Pictures(), self.devtools]
+        self._lifespan = Lifespan(self._declare, lifespan)
+        Router.__init__(self)
+        Starlette.__init__(
+            self,
+            debug=bool(self.settings.debug),
+            routes=routes,
+            middleware=middleware,
+            exception_handlers=exception_handlers,
+            lifespan=self._lifespan,
         )
 
-    # -- what an author says ------------------------------------------------------------------------------
+    if not TYPE_CHECKING:  # type checkers must not take it for a promise of any attribute
 
-    def page(
-        self,
-        path: str,
-        *,
-        links: str | None = None,
-        canonical: Callable[[str], str] | None = None,
-        prefetch: bool = True,
-        name: str | None = None,
-    ) -> Callable[[F], F]:
-        """Declare a page: ``@app.page("/wiki/{title}")`` above a function that says what it needs.
+        def __getattr__(self, name: str) -> Any:
+            if name in _RENAMED:
+                raise AttributeError(f"App has no attribute {name!r}: it is called {_RENAMED[name]!r} now.")
+            raise AttributeError(f"App has no attribute {name!r}.{suggestion(name, dir(type(self)))}")
 
-        Args:
-            path: the pattern, in Starlette's syntax. ``{title}`` is read as words: underscores are spaces.
-            links: the pattern that ``[[Title]]`` on this page leads to, if it is another one.
-            canonical: applied to every parameter that is read as words, so that spellings meet in one page.
-            ahead: whether such a page may be written before it is clicked.
-            name: what ``app.key`` and messages call it; None takes the name of the function.
+    # -- declarations -------------------------------------------------------------------------------------
 
-        Raises:
-            BadApp: if the function's signature does not fit the pattern.
-        """
-
-        def declare(function: F) -> F:
-            route = self._page_route(
-                PagePattern(path, canonical), function, PagePattern(links) if links else None, name
-            )
-            route.prefetch = prefetch
-            self.router.routes.append(route)
-            return function
-
-        return declare
+    def add_route_object(self, route: BaseRoute) -> None:
+        """Add a route after those declared so far."""
+        self.router.routes.append(route)
 
     def fallback(self, function: F) -> F:
-        """Declare the page for every URL that no route claims. The function takes ``path``, without its slash.
+        """Declare the page for every URL that no route matches. The function takes ``path``, without its slash.
 
         Raises:
-            BadApp: if the function takes no ``path``.
+            BadApp: If the function takes no ``path``, or there is a fallback already.
         """
-        self._anywhere = self._page_route(PagePattern("/{path:path}"), function, None)
-        for route in self.pages:
-            route.links = route.links or self._anywhere.pattern
+        if self._fallback is not None:
+            raise BadApp("The app has a fallback already. An app has one.")
+        pattern = PagePattern("/{path:path}")
+        self._fallback = PageRoute(pattern, PageFunction(function, pattern), serve_page, None)
+        self.router.default = self._serve_fallback
         return function
 
-    def key(self, page: str, /, **parameters: Any) -> str:
-        """The key of a page, by its name, which is that of its function: ``app.key("article", title="Tea")``.
+    def allow_prompt(self, function: F) -> F:
+        """Declare a check that runs before a page is generated: ``check(prompt_check)``.
+
+        It gets the page's key and title, the visitor and the prompts. True or None allows; False, or a sentence for
+        the visitor, denies. A check that raises denies.
 
         Raises:
-            BadApp: if there is no page function of that name, or it takes other parameters.
-            BadAddress: if no page can have these parameters.
-        """
-        routes = {route.name: route for route in self.pages}
-        if page not in routes:
-            raise BadApp(f"There is no page function {page!r}.{suggestion(page, routes)}")
-        pattern = routes[page].pattern
-        if parameters.keys() != pattern.parameters.keys():
-            raise BadApp(f"The page {page!r} has the pattern {pattern.path!r}, but was given {sorted(parameters)}.")
-        return pattern.build(pattern.parse(parameters, self.settings.title_length))
-
-    def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
-        """The value that a canvas with a shape has on a written page: ``app.value("/wiki/Tea", "facts")``.
-
-        Args:
-            key: the page's key.
-            name: the canvas.
-            shape: what it must be an instance of; None takes what the canvas was declared with.
-
-        Returns:
-            An instance of the shape; None if there is none, or the shape has changed since.
-        """
-        return self.handler.values.one(key, name, schema)
-
-    @overload
-    def values(self, shape: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
-    @overload
-    def values(self, shape: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
-    def values(self, shape: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
-        """The values of a shape on all written pages, each with where it comes from, the newest first.
-
-        Args:
-            shape: a pydantic model or a dataclass; in a template, its name will do.
-            limit: so many at most.
-        """
-        return self.handler.values.all(shape, limit)
-
-    def link(self, key: str, *, searched: bool = False) -> str:
-        """The address of a page, as a link to it needs it: where links are signed, that of an unwritten page carries a
-        signature; see ``unwritten.security.signed_links``. In templates it is ``link(key)`` and ``key|link``.
-
-        Args:
-            key: the page's key.
-            searched: whether a visitor chose it: then the budget of the search box pays.
-
-        Raises:
-            BadAddress: if it is no key, such as ``/wiki/Tea``.
-        """
-        if not key.startswith("/") or key.startswith("//"):
-            raise BadAddress(f"{key!r} is not the key of a page, such as '/wiki/Tea'.")
-        if not self.connections.gates.required or self.store.exists([key]):
-            return key
-        return self.connections.gates.sign(key, "search" if searched else "link")
-
-    def allow_prompt(self, hook: F) -> F:
-        """Declare what is asked before a page is written: ``hook(asked)`` gets its key, title, visitor and prompts.
-
-        True or None allows; False, or a sentence for people, denies. A hook that raises denies.
-
-        Raises:
-            BadApp: if there is one already.
+            BadApp: If there is one already.
         """
         if self.policies.prompt is not None:
-            raise BadApp("The app has an allow_prompt already: call the second from the first.")
-        self.policies.prompt = hook
-        return hook
+            raise BadApp("The app has an allow_prompt check already. Call the second from the first.")
+        self.policies.prompt = function
+        return function
 
-    def allow_text(self, hook: F) -> F:
-        """Declare what is asked about every finished text: ``hook(key, region, text)``.
+    def allow_text(self, function: F) -> F:
+        """Declare a check of every finished text: ``check(key, region, text)``.
 
-        True or None allows; False, or a sentence for people, denies: then nothing of it is kept. A hook that raises
-        denies. Drafts are held back until it has answered: nobody sees what was not let through.
+        True or None allows; False, or a sentence for the visitor, denies, and then nothing of the text is stored. A
+        check that raises denies. Drafts are not shown until the check has passed.
 
         Raises:
-            BadApp: if there is one already.
+            BadApp: If there is one already.
         """
         if self.policies.text is not None:
-            raise BadApp("The app has an allow_text already: call the second from the first.")
-        self.policies.text = hook
-        return hook
+            raise BadApp("The app has an allow_text check already. Call the second from the first.")
+        self.policies.text = function
+        return function
 
-    def render(self, template: str, **values: Any) -> HTMLResponse:
-        """A template without canvases, as a response, for routes that are not pages.
+    def extend(self, extension: Extension) -> None:
+        """Install an extension. Call it before the app starts."""
+        self.extensions.append(extension)
+
+    # -- in page functions, routes and templates ----------------------------------------------------------
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of a page or route: ``app.url_path_for("article", title="Tea")``. Of a page it is the key.
 
         Raises:
-            BadTemplate: if it cannot be drawn.
+            NoMatchFound: If there is no such route, or it takes other parameters. The message names the nearest.
+            BadAddress: If no page can have these parameters.
         """
-        return self.handler.renderer.template(template, {"title": self.name, **values})
+        if self._fallback is not None and name == self._fallback.name:
+            return self._fallback.url_path_for(name, **path_params)
+        try:
+            return super().url_path_for(name, **path_params)
+        except NoMatchFound:
+            raise UnknownRoute(name, path_params, self.routes) from None
 
-    def _page_route(
-        self, pattern: PagePattern, function: Callable[..., Any], links: PagePattern | None, name: str | None = None
-    ) -> PageRoute:
-        async def endpoint(request: Request) -> Response:
-            return await (await self.ready()).handle(request, route)
+    def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
+        """Return the value of a canvas with a schema on a written page: ``app.value("/wiki/Tea", "facts")``.
 
-        own = pattern if len(pattern.parameters) == 1 else None
-        anywhere = self._anywhere.pattern if self._anywhere else None
-        asked = PageFunction(function, pattern, name)
-        route = PageRoute(pattern, asked, endpoint, links or self.links or own or anywhere)
-        return route
+        Args:
+            key: The page's key.
+            name: The canvas.
+            schema: What the value must be an instance of. None: the canvas's own schema.
+
+        Returns:
+            An instance of the schema. None if there is none, or the schema has changed since.
+        """
+        return self.site.values.one(key, name, schema)
+
+    @overload
+    def values(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
+    @overload
+    def values(self, schema: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
+    def values(self, schema: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
+        """Return the values of a schema on all written pages, each with its source, the newest first.
+
+        Args:
+            schema: A pydantic model or a dataclass. In templates its name is enough.
+            limit: The largest number of values.
+        """
+        return self.site.values.all(schema, limit)
+
+    def link(self, key: str, *, searched: bool = False) -> str:
+        """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
+
+        In templates it is ``link(key)`` and ``key|link``.
+
+        Args:
+            key: The page's key.
+            searched: True if a visitor chose the page: their budget for searches is charged.
+
+        Raises:
+            BadAddress: If it is not a key, such as ``/wiki/Tea``.
+        """
+        return self.site.functions.link(key, searched=searched)
+
+    def render(self, template: str, /, status_code: int = 200, **values: Any) -> HTMLResponse:
+        """Render a template without canvases as a response, for routes that are not pages.
+
+        Raises:
+            BadTemplate: If it cannot be rendered.
+        """
+        response = self.site.renderer.template(template, {"title": self.name, **values})
+        response.status_code = status_code
+        return response
 
     def supports(self, format: str) -> bool:
-        """Whether the engine can be trusted to write in a format: ``app.can("svg")``, in templates too.
+        """True if the engine writes a format well enough to show: ``app.supports("svg")``, in templates too.
 
-        Every engine writes the formats of text. Drawings ("svg") and programs ("app") take a model that follows
-        instructions: a model that only continues text, or has random weights, writes none that is worth showing. The
-        setting ``markup`` (on, off) has the last word.
+        Every engine writes text formats. Drawings ("svg") and programs ("app") need a model that follows instructions.
+        The setting ``markup`` (on, off) overrides this.
 
         Raises:
-            BadPage: if there is no such format; the message suggests the nearest.
-            BadApp: if the app has not been prepared, so that there is no engine yet. In page functions there is one.
+            BadPage: If there is no such format; the message suggests the nearest.
+            BadApp: If the app is not running yet, so that there is no engine.
         """
-        return supports(format, self.engine.about, self.settings)
+        return supports(format, self.site.engine.about, self.settings)
 
-    # -- what it is made of -------------------------------------------------------------------------------
+    # -- the running app ----------------------------------------------------------------------------------
 
     @property
-    def handler(self) -> PageHandler:
-        """What answers clicks. The app must have been prepared.
+    def site(self) -> Site:
+        """The components of the running app.
 
         Raises:
-            BadApp: if it has not.
+            BadApp: If the app is not running yet.
         """
-        return self._life.serving
+        return self._lifespan.site
 
     @property
     def store(self) -> PageStore:
-        """The written pages."""
-        return self.handler.store
+        """The stored pages."""
+        return self.site.store
 
     @property
     def engine(self) -> Engine:
-        """The engine that writes."""
-        return self.handler.engine
+        """The engine that writes the pages."""
+        return self.site.engine
 
     @property
     def templates(self) -> Templates:
-        """The app's templates, with ours behind them."""
-        return self.handler.renderer.templates
+        """The app's templates, with the framework's behind them."""
+        return self.site.renderer.templates
 
     @property
     def pages(self) -> list[PageRoute]:
-        """The declared pages, ``anywhere`` last."""
-        found = [route for route in self.routes if isinstance(route, PageRoute)]
-        return [*found, self._anywhere] if self._anywhere else found
-
-    def configure(self, flags: Mapping[str, object]) -> None:
-        """Resolve the settings again, with flags from a command line. Before the app is prepared.
-
-        Raises:
-            BadSetting: for an unknown flag, or a value that it cannot take.
-        """
-        self.settings = Settings(self._keywords, flags=flags)
-        self.connections = Connections(self.settings, lambda: self.handler.world.secret)
-        self._flags = flags
-
-    def override(
-        self, engine: Engine | None, flags: Mapping[str, object]
-    ) -> tuple[Engine | None, Mapping[str, object]]:
-        """Put another engine and other settings in place, for tests. Before the app is prepared.
-
-        Args:
-            engine: an open engine; None leaves it to the settings.
-            flags: settings that win over all others.
-
-        Returns:
-            What was there before, to be put back the same way.
-
-        Raises:
-            BadSetting: for an unknown setting, or a value that it cannot take.
-        """
-        before = self._life.brought, self._flags
-        self.configure(flags)
-        self._life.brought = engine
-        return before
+        """The declared pages, the fallback last."""
+        pages = [route for route in self.routes if isinstance(route, PageRoute)]
+        return [*pages, self._fallback] if self._fallback else pages
 
     @property
-    def brought_engine(self) -> Engine | None:
-        """The open engine that the author gave: ``App(…, engine=an_engine)``."""
-        return self._life.brought
+    def open_engine(self) -> Engine | None:
+        """The open engine that was passed as ``App(…, engine=an_engine)``."""
+        return self._engine
 
     @property
     def folders(self) -> list[Path]:
         """The app's folders of templates and static files."""
-        return [folder for folder in (self.own_templates, *self.static_files.folders[:-1]) if folder]
+        return [folder for folder in (self._templates_folder, *self.static_files.folders[:-1]) if folder]
 
     @property
     def database(self) -> Path:
@@ -349,68 +324,203 @@ class App(Router):
             return Path(self.settings.database).expanduser()
         return Path(re.sub(r"\W+", "-", self.name.lower()).strip("-") or "unwritten").with_suffix(".db")
 
-    # -- its life -----------------------------------------------------------------------------------------
+    def configure(self, flags: Mapping[str, object]) -> None:
+        """Resolve the settings again, with flags from a command line. Call it before the app starts.
+
+        Raises:
+            BadSetting: For an unknown flag or an invalid value.
+        """
+        self.settings = Settings(self._keywords, flags=flags)
+        self._exposure = Exposure(self.settings)
+        self.devtools.configure(self.settings)
+        self.debug = bool(self.settings.debug)
+        self.middleware_stack = None
+        self._flags = flags
+
+    def override(
+        self, engine: Engine | None, flags: Mapping[str, object]
+    ) -> tuple[Engine | None, Mapping[str, object]]:
+        """Replace the engine and settings, for tests. Call it before the app starts.
+
+        Args:
+            engine: An open engine. None: the settings decide.
+            flags: Settings that override all others.
+
+        Returns:
+            The previous ones, to be restored the same way.
+
+        Raises:
+            BadSetting: For an unknown setting or an invalid value.
+        """
+        before = self._engine, self._flags
+        self.configure(flags)
+        self._engine = engine
+        return before
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """Open the store and the engine. Slow; does nothing if it was done.
+        """Open the store and the engine, unless they are open. Slow: it may load a model.
 
         Raises:
-            StoreError, EngineError: if one cannot be opened.
-            BadSetting: if the engine's options cannot be read.
+            BadApp: If the declarations do not fit together.
+            StoreError, EngineError, BadSetting: See ``build``.
         """
-        self._life.prepare(progress)
+        self._lifespan.prepare(progress)
 
     async def check(self) -> None:
-        """Ask every page function what a page of it needs, and make sure that the engine can write it. A page that has
-        nothing to say of a subject of no importance is checked when it is first clicked. Does nothing if it was done.
+        """Check that the engine supports the schemas of all pages.
+
+        Pages that reject sample parameters are validated on first request.
 
         Raises:
-            BadShape: if the engine cannot be held to a shape; the message names the page, the canvas and the place.
-            StoreError, EngineError, BadSetting: see ``prepare``.
+            BadSchema: If it does not; the message names the page, the canvas and the place.
+            StoreError, EngineError, BadSetting: See ``prepare``.
         """
-        await self._life.check()
+        await self._lifespan.check()
+
+    async def ready(self) -> Site:
+        """Return the running app's components. Without a lifespan the first request starts the app.
+
+        Raises:
+            StoreError, EngineError, BadSetting: See ``prepare``.
+        """
+        return await self._lifespan.ready()
 
     async def close(self) -> None:
-        """Break off what is being written, and close the store and an engine that the app opened itself."""
-        await self._life.close()
+        """Stop all work, and close the store and the engine if the app opened it."""
+        await self._lifespan.close()
 
-    async def ready(self) -> PageHandler:
-        """What answers clicks, prepared if need be: without a lifespan (mounted in another app, say) the first request
-        opens what is needed.
+    # -- ASGI ---------------------------------------------------------------------------------------------
 
-        Raises:
-            StoreError, EngineError, BadSetting: see ``prepare``.
-        """
-        return await self._life.ready()
+    def build_middleware_stack(self) -> ASGIApp:
+        """Build the stack: server errors, connections, extensions, the author's middleware, exceptions, router."""
+        pages = ErrorPages(self.name, self.ready, self.devtools.is_visible)
+        handlers: dict[Any, ExceptionHandler] = {
+            HTTPException: pages.http,
+            UnwrittenError: pages.known,
+            EngineError: pages.known,
+            Exception: pages.unknown,
+            **self.exception_handlers,
+        }
+        server_error = handlers.pop(500, None) or handlers.pop(Exception)
+        handlers.pop(Exception, None)
+        stack = [
+            Middleware(ServerErrorMiddleware, handler=server_error),
+            Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
+            *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
+            *self.user_middleware,
+            Middleware(ExceptionMiddleware, handlers=handlers),
+        ]
+        self._add_framework_routes()
+        app: ASGIApp = self.router
+        for cls, args, kwargs in reversed(stack):
+            app = cls(app, *args, **kwargs)
+        return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection, as every ASGI app does."""
-        if self._anywhere is not None:
-            self.router.default = self._default
+        """Answer one connection."""
         if scope["type"] == "lifespan":
             send = describe_error(send)
-        if scope["type"] in {"http", "websocket"}:
-            try:
-                scope = self.connections.enter(scope)
-            except BadAddress as error:
-                await self._failures.turn_away(error, scope, receive, send)
-                return
-        await self.devtools.answer(super().__call__, scope, receive, send)
+        else:
+            # Names in ``request.url_for`` are the app's own, mounted or not.
+            scope = {**scope, "router": self.router, "app_root_path": scope.get("root_path", "")}
+        await super().__call__(scope, receive, send)
 
-    async def _default(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What no route claims: the page of ``anywhere``."""
-        route = self._anywhere
+    async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._fallback
         if route is not None and scope["type"] == "http":
             match, child = route.matches(scope)
-            if match.value and not scope["path"].startswith(OWN):
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if match is not Match.NONE and not path.startswith(FRAMEWORK_PREFIX):
                 scope.update(child)
                 await route.handle(scope, receive, send)
                 return
         await self.router.not_found(scope, receive, send)
 
+    def _add_framework_routes(self) -> None:
+        """Put the framework's routes first. They are added once, when all extensions are installed."""
+        if not any(isinstance(route, WellKnownRoutes) for route in self.router.routes):
+            mount = framework_mount(self.ready, self.static_files, self.extensions)
+            self.router.routes[:0] = [mount, WellKnownRoutes(self.ready, self.router.routes)]
 
-def _inside(folder: str | Path | None, name: str) -> Path | None:
-    """The folder ``name`` inside an app's folder, if there is one."""
+    def _declare(self) -> Declarations:
+        """Return what the author declared.
+
+        Raises:
+            BadApp: If the declarations do not fit together.
+        """
+        self._add_framework_routes()
+        pages = self.pages
+        self._check_declarations(pages)
+        fallback = self._fallback.pattern if self._fallback else None
+        for route in pages:
+            own = route.pattern if len(route.pattern.parameters) == 1 else None
+            route.links = route.links or self.links or own or fallback
+        return Declarations(
+            name=self.name,
+            world=self.world,
+            links=self.links.path if self.links else None,
+            settings=self.settings,
+            database=self.database,
+            engine=self._engine,
+            pages=pages,
+            routes=self.routes,
+            router=self.router,
+            tables=self.tables,
+            written_hooks=self.written_hooks,
+            policies=self.policies,
+            templates=self._templates_folder,
+            static_files=self.static_files,
+            template_globals=self.template_globals,
+            extensions=self.extensions,
+            mount=self._mount,
+            exposure=self._exposure,
+        )
+
+    def _check_declarations(self, pages: Sequence[PageRoute]) -> None:
+        framework = (WellKnownRoutes, Mount)
+        if not pages and not any(not isinstance(route, framework) for route in self.routes):
+            raise BadApp(
+                f"The app {self.name!r} has no pages. Declare one: @app.page('/{{title}}') above a function that "
+                "returns a prompt. If your pages are in another module, import it where the app is made."
+            )
+        paths: dict[str, PageRoute] = {}
+        names: dict[str, PageRoute] = {}
+        for route in pages:
+            shape = re.sub(r"\{[^}:]*", "{", route.pattern.path)
+            if shape in paths:
+                raise BadApp(
+                    f"The pages {paths[shape].name!r} and {route.name!r} have the same path {route.pattern.path!r}. "
+                    "The second would never be shown: give it another path."
+                )
+            if route.name in names:
+                raise BadApp(
+                    f"Two pages are called {route.name!r}: {names[route.name].pattern.path!r} and "
+                    f"{route.pattern.path!r}. Rename a function, or write @app.page(…, name='another')."
+                )
+            paths[shape] = names[route.name] = route
+        for links in filter(None, (self.links, *(route.links for route in pages))):
+            if not any(links.leads_to(route.pattern) for route in pages):
+                raise BadApp(
+                    f"links={links.path!r} leads to no page. The pages are "
+                    f"{', '.join(repr(route.pattern.path) for route in pages)}."
+                )
+
+
+class UnknownRoute(BadApp, NoMatchFound):
+    """There is no page or route with this name and these parameters."""
+
+    def __init__(self, name: str, path_params: Mapping[str, Any], routes: Sequence[BaseRoute]) -> None:
+        named = {str(label): route for route in routes if (label := getattr(route, "name", None))}
+        if name in named:
+            path = getattr(named[name], "path", "")
+            message = f"The route {name!r} has the path {path!r}, but was given {sorted(path_params)}."
+        else:
+            message = f"There is no page or route {name!r}.{suggestion(name, named)}"
+        Exception.__init__(self, message)
+
+
+def _subfolder(folder: str | Path | None, name: str) -> Path | None:
+    """Return the folder ``name`` in an app's folder, if it exists."""
     if folder is None:
         return None
     home = Path(folder).resolve()

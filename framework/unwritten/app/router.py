@@ -1,143 +1,160 @@
-"""Stateful: what an app can do with state: its tables, its actions, and who looks at what they change."""
+"""Declarations: pages, actions, tables and routes, as authors write them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from jinja2 import pass_context
-from jinja2.runtime import Context
-from markupsafe import Markup
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
-from ..core.settings import Settings
-from ..generation.hooks import OnWritten, OnWrittenRunner
+from ..core.errors import BadApp
+from ..generation.hooks import OnWritten
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageRoute
+from ..routing.routes import PageFunction, PageRoute
 from ..storage.tables import Table, Tables
-from ..web.actions import ActionFunction, ActionHandler, ActionRoute, find_action
-from ..web.live_updates import LiveUpdates
-from ..web.page_handler import PageHandler
+from ..web.forms import ActionFunction, ActionRoute
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
 M = TypeVar("M")
 
 
-class Router(Starlette):
-    """What ``App`` can do with state. It is not made by itself."""
+class Router:
+    """Collects declarations. ``App`` is one; it adds what it takes to serve them."""
 
-    settings: Settings
-
-    def __init__(self, **options: Any) -> None:
+    def __init__(self) -> None:
         self.tables = Tables()
-        self._declared: list[OnWritten] = []
-        self._audience: LiveUpdates | None = None
-        self._actions: ActionHandler | None = None
-        super().__init__(**options)
+        self.written_hooks: list[OnWritten] = []
 
-    def table(
-        self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), first: Iterable[M] = ()
-    ) -> Table[M]:
-        """Declare state: ``posts = app.table(Post)``. It is kept in the file of the pages.
+    def add_route_object(self, route: BaseRoute) -> None:
+        """Add a route."""
+        raise NotImplementedError
 
-        Args:
-            model: a pydantic model or a dataclass with a field ``id: int | None = None``.
-            name: the table's name; None makes it of the model's.
-            index: fields that rows are often asked for by.
-            first: the rows that a new table begins with.
-
-        Raises:
-            BadTable: if the model cannot be kept, or the name is taken.
-        """
-        return self.tables.add(Table(model, name, index=index, first=first))
-
-    def action(self, path: str) -> Callable[[F], F]:
-        """Declare an action: ``@app.action("/thread/{id}/reply")`` above a function that handles a form.
-
-        What its signature asks for beyond the path comes from the form: single fields by name and type, or one
-        parameter that is a pydantic model or a dataclass. It answers with nothing or ``Redraw("region")`` (back to the
-        page), the key of a page, or any Starlette response. All that it writes to tables is one transaction.
+    def page(
+        self,
+        path: str,
+        *,
+        links: str | None = None,
+        canonical: Callable[[str], str] | None = None,
+        prefetch: bool = True,
+        name: str | None = None,
+    ) -> Callable[[F], F]:
+        """Declare a page: ``@app.page("/wiki/{title}")`` above a function that returns what the page needs.
 
         Args:
-            path: the pattern, in Starlette's syntax.
+            path: The pattern, in Starlette's syntax. ``{title}`` reads underscores as spaces; ``{title:raw}`` keeps
+                them.
+            links: The pattern of the pages that ``[[Title]]`` on this page leads to. None: the app's.
+            canonical: Applied to every parameter that is read as words, so that several spellings lead to one page.
+            prefetch: True if the page may be generated before it is clicked.
+            name: The name for ``url_for``. None: the function's name.
 
         Raises:
-            BadApp: if the function's signature does not fit.
+            BadApp: If the function's signature does not fit the pattern.
         """
-        pattern = PagePattern(path)
+        if not isinstance(path, str):
+            raise BadApp('Write @app.page("/path") with the path of the page, not @app.page alone.')
 
         def declare(function: F) -> F:
-            async def endpoint(request: Request) -> Response:
-                await self.ready()
-                return await self.actions.handle(request, route)
+            pattern = PagePattern(path, canonical)
+            route = PageRoute(
+                pattern,
+                PageFunction(function, pattern, name),
+                serve_page,
+                PagePattern(links) if links else None,
+                prefetch=prefetch,
+            )
+            self.add_route_object(route)
+            return function
 
-            route = ActionRoute(pattern, ActionFunction(function, pattern), endpoint)
-            self.router.routes.append(route)
+        return declare
+
+    def action(self, path: str, *, name: str | None = None) -> Callable[[F], F]:
+        """Declare an action: ``@app.action("/thread/{id}/reply")`` above a function that handles a form.
+
+        Parameters that are not in the path come from the form: single fields by name and type, or one parameter that
+        is a pydantic model or a dataclass. The function returns None or ``Redraw("region")`` (back to the page), the
+        key of a page, or a Starlette response. All its writes to tables are one transaction.
+
+        Args:
+            path: The pattern, in Starlette's syntax.
+            name: The name for ``action(…)`` in templates and for ``url_for``. None: the function's name.
+
+        Raises:
+            BadApp: If the function's signature does not fit the pattern.
+        """
+        if not isinstance(path, str):
+            raise BadApp('Write @app.action("/path") with the path of the form, not @app.action alone.')
+
+        def declare(function: F) -> F:
+            pattern = PagePattern(path)
+            self.add_route_object(ActionRoute(pattern, ActionFunction(function, pattern, name), _serve_action))
+            return function
+
+        return declare
+
+    def route(self, path: str, *, methods: Sequence[str] = ("GET",), name: str | None = None) -> Callable[[F], F]:
+        """Declare a plain Starlette route: ``@app.route("/api/recipes")`` above a function that takes a request.
+
+        Args:
+            path: The pattern, in Starlette's syntax.
+            methods: The HTTP methods it accepts.
+            name: The name for ``url_for``. None: the function's name.
+        """
+
+        def declare(function: F) -> F:
+            self.add_route_object(Route(path, function, methods=list(methods), name=name))
             return function
 
         return declare
 
     def on_written(self, path: str) -> Callable[[F], F]:
-        """Declare what is done with a page that has been written: ``@app.written("/list/{name}")`` above a function.
+        """Declare a hook: ``@app.on_written("/list/{name}")`` above a function that runs when such a page is written.
 
-        It takes the parameters of the pattern, reads what was written (``app.value``), and may write to tables.
-
-        It is called when the page is kept, before anybody is told that it is finished, and again whenever more of it
-        has been written or it has been written anew. All that it writes is one transaction, and is shown to everybody
-        who looks. If it raises, that is logged and the page stays. If the server is stopped right then, it may not have
-        been called: let what it does be done twice without harm, and offer it by an action too where it matters.
+        The function takes the parameters of the pattern, reads what was generated with ``app.value``, and may write to
+        tables. It runs after the page is stored and before anyone is told that it is finished, and again whenever more
+        of the page is written. All its writes are one transaction, and every open page shows them. If it raises, the
+        error is logged and the page stays. If the server stops at that moment it may not have run: make it safe to
+        repeat, and offer an action for it where that matters.
 
         Args:
-            path: the pattern of the pages.
+            path: The pattern of the pages.
 
         Raises:
-            BadApp: if the function's signature does not fit.
+            BadApp: If the function's signature does not fit the pattern.
         """
-        pattern = PagePattern(path)
 
         def declare(function: F) -> F:
-            self._declared.append(OnWritten(function, pattern))
+            self.written_hooks.append(OnWritten(function, PagePattern(path)))
             return function
 
         return declare
 
-    @property
-    def actions(self) -> ActionHandler:
-        """What handles forms. The app must have been prepared."""
-        assert self._actions is not None
-        return self._actions
+    def table(
+        self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), first: Iterable[M] = ()
+    ) -> Table[M]:
+        """Declare a table: ``posts = app.table(Post)``. It is stored in the database of the pages.
 
-    @property
-    def audience(self) -> LiveUpdates:
-        """Who looks at its pages. The app must have been prepared."""
-        assert self._audience is not None
-        return self._audience
+        Args:
+            model: A pydantic model or a dataclass with a field ``id: int | None = None``.
+            name: The table's name. None: derived from the model's name.
+            index: Fields by which rows are often selected.
+            first: The rows of a new table.
 
-    @property
-    def pages(self) -> list[PageRoute]:
-        """The declared pages."""
-        raise NotImplementedError
+        Raises:
+            BadTable: If the model cannot be stored, or the name is taken.
+        """
+        return self.tables.add(Table(model, name, index=index, first=first))
 
-    async def ready(self) -> PageHandler:
-        """What answers clicks, prepared if need be."""
-        raise NotImplementedError
 
-    def wire_state(self, serving: PageHandler) -> None:
-        """Let the parts of state see what serves."""
-        self._audience = LiveUpdates(serving, lambda: self.pages)
-        self.tables.observe(self._audience.wrote)
-        self._actions = ActionHandler(self.settings, serving, self._audience, lambda: self.pages)
-        turn, wrote = self._actions.turn, self._audience.wrote
-        serving.jobs.on_written = OnWrittenRunner(
-            self.settings, serving.store.database, turn, wrote, self._declared
-        ).run
+async def serve_page(request: Request) -> Response:
+    site = await request.app.ready()
+    response: Response = await site.handler.handle(request, request.scope["page_route"])
+    return response
 
-    @pass_context
-    def form_attributes(self, context: Context, name: str, /, **parameters: Any) -> Markup:
-        """The attributes of a form, for templates."""
-        path = find_action(self.routes, name, parameters, self.settings.title_length)
-        return self.actions.attributes(path, context["page"].key)
+
+async def _serve_action(request: Request) -> Response:
+    site = await request.app.ready()
+    response: Response = await site.actions.handle(request, request.scope["action_route"])
+    return response

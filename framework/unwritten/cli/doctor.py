@@ -16,13 +16,13 @@ from unwritten_engine import Engine, EngineError, Prompt, Request, open_engine
 from unwritten_engine.text_to_image import open_painter
 
 from .. import __version__
-from ..app.engine_options import engine_options, hidden, painter_options
 from ..core.assets import HTMX, HTMX_VERSION, asset_dir, htmx_cache, htmx_copy
+from ..core.engine_options import engine_options, hidden, painter_options
 from ..core.errors import UnwrittenError
 from ..core.settings import SECRETS, Settings
 from ..formats.registry import supports
+from ..security.exposure import Exposure
 from ..storage.pages import PageStore
-from ..web.middleware import Connections
 from .demos import all_demos
 from .flags import app_options, chosen_app, data_folder, given
 from .server import LoadingProgress, model_line, prepare
@@ -164,14 +164,14 @@ def _settings() -> Iterator[str]:
 
 
 def _open_web(settings: Settings) -> Iterator[str]:
-    gates = Connections(settings, lambda: b"").gates
-    if not gates.beyond:
-        yield "ok    only this machine reaches an app; with --host 0.0.0.0 others do, through gates and within budgets"
+    exposure = Exposure(settings)
+    if not exposure.is_public:
+        yield "ok    only this machine reaches an app; with --host 0.0.0.0 other machines do, with signed links and budgets"
         return
-    if gates.required:
-        yield "ok    gates: links are signed, and only one that was offered, or a button, has a page written"
+    if settings.signed_links != "off":
+        yield "ok    links are signed: only links that a page offers, or a button, generate pages"
     else:
-        yield "note  gates are off: whoever guesses an address has a page written. Take back UNWRITTEN_GATES=off"
+        yield "note  links are not signed: anyone who guesses an address generates a page. Remove UNWRITTEN_SIGNED_LINKS=off"
     for name in ("visitor_pages", "visitor_seconds", "search_pages", "engine_seconds"):
         limit = getattr(settings, name)
         yield f"ok    {name}: {limit:g} an hour" if limit else f"note  {name} is 0: there is no limit"

@@ -15,7 +15,7 @@ from .server import prepare
 
 REDIRECTS = 5
 
-_BROKEN_OFF = b'class="broken-off"'
+_REGION_ERROR = b'class="region-error"'
 """In a plain page: a part that was not finished."""
 
 
@@ -32,7 +32,7 @@ def command(path: str, target: str | None, demo: str | None, **options: object) 
     """
     if not path.startswith("/"):
         raise click.UsageError(f"A path begins with a slash: unwritten get /{path.lstrip('/')}")
-    app = chosen_app(target, demo, {"gates": "off", **given(options)})  # it is asked for by whoever runs the app
+    app = chosen_app(target, demo, {"signed_links": "off", **given(options)})  # it is asked for by whoever runs the app
     prepare(app)
     status, whole = asyncio.run(_print(app, _plain(path)))
     if status >= 400:
@@ -56,7 +56,7 @@ async def _print(app: App, url: str) -> tuple[int, bool]:
 
     def write(body: bytes) -> None:
         nonlocal whole
-        whole = whole and _BROKEN_OFF not in body  # such a mark comes in one piece
+        whole = whole and _REGION_ERROR not in body  # such a mark comes in one piece
         sys.stdout.buffer.write(body)
         sys.stdout.buffer.flush()
 

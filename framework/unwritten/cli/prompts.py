@@ -19,7 +19,7 @@ from ..testing import Visitor
 from ..testing.scripted_engine import stand_in
 from .flags import app_options, chosen_app
 
-QUIET: Final[dict[str, Any]] = {"memory_tokens": 0, "ahead": "off", "gates": "off", "markup": "off"}
+QUIET: Final[dict[str, Any]] = {"memory_tokens": 0, "ahead": "off", "signed_links": "off", "markup": "off"}
 """What a page is told of others would be told of stand-ins; and a small model cannot draw."""
 
 

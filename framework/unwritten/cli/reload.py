@@ -231,11 +231,11 @@ _PATIENCE = 2.0
 def standby_page(error: BaseException) -> str:
     """The page that says why an app cannot be started, with the author's own lines."""
     style = "\n".join(
-        (asset_dir("static") / name).read_text(encoding="utf-8") for name in ("unwritten.css", "developer.css")
+        (asset_dir("static") / name).read_text(encoding="utf-8") for name in ("unwritten.css", "devtools.css")
     )
     templates = Templates(None, {})
     # Our own style sheets, in a page that has nothing else: quotes must stay quotes there.
-    page = templates.render("developer/standby.html", {"faults": error_reports(error), "style": "/* style */"})
+    page = templates.render("devtools/standby.html", {"faults": error_reports(error), "style": "/* style */"})
     return page.replace("/* style */", style, 1)
 
 

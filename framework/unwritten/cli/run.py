@@ -36,7 +36,7 @@ def command(target: str, reloading: bool, open_browser: bool, **options: object)
         with handed.reporting():
             app = load_app(target)
             app.configure(flags)
-            app.devtools.at_home = True
+            app.devtools.local = True
             handed.follow(app.devtools.refresh_soon)
             serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, handed=handed)
         return

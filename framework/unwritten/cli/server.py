@@ -120,7 +120,7 @@ def invite(url: str, host: str, closed: bool = False) -> None:
     if host in {"0.0.0.0", "::"}:  # noqa: S104 (compared, not bound)
         click.echo("  Other machines in your network reach it too, under this machine's own address.")
     if closed:
-        click.echo("  Only links that a page offers cause writing, within budgets. For any address: --gates off")
+        click.echo("  Only links that a page offers cause writing, within budgets. For any address: --signed-links off")
     click.echo()
 
 
@@ -170,7 +170,7 @@ class _Server(uvicorn.Server):
         if self._again:
             click.echo(f"Ready again at {self._url}")
         else:
-            invite(self._url, self._host, self._app.connections.gates.required)
+            invite(self._url, self._host, self._app.site.signed_links.required)
         if self._open_browser:
             webbrowser.open(self._url)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
@@ -13,13 +13,12 @@ from unwritten_engine import About, Frame, Usage
 
 from ..core.errors import UnwrittenError
 from ..core.tracing import Trace
+from ..generation.page_job import PageJob
 from ..generation.region_job import RegionJob
+from ..storage.records import StoredCanvas
+from ..web.site import Site
 from ..web.tracebacks import ErrorReport, error_reports
 from .recordings import Recording, RegionRecording
-
-if TYPE_CHECKING:
-    from ..storage.records import StoredCanvas
-    from ..web.page_handler import PageHandler
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Panel:
 
 
 def panel_of(
-    serving: PageHandler, recording: Recording | None, trace: Trace | None, key: str, places: Mapping[str, str]
+    site: Site, recording: Recording | None, trace: Trace | None, key: str, places: Mapping[str, str]
 ) -> Panel:
     """The panel of a page.
 
@@ -103,9 +102,9 @@ def panel_of(
         key: the page's key.
         places: which frame of a canvas to show, by its number from 0; the last one of all others.
     """
-    kept = serving.store.get(key)
-    generation = recording.generation if recording else None
-    page: list[tuple[str, str]] = [("state", generation.state if generation else "written" if kept else "not written")]
+    kept = site.store.get(key)
+    job = recording.job if recording else None
+    page: list[tuple[str, str]] = [("state", job.state if job else "written" if kept else "not written")]
     if kept:
         page += [
             ("version", f"{kept.version} of {kept.versions}"),
@@ -113,23 +112,23 @@ def panel_of(
         ]
     if trace:
         page += [("this request", trace.cache or "no page of a model"), ("ETag", trace.etag or "none")]
-    page.append(("database stamp", str(serving.store.stamp())))
+    page.append(("database stamp", str(site.store.stamp())))
     if recording:
         page.append(("seconds", f"{recording.so_far:.2f}, of which {recording.queued or 0:.2f} queued"))
     canvases: list[CanvasPanel] = []
     if recording:
         for name, strip in recording.strips.items():
-            writing = recording.generation.regions[name]
+            region_job = recording.job.regions[name]
             before = kept.canvases.get(name) if kept and not strip.moments else None
-            canvases.append(_canvas(serving, recording, writing, strip, places.get(name, ""), before))
+            canvases.append(_canvas(site, recording, region_job, strip, places.get(name, ""), before))
     elif kept:
         canvases = [_kept_canvas(canvas) for canvas in kept.canvases.values()]
     return Panel(
         key=key,
-        going_on=generation is not None and not generation.finished.is_set(),
+        going_on=job is not None and not job.finished.is_set(),
         recorded=recording is not None,
         page=page,
-        engine=_engine(serving.engine.about),
+        engine=_engine(site.engine.about),
         canvases=canvases,
         trace=trace,
     )
@@ -150,46 +149,46 @@ def _engine(about: About) -> list[tuple[str, str]]:
 
 
 def _canvas(
-    serving: PageHandler,
+    site: Site,
     recording: Recording,
-    writing: RegionJob,
+    region_job: RegionJob,
     strip: RegionRecording,
     place: str,
     before: StoredCanvas | None,
 ) -> CanvasPanel:
     request = strip.request
-    usage = strip.last.usage if strip.last else writing.frame.usage
+    usage = strip.last.usage if strip.last else region_job.frame.usage
     settings = [
-        ("format", writing.format.name),
+        ("format", region_job.format.name),
         (
             "seed",
             str(usage.seed) if usage else str(request.seed) if request.seed is not None else "drawn by the engine",
         ),
-        ("budget", f"{request.budget(serving.engine.about.canvas_length)} tokens in {request.canvases} canvas(es)"),
+        ("budget", f"{request.budget(site.engine.about.canvas_length)} tokens in {request.canvases} canvas(es)"),
         ("priority", request.priority.name.lower()),
         *(("stop", repr(stop)) for stop in request.stop),
         *((name, repr(value)) for name, value in request.options.items()),
     ]
     if request.schema is not None:
         settings.append(("shape", json.dumps(request.schema, ensure_ascii=False)))
-    if writing.repairs:
-        settings.append(("repaired", "; ".join(writing.repairs)))
-    if not strip.moments and writing.state == "written":
+    if region_job.repairs:
+        settings.append(("repaired", "; ".join(region_job.repairs)))
+    if not strip.moments and region_job.state == "written":
         settings.append(("from", "an earlier attempt; it was not written again"))
     return CanvasPanel(
-        name=writing.name,
-        state=writing.state,
-        format=writing.format.name,
-        prompt=_prompt(_as_dict(writing)),
+        name=region_job.name,
+        state=region_job.state,
+        format=region_job.format.name,
+        prompt=_prompt(_as_dict(region_job)),
         settings=settings,
         figures=_figures(strip, usage),
-        frame=_shown(serving, recording, writing, strip, place),
+        frame=_shown(site, recording, region_job, strip, place),
         faults=error_reports(strip.error) if strip.error else [],
     )
 
 
-def _as_dict(writing: RegionJob) -> dict[str, Any]:
-    prompt = writing.prompt
+def _as_dict(region_job: RegionJob) -> dict[str, Any]:
+    prompt = region_job.prompt
     return {
         "system": prompt.system,
         "examples": [{"ask": example.ask, "answer": example.answer} for example in prompt.examples],
@@ -235,7 +234,7 @@ def _figures(strip: RegionRecording, usage: Usage | None) -> list[tuple[str, str
 
 
 def _shown(
-    serving: PageHandler, recording: Recording, writing: RegionJob, strip: RegionRecording, place: str
+    site: Site, recording: Recording, region_job: RegionJob, strip: RegionRecording, place: str
 ) -> PanelFrame | None:
     if not strip.moments:
         return None
@@ -248,7 +247,7 @@ def _shown(
         number=number,
         count=count,
         label=f"{_label(frame)}, {moment.seconds:.2f} s",
-        html=serving.renderer.earlier(recording.generation, writing, frame),
+        html=_render_frame(site, recording.job, region_job, frame),
         text=frame.text,
         unsettled=round(unsettled, 2),
     )
@@ -285,3 +284,12 @@ def _kept_canvas(canvas: StoredCanvas) -> CanvasPanel:
             ("ended by", canvas.reason),
         ],
     )
+
+
+def _render_frame(site: Site, job: PageJob, region_job: RegionJob, frame: Frame) -> Markup:
+    """Render a region as it was at an earlier frame. If it cannot be rendered, return the error."""
+    try:
+        region = region_job.as_of(frame)
+        return Markup(site.live_pages.current_shell(job).region(region, job.view()))
+    except UnwrittenError as error:
+        return Markup('<p class="region-error">{}</p>').format(error)

@@ -91,7 +91,7 @@ class Recording:
         opened: whether anybody has asked for it, and it was not only written ahead.
     """
 
-    generation: PageJob
+    job: PageJob
     strips: dict[str, RegionRecording]
     queued: float | None = None
     seconds: float | None = None
@@ -114,14 +114,13 @@ class FrameRecorder(JobObserver):
         """The recording of a page, if it is remembered."""
         return self._recordings.get(key)
 
-    def begun(self, generation: PageJob) -> None:
+    def on_start(self, job: PageJob) -> None:
         """A page is being written: what was remembered of it is forgotten, and so is the oldest."""
         strips = {
-            name: RegionRecording(name, writing.request(generation.priority))
-            for name, writing in generation.regions.items()
+            name: RegionRecording(name, region_job.request(job.priority)) for name, region_job in job.regions.items()
         }
-        self._recordings[generation.key] = Recording(generation, strips)
-        self._recordings.move_to_end(generation.key)
+        self._recordings[job.key] = Recording(job, strips)
+        self._recordings.move_to_end(job.key)
         while len(self._recordings) > MOST_PAGES:
             # What was written ahead and never opened goes first: it must not push out what the author looks at.
             older = list(self._recordings)[:-1]
@@ -134,31 +133,33 @@ class FrameRecorder(JobObserver):
             recording.opened = True
             self._recordings.move_to_end(key)
 
-    def framed(self, generation: PageJob, writing: RegionJob) -> None:
+    def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
         """A canvas has its next frame."""
-        recording = self._of(generation)
+        recording = self._of(job)
         if recording is None:
             return
         if recording.queued is None:
-            usage = writing.frame.usage
+            usage = region_job.frame.usage
             recording.queued = usage.queued_seconds if usage else 0.0
-        strip = recording.strips.get(writing.name)
+        strip = recording.strips.get(region_job.name)
         if strip is None:  # the page needs more than when it was begun: a reply to what was posted meanwhile, say
-            strip = recording.strips[writing.name] = RegionRecording(writing.name, writing.request(generation.priority))
-        strip.add(recording.so_far, writing.frame)
+            strip = recording.strips[region_job.name] = RegionRecording(
+                region_job.name, region_job.request(job.priority)
+            )
+        strip.add(recording.so_far, region_job.frame)
 
-    def failed(self, generation: PageJob, writing: RegionJob, error: Exception) -> None:
+    def on_region_failed(self, job: PageJob, region_job: RegionJob, error: Exception) -> None:
         """A canvas cannot be written or drawn."""
-        recording = self._of(generation)
-        if recording is not None and writing.name in recording.strips:
-            recording.strips[writing.name].error = error
+        recording = self._of(job)
+        if recording is not None and region_job.name in recording.strips:
+            recording.strips[region_job.name].error = error
 
-    def ended(self, generation: PageJob) -> None:
+    def on_end(self, job: PageJob) -> None:
         """A page has come to its end."""
-        recording = self._of(generation)
+        recording = self._of(job)
         if recording is not None:
             recording.seconds = time.monotonic() - recording.begun
 
-    def _of(self, generation: PageJob) -> Recording | None:
-        recording = self._recordings.get(generation.key)
-        return recording if recording is not None and recording.generation is generation else None
+    def _of(self, job: PageJob) -> Recording | None:
+        recording = self._recordings.get(job.key)
+        return recording if recording is not None and recording.job is job else None

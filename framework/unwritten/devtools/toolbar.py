@@ -7,13 +7,12 @@ Nothing of this is in a page otherwise: the tags are put into the answer on its 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from cachetools import LRUCache
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -21,27 +20,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unwritten_engine.errors import suggestion
 
-from ..core.errors import BadAddress, BadApp
+from ..core.errors import BadAddress
+from ..core.paths import FRAMEWORK_PREFIX
+from ..core.settings import Settings
 from ..core.tracing import Trace, tracing
 from ..security.client_address import is_in_process, is_local_client, is_loopback
+from ..web.extension import Extension
+from ..web.site import GetSite, Site
 from .panel import panel_of
 from .recordings import FrameRecorder
-
-if TYPE_CHECKING:
-    from ..app.application import App
-    from ..web.page_handler import PageHandler
-
-_OWN = "/_unwritten/"
-
-
-ADDRESS = f"{_OWN}developer"
-
 
 TRACE = "_trace"
 """The query parameter that asks for what a request did. It is no part of any page's key."""
 
 
-MOST_REQUESTS = 64
+MAX_TRACES = 64
 """Requests whose trace is remembered, the last of each page."""
 
 
@@ -52,89 +45,152 @@ _PARTS = ("panel", "frame", "faults")
 _NONCE = re.compile(rb"'nonce-([\w+/=-]+)'")
 
 
-class DevTools:
-    """What an author sees of an app beyond its pages.
+class DevTools(Extension):
+    """The developer tools of one app: panel, request traces, recorded frames and live reload.
 
     Args:
-        app: the app.
+        settings: ``debug`` shows the tools to every browser.
 
     Attributes:
-        at_home: whether the app is served by ``unwritten run`` to the author's own machine.
-        recorder: the frames of the pages written last.
+        local: True if the app is served by ``unwritten run``. Then browsers on this machine see the tools.
+        recorder: Records the frames of recent pages.
     """
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self.at_home = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.local = False
         self.recorder = FrameRecorder()
-        self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self._traces: LRUCache[str, Trace] = LRUCache(MAX_TRACES)
+        self._site: Site | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def sees(self, scope: Scope) -> bool:
-        """Whether who asks is to see more than a visitor does."""
-        return bool(self._app.settings.debug) or (
-            self.at_home and is_local_client(scope) and _by_a_name_of_this_machine(scope)
-        )
+    def configure(self, settings: Settings) -> None:
+        """Replace the settings, before the app is built."""
+        self._settings = settings
 
-    def attach(self, serving: PageHandler) -> None:
-        """Listen to what is written, if anybody may ever ask."""
-        if self._app.settings.debug or self.at_home:
-            serving.jobs.observers.append(self.recorder)
+    def is_visible(self, scope: Scope) -> bool:
+        """True if the client of this connection may see the tools."""
+        return bool(self._settings.debug) or (self.local and is_local_client(scope) and _is_local_host_name(scope))
+
+    def connect(self, site: Site) -> None:
+        """Start recording, if anyone may see the result."""
+        self._site = site
+        if self._settings.debug or self.local:
+            site.jobs.observe(self.recorder)
+
+    async def close(self) -> None:
+        """Forget the site."""
+        self._site = None
+
+    def middleware(self, get_site: GetSite) -> list[Middleware]:
+        """Return the middleware that adds the tools to pages."""
+        return [Middleware(DevToolsMiddleware, tools=self, get_site=get_site)]
 
     def trace(self, key: str) -> Trace | None:
-        """What the last request for a page did."""
+        """Return the trace of the last request for a page."""
         return self._traces.get(key)
 
+    def remember(self, trace: Trace) -> None:
+        """Keep the trace of a request."""
+        if trace.key:
+            self.recorder.opened(trace.key)
+            self._traces[trace.key] = trace
+
+    def set_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Set the event loop in which pages are refreshed."""
+        self._loop = loop
+
     def refresh_soon(self) -> None:
-        """Take templates and static files as they are by now, and tell every open page. From any thread; before the app
-        is served there is nothing to do."""
+        """Reload templates and static files, and tell every open page. May be called from any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._refresh)
 
     def _refresh(self) -> None:
-        with contextlib.suppress(BadApp):  # it is not prepared yet, or not any more
-            self._app.handler.refresh()
+        if self._site is not None:
+            self._site.refresh()
 
-    # -- answers on their way out -------------------------------------------------------------------------
+    def routes(self, get_site: GetSite) -> list[BaseRoute]:
+        """Return the route of the panel."""
 
-    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request with an app, and put the developer's tools into the page if who asks is to see them."""
-        if scope["type"] == "lifespan":
-            self._loop = asyncio.get_running_loop()
-        if scope["type"] != "http" or scope["path"].startswith(_OWN):
-            return await app(scope, receive, send)
+        async def panel(request: Request) -> Response:
+            return await self._panel(request, await get_site())
+
+        return [Route("/developer", panel, methods=["GET"], name="developer")]
+
+    async def _panel(self, request: Request, site: Site) -> Response:
+        """Respond with the panel of a page, or with a part of it for the script.
+
+        Of the chosen canvas it shows the frame ``at``, of all others the latest.
+        """
+        if not self.is_visible(request.scope):
+            raise BadAddress("The developer panel is only shown to developers: start the app with --debug.", 404)
+        query = request.query_params
+        unknown = sorted(set(query) - {"page", "canvas", "at", "bare"})
+        key = query.get("page", "")
+        if unknown or not key.startswith("/"):
+            problem = f"has no parameter {unknown[0]!r}" if unknown else "needs the page: ?page=/wiki/Lighthouse"
+            raise BadAddress(f"The developer panel {problem}.")
+        chosen = query.get("canvas", "")
+        panel = panel_of(site, self.recorder.get(key), self.trace(key), key, {chosen: query.get("at", "")})
+        canvas = next((canvas for canvas in panel.canvases if canvas.name == chosen), None)
+        if chosen and canvas is None:
+            raise BadAddress(f"The page {key} has no canvas {chosen!r}.", 404)
+        faults = [fault for canvas in panel.canvases for fault in canvas.faults]
+        values = {"panel": panel, "canvas": canvas, "faults": faults, "title": f"Developer: {key}"}
+        part = query.get("bare", "")
+        if not part:
+            return site.renderer.template("devtools/page.html", values)
+        if part not in _PARTS or (part == "frame" and canvas is None):
+            raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
+        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+        return HTMLResponse(site.renderer.templates.render(f"devtools/{part}.html", values), headers=headers)
+
+
+class DevToolsMiddleware:
+    """Adds the developer tools to pages on their way out, for clients that may see them.
+
+    Args:
+        app: The next ASGI app.
+        tools: The tools.
+        get_site: Returns the site.
+    """
+
+    def __init__(self, app: ASGIApp, tools: DevTools, get_site: GetSite) -> None:
+        self._app = app
+        self._tools = tools
+        self._get_site = get_site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with tracing if the client may see the tools."""
+        if scope["type"] != "http" or FRAMEWORK_PREFIX in scope["path"]:
+            return await self._app(scope, receive, send)
         asked = TRACE.encode() in scope["query_string"]
-        if not self.sees(scope):
+        if not self._tools.is_visible(scope):
             if asked and _without_trace(scope["query_string"])[1]:
-                refused = PlainTextResponse(f"?{TRACE}=1 is for who develops this app: start it with --debug.\n", 404)
-                return await refused(scope, receive, send)
-            return await app(scope, receive, send)
+                text = f"?{TRACE}=1 is only answered to developers: start the app with --debug.\n"
+                return await PlainTextResponse(text, 404)(scope, receive, send)
+            return await self._app(scope, receive, send)
         query, wanted = _without_trace(scope["query_string"]) if asked else (scope["query_string"], False)
-        # A page that the browser has kept may lack the tools, and a packed one could not be given them.
+        # A page that the browser has cached may lack the tools, and a compressed one cannot be changed.
         headers = [pair for pair in scope["headers"] if pair[0] not in {b"if-none-match", b"accept-encoding"}]
         scope = {**scope, "query_string": query, "headers": headers}
-        await self._app.ready()
+        site = await self._get_site()
+        self._tools.set_loop(asyncio.get_running_loop())
         with tracing(scope["path"] + (f"?{query.decode('latin-1')}" if query else "")) as trace:
             try:
-                await app(scope, receive, _TraceSender(send, trace, self._pieces(trace, wanted), wanted).send)
+                pieces = self._pieces(site, trace, wanted)
+                await self._app(scope, receive, _TraceSender(send, trace, pieces, wanted).send)
             finally:
-                self._remember(trace)
+                self._tools.remember(trace)
 
-    def _remember(self, trace: Trace) -> None:
-        if trace.key:
-            self.recorder.opened(trace.key)
-            self._traces[trace.key] = trace
-            self._traces.move_to_end(trace.key)
-            if len(self._traces) > MOST_REQUESTS:
-                self._traces.popitem(last=False)
-
-    def _pieces(self, trace: Trace, wanted: bool) -> Callable[[str], dict[bytes, Callable[[], str]]]:
-        render = self._app.templates.render
+    def _pieces(self, site: Site, trace: Trace, wanted: bool) -> Callable[[str], dict[bytes, Callable[[], str]]]:
+        render = site.renderer.templates.render
+        values = {"static": site.renderer.static_url, "root_path": site.mount.prefix}
 
         def pieces(nonce: str) -> dict[bytes, Callable[[], str]]:
-            found = {b"</head>": lambda: render("developer/head.html", {"nonce": nonce})}
+            found = {b"</head>": lambda: render("devtools/head.html", {**values, "nonce": nonce})}
             if wanted:
-                found[b"</body>"] = lambda: render("developer/trace.html", {"trace": trace})
+                found[b"</body>"] = lambda: render("devtools/trace.html", {**values, "trace": trace})
             return found
 
         return pieces
@@ -199,7 +255,7 @@ def _overlap(body: bytes, mark: bytes) -> int:
     return next((n for n in range(min(len(mark) - 1, len(body)), 0, -1) if body.endswith(mark[:n])), 0)
 
 
-def _by_a_name_of_this_machine(scope: Scope) -> bool:
+def _is_local_host_name(scope: Scope) -> bool:
     """Whether a request asks for this machine by a name that only means it, and through nothing that says so."""
     headers = dict(scope["headers"])
     host = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
@@ -213,37 +269,3 @@ def _without_trace(query: bytes) -> tuple[bytes, bool]:
     if len(rest) == len(pairs):
         return query, False
     return urlencode(rest).encode("latin-1"), any(name == TRACE and value not in {"0", "no"} for name, value in pairs)
-
-
-def developer_routes(app: App) -> list[BaseRoute]:
-    """Where the panel gets what it shows."""
-
-    async def developer(request: Request) -> Response:
-        """The panel of a page, as a page of its own, or a part of it for our script. Of the chosen canvas it shows the
-        frame ``at``, of all others the latest."""
-        if not app.devtools.sees(request.scope):
-            raise BadAddress("The developer panel is for who develops this app: start it with --debug.", 404)
-        serving = await app.ready()
-        query = request.query_params
-        unknown = sorted(set(query) - {"page", "canvas", "at", "bare"})
-        key = query.get("page", "")
-        if unknown or not key.startswith("/"):
-            problem = f"has no parameter {unknown[0]!r}" if unknown else "needs the page: ?page=/wiki/Lighthouse"
-            raise BadAddress(f"The developer panel {problem}.")
-        chosen = query.get("canvas", "")
-        own = app.devtools
-        panel = panel_of(serving, own.recorder.get(key), own.trace(key), key, {chosen: query.get("at", "")})
-        canvas = next((canvas for canvas in panel.canvases if canvas.name == chosen), None)
-        if chosen and canvas is None:
-            raise BadAddress(f"The page {key} has no canvas {chosen!r}.", 404)
-        faults = [fault for canvas in panel.canvases for fault in canvas.faults]
-        values = {"panel": panel, "canvas": canvas, "faults": faults, "title": f"Developer: {key}"}
-        part = query.get("bare", "")
-        if not part:
-            return serving.renderer.template("developer/page.html", values)
-        if part not in _PARTS or (part == "frame" and canvas is None):
-            raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
-        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-        return HTMLResponse(serving.renderer.templates.render(f"developer/{part}.html", values), headers=headers)
-
-    return [Route(ADDRESS, developer, methods=["GET"])]

@@ -9,30 +9,25 @@ import contextlib
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadAddress, BadEdit, Busy, Denied, EditConflict, StoreError
-from ..core.paths import EDIT_PREFIX
+from ..core.paths import FRAMEWORK_PREFIX
 from ..formats.registry import get_format
 from ..generation.page_job import PageJob
 from ..generation.revisions import pieces_of
 from ..routing.routes import PageRequest
 from ..storage.records import StoredCanvas, StoredPage
 from ..web.framework_forms import FrameworkForm, read_form
-from ..web.page_handler import PageHandler
+from ..web.site import GetSite, Site
 from .diff import DiffChunk, word_diff
 from .editor import Editor, may_edit
-
-if TYPE_CHECKING:
-    from ..app.application import App
 
 ASK_LENGTH = 400
 """Characters of an ask, or of a note about a change."""
@@ -105,34 +100,34 @@ def shown_text(canvas: StoredCanvas) -> str:
 class EditPages:
     """The routes of one app."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, get_site: GetSite) -> None:
+        self._get_site = get_site
         self._asked: OrderedDict[str, tuple[PageJob, EditOutcome]] = OrderedDict()
 
     # -- what a visitor sees ------------------------------------------------------------------------------
 
     async def show(self, request: Request) -> Response:
         """The forms of a page, or of one region."""
-        self._allow()
-        serving = await self._app.ready()
-        click, kept = await self.written(serving, request.query_params.get("page", ""), request)
+        site = await self._get_site()
+        self._allow(site)
+        page_request, kept = await self.written(site, request.query_params.get("page", ""), request)
         region = request.query_params.get("region", "")
         if region:
-            self._check(kept, click, region)
+            self._check(kept, page_request, region)
         said, problem = EditOutcome(region), ""
-        last = self._asked.get(click.key)
-        mine = last is not None and last[0].visitor == click.visitor
+        last = self._asked.get(page_request.key)
+        mine = last is not None and last[0].visitor == page_request.visitor
         if last is not None and mine and last[0].undone and region in {"", last[1].region}:
             said, problem = last[1], last[0].message
         old = request.query_params.get("version", "")
         if not problem and old.isdecimal() and old != str(kept.version):
             problem = f"Version {old[:9]} is an old one. What you change here is the newest, version {kept.version}."
-        return self._page(serving, click, kept, said, problem=problem, only=region)
+        return self._page(site, page_request, kept, said, problem=problem, only=region)
 
     def _page(
         self,
-        serving: PageHandler,
-        click: PageRequest,
+        site: Site,
+        page_request: PageRequest,
         kept: StoredPage,
         said: EditOutcome,
         *,
@@ -142,8 +137,8 @@ class EditPages:
         base: int | None = None,
         only: str = "",
     ) -> Response:
-        names = [name for name in click.page.canvases if name in kept.canvases]
-        regions = [self._region(click, kept, name, said) for name in names if only in {"", name}]
+        names = [name for name in page_request.page.canvases if name in kept.canvases]
+        regions = [self._region(page_request, kept, name, said) for name in names if only in {"", name}]
         values: dict[str, Any] = {
             "title": f"Edit: {kept.title}",
             "of": kept,
@@ -155,26 +150,26 @@ class EditPages:
             "problem": problem,
             "conflict": status == 409,
             "moved": moved,
-            "writing": serving.jobs.get(click.key) is not None,
-            "about": serving.engine.about,
+            "writing": site.jobs.get(page_request.key) is not None,
+            "about": site.engine.about,
             "ask_length": ASK_LENGTH,
             "text_length": TEXT_LENGTH,
         }
-        response = serving.renderer.template("edits/edit.html", values)
+        response = site.renderer.template("edits/edit.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
         return response
 
-    def _region(self, click: PageRequest, kept: StoredPage, name: str, said: EditOutcome) -> EditRegion:
+    def _region(self, page_request: PageRequest, kept: StoredPage, name: str, said: EditOutcome) -> EditRegion:
         canvas, words = kept.canvases[name], said if said.region == name else EditOutcome(name)
         text = shown_text(canvas) if words.text is None else words.text
-        pieces = pieces_of(canvas.text) if get_format(click.page.canvases[name].format).prose else []
+        pieces = pieces_of(canvas.text) if get_format(page_request.page.canvases[name].format).prose else []
         return EditRegion(
             name=name,
             label=label_of(name),
             text=text,
             pieces=tuple((n, canvas.text[a:b], n in words.keep) for n, (a, b) in enumerate(pieces)),
-            typed=click.page.canvases[name].schema is not None,
+            typed=page_request.page.canvases[name].schema is not None,
             rows=max(4, min(24, sum(1 + len(line) // 70 for line in text.split("\n")) + 1)),
             seed=canvas.seed,
             said=words,
@@ -184,40 +179,38 @@ class EditPages:
 
     async def change(self, request: Request) -> Response:
         """Change a region, by the means that the form names."""
-        self._allow()
+        site = await self._get_site()
+        self._allow(site)
         form = await read_form(request)
         means = form.one("means")
         if means not in _FIELDS:
             raise BadAddress(f"The form asks for a change by {means[:40]!r}; there are {', '.join(_FIELDS)}.")
         form.only({"page", "region", "base", "means", *_FIELDS[means]})
-        serving = await self._app.ready()
-        click, kept = await self.written(serving, form.key(), request)
+        page_request, kept = await self.written(site, form.key(), request)
         said, base = _said(form), base_of(form, kept)
-        self._check(kept, click, said.region)
+        self._check(kept, page_request, said.region)
         while True:
-            refusal = self._in_the_way(serving, click, kept, said, base, means)
+            refusal = self._in_the_way(site, page_request, kept, said, base, means)
             if refusal is not None:
                 return refusal
             try:
-                await self._do(serving, click, kept, means, said)
+                await self._do(site, page_request, kept, means, said)
             except (BadEdit, RequestRefused, Denied, Busy) as error:
                 status = 403 if isinstance(error, Denied) else 429 if isinstance(error, Busy) else 400
-                return self._page(serving, click, kept, said, problem=str(error), status=status, only=said.region)
+                return self._page(site, page_request, kept, said, problem=str(error), status=status, only=said.region)
             except StoreError as error:
                 problem = f"{error} Your text is still here: try again in a moment."
-                return self._page(serving, click, kept, said, problem=problem, status=503, only=said.region)
+                return self._page(site, page_request, kept, said, problem=problem, status=503, only=said.region)
             except EditConflict:
-                found = serving.store.get(click.key)
+                found = site.store.get(page_request.key)
                 if found is None:
                     raise BadAddress("This page was deleted a moment ago.", 404) from None
                 kept = found
                 continue
-            return RedirectResponse(f"{click.key}#region-{said.region}", 303)
+            return RedirectResponse(f"{site.mount.url(page_request.key)}#region-{said.region}", 303)
 
-    async def _do(
-        self, serving: PageHandler, click: PageRequest, kept: StoredPage, means: str, said: EditOutcome
-    ) -> None:
-        edits = Editor(serving, self._app.audience)
+    async def _do(self, site: Site, page_request: PageRequest, kept: StoredPage, means: str, said: EditOutcome) -> None:
+        edits = Editor(site)
         if means == "by hand":
             text = (said.text or "").strip()
             if not text:
@@ -225,32 +218,32 @@ class EditPages:
             if len(text) > TEXT_LENGTH:
                 raise BadEdit(f"The text has {len(text):,} characters, and up to {TEXT_LENGTH:,} fit.")
             if text != shown_text(kept.canvases[said.region]).strip():
-                await edits.by_hand(click, kept, said.region, text, _line(said.note, "note"))
+                await edits.by_hand(page_request, kept, said.region, text, _line(said.note, "note"))
             return
         if means == "asked":
             ask = _line(said.ask, "ask")
             if not ask:
                 raise BadEdit("Say in a few words what is to change, such as: make it shorter.")
-            generation = await edits.ask(click, kept, said.region, ask, said.keep, said.only)
+            job = await edits.ask(page_request, kept, said.region, ask, said.keep, said.only)
         else:
-            generation = await edits.again(click, kept, said.region, seed_of(said.seed))
-        self._asked[click.key] = generation, said
-        self._asked.move_to_end(click.key)
+            job = await edits.again(page_request, kept, said.region, seed_of(said.seed))
+        self._asked[page_request.key] = job, said
+        self._asked.move_to_end(page_request.key)
         while len(self._asked) > _UNDONE:
             self._asked.popitem(last=False)
 
     def _in_the_way(
-        self, serving: PageHandler, click: PageRequest, kept: StoredPage, said: EditOutcome, base: int, means: str
+        self, site: Site, page_request: PageRequest, kept: StoredPage, said: EditOutcome, base: int, means: str
     ) -> Response | None:
         """What a visitor is told whose change would go over somebody else's; None if nothing is in the way."""
-        generation = serving.jobs.get(click.key)
-        regions = generation.change_of.regions if generation else ()
-        if generation is not None and (means != "by hand" or not regions or said.region in regions):
+        job = site.jobs.get(page_request.key)
+        regions = job.change_of.regions if job else ()
+        if job is not None and (means != "by hand" or not regions or said.region in regions):
             problem = "This page is being written just now. Wait for its end, and then send what you have here again."
-            return self._page(serving, click, kept, said, problem=problem, status=409, base=base, only=said.region)
+            return self._page(site, page_request, kept, said, problem=problem, status=409, base=base, only=said.region)
         if base == kept.version:
             return None
-        before = serving.store.get(click.key, base)
+        before = site.store.get(page_request.key, base)
         theirs = before.canvases.get(said.region) if before else None
         if theirs is not None and theirs.text == kept.canvases[said.region].text:
             return None  # others changed other regions: the changes do not touch each other
@@ -259,27 +252,29 @@ class EditPages:
             f"Somebody has changed this part since you began: you had version {base}, and it is version "
             f"{kept.version} now. Nothing of yours is lost; see below what was changed, and decide."
         )
-        return self._page(serving, click, kept, said, problem=problem, status=409, moved=tuple(moved), only=said.region)
+        return self._page(
+            site, page_request, kept, said, problem=problem, status=409, moved=tuple(moved), only=said.region
+        )
 
     async def rewrite(self, request: Request) -> Response:
         """Write a page anew, as its next version, and lead back to it. One that is being written is not begun twice."""
-        self._allow()
+        site = await self._get_site()
+        self._allow(site)
         form = await read_form(request)
         form.only({"page", "seed"})
-        serving = await self._app.ready()
-        click = await serving.page_request(form.key(), request, self._app.pages)
+        page_request = await site.handler.find_page(form.key(), request)
         try:
             seed = seed_of(form.one("seed"))
         except BadEdit as error:
             raise BadAddress(str(error)) from None
-        if serving.jobs.get(click.key) is None:
+        if site.jobs.get(page_request.key) is None:
             with contextlib.suppress(EditConflict):  # somebody else has begun it
-                await Editor(serving, self._app.audience).again(click, serving.store.get(click.key), seed=seed)
-        return RedirectResponse(click.key, 303)
+                await Editor(site).again(page_request, site.store.get(page_request.key), seed=seed)
+        return RedirectResponse(site.mount.url(page_request.key), 303)
 
     # -- what both need -----------------------------------------------------------------------------------
 
-    async def written(self, serving: PageHandler, key: str, request: Request) -> tuple[PageRequest, StoredPage]:
+    async def written(self, site: Site, key: str, request: Request) -> tuple[PageRequest, StoredPage]:
         """A page and its newest version.
 
         Raises:
@@ -287,36 +282,26 @@ class EditPages:
         """
         if not key.startswith("/"):
             raise BadAddress("The address does not say which page: it needs ?page=/… .")
-        click = await serving.page_request(key, request, self._app.pages)
-        kept = serving.store.get(click.key)
+        page_request = await site.handler.find_page(key, request)
+        kept = site.store.get(page_request.key)
         if kept is None:
             raise BadAddress(
-                f"The page {click.title!r} is not written yet, so it cannot be changed. Open it first.", 404
+                f"The page {page_request.title!r} is not written yet, so it cannot be changed. Open it first.", 404
             )
-        return click, kept
+        return page_request, kept
 
-    def _allow(self) -> None:
-        if not may_edit(self._app.settings, self._app.connections.gates):
+    def _allow(self, site: Site) -> None:
+        if not may_edit(site):
             raise BadAddress(
                 "This app does not let its visitors change what is written. Whoever runs it can: --edits on.",
                 403,
             )
 
-    def _check(self, kept: StoredPage, click: PageRequest, region: str) -> None:
-        known = [name for name in click.page.canvases if name in kept.canvases]
+    def _check(self, kept: StoredPage, page_request: PageRequest, region: str) -> None:
+        known = [name for name in page_request.page.canvases if name in kept.canvases]
         if region not in known:
             hint = suggestion(region, known)
             raise BadAddress(f"The page {kept.title!r} has no written region {region[:60]!r}.{hint}", 404)
-
-
-def routes(app: App) -> list[BaseRoute]:
-    """The edit page, what its forms are sent to, and the button "Write it again"."""
-    pages = EditPages(app)
-    return [
-        Route(f"{EDIT_PREFIX}edit", pages.show, methods=["GET"]),
-        Route(f"{EDIT_PREFIX}edit", pages.change, methods=["POST"]),
-        Route(f"{EDIT_PREFIX}rewrite", pages.rewrite, methods=["POST"]),
-    ]
 
 
 def base_of(form: FrameworkForm, kept: StoredPage) -> int:
@@ -372,18 +357,9 @@ def _said(form: FrameworkForm) -> EditOutcome:
 
 def edit_address(key: str, **more: str) -> str:
     """The address of the edit page of a page."""
-    return f"{EDIT_PREFIX}edit?{urlencode({'page': key, **more})}"
+    return f"{FRAMEWORK_PREFIX}edit?{urlencode({'page': key, **more})}"
 
 
 def label_of(region: str) -> str:
     """A region's name for people."""
     return " ".join(region.replace("-", " ").replace("_", " ").split()).capitalize()
-
-
-def edit_link(key: str, region: str = "") -> Markup:
-    """A link to the forms of a region, or to those of the whole page."""
-    if not region:
-        return Markup('<a href="{}">Edit</a>').format(edit_address(key))
-    words = Markup('Edit<span class="visually-hidden"> {}</span>').format(label_of(region))
-    address = edit_address(key, region=region)
-    return Markup('<a class="edit-link" data-edit-link="{}" href="{}">{}</a>').format(region, address, words)

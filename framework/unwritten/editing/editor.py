@@ -10,46 +10,45 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..core.errors import BadEdit, EditConflict, PageFailed
-from ..core.settings import Settings
 from ..formats.schema import adapter, parse_value
 from ..generation.page_job import PageJob
 from ..generation.region_job import RegionJob, page_to_store
 from ..generation.revisions import editable_spans, plan_revision, plan_rewrite
 from ..routing.routes import PageRequest
-from ..security.signed_links import SignedLinks
 from ..storage.records import WRITTEN, Change, Provenance, StoredCanvas, StoredPage
-from ..web.live_updates import LiveUpdates
-from ..web.page_handler import PageHandler
+from ..web.site import Site
 
 _RECORDED = """
     SELECT c.prompt FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page
-    WHERE p.key = ? AND c.name = ? AND v.means IN ('written', 'rewritten', 'amended')
+    WHERE p.key = ? AND c.name = ? AND v.kind IN ('written', 'rewritten', 'amended')
         AND (v.regions = '[]' OR EXISTS (SELECT 1 FROM json_each(v.regions) WHERE value = c.name))
     ORDER BY c.seed = ? DESC, v.number DESC LIMIT 1
 """
 
 
-def may_edit(settings: Settings, gates: SignedLinks) -> bool:
-    """Whether visitors may change what is written.
+def may_edit(site: Site) -> bool:
+    """True if visitors may change pages.
 
-    With ``auto`` they may while only this machine can reach the app: on the open web anybody could rewrite anything.
+    The setting ``auto`` allows it while only this machine can reach the app: on the open web anyone could rewrite
+    everything.
     """
-    return bool(settings.edits == "on" or (settings.edits == "auto" and not gates.beyond))
+    setting = site.settings.edits
+    return bool(setting == "on" or (setting == "auto" and not site.exposure.is_public))
 
 
 class Editor:
     """Changes pages of one app.
 
     Args:
-        serving: its pages.
-        audience: who looks at them.
+        site: The app's components.
     """
 
-    def __init__(self, serving: PageHandler, audience: LiveUpdates) -> None:
-        self._serving = serving
-        self._audience = audience
+    def __init__(self, site: Site) -> None:
+        self._site = site
 
-    async def by_hand(self, click: PageRequest, kept: StoredPage, region: str, text: str, note: str = "") -> StoredPage:
+    async def by_hand(
+        self, page_request: PageRequest, kept: StoredPage, region: str, text: str, note: str = ""
+    ) -> StoredPage:
         """Put a visitor's own text in the place of a region. It is drawn as a text of the model is.
 
         Args:
@@ -65,19 +64,25 @@ class Editor:
             PageMoved: if the page has moved on meanwhile.
             StoreError: it was not kept.
         """
-        old, writings = kept.canvases[region], self._writings(click, kept)
-        shape = click.page.canvases[region].schema
+        old, region_jobs = kept.canvases[region], self._region_jobs(page_request, kept)
+        shape = page_request.page.canvases[region].schema
         try:
             if shape is not None:
                 text = adapter(shape).dump_json(parse_value(shape, text), by_alias=True).decode()
-            writings[region].restore(_own(old, text))
+            region_jobs[region].restore(_own(old, text))
         except PageFailed as error:
             raise BadEdit(f"This text cannot stand here. {error}") from error
-        await self._serving.policies.allow_text(click.key, region, text)
-        return await self._keep(click, kept, writings, Change("by hand", note, kept.version, (region,)))
+        await self._site.policies.allow_text(page_request.key, region, text)
+        return await self._keep(page_request, kept, region_jobs, Change("by hand", note, kept.version, (region,)))
 
     async def ask(
-        self, click: PageRequest, kept: StoredPage, region: str, ask: str, keep: Sequence[int] = (), only: str = ""
+        self,
+        page_request: PageRequest,
+        kept: StoredPage,
+        region: str,
+        ask: str,
+        keep: Sequence[int] = (),
+        only: str = "",
     ) -> PageJob:
         """Have a region changed as a visitor asks for it.
 
@@ -95,21 +100,23 @@ class Editor:
             PageMoved: if somebody else has begun to write the page meanwhile.
             Busy, OverBudget, Denied: see ``Serving.begin``.
         """
-        writings = self._serving.starter.region_jobs(click, self._serving.resolver.linker(click), kept.canvases)
-        writing, old = writings[region], kept.canvases[region].text
-        typed = writing.canvas.schema is not None
+        region_jobs = self._site.starter.region_jobs(
+            page_request, self._site.resolver.linker(page_request), kept.canvases
+        )
+        region_job, old = region_jobs[region], kept.canvases[region].text
+        typed = region_job.canvas.schema is not None
         if typed and (keep or only):
             raise BadEdit("A record is changed as a whole. Ask without marking anything, or change it by hand.")
-        about = self._serving.engine.about
+        about = self._site.engine.about
         abilities = replace(about.abilities, edits=about.abilities.edits and not typed)
         free = editable_spans(old, keep, only) if keep or only.strip() else ()
-        prose = writing.format.prose
-        writing.revise(plan_revision(old, ask, writing.prompt, abilities=abilities, prose=prose, free=free))
-        self._serving.engine.check(writing.request())
-        return await self._begin(click, kept, writings, Change("asked", ask, kept.version, (region,)))
+        prose = region_job.format.prose
+        region_job.revise(plan_revision(old, ask, region_job.prompt, abilities=abilities, prose=prose, free=free))
+        self._site.engine.check(region_job.request())
+        return await self._begin(page_request, kept, region_jobs, Change("asked", ask, kept.version, (region,)))
 
     async def again(
-        self, click: PageRequest, kept: StoredPage | None, region: str = "", seed: int | None = None
+        self, page_request: PageRequest, kept: StoredPage | None, region: str = "", seed: int | None = None
     ) -> PageJob:
         """Write a region, or the page, by the same prompt again.
 
@@ -126,28 +133,28 @@ class Editor:
             Busy, OverBudget, Denied: see ``Serving.begin``.
         """
         finished = kept.canvases if kept else {}
-        writings = self._serving.starter.region_jobs(
-            click, self._serving.resolver.linker(click), finished if region else {}
+        region_jobs = self._site.starter.region_jobs(
+            page_request, self._site.resolver.linker(page_request), finished if region else {}
         )
-        for name in [region] if region else list(writings):
-            writing, prompt = writings[name], writings[name].prompt
+        for name in [region] if region else list(region_jobs):
+            region_job, prompt = region_jobs[name], region_jobs[name].prompt
             if seed is not None:
-                prompt = replace(prompt, facts=self._facts(click.key, name, seed, prompt.facts))
+                prompt = replace(prompt, facts=self._facts(page_request.key, name, seed, prompt.facts))
             old = finished[name].text if name in finished else ""
-            writing.revise(plan_rewrite(old, prompt, prose=writing.format.prose), seed)
-            self._serving.engine.check(writing.request())
+            region_job.revise(plan_rewrite(old, prompt, prose=region_job.format.prose), seed)
+            self._site.engine.check(region_job.request())
         change = Change("rewritten", "", kept.version, (region,) if region else ()) if kept else WRITTEN
-        return await self._begin(click, kept, writings, change)
+        return await self._begin(page_request, kept, region_jobs, change)
 
     async def _begin(
-        self, click: PageRequest, kept: StoredPage | None, writings: dict[str, RegionJob], change: Change
+        self, page_request: PageRequest, kept: StoredPage | None, region_jobs: dict[str, RegionJob], change: Change
     ) -> PageJob:
-        generation = await self._serving.starter.start(click, writings=writings, change=change, before=kept)
-        if generation.regions is not writings:  # while the author's check was asked
-            raise EditConflict(f"The page {click.title!r} is being written by somebody else.")
-        return generation
+        job = await self._site.starter.start(page_request, region_jobs=region_jobs, change=change, before=kept)
+        if job.regions is not region_jobs:  # while the author's check was asked
+            raise EditConflict(f"The page {page_request.title!r} is being written by somebody else.")
+        return job
 
-    async def restore(self, click: PageRequest, kept: StoredPage, version: int) -> StoredPage:
+    async def restore(self, page_request: PageRequest, kept: StoredPage, version: int) -> StoredPage:
         """Bring an old version back, as the newest. Regions that do not fit the page any more stay as they are now.
 
         Raises:
@@ -155,61 +162,61 @@ class Editor:
             PageMoved: if the page has moved on meanwhile.
             StoreError: it was not kept.
         """
-        old = self._serving.store.get(click.key, version)
+        old = self._site.store.get(page_request.key, version)
         if old is None:
             raise BadEdit(f"The page {kept.title!r} has no version {version}.")
-        writings = self._writings(click, kept)
+        region_jobs = self._region_jobs(page_request, kept)
         changed = []
-        for name, writing in writings.items():
+        for name, region_job in region_jobs.items():
             before = old.canvases.get(name)
-            if before is None or before.format != writing.format.name or before.text == kept.canvases[name].text:
+            if before is None or before.format != region_job.format.name or before.text == kept.canvases[name].text:
                 continue
             try:
-                writing.restore(before)
+                region_job.restore(before)
                 changed.append(name)
             except PageFailed:
-                writing.restore(kept.canvases[name])
+                region_job.restore(kept.canvases[name])
         if not changed:
             raise BadEdit(f"Version {version} says the same as the page does now, as far as it still fits it.")
-        regions = () if len(changed) == len(writings) else tuple(changed)
+        regions = () if len(changed) == len(region_jobs) else tuple(changed)
         change = Change("restored", f"version {version}", kept.version, regions)
-        return await self._keep(click, kept, writings, change, old.provenance)
+        return await self._keep(page_request, kept, region_jobs, change, old.provenance)
 
-    def _writings(self, click: PageRequest, kept: StoredPage) -> dict[str, RegionJob]:
+    def _region_jobs(self, page_request: PageRequest, kept: StoredPage) -> dict[str, RegionJob]:
         """The regions of a page that is written."""
-        linker = self._serving.resolver.linker(click)
-        writings = self._serving.starter.region_jobs(click, linker, kept.canvases, remember=False)
-        missing = [name for name, writing in writings.items() if writing.state != "written"]
+        linker = self._site.resolver.linker(page_request)
+        region_jobs = self._site.starter.region_jobs(page_request, linker, kept.canvases, remember=False)
+        missing = [name for name, region_job in region_jobs.items() if region_job.state != "written"]
         if missing:
             raise BadEdit(f"A part of this page, {missing[0]!r}, is not written yet. Open the page first.")
-        return writings
+        return region_jobs
 
     async def _keep(
         self,
-        click: PageRequest,
+        page_request: PageRequest,
         kept: StoredPage,
-        writings: dict[str, RegionJob],
+        region_jobs: dict[str, RegionJob],
         change: Change,
         provenance: Provenance | None = None,
     ) -> StoredPage:
         p = kept.provenance
         provenance = provenance or Provenance(p.model, p.engine, p.seed, 0, 0, 0, 0.0, "end")
-        linker = self._serving.resolver.linker(click)
-        now = await self._serving.store.save(
-            page_to_store(click.key, click.title, writings, linker, provenance, change)
+        linker = self._site.resolver.linker(page_request)
+        now = await self._site.store.save(
+            page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
         )
-        generation = PageJob(click.key, click.page, click.title, writings, linker, change=change)
-        generation.is_kept(now)
-        generation.shell = self._serving.starter.shell(generation)
-        self._audience.begun(generation)
-        for name in change.regions or writings:
-            writings[name].count()  # who looks has not seen these
-        generation.notify()
+        job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
+        job.is_kept(now)
+        self._site.live_pages.prepare(job)
+        self._site.updates.on_start(job)
+        for name in change.regions or region_jobs:
+            region_jobs[name].count()  # who looks has not seen these
+        job.notify()
         return now
 
     def _facts(self, key: str, name: str, seed: int, today: tuple[str, ...]) -> tuple[str, ...]:
         """What was known when a region was written with this seed, or the last time; the page may know more by now."""
-        rows = self._serving.store.database.read(_RECORDED, (key, name, seed))
+        rows = self._site.store.database.read(_RECORDED, (key, name, seed))
         recorded = json.loads(rows[0][0]) if rows else {}
         return tuple(recorded.get("facts", today))
 

@@ -167,14 +167,14 @@ class _Export:
         app = self._app
         _, flags = app.override(None, {})
         closed = {
-            "gates": "on",
+            "signed_links": "on",
             "ahead": "off",
             **dict.fromkeys(("model", "engine_options", "painter", "painter_options"), ""),
             "debug": False,
         }
         app.override(scripted(about=replace(ABOUT, licence="")), {**flags, **closed})
         async with running(app):
-            self._licences = app.handler.world.get("licences", {})
+            self._licences = app.site.world.get("licences", {})
             written = sorted(entry.key for entry in app.store.all(limit=-1))
             site = ExportReport(self._folder, len(written))
             await self._gather(written, site)

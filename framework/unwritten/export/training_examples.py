@@ -40,7 +40,7 @@ UNKNOWN: Final = "texts whose own prompt is not known"
 
 
 _CURRENT = """
-    SELECT p.id, v.title, c.name, c.format, c.prompt, c.text, c.reason, c.canvases, c.shape
+    SELECT p.id, v.title, c.name, c.format, c.prompt, c.text, c.reason, c.canvases, c.schema
     FROM pages p JOIN versions v ON v.page = p.id AND v.number = p.version JOIN canvases c ON c.version = v.id
     ORDER BY p.id, c.position
 """

@@ -86,10 +86,10 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise ShareError(f"{path} cannot be opened: {error}.") from error
     try:
         try:
-            (identity,) = connection.execute("PRAGMA application_id").fetchone()
+            (visitor_cookie,) = connection.execute("PRAGMA application_id").fetchone()
         except sqlite3.DatabaseError as error:
             raise ShareError(f"{path} is not a world of Unwritten: it is no database ({error}).") from error
-        if identity != APPLICATION_ID:
+        if visitor_cookie != APPLICATION_ID:
             raise ShareError(f"{path} is not a world of Unwritten: it is a database of another program, or empty.")
         yield connection
     finally:
@@ -144,8 +144,8 @@ def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool 
             if dry_run:
                 return _bring(database.read, None, other, theirs)
 
-            def work(writing: sqlite_utils.Database) -> ImportReport:
-                connection = writing.conn
+            def work(region_job: sqlite_utils.Database) -> ImportReport:
+                connection = region_job.conn
                 return _bring(lambda sql, given: connection.execute(sql, given).fetchall(), connection, other, theirs)
 
             return database.write_now(work)

@@ -51,6 +51,7 @@ class Linker:
         key_for: Returns the key of the page with a title, or None if no page can have it. None: titles lead nowhere.
         written: Returns those of some keys whose pages are written.
         sign: Returns the address of an unwritten page with a signature, where links are signed.
+        root_path: The prefix under which the app is served.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Linker:
         key_for: Callable[[str], str | None] | None,
         written: Callable[[Collection[str]], set[str]],
         sign: Callable[[str], str] = str,
+        root_path: str = "",
     ) -> None:
         self._page = page
         self._key_for = key_for
         self._written = written
         self._sign = sign
+        self.root_path = root_path
         self._known: dict[str, bool] = {page: True}
         # The same links are asked for in every frame.
         self._keys: dict[str, str | None] = {}
@@ -93,7 +96,7 @@ class Linker:
         state = self.state(address)
         offered = address if state == "written" else self._sign(address)
         follow = Markup(' rel="nofollow"') if offered != address else ""
-        return Markup(' href="{}" class="{}"{}').format(offered, state, follow)
+        return Markup(' href="{}" class="{}"{}').format(self.root_path + offered, state, follow)
 
     @property
     def page(self) -> str:
@@ -143,11 +146,12 @@ def find_links(text: str, linker: Linker) -> list[Link]:
     return list(found.values())
 
 
-def find_anchors(html: str) -> list[Link]:
-    """All links of drawn HTML, the first of each target, in order."""
+def find_anchors(html: str, root_path: str = "") -> list[Link]:
+    """Return the links of rendered HTML, the first of each target, in order."""
     found: dict[str, Link] = {}
     for match in _ANCHOR.finditer(html):
-        key, words = unsigned(unescape(match[1])), " ".join(html_to_text(match[2]).split())
+        key = unsigned(unescape(match[1]).removeprefix(root_path))
+        words = " ".join(html_to_text(match[2]).split())
         if key not in found:
             before, after = html_to_text(html[: match.start()]), html_to_text(html[match.end() :])
             text = before + words + after

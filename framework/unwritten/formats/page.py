@@ -228,7 +228,7 @@ class Canvas:
 
 TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
     {
-        "app": "The app: `app.name`, `app.can('svg')`, `app.store`, `app.settings`, and whatever else it has.",
+        "app": "The app: `app.name`, `app.supports('svg')`, `app.store`, `app.settings`, and whatever else it has.",
         "page": "The page: its key, title, state and provenance; see below. On a page that is not written, and in "
         "`app.render`, only key and title say something.",
         "unwritten": "Our style sheet and scripts. It belongs into the `<head>` of a layout.",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ..core.errors import OverBudget
 from ..core.settings import Settings
+from ..security.exposure import Exposure
 from ..security.rate_limits import SlidingWindow
 from .page_job import JobObserver, PageJob
 
@@ -40,15 +41,13 @@ class Budgets(JobObserver):
 
     Args:
         settings: ``visitor_pages``, ``visitor_burst``, ``search_pages``, ``visitor_seconds`` and ``engine_seconds``.
-        beyond: whether others than this machine's owner can reach the app. If not, only budgets that were set count.
+        exposure: If only this machine can reach the app, only budgets that were set apply.
         clock: seconds that only rise.
     """
 
-    def __init__(
-        self, settings: Settings, beyond: Callable[[], bool], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: Settings, exposure: Exposure, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._beyond = beyond
+        self._exposure = exposure
         self._clock = clock
         self._visitors: OrderedDict[str, dict[str, SlidingWindow]] = OrderedDict()
         self._everybody = SlidingWindow(HOUR)
@@ -56,7 +55,7 @@ class Budgets(JobObserver):
 
     def limit(self, budget: str) -> float:
         """A budget in force; 0 for none."""
-        if self._beyond() or self._settings.was_given(budget):
+        if self._exposure.is_public or self._settings.was_given(budget):
             return float(getattr(self._settings, budget))
         return 0.0
 
@@ -95,15 +94,15 @@ class Budgets(JobObserver):
         self._account(visitor)["visitor_seconds"].add(now, seconds)
         self._everybody.add(now, seconds)
 
-    def begun(self, generation: PageJob) -> None:
+    def on_start(self, job: PageJob) -> None:
         """A page is being written, or waits for its turn."""
-        self._running.add(generation)
+        self._running.add(job)
 
-    def ended(self, generation: PageJob) -> None:
+    def on_end(self, job: PageJob) -> None:
         """A page has come to its end: its seconds are charged to who began it."""
-        self._running.discard(generation)
-        if generation.seconds:
-            self.charge(generation.visitor, generation.seconds)
+        self._running.discard(job)
+        if job.seconds:
+            self.charge(job.visitor, job.seconds)
 
     def _hold(self, budget: str, window: SlidingWindow, visitor: str, limit: float, now: float) -> None:
         if limit and window.total(now) + self._going_on(budget, visitor) >= limit:

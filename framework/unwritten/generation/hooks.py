@@ -174,15 +174,15 @@ class OnWrittenRunner:
         self._wrote = wrote
         self._declared = declared
 
-    async def run(self, generation: PageJob) -> None:
+    async def run(self, job: PageJob) -> None:
         """A page has been written and kept. What its sequels raise is logged, and harms no page."""
         for sequel in self._declared:
-            arguments = sequel.arguments(generation.key)
+            arguments = sequel.arguments(job.key)
             if arguments is not None:
                 try:
                     await self._run(sequel.function, arguments)
                 except Exception:
-                    log.exception("%s is written, but %r of it failed", generation.key, sequel.function.name)
+                    log.exception("%s is written, but %r of it failed", job.key, sequel.function.name)
 
     async def _run(self, function: PageFunction, arguments: dict[str, Any]) -> None:
         async with self._turn:

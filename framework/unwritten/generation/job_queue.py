@@ -61,13 +61,18 @@ class JobQueue:
         settings: ``generations``, ``queue_limit``, ``time_limit`` and ``grace``.
 
     Attributes:
-        listeners: who is told of every page that is begun, gets a frame, or has come to its end.
-        started: how many pages were begun.
-        check: asked for every finished text before anybody sees it; see ``Generation.check``.
-        sequel: what follows when a page has been kept; None if nothing does.
+        started: How many jobs were added.
     """
 
-    def __init__(self, engine: Engine, store: PageStore, settings: Settings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: PageStore,
+        settings: Settings,
+        *,
+        check_text: TextCheck | None = None,
+        on_written: WrittenCallback | None = None,
+    ) -> None:
         self._engine = engine
         self._store = store
         self._settings = settings
@@ -80,13 +85,17 @@ class JobQueue:
         self._tasks: set[asyncio.Task[None]] = set()
         self._seconds_per_page = 8.0
         self._closing = False
-        self.observers: list[JobObserver] = []
+        self._observers: list[JobObserver] = []
         self.started = 0
         # Work that nobody waits for: half of what may be done at the same time, as in the engine, so that a click finds
         # a place; and the likeliest page is ready soon, and not all of them late.
-        self._places_ahead = max(1, min(settings.generations, engine.about.parallel) // 2)
-        self.check: TextCheck | None = None
-        self.on_written: WrittenCallback | None = None
+        self._places_ahead = max(1, min(settings.jobs, engine.about.parallel) // 2)
+        self._check_text = check_text
+        self._on_written = on_written
+
+    def observe(self, *observers: JobObserver) -> None:
+        """Tell these observers what happens to every job."""
+        self._observers.extend(observers)
 
     def get(self, key: str) -> PageJob | None:
         """The generation of a page, if it is being written (or written and not kept yet)."""
@@ -98,7 +107,7 @@ class JobQueue:
 
     def unfinished(self) -> list[PageJob]:
         """The pages that are being written or wait for it, in the order in which they were asked for."""
-        return [generation for generation in self._by_key.values() if not generation.finished.is_set()]
+        return [job for job in self._by_key.values() if not job.finished.is_set()]
 
     def partial_results(self, key: str) -> Mapping[str, StoredCanvas]:
         """What was finished of a page in an attempt that came to nothing."""
@@ -110,9 +119,9 @@ class JobQueue:
         return len(self._running), len(self._waiting)
 
     @property
-    def clicks(self) -> int:
+    def clicked(self) -> int:
         """How many pages somebody waits for, begun or not."""
-        return len(_clicks(self._running)) + len(_clicks(self._waiting))
+        return len(_clicked(self._running)) + len(_clicked(self._waiting))
 
     @property
     def seconds_per_page(self) -> float:
@@ -130,38 +139,38 @@ class JobQueue:
             raise Busy("Finished pages wait for the database, and no more of them fit. The server's log says why.", 60)
         if priority is Priority.PREFETCH:
             return
-        running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
-        if running + waiting >= self._settings.generations + self._settings.queue_limit:
-            seconds = max(1, round(self._seconds_per_page * (waiting + 1) / self._settings.generations))
+        running, waiting = len(_clicked(self._running)), len(_clicked(self._waiting))
+        if running + waiting >= self._settings.jobs + self._settings.queue_limit:
+            seconds = max(1, round(self._seconds_per_page * (waiting + 1) / self._settings.jobs))
             raise Busy(
                 f"{waiting} pages wait to be written here already. Try again in about {seconds} seconds.", seconds
             )
 
-    def add(self, generation: PageJob) -> None:
+    def add(self, job: PageJob) -> None:
         """Begin to write a page, or let it wait for its turn.
 
         Raises:
             Busy: if too many wait.
         """
-        self.admit(generation.priority)
+        self.admit(job.priority)
         self.started += 1
-        generation.observers = self.observers
-        generation.check = self.check
-        self._by_key[generation.key] = generation
-        self._waiting.append(generation)
-        if generation.priority is Priority.CLICK:
-            generation.start_grace_period(self._settings.grace, self._leave)
+        job.observers = self._observers
+        job.check = self._check_text
+        self._by_key[job.key] = job
+        self._waiting.append(job)
+        if job.priority is Priority.CLICK:
+            job.start_grace_period(self._settings.grace, self._leave)
             self._make_way()
-        generation.publish(lambda listener: listener.on_start(generation))
+        job.publish(lambda observer: observer.on_start(job))
         self._next()
 
-    def promote(self, generation: PageJob) -> None:
+    def promote(self, job: PageJob) -> None:
         """Somebody waits for this page now. One that was being written ahead counts as a click from here on."""
-        if generation.priority is Priority.CLICK or generation.finished.is_set():
+        if job.priority is Priority.CLICK or job.finished.is_set():
             return
-        generation.promote(self._engine)
-        generation.start_grace_period(self._settings.grace, self._leave)
-        generation.publish(lambda listener: listener.on_promote(generation))
+        job.promote(self._engine)
+        job.start_grace_period(self._settings.grace, self._leave)
+        job.publish(lambda observer: observer.on_promote(job))
         self._make_way()
         self._next()
 
@@ -174,130 +183,130 @@ class JobQueue:
         waiting = min((g.rank for g in self._waiting if g.priority is Priority.PREFETCH), default=urgent + 1)
         running = [g for g in self._running if g.priority is Priority.PREFETCH]
         if waiting <= urgent and len(running) >= self._places_ahead:
-            last = max(running, key=lambda generation: (generation.rank, -generation.seconds))  # the least is lost
+            last = max(running, key=lambda job: (job.rank, -job.seconds))  # the least is lost
             if last.rank > waiting:
                 last.preempt()
         self._next()
 
-    def cancel(self, generation: PageJob) -> None:
+    def cancel(self, job: PageJob) -> None:
         """Nobody wants a page any more that was being written ahead."""
-        if generation.priority is Priority.PREFETCH:
-            self._leave(generation)
+        if job.priority is Priority.PREFETCH:
+            self._leave(job)
 
     def _make_way(self) -> None:
         """A click has come. An engine whose work ahead does not rest by itself is freed of it."""
         if not self._engine.about.abilities.preempts:
-            for generation in self._running:
-                if generation.priority is Priority.PREFETCH:
-                    generation.preempt()
+            for job in self._running:
+                if job.priority is Priority.PREFETCH:
+                    job.preempt()
 
-    def ahead(self, generation: PageJob) -> int:
+    def ahead(self, job: PageJob) -> int:
         """How many pages will be begun before this one."""
-        if generation not in self._waiting:
+        if job not in self._waiting:
             return 0
-        place = self._waiting.index(generation)
+        place = self._waiting.index(job)
         return sum(
-            other.priority < generation.priority or (other.priority == generation.priority and at < place)
+            other.priority < job.priority or (other.priority == job.priority and at < place)
             for at, other in enumerate(self._waiting)
         )
 
-    def detach(self, generation: PageJob, watcher: Subscriber) -> None:
+    def detach(self, job: PageJob, subscriber: Subscriber) -> None:
         """Somebody does not look at a page any more."""
-        generation.unsubscribe(watcher, self._settings.grace, self._leave)
+        job.unsubscribe(subscriber, self._settings.grace, self._leave)
 
-    def stop(self, generation: PageJob) -> None:
+    def stop(self, job: PageJob) -> None:
         """Stop a page because somebody asked for it."""
-        self._end(generation, "stopped")
+        self._end(job, "stopped")
 
-    def _leave(self, generation: PageJob) -> None:
-        if not generation.subscribers:
-            log.info("%s was left by everybody, and is given up", generation.key)
-            self._end(generation, "left")
+    def _leave(self, job: PageJob) -> None:
+        if not job.subscribers:
+            log.info("%s was left by everybody, and is given up", job.key)
+            self._end(job, "left")
 
-    def _end(self, generation: PageJob, ending: Ending) -> None:
-        waited = generation in self._waiting
+    def _end(self, job: PageJob, ending: Ending) -> None:
+        waited = job in self._waiting
         if waited:
-            self._waiting.remove(generation)
-        generation.end(ending)
+            self._waiting.remove(job)
+        job.end(ending)
         if waited:
-            self._over(generation)
+            self._over(job)
 
     def _next(self) -> None:
-        while generation := self._first():
-            self._waiting.remove(generation)
-            self._running.add(generation)
-            generation.start(lambda g: self._spawn(self._run(g), name=f"writing {g.key}"))
-        for generation in self._waiting:
-            generation.notify()  # their place in the queue has changed
+        while job := self._first():
+            self._waiting.remove(job)
+            self._running.add(job)
+            job.start(lambda g: self._spawn(self._run(g), name=f"writing {g.key}"))
+        for job in self._waiting:
+            job.notify()  # their place in the queue has changed
 
     def _first(self) -> PageJob | None:
         """Who is begun next: a click if there is a place for it; something ahead only if no click is at work."""
         if not self._waiting:
             return None
         first = min(self._waiting, key=lambda waiting: (waiting.priority, waiting.rank))  # among equals, who came first
-        clicks = len(_clicks(self._running))
+        clicked = len(_clicked(self._running))
         if first.priority is Priority.CLICK:
-            return first if clicks < self._settings.generations else None
-        return first if not clicks and len(self._running) < self._places_ahead else None
+            return first if clicked < self._settings.jobs else None
+        return first if not clicked and len(self._running) < self._places_ahead else None
 
-    async def _run(self, generation: PageJob) -> None:
+    async def _run(self, job: PageJob) -> None:
         made_way = False
         try:
-            await generation.write(self._engine, self._settings.time_limit)
+            await job.write(self._engine, self._settings.time_limit)
         finally:
-            self._running.discard(generation)
-            made_way = generation.state == "queued"
+            self._running.discard(job)
+            made_way = job.state == "queued"
             if made_way:
-                self._waiting.appendleft(generation)
+                self._waiting.appendleft(job)
             self._next()
         if made_way:
             return
-        if generation.finished.is_set():
-            self._remember(generation)
-            self._over(generation)
+        if job.finished.is_set():
+            self._remember(job)
+            self._over(job)
             return
-        self._seconds_per_page += 0.2 * (generation.seconds - self._seconds_per_page)
+        self._seconds_per_page += 0.2 * (job.seconds - self._seconds_per_page)
         try:
-            await self._keep(generation)
+            await self._keep(job)
         except Exception:
             # Nothing that can be tried again: a text that no database takes, say. It must not block its page.
-            log.exception("%s could not be kept", generation.key)
-            generation.settle("failed", INSIDE)
-            self._over(generation)
+            log.exception("%s could not be kept", job.key)
+            job.settle("failed", INSIDE)
+            self._over(job)
 
-    async def _keep(self, generation: PageJob) -> None:
+    async def _keep(self, job: PageJob) -> None:
         """Keep a finished page. While the store refuses it, the page lives here and is tried again."""
-        page = generation.page_to_store()
+        page = job.page_to_store()
         attempt = 0
-        while generation.kept is None:
+        while job.kept is None:
             try:
-                generation.kept = await self._store.save(page)
+                job.kept = await self._store.save(page)
             except EditConflict:  # another server on this file, or a command, was quicker
-                generation.rebase(self._store.get(generation.key))
-                page = generation.page_to_store()
+                job.rebase(self._store.get(job.key))
+                page = job.page_to_store()
             except StoreError as error:
-                log.error("%s could not be kept: %s", generation.key, error)
-                generation.settle("written", f"Not kept yet: {error}")
+                log.error("%s could not be kept: %s", job.key, error)
+                job.settle("written", f"Not kept yet: {error}")
                 if self._closing:
                     return
                 await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
                 attempt += 1
-        self._remains.pop(generation.key, None)
-        if self.on_written is not None:
-            await self.on_written(generation)
-        generation.settle("written", "")
-        self._over(generation)
+        self._remains.pop(job.key, None)
+        if self._on_written is not None:
+            await self._on_written(job)
+        job.settle("written", "")
+        self._over(job)
 
-    def _remember(self, generation: PageJob) -> None:
-        remains = generation.partial_results()
+    def _remember(self, job: PageJob) -> None:
+        remains = job.partial_results()
         if remains:
-            _put(self._remains, generation.key, remains, _REMAINS)
+            _put(self._remains, job.key, remains, _REMAINS)
 
-    def _over(self, generation: PageJob) -> None:
-        if self._by_key.get(generation.key) is generation:
-            del self._by_key[generation.key]
-        _put(self._recent, generation.key, generation, _RECENT)
-        generation.publish(lambda listener: listener.on_end(generation))
+    def _over(self, job: PageJob) -> None:
+        if self._by_key.get(job.key) is job:
+            del self._by_key[job.key]
+        _put(self._recent, job.key, job, _RECENT)
+        job.publish(lambda observer: observer.on_end(job))
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
@@ -313,22 +322,22 @@ class JobQueue:
     async def close(self) -> None:
         """Break everything off. A page that is finished and not kept yet gets one last attempt."""
         self._closing = True
-        for generation in list(self._by_key.values()):
-            self._end(generation, "closing")
+        for job in list(self._by_key.values()):
+            self._end(job, "closing")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LOCK_TIMEOUT + 1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for generation in list(self._by_key.values()):
-            if generation.state == "written" and generation.kept is None:
+        for job in list(self._by_key.values()):
+            if job.state == "written" and job.kept is None:
                 with contextlib.suppress(StoreError):
-                    await self._store.save(generation.page_to_store())
+                    await self._store.save(job.page_to_store())
 
 
-def _clicks(generations: Iterable[PageJob]) -> list[PageJob]:
+def _clicked(jobs: Iterable[PageJob]) -> list[PageJob]:
     """Those that somebody waits for."""
-    return [generation for generation in generations if generation.priority is Priority.CLICK]
+    return [job for job in jobs if job.priority is Priority.CLICK]
 
 
 def _put(cache: OrderedDict[str, T], key: str, value: T, limit: int) -> None:

@@ -1,28 +1,23 @@
-"""Launching: from a click to a page that is being written, if it may be.
+"""Starting jobs: from a page request to a page that is being generated, if that is allowed.
 
-Every piece of writing begins here, whoever asks for it: a click, a form, an edit, or nobody yet. What it takes is made
-sure of in one place: that the engine can be held to the page's shapes, that the author allows it, that there is room,
-and that the visitor has budget left.
+Every generation starts here: clicks, forms, edits and prefetching. The checks are made in one place: the engine
+supports the page's schemas, the author's policies allow it, the queue has room, and the visitor has budget left.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Request
 
-from ..core.errors import BadSchema, Denied, PageFailed
-from ..core.tracing import step
+from ..core.errors import BadSchema, PageFailed
 from ..formats.links import Linker
 from ..formats.page import Canvas, Page
 from ..formats.schema import schema_of
-from ..rendering.renderer import Renderer
-from ..rendering.templates import Shell
 from ..routing.resolver import PageResolver
-from ..routing.routes import PLAIN, PageRequest
+from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
 from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
@@ -38,212 +33,206 @@ _SHARE_AHEAD = 0.5
 
 
 class JobStarter:
-    """Begins to write pages.
+    """Starts page jobs.
 
     Args:
-        clicks: knows the prompts of a page, and where its links lead.
-        views: draws the shell.
-        store: knows what is there of a page.
-        about: the engine that writes.
-        generations: the queue.
-        shapes: knows which shapes the engine can be held to.
-        values: is told of every shape.
-        budgets: how much a visitor may have written.
-        hooks: the author's own say in what is written.
-        metrics: counts what was refused.
+        resolver: Builds the prompts of a page and decides where its links lead.
+        store: The stored pages.
+        about: The engine's capabilities.
+        jobs: The queue.
+        schemas: Checks that the engine supports a page's schemas.
+        values: Learns every schema.
+        budgets: How much a visitor may have generated.
+        policies: The author's checks of prompts and texts.
+        metrics: Counts refusals.
+        validate: Called with a job before it is queued; raises if the page cannot be shown.
 
     Attributes:
-        later: pages that are not up to the state of the app yet, with the regions that are to be written again when
-            what is being written of them is over.
+        pending_regions: Pages that are out of date, with the regions to generate again once their current job ends.
     """
 
     def __init__(
         self,
         *,
-        clicks: PageResolver,
-        views: Renderer,
+        resolver: PageResolver,
         store: PageStore,
         about: About,
-        generations: JobQueue,
-        shapes: SchemaChecker,
+        jobs: JobQueue,
+        schemas: SchemaChecker,
         values: ValueStore,
         budgets: Budgets,
-        hooks: Policies,
+        policies: Policies,
         metrics: Metrics,
+        validate: Callable[[PageJob], None],
     ) -> None:
-        self._clicks = clicks
-        self._views = views
+        self._resolver = resolver
         self._store = store
         self._about = about
-        self._generations = generations
-        self._shapes = shapes
+        self._jobs = jobs
+        self._schemas = schemas
         self._values = values
         self._budgets = budgets
-        self._hooks = hooks
+        self._policies = policies
         self._metrics = metrics
+        self._validate = validate
         self.pending_regions: dict[str, set[str]] = {}
-        if hooks.text is not None:
-            generations.check = self._check_text
 
     async def start(
         self,
-        click: PageRequest,
+        page_request: PageRequest,
         *,
         searched: bool = False,
         priority: Priority = Priority.CLICK,
-        writings: dict[str, RegionJob] | None = None,
+        region_jobs: dict[str, RegionJob] | None = None,
         change: Change = WRITTEN,
         before: StoredPage | None = None,
     ) -> PageJob:
-        """Start to write a page, if it may be written, or join who has. Regions that are there already, kept or left
-        over, are not written again.
+        """Start generating a page, or join the job that is doing so. Finished regions are not generated again.
 
         Args:
-            click: who asks for it, and is charged.
-            searched: whether no page offered it: it was asked for by a search box or a button.
-            priority: whether somebody waits for it.
-            writings: its regions, some of them finished; None takes those that are kept or left over for finished.
-            change: what is changed of a page that is there, and how.
-            before: that page; it stays if the change comes to nothing.
+            page_request: The page, and the visitor who is charged.
+            searched: True if no page offered it: the visitor used a search box or a button.
+            priority: Whether a visitor waits for it.
+            region_jobs: Its regions, some of them finished. None: stored and left-over regions count as finished.
+            change: What changes on a page that exists, and how.
+            before: That page. It is kept if the change fails.
 
         Raises:
-            Busy: if too many pages wait.
-            OverBudget: if the visitor had as much written as they may.
-            Denied: if the author's check says no.
-            BadShape: if the engine cannot be held to a shape of the page.
-            BadTemplate: if the page cannot be drawn.
+            Busy: If too many pages wait.
+            OverBudget: If the visitor's budget is spent.
+            Denied: If the author's policy denies it.
+            BadSchema: If the engine does not support a schema of the page.
+            BadTemplate: If the page cannot be rendered.
         """
-        self._shapes.check(click.route.path, click.page)
-        if self._hooks.prompt is not None:
-            prompts = _prompts(writings) if writings else self._clicks.prompts(click)
-            asked = PromptCheck(click.key, click.title, click.visitor, prompts)
+        self._schemas.check(page_request.route.path, page_request.page)
+        if self._policies.prompt is not None:
+            prompts = _prompts(region_jobs) if region_jobs else self._resolver.prompts(page_request)
+            asked = PromptCheck(page_request.key, page_request.title, page_request.visitor, prompts)
             with self._metrics.refusals():
-                await self._hooks.allow_prompt(asked)
-            running = self._generations.get(click.key)
+                await self._policies.allow_prompt(asked)
+            running = self._jobs.get(page_request.key)
             if running is not None:
                 return running
         share = 1.0 if priority is Priority.CLICK else _SHARE_AHEAD
         with self._metrics.refusals():
-            self._generations.admit(priority)
-            self._budgets.spend(click.visitor, searched=searched, share=share)
-        linker = self._clicks.linker(click)
+            self._jobs.admit(priority)
+            self._budgets.spend(page_request.visitor, searched=searched, share=share)
+        linker = self._resolver.linker(page_request)
         amends = False
-        if writings is None:
-            kept = self._store.get(click.key)
-            finished = {**self._generations.partial_results(click.key), **(kept.canvases if kept else {})}
-            writings = self.region_jobs(click, linker, finished)
-            carried = [writings[name] for name in (kept.canvases if kept else ()) if name in writings]
-            amends = bool(carried) and all(writing.state == "written" for writing in carried)
-        of = (click.key, click.page, click.title, writings, linker, priority, click.visitor)
-        generation = PageJob(*of, change=change, before=before)
-        generation.is_amendment = amends
-        with step("drawing the shell"):
-            generation.shell = self.shell(generation)
-        self._generations.add(generation)
-        return generation
+        if region_jobs is None:
+            kept = self._store.get(page_request.key)
+            finished = {**self._jobs.partial_results(page_request.key), **(kept.canvases if kept else {})}
+            region_jobs = self.region_jobs(page_request, linker, finished)
+            carried = [region_jobs[name] for name in (kept.canvases if kept else ()) if name in region_jobs]
+            amends = bool(carried) and all(region_job.state == "written" for region_job in carried)
+        of = (
+            page_request.key,
+            page_request.page,
+            page_request.title,
+            region_jobs,
+            linker,
+            priority,
+            page_request.visitor,
+        )
+        job = PageJob(*of, change=change, before=before)
+        job.is_amendment = amends
+        self._validate(job)
+        self._jobs.add(job)
+        return job
 
-    async def _check_text(self, key: str, region: str, text: str) -> None:
-        try:
-            await self._hooks.allow_text(key, region, text)
-        except Denied:
-            self._metrics.refused["text"] += 1
-            raise
-
-    def update(self, generation: PageJob, click: PageRequest) -> None:
-        """State has changed since a page was begun: what is new on it is written along, or as soon as this is over."""
-        page = click.page
-        if page == generation.page:
+    def update(self, job: PageJob, page_request: PageRequest) -> None:
+        """Bring a running job up to the page's current state: add new regions now, or after the job has ended."""
+        page = page_request.page
+        if page == job.page:
             return
-        new = page.canvases.keys() - generation.regions.keys()
+        new = page.canvases.keys() - job.regions.keys()
         more: dict[str, RegionJob] = {}
         if new:
-            kept = self._store.get(click.key)
-            writings = self.region_jobs(click, generation.linker, kept.canvases if kept else {})
-            more = {name: writing for name, writing in writings.items() if name in new}
-        if not generation.add_regions(page, more):
-            self.pending_regions.setdefault(click.key, set())
-        generation.shell = self.shell(generation)
-        generation.notify()
+            kept = self._store.get(page_request.key)
+            region_jobs = self.region_jobs(page_request, job.linker, kept.canvases if kept else {})
+            more = {name: region_job for name, region_job in region_jobs.items() if name in new}
+        if not job.add_regions(page, more):
+            self.mark_pending(page_request.key)
+        self._validate(job)
+        job.notify()
 
     def region_jobs(
-        self, click: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, remember: bool = True
+        self, page_request: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, remember: bool = True
     ) -> dict[str, RegionJob]:
-        """The regions of a page, of which those that are finished need not be written.
+        """Return the region jobs of a page. Those that are finished do not need an engine.
 
         Args:
-            click: which page.
-            linker: decides where its links lead.
-            finished: what is there.
-            remember: whether the prompts say what is known of the subject; nothing is going to be written otherwise.
+            page_request: The page.
+            linker: Decides where its links lead.
+            finished: The stored canvases by name.
+            remember: False if nothing will be generated, so that the prompts need no facts from memory.
         """
-        prompts = self._clicks.prompts(click, remember=remember)
+        prompts = self._resolver.prompts(page_request, remember=remember)
         length = self._about.canvas_length
-        writings: dict[str, RegionJob] = {}
-        for name, canvas in click.page.canvases.items():
+        region_jobs: dict[str, RegionJob] = {}
+        for name, canvas in page_request.page.canvases.items():
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
-            writings[name] = RegionJob(name, canvas, prompts[name], linker, length)
+            region_jobs[name] = RegionJob(name, canvas, prompts[name], linker, length)
             before = finished.get(name)
-            if before is not None and before.format == writings[name].format.name:
-                with contextlib.suppress(PageFailed):  # its shape has changed since: it is written anew
-                    writings[name].restore(before)
-        return writings
+            if before is not None and before.format == region_jobs[name].format.name:
+                with contextlib.suppress(PageFailed):  # its schema has changed since: generate it again
+                    region_jobs[name].restore(before)
+        return region_jobs
 
-    def shell(self, generation: PageJob) -> Shell:
-        """The shell of a page that is being written, with whatever is there by now."""
-        key = generation.key
-        refresh = key + ("&" if "?" in key else "?") + urlencode({PLAIN: "1"})
-        return self._views.generation(generation, refresh=refresh)
+    def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
+        """Remember that a page is out of date, and which regions to generate again when its job has ended."""
+        self.pending_regions.setdefault(key, set()).update(regions)
 
 
-def _prompts(writings: Mapping[str, RegionJob]) -> dict[str, Prompt]:
-    """What would be asked of the engine for the regions that are not finished."""
-    return {name: writing.prompt for name, writing in writings.items() if writing.state != "written"}
+def _prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Prompt]:
+    """Return the prompts of the regions that are not finished."""
+    return {name: region_job.prompt for name, region_job in region_jobs.items() if region_job.state != "written"}
 
 
 class SchemaChecker:
-    """Holds the shapes of pages up to the engine, each once, and makes them known.
+    """Checks once per schema that the engine supports it, and registers it for stored values.
 
     Args:
-        engine: would be held to them.
-        values: learns them.
+        engine: The engine.
+        values: The store of values.
     """
 
     def __init__(self, engine: Engine, values: ValueStore) -> None:
         self._engine = engine
         self._values = values
-        self._held: set[tuple[Any, ...]] = set()
+        self._checked: set[tuple[Any, ...]] = set()
 
     def check(self, path: str, page: Page) -> None:
-        """Make sure that the engine can be held to every shape of a page.
+        """Check that the engine supports every schema of a page.
 
         Args:
-            path: the pattern of the page, for the message.
-            page: what its function asked for.
+            path: The page's pattern, for the message.
+            page: The page.
 
         Raises:
-            BadShape: if not; the message names the page, the canvas, the place in the shape, and what to do.
+            BadSchema: If it does not. The message names the page, the canvas, the place in the schema, and the fix.
         """
         for name, canvas in page.canvases.items():
-            shape = canvas.schema
-            asked = (shape, canvas.canvases, canvas.tokens, canvas.opening, repr(canvas.options))
-            if shape is None or asked in self._held:
+            schema = canvas.schema
+            asked = (schema, canvas.canvases, canvas.tokens, canvas.opening, repr(canvas.options))
+            if schema is None or asked in self._checked:
                 continue
             try:
                 self._engine.check(_request(canvas))
             except EngineError as error:
                 about = self._engine.about
-                reason = str(error).replace("The shape ", f"The shape {shape.__name__} ", 1)
+                reason = str(error).replace("The shape ", f"The shape {schema.__name__} ", 1)
                 raise BadSchema(
                     f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
                     f"{reason}"
                 ) from None
-            self._held.add(asked)
-            self._values.register(shape)
+            self._checked.add(asked)
+            self._values.register(schema)
 
 
 def _request(canvas: Canvas) -> Request:
-    """What a canvas asks for, with a prompt of no importance."""
+    """Return the engine request for a canvas, with a placeholder prompt."""
     return Request(
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,

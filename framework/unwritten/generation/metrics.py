@@ -66,27 +66,27 @@ class Metrics(JobObserver):
         self._since: dict[PageJob, float] = {}
         self._seen: set[PageJob] = set()
 
-    def begun(self, generation: PageJob) -> None:
+    def on_start(self, job: PageJob) -> None:
         """A page is being written, or waits for its turn."""
-        self.begun_pages[_kind_label(generation)] += 1
-        self._since[generation] = time.monotonic()
+        self.begun_pages[_kind_label(job)] += 1
+        self._since[job] = time.monotonic()
 
-    def framed(self, generation: PageJob, writing: RegionJob) -> None:
+    def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
         """A region has its next frame."""
-        if generation not in self._seen and generation in self._since:
-            self._seen.add(generation)
-            seconds = time.monotonic() - self._since[generation]
-            self.first_frame.setdefault(_kind_label(generation), Histogram()).observe(seconds)
+        if job not in self._seen and job in self._since:
+            self._seen.add(job)
+            seconds = time.monotonic() - self._since[job]
+            self.first_frame.setdefault(_kind_label(job), Histogram()).observe(seconds)
 
-    def ended(self, generation: PageJob) -> None:
+    def on_end(self, job: PageJob) -> None:
         """A page has come to its end."""
-        since = self._since.pop(generation, time.monotonic())
-        self._seen.discard(generation)
-        state = "left" if generation.ending == "left" else generation.state
-        self.ended_pages[state, _kind_label(generation)] += 1
-        if generation.state == "written":
-            self.written.setdefault(_kind_label(generation), Histogram()).observe(time.monotonic() - since)
-            provenance = generation.provenance()
+        since = self._since.pop(job, time.monotonic())
+        self._seen.discard(job)
+        state = "left" if job.ending == "left" else job.state
+        self.ended_pages[state, _kind_label(job)] += 1
+        if job.state == "written":
+            self.written.setdefault(_kind_label(job), Histogram()).observe(time.monotonic() - since)
+            provenance = job.provenance()
             self.tokens += provenance.tokens if provenance else 0
 
     @contextlib.contextmanager
@@ -102,5 +102,5 @@ class Metrics(JobObserver):
             raise
 
 
-def _kind_label(generation: PageJob) -> str:
-    return generation.priority.name.lower()
+def _kind_label(job: PageJob) -> str:
+    return job.priority.name.lower()

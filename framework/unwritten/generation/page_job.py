@@ -13,15 +13,12 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from markupsafe import Markup
-
 from unwritten_engine import Engine, EngineError, Priority, Request
 
 from ..core.errors import PageFailed, SchemaMismatch, TimedOut, UnwrittenError
 from ..formats.links import Linker
 from ..formats.page import Page
-from ..rendering.regions import PageState, PageView
-from ..rendering.templates import Shell
+from ..rendering.regions import PageState, PageView, Region
 from ..storage.records import UNOPENED, WRITTEN, Change, PageWrite, Provenance, StoredCanvas, StoredPage
 from .region_job import RegionJob, page_to_store
 
@@ -53,19 +50,19 @@ class JobObserver:
     """Somebody who wants to know what happens to every page that is written. All methods are called in the event loop
     and must be quick; what they raise is logged and harms no page."""
 
-    def on_start(self, generation: PageJob) -> None:
+    def on_start(self, job: PageJob) -> None:
         """A page is being written, or waits for its turn."""
 
-    def on_promote(self, generation: PageJob) -> None:
+    def on_promote(self, job: PageJob) -> None:
         """Somebody has come for a page that was being written ahead: it counts as a click from now on."""
 
-    def on_frame(self, generation: PageJob, writing: RegionJob) -> None:
+    def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
         """A region has its next frame."""
 
-    def on_region_failed(self, generation: PageJob, writing: RegionJob, error: Exception) -> None:
+    def on_region_failed(self, job: PageJob, region_job: RegionJob, error: Exception) -> None:
         """A region cannot be written, or cannot be drawn."""
 
-    def on_end(self, generation: PageJob) -> None:
+    def on_end(self, job: PageJob) -> None:
         """A page has come to its end: its state is final, and if it is written, it is kept."""
 
 
@@ -98,7 +95,7 @@ class PageJob:
         key: str,
         page: Page,
         title: str,
-        writings: dict[str, RegionJob],
+        region_jobs: dict[str, RegionJob],
         linker: Linker,
         priority: Priority = Priority.CLICK,
         visitor: str = "",
@@ -109,7 +106,7 @@ class PageJob:
         self.key = key
         self.page = page
         self.title = title
-        self.regions = writings
+        self.regions = region_jobs
         self.linker = linker
         self.priority = priority
         self.rank = 0
@@ -124,9 +121,8 @@ class PageJob:
         self.message = ""
         self.kept: StoredPage | None = None
         self.finished = asyncio.Event()
-        self.shell: Shell | None = None
         self.change = 0
-        self._watchers: set[Subscriber] = set()
+        self._subscribers: set[Subscriber] = set()
         self._task: asyncio.Task[None] | None = None
         self._ending: Ending | None = None
         self._at_work = False
@@ -141,21 +137,21 @@ class PageJob:
 
     # -- who looks ----------------------------------------------------------------------------------------
 
-    def subscribe(self, watcher: Subscriber) -> None:
+    def subscribe(self, subscriber: Subscriber) -> None:
         """Somebody looks at the page from now on."""
-        self._watchers.add(watcher)
+        self._subscribers.add(subscriber)
         if self._grace:
             self._grace.cancel()
             self._grace = None
 
-    def unsubscribe(self, watcher: Subscriber, grace: float, leave: Callable[[PageJob], None]) -> None:
+    def unsubscribe(self, subscriber: Subscriber, grace: float, leave: Callable[[PageJob], None]) -> None:
         """Somebody does not look any more. The last one starts the grace timer."""
-        self._watchers.discard(watcher)
+        self._subscribers.discard(subscriber)
         self.start_grace_period(grace, leave)
 
     def start_grace_period(self, grace: float, leave: Callable[[PageJob], None]) -> None:
         """Give the page up if nobody looks at it for ``grace`` seconds."""
-        if not self._watchers and not self._grace and not self.finished.is_set():
+        if not self._subscribers and not self._grace and not self.finished.is_set():
             self._grace = asyncio.get_running_loop().call_later(grace, leave, self)
 
     @property
@@ -174,21 +170,21 @@ class PageJob:
     @property
     def subscribers(self) -> int:
         """How many look."""
-        return len(self._watchers)
+        return len(self._subscribers)
 
     def notify(self) -> None:
         """Tell everybody who looks that something is new."""
         self.change += 1
-        for watcher in self._watchers:
-            watcher.changed.set()
+        for subscriber in self._subscribers:
+            subscriber.changed.set()
 
     def publish(self, what: Callable[[JobObserver], None]) -> None:
         """Tell the listeners."""
-        for listener in self.observers:
+        for observer in self.observers:
             try:
-                what(listener)
+                what(observer)
             except Exception:
-                log.exception("%s: %s raised", self.key, type(listener).__name__)
+                log.exception("%s: %s raised", self.key, type(observer).__name__)
 
     # -- what they see ------------------------------------------------------------------------------------
 
@@ -214,26 +210,11 @@ class PageJob:
 
     _provenance: Provenance | None = None
 
-    def inner(self, name: str) -> str:
-        """The inner HTML of a region as it is now.
+    def region_views(self) -> dict[str, Region]:
+        """Return the regions as templates see them."""
+        return {name: region_job.region() for name, region_job in self.regions.items()}
 
-        A block that cannot be drawn is an author's mistake: it fails the region, and the page says so.
-        """
-        writing = self.regions[name]
-        if self.shell is None:
-            return str(writing.region())
-        shell, view = self.shell, self.view()
-        try:
-            return writing.block(lambda region: shell.region(region, view))
-        except UnwrittenError as error:
-            if writing.frame.done:
-                log.warning("%s: the region %r cannot be drawn: %s", self.key, name, error)  # its text is whole
-                self._tell_failed(writing, error)
-            elif writing.state != "failed":
-                self.fail_region(writing, error)
-            return str(Markup('<p class="broken-off">{}</p>').format(error))
-
-    def fail_region(self, writing: RegionJob, error: Exception, message: str = "") -> None:
+    def fail_region(self, region_job: RegionJob, error: Exception, message: str = "") -> None:
         """One region cannot be written. The others go on.
 
         Args:
@@ -242,15 +223,15 @@ class PageJob:
             message: what people are told, if not the error's own words.
         """
         message = message or str(error)
-        log.warning("%s: the region %r failed: %s", self.key, writing.name, message)
-        writing.state = "failed"
-        writing.count()
+        log.warning("%s: the region %r failed: %s", self.key, region_job.name, message)
+        region_job.state = "failed"
+        region_job.count()
         self.message = message
-        self._tell_failed(writing, error)
+        self.publish_failure(region_job, error)
         self.notify()
 
-    def _tell_failed(self, writing: RegionJob, error: Exception) -> None:
-        self.publish(lambda listener: listener.on_region_failed(self, writing, error))
+    def publish_failure(self, region_job: RegionJob, error: Exception) -> None:
+        self.publish(lambda observer: observer.on_region_failed(self, region_job, error))
 
     # -- the work -----------------------------------------------------------------------------------------
 
@@ -270,16 +251,16 @@ class PageJob:
         self.page = page
         if self._complete or self.finished.is_set() or self._ending is not None:
             return not more
-        for name, writing in more.items():
-            if self._group is not None and not self._makes_way and writing.state != "written":
+        for name, region_job in more.items():
+            if self._group is not None and not self._makes_way and region_job.state != "written":
                 group, engine = self._group
-                work = self._write_region(engine, writing)
+                work = self._write_region(engine, region_job)
                 try:
                     group.create_task(work)
                 except RuntimeError:  # the last region has just been finished
                     work.close()
                     return False
-            self.regions[name] = writing
+            self.regions[name] = region_job
         return True
 
     def end(self, ending: Ending) -> None:
@@ -309,8 +290,8 @@ class PageJob:
 
     def _drop(self) -> None:
         """Count what is thrown away. A token has about four characters; nobody knows more of an unfinished text."""
-        unfinished = (writing for writing in self.regions.values() if writing.state != "written")
-        self.lost += sum(len(writing.frame.text) for writing in unfinished) // 4
+        unfinished = (region_job for region_job in self.regions.values() if region_job.state != "written")
+        self.lost += sum(len(region_job.frame.text) for region_job in unfinished) // 4
 
     def _wait_again(self) -> None:
         self._drop()
@@ -320,8 +301,8 @@ class PageJob:
         self._requests.clear()
         self.state = "queued"
         self.message = ""
-        for writing in self.regions.values():
-            writing.restart()
+        for region_job in self.regions.values():
+            region_job.restart()
         self.notify()
 
     async def write(self, engine: Engine, time_limit: float) -> None:
@@ -333,9 +314,9 @@ class PageJob:
             async with asyncio.timeout(time_limit):
                 async with asyncio.TaskGroup() as group:
                     self._group = group, engine
-                    for writing in self.regions.values():
-                        if writing.state != "written":
-                            group.create_task(self._write_region(engine, writing))
+                    for region_job in self.regions.values():
+                        if region_job.state != "written":
+                            group.create_task(self._write_region(engine, region_job))
         except TimeoutError:
             error = TimedOut(f"The page was not finished after {time_limit:g} seconds, and was given up.")
             self.settle("failed", str(error))
@@ -350,51 +331,51 @@ class PageJob:
         else:
             self._group = None
             self._stop_clock()
-            if all(writing.state == "written" for writing in self.regions.values()):
+            if all(region_job.state == "written" for region_job in self.regions.values()):
                 about = engine.about
                 self._complete = True
                 self._provenance = self._sum(about.model, about.engine)
             else:
                 self.settle("failed", self.message or "A part of the page could not be written.")
 
-    async def _write_region(self, engine: Engine, writing: RegionJob) -> None:
+    async def _write_region(self, engine: Engine, region_job: RegionJob) -> None:
         try:
             while True:
                 try:
-                    await self._follow(engine, writing)
+                    await self._follow(engine, region_job)
                     break
                 except SchemaMismatch as error:
-                    if not writing.retry(error):
+                    if not region_job.retry(error):
                         raise SchemaMismatch(f"The model was asked twice. {error}") from None
-                    log.warning("%s: the region %r is asked for again: %s", self.key, writing.name, error)
-            if writing.state != "written":
+                    log.warning("%s: the region %r is asked for again: %s", self.key, region_job.name, error)
+            if region_job.state != "written":
                 raise PageFailed("The engine ended without a last frame.")
-            if writing.repairs:
-                log.info("%s: the region %r was repaired: %s", self.key, writing.name, "; ".join(writing.repairs))
+            if region_job.repairs:
+                log.info("%s: the region %r was repaired: %s", self.key, region_job.name, "; ".join(region_job.repairs))
         except (UnwrittenError, EngineError) as error:
-            if writing.state != "failed":  # it may have failed while it was drawn
-                self.fail_region(writing, error)
+            if region_job.state != "failed":  # it may have failed while it was drawn
+                self.fail_region(region_job, error)
         except Exception as error:
-            log.exception("%s: the region %r failed", self.key, writing.name)
-            self.fail_region(writing, error, INSIDE)
+            log.exception("%s: the region %r failed", self.key, region_job.name)
+            self.fail_region(region_job, error, INSIDE)
 
-    async def _follow(self, engine: Engine, writing: RegionJob) -> None:
+    async def _follow(self, engine: Engine, region_job: RegionJob) -> None:
         """One attempt at a region, from its first frame to its last, over all the requests that it takes."""
         while True:
-            done = writing.requests
-            request = writing.request(self.priority)
+            done = region_job.requests
+            request = region_job.request(self.priority)
             self._requests.append(request)
             async with contextlib.aclosing(engine.generate(request)) as frames:
                 async for given in frames:
-                    frame = writing.fitted(given)
+                    frame = region_job.fitted(given)
                     if self.check is not None:
                         if frame.usage is None:
                             continue  # nobody sees what nobody has checked
-                        await self.check(self.key, writing.name, writing.final(frame))
-                    writing.apply_frame(frame)
+                        await self.check(self.key, region_job.name, region_job.final(frame))
+                    region_job.apply_frame(frame)
                     self.notify()
-                    self.publish(lambda listener: listener.on_frame(self, writing))
-            if writing.requests == done:
+                    self.publish(lambda observer: observer.on_frame(self, region_job))
+            if region_job.requests == done:
                 return
 
     def settle(self, state: PageState, message: str) -> None:
@@ -406,8 +387,8 @@ class PageJob:
         self._stop_clock()
         if state != "written":
             self._drop()
-            for writing in self.regions.values():
-                writing.end("stopped" if state == "stopped" else "failed")
+            for region_job in self.regions.values():
+                region_job.end("stopped" if state == "stopped" else "failed")
         if self._grace:
             self._grace.cancel()
             self._grace = None
@@ -416,11 +397,11 @@ class PageJob:
 
     def _put_back(self, before: StoredPage, state: PageState, message: str) -> tuple[PageState, str]:
         """A change has come to nothing: what was there is there again."""
-        for name, writing in self.regions.items():
-            if name not in before.canvases or (writing.state == "written" and name not in self._changed()):
+        for name, region_job in self.regions.items():
+            if name not in before.canvases or (region_job.state == "written" and name not in self._changed()):
                 continue
             try:
-                writing.roll_back(before.canvases[name])
+                region_job.roll_back(before.canvases[name])
             except PageFailed:  # the author has changed the shape since
                 return state, message
         self.kept, self.undone = before, True
@@ -439,10 +420,10 @@ class PageJob:
         Args:
             now: what is there; None if the page was deleted.
         """
-        for name, writing in self.regions.items():
+        for name, region_job in self.regions.items():
             if now is not None and name not in self._changed() and name in now.canvases:
                 with contextlib.suppress(PageFailed):
-                    writing.roll_back(now.canvases[name])
+                    region_job.roll_back(now.canvases[name])
         self.before = now
         self.change_of = replace(self.change_of, base=now.version if now else None)
 
@@ -459,7 +440,7 @@ class PageJob:
         """The regions that were finished. Those of a change are no beginning of anything."""
         if self.before is not None:
             return {}
-        return {name: writing.kept() for name, writing in self.regions.items() if writing.state == "written"}
+        return {name: region_job.kept() for name, region_job in self.regions.items() if region_job.state == "written"}
 
     def _sum(self, model: str, engine: str) -> Provenance:
         kept = [self.regions[name].kept() for name in self._changed()]

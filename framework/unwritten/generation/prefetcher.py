@@ -14,9 +14,8 @@ import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from unwritten_engine import About, Priority
@@ -24,13 +23,13 @@ from unwritten_engine import About, Priority
 from ..core.errors import Busy, UnwrittenError
 from ..core.settings import Settings
 from ..routing.resolver import PageResolver
-from ..routing.routes import PageRequest, PageRoute
+from ..routing.routes import PageRequest
 from ..security.client_address import client_id
+from ..storage.pages import PageStore
 from ..storage.records import UNOPENED
+from .job_queue import JobQueue
+from .job_starter import JobStarter
 from .page_job import JobObserver, PageJob
-
-if TYPE_CHECKING:
-    from ..web.page_handler import PageHandler
 
 log = logging.getLogger("unwritten")
 
@@ -59,7 +58,7 @@ class _Candidate:
     key: str
     rank: int
     order: tuple[bool, bool, int, int]
-    reader: Viewer
+    viewer: Viewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +75,11 @@ class Prefetcher(JobObserver):
     """Writes ahead for one app.
 
     Args:
-        serving: begins pages, and knows those that are written.
-        clicks: reads what a page needs.
+        jobs: The queue.
+        starter: Starts jobs.
+        resolver: Resolves the pages behind links.
+        store: The stored pages and their links.
         settings: ``ahead_per_visitor`` and ``ahead_limit``.
-        routes: the app's pages.
 
     Attributes:
         begun_ahead: how many pages were begun.
@@ -88,13 +88,14 @@ class Prefetcher(JobObserver):
     """
 
     def __init__(
-        self, serving: PageHandler, clicks: PageResolver, settings: Settings, routes: Callable[[], Sequence[PageRoute]]
+        self, *, jobs: JobQueue, starter: JobStarter, resolver: PageResolver, store: PageStore, settings: Settings
     ) -> None:
-        self._serving = serving
-        self._clicks = clicks
+        self._jobs = jobs
+        self._starter = starter
+        self._resolver = resolver
+        self._store = store
         self._settings = settings
-        self._routes = routes
-        self._readers: dict[Viewer, None] = {}  # in the order in which they came
+        self._viewers: dict[Viewer, None] = {}  # in the order in which they came
         self._work: dict[str, PageJob] = {}
         self._barren: OrderedDict[str, None] = OrderedDict()
         self._leads: dict[str, _Leads] = {}
@@ -104,98 +105,97 @@ class Prefetcher(JobObserver):
         self.begun_ahead = 0
         self.taken_over = 0
         self.lost = 0
-        serving.jobs.observers.append(self)
 
     # -- readers ------------------------------------------------------------------------------------------
 
-    def on_view(self, reader: Viewer, page: str, view: Sequence[str] = (), hover: str = "", press: str = "") -> None:
+    def on_view(self, viewer: Viewer, page: str, view: Sequence[str] = (), hover: str = "", press: str = "") -> None:
         """A reader has this page before them, and these of its links."""
-        self._stay(reader)
-        reader.page, reader.view, reader.hover, reader.press = page, frozenset(view), hover, press
+        self._stay(viewer)
+        viewer.page, viewer.view, viewer.hover, viewer.press = page, frozenset(view), hover, press
         self.arrange()
 
-    def on_hide(self, reader: Viewer, page: str) -> None:
+    def on_hide(self, viewer: Viewer, page: str) -> None:
         """A reader has left a page, or hides it. They may be back at once."""
-        if reader.page == page:
-            self.on_close(reader)
+        if viewer.page == page:
+            self.on_close(viewer)
 
-    def on_close(self, reader: Viewer, grace: float = GRACE) -> None:
+    def on_close(self, viewer: Viewer, grace: float = GRACE) -> None:
         """A reader is gone, and their wishes soon after."""
-        self._stay(reader)
-        reader.timer = asyncio.get_running_loop().call_later(grace, self._forget, reader)
+        self._stay(viewer)
+        viewer.timer = asyncio.get_running_loop().call_later(grace, self._forget, viewer)
 
-    def _stay(self, reader: Viewer) -> None:
-        if reader.timer:
-            reader.timer.cancel()
-            reader.timer = None
-        self._readers[reader] = None
+    def _stay(self, viewer: Viewer) -> None:
+        if viewer.timer:
+            viewer.timer.cancel()
+            viewer.timer = None
+        self._viewers[viewer] = None
 
-    def _forget(self, reader: Viewer) -> None:
-        self._readers.pop(reader, None)
-        reader.page = reader.fetched = ""
+    def _forget(self, viewer: Viewer) -> None:
+        self._viewers.pop(viewer, None)
+        viewer.page = viewer.fetched = ""
         self.arrange()
 
-    async def prefetch(self, click: PageRequest) -> PageJob:
+    async def prefetch(self, page_request: PageRequest) -> PageJob:
         """Write a page that a browser prefetches, if there is room for it.
 
         Raises:
             Busy: if there is none, or nothing is written ahead now.
         """
-        theirs = sum(generation.visitor == click.visitor for generation in self._work.values())
+        theirs = sum(job.visitor == page_request.visitor for job in self._work.values())
         full = theirs >= self._settings.ahead_per_visitor or len(self._work) >= self._settings.ahead_limit
-        if full or self._serving.jobs.clicks or not click.route.prefetch:
+        if full or self._jobs.clicked or not page_request.route.prefetch:
             raise Busy("Nothing is written ahead for you just now. Click on the link to have the page written.", 10)
-        reader = Viewer(click.request.scope, fetched=click.key)
-        generation = await self._begin(click)
-        self.on_close(reader, self._settings.grace)
+        viewer = Viewer(page_request.request.scope, fetched=page_request.key)
+        job = await self._begin(page_request)
+        self.on_close(viewer, self._settings.grace)
         self.arrange()
-        return generation
+        return job
 
     # -- what happens to pages ----------------------------------------------------------------------------
 
-    def hurried(self, generation: PageJob) -> None:
+    def on_promote(self, job: PageJob) -> None:
         """Somebody clicked: the work is theirs now."""
-        if self._work.pop(generation.key, None) is not None:
+        if self._work.pop(job.key, None) is not None:
             self.taken_over += 1
-            self.lost += generation.lost
+            self.lost += job.lost
 
-    def ended(self, generation: PageJob) -> None:
+    def on_end(self, job: PageJob) -> None:
         """A page is written, or will not be: links turn, and there may be room for the next."""
-        if self._work.get(generation.key) is generation:
-            del self._work[generation.key]
-        if generation.priority is Priority.PREFETCH:
-            self.lost += generation.lost
-        if generation.state == "failed":
-            self._give_none(generation.key)
-        elif generation.kept is not None:
-            for reader in self._readers:
-                if reader.page and generation.key in self._links(reader.page).keys:
-                    reader.tell({"type": "written", "page": reader.page, "links": [generation.key]})
+        if self._work.get(job.key) is job:
+            del self._work[job.key]
+        if job.priority is Priority.PREFETCH:
+            self.lost += job.lost
+        if job.state == "failed":
+            self._give_none(job.key)
+        elif job.kept is not None:
+            for viewer in self._viewers:
+                if viewer.page and job.key in self._links(viewer.page).keys:
+                    viewer.tell({"type": "written", "page": viewer.page, "links": [job.key]})
         asyncio.get_running_loop().call_soon(self.arrange)
 
     # -- what is to be written ----------------------------------------------------------------------------
 
     def arrange(self) -> None:
         """Give up what nobody wishes for, put what is at work in order, and begin what there is room for."""
-        wishes = {wish.key: wish for wish in self._candidates()}
-        for key, generation in list(self._work.items()):
-            wish = wishes.get(key)
-            if wish is not None:
-                generation.rank = wish.rank
-            elif not self._is_nearly_done(generation):
+        candidates = {candidate.key: candidate for candidate in self._candidates()}
+        for key, job in list(self._work.items()):
+            candidate = candidates.get(key)
+            if candidate is not None:
+                job.rank = candidate.rank
+            elif not self._is_nearly_done(job):
                 log.debug("%s was being written ahead, and nobody is near it any more", key)
                 del self._work[key]
-                self._serving.jobs.cancel(generation)
-        self._serving.jobs.reorder(HOVERED)
+                self._jobs.cancel(job)
+        self._jobs.reorder(HOVERED)
         self._again = True
-        if self._task is None and any(self._is_free(key) for key in wishes):
+        if self._task is None and any(self._is_free(key) for key in candidates):
             self._task = asyncio.create_task(self._write(), name="writing ahead")
 
-    def _is_nearly_done(self, generation: PageJob) -> bool:
+    def _is_nearly_done(self, job: PageJob) -> bool:
         """Whether what is left of a page costs less than what would be thrown away. It is kept for whoever comes."""
-        usual = self._serving.jobs.seconds_per_page
-        left = (2 - _NEARLY) * usual - generation.seconds
-        if generation.seconds < _NEARLY * usual or left <= 0:
+        usual = self._jobs.seconds_per_page
+        left = (2 - _NEARLY) * usual - job.seconds
+        if job.seconds < _NEARLY * usual or left <= 0:
             return False
         asyncio.get_running_loop().call_later(left, self.arrange)  # unless it takes far longer than others
         return True
@@ -203,48 +203,56 @@ class Prefetcher(JobObserver):
     def _candidates(self) -> list[_Candidate]:
         """What is to be written, within all bounds, the likeliest first."""
         by_visitor: dict[str, dict[str, _Candidate]] = defaultdict(dict)
-        for reader in self._readers:
-            for wish in self._candidates_of(reader):
-                before = by_visitor[reader.visitor].get(wish.key)
-                if before is None or wish.order < before.order:
-                    by_visitor[reader.visitor][wish.key] = wish
+        for viewer in self._viewers:
+            for candidate in self._candidates_of(viewer):
+                before = by_visitor[viewer.visitor].get(candidate.key)
+                if before is None or candidate.order < before.order:
+                    by_visitor[viewer.visitor][candidate.key] = candidate
         each = int(self._settings.ahead_per_visitor)
-        found = [wish for wishes in by_visitor.values() for wish in sorted(wishes.values(), key=_order)[:each]]
-        best = {wish.key: wish for wish in sorted(found, key=_order, reverse=True)}  # several may wish for the same
+        found = [
+            candidate
+            for candidates in by_visitor.values()
+            for candidate in sorted(candidates.values(), key=_order)[:each]
+        ]
+        best = {
+            candidate.key: candidate for candidate in sorted(found, key=_order, reverse=True)
+        }  # several may wish for the same
         return sorted(best.values(), key=_order)[: self._settings.ahead_limit]
 
-    def _candidates_of(self, reader: Viewer) -> Iterator[_Candidate]:
-        if reader.fetched in self._work:
-            yield _Candidate(reader.fetched, IN_VIEW, (True, False, IN_VIEW, 0), reader)
-        if not reader.page:
+    def _candidates_of(self, viewer: Viewer) -> Iterator[_Candidate]:
+        if viewer.fetched in self._work:
+            yield _Candidate(viewer.fetched, IN_VIEW, (True, False, IN_VIEW, 0), viewer)
+        if not viewer.page:
             return
-        leads = self._links(reader.page)
+        leads = self._links(viewer.page)
         if not leads.opened:
             return  # nobody has opened it: what lies behind it is too far away
-        wishes = []
+        candidates = []
         for position, key in enumerate(leads.unwritten):
             if key not in self._barren and (key in self._work or self._is_free(key)):
-                rank = reader.rank(key)
+                rank = viewer.rank(key)
                 # What is at work is not given up because somebody scrolls.
-                wishes.append(_Candidate(key, rank, (rank > HOVERED, key not in self._work, rank, position), reader))
-        wishes.sort(key=_order)
+                candidates.append(
+                    _Candidate(key, rank, (rank > HOVERED, key not in self._work, rank, position), viewer)
+                )
+        candidates.sort(key=_order)
         guesses = self._settings.ahead_per_visitor - leads.ready
-        for wish in wishes:
-            if wish.rank > HOVERED:
+        for candidate in candidates:
+            if candidate.rank > HOVERED:
                 if guesses <= 0:
                     return  # enough pages stand ready behind this one that nobody has opened
                 guesses -= 1
-            yield wish
+            yield candidate
 
     def _links(self, page: str) -> _Leads:
         """Where a page leads. Asked of the store once for all readers, until something is written."""
-        stamp = self._serving.store.stamp()
+        stamp = self._store.stamp()
         if stamp != self._stamp:
             self._stamp = stamp
             self._leads.clear()
         if page not in self._leads:
-            own, *links = self._serving.store.database.read(
-                """SELECT l.target, v.ahead, p.id FROM (
+            own, *links = self._store.database.read(
+                """SELECT l.target, v.opened_after, p.id FROM (
                        SELECT ? AS target, -1 AS position UNION ALL SELECT target, position FROM links WHERE source = ?
                    ) l LEFT JOIN pages p ON p.key = l.target
                    LEFT JOIN versions v ON v.page = p.id AND v.number = p.version ORDER BY l.position""",
@@ -260,7 +268,7 @@ class Prefetcher(JobObserver):
 
     def _is_free(self, key: str) -> bool:
         """Whether nobody writes this page."""
-        return key not in self._work and self._serving.jobs.get(key) is None
+        return key not in self._work and self._jobs.get(key) is None
 
     # -- beginning ----------------------------------------------------------------------------------------
 
@@ -268,12 +276,12 @@ class Prefetcher(JobObserver):
         """Begin what there is room for. While a click is at work, nothing is begun."""
         tried: set[str] = set()
         try:
-            while self._again and not self._serving.jobs.clicks:
+            while self._again and not self._jobs.clicked:
                 self._again = False
-                for wish in self._candidates():
-                    if wish.key not in tried and self._is_free(wish.key):
-                        tried.add(wish.key)
-                        await self._try(wish)
+                for candidate in self._candidates():
+                    if candidate.key not in tried and self._is_free(candidate.key):
+                        tried.add(candidate.key)
+                        await self._try(candidate)
                         self._again = True  # much may have happened meanwhile
                         break
         except Busy as busy:
@@ -283,41 +291,40 @@ class Prefetcher(JobObserver):
         finally:
             self._task = None
 
-    async def _try(self, wish: _Candidate) -> None:
+    async def _try(self, candidate: _Candidate) -> None:
         """Ask the page function what a page needs, as a click would, and begin it."""
-        scope = wish.reader.scope
-        host = Headers(scope=scope).get("host", "").encode("latin-1")
-        headers = [(b"host", host), (b"referer", b"http://" + host + wish.reader.page.encode())]
         try:
-            click = await self._clicks.resolve_key(wish.key, self._routes(), headers, scope.get("client"))
+            page_request = await self._resolver.resolve_key(
+                candidate.key, candidate.viewer.scope, referer=candidate.viewer.page
+            )
         except Exception as error:  # an author's mistake, or an address that no page can have: a click will tell
-            log.debug("%s is not written ahead: %s", wish.key, error)
-            click = None
+            log.debug("%s is not written ahead: %s", candidate.key, error)
+            page_request = None
         if (
-            not isinstance(click, PageRequest)
-            or click.key != wish.key
-            or not click.page.canvases
-            or not click.route.prefetch
+            not isinstance(page_request, PageRequest)
+            or page_request.key != candidate.key
+            or not page_request.page.canvases
+            or not page_request.route.prefetch
         ):
-            self._give_none(wish.key)
-        elif self._serving.store.exists([click.key]):
+            self._give_none(candidate.key)
+        elif self._store.exists([page_request.key]):
             return
-        elif self._is_free(click.key) and any(wish.key == other.key for other in self._candidates()):
+        elif self._is_free(page_request.key) and any(candidate.key == other.key for other in self._candidates()):
             try:
-                (await self._begin(click)).rank = wish.rank
-                self._serving.jobs.reorder(HOVERED)
+                (await self._begin(page_request)).rank = candidate.rank
+                self._jobs.reorder(HOVERED)
             except Busy:
                 raise
             except UnwrittenError as error:
-                log.debug("%s is not written ahead: %s", wish.key, error)
-                self._give_none(wish.key)
+                log.debug("%s is not written ahead: %s", candidate.key, error)
+                self._give_none(candidate.key)
 
-    async def _begin(self, click: PageRequest) -> PageJob:
-        generation = await self._serving.starter.start(click, priority=Priority.PREFETCH)
-        if generation.state in {"queued", "writing"}:
-            self._work[click.key] = generation
+    async def _begin(self, page_request: PageRequest) -> PageJob:
+        job = await self._starter.start(page_request, priority=Priority.PREFETCH)
+        if job.state in {"queued", "writing"}:
+            self._work[page_request.key] = job
         self.begun_ahead += 1
-        return generation
+        return job
 
     def _give_none(self, key: str) -> None:
         """Here is no page to write ahead."""
@@ -327,16 +334,16 @@ class Prefetcher(JobObserver):
 
     def close(self) -> None:
         """Wish for nothing any more."""
-        for reader in list(self._readers):
-            if reader.timer:
-                reader.timer.cancel()
-        self._readers.clear()
+        for viewer in list(self._viewers):
+            if viewer.timer:
+                viewer.timer.cancel()
+        self._viewers.clear()
         if self._task is not None:
             self._task.cancel()
 
 
-def _order(wish: _Candidate) -> tuple[bool, bool, int, int]:
-    return wish.order
+def _order(candidate: _Candidate) -> tuple[bool, bool, int, int]:
+    return candidate.order
 
 
 PRESSED, HOVERED, IN_VIEW, GUESSED = range(4)

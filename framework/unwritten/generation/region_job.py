@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -58,8 +58,6 @@ class RegionJob:
         # Frames are numbered from the microsecond in which the writing began: a browser that has seen an earlier
         # attempt at this page, of this server or of the one before it, takes those of this one for newer.
         self._first = time.time_ns() // 1000
-        self.encoded: tuple[tuple[int, RegionState], str] | None = None
-        self._block: tuple[int, RegionState, str] | None = None
         self.repairs: list[str] = []
         self._asked_again = False
         self._seed = canvas.seed
@@ -183,7 +181,6 @@ class RegionJob:
         waiting = self.frame
         self.frame = Frame(kept.text, fixed=len(kept.text), usage=usage)
         self.number, self._drawn_number = 1, -1
-        self._block = self.encoded = None
         self.repairs = [kept.repairs] if kept.repairs else []
         try:
             self.formatted()
@@ -265,16 +262,10 @@ class RegionJob:
         earlier._show(frame)
         return earlier.region()
 
-    def block(self, draw: Callable[[Region], str]) -> str:
-        """The region's inner HTML, drawn by its block, once for each frame."""
-        if self._block is None or self._block[:2] != (self.number, self.state):
-            self._block = (self.number, self.state, draw(self.region()))
-        return self._block[2]
-
     def links(self, linker: Linker) -> list[Link]:
         """The links of the finished text, with the sentences around them: by brackets, and by address."""
         found = {} if self.format.drawn_words else {link.key: link for link in find_links(self.frame.text, linker)}
-        for link in find_anchors(str(self.formatted().html)):
+        for link in find_anchors(str(self.formatted().html), linker.root_path):
             found.setdefault(link.key, link)
         return list(found.values())
 
@@ -319,7 +310,7 @@ class RegionJob:
 def page_to_store(
     key: str,
     title: str,
-    writings: Mapping[str, RegionJob],
+    region_jobs: Mapping[str, RegionJob],
     linker: Linker,
     provenance: Provenance,
     change: Change = WRITTEN,
@@ -330,16 +321,16 @@ def page_to_store(
         ValueError: if a region is not finished.
     """
     links: dict[str, Link] = {}
-    for writing in writings.values():
-        for link in writing.links(linker):
+    for region_job in region_jobs.values():
+        for link in region_job.links(linker):
             links.setdefault(link.key, link)
     return PageWrite(
         key=key,
         title=title,
-        text=" ".join(writing.words() for writing in writings.values() if writing.canvas.format != "typed"),
-        prompt_hash=prompt_hash(writings),
+        text=" ".join(region_job.words() for region_job in region_jobs.values() if region_job.canvas.format != "typed"),
+        prompt_hash=prompt_hash(region_jobs),
         provenance=provenance,
-        canvases=tuple(writing.kept() for writing in writings.values()),
+        canvases=tuple(region_job.kept() for region_job in region_jobs.values()),
         links=tuple(links.values()),
         change=change,
     )
@@ -352,11 +343,11 @@ def prompt_text(prompt: Prompt) -> str:
     return json.dumps(document, ensure_ascii=False, sort_keys=True)
 
 
-def prompt_hash(writings: Mapping[str, RegionJob]) -> str:
+def prompt_hash(region_jobs: Mapping[str, RegionJob]) -> str:
     """One hash for all the prompts of a page."""
     digest = hashlib.sha256()
-    for name, writing in writings.items():
-        digest.update(f"{name}\0{prompt_text(writing.prompt)}\0".encode())
+    for name, region_job in region_jobs.items():
+        digest.update(f"{name}\0{prompt_text(region_job.prompt)}\0".encode())
     return digest.hexdigest()
 
 

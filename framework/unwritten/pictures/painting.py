@@ -59,27 +59,27 @@ class PaintQueue(JobObserver):
         self._tasks: dict[str, asyncio.Task[StoredPicture | None]] = {}
         self._failed: OrderedDict[str, float] = OrderedDict()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-painter")
-        self._writing: set[PageJob] = set()
+        self._waited_for: set[PageJob] = set()
         self._quiet = threading.Event()
         self._quiet.set()
         self._closing = threading.Event()
 
     # -- words come first ---------------------------------------------------------------------------------
 
-    def begun(self, generation: PageJob) -> None:
+    def on_start(self, job: PageJob) -> None:
         """A page is being written."""
-        if generation.priority is Priority.CLICK:
-            self.hurried(generation)
+        if job.priority is Priority.CLICK:
+            self.on_promote(job)
 
-    def hurried(self, generation: PageJob) -> None:
+    def on_promote(self, job: PageJob) -> None:
         """Somebody waits for a page."""
-        self._writing.add(generation)
+        self._waited_for.add(job)
         self._quiet.clear()
 
-    def ended(self, generation: PageJob) -> None:
+    def on_end(self, job: PageJob) -> None:
         """A page has come to its end."""
-        self._writing.discard(generation)
-        if not self._writing:
+        self._waited_for.discard(job)
+        if not self._waited_for:
             self._quiet.set()
 
     # -- painting -----------------------------------------------------------------------------------------

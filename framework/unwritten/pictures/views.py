@@ -5,32 +5,35 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import hashlib
-import hmac
 import json
 import unicodedata
 import zlib
 from collections.abc import Callable
 from html import escape as quoted
-from typing import TYPE_CHECKING
+from typing import Any
 
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from unwritten_engine.text_to_image import PROMPT_LIMIT
+from unwritten_engine import Progress
+from unwritten_engine.text_to_image import PROMPT_LIMIT, Painter, open_painter
 
 from ..core.assets import asset_dir
+from ..core.engine_options import painter_options
 from ..core.errors import BadAddress, BadTemplate, Busy, PageFailed
+from ..core.mount import MountPoint
 from ..core.paths import PICTURES_PREFIX
+from ..core.settings import Settings
 from ..formats.schema import UnsettledText
 from ..security.client_address import client_id
+from ..security.signer import Signer
+from ..web.extension import Extension
+from ..web.site import GetSite, Site
+from .avatars import avatar
 from .ornaments import ornament
-from .painting import PictureRequest, StoredPicture, stored_picture
-
-if TYPE_CHECKING:
-    from ..app.application import App
+from .painting import PaintQueue, PictureRequest, StoredPicture, painter_of, stored_picture
 
 PATIENCE = 1.5
 """Seconds that a request waits for a picture. A browser opens few connections: a page's next click must find one."""
@@ -47,20 +50,84 @@ _HEADERS = {
 }
 
 
-def picture_routes(app: App) -> list[BaseRoute]:
-    """The route of pictures, for one app."""
+class Pictures(Extension):
+    """Ornaments, avatars and pictures: ``ornament``, ``avatar`` and ``picture`` in templates.
 
-    async def show(request: Request) -> Response:
-        serving = await app.ready()
-        ask = app.pictures.read(request.path_params["token"])
-        picture = stored_picture(serving.store.database, ask)
-        if picture is None and serving.paint_queue is None:
+    Pictures are painted by a text-to-image pipeline on this machine, if the setting ``painter`` names one. Without it
+    an ornament takes their place.
+    """
+
+    def __init__(self) -> None:
+        self._painter: Painter | None = None
+        self._queue: PaintQueue | None = None
+        self._site: Site | None = None
+
+    def prepare(self, settings: Settings, progress: Progress | None = None) -> None:
+        """Open the painter, if there is one."""
+        if settings.painter:
+            options = painter_options(settings)
+            self._painter = open_painter(str(settings.painter), progress=progress, **options)
+
+    def scripts(self) -> list[str]:
+        """Return the script that waits for pictures, if any are painted."""
+        return ["pictures.js"] if self._painter else []
+
+    def connect(self, site: Site) -> None:
+        """Start the queue of pictures. It pauses while pages are generated."""
+        self._site = site
+        if self._painter is not None:
+            self._queue = PaintQueue(self._painter, site.store.database, site.budgets, site.settings)
+            site.jobs.observe(self._queue)
+
+    async def close(self) -> None:
+        """Stop painting."""
+        if self._queue is not None:
+            await self._queue.close()
+        self._queue = self._site = self._painter = None
+
+    def template_globals(self) -> dict[str, Callable[..., Any]]:
+        """Return ``ornament``, ``avatar`` and ``picture``."""
+        return {"ornament": ornament, "avatar": avatar, "picture": self.tag}
+
+    def routes(self, get_site: GetSite) -> list[BaseRoute]:
+        """Return the route of pictures."""
+
+        async def show(request: Request) -> Response:
+            return await self._show(request, await get_site())
+
+        return [Route("/picture/{token}", show, name="picture")]
+
+    def tag(self, prompt: str, alt: str, width: int = 512, height: int = 320) -> Markup:
+        """Return an ``<img>`` element of a fixed size.
+
+        Args:
+            prompt: What the picture shows. It may be untrusted text; it is cut to 300 characters.
+            alt: The text alternative. A note that the picture is generated, or an ornament, is added.
+            width: In pixels. On a narrow screen the picture shrinks with its proportions.
+            height: In pixels.
+
+        Raises:
+            BadTemplate: If the size is out of range.
+        """
+        assert self._site is not None
+        return PictureTag(self._site.signer, self._site.mount, self._painter_of).tag(prompt, alt, width, height)
+
+    def _painter_of(self, ask: PictureRequest) -> tuple[str, bool]:
+        """Return the model that has painted a picture, or will, and whether the picture exists."""
+        assert self._site is not None
+        painted_by = painter_of(self._site.store.database, ask)
+        return painted_by or (self._queue.painter.about.model if self._queue else ""), bool(painted_by)
+
+    async def _show(self, request: Request, site: Site) -> Response:
+        ask = PictureTag(site.signer, site.mount, self._painter_of).read(request.path_params["token"])
+        picture = stored_picture(site.store.database, ask)
+        if picture is None and self._queue is None:
             return _ornament(ask, {"cache-control": "private, max-age=3600"})
         again = LOOK_AGAIN
-        if picture is None and serving.paint_queue is not None:
+        if picture is None and self._queue is not None:
             try:
                 patience = 0.0 if request.method == "HEAD" else PATIENCE
-                picture = await serving.paint_queue.paint(ask, client_id(request.scope), patience)
+                picture = await self._queue.paint(ask, client_id(request.scope), patience)
             except Busy as busy:
                 again = busy.retry_after
             except PageFailed:
@@ -69,8 +136,6 @@ def picture_routes(app: App) -> list[BaseRoute]:
             return _painted(picture, ask, request)
         waits = {"retry-after": str(again)} if again else {}
         return _ornament(ask, {"cache-control": "no-store", **waits})
-
-    return [Route(f"{PICTURES_PREFIX}{{token}}", show)]
 
 
 def _ornament(ask: PictureRequest, headers: dict[str, str]) -> Response:
@@ -89,9 +154,6 @@ SMALLEST, LARGEST = 16, 2048
 """Pixels along a side."""
 
 
-_SIGNATURE = 22
-
-
 _LONGEST = 8 * PROMPT_LIMIT
 
 
@@ -99,13 +161,17 @@ class PictureTag:
     """Makes the elements and addresses of pictures, and reads the addresses again.
 
     Args:
-        secret: the world's secret.
+        signer: The world's signer.
+        mount: The prefix under which the app is served.
         painter: who has painted a picture, or will, and whether it is there; "" if nobody does, so that it is an
             ornament.
     """
 
-    def __init__(self, secret: Callable[[], bytes], painter: Callable[[PictureRequest], tuple[str, bool]]) -> None:
-        self._secret = secret
+    def __init__(
+        self, signer: Signer, mount: MountPoint, painter: Callable[[PictureRequest], tuple[str, bool]]
+    ) -> None:
+        self._signer = signer
+        self._mount = mount
         self._painter = painter
 
     def tag(self, prompt: str, alt: str, width: int = 512, height: int = 320) -> Markup:
@@ -135,7 +201,7 @@ class PictureTag:
         told = f"{alt} (a generated picture)" if painter else f"An ornament in place of a picture: {alt}"
         title = f"Painted by {painter}; not a photograph" if painter else "An ornament, not a picture of it"
         return Markup('<img class="picture" src="{}" alt="{}" title="{}" {} loading="lazy" decoding="async"{}>').format(
-            self.address(ask), told, title, size, Markup(" data-waiting") if painter and not is_there else ""
+            self.address(ask), told, title, size, Markup(" data-pending") if painter and not is_there else ""
         )
 
     def address(self, ask: PictureRequest) -> str:
@@ -143,7 +209,7 @@ class PictureTag:
         text = json.dumps([ask.prompt, ask.width, ask.height], ensure_ascii=False)
         packed = zlib.compress(text.encode("utf-8", "replace"), 9)
         token = base64.urlsafe_b64encode(packed).decode().rstrip("=")
-        return f"{PICTURES_PREFIX}{token}.{self._sign(token)}"
+        return self._mount.url(f"{PICTURES_PREFIX}{token}.{self._signer.signature('picture', token)}")
 
     def read(self, address: str) -> PictureRequest:
         """What a picture is asked for with, from the last part of its address.
@@ -152,10 +218,7 @@ class PictureTag:
             BadAddress: 404 if it is none of ours.
         """
         token, _, signature = address.partition(".")
-        good = len(address) <= _LONGEST and hmac.compare_digest(
-            signature.encode("utf-8", "replace"), self._sign(token).encode()
-        )
-        if not good:
+        if len(address) > _LONGEST or not self._signer.verify("picture", token, signature):
             raise BadAddress("There is no such picture: its address was not made by this app, or was changed.", 404)
         try:
             packed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
@@ -163,10 +226,6 @@ class PictureTag:
         except (binascii.Error, zlib.error, ValueError) as error:  # signed by another version, at most
             raise BadAddress(f"There is no such picture: its address cannot be read ({error}).", 404) from None
         return PictureRequest(str(prompt), int(width), int(height))
-
-    def _sign(self, token: str) -> str:
-        digest = hmac.digest(self._secret(), f"picture\0{token}".encode("utf-8", "replace"), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).decode()[:_SIGNATURE]
 
 
 @functools.lru_cache(maxsize=256)

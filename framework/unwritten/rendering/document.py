@@ -1,27 +1,19 @@
-"""TODO."""
+"""The document around a rendered page: head tags, scripts, nonces and response headers."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from ..core.assets import HTMX, VersionedStaticFiles, htmx_sources
+from ..core.assets import HTMX, htmx_sources
 from ..security.headers import new_nonce, secure_headers
 
-AHEAD_SCRIPT = "ahead.js"
-"""Left out where nothing is written ahead."""
-
-
-PICTURES_SCRIPT = "pictures.js"
-"""Left out where nothing is painted."""
-
-
-SCRIPTS = ("morph.js", "unwritten.js", "forms.js", "box.js", "edits.js", PICTURES_SCRIPT, AHEAD_SCRIPT)
-"""Our scripts, in the order in which they run. Those after ``unwritten.js`` find its global ``unwritten``."""
+SCRIPTS = ("morph.js", "live.js", "forms.js", "box-host.js")
+"""The scripts of every page, in the order in which they run. Those after ``live.js`` use its global object."""
 
 
 def insert_nonce(html: str, nonce: str) -> str:
@@ -38,21 +30,22 @@ def page_response(
     return HTMLResponse(insert_nonce(html, nonce), status, {**secure_headers(nonce, frames), **(headers or {})})
 
 
-def head_tags(static: VersionedStaticFiles, scripts: Sequence[str] = SCRIPTS) -> Markup:
+def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequence[str] = SCRIPTS) -> Markup:
     """What a page needs in its ``<head>``: style sheet, scripts, and where htmx may be had.
 
     htmx is not loaded here: our script does it after the page is there, so that a slow CDN holds nothing up.
 
     Args:
-        static: finds our files.
-        scripts: ours, in the order in which they run.
+        static_url: Returns the URL of a static file.
+        root_path: The prefix under which the app is served.
+        scripts: The framework's scripts, in the order in which they run.
     """
     tags = [
-        Markup('<link rel="stylesheet" href="{}">').format(static.url("unwritten.css")),
+        Markup('<link rel="stylesheet" href="{}">').format(static_url("unwritten.css")),
         Markup("<meta name=\"htmx-config\" content='{}'>").format(Markup('{"prefix":"","includeIndicatorCSS":false}')),
         *(
             Markup('<script defer src="{}" nonce="{}"{}></script>').format(
-                static.url(name), NONCE, _htmx_attributes() if name == "unwritten.js" else ""
+                static_url(name), NONCE, _script_attributes(root_path) if name == "live.js" else ""
             )
             for name in scripts
         ),
@@ -61,7 +54,7 @@ def head_tags(static: VersionedStaticFiles, scripts: Sequence[str] = SCRIPTS) ->
 
 
 EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
-"""Tells ``box.js`` that the policy of this document allows frames."""
+"""Tells ``box-host.js`` that the policy of this document allows frames."""
 
 
 def refresh_tag(address: str) -> Markup:
@@ -69,11 +62,15 @@ def refresh_tag(address: str) -> Markup:
     return Markup('\n<noscript><meta http-equiv="refresh" content="0; url={}"></noscript>').format(address)
 
 
-def _htmx_attributes() -> Markup:
+def _script_attributes(root_path: str) -> Markup:
+    """Return what the main script needs to know: the app's prefix, and where to load htmx from."""
     names = ("htmx", "preload")
     assert len(HTMX) == len(names)
-    return Markup("").join(
-        Markup(' data-{0}="{1}" data-{0}-integrity="{2}"').format(name, url, integrity)
+    root = Markup(' data-root="{}"').format(root_path) if root_path else Markup("")
+    return root + Markup("").join(
+        Markup(' data-{0}="{1}" data-{0}-integrity="{2}"').format(
+            name, root_path + url if url.startswith("/") else url, integrity
+        )
         for name, (url, integrity) in zip(names, htmx_sources(), strict=True)
     )
 

@@ -6,7 +6,7 @@ Pages and their shells, the colophon, messages. Nothing here starts work or chan
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from unwritten_engine import About
 
 from ..core.assets import VersionedStaticFiles
+from ..core.mount import MountPoint
 from ..core.paths import WRITE_PATH
 from ..formats.page import Page
 from ..routing.form_fields import FormState
@@ -33,8 +34,8 @@ class Renderer:
         templates: the app's templates, with ours behind them.
         static: finds our style sheet and script.
         about: the engine that writes.
-        scripts: our scripts that pages load, in order.
-        edits: says whether visitors may change what is written.
+        mount: The prefix under which the app is served.
+        scripts: The framework's scripts that pages load, in order.
     """
 
     def __init__(
@@ -42,24 +43,32 @@ class Renderer:
         templates: Templates,
         static: VersionedStaticFiles,
         about: About,
+        mount: MountPoint,
         scripts: Sequence[str] = SCRIPTS,
-        *,
-        edits: Callable[[], bool] = lambda: True,
     ) -> None:
         self.templates = templates
         self._about = about
-        self._edits = edits
         self._static = static
-        # Files do not change under a running server, or it is told of it: so this is found once.
+        self._mount = mount
         self._scripts = scripts
-        self._head = head_tags(static, scripts)
+        self._heads: dict[str, Markup] = {}
+        self._static_urls = functools.cache(static.url)
+        templates.environment.globals["static"] = self.static_url
 
     def refresh(self) -> None:
-        """Take templates and static files as they are by now."""
+        """Reload templates and static files."""
         if self.templates.environment.cache is not None:
             self.templates.environment.cache.clear()
-        self.templates.environment.globals["static"] = functools.cache(self._static.url)
-        self._head = head_tags(self._static, self._scripts)
+        self._static_urls = functools.cache(self._static.url)
+        self._heads.clear()
+
+    def static_url(self, path: str) -> str:
+        """Return the URL of a static file, with its version.
+
+        Raises:
+            BadTemplate: If there is no such file.
+        """
+        return self._mount.url(self._static_urls(path))
 
     def shell(
         self,
@@ -106,8 +115,8 @@ class Renderer:
         return page_response(self.templates.render(name, {"page": view, **self._frame(view), **values}))
 
     def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
-        """A page with a message for people, from ``message.html``."""
-        response = self.template("message.html", values)
+        """A page with a message for people, from ``error.html``."""
+        response = self.template("error.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", **NOT_FOR_ROBOTS, **headers})
         return response
@@ -125,10 +134,10 @@ class Renderer:
         headers = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
         if not page:
             words = f"Nobody has written {title!r} yet. {message}".strip()
-            text = f"{words}\nFollow a link to it, or POST page={key} to {WRITE_PATH} to have it written.\n"
+            text = f"{words}\nFollow a link to it, or POST page={key} to {self._mount.url(WRITE_PATH)} to have it written.\n"
             return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
         response = self.template(
-            "not_written.html", {"title": title, "key": key, "message": message, "write": WRITE_PATH}
+            "unwritten.html", {"title": title, "key": key, "message": message, "write": self._mount.url(WRITE_PATH)}
         )
         response.status_code = status
         response.headers.update(headers)
@@ -136,7 +145,9 @@ class Renderer:
 
     def colophon(self, view: PageView) -> str:
         """The inner HTML of the colophon."""
-        return self.templates.render("colophon.html", {"page": view, "about": self._about, "edits": self._edits()})
+        return self.templates.render(
+            "colophon.html", {"page": view, "about": self._about, "root_path": self._mount.prefix}
+        )
 
     def colophon_element(self, view: PageView) -> Markup:
         """The colophon with the element that the browser finds it by."""
@@ -146,8 +157,14 @@ class Renderer:
 
     def _frame(self, view: PageView, refresh: str | None = None, frames: Embeds = "") -> dict[str, Any]:
         """Our own parts of a page: ``{{ unwritten }}``, ``{{ colophon }}`` and ``{{ nonce }}``."""
-        head = self._head + EMBEDS_TAG if frames else self._head
+        root_path = self._mount.prefix
+        if root_path not in self._heads:
+            self._heads[root_path] = head_tags(self.static_url, root_path, self._scripts)
+        head = self._heads[root_path]
+        if frames:
+            head += EMBEDS_TAG
         return {
+            "root_path": root_path,
             "unwritten": head + refresh_tag(refresh) if refresh else head,
             COLOPHON: self.colophon_element(view),
             "nonce": NONCE,

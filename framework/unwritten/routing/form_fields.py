@@ -164,20 +164,27 @@ class FormParser:
         try:
             value = self._adapter.validate_python(given, strict=False)
         except ValidationError as error:
-            return self._refused(values, error)
+            return self.explain(pairs, error)
         if self._whole:
             return {self._whole: value}
         return {name: getattr(value, name) for name in self._kinds}
 
-    def _refused(self, values: Mapping[str, list[str]], error: ValidationError) -> FormState:
+    def explain(self, pairs: Pairs, error: ValidationError) -> FormState:
+        """Return the submitted form with the errors beside its fields.
+
+        Args:
+            pairs: The submitted fields.
+            error: The errors. Those of other models, raised inside the function, match fields by name.
+        """
         errors: dict[str, str] = {}
         whole = ""
         for entry in error.errors():
-            if entry["loc"]:
+            if entry["loc"] and str(entry["loc"][0]) in self._kinds:
                 errors.setdefault(str(entry["loc"][0]), _words(entry))
             else:
-                whole = whole or _words(entry)
-        typed = {name: found[-1] for name, found in values.items() if found}
+                field_name = f"{entry['loc'][0]}: " if entry["loc"] else ""
+                whole = whole or field_name + _words(entry)
+        typed = dict(pairs)
         return FormState(self._function, Named(typed), Named(errors), whole)
 
 

@@ -96,7 +96,7 @@ class Memory:
         if context:
             self._tokens = min(self._tokens, context // 8)
 
-    def facts(self, click: PageRequest, visit: Visit) -> list[str]:
+    def facts(self, page_request: PageRequest, visit: Visit) -> list[str]:
         """What is known about the subject of a page, most relevant first, within the budget.
 
         Args:
@@ -105,7 +105,7 @@ class Memory:
         """
         if self._tokens <= 0:
             return []
-        statements = deduplicate(self._statements(click.key, click.title, visit))
+        statements = deduplicate(self._statements(page_request.key, page_request.title, visit))
         return fit_to_budget((str(statement) for statement in statements), self._tokens)
 
     def _statements(self, key: str, title: str, visit: Visit) -> Iterator[Statement]:

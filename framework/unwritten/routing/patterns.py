@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from starlette.convertors import Convertor, PathConvertor, StringConvertor
+from starlette.convertors import (
+    Convertor,
+    FloatConvertor,
+    IntegerConvertor,
+    PathConvertor,
+    StringConvertor,
+    register_url_convertor,
+)
 from starlette.routing import compile_path
 
 from ..core.errors import BadAddress
@@ -28,6 +35,13 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 
 
 _JOINERS = "\u200c\u200d"
+
+
+class RawConvertor(StringConvertor):
+    """``{name:raw}``: one path segment, kept as it is. Underscores stay underscores."""
+
+
+register_url_convertor("raw", RawConvertor())
 
 
 def decode_words(value: str, limit: int) -> str:
@@ -72,7 +86,7 @@ class PagePattern:
 
     def __init__(self, path: str, canonical: Callable[[str], str] | None = None) -> None:
         self.path = path
-        _, self._format, self._convertors = compile_path(path)
+        self._regex, self._format, self._convertors = compile_path(path)
         self._canonical = canonical
 
     @property
@@ -83,9 +97,9 @@ class PagePattern:
     def is_words(self, name: str) -> bool:
         """Whether a parameter is read as words (and not as a number, or as a path with slashes)."""
         convertor = self._convertors[name]
-        return isinstance(convertor, StringConvertor) and not isinstance(convertor, PathConvertor)
+        return isinstance(convertor, StringConvertor) and not isinstance(convertor, (PathConvertor, RawConvertor))
 
-    def parse(self, values: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    def parse(self, values: Mapping[str, Any], limit: int = 120) -> dict[str, Any]:
         """Matched parameters, made canonical.
 
         Raises:
@@ -94,19 +108,25 @@ class PagePattern:
         result: dict[str, Any] = {}
         for name, value in values.items():
             if self.is_words(name):
-                result[name] = self._spelling(decode_words(value, limit))
+                result[name] = self._spelling(decode_words(str(value), limit))
             elif isinstance(value, str):
                 result[name] = _path(value, limit)
             else:
                 result[name] = value
         return result
 
+    def parse_request(self, path_params: Mapping[str, Any], limit: int = 120) -> dict[str, Any]:
+        """Parse the parameters of a request. Those of an outer ``Mount`` are left out."""
+        return self.parse({name: path_params[name] for name in self._convertors}, limit)
+
     def build(self, values: Mapping[str, Any]) -> str:
-        """The canonical path for these parameters."""
+        """Return the canonical path for these parameters. Texts may be given as any type with a ``str``."""
         path = self._format
         for name, convertor in self._convertors.items():
             if self.is_words(name):
-                text = quote(self._spelling(values[name]).replace(" ", "_"), safe=_READABLE)
+                text = quote(self._spelling(str(values[name])).replace(" ", "_"), safe=_READABLE)
+            elif isinstance(convertor, RawConvertor):
+                text = quote(str(values[name]), safe=_READABLE)
             else:
                 text = quote(convertor.to_string(values[name]), safe=_READABLE + "/")
             path = path.replace("{" + name + "}", text)
@@ -128,6 +148,17 @@ class PagePattern:
             return self.build({name: text if self.is_words(name) else _path(text, limit)})
         except BadAddress:
             return None
+
+    def leads_to(self, other: PagePattern) -> bool:
+        """True if a link built from this pattern can match the other pattern."""
+        sample = {
+            name: "1" if isinstance(convertor, (IntegerConvertor, FloatConvertor)) else "Sample"
+            for name, convertor in self._convertors.items()
+        }
+        path = self._format
+        for name, text in sample.items():
+            path = path.replace("{" + name + "}", text)
+        return bool(other._regex.match(path))
 
     def _spelling(self, text: str) -> str:
         return self._canonical(text) if self._canonical else text

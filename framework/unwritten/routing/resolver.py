@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from starlette.convertors import FloatConvertor, IntegerConvertor, UUIDConvertor
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Router
+from starlette.types import Scope
 
 from unwritten_engine import Prompt
 
 from ..core.errors import BadSchema
+from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..core.tracing import step
 from ..formats.links import Linker
@@ -38,7 +40,12 @@ SAMPLE_SECONDS = 3.0
 """How long a page function may take for its sample, while the server starts."""
 
 
-_RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+_INHERITED = frozenset(
+    {"app", "router", "session", "user", "auth", "state", "extensions", "client", "server", "asgi", "http_version"}
+)
+"""What a page function sees of the connection on whose behalf a page is resolved."""
+
+_NOT_INHERITED = frozenset({b"referer", b"content-length", b"content-type", b"if-none-match", b"range", b"sec-purpose"})
 
 
 _SAMPLES: Mapping[type, Any] = {
@@ -49,16 +56,19 @@ _SAMPLES: Mapping[type, Any] = {
 
 
 class PageResolver:
-    """Reads clicks for one app.
+    """Resolves requests to page requests, for one app.
 
     Args:
-        name: the app's name, the title of pages that have none.
-        world: the app's constitution, which leads every prompt.
+        name: The app's name, which is the title of pages without one.
+        world: What holds for everything in the app. It leads every prompt.
+        pages: The routes of all pages, the fallback last.
+        router: The app's router, for ``request.url_for`` in requests that no browser sent.
         settings: ``title_length`` and ``function_time_limit``.
-        store: knows what the page that was left says about a link, and which pages are written.
-        memory: knows what earlier pages say about a subject.
-        identity: knows the browsers of visitors again.
-        offer: makes the address of an unwritten page one that may be followed; see ``Gates.offer``.
+        mount: The prefix under which the app is served.
+        store: The stored pages and their links.
+        memory: Finds what earlier pages say about a subject.
+        visitor_cookie: Recognizes visitors' browsers.
+        sign: Returns the address of an unwritten page with a signature, where links are signed.
     """
 
     def __init__(
@@ -66,19 +76,25 @@ class PageResolver:
         *,
         name: str,
         world: str,
+        pages: Sequence[PageRoute],
+        router: Router,
         settings: Settings,
+        mount: MountPoint,
         store: PageStore,
         memory: Memory,
-        identity: VisitorCookie,
-        offer: Callable[[str], str] = str,
+        visitor_cookie: VisitorCookie,
+        sign: Callable[[str], str] = str,
     ) -> None:
         self._name = name
         self._world = world
+        self._pages = pages
+        self._router = router
         self._settings = settings
+        self._mount = mount
         self._store = store
-        self._offer = offer
         self._memory = memory
-        self._identity = identity
+        self._visitor_cookie = visitor_cookie
+        self._sign = sign
 
     async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
         """What a request asks for: a click, or the response that the page function gave, or a redirect to the
@@ -89,16 +105,17 @@ class PageResolver:
             TimedOut, BadPage: if the page function takes too long, or returns something else.
         """
         limit = self._settings.title_length
-        values = route.pattern.parse(request.path_params, limit)
+        values = route.pattern.parse_request(request.path_params, limit)
         query: dict[str, str] = {}
         if request.scope["query_string"]:
             given = request.query_params
             query = {name: single_line(given[name], limit) for name in route.function.declared_query(given)}
         arguments = route.function.parse(values, query)
         path = route.pattern.build(values)
-        asked = request.scope["path"]
-        if path != asked and unquote(path) != asked:
-            return CanonicalRedirect(path + (f"?{request.query_params}" if request.query_params else ""))
+        requested = self._mount.route_path(request.scope["path"])
+        if path != requested and unquote(path) != requested:
+            query_string = f"?{request.query_params}" if request.query_params else ""
+            return CanonicalRedirect(path + query_string, self._mount.prefix)
         key = path + route.function.canonical_query(arguments, query)
         visit = self.visit(request, key) if route.function.wants_visit else None
         look = ReadTracker(route.name)
@@ -118,7 +135,9 @@ class PageResolver:
         except ValueError:  # half an IPv6 address, say
             referer = urlsplit("")
         if referer.netloc and referer.netloc == request.headers.get("host"):
-            source = referer.path + (f"?{referer.query}" if referer.query else "")
+            source = self._mount.key(referer.path)
+            if source is not None and referer.query:
+                source += f"?{referer.query}"
         link = self._store.link(source, key) if source else None
         return Visit(
             key=key,
@@ -126,75 +145,101 @@ class PageResolver:
             link_text=link.text if link else None,
             sentence=link.sentence if link else None,
             query=dict(request.query_params),
-            visitor=self._identity.read(request),
+            visitor=self._visitor_cookie.read(request),
         )
 
-    def prompts(self, click: PageRequest, *, remember: bool = True) -> dict[str, Prompt]:
+    def prompts(self, page_request: PageRequest, *, remember: bool = True) -> dict[str, Prompt]:
         """The engine's prompts of a page, by the name of the canvas.
 
         Args:
             click: which page.
             remember: with what is known about its subject; without, where nothing is going to be written.
         """
-        facts = self._memory.facts(click, self.visit(click.request, click.key)) if remember else []
+        facts = self._memory.facts(page_request, self.visit(page_request.request, page_request.key)) if remember else []
         return {
-            name: build_prompt(world=self._world, canvas=canvas, subject=click.title, facts=facts)
-            for name, canvas in click.page.canvases.items()
+            name: build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
+            for name, canvas in page_request.page.canvases.items()
         }
 
-    def linker(self, click: PageRequest) -> Linker:
+    def linker(self, page_request: PageRequest) -> Linker:
         """What decides where the links of a page lead."""
-        links = click.route.links
+        links = page_request.route.links
         key_for = partial(links.link, limit=self._settings.title_length) if links else None
-        return Linker(click.key, key_for, self._store.exists, self._offer)
+        return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
 
-    # -- without a visitor --------------------------------------------------------------------------------
+    # -- pages that no browser asked for directly ---------------------------------------------------------
 
     async def resolve_key(
-        self, key: str, routes: Iterable[PageRoute], headers: _RawHeaders, client: tuple[str, int] | None = None
+        self, key: str, origin: Scope | None = None, *, referer: str | None = None
     ) -> PageRequest | Response | None:
-        """What a GET of this key would ask for, from a visitor with these headers and this address; None if no route
-        claims it."""
+        """Resolve a key as a GET of the page would.
+
+        Args:
+            key: The page's key.
+            origin: The connection on whose behalf the page is resolved. Its visitor, session, user and state are
+                those that the page function sees. None: nobody's, as at start-up.
+            referer: The key of the page that leads to this one.
+
+        Returns:
+            None if no route matches.
+        """
+        return await self._resolve_on(self._pages, key, origin, referer)
+
+    async def _resolve_on(
+        self, routes: Sequence[PageRoute], key: str, origin: Scope | None = None, referer: str | None = None
+    ) -> PageRequest | Response | None:
         if key.startswith("//"):
             return None
-        parts = urlsplit(key)
-        scope: dict[str, Any] = {
-            "type": "http",
-            "method": "GET",
-            "scheme": "http",
-            "path": unquote(parts.path),
-            "raw_path": parts.path.encode("ascii", "replace"),
-            "query_string": parts.query.encode("ascii", "replace"),
-            "headers": headers,
-            "client": client,
-        }
+        scope = self._scope_for(key, origin or {}, referer)
         for route in routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 return await self.resolve(Request({**scope, **child}), route)
         return None
 
-    async def sample_requests(self, routes: Sequence[PageRoute]) -> list[PageRequest]:
-        """A click on every page, for a subject of no importance: to see what they need, and what they share.
+    def _scope_for(self, key: str, origin: Mapping[str, Any], referer: str | None) -> dict[str, Any]:
+        parts = urlsplit(key)
+        path = self._mount.url(parts.path)
+        headers = [pair for pair in origin.get("headers", ()) if pair[0] not in _NOT_INHERITED]
+        if referer is not None:
+            host = next((value for name, value in headers if name == b"host"), b"")
+            headers.append((b"referer", b"http://" + host + self._mount.url(referer).encode("ascii", "replace")))
+        return {
+            "router": self._router,
+            **{name: value for name, value in origin.items() if name in _INHERITED},
+            "type": "http",
+            "method": "GET",
+            "scheme": str(origin.get("scheme", "http")).replace("ws", "http"),
+            "root_path": self._mount.root_path,
+            "path": unquote(path),
+            "raw_path": path.encode("ascii", "replace"),
+            "query_string": parts.query.encode("ascii", "replace"),
+            "headers": headers,
+            "path_params": {},
+        }
 
-        A page that has no such subject is left out.
+    async def sample_requests(self) -> list[PageRequest]:
+        """Resolve every page once with sample parameters, to check its schemas and warm the engine.
+
+        Pages that reject the sample parameters are left out, and validated on first request.
 
         Raises:
-            BadShape: if a page has something for a shape that is none.
+            BadSchema: If a page uses something as a schema that is none.
         """
-        return [click for click in await asyncio.gather(*map(self._sample_request, routes)) if click is not None]
+        found = await asyncio.gather(*map(self._sample_request, self._pages))
+        return [page_request for page_request in found if page_request is not None]
 
     async def _sample_request(self, route: PageRoute) -> PageRequest | None:
         values = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in route.pattern.parameters.items()}
         try:
             async with asyncio.timeout(SAMPLE_SECONDS):
-                click = await self.resolve_key(route.pattern.build(values), [route], [])
+                page_request = await self._resolve_on([route], route.pattern.build(values))
         except BadSchema:
             raise
-        except Exception as error:  # a page that has no such subject is no reason not to start
+        except Exception as error:  # a page function may reject the sample parameters
             log.debug("%s has no sample: %s", route.path, error)
             return None
-        return click if isinstance(click, PageRequest) else None
+        return page_request if isinstance(page_request, PageRequest) else None
 
 
 def _last_word(pattern: PagePattern, values: Mapping[str, Any]) -> str:

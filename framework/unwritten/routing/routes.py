@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +14,10 @@ from urllib.parse import unquote, urlencode
 
 import anyio.to_thread
 from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import URLPath
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Match, Route
+from starlette.routing import Match, NoMatchFound, Route
 from starlette.types import Scope
 
 from ..core.errors import BadAddress, BadApp, TimedOut
@@ -31,6 +34,11 @@ PLAIN, VERSION = "plain", "version"
 FRAMEWORK_QUERY = frozenset({PLAIN, VERSION, SIGNATURE})
 """Query parameters that are ours on every page."""
 
+
+BLOCKING_SECONDS = 0.25
+"""Seconds for which an async function may keep the event loop before a warning is logged."""
+
+log = logging.getLogger("unwritten")
 
 _EMPTY = inspect.Parameter.empty
 
@@ -57,7 +65,8 @@ class PageFunction:
         self._defaults: dict[str, Any] = {}
         self._visit: list[str] = []
         self._request: list[str] = []
-        self._is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
+        self._reported_blocking = False
+        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
         try:
@@ -172,57 +181,54 @@ class PageFunction:
         keywords = dict(arguments)
         keywords.update((name, visit) for name in self._visit)
         keywords.update((name, request) for name in self._request)
+        timeout = asyncio.timeout(time_limit)
         try:
-            if self._is_async:
-                result: object = await _within(time_limit, self.function(**keywords))
-            else:
-                work = anyio.to_thread.run_sync(lambda: self.function(**keywords), abandon_on_cancel=True)
-                result = await _within(time_limit, work)
-        except _Expired:
-            raise TimedOut(f"The page function {self.name!r} did not answer within {time_limit:g} seconds.") from None
-        return result
+            async with timeout:
+                if self.is_async:
+                    return await _Watched(self.function(**keywords), self)
+                return await anyio.to_thread.run_sync(partial(self.function, **keywords), abandon_on_cancel=True)
+        except TimeoutError:
+            if not timeout.expired():
+                raise  # the author's own
+            raise TimedOut(f"The function {self.name!r} did not return within {time_limit:g} seconds.") from None
+
+    def report_blocking(self, seconds: float) -> None:
+        """Log once that the async function blocks the event loop."""
+        if not self._reported_blocking:
+            self._reported_blocking = True
+            log.warning(
+                "The async function %r blocked the event loop for %.1f s: no other request was served meanwhile. "
+                "Remove async from its definition, so that it runs in a thread, or await what takes time.",
+                self.name,
+                seconds,
+            )
 
 
-class _Expired(Exception):
-    """The time is up. Not a TimeoutError, which the author's function may raise for reasons of its own."""
+class _Watched:
+    """Awaits a coroutine and logs a warning, once per function, if one of its steps blocks the event loop."""
 
-
-class _Begun:
-    """A coroutine that has run to its first wait; awaiting it goes on from there."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], function: PageFunction) -> None:
         self._coroutine = coroutine
-        self._waits_for = waits_for
+        self._function = function
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        waits_for = self._waits_for
+        step: Callable[[], Any] = partial(self._coroutine.send, None)
         while True:
-            try:
-                value = yield waits_for
-            except BaseException as error:
-                step: Callable[[], Any] = partial(self._coroutine.throw, error)
-            else:
-                step = partial(self._coroutine.send, value)
+            started = time.perf_counter()
             try:
                 waits_for = step()
             except StopIteration as done:
                 return done.value
-
-
-async def _within(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Await something with a time limit. Most page functions never wait: those need no timer set and cleared."""
-    try:
-        waits_for = coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    timeout = asyncio.timeout(seconds)
-    try:
-        async with timeout:
-            return await _Begun(coroutine, waits_for)
-    except TimeoutError:
-        if timeout.expired():
-            raise _Expired from None
-        raise
+            finally:
+                seconds = time.perf_counter() - started
+                if seconds > BLOCKING_SECONDS:
+                    self._function.report_blocking(seconds)
+            try:
+                value = yield waits_for
+            except BaseException as error:
+                step = partial(self._coroutine.throw, error)
+            else:
+                step = partial(self._coroutine.send, value)
 
 
 class TextRoute(Route):
@@ -242,6 +248,17 @@ class TextRoute(Route):
             scope = {**scope, "path": unquote(path)}
         return super().matches(scope)
 
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the canonical path for these parameters. Numbers and dates may be given as they are.
+
+        Raises:
+            NoMatchFound: If the route has another name or other parameters.
+            BadAddress: If no page can have these parameters.
+        """
+        if name != self.name or path_params.keys() != self.pattern.parameters.keys():
+            raise NoMatchFound(name, path_params)
+        return URLPath(path=self.pattern.build(self.pattern.parse(path_params)), protocol="http")
+
 
 class PageRoute(TextRoute):
     """A route of a page."""
@@ -252,12 +269,13 @@ class PageRoute(TextRoute):
         function: PageFunction,
         endpoint: Callable[[Request], Any],
         links: PagePattern | None,
+        *,
+        prefetch: bool = True,
     ) -> None:
         super().__init__(pattern, function.name, endpoint, "GET")
         self.function = function
         self.links = links
-        self.prefetch = True
-        """Whether it may be written before it is clicked."""
+        self.prefetch = prefetch
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match, and say which page it is."""
@@ -298,12 +316,13 @@ class PageRequest:
 
 
 class CanonicalRedirect(RedirectResponse):
-    """The address of a page in another spelling leads to the canonical one.
+    """Redirects another spelling of a page's address to the canonical one.
 
     Args:
-        address: where it leads.
+        address: The key of the page, with its query.
+        root_path: The prefix under which the app is served.
     """
 
-    def __init__(self, address: str) -> None:
-        super().__init__(address, 302)
+    def __init__(self, address: str, root_path: str = "") -> None:
+        super().__init__(root_path + address, 302)
         self.address = address

@@ -1,24 +1,20 @@
-"""Gates: only a link that was really offered causes writing.
+"""Signed links: only links that a page offered cause generation.
 
-A link to a page that nobody has written carries a signature of its target, made with the world's secret. A GET that
-brings it begins the writing, and is led on to the clean address. One that does not is told that there is no such page
-yet, with a button for people. A crawler that guesses addresses causes no work at all.
+A link to an unwritten page carries a signature of its target. A GET with a valid signature starts the generation and
+redirects to the clean address. Without one the response is a page with a button. A crawler that guesses addresses
+causes no work.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-from collections.abc import Callable
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from starlette.types import Scope
 
 from ..core.paths import ENCODED_SLASH
-from ..core.settings import Settings
-from .client_address import is_local_client, is_loopback
+from .exposure import Exposure
+from .signer import Signer
 
 SIGNATURE = "_s"
 """The query parameter that holds a signature. It is taken off before anything else reads the address."""
@@ -28,11 +24,8 @@ LinkSource: TypeAlias = Literal["link", "search"]
 """Where a signed address comes from: a page that links to it, or a form that leads to it."""
 
 
-_BYTES = 12
-"""Of a signature: 2^96 guesses are more than anybody makes."""
-
-
-_LENGTH = _BYTES * 4 // 3
+_LENGTH = 16
+"""Characters of a signature: 96 bits, far beyond guessing."""
 
 
 _TAKEN = "unwritten.signature"
@@ -42,57 +35,44 @@ _QUERY = f"{SIGNATURE}=".encode()
 
 
 class SignedLinks:
-    """Says whether links are signed in this app, signs them, and knows its own signatures again.
+    """Signs the addresses of unwritten pages, and verifies signatures.
 
-    Gates are closed by the setting ``gates``: on, off, or auto. "auto" closes them where others can reach the app: if
-    it listens beyond this machine, answers to a public name or stands behind a proxy; and, as a server that somebody
-    else started does not tell us, from the first request on that does not certainly come from this machine.
+    The setting ``signed_links`` decides whether generating a page requires a signature: on, off, or auto, which
+    requires one where other machines can reach the app.
 
     Args:
-        settings: ``gates``, ``host``, ``hosts`` and ``trusted_proxies``.
-        secret: the world's secret.
+        setting: The setting ``signed_links``.
+        exposure: Whether other machines can reach the app.
+        signer: The world's signer.
     """
 
-    def __init__(self, settings: Settings, secret: Callable[[], bytes]) -> None:
-        self._setting: str = settings.gates
-        self._secret = secret
-        hosts = [name.strip() for name in str(settings.hosts).split(",") if name.strip()]
-        self.beyond = (
-            self._setting == "on"
-            or not is_loopback(settings.host)
-            or bool(settings.trusted_proxies)
-            or not all(map(is_loopback, hosts))
-        )
+    def __init__(self, setting: str, exposure: Exposure, signer: Signer) -> None:
+        self._setting = setting
+        self._exposure = exposure
+        self._signer = signer
 
     @property
     def required(self) -> bool:
-        """Whether writing takes a signature."""
-        return self.beyond and self._setting != "off"
-
-    def notice(self, scope: Scope) -> None:
-        """See a connection: one from elsewhere closes the gates from now on."""
-        if not self.beyond and not is_local_client(scope):
-            self.beyond = True
+        """True if generating a page requires a signed link."""
+        return self._exposure.is_public and self._setting != "off"
 
     def sign(self, address: str, source: LinkSource = "link") -> str:
-        """An address of an unwritten page, signed if it has to be. Whoever follows it causes the page to be written."""
+        """Return the address of an unwritten page, with a signature if one is required to generate it."""
         if not self.required:
             return address
         path, mark, fragment = address.partition("#")
         return f"{path}{'&' if '?' in path else '?'}{SIGNATURE}={self.signature(path, source)}{mark}{fragment}"
 
     def signature(self, address: str, source: LinkSource = "link") -> str:
-        """The signature of an address: the same for the same world and target, whoever sees it."""
-        digest = hmac.digest(self._secret(), f"{source}\0{_meant(address)}".encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest[:_BYTES]).decode()
+        """Return the signature of an address. It is the same for all visitors of one world."""
+        return self._signer.signature(f"{source} link", _canonical(address), length=_LENGTH)
 
     def source(self, signature: str, *addresses: str) -> LinkSource | None:
-        """Where a signature comes from, if it is ours for one of these spellings of an address; None if it is not."""
+        """Return where a signature comes from if it is valid for one of these spellings, otherwise None."""
         sources: tuple[LinkSource, ...] = ("link", "search")
-        given = signature.encode("utf-8", "replace")
         for source in sources:
             for address in addresses:
-                if hmac.compare_digest(given, self.signature(address, source).encode()):
+                if self._signer.verify(f"{source} link", _canonical(address), signature, length=_LENGTH):
                     return source
         return None
 
@@ -143,8 +123,8 @@ def unsigned(address: str) -> str:
     return path + (f"?{kept}" if kept else "") + mark + fragment
 
 
-def _meant(address: str) -> str:
-    """What is signed: the address as it is meant, for browsers spell some characters in their own way."""
+def _canonical(address: str) -> str:
+    """Return the text that is signed. Browsers spell some characters in their own way, so the address is decoded."""
     path, _, query = address.partition("?")
     path = unquote(path.replace("%2f", ENCODED_SLASH).replace("%2F", ENCODED_SLASH))
     pairs = parse_qsl(query, keep_blank_values=True)

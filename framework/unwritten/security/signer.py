@@ -1,93 +1,112 @@
-"""Identity: a visitor's browser is known again by a signed cookie, given with the first form that asks who sends it.
+"""Signatures: one signer for links, forms, cookies and picture addresses.
 
-Nothing is known of the person behind it, and nothing is asked. The cookie holds a random number and our signature; what
-an author sees is a digest of it, so that nobody becomes somebody else by reading a table.
+Every world has a secret in its database. ``itsdangerous`` derives one key per purpose from it, so a signature made
+for one purpose is invalid for any other.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+import itsdangerous
 from starlette.requests import Request
 from starlette.responses import Response
 
-YEAR = 365 * 24 * 3600
+FormCheck: TypeAlias = Literal["good", "stale", "forged"]
+
+FORM_LIFETIME = 24 * 3600.0
+"""Seconds for which a form may be open before it is submitted."""
+
+FORM_REUSE = 3600.0
+"""Seconds for which a rendered form may be served from a cache."""
+
+_HOUR = 3600
+_YEAR = 365 * 24 * 3600
+_COOKIE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
-_FORM = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})", re.ASCII)
+class Signer:
+    """Signs texts for one world.
+
+    Args:
+        secret: The world's secret.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._signers: dict[str, itsdangerous.Signer] = {}
+
+    def _signer(self, purpose: str) -> itsdangerous.Signer:
+        if purpose not in self._signers:
+            self._signers[purpose] = itsdangerous.Signer(
+                self._secret, salt=f"unwritten {purpose}", key_derivation="hmac", digest_method=hashlib.sha256
+            )
+        return self._signers[purpose]
+
+    def signature(self, purpose: str, text: str, length: int = 32) -> str:
+        """Return the first ``length`` characters of the URL-safe signature of ``text`` for one purpose."""
+        return self._signer(purpose).get_signature(text.encode("utf-8", "surrogatepass")).decode()[:length]
+
+    def verify(self, purpose: str, text: str, signature: str, length: int = 32) -> bool:
+        """True if ``signature`` is the signature of ``text`` for this purpose."""
+        expected = self.signature(purpose, text, length)
+        return secrets.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+
+    def sign_form(self, action: str, page: str, now: float | None = None) -> str:
+        """Return a token for a form on a page. It changes once an hour, so that rendered pages can be cached."""
+        hour = int((time.time() if now is None else now) // _HOUR)
+        return f"{hour:x}." + self.signature("form", _form_text(hour, action, page))
+
+    def verify_form(self, token: str, action: str, page: str, now: float | None = None) -> FormCheck:
+        """Check a form's token: "good", "stale" if it is too old, "forged" if it is not valid for this action and page."""
+        stamp, _, signature = token.partition(".")
+        if not re.fullmatch(r"[0-9a-f]{1,8}", stamp):
+            return "forged"
+        hour = int(stamp, 16)
+        if not self.verify("form", _form_text(hour, action, page), signature):
+            return "forged"
+        age = (time.time() if now is None else now) - hour * _HOUR
+        return "good" if age < FORM_LIFETIME + _HOUR else "stale"
+
+
+def _form_text(hour: int, action: str, page: str) -> str:
+    return f"{hour}\0{action}\0{page}"
 
 
 class VisitorCookie:
-    """Knows the browsers of visitors again.
+    """Recognizes a visitor's browser by a signed cookie, set with the first form whose action asks for the visitor.
+
+    The cookie holds a random number and its signature. Authors see a digest of the number, so a person who can read
+    a table cannot take over a visitor's identity. Nothing is known about the person.
 
     Args:
-        secret: the world's secret.
+        signer: The world's signer.
+
+    Attributes:
+        name: The cookie's name. It differs per world, since browsers send cookies to all ports of a machine.
     """
 
-    def __init__(self, secret: Callable[[], bytes]) -> None:
-        self._secret = secret
-
-    @property
-    def name(self) -> str:
-        """The name of the cookie. Each world has its own: a browser does not tell servers on one machine apart."""
-        return f"unwritten_{self._digest('name', '')[:8]}"
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self.name = f"unwritten_{signer.signature('cookie name', '', 8)}"
 
     def read(self, request: Request) -> str:
-        """A word that stands for the browser that asks; "" if it has sent no form yet, or its cookie is not ours."""
-        match = _FORM.fullmatch(request.cookies.get(self.name, ""))
-        if match is None or not hmac.compare_digest(match[2], self._digest("cookie", match[1])):
+        """Return the visitor's identifier, or "" if the cookie is missing or invalid."""
+        number, _, signature = request.cookies.get(self.name, "").partition(".")
+        if not _COOKIE.fullmatch(number) or not self._signer.verify("cookie", number, signature):
             return ""
-        return self._digest("visitor", match[1])
+        return self._signer.signature("visitor", number)
 
     def new(self) -> tuple[str, str]:
-        """The cookie of a browser that has none, and the word that stands for it from then on."""
+        """Return a new cookie and the visitor's identifier that belongs to it."""
         number = secrets.token_hex(16)
-        return f"{number}.{self._digest('cookie', number)}", self._digest("visitor", number)
+        return f"{number}.{self._signer.signature('cookie', number)}", self._signer.signature("visitor", number)
 
     def set_on(self, response: Response, cookie: str, request: Request) -> None:
-        """Send a cookie along with the answer to a form."""
+        """Set the cookie on the response to a form."""
         secure = request.scope.get("scheme") == "https"
-        response.set_cookie(self.name, cookie, max_age=YEAR, httponly=True, samesite="lax", secure=secure)
-
-    def _digest(self, what: str, number: str) -> str:
-        return hmac.digest(self._secret(), f"{what}\0{number}".encode(), hashlib.sha256).hex()[:32]
-
-
-FormCheck: TypeAlias = Literal["good", "stale", "forged"]
-
-
-LIFETIME = 24 * 3600.0
-"""Seconds that a form may be filled in."""
-
-
-FRESH = 3600.0
-"""Seconds that a drawn form may be held before it is sent."""
-
-
-_HOUR = 3600
-
-
-def sign_form(secret: bytes, action: str, page: str, now: float | None = None) -> str:
-    """A token for a form of a page that is drawn now. It stays the same for an hour, so that pages do."""
-    hour = int((time.time() if now is None else now) // _HOUR)
-    return f"{hour:x}.{_signature(secret, hour, action, page)}"
-
-
-def verify_form(token: str, secret: bytes, action: str, page: str, now: float | None = None) -> FormCheck:
-    """Whether a token is one of this world's for this action on this page, and not too old."""
-    match = re.fullmatch(r"([0-9a-f]{1,8})\.([0-9a-f]{32})", token)
-    if match is None or not hmac.compare_digest(match[2], _signature(secret, int(match[1], 16), action, page)):
-        return "forged"
-    age = (time.time() if now is None else now) - int(match[1], 16) * _HOUR
-    return "good" if age < LIFETIME + _HOUR else "stale"
-
-
-def _signature(secret: bytes, hour: int, action: str, page: str) -> str:
-    text = f"form\0{hour}\0{action}\0{page}"
-    return hmac.digest(secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()[:32]
+        response.set_cookie(self.name, cookie, max_age=_YEAR, httponly=True, samesite="lax", secure=secure)

@@ -53,7 +53,7 @@ class Database:
         # sqlite3 connections belong to the thread that made them, so the writer's is made in its thread.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-store")
         try:
-            self._writing = self._writer.submit(self._open).result()
+            self._region_job = self._writer.submit(self._open).result()
         except BaseException:
             self._writer.shutdown()
             raise
@@ -76,9 +76,9 @@ class Database:
             return database
 
     def _check_ours(self, connection: sqlite3.Connection) -> None:
-        (identity,) = connection.execute("PRAGMA application_id").fetchone()
+        (visitor_cookie,) = connection.execute("PRAGMA application_id").fetchone()
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and identity != APPLICATION_ID:
+        if tables and visitor_cookie != APPLICATION_ID:
             raise UnknownDatabase(
                 f"{self.path} is a database of another program (it has the table {min(tables)!r}). "
                 "Name another file with --database."
@@ -118,8 +118,8 @@ class Database:
         trace = current()
 
         def run() -> T:
-            with self._sentences(), self._told(trace), self._transaction(self._writing.conn):
-                return work(self._writing)
+            with self._sentences(), self._told(trace), self._transaction(self._region_job.conn):
+                return work(self._region_job)
 
         try:
             return self._writer.submit(run)
@@ -133,11 +133,11 @@ class Database:
             yield
             return
         ticker = SQLTimer(trace)
-        self._writing.conn.set_trace_callback(ticker.start)
+        self._region_job.conn.set_trace_callback(ticker.start)
         try:
             yield
         finally:
-            self._writing.conn.set_trace_callback(None)
+            self._region_job.conn.set_trace_callback(None)
             ticker.stop()
 
     @contextlib.contextmanager

@@ -152,3 +152,20 @@ def m010_pictures(db: Database) -> None:
         pk="key",
         not_null={"media_type", "content", "model", "seed", "painted_at"},
     )
+
+
+@migrations()
+def m011_standard_names(db: Database) -> None:
+    """Rename columns and a table to the terms that the code uses: kind, schema, opened_after, canvas_values."""
+    for statement in (
+        "ALTER TABLE versions RENAME COLUMN means TO kind",
+        "ALTER TABLE versions RENAME COLUMN ahead TO opened_after",
+        "ALTER TABLE canvases RENAME COLUMN shape TO schema",
+        "DROP INDEX shaped_facts",
+        "DROP INDEX idx_shaped_shape_written_at",
+        "ALTER TABLE shaped RENAME TO canvas_values",
+        "ALTER TABLE canvas_values RENAME COLUMN shape TO schema",
+        "CREATE INDEX canvas_values_of_schema ON canvas_values (schema, written_at)",
+        "CREATE INDEX canvas_values_facts ON canvas_values (written_at) WHERE fact",
+    ):
+        db.execute(statement)

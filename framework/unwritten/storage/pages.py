@@ -63,7 +63,7 @@ class PageStore:
 
         def work(database: sqlite_utils.Database) -> None:
             database.conn.execute(
-                "UPDATE versions SET ahead = ? WHERE ahead = ? AND page = (SELECT id FROM pages WHERE key = ?)",
+                "UPDATE versions SET opened_after = ? WHERE opened_after = ? AND page = (SELECT id FROM pages WHERE key = ?)",
                 (seconds, UNOPENED, key),
             )
 
@@ -83,7 +83,7 @@ class PageStore:
         """A page as it was kept: its current version, or one by number. None if it is not there."""
         rows = self._read(
             """SELECT p.key, v.title, v.number, p.version, v.written_at, v.engine, v.model, v.seed, v.tokens,
-                      v.steps, v.canvases, v.seconds, v.reason, v.id, v.ahead, v.means, v.note, v.base, v.regions
+                      v.steps, v.canvases, v.seconds, v.reason, v.id, v.opened_after, v.kind, v.note, v.base, v.regions
                FROM pages p JOIN versions v ON v.page = p.id AND v.number = coalesce(?, p.version)
                WHERE p.key = ?""",
             (version, key),
@@ -93,7 +93,7 @@ class PageStore:
         key, title, number, versions, at, engine, model, seed, tokens, steps, count, seconds, reason, row = rows[0][:14]
         ahead, *change = rows[0][14:]
         canvases = self._read(
-            """SELECT name, format, prompt, text, seed, tokens, steps, canvases, seconds, reason, shape, fact, repairs
+            """SELECT name, format, prompt, text, seed, tokens, steps, canvases, seconds, reason, schema, fact, repairs
                FROM canvases WHERE version = ? ORDER BY position""",
             (row,),
         )
@@ -167,7 +167,7 @@ class PageStore:
         """The versions of a page, the newest first; with ``before``, those with lower numbers."""
         rows = self._read(
             """SELECT v.number, v.written_at, v.model, v.engine, v.seed, v.tokens, v.steps, v.canvases, v.seconds,
-                      v.reason, v.means, v.note, v.base, v.regions
+                      v.reason, v.kind, v.note, v.base, v.regions
                FROM versions v JOIN pages p ON p.id = v.page
                WHERE p.key = ? AND v.number < coalesce(?, v.number + 1) ORDER BY v.number DESC LIMIT ?""",
             (key, before, limit),
@@ -204,8 +204,8 @@ def _entry(row: tuple[str, str, str, str, int]) -> PageSummary:
     return PageSummary(key, title, snippet, datetime.fromisoformat(written_at), version)
 
 
-def _change(means: str, note: str, base: int | None, regions: str) -> Change:
-    return Change(cast("ChangeKind", means), note, base, tuple(json.loads(regions)))
+def _change(kind: str, note: str, base: int | None, regions: str) -> Change:
+    return Change(cast("ChangeKind", kind), note, base, tuple(json.loads(regions)))
 
 
 def _keep(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
@@ -253,8 +253,8 @@ def _keep(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
                 "canvases": p.canvases,
                 "seconds": p.seconds,
                 "reason": p.reason,
-                "ahead": p.ahead,
-                "means": change.kind,
+                "opened_after": p.ahead,
+                "kind": change.kind,
                 "note": change.note,
                 "base": change.base,
                 "regions": json.dumps(change.regions),
@@ -268,9 +268,9 @@ def _keep(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
     if change.regions:  # what was added to the version since it was read goes along
         connection.execute(
             """INSERT OR IGNORE INTO canvases (version, position, name, format, prompt, text, seed, tokens, steps,
-                                               canvases, seconds, reason, shape, fact, repairs)
+                                               canvases, seconds, reason, schema, fact, repairs)
                SELECT ?, c.position, c.name, c.format, c.prompt, c.text, c.seed, c.tokens, c.steps, c.canvases,
-                      c.seconds, c.reason, c.shape, c.fact, c.repairs
+                      c.seconds, c.reason, c.schema, c.fact, c.repairs
                FROM canvases c JOIN versions v ON v.id = c.version WHERE v.page = ? AND v.number = ?""",
             (version_id, page_id, change.base),
         )

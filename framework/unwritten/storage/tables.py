@@ -268,6 +268,7 @@ class Tables:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Table[Any]] = {}
+        self._observer: Callable[[str], None] | None = None
 
     def add(self, table: Table[M]) -> Table[M]:
         """One more.
@@ -303,10 +304,16 @@ class Tables:
             self.close()
             raise
 
-    def observe(self, wrote: Callable[[str], None]) -> None:
-        """Tell somebody the name of a table that was written to outside an action; in whichever thread that was."""
+    def observe(self, observer: Callable[[str], None]) -> None:
+        """Call ``observer`` with the name of a table that was written to outside an action, from any thread."""
+        self._observer = observer
         for table in self._by_name.values():
-            table.on_write = wrote
+            table.on_write = observer
+
+    def notify(self, table: str) -> None:
+        """Tell the observer that a table was written to."""
+        if self._observer is not None:
+            self._observer(table)
 
     def close(self) -> None:
         """The database is closed."""

@@ -73,6 +73,14 @@ class Transaction:
             except sqlite3.Error as error:
                 raise in_words(error, self._database.path) from error
 
+    def begin(self) -> None:
+        """Take the database's write lock now, and not with the first use. Blocks for up to ``LOCK_TIMEOUT`` seconds.
+
+        Raises:
+            StoreLocked, StoreError: If the lock cannot be taken.
+        """
+        self.use(lambda connection: None)
+
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._database.path, timeout=LOCK_TIMEOUT, check_same_thread=False, isolation_level=None

@@ -78,7 +78,7 @@ class ValueStore:
             An instance; None if there is none, or the shape has changed since.
         """
         rows = self._database.read(
-            "SELECT s.shape, s.value FROM shaped s JOIN pages p ON p.id = s.page WHERE p.key = ? AND s.name = ?",
+            "SELECT s.schema, s.value FROM canvas_values s JOIN pages p ON p.id = s.page WHERE p.key = ? AND s.name = ?",
             (key, name),
         )
         if not rows:
@@ -102,8 +102,8 @@ class ValueStore:
         shapes = self._shapes.get(name, ()) if isinstance(shape, str) else (shape,)
         rows = self._database.read(
             """SELECT p.key, p.title, s.name, s.written_at, s.version, s.value
-               FROM shaped s JOIN pages p ON p.id = s.page
-               WHERE s.shape = ? ORDER BY s.written_at DESC, s.page DESC, s.name LIMIT ?""",
+               FROM canvas_values s JOIN pages p ON p.id = s.page
+               WHERE s.schema = ? ORDER BY s.written_at DESC, s.page DESC, s.name LIMIT ?""",
             (name, limit),
         )
         found = []
@@ -129,7 +129,7 @@ def facts(database: Database, limit: int = 100) -> list[tuple[str, str, str, dic
     """The values that authors marked as facts, the newest first: page key, page title, canvas, fields."""
     return _facts(
         database.read(
-            """SELECT p.key, p.title, s.name, s.value FROM shaped s JOIN pages p ON p.id = s.page
+            """SELECT p.key, p.title, s.name, s.value FROM canvas_values s JOIN pages p ON p.id = s.page
                WHERE s.fact ORDER BY s.written_at DESC, s.page DESC, s.name LIMIT ?""",
             (limit,),
         )
@@ -141,7 +141,7 @@ def facts_of(database: Database, keys: Collection[str]) -> list[tuple[str, str, 
     listed = list(dict.fromkeys(keys))[:500]
     marks = ",".join("?" * len(listed))
     rows = database.read(
-        f"""SELECT p.key, p.title, s.name, s.value FROM shaped s JOIN pages p ON p.id = s.page
+        f"""SELECT p.key, p.title, s.name, s.value FROM canvas_values s JOIN pages p ON p.id = s.page
             WHERE s.fact AND p.key IN ({marks}) ORDER BY s.name""",  # noqa: S608
         listed,
     )
@@ -166,14 +166,14 @@ def save_values(connection: sqlite3.Connection, page: int, version: int) -> None
     """
     delete_values(connection, page)
     connection.execute(
-        """INSERT INTO shaped (page, name, shape, value, fact, version, written_at)
-           SELECT v.page, c.name, c.shape, c.text, c.fact, v.number, v.written_at
+        """INSERT INTO canvas_values (page, name, schema, value, fact, version, written_at)
+           SELECT v.page, c.name, c.schema, c.text, c.fact, v.number, v.written_at
            FROM canvases c JOIN versions v ON v.id = c.version
-           WHERE v.id = ? AND c.shape <> '' AND json_valid(c.text)""",
+           WHERE v.id = ? AND c.schema <> '' AND json_valid(c.text)""",
         (version,),
     )
 
 
 def delete_values(connection: sqlite3.Connection, page: int) -> None:
     """Take the values of a page away."""
-    connection.execute("DELETE FROM shaped WHERE page = ?", (page,))
+    connection.execute("DELETE FROM canvas_values WHERE page = ?", (page,))

@@ -48,7 +48,7 @@ class AppRunner:
         earlier = _LIVES.get(id(app))
         if earlier is not None:
             earlier.replace()
-        given = app.brought_engine
+        given = app.open_engine
         flags: dict[str, object] = {"painter": "", "painter_options": "", **settings}  # nobody paints in a test
         if isinstance(engine, str):
             given, flags["engine"] = None, engine
@@ -118,22 +118,22 @@ class AppRunner:
 
     # -- what is being written ----------------------------------------------------------------------------
 
-    def generation(self, html: str) -> PageJob | None:
+    def job(self, html: str) -> PageJob | None:
         """The generation that writes what a page shows as unfinished."""
         for node in parse_html(html).all():
             if node.attributes.get("data-state") in {"waiting", "writing"} and "data-page" in node.attributes:
-                return self.app.handler.jobs.recent(node.attributes["data-page"])
+                return self.app.site.jobs.recent(node.attributes["data-page"])
         return None
 
     @contextlib.asynccontextmanager
-    async def watching(self, generation: PageJob) -> AsyncIterator[None]:
+    async def watching(self, job: PageJob) -> AsyncIterator[None]:
         """Look at a page, so that it is not given up."""
-        watcher = Subscriber()
-        generation.subscribe(watcher)
+        subscriber = Subscriber()
+        job.subscribe(subscriber)
         try:
             yield
         finally:
-            self.app.handler.jobs.detach(generation, watcher)
+            self.app.site.jobs.detach(job, subscriber)
 
     @contextlib.asynccontextmanager
     async def in_time(self, problem: str) -> AsyncIterator[None]:
@@ -148,9 +148,9 @@ class AppRunner:
 
     async def settled(self) -> None:
         """Wait until nothing is written."""
-        generations = self.app.handler.jobs
+        jobs = self.app.site.jobs
         async with self.in_time("Not everything was finished"):
-            while unfinished := generations.unfinished():
+            while unfinished := jobs.unfinished():
                 async with self.watching(unfinished[0]):
                     await unfinished[0].finished.wait()
 

@@ -159,13 +159,13 @@ class Visitor:
         life = self._life
         async with life.in_time(f"The page {page.key} was not finished"):
             while page.state in {"waiting", "writing"}:
-                found = life.generation(page.html)
+                found = life.job(page.html)
                 if found is None:
                     return page  # what it shows is written by nobody
                 async with life.watching(found):
                     await found.finished.wait()
                 if found.state != "written":
-                    html = life.app.handler.renderer.generation(found).html
+                    html = life.app.site.live_pages.shell(found).html
                     return VisitedPage(self, found.key, page.status, page.headers, html)
                 # The answer to a form may show such a page too: its own address is the one to ask.
                 status, headers, content = await self._request("GET", found.key, b"", referer)

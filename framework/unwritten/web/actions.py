@@ -17,33 +17,29 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, get_type_hints
-from urllib.parse import urlencode
+from typing import Any
 
-from markupsafe import Markup
+from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from unwritten_engine.errors import suggestion
-
 from ..core.errors import BadApp, BadForm, TimedOut
+from ..core.mount import MountPoint
 from ..core.settings import Settings
-from ..rendering.document import FORM_KEY
-from ..routing.form_fields import FormParser, FormState, Pairs, submitted_pairs
-from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, PageRequest, PageRoute, TextRoute
+from ..rendering.renderer import Renderer
+from ..routing.form_fields import FormState, Pairs, submitted_pairs
+from ..routing.resolver import PageResolver
+from ..routing.routes import PageRequest
 from ..security.headers import is_same_origin
-from ..security.signer import VisitorCookie, sign_form, verify_form
+from ..security.signer import Signer, VisitorCookie
+from ..storage.database import Database
 from ..storage.transactions import Transaction, active
+from .forms import PAGE, TOKEN, ActionRoute, FormTags
 from .live_updates import LiveUpdates
 from .page_handler import PageHandler
-
-PAGE, TOKEN = "_page", "_form"
-"""Parts of the address that a form is sent to: the page where it stands; its token, with its key."""
-
 
 REMEMBERED = 24 * 3600.0
 """Seconds that the answer to a form is remembered."""
@@ -70,63 +66,49 @@ class Redraw:
         return f"Redraw({', '.join(map(repr, self.names))})"
 
 
-class ActionFunction(PageFunction):
-    """An author's function that handles a form. What its signature asks for beyond the path comes from the form.
-
-    Args:
-        function: sync or async.
-        pattern: the path pattern.
-
-    Raises:
-        BadApp: if the signature and the pattern do not fit together.
-    """
-
-    def __init__(self, function: Callable[..., Any], pattern: PagePattern) -> None:
-        super().__init__(function, pattern)
-        hints = get_type_hints(function, include_extras=True)
-        fields = {name: (hints.get(name, str), self._defaults.get(name, ...)) for name in self.query}
-        self.query = {}
-        self.form = FormParser(self.name, fields)
-
-
-class ActionRoute(TextRoute):
-    """A Starlette route of an action."""
-
-    def __init__(self, pattern: PagePattern, function: ActionFunction, endpoint: Callable[[Request], Any]) -> None:
-        super().__init__(pattern, function.name, endpoint, "POST")
-        self.function = function
-
-
 class ActionHandler:
-    """Handles the forms of one app.
+    """Answers the forms of one app.
 
     Args:
         settings: ``form_size``, ``function_time_limit`` and ``title_length``.
-        serving: the app's pages.
-        audience: who looks at them.
-        routes: all pages, as they are declared.
-
-    Attributes:
-        turn: held by whoever writes to tables.
+        mount: The prefix under which the app is served.
+        signer: Verifies forms.
+        forms: Makes the attributes of forms.
+        visitor_cookie: Recognizes visitors' browsers.
+        database: The database of pages and tables.
+        resolver: Resolves the page where a form stands.
+        renderer: The app's renderer.
+        handler: Answers with that page.
+        updates: Shows what has changed.
+        write_lock: Held while an action writes to tables. SQLite allows one writer; waiting here costs nothing.
     """
 
     def __init__(
         self,
+        *,
         settings: Settings,
-        serving: PageHandler,
-        audience: LiveUpdates,
-        routes: Callable[[], Sequence[PageRoute]],
+        mount: MountPoint,
+        signer: Signer,
+        forms: FormTags,
+        visitor_cookie: VisitorCookie,
+        database: Database,
+        resolver: PageResolver,
+        renderer: Renderer,
+        handler: PageHandler,
+        updates: LiveUpdates,
+        write_lock: asyncio.Lock,
     ) -> None:
         self._settings = settings
-        self._clicks = serving.resolver
-        self._serving = serving
-        self._audience = audience
-        self._routes = routes
-        self._database = serving.store.database
-        self._secret = serving.world.secret
-        self._identity = VisitorCookie(lambda: self._secret)
-        # SQLite lets one write at a time: so they take turns here, where waiting costs nothing.
-        self.turn = asyncio.Lock()
+        self._mount = mount
+        self._signer = signer
+        self._forms = forms
+        self._visitor_cookie = visitor_cookie
+        self._database = database
+        self._resolver = resolver
+        self._renderer = renderer
+        self._handler = handler
+        self._updates = updates
+        self._write_lock = write_lock
 
     async def handle(self, request: Request, route: ActionRoute) -> Response:
         """Answer a POST of a form.
@@ -137,30 +119,34 @@ class ActionHandler:
         if _from_elsewhere(request.headers):
             raise BadForm("This form was sent from a page that is not one of this app's, so nothing was done.", 403)
         pairs = await submitted_pairs(request, self._settings.form_size)
-        path = route.pattern.build(route.pattern.parse(request.path_params, self._settings.title_length))
-        arguments = route.function.parse(route.pattern.parse(request.path_params, self._settings.title_length), {})
+        path = route.pattern.build(route.pattern.parse_request(request.path_params, self._settings.title_length))
+        arguments = route.function.parse(route.pattern.parse_request(request.path_params, self._settings.title_length), {})
         page = request.query_params.get(PAGE, "")
         token, _, key = request.query_params.get(TOKEN, "").rpartition(".")
-        found = verify_form(token, self._secret, path, page)
+        found = self._signer.verify_form(token, path, page)
         if found != "good":
             return self._give_back(route, path, page if _KEY.match(page) else "", pairs, found)
         read = route.function.form.parse(pairs)
         if isinstance(read, FormState):
             return await self._say_what_is_wrong(request, route, path, page, pairs, read)
         once = _Once(path, key if re.fullmatch(r"[\w-]{8,64}", key) else "", pairs)
-        async with self.turn:
+        async with self._write_lock:
             before = self._answered(once)
             if before is not None:
                 return before
-            visit, cookie = self._clicks.visit(request, page or path), ""
+            visit, cookie = self._resolver.visit(request, page or path), ""
             if route.function.wants_visit and not visit.visitor:
-                cookie, visitor = self._identity.new()
+                cookie, visitor = self._visitor_cookie.new()
                 visit = replace(visit, visitor=visitor)
-            response, names, written = await self._run(route, {**arguments, **read}, visit, request, page, once)
+            try:
+                response, names, written = await self._run(route, {**arguments, **read}, visit, request, page, once)
+            except ValidationError as error:  # of a model that the function made from its fields
+                state = route.function.form.explain(pairs, error)
+                return await self._say_what_is_wrong(request, route, path, page, pairs, state)
             if cookie:
-                self._identity.set_on(response, cookie, request)
-        await self._audience.acted(page, written, names, request)
-        return self._serving.sign_redirect(response, request)
+                self._visitor_cookie.set_on(response, cookie, request)
+        await self._updates.acted(page, written, names, request)
+        return self._handler.sign_redirect(response, request)
 
     async def _run(
         self, route: ActionRoute, arguments: Mapping[str, Any], visit: Any, request: Request, page: str, once: _Once
@@ -169,12 +155,14 @@ class ActionHandler:
         transaction = Transaction(self._database, route.name)
         limit = self._settings.function_time_limit
         try:
+            if route.function.is_async:  # on the event loop, its first statement must not wait for the lock
+                await asyncio.to_thread(transaction.begin)
             with active(transaction):
                 result = await route.function.run(arguments, visit, request, limit)
             names = result.names if isinstance(result, Redraw) else ()
-            response = _response_of(result, route.name, page or "/")
+            response = self._response_of(result, route.name, page or "/")
             if once.key:
-                transaction.use(lambda connection: _remember(connection, once, response))
+                await asyncio.to_thread(transaction.use, lambda connection: _remember(connection, once, response))
             await asyncio.to_thread(transaction.commit)
         except TimedOut:
             transaction.roll_back(
@@ -216,11 +204,11 @@ class ActionHandler:
         values = {
             "title": "Send it again" if status != 422 else "Not quite",
             "message": words,
-            "back": page or "/",
+            "back": self._mount.url(page or "/"),
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
-            "attributes": self.attributes(path, page),
+            "attributes": self._forms.attributes(path, page),
         }
-        response = self._serving.renderer.template("again.html", values)
+        response = self._renderer.template("resubmit.html", values)
         response.status_code = status
         response.headers["cache-control"] = "no-store"
         return response
@@ -229,41 +217,25 @@ class ActionHandler:
         self, request: Request, route: ActionRoute, path: str, page: str, pairs: Pairs, form: FormState
     ) -> Response:
         """The page again, with what was typed and what is wrong with it."""
-        click = None
+        page_request = None
         if page:
-            click = await self._clicks.resolve_key(
-                page, self._routes(), request.headers.raw, request.scope.get("client")
-            )
-        if isinstance(click, PageRequest):
-            return await self._serving.page_with_form(click, form)
+            page_request = await self._resolver.resolve_key(page, request.scope)
+        if isinstance(page_request, PageRequest):
+            return self._handler.page_with_form(page_request, form)
         words = form.message or "Something in it does not fit yet."
         return self._again(422, route, path, page, pairs, words, dict([*form.errors]))
 
-    # -- forms --------------------------------------------------------------------------------------------
-
-    def attributes(self, path: str, page: str) -> Markup:
-        """The attributes of a form that is sent to an action from a page."""
-        # The key is put in when the page is sent: see ``security.sealed``.
-        token = sign_form(self._secret, path, page)
-        address = f"{path}?{urlencode({PAGE: page, TOKEN: f'{token}.'})}{FORM_KEY}"
-        return Markup('method="post" action="{}" data-action').format(address)
-
-
-def find_action(routes: Sequence[Any], name: str, parameters: Mapping[str, Any], limit: int) -> str:
-    """The address of an action by its name: ``find(routes, "reply", {"id": 3}, 120)``.
-
-    Raises:
-        BadApp: if there is no action of that name, or it takes other parameters.
-        BadAddress: if its address cannot have these.
-    """
-    actions = {route.name: route for route in routes if isinstance(route, ActionRoute)}
-    if name not in actions:
-        raise BadApp(f"There is no action {name!r}.{suggestion(name, actions)}")
-    pattern = actions[name].pattern
-    if parameters.keys() != pattern.parameters.keys():
-        raise BadApp(f"The action {name!r} has the pattern {pattern.path!r}, but was given {sorted(parameters)}.")
-    values = {name: str(value) if pattern.is_words(name) else value for name, value in parameters.items()}
-    return pattern.build(pattern.parse(values, limit))
+    def _response_of(self, result: object, action: str, page: str) -> Response:
+        if isinstance(result, Response):
+            return result
+        if result is None or isinstance(result, Redraw):
+            return RedirectResponse(self._mount.url(page), 303)
+        if isinstance(result, str) and _KEY.match(result):
+            return RedirectResponse(self._mount.url(result), 303)
+        raise BadApp(
+            f"The action {action!r} returned {result!r}, which cannot be answered. Return None, Redraw('name'), the key "
+            "of a page such as app.url_path_for('thread', id=3), or a Starlette Response."
+        )
 
 
 def _from_elsewhere(headers: Headers) -> bool:
@@ -290,19 +262,6 @@ def _remember(connection: sqlite3.Connection, once: _Once, response: Response) -
     connection.execute(
         "INSERT OR REPLACE INTO actions (action, key, content, answer, at) VALUES (?, ?, ?, ?, ?)",
         (once.action, once.key, once.content, _frozen(response), now),
-    )
-
-
-def _response_of(result: object, action: str, page: str) -> Response:
-    if isinstance(result, Response):
-        return result
-    if result is None or isinstance(result, Redraw):
-        return RedirectResponse(page, 303)
-    if isinstance(result, str) and _KEY.match(result):
-        return RedirectResponse(result, 303)
-    raise BadApp(
-        f"The action {action!r} returned {result!r}, which is no answer. Return nothing, Redraw('name'), the key of a "
-        "page such as app.key('thread', id=3), or a Starlette Response."
     )
 
 

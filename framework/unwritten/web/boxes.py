@@ -2,7 +2,7 @@
 
 The frame has ``sandbox="allow-scripts"`` and no more, so its document has no origin: no cookies, no storage, no way to
 the page around it. Its own policy leaves it no network. The policy of the page lets the frame go nowhere but here. What
-no policy closes, ``inside.js`` does, which is put before the model's text. What is left is ``box.js``: a few messages.
+no policy closes, ``box-guest.js`` does, which is put before the model's text. What is left is ``box-host.js``: a few messages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import time
 from collections import OrderedDict, deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -20,15 +20,11 @@ from starlette.routing import BaseRoute, Route
 
 from ..core.assets import asset_dir
 from ..core.errors import BadAddress, UnwrittenError
-from ..core.paths import BOX_PREFIX
 from ..formats.app import extract_document, text_hash
 from ..security.client_address import client_id
 from ..security.headers import is_same_origin
 from ..storage.database import Database
-
-if TYPE_CHECKING:
-    from ..app.application import App
-    from .page_handler import PageHandler
+from .site import GetSite, Site
 
 FORMAT = "app"
 
@@ -72,7 +68,7 @@ _HEADERS = {
 }
 
 
-# Elements that would open a document or a connection, wherever "<" stands before their name; inside.js has the same
+# Elements that would open a document or a connection, wherever "<" stands before their name; box-guest.js has the same
 # list for what is made later. The parser ends a name at exactly these characters.
 _CLOSED = re.compile(
     r"<(/?)(?=(?:iframe|frame|frameset|object|embed|applet|link|base|portal|fencedframe|webview)[\t\n\f\r />])", re.I
@@ -127,21 +123,25 @@ class BoxStore:
         times.append(now)
 
 
-def find_text(serving: PageHandler, page: str, region: str, wanted: str | None = None) -> str | None:
+def find_text(site: Site, page: str, region: str, wanted: str | None = None) -> str | None:
     """The text of an app: one that was written just now, or is kept, in whichever version.
 
     Args:
-        serving: the app's pages.
+        site: The app's components.
         page: the page's key.
         region: the region's name.
         wanted: the text's hash; None takes any.
     """
-    generation = serving.jobs.recent(page)
-    writing = generation.regions.get(region) if generation else None
-    texts = [writing.frame.text] if writing and writing.state == "written" and writing.format.name == FORMAT else []
+    job = site.jobs.recent(page)
+    region_job = job.regions.get(region) if job else None
+    texts = (
+        [region_job.frame.text]
+        if region_job and region_job.state == "written" and region_job.format.name == FORMAT
+        else []
+    )
     texts += [
         text
-        for (text,) in serving.store.database.read(
+        for (text,) in site.store.database.read(
             "SELECT c.text FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page "
             "WHERE p.key = ? AND c.name = ? AND c.format = ? ORDER BY v.number DESC LIMIT ?",
             (page, region, FORMAT, 1 if wanted is None else 1000),
@@ -160,7 +160,7 @@ def document(text: str, state: str | None) -> str:
     Raises:
         PageFailed: if there is no document in the text.
     """
-    inside = (asset_dir("static") / "inside.js").read_text(encoding="utf-8")
+    inside = (asset_dir("static") / "box-guest.js").read_text(encoding="utf-8")
     kept = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     body = _HTTP_EQUIV.sub("x-http-equiv", _CLOSED.sub(r"<\1x-", extract_document(text)))
     prelude = inside.replace("/*kept*/ null", kept, 1)
@@ -170,30 +170,32 @@ def document(text: str, state: str | None) -> str:
     return f"<!doctype html>{meta}<script>{prelude}</script>{body}"
 
 
-def box_routes(app: App) -> list[BaseRoute]:
-    """The routes of boxes, for one app."""
+def box_routes(get_site: GetSite) -> list[BaseRoute]:
+    """Return the routes of boxes."""
     boxes = BoxStore()
 
     async def show(request: Request) -> Response:
-        serving = await app.ready()
+        site = await get_site()
         page, region = _place(request.query_params)
         if request.headers.get("sec-fetch-dest") == "document":
-            return Response(status_code=303, headers={"location": page})  # alone in a tab it is nobody's page
-        text = find_text(serving, page, region, request.query_params.get("text"))
+            return Response(
+                status_code=303, headers={"location": site.mount.url(page)}
+            )  # alone in a tab it is nobody's page
+        text = find_text(site, page, region, request.query_params.get("text"))
         if text is None:
             return HTMLResponse("<!doctype html><p>This app is not here any more.", 404, _HEADERS)
-        return HTMLResponse(document(text, boxes.state(serving.store.database, page, region)), headers=_HEADERS)
+        return HTMLResponse(document(text, boxes.state(site.store.database, page, region)), headers=_HEADERS)
 
     async def state(request: Request) -> Response:
         try:
-            serving = await app.ready()
-            return await (_save if request.method == "POST" else _load)(boxes, serving, request)
-        except UnwrittenError as error:  # box.js reads it, not a person
+            site = await get_site()
+            return await (_save if request.method == "POST" else _load)(boxes, site, request)
+        except UnwrittenError as error:  # box-host.js reads it, not a person
             return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON)
 
     return [
-        Route(BOX_PREFIX, show),
-        Route(f"{BOX_PREFIX}/state", state, methods=["GET", "POST"]),
+        Route("/box", show, name="box"),
+        Route("/box/state", state, methods=["GET", "POST"], name="box_state"),
     ]
 
 
@@ -204,22 +206,22 @@ _JSON = {
 }
 
 
-async def _load(boxes: BoxStore, serving: PageHandler, request: Request) -> Response:
+async def _load(boxes: BoxStore, site: Site, request: Request) -> Response:
     page, region = _place(request.query_params)
-    if find_text(serving, page, region) is None:
+    if find_text(site, page, region) is None:
         raise BadAddress(f"The page {page} has no app {region!r}.", 404)
-    return JSONResponse({"state": boxes.state(serving.store.database, page, region)}, headers=_JSON)
+    return JSONResponse({"state": boxes.state(site.store.database, page, region)}, headers=_JSON)
 
 
-async def _save(boxes: BoxStore, serving: PageHandler, request: Request) -> Response:
+async def _save(boxes: BoxStore, site: Site, request: Request) -> Response:
     if not is_same_origin(request.headers.get("origin"), request.headers.get("host")):
         raise BadAddress("A box keeps its state from its own page only.", 403)
     boxes.admit(client_id(request.scope))
     given = await _body(request)
     page, region = _place(given)
-    if find_text(serving, page, region) is None:
+    if find_text(site, page, region) is None:
         raise BadAddress(f"The page {page} has no app {region!r}, so nothing can be kept for it.", 404)
-    await boxes.save(serving.store.database, page, region, given["state"])
+    await boxes.save(site.store.database, page, region, given["state"])
     return JSONResponse({}, headers=_JSON)
 
 

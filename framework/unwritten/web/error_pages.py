@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Scope, Send
 
 from unwritten_engine import EngineError
 
@@ -28,10 +28,8 @@ from ..core.errors import (
     UnwrittenError,
 )
 from ..security.headers import accepts_html
+from .site import GetSite
 from .tracebacks import error_reports, format_report
-
-DrawMessage: TypeAlias = Callable[[int, Mapping[str, Any], Mapping[str, str]], Response]
-
 
 log = logging.getLogger("unwritten")
 
@@ -41,17 +39,17 @@ _LONGEST_WAIT = 120
 
 
 _TITLES = {
-    400: "That address does not work",
-    403: "Not from there",
-    404: "There is nothing here",
-    405: "Not that way",
-    413: "That is too much",
-    414: "That name is too long",
-    421: "Not the place that you asked for",
-    429: "Enough for now",
-    500: "Something broke",
-    503: "Busy just now",
-    504: "That took too long",
+    400: "This address is not valid",
+    403: "This is not allowed",
+    404: "Page not found",
+    405: "This page does not accept this method",
+    413: "This is too large",
+    414: "This name is too long",
+    421: "Unknown host",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "The server is busy",
+    504: "This took too long",
 }
 
 
@@ -59,15 +57,15 @@ class ErrorPages:
     """Turns exceptions into pages for people; for programs, into a line of text.
 
     Args:
-        name: the app's name.
-        debug: whether who asks is to see what the author's code raised, and where.
-        draw: draws a message page from a status, its values and headers; may raise.
+        name: The app's name.
+        get_site: Returns the site, whose renderer draws the pages.
+        is_developer: True if the client may see tracebacks.
     """
 
-    def __init__(self, name: str, debug: Callable[[Scope], bool], draw: DrawMessage) -> None:
+    def __init__(self, name: str, get_site: GetSite, is_developer: Callable[[Scope], bool]) -> None:
         self._name = name
-        self._debug = debug
-        self._draw = draw
+        self._get_site = get_site
+        self._is_developer = is_developer
 
     async def http(self, request: Request, error: Exception) -> Response:
         """Starlette's own: no such page, wrong method."""
@@ -77,49 +75,41 @@ class ErrorPages:
             hint = f"No page of {self._name} has the address {request.url.path}."
         elif error.detail:
             hint = str(error.detail)
-        return self._answer(request, error.status_code, hint, dict(error.headers or {}))
+        return await self._answer(request, error.status_code, hint, dict(error.headers or {}))
 
     async def known(self, request: Request, error: Exception) -> Response:
         """Ours, whose messages are meant for people."""
         if isinstance(error, BadAddress):
-            return self._answer(request, error.status, str(error))
+            return await self._answer(request, error.status, str(error))
         if isinstance(error, BadForm):
             title = "" if error.status in {403, 413} else "That form cannot be taken"
-            return self._answer(request, error.status, str(error), title=title)
+            return await self._answer(request, error.status, str(error), title=title)
         if isinstance(error, Denied):
-            return self._answer(request, 403, str(error), title="This is not written here")
+            return await self._answer(request, 403, str(error), title="This is not written here")
         if isinstance(error, OverBudget):
-            return self._answer(request, 429, str(error), {"retry-after": str(error.retry_after)})
+            return await self._answer(request, 429, str(error), {"retry-after": str(error.retry_after)})
         if isinstance(error, Busy):
-            return self._answer(request, 503, str(error), {"retry-after": str(error.retry_after)})
+            return await self._answer(request, 503, str(error), {"retry-after": str(error.retry_after)})
         if isinstance(error, TimedOut):
             log.error("%s: %s", request.url.path, error)
-            return self._answer(request, 504, str(error))
+            return await self._answer(request, 504, str(error))
         if isinstance(error, BadApp):
             return await self.unknown(request, error)
         if isinstance(error, (StoreError, EngineError, PageFailed)):
             log.error("%s: %s", request.url.path, error)
-            return self._answer(request, 503, str(error), {"retry-after": "10"})
+            return await self._answer(request, 503, str(error), {"retry-after": "10"})
         return await self.unknown(request, error)
-
-    async def turn_away(self, error: BadAddress, scope: Scope, receive: Receive, send: Send) -> None:
-        """A connection that is not let in at all. In plain words: its host is not ours, and so is no page."""
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before accept: the browser sees 403
-            return
-        await PlainTextResponse(f"{error}\n", error.status)(scope, receive, send)
 
     async def unknown(self, request: Request, error: Exception) -> Response:
         """A bug, ours or the author's. The log has it with an id; a developer sees the traceback."""
         number = secrets.token_hex(4)
         request.state.failure = error  # a test that visits the app raises it again
         log.error("%s failed (%s)", request.url.path, number, exc_info=error)
-        if self._debug(request.scope):
-            return self._answer(request, 500, f"{type(error).__name__}: {error}", error=error)
-        return self._answer(request, 500, f"The server's log has the reason under the number {number}.")
+        if self._is_developer(request.scope):
+            return await self._answer(request, 500, f"{type(error).__name__}: {error}", error=error)
+        return await self._answer(request, 500, f"The server's log has the reason under the number {number}.")
 
-    def _answer(
+    async def _answer(
         self,
         request: Request,
         status: int,
@@ -144,9 +134,10 @@ class ErrorPages:
                 "faults": error_reports(error) if error is not None else [],
             }
             try:
-                return self._draw(status, values, headers)
-            except Exception:  # the author's message.html may be what is broken, or nothing is open yet
-                log.exception("message.html cannot be drawn")
+                site = await self._get_site()
+                return site.renderer.error_page(status, values, headers)
+            except Exception:  # the author's error.html may be what is broken, or nothing is open yet
+                log.exception("error.html cannot be drawn")
         text = f"{title}. {hint}\n{format_report(error) if error is not None else ''}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 

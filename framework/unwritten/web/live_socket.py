@@ -18,21 +18,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..core.errors import StoreError
-from ..core.settings import Settings
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.prefetcher import Viewer
 from ..security.client_address import client_id
 from ..security.headers import is_same_origin, saves_data
-from .live_updates import LiveUpdates, PageSubscription
-from .messages import encoded, frame_text, page_message, refused_message, settled_message
-
-if TYPE_CHECKING:
-    from .page_handler import PageHandler
+from .live_pages import encode
+from .live_updates import PageSubscription
+from .messages import page_message, refused_message, settled_message
+from .site import Site
 
 log = logging.getLogger("unwritten")
 
@@ -67,7 +65,7 @@ _OTHERS = "Others are reading this page, so it is written on."
 class _Subscription:
     """A page that a tab watches, and what it has been sent: the number of the last frame of each region."""
 
-    generation: PageJob
+    job: PageJob
     seen: dict[str, int]
     change: int = -1
     told: tuple[str, str] = field(default=("", ""))
@@ -81,19 +79,18 @@ class LiveSocket:
     """The socket of one tab.
 
     Args:
-        serving: the app's pages.
-        audience: who looks at them.
-        settings: ``frame_rate`` and ``visitor_sockets``.
+        site: The app's components.
+        websocket: The connection.
     """
 
-    def __init__(self, serving: PageHandler, audience: LiveUpdates, websocket: WebSocket, settings: Settings) -> None:
-        self._serving = serving
-        self._audience = audience
+    def __init__(self, site: Site, websocket: WebSocket) -> None:
+        self._site = site
+        self._updates = site.updates
         self._socket = websocket
-        self._visitor = client_id(websocket.scope)
-        self._most = serving.budgets.limit("visitor_sockets")
-        self._interval = 1.0 / settings.frame_rate
-        self._watcher = Subscriber()
+        self.visitor = client_id(websocket.scope)
+        self._most = site.budgets.limit("visitor_sockets")
+        self._interval = 1.0 / site.settings.frame_rate
+        self._subscriber = Subscriber()
         self._watched: dict[str, _Subscription] = {}
         self._looks: dict[str, tuple[PageSubscription, dict[str, int]]] = {}
         self._answers: list[dict[str, Any]] = []
@@ -106,7 +103,7 @@ class LiveSocket:
             "look": self._look,
             "gone": self._gone,
         }
-        self._reader = self._new_reader(websocket)
+        self._viewer = self._new_viewer(websocket)
 
     async def run(self) -> None:
         """Serve the socket until it closes."""
@@ -115,13 +112,11 @@ class LiveSocket:
             await self._socket.close(_POLICY_VIOLATION)  # before accept: the browser sees 403
             return
         await self._socket.accept()
-        sockets = self._serving.sockets
-        if self._most and sockets[self._visitor] >= self._most:
-            self._serving.metrics.refused["sockets"] += 1
+        if self._most and self._site.sockets.by_visitor[self.visitor] >= self._most:
+            self._site.metrics.refused["sockets"] += 1
             await self._socket.close(_POLICY_VIOLATION, "too many sockets")  # the browser goes on without one
             return
-        sockets[self._visitor] += 1
-        self._serving.tabs.add(self)
+        self._site.sockets.add(self)
         sender = asyncio.create_task(self._send(), name="live sender")
         try:
             await self._receive()
@@ -129,23 +124,20 @@ class LiveSocket:
             pass
         finally:
             # Leaving comes first: if this task is being cancelled, nothing after an await may ever run.
-            self._serving.tabs.discard(self)
+            self._site.sockets.remove(self)
             for key in list(self._watched):
                 self._leave(key)
-            if self._reader is not None and self._serving.prefetcher is not None:
-                self._serving.prefetcher.on_close(self._reader)
+            if self._viewer is not None and self._site.prefetcher is not None:
+                self._site.prefetcher.on_close(self._viewer)
             for key in list(self._looks):
                 self._gone(key)
-            sockets[self._visitor] -= 1
-            if not sockets[self._visitor]:
-                del sockets[self._visitor]
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a message that belongs to no page. In the app's event loop."""
         self._answers.append(message)
-        self._watcher.changed.set()
+        self._subscriber.changed.set()
 
     # -- from the browser ---------------------------------------------------------------------------------
 
@@ -169,7 +161,7 @@ class LiveSocket:
                 self._answers.append(refused_message(str(refusal)))
             except StoreError as error:
                 self._answers.append(refused_message(str(error)))
-            self._watcher.changed.set()
+            self._subscriber.changed.set()
             if strikes > 5:
                 await asyncio.sleep(self._interval)  # the last answer goes out first
                 await self._socket.close(_POLICY_VIOLATION, "messages that make no sense")
@@ -195,44 +187,44 @@ class LiveSocket:
 
     def _watch(self, key: str, message: Mapping[str, Any]) -> None:
         numbers = _numbers(message)
-        generation = self._serving.jobs.recent(key)
-        if generation is None:
-            written = bool(self._serving.store.exists([key]))
+        job = self._site.jobs.recent(key)
+        if job is None:
+            written = bool(self._site.store.exists([key]))
             self._answers.append(settled_message(key, "written" if written else "unwritten"))
             return
         if key not in self._watched and len(self._watched) >= MAX_PAGES:
             raise _Refused(f"One tab may watch up to {MAX_PAGES} pages at the same time.")
         self._leave(key)
         # Frame numbers are those of one generation: a browser that brings higher ones has seen another one.
-        if any(numbers.get(name, 0) > writing.number for name, writing in generation.regions.items()):
+        if any(numbers.get(name, 0) > region_job.number for name, region_job in job.regions.items()):
             numbers = {}
-        self._serving.jobs.promote(generation)  # somebody looks: it is not ahead of anybody any more
-        generation.subscribe(self._watcher)
-        self._watched[key] = _Subscription(generation, numbers)
+        self._site.jobs.promote(job)  # somebody looks: it is not ahead of anybody any more
+        job.subscribe(self._subscriber)
+        self._watched[key] = _Subscription(job, numbers)
 
     def _leave(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
         watched = self._watched.pop(key, None)
         if watched:
-            self._serving.jobs.detach(watched.generation, self._watcher)
+            self._site.jobs.detach(watched.job, self._subscriber)
 
     def _stop(self, key: str, message: Mapping[str, Any]) -> None:
         watched = self._watched.get(key)
         if watched is None:
             raise _Refused("Only a page that is watched can be stopped.")
-        if watched.generation.subscribers > 1:
+        if watched.job.subscribers > 1:
             # One visitor must not take a page from the others.
-            self._answers.append(self._page_message(watched.generation, _OTHERS))
+            self._answers.append(self._page_message(watched.job, _OTHERS))
         else:
-            self._serving.jobs.stop(watched.generation)
+            self._site.jobs.stop(watched.job)
 
-    def _new_reader(self, websocket: WebSocket) -> Viewer | None:
+    def _new_viewer(self, websocket: WebSocket) -> Viewer | None:
         """Who reads in this tab; None if nothing is to be written ahead for them."""
-        if self._serving.prefetcher is None or saves_data(websocket.headers):
+        if self._site.prefetcher is None or saves_data(websocket.headers):
             return None
 
         def tell(message: Mapping[str, Any]) -> None:
             self._answers.append(dict(message))
-            self._watcher.changed.set()
+            self._subscriber.changed.set()
 
         return Viewer(websocket.scope, tell)
 
@@ -242,41 +234,41 @@ class LiveSocket:
             raise _Refused(f"The links that are near are a list of up to {MAX_LINKS} keys.")
         if not all(link is None or isinstance(link, str) for link in (hover, press)):
             raise _Refused("The link that is hovered or pressed is a key, or null.")
-        if self._reader is not None and self._serving.prefetcher is not None:
-            self._serving.prefetcher.on_view(self._reader, key, links, str(hover or ""), str(press or ""))
+        if self._viewer is not None and self._site.prefetcher is not None:
+            self._site.prefetcher.on_view(self._viewer, key, links, str(hover or ""), str(press or ""))
 
     def _away(self, key: str, message: Mapping[str, Any]) -> None:
-        if self._reader is not None and self._serving.prefetcher is not None:
-            self._serving.prefetcher.on_hide(self._reader, key)
+        if self._viewer is not None and self._site.prefetcher is not None:
+            self._site.prefetcher.on_hide(self._viewer, key)
 
     def _look(self, key: str, message: Mapping[str, Any]) -> None:
         if key not in self._looks and len(self._looks) >= MAX_PAGES:
             raise _Refused(f"One tab may look at up to {MAX_PAGES} pages at the same time.")
         self._gone(key)
-        looker = PageSubscription(self._watcher, self._follow)
-        self._looks[key] = looker, _numbers(message)
-        self._audience.join(key, looker)
+        subscription = PageSubscription(self._subscriber, self._follow, self._socket.scope)
+        self._looks[key] = subscription, _numbers(message)
+        self._updates.join(key, subscription)
 
     def _gone(self, key: str, message: Mapping[str, Any] = MappingProxyType({})) -> None:
         look = self._looks.pop(key, None)
         if look:
-            self._audience.leave(key, look[0])
+            self._updates.leave(key, look[0])
 
-    def _follow(self, generation: PageJob) -> None:
+    def _follow(self, job: PageJob) -> None:
         """A page that is looked at is being written again. What is there of it already is shown already."""
-        self._leave(generation.key)
-        generation.subscribe(self._watcher)
-        seen = {name: writing.number for name, writing in generation.regions.items()}
-        self._watched[generation.key] = _Subscription(generation, seen)
+        self._leave(job.key)
+        job.subscribe(self._subscriber)
+        seen = {name: region_job.number for name, region_job in job.regions.items()}
+        self._watched[job.key] = _Subscription(job, seen)
 
     # -- to the browser -----------------------------------------------------------------------------------
 
     async def _send(self) -> None:
         try:
             while True:
-                await self._watcher.changed.wait()
-                self._watcher.changed.clear()
-                for text in self._news():
+                await self._subscriber.changed.wait()
+                self._subscriber.changed.clear()
+                for text in self._pending_messages():
                     async with asyncio.timeout(SEND_LIMIT):
                         await self._socket.send_text(text)
                 await asyncio.sleep(self._interval)
@@ -289,40 +281,40 @@ class LiveSocket:
             log.exception("The socket of a tab broke off")
             await self._socket.close(_INTERNAL_ERROR, "something went wrong inside")
 
-    def _news(self) -> list[str]:
-        texts = [encoded(answer) for answer in self._answers]
+    def _pending_messages(self) -> list[str]:
+        texts = [encode(answer) for answer in self._answers]
         self._answers.clear()
         for key, (_, seen) in self._looks.items():  # before the frames of canvases that stand in them
-            for name, (number, text) in self._audience.scene(key).items():
+            for name, (number, text) in self._updates.scene(key).items():
                 if number > seen.get(name, 0):
                     seen[name] = number
                     texts.append(text)
         for key, watched in list(self._watched.items()):
-            generation = watched.generation
-            if watched.change == generation.change:
+            job = watched.job
+            if watched.change == job.change:
                 continue
-            watched.change = generation.change
-            for name, writing in generation.regions.items():
-                if writing.number > watched.seen.get(name, 0):
-                    texts.append(frame_text(generation, name))
-                    watched.seen[name] = writing.number
-            told = (generation.state, self._place(generation) or generation.message)
+            watched.change = job.change
+            for name, region_job in job.regions.items():
+                if region_job.number > watched.seen.get(name, 0):
+                    texts.append(self._site.live_pages.frame_message(job, name))
+                    watched.seen[name] = region_job.number
+            told = (job.state, self._place(job) or job.message)
             if told != watched.told:
                 watched.told = told
-                texts.append(encoded(self._page_message(generation, told[1])))
+                texts.append(encode(self._page_message(job, told[1])))
             # Not as soon as it is kept: what follows on that comes before its last word.
-            if self._serving.jobs.get(key) is not generation:
+            if self._site.jobs.get(key) is not job:
                 self._leave(key)
         return texts
 
-    def _page_message(self, generation: PageJob, message: str) -> dict[str, Any]:
-        return page_message(self._serving.renderer, generation, message)
+    def _page_message(self, job: PageJob, message: str) -> dict[str, Any]:
+        return page_message(self._site.renderer, job, message)
 
-    def _place(self, generation: PageJob) -> str:
+    def _place(self, job: PageJob) -> str:
         """How long a page will wait, in words; "" if it does not."""
-        if generation.state != "queued":
+        if job.state != "queued":
             return ""
-        ahead = self._serving.jobs.ahead(generation)
+        ahead = self._site.jobs.ahead(job)
         if ahead == 0:
             return "This page is next to be written."
         return f"{ahead} pages are written before this one." if ahead > 1 else "One page is written before this one."

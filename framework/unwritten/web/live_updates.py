@@ -10,22 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadApp, Busy, Denied, OverBudget, UnwrittenError
 from ..formats.page import Page
+from ..generation.job_queue import JobQueue
+from ..generation.job_starter import JobStarter
 from ..generation.page_job import JobObserver, PageJob, Subscriber
 from ..rendering.blocks import LiveRegion
 from ..rendering.regions import PageView
-from ..routing.routes import PageRequest, PageRoute
+from ..rendering.renderer import Renderer
+from ..routing.resolver import PageResolver
+from ..routing.routes import PageRequest
+from ..storage.pages import PageStore
 from ..storage.records import Change
+from .live_pages import LivePages
 from .messages import live_text
-from .page_handler import PageHandler
+from .page_cache import PageCache
 
 log = logging.getLogger("unwritten")
 
@@ -39,12 +46,14 @@ class PageSubscription:
     """A browser tab that shows a page.
 
     Attributes:
-        watcher: is told when there is something new.
-        begun: called when the page is being written again, so that its frames are followed.
+        subscriber: Notified when there is something new.
+        on_start: Called when the page is generated again, so that its frames are followed.
+        scope: The connection of the tab.
     """
 
-    watcher: Subscriber
-    begun: Callable[[PageJob], None]
+    subscriber: Subscriber
+    on_start: Callable[[PageJob], None]
+    scope: Scope
 
 
 @dataclass
@@ -56,42 +65,61 @@ class _RenderedState:
 
 
 class LiveUpdates(JobObserver):
-    """Those who look at the pages of one app.
+    """Keeps open pages up to date with the app's tables.
 
     Args:
-        serving: the app's pages.
-        routes: all pages, as they are declared.
+        resolver: Calls page functions again.
+        renderer: The app's renderer.
+        store: The stored pages.
+        jobs: The queue.
+        starter: Starts jobs.
+        live_pages: Pages that are being generated, rendered.
+        cache: Stored pages, rendered.
     """
 
-    def __init__(self, serving: PageHandler, routes: Callable[[], Sequence[PageRoute]]) -> None:
-        self._serving = serving
-        self._routes = routes
-        self._lookers: dict[str, set[PageSubscription]] = {}
-        self._scenes: dict[str, _RenderedState] = {}
+    def __init__(
+        self,
+        *,
+        resolver: PageResolver,
+        renderer: Renderer,
+        store: PageStore,
+        jobs: JobQueue,
+        starter: JobStarter,
+        live_pages: LivePages,
+        cache: PageCache,
+    ) -> None:
+        self._resolver = resolver
+        self._renderer = renderer
+        self._store = store
+        self._jobs = jobs
+        self._starter = starter
+        self._live_pages = live_pages
+        self._cache = cache
+        self._subscriptions: dict[str, set[PageSubscription]] = {}
+        self._rendered: dict[str, _RenderedState] = {}
         self._stale: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        serving.jobs.observers.append(self)
 
     # -- who looks ----------------------------------------------------------------------------------------
 
-    def join(self, key: str, looker: PageSubscription) -> None:
+    def join(self, key: str, subscription: PageSubscription) -> None:
         """A tab shows a page from now on. It starts no work but to find out what the page shows."""
         self._loop = asyncio.get_running_loop()
-        self._lookers.setdefault(key, set()).add(looker)
+        self._subscriptions.setdefault(key, set()).add(subscription)
         self._refresh([key], acted=False)
 
-    def leave(self, key: str, looker: PageSubscription) -> None:
+    def leave(self, key: str, subscription: PageSubscription) -> None:
         """A tab does not show a page any more."""
-        lookers = self._lookers.get(key, set())
-        lookers.discard(looker)
-        if not lookers:
-            self._lookers.pop(key, None)
-            self._scenes.pop(key, None)
+        subscriptions = self._subscriptions.get(key, set())
+        subscriptions.discard(subscription)
+        if not subscriptions:
+            self._subscriptions.pop(key, None)
+            self._rendered.pop(key, None)
 
     def scene(self, key: str) -> Mapping[str, tuple[int, str]]:
         """Of each region of state of a page its number and its message, as far as they are known."""
-        scene = self._scenes.get(key)
+        scene = self._rendered.get(key)
         return scene.regions if scene else {}
 
     # -- what happens -------------------------------------------------------------------------------------
@@ -114,8 +142,8 @@ class LiveUpdates(JobObserver):
             log.info("%s: what is new on it is not written: %s", page, refused)
         except Busy as busy:
             log.warning("%s: what is new on it is written later: %s", page, busy)
-            self._serving.starter.pending_regions.setdefault(page, set()).update(again)
-        self._refresh({*self._showing(tables), page} & self._lookers.keys(), acted=True)
+            self._starter.mark_pending(page, again)
+        self._refresh({*self._showing(tables), page} & self._subscriptions.keys(), acted=True)
 
     def wrote(self, table: str) -> None:
         """Something that is no action has written to a table. Any thread may say so."""
@@ -124,16 +152,16 @@ class LiveUpdates(JobObserver):
 
     def _showing(self, tables: Collection[str]) -> list[str]:
         """The pages that are looked at and have read one of these tables."""
-        return [key for key, scene in self._scenes.items() if scene.tables & {*tables}]
+        return [key for key, scene in self._rendered.items() if scene.tables & {*tables}]
 
-    def begun(self, generation: PageJob) -> None:
+    def on_start(self, job: PageJob) -> None:
         """A page that is looked at is written again: its frames go to all who look."""
-        for looker in self._lookers.get(generation.key, ()):
-            looker.begun(generation)
+        for subscription in self._subscriptions.get(job.key, ()):
+            subscription.on_start(job)
 
-    def ended(self, generation: PageJob) -> None:
+    def on_end(self, job: PageJob) -> None:
         """What had to wait for its end, or for room, can be written now."""
-        self._refresh([*self._serving.starter.pending_regions], acted=True)
+        self._refresh([*self._starter.pending_regions], acted=True)
 
     def _refresh(self, keys: Iterable[str], *, acted: bool) -> None:
         for key in keys:
@@ -156,17 +184,18 @@ class LiveUpdates(JobObserver):
     async def _show(self, key: str, acted: bool) -> None:
         if acted:
             await self._follow_later(key)
-        click = await self._look(key) if key in self._lookers else None
-        if isinstance(click, PageRequest) and key in self._lookers:
-            regions = {name: (live.number, live_text(key, name, live)) for name, live in self._live(click).items()}
-            self._scenes[key] = _RenderedState(regions, click.tables)
-            for looker in self._lookers.get(key, ()):
-                looker.watcher.changed.set()
+        page_request = await self._look(key) if key in self._subscriptions else None
+        if isinstance(page_request, PageRequest) and key in self._subscriptions:
+            regions = {
+                name: (live.number, live_text(key, name, live)) for name, live in self._live(page_request).items()
+            }
+            self._rendered[key] = _RenderedState(regions, page_request.tables)
+            for subscription in self._subscriptions.get(key, ()):
+                subscription.subscriber.changed.set()
 
     async def _follow_later(self, key: str) -> None:
         """See to it that a page is brought up to the state of the app, and to what had to wait."""
-        serving = self._serving
-        waited = serving.starter.pending_regions.get(key) if serving.jobs.get(key) is None else None
+        waited = self._starter.pending_regions.get(key) if self._jobs.get(key) is None else None
         try:
             await self._follow(key, write=waited is not None, again=waited or ())
         except (OverBudget, Denied) as refused:
@@ -174,14 +203,18 @@ class LiveUpdates(JobObserver):
         except Busy:
             return  # it goes on waiting
         if waited is not None:
-            serving.starter.pending_regions.pop(key, None)
+            self._starter.pending_regions.pop(key, None)
 
     # -- what a page needs now ----------------------------------------------------------------------------
 
+    def _origin(self, key: str) -> Scope | None:
+        """Return the connection of a viewer of a page, whose session and user its page function sees."""
+        return next((subscription.scope for subscription in self._subscriptions.get(key, ())), None)
+
     async def _look(self, key: str) -> PageRequest | None:
         """What a page needs now; None if there is no such page. It starts no work."""
-        click = await self._serving.resolver.resolve_key(key, self._routes(), [])
-        return click if isinstance(click, PageRequest) else None
+        page_request = await self._resolver.resolve_key(key, self._origin(key))
+        return page_request if isinstance(page_request, PageRequest) else None
 
     async def _follow(
         self, key: str, *, write: bool, again: Collection[str] = (), request: Request | None = None
@@ -197,53 +230,50 @@ class LiveUpdates(JobObserver):
         Returns:
             What the page needs now; None if there is no such page.
         """
-        serving = self._serving
-        headers, client = (request.headers.raw, request.scope.get("client")) if request else ([], None)
-        click = await serving.resolver.resolve_key(key, self._routes(), headers, client)
-        if not isinstance(click, PageRequest):
+        page_request = await self._resolver.resolve_key(key, request.scope if request else self._origin(key))
+        if not isinstance(page_request, PageRequest):
             return None
-        rewritten = _canvases_of(click.page, again)
-        generation = serving.jobs.get(click.key)
-        if generation is not None:
-            serving.starter.update(generation, click)
+        rewritten = _canvases_of(page_request.page, again)
+        job = self._jobs.get(page_request.key)
+        if job is not None:
+            self._starter.update(job, page_request)
             if rewritten:
-                serving.starter.pending_regions.setdefault(click.key, set()).update(rewritten)
+                self._starter.mark_pending(page_request.key, rewritten)
         elif rewritten:
-            await self._write_again(click, rewritten)
-        elif click.page.canvases and self._may_write(click, write) and not self._is_whole(click):
-            await serving.starter.start(click, searched=True)
-        return click
+            await self._write_again(page_request, rewritten)
+        elif page_request.page.canvases and self._may_write(page_request, write) and not self._is_whole(page_request):
+            await self._starter.start(page_request, searched=True)
+        return page_request
 
-    async def _write_again(self, click: PageRequest, names: set[str]) -> None:
+    async def _write_again(self, page_request: PageRequest, names: set[str]) -> None:
         """Write canvases again, and what is missing: the next version of the page, made from the one that is there."""
-        serving = self._serving
-        kept = serving.store.get(click.key)
+        kept = self._store.get(page_request.key)
         if kept is None or not names & kept.canvases.keys():
-            await serving.starter.start(click, searched=True)
+            await self._starter.start(page_request, searched=True)
             return
         finished = {name: canvas for name, canvas in kept.canvases.items() if name not in names}
-        writings = serving.starter.region_jobs(click, serving.resolver.linker(click), finished)
-        regions = tuple(name for name, writing in writings.items() if writing.state != "written")
+        region_jobs = self._starter.region_jobs(page_request, self._resolver.linker(page_request), finished)
+        regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
         change = Change("rewritten", base=kept.version, regions=regions)
-        await serving.starter.start(click, searched=True, writings=writings, change=change, before=kept)
+        await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, before=kept)
 
-    def _may_write(self, click: PageRequest, write: bool) -> bool:
-        serving = self._serving
-        return write or bool(serving.store.exists([click.key])) or serving.jobs.recent(click.key) is not None
+    def _may_write(self, page_request: PageRequest, write: bool) -> bool:
+        return write or bool(self._store.exists([page_request.key])) or self._jobs.recent(page_request.key) is not None
 
-    def _is_whole(self, click: PageRequest) -> bool:
-        return self._serving.cache.rendered(click, opened=False) is not None
+    def _is_whole(self, page_request: PageRequest) -> bool:
+        return self._cache.rendered(page_request, opened=False) is not None
 
-    def _live(self, click: PageRequest) -> Mapping[str, LiveRegion]:
+    def _live(self, page_request: PageRequest) -> Mapping[str, LiveRegion]:
         """The regions of state of a page, as they are now."""
-        serving = self._serving
-        generation = serving.jobs.get(click.key)
-        if generation is not None:
-            return serving.starter.shell(generation).live
-        drawn = serving.cache.rendered(click, opened=False)
+        job = self._jobs.get(page_request.key)
+        if job is not None:
+            return self._live_pages.shell(job).live
+        drawn = self._cache.rendered(page_request, opened=False)
         if drawn is not None:
             return drawn.live
-        return serving.renderer.shell(PageView(key=click.key, title=click.title), click.page, {}).live
+        return self._renderer.shell(
+            PageView(key=page_request.key, title=page_request.title), page_request.page, {}
+        ).live
 
     async def close(self) -> None:
         """Nothing is sent any more."""

@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,10 +15,7 @@ from unwritten_engine import EngineError
 
 from ..core.errors import UnwrittenError
 from ..security.client_address import is_local_client
-
-if TYPE_CHECKING:
-    from ..app.application import App
-    from .page_handler import PageHandler
+from .site import GetSite, Site
 
 _PATIENCE = 2.0
 """Seconds until a database that does not answer counts as one that cannot be written."""
@@ -32,11 +29,11 @@ class Health:
     """Answers ``/health``.
 
     Args:
-        app: whose health it is.
+        get_site: Returns the site.
     """
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, get_site: GetSite) -> None:
+        self._get_site = get_site
         self._since = time.monotonic()
         self._last: tuple[float, dict[str, Any]] | None = None
 
@@ -51,63 +48,62 @@ class Health:
 
     async def _look(self) -> dict[str, Any]:
         try:
-            serving = await self._app.ready()
+            site = await self._get_site()
         except (UnwrittenError, EngineError):
             # What it says may name files: that is for the log.
             return {"status": "failing", "reason": "The app cannot be opened; its log says why."}
-        running, waiting = serving.jobs.load
-        writable = await _writable(serving)
-        about = serving.engine.about
+        running, waiting = site.jobs.load
+        writable = await _writable(site)
+        about = site.engine.about
         return {
             "status": "ok" if writable else "failing",
             "engine": about.engine,
             "model": about.model,
             "running": running,
             "waiting": waiting,
-            "sockets": sum(serving.sockets.values()),
+            "sockets": len(site.sockets),
             "store": "writable" if writable else "not writable",
             "uptime_seconds": round(time.monotonic() - self._since, 1),
         }
 
 
-async def _writable(serving: PageHandler) -> bool:
+async def _writable(site: Site) -> bool:
     """Whether the database takes a transaction: an empty one, which needs the lock and writes nothing."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            await serving.store.database.write(lambda database: None)
+            await site.store.database.write(lambda database: None)
     except (UnwrittenError, TimeoutError):
         return False
     return True
 
 
-async def metrics_endpoint(app: App, request: Request) -> Response:
+async def metrics_endpoint(get_site: GetSite, request: Request) -> Response:
     """Answer ``/metrics``."""
+    site = await get_site()
     headers = {"cache-control": "no-store", "x-robots-tag": "noindex"}
-    if not (app.settings.metrics or is_local_client(request.scope)):
+    if not (site.settings.metrics or is_local_client(request.scope)):
         words = "Metrics are shown on this machine only. To show them to others, start the app with --metrics."
         return PlainTextResponse(f"{words}\n", 403, headers)
     if importlib.util.find_spec("prometheus_client") is None:
         words = 'Metrics need a library. Type: pip install "unwritten[metrics]"'
         return PlainTextResponse(f"{words}\n", 501, headers)
-    await app.ready()
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     from prometheus_client.registry import Collector
 
     class Counts(Collector):
         def collect(self) -> Iterator[Any]:
-            return families(app)
+            return families(site)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Counts())
     return Response(generate_latest(registry), headers={**headers, "content-type": CONTENT_TYPE_LATEST})
 
 
-def families(app: App) -> Iterator[Any]:
+def families(site: Site) -> Iterator[Any]:
     """The counts of an app as Prometheus' families. Needs the library."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-    serving = app.handler
-    counts = serving.metrics
+    counts = site.metrics
 
     def counter(name: str, words: str, labels: list[str], rows: list[tuple[list[str], float]]) -> CounterMetricFamily:
         family = CounterMetricFamily(f"unwritten_{name}", words, labels=labels)
@@ -121,7 +117,7 @@ def families(app: App) -> Iterator[Any]:
     yield counter("pages_ended", "Pages whose writing has ended, by how.", ["state", "priority"], ended)
     yield counter("tokens", "Tokens of the pages that were kept.", [], [([], float(counts.tokens))])
     yield counter("kept_pages_served", "Kept pages that were served.", [], [([], float(counts.kept_served))])
-    refused = {**counts.refused, "host": app.connections.turned_away}
+    refused = {**counts.refused, "host": site.exposure.refused_hosts}
     rows = [([reason], float(number)) for reason, number in refused.items()]
     yield counter("refused", "What was not done, by reason.", ["reason"], rows)
     for name, words, histograms in (
@@ -132,7 +128,7 @@ def families(app: App) -> Iterator[Any]:
         for kind, histogram in histograms.items():
             family.add_metric([kind], histogram.cumulative(), histogram.sum)
         yield family
-    running, waiting = serving.jobs.load
+    running, waiting = site.jobs.load
     yield GaugeMetricFamily("unwritten_pages_running", "Pages that are being written.", value=running)
     yield GaugeMetricFamily("unwritten_queue_length", "Pages that wait to be written.", value=waiting)
-    yield GaugeMetricFamily("unwritten_sockets", "Open sockets.", value=sum(serving.sockets.values()))
+    yield GaugeMetricFamily("unwritten_sockets", "Open sockets.", value=len(site.sockets))

@@ -6,14 +6,15 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from cachetools import LRUCache
 from starlette.responses import Response
 
 from ..core.errors import BadAddress, StoreError
+from ..core.mount import MountPoint
 from ..core.tracing import note_page, step
 from ..formats.page import Page
 from ..generation.job_starter import JobStarter
@@ -27,15 +28,15 @@ from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..security.headers import new_nonce, secure_headers
 from ..security.signed_links import SignedLinks
-from ..security.signer import FRESH
+from ..security.signer import FORM_REUSE
 from ..storage.pages import PageStore
 from ..storage.records import UNOPENED, StoredPage
 
 log = logging.getLogger("unwritten")
 
 
-_DRAWN_PAGES = 512
-"""Kept pages whose drawn HTML is held in memory."""
+_CACHED_PAGES = 512
+"""Stored pages whose rendered HTML is held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,15 @@ class RenderedPage:
     """
 
     page: Page
-    stamp: tuple[int, bool]
+    stamp: tuple[int, bool, str]
     pieces: tuple[bytes, ...] | str
     tag: str
     live: Mapping[str, LiveRegion]
     at: float
 
-    def is_good(self, page: Page, stamp: tuple[int, bool], now: float) -> bool:
+    def is_good(self, page: Page, stamp: tuple[int, bool, str], now: float) -> bool:
         """Whether it may be sent again."""
-        return self.stamp == stamp and self.page == page and (bool(self.tag) or now - self.at < FRESH)
+        return self.stamp == stamp and self.page == page and (bool(self.tag) or now - self.at < FORM_REUSE)
 
     def response(self, known_tag: str | None, frames: str) -> Response:
         """It with a new nonce; or a word that the browser has it, if that is what ``known_tag`` says.
@@ -83,81 +84,92 @@ class RenderedPage:
 
 
 class PageCache:
-    """Written pages of one app, drawn.
+    """Renders stored pages, and keeps the result while nothing it was rendered from has changed.
 
     Args:
-        clicks: knows where links lead.
-        views: draws.
-        store: keeps.
-        launcher: makes regions of what is kept.
-        gates: whether links are signed.
+        mount: The prefix under which the app is served.
+        resolver: Decides where links lead.
+        renderer: The app's renderer.
+        store: The stored pages.
+        starter: Makes regions of stored canvases.
+        signed_links: Whether links are signed.
     """
 
     def __init__(
-        self, *, clicks: PageResolver, views: Renderer, store: PageStore, launcher: JobStarter, gates: SignedLinks
+        self,
+        *,
+        mount: MountPoint,
+        resolver: PageResolver,
+        renderer: Renderer,
+        store: PageStore,
+        starter: JobStarter,
+        signed_links: SignedLinks,
     ) -> None:
-        self._clicks = clicks
-        self._views = views
+        self._mount = mount
+        self._resolver = resolver
+        self._renderer = renderer
         self._store = store
-        self._launcher = launcher
-        self._gates = gates
-        self._drawn: OrderedDict[str, RenderedPage] = OrderedDict()
+        self._starter = starter
+        self._signed_links = signed_links
+        self._pages: LRUCache[str, RenderedPage] = LRUCache(_CACHED_PAGES)
         self._notes: set[asyncio.Task[None]] = set()
 
     def clear(self) -> None:
         """Forget all: templates have changed."""
-        self._drawn.clear()
+        self._pages.clear()
 
-    def rendered(self, click: PageRequest, *, opened: bool) -> RenderedPage | None:
+    def rendered(self, page_request: PageRequest, *, opened: bool) -> RenderedPage | None:
         """A page that is written, or that needs no writing, drawn. None if a canvas of it is missing.
 
         Args:
             click: which page.
             opened: whether somebody sees it now.
         """
-        stamp = (self._store.stamp(), self._gates.required)
-        drawn = self._drawn.get(click.key)
+        stamp = (self._store.stamp(), self._signed_links.required, self._mount.prefix)
+        drawn = self._pages.get(page_request.key)
         now = time.monotonic()
-        if drawn is not None and drawn.is_good(click.page, stamp, now):
-            note_page(click.key, "kept, and sent as it was drawn before")
+        if drawn is not None and drawn.is_good(page_request.page, stamp, now):
+            note_page(page_request.key, "kept, and sent as it was drawn before")
             return drawn
-        kept, writings = None, dict[str, RegionJob]()
-        if click.page.canvases:
-            kept = self._store.get(click.key)
+        kept, region_jobs = None, dict[str, RegionJob]()
+        if page_request.page.canvases:
+            kept = self._store.get(page_request.key)
             if kept is None:
                 return None
-            writings = self._launcher.region_jobs(click, self._clicks.linker(click), kept.canvases, remember=False)
-            if any(writing.state != "written" for writing in writings.values()):
+            region_jobs = self._starter.region_jobs(
+                page_request, self._resolver.linker(page_request), kept.canvases, remember=False
+            )
+            if any(region_job.state != "written" for region_job in region_jobs.values()):
                 return None  # the author has changed the page since
         waited = kept is not None and kept.provenance.ahead == UNOPENED
-        note_page(click.key, "kept in the database, and drawn now")
+        note_page(page_request.key, "kept in the database, and drawn now")
         shown = self._first(kept) if kept and waited and opened else kept
         with step("drawing"):
-            shell = self._draw(click, shown, writings, first=opened and waited)
+            shell = self._draw(page_request, shown, region_jobs, first=opened and waited)
         tag, pieces = "", None
         if FORM_KEY not in shell.html:
             tag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
             pieces = tuple(piece.encode() for piece in shell.html.split(NONCE))
-        drawn = RenderedPage(click.page, stamp, pieces or shell.html, tag, shell.live, now)
+        drawn = RenderedPage(page_request.page, stamp, pieces or shell.html, tag, shell.live, now)
         if waited:
             return drawn  # who comes next sees it otherwise
-        self._drawn[click.key] = drawn
-        if len(self._drawn) > _DRAWN_PAGES:
-            self._drawn.popitem(last=False)
+        self._pages[page_request.key] = drawn
         return drawn
 
-    def old_version(self, click: PageRequest, version: str) -> Response:
+    def old_version(self, page_request: PageRequest, version: str) -> Response:
         """A version of a page, by its number.
 
         Raises:
             BadAddress: if there is none of that number.
         """
-        kept = self._store.get(click.key, int(version)) if version.isdecimal() and len(version) < 10 else None
+        kept = self._store.get(page_request.key, int(version)) if version.isdecimal() and len(version) < 10 else None
         if kept is None:
-            raise BadAddress(f"The page {click.title!r} has no version {version!r}.", 404)
-        writings = self._launcher.region_jobs(click, self._clicks.linker(click), kept.canvases, remember=False)
-        html = self._draw(click, kept, writings).html
-        return page_response(html, headers={"cache-control": "no-cache"}, frames=click.frames)
+            raise BadAddress(f"The page {page_request.title!r} has no version {version!r}.", 404)
+        region_jobs = self._starter.region_jobs(
+            page_request, self._resolver.linker(page_request), kept.canvases, remember=False
+        )
+        html = self._draw(page_request, kept, region_jobs).html
+        return page_response(html, headers={"cache-control": "no-cache"}, frames=page_request.frames)
 
     def _first(self, kept: StoredPage) -> StoredPage:
         """A page that was written ahead, as its first reader sees it. That they have come is noted meanwhile."""
@@ -175,11 +187,17 @@ class PageCache:
         return replace(kept, provenance=replace(kept.provenance, ahead=seconds))
 
     def _draw(
-        self, click: PageRequest, kept: StoredPage | None, writings: Mapping[str, RegionJob], *, first: bool = False
+        self,
+        page_request: PageRequest,
+        kept: StoredPage | None,
+        region_jobs: Mapping[str, RegionJob],
+        *,
+        first: bool = False,
     ) -> Shell:
-        return self._views.shell(self.view(click, kept, first=first), click.page, writings)
+        regions = {name: region_job.region() for name, region_job in region_jobs.items()}
+        return self._renderer.shell(self.view(page_request, kept, first=first), page_request.page, regions)
 
-    def view(self, click: PageRequest, kept: StoredPage | None, *, first: bool = False) -> PageView:
+    def view(self, page_request: PageRequest, kept: StoredPage | None, *, first: bool = False) -> PageView:
         """A page as its template sees it.
 
         Args:
@@ -188,10 +206,10 @@ class PageCache:
             first: whether this is the first time that somebody sees it.
         """
         if kept is None:
-            return PageView(key=click.key, title=click.title)
+            return PageView(key=page_request.key, title=page_request.title)
         return PageView(
-            key=click.key,
-            title=click.title,
+            key=page_request.key,
+            title=page_request.title,
             state="written",
             version=kept.version,
             versions=kept.versions,

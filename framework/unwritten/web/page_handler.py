@@ -1,55 +1,55 @@
-"""Serving: the life of a click, from the request to the response, read from top to bottom."""
+"""The page handler: from a request for a page to its response, read from top to bottom.
+
+Stored pages are served from the cache. Otherwise a job is started, or joined, and the response is the page's shell:
+the template with placeholders, which the live socket fills. Without JavaScript the same page is streamed.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from unwritten_engine import Engine
-
 from ..core.errors import BadAddress, Busy, Denied
-from ..core.settings import Settings
+from ..core.mount import MountPoint
 from ..core.tracing import note_page
-from ..generation.budgets import Budgets
-from ..generation.hooks import Policies
 from ..generation.job_queue import JobQueue
-from ..generation.job_starter import JobStarter, SchemaChecker
+from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
 from ..generation.page_job import PageJob
 from ..generation.prefetcher import Prefetcher
-from ..pictures.painting import PaintQueue
 from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
 from ..routing.form_fields import FormState
 from ..routing.resolver import PageResolver
 from ..routing.routes import PLAIN, VERSION, CanonicalRedirect, PageRequest, PageRoute
-from ..security.headers import NOT_FOR_ROBOTS, accepts_html, is_prefetch, is_same_site_navigation, saves_data
+from ..security.headers import (
+    NOT_FOR_ROBOTS,
+    accepts_html,
+    is_prefetch,
+    is_same_site_navigation,
+    saves_data,
+)
 from ..security.signed_links import LinkSource, SignedLinks, address_of, explain_refusal, signature_of
 from ..storage.pages import PageStore
-from ..storage.values import ValueStore
-from ..storage.world import WorldStore
+from .live_pages import LivePages
 from .page_cache import PageCache
 from .streaming import StreamingPage, accepts_stream
 
-if TYPE_CHECKING:
-    from .live_socket import LiveSocket
+_NO_STORE = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
 
-_IN_PARTS = "Some parts of this page are not written yet. They are when somebody follows a link to it."
+_INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
 
 
 @dataclass(frozen=True, slots=True)
 class _SignedTarget:
-    """What a request brings to show that its page was offered.
+    """The signature that a request came with.
 
     Attributes:
-        signature: as it came; None if there was none.
-        source: what offered it; None if the signature is not ours, or for another page.
+        signature: As received; None without one.
+        source: Where the signature was issued; None if it is missing, or not valid for this page.
     """
 
     signature: str | None
@@ -57,235 +57,213 @@ class _SignedTarget:
 
 
 class PageHandler:
-    """Answers clicks for one app.
+    """Answers GET and HEAD requests for the pages of one app.
 
     Args:
-        settings: see ``settings.TABLE``.
-        clicks: reads requests.
-        views: draws.
-        store: keeps.
-        engine: writes.
-        gates: whether writing takes a signed link.
-        hooks: the author's own say in what is written.
-
-    Attributes:
-        world: what is true of the app itself.
-        budgets: how much a visitor may have written.
-        launcher: begins to write pages.
-        cache: written pages, drawn.
-        ahead: writes pages before they are clicked; None if that is switched off.
-        studio: paints pictures; None if nobody does.
-        tabs: the sockets that are open.
-        metrics: what was done, counted.
-        sockets: open sockets, by visitor.
+        mount: The prefix under which the app is served.
+        resolver: Resolves requests to page requests.
+        signed_links: Whether generating a page requires a signed link.
+        store: The stored pages.
+        cache: Stored pages, rendered.
+        jobs: The queue of pages that are being generated.
+        starter: Starts jobs.
+        live_pages: Pages that are being generated, rendered.
+        prefetcher: Generates pages before they are clicked. None if that is off.
+        renderer: The app's renderer.
+        metrics: Counts what is served and refused.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        clicks: PageResolver,
-        views: Renderer,
+        *,
+        mount: MountPoint,
+        resolver: PageResolver,
+        signed_links: SignedLinks,
         store: PageStore,
-        engine: Engine,
-        gates: SignedLinks,
-        hooks: Policies,
+        cache: PageCache,
+        jobs: JobQueue,
+        starter: JobStarter,
+        live_pages: LivePages,
+        prefetcher: Prefetcher | None,
+        renderer: Renderer,
+        metrics: Metrics,
     ) -> None:
-        self.resolver = clicks
-        self.signed_links = gates
-        self.policies = hooks
-        self.world = WorldStore(store.database)
-        self.budgets = Budgets(settings, lambda: gates.beyond)
-        self.renderer = views
-        self.store = store
-        self.engine = engine
-        self.values = ValueStore(store.database)
-        self.schemas = SchemaChecker(engine, self.values)
-        self.jobs = JobQueue(engine, store, settings)
-        self.metrics = Metrics()
-        self.sockets: Counter[str] = Counter()
-        self.jobs.observers += [self.budgets, self.metrics]
-        self.starter = JobStarter(
-            clicks=clicks,
-            views=views,
-            store=store,
-            about=engine.about,
-            generations=self.jobs,
-            shapes=self.schemas,
-            values=self.values,
-            budgets=self.budgets,
-            hooks=hooks,
-            metrics=self.metrics,
-        )
-        self.cache = PageCache(clicks=clicks, views=views, store=store, launcher=self.starter, gates=gates)
-        self.tabs: set[LiveSocket] = set()
-        self.prefetcher: Prefetcher | None = None
-        self.paint_queue: PaintQueue | None = None
-
-    def refresh(self) -> None:
-        """Take templates and static files as they are by now, and tell every tab that has a socket open."""
-        self.cache.clear()
-        self.renderer.refresh()
-        for tab in self.tabs:
-            tab.say({"type": "refresh"})
+        self._mount = mount
+        self._resolver = resolver
+        self._signed_links = signed_links
+        self._store = store
+        self._cache = cache
+        self._jobs = jobs
+        self._starter = starter
+        self._live_pages = live_pages
+        self._prefetcher = prefetcher
+        self._renderer = renderer
+        self._metrics = metrics
 
     async def handle(self, request: Request, route: PageRoute) -> Response:
-        """Answer a GET or HEAD of a page.
+        """Answer a request for a page.
 
         Raises:
-            BadAddress, Busy, PageFailed, BadApp, StoreError: as the case may be; the app turns them into pages.
+            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: The app's error pages answer them.
         """
-        click, offer = await self._read(request, route)
-        if isinstance(click, Response):
-            return self.sign_redirect(click, request)
+        page_request, target = await self._resolve(request, route)
+        if isinstance(page_request, Response):
+            return self.sign_redirect(page_request, request)
         if request.scope["query_string"] and VERSION in request.query_params:
-            return self.cache.old_version(click, request.query_params[VERSION])
-        generation = self.jobs.get(click.key)
-        if generation is None:
-            kept = self._kept(click, offer)
-            if kept is not None:
-                return kept
-            if self.signed_links.required and offer.source is None:
-                return self._as_it_is(click, _IN_PARTS) if click.tables else self._not_written(click, offer)
+            return self._cache.old_version(page_request, request.query_params[VERSION])
+        job = self._jobs.get(page_request.key)
+        if job is None:
+            stored = self._stored(page_request, target)
+            if stored is not None:
+                return stored
+            if self._signed_links.required and target.source is None:
+                return self._refuse(page_request, target)
         if request.method == "HEAD":
-            # Asking whether a page is there must not write it, nor wait for it.
-            return page_response("", headers=NOT_FOR_ROBOTS)
-        note_page(click.key, "being written" if generation else "not written before")
+            return page_response("", headers=NOT_FOR_ROBOTS)  # asking whether a page exists must not generate it
+        note_page(page_request.key, "being generated" if job else "not generated before")
         try:
-            generation = await self._being_written(click, offer, generation)
-        except (Busy, Denied) as refused:
-            if not click.tables or is_prefetch(request.headers):
+            job = await self._start_or_join(page_request, target, job)
+        except (Busy, Denied) as error:
+            if not page_request.tables or is_prefetch(request.headers):
                 raise
-            return self._as_it_is(click, str(refused))
-        if offer.signature is not None:
-            return _clean(click.key, request)
+            return self._incomplete(page_request, str(error))
+        if target.signature is not None:
+            return self._redirect_to_clean(page_request.key, request)
         if accepts_stream(request):
-            return StreamingPage(self.jobs, self.renderer, generation, click.frames)
-        # Whoever comes first gets the shell that was drawn for the start, all others what is there by now.
-        shell = generation.shell if generation.change <= 1 and generation.shell else self.starter.shell(generation)
-        headers = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
-        return page_response(shell.html, headers=headers, frames=click.frames)
+            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frames)
+        html = self._live_pages.current_shell(job).html
+        return page_response(html, headers=_NO_STORE, frames=page_request.frames)
 
-    async def _read(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
-        """What a request asks for, and whether something offered it."""
-        click = await self.resolver.resolve(request, route)
+    async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
+        page_request = await self._resolver.resolve(request, route)
         signature = signature_of(request.scope)
         if signature is None:
-            # A page without parameters is one page, which the author has declared: that is an offer.
-            declared = isinstance(click, PageRequest) and not route.pattern.parameters and "?" not in click.key
-            return click, _SignedTarget(None, "link" if declared else None)
-        known = [click.key] if isinstance(click, PageRequest) else []
-        source = self.signed_links.source(signature, address_of(request.scope), *known)
-        if isinstance(click, CanonicalRedirect) and source:
-            client = request.scope.get("client")
-            click = await self.resolver.resolve_key(click.address, [route], request.headers.raw, client) or click
-        return click, _SignedTarget(signature, source)
+            # The author declared a page without parameters, so its address counts as offered.
+            offered = (
+                isinstance(page_request, PageRequest) and not route.pattern.parameters and "?" not in page_request.key
+            )
+            return page_request, _SignedTarget(None, "link" if offered else None)
+        address = address_of(request.scope).removeprefix(self._mount.prefix)
+        keys = [page_request.key] if isinstance(page_request, PageRequest) else []
+        source = self._signed_links.source(signature, address, *keys)
+        if isinstance(page_request, CanonicalRedirect) and source:
+            page_request = await self._resolver.resolve_key(page_request.address, request.scope) or page_request
+        return page_request, _SignedTarget(signature, source)
 
-    def _kept(self, click: PageRequest, offer: _SignedTarget) -> Response | None:
-        """A page that is written, if it is."""
-        request = click.request
-        opened = request.method == "GET" and not is_prefetch(request.headers) and offer.signature is None
-        drawn = self.cache.rendered(click, opened=opened)
-        if drawn is None:
+    def _stored(self, page_request: PageRequest, target: _SignedTarget) -> Response | None:
+        request = page_request.request
+        opened = request.method == "GET" and not is_prefetch(request.headers) and target.signature is None
+        rendered = self._cache.rendered(page_request, opened=opened)
+        if rendered is None:
             return None
-        if offer.signature is not None:
-            return _clean(click.key, request)
-        self.metrics.kept_served += 1
-        return drawn.response(request.headers.get("if-none-match"), click.frames)
+        if target.signature is not None:
+            return self._redirect_to_clean(page_request.key, request)
+        self._metrics.kept_served += 1
+        return rendered.response(request.headers.get("if-none-match"), page_request.frames)
 
-    async def _being_written(self, click: PageRequest, offer: _SignedTarget, generation: PageJob | None) -> PageJob:
-        """The generation of a page: the one that runs, brought up to what the page is by now, or a new one."""
-        if is_prefetch(click.request.headers):
-            return generation or await self._prefetch(click)
-        if generation is None:
-            generation = await self.starter.start(click, searched=offer.source == "search")
+    async def _start_or_join(self, page_request: PageRequest, target: _SignedTarget, job: PageJob | None) -> PageJob:
+        if is_prefetch(page_request.request.headers):
+            return job or await self._prefetch(page_request)
+        if job is None:
+            job = await self._starter.start(page_request, searched=target.source == "search")
         else:
-            self.starter.update(generation, click)
-        self.jobs.promote(generation)
-        return generation
+            self._starter.update(job, page_request)
+        self._jobs.promote(job)
+        return job
 
-    # -- a page that is not written -----------------------------------------------------------------------
+    async def _prefetch(self, page_request: PageRequest) -> PageJob:
+        if self._prefetcher is None or saves_data(page_request.request.headers):
+            raise Busy("Pages are not prefetched here. Click the link to have the page written.", 10)
+        return await self._prefetcher.prefetch(page_request)
 
-    async def _prefetch(self, click: PageRequest) -> PageJob:
-        if self.prefetcher is None or saves_data(click.request.headers):
-            raise Busy("Nothing is written ahead here. Click on the link to have the page written.", 10)
-        return await self.prefetcher.prefetch(click)
+    def _refuse(self, page_request: PageRequest, target: _SignedTarget) -> Response:
+        """Respond that a page is not written, with a button that writes it."""
+        if page_request.tables:
+            return self._incomplete(page_request, _INCOMPLETE)
+        unsigned = target.signature is None
+        self._metrics.refused["unsigned" if unsigned else "signature"] += 1
+        message = explain_refusal(target.signature)
+        previous = self._jobs.recent(page_request.key)
+        if previous is not None and previous.message and not message:
+            message = f"The last attempt failed: {previous.message}"
+        return self._renderer.unwritten_page(
+            page_request.key,
+            page_request.title,
+            message,
+            404 if unsigned else 403,
+            accepts_html(page_request.request),
+        )
 
-    async def write(self, key: str, request: Request, routes: Sequence[PageRoute]) -> Response:
-        """Write the page with this key because somebody pressed a button, and lead to it.
+    def _incomplete(
+        self, page_request: PageRequest, message: str, status: int = 200, form: FormState | None = None
+    ) -> Response:
+        """Respond with what exists of a page. Missing canvases are not generated now, but its state is shown."""
+        stored = self._store.get(page_request.key)
+        linker = self._resolver.linker(page_request)
+        region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, remember=False)
+        view = self._cache.view(page_request, stored)
+        if any(region_job.state != "written" for region_job in region_jobs.values()):
+            view = replace(view, state="stopped", message=message, provenance=None)
+        for region_job in region_jobs.values():
+            region_job.end("stopped")
+        regions = {name: region_job.region() for name, region_job in region_jobs.items()}
+        shell = self._renderer.shell(view, page_request.page, regions, form=form)
+        return page_response(shell.html, status, _NO_STORE, page_request.frames)
+
+    def _redirect_to_clean(self, key: str, request: Request) -> Response:
+        """Redirect to the address without a signature, which can be stored and shared."""
+        plain = request.query_params.get(PLAIN)
+        if plain is not None:
+            key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
+        return RedirectResponse(self._mount.url(key), 303, _NO_STORE)
+
+    # -- for forms and extensions -------------------------------------------------------------------------
+
+    async def write(self, key: str, request: Request) -> Response:
+        """Generate the page with this key because a visitor pressed a button, and redirect to it.
 
         Raises:
-            BadAddress: if no page has this key.
-            Busy, OverBudget, Denied: see ``begin``.
+            BadAddress: If no page has this key.
+            Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
-        click = await self.page_request(key, request, routes)
-        if self.jobs.get(click.key) is None and self.cache.rendered(click, opened=False) is None:
-            await self.starter.start(click, searched=True)
-        return RedirectResponse(click.key, 303)
+        page_request = await self.find_page(key, request)
+        if self._jobs.get(page_request.key) is None and self._cache.rendered(page_request, opened=False) is None:
+            await self._starter.start(page_request, searched=True)
+        return RedirectResponse(self._mount.url(page_request.key), 303)
 
-    async def page_request(self, key: str, request: Request, routes: Sequence[PageRoute]) -> PageRequest:
-        """The click that a form of ours is about.
+    async def find_page(self, key: str, request: Request) -> PageRequest:
+        """Resolve the page that one of the framework's forms is about.
 
         Raises:
-            BadAddress: if there is no such page, or it has nothing that is written.
+            BadAddress: If there is no such page, or it has no canvases.
         """
-        # Where the form stood is no page that led here.
-        headers = [(name, value) for name, value in request.headers.raw if name != b"referer"]
-        click = await self.resolver.resolve_key(key, routes, headers, request.scope.get("client"))
-        if isinstance(click, CanonicalRedirect):
-            click = await self.resolver.resolve_key(click.address, routes, headers, request.scope.get("client"))
-        if not isinstance(click, PageRequest) or not click.page.canvases:
-            raise BadAddress(f"The page {key} is not one that is written, so it cannot be written anew.", 404)
-        return click
-
-    def _not_written(self, click: PageRequest, offer: _SignedTarget) -> Response:
-        """Say that a page is not written, and offer to write it."""
-        unsigned = offer.signature is None
-        self.metrics.refused["unsigned" if unsigned else "signature"] += 1
-        message = explain_refusal(offer.signature)
-        before = self.jobs.recent(click.key)
-        if before is not None and before.message and not message:
-            message = f"The last attempt came to nothing: {before.message}"
-        status = 404 if unsigned else 403
-        return self.renderer.unwritten_page(click.key, click.title, message, status, accepts_html(click.request))
+        page_request = await self._resolver.resolve_key(key, request.scope)
+        if isinstance(page_request, CanonicalRedirect):
+            page_request = await self._resolver.resolve_key(page_request.address, request.scope)
+        if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
+            raise BadAddress(f"The page {key} does not exist, or no model writes it.", 404)
+        return page_request
 
     def sign_redirect(self, response: Response, request: Request) -> Response:
-        """A response of a page function or an action. One that leads from a form of this app to a page that nobody has
-        written is a search box: what it leads to may be written, within the budget for that."""
-        target = response.headers.get("location", "")
-        if not (self.signed_links.required and 300 <= response.status_code < 400 and target.startswith("/")):
+        """Sign the target of a redirect from a form of this app, as a search box needs it.
+
+        The target page may then be generated, within the visitor's budget for searches.
+        """
+        location = response.headers.get("location", "")
+        if not (self._signed_links.required and 300 <= response.status_code < 400 and location.startswith("/")):
             return response
-        if target.startswith("//") or not is_same_site_navigation(request.headers):
+        key = self._mount.key(location)
+        if key is None or location.startswith("//") or not is_same_site_navigation(request.headers):
             return response
-        if self.jobs.get(target) is None and not self.store.exists([target]):
-            response.headers["location"] = self.signed_links.sign(target, "search")
+        if self._jobs.get(key) is None and not self._store.exists([key]):
+            response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
         return response
 
-    async def page_with_form(self, click: PageRequest, form: FormState) -> Response:
-        """A page with a form that could not be taken: what was typed in it, and what is wrong with it."""
-        generation = self.jobs.get(click.key)
-        if generation is None:
-            return self._as_it_is(click, "", 422, form)
-        self.starter.update(generation, click)
-        shell = self.renderer.shell(generation.view(), click.page, generation.regions, form=form)
-        return page_response(shell.html, 422, {"cache-control": "no-store", **NOT_FOR_ROBOTS}, click.frames)
-
-    def _as_it_is(self, click: PageRequest, message: str, status: int = 200, form: FormState | None = None) -> Response:
-        """A page with what is there of it. What is not written of it is not written now, but its state is shown."""
-        kept = self.store.get(click.key)
-        canvases = kept.canvases if kept else {}
-        writings = self.starter.region_jobs(click, self.resolver.linker(click), canvases, remember=False)
-        view = self.cache.view(click, kept)
-        if any(writing.state != "written" for writing in writings.values()):
-            view = replace(view, state="stopped", message=message, provenance=None)
-        for writing in writings.values():
-            writing.end("stopped")
-        shell = self.renderer.shell(view, click.page, writings, form=form)
-        return page_response(shell.html, status, {"cache-control": "no-store", **NOT_FOR_ROBOTS}, click.frames)
-
-
-def _clean(key: str, request: Request) -> Response:
-    """Lead to the clean address of a page, which is the one that may be kept and shared."""
-    plain = request.query_params.get(PLAIN)
-    if plain is not None:
-        key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
-    return RedirectResponse(key, 303, {"cache-control": "no-store", **NOT_FOR_ROBOTS})
+    def page_with_form(self, page_request: PageRequest, form: FormState) -> Response:
+        """Respond with the page of a form that was not accepted: what was typed, and what is wrong with it."""
+        job = self._jobs.get(page_request.key)
+        if job is None:
+            return self._incomplete(page_request, "", 422, form)
+        self._starter.update(job, page_request)
+        shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
+        return page_response(shell.html, 422, _NO_STORE, page_request.frames)

@@ -22,6 +22,7 @@ from ..rendering.regions import Region, RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Placeholder, Shell
 from ..security.headers import NOT_FOR_ROBOTS, new_nonce, secure_headers
+from .live_pages import LivePages
 
 
 def accepts_stream(request: Request) -> bool:
@@ -36,7 +37,9 @@ def accepts_stream(request: Request) -> bool:
 class StreamingPage(StreamingResponse):
     """A page that is being written, streamed."""
 
-    def __init__(self, generations: JobQueue, views: Renderer, generation: PageJob, frames: str = "") -> None:
+    def __init__(
+        self, jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, frames: str = ""
+    ) -> None:
         nonce = new_nonce()
         headers = {
             **secure_headers(nonce, frames),
@@ -44,58 +47,62 @@ class StreamingPage(StreamingResponse):
             **NOT_FOR_ROBOTS,
             "x-accel-buffering": "no",
         }
-        super().__init__(_stream(generations, views, generation, nonce), media_type="text/html", headers=headers)
+        super().__init__(_stream(jobs, live_pages, renderer, job, nonce), media_type="text/html", headers=headers)
 
 
-async def _stream(generations: JobQueue, views: Renderer, generation: PageJob, nonce: str) -> AsyncIterator[str]:
-    watcher = Subscriber()
-    generation.subscribe(watcher)
+async def _stream(
+    jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, nonce: str
+) -> AsyncIterator[str]:
+    subscriber = Subscriber()
+    job.subscribe(subscriber)
     try:
-        shell = views.generation(generation, holes=True)
+        shell = live_pages.shell(job, placeholders=True)
         for piece in shell.pieces():
             if isinstance(piece, str):
                 yield insert_nonce(piece, nonce)
             elif piece.name == COLOPHON:
-                async for text in _colophon(views, generation, watcher):
+                async for text in _colophon(renderer, job, subscriber):
                     yield insert_nonce(text, nonce)
             else:
-                async for text in _region(generation, shell, piece, watcher):
+                async for text in _region(live_pages, job, shell, piece, subscriber):
                     yield insert_nonce(text, nonce)
     finally:
-        generations.detach(generation, watcher)
+        jobs.detach(job, subscriber)
 
 
-async def _region(generation: PageJob, shell: Shell, hole: Placeholder, watcher: Subscriber) -> AsyncIterator[str]:
-    writing = generation.regions[hole.name]
-    frame = _around(generation, shell, writing)
+async def _region(
+    live_pages: LivePages, job: PageJob, shell: Shell, hole: Placeholder, subscriber: Subscriber
+) -> AsyncIterator[str]:
+    region_job = job.regions[hole.name]
+    frame = _around(job, shell, region_job)
     sent = 0
     if frame:
         yield frame[0]
-    while writing.state in {"waiting", "writing"} and not generation.finished.is_set():
-        watcher.changed.clear()
-        if frame and writing.frame.text:
-            drawn = writing.formatted()
+    while region_job.state in {"waiting", "writing"} and not job.finished.is_set():
+        subscriber.changed.clear()
+        if frame and region_job.frame.text:
+            drawn = region_job.formatted()
             if drawn.fixed > sent:
                 yield drawn.html[sent : drawn.fixed]
                 sent = drawn.fixed
-        if writing.state in {"waiting", "writing"} and not generation.finished.is_set():
-            await watcher.changed.wait()
+        if region_job.state in {"waiting", "writing"} and not job.finished.is_set():
+            await subscriber.changed.wait()
     if not frame:
-        yield generation.inner(writing.name)
+        yield live_pages.block(job, region_job.name)
     else:
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
-        yield (str(writing.formatted().html)[sent:] if writing.frame.text else "") + frame[1]
-    if writing.state != "written":
-        yield str(Markup('<p class="broken-off">{}</p>').format(generation.message or "This part was not finished."))
+        yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + frame[1]
+    if region_job.state != "written":
+        yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
 
 
-def _around(generation: PageJob, shell: Shell, writing: RegionJob) -> tuple[str, str] | None:
+def _around(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
     """What the region's block puts before and after its text, if that is all it does.
 
     A block that does more than print its canvas once (it loops over a value, say) may change anywhere, and can
     only be sent when it is finished.
     """
-    if writing.canvas.schema is not None:
+    if region_job.canvas.schema is not None:
         return None
     around = None
     ends: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
@@ -103,10 +110,10 @@ def _around(generation: PageJob, shell: Shell, writing: RegionJob) -> tuple[str,
     for state, length in ends:
         probe = f"probe-{secrets.token_hex(length)}"
         region = Region(
-            writing.name, state=state, number=length, html=Markup(probe), text=probe, settled=state == "written"
+            region_job.name, state=state, number=length, html=Markup(probe), text=probe, settled=state == "written"
         )
         try:
-            before, found, after = shell.region(region, generation.view()).partition(probe)
+            before, found, after = shell.region(region, job.view()).partition(probe)
         except UnwrittenError:
             return None
         if not found or probe in after or around not in (None, (before, after)):
@@ -115,11 +122,11 @@ def _around(generation: PageJob, shell: Shell, writing: RegionJob) -> tuple[str,
     return around
 
 
-async def _colophon(views: Renderer, generation: PageJob, watcher: Subscriber) -> AsyncIterator[str]:
+async def _colophon(renderer: Renderer, job: PageJob, subscriber: Subscriber) -> AsyncIterator[str]:
     """The colophon, with the figures, if everything before it has come to its end by now."""
     going_on = {"waiting", "writing"}
-    while not generation.finished.is_set() and all(w.state not in going_on for w in generation.regions.values()):
-        watcher.changed.clear()
-        if not generation.finished.is_set():
-            await watcher.changed.wait()
-    yield str(views.colophon_element(generation.view()))
+    while not job.finished.is_set() and all(w.state not in going_on for w in job.regions.values()):
+        subscriber.changed.clear()
+        if not job.finished.is_set():
+            await subscriber.changed.wait()
+    yield str(renderer.colophon_element(job.view()))

@@ -173,12 +173,12 @@ def test_the_engine_is_warmed_with_what_pages_share(tmp_path: Path) -> None:
 
 
 def test_settings_and_their_mistakes(tmp_path: Path) -> None:
-    assert make_app(tmp_path, scripted("x"), grace=3).settings.grace == 3
+    assert make_app(tmp_path, scripted("x"), jobs=3).settings.jobs == 3
     with pytest.raises(BadSetting, match="Did you mean 'queue_limit'"):
         App("x", queue_limits=3)
     with pytest.raises(BadApp, match="does not exist"):
         App("x", folder=tmp_path / "nowhere")
-    with pytest.raises(BadApp, match="has not been prepared"):
+    with pytest.raises(BadApp, match="not running yet"):
         _ = App("x").store
 
 

@@ -1,4 +1,4 @@
-"""What an app answers under our own prefix."""
+"""The framework's own routes under ``/_unwritten``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.apps import browser, make_app, make_wiki
 
-from unwritten.core.paths import OWN
+from unwritten.core.paths import FRAMEWORK_PREFIX
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -21,12 +21,12 @@ def test_no_page_is_under_our_prefix(tmp_path: Path) -> None:
         return f"A note on {path}."
 
     with browser(app) as client:
-        assert client.get(f"{OWN}nothing").status_code == 404
+        assert client.get(f"{FRAMEWORK_PREFIX}nothing").status_code == 404
         assert client.get("/something").status_code == 200
 
 
 def test_a_form_that_is_not_ours_is_refused_with_a_word(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A tower."))) as client:
-        assert client.get(f"{OWN}rewrite").status_code == 405
-        answer = client.post(f"{OWN}rewrite", data={"page": "/wiki/Tea", "colour": "red"})
+        assert client.get(f"{FRAMEWORK_PREFIX}rewrite").status_code == 405
+        answer = client.post(f"{FRAMEWORK_PREFIX}rewrite", data={"page": "/wiki/Tea", "colour": "red"})
         assert answer.status_code == 400 and "colour" in answer.text

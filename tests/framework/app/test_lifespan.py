@@ -24,12 +24,12 @@ def test_it_can_be_opened_closed_and_opened_again(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A tower."))
     for _ in range(2):
         app.prepare()
-        first = app.handler
+        first = app.site
         app.prepare()
-        assert app.handler is first, "a second time does nothing"
+        assert app.site is first, "a second time does nothing"
         asyncio.run(app.close())
         with pytest.raises(BadApp):
-            app.handler  # noqa: B018
+            app.site  # noqa: B018
 
 
 def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,9 +38,10 @@ def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, monkeypatch: 
     def open_none(*args: object, **options: object) -> object:
         raise BadSetting("There is no such engine.")
 
-    monkeypatch.setattr("unwritten.app.lifespan.open_engine", open_none)
-    monkeypatch.setattr("unwritten.app.lifespan.Store.close", lambda store: opened.append(store))
+    monkeypatch.setattr("unwritten.app.build.open_engine", open_none)
+    monkeypatch.setattr("unwritten.app.build.PageStore.close", lambda store: opened.append(store))
     app = App("Fake Wiki", database=str(tmp_path / "pages.db"))
+    app.page("/")(lambda: "A front page.")
     with pytest.raises(BadSetting):
         app.prepare()
     assert len(opened) == 1
@@ -48,8 +49,10 @@ def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path, monkeypatch: 
 
 def test_a_database_that_cannot_be_opened_is_told_before_the_engine_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
+    app = App("Fake Wiki", engine="no-such-engine", database=str(tmp_path / "file" / "pages.db"))
+    app.page("/")(lambda: "A front page.")
     with pytest.raises(StoreError, match="folder"):
-        App("Fake Wiki", engine="no-such-engine", database=str(tmp_path / "file" / "pages.db")).prepare()
+        app.prepare()
 
 
 def test_the_engine_is_warmed_with_what_pages_share(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from tests.support.apps import browser, make_app
+from tests.support.apps import browser, make_app, make_wiki
 
 from unwritten_engine import scripted
 
@@ -42,5 +42,5 @@ def test_an_authors_own_route_wins(tmp_path: Path) -> None:
 
 
 def test_they_are_read_and_not_written_to(tmp_path: Path) -> None:
-    with browser(make_app(tmp_path, scripted("Words."))) as client:
+    with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         assert client.post("/robots.txt").status_code == 405

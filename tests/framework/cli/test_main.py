@@ -286,5 +286,5 @@ def test_doctor_says_what_holds_visitors_back(monkeypatch: pytest.MonkeyPatch) -
     assert "ok    visitor_pages: 240 an hour" in beyond
     assert "note  search_pages is 0: there is no limit" in beyond
     assert "note  behind a proxy all visitors look like one" in beyond
-    monkeypatch.setenv("UNWRITTEN_GATES", "off")
+    monkeypatch.setenv("UNWRITTEN_SIGNED_LINKS", "off")
     assert "note  gates are off" in unwritten("doctor", "--no-engine").output

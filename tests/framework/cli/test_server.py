@@ -69,8 +69,8 @@ class Running:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        self._viewer = threading.Thread(target=self._read)
+        self._viewer.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -89,7 +89,7 @@ class Running:
         """Press Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(15)
-        self._reader.join()
+        self._viewer.join()
         return code
 
 
@@ -108,7 +108,7 @@ def running(*arguments: str) -> Iterator[Running]:
         if process.poll() is None:
             process.kill()
         process.wait()
-        server._reader.join()
+        server._viewer.join()
         if process.stdout:
             process.stdout.close()
 

@@ -51,7 +51,7 @@ def test_words_for_no(word: str) -> None:
         ("time_limit", 0),
         ("debug", "perhaps"),
         ("host", 127),
-        ("generations", 0),
+        ("jobs", 0),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_it_and_says_what_is_meant(name: str, value: object) -> None:

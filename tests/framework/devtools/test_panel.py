@@ -69,7 +69,7 @@ def test_it_may_be_asked_in_the_middle(tmp_path: Path) -> None:
     visitor = Visitor(make_wiki(tmp_path, answers({"tea": script}), debug=True))
     visitor.visit("/wiki/Tea", wait=False)
     early = visitor.visit(f"{PANEL}/wiki/Tea&bare=panel")
-    assert "data-going-on" in early.html and "state</dt><dd>writing" in early.html
+    assert "data-active" in early.html and "state</dt><dd>writing" in early.html
 
 
 def test_a_page_of_an_earlier_server_says_what_is_known(tmp_path: Path) -> None:

@@ -65,9 +65,9 @@ def test_what_nobody_opened_is_forgotten_before_what_somebody_looks_at(tmp_path:
     assert known is not None
     visitor.visit("/wiki/Tower_0")
     for number in range(MOST_PAGES + 5):  # as if they were written ahead
-        generation = copy.copy(known.generation)
-        generation.key = f"/wiki/Ahead_{number}"
-        recorder.begun(generation)
+        job = copy.copy(known.job)
+        job.key = f"/wiki/Ahead_{number}"
+        recorder.begun(job)
     kept = [key for key in ("/wiki/Tower_0", "/wiki/Tower_1", "/wiki/Tower_2") if recorder.get(key)]
     assert kept == ["/wiki/Tower_0", "/wiki/Tower_1", "/wiki/Tower_2"]
     assert recorder.get("/wiki/Ahead_0") is None and recorder.get(f"/wiki/Ahead_{MOST_PAGES + 4}") is not None

@@ -17,7 +17,7 @@ from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
 
-TOOLS = "developer.js"
+TOOLS = "devtools.js"
 PANEL = "/_unwritten/developer?page=/wiki/Tea"
 
 
@@ -72,7 +72,7 @@ def test_with_debug_everybody_sees_it(tmp_path: Path) -> None:
         write(client, "/wiki/Tea")
         page = client.get("/wiki/Tea")
         head = page.text.partition("</head>")[0]
-        assert head.count(TOOLS) == 1 and "developer.css" in head and page_faults(page.text) == []
+        assert head.count(TOOLS) == 1 and "devtools.css" in head and page_faults(page.text) == []
         nonce = page.headers["content-security-policy"].partition("'nonce-")[2].partition("'")[0]
         assert f"{TOOLS}?v=" in head and f'nonce="{nonce}"' in head[head.index(TOOLS) :]
         assert client.get("/wiki/Tea", headers={"if-none-match": "*"}).status_code == 200
@@ -101,12 +101,12 @@ def test_a_trace_is_at_the_end_of_the_page_and_no_part_of_its_key(tmp_path: Path
     with browser(app) as client:
         write(client, "/wiki/Tea")
         page = client.get("/wiki/Tea?_trace=1")
-        before, _, after = page.text.partition('<section class="developer-trace"')
+        before, _, after = page.text.partition('<section class="devtools-trace"')
         assert after.rstrip().endswith("</section></body>\n</html>") and page_faults(page.text) == []
         assert "<td>page function</td>" in after and "SELECT p.key, v.title" in after and "&#39;/wiki/Tea&#39;" in after
         assert "kept in the database, and drawn now" in after
         assert "sent as it was drawn before" in client.get("/wiki/Tea?_trace=1").text
-        assert "developer-trace" not in client.get("/wiki/Tea?_trace=0").text
+        assert "devtools-trace" not in client.get("/wiki/Tea?_trace=0").text
         assert 'data-page="/wiki/Tea"' in before and app.store.count() == 1
         assert "_trace" not in client.get("/echo?a=1&_trace=1").text.partition("<section")[0]
         moved = client.get("/wiki/Green%20tea?_trace=1")
@@ -116,7 +116,7 @@ def test_a_trace_is_at_the_end_of_the_page_and_no_part_of_its_key(tmp_path: Path
 def test_a_trace_of_a_page_that_is_streamed_comes_at_its_end(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A drink."), debug=True)) as client:
         page = client.get("/wiki/Tea?plain=1&_trace=1").text
-    assert "not written before" in page and page.index("A drink.") < page.index("developer-trace") < page.index(
+    assert "not written before" in page and page.index("A drink.") < page.index("devtools-trace") < page.index(
         "</body>"
     )
 
@@ -165,7 +165,7 @@ def test_what_the_authors_code_raised_is_shown_in_the_page(tmp_path: Path) -> No
         assert "routing.py" not in page and "starlette/" not in page
         page = client.get("/template").text
         assert "<h2>ZeroDivisionError</h2>" in page and "broken.html</b>, line 2" in page
-        assert 'aria-current="true"><span class="developer-number">2</span>{{ lamps / 0 }}' in page
+        assert 'aria-current="true"><span class="devtools-number">2</span>{{ lamps / 0 }}' in page
         assert "KeyError" in client.get("/function", headers={"accept": "text/plain"}).text
     app.configure({"debug": False})
     with browser(app, raise_server_exceptions=False) as client:

@@ -387,7 +387,7 @@ def test_an_old_version_leads_to_the_newest(tmp_path: Path) -> None:
 def test_beyond_this_machine_nobody_edits_unless_the_app_lets_them(
     tmp_path: Path, settings: dict[str, Any], allowed: bool
 ) -> None:
-    with browser(make_wiki(tmp_path, scripted("Words."), gates="off", **settings)) as client:
+    with browser(make_wiki(tmp_path, scripted("Words."), signed_links="off", **settings)) as client:
         write(client, KEY)
         page = client.get(KEY).text
         assert ("Write it again" in page) == (EDIT in page) == allowed

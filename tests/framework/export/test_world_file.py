@@ -53,7 +53,7 @@ def test_a_world_is_copied_while_it_is_used(tmp_path: Path) -> None:
         write(client, "/wiki/Tower")
         copy_world(app.database, copy)
         write(client, "/wiki/Lamp")
-        secret = app.handler.world.secret
+        secret = app.site.world.secret
     (tmp_path / "there").mkdir()
     shutil.copy(copy, tmp_path / "there" / "pages.db")
     assert list(texts(tmp_path / "there")) == ["/wiki/Tower"]
@@ -63,7 +63,7 @@ def test_a_world_is_copied_while_it_is_used(tmp_path: Path) -> None:
 def test_a_world_says_what_it_is(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("x"), world="A calm book.", links="/wiki/{title}")
     with browser(app):
-        world = app.handler.world
+        world = app.site.world
         assert (world.get("name"), world.get("world"), world.get("links")) == (
             "Fake Wiki",
             "A calm book.",

@@ -43,7 +43,7 @@ def test_before_there_is_an_engine_it_says_so(tmp_path: Path) -> None:
 
 
 def test_page_functions_and_templates_ask_it(tmp_path: Path) -> None:
-    probe = '{% extends "layout.html" %}{% block main %}{{ app.can("svg") }} {{ drawn }}{% endblock %}'
+    probe = '{% extends "layout.html" %}{% block main %}{{ app.supports("svg") }} {{ drawn }}{% endblock %}'
     app = make_app(tmp_path, scripted("Text.", about=BASE), folder=templates(tmp_path, probe=probe))
 
     @app.page("/")

@@ -26,7 +26,6 @@ from tests.support.apps import (
     write,
 )
 
-from unwritten.generation import job_queue as generations
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import CUT, HANG
@@ -198,7 +197,7 @@ def test_an_empty_text_is_a_failure(tmp_path: Path) -> None:
 
 def test_a_full_queue_is_said_with_503_and_a_page_for_people(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
-    with browser(make_wiki(tmp_path, engine, generations=1, queue_limit=1)) as client:
+    with browser(make_wiki(tmp_path, engine, jobs=1, queue_limit=1)) as client:
         assert client.get("/wiki/One").status_code == 200
         assert client.get("/wiki/Two").status_code == 200
         answer = client.get("/wiki/Three")
@@ -213,7 +212,7 @@ def test_a_full_queue_is_said_with_503_and_a_page_for_people(tmp_path: Path) -> 
 
 def test_who_waits_is_told_how_many_come_first(tmp_path: Path) -> None:
     engine = scripted(["A", 0.5, "A b."])
-    with browser(make_wiki(tmp_path, engine, generations=1)) as client:
+    with browser(make_wiki(tmp_path, engine, jobs=1)) as client:
         for name in ("One", "Two", "Three"):
             client.get(f"/wiki/{name}")
         heard = follow(client, "/wiki/Three")
@@ -224,7 +223,7 @@ def test_who_waits_is_told_how_many_come_first(tmp_path: Path) -> None:
 
 def test_a_stop_in_the_queue(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
-    with browser(make_wiki(tmp_path, engine, generations=1)) as client:
+    with browser(make_wiki(tmp_path, engine, jobs=1)) as client:
         client.get("/wiki/One")
         client.get("/wiki/Two")
         with client.websocket_connect(LIVE) as ws:
@@ -241,14 +240,14 @@ def test_a_stop_at_the_very_start_frees_its_place(tmp_path: Path) -> None:
 
     async def scene() -> None:
         engine = scripted(["A", HANG])
-        app = make_wiki(tmp_path, engine, generations=1)
+        app = make_wiki(tmp_path, engine, jobs=1)
         app.prepare()
-        serving = app.handler
+        site = app.handler
         await ask(app, "/wiki/One")
-        one = serving.jobs.get("/wiki/One")
+        one = site.jobs.get("/wiki/One")
         assert one is not None
         await ask(app, "/wiki/Two")
-        two = serving.jobs.get("/wiki/Two")
+        two = site.jobs.get("/wiki/Two")
         assert two is not None and two.state == "queued"
         # The end of the first begins the second; stop the second before it has had its turn.
         begun = asyncio.Event()
@@ -256,15 +255,15 @@ def test_a_stop_at_the_very_start_frees_its_place(tmp_path: Path) -> None:
 
         def start_and_stop(run: object) -> None:
             start(run)  # type: ignore[arg-type]
-            serving.jobs.stop(two)
+            site.jobs.stop(two)
             begun.set()
 
         two.start = start_and_stop  # type: ignore[method-assign]
-        serving.jobs.stop(one)
+        site.jobs.stop(one)
         await asyncio.wait_for(begun.wait(), 2)
         await asyncio.wait_for(two.finished.wait(), 2)
-        assert (two.state, serving.jobs.load) == ("stopped", (0, 0))
-        assert serving.jobs.get("/wiki/Two") is None
+        assert (two.state, site.jobs.load) == ("stopped", (0, 0))
+        assert site.jobs.get("/wiki/Two") is None
         await app.close()
 
     asyncio.run(scene())
@@ -295,8 +294,8 @@ def test_a_text_that_no_database_can_hold_is_a_failure(tmp_path: Path) -> None:
     engine = scripted(["A lone half \ud83d of a pair."])
     with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
-        generation = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
-        wait_for(generation.finished.is_set)
+        job = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
+        wait_for(job.finished.is_set)
         assert client.app.serving.generations.get(KEY) is None  # type: ignore[attr-defined]
 
 
@@ -312,7 +311,7 @@ def test_a_rewrite_goes_on_counting_frames(tmp_path: Path) -> None:
 
 def test_a_server_that_closes_breaks_off_what_is_not_finished(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
-    with browser(make_wiki(tmp_path, engine, generations=1)) as client:
+    with browser(make_wiki(tmp_path, engine, jobs=1)) as client:
         client.get("/wiki/One")
         client.get("/wiki/Two")
         wait_for(lambda: engine.running == 1)
@@ -323,13 +322,13 @@ def test_a_server_that_closes_breaks_off_what_is_not_finished(tmp_path: Path) ->
 def test_a_server_that_closes_keeps_what_is_finished(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A lighthouse."))) as client:
         client.get(KEY)
-        generation = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
-        wait_for(lambda: all(writing.state == "written" for writing in generation.writings.values()))
+        job = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
+        wait_for(lambda: all(region_job.state == "written" for region_job in job.writings.values()))
     assert [row["key"] for row in tables(tmp_path / "pages.db")["pages"]] == [KEY]
 
 
 def test_memory_of_what_is_over_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generations, "_RECENT", 3)
+    monkeypatch.setattr(jobs, "_RECENT", 3)
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         for i in range(8):
             write(client, f"/wiki/Page_{i}")

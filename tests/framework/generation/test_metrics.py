@@ -31,7 +31,7 @@ def counts(client: TestClient) -> dict[str, float]:
 
 def test_what_happens_to_pages_is_counted(tmp_path: Path) -> None:
     engine = scripted(["A", "A b."], by_ask={"Slow": ["A", HANG]})
-    app = make_wiki(tmp_path, engine, gates="on")
+    app = make_wiki(tmp_path, engine, signed_links="on")
     with browser(app) as client:
         for name in ("One", "Two"):
             client.get(app.link(f"/wiki/{name}"))
@@ -61,7 +61,7 @@ def test_what_happens_to_pages_is_counted(tmp_path: Path) -> None:
 
 
 def test_what_is_refused_is_counted_by_reason(tmp_path: Path) -> None:
-    app = make_wiki(tmp_path, scripted(["A", HANG]), generations=1, queue_limit=0, visitor_pages=1)
+    app = make_wiki(tmp_path, scripted(["A", HANG]), jobs=1, queue_limit=0, visitor_pages=1)
     app.allow_prompt(lambda asked: asked.title != "Bomb")
     with browser(app) as client:
         for name in ("Bomb", "One", "Two"):

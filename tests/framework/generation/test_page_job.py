@@ -18,13 +18,13 @@ class Diary(JobObserver):
     def __init__(self) -> None:
         self.entries: list[str] = []
 
-    def begun(self, generation: PageJob) -> None:
+    def begun(self, job: PageJob) -> None:
         self.entries.append(f"begun {generation.key}")
 
-    def framed(self, generation: PageJob, writing: RegionJob) -> None:
+    def framed(self, job: PageJob, region_job: RegionJob) -> None:
         self.entries.append(f"frame {writing.name}{' last' if writing.frame.done else ''}")
 
-    def ended(self, generation: PageJob) -> None:
+    def ended(self, job: PageJob) -> None:
         self.entries.append(f"ended {generation.state} {generation.kept is not None}")
 
 
@@ -32,7 +32,7 @@ def test_a_listener_hears_of_the_beginning_every_frame_and_the_end(tmp_path: Pat
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
     diary = Diary()
     with browser(app) as client:
-        app.handler.jobs.observers.append(diary)
+        app.site.jobs.observers.append(diary)
         write(client, "/wiki/Lighthouse")
     assert diary.entries[0] == "begun /wiki/Lighthouse"
     assert diary.entries[-2:] == ["frame body last", "ended written True"]
@@ -41,13 +41,13 @@ def test_a_listener_hears_of_the_beginning_every_frame_and_the_end(tmp_path: Pat
 
 def test_what_a_listener_raises_harms_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(JobObserver):
-        def framed(self, generation: PageJob, writing: RegionJob) -> None:
+        def framed(self, job: PageJob, region_job: RegionJob) -> None:
             raise ZeroDivisionError
 
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
     diary = Diary()
     with browser(app) as client:
-        app.handler.jobs.observers += [Broken(), diary]
+        app.site.jobs.observers += [Broken(), diary]
         client.get("/wiki/Lighthouse")
         assert follow(client, "/wiki/Lighthouse")[-1]["state"] == "written"
     assert diary.entries[-1] == "ended written True"

@@ -138,7 +138,7 @@ def test_a_click_does_not_wait_for_work_ahead_which_goes_on_afterwards(tmp_path:
         return ["At", 0.3, "At once."] if "Z." in request.prompt.ask else ["One", HANG]
 
     engine = scripted(script)
-    with browser(make_wiki(tmp_path, engine, ahead="auto", generations=2)) as client:
+    with browser(make_wiki(tmp_path, engine, ahead="auto", jobs=2)) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
@@ -266,7 +266,7 @@ def test_a_hint_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, 
 
 def test_all_visitors_together_have_a_bound(tmp_path: Path) -> None:
     engine = wiki_engine(["One", HANG])
-    app = make_wiki(tmp_path, engine, ahead="auto", ahead_limit=4, generations=64)
+    app = make_wiki(tmp_path, engine, ahead="auto", ahead_limit=4, jobs=64)
     with browser(app) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as one:

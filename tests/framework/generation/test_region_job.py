@@ -21,7 +21,7 @@ class Facts(BaseModel):
     kind: str
 
 
-def writing(canvas: Canvas | None = None, prompt: Prompt | None = None) -> RegionJob:
+def region_job(canvas: Canvas | None = None, prompt: Prompt | None = None) -> RegionJob:
     return RegionJob("body", canvas or Canvas("Words."), prompt or Prompt("Words."), a_linker(), 256)
 
 
@@ -30,7 +30,7 @@ def kept(text: str, format: str = "markdown") -> StoredCanvas:
 
 
 def test_a_region_goes_from_waiting_to_written() -> None:
-    region = writing()
+    region = region_job()
     assert (region.state, region.number, region.region().lines) == ("waiting", 0, 11)
     region.apply_frame(text_frame("A tow", ((2, 5),)))
     seen = region.region()
@@ -43,26 +43,26 @@ def test_a_region_goes_from_waiting_to_written() -> None:
 
 
 def test_numbers_rise_and_are_higher_than_those_of_any_attempt_before() -> None:
-    first = writing()
+    first = region_job()
     for n in range(1, 50):
         before = first.number
         first.apply_frame(text_frame("x" * n))
         assert first.number > before
     time.sleep(0.001)
-    second = writing()
+    second = region_job()
     second.apply_frame(text_frame("x"))
     assert second.number > first.number
     assert second.number < 2**53  # a number of JavaScript
 
 
 def test_a_kept_text_always_has_the_same_number() -> None:
-    region = writing()
+    region = region_job()
     region.restore(kept("A tower."))
     assert (region.number, region.state) == (1, "written")
 
 
 def test_a_kept_text_that_does_not_fit_any_more_is_refused_and_leaves_no_trace() -> None:
-    region = writing(Canvas("Facts.", schema=Facts))
+    region = region_job(Canvas("Facts.", schema=Facts))
     with pytest.raises(PageFailed, match="does not fit the shape Facts"):
         region.restore(kept('{"colour":"red"}', "typed"))
     assert (region.state, region.number, region.frame.text) == ("waiting", 0, "")
@@ -72,7 +72,7 @@ def test_a_kept_text_that_does_not_fit_any_more_is_refused_and_leaves_no_trace()
 
 
 def test_a_last_frame_that_does_not_fit_leaves_the_draft_to_be_seen() -> None:
-    region = writing(Canvas("Facts.", schema=Facts))
+    region = region_job(Canvas("Facts.", schema=Facts))
     region.apply_frame(text_frame('{"kin'))
     with pytest.raises(PageFailed):
         region.apply_frame(text_frame('{"colour":"red"}', done=True))
@@ -83,13 +83,13 @@ def test_a_last_frame_that_does_not_fit_leaves_the_draft_to_be_seen() -> None:
 
 @pytest.mark.parametrize("text", ["", "  \n", "**Lighthouse** ", "**Lighthouse**"])
 def test_a_text_of_nothing_but_its_opening_is_a_failure(text: str) -> None:
-    region = writing(prompt=Prompt("Words.", opening="**Lighthouse**"))
+    region = region_job(prompt=Prompt("Words.", opening="**Lighthouse**"))
     with pytest.raises(PageFailed, match="wrote nothing"):
         region.apply_frame(text_frame(text, done=True))
 
 
 def test_a_failed_region_takes_nothing_more() -> None:
-    region = writing()
+    region = region_job()
     region.end("failed")
     number = region.number
     with pytest.raises(PageFailed):
@@ -99,7 +99,7 @@ def test_a_failed_region_takes_nothing_more() -> None:
 
 
 def test_a_block_is_drawn_once_for_all_who_ask() -> None:
-    region, drawn = writing(), []
+    region, drawn = region_job(), []
 
     def draw(seen: Region) -> str:
         drawn.append(seen.text)
@@ -113,7 +113,7 @@ def test_a_block_is_drawn_once_for_all_who_ask() -> None:
 
 
 def test_what_the_engine_is_asked_for() -> None:
-    request = writing(Canvas("Facts.", schema=Facts, canvases=2, tokens=90, seed=7, stop=["x"])).request()
+    request = region_job(Canvas("Facts.", schema=Facts, canvases=2, tokens=90, seed=7, stop=["x"])).request()
     assert (request.canvases, request.max_tokens, request.seed, request.stop) == (2, 90, 7, ("x",))
     assert request.schema is not None and request.schema["required"] == ["kind"]
 
@@ -123,7 +123,7 @@ def test_a_prompt_is_recorded_as_it_was_sent() -> None:
     document = json.loads(prompt_text(prompt))
     assert (document["ask"], document["system"]) == ("Ask <é>.", "World.")
     assert len(document["images"][0]) == 64
-    one, other = writing(prompt=prompt), writing(prompt=Prompt("Other."))
-    assert prompt_hash({"body": one}) == prompt_hash({"body": writing(prompt=prompt)})
+    one, other = region_job(prompt=prompt), region_job(prompt=Prompt("Other."))
+    assert prompt_hash({"body": one}) == prompt_hash({"body": region_job(prompt=prompt)})
     assert prompt_hash({"body": one}) != prompt_hash({"body": other})
     assert prompt_hash({"body": one}) != prompt_hash({"lead": one})

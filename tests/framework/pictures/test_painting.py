@@ -73,17 +73,17 @@ def studio_of(home: Path, brush: Painter, **given: Any) -> PaintQueue:
 def test_a_picture_is_painted_once_however_many_want_it(tmp_path: Path) -> None:
     async def run() -> None:
         brush = Brush()
-        studio = studio_of(tmp_path, brush)
+        paint_queue = studio_of(tmp_path, brush)
         brush.leave.clear()
-        first = [asyncio.create_task(studio.paint(RED, str(n), 5)) for n in range(20)]
+        first = [asyncio.create_task(paint_queue.paint(RED, str(n), 5)) for n in range(20)]
         await asyncio.sleep(0.05)
-        assert studio.waiting == 1 and await studio.paint(RED, "late", 0) is None
+        assert paint_queue.waiting == 1 and await paint_queue.paint(RED, "late", 0) is None
         brush.leave.set()
         pictures = await asyncio.gather(*first)
         assert {picture.content for picture in pictures if picture} == {b"RIFFA red lighthouse."}
         assert brush.painted == [("A red lighthouse.", 320, 200, RED.seed)]
-        assert stored_picture(studio._database, RED) == pictures[0]
-        await studio.close()
+        assert stored_picture(paint_queue._database, RED) == pictures[0]
+        await paint_queue.close()
         assert brush.closed
 
     asyncio.run(run())
@@ -94,15 +94,15 @@ def test_a_failure_is_said_once_and_tried_again_later(tmp_path: Path, caplog: py
     async def run() -> None:
         for fault in (GenerationFailed("The paint has run out."), ZeroDivisionError("bug")):
             brush = Brush(fault)
-            studio = studio_of(tmp_path, brush)
-            assert await studio.paint(RED, "a", 5) is None
+            paint_queue = studio_of(tmp_path, brush)
+            assert await paint_queue.paint(RED, "a", 5) is None
             with pytest.raises(PageFailed, match="a moment ago"):
-                await studio.paint(RED, "a", 5)
-            studio._failed[RED.key] -= painting.AGAIN
+                await paint_queue.paint(RED, "a", 5)
+            paint_queue._failed[RED.key] -= painting.AGAIN
             brush.fault = None
             ask = RED if isinstance(fault, ZeroDivisionError) else PictureRequest("Else", 320, 200)
-            assert (await studio.paint(ask, "a", 5)) is not None
-            await studio.close()
+            assert (await paint_queue.paint(ask, "a", 5)) is not None
+            await paint_queue.close()
 
     asyncio.run(run())
     assert "The paint has run out." in caplog.text and "ZeroDivisionError" in caplog.text
@@ -112,20 +112,20 @@ def test_a_failure_is_said_once_and_tried_again_later(tmp_path: Path, caplog: py
 def test_the_queue_is_bounded_and_a_visitor_pays(tmp_path: Path) -> None:
     async def run() -> None:
         brush = Brush()
-        studio = studio_of(tmp_path, brush, visitor_seconds=0.05)
+        paint_queue = studio_of(tmp_path, brush, visitor_seconds=0.05)
         brush.leave.clear()
         for number in range(painting.QUEUE):
-            assert await studio.paint(PictureRequest(f"{number}", 32, 32), "a", 0) is None
+            assert await paint_queue.paint(PictureRequest(f"{number}", 32, 32), "a", 0) is None
         with pytest.raises(Busy, match="16 pictures"):
-            await studio.paint(RED, "a", 0)
+            await paint_queue.paint(RED, "a", 0)
         await asyncio.sleep(0.1)
         brush.leave.set()
-        while studio.waiting:
+        while paint_queue.waiting:
             await asyncio.sleep(0.01)
         with pytest.raises(OverBudget):
-            await studio.paint(RED, "a", 0)
-        assert await studio.paint(RED, "b", 5) is not None
-        await studio.close()
+            await paint_queue.paint(RED, "a", 0)
+        assert await paint_queue.paint(RED, "b", 5) is not None
+        await paint_queue.close()
 
     asyncio.run(run())
 
@@ -153,13 +153,13 @@ def test_it_takes_no_longer_than_it_may_and_stops_at_once(tmp_path: Path, caplog
 def test_words_come_first(tmp_path: Path) -> None:
     async def run() -> None:
         brush = Brush()
-        studio = studio_of(tmp_path, brush)
+        paint_queue = studio_of(tmp_path, brush)
         page: Any = object()
-        studio.hurried(page)
-        assert await studio.paint(RED, "a", 0.3) is None
-        studio.ended(page)
-        assert await studio.paint(RED, "a", 5) is not None
-        await studio.close()
+        paint_queue.hurried(page)
+        assert await paint_queue.paint(RED, "a", 0.3) is None
+        paint_queue.ended(page)
+        assert await paint_queue.paint(RED, "a", 5) is not None
+        await paint_queue.close()
 
     asyncio.run(run())
 

@@ -76,7 +76,7 @@ def test_a_painted_one_is_kept_and_says_that_it_is_generated(tmp_path: Path, bru
     assert 'alt="A &lt;tower&gt; (a generated picture)" title="Painted by a brush; not a photograph"' in page
     assert (
         "pictures.js" in page
-        and "data-waiting" in page
+        and "data-pending" in page
         and first.headers["content-type"] == "image/webp" == second.headers["content-type"]
     )
     assert first.headers["x-picture"] == "painted" and again.status_code == 304
@@ -84,7 +84,7 @@ def test_a_painted_one_is_kept_and_says_that_it_is_generated(tmp_path: Path, bru
     with browser(gallery(tmp_path)) as client:
         page = client.get("/").text
         assert client.get(source(page)).content == first.content, "it is there when nobody paints any more"
-    assert "Painted by a brush" in page and "data-waiting" not in page
+    assert "Painted by a brush" in page and "data-pending" not in page
 
 
 def test_one_that_is_being_painted_is_an_ornament_that_nobody_keeps(tmp_path: Path, brush: Brush) -> None:

@@ -25,7 +25,7 @@ def test_the_colophon_says_who_wrote_and_at_which_cost(tmp_path: Path) -> None:
 
 
 def test_the_colophon_of_an_unfinished_page_has_a_stop(tmp_path: Path) -> None:
-    with browser(make_wiki(tmp_path, scripted([HANG]), generations=1)) as client:
+    with browser(make_wiki(tmp_path, scripted([HANG]), jobs=1)) as client:
         client.get("/wiki/One")
         page = client.get(KEY).text
         assert "Waiting for its turn" in page and "data-stop" in page

@@ -133,7 +133,7 @@ def test_templates_of_the_app_come_before_ours(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."), folder=templates(tmp_path, layout=layout))) as client:
         page = client.get("/wiki/X").text
         assert page.startswith("<title>Mine</title>") and 'id="region-body"' in page
-        assert "unwritten.js" in page and "data-colophon" in page
+        assert "live.js" in page and "data-colophon" in page
 
 
 def test_a_shape_may_be_asked_for_anything_before_its_first_word(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def at(app: App, key: str) -> object:
     async def ask() -> object:
         app.prepare()
         try:
-            return await app.handler.resolver.resolve_key(key, app.pages, [])
+            return await app.site.resolver.resolve_key(key, app.pages, [])
         finally:
             await app.close()
 

@@ -27,12 +27,12 @@ TEXT = "A tower with a [[Lamp|bright lamp]], near [the sea](/wiki/Deep%20Sea)."
 HERE = {"sec-fetch-site": "same-origin"}
 
 
-def gates(secret: bytes = b"one world", **settings: Any) -> SignedLinks:
-    return SignedLinks(Settings({"gates": "on", **settings}, environment={}), lambda: secret)
+def signed_links(secret: bytes = b"one world", **settings: Any) -> SignedLinks:
+    return SignedLinks(Settings({"signed_links": "on", **settings}, environment={}), lambda: secret)
 
 
 def gated(home: Path, engine: Any = None, **settings: Any) -> App:
-    app = make_wiki(home, engine or scripted(TEXT), **{"gates": "on", **settings})
+    app = make_wiki(home, engine or scripted(TEXT), **{"signed_links": "on", **settings})
 
     @app.page("/")
     def front() -> Response:
@@ -50,7 +50,7 @@ def links(html: str) -> list[str]:
 
 
 def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
-    one, other = gates(), gates(b"another world")
+    one, other = signed_links(), signed_links(b"another world")
     assert re.fullmatch(r"/wiki/Tea\?_s=[\w-]{16}", one.sign("/wiki/Tea"))
     assert one.signature("/wiki/Tea") == one.signature("/wiki/Tea")
     signs = {
@@ -81,19 +81,19 @@ def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
     ],
 )
 def test_a_signature_stands_in_the_query_and_comes_off_again(address: str, offered: str) -> None:
-    signed = gates().sign(address)
-    assert signed == offered.format(gates().signature(address.partition("#")[0]))
+    signed = signed_links().sign(address)
+    assert signed == offered.format(signed_links().signature(address.partition("#")[0]))
     assert unsigned(signed) == address
     path, _, query = signed.partition("#")[0].partition("?")
     scope = {"type": "http", "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": []}
     taken = take_signature(scope)
     assert address_of(taken) == address.partition("#")[0]
-    assert gates().source(signature_of(taken) or "", address_of(taken)) == "link"
+    assert signed_links().source(signature_of(taken) or "", address_of(taken)) == "link"
     assert signature_of(take_signature(taken)) == signature_of(taken)
 
 
 def test_a_browser_may_spell_an_address_in_its_own_way() -> None:
-    assert gates().signature("/wiki/It's?q=it's a") == gates().signature("/wiki/It%27s?q=it%27s%20a")
+    assert signed_links().signature("/wiki/It's?q=it's a") == signed_links().signature("/wiki/It%27s?q=it%27s%20a")
 
 
 def test_other_parameters_are_left_alone() -> None:
@@ -112,8 +112,8 @@ def test_other_parameters_are_left_alone() -> None:
         ({"host": "localhost"}, False),
         ({"host": "0.0.0.0"}, True),
         ({"host": ""}, True),
-        ({"host": "0.0.0.0", "gates": "off"}, False),
-        ({"gates": "on"}, True),
+        ({"host": "0.0.0.0", "signed_links": "off"}, False),
+        ({"signed_links": "on"}, True),
         ({"hosts": "wiki.example"}, True),
         ({"hosts": "localhost, wiki.localhost"}, False),
         ({"trusted_proxies": "127.0.0.1"}, True),
@@ -196,7 +196,7 @@ def test_a_typed_address_is_not_written_and_has_a_button(tmp_path: Path) -> None
 
 def test_a_page_without_parameters_is_offered_by_its_author(tmp_path: Path) -> None:
     engine = scripted("Welcome to [[Tea]].")
-    app = make_app(tmp_path, engine, gates="on", links="/wiki/{title}")
+    app = make_app(tmp_path, engine, signed_links="on", links="/wiki/{title}")
 
     @app.page("/welcome")
     def welcome(tone: str = "dry") -> str:
@@ -232,7 +232,7 @@ FOREIGN = "The link that led here was signed for another page, or in another wor
         (lambda s: s + "x", CUT),
         (lambda s: "", CUT),
         (lambda s: "%ff", CUT),
-        (lambda s: gates(b"another world").signature("/wiki/Tea"), FOREIGN),
+        (lambda s: signed_links(b"another world").signature("/wiki/Tea"), FOREIGN),
         (lambda s: s[::-1], FOREIGN),
     ],
 )
@@ -293,7 +293,7 @@ def test_who_comes_to_a_running_page_needs_no_signature(tmp_path: Path) -> None:
 def search(app: App) -> None:
     @app.page("/search")
     def search(q: str) -> Response:
-        return RedirectResponse(app.key("article", title=q), 303)
+        return RedirectResponse(app.url_path_for("article", title=q), 303)
 
 
 def test_a_search_box_leads_to_a_page_within_its_budget(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_what_no_page_of_the_app_led_to_is_no_search(headers: dict[str, str], tm
 def test_templates_sign_the_links_that_they_offer(tmp_path: Path) -> None:
     home = templates(tmp_path, front='<a href="{{ link("/wiki/Tea") }}">a</a><a href="{{ "/wiki/Sea"|link }}">b</a>')
     for setting, mark in (("on", "?_s="), ("off", '">')):
-        app = make_app(tmp_path, scripted(TEXT), folder=home, gates=setting)
+        app = make_app(tmp_path, scripted(TEXT), folder=home, signed_links=setting)
 
         @app.page("/")
         def front(app: str = "") -> Page:
@@ -351,7 +351,7 @@ def test_only_a_key_can_be_offered(tmp_path: Path) -> None:
 
 
 def test_what_a_page_function_sees_has_no_signature(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted(TEXT), gates="on")
+    app = make_app(tmp_path, scripted(TEXT), signed_links="on")
     seen: list[Any] = []
 
     @app.page("/a/{title}")

@@ -60,8 +60,8 @@ def test_a_browser_is_known_again_after_its_first_form_and_no_other_is_it(app: A
     assert theirs == other.visit("/me").text != first
 
 
-def request(cookie: str, identity: VisitorCookie | None = None) -> Request:
-    name = identity.name if identity else "other"
+def request(cookie: str, visitor_cookie: VisitorCookie | None = None) -> Request:
+    name = visitor_cookie.name if visitor_cookie else "other"
     header = (b"cookie", f"{name}={cookie}".encode("latin-1"))
     return Request({"type": "http", "method": "GET", "path": "/", "scheme": "https", "headers": [header]})
 
@@ -78,8 +78,8 @@ def test_only_a_cookie_that_this_world_has_given_counts() -> None:
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_of_plain_http_where_there_is_https() -> None:
-    identity = VisitorCookie(lambda: b"secret")
+    visitor_cookie = VisitorCookie(lambda: b"secret")
     response = Response()
-    identity.set_on(response, "c", request(""))
+    visitor_cookie.set_on(response, "c", request(""))
     sent = response.headers["set-cookie"].lower()
     assert "httponly" in sent and "samesite=lax" in sent and "secure" in sent and "path=/" in sent

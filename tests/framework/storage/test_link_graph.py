@@ -64,4 +64,4 @@ def test_pages_of_one_function_have_names_of_their_own() -> None:
 
     for code in ("de", "fr"):
         app.page(f"/{code}/{{title}}", name=code)(edition(code))
-    assert [app.key(code, title="Le thé") for code in ("de", "fr")] == ["/de/Le_th%C3%A9", "/fr/Le_th%C3%A9"]
+    assert [app.url_path_for(code, title="Le thé") for code in ("de", "fr")] == ["/de/Le_th%C3%A9", "/fr/Le_th%C3%A9"]

@@ -385,11 +385,13 @@ def test_a_locked_database_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_full_disk_in_words(store: PageStore) -> None:
     keep(store, new_page())
     limit = f"PRAGMA max_page_count = {store.database._writing.execute('PRAGMA page_count').fetchone()[0]}"
-    store.database._writer.submit(lambda: store.database._writing.execute(limit)).result()
+    store.database._writer.submit(lambda: store.database._region_job.execute(limit)).result()
     with pytest.raises(StoreFull, match=r"disk is full.*Make room"):
         keep(store, new_page("/wiki/Big", "word " * 100_000))
     assert store.count() == 1 and store.get(KEY) is not None
-    store.database._writer.submit(lambda: store.database._writing.execute("PRAGMA max_page_count = 1000000")).result()
+    store.database._writer.submit(
+        lambda: store.database._region_job.execute("PRAGMA max_page_count = 1000000")
+    ).result()
     keep(store, new_page("/wiki/Big", "word " * 100_000))
 
 

@@ -214,7 +214,7 @@ def test_a_page_reads_and_does_not_write(app: App) -> None:
         return f"A page about {posts.count()} posts."
 
     @app.page("/write")
-    async def writing() -> str:
+    async def region_job() -> str:
         posts.insert(Post(thread=1, text="x"))
         return "A page."
 

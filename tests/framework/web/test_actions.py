@@ -227,7 +227,7 @@ def test_a_copy_of_a_world_takes_its_forms_and_another_world_does_not(tmp_path: 
 
 def test_with_closed_gates_a_post_still_brings_its_reply_within_the_budget(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Why": "Because.", "How": "Like this."})
-    app, posts = make_forum(tmp_path, engine, gates="on", search_pages=1)
+    app, posts = make_forum(tmp_path, engine, signed_links="on", search_pages=1)
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="Why?")
         wait_for(lambda: app.store.get("/thread/1"))
@@ -242,7 +242,7 @@ def test_a_stale_form_is_given_back_to_be_sent_again(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         client.get("/thread/1")
-        secret = app.handler.world.secret
+        secret = app.site.world.secret
         for hours, status in ((23, 303), (26, 409)):
             token = sign_form(secret, PATH, "/thread/1", time.time() - hours * 3600)
             answer = client.post(f"{PATH}?_page=/thread/1&_form={token}.aaaaaaaaaaaa", data={"text": f"Old {hours}"})

@@ -36,6 +36,6 @@ def test_the_fields_of_every_message(tmp_path: Path) -> None:
 def test_a_frame_is_encoded_once_for_all_who_watch(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         write(client, "/wiki/X")
-        generation = client.app.serving.generations.recent("/wiki/X")  # type: ignore[attr-defined]
-        assert frame_text(generation, "body") is frame_text(generation, "body")
-        assert json.loads(frame_text(generation, "body"))["state"] == "written"
+        job = client.app.serving.generations.recent("/wiki/X")  # type: ignore[attr-defined]
+        assert frame_text(job, "body") is frame_text(job, "body")
+        assert json.loads(frame_text(job, "body"))["state"] == "written"

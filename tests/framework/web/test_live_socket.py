@@ -265,10 +265,10 @@ def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.Mon
                     message = json.loads(await other.recv())
                     if message["type"] == "page" and message["state"] == "written":
                         break
-            generation = app.handler.jobs.recent(KEY)
-            assert generation is not None
+            job = app.site.jobs.recent(KEY)
+            assert job is not None
             for _ in range(300):
-                if generation.subscribers == 0:
+                if job.subscribers == 0:
                     break
                 await asyncio.sleep(0.01)
             ws.transport.abort()
@@ -315,7 +315,7 @@ def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path) 
             with client.websocket_connect(LIVE) as third, pytest.raises(WebSocketDisconnect) as closed:
                 third.receive_json()
             assert (closed.value.code, closed.value.reason) == (1008, "too many sockets")
-        wait_for(lambda: not app.handler.sockets)
+        wait_for(lambda: not app.site.sockets)
         with client.websocket_connect(LIVE) as again:
             watch(again, "/wiki/Nothing")
             assert again.receive_json()["state"] == "unwritten"

@@ -93,8 +93,8 @@ def test_other_pages_that_show_the_same_table_are_told_too(tmp_path: Path) -> No
             shown(ws, "found", "posts")
         send(client, "/thread/1", PATH, text="Hello")
         assert shown(ws, "found", "1 posts")["page"] == "/newest"
-        assert app.audience._scenes["/newest"].tables == {"post"}
-        assert app.audience._scenes["/other"].tables == frozenset()
+        assert app.audience._rendered["/newest"].tables == {"post"}
+        assert app.audience._rendered["/other"].tables == frozenset()
 
 
 def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
             assert 'data-state="waiting"' in shown(ws, "posts", "Why?")["html"]
             look(ws, "/nowhere")
             ws.send_json({"type": "gone", "page": "/nowhere"})
-            wait_for(lambda: "/nowhere" not in app.audience._lookers)
-        wait_for(lambda: not app.audience._lookers and not app.audience._scenes)
+            wait_for(lambda: "/nowhere" not in app.audience._subscriptions)
+        wait_for(lambda: not app.audience._subscriptions and not app.audience._rendered)
     assert engine.requests == []
 
 
@@ -164,7 +164,7 @@ def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) ->
 
 def test_a_full_queue_loses_no_reply(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Hang": ["A", HANG], "Why": "Because."})
-    app, _ = make_forum(tmp_path, engine, generations=1, queue_limit=0, grace=0.2)
+    app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0, grace=0.2)
 
     @app.page("/slow")
     def slow() -> str:
@@ -180,7 +180,7 @@ def test_a_full_queue_loses_no_reply(tmp_path: Path) -> None:
 
 
 def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: Path) -> None:
-    app, posts = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), generations=1, queue_limit=0)
+    app, posts = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
 
     @app.page("/slow")
     def slow() -> str:
@@ -198,7 +198,7 @@ def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: P
 
 
 def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> None:
-    app, _ = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), generations=1, queue_limit=0)
+    app, _ = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
 
     @app.page("/slow")
     def slow() -> str:
@@ -211,7 +211,7 @@ def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> N
             other.send_json({"type": "watch", "page": "/slow", "seen": {}})  # nobody gives it up
             send(client, "/thread/1", PATH, text="Why?")
             shown(ws, "posts", "Why?")
-            assert list(app.handler.starter.pending_regions) == ["/thread/1"]
+            assert list(app.site.starter.pending_regions) == ["/thread/1"]
 
 
 def test_what_is_written_outside_an_action_is_seen_too(tmp_path: Path) -> None:

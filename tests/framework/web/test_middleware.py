@@ -57,4 +57,4 @@ def test_a_setting_that_cannot_be_read_is_said_at_once() -> None:
     with pytest.raises(BadSetting, match="trusted_proxies"):
         door(trusted_proxies="x")
     with pytest.raises(BadSetting, match=r"'gates' is 'of', but it must be auto, on or off\. Did you mean"):
-        door(gates="of")
+        door(signed_links="of")

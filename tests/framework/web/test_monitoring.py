@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(30)
 
 
 def test_a_healthy_app_says_what_it_does(tmp_path: Path) -> None:
-    app = make_wiki(tmp_path, scripted(["A", HANG]), generations=1)
+    app = make_wiki(tmp_path, scripted(["A", HANG]), jobs=1)
     with browser(app) as client:
         client.get("/wiki/One")
         client.get("/wiki/Two")

@@ -49,7 +49,7 @@ def test_an_old_version_is_found_by_its_number_and_no_other(tmp_path: Path) -> N
     app = make_wiki(tmp_path, scripted(lambda request: next(texts)))
     with browser(app) as client:
         write(client, KEY)
-        app.handler.cache.clear()
+        app.site.cache.clear()
         client.post("/_unwritten/rewrite", data={"page": KEY})
         client.get(f"{KEY}?plain=1")
         assert "The first." in client.get(f"{KEY}?version=1").text

@@ -39,11 +39,11 @@ def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.finished()
-    assert not shown(tab, ".developer-panel")
+    assert not shown(tab, ".devtools-panel")
     tab.page.keyboard.press("Backquote")
-    until(lambda: shown(tab, ".developer-stage"))
+    until(lambda: shown(tab, ".devtools-stage"))
     assert tab.js("() => document.activeElement.textContent") == "Developer", "the focus is in the panel"
-    stage = tab.page.locator(".developer-stage")
+    stage = tab.page.locator(".devtools-stage")
     until(lambda: stage.inner_text() == tab.text("body"))
     assert stage.locator(".unsettled").count() == 0
     scrubber = tab.page.get_by_label("Frame")
@@ -51,20 +51,20 @@ def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab
     scrubber.focus()
     tab.page.keyboard.press("Home")
     until(lambda: stage.locator(".unsettled").count() > 5)
-    assert "step 1 of at most 12" in tab.page.locator(".developer-scrubber output").inner_text()
+    assert "step 1 of at most 12" in tab.page.locator(".devtools-scrubber output").inner_text()
     noise = stage.inner_text()
     assert noise != tab.text("body") and stage.locator("a").count() == 0
     tab.page.keyboard.press("ArrowRight")
     until(lambda: stage.inner_text() != noise)
     assert tab.js("() => document.activeElement.type") == "range", "the scrubber keeps the focus"
     tab.page.get_by_role("button", name="Play").click()
-    until(lambda: "settled" in tab.page.locator(".developer-scrubber output").inner_text().split("·")[1])
+    until(lambda: "settled" in tab.page.locator(".devtools-scrubber output").inner_text().split("·")[1])
     tab.page.get_by_text("Prompt as sent").click()
     assert tab.page.get_by_text("An encyclopedia article about Lighthouse.", exact=True).is_visible()
-    assert "SELECT p.key" in tab.page.locator(".developer-trace").inner_text()
+    assert "SELECT p.key" in tab.page.locator(".devtools-trace").inner_text()
     tab.page.keyboard.press("Escape")
-    until(lambda: not shown(tab, ".developer-panel"))
-    assert tab.js("() => document.activeElement.className") == "developer-button"
+    until(lambda: not shown(tab, ".devtools-panel"))
+    assert tab.js("() => document.activeElement.className") == "devtools-button"
 
 
 def test_the_panel_follows_a_page_that_is_being_written(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_the_panel_follows_a_page_that_is_being_written(serve: Serve, open_tab: 
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.page.get_by_role("button", name="Developer").click()
-    until(lambda: "step 2 of at most 3" in tab.page.locator(".developer-body").inner_text())
-    assert tab.page.locator(".developer-stage .unsettled").count() > 0
+    until(lambda: "step 2 of at most 3" in tab.page.locator(".devtools-body").inner_text())
+    assert tab.page.locator(".devtools-stage .unsettled").count() > 0
     tab.page.get_by_role("button", name="Stop").click()
-    until(lambda: "state\nstopped" in tab.page.locator(".developer-body").inner_text())
+    until(lambda: "state\nstopped" in tab.page.locator(".devtools-body").inner_text())
 
 
 def test_the_key_is_a_sign_like_any_other_where_one_types(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_key_is_a_sign_like_any_other_where_one_types(serve: Serve, open_tab
     tab.goto(serve(with_form(tmp_path)) + "/")
     tab.page.locator("textarea").focus()
     tab.page.keyboard.press("Backquote")
-    assert tab.page.input_value("textarea") == "`" and not shown(tab, ".developer-panel")
+    assert tab.page.input_value("textarea") == "`" and not shown(tab, ".devtools-panel")
 
 
 def form(home: Path) -> Path:
@@ -131,7 +131,7 @@ def test_a_changed_template_is_shown_in_place(serve: Serve, open_tab: OpenTab, t
     app.devtools.refresh_soon()
     until(lambda: tab.page.locator("h1").inner_text() == "The new words")
     assert_kept(tab)
-    assert tab.page.locator(".developer-button").count() == 1
+    assert tab.page.locator(".devtools-button").count() == 1
 
 
 def test_a_changed_style_sheet_is_shown_in_place(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -164,18 +164,18 @@ def test_a_block_that_raises_in_mid_stream_is_shown_over_the_page(
     app = make_two(tmp_path, engine, BLOCKS, debug=True)
     tab = open_tab()
     tab.goto(serve(app) + "/")
-    until(lambda: shown(tab, ".developer-overlay"))
-    overlay = tab.page.locator(".developer-overlay")
+    until(lambda: shown(tab, ".devtools-overlay"))
+    overlay = tab.page.locator(".devtools-overlay")
     assert "ZeroDivisionError" in overlay.inner_text() and "two.html, line 4" in overlay.inner_text()
     assert "1 / (body.text|length - 16)" in overlay.locator("[aria-current]").inner_text()
     assert "drawing.py" not in overlay.inner_text() and tab.text("lead") == "A tower."
     tab.page.keyboard.press("Escape")
-    until(lambda: not shown(tab, ".developer-overlay"))
+    until(lambda: not shown(tab, ".devtools-overlay"))
     until(lambda: any(event["state"] == "failed" for event in tab.events("page")))  # until then it is the same page
     templates(tmp_path, two=BLOCKS.replace("{{ 1 / (body.text|length - 16) }}", ""))
     app.devtools.refresh_soon()
     until(lambda: "by the sea." in tab.text("body"))
-    assert not shown(tab, ".developer-overlay")
+    assert not shown(tab, ".devtools-overlay")
 
 
 def test_a_page_that_works_no_more_stays_under_the_overlay(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -185,13 +185,13 @@ def test_a_page_that_works_no_more_stays_under_the_overlay(serve: Serve, open_ta
     fill(tab)
     templates(tmp_path, form=FORM.replace("The old words", "{{ 1 / 0 }}"))
     app.devtools.refresh_soon()
-    until(lambda: shown(tab, ".developer-overlay"))
-    assert "form.html, line 3" in tab.page.locator(".developer-overlay").inner_text()
+    until(lambda: shown(tab, ".devtools-overlay"))
+    assert "form.html, line 3" in tab.page.locator(".devtools-overlay").inner_text()
     assert_kept(tab)
     templates(tmp_path, form=FORM.replace("The old words", "The new words"))
     app.devtools.refresh_soon()
     until(lambda: tab.page.locator("h1").inner_text() == "The new words")
-    assert not shown(tab, ".developer-overlay")
+    assert not shown(tab, ".devtools-overlay")
     assert_kept(tab)
 
 
@@ -251,8 +251,8 @@ def test_an_app_that_cannot_be_started_is_shown_over_the_page(author: str, home:
     until(lambda: tab.events("open"))
     fill(tab)
     (home / "app.py").write_text(APP.replace('title="The old title"', "title=nothing +"))
-    until(lambda: shown(tab, ".developer-overlay"), 30)
-    overlay = tab.page.locator(".developer-overlay").inner_text()
+    until(lambda: shown(tab, ".devtools-overlay"), 30)
+    overlay = tab.page.locator(".devtools-overlay").inner_text()
     assert "SyntaxError" in overlay and "app.py, line 9" in overlay and "title=nothing +" in overlay
     assert_kept(tab)
     other = open_tab(beside=tab)
@@ -261,6 +261,6 @@ def test_an_app_that_cannot_be_started_is_shown_over_the_page(author: str, home:
     assert other.page.locator("h1").inner_text() == "The app cannot be started"
     (home / "app.py").write_text(APP.replace("The old title", "The new title"))
     until(lambda: tab.page.title() == "The new title · Small", 30)
-    assert not shown(tab, ".developer-overlay")
+    assert not shown(tab, ".devtools-overlay")
     assert_kept(tab)
     until(lambda: other.page.title() == "The new title · Small", 30)

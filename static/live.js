@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * unwritten.js: the browser's side of a page that is being written.
+ * live.js: the browser's side of a page that is being written.
  *
  * 1. It finds the regions of this document that are not written yet, and opens one WebSocket for all of them.
  * 2. Every frame is the whole inner HTML of a region. The latest one wins, once per animation frame; it is

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * developer.js: the developer's tools in a page, only while an app is developed.
+ * devtools.js: the developer's tools in a page, only while an app is developed.
  *
  * 1. The panel: the key left of the 1 (`), or the button at the edge. What it shows is drawn by the server.
  * 2. The overlay: what the author's code raised while this page was written, or when it was asked for again.
@@ -43,16 +43,16 @@
 
   // -- the panel ------------------------------------------------------------
   // Outside <body>, where no navigation and no reload in place takes them away.
-  const button = make("button", { type: "button", className: "developer-button", title: "Developer panel: the key left of the 1" });
+  const button = make("button", { type: "button", className: "devtools-button", title: "Developer panel: the key left of the 1" });
   button.innerHTML = "Developer <kbd>`</kbd>";
   button.setAttribute("aria-expanded", "false");
-  button.setAttribute("aria-controls", "developer-panel");
-  const panel = make("section", { id: "developer-panel", className: "developer-panel", hidden: true });
+  button.setAttribute("aria-controls", "devtools-panel");
+  const panel = make("section", { id: "devtools-panel", className: "devtools-panel", hidden: true });
   panel.setAttribute("aria-label", "Developer panel");
   panel.innerHTML =
-    '<div class="developer-bar"><h2 tabindex="-1">Developer</h2><button type="button" class="button plain">Close</button></div>' +
-    '<div class="developer-body"></div>';
-  const content = /** @type {HTMLElement} */ (panel.querySelector(".developer-body"));
+    '<div class="devtools-bar"><h2 tabindex="-1">Developer</h2><button type="button" class="button plain">Close</button></div>' +
+    '<div class="devtools-body"></div>';
+  const content = /** @type {HTMLElement} */ (panel.querySelector(".devtools-body"));
   document.documentElement.append(button, panel);
   /** Whoever had the focus before. @type {Element | null} */
   let before = null;
@@ -86,23 +86,23 @@
     if (panel.hidden) return;
     if (!html) return void (timer = window.setTimeout(draw, 1000));
     const fresh = make("template", { innerHTML: html }).content;
-    for (const frame of content.querySelectorAll("[data-moved]")) {
-      const name = /** @type {HTMLElement} */ (frame).dataset.frameOf || "";
-      fresh.querySelector(`[data-frame-of="${CSS.escape(name)}"]`)?.replaceWith(frame.cloneNode(true));
+    for (const frame of content.querySelectorAll("[data-scrubbed]")) {
+      const name = /** @type {HTMLElement} */ (frame).dataset.canvas || "";
+      fresh.querySelector(`[data-canvas="${CSS.escape(name)}"]`)?.replaceWith(frame.cloneNode(true));
     }
     morph(content, fresh);
     dress(content);
-    if (again || content.querySelector("[data-going-on]")) timer = window.setTimeout(draw, again ? 0 : 500);
+    if (again || content.querySelector("[data-active]")) timer = window.setTimeout(draw, again ? 0 : 500);
     again = false;
   }
 
   /** What HTML alone cannot say: how pale a draft is, and where the thumb of a scrubber stands. @param {Element} place */
   function dress(place) {
-    for (const stage of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll(".developer-stage"))) {
+    for (const stage of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll(".devtools-stage"))) {
       stage.style.setProperty("--unsettled", stage.dataset.unsettled || "0");
     }
     for (const range of /** @type {NodeListOf<HTMLInputElement>} */ (place.querySelectorAll('input[type="range"]'))) {
-      const moved = range.closest("[data-moved]");
+      const moved = range.closest("[data-scrubbed]");
       if (!moved) range.value = range.getAttribute("value") || "0";
       const form = /** @type {HTMLFormElement} */ (range.form);
       if (!form.querySelector("[data-play]")) {
@@ -118,14 +118,14 @@
 
   /** Show another frame of a canvas. While one is on its way, only the last wish counts. @param {HTMLInputElement} range */
   async function scrub(range) {
-    const frame = /** @type {HTMLElement} */ (range.closest("[data-frame-of]"));
-    frame.dataset.moved = "";
+    const frame = /** @type {HTMLElement} */ (range.closest("[data-canvas]"));
+    frame.dataset.scrubbed = "";
     const busy = wanted.has(frame);
     wanted.set(frame, range.value);
     for (let at = ""; !busy && at !== wanted.get(frame); ) {
       at = wanted.get(frame) || "0";
-      const html = await fetched({ canvas: frame.dataset.frameOf || "", at, bare: "frame" });
-      const fresh = html && make("template", { innerHTML: html }).content.querySelector("[data-frame-of]");
+      const html = await fetched({ canvas: frame.dataset.canvas || "", at, bare: "frame" });
+      const fresh = html && make("template", { innerHTML: html }).content.querySelector("[data-canvas]");
       if (!fresh) break;
       morph(frame, fresh);
       dress(frame);
@@ -185,7 +185,7 @@
 
   /** Show what the author's code raised. @param {string} html @param {string} words */
   function complain(html, words) {
-    overlay ??= make("section", { className: "developer-overlay", tabIndex: -1 });
+    overlay ??= make("section", { className: "devtools-overlay", tabIndex: -1 });
     overlay?.setAttribute("role", "alertdialog");
     overlay?.setAttribute("aria-label", words);
     const open = /** @type {HTMLElement} */ (overlay);
@@ -206,12 +206,12 @@
 
   async function lookForFaults() {
     const html = await fetched({ bare: "faults" });
-    if (html.includes("developer-fault")) complain(html, "A part of this page could not be written or drawn.");
+    if (html.includes("devtools-fault")) complain(html, "A part of this page could not be written or drawn.");
   }
 
   document.addEventListener("unwritten:frame", (event) => {
     const region = /** @type {HTMLElement} */ (event.target);
-    if (region.dataset.state === "failed" || region.querySelector(".broken-off")) lookForFaults();
+    if (region.dataset.state === "failed" || region.querySelector(".region-error")) lookForFaults();
   });
   document.addEventListener("unwritten:page", (event) => {
     if (/** @type {CustomEvent} */ (event).detail.state === "failed") lookForFaults();
@@ -231,9 +231,9 @@
       // The server may still be on its way up: its socket is held open for it, so this waits as long as it takes.
       const response = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
       const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-      const faults = response.status >= 500 && fresh.querySelector(".developer-fault");
+      const faults = response.status >= 500 && fresh.querySelector(".devtools-fault");
       down = response.status === 503 && !!faults; // nobody is there but who tells why
-      if (faults) complain([...fresh.querySelectorAll(".developer-fault")].map((fault) => fault.outerHTML).join(""), "This page does not work any more. What is below is how it was before.");
+      if (faults) complain([...fresh.querySelectorAll(".devtools-fault")].map((fault) => fault.outerHTML).join(""), "This page does not work any more. What is below is how it was before.");
       else take(fresh);
     } catch {
       down = true;

@@ -1,5 +1,5 @@
 /**
- * inside.js: the box's own side of the wall. It is put before the text of every app, and runs before any of it.
+ * box-guest.js: the box's own side of the wall. It is put before the text of every app, and runs before any of it.
  *
  * 1. It closes what no policy closes: WebRTC, documents inside the document (they would have all of this anew), and
  *    links that open connections. Trusted Types send every text that becomes HTML through `inert`.

@@ -7,8 +7,8 @@ import re
 import shlex
 from typing import Any
 
-from ..core.errors import BadSetting
-from ..core.settings import Settings
+from .errors import BadSetting
+from .settings import Settings
 
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("true", "yes", "on"), True),

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * ahead.js: says what is being read, so that the likeliest next pages are written before they are clicked.
+ * prefetch.js: says what is being read, so that the likeliest next pages are written before they are clicked.
  *
  * While a finished page with links to unwritten pages is shown, and somebody can see it, the server is told which of
  * these links are in view, and on which one the pointer or the keyboard rests. It decides what to write. When a page

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * box.js: this page's side of the wall around an app that a model wrote. The app runs in a frame without an origin and
+ * box-host.js: this page's side of the wall around an app that a model wrote. The app runs in a frame without an origin and
  * without a network (boxes.py says how), and talks by messages. Only those below are heard, only from the frame's own
  * window, and only in this form; all else is dropped:
  *

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unwritten.core.engine_options import engine_options, hidden, read_options
 
 from unwritten import App
-from unwritten.app.engine_options import engine_options, hidden, read_options
 from unwritten.core.errors import BadSetting
 from unwritten.core.settings import Settings
 from unwritten_engine import Engine, scripted

@@ -1,0 +1,264 @@
+"""The composition root: build every component of an app, and connect them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.routing import BaseRoute
+from starlette.routing import Router as StarletteRouter
+
+from unwritten_engine import Engine, Progress, open_engine
+
+from ..core.assets import VersionedStaticFiles
+from ..core.engine_options import engine_options
+from ..core.errors import BadSetting
+from ..core.mount import MountPoint
+from ..core.settings import Settings
+from ..generation.budgets import Budgets
+from ..generation.hooks import OnWritten, OnWrittenRunner, Policies
+from ..generation.job_queue import JobQueue
+from ..generation.job_starter import JobStarter, SchemaChecker
+from ..generation.metrics import Metrics
+from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
+from ..rendering.document import SCRIPTS
+from ..rendering.renderer import Renderer
+from ..rendering.templates import Templates
+from ..routing.memory import Memory
+from ..routing.resolver import PageResolver
+from ..routing.routes import PageRoute
+from ..security.exposure import Exposure
+from ..security.signed_links import SignedLinks
+from ..security.signer import Signer, VisitorCookie
+from ..storage.pages import PageStore
+from ..storage.tables import Tables
+from ..storage.values import ValueStore
+from ..storage.world import WorldStore
+from ..web.actions import ActionHandler
+from ..web.extension import Extension
+from ..web.forms import FormTags
+from ..web.live_pages import LivePages
+from ..web.live_updates import LiveUpdates
+from ..web.page_cache import PageCache
+from ..web.page_handler import PageHandler
+from ..web.site import Site
+from ..web.socket_registry import LiveSockets
+from ..web.template_globals import TemplateGlobals
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """All that an author has declared, as ``build`` needs it."""
+
+    name: str
+    world: str
+    links: str | None
+    settings: Settings
+    database: Path
+    engine: Engine | None
+    pages: Sequence[PageRoute]
+    routes: Sequence[BaseRoute]
+    router: StarletteRouter
+    tables: Tables
+    written_hooks: Sequence[OnWritten]
+    policies: Policies
+    templates: Path | None
+    static_files: VersionedStaticFiles
+    template_globals: Mapping[str, Any]
+    extensions: Sequence[Extension]
+    mount: MountPoint
+    exposure: Exposure
+
+
+def build(declared: Declarations, progress: Progress | None = None) -> Site:
+    """Open the store and the engine, and build every component once. Slow: it may load a model.
+
+    Args:
+        declared: What the author declared.
+        progress: Called while a model is loaded.
+
+    Raises:
+        StoreError, EngineError: If the store or the engine cannot be opened.
+        BadSetting: If the engine's options cannot be parsed, or an open engine is given options.
+    """
+    settings, mount, exposure = declared.settings, declared.mount, declared.exposure
+    options = engine_options(settings)
+    if declared.engine is not None and options:
+        raise BadSetting(
+            f"The app {declared.name!r} brings its own open engine, which cannot be given {sorted(options)}. "
+            "Leave out --model and --engine-options, or write App(…, engine='a name')."
+        )
+    store = PageStore(declared.database)
+    try:
+        declared.tables.open(store.database)
+        for extension in declared.extensions:
+            extension.prepare(settings, progress)
+        engine = declared.engine or open_engine(settings.engine, progress=progress, **options)
+    except BaseException:
+        declared.tables.close()
+        store.close()
+        raise
+
+    # Storage and security.
+    world = WorldStore(store.database)
+    values = ValueStore(store.database)
+    signer = Signer(world.secret)
+    visitor_cookie = VisitorCookie(signer)
+    signed_links = SignedLinks(settings.signed_links, exposure, signer)
+
+    # Routing.
+    resolver = PageResolver(
+        name=declared.name,
+        world=declared.world,
+        pages=declared.pages,
+        router=declared.router,
+        settings=settings,
+        mount=mount,
+        store=store,
+        memory=Memory(store, settings, engine.about.context),
+        visitor_cookie=visitor_cookie,
+        sign=signed_links.sign,
+    )
+
+    # Rendering.
+    forms = FormTags(mount, signer)
+    functions = TemplateGlobals(
+        mount=mount,
+        signed_links=signed_links,
+        store=store,
+        router=declared.router,
+        forms=forms,
+        routes=declared.routes,
+    )
+    template_globals: dict[str, Any] = {**functions.functions()}
+    for extension in declared.extensions:
+        template_globals |= extension.template_globals()
+    templates = Templates(declared.templates, template_globals | dict(declared.template_globals))
+    templates.environment.filters["link"] = functions.link
+    prefetching = is_prefetch_enabled(settings, engine.about)
+    scripts = [
+        *SCRIPTS,
+        *(script for extension in declared.extensions for script in extension.scripts()),
+        *(["prefetch.js"] if prefetching else []),
+    ]
+    renderer = Renderer(templates, declared.static_files, engine.about, mount, scripts)
+    live_pages = LivePages(renderer, mount)
+
+    # Generation.
+    write_lock = asyncio.Lock()
+    metrics = Metrics()
+    budgets = Budgets(settings, exposure)
+    schemas = SchemaChecker(engine, values)
+    policies = declared.policies
+    jobs = JobQueue(
+        engine,
+        store,
+        settings,
+        check_text=policies.allow_text if policies.text is not None else None,
+        on_written=OnWrittenRunner(
+            settings, store.database, write_lock, declared.tables.notify, declared.written_hooks
+        ).run,
+    )
+    starter = JobStarter(
+        resolver=resolver,
+        store=store,
+        about=engine.about,
+        jobs=jobs,
+        schemas=schemas,
+        values=values,
+        budgets=budgets,
+        policies=policies,
+        metrics=metrics,
+        validate=live_pages.prepare,
+    )
+    prefetcher = (
+        Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store, settings=settings)
+        if prefetching
+        else None
+    )
+
+    # Web.
+    cache = PageCache(
+        mount=mount,
+        resolver=resolver,
+        renderer=renderer,
+        store=store,
+        starter=starter,
+        signed_links=signed_links,
+    )
+    handler = PageHandler(
+        mount=mount,
+        resolver=resolver,
+        signed_links=signed_links,
+        store=store,
+        cache=cache,
+        jobs=jobs,
+        starter=starter,
+        live_pages=live_pages,
+        prefetcher=prefetcher,
+        renderer=renderer,
+        metrics=metrics,
+    )
+    updates = LiveUpdates(
+        resolver=resolver,
+        renderer=renderer,
+        store=store,
+        jobs=jobs,
+        starter=starter,
+        live_pages=live_pages,
+        cache=cache,
+    )
+    actions = ActionHandler(
+        settings=settings,
+        mount=mount,
+        signer=signer,
+        forms=forms,
+        visitor_cookie=visitor_cookie,
+        database=store.database,
+        resolver=resolver,
+        renderer=renderer,
+        handler=handler,
+        updates=updates,
+        write_lock=write_lock,
+    )
+    jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates)
+    declared.tables.observe(updates.wrote)
+    world.update(declared.name, declared.world, declared.links, engine.about)
+    site = Site(
+        name=declared.name,
+        settings=settings,
+        mount=mount,
+        pages=declared.pages,
+        engine=engine,
+        owns_engine=declared.engine is None,
+        exposure=exposure,
+        signer=signer,
+        signed_links=signed_links,
+        store=store,
+        values=values,
+        world=world,
+        tables=declared.tables,
+        policies=policies,
+        budgets=budgets,
+        metrics=metrics,
+        schemas=schemas,
+        resolver=resolver,
+        renderer=renderer,
+        jobs=jobs,
+        starter=starter,
+        prefetcher=prefetcher,
+        live_pages=live_pages,
+        cache=cache,
+        handler=handler,
+        updates=updates,
+        actions=actions,
+        sockets=LiveSockets(),
+        functions=functions,
+        extensions=declared.extensions,
+    )
+    for extension in declared.extensions:
+        extension.connect(site)
+    return site

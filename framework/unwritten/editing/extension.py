@@ -1,0 +1,71 @@
+"""The editing extension: edit links in templates, and the pages on which visitors change what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from starlette.routing import BaseRoute, Route
+
+from ..web.extension import Extension
+from ..web.site import GetSite, Site
+from .edit_pages import EditPages, edit_address, label_of
+from .editor import may_edit
+from .history import HistoryPages
+
+
+class Editing(Extension):
+    """Lets visitors change written pages, see their history and restore versions."""
+
+    def __init__(self) -> None:
+        self._site: Site | None = None
+
+    def connect(self, site: Site) -> None:
+        """Keep the site, whose settings decide who may edit."""
+        self._site = site
+
+    def scripts(self) -> list[str]:
+        """Return the script that opens the forms in place."""
+        return ["edits.js"]
+
+    def routes(self, get_site: GetSite) -> list[BaseRoute]:
+        """Return the edit pages and the history."""
+        pages, history = EditPages(get_site), HistoryPages(get_site)
+        return [
+            Route("/edit", pages.show, methods=["GET"], name="edit"),
+            Route("/edit", pages.change, methods=["POST"], name="change"),
+            Route("/rewrite", pages.rewrite, methods=["POST"], name="rewrite"),
+            Route("/history", history.show, methods=["GET"], name="history"),
+            Route("/restore", history.restore, methods=["POST"], name="restore"),
+        ]
+
+    def template_globals(self) -> dict[str, Callable[..., Any]]:
+        """Return ``edit_link`` and ``can_edit``."""
+        return {"edit_link": self.edit_link, "can_edit": self.can_edit}
+
+    def can_edit(self) -> bool:
+        """True if visitors may change pages."""
+        return self._site is not None and may_edit(self._site)
+
+    @pass_context
+    def edit_link(self, context: Context, region: str = "") -> Markup:
+        """Return a link to the forms of a region, or of the whole page.
+
+        It is empty where visitors may not edit, and on old versions.
+        """
+        page = context["page"]
+        if self._site is None or not self.can_edit() or not page.key or page.is_old:
+            return Markup("")
+        return link(self._site.mount.prefix, page.key, region)
+
+
+def link(root_path: str, key: str, region: str = "") -> Markup:
+    """Return the link to the forms of a region, or of the whole page if ``region`` is empty."""
+    if not region:
+        return Markup('<a href="{}">Edit</a>').format(root_path + edit_address(key))
+    words = Markup('Edit<span class="visually-hidden"> {}</span>').format(label_of(region))
+    address = root_path + edit_address(key, region=region)
+    return Markup('<a class="edit-link" data-edit-link="{}" href="{}">{}</a>').format(region, address, words)

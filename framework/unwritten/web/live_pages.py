@@ -1,0 +1,135 @@
+"""Pages that are being generated, as HTML: each frame is rendered once for all who watch."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+from weakref import WeakKeyDictionary
+
+from markupsafe import Markup
+
+from ..core.errors import UnwrittenError
+from ..core.mount import MountPoint
+from ..core.tracing import step
+from ..generation.page_job import PageJob
+from ..rendering.document import FORM_KEY
+from ..rendering.regions import RegionState
+from ..rendering.renderer import Renderer
+from ..rendering.templates import Shell
+from ..routing.routes import PLAIN
+
+log = logging.getLogger("unwritten")
+
+
+@dataclass
+class _Rendered:
+    """What has been rendered of a job: its shell, and each region's latest block and message, by frame and state."""
+
+    shell: Shell
+    change: int
+    blocks: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
+    messages: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
+
+
+class LivePages:
+    """Renders jobs for one app, and remembers the result while the job exists.
+
+    Args:
+        renderer: The app's renderer.
+        mount: The prefix under which the app is served.
+    """
+
+    def __init__(self, renderer: Renderer, mount: MountPoint) -> None:
+        self._renderer = renderer
+        self._mount = mount
+        self._rendered: WeakKeyDictionary[PageJob, _Rendered] = WeakKeyDictionary()
+
+    def prepare(self, job: PageJob) -> None:
+        """Render the shell of a job, for its first response and for its frames.
+
+        Raises:
+            BadTemplate: If the template is missing, raises, or lacks the block of a region.
+        """
+        with step("rendering the shell"):
+            self._rendered[job] = _Rendered(self.shell(job), job.change)
+
+    def shell(self, job: PageJob, *, placeholders: bool = False) -> Shell:
+        """Render a page with its regions as they are now.
+
+        Args:
+            job: The page.
+            placeholders: Leave out the insides of regions and the colophon, marked by placeholders.
+        """
+        path = self._mount.url(job.key)
+        refresh = None if placeholders else path + ("&" if "?" in path else "?") + urlencode({PLAIN: "1"})
+        return self._renderer.shell(job.view(), job.page, job.region_views(), refresh=refresh, holes=placeholders)
+
+    def current_shell(self, job: PageJob) -> Shell:
+        """Return the shell for a response: the one rendered at the start if nothing has changed since."""
+        rendered = self._rendered.get(job)
+        if rendered is not None and job.change <= rendered.change + 1:
+            return rendered.shell
+        return self.shell(job)
+
+    def block(self, job: PageJob, name: str) -> str:
+        """Return the inner HTML of a region as it is now.
+
+        A block that raises is an author's mistake: it fails the region, and the page shows the error.
+        """
+        region_job = job.regions[name]
+        rendered = self._rendered.get(job)
+        if rendered is None:
+            return str(region_job.region())
+        key = (region_job.number, region_job.state)
+        known = rendered.blocks.get(name)
+        if known is not None and known[0] == key:
+            return known[1]
+        try:
+            html = rendered.shell.region(region_job.region(), job.view())
+        except UnwrittenError as error:
+            if region_job.frame.done:
+                log.warning("%s: the region %r cannot be rendered: %s", job.key, name, error)  # its text is complete
+                job.publish_failure(region_job, error)
+            elif region_job.state != "failed":
+                job.fail_region(region_job, error)
+            return str(Markup('<p class="region-error">{}</p>').format(error))
+        rendered.blocks[name] = (key, html)
+        return html
+
+    def frame_message(self, job: PageJob, name: str) -> str:
+        """Return the message with the latest frame of a region, as JSON."""
+        region_job = job.regions[name]
+        html = self.block(job, name)  # may fail the region, and so change its number
+        key = (region_job.number, region_job.state)
+        rendered = self._rendered.get(job)
+        known = rendered.messages.get(name) if rendered else None
+        if known is not None and known[0] == key:
+            return known[1]
+        frame = region_job.frame
+        text = encode(
+            {
+                "type": "frame",
+                "page": job.key,
+                "region": name,
+                "frame": region_job.number,
+                "state": region_job.state,
+                "html": html.replace(FORM_KEY, ""),  # the script gives its forms keys
+                "canvas": frame.canvas,
+                "canvases": frame.canvases,
+                "step": frame.step,
+                "steps": frame.steps,
+                "unsettled": round(sum(end - start for start, end in frame.unsettled) / (len(frame.text) or 1), 2),
+            }
+        )
+        if rendered is not None:
+            rendered.messages[name] = (key, text)
+        return text
+
+
+def encode(message: Mapping[str, Any]) -> str:
+    """Return a message as compact JSON. Not ASCII only: drafts full of glyphs would double in size."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,85 @@
+"""What every template can call: ``link``, ``action`` and ``url_for``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+from starlette.routing import BaseRoute, Router
+
+from ..core.errors import BadAddress
+from ..core.mount import MountPoint
+from ..security.signed_links import SignedLinks
+from ..storage.pages import PageStore
+from .forms import FormTags, find_action
+
+
+class TemplateGlobals:
+    """The functions that need to know the app.
+
+    Args:
+        mount: The prefix under which the app is served.
+        signed_links: Signs links where that is required.
+        store: The stored pages.
+        router: The app's router.
+        forms: Makes the attributes of forms.
+        routes: The app's routes, actions among them.
+    """
+
+    def __init__(
+        self,
+        *,
+        mount: MountPoint,
+        signed_links: SignedLinks,
+        store: PageStore,
+        router: Router,
+        forms: FormTags,
+        routes: Sequence[BaseRoute],
+    ) -> None:
+        self._mount = mount
+        self._signed_links = signed_links
+        self._store = store
+        self._router = router
+        self._forms = forms
+        self._routes = routes
+
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """Return the functions by their names in templates."""
+        return {"link": self.link, "url_for": self.url_for, "action": self.action}
+
+    def link(self, key: str, *, searched: bool = False) -> str:
+        """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
+
+        Args:
+            key: The page's key.
+            searched: True if a visitor chose the page: their budget for searches is charged.
+
+        Raises:
+            BadAddress: If it is not a key, such as ``/wiki/Tea``.
+        """
+        if not key.startswith("/") or key.startswith("//"):
+            raise BadAddress(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
+        if self._signed_links.required and not self._store.exists([key]):
+            key = self._signed_links.sign(key, "search" if searched else "link")
+        return self._mount.url(key)
+
+    def url_for(self, name: str, /, **path_params: Any) -> str:
+        """Return the URL of a route or page, without scheme and host: rendered pages are shared by all visitors.
+
+        Raises:
+            NoMatchFound: If no route has this name and these parameters.
+            BadAddress: If no page can have these parameters.
+        """
+        return self._mount.url(str(self._router.url_path_for(name, **path_params)))
+
+    @pass_context
+    def action(self, context: Context, name: str, /, **parameters: Any) -> Markup:
+        """Return the attributes of a form that is sent to an action.
+
+        Raises:
+            BadApp: If there is no action of that name, or it takes other parameters.
+        """
+        return self._forms.attributes(find_action(self._routes, name, parameters), context["page"].key)

@@ -1,0 +1,375 @@
+"""An App is a Starlette app: routing by name, middleware, lifespan, exception handlers, sessions, users and mounts."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser, requires
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, NoMatchFound, Route
+from starlette.testclient import TestClient
+from tests.support.apps import BROWSER, browser, make_app, make_wiki, templates, until_over, watch
+
+from unwritten import App, Canvas, Page
+from unwritten.core.errors import BadAddress, BadApp, BadSetting
+from unwritten_engine import scripted
+
+pytestmark = pytest.mark.timeout(30)
+
+
+# -- url_for ----------------------------------------------------------------------------------------------
+
+
+def test_url_for_works_in_endpoints_page_functions_and_templates(tmp_path: Path) -> None:
+    def endpoint(request: Request) -> Response:
+        return JSONResponse([str(request.url_for("endpoint")), str(request.url_for("article", title="Great Auk"))])
+
+    page = (
+        "{% extends 'layout.html' %}{% block main %}{{ url_for('article', title='AC/DC') }} {{ there }}{% endblock %}"
+    )
+    app = make_app(
+        tmp_path,
+        scripted("x"),
+        folder=templates(tmp_path, front=page),
+        routes=[Route("/api", endpoint, name="endpoint")],
+    )
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str:
+        return f"About {title}."
+
+    @app.page("/")
+    def front(request: Request) -> Page:
+        return Page("front.html", there=str(request.url_for("article", title="Tea")))
+
+    with browser(app) as client:
+        assert client.get("/api").json() == ["http://testserver/api", "http://testserver/wiki/Great_Auk"]
+        assert "/wiki/AC%2FDC http://testserver/wiki/Tea" in client.get("/").text
+
+
+def test_url_path_for_takes_numbers_and_dates_and_names_mistakes(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("x"))
+
+    @app.page("/day/{date}")
+    def day(date: str) -> str:
+        return date
+
+    @app.page("/year/{year:int}")
+    def year(year: int) -> str:
+        return str(year)
+
+    @app.fallback
+    def elsewhere(path: str) -> str:
+        return path
+
+    assert app.url_path_for("day", date=datetime.date(2026, 11, 30)) == "/day/2026-11-30"
+    assert app.url_path_for("year", year=2026) == "/year/2026"
+    assert app.url_path_for("article", title=7) == "/wiki/7"
+    assert app.url_path_for("elsewhere", path="a/b") == "/a/b"
+    with pytest.raises(BadApp, match="Did you mean 'article'"):
+        app.url_path_for("artikle", title="Tea")
+    with pytest.raises(NoMatchFound, match=r"has the path '/wiki/\{title\}'"):
+        app.url_path_for("article", name="Tea")
+    with pytest.raises(BadAddress):
+        app.url_path_for("article", title="")
+
+
+# -- arguments that Starlette knows -----------------------------------------------------------------------
+
+
+def test_middleware_lifespan_and_exception_handlers_pass_through(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Header(BaseHTTPMiddleware):
+        async def dispatch(self, request: Request, call_next: Any) -> Response:
+            response: Response = await call_next(request)
+            response.headers["x-header"] = "mine"
+            return response
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
+        seen.append(f"{app.engine.about.engine} {app.store.count()}")
+        yield {"greeting": "hello"}
+        seen.append(f"closing {app.store.count()}")
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        return PlainTextResponse("nothing here", 404)
+
+    async def teapot(request: Request, error: Exception) -> Response:
+        return PlainTextResponse("teapot", 418)
+
+    app = make_wiki(
+        tmp_path,
+        scripted("x"),
+        middleware=[Middleware(Header)],
+        lifespan=lifespan,
+        exception_handlers={404: not_found, KeyError: teapot},
+        routes=[Route("/state", lambda request: PlainTextResponse(request.state.greeting))],
+    )
+
+    @app.page("/broken")
+    def broken() -> str:
+        raise KeyError("x")
+
+    with browser(app) as client:
+        assert client.get("/state").text == "hello"
+        answer = client.get("/nowhere")
+        assert (answer.status_code, answer.text, answer.headers["x-header"]) == (404, "nothing here", "mine")
+        assert client.get("/broken").status_code == 418
+    assert seen == ["scripted 0", "closing 0"]
+
+
+def test_add_middleware_and_a_handler_of_all_exceptions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def anything(request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"sorry: {error}", 500)
+
+    app = make_wiki(tmp_path, scripted("x"), exception_handlers={Exception: anything})
+    app.add_middleware(SessionMiddleware, secret_key="key")
+
+    @app.page("/broken")
+    def broken(request: Request) -> str:
+        request.session["count"] = 1
+        raise ValueError("no")
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        assert client.get("/broken").text == "sorry: no"
+
+
+def test_a_lifespan_that_raises_stops_the_start_and_closes_everything(tmp_path: Path) -> None:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        raise RuntimeError("no database today")
+        yield
+
+    app = make_wiki(tmp_path, scripted("x"), lifespan=lifespan)
+    with pytest.raises(RuntimeError, match="no database today"), browser(app):
+        pass
+    with pytest.raises(BadApp, match="not running"):
+        _ = app.store
+
+
+def test_unknown_arguments_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="Did you mean"):
+        App("x", middlewares=[])
+    with pytest.raises(AttributeError, match="'fallback' now"):
+        _ = make_wiki(tmp_path, scripted("x")).anywhere  # type: ignore[attr-defined]
+
+
+def test_two_apps_in_one_process_share_nothing(tmp_path: Path) -> None:
+    one, two = (make_wiki(tmp_path, scripted(text), database=str(tmp_path / text)) for text in ("One.", "Two."))
+    with browser(one) as first, browser(two) as second:
+        assert "One." in first.get("/wiki/A?plain=1").text
+        assert "Two." in second.get("/wiki/A?plain=1").text
+
+
+# -- declarations that do not fit together ----------------------------------------------------------------
+
+
+def test_mistakes_are_found_at_startup(tmp_path: Path) -> None:
+    with pytest.raises(BadApp, match="has no pages"):
+        make_app(tmp_path, scripted("x")).prepare()
+    twice = make_wiki(tmp_path, scripted("x"))
+    twice.page("/wiki/{name}", name="other")(lambda name: name)
+    with pytest.raises(BadApp, match="same path"):
+        twice.prepare()
+    named = make_wiki(tmp_path, scripted("x"))
+    named.page("/other/{name}", name="article")(lambda name: name)
+    with pytest.raises(BadApp, match="Two pages are called 'article'"):
+        named.prepare()
+    with pytest.raises(BadApp, match="leads to no page"):
+        make_wiki(tmp_path, scripted("x"), links="/article/{title}").prepare()
+    with pytest.raises(BadApp, match=r"@app\.page\(\"/path\"\)"):
+        make_app(tmp_path, scripted("x")).page(lambda: "x")  # type: ignore[arg-type]
+
+
+def test_a_template_without_canvases_sets_the_status(tmp_path: Path) -> None:
+    app = make_wiki(
+        tmp_path, scripted("x"), folder=templates(tmp_path, lost="<h1>{{ title }}</h1>{{ url_for('home') }}")
+    )
+
+    @app.route("/home", name="home")
+    def home(request: Request) -> Response:
+        return app.render("lost.html", status_code=404, title="Lost")
+
+    with browser(app) as client:
+        answer = client.get("/home")
+        assert (answer.status_code, answer.text) == (404, "<h1>Lost</h1>/home")
+
+
+# -- sessions and users -----------------------------------------------------------------------------------
+
+
+class Backend(AuthenticationBackend):
+    """Whoever has a name in the session is signed in."""
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
+        name = conn.session.get("name")
+        return (AuthCredentials(["authenticated"]), SimpleUser(name)) if name else None
+
+
+def make_club(home: Path, **options: Any) -> App:
+    """An app with a login, a page for members with a form, and a page that greets the visitor."""
+    page = (
+        "{% extends 'layout.html' %}{% block main %}{% block body %}{{ body }}{% endblock %}"
+        "<form {{ action('post') }}><input name='text'></form>{{ who }}{% endblock %}"
+    )
+    app = make_app(
+        home,
+        scripted("Welcome."),
+        folder=templates(home, members=page),
+        middleware=[
+            Middleware(SessionMiddleware, secret_key="key"),
+            Middleware(AuthenticationMiddleware, backend=Backend()),
+        ],
+        **options,
+    )
+
+    @app.route("/login", name="login")
+    async def login(request: Request) -> Response:
+        if name := request.query_params.get("name"):
+            request.session["name"] = name
+            return RedirectResponse(request.url_for("members"))
+        return PlainTextResponse("who are you?")
+
+    @app.page("/members")
+    @requires("authenticated", redirect="login")
+    async def members(request: Request) -> Page:
+        return Page("members.html", body=Canvas("A welcome."), who=f"{request.user.display_name} is here")
+
+    @app.action("/post")
+    def post(text: str) -> None:
+        return None
+
+    return app
+
+
+def test_requires_redirects_and_users_reach_page_functions(tmp_path: Path) -> None:
+    with browser(make_club(tmp_path)) as client:
+        answer = client.get("/members")
+        assert answer.status_code == 303 and answer.headers["location"].startswith("http://testserver/login?next=")
+        assert client.get("/login?name=ada").headers["location"] == "http://testserver/members"
+        assert "ada is here" in client.get("/members").text
+
+
+def test_an_action_on_a_protected_page_sees_the_same_user(tmp_path: Path) -> None:
+    with browser(make_club(tmp_path)) as client:
+        client.get("/login?name=ada")
+        html = client.get("/members?plain=1").text
+        address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+        answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/members")
+
+
+def test_edits_and_history_of_a_protected_page_see_the_same_user(tmp_path: Path) -> None:
+    with browser(make_club(tmp_path)) as client:
+        client.get("/login?name=ada")
+        client.get("/members?plain=1")
+        assert client.get("/_unwritten/history?page=/members").status_code == 200
+        assert client.get("/_unwritten/edit?page=/members").status_code == 200
+        client.cookies.clear()
+        assert client.get("/_unwritten/edit?page=/members").status_code != 200
+
+
+# -- mounted ----------------------------------------------------------------------------------------------
+
+
+def outer(app: App, prefix: str = "/guide") -> Starlette:
+    return Starlette(routes=[Mount(prefix, app, name="guide"), Route("/", lambda request: PlainTextResponse("outer"))])
+
+
+def test_everything_works_under_a_mount(tmp_path: Path) -> None:
+    app = make_club(tmp_path)
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> Page:
+        return Page("page.html", body=Canvas(f"About {title}. See [[Tea]]."))
+
+    client = TestClient(outer(app), headers=BROWSER, follow_redirects=False)
+    assert client.get("/").text == "outer"
+    page = client.get("/guide/wiki/Great_Auk").text
+    assert 'data-root="/guide"' in page and 'href="/guide/_unwritten/static/' in page
+    assert 'url=/guide/wiki/Great_Auk?plain=1"' in page
+    style = page.partition('<link rel="stylesheet" href="')[2].partition('"')[0]
+    assert client.get(style).status_code == 200
+    with client.websocket_connect("/guide/_unwritten/live") as ws:
+        watch(ws, "/wiki/Great_Auk")
+        assert until_over(ws)[-1]["state"] == "written"
+    assert app.store.get("/wiki/Great_Auk") is not None, "keys are stored without the prefix"
+    # another spelling, and a redirect, stay inside
+    assert client.get("/guide/wiki/Great Auk").headers["location"] == "/guide/wiki/Great_Auk"
+    answer = client.get("/guide/login?name=ada")
+    assert answer.headers["location"] == "http://testserver/guide/members"
+    html = client.get("/guide/members?plain=1").text
+    address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+    assert address.startswith("/guide/post?")
+    answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
+    assert client.get("/guide/health").json()["status"] == "ok"
+    assert client.get("/wiki/Great_Auk").status_code == 404
+
+
+def test_links_carry_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("A [[Tower]] by the sea."), signed_links="on")
+    client = TestClient(outer(app, "/gu ide/{lang}"), headers=BROWSER, follow_redirects=False)
+    first = client.get("/gu ide/en/wiki/Lighthouse")
+    assert first.status_code == 404, "nobody offered it"
+    signed = app.site.signed_links.sign("/wiki/Lighthouse")
+    answer = client.get(f"/gu%20ide/en{signed}")
+    assert answer.status_code == 303
+    html = client.get("/gu%20ide/en/wiki/Lighthouse?plain=1").text
+    link = html.partition('<a href="')[2].partition('"')[0]
+    assert "/wiki/Tower?_s=" in html
+    assert [link.key for link in app.store.links_to("/wiki/Tower")] == ["/wiki/Lighthouse"], link
+
+
+def test_a_root_path_set_by_the_server(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("A [[Tower]]."))
+    with TestClient(app, headers=BROWSER, root_path="/proxy", follow_redirects=False) as client:
+        client.get("/proxy/wiki/Lighthouse?plain=1")
+        assert 'href="/proxy/wiki/Tower"' in client.get("/proxy/wiki/Lighthouse").text
+
+
+# -- blocking ---------------------------------------------------------------------------------------------
+
+
+def test_an_async_page_function_that_blocks_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    monkeypatch.setattr("unwritten.routing.routes.BLOCKING_SECONDS", 0.01)
+    app = make_app(tmp_path, scripted("x"))
+
+    @app.page("/")
+    async def front() -> Page:
+        time.sleep(0.03)
+        return Page(title="Front")
+
+    with caplog.at_level(logging.WARNING), browser(app) as client:
+        client.get("/")
+        client.get("/")
+    assert sum("blocked the event loop" in message for message in caplog.messages) == 1
+
+
+def test_http_exceptions_of_a_page_are_answered(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("x"))
+
+    @app.page("/gone")
+    def gone() -> str:
+        raise HTTPException(410, "It is gone.")
+
+    with browser(app) as client:
+        assert client.get("/gone").status_code == 410
