@@ -59,7 +59,7 @@ ABOUT: Final = About(
     canvas_length=256,
     parallel=64,
     abilities=Abilities(instruct=True, drafts=True, schemas=True, images=True, edits=True, prefetch=True, markup=True),
-    reasons=("A script was asked for by name.",),
+    reasons=("A script was requested by name.",),
 )
 
 

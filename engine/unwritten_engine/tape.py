@@ -298,7 +298,7 @@ class TapeEngine:
             memory_bytes=0,
             abilities=replace(recorded.abilities, prefetch=False, preempts=False),
             reasons=(
-                f"The tape {self._path.name} was asked for by name.",
+                f"The tape {self._path.name} was requested by name.",
                 f"It was recorded from {recorded.model} on {recorded.device}.",
             ),
         )

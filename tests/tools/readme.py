@@ -16,9 +16,9 @@ from unwritten.core.settings import SETTINGS
 from unwritten.formats.page import TEMPLATE_NAMES
 from unwritten.rendering.regions import PageView, Region
 from unwritten_engine.diffusion.loading.memory_plan import (
+    KIND_LABELS,
     KINDS,
     RESERVE,
-    KIND_LABELS,
     gigabytes,
     plan_memory,
     required_bytes,

@@ -16,7 +16,7 @@ from . import random_numbers as noise
 from .cuda_graphs import CUDAGraphs
 from .model import DiffusionModel
 from .random_numbers import RequestRandom
-from .sampler import TokenConstraints, OutputHead, accept_tokens, sample
+from .sampler import OutputHead, TokenConstraints, accept_tokens, sample
 from .sampling_params import SamplingParams
 from .tokenization.canvas_plan import CanvasInit
 

@@ -118,7 +118,7 @@ class VisualEngine:
             abilities=Abilities(instruct=True, drafts=True, markup=True),
             licence=str(head.metadata.get("general.license", "")),
             reasons=(
-                "The program was asked for by its path.",
+                "The program was requested by its path.",
                 "It loads the model for each text.",
                 "It counts no tokens; numbers of tokens are estimates.",
             ),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import ModelBroken, ModelNotFound, ModelUnsupported
-from .model_config import DECODER, ENCODER, VISION, ParameterCounts, ModelConfig, tensor_kind, read_model_config
+from .model_config import DECODER, ENCODER, VISION, ModelConfig, ParameterCounts, read_model_config, tensor_kind
 from .safetensors_index import TensorInfo, read_json, read_tensors
 
 OFFICIAL: Final = "google/diffusiongemma-26B-A4B-it"
