@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.ggufs import MODEL, write_gguf
 
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
-from unwritten_engine.gguf import Tensor, read_contents, read_header
+from unwritten_engine.gguf import GGUFTensor, read_contents, read_header
 
 
 def test_the_head_of_a_model(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_the_head_of_a_model(tmp_path: Path) -> None:
     head = read_header(path)
     assert (head.architecture, head.name, head.quantization, head.context) == ("llama", "A tiny model", "Q4_K_M", 1024)
     assert head.chat_template == "{{ messages }}"
-    assert head.controls == ("<s>", "<|end|>")
+    assert head.control_tokens == ("<s>", "<|end|>")
     assert head.kv_bytes == 2 * 2 * (16 + 16) * 2
     assert head.weight_bytes == path.stat().st_size
 
@@ -27,7 +27,7 @@ def test_the_contents_of_a_file_say_where_its_weights_lie(tmp_path: Path) -> Non
     metadata, tensors = read_contents(path)
     assert metadata["tokenizer.ggml.tokens"] == ["<s>", "a", "<|end|>"] and metadata["general.type"] == "adapter"
     size = path.stat().st_size
-    assert tensors == {"weights": Tensor((80,), 0, size - 320, 320)}
+    assert tensors == {"weights": GGUFTensor((80,), 0, size - 320, 320)}
     assert path.read_bytes()[tensors["weights"].start :] == b"\1" * 320
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelBroken, match=f"at least {size:,} bytes and has {size - 1:,}"):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unwritten_engine.diffusion.loading.random_model import no_progress_bars
 from unwritten_engine.errors import ModelBroken, ModelUnsupported
-from unwritten_engine.gguf import Tensor as Place
+from unwritten_engine.gguf import GGUFTensor as Place
 from unwritten_engine.gguf import read_contents
 
 from .pieces import Pieces

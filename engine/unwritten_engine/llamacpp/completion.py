@@ -35,7 +35,7 @@ class Completion:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        stream: TextFrames,
+        frames: TextFrames,
         *,
         context: int,
         budget: int,
@@ -44,7 +44,7 @@ class Completion:
         work: Callable[[Completion], None],
     ) -> None:
         self._loop = loop
-        self._stream = stream
+        self._frames = frames
         self._context = context
         self._budget = budget
         self._queued = queued
@@ -68,7 +68,7 @@ class Completion:
         """Wait until the thread has ended. Not for the event loop."""
         self._thread.join()
 
-    async def newest(self) -> Frame:
+    async def next_frame(self) -> Frame:
         """The newest frame, once there is one that was not fetched.
 
         Raises:
@@ -96,24 +96,24 @@ class Completion:
             if not self._over:
                 self._over = True
                 self._error = error
-        self._tell()
+        self._wake()
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """The call has returned."""
         self.fail(GenerationFailed("llama.cpp ended without saying why. Try again."))
 
-    def take(self, chunk: Any) -> bool:
+    def on_chunk(self, chunk: Any) -> bool:
         """Called by llama.cpp for every batch of the prompt and every token, in its thread. Returns True to stop."""
         for event in chunk if isinstance(chunk, list) else [chunk]:
             if self._over:
                 return True
             if "error" in event:
-                self.fail(self._refusal(event["error"]))
+                self.fail(self._to_error(event["error"]))
             else:
-                self._take(event)
+                self._on_event(event)
         return self._over
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _on_event(self, event: Mapping[str, Any]) -> None:
         if progress := event.get("prompt_progress"):  # the first comes before the prompt is evaluated
             self._prompt, self._cached = int(progress["total"]), int(progress["cache"])
         elif timings := event.get("timings"):
@@ -128,19 +128,19 @@ class Completion:
             return
         piece = choices[0].get("text") or (choices[0].get("delta") or {}).get("content") or ""
         finish = choices[0].get("finish_reason")
-        if piece and self._stream.push(piece):
-            self._finish("stop" if self._stream.stopped else "end")
+        if piece and self._frames.push(piece):
+            self._finish("stop" if self._frames.stopped else "end")
         elif finish:
             if finish != "length":
                 self._tokens = max(0, self._tokens - 1)  # the end token is none of the text
             self._finish("length" if finish == "length" else "end")
         elif piece:
-            self._put(self._stream.frame(self._tokens))
+            self._publish(self._frames.frame(self._tokens))
 
     def _finish(self, reason: StopReason) -> None:
         seconds = time.monotonic() - self._begun
         tokens = self._tokens
-        last = self._stream.last(tokens)
+        last = self._frames.last(tokens)
         usage = Usage(
             tokens=tokens,
             prompt_tokens=self._prompt,
@@ -152,17 +152,17 @@ class Completion:
             reason=reason,
             seed=self._seed,
         )
-        self._put(replace(last, usage=usage))
+        self._publish(replace(last, usage=usage))
 
-    def _put(self, frame: Frame) -> None:
+    def _publish(self, frame: Frame) -> None:
         with self._lock:
             if self._over:
                 return
             self._frame = frame
             self._over = frame.done
-        self._tell()
+        self._wake()
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         """Wake the event loop, once for however many frames."""
         with self._lock:
             if self._told:
@@ -171,7 +171,7 @@ class Completion:
         with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody listens any more
             self._loop.call_soon_threadsafe(self._event.set)
 
-    def _refusal(self, error: Any) -> EngineError:
+    def _to_error(self, error: Any) -> EngineError:
         if not isinstance(error, Mapping):
             return GenerationFailed(f"llama.cpp broke off: {error}. Try again.")
         if error.get("type") == "exceed_context_size_error":

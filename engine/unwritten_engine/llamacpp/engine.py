@@ -130,7 +130,7 @@ def open_llamacpp(
         reasons=(*reasons, *plan.reasons),
     )
     told(1.0, f"{about.model} is ready")
-    return LlamaCppEngine(server, about, plan.slots, head.controls)
+    return LlamaCppEngine(server, about, plan.slots, head.control_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +275,11 @@ class LlamaCppEngine:
             raise EngineClosed("The engine is closed. Open it again.")
         call, budget = self._call(request), self._budget(request)
         asked = time.monotonic()
-        slot = await self._slots.take(self._beginning(request.prompt), request.priority, request)
+        slot = await self._slots.acquire(self._beginning(request.prompt), request.priority, request)
         job = self._start(request, call, budget, slot, time.monotonic() - asked)
         try:
             while True:
-                frame = await job.newest()
+                frame = await job.next_frame()
                 if frame.done:
                     self._free(job)  # now, not when the thread has ended: the next request may want it
                 yield frame
@@ -372,7 +372,7 @@ class LlamaCppEngine:
                 "chat_template_kwargs": {"enable_thinking": False},
             }
         # Hold the text to the form of the examples, unless the request says otherwise.
-        tuned = transcript_sampling(request.prompt, shaped=request.schema is not None)
+        tuned = transcript_sampling(request.prompt, constrained=request.schema is not None)
         call |= {key: value for key, value in tuned.items() if key not in request.options}
         return call | {"prompt": self._text(request.prompt)}
 
@@ -416,14 +416,14 @@ class LlamaCppEngine:
             try:
                 if server is None:
                     raise EngineClosed("The engine was closed before the work began.")
-                (server.handle_completions if base else server.handle_chat_completions)(call, job.take)
+                (server.handle_completions if base else server.handle_chat_completions)(call, job.on_chunk)
             except EngineError as error:
                 job.fail(error)
             except Exception as error:
                 job.fail(GenerationFailed(f"llama.cpp broke off: {error}. Try again."))
             finally:
                 server = None  # the model is freed with the last reference
-                job.settle()
+                job.finish()
                 with contextlib.suppress(RuntimeError):  # the event loop is closed, and the slots with it
                     loop.call_soon_threadsafe(ended, job)
 
@@ -454,7 +454,7 @@ class LlamaCppEngine:
         """Give the slot of a job back, once."""
         slot = self._held.pop(job, None)
         if slot is not None:
-            self._slots.give_back(slot)
+            self._slots.release(slot)
 
 
 def _release(jobs: Sequence[Completion], server: list[Any]) -> None:

@@ -102,7 +102,7 @@ class ChatRequest:
         """Nothing has come yet."""
         opening = self._request.prompt.opening
         self._stream = TextFrames(opening, (), self._request.stop, self._canvas_length, self._budget)
-        self._thoughts = ReasoningFilter(begun=self._dialect.thinks_openly)
+        self._thoughts = ReasoningFilter(in_reasoning=self._dialect.thinks_openly)
         shape = self._request.schema
         self._form: JSONFilter | PrefillFilter = (
             PrefillFilter(opening) if shape is None else JSONFilter(json_start_characters(shape))
@@ -288,7 +288,7 @@ class ChatRequest:
             isinstance(self._form, JSONFilter)
             and self._form.done
             and self._reason is None
-            and _is_json(self._stream.written)
+            and _is_json(self._stream.raw_text)
         ):
             self._reason = "end"
 
@@ -313,11 +313,11 @@ class ChatRequest:
         """Tokens so far: the server's count, or else an estimate, at four characters to a token."""
         if self._tokens:
             return min(self._tokens, self._budget)
-        return max(1, min(max(self._chunks, len(self._stream.written) // 4), self._budget))
+        return max(1, min(max(self._chunks, len(self._stream.raw_text) // 4), self._budget))
 
     def _finish(self, reason: StopReason) -> None:
         last = self._stream.last(self._written())
-        if not self._stream.written.strip() and (self._thought or self._thoughts.thinking):
+        if not self._stream.raw_text.strip() and (self._thought or self._thoughts.thinking):
             raise GenerationFailed(
                 f"{self._found.model} thought, and wrote nothing within its {self._budget:,} tokens. Turn thinking off "
                 f"on the server, or ask for more canvases."
@@ -325,7 +325,7 @@ class ChatRequest:
         if isinstance(self._form, JSONFilter) and reason == "end" and not _is_json(last.text):
             # Almost JSON, or none: whoever asked for it may make something of the whole.
             last = replace(last, text=self._form.said.strip(), fixed=len(self._form.said.strip()))
-        tokens = self._written() if self._stream.written or self._tokens else 0
+        tokens = self._written() if self._stream.raw_text or self._tokens else 0
         usage = Usage(
             tokens=tokens,
             prompt_tokens=self._prompt,

@@ -157,7 +157,7 @@ class OpenAIEngine:
             raise EngineClosed("The engine is closed. Open it again.")
         body, budget = self._body(request)
         asked = time.monotonic()
-        slot = await self._slots.take("", request.priority, request)
+        slot = await self._slots.acquire("", request.priority, request)
         exchange = ChatRequest(
             self._http,
             self._client,
@@ -181,7 +181,7 @@ class OpenAIEngine:
             try:
                 await asyncio.wait([task])  # the connection is closed now
             finally:
-                self._slots.give_back(slot)
+                self._slots.release(slot)
         yield frame
 
     def check(self, request: Request) -> None:

@@ -137,7 +137,7 @@ class VisualEngine:
         canvases = -(-request.budget(CANVAS_LENGTH) // CANVAS_LENGTH)
         seed = secrets.randbelow(2**31) if request.seed is None else request.seed
         asked = time.monotonic()
-        slot = await self._slots.take("", request.priority, request)
+        slot = await self._slots.acquire("", request.priority, request)
         begun = time.monotonic()
         screen, frames = Screen(), ScreenFrames(request.prompt.opening, request.stop, canvases)
         try:
@@ -149,7 +149,7 @@ class VisualEngine:
                         if screen.feed(data):
                             yield frames.draft(screen)
         finally:
-            self._slots.give_back(slot)
+            self._slots.release(slot)
         yield frames.last(screen, seconds=time.monotonic() - begun, queued=begun - asked, seed=seed)
 
     def check(self, request: Request) -> None:

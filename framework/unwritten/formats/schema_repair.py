@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from unwritten_engine.errors import RequestRefused
-from unwritten_engine.json_grammar import compact, limits
+from unwritten_engine.json_grammar import compact_json, number_bounds
 
 from ..core.errors import SchemaMismatch
 from .lenient_json import LenientValue, parse_lenient
@@ -121,8 +121,8 @@ def _fitted(shape: type[Any], schema: Mapping[str, Any], loose: LenientValue) ->
         fitting = Coercion(schema)
         data = fitting.coerce(loose.data)
         try:
-            value = adapter(shape).validate_json(compact(data))
-            return RepairResult(value, compact(data), (*loose.notes, *fitting.notes))
+            value = adapter(shape).validate_json(compact_json(data))
+            return RepairResult(value, compact_json(data), (*loose.notes, *fitting.notes))
         except (ValidationError, ValueError) as error:
             # The last entry of the innermost list that was open when the text ended may be too little to be one.
             open_lists = [n for n, one in enumerate(loose.cut) if isinstance(one, list) and one]
@@ -389,7 +389,7 @@ class Coercion:
         if (step := schema.get("multipleOf")) and data % step:
             data = self._became(path, data, round(data / step) * step)
         try:
-            least, most, places = limits(schema, path or "the value", whole=whole)
+            least, most, places = number_bounds(schema, path or "the value", whole=whole)
         except RequestRefused:
             return data
         scale = Decimal(10) ** places

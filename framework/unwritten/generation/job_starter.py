@@ -222,7 +222,7 @@ class SchemaChecker:
                 self._engine.check(_request(canvas))
             except EngineError as error:
                 about = self._engine.about
-                reason = str(error).replace("The shape ", f"The shape {schema.__name__} ", 1)
+                reason = str(error).replace("The schema ", f"The schema {schema.__name__} ", 1)
                 raise BadSchema(
                     f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
                     f"{reason}"

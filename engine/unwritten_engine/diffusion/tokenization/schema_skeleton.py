@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ...errors import RequestRefused
 from ...frames import Span
-from ...json_grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
+from ...json_grammar import DEFAULT_MAX_ITEMS, SUPPORTED_KEYS, DEFAULT_MAX_LENGTH, Schema, length_bounds, compact_json, number_bounds, check_keys, resolve_ref, unsupported
 from .detokenizer import DecodedText, Detokenizer
 from .skeleton_values import (
     DIGIT_FORMATS,
@@ -178,7 +178,7 @@ class _Layout:
         except _OverLimit:
             return None
         except _TooDeep as deep:
-            raise refused(
+            raise unsupported(
                 deep.path, "contains itself without an end", "Make the inner one optional, or a list"
             ) from None
         return self
@@ -235,33 +235,33 @@ class _Layout:
     def _value(self, schema: Any, path: str, optional: bool) -> Value:
         """Lays out one value; where it is optional, its slots may stay empty."""
         if not isinstance(schema, Mapping):
-            raise refused(path, f"is {schema!r}", "Give a schema with a type")
+            raise unsupported(path, f"is {schema!r}", "Give a schema with a type")
         if "$ref" in schema:
             ref = str(schema["$ref"])
             with self._enter_ref(ref, path):
-                return self._value(referred(self.schema, ref, path), path, optional)
+                return self._value(resolve_ref(self.schema, ref, path), path, optional)
         if "const" in schema:
             return self._enum([schema["const"]], path, optional)
         if "enum" in schema:
             return self._enum(schema["enum"], path, optional)
         for key in ("anyOf", "oneOf"):
             if key in schema:
-                only(schema, {key}, path)
+                check_keys(schema, {key}, path)
                 return self._union([(one, f"{path}.{key}[{n}]") for n, one in enumerate(schema[key])], path, optional)
         if "allOf" in schema:
             if len(schema["allOf"]) != 1:
-                raise refused(path, "joins several schemas (allOf)", "Write them as one")
-            only(schema, {"allOf"}, path)
+                raise unsupported(path, "joins several schemas (allOf)", "Write them as one")
+            check_keys(schema, {"allOf"}, path)
             return self._value(schema["allOf"][0], f"{path}.allOf[0]", optional)
         kind = schema.get("type")
         if isinstance(kind, list):
-            only(schema, set().union(*KEYS.values()), path)
+            check_keys(schema, set().union(*SUPPORTED_KEYS.values()), path)
             return self._union([({**_keys(schema, str(one)), "type": str(one)}, path) for one in kind], path, optional)
         if kind is None:
-            raise refused(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
-        if kind not in KEYS:
-            raise refused(path, f"has the type {kind!r}", f"Known: {', '.join(KEYS)}")
-        only(schema, KEYS[kind], path)
+            raise unsupported(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
+        if kind not in SUPPORTED_KEYS:
+            raise unsupported(path, f"has the type {kind!r}", f"Known: {', '.join(SUPPORTED_KEYS)}")
+        check_keys(schema, SUPPORTED_KEYS[kind], path)
         match kind:
             case "object":
                 return self._object(schema, path, optional)
@@ -274,7 +274,7 @@ class _Layout:
             case "null":
                 return self._enum([None], path, optional)
             case _:
-                least, most, places = limits(schema, path, whole=kind == "integer")
+                least, most, places = number_bounds(schema, path, whole=kind == "integer")
                 size = max(len(str(least)), len(str(most))) + (1 if places else 0)
                 start = self._slot(
                     size, self.detokenizer.token_mask(pattern=r"[-.0-9]+", ids=(self.detokenizer.pad_id,))
@@ -304,9 +304,9 @@ class _Layout:
     def _flat(self, schema: Any, path: str, level: int) -> Iterator[tuple[Schema, str]]:
         """The options of a union, unions inside it included. References to objects stay as they are."""
         if not isinstance(schema, Mapping) or level > 20:
-            raise refused(path, f"is {schema!r}" if level <= 20 else "contains itself", "Give a schema with a type")
+            raise unsupported(path, f"is {schema!r}" if level <= 20 else "contains itself", "Give a schema with a type")
         if "$ref" in schema:
-            target = referred(self.schema, str(schema["$ref"]), path)
+            target = resolve_ref(self.schema, str(schema["$ref"]), path)
             leaf = isinstance(target, Mapping) and target.get("type", "object") not in ("object", "array")
             union = isinstance(target, Mapping) and any(
                 key in target for key in ("const", "enum", "anyOf", "oneOf", "$ref")
@@ -316,11 +316,11 @@ class _Layout:
             else:
                 yield schema, path
         elif options := schema.get("anyOf") or schema.get("oneOf"):
-            only(schema, {"anyOf", "oneOf"}, path)
+            check_keys(schema, {"anyOf", "oneOf"}, path)
             for n, option in enumerate(options):
                 yield from self._flat(option, f"{path}[{n}]", level + 1)
         elif isinstance(schema.get("type"), list) and "enum" not in schema and "const" not in schema:
-            only(schema, set().union(*KEYS.values()), path)
+            check_keys(schema, set().union(*SUPPORTED_KEYS.values()), path)
             for kind in schema["type"]:
                 yield {**_keys(schema, str(kind)), "type": str(kind)}, path
         elif "allOf" in schema and len(schema["allOf"]) == 1:
@@ -348,11 +348,11 @@ class _Layout:
         found = [self._try_value(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
         if all(one is None for one in found):
             raise _TooDeep(path)
-        return OneOf(choice, tuple(compact(name) for name in names), tuple(found))
+        return OneOf(choice, tuple(compact_json(name) for name in names), tuple(found))
 
     def _name(self, schema: Schema, path: str) -> str:
         """What tells one of several shapes from the others: the constant in it, or its name, or its type."""
-        target = referred(self.schema, str(schema["$ref"]), path) if "$ref" in schema else schema
+        target = resolve_ref(self.schema, str(schema["$ref"]), path) if "$ref" in schema else schema
         fixed = [one["const"] for one in target.get("properties", {}).values() if isinstance(one.get("const"), str)]
         return str(next(iter(fixed), target.get("title") or target.get("type")))
 
@@ -364,13 +364,13 @@ class _Layout:
         required = schema.get("required", ())
         for name in required:
             if name not in properties:
-                raise refused(f"{path}.{name}", "is required and not described", "Describe it in properties")
+                raise unsupported(f"{path}.{name}", "is required and not described", "Describe it in properties")
         if not properties:
             return self._map(schema, path, optional)
         items: list[tuple[str, Value]] = []
         self._pending += "{"
         for name, inner in properties.items():
-            label = compact(name) + ":"
+            label = compact_json(name) + ":"
             item = self._try_value(inner, f"{path}.{name}", optional, ("," if items else "") + label)
             if item is not None:
                 items.append((label, item))
@@ -384,7 +384,7 @@ class _Layout:
         if inner is False:
             self._pending += "{}"
             return Constant("{}")
-        least, most = bounds(schema, "minProperties", "maxProperties", ITEMS, path)
+        least, most = length_bounds(schema, "minProperties", "maxProperties", DEFAULT_MAX_ITEMS, path)
         items: list[tuple[TextSlot, Value]] = []
         self._pending += "{"
         for n in range(self._count(least, most)):
@@ -407,15 +407,15 @@ class _Layout:
         self._pending += "["
         if first := schema.get("prefixItems"):
             if schema.get("minItems", len(first)) != len(first) or isinstance(schema.get("items"), Mapping):
-                raise refused(path, "is a tuple of open length", "Give it as many items as it has types")
+                raise unsupported(path, "is a tuple of open length", "Give it as many items as it has types")
             for n, inner in enumerate(first):
                 self._pending += "," if n else ""
                 items.append(("", self._value(inner, f"{path}[{n}]", optional)))
             self._pending += "]"
             return Container("[]", tuple(items), len(items))
         if "items" not in schema:
-            raise refused(path, "is a list of anything", "Say what its items are, such as list[str]")
-        least, most = bounds(schema, "minItems", "maxItems", ITEMS, path)
+            raise unsupported(path, "is a list of anything", "Say what its items are, such as list[str]")
+        least, most = length_bounds(schema, "minItems", "maxItems", DEFAULT_MAX_ITEMS, path)
         for n in range(self._count(least, most)):
             before = "," if n else ""
             item = self._try_value(schema["items"], f"{path}[]", optional or n >= least, before)
@@ -434,9 +434,9 @@ class _Layout:
         if form := schema.get("format"):
             if form not in DIGIT_FORMATS:
                 known = ", ".join(DIGIT_FORMATS)
-                raise refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
+                raise unsupported(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
             return self._digits(DIGIT_FORMATS[form], optional)
-        least, most = bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
+        least, most = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
         return self._text(least, most)
 
     def _text(self, least: int, most: int) -> Value:
@@ -472,8 +472,8 @@ class _Layout:
 
     def _enum(self, values: Sequence[Any], path: str, optional: bool) -> Value:
         if not values:
-            raise refused(path, "is an enum without values", "Give it at least one")
-        json = tuple(dict.fromkeys(compact(value) for value in values))
+            raise unsupported(path, "is an enum without values", "Give it at least one")
+        json = tuple(dict.fromkeys(compact_json(value) for value in values))
         if len(json) == 1:
             self._pending += json[0]
             return Constant(json[0])
@@ -491,4 +491,4 @@ class _Layout:
 
 def _keys(schema: Schema, kind: str) -> dict[str, Any]:
     """The keys of a schema that belong to one of its types."""
-    return {key: value for key, value in schema.items() if key in KEYS.get(kind, ())}
+    return {key: value for key, value in schema.items() if key in SUPPORTED_KEYS.get(kind, ())}

@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final, Protocol, TypeAlias
 
 from ...frames import Span
-from ...json_grammar import compact
+from ...json_grammar import compact_json
 from .detokenizer import DecodedText, Detokenizer
 
 JSONPieces: TypeAlias = list[tuple[str, bool]]
@@ -257,11 +257,11 @@ class TextSlot:
         """The text itself, at the right length."""
         if not text:
             return None
-        return compact(text.strip()[: self.max_length].strip().ljust(self.min_length, "."))
+        return compact_json(text.strip()[: self.max_length].strip().ljust(self.min_length, "."))
 
     def blank(self) -> str:
         """A text that is as long as it must be."""
-        return compact("." * self.min_length)
+        return compact_json("." * self.min_length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +378,7 @@ class MapSlot:
 
 def _inside(text: str) -> str:
     """The text as it stands between the quotes of JSON."""
-    return compact(text)[1:-1]
+    return compact_json(text)[1:-1]
 
 
 def _unescaped(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Span, ...]]:
