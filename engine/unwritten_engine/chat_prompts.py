@@ -23,7 +23,7 @@ _LINK_BIAS = -1.5
 _SELF_BIAS = -2.5
 _CARE_BIAS = -4.0
 _CARE = "Jew Jews Jewish Muslim Muslims Nazi Nazis slave slaves slavery rape raped rapist Hitler terrorist".split()
-"""Words about which a tiny base model tends to produce slander. Their probability is lowered unless the ask has them."""
+"""Words about which tiny base models tend to produce slander. Their probability is lowered unless the ask has them."""
 _CONTROL = re.compile(
     r"<\|[^<>\n]{0,40}\|?>"  # <|im_end|>, <|eot_id|>, <|turn>
     r"|<[^<>\n|]{0,40}\|>"  # <turn|>
@@ -39,8 +39,8 @@ _HARMLESS = str.maketrans("<>[]", "‹›()")
 def to_transcript(prompt: Prompt) -> str:
     """Return the prompt as a transcript that a base model continues with the answer.
 
-    The part before the last entry depends only on ``prompt.system`` and ``prompt.examples``. The ask follows the facts, so
-    that the subject is close to the answer.
+    The part before the last entry depends only on ``prompt.system`` and ``prompt.examples``. The ask follows the facts,
+    so that the subject is close to the answer.
     """
     entries = [_entry(example.ask, example.facts, _clean_answer(example.answer)) for example in prompt.examples]
     entries.append(_entry(prompt.ask, prompt.facts, _clean_opening(prompt)))
@@ -60,12 +60,12 @@ def transcript_stops(prompt: Prompt) -> tuple[str, ...]:
 def transcript_sampling(prompt: Prompt, *, constrained: bool = False) -> dict[str, Any]:
     """Return the sampling options of llama.cpp, by name, for a base model that continues a transcript.
 
-    A grammar restricts the output to the form of the examples (see ``example_grammar``). The repetition penalty does not
-    apply across link brackets, which must repeat. Three biases help small models: new links are less likely, because a few
-    links in the examples make the model link every noun; the subject's own word is less likely after the opening, because
-    a lighthouse is not "a kind of lighthouse"; and words of ``_CARE`` are rare. With facts, sequences as long as a name or
-    a year may repeat, because the penalty also covers the prompt and would suppress the facts. With a schema, the penalties
-    keep their defaults: stronger ones produced values such as ":" and ",".
+    A grammar restricts the output to the form of the examples (see ``example_grammar``). The repetition penalty does
+    not apply across link brackets, which must repeat. Three biases help small models: new links are less likely,
+    because a few links in the examples make the model link every noun; the subject's own word is less likely after the
+    opening, because a lighthouse is not "a kind of lighthouse"; and words of ``_CARE`` are rare. With facts, sequences
+    as long as a name or a year may repeat, because the penalty also covers the prompt and would suppress the facts.
+    With a schema, the penalties keep their defaults: stronger ones produced values such as ":" and ",".
     """
     if constrained:
         return {"temperature": 0.6, "min_p": 0.08}
@@ -112,7 +112,9 @@ def to_messages(prompt: Prompt, *, prefill: bool = False) -> list[dict[str, str]
     if prompt.system.strip():
         messages.append({"role": "system", "content": prompt.system.strip()})
     for example in prompt.examples:
-        messages.append({"role": "user", "content": "\n\n".join([*_facts_part(example.facts), _clean_line(example.ask)])})
+        messages.append(
+            {"role": "user", "content": "\n\n".join([*_facts_part(example.facts), _clean_line(example.ask)])}
+        )
         messages.append({"role": "assistant", "content": _clean_answer(example.answer)})
     parts = [*_facts_part(prompt.facts), _clean_line(prompt.ask)]
     opening = _clean_opening(prompt)
@@ -169,8 +171,8 @@ _JOINER = "\u2060"
 class ControlTokens:
     """The control tokens of one vocabulary.
 
-    llama.cpp parses control tokens anywhere in a prompt: a visitor who types ``<end_of_turn>`` into a search box would end
-    the turn. The tokens differ between models, so they are read from the vocabulary.
+    llama.cpp parses control tokens anywhere in a prompt: a visitor who types ``<end_of_turn>`` into a search box would
+    end the turn. The tokens differ between models, so they are read from the vocabulary.
 
     Args:
         tokens: the control tokens; some vocabularies have thousands.

@@ -258,7 +258,9 @@ def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
         quantization=_QUANTIZATIONS.get(metadata.get("general.file_type", -1), "mixed"),
         context=number("context_length", 2048),
         chat_template=str(metadata.get("tokenizer.chat_template") or ""),
-        control_tokens=tuple(t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_control(t))),
+        control_tokens=tuple(
+            t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_control(t))
+        ),
         kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
         weight_bytes=sum(part.stat().st_size for part in _parts(path, int(metadata.get("split.count", 0)))),
         metadata={key: value for key, value in metadata.items() if not isinstance(value, list) or len(value) < 64},

@@ -264,7 +264,7 @@ def _digits(low: int, high: int, places: int) -> str:
 
 
 def _ranges(low: int, high: int) -> Iterator[str]:
-    """Yield expressions for integers from ``low`` to ``high``: one per partial number of digits, one for all full ones."""
+    """Yield expressions for integers from ``low`` to ``high``; all complete digit counts share one."""
     full = []
     for width in range(len(str(low)), len(str(high)) + 1):
         first, last = max(low, 10 ** (width - 1) if width > 1 else 0), min(high, 10**width - 1)
@@ -317,7 +317,9 @@ def length_bounds(schema: Schema, low: str, high: str, default: int, path: str) 
     least = int(schema.get(low) or 0)
     most = int(schema[high]) if schema.get(high) is not None else max(default, least)
     if least > most or most > MAX_REPETITIONS:
-        raise unsupported(path, f"has {low} {least} and {high} {most}", f"Give bounds in order, up to {MAX_REPETITIONS}")
+        raise unsupported(
+            path, f"has {low} {least} and {high} {most}", f"Give bounds in order, up to {MAX_REPETITIONS}"
+        )
     return least, most
 
 

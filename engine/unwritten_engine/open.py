@@ -182,7 +182,9 @@ def _open_diffusion(spec: str, progress: Progress, *, model: str | None = None, 
     from .diffusion import open_diffusion
 
     reason = "It was requested by name." if reference or model else "DiffusionGemma is the engine's default model."
-    engine: Engine = open_diffusion(reference or model or _DIFFUSION_GEMMA, progress=progress, reasons=(reason,), **options)
+    engine: Engine = open_diffusion(
+        reference or model or _DIFFUSION_GEMMA, progress=progress, reasons=(reason,), **options
+    )
     return engine
 
 
@@ -229,9 +231,7 @@ ENGINE_KINDS: Final[tuple[_EngineKind, ...]] = (
     ),
     _EngineKind("http://", "'http://HOST:PORT/v1'", _is_http, _open_server, models=True),
     _EngineKind("visual:", "'visual:PATH'", lambda spec: spec.startswith("visual:"), _open_visual, models=True),
-    _EngineKind(
-        ".tape", "a path to a .tape", lambda spec: spec.endswith(".tape") and "://" not in spec, _open_tape
-    ),
+    _EngineKind(".tape", "a path to a .tape", lambda spec: spec.endswith(".tape") and "://" not in spec, _open_tape),
     _EngineKind(
         ".gguf", "a path to a .gguf file", lambda spec: spec.endswith(".gguf") and "://" not in spec, _open_gguf
     ),

@@ -122,7 +122,7 @@ class SlotScheduler:
         self._closed = True
         for waiting in self._waiting:
             if not waiting.future.done():
-                waiting.future.set_exception(EngineClosed("The engine was closed before the work began."))
+                waiting.future.set_exception(EngineClosed("The engine was closed before the generation started."))
         self._waiting.clear()
 
     def _schedule(self) -> None:
@@ -132,7 +132,9 @@ class SlotScheduler:
                 heapq.heappop(self._waiting)
                 continue
             ahead = sum(slot.priority is Priority.PREFETCH for slot in self._slots)
-            if self.busy >= self._max_running or (first.priority is Priority.PREFETCH and ahead >= self._max_prefetches):
+            if self.busy >= self._max_running or (
+                first.priority is Priority.PREFETCH and ahead >= self._max_prefetches
+            ):
                 return
             heapq.heappop(self._waiting)
             slot = self._best_slot(first.prefix)

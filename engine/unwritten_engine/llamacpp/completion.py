@@ -1,7 +1,7 @@
 """One call into llama.cpp: the bridge from its thread to the event loop.
 
-The thread calls ``take`` for every token; the event loop awaits ``newest``. Between them lies one place for one
-frame, so that a slow reader skips frames and nothing queues up. The last frame is never replaced.
+The thread calls ``on_chunk`` for every token; the event loop awaits ``next_frame``. Only the newest frame is kept, so a
+slow reader skips frames. The last frame is never replaced.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ..text_frames import TextFrames
 
 
 class Completion:
-    """One generation at work.
+    """One running generation.
 
     Args:
-        loop: where ``newest`` is awaited.
-        stream: makes frames of what is written.
-        context: tokens that prompt and text may have together.
-        budget: tokens that may be written.
+        loop: event loop of the reader.
+        frames: converts the output into frames.
+        context: maximum tokens of prompt and output together.
+        budget: maximum tokens of the output.
         queued: seconds that the request waited.
         seed: the seed in use.
-        work: what the thread runs; it hands ``take`` to llama.cpp and calls ``settle`` at its end.
+        work: runs in the thread; it passes ``on_chunk`` to llama.cpp and calls ``finish`` at its end.
     """
 
     def __init__(
@@ -57,22 +57,22 @@ class Completion:
         self._over = False
         self._tokens = self._prompt = self._cached = 0
         self._begun = time.monotonic()
-        # A daemon: a process that ends without closing the engine must not wait for a page to be finished.
+        # A daemon thread, so that a process can exit without closing the engine.
         self._thread = threading.Thread(target=work, args=(self,), name="llama.cpp request", daemon=True)
 
     def start(self) -> None:
-        """Begin the work."""
+        """Start the thread."""
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until the thread has ended. Not for the event loop."""
+        """Wait for the end of the thread. Blocks; do not call it in the event loop."""
         self._thread.join()
 
     async def next_frame(self) -> Frame:
-        """The newest frame, once there is one that was not fetched.
+        """Wait for a new frame and return the newest.
 
         Raises:
-            EngineError: the work failed.
+            EngineError: the generation failed.
         """
         while True:
             await self._event.wait()
@@ -87,11 +87,11 @@ class Completion:
                 return frame
 
     def stop(self) -> None:
-        """Stop the work with the next token. Frames no longer matter."""
+        """Stop at the next token. Later frames are dropped."""
         self._over = True
 
     def fail(self, error: EngineError) -> None:
-        """Stop the work and let ``newest`` raise this. The first error counts, and none after the last frame."""
+        """Stop and let ``next_frame`` raise this error. Ignored after the first error or the last frame."""
         with self._lock:
             if not self._over:
                 self._over = True
@@ -99,11 +99,11 @@ class Completion:
         self._wake()
 
     def finish(self) -> None:
-        """The call has returned."""
-        self.fail(GenerationFailed("llama.cpp ended without saying why. Try again."))
+        """Handle the end of the call."""
+        self.fail(GenerationFailed("llama.cpp ended without a reason. Try again."))
 
     def on_chunk(self, chunk: Any) -> bool:
-        """Called by llama.cpp for every batch of the prompt and every token, in its thread. Returns True to stop."""
+        """Handle a batch of the prompt or a token; called by llama.cpp in its thread. Return True to stop."""
         for event in chunk if isinstance(chunk, list) else [chunk]:
             if self._over:
                 return True
@@ -114,7 +114,7 @@ class Completion:
         return self._over
 
     def _on_event(self, event: Mapping[str, Any]) -> None:
-        if progress := event.get("prompt_progress"):  # the first comes before the prompt is evaluated
+        if progress := event.get("prompt_progress"):  # the first arrives before the prompt is evaluated
             self._prompt, self._cached = int(progress["total"]), int(progress["cache"])
         elif timings := event.get("timings"):
             self._cached = max(0, int(timings["cache_n"]))
@@ -132,7 +132,7 @@ class Completion:
             self._finish("stop" if self._frames.stopped else "end")
         elif finish:
             if finish != "length":
-                self._tokens = max(0, self._tokens - 1)  # the end token is none of the text
+                self._tokens = max(0, self._tokens - 1)  # the end token is not part of the text
             self._finish("length" if finish == "length" else "end")
         elif piece:
             self._publish(self._frames.frame(self._tokens))
@@ -163,23 +163,23 @@ class Completion:
         self._wake()
 
     def _wake(self) -> None:
-        """Wake the event loop, once for however many frames."""
+        """Wake the event loop, once for any number of frames."""
         with self._lock:
             if self._told:
                 return
             self._told = True
-        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(self._event.set)
 
     def _to_error(self, error: Any) -> EngineError:
         if not isinstance(error, Mapping):
-            return GenerationFailed(f"llama.cpp broke off: {error}. Try again.")
+            return GenerationFailed(f"llama.cpp failed: {error}. Try again.")
         if error.get("type") == "exceed_context_size_error":
             return self._too_long(int(error.get("n_prompt_tokens", 0)))
         message = str(error.get("message", error)).rstrip(".")
         if error.get("code") == 400:
-            return RequestRefused(f"llama.cpp refused the request: {message}. Check its options and its shape.")
-        return GenerationFailed(f"llama.cpp broke off: {message}. Try again.")
+            return RequestRefused(f"llama.cpp refused the request: {message}. Check its options and its schema.")
+        return GenerationFailed(f"llama.cpp failed: {message}. Try again.")
 
     def _too_long(self, prompt: int) -> PromptTooLong:
         return PromptTooLong(

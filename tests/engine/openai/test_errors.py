@@ -49,7 +49,7 @@ def test_a_status_inside_counts_if_there_is_none_outside() -> None:
     ],
 )
 def test_each_becomes_an_error_that_says_what_to_do(refusal: ServerError, kind: type[Exception], message: str) -> None:
-    error = refusal.error("http://host", "m", ["m", "n"], 7)
+    error = refusal.to_engine_error("http://host", "m", ["m", "n"], 7)
     assert type(error) is kind
     with pytest.raises(kind, match=message):
         raise error

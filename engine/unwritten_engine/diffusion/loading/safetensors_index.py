@@ -1,7 +1,7 @@
-"""Reads the heads of safetensors files: names, shapes and places of tensors, and whether the files are whole. No torch.
+"""Read the headers of safetensors files: names, shapes and locations of tensors, and whether the files are complete.
 
-The format: eight bytes with the length of the head (little-endian), the head (JSON: per tensor its type, shape and
-place), then the numbers. A checkpoint of several files has an index that says which tensor lies in which.
+The format: eight bytes with the length of the header (little-endian), the header (JSON with type, shape and offsets per
+tensor), then the data. A checkpoint of several files has an index that maps tensors to files. Does not use torch.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where one tensor lies.
+    """Location of one tensor.
 
     Attributes:
         file: the file.
-        dtype: as the format names it, such as "BF16".
-        shape: its sizes.
+        dtype: type name of the format, such as "BF16".
+        shape: sizes.
         size: bytes.
     """
 
@@ -39,10 +39,10 @@ class TensorInfo:
 
 
 def read_tensors(folder: Path) -> dict[str, TensorInfo]:
-    """Every tensor of a checkpoint, by name.
+    """Return every tensor of a checkpoint by name.
 
     Raises:
-        ModelNotFound: there are no weights, or a file is missing; the message names it.
+        ModelNotFound: the weights, or one of their files, do not exist. The message names the file.
         ModelBroken: a file is truncated or damaged.
     """
     index = folder / INDEX
@@ -57,22 +57,22 @@ def read_tensors(folder: Path) -> dict[str, TensorInfo]:
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         raise ModelNotFound(
-            f"{folder} lacks {len(missing)} of {len(files)} files with weights: {_first_names(missing)}. Fetch the checkpoint "
-            f"again; what is there stays."
+            f"{folder} lacks {len(missing)} of {len(files)} weight files: {_first_names(missing)}. Fetch the "
+            f"checkpoint again; existing files are kept."
         )
     found: dict[str, TensorInfo] = {}
     for file in files:
         found |= read_header(folder / file)
     if absent := sorted(set(named) - set(found)):
         raise ModelBroken(
-            f"The index of {folder} names tensors that its files do not have: {_first_names(absent)}. The files belong to "
-            f"different checkpoints; fetch all of them again."
+            f"The index of {folder} names tensors that its files do not have: {_first_names(absent)}. The files "
+            f"belong to different checkpoints; fetch all of them again."
         )
     return found
 
 
 def read_header(file: Path) -> dict[str, TensorInfo]:
-    """The tensors of one file.
+    """Return the tensors of one file.
 
     Raises:
         ModelBroken: it is truncated or damaged.

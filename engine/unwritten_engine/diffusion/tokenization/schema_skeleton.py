@@ -19,7 +19,18 @@ from typing import Any, Final
 
 from ...errors import RequestRefused
 from ...frames import Span
-from ...json_grammar import DEFAULT_MAX_ITEMS, SUPPORTED_KEYS, DEFAULT_MAX_LENGTH, Schema, length_bounds, compact_json, number_bounds, check_keys, resolve_ref, unsupported
+from ...json_grammar import (
+    DEFAULT_MAX_ITEMS,
+    DEFAULT_MAX_LENGTH,
+    SUPPORTED_KEYS,
+    Schema,
+    check_keys,
+    compact_json,
+    length_bounds,
+    number_bounds,
+    resolve_ref,
+    unsupported,
+)
 from .detokenizer import DecodedText, Detokenizer
 from .skeleton_values import (
     DIGIT_FORMATS,
