@@ -141,9 +141,9 @@ class _Grammar:
         inner = schema.get("additionalProperties", False)
         if inner is False:
             return '"{}"'
-        least, most = length_bounds(schema, "minProperties", "maxProperties", DEFAULT_MAX_ITEMS, path)
+        minimum, maximum = length_bounds(schema, "minProperties", "maxProperties", DEFAULT_MAX_ITEMS, path)
         entry = f'{self._text(1, 40)} ":" {self._value(inner, f"{path}.*")}'
-        return f'"{{" {_series(entry, least, most)} "}}"'
+        return f'"{{" {_series(entry, minimum, maximum)} "}}"'
 
     def _array(self, schema: Schema, path: str) -> str:
         if first := schema.get("prefixItems"):
@@ -154,8 +154,8 @@ class _Grammar:
             return f'"[" {inside} "]"'
         if "items" not in schema:
             raise unsupported(path, "is a list without an item type", "Give the type of its items, such as list[str]")
-        least, most = length_bounds(schema, "minItems", "maxItems", DEFAULT_MAX_ITEMS, path)
-        return f'"[" {_series(self._value(schema["items"], f"{path}[]"), least, most)} "]"'
+        minimum, maximum = length_bounds(schema, "minItems", "maxItems", DEFAULT_MAX_ITEMS, path)
+        return f'"[" {_series(self._value(schema["items"], f"{path}[]"), minimum, maximum)} "]"'
 
     def _string(self, schema: Schema, path: str) -> str:
         if form := schema.get("format"):
@@ -164,17 +164,17 @@ class _Grammar:
                 raise unsupported(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
             self._rules.setdefault(form, _FORMATS[form])
             return rf'"\"" {form} "\""'
-        least, most = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
-        return self._text(least if "minLength" in schema else min(1, most), most)
+        minimum, maximum = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
+        return self._text(minimum if "minLength" in schema else min(1, maximum), maximum)
 
-    def _text(self, least: int, most: int) -> str:
+    def _text(self, minimum: int, maximum: int) -> str:
         self._rules.setdefault("char", _CHAR)
         self._rules.setdefault("first", _FIRST)
-        if most == 0:
+        if maximum == 0:
             return r'"\"\""'
-        name = f"text-{least}-{most}"
-        body = f"first char{{{max(0, least - 1)},{most - 1}}}" if most > 1 else "first"
-        self._rules.setdefault(name, rf'"\"" {body} "\""' if least else rf'"\"" ({body})? "\""')
+        name = f"text-{minimum}-{maximum}"
+        body = f"first char{{{max(0, minimum - 1)},{maximum - 1}}}" if maximum > 1 else "first"
+        self._rules.setdefault(name, rf'"\"" {body} "\""' if minimum else rf'"\"" ({body})? "\""')
         return name
 
     def _enum(self, values: Sequence[Any], path: str) -> str:
@@ -206,12 +206,12 @@ def resolve_ref(root: Schema, ref: str, path: str) -> Any:
 
 def _number(schema: Schema, path: str, *, whole: bool) -> str:
     """Return an expression for numbers within the bounds, with a limited number of decimals."""
-    least, most, places = number_bounds(schema, path, whole=whole)
+    minimum, maximum, places = number_bounds(schema, path, whole=whole)
     parts = []
-    if most >= 0:
-        parts.append(_digits(max(least, 0), most, places))
-    if least < 0:
-        parts.append('"-" ' + _digits(max(-most, 1), -least, places))
+    if maximum >= 0:
+        parts.append(_digits(max(minimum, 0), maximum, places))
+    if minimum < 0:
+        parts.append('"-" ' + _digits(max(-maximum, 1), -minimum, places))
     return _alternatives(parts)
 
 
@@ -234,11 +234,11 @@ def number_bounds(schema: Schema, path: str, *, whole: bool) -> tuple[int, int, 
     if (below := given.get("exclusiveMaximum")) is not None:
         high = min(Decimal("Infinity") if high is None else high, (below * scale).to_integral_value(ROUND_CEILING) - 1)
     widest = MAX_INTEGER * int(scale)
-    least = int(low) if low is not None else min(-widest, int(high or 0) - widest)
-    most = int(high) if high is not None else max(widest, least + widest)
-    if least > most:
+    minimum = int(low) if low is not None else min(-widest, int(high or 0) - widest)
+    maximum = int(high) if high is not None else max(widest, minimum + widest)
+    if minimum > maximum:
         raise unsupported(path, "is a number without possible values", "Give a minimum below the maximum")
-    return least, most, places
+    return minimum, maximum, places
 
 
 def _digits(low: int, high: int, places: int) -> str:
@@ -276,9 +276,9 @@ def _ranges(low: int, high: int) -> Iterator[str]:
         yield f"[1-9] {_digit_count(full[0], full[-1])}"
 
 
-def _digit_count(least: int, most: int) -> str:
-    """Return an expression for ``least`` to ``most`` digits."""
-    return "[0-9]" if least == most == 1 else f"[0-9]{{{least},{most}}}"
+def _digit_count(minimum: int, maximum: int) -> str:
+    """Return an expression for ``minimum`` to ``maximum`` digits."""
+    return "[0-9]" if minimum == maximum == 1 else f"[0-9]{{{minimum},{maximum}}}"
 
 
 def _range(low: str, high: str) -> str:
@@ -302,25 +302,25 @@ def _range(low: str, high: str) -> str:
     return head + _alternatives(parts + tail)
 
 
-def _series(item: str, least: int, most: int) -> str:
+def _series(item: str, minimum: int, maximum: int) -> str:
     """Return an expression for items separated by commas."""
-    if most == 0:
+    if maximum == 0:
         return '""'
-    if most == 1:
-        return f"({item})" if least else f"({item})?"
-    more = f'{item} ("," {item}){{{max(0, least - 1)},{most - 1}}}'
-    return more if least else f"({more})?"
+    if maximum == 1:
+        return f"({item})" if minimum else f"({item})?"
+    more = f'{item} ("," {item}){{{max(0, minimum - 1)},{maximum - 1}}}'
+    return more if minimum else f"({more})?"
 
 
 def length_bounds(schema: Schema, low: str, high: str, default: int, path: str) -> tuple[int, int]:
     """Return minimum and maximum of a length or a count."""
-    least = int(schema.get(low) or 0)
-    most = int(schema[high]) if schema.get(high) is not None else max(default, least)
-    if least > most or most > MAX_REPETITIONS:
+    minimum = int(schema.get(low) or 0)
+    maximum = int(schema[high]) if schema.get(high) is not None else max(default, minimum)
+    if minimum > maximum or maximum > MAX_REPETITIONS:
         raise unsupported(
-            path, f"has {low} {least} and {high} {most}", f"Give bounds in order, up to {MAX_REPETITIONS}"
+            path, f"has {low} {minimum} and {high} {maximum}", f"Give bounds in order, up to {MAX_REPETITIONS}"
         )
-    return least, most
+    return minimum, maximum
 
 
 def check_keys(schema: Schema, known: set[str], path: str) -> None:

@@ -158,7 +158,8 @@ def side(app: App, count: int, resolver: int, seconds: float) -> Side:
         time.sleep(0.2)  # that a page was opened is noted after it is sent
         ahead = app.site.prefetcher
         rows = app.store.database.read(
-            "SELECT p.key, v.tokens, v.opened_after FROM versions v JOIN pages p ON p.id = v.page WHERE v.opened_after NOT NULL", ()
+            "SELECT p.key, v.tokens, v.opened_after FROM versions v JOIN pages p ON p.id = v.page WHERE v.opened_after NOT NULL",
+            (),
         )
         opened = {key for key, _, seconds_before in rows if seconds_before >= 0}
         return Side(

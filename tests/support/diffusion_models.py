@@ -62,7 +62,7 @@ class Model:
         )
         self.batch = batch(self.model, body(self.model, kv))
         self.loop = DenoisingLoop(
-            self.model, self.batch, prefix_cache_bytes=self.kept if kept is None else kept, max_queue_seconds=patience
+            self.batch, prefix_cache_bytes=self.kept if kept is None else kept, max_queue_seconds=patience
         )
         return self.loop
 

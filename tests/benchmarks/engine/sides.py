@@ -77,7 +77,7 @@ class Ours:
         )
         graphs = CUDAGraphs() if subject.device.type == "cuda" else None
         self.batch = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv), cuda_graphs=graphs)
-        self.loop = DenoisingLoop(subject.model, self.batch, prefix_cache_bytes=10**9)
+        self.loop = DenoisingLoop(self.batch, prefix_cache_bytes=10**9)
 
     def run(
         self, tokens: abc.Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1

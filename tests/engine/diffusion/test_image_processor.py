@@ -13,7 +13,7 @@ from unwritten_engine.diffusion.build import load_processor
 from unwritten_engine.diffusion.kv_cache import KVCache
 from unwritten_engine.diffusion.loading.loader import LoadedModel, load_model
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
-from unwritten_engine.diffusion.loop import DenoisingLoop, embed_images
+from unwritten_engine.diffusion.loop import DenoisingLoop
 from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
 from unwritten_engine.diffusion.sampling_params import SamplingParams
@@ -126,7 +126,7 @@ def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
     )
     with torch.inference_mode():
         encoder(input_ids=seen.input_ids, pixel_values=seen.pixel_values, image_position_ids=seen.image_position_ids)
-        embeddings, blocks = embed_images(loaded.model, DiffusionModel(loaded.model, kv), seen)
+        embeddings, blocks = DiffusionModel(loaded.model, kv).embed_images(seen)
     hook.remove()
     torch.testing.assert_close(embeddings, given["embeddings"][0])
     number: Any = theirs.get_block_sequence_ids_for_mask
@@ -149,9 +149,7 @@ def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: LoadedM
     def loop(kept: int) -> DenoisingLoop:
         config = loaded.model.config.text_config
         kv = KVCache(config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
-        return DenoisingLoop(
-            loaded.model, ModelRunner(loaded.model, DiffusionModel(loaded.model, kv)), prefix_cache_bytes=kept
-        )
+        return DenoisingLoop(ModelRunner(loaded.model, DiffusionModel(loaded.model, kv)), prefix_cache_bytes=kept)
 
     alone = run(Priority.CLICK)
     for _ in loop(10**8).generate([alone]):

@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.support.checkpoints import quiet, read_head, rewrite_head
+from tests.support.logits import canvas_logits, compare
 from torch import Tensor
 from transformers import DiffusionGemmaForBlockDiffusion
 
 from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, LoadedModel, load_model
-from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.engine import Progress
 from unwritten_engine.errors import BadOption, ModelBroken, ModelNotFound, ModelUnsupported

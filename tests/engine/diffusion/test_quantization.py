@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.support.logits import compare
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,7 +12,6 @@ from unwritten_engine.diffusion.loading.quantization import (
     PackedExperts,
     PackedLinear,
     can_pack,
-    compare,
     pack_int8,
     pack_nf4,
     unpack_nf4,

@@ -1,36 +1,36 @@
-"""What a model takes in memory, and the plan that fits the device. No torch.
+"""Compute a model's memory, and plan what fits on a device. Does not use torch.
 
-Bytes are those of the GPU, or of the machine's memory on a CPU. The figures count what this engine keeps: the weights
-once (encoder and decoder share them), a cache of keys and values per request, and the workspace of one step.
+The numbers cover weights (shared by encoder and decoder), one KV cache per request, and the workspace of one step, on
+the GPU or in main memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ...errors import ModelUnsupported
 from .model_config import ModelConfig
 
 KINDS: Final = ("bf16", "int8", "nf4")
-"""How weights may be kept, the best first."""
+"""Weight formats, best first."""
 KIND_LABELS: Final = {"float32": "32 bits", "bf16": "bf16", "int8": "8 bits", "nf4": "4 bits"}
 RESERVE: Final = 700_000_000
-"""Bytes that the driver, its libraries and the allocator's gaps take on a GPU."""
+"""Bytes of the driver, its libraries and allocator fragmentation on a GPU."""
 GROUP_BYTES: Final = 256 * 1024**2
-"""Bytes of experts that are unpacked at one time when weights are quantised."""
+"""Bytes of experts that are unpacked at a time if weights are quantized."""
 _BLOCK: Final = 64  # weights that share one 16-bit scale in nf4
 _TILE: Final = 16_384  # tokens of the vocabulary that the sampler has logits of at one time
 
 
 def weight_bytes(config: ModelConfig, kind: str) -> int:
-    """Bytes of the weights.
+    """Return the bytes of the weights.
 
     Args:
-        sizes: the model.
-        kind: "float32", "bf16", "int8" (experts and other matrices of the layers in 8 bits with a scale of 32 bits
-            per row) or "nf4" (the same in 4 bits with a scale of 16 bits per 64). Embeddings, routers, norms and the
-            vision tower stay in 16 bits.
+        config: the model.
+        kind: "float32", "bf16", "int8" (experts and other matrices of the layers in 8 bits with a 32-bit scale per row)
+            or "nf4" (the same in 4 bits with a 16-bit scale per 64 weights). Embeddings, routers, norms and the vision
+            tower stay in 16 bits.
     """
     counts = config.counts()
     packed = counts.experts + counts.linears
@@ -45,7 +45,7 @@ def weight_bytes(config: ModelConfig, kind: str) -> int:
 
 
 def _rows(config: ModelConfig) -> int:
-    """Rows of all matrices that are quantised: each has a scale in 8 bits."""
+    """Return the number of rows of all quantized matrices."""
     rows = 2 * config.intermediate_size + config.hidden_size
     for layer in config.layers:
         rows += (
@@ -62,12 +62,12 @@ def _rows(config: ModelConfig) -> int:
 
 
 def cache_bytes(config: ModelConfig, tokens: int, number: int = 2) -> int:
-    """Bytes of the keys and values of one request.
+    """Return the bytes of the KV cache of one request.
 
     Args:
-        sizes: the model.
-        tokens: prompt and finished canvases; layers with a window keep only so many.
-        number: bytes of one number: 2 in bf16, 4 in float32.
+        config: the model.
+        tokens: prompt and finished canvases; layers with a sliding window keep only the window.
+        number: bytes per number: 2 in bf16, 4 in float32.
     """
     total = 0
     for layer in config.layers:
@@ -77,13 +77,13 @@ def cache_bytes(config: ModelConfig, tokens: int, number: int = 2) -> int:
 
 
 def workspace_bytes(config: ModelConfig, rows: int, kind: str, context: int = 4096) -> int:
-    """Bytes of one step beside weights and caches, at its peak.
+    """Return the peak bytes of one step besides weights and caches.
 
     Args:
-        sizes: the model.
+        config: the model.
         rows: canvases that run together.
-        kind: how the weights are kept; quantised experts are unpacked ``GROUP_BYTES`` at a time.
-        context: tokens that the canvases see; keys and values are joined with the canvas's own, layer by layer.
+        kind: weight format; quantized experts are unpacked ``GROUP_BYTES`` at a time.
+        context: cached tokens per canvas.
     """
     number = 4 if kind == "float32" else 2
     positions = rows * config.canvas_length
@@ -114,18 +114,18 @@ def workspace_bytes(config: ModelConfig, rows: int, kind: str, context: int = 40
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How the memory of a device is used.
+    """Division of a device's memory.
 
     Attributes:
-        kind: how the weights are kept: "float32", "bf16", "int8" or "nf4".
+        kind: weight format: "float32", "bf16", "int8" or "nf4".
         weights: bytes of the weights.
         rows: requests that run together.
-        context: tokens of prompt and text that one request may use.
-        cache: bytes of the caches of all running requests.
-        prefixes: bytes for the caches of shared beginnings of prompts.
+        context: maximum tokens of one request.
+        cache: bytes of the KV caches of all rows.
+        prefixes: bytes of the prefix cache.
         workspace: bytes of one step.
-        free: bytes that are left.
-        reason: why this way of keeping the weights, in a sentence.
+        free: bytes that remain.
+        reason: why this weight format was chosen, in a sentence.
     """
 
     kind: str
@@ -155,21 +155,21 @@ def plan_memory(
     context: int | None = None,
     reserve: int = 0,
 ) -> MemoryPlan:
-    """Divide the memory of a device.
+    """Plan the memory of a device.
 
     Args:
-        sizes: the model.
-        memory: bytes that may be used.
-        device: what it is called in messages, such as "This GPU".
-        kind: how the weights are kept; None takes the best that fits.
-        plain: how they are kept when they are not quantised, "bf16" or "float32".
-        rows: requests that run together; None takes as many as fit, up to 16.
-        context: tokens per request; None takes as many as fit with these rows, from 4,096 up to 32,768, or what the
-            model can.
-        reserve: bytes to leave alone, such as ``RESERVE``.
+        config: the model.
+        memory: usable bytes.
+        device: name for messages, such as "This GPU".
+        kind: weight format; None chooses the best that fits.
+        plain: format without quantization, "bf16" or "float32".
+        rows: requests that run together; None chooses as many as fit, up to 16.
+        context: tokens per request; None chooses as many as fit with these rows, from 4,096 to 32,768 or the model's
+            maximum.
+        reserve: bytes to leave free, such as ``RESERVE``.
 
     Raises:
-        ModelUnsupported: it does not fit; the message has the figures and what to do.
+        ModelUnsupported: it does not fit. The message has the numbers and advice.
     """
     room = memory - reserve
     for choice in (plain, *KINDS[1:]) if kind is None else (kind,):
@@ -196,7 +196,7 @@ def _fit(config: ModelConfig, room: int, kind: str, rows: int | None, context: i
         while context is None and 2 * tokens <= min(config.context, 32_768):
             more = count * (cache_bytes(config, 2 * tokens, number) - cache_bytes(config, tokens, number))
             more += workspace_bytes(config, count, kind, 2 * tokens) - workspace_bytes(config, count, kind, tokens)
-            if more > left // 2:  # the other half is for shared beginnings
+            if more > left // 2:  # the other half is for the prefix cache
                 break
             tokens, left = 2 * tokens, left - more
         prefixes = min(left // 2, 16 * cache_bytes(config, tokens, number))
@@ -216,7 +216,7 @@ def _fit(config: ModelConfig, room: int, kind: str, rows: int | None, context: i
 
 def _with_reason(found: MemoryPlan, config: ModelConfig, asked: str | None, memory: int, device: str) -> MemoryPlan:
     if asked is not None:
-        reason = f"The weights are kept in {KIND_LABELS[found.kind]} ({gigabytes(found.weights)}), as asked for."
+        reason = f"The weights are kept in {KIND_LABELS[found.kind]} ({gigabytes(found.weights)}), as requested."
     elif found.kind not in KINDS[1:]:
         kept = f"{KIND_LABELS[found.kind]} ({gigabytes(found.weights)})"
         reason = f"The weights are kept in {kept}: {device} has {gigabytes(memory)}."
@@ -226,13 +226,11 @@ def _with_reason(found: MemoryPlan, config: ModelConfig, asked: str | None, memo
             f"The weights are kept in {KIND_LABELS[found.kind]} ({gigabytes(found.weights)}): {device} has "
             f"{gigabytes(memory)}, and {KIND_LABELS[better]} would need {gigabytes(required_bytes(config, better))}."
         )
-    return MemoryPlan(
-        **{name: getattr(found, name) for name in MemoryPlan.__slots__ if name != "reason"}, reason=reason
-    )
+    return replace(found, reason=reason)
 
 
 def required_bytes(config: ModelConfig, kind: str, rows: int = 1, context: int = 4096) -> int:
-    """Bytes in all: weights, caches and workspace of so many requests."""
+    """Return the total bytes of weights, caches and workspace."""
     tokens, number = min(context, config.context), 4 if kind == "float32" else 2
     cache = rows * cache_bytes(config, tokens, number)
     return weight_bytes(config, kind) + cache + workspace_bytes(config, rows, kind, tokens)
@@ -256,14 +254,16 @@ def _refusal(
         ways.append("context=4096")
     if not ways:
         ways.append(
-            "a card with more memory, the GGUF file in 4 bits with llama.cpp, which can keep a part of it in the "
-            "machine's own memory, or a server (vLLM)"
+            "a card with more memory, a 4-bit GGUF file with llama.cpp, which can keep a part in main memory, or a "
+            "vLLM server"
         )
-    kept = f", of which {gigabytes(reserve)} are left to the driver" if reserve else ""
-    asked = f"{count} request{'s' * (count > 1)} of {tokens:,} tokens"
-    return f"{device} has {gigabytes(memory)}{kept}. For {asked} it would take {told}. Try {' and '.join(ways)}."
+    reserved = f", of which the driver needs {gigabytes(reserve)}" if reserve else ""
+    requests = f"{count} request{'s' * (count > 1)} of {tokens:,} tokens"
+    return (
+        f"{device} has {gigabytes(memory)}{reserved}. The model needs {told} for {requests}. Try {' and '.join(ways)}."
+    )
 
 
 def gigabytes(size: int) -> str:
-    """Bytes for people: "16.4 GB", or "3 MB" below a tenth."""
+    """Format bytes: "16.4 GB", or "3 MB" below a tenth of a gigabyte."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{max(1, round(size / 1e6)):,} MB"

@@ -1,7 +1,6 @@
-"""The sizes of a DiffusionGemma, read from its ``config.json``: layers, heads, parameters of each kind. No torch.
+"""The sizes of a DiffusionGemma from its ``config.json``: layers, heads, parameters by kind. Does not use torch.
 
-From these follow the memory that it takes (``memory.py``) and the tensors that a checkpoint must have
-(``checkpoint.py``).
+They determine the memory plan (``memory_plan.py``) and the tensors of a checkpoint (``checkpoint.py``).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from ...errors import ModelBroken
 DECODER: Final = "model.decoder."
 ENCODER: Final = "model.encoder.language_model."
 VISION: Final = ("model.encoder.vision_tower.", "model.encoder.embed_vision.")
-"""How the names of tensors begin. The encoder shares all weights with the decoder, but for ``layer_scalar``."""
+"""Prefixes of tensor names. The encoder shares all weights with the decoder except ``layer_scalar``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +23,9 @@ class LayerConfig:
     """One layer.
 
     Attributes:
-        full: attends to everything; otherwise to the window alone.
-        head: numbers per head.
-        keys: heads of keys and values.
+        full_attention: attends to all tokens; otherwise to a sliding window.
+        head_dim: size of a head.
+        num_kv_heads: heads of keys and values.
     """
 
     full_attention: bool
@@ -36,14 +35,14 @@ class LayerConfig:
 
 @dataclass(frozen=True, slots=True)
 class ParameterCounts:
-    """Parameters by kind.
+    """Number of parameters by kind.
 
     Attributes:
-        experts: of the experts; quantised if anything is.
-        linears: of the other matrices of the layers; quantised too.
-        embeddings: of the token embeddings, which are the output's too; never quantised.
-        vision: of the vision tower and its projection; never quantised.
-        rest: of routers, norms and scales; never quantised.
+        experts: experts; quantized first.
+        linears: other matrices of the layers; quantized too.
+        embeddings: token embeddings, tied to the output; never quantized.
+        vision: vision tower and projection; never quantized.
+        rest: routers, norms and scales; never quantized.
     """
 
     experts: int
@@ -54,18 +53,18 @@ class ParameterCounts:
 
     @property
     def text(self) -> int:
-        """All but the vision tower's."""
+        """All parameters except the vision tower."""
         return self.experts + self.linears + self.embeddings + self.rest
 
     @property
     def total(self) -> int:
-        """All."""
+        """All parameters."""
         return self.text + self.vision
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The sizes of a model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens."""
+    """Sizes of a model. ``sliding_window``, ``canvas_length`` and ``context`` are in tokens."""
 
     vocab_size: int
     hidden_size: int
@@ -81,7 +80,7 @@ class ModelConfig:
     vision: Mapping[str, Any]
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor that a checkpoint must have but those of the vision tower, with its shape."""
+        """Return the shape of every required tensor, without the vision tower."""
         hidden, found = self.hidden_size, dict[str, tuple[int, ...]]()
         found[f"{DECODER}embed_tokens.weight"] = (self.vocab_size, hidden)
         found[f"{DECODER}norm.weight"] = (hidden,)
@@ -92,7 +91,7 @@ class ModelConfig:
             queries, keys = self.num_heads * layer.head_dim, layer.num_kv_heads * layer.head_dim
             found[f"{here}self_attn.q_proj.weight"] = (queries, hidden)
             found[f"{here}self_attn.k_proj.weight"] = (keys, hidden)
-            if not layer.full_attention:  # layers with full attention use the keys as values
+            if not layer.full_attention:  # layers with full attention use keys as values
                 found[f"{here}self_attn.v_proj.weight"] = (keys, hidden)
             found[f"{here}self_attn.o_proj.weight"] = (hidden, queries)
             found[f"{here}self_attn.q_norm.weight"] = found[f"{here}self_attn.k_norm.weight"] = (layer.head_dim,)
@@ -112,7 +111,7 @@ class ModelConfig:
         return {f"{here}gate_proj.weight": wide, f"{here}up_proj.weight": wide, f"{here}down_proj.weight": narrow}
 
     def counts(self) -> ParameterCounts:
-        """Parameters by kind."""
+        """Return the number of parameters by kind."""
         kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "rest"), 0)
         for name, shape in self.tensors().items():
             kinds[tensor_kind(name)] += prod(shape)
@@ -126,7 +125,7 @@ _NORMS: Final = (
 
 
 def tensor_kind(name: str) -> str:
-    """Of which kind a tensor is, by its name: one of the names of ``Counts``."""
+    """Return the kind of a tensor by its name: a field of ``ParameterCounts``."""
     if name.startswith(VISION):
         return "vision"
     if ".experts." in name:
@@ -137,21 +136,21 @@ def tensor_kind(name: str) -> str:
 
 
 def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
-    """The sizes that a ``config.json`` gives.
+    """Read the sizes from a ``config.json``.
 
     Args:
         config: its contents.
-        name: whose it is, for messages.
+        name: display name, for messages.
 
     Raises:
-        ModelBroken: a size is missing or is no size; the message names it.
+        ModelBroken: a size is missing or invalid. The message names it.
     """
 
     def size(table: Mapping[str, Any], key: str, default: int | None = None) -> int:
         value = table.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            problem = "does not have" if value is None else f"has the value {value!r} for"
-            raise ModelBroken(f"The config.json of {name} {problem} {key!r}, a count. Fetch the checkpoint again.")
+            problem = "lacks" if value is None else f"has the invalid value {value!r} for"
+            raise ModelBroken(f"The config.json of {name} {problem} {key!r}. Fetch the checkpoint again.")
         return value
 
     text = config.get("text_config")
@@ -165,7 +164,7 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
         raise ModelBroken(
             f"The config.json of {name} lists {len(kinds)} layer types for {layers} layers. Fetch the checkpoint again."
         )
-    # As transformers saves it, with numbers that sort as text ("05"); the hub's form has the two global sizes.
+    # transformers saves sizes per layer, with keys like "05"; the hub's config has two global sizes instead.
     own = {int(at): sizes for at, sizes in (text.get("per_layer_config") or {}).items()}
     keys, head = size(text, "num_key_value_heads", 4), size(text, "head_dim", 256)
     found = []
@@ -194,7 +193,7 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
 
 
 def _vision(config: Mapping[str, Any], text_hidden: int) -> int:
-    """Parameters of the vision tower and its projection; 0 without one."""
+    """Return the number of parameters of the vision tower and its projection."""
     if not config:
         return 0
     hidden, head = config.get("hidden_size", 768), config.get("head_dim", 64)

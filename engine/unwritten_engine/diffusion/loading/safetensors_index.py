@@ -17,7 +17,7 @@ from ...errors import ModelBroken, ModelNotFound
 
 INDEX: Final = "model.safetensors.index.json"
 SINGLE: Final = "model.safetensors"
-_LONGEST: Final = 100_000_000  # bytes of a head; what the format allows
+_MAX_HEADER_BYTES: Final = 100_000_000  # the format's limit
 _BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -83,10 +83,10 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
         if begin.startswith(b"version "):
             raise ModelBroken(f"{file} is a placeholder of Git LFS, not the weights. Type: git lfs pull")
         length = struct.unpack("<Q", begin)[0] if len(begin) == 8 else 0
-        if not 2 <= length <= _LONGEST:
-            raise ModelBroken(f"{file} is no safetensors file ({size:,} bytes). Fetch it again.")
+        if not 2 <= length <= _MAX_HEADER_BYTES:
+            raise ModelBroken(f"{file} is not a safetensors file ({size:,} bytes). Fetch it again.")
         if 8 + length > size:
-            raise ModelBroken(f"{file} is truncated: it ends in its own head, after {size:,} bytes. Fetch it again.")
+            raise ModelBroken(f"{file} is truncated in its header, after {size:,} bytes. Fetch it again.")
         text = stream.read(length)
     try:
         head = json.loads(text)
@@ -94,15 +94,15 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
         ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
         tensors = {name: _tensor(file, entry) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ModelBroken(f"{file} has a damaged head ({error}). Fetch it again.") from error
-    whole = 8 + length + max(ends, default=0)
-    if size < whole:
+        raise ModelBroken(f"{file} has a damaged header ({error}). Fetch it again.") from error
+    expected = 8 + length + max(ends, default=0)
+    if size < expected:
         raise ModelBroken(
-            f"{file} is truncated: it should have {whole:,} bytes and has {size:,}. Fetch it again; a download that "
-            f"broke off is the usual cause."
+            f"{file} is truncated: it should have {expected:,} bytes and has {size:,}. The usual cause is an "
+            f"interrupted download; fetch it again."
         )
-    if size > whole:
-        raise ModelBroken(f"{file} has {size - whole:,} bytes more than its head tells of. Fetch it again.")
+    if size > expected:
+        raise ModelBroken(f"{file} has {size - expected:,} bytes more than its header describes. Fetch it again.")
     return tensors
 
 
@@ -115,32 +115,32 @@ def _tensor(file: Path, entry: dict[str, Any]) -> TensorInfo:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Return the object in a JSON file.
 
     Raises:
-        ModelBroken: it cannot be read or is no object.
+        ModelBroken: it cannot be read or is not an object.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelBroken(f"{file} cannot be read ({error}). Fetch it again.") from error
     if not isinstance(found, dict):
-        raise ModelBroken(f"{file} holds no JSON object. Fetch it again.")
+        raise ModelBroken(f"{file} is not a JSON object. Fetch it again.")
     return found
 
 
 def _no_weights_message(folder: Path) -> str:
     if gguf := sorted(file.name for file in folder.glob("*.gguf")):
-        return f"{folder} has no safetensors, but a GGUF file. Give that: {folder / gguf[0]}"
+        return f"{folder} has no safetensors, but a GGUF file. Open that instead: {folder / gguf[0]}"
     if (folder / "adapter_config.json").is_file():
         return (
-            f"{folder} holds an adapter, not a model. Merge it into its base first (in peft: merge_and_unload, then "
+            f"{folder} has an adapter, not a model. Merge it into its base first (in peft: merge_and_unload, then "
             f"save_pretrained) and give that folder."
         )
     if pickled := sorted(file.name for file in folder.glob("*.bin")):
         return (
-            f"{folder} has weights as {pickled[0]}, which may run code when it is opened, and no safetensors. Load it "
-            f"with transformers where you trust it, save_pretrained to a new folder, and give that."
+            f"{folder} has no safetensors, only {pickled[0]}, which can run code when it is opened. If you trust it, "
+            f"load it with transformers, save_pretrained to a new folder, and give that."
         )
     return f"{folder} has no weights: neither {SINGLE} nor {INDEX}. Fetch the checkpoint again."
 

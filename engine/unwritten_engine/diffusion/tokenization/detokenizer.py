@@ -1,8 +1,8 @@
-"""Token ids to text: what a canvas shows while its tokens change, and text back to tokens that come out exactly.
+"""Decode tokens of drafts, and encode text exactly.
 
-A canvas in flux holds anything at any place. Shown is only what is text: special tokens, bytes that are not whole
-characters, control characters, an open or closed thought at the beginning and all that follows the first end token
-are held back. The bytes of every token are looked up in a table that is made once, so that a frame costs no decoding.
+A draft may have any token at any position. Special tokens, bytes that are not complete characters, control characters,
+a thought at the beginning, and everything after the first end token are not shown. The bytes of every token are looked
+up in a table that is built once, so that a frame needs no tokenizer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTROLS: Final = {
 }
 _LABEL: Final = "thought"
 _MASKS: Final = 512
-"""Masks that are kept; each is as long as the vocabulary."""
+"""Number of cached masks. Each has one byte per token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class DecodedText:
     """The text of some tokens.
 
     Attributes:
-        text: what can be shown of them.
-        unsettled: spans of ``text`` that stand on unsettled tokens; in order, merged, none empty.
+        text: the visible text.
+        unsettled: spans of ``text`` from unsettled tokens, in order, merged and non-empty.
         ended: an end token was found.
-        tokens: tokens before the end that are text; special ones are not counted.
-        starts: for every token, where its text begins in ``text``; held-back ones have none, and the next one's place.
-        whole: more tokens may be read after it without reading these again.
+        num_tokens: tokens before the end, without special tokens.
+        starts: for every token, the start of its text in ``text``; for a hidden token, that of the next one.
+        resumable: more tokens can be decoded after it without decoding these again.
     """
 
     text: str
@@ -49,16 +49,16 @@ class DecodedText:
 
 
 class Detokenizer:
-    """Reads the tokens of one model.
+    """Decodes the tokens of one model.
 
     Args:
         tokenizer: a fast tokenizer of ``transformers``.
-        ends: ids of end tokens; at least one.
-        pad: id of the padding token.
-        size: length of the model's vocabulary; what the tokenizer does not know of it is never text.
+        end_ids: ids of end tokens; at least one.
+        pad_id: id of the padding token.
+        vocab_size: size of the model's vocabulary. Tokens that the tokenizer does not know are not text.
 
     Raises:
-        ModelUnsupported: the tokenizer decodes in a manner that is not known here.
+        ModelUnsupported: the tokenizer's decoder is not supported.
     """
 
     def __init__(self, tokenizer: Any, end_ids: frozenset[int], pad_id: int, vocab_size: int | None = None) -> None:
@@ -72,7 +72,7 @@ class Detokenizer:
             (id for id in sorted(end_ids) if "turn" in str(tokenizer.convert_ids_to_tokens(id))),
             tokenizer.eos_token_id if tokenizer.eos_token_id in end_ids else min(end_ids),
         )
-        """The end token that ends a turn."""
+        """The end token of a turn."""
         self._open: int = vocabulary.get("<|channel>", -1)
         self._close: int = vocabulary.get("<channel|>", -1)
         self._strip, raw = _pieces(json.loads(self._backend.to_str()).get("decoder"), vocabulary)
@@ -80,7 +80,7 @@ class Detokenizer:
         for id, piece in raw.items():
             if id not in self.special_ids:
                 self._bytes[id] = piece
-        # Text where a token is whole characters, bytes where it is a part of some, None where it is nothing.
+        # Text for tokens of complete characters, bytes for parts of characters, None for hidden tokens.
         self._table: list[str | bytes | None] = [_text(piece) for piece in self._bytes]
         self._ids = {piece: id for id, piece in reversed(list(enumerate(self._bytes))) if piece}
         names = sorted((name for name, id in vocabulary.items() if id in self.special_ids), key=len, reverse=True)
@@ -96,14 +96,14 @@ class Detokenizer:
         kept_span: Span | None = None,
         before: DecodedText | None = None,
     ) -> DecodedText:
-        """The text of these tokens.
+        """Return the text of tokens.
 
         Args:
             ids: all tokens so far.
-            unsettled: for each, whether it may still change.
-            kept: the first kept position and the one after the last, where kept text stands among them: an end token
-                before its end does not count, and no thought hides it.
-            before: an earlier reading of the first ``len(before.starts)`` of them, which have not changed since.
+            unsettled: for each token, whether it may still change.
+            kept_span: first kept position and end of the last, for edits: end tokens before its end do not count, and
+                kept text is not hidden as a thought.
+            before: an earlier result for the first ``len(before.starts)`` tokens, which have not changed since.
         """
         count, tokens = 0, 0
         parts: list[str] = []
@@ -117,7 +117,7 @@ class Detokenizer:
             begin = self._thought(ids, kept_span)
             starts = [0] * begin
             begun = begin < len(ids) or begin == 0
-        # A space is dropped at the very beginning only; in a kept text after free tokens it must stay.
+        # A space is only dropped at the very beginning, not in kept text after free tokens.
         first = begin if count == 0 else -1
         least, table, size = kept_span[1] if kept_span else 0, self._table, self.vocab_size
         run: list[tuple[bytes, bool]] = []
@@ -144,33 +144,33 @@ class Detokenizer:
                 if unsettled[at]:
                     _mark(spans, count, count + len(piece))
                 count += len(piece)
-        whole = begun and not run
+        resumable = begun and not run
         count += _flush(run, parts, spans, count)
         text = "".join(parts)
-        whole = whole and not _LABEL.startswith(text.strip())  # or a thought may begin here
+        resumable = resumable and not _LABEL.startswith(text.strip())  # a thought may start here
         starts.extend([count] * (len(ids) - len(starts)))
-        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), whole)
+        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), resumable)
 
     def token_bytes(self, id: int) -> bytes:
-        """The bytes of one token; empty if it is never text."""
+        """Return the bytes of a token; empty if it is not text."""
         return self._bytes[id] if 0 <= id < self.vocab_size else b""
 
     def token_for(self, piece: bytes) -> int | None:
-        """The token that is exactly these bytes, if there is one."""
+        """Return the token that is exactly these bytes, or None."""
         return self._ids.get(piece)
 
     def matching_tokens(self, pattern: str) -> tuple[int, ...]:
-        """The tokens that are whole characters and match this pattern."""
+        """Return the tokens of complete characters that match the pattern."""
         test = re.compile(pattern).fullmatch
         return tuple(id for id, piece in enumerate(self._table) if isinstance(piece, str) and test(piece))
 
     def token_mask(self, *, pattern: str = "", parts: bool = False, ids: tuple[int, ...] = ()) -> bytes:
-        """A mask of the vocabulary, 1 for what may stand somewhere. Masks are kept: asking again costs nothing.
+        """Return a mask of the vocabulary, one byte per token, 1 for allowed tokens. Masks are cached.
 
         Args:
-            pattern: tokens that match it.
-            parts: tokens that are parts of characters too.
-            ids: tokens by id.
+            pattern: allow tokens that match it.
+            parts: also allow tokens of incomplete characters.
+            ids: allow these tokens.
         """
         key = (pattern, parts, ids)
         if key not in self._masks:
@@ -186,27 +186,28 @@ class Detokenizer:
         return self._masks[key]
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Tokens that are exactly this text: names of special tokens in it are plain text, and nothing is normalised.
+        """Return tokens that decode to exactly this text. Names of special tokens are plain text; nothing is
+        normalized.
 
         Raises:
             ModelUnsupported: no tokens give this text.
         """
         parts, done = [], 0
         for match in self._names.finditer(text):
-            parts.append(text[done : match.start() + 1])  # broken after its first character, it is no name any more
+            parts.append(text[done : match.start() + 1])  # split after the first character of the name
             done = match.start() + 1
         parts.append(text[done:])
         return tuple(id for part in parts if part for id in self._plain(part))
 
     def protect_leading_space(self, text: str) -> str:
-        """The text so that its first space survives at the very beginning, where some tokenizers drop one."""
+        """Return the text with its first space doubled, for tokenizers that drop one at the beginning."""
         return f" {text}" if self._strip and text.startswith(" ") else text
 
     def _plain(self, text: str) -> tuple[int, ...]:
         wanted = text.encode()
         ids = tuple(self._backend.encode(text, add_special_tokens=False).ids)
         found = b"".join(map(self.token_bytes, ids))
-        if found == b" " + wanted:  # some tokenizers put a space before every text
+        if found == b" " + wanted:  # some tokenizers prepend a space
             rest = self.token_bytes(ids[0])[1:]
             head = () if not rest else (self._ids.get(rest, -1),)
             if -1 not in head:
@@ -222,7 +223,7 @@ class Detokenizer:
             return (whole,)
         if None in single:
             raise ModelUnsupported(
-                f"The tokenizer has no tokens for {text!r}. Take a model whose tokenizer falls back to bytes."
+                f"The tokenizer has no tokens for {text!r}. Use a model whose tokenizer has a byte fallback."
             )
         return tuple(id for id in single if id is not None)
 
@@ -233,7 +234,7 @@ class Detokenizer:
         return frozenset(found | self.end_ids | {self.pad_id})
 
     def _thought(self, ids: Sequence[int], kept: Span | None) -> int:
-        """Where the text begins: after a thought. An open one hides all that follows, up to what is kept."""
+        """Return where the text begins: after a thought. An open thought hides everything up to the kept span."""
         limit = len(ids) if kept is None else min(kept[0], len(ids))
         said = ""
         for at in range(limit):
@@ -243,7 +244,7 @@ class Detokenizer:
                 if close is not None:
                     return close + 1
                 return stop if limit == len(ids) else 0
-            if ids[at] == self._close:  # the opening is not there yet, or has gone again
+            if ids[at] == self._close:  # the opening token is not settled yet
                 return at + 1 if said.strip() in ("", _LABEL) else 0
             piece = self._table[ids[at]] if 0 <= ids[at] < self.vocab_size else None
             said += piece if isinstance(piece, str) else ""
@@ -252,22 +253,22 @@ class Detokenizer:
         return 0
 
     def _check(self) -> None:
-        """Whether the table gives what the tokenizer itself would."""
+        """Check that the table agrees with the tokenizer."""
         ids = self._backend.encode(_SAMPLE, add_special_tokens=False).ids
         ids = [id for id in ids if id not in self.special_ids]
         expected = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         found = self.decode(ids, [False] * len(ids)).text
         if found != expected:
             raise ModelUnsupported(
-                f"The tokenizer decodes a sample as {expected!r}, and its pieces say {found!r}. "
-                "Take a model with a SentencePiece-like or a byte-level tokenizer."
+                f"The tokenizer decodes a sample as {expected!r}, but its pieces give {found!r}. "
+                "Use a model with a SentencePiece-like or a byte-level tokenizer."
             )
 
 
 def cut_at_stop(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedText:
-    """The reading up to the first stop string that stands in settled text; the stop string is not part of it.
+    """Cut the text at the first stop string in settled text. The stop string is removed.
 
-    Stop strings that begin before ``begin`` do not count.
+    Stop strings that start before ``begin`` are ignored.
     """
     places = [place for stop in stops if stop for place in [_settled(reading, stop, begin)] if place is not None]
     if not places:
@@ -284,7 +285,7 @@ def cut_at_stop(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> D
 
 
 def find_unshowable(text: str) -> str | None:
-    """The first character that a reader would hold back, or None."""
+    """Return the first character that is never shown, or None."""
     return next((char for char in text if ord(char) in _CONTROLS or "\ud800" <= char <= "\udfff"), None)
 
 
@@ -305,7 +306,7 @@ def _mark(spans: list[Span], start: int, end: int) -> None:
 
 
 def _flush(run: list[tuple[bytes, bool]], parts: list[str], spans: list[Span], count: int) -> int:
-    """The whole characters in a run of pieces that may hold halves; says how many there are."""
+    """Decode a run of bytes and append its complete characters. Return their number."""
     data = b"".join(piece for piece, _ in run)
     flags = [flag for piece, flag in run for _ in piece]
     run.clear()
@@ -338,7 +339,7 @@ def _text(piece: bytes) -> str | bytes | None:
 
 
 def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, bytes]]:
-    """Whether the first space of a text is dropped, and the bytes of every token, as the decoder makes them."""
+    """Return whether the first space of a text is dropped, and the bytes of every token."""
     steps = decoder["decoders"] if decoder and decoder["type"] == "Sequence" else [decoder] if decoder else []
     kinds = [step["type"] for step in steps]
     if "ByteLevel" in kinds and set(kinds) <= {"ByteLevel", "Fuse"}:
@@ -354,8 +355,8 @@ def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, b
     )
     if len(spaces) != 1 or not plain or not set(kinds) <= {"Replace", "Metaspace", "ByteFallback", "Fuse", "Strip"}:
         raise ModelUnsupported(
-            f"The tokenizer decodes by {' and '.join(kinds) or 'nothing'}. "
-            "Take a model with a SentencePiece-like or a byte-level tokenizer."
+            f"The tokenizer's decoder is {' and '.join(kinds) or 'empty'}. "
+            "Use a model with a SentencePiece-like or a byte-level tokenizer."
         )
     strip = any(step["type"] == "Strip" and step["start"] for step in steps)
     strip = strip or any(step.get("prepend_scheme", "never") != "never" for step in spaces)
@@ -367,7 +368,7 @@ def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, b
 
 
 def _byte_level() -> dict[str, int]:
-    """The characters that stand for bytes in byte-level vocabularies: readable ones for themselves."""
+    """Return the bytes by their characters in byte-level vocabularies."""
     readable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in readable]
     return {chr(byte): byte for byte in readable} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -1,11 +1,11 @@
-"""A JSON schema as a skeleton: tokens that stand, and slots between them that the model fills.
+"""Convert a JSON schema to a skeleton: pinned tokens with slots between them that the model fills.
 
-Names, brackets and quotes are pinned from the first step. A text has a slot of free tokens, and ends at the first quote
-or padding in it; enums, numbers and dates have slots in which only tokens that can stand there may stand. Whatever the
-slots hold at any step, ``read`` makes JSON of it that parses and satisfies the schema; it allows less than the schema
-does, and never more. What cannot be held is refused, with the place in the schema.
+Names, brackets and quotes are pinned from the first step. A text has a slot of free tokens and ends at the first quote
+or padding in it; slots of enums, numbers and dates only allow matching tokens. Whatever the slots contain at any step,
+``decode`` returns JSON that parses and satisfies the schema. Unsupported parts are refused, with their path in the
+schema.
 
-Texts and lists of open length share what the budget leaves: all slots shrink by the same share until they fit.
+Texts and lists without a fixed length share the budget: all slots shrink by the same factor until they fit.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from .skeleton_values import (
 )
 
 CHARS_PER_TOKEN: Final = 3.5
-"""Characters that a token holds, on average."""
+"""Average characters per token."""
 MIN_TEXT_TOKENS: Final = 3
 """Tokens of the smallest slot for a text, if the text may be that long."""
 NAME_LENGTH: Final = 40
-"""Characters of a name in a map."""
+"""Maximum characters of a name in a map."""
 MAX_DEPTH: Final = 3
-"""How often a schema may stand inside itself; less where the budget is small."""
+"""Maximum nesting of a recursive schema; less if the budget is small."""
 MAX_CANVASES: Final = 1024
-"""Canvases up to which it is said how many a schema needs."""
+"""Limit of the search for the number of canvases that a schema needs, for the error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,13 @@ class Skeleton:
     """Pinned tokens and slots for the canvases of one request.
 
     Attributes:
-        pins: for every position of the budget the token that stands there, or -1 where it is free. After the JSON
-            there is an end token, then padding.
-        classes: 0 where anything may stand, or k: only the tokens of ``allowed[k - 1]``.
-        allowed: masks of the vocabulary, one byte per token, 1 where it may stand; for ``torch.frombuffer``.
-        length: positions up to the end token.
+        pins: for every position of the budget the fixed token, or -1 if it is free. The JSON is followed by an end
+            token and padding.
+        mask_ids: 0 for any token, or k for the tokens of ``masks[k - 1]``.
+        masks: masks of the vocabulary, one byte per token, 1 for allowed tokens; for ``torch.frombuffer``.
+        length: number of positions before the end token.
+        detokenizer: of the model.
+        value: the root value.
     """
 
     pins: tuple[int, ...]
@@ -81,7 +83,7 @@ class Skeleton:
     value: Value
 
     def decode(self, ids: Sequence[int], unsettled: Sequence[bool]) -> DecodedText:
-        """The JSON in these canvases. Positions that are not there yet count as empty and in flux."""
+        """Return the JSON in these canvases. Positions that do not exist yet count as empty and unsettled."""
         pieces = self.value.read(CanvasView(self.detokenizer, ids, unsettled), True) or []
         spans: list[Span] = []
         at = 0
@@ -100,18 +102,18 @@ class Skeleton:
 def build_skeleton(
     schema: Schema, detokenizer: Detokenizer, *, canvases: int, canvas_length: int, max_tokens: int | None = None
 ) -> Skeleton:
-    """The skeleton of a schema.
+    """Convert a schema to a skeleton.
 
     Args:
-        schema: a JSON schema, as pydantic makes them.
-        reader: of the model.
-        canvases: how many may be written.
-        canvas_length: tokens of each.
-        most: tokens that may be written, if they are fewer.
+        schema: a JSON schema as pydantic generates it.
+        detokenizer: of the model.
+        canvases: maximum number of canvases.
+        canvas_length: tokens per canvas.
+        max_tokens: maximum number of tokens, if it is less.
 
     Raises:
-        RequestRefused: a part of the schema that cannot be held (the message names its place), or a schema that does
-            not fit even with the smallest slots (the message says how many canvases it needs).
+        RequestRefused: an unsupported part of the schema (the message has its path), or a schema that does not fit even
+            with the smallest slots (the message has the number of canvases that it needs).
     """
     budget = min(canvases * canvas_length, max_tokens or canvases * canvas_length)
     depth = MAX_DEPTH
@@ -122,12 +124,12 @@ def build_skeleton(
         need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MAX_CANVASES}"
         if enough and len(enough.pins) + 1 <= canvases * canvas_length:
             raise RequestRefused(
-                f"The shape needs {len(enough.pins) + 1} tokens with the shortest texts and lists, and max_tokens is "
-                f"{budget}. Ask for more, or make the shape smaller."
+                f"The schema needs {len(enough.pins) + 1} tokens with the shortest texts and lists, and max_tokens is "
+                f"{budget}. Ask for more, or make the schema smaller."
             )
         raise RequestRefused(
-            f"The shape needs {need} canvases of {canvas_length} tokens with the shortest texts and lists, and the "
-            f"request has {canvases}. Ask for more canvases, or make the shape smaller."
+            f"The schema needs {need} canvases of {canvas_length} tokens with the shortest texts and lists, and the "
+            f"request has {canvases}. Ask for more canvases, or make the schema smaller."
         )
     low, high = 0.0, 1.0
     for share in (1.0, *[None] * 7):
@@ -151,11 +153,11 @@ def build_skeleton(
 
 
 class _OverLimit(Exception):
-    """The layout is longer than its limit."""
+    """The layout exceeds its limit."""
 
 
 class _TooDeep(Exception):
-    """A schema stands inside itself too often."""
+    """A recursive schema is nested too deeply."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -164,7 +166,7 @@ class _TooDeep(Exception):
 
 @dataclass
 class _Layout:
-    """Lays one schema out, with texts and lists at a share of their full length."""
+    """Lays out a schema, with texts and lists at a share of their full length."""
 
     schema: Schema
     detokenizer: Detokenizer
@@ -182,7 +184,7 @@ class _Layout:
         self._mask_numbers: dict[bytes, int] = {}
 
     def build(self) -> _Layout | None:
-        """Itself, laid out; None if it does not fit."""
+        """Lay out the schema. Return self, or None if it does not fit."""
         try:
             self.value = self._value(self.schema, "$", False)
             self._flush()
@@ -194,8 +196,6 @@ class _Layout:
             ) from None
         return self
 
-    # --- places
-
     def _flush(self) -> None:
         if self._pending:
             ids = self.detokenizer.encode(self._pending)
@@ -206,7 +206,7 @@ class _Layout:
             raise _OverLimit
 
     def _slot(self, size: int, *masks: bytes) -> int:
-        """Free positions after what is pending; one mask for all, or one for each."""
+        """Add free positions after the pending text. Give one mask for all, or one per position."""
         self._flush()
         start = len(self.pins)
         if start + size > self.limit:
@@ -231,7 +231,7 @@ class _Layout:
             self._ref_depths[ref] -= 1
 
     def _try_value(self, schema: Any, path: str, optional: bool, before: str = "") -> Value | None:
-        """The value with what stands before it; None, and nothing laid, where the schema would go too deep."""
+        """Lay out a value with the text before it. If the schema is nested too deeply, undo it and return None."""
         mark = len(self.pins), self._pending
         self._pending += before
         try:
@@ -241,10 +241,8 @@ class _Layout:
             self._pending = mark[1]
             return None
 
-    # --- the walk
-
     def _value(self, schema: Any, path: str, optional: bool) -> Value:
-        """Lays out one value; where it is optional, its slots may stay empty."""
+        """Lay out one value. The slots of an optional value may stay empty."""
         if not isinstance(schema, Mapping):
             raise unsupported(path, f"is {schema!r}", "Give a schema with a type")
         if "$ref" in schema:
@@ -269,7 +267,7 @@ class _Layout:
             check_keys(schema, set().union(*SUPPORTED_KEYS.values()), path)
             return self._union([({**_keys(schema, str(one)), "type": str(one)}, path) for one in kind], path, optional)
         if kind is None:
-            raise unsupported(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
+            raise unsupported(path, "has no type", "Give it a type; fields of type Any are not supported")
         if kind not in SUPPORTED_KEYS:
             raise unsupported(path, f"has the type {kind!r}", f"Known: {', '.join(SUPPORTED_KEYS)}")
         check_keys(schema, SUPPORTED_KEYS[kind], path)
@@ -285,12 +283,12 @@ class _Layout:
             case "null":
                 return self._enum([None], path, optional)
             case _:
-                least, most, places = number_bounds(schema, path, whole=kind == "integer")
-                size = max(len(str(least)), len(str(most))) + (1 if places else 0)
+                minimum, maximum, places = number_bounds(schema, path, whole=kind == "integer")
+                size = max(len(str(minimum)), len(str(maximum))) + (1 if places else 0)
                 start = self._slot(
                     size, self.detokenizer.token_mask(pattern=r"[-.0-9]+", ids=(self.detokenizer.pad_id,))
                 )
-                return NumberSlot(start, size, least, most, places)
+                return NumberSlot(start, size, minimum, maximum, places)
 
     def _union(self, options: list[tuple[Any, str]], path: str, optional: bool) -> Value:
         flat = [one for option, place in options for one in self._flat(option, place, 0)]
@@ -313,7 +311,7 @@ class _Layout:
         return OptionalSlot(inner, start, len(self.pins) - start) if null else inner
 
     def _flat(self, schema: Any, path: str, level: int) -> Iterator[tuple[Schema, str]]:
-        """The options of a union, unions inside it included. References to objects stay as they are."""
+        """Yield the options of a union, including nested unions. References to objects are kept."""
         if not isinstance(schema, Mapping) or level > 20:
             raise unsupported(path, f"is {schema!r}" if level <= 20 else "contains itself", "Give a schema with a type")
         if "$ref" in schema:
@@ -340,7 +338,7 @@ class _Layout:
             yield schema, path
 
     def _scalar_union(self, flat: list[tuple[Schema, str]], path: str) -> Value:
-        """One slot for several kinds of leaves. Each is laid out once aside, to know it and its size."""
+        """Add one slot for several scalar types. Each is laid out separately first, to get its size."""
         leaves: list[Leaf] = []
         size = 1
         for schema, place in flat:
@@ -352,7 +350,7 @@ class _Layout:
         return ScalarUnion(self._slot(size, self._text_mask()), size, tuple(leaves))
 
     def _one_of(self, flat: list[tuple[Schema, str]], path: str) -> Value:
-        """A slot for the name of the shape that is meant, and then all of them: only the one that is named is read."""
+        """Add a selector slot and then all schemas, of which only the selected one is read."""
         named = [self._name(schema, place) for schema, place in flat]
         names = [f"{name} {n}" if name in named[:n] else name for n, name in enumerate(named)]
         choice = self._enum(names, path, False)
@@ -362,7 +360,7 @@ class _Layout:
         return OneOf(choice, tuple(compact_json(name) for name in names), tuple(found))
 
     def _name(self, schema: Schema, path: str) -> str:
-        """What tells one of several shapes from the others: the constant in it, or its name, or its type."""
+        """Return the name that identifies a schema in a union: its constant, title or type."""
         target = resolve_ref(self.schema, str(schema["$ref"]), path) if "$ref" in schema else schema
         fixed = [one["const"] for one in target.get("properties", {}).values() if isinstance(one.get("const"), str)]
         return str(next(iter(fixed), target.get("title") or target.get("type")))
@@ -375,7 +373,7 @@ class _Layout:
         required = schema.get("required", ())
         for name in required:
             if name not in properties:
-                raise unsupported(f"{path}.{name}", "is required and not described", "Describe it in properties")
+                raise unsupported(f"{path}.{name}", "is required but not defined", "Define it in properties")
         if not properties:
             return self._map(schema, path, optional)
         items: list[tuple[str, Value]] = []
@@ -395,10 +393,10 @@ class _Layout:
         if inner is False:
             self._pending += "{}"
             return Constant("{}")
-        least, most = length_bounds(schema, "minProperties", "maxProperties", DEFAULT_MAX_ITEMS, path)
+        minimum, maximum = length_bounds(schema, "minProperties", "maxProperties", DEFAULT_MAX_ITEMS, path)
         items: list[tuple[TextSlot, Value]] = []
         self._pending += "{"
-        for n in range(self._count(least, most)):
+        for n in range(self._count(minimum, maximum)):
             mark = len(self.pins), self._pending
             self._pending += "," if n else ""
             key = self._text(1, NAME_LENGTH)
@@ -406,12 +404,12 @@ class _Layout:
             if item is None or not isinstance(key, TextSlot):
                 del self.pins[mark[0] :], self.mask_ids[mark[0] :]
                 self._pending = mark[1]
-                if n < least:
+                if n < minimum:
                     raise _TooDeep(path)
                 break
             items.append((key, item))
         self._pending += "}"
-        return MapSlot(tuple(items), least)
+        return MapSlot(tuple(items), minimum)
 
     def _array(self, schema: Schema, path: str, optional: bool) -> Value:
         items: list[tuple[str, Value]] = []
@@ -425,21 +423,21 @@ class _Layout:
             self._pending += "]"
             return Container("[]", tuple(items), len(items))
         if "items" not in schema:
-            raise unsupported(path, "is a list of anything", "Say what its items are, such as list[str]")
-        least, most = length_bounds(schema, "minItems", "maxItems", DEFAULT_MAX_ITEMS, path)
-        for n in range(self._count(least, most)):
+            raise unsupported(path, "is a list without an item type", "Give the type of its items, such as list[str]")
+        minimum, maximum = length_bounds(schema, "minItems", "maxItems", DEFAULT_MAX_ITEMS, path)
+        for n in range(self._count(minimum, maximum)):
             before = "," if n else ""
-            item = self._try_value(schema["items"], f"{path}[]", optional or n >= least, before)
+            item = self._try_value(schema["items"], f"{path}[]", optional or n >= minimum, before)
             if item is None:
-                if n < least:
+                if n < minimum:
                     raise _TooDeep(path)
                 break
             items.append(("", item))
         self._pending += "]"
-        return Container("[]", tuple(items), least)
+        return Container("[]", tuple(items), minimum)
 
-    def _count(self, least: int, most: int) -> int:
-        return max(least, min(most, 1), round(self.share * most))
+    def _count(self, minimum: int, maximum: int) -> int:
+        return max(minimum, min(maximum, 1), round(self.share * maximum))
 
     def _string(self, schema: Schema, path: str, optional: bool) -> Value:
         if form := schema.get("format"):
@@ -447,19 +445,19 @@ class _Layout:
                 known = ", ".join(DIGIT_FORMATS)
                 raise unsupported(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
             return self._digits(DIGIT_FORMATS[form], optional)
-        least, most = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
-        return self._text(least, most)
+        minimum, maximum = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
+        return self._text(minimum, maximum)
 
-    def _text(self, least: int, most: int) -> Value:
-        if most == 0:
+    def _text(self, minimum: int, maximum: int) -> Value:
+        if maximum == 0:
             self._pending += '""'
             return Constant('""')
-        full = math.ceil(most / CHARS_PER_TOKEN)
-        size = max(math.ceil(least / CHARS_PER_TOKEN), min(MIN_TEXT_TOKENS, full), round(self.share * full))
+        full = math.ceil(maximum / CHARS_PER_TOKEN)
+        size = max(math.ceil(minimum / CHARS_PER_TOKEN), min(MIN_TEXT_TOKENS, full), round(self.share * full))
         self._pending += '"'
         start = self._slot(size, self._text_mask())
         self._pending += '"'
-        return TextSlot(start, size, least, most)
+        return TextSlot(start, size, minimum, maximum)
 
     def _digits(self, parts: list[Any], optional: bool) -> Value:
         places: list[Span] = []
@@ -501,5 +499,5 @@ class _Layout:
 
 
 def _keys(schema: Schema, kind: str) -> dict[str, Any]:
-    """The keys of a schema that belong to one of its types."""
+    """Return the keywords of a schema that belong to one of its types."""
     return {key: value for key, value in schema.items() if key in SUPPORTED_KEYS.get(kind, ())}
