@@ -14,7 +14,7 @@ from rich.console import Console
 
 from unwritten_engine.errors import EngineError
 from unwritten_engine.training.dataset import read_pages
-from unwritten_engine.training.initial_model import SIZES, write_scratch
+from unwritten_engine.training.initial_model import SIZES, write_new_model
 from unwritten_engine.training.tokenizer_training import train_tokenizer
 
 from .gemma import Report, write_converted
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pages = chain.from_iterable(read_pages(file) for file in given.pages or ())
         if given.what == "scratch":
             tokenizer = train_tokenizer(pages, given.vocabulary)
-            print(f"{write_scratch(given.folder, given.size, tokenizer, seed=given.seed)} is written.")
+            print(f"{write_new_model(given.folder, given.size, tokenizer, seed=given.seed)} is written.")
             return 0
         with notes.status("Starting") as status:
             report = write_converted(

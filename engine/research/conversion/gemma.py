@@ -16,9 +16,9 @@ from unwritten_engine.engine import Progress
 from unwritten_engine.errors import EngineError
 from unwritten_engine.gguf import read_contents
 from unwritten_engine.llamacpp.embedded import LICENCE, MODEL, embedded_file
-from unwritten_engine.training.checkpoints import write_folder
+from unwritten_engine.training.checkpoints import write_checkpoint_folder
 from unwritten_engine.training.dataset import TrainingPage
-from unwritten_engine.training.tokenizer_training import texts_of
+from unwritten_engine.training.tokenizer_training import training_texts
 
 from ..judging.gemma import load_gemma
 from .calibration import Agreement, agreement
@@ -81,7 +81,7 @@ def write_converted(
         EngineError: the vocabulary is too small or too large, the pages are too few, or the folder cannot be written.
     """
     file = embedded_file(lambda share, doing: progress(0.05 * share, doing))
-    texts = list(texts_of(pages)) if pages is not None else []
+    texts = list(training_texts(pages)) if pages is not None else []
     progress(0.05, "Choosing tokens")
     tokenizer, origins = pruned_tokenizer(Vocabulary.of(read_contents(file)[0]), vocabulary, texts)
     progress(0.1, f"Reading {MODEL}")
@@ -106,7 +106,7 @@ def write_converted(
     if narrow_numbers:
         model.to(torch.bfloat16)
         model.config.dtype = torch.bfloat16
-    write_folder(folder, model, tokenizer, _card(report))
+    write_checkpoint_folder(folder, model, tokenizer, _card(report))
     progress(1.0, f"{folder} is written")
     return report
 

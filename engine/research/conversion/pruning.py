@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from unwritten_engine.diffusion.loading.random_tokenizer import as_fast, fixed_pieces
 from unwritten_engine.errors import EngineError
-from unwritten_engine.training.tokenizer_training import bpe
+from unwritten_engine.training.tokenizer_training import build_bpe
 
 NORMAL, WHOLE = 1, 4
 """Kinds of pieces: those that merge, and those that are cut out of a text before: runs of blanks, tags."""
@@ -103,7 +103,7 @@ def _tokenizer(vocabulary: Mapping[str, int], pieces: Vocabulary) -> Any:
     whole = [pieces.names[at] for at in there if pieces.kinds[at] == WHOLE]
     runs = sorted((name for name in whole if not name.strip("\n\t▁")), key=len)
     scored = sorted((at for at in there if pieces.kinds[at] == NORMAL), key=lambda at: (-pieces.scores[at], at))
-    tokenizer = bpe(vocabulary, [*runs, *(pieces.names[at] for at in scored)])
+    tokenizer = build_bpe(vocabulary, [*runs, *(pieces.names[at] for at in scored)])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_RUNS), behavior="isolated")
     tags = [name for name in whole if name[0] == "<" and name[-1] == ">"]
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in tags])

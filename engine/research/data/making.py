@@ -14,7 +14,7 @@ from typing import Final
 from unwritten_engine.training.dataset import (
     HELD_OUT,
     TrainingPage,
-    as_line,
+    to_json_line,
     is_held_out,
     read_pages,
     read_prompts,
@@ -161,7 +161,7 @@ class _Chosen:
     def take(self, page: TrainingPage, fault: str) -> None:
         """Take a page, unless something is wrong with it."""
         tally = self.tallies.setdefault(page.source, Tally())
-        line = as_line(page)
+        line = to_json_line(page)
         said = hashlib.blake2b(line.encode(), digest_size=12).digest()
         if fault or said in self._seen:
             tally.dropped[fault or "the same again"] += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from unwritten_engine.frames import Example
-from unwritten_engine.training.dataset import WantedPage
+from unwritten_engine.training.dataset import PagePrompt
 
 TITLE: Final = "{title}"
 """Where the title stands in an ask."""
@@ -137,7 +137,7 @@ RECORD: Final = Way(
 )
 
 
-def forms_of(wanted: Iterable[WantedPage]) -> list[Form]:
+def forms_of(wanted: Iterable[PagePrompt]) -> list[Form]:
     """The forms of prompts for the beginning of an article: free text that is to begin with its title between ``**``.
 
     Args:

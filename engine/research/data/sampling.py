@@ -20,7 +20,7 @@ from typing import Any, Final, TextIO
 from unwritten_engine.engine import Engine
 from unwritten_engine.errors import EngineClosed, EngineError, GenerationFailed, RequestRefused
 from unwritten_engine.frames import Example, Frame, Prompt, Request
-from unwritten_engine.training.dataset import TrainingPage, WantedPage, as_line, is_held_out, json_lines
+from unwritten_engine.training.dataset import TrainingPage, PagePrompt, to_json_line, is_held_out, read_json_lines
 
 from .dictd import ends
 from .entries import sentences
@@ -58,7 +58,7 @@ class SampleReport:
 
 async def sample(
     engine: Engine,
-    wanted: Iterable[WantedPage],
+    wanted: Iterable[PagePrompt],
     out: Path,
     *,
     seconds: float | None = None,
@@ -81,7 +81,7 @@ async def sample(
     """
     found = SampleReport()
     done = _done(out) | _done(dropped_file(out))
-    waiting: list[WantedPage] = []
+    waiting: list[PagePrompt] = []
     for page in wanted:
         if is_held_out(page.title):
             found.held_out += 1
@@ -101,7 +101,7 @@ async def sample(
                 bad.write(_dropped_line(page, reason, text))
             else:
                 found.pages += 1
-                good.write(as_line(_page(page, text, engine.about.model)))
+                good.write(to_json_line(_page(page, text, engine.about.model)))
             (bad if reason else good).flush()  # whoever pulls the plug loses what was under way, and no more
             found.tokens += tokens
             found.left -= 1
@@ -122,13 +122,13 @@ async def sample(
     return found
 
 
-def in_blocks(wanted: Iterable[WantedPage]) -> list[WantedPage]:
+def in_blocks(wanted: Iterable[PagePrompt]) -> list[PagePrompt]:
     """The same prompts in an order in which an engine reads their common beginning once for many.
 
     Prompts with the same system part and examples come in blocks, and all sorts of blocks in turn, so that a run that
     is stopped early has some of each.
     """
-    sorts: dict[tuple[str, tuple[Example, ...]], list[WantedPage]] = {}
+    sorts: dict[tuple[str, tuple[Example, ...]], list[PagePrompt]] = {}
     for page in wanted:
         sorts.setdefault((page.prompt.system, page.prompt.examples), []).append(page)
     rounds = range(0, max(map(len, sorts.values()), default=0), _BLOCK)
@@ -140,12 +140,12 @@ def dropped_file(out: Path) -> Path:
     return out.with_suffix(".dropped.jsonl")
 
 
-async def _written(engine: Engine, page: WantedPage, seed: int | None) -> tuple[str, str, int]:
+async def _written(engine: Engine, page: PagePrompt, seed: int | None) -> tuple[str, str, int]:
     """A page's text, why it is not good ("" if it is), and its tokens."""
     request = Request(
         page.prompt,
-        canvases=-(-page.tokens // _CANVAS),
-        max_tokens=page.tokens,
+        canvases=-(-page.max_tokens // _CANVAS),
+        max_tokens=page.max_tokens,
         schema=page.schema,
         seed=None if seed is None else _number(f"{seed}/{_key(page.title, page.prompt)}"),
     )
@@ -184,11 +184,11 @@ def whole(text: str) -> str:
     return cut if len(cut) >= _AGAIN * len(text) else text
 
 
-def _page(page: WantedPage, text: str, model: str) -> TrainingPage:
+def _page(page: PagePrompt, text: str, model: str) -> TrainingPage:
     return TrainingPage(page.prompt, text, page.title, page.kind, model)
 
 
-def _dropped_line(page: WantedPage, reason: str, text: str) -> str:
+def _dropped_line(page: PagePrompt, reason: str, text: str) -> str:
     row = {"title": page.title, "key": _key(page.title, page.prompt), "reason": reason, "text": text}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -199,7 +199,7 @@ def _done(path: Path) -> set[str]:
         return set()
     _mend(path)
     keys = set()
-    for row, where in json_lines(path, "sampled pages"):
+    for row, where in read_json_lines(path, "sampled pages"):
         if not isinstance(row, dict):
             raise EngineError(f"{where}: this is no page. Give another file for the pages.")
         keys.add(row["key"] if "key" in row else _key_of(row))

@@ -28,12 +28,12 @@ _FIRST, _SECOND, _COUNT = "exp_avg", "exp_avg_sq", "step"
 _ROWS, _COLUMNS = ".rows", ".columns"
 
 
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+def trainable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that are trained, by name; shared ones once."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def save(
+def save_state(
     path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, notes: Mapping[str, Any]
 ) -> None:
     """Write a whole state; the file is either there whole, or as it was before."""
@@ -45,7 +45,7 @@ def save(
     _write(path, tensors, notes)
 
 
-def load(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_state(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Read a whole state into weights and optimizer. Returns the notes.
 
     Raises:
@@ -54,15 +54,15 @@ def load(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim
     tensors, notes = _read(path)
     with torch.no_grad():
         for name, weight in weights.items():
-            weight.copy_(_of(tensors, name, weight.shape, path))
+            weight.copy_(_get(tensors, name, weight.shape, path))
             if f"{_COUNT} {name}" in tensors:
-                first = _of(tensors, f"{_FIRST} {name}", weight.shape, path)
-                second = _of(tensors, f"{_SECOND} {name}", weight.shape, path)
-                _put(optimizer, weight, tensors[f"{_COUNT} {name}"], first, second)
+                first = _get(tensors, f"{_FIRST} {name}", weight.shape, path)
+                second = _get(tensors, f"{_SECOND} {name}", weight.shape, path)
+                _set_optimizer_state(optimizer, weight, tensors[f"{_COUNT} {name}"], first, second)
     return notes
 
 
-def save_small(
+def save_compact_state(
     path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, notes: Mapping[str, Any]
 ) -> None:
     """Write a small state."""
@@ -81,7 +81,9 @@ def save_small(
     _write(path, tensors, notes)
 
 
-def load_small(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_compact_state(
+    path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
     """Read a small state into the optimizer. Returns the notes.
 
     Raises:
@@ -92,17 +94,21 @@ def load_small(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch
         if f"{_COUNT} {name}" not in tensors:
             continue
         if weight.ndim < 2:
-            second = _of(tensors, f"{_SECOND} {name}", weight.shape, path)
+            second = _get(tensors, f"{_SECOND} {name}", weight.shape, path)
         else:
-            rows = _of(tensors, f"{_SECOND} {name}{_ROWS}", weight.shape[:-1], path)
-            columns = _of(tensors, f"{_SECOND} {name}{_COLUMNS}", weight.shape[:-2] + weight.shape[-1:], path)
+            rows = _get(tensors, f"{_SECOND} {name}{_ROWS}", weight.shape[:-1], path)
+            columns = _get(tensors, f"{_SECOND} {name}{_COLUMNS}", weight.shape[:-2] + weight.shape[-1:], path)
             mean = rows.mean(-1, keepdim=True)[..., None].clamp(min=1e-30)
             second = rows[..., :, None] * columns[..., None, :] / mean
-        _put(optimizer, weight, tensors[f"{_COUNT} {name}"].reshape(()), torch.zeros_like(weight), second)
+        _set_optimizer_state(
+            optimizer, weight, tensors[f"{_COUNT} {name}"].reshape(()), torch.zeros_like(weight), second
+        )
     return notes
 
 
-def _put(optimizer: torch.optim.Optimizer, weight: nn.Parameter, count: Tensor, first: Tensor, second: Tensor) -> None:
+def _set_optimizer_state(
+    optimizer: torch.optim.Optimizer, weight: nn.Parameter, count: Tensor, first: Tensor, second: Tensor
+) -> None:
     """The state of one weight. A fused optimizer wants its count on the device, others on the CPU."""
     where = weight.device if optimizer.defaults.get("fused") else torch.device("cpu")
     optimizer.state[weight] = {
@@ -133,7 +139,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, notes
 
 
-def _of(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, path: Path) -> Tensor:
+def _get(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, path: Path) -> Tensor:
     if name not in tensors or tensors[name].shape != shape:
         raise _foreign(path, name)
     return tensors[name]
@@ -143,7 +149,7 @@ def _foreign(path: Path, name: str) -> ModelBroken:
     return ModelBroken(f"{path} belongs to another model: its {name} does not fit. Prepare the run again.")
 
 
-def write_folder(folder: Path, model: Any, tokenizer: Any, card: str = "") -> Path:
+def write_checkpoint_folder(folder: Path, model: Any, tokenizer: Any, card: str = "") -> Path:
     """Write a checkpoint as the engine loads it.
 
     Args:

@@ -17,10 +17,10 @@ from .config import TUNING, TrainingConfig, make_config
 from .dataset import TrainingPage, read_pages
 
 if TYPE_CHECKING:
-    from .runs import Prepared, TrainingRun
-    from .trainer import Progress
+    from .runs import PreparedRun, TrainingRun
+    from .trainer import TrainingProgress
 
-NEW: Final = 12_288
+DEFAULT_VOCAB_SIZE: Final = 12_288
 """Tokens of a new tokenizer."""
 
 
@@ -61,8 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("run", type=Path, help="its folder; it must not be there yet")
     made.add_argument("--pages", type=Path, nargs="+", required=True, metavar="FILE", help="training pages (.jsonl)")
     made.add_argument("--start", required=True, help="a size (toy, small: random weights), or a checkpoint folder")
-    made.add_argument("--vocabulary", type=int, default=NEW, help=f"tokens of a new tokenizer ({NEW})")
-    _add_recipe(made)
+    made.add_argument(
+        "--vocabulary", type=int, default=DEFAULT_VOCAB_SIZE, help=f"tokens of a new tokenizer ({DEFAULT_VOCAB_SIZE})"
+    )
+    _add_config_option(made)
 
     made = command("train", _train, "Go on with a run, until it is done or the time is up.")
     made.add_argument("run", type=Path, help="its folder, or a file that `pack` has written")
@@ -95,12 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True, help="the new checkpoint's folder; it must not be there yet")
     made.add_argument("--rank", type=int, default=16, help="of the matrices (16)")
     made.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
-    _add_recipe(made)
+    _add_config_option(made)
     _add_device(made)
     return parser
 
 
-def _add_recipe(made: argparse.ArgumentParser) -> None:
+def _add_config_option(made: argparse.ArgumentParser) -> None:
     names = ", ".join(f"{name}={getattr(TrainingConfig(), name)}" for name in TrainingConfig.__slots__)
     made.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help=f"change the recipe: {names}")
 
@@ -126,70 +128,70 @@ def _prepare(given: argparse.Namespace) -> None:
     with create_initial_model(
         given.start, lambda: _pages(given.pages), given.vocabulary, seed=recipe.seed
     ) as checkpoint:
-        made = prepare(given.run, _pages(given.pages), checkpoint, recipe, _counted)
-    _say_prepared(made)
-    say(f"Train with: python -m unwritten_engine.training train {given.run}")
+        made = prepare(given.run, _pages(given.pages), checkpoint, recipe, _print_count)
+    _print_prepared(made)
+    _say(f"Train with: python -m unwritten_engine.training train {given.run}")
 
 
 def _train(given: argparse.Namespace) -> None:
-    from .run_archive import pack, unpack
+    from .run_archive import pack_run, unpack_run
     from .runs import TrainingRun
 
     if given.run.is_dir() or not given.run.exists():
         if given.out is not None:
             raise BadOption(f"--out is for packed runs; {given.run} is a folder, and is kept up to date itself.")
-        _go(TrainingRun(given.run), given, given.judge_every)
+        _run_training(TrainingRun(given.run), given, given.judge_every)
         return
     with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
-        run = unpack(given.run, Path(folder) / "run")
+        run = unpack_run(given.run, Path(folder) / "run")
         try:
-            _go(run, given, given.judge_every)
+            _run_training(run, given, given.judge_every)
         finally:
             target = given.out or given.run
-            say(f"{target}: {pack(run, target, limit=_bytes(given)) / 2**20:.1f} MiB.")
+            _say(f"{target}: {pack_run(run, target, limit=_limit_bytes(given)) / 2**20:.1f} MiB.")
 
 
 def _pack(given: argparse.Namespace) -> None:
-    from .run_archive import pack
+    from .run_archive import pack_run
     from .runs import TrainingRun
 
-    say(f"{given.file}: {pack(TrainingRun(given.run), given.file, limit=_bytes(given)) / 2**20:.1f} MiB.")
+    _say(f"{given.file}: {pack_run(TrainingRun(given.run), given.file, limit=_limit_bytes(given)) / 2**20:.1f} MiB.")
 
 
-def _bytes(given: argparse.Namespace) -> int:
+def _limit_bytes(given: argparse.Namespace) -> int:
     return int(given.limit * 2**20)
 
 
 def _unpack(given: argparse.Namespace) -> None:
-    from .run_archive import unpack
+    from .run_archive import unpack_run
 
-    say(f"Train with: python -m unwritten_engine.training train {unpack(given.file, given.run).folder}")
+    _say(f"Train with: python -m unwritten_engine.training train {unpack_run(given.file, given.run).folder}")
 
 
 def _recall(given: argparse.Namespace) -> None:
-    from .preview import PreviewWriter, given_back
-    from .runs import TrainingRun, load_trainable, use_threads
+    from .preview import PreviewWriter, matching_share
+    from .runs import TrainingRun, load_trainable, set_num_threads
 
     run = TrainingRun(given.checkpoint)
     if (run.folder / "recipe.json").exists() and not run.checkpoint.exists():
         raise EngineError(f"{run.folder} has no checkpoint yet. Train it first: train {run.folder}")
     loaded = load_trainable(run.checkpoint if run.checkpoint.exists() else given.checkpoint, given.device)
     if loaded.device.type == "cpu":
-        use_threads(given.threads)
+        set_num_threads(given.threads)
     context = int(loaded.model.config.text_config.max_position_embeddings)
     size = int(loaded.model.config.canvas_length)
     sampler = PreviewWriter(loaded, context=min(context, 4096))
     shares, whole, steps = [], 0, 0
     for page in islice(_pages(given.pages), given.count):
         wanted = page.text.rstrip()
-        text, took = sampler.write(page.prompt, canvases=max(1, -(-len(sampler.tokens(wanted)) // size)))
-        shares.append(given_back(wanted, text))
+        text, took = sampler.write(page.prompt, canvases=max(1, -(-len(sampler.encode(wanted)) // size)))
+        shares.append(matching_share(wanted, text))
         whole, steps = whole + (text == wanted), steps + took
         if len(shares) <= given.show:
-            say(f"Wanted: {wanted!r}\nCame:   {text!r}")
+            _say(f"Wanted: {wanted!r}\nCame:   {text!r}")
     if not shares:
         raise EngineError("There are no pages in these files.")
-    say(
+    _say(
         f"Of {len(shares)} pages {whole} came back whole, and {sum(shares) / len(shares):.1%} of all characters stand "
         f"where they should; {steps / len(shares):.1f} steps each."
     )
@@ -208,51 +210,51 @@ def _tune(given: argparse.Namespace) -> None:
             raise BadOption(
                 f"{run.folder} is under way with a recipe of its own. Leave --set out, or remove the folder."
             )
-        say(f"Going on with {run.folder}.")
+        _say(f"Going on with {run.folder}.")
     else:
         with create_initial_model(given.checkpoint, lambda: _pages(given.pages), 0) as checkpoint:
-            _say_prepared(prepare(run.folder, _pages(given.pages), checkpoint, recipe, _counted))
-    at = _go(run, given, judge_every=100)
+            _print_prepared(prepare(run.folder, _pages(given.pages), checkpoint, recipe, _print_count))
+    at = _run_training(run, given, judge_every=100)
     if at.step == at.steps:
         run.checkpoint.replace(given.out)
-        say(f"Open it with: --engine diffusion --model {given.out}. {run.folder} can be removed.")
+        _say(f"Open it with: --engine diffusion --model {given.out}. {run.folder} can be removed.")
 
 
-def _go(run: TrainingRun, given: argparse.Namespace, judge_every: int) -> Progress:
+def _run_training(run: TrainingRun, given: argparse.Namespace, judge_every: int) -> TrainingProgress:
     from .trainer import Trainer
 
-    trainer = Trainer(run, device=given.device, threads=given.threads, judge_every=judge_every, tell=_tell)
-    say(f"{sum(one.numel() for one in trainer.weights.values()):,} weights learn, on {trainer.loaded.device}.")
+    trainer = Trainer(run, device=given.device, threads=given.threads, eval_every=judge_every, report=_print_progress)
+    _say(f"{sum(one.numel() for one in trainer.weights.values()):,} weights learn, on {trainer.loaded.device}.")
     begun = time.monotonic()
-    at = trainer.go(minutes=given.minutes, steps=getattr(given, "steps", None))
+    at = trainer.train(minutes=given.minutes, steps=getattr(given, "steps", None))
     done = "Done" if at.step == at.steps else f"Step {at.step:,} of {at.steps:,}; the same command goes on"
-    say(f"{done}, after {(time.monotonic() - begun) / 60:.1f} minutes. The model so far: {run.checkpoint}")
+    _say(f"{done}, after {(time.monotonic() - begun) / 60:.1f} minutes. The model so far: {run.checkpoint}")
     return at
 
 
-def _tell(progress: Progress) -> None:
-    line = f"{progress.step:>8,} / {progress.steps:,}  loss {progress.loss:.3f}  rate {progress.rate:.2e}"
+def _print_progress(progress: TrainingProgress) -> None:
+    line = f"{progress.step:>8,} / {progress.steps:,}  loss {progress.loss:.3f}  rate {progress.learning_rate:.2e}"
     line += f"  {progress.tokens_per_second:,.0f} tokens/s"
-    say(line + (f"  {progress.left_out} steps left out" if progress.left_out else ""))
-    if progress.judged:
-        levels = ", ".join(f"{loss:.3f} at {level:.0%}" for level, loss in progress.judged.items())
-        say(f"          held out, by noise: {levels}; {progress.per_character:.3f} nats per character")
-    for title, text in progress.samples:
-        say(f"          {title}: {text!r}")
+    _say(line + (f"  {progress.skipped_steps} steps left out" if progress.skipped_steps else ""))
+    if progress.eval_losses:
+        levels = ", ".join(f"{loss:.3f} at {level:.0%}" for level, loss in progress.eval_losses.items())
+        _say(f"          held out, by noise: {levels}; {progress.nats_per_character:.3f} nats per character")
+    for title, text in progress.previews:
+        _say(f"          {title}: {text!r}")
 
 
-def _counted(done: int, whole: int) -> None:
+def _print_count(done: int, whole: int) -> None:
     """Many pages take minutes."""
     if done and done % 20_000 == 0:
-        say(f"{done:,} of {whole:,} pages are tokens.")
+        _say(f"{done:,} of {whole:,} pages are tokens.")
 
 
-def _say_prepared(made: Prepared) -> None:
-    say(f"{made.documents:,} pages with {made.tokens:,} tokens of text; {made.held_out:,} others to judge by.")
-    if made.left_out:
-        say(f"{made.left_out:,} pages were left out: their prompts are longer than a row. Longer rows: --set tokens=…")
+def _print_prepared(made: PreparedRun) -> None:
+    _say(f"{made.documents:,} pages with {made.tokens:,} tokens of text; {made.held_out:,} others to judge by.")
+    if made.skipped:
+        _say(f"{made.skipped:,} pages were left out: their prompts are longer than a row. Longer rows: --set tokens=…")
 
 
-def say(text: str) -> None:
+def _say(text: str) -> None:
     """A line for people."""
     print(text, flush=True)  # noqa: T201

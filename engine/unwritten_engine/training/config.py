@@ -40,16 +40,16 @@ class TrainingConfig:
     tokens: int = 768
     canvases: int = 8
     copies: int = 2
-    rate: float = 1e-3
-    warmup: int = 500
-    cooldown: float = 0.3
-    decay: float = 0.1
-    clip: float = 1.0
-    conditioned: float = 0.5
-    end: float = 0.5
-    pad: float = 0.05
-    balance: float = 0.01
-    rank: int = 0
+    learning_rate: float = 1e-3
+    warmup_steps: int = 500
+    cooldown_share: float = 0.3
+    weight_decay: float = 0.1
+    max_grad_norm: float = 1.0
+    self_conditioned_share: float = 0.5
+    end_weight: float = 0.5
+    pad_weight: float = 0.05
+    balance_weight: float = 0.01
+    lora_rank: int = 0
     seed: int = 0
     dtype: str = "auto"
 
@@ -68,16 +68,16 @@ class TrainingConfig:
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise BadOption(f"dtype is {self.dtype!r}; give 'auto', 'float32' or 'bfloat16'.")
 
-    def rate_at(self, step: int) -> float:
+    def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0: it rises, stays, and falls to nothing.
 
         It stays where a cosine would fall, so that a run can be judged at any time, and be made longer before it
         cools down.
         """
-        cooling = max(1, round(self.steps * self.cooldown))
-        rising = min(1.0, (step + 1) / max(1, self.warmup))
-        falling = min(1.0, (self.steps - step) / cooling) if self.cooldown else 1.0
-        return self.rate * max(0.0, min(rising, falling))
+        cooling = max(1, round(self.steps * self.cooldown_share))
+        rising = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        falling = min(1.0, (self.steps - step) / cooling) if self.cooldown_share else 1.0
+        return self.learning_rate * max(0.0, min(rising, falling))
 
     def save(self, path: Path) -> None:
         """Write it to a file."""
@@ -95,10 +95,10 @@ class TrainingConfig:
             given = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelBroken(f"{path} is no recipe ({error}). Prepare the run again.") from None
-        return changed(TrainingConfig(), given)
+        return replace_values(TrainingConfig(), given)
 
 
-def changed(recipe: TrainingConfig, given: Mapping[str, Any]) -> TrainingConfig:
+def replace_values(recipe: TrainingConfig, given: Mapping[str, Any]) -> TrainingConfig:
     """A recipe with some of its values replaced; texts are read as numbers.
 
     Raises:
@@ -117,7 +117,16 @@ def changed(recipe: TrainingConfig, given: Mapping[str, Any]) -> TrainingConfig:
 
 
 TUNING: Final = TrainingConfig(
-    steps=500, rows=2, tokens=1536, canvases=4, copies=2, rate=2e-4, warmup=20, decay=0.0, balance=0.0, rank=16
+    steps=500,
+    rows=2,
+    tokens=1536,
+    canvases=4,
+    copies=2,
+    learning_rate=2e-4,
+    warmup_steps=20,
+    weight_decay=0.0,
+    balance_weight=0.0,
+    lora_rank=16,
 )
 """For small matrices beside a large checkpoint, on some dozens or hundreds of pages."""
 
@@ -134,4 +143,4 @@ def make_config(given: Sequence[str], base: TrainingConfig | None = None) -> Tra
         if not sign:
             raise BadOption(f"{pair!r} is no part of a recipe: give NAME=VALUE, such as steps=1000.")
         values[name] = value
-    return changed(base or TrainingConfig(), values)
+    return replace_values(base or TrainingConfig(), values)

@@ -67,12 +67,12 @@ def write_pages(path: Path, pages: Iterable[TrainingPage]) -> int:
     Returns:
         How many.
     """
-    return write_lines(path, map(as_line, pages))
+    return write_lines(path, map(to_json_line, pages))
 
 
-def as_line(page: TrainingPage) -> str:
+def to_json_line(page: TrainingPage) -> str:
     """One line of a file; what is empty is left out."""
-    whole = without_empty({"title": page.title, "kind": page.kind, "source": page.source})
+    whole = drop_empty({"title": page.title, "kind": page.kind, "source": page.source})
     return json.dumps(whole | {"prompt": prompt_object(page.prompt), "text": page.text}, ensure_ascii=False) + "\n"
 
 
@@ -82,8 +82,8 @@ def read_pages(path: Path) -> Iterator[TrainingPage]:
     Raises:
         EngineError: there is no such file, or a line of it is no page; the message names the line.
     """
-    for given, where in json_lines(path, "training pages"):
-        page = checked(given, _PAGE, where, ("prompt", "text"))
+    for given, where in read_json_lines(path, "training pages"):
+        page = check_object(given, _PAGE, where, ("prompt", "text"))
         prompt = read_prompt(page["prompt"], where)
         if not page["text"].startswith(prompt.opening):
             raise EngineError(f"{where}: the text should begin with the opening, {prompt.opening!r}.")
@@ -96,7 +96,7 @@ def read_pages(path: Path) -> Iterator[TrainingPage]:
         )
 
 
-TOKENS: Final = 256
+DEFAULT_MAX_TOKENS: Final = 256
 """The longest text, in tokens, where a line does not say."""
 _WANTED: Final = {"title": str, "kind": str, "source": str, "prompt": dict, "shape": dict, "tokens": int}
 _PROMPT: Final = {"ask": str, "system": str, "examples": list, "facts": list, "opening": str}
@@ -104,7 +104,7 @@ _EXAMPLE: Final = {"ask": str, "answer": str, "facts": list}
 
 
 @dataclass(frozen=True, slots=True)
-class WantedPage:
+class PagePrompt:
     """A prompt for which there is no text yet.
 
     Attributes:
@@ -121,10 +121,10 @@ class WantedPage:
     kind: str = ""
     source: str = ""
     schema: Mapping[str, Any] | None = None
-    tokens: int = TOKENS
+    max_tokens: int = DEFAULT_MAX_TOKENS
 
 
-def write_prompts(path: Path, wanted: Iterable[WantedPage]) -> int:
+def write_prompts(path: Path, wanted: Iterable[PagePrompt]) -> int:
     """Write a file of prompts.
 
     Returns:
@@ -133,30 +133,30 @@ def write_prompts(path: Path, wanted: Iterable[WantedPage]) -> int:
     return write_lines(path, map(_line, wanted))
 
 
-def _line(page: WantedPage) -> str:
+def _line(page: PagePrompt) -> str:
     whole: dict[str, Any] = {"title": page.title, "kind": page.kind, "source": page.source}
-    whole |= {"prompt": prompt_object(page.prompt), "shape": page.schema, "tokens": page.tokens}
-    return json.dumps(without_empty(whole), ensure_ascii=False) + "\n"
+    whole |= {"prompt": prompt_object(page.prompt), "shape": page.schema, "tokens": page.max_tokens}
+    return json.dumps(drop_empty(whole), ensure_ascii=False) + "\n"
 
 
-def read_prompts(path: Path) -> Iterator[WantedPage]:
+def read_prompts(path: Path) -> Iterator[PagePrompt]:
     """The prompts of a file, in order.
 
     Raises:
         EngineError: there is no such file, or a line of it is no prompt; the message names the line.
     """
-    for given, where in json_lines(path, "prompts"):
-        page = checked(given, _WANTED, where, ("prompt",))
-        tokens = page.get("tokens", TOKENS)
+    for given, where in read_json_lines(path, "prompts"):
+        page = check_object(given, _WANTED, where, ("prompt",))
+        tokens = page.get("tokens", DEFAULT_MAX_TOKENS)
         if tokens < 1:
             raise EngineError(f"{where}: 'tokens' is {tokens}. Give at least 1.")
-        yield WantedPage(
+        yield PagePrompt(
             prompt=read_prompt(page["prompt"], where),
             title=page.get("title", ""),
             kind=page.get("kind", ""),
             source=page.get("source", ""),
             schema=page.get("shape"),
-            tokens=tokens,
+            max_tokens=tokens,
         )
 
 
@@ -170,7 +170,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     return count
 
 
-def json_lines(path: Path, of: str) -> Iterator[tuple[object, str]]:
+def read_json_lines(path: Path, of: str) -> Iterator[tuple[object, str]]:
     """What stands on the lines of a file, each with the place of its line in words.
 
     Args:
@@ -205,10 +205,10 @@ def read_prompt(given: object, where: str) -> Prompt:
     Raises:
         EngineError: it is none; the message begins with the place.
     """
-    prompt = checked(given, _PROMPT, f"{where}, prompt", ("ask",))
+    prompt = check_object(given, _PROMPT, f"{where}, prompt", ("ask",))
     examples = []
     for at, example in enumerate(prompt.get("examples", ())):
-        found = checked(example, _EXAMPLE, f"{where}, example {at + 1}", ("ask", "answer"))
+        found = check_object(example, _EXAMPLE, f"{where}, example {at + 1}", ("ask", "answer"))
         examples.append(Example(found["ask"], found["answer"], _facts(found, where)))
     return Prompt(
         ask=prompt["ask"],
@@ -222,10 +222,10 @@ def read_prompt(given: object, where: str) -> Prompt:
 def prompt_object(prompt: Prompt) -> dict[str, Any]:
     """A prompt as a JSON object; what is empty is left out."""
     examples = [
-        without_empty({"ask": example.ask, "answer": example.answer, "facts": list(example.facts)})
+        drop_empty({"ask": example.ask, "answer": example.answer, "facts": list(example.facts)})
         for example in prompt.examples
     ]
-    return without_empty(
+    return drop_empty(
         {
             "ask": prompt.ask,
             "system": prompt.system,
@@ -236,7 +236,7 @@ def prompt_object(prompt: Prompt) -> dict[str, Any]:
     )
 
 
-def checked(given: object, kinds: Mapping[str, type], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
+def check_object(given: object, kinds: Mapping[str, type], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
     """An object with known keys of the right kinds.
 
     Raises:
@@ -255,7 +255,7 @@ def checked(given: object, kinds: Mapping[str, type], where: str, needed: tuple[
     return given
 
 
-def without_empty(given: Mapping[str, Any]) -> dict[str, Any]:
+def drop_empty(given: Mapping[str, Any]) -> dict[str, Any]:
     """An object without what is empty in it."""
     return {key: value for key, value in given.items() if value}
 

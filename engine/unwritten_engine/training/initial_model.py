@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..diffusion.loading.random_model import END_IDS, make_config
 from ..errors import EngineError, ModelNotFound
-from .checkpoints import write_folder
+from .checkpoints import write_checkpoint_folder
 from .dataset import TrainingPage
 from .tokenizer_training import train_tokenizer
 
@@ -42,12 +42,12 @@ def create_initial_model(
         yield Path(name)
         return
     with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
-        yield write_scratch(Path(folder) / "start", name, train_tokenizer(pages(), vocabulary), seed=seed)
+        yield write_new_model(Path(folder) / "start", name, train_tokenizer(pages(), vocabulary), seed=seed)
 
 
-_ROUTING: Final = 0.1
+_ROUTER_STD: Final = 0.1
 """The standard deviation of a router's scores: tokens are spread evenly over the experts at first."""
-_CERTAINTY: Final = 4.0
+_INITIAL_MARGIN: Final = 4.0
 """About how much likelier than another token a model holds the one that it is given, in nats, at first."""
 
 
@@ -101,7 +101,7 @@ SIZES: Final[Mapping[str, ModelShape]] = MappingProxyType(
 """Sizes by name: "toy" trains in minutes on a processor, to see that all works; "small" writes pages."""
 
 
-def scratch_config(shape: ModelShape, vocabulary: int) -> Any:
+def new_config(shape: ModelShape, vocabulary: int) -> Any:
     """The ``DiffusionGemmaConfig`` of a fresh model.
 
     Args:
@@ -131,7 +131,7 @@ def scratch_config(shape: ModelShape, vocabulary: int) -> Any:
     )
 
 
-def scratch_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
+def new_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
     """A fresh ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in training mode.
 
     Args:
@@ -142,41 +142,41 @@ def scratch_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
     import torch
     from transformers import DiffusionGemmaForBlockDiffusion
 
-    config = scratch_config(shape, vocabulary)
+    config = new_config(shape, vocabulary)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
         model: Any = DiffusionGemmaForBlockDiffusion(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():  # shared ones come once
             if weight.ndim >= 2:
-                weight.normal_(0.0, _spread(name, weight.shape[-1]), generator=generator)
+                weight.normal_(0.0, _init_std(name, weight.shape[-1]), generator=generator)
             else:
-                weight.fill_(_level(name, shape, len(weight)))
+                weight.fill_(_init_scale(name, shape, len(weight)))
     model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     return model.train()
 
 
-def _spread(name: str, inputs: int) -> float:
+def _init_std(name: str, inputs: int) -> float:
     """The standard deviation of a matrix at first."""
     if name.endswith("self_conditioning.down_proj.weight"):
         return 0.0
     if name.endswith("router.proj.weight"):
-        return _ROUTING  # what it reads is divided by the root of the hidden size already
+        return _ROUTER_STD  # what it reads is divided by the root of the hidden size already
     return 1 / math.sqrt(inputs)
 
 
-def _level(name: str, shape: ModelShape, size: int) -> float:
+def _init_scale(name: str, shape: ModelShape, size: int) -> float:
     """The weight of a norm or scale at first."""
     if name.endswith(("q_norm.weight", "k_norm.weight")):
         return float(size**-0.25)
     if name.endswith(("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")):
         return 1 / math.sqrt(2 * shape.layers)
     if name.endswith(("decoder.norm.weight", "language_model.norm.weight")):
-        return _CERTAINTY / math.sqrt(shape.hidden)
+        return _INITIAL_MARGIN / math.sqrt(shape.hidden)
     return 1.0
 
 
-def write_scratch(folder: Path, size: str, tokenizer: Any, *, seed: int = 0) -> Path:
+def write_new_model(folder: Path, size: str, tokenizer: Any, *, seed: int = 0) -> Path:
     """Write a fresh model as a checkpoint folder.
 
     Args:
@@ -193,4 +193,4 @@ def write_scratch(folder: Path, size: str, tokenizer: Any, *, seed: int = 0) -> 
     """
     if size not in SIZES:
         raise EngineError(f"There is no size {size!r}. Take one of {', '.join(SIZES)}.")
-    return write_folder(folder, scratch_model(SIZES[size], len(tokenizer), seed=seed), tokenizer)
+    return write_checkpoint_folder(folder, new_model(SIZES[size], len(tokenizer), seed=seed), tokenizer)

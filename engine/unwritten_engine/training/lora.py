@@ -37,7 +37,7 @@ class LoRALinear(nn.Module):
         """What is added to the matrix' product with [..., inputs]."""
         return nn.functional.linear(nn.functional.linear(given.to(self.down.dtype), self.down), self.up)
 
-    def product(self) -> Tensor:
+    def delta(self) -> Tensor:
         """[outputs, inputs]: what is added to the matrix."""
         return self.up.detach() @ self.down.detach()
 
@@ -67,7 +67,7 @@ class LoRA(nn.Module):
             self._matrices.append((module.weight, added))
             for here in (module, twins.get(name)):
                 if here is not None:
-                    here.register_forward_hook(_adding(added))
+                    here.register_forward_hook(_add_output(added))
 
     @contextmanager
     def merged(self) -> Iterator[None]:
@@ -75,7 +75,7 @@ class LoRA(nn.Module):
         before = [matrix.detach().clone() for matrix, _ in self._matrices]
         with torch.no_grad():
             for matrix, added in self._matrices:
-                matrix.add_(added.product().to(matrix.dtype))
+                matrix.add_(added.delta().to(matrix.dtype))
         try:
             yield
         finally:
@@ -84,7 +84,7 @@ class LoRA(nn.Module):
                     matrix.copy_(value)
 
 
-def _adding(added: LoRALinear) -> Any:
+def _add_output(added: LoRALinear) -> Any:
     def add(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> Tensor:
         more: Tensor = added(given[0])
         return result + more.to(result.dtype)

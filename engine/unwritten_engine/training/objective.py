@@ -16,14 +16,14 @@ from torch.utils.checkpoint import checkpoint
 
 from .packing import END, PAD, PINNED, TEXT
 
-LEAST: Final = 0.02
+MIN_NOISE: Final = 0.02
 """The lowest level of noise: below it there is hardly anything to learn."""
 _STRIDE: Final = 0x9E3779B1
 """Sets the steps of one seed apart from those of its neighbours. A generator's seed has 32 bits that count on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
-class Noised:
+class NoisyCanvases:
     """Canvases under noise.
 
     Attributes:
@@ -37,7 +37,9 @@ class Noised:
     conditioned: Tensor
 
 
-def corrupt(canvases: Tensor, kinds: Tensor, vocabulary: int, *, seed: int, step: int, share: float = 0.5) -> Noised:
+def add_noise(
+    canvases: Tensor, kinds: Tensor, vocabulary: int, *, seed: int, step: int, share: float = 0.5
+) -> NoisyCanvases:
     """Noise for a training step.
 
     Levels are spread evenly over the batch (one in each of N equal ranges from ``LEAST`` to 1, in random order): the
@@ -54,12 +56,14 @@ def corrupt(canvases: Tensor, kinds: Tensor, vocabulary: int, *, seed: int, step
     count = len(canvases)
     drawn = torch.Generator().manual_seed((seed * _STRIDE + step) % 2**32)
     ranges = torch.randperm(count, generator=drawn) + torch.rand(count, generator=drawn)
-    levels = LEAST + (1 - LEAST) * ranges / count
+    levels = MIN_NOISE + (1 - MIN_NOISE) * ranges / count
     conditioned = torch.rand(count, generator=drawn) < share
-    return Noised(at_level(canvases, kinds, vocabulary, levels, drawn), levels, conditioned)
+    return NoisyCanvases(add_noise_at_level(canvases, kinds, vocabulary, levels, drawn), levels, conditioned)
 
 
-def at_level(canvases: Tensor, kinds: Tensor, vocabulary: int, levels: Tensor, drawn: torch.Generator) -> Tensor:
+def add_noise_at_level(
+    canvases: Tensor, kinds: Tensor, vocabulary: int, levels: Tensor, drawn: torch.Generator
+) -> Tensor:
     """[N, C] int64: canvases with the share ``levels`` [N] of their tokens replaced, but for openings."""
     replaced = torch.rand(canvases.shape, generator=drawn) < levels[:, None]
     noise = torch.randint(vocabulary, canvases.shape, generator=drawn)
@@ -71,7 +75,7 @@ CHUNK: Final = 2**25
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class LossWeights:
     """How much the places of a canvas count, beside text, which counts 1. Openings count nothing: they are given.
 
     Attributes:
@@ -82,14 +86,14 @@ class Weights:
     end: float = 0.5
     pad: float = 0.05
 
-    def of(self, kinds: Tensor) -> Tensor:
+    def for_kinds(self, kinds: Tensor) -> Tensor:
         """[...] float32 for uint8 kinds."""
         table = torch.zeros(4, device=kinds.device)
         table[TEXT], table[END], table[PAD], table[PINNED] = 1.0, self.end, self.pad, 0.0
         return table[kinds.long()]
 
 
-def losses(hidden: Tensor, weight: Tensor, cap: float, targets: Tensor) -> Tensor:
+def token_losses(hidden: Tensor, weight: Tensor, cap: float, targets: Tensor) -> Tensor:
     """Cross-entropies under the soft-capped head.
 
     Args:

@@ -38,8 +38,8 @@ class Document:
 
     prompt: np.ndarray
     text: np.ndarray
-    opening: int
-    characters: int
+    num_pinned: int
+    num_chars: int
 
 
 class Corpus:
@@ -66,12 +66,12 @@ class Corpus:
         return Document(self.tokens[start:middle], self.tokens[middle : middle + text], opening, characters)
 
     @property
-    def text_tokens(self) -> int:
+    def num_text_tokens(self) -> int:
         """Tokens of all texts."""
         return int(self.sizes[:, 1].sum())
 
     @property
-    def characters(self) -> int:
+    def num_chars(self) -> int:
         """Characters of all texts."""
         return int(self.sizes[:, 3].sum())
 
@@ -98,10 +98,10 @@ def make_corpus(
     pages: Iterable[TrainingPage],
     tokenizer: Any,
     *,
-    ends: frozenset[int],
-    pad: int,
-    longest_prompt: int,
-    told: Callable[[int], None] = lambda done: None,
+    end_ids: frozenset[int],
+    pad_id: int,
+    max_prompt_tokens: int,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Corpus, int]:
     """Pages as the engine would see them.
 
@@ -119,7 +119,7 @@ def make_corpus(
     Raises:
         EngineError: nothing is left.
     """
-    reader = Detokenizer(tokenizer, ends, pad)
+    reader = Detokenizer(tokenizer, end_ids, pad_id)
     speaker = PromptTokenizer(tokenizer, reader, None, "the model")
     kind = np.uint16 if reader.vocab_size <= 2**16 else np.uint32
     parts: list[np.ndarray] = []
@@ -127,9 +127,9 @@ def make_corpus(
     left_out, longest = 0, 0
     for page in pages:
         prompt = speaker.token_ids(page.prompt)
-        told(len(sizes) + left_out)
+        progress(len(sizes) + left_out)
         longest = max(longest, len(prompt))
-        if len(prompt) > longest_prompt:
+        if len(prompt) > max_prompt_tokens:
             left_out += 1
             continue
         opening = reader.encode(reader.protect_leading_space(page.prompt.opening)) if page.prompt.opening else ()
@@ -139,7 +139,7 @@ def make_corpus(
         sizes.append((len(prompt), len(text), len(opening), len(page.text)))
     if not sizes:
         raise EngineError(
-            f"There are no pages to train on: {left_out:,} have prompts of more than {longest_prompt:,} tokens. Take "
+            f"There are no pages to train on: {left_out:,} have prompts of more than {max_prompt_tokens:,} tokens. Take "
             f"longer rows: --set tokens={1 << longest.bit_length()}"
             if left_out
             else "There are no pages to train on: the files are empty."
@@ -162,11 +162,11 @@ class PackedBatch:
     """
 
     ids: Tensor
-    owners: Tensor
-    places: Tensor
+    document_ids: Tensor
+    positions: Tensor
     canvases: Tensor
     kinds: Tensor
-    canvas_owners: Tensor
+    canvas_document_ids: Tensor
     starts: Tensor
 
     def to(self, device: torch.device) -> PackedBatch:
@@ -175,7 +175,7 @@ class PackedBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class BatchLayout:
     """The size of a batch.
 
     Attributes:
@@ -192,13 +192,13 @@ class Layout:
     canvases: int
     canvas: int
     copies: int = 1
-    most: int = 4
+    max_canvases: int = 4
 
-    def canvases_of(self, document: Document) -> int:
+    def num_canvases(self, document: Document) -> int:
         """How many canvases of a document a row has room for; 0 for none."""
         whole = -(-(len(document.text) + 1) // self.canvas)
         room = (self.tokens - len(document.prompt)) // self.canvas + 1 if len(document.prompt) <= self.tokens else 0
-        return max(0, min(whole, self.most, room, self.canvases // self.copies))
+        return max(0, min(whole, self.max_canvases, room, self.canvases // self.copies))
 
 
 class Packer:
@@ -216,22 +216,22 @@ class Packer:
         position: documents of this epoch that have been used.
     """
 
-    def __init__(self, corpus: Corpus, layout: Layout, *, seed: int, end: int, pad: int) -> None:
+    def __init__(self, corpus: Corpus, layout: BatchLayout, *, seed: int, end: int, pad: int) -> None:
         self.corpus, self.layout = corpus, layout
         self._seed, self._end, self._pad = seed, end, pad
         self.epoch, self.position = 0, 0
         self._order: tuple[int, np.ndarray] | None = None
-        if not any(layout.canvases_of(corpus[number]) for number in range(len(corpus))):
+        if not any(layout.num_canvases(corpus[number]) for number in range(len(corpus))):
             raise EngineError(
                 f"No page fits into rows of {layout.tokens} tokens and {layout.canvases} canvases. Take longer rows."
             )
 
     def batch(self) -> PackedBatch:
         """The next one."""
-        filled = _Filled(self.layout, self._pad)
+        filled = _BatchBuilder(self.layout, self._pad)
         while True:
             document = self.corpus[self._next()]
-            count = self.layout.canvases_of(document)
+            count = self.layout.num_canvases(document)
             if count and not filled.put(document, self._cut(document, count)):
                 return filled.batch()  # this document begins the next batch
             self.position += 1
@@ -251,16 +251,16 @@ class Packer:
         kinds = np.full(count * size, PAD, np.uint8)
         length = min(len(document.text), count * size)
         ids[:length], kinds[:length] = document.text[:length], TEXT
-        kinds[: min(document.opening, length)] = PINNED
+        kinds[: min(document.num_pinned, length)] = PINNED
         if length < count * size:
             ids[length], kinds[length] = self._end, END
         return list(zip(ids.reshape(count, size), kinds.reshape(count, size), strict=True))
 
 
-class _Filled:
+class _BatchBuilder:
     """A batch that is being filled."""
 
-    def __init__(self, layout: Layout, pad: int) -> None:
+    def __init__(self, layout: BatchLayout, pad: int) -> None:
         b, s, k, c = layout.rows, layout.tokens, layout.canvases, layout.canvas
         self._layout = layout
         self._used = [(0, 0, 0)] * b  # tokens, canvases, documents of each row

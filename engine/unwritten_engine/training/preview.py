@@ -28,21 +28,21 @@ class PreviewWriter:
         self._context = context
         self._size = int(loaded.model.config.canvas_length)
         vocabulary = int(loaded.model.config.text_config.vocab_size)
-        self._reader = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, vocabulary)
-        self._speaker = PromptTokenizer(loaded.tokenizer, self._reader, None, loaded.name)
+        self._detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, vocabulary)
+        self._prompt_tokenizer = PromptTokenizer(loaded.tokenizer, self._detokenizer, None, loaded.name)
 
     @property
-    def end(self) -> int:
+    def end_id(self) -> int:
         """The token that ends a text."""
-        return self._reader.end_id
+        return self._detokenizer.end_id
 
-    def tokens(self, text: str) -> tuple[int, ...]:
+    def encode(self, text: str) -> tuple[int, ...]:
         """The tokens of a text."""
-        return self._reader.encode(text)
+        return self._detokenizer.encode(text)
 
     @torch.no_grad()
     def write(
-        self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, dial: SamplingParams | None = None
+        self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, params: SamplingParams | None = None
     ) -> tuple[str, int]:
         """A text from noise.
 
@@ -55,13 +55,15 @@ class PreviewWriter:
         Returns:
             The text, and the steps it took; no text if the prompt is too long.
         """
-        ids = self._speaker.token_ids(prompt)
-        canvases = max(canvases, len(self.tokens(self._reader.protect_leading_space(prompt.opening))) // self._size + 1)
+        ids = self._prompt_tokenizer.token_ids(prompt)
+        canvases = max(
+            canvases, len(self.encode(self._detokenizer.protect_leading_space(prompt.opening))) // self._size + 1
+        )
         if len(ids) + canvases * self._size > self._context:
             return "", 0
-        settings = dial or default_params(self._model.generation_config)
+        settings = params or default_params(self._model.generation_config)
         batch, body = self._new()
-        plan = plan_canvases(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.register)
+        plan = plan_canvases(Request(prompt, canvases=canvases), self._detokenizer, self._size, batch.masks.register)
         body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
         written: list[int] = []
         found, steps = plan.decode([], []), 0
@@ -95,7 +97,7 @@ class PreviewWriter:
         return ModelRunner(self._model, body), body
 
 
-def given_back(wanted: str, found: str) -> float:
+def matching_share(wanted: str, found: str) -> float:
     """The share of places at which two texts have the same character."""
     same = sum(one == other for one, other in zip(wanted, found, strict=False))
     return same / max(len(wanted), len(found), 1)

@@ -26,14 +26,14 @@ from torch import Tensor
 from ..errors import EngineError, ModelBroken, ModelNotFound
 from .runs import TrainingRun
 
-LIMIT: Final = 64 * 2**20
+DEFAULT_LIMIT: Final = 64 * 2**20
 """Bytes of the file, unless something else is said."""
 _WEIGHTS: Final = "model.safetensors"
 _SHAPE: Final = ".shape"
 _COMPRESSED: Final = ("corpus.npz", "held_out.npz", "samples.jsonl", "log.jsonl")
 
 
-def pack(run: TrainingRun, path: Path, *, limit: int = LIMIT) -> int:
+def pack_run(run: TrainingRun, path: Path, *, limit: int = DEFAULT_LIMIT) -> int:
     """Put a run into a file.
 
     Args:
@@ -61,8 +61,8 @@ def pack(run: TrainingRun, path: Path, *, limit: int = LIMIT) -> int:
                 else:
                     archive.add(file, f"start/{file.name}")
             archive.add(run.folder / "recipe.json", "recipe.json")
-            if run.small_state.exists():
-                archive.add(run.small_state, run.small_state.name)
+            if run.compact_state.exists():
+                archive.add(run.compact_state, run.compact_state.name)
             for name in _COMPRESSED:
                 if (run.folder / name).exists():
                     _add(archive, f"{name}.xz", lzma.compress((run.folder / name).read_bytes()))
@@ -78,7 +78,7 @@ def pack(run: TrainingRun, path: Path, *, limit: int = LIMIT) -> int:
     return size
 
 
-def unpack(path: Path, folder: Path) -> TrainingRun:
+def unpack_run(path: Path, folder: Path) -> TrainingRun:
     """Make a run's folder of a file.
 
     Raises:

@@ -27,9 +27,9 @@ from .config import TrainingConfig
 from .dataset import TrainingPage, read_pages, write_pages
 from .packing import Corpus, make_corpus
 
-SAMPLES: Final = 8
+NUM_PREVIEWS: Final = 8
 """Held-out pages that are written again and again."""
-JUDGED: Final = 512
+MAX_EVAL_PAGES: Final = 512
 """Held-out pages whose loss is looked at, at most."""
 
 
@@ -56,7 +56,7 @@ class TrainingRun:
         return self.folder / "state.safetensors"
 
     @property
-    def small_state(self) -> Path:
+    def compact_state(self) -> Path:
         """What is carried of it (``carry.py``); all that there is of a run that was carried here."""
         return self.folder / "state.small.safetensors"
 
@@ -78,14 +78,14 @@ class TrainingRun:
         path = self.folder / "held_out.npz"
         return Corpus.load(path) if path.exists() else None
 
-    def samples(self) -> list[TrainingPage]:
+    def preview_pages(self) -> list[TrainingPage]:
         """Pages that are written to be read."""
         path = self.folder / "samples.jsonl"
         return list(read_pages(path)) if path.exists() else []
 
     def load(self, device: str | None) -> LoadedModel:
         """The model that it begins with: in float32, or as the engine has it where its own weights do not learn."""
-        return load_trainable(self.start, device, None if self.config().rank else "float32")
+        return load_trainable(self.start, device, None if self.config().lora_rank else "float32")
 
     def check(self) -> None:
         """Whether this is a run.
@@ -115,13 +115,13 @@ def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "fl
     )
 
 
-def use_threads(threads: int | None) -> None:
+def set_num_threads(threads: int | None) -> None:
     """Let torch compute with so many threads; None takes one for each core."""
     torch.set_num_threads(threads or choose_num_threads()[0])
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
+class TokenizerInfo:
     """How a checkpoint reads and writes.
 
     Attributes:
@@ -131,18 +131,18 @@ class Tokens:
     """
 
     tokenizer: Any
-    ends: frozenset[int]
-    pad: int
+    end_ids: frozenset[int]
+    pad_id: int
 
 
-def read_tokens(checkpoint: Path) -> Tokens:
+def read_tokenizer(checkpoint: Path) -> TokenizerInfo:
     """The tokenizer of a checkpoint, without its weights."""
     found = inspect_checkpoint(checkpoint)
-    return Tokens(load_tokenizer(found), found.end_ids, found.pad_id)
+    return TokenizerInfo(load_tokenizer(found), found.end_ids, found.pad_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedRun:
     """What was prepared.
 
     Attributes:
@@ -155,16 +155,16 @@ class Prepared:
     documents: int
     tokens: int
     held_out: int
-    left_out: int
+    skipped: int
 
 
 def prepare(
     folder: Path,
     pages: Iterable[TrainingPage],
     start: Path,
-    recipe: TrainingConfig,
-    told: Callable[[int, int], None] = lambda done, whole: None,
-) -> Prepared:
+    config: TrainingConfig,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> PreparedRun:
     """Make a run.
 
     Args:
@@ -182,33 +182,37 @@ def prepare(
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        if recipe.rank:  # it may be large, and stays as it is
+        if config.lora_rank:  # it may be large, and stays as it is
             (beside / "start.txt").write_text(f"{start.resolve()}\n", encoding="utf-8")
         else:
             shutil.copytree(start, beside / "start")
-        tokens = read_tokens(start)
+        tokens = read_tokenizer(start)
         given: dict[bool, list[TrainingPage]] = {False: [], True: []}
         for page in pages:
             given[page.held_out].append(page)
-        wanted: dict[str, Any] = {"ends": tokens.ends, "pad": tokens.pad, "longest_prompt": recipe.tokens}
+        wanted: dict[str, Any] = {"ends": tokens.end_ids, "pad": tokens.pad_id, "longest_prompt": config.tokens}
         whole = len(given[False])
-        corpus, left_out = make_corpus(given[False], tokens.tokenizer, told=lambda done: told(done, whole), **wanted)
+        corpus, left_out = make_corpus(
+            given[False], tokens.tokenizer, progress=lambda done: progress(done, whole), **wanted
+        )
         corpus.save(beside / "corpus.npz")
         held = given[True]
-        spread = held[:: max(1, len(held) // JUDGED)][:JUDGED]
+        spread = held[:: max(1, len(held) // MAX_EVAL_PAGES)][:MAX_EVAL_PAGES]
         if spread:
             make_corpus(spread, tokens.tokenizer, **wanted)[0].save(beside / "held_out.npz")
-        shown = spread[:: max(1, len(spread) // SAMPLES)] or given[False][:: max(1, len(given[False]) // SAMPLES)]
-        write_pages(beside / "samples.jsonl", itertools.islice(shown, SAMPLES))
-        recipe.save(beside / "recipe.json")
+        shown = (
+            spread[:: max(1, len(spread) // NUM_PREVIEWS)] or given[False][:: max(1, len(given[False]) // NUM_PREVIEWS)]
+        )
+        write_pages(beside / "samples.jsonl", itertools.islice(shown, NUM_PREVIEWS))
+        config.save(beside / "recipe.json")
         beside.replace(folder)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    return Prepared(len(corpus), corpus.text_tokens, len(spread), left_out)
+    return PreparedRun(len(corpus), corpus.num_text_tokens, len(spread), left_out)
 
 
-def note(run: TrainingRun, **what: Any) -> None:
+def log_entry(run: TrainingRun, **what: Any) -> None:
     """Add a line to the log."""
     with run.log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(what, ensure_ascii=False) + "\n")

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainingConfig
-from .objective import Weights, at_level, corrupt, losses, mean_embeddings
+from .objective import LossWeights, add_noise_at_level, add_noise, token_losses, mean_embeddings
 from .packing import TEXT, PackedBatch
-from .trainable_model import Prefix, TrainableModel
+from .trainable_model import EncodedPrefix, TrainableModel
 
-COOLEST, SPAN = 0.4, 0.4
+T_MIN, T_SPAN = 0.4, 0.4
 """The published sampler's temperature falls from 0.8 to 0.4 as a canvas settles; self-conditioning is trained so."""
-LEVELS: Final = (0.25, 0.5, 0.75, 1.0)
+EVAL_NOISE_LEVELS: Final = (0.25, 0.5, 0.75, 1.0)
 """The levels of noise at which a model is judged."""
 
 
@@ -33,15 +33,15 @@ class StepMetrics:
     """
 
     loss: float
-    gradient: float
+    grad_norm: float
     tokens: int
 
 
-def make_optimizer(weights: Iterable[nn.Parameter], recipe: TrainingConfig) -> torch.optim.AdamW:
+def make_optimizer(weights: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW; matrices decay, vectors and scales do not."""
     found = [weight for weight in weights if weight.requires_grad]
     groups = [
-        {"params": [weight for weight in found if weight.ndim >= 2], "weight_decay": recipe.decay},
+        {"params": [weight for weight in found if weight.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [weight for weight in found if weight.ndim < 2], "weight_decay": 0.0},
     ]
     fused = bool(found) and found[0].device.type == "cuda"
@@ -59,12 +59,12 @@ class Stepper:
     """
 
     def __init__(
-        self, model: Any, weights: Iterable[nn.Parameter], recipe: TrainingConfig, device: torch.device
+        self, model: Any, weights: Iterable[nn.Parameter], config: TrainingConfig, device: torch.device
     ) -> None:
-        self._trunk = TrainableModel(model)
-        self._recipe, self._device = recipe, device
+        self._model = TrainableModel(model)
+        self._config, self._device = config, device
         self._weights = list(weights)
-        self._counts = Weights(recipe.end, recipe.pad)
+        self._loss_weights = LossWeights(config.end_weight, config.pad_weight)
         table = model.model.decoder.embed_tokens
         self._scale = float(table.scalar_embed_scale)
         self._vocabulary = int(table.weight.shape[0])
@@ -77,31 +77,31 @@ class Stepper:
             number: of the step, counted from 0.
             optimizer: of the weights.
         """
-        recipe = self._recipe
-        noised = corrupt(
+        recipe = self._config
+        noised = add_noise(
             batch.canvases.flatten(0, 1),
             batch.kinds.flatten(0, 1),
             self._vocabulary,
             seed=recipe.seed,
             step=number,
-            share=recipe.conditioned,
+            share=recipe.self_conditioned_share,
         )
         here, ids = batch.to(self._device), noised.ids.view(batch.canvases.shape).to(self._device)
-        counts = self._counts.of(here.kinds) * (here.canvas_owners >= 0)[:, :, None]
+        counts = self._loss_weights.for_kinds(here.kinds) * (here.canvas_document_ids >= 0)[:, :, None]
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate_at(number)
+            group["lr"] = recipe.learning_rate_at(number)
         optimizer.zero_grad(set_to_none=True)
-        with torch.enable_grad(), self._precision():
-            with self._trunk.routed() as reading:
-                prefix = self._trunk.read(here)
-            soft = self._signal(prefix, here, ids, noised.levels, noised.conditioned)
-            with self._trunk.routed() as looking:
-                hidden = self._trunk.look(prefix, here, ids, soft)
-            nats = losses(hidden.flatten(0, 1), self._trunk.weight, self._trunk.cap, here.canvases.flatten())
+        with torch.enable_grad(), self._autocast():
+            with self._model.record_routing() as reading:
+                prefix = self._model.encode(here)
+            soft = self._self_conditioning(prefix, here, ids, noised.levels, noised.conditioned)
+            with self._model.record_routing() as looking:
+                hidden = self._model.decode(prefix, here, ids, soft)
+            nats = token_losses(hidden.flatten(0, 1), self._model.weight, self._model.cap, here.canvases.flatten())
             loss = (nats * counts.flatten()).sum() / counts.sum().clamp(min=1e-6)
-            whole = loss + recipe.balance * torch.stack([*reading, *looking]).mean()
+            whole = loss + recipe.balance_weight * torch.stack([*reading, *looking]).mean()
         torch.autograd.backward(whole)
-        length = float(nn.utils.clip_grad_norm_(self._weights, recipe.clip))
+        length = float(nn.utils.clip_grad_norm_(self._weights, recipe.max_grad_norm))
         if not math.isfinite(length):
             optimizer.zero_grad(set_to_none=True)
             return StepMetrics(math.nan, math.nan, 0)
@@ -109,50 +109,52 @@ class Stepper:
         return StepMetrics(float(loss.detach()), length, int((here.kinds == TEXT).sum()))
 
     @torch.no_grad()
-    def judge(self, batches: Iterable[PackedBatch]) -> dict[float, float]:
+    def evaluate(self, batches: Iterable[PackedBatch]) -> dict[float, float]:
         """Mean loss of the text on some batches, in nats per token, by the level of the noise (``LEVELS``).
 
         The noise is always the same, and there is no self-conditioning: a judgement repeats exactly.
         """
-        sums, tokens = dict.fromkeys(LEVELS, 0.0), 0
+        sums, tokens = dict.fromkeys(EVAL_NOISE_LEVELS, 0.0), 0
         for number, batch in enumerate(batches):
             here = batch.to(self._device)
             flat, kinds = batch.canvases.flatten(0, 1), batch.kinds.flatten(0, 1)
-            text = ((here.kinds == TEXT) & (here.canvas_owners >= 0)[:, :, None]).flatten()
+            text = ((here.kinds == TEXT) & (here.canvas_document_ids >= 0)[:, :, None]).flatten()
             tokens += int(text.sum())
-            with self._precision():
-                prefix = self._trunk.read(here)
-                for level in LEVELS:
+            with self._autocast():
+                prefix = self._model.encode(here)
+                for level in EVAL_NOISE_LEVELS:
                     drawn = torch.Generator().manual_seed(number)
-                    noised = at_level(flat, kinds, self._vocabulary, torch.full((len(flat),), level), drawn)
+                    noised = add_noise_at_level(flat, kinds, self._vocabulary, torch.full((len(flat),), level), drawn)
                     ids = noised.view(batch.canvases.shape).to(self._device)
-                    hidden = self._trunk.look(prefix, here, ids, None).flatten(0, 1)
-                    nats = losses(hidden[text], self._trunk.weight, self._trunk.cap, here.canvases.flatten()[text])
+                    hidden = self._model.decode(prefix, here, ids, None).flatten(0, 1)
+                    nats = token_losses(
+                        hidden[text], self._model.weight, self._model.cap, here.canvases.flatten()[text]
+                    )
                     sums[level] += float(nats.sum())
         return {level: total / max(1, tokens) for level, total in sums.items()}
 
-    def _signal(
-        self, prefix: Prefix, batch: PackedBatch, ids: Tensor, levels: Tensor, conditioned: Tensor
+    def _self_conditioning(
+        self, prefix: EncodedPrefix, batch: PackedBatch, ids: Tensor, levels: Tensor, conditioned: Tensor
     ) -> Tensor | None:
         """[B, K·C, hidden]: what a first look at the same noise gives, for the canvases that are to have it."""
         if not bool(conditioned.any()):
             return None
         with torch.no_grad():
-            hidden = self._trunk.look(prefix.detached(), batch, ids, None)
+            hidden = self._model.decode(prefix.detached(), batch, ids, None)
             rows, count, size = ids.shape
-            heat = (COOLEST + SPAN * levels).to(self._device)
+            heat = (T_MIN + T_SPAN * levels).to(self._device)
             soft = mean_embeddings(
                 hidden.flatten(0, 1),
-                self._trunk.weight,
-                self._trunk.cap,
+                self._model.weight,
+                self._model.cap,
                 heat.repeat_interleave(size),
                 self._scale,
             )
             given = conditioned.to(self._device).view(rows, count, 1, 1)
             return (soft.view(rows, count, size, -1) * given).view(rows, count * size, -1)
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        plain = self._device.type != "cuda" if self._recipe.dtype == "auto" else self._recipe.dtype == "float32"
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        plain = self._device.type != "cuda" if self._config.dtype == "auto" else self._config.dtype == "float32"
         if plain:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)

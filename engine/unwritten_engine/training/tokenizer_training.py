@@ -54,7 +54,7 @@ def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedToken
         initial_alphabet=["▁", *map(chr, range(33, 127))],
         show_progress=False,
     )
-    learner.train_from_iterator(texts_of(pages), trainer)
+    learner.train_from_iterator(training_texts(pages), trainer)
     learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
     taken = set(fixed.values())
     fresh = [piece for piece, _ in learned if piece not in taken][:free]
@@ -66,13 +66,13 @@ def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedToken
     more = iter(fresh)
     vocabulary = {fixed[at] if at in fixed else next(more): at for at in range(size)}
     runs = sorted((piece for piece in taken if piece.strip("\n") == "" or piece.strip("▁") == ""), key=len)
-    tokenizer = bpe(vocabulary, [piece for piece in (*runs, *fresh) if len(piece) > 1])
+    tokenizer = build_bpe(vocabulary, [piece for piece in (*runs, *fresh) if len(piece) > 1])
     tokenizer.pre_tokenizer = words
     fast: PreTrainedTokenizerFast = as_fast(tokenizer, size)
     return fast
 
 
-def texts_of(pages: Iterable[TrainingPage]) -> Iterator[str]:
+def training_texts(pages: Iterable[TrainingPage]) -> Iterator[str]:
     """All that a model reads and writes in these pages but what is held out, every text once."""
     seen = set[int]()
     for page in pages:
@@ -88,7 +88,7 @@ def texts_of(pages: Iterable[TrainingPage]) -> Iterator[str]:
                 yield text
 
 
-def bpe(vocabulary: Mapping[str, int], order: Iterable[str]) -> Any:
+def build_bpe(vocabulary: Mapping[str, int], order: Iterable[str]) -> Any:
     """A ``tokenizers.Tokenizer`` that falls back to bytes and keeps blanks as they are; without a pre-tokenizer.
 
     Args:

@@ -20,12 +20,12 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from ..diffusion.model import apply_norm, feed_forward, project_qkv
 from .packing import PackedBatch
 
-FEW: Final = 16
+MAX_DENSE_EXPERTS: Final = 16
 """Up to so many experts are all computed for every token: what they take more is less than sorting tokens would."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
+class EncodedPrefix:
     """What the encoder has read.
 
     Attributes:
@@ -38,9 +38,9 @@ class Prefix:
     values: list[Tensor]
     masks: dict[str, Tensor]
 
-    def detached(self) -> Prefix:
+    def detached(self) -> EncodedPrefix:
         """The same without gradients."""
-        return Prefix([one.detach() for one in self.keys], [one.detach() for one in self.values], self.masks)
+        return EncodedPrefix([one.detach() for one in self.keys], [one.detach() for one in self.values], self.masks)
 
 
 class TrainableModel:
@@ -60,21 +60,23 @@ class TrainableModel:
         self.weight: Tensor = model.lm_head.weight
         self.cap = float(model.final_logit_softcapping)
 
-    def read(self, batch: PackedBatch) -> Prefix:
+    def encode(self, batch: PackedBatch) -> EncodedPrefix:
         """The encoder's pass."""
         stream = self.decoder.embed_tokens(batch.ids)
-        rotary = {kind: self._encoder.rotary_emb(stream, batch.places, kind) for kind in dict.fromkeys(self._types)}
-        masks = {kind: _causal(batch, self._reach(kind)) for kind in rotary}
+        rotary = {kind: self._encoder.rotary_emb(stream, batch.positions, kind) for kind in dict.fromkeys(self._types)}
+        masks = {kind: _causal(batch, self._window_of(kind)) for kind in rotary}
         found_keys, found_values = [], []
         for kind, layer in zip(self._types, self._encoder.layers, strict=True):
             query, keys, values = project_qkv(layer.self_attn, apply_norm(layer.input_layernorm, stream), rotary[kind])
             found_keys.append(keys)
             found_values.append(values)
-            stream = feed_forward(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), mix)
-        seen = {kind: _visible(batch, self._reach(kind)) for kind in rotary}
-        return Prefix(found_keys, found_values, seen)
+            stream = feed_forward(
+                layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), run_experts
+            )
+        seen = {kind: _visible(batch, self._window_of(kind)) for kind in rotary}
+        return EncodedPrefix(found_keys, found_values, seen)
 
-    def look(self, prefix: Prefix, batch: PackedBatch, canvases: Tensor, soft: Tensor | None) -> Tensor:
+    def decode(self, prefix: EncodedPrefix, batch: PackedBatch, canvases: Tensor, soft: Tensor | None) -> Tensor:
         """The decoder's pass.
 
         Args:
@@ -96,11 +98,11 @@ class TrainableModel:
             keys = torch.cat([prefix.keys[number], keys], dim=2)
             values = torch.cat([prefix.values[number], values], dim=2)
             heads = _attend(query, keys, values, prefix.masks[kind])
-            stream = feed_forward(layer, stream, layer.self_attn.o_proj(heads), mix)
+            stream = feed_forward(layer, stream, layer.self_attn.o_proj(heads), run_experts)
         return apply_norm(self.decoder.norm, stream)
 
     @contextmanager
-    def routed(self) -> Iterator[list[Tensor]]:
+    def record_routing(self) -> Iterator[list[Tensor]]:
         """Collects, of every layer's router that is passed meanwhile, how unevenly it chooses: a number, 1 at best.
 
         It is the product of the share of tokens that an expert gets and its mean probability, summed over experts and
@@ -122,11 +124,11 @@ class TrainableModel:
             for hook in hooks:
                 hook.remove()
 
-    def _reach(self, kind: str) -> int | None:
+    def _window_of(self, kind: str) -> int | None:
         return self._window if kind == "sliding_attention" else None
 
 
-def mix(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+def run_experts(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
     """Experts for many tokens at once.
 
     Few experts are all computed for every token, in three plain products, and those that were not chosen count nothing:
@@ -141,7 +143,7 @@ def mix(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
     Returns:
         [N, hidden].
     """
-    if experts.num_experts > FEW:
+    if experts.num_experts > MAX_DENSE_EXPERTS:
         left: Tensor = experts(flat, chosen, weights)
         return left
     count, wide = experts.num_experts, experts.gate_up_proj.shape[1]
@@ -164,8 +166,8 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor
 
 def _causal(batch: PackedBatch, window: int | None) -> Tensor:
     """[B, 1, S, S] bool: what each token of the encoder sees. Padding sees itself, for nobody may see nothing."""
-    behind = batch.places[:, :, None] - batch.places[:, None, :]
-    same = (batch.owners[:, :, None] == batch.owners[:, None, :]) & (batch.owners >= 0)[:, None, :]
+    behind = batch.positions[:, :, None] - batch.positions[:, None, :]
+    same = (batch.document_ids[:, :, None] == batch.document_ids[:, None, :]) & (batch.document_ids >= 0)[:, None, :]
     seen = same & (behind >= 0)
     if window is not None:
         seen &= behind < window
@@ -176,9 +178,9 @@ def _causal(batch: PackedBatch, window: int | None) -> Tensor:
 def _visible(batch: PackedBatch, window: int | None) -> Tensor:
     """[B, 1, K·C, S + K·C] bool: what each position of a canvas sees."""
     rows, count, size = batch.canvases.shape
-    ahead = batch.starts[:, :, None] - batch.places[:, None, :]
-    kept = (batch.canvas_owners[:, :, None] == batch.owners[:, None, :]) & (ahead > 0)
-    kept &= (batch.owners >= 0)[:, None, :]
+    ahead = batch.starts[:, :, None] - batch.positions[:, None, :]
+    kept = (batch.canvas_document_ids[:, :, None] == batch.document_ids[:, None, :]) & (ahead > 0)
+    kept &= (batch.document_ids >= 0)[:, None, :]
     if window is not None:
         kept &= ahead < window
     numbers = torch.arange(count, device=kept.device).repeat_interleave(size)

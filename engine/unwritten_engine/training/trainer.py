@@ -15,27 +15,27 @@ import torch
 
 from ..diffusion.loading.loader import LoadedModel
 from . import checkpoints as states
-from .checkpoints import write_folder
+from .checkpoints import write_checkpoint_folder
 from .config import TrainingConfig
 from .dataset import TrainingPage
 from .lora import LoRA
-from .packing import Corpus, Layout, PackedBatch, Packer
+from .packing import Corpus, BatchLayout, PackedBatch, Packer
 from .preview import PreviewWriter
-from .runs import TrainingRun, note, use_threads
+from .runs import TrainingRun, log_entry, set_num_threads
 from .step import StepMetrics, Stepper, make_optimizer
 
-EVERY: Final = 5.0
+REPORT_SECONDS: Final = 5.0
 """Seconds between two lines of progress."""
-JUDGE_EVERY: Final = 500
+EVAL_STEPS: Final = 500
 """Steps between two judgements, with samples."""
-SAVE_EVERY: Final = 300.0
+SAVE_SECONDS: Final = 300.0
 """Seconds between two states."""
-SHOWN: Final = 2
+PREVIEWS_PER_EVAL: Final = 2
 """Samples at each judgement; they take turns."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Where a run is.
 
     Attributes:
@@ -52,12 +52,12 @@ class Progress:
     step: int
     steps: int
     loss: float
-    rate: float
+    learning_rate: float
     tokens_per_second: float
-    judged: dict[float, float] = field(default_factory=dict)
-    per_character: float = math.nan
-    samples: tuple[tuple[str, str], ...] = ()
-    left_out: int = 0
+    eval_losses: dict[float, float] = field(default_factory=dict)
+    nats_per_character: float = math.nan
+    previews: tuple[tuple[str, str], ...] = ()
+    skipped_steps: int = 0
 
 
 class Trainer:
@@ -80,42 +80,42 @@ class Trainer:
         *,
         device: str | None = None,
         threads: int | None = None,
-        judge_every: int = JUDGE_EVERY,
-        tell: Callable[[Progress], None] = lambda progress: None,
+        eval_every: int = EVAL_STEPS,
+        report: Callable[[TrainingProgress], None] = lambda progress: None,
     ) -> None:
         run.check()
-        self.run, self.recipe, self._tell, self._judge_every = run, run.config(), tell, judge_every
+        self.run, self.config, self._on_report, self._eval_every = run, run.config(), report, eval_every
         self.loaded = run.load(device)
         self._device = self.loaded.device
         if self._device.type == "cpu":
-            use_threads(threads)
+            set_num_threads(threads)
         else:
             torch.set_float32_matmul_precision("high")  # what is left in float32 takes the tensor cores too
         self.model = self.loaded.model
-        rank = self.recipe.rank
-        self.adapters = LoRA(self.model, rank, self.recipe.seed) if rank else None
+        rank = self.config.lora_rank
+        self.adapters = LoRA(self.model, rank, self.config.seed) if rank else None
         if self.adapters is None:
             self.model.model.decoder.requires_grad_(True)  # which the encoder shares, and the loader had frozen
-        self.weights = states.trained(self.adapters or self.model)
-        self.optimizer = make_optimizer(self.weights.values(), self.recipe)
-        self._stepper = Stepper(self.model, self.weights.values(), self.recipe, self._device)
-        self._sampler = PreviewWriter(self.loaded, context=context_of(self.loaded, self.recipe))
+        self.weights = states.trainable_weights(self.adapters or self.model)
+        self.optimizer = make_optimizer(self.weights.values(), self.config)
+        self._stepper = Stepper(self.model, self.weights.values(), self.config, self._device)
+        self._preview_writer = PreviewWriter(self.loaded, context=max_context(self.loaded, self.config))
         self.packer = self._packer(run.corpus())
-        self._judged: list[PackedBatch] = []
+        self._eval_set: list[PackedBatch] = []
         self._tokens_per_character = math.nan
         if held := run.held_out():
-            self._judged = _once(self._packer(held))
-            self._tokens_per_character = held.text_tokens / held.characters
-        self._samples = run.samples()
-        self.step, self.left_out = 0, 0
+            self._eval_set = _eval_batches(self._packer(held))
+            self._tokens_per_character = held.num_text_tokens / held.num_chars
+        self._preview_pages = run.preview_pages()
+        self.step, self.skipped_steps = 0, 0
         self._loss = math.nan
         self._resume()
 
-    def go(self, *, minutes: float = math.inf, steps: int | None = None) -> Progress:
+    def train(self, *, minutes: float = math.inf, steps: int | None = None) -> TrainingProgress:
         """Take steps, until the recipe's are done, or so many, or so many minutes are over. The state is kept at the
         end, whatever ends it, Ctrl-C too.
         """
-        end = self.recipe.steps if steps is None else min(self.recipe.steps, self.step + steps)
+        end = self.config.steps if steps is None else min(self.config.steps, self.step + steps)
         begun = told = saved = time.monotonic()
         tokens = 0
         progress = self._progress(0.0)
@@ -126,12 +126,12 @@ class Trainer:
                 tokens += did.tokens
                 self._smooth(did)
                 now = time.monotonic()
-                judged = self.step % self._judge_every == 0 or self.step == self.recipe.steps
-                if judged or now - told >= EVERY or self.step == end:
+                judged = self.step % self._eval_every == 0 or self.step == self.config.steps
+                if judged or now - told >= REPORT_SECONDS or self.step == end:
                     progress = self._progress(tokens / (now - told), judged=judged)
                     self._report(progress)
                     told, tokens = time.monotonic(), 0
-                if now - saved >= SAVE_EVERY:
+                if now - saved >= SAVE_SECONDS:
                     self.save()
                     saved = time.monotonic()
         finally:
@@ -145,8 +145,8 @@ class Trainer:
         before = self.run.state.with_name("state.before.safetensors")
         if self.run.state.exists():
             shutil.copyfile(self.run.state, before)
-        states.save(self.run.state, self.weights, self.optimizer, self._notes())
-        states.save_small(self.run.small_state, self.weights, self.optimizer, self._notes())
+        states.save_state(self.run.state, self.weights, self.optimizer, self._notes())
+        states.save_compact_state(self.run.compact_state, self.weights, self.optimizer, self._notes())
         if self.adapters is None:
             self.export(self.run.checkpoint)
 
@@ -155,21 +155,21 @@ class Trainer:
         beside = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(beside, ignore_errors=True)
         with self.adapters.merged() if self.adapters is not None else nullcontext():
-            write_folder(beside, self.model, self.loaded.tokenizer)
+            write_checkpoint_folder(beside, self.model, self.loaded.tokenizer)
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
 
     def _packer(self, corpus: Corpus) -> Packer:
         """Batches of the recipe's size."""
-        recipe = self.recipe
-        layout = Layout(
+        recipe = self.config
+        layout = BatchLayout(
             rows=recipe.rows,
             tokens=recipe.tokens,
             canvases=recipe.canvases,
             canvas=int(self.model.config.canvas_length),
             copies=recipe.copies,
         )
-        return Packer(corpus, layout, seed=recipe.seed, end=self._sampler.end, pad=self.loaded.pad_id)
+        return Packer(corpus, layout, seed=recipe.seed, end=self._preview_writer.end_id, pad=self.loaded.pad_id)
 
     def _notes(self) -> dict[str, Any]:
         return {
@@ -177,77 +177,79 @@ class Trainer:
             "epoch": self.packer.epoch,
             "position": self.packer.position,
             "loss": None if math.isnan(self._loss) else self._loss,
-            "left_out": self.left_out,
+            "left_out": self.skipped_steps,
         }
 
     def _resume(self) -> None:
         if self.run.state.exists():
-            notes = states.load(self.run.state, self.weights, self.optimizer)
-        elif self.run.small_state.exists():
-            notes = states.load_small(self.run.small_state, self.weights, self.optimizer)
+            notes = states.load_state(self.run.state, self.weights, self.optimizer)
+        elif self.run.compact_state.exists():
+            notes = states.load_compact_state(self.run.compact_state, self.weights, self.optimizer)
         else:
             return
-        self.step, self.left_out = notes["step"], notes["left_out"]
+        self.step, self.skipped_steps = notes["step"], notes["left_out"]
         self.packer.epoch, self.packer.position = notes["epoch"], notes["position"]
         self._loss = math.nan if notes["loss"] is None else notes["loss"]
 
     def _smooth(self, did: StepMetrics) -> None:
         if math.isnan(did.loss):
-            self.left_out += 1
+            self.skipped_steps += 1
         elif math.isnan(self._loss):
             self._loss = did.loss
         else:
             self._loss += 0.02 * (did.loss - self._loss)
 
-    def _progress(self, speed: float, judged: bool = False) -> Progress:
-        found = self._stepper.judge(self._judged) if judged and self._judged else {}
+    def _progress(self, speed: float, judged: bool = False) -> TrainingProgress:
+        found = self._stepper.evaluate(self._eval_set) if judged and self._eval_set else {}
         per_token = sum(found.values()) / len(found) if found else math.nan
-        return Progress(
+        return TrainingProgress(
             step=self.step,
-            steps=self.recipe.steps,
+            steps=self.config.steps,
             loss=self._loss,
-            rate=self.recipe.rate_at(self.step),
+            learning_rate=self.config.learning_rate_at(self.step),
             tokens_per_second=speed,
-            judged=found,
-            per_character=per_token * self._tokens_per_character,
-            samples=self._written() if judged else (),
-            left_out=self.left_out,
+            eval_losses=found,
+            nats_per_character=per_token * self._tokens_per_character,
+            previews=self._write_previews() if judged else (),
+            skipped_steps=self.skipped_steps,
         )
 
-    def _written(self) -> tuple[tuple[str, str], ...]:
+    def _write_previews(self) -> tuple[tuple[str, str], ...]:
         """A few samples; they take turns."""
-        first = self.step // self._judge_every * SHOWN
+        first = self.step // self._eval_every * PREVIEWS_PER_EVAL
         shown: list[TrainingPage] = [
-            self._samples[(first + at) % len(self._samples)] for at in range(min(SHOWN, len(self._samples)))
+            self._preview_pages[(first + at) % len(self._preview_pages)]
+            for at in range(min(PREVIEWS_PER_EVAL, len(self._preview_pages)))
         ]
         return tuple(
-            (page.title or page.prompt.ask, self._sampler.write(page.prompt, seed=self.step)[0]) for page in shown
+            (page.title or page.prompt.ask, self._preview_writer.write(page.prompt, seed=self.step)[0])
+            for page in shown
         )
 
-    def _report(self, progress: Progress) -> None:
+    def _report(self, progress: TrainingProgress) -> None:
         what: dict[str, Any] = {
             "step": progress.step,
             "loss": round(progress.loss, 4),
-            "rate": progress.rate,
+            "rate": progress.learning_rate,
             "tokens_per_second": round(progress.tokens_per_second),
-            "left_out": progress.left_out,
+            "left_out": progress.skipped_steps,
         }
-        if progress.judged:
-            what["judged"] = {f"{level:g}": round(loss, 4) for level, loss in progress.judged.items()}
-            what["nats_per_character"] = round(progress.per_character, 4)
-        if progress.samples:
-            what["samples"] = [list(sample) for sample in progress.samples]
-        note(self.run, **what)
-        self._tell(progress)
+        if progress.eval_losses:
+            what["judged"] = {f"{level:g}": round(loss, 4) for level, loss in progress.eval_losses.items()}
+            what["nats_per_character"] = round(progress.nats_per_character, 4)
+        if progress.previews:
+            what["samples"] = [list(sample) for sample in progress.previews]
+        log_entry(self.run, **what)
+        self._on_report(progress)
 
 
-def context_of(loaded: LoadedModel, recipe: TrainingConfig) -> int:
+def max_context(loaded: LoadedModel, recipe: TrainingConfig) -> int:
     """Tokens of prompt and text together that a model in training is asked for at most."""
     most = int(loaded.model.config.text_config.max_position_embeddings)
     return min(most, recipe.tokens + 4 * int(loaded.model.config.canvas_length))
 
 
-def _once(packs: Packer) -> list[PackedBatch]:
+def _eval_batches(packs: Packer) -> list[PackedBatch]:
     """Documents once through, in not more than a few batches."""
     found = [packs.batch()]
     while packs.epoch == 0 and len(found) < 8:

@@ -12,7 +12,7 @@ import click
 
 from unwritten_engine import Priority, Prompt
 from unwritten_engine.scripted import ABOUT, scripted
-from unwritten_engine.training.dataset import WantedPage, write_prompts
+from unwritten_engine.training.dataset import PagePrompt, write_prompts
 
 from ..app.application import App
 from ..testing import Visitor
@@ -23,7 +23,7 @@ QUIET: Final[dict[str, Any]] = {"memory_tokens": 0, "ahead": "off", "signed_link
 """What a page is told of others would be told of stand-ins; and a small model cannot draw."""
 
 
-def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[WantedPage]:
+def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[PagePrompt]:
     """The prompts of some pages, each once, in the order in which they are sent.
 
     The pages are written by stand-ins into a database that is thrown away.
@@ -49,13 +49,13 @@ def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[W
             for request in engine.requests:
                 if request.priority is Priority.CLICK and request.draft is None and request.prompt not in seen:
                     seen.add(request.prompt)
-                    yield WantedPage(
+                    yield PagePrompt(
                         prompt=request.prompt,
                         title=kept.title if kept else page.title,
                         kind=page.key.split("/")[1],
                         source=app.name,
                         schema=request.schema,
-                        tokens=request.budget(ABOUT.canvas_length),
+                        max_tokens=request.budget(ABOUT.canvas_length),
                     )
 
 

@@ -27,7 +27,7 @@ ENOUGH: Final = 20
 @click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="Where the tuned checkpoint goes.")
 @click.option(
     "--rank",
-    default=TUNING.rank,
+    default=TUNING.lora_rank,
     show_default=True,
     type=click.IntRange(1, 1024),
     help="Of the small matrices that learn: more of it learns more, and forgets more.",

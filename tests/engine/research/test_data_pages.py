@@ -18,7 +18,7 @@ from research.data.sources import SOURCES
 from unwritten_engine import EngineError, Example, Prompt
 from unwritten_engine.training.dataset import (
     TrainingPage,
-    WantedPage,
+    PagePrompt,
     is_held_out,
     read_pages,
     write_pages,
@@ -28,10 +28,10 @@ from unwritten_engine.training.dataset import (
 pytestmark = pytest.mark.timeout(60)
 
 EXAMPLE = Example("The opening paragraph of the article on Salt.", "**Salt** is [[white]].")
-LEAD = WantedPage(
+LEAD = PagePrompt(
     Prompt("The opening paragraph of the article on Tea.", "A calm book.", (EXAMPLE,), opening="**Tea**"), "Tea", "wiki"
 )
-FACTS = WantedPage(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", schema={"type": "object"})
+FACTS = PagePrompt(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", schema={"type": "object"})
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_records_that_must_not_be_learned(text: str, why: str) -> None:
 
 
 def test_forms_are_the_prompts_of_beginnings_without_their_title() -> None:
-    facts = WantedPage(Prompt("About Tea.", opening="**Tea**", facts=("Hot.",)), "Tea")
-    other = WantedPage(Prompt("About Tea.", opening="Tea is"), "Tea")
-    assert forms_of([LEAD, FACTS, facts, other, WantedPage(Prompt("Say."))]) == [
+    facts = PagePrompt(Prompt("About Tea.", opening="**Tea**", facts=("Hot.",)), "Tea")
+    other = PagePrompt(Prompt("About Tea.", opening="Tea is"), "Tea")
+    assert forms_of([LEAD, FACTS, facts, other, PagePrompt(Prompt("Say."))]) == [
         Form("The opening paragraph of the article on {title}.", "A calm book.", (EXAMPLE,))
     ]
 

@@ -13,13 +13,13 @@ from research.data.sampling import SampleReport, dropped_file, in_blocks, sample
 from unwritten_engine import EngineError, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import ABOUT, Script, ScriptedEngine
-from unwritten_engine.training.dataset import WantedPage, is_held_out, read_pages, write_prompts
+from unwritten_engine.training.dataset import PagePrompt, is_held_out, read_pages, write_prompts
 
 pytestmark = pytest.mark.timeout(30)
 
 TITLES = [f"Thing {number}" for number in range(200)]
 WANTED = [
-    WantedPage(Prompt(f"About {title}.", opening=f"**{title}**"), title, "wiki", tokens=300)
+    PagePrompt(Prompt(f"About {title}.", opening=f"**{title}**"), title, "wiki", max_tokens=300)
     for title in TITLES
     if not is_held_out(title)
 ][:20]
@@ -37,7 +37,7 @@ def writes(text: str, *, tokens: int = 0, parallel: int = 4) -> ScriptedEngine:
     return scripted(answer, about=replace(ABOUT, parallel=parallel))
 
 
-def run(engine: ScriptedEngine, wanted: Sequence[WantedPage], out: Path, **options: object) -> SampleReport:
+def run(engine: ScriptedEngine, wanted: Sequence[PagePrompt], out: Path, **options: object) -> SampleReport:
     return asyncio.run(sample(engine, wanted, out, **options))  # type: ignore[arg-type]
 
 
@@ -58,7 +58,7 @@ def test_good_pages_are_kept_with_their_prompts(tmp_path: Path) -> None:
 
 
 def test_prompts_with_the_same_beginning_come_in_blocks() -> None:
-    wanted = [WantedPage(Prompt(f"About {n}.", system=f"Book {n % 2}.")) for n in range(100)]
+    wanted = [PagePrompt(Prompt(f"About {n}.", system=f"Book {n % 2}.")) for n in range(100)]
     books = [page.prompt.system for page in in_blocks(wanted)]
     assert books == ["Book 0."] * 32 + ["Book 1."] * 32 + ["Book 0."] * 18 + ["Book 1."] * 18
     assert sorted(page.prompt.ask for page in in_blocks(wanted)) == sorted(page.prompt.ask for page in wanted)
@@ -104,7 +104,7 @@ def test_it_stops_when_its_time_is_over_and_loses_nothing(tmp_path: Path) -> Non
 
 
 def test_held_out_titles_are_never_asked_for(tmp_path: Path) -> None:
-    held = [WantedPage(Prompt(f"About {title}."), title) for title in TITLES if is_held_out(title)]
+    held = [PagePrompt(Prompt(f"About {title}."), title) for title in TITLES if is_held_out(title)]
     engine = writes("It is a tool of the harbour.")
     found = run(engine, held, tmp_path / "sampled.jsonl")
     assert held and found.held_out == len(held) and engine.requests == []
@@ -129,7 +129,7 @@ def test_bad_pages_are_dropped_with_their_reason(tmp_path: Path, script: Script,
 
 
 def test_records_are_asked_for_with_their_shape(tmp_path: Path) -> None:
-    shaped = WantedPage(Prompt("Facts."), "Tea", schema={"type": "object"}, tokens=60)
+    shaped = PagePrompt(Prompt("Facts."), "Tea", schema={"type": "object"}, max_tokens=60)
     for text, kept in (('{"kind":"drink"}', 1), ('{"kind":"dri', 0)):
         engine = scripted(text)
         assert run(engine, [shaped], tmp_path / f"{kept}.jsonl").pages == kept

@@ -20,7 +20,7 @@ from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
 from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
-from unwritten_engine.training.checkpoints import write_folder
+from unwritten_engine.training.checkpoints import write_checkpoint_folder
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -231,7 +231,7 @@ def test_impossible_vocabularies_are_told() -> None:
 def test_the_folder_opens_in_the_engine(tmp_path: Path) -> None:
     old = gemma([SLIDING, SLIDING, FULL])
     model = converted(old, texts(20), wide=False, progress=quiet)
-    folder = write_folder(tmp_path / "converted", model, make_tokenizer(640), "---\nlicense: gemma\n---\n")
+    folder = write_checkpoint_folder(tmp_path / "converted", model, make_tokenizer(640), "---\nlicense: gemma\n---\n")
     found = inspect_checkpoint(folder)
     assert found.licence == "gemma" and found.model_config.canvas_length == 128
     assert [(layer.full_attention, layer.head_dim) for layer in found.model_config.layers] == [

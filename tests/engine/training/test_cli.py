@@ -12,7 +12,7 @@ from unwritten_engine import EngineError, Prompt
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import BadOption, UnknownOption
 from unwritten_engine.training.cli import main
-from unwritten_engine.training.config import TUNING, TrainingConfig, changed, make_config
+from unwritten_engine.training.config import TUNING, TrainingConfig, replace_values, make_config
 from unwritten_engine.training.dataset import TrainingPage, write_pages
 from unwritten_engine.training.initial_model import create_initial_model
 
@@ -104,7 +104,7 @@ def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
     recipe = make_config(["steps=7", "rate=0.5", "dtype=bfloat16"])
     recipe.save(tmp_path / "recipe.json")
     assert TrainingConfig.load(tmp_path / "recipe.json") == recipe and recipe.steps == 7
-    assert make_config([], TUNING).rank == 16
+    assert make_config([], TUNING).lora_rank == 16
     for values, error, message in (
         (["steps=many"], BadOption, "steps is 'many'; give a int"),
         (["rate=2"], BadOption, "rate is 2; give a number from 0 to 1"),
@@ -120,8 +120,8 @@ def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    recipe = changed(TrainingConfig(), {"steps": 100, "warmup": 10, "cooldown": 0.3, "rate": 0.1})
-    rates = [recipe.rate_at(step) for step in range(101)]
+    recipe = replace_values(TrainingConfig(), {"steps": 100, "warmup": 10, "cooldown": 0.3, "rate": 0.1})
+    rates = [recipe.learning_rate_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.01) and rates[9] == rates[69] == pytest.approx(0.1)
     assert rates[85] == pytest.approx(0.05) and rates[100] == 0
     assert rates[:10] == sorted(rates[:10]) and rates[70:] == sorted(rates[70:], reverse=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.dataset import WantedPage, read_prompts, write_prompts
+from unwritten_engine.training.dataset import PagePrompt, read_prompts, write_prompts
 
-FULL = WantedPage(
+FULL = PagePrompt(
     prompt=Prompt(
         "Quick facts about Tea.",
         system="A calm book.",
@@ -19,13 +19,13 @@ FULL = WantedPage(
     kind="wiki",
     source="the demo wiki",
     schema={"type": "object"},
-    tokens=170,
+    max_tokens=170,
 )
 
 
 def test_prompts_come_back_as_they_were_written(tmp_path: Path) -> None:
-    assert write_prompts(tmp_path / "prompts.jsonl", [FULL, WantedPage(Prompt("Say."))]) == 2
-    assert list(read_prompts(tmp_path / "prompts.jsonl")) == [FULL, WantedPage(Prompt("Say."))]
+    assert write_prompts(tmp_path / "prompts.jsonl", [FULL, PagePrompt(Prompt("Say."))]) == 2
+    assert list(read_prompts(tmp_path / "prompts.jsonl")) == [FULL, PagePrompt(Prompt("Say."))]
 
 
 @pytest.mark.parametrize(

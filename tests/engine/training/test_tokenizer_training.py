@@ -9,7 +9,7 @@ from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.random_tokenizer import control_ids
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.dataset import TrainingPage, is_held_out
-from unwritten_engine.training.tokenizer_training import bpe, train_tokenizer
+from unwritten_engine.training.tokenizer_training import build_bpe, train_tokenizer
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -93,5 +93,5 @@ def test_what_cannot_be_made_is_told() -> None:
 
 def test_the_earlier_piece_merges_first() -> None:
     vocabulary = {piece: at for at, piece in enumerate(["<unk>", "a", "b", "c", "ab", "bc", "abc"])}
-    assert bpe(vocabulary, ["ab", "bc", "abc"]).encode("abcbc").tokens == ["abc", "bc"]
-    assert bpe(vocabulary, ["bc", "ab"]).encode("abcab").tokens == ["a", "bc", "ab"]
+    assert build_bpe(vocabulary, ["ab", "bc", "abc"]).encode("abcbc").tokens == ["abc", "bc"]
+    assert build_bpe(vocabulary, ["bc", "ab"]).encode("abcab").tokens == ["a", "bc", "ab"]

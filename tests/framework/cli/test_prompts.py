@@ -31,7 +31,7 @@ def test_a_demo_is_asked_as_its_engine_would_be() -> None:
     pages = list(collect(load_app(str(DEMOS / "wiki")), ["/wiki/Tea", "/wiki/Cup", "/wiki/Tea"]))
     assert [page.title for page in pages] == ["Tea"] * 3 + ["Cup"] * 3
     assert all(page.prompt.facts == () for page in pages)
-    assert [page.tokens for page in pages[:3]] == [140, 170, 256]
+    assert [page.max_tokens for page in pages[:3]] == [140, 170, 256]
     assert [page.schema is None for page in pages[:3]] == [True, False, True]
     todo = load_app(str(DEMOS / "todo"))
     (instructed,), (base,) = collect(todo, ["/list/tea"]), collect(todo, ["/list/tea"], base=True)
