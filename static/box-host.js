@@ -1,33 +1,34 @@
 // @ts-check
 /**
- * box-host.js: this page's side of the wall around an app that a model wrote. The app runs in a frame without an origin and
- * without a network (boxes.py says how), and talks by messages. Only those below are heard, only from the frame's own
- * window, and only in this form; all else is dropped:
+ * box-host.js: connects boxed apps to the page around them.
  *
- * {box: 1, type: "save", id, state}   JSON of up to 16 kB, kept by the server for the page and the region
- * {box: 1, type: "load", id}          is answered with {box: 1, id, state}, or with {box: 1, id, error}
- * {box: 1, type: "resize", height}    pixels, within bounds
- * {box: 1, type: "ask", page}         a page of this app; once for each start, and only after a click into the frame
- * {box: 1, type: "pong"}              the answer to a ping: the frame still holds the app
+ * A box is an app that a model wrote, in a frame without an origin and without a network (web/boxes.py). It talks to the
+ * page by messages. Only those below are handled, only from the frame's own window; everything else is dropped.
+ *
+ * {box: 1, type: "save", id, state}   stores JSON of up to 16 kB on the server, for the page and the region
+ * {box: 1, type: "load", id}          answered with {box: 1, id, state} or {box: 1, id, error}
+ * {box: 1, type: "resize", height}    in pixels, within bounds
+ * {box: 1, type: "ask", page}         opens a page of this app; once per start, and only after a click into the frame
+ * {box: 1, type: "pong"}              answers a ping: the frame still shows the app
  */
 (() => {
   "use strict";
 
-  const LIMIT = 16 * 1024, RATE = 40, STARTS = 5, LOWEST = 48, HIGHEST = 1600, PAUSE = 400;
-  const { boost, script } = /** @type {any} */ (globalThis).unwritten;
-  const ADDRESS = new URL("../box/state", script.src).href;
-  // What the policy of this document allows was settled when it was loaded, whatever body is swapped in later.
-  const allowed = !!document.querySelector("meta[name='unwritten-frames']");
+  const MAX_STATE = 16 * 1024, MAX_RATE = 40, MAX_STARTS = 5, MIN_HEIGHT = 48, MAX_HEIGHT = 1600, SAVE_DELAY = 400;
+  const { url, navigate } = /** @type {any} */ (globalThis).unwritten;
+  const STATE_URL = url("/_unwritten/box/state");
+  // The policy is that of the document that was loaded, whatever body is swapped in later.
+  const allowsFrames = !!document.querySelector("meta[name='unwritten-frames']");
 
   /**
-   * @typedef {{starts: number, second: number, count: number, asked: boolean, heard: number, saving: number,
+   * @typedef {{starts: number, second: number, count: number, asked: boolean, lastPong: number, saveTimer: number,
    *   pending: {id: number, state: string}[]}} Box
    */
   /** @type {WeakMap<HTMLIFrameElement, Box>} */
   const boxes = new WeakMap();
   /** @param {HTMLIFrameElement} frame @returns {Box} */
   function boxOf(frame) {
-    const box = boxes.get(frame) ?? { starts: 0, second: 0, count: 0, asked: false, heard: 0, saving: 0, pending: [] };
+    const box = boxes.get(frame) ?? { starts: 0, second: 0, count: 0, asked: false, lastPong: 0, saveTimer: 0, pending: [] };
     boxes.set(frame, box);
     return box;
   }
@@ -41,124 +42,121 @@
     const box = boxOf(frame);
     const second = Math.floor(performance.now() / 1000);
     if (box.second !== second) Object.assign(box, { second, count: 0 });
-    if (++box.count > RATE) return;
+    if (++box.count > MAX_RATE) return;
     const { type, id, state, height, page } = message;
     if (type === "save" && Number.isSafeInteger(id) && typeof state === "string") save(frame, box, id, state);
     else if (type === "load" && Number.isSafeInteger(id)) load(frame, box, id);
     else if (type === "resize" && Number.isFinite(height)) {
-      frame.style.height = `${Math.min(HIGHEST, Math.max(LOWEST, Math.ceil(height)))}px`;
-    } else if (type === "ask" && typeof page === "string") ask(frame, box, page);
-    else if (type === "pong") box.heard = performance.now();
+      frame.style.height = `${Math.min(MAX_HEIGHT, Math.max(MIN_HEIGHT, Math.ceil(height)))}px`;
+    } else if (type === "ask" && typeof page === "string") openPage(frame, box, page);
+    else if (type === "pong") box.lastPong = performance.now();
   });
 
   /** @param {HTMLIFrameElement} frame @param {object} message */
-  const answer = (frame, message) => frame.contentWindow?.postMessage({ box: 1, ...message }, "*");
+  const post = (frame, message) => frame.contentWindow?.postMessage({ box: 1, ...message }, "*");
 
-  // -- its state ------------------------------------------------------------
-  /** Where a frame stands: its page and its region. @param {HTMLIFrameElement} frame */
-  function place(frame) {
+  // -- stored state ------------------------------------------------------------
+  /** Return the page and the region of a frame. @param {HTMLIFrameElement} frame */
+  function locate(frame) {
     const { page = "", region = "" } = /** @type {HTMLElement | null} */ (frame.closest("[data-region]"))?.dataset ?? {};
     return { page, region };
   }
 
   /** @param {HTMLIFrameElement} frame @param {Box} box @param {number} id @param {string} state */
   function save(frame, box, id, state) {
-    if (new TextEncoder().encode(state).length > LIMIT) {
-      return answer(frame, { id, error: "A box keeps up to 16 kB of JSON, and this is more." });
+    if (new TextEncoder().encode(state).length > MAX_STATE) {
+      return post(frame, { id, error: "The state of a box is limited to 16 kB of JSON." });
     }
     box.pending.push({ id, state });
-    box.saving ||= window.setTimeout(() => flush(frame, box), PAUSE);
+    box.saveTimer ||= window.setTimeout(() => flush(frame, box), SAVE_DELAY);
   }
 
-  // Only the last of several states is sent: they are whole, and the last one wins.
+  // Each state is complete, so only the last one is sent.
   /** @param {HTMLIFrameElement} frame @param {Box} box */
   async function flush(frame, box) {
-    clearTimeout(box.saving);
-    box.saving = 0;
+    clearTimeout(box.saveTimer);
+    box.saveTimer = 0;
     const saves = box.pending.splice(0), last = saves.at(-1);
     if (!last) return;
-    const error = await fetch(ADDRESS, {
+    const error = await fetch(STATE_URL, {
       method: "POST", headers: { "content-type": "application/json" }, keepalive: true,
-      body: JSON.stringify({ ...place(frame), state: last.state }),
+      body: JSON.stringify({ ...locate(frame), state: last.state }),
     }).then(async (response) => (response.ok ? "" : (await response.json()).message), (reason) => String(reason));
-    for (const { id } of saves) answer(frame, error ? { id, error } : { id, state: "null" });
+    for (const { id } of saves) post(frame, error ? { id, error } : { id, state: "null" });
   }
 
   /** @param {HTMLIFrameElement} frame @param {Box} box @param {number} id */
   async function load(frame, box, id) {
     await flush(frame, box);
-    const answered = await fetch(`${ADDRESS}?${new URLSearchParams(place(frame))}`).then(
+    const result = await fetch(`${STATE_URL}?${new URLSearchParams(locate(frame))}`).then(
       async (response) => (response.ok ? { state: (await response.json()).state } : { error: (await response.json()).message }),
       (reason) => ({ error: String(reason) }),
     );
-    answer(frame, { id, ...answered });
+    post(frame, { id, ...result });
   }
 
   addEventListener("pagehide", () => frames().forEach((frame) => void flush(frame, boxOf(frame))));
 
-  // -- another page ------------------------------------------------------------
-  // The frame has the focus and was clicked a moment ago: so it was this app that the visitor meant.
+  // -- navigation ------------------------------------------------------------
+  // The frame has the focus and was clicked a moment ago, so the request comes from the visitor.
   /** @param {HTMLIFrameElement} frame @param {Box} box @param {string} page */
-  function ask(frame, box, page) {
+  function openPage(frame, box, page) {
     if (box.asked || document.activeElement !== frame || !navigator.userActivation?.isActive) return;
     if (page.length > 2048 || !/^\/(?![/\\])[^\\\s]*$/.test(page)) return;
-    const url = new URL(page, location.href);
-    if (url.origin !== location.origin || url.pathname.startsWith("/_unwritten/")) return;
+    const target = new URL(page, location.href); // normalizes /../, so that it cannot leave the prefix
+    if (target.origin !== location.origin || target.pathname.startsWith("/_unwritten/")) return;
     box.asked = true;
-    const link = Object.assign(document.createElement("a"), { href: url.pathname + url.search, hidden: true });
-    frame.after(link);
-    boost(link);
-    link.click();
-    link.remove();
+    navigate(url(target.pathname + target.search), frame);
   }
 
-  // -- a box that is not quiet ------------------------------------------------------------
-  /** Put words in the place of a frame, and a button that starts it again. @param {HTMLIFrameElement} frame @param {string} words */
-  function stop(frame, words) {
-    const note = Object.assign(document.createElement("aside"), { className: "notice" });
-    const again = Object.assign(document.createElement("button"), { type: "button", className: "button plain" });
-    again.textContent = "Start it again";
-    again.onclick = () => note.replaceWith(frame);
-    note.append(Object.assign(document.createElement("p"), { textContent: words }), again);
+  // -- misbehaving boxes ------------------------------------------------------------
+  /** Replace a frame with a message and a button that restarts it. @param {HTMLIFrameElement} frame @param {string} text */
+  function stop(frame, text) {
+    const notice = Object.assign(document.createElement("aside"), { className: "notice" });
+    const restart = Object.assign(document.createElement("button"), { type: "button", className: "button plain" });
+    restart.textContent = "Restart";
+    restart.onclick = () => notice.replaceWith(frame);
+    notice.append(Object.assign(document.createElement("p"), { textContent: text }), restart);
     boxes.delete(frame);
-    frame.replaceWith(note);
+    frame.replaceWith(notice);
   }
 
-  // "load" does not bubble, but it can be caught on its way down.
+  // "load" does not bubble, but can be captured.
   document.addEventListener("load", ({ target }) => {
     if (!(target instanceof HTMLIFrameElement) || !target.matches("iframe.box")) return;
     const box = boxOf(target);
     box.asked = false;
-    if (++box.starts > STARTS) stop(target, "This app starts itself over and over, so it was stopped.");
-    else if (refused) check(target, 10);
+    if (++box.starts > MAX_STARTS) stop(target, "This app was stopped because it kept restarting itself.");
+    else if (wasBlocked) check(target, 10);
   }, true);
 
-  // The policy lets a frame go nowhere; what is left then is an error page of the browser, which answers nothing.
-  let refused = false;
+  // The policy keeps frames from going anywhere else. A frame that tried shows the browser's error page, which answers
+  // no pings.
+  let wasBlocked = false;
   document.addEventListener("securitypolicyviolation", (event) => {
-    if (event.effectiveDirective !== "frame-src" || !allowed) return;
-    refused = true; // the error page may come later, and be asked then
+    if (event.effectiveDirective !== "frame-src" || !allowsFrames) return;
+    wasBlocked = true; // the error page may load later, and is checked then
     frames().forEach((frame) => check(frame, 10));
   });
-  /** Ping a frame, patiently, and stop it if it never answers. @param {HTMLIFrameElement} frame @param {number} tries */
-  function check(frame, tries) {
-    const asked = performance.now();
-    answer(frame, { type: "ping" });
+  /** Ping a frame several times, and stop it if it never answers. @param {HTMLIFrameElement} frame @param {number} attempts */
+  function check(frame, attempts) {
+    const sent = performance.now();
+    post(frame, { type: "ping" });
     setTimeout(() => {
-      if (!frame.isConnected || boxOf(frame).heard > asked) return;
-      if (tries > 1) check(frame, tries - 1);
-      else if (boxOf(frame).starts) stop(frame, "This app tried to leave its box, so it was stopped.");
+      if (!frame.isConnected || boxOf(frame).lastPong > sent) return;
+      if (attempts > 1) check(frame, attempts - 1);
+      else if (boxOf(frame).starts) stop(frame, "This app was stopped because it tried to leave its box.");
     }, 400);
   }
 
-  // -- begin: what a frame said before this script was here, it says again ------------------------------------------------------------
-  frames().forEach((frame) => answer(frame, { type: "ping" }));
+  // -- start: a ping makes frames repeat the messages that they sent before this script ran ------------------------------
+  frames().forEach((frame) => post(frame, { type: "ping" }));
 
-  // -- a page with a box, come to from one without ------------------------------------------------------------
-  // Frames are allowed by the policy of the document, so such a page must be a document of its own.
+  // -- boosted navigation to a page with boxes ------------------------------------------------------------
+  // If this document's policy allows no frames, such a page must be loaded as a document of its own.
   document.addEventListener("htmx:before:response", (event) => {
     const { ctx } = /** @type {CustomEvent} */ (event).detail;
-    if (allowed || !/frame-src/.test(ctx.response?.headers.get("content-security-policy") || "")) return;
+    if (allowsFrames || !/frame-src/.test(ctx.response?.headers.get("content-security-policy") || "")) return;
     event.preventDefault();
     location.href = ctx.response.raw.url || ctx.request.action;
   });

@@ -1,107 +1,101 @@
 // @ts-check
 /**
- * devtools.js: the developer's tools in a page, only while an app is developed.
+ * devtools.js: the developer tools in a page. Loaded only during development.
  *
- * 1. The panel: the key left of the 1 (`), or the button at the edge. What it shows is drawn by the server.
- * 2. The overlay: what the author's code raised while this page was written, or when it was asked for again.
- * 3. Reload in place: when the server was started again or its files changed, the page is fetched and morphed, so that
- *    scroll, focus, typed text and open <details> stay.
+ * 1. The panel opens with the key left of the 1 (`), or with the button at the edge. The server renders its content.
+ * 2. The overlay shows what the author's code raised while this page was written or requested.
+ * 3. Live reload: when the server was restarted or its files changed, the page is fetched again and morphed, so that
+ *    scroll position, focus, typed text and open <details> survive.
  */
 (() => {
   "use strict";
 
   const own = /** @type {any} */ (globalThis).unwritten;
-  const { morph, MARK } = /** @type {any} */ (globalThis).unwrittenMorph ?? {};
-  if (!own || !morph) return; // a page without our scripts has nothing to hold on to
+  const { morph } = /** @type {any} */ (globalThis).unwrittenMorph ?? {};
+  if (!own || !morph) return; // a page without the framework's scripts
 
-  const ADDRESS = new URL("../developer", own.script.src).href;
+  const PANEL_URL = own.url("/_unwritten/developer");
 
   /** @param {string} tag @param {object} properties @returns {any} */
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 
-  /** The key of the page that is shown: the one that its regions name, or its address. */
+  /** Return the key of the page that is shown, from its regions or from its address. */
   function pageKey() {
-    const named = /** @type {HTMLElement | null} */ (document.querySelector("[data-page]"));
-    return named?.dataset.page || location.pathname + location.search;
+    const element = /** @type {HTMLElement | null} */ (document.querySelector("[data-page]"));
+    return element?.dataset.page || own.key(location.pathname + location.search) || "/";
   }
 
-  /** A part of the panel, as the server draws it; "" if it cannot be had. @param {Record<string, string>} query */
-  async function fetched(query) {
+  /** Fetch a part of the panel as HTML; "" if it is not available. @param {Record<string, string>} query */
+  async function fetchPart(query) {
     try {
-      const response = await fetch(`${ADDRESS}?${new URLSearchParams({ page: pageKey(), ...query })}`);
+      const response = await fetch(`${PANEL_URL}?${new URLSearchParams({ page: pageKey(), ...query })}`);
       return response.ok ? await response.text() : "";
     } catch {
-      return ""; // the server is being started again
+      return ""; // the server is restarting
     }
   }
 
-  /** @param {Element} place @param {string} html */
-  function put(place, html) {
-    const draft = make("template", { innerHTML: html });
-    morph(place, draft.content);
-  }
-
-  // -- the panel ------------------------------------------------------------
-  // Outside <body>, where no navigation and no reload in place takes them away.
-  const button = make("button", { type: "button", className: "devtools-button", title: "Developer panel: the key left of the 1" });
+  // -- panel ------------------------------------------------------------
+  // Outside <body>, so that navigation and live reload do not replace them.
+  const button = make("button", { type: "button", className: "devtools-button", title: "Developer tools (key left of the 1)" });
   button.innerHTML = "Developer <kbd>`</kbd>";
   button.setAttribute("aria-expanded", "false");
   button.setAttribute("aria-controls", "devtools-panel");
   const panel = make("section", { id: "devtools-panel", className: "devtools-panel", hidden: true });
-  panel.setAttribute("aria-label", "Developer panel");
+  panel.setAttribute("aria-label", "Developer tools");
   panel.innerHTML =
-    '<div class="devtools-bar"><h2 tabindex="-1">Developer</h2><button type="button" class="button plain">Close</button></div>' +
+    '<div class="devtools-bar"><h2 tabindex="-1">Developer tools</h2><button type="button" class="button plain">Close</button></div>' +
     '<div class="devtools-body"></div>';
   const content = /** @type {HTMLElement} */ (panel.querySelector(".devtools-body"));
   document.documentElement.append(button, panel);
-  /** Whoever had the focus before. @type {Element | null} */
-  let before = null;
-  let timer = 0, drawing = false, again = false;
+  /** The element that had the focus before the panel opened. @type {Element | null} */
+  let focusedBefore = null;
+  let timer = 0, updating = false, outdated = false;
 
-  /** @param {boolean} shown */
-  function show(shown) {
-    if (shown === !panel.hidden) return;
-    panel.hidden = !shown;
-    button.hidden = shown;
-    button.setAttribute("aria-expanded", String(shown));
-    if (shown) {
-      before = document.activeElement;
+  /** Open or close the panel. @param {boolean} open */
+  function toggle(open) {
+    if (open === !panel.hidden) return;
+    panel.hidden = !open;
+    button.hidden = open;
+    button.setAttribute("aria-expanded", String(open));
+    if (open) {
+      focusedBefore = document.activeElement;
       panel.querySelector("h2")?.focus();
-      draw();
+      update();
     } else {
       clearTimeout(timer);
-      stop();
-      if (before instanceof HTMLElement && before.isConnected && before !== document.body) before.focus();
+      stopPlaying();
+      if (focusedBefore instanceof HTMLElement && focusedBefore.isConnected && focusedBefore !== document.body) focusedBefore.focus();
       else button.focus();
     }
   }
 
-  /** Draw the panel, but for canvases whose scrubber was moved: those stay where they are. */
-  async function draw() {
-    if (panel.hidden || drawing) return void (again = drawing);
-    drawing = true;
+  /** Update the panel. Canvases whose slider was moved keep their frame. */
+  async function update() {
+    if (panel.hidden || updating) return void (outdated = updating);
+    updating = true;
     clearTimeout(timer);
-    const html = await fetched({ bare: "panel" });
-    drawing = false;
+    const html = await fetchPart({ bare: "panel" });
+    updating = false;
     if (panel.hidden) return;
-    if (!html) return void (timer = window.setTimeout(draw, 1000));
+    if (!html) return void (timer = window.setTimeout(update, 1000));
     const fresh = make("template", { innerHTML: html }).content;
     for (const frame of content.querySelectorAll("[data-scrubbed]")) {
       const name = /** @type {HTMLElement} */ (frame).dataset.canvas || "";
       fresh.querySelector(`[data-canvas="${CSS.escape(name)}"]`)?.replaceWith(frame.cloneNode(true));
     }
     morph(content, fresh);
-    dress(content);
-    if (again || content.querySelector("[data-active]")) timer = window.setTimeout(draw, again ? 0 : 500);
-    again = false;
+    finish(content);
+    if (outdated || content.querySelector("[data-active]")) timer = window.setTimeout(update, outdated ? 0 : 500);
+    outdated = false;
   }
 
-  /** What HTML alone cannot say: how pale a draft is, and where the thumb of a scrubber stands. @param {Element} place */
-  function dress(place) {
-    for (const stage of /** @type {NodeListOf<HTMLElement>} */ (place.querySelectorAll(".devtools-stage"))) {
+  /** Set what HTML cannot express: styles, the position of sliders, and buttons that need JavaScript. @param {Element} root */
+  function finish(root) {
+    for (const stage of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll(".devtools-stage"))) {
       stage.style.setProperty("--unsettled", stage.dataset.unsettled || "0");
     }
-    for (const range of /** @type {NodeListOf<HTMLInputElement>} */ (place.querySelectorAll('input[type="range"]'))) {
+    for (const range of /** @type {NodeListOf<HTMLInputElement>} */ (root.querySelectorAll('input[type="range"]'))) {
       const moved = range.closest("[data-scrubbed]");
       if (!moved) range.value = range.getAttribute("value") || "0";
       const form = /** @type {HTMLFormElement} */ (range.form);
@@ -113,10 +107,10 @@
     }
   }
 
-  /** The canvases that are being scrubbed: where each is wanted to be. @type {Map<HTMLElement, string>} */
+  /** The frame to show, of each canvas whose slider is being moved. @type {Map<HTMLElement, string>} */
   const wanted = new Map();
 
-  /** Show another frame of a canvas. While one is on its way, only the last wish counts. @param {HTMLInputElement} range */
+  /** Show another frame of a canvas. While one is being fetched, only the last position counts. @param {HTMLInputElement} range */
   async function scrub(range) {
     const frame = /** @type {HTMLElement} */ (range.closest("[data-canvas]"));
     frame.dataset.scrubbed = "";
@@ -124,117 +118,117 @@
     wanted.set(frame, range.value);
     for (let at = ""; !busy && at !== wanted.get(frame); ) {
       at = wanted.get(frame) || "0";
-      const html = await fetched({ canvas: frame.dataset.canvas || "", at, bare: "frame" });
+      const html = await fetchPart({ canvas: frame.dataset.canvas || "", at, bare: "frame" });
       const fresh = html && make("template", { innerHTML: html }).content.querySelector("[data-canvas]");
       if (!fresh) break;
       morph(frame, fresh);
-      dress(frame);
+      finish(frame);
     }
     if (!busy) wanted.delete(frame);
   }
 
   let playing = 0;
-  function stop() {
+  function stopPlaying() {
     clearInterval(playing);
     playing = 0;
     for (const play of content.querySelectorAll("[data-play]")) play.textContent = "Play";
   }
-  /** Run through the frames of a canvas, in about four seconds. @param {HTMLButtonElement} play */
-  function run(play) {
+  /** Play the frames of a canvas, in about four seconds. @param {HTMLButtonElement} play */
+  function togglePlaying(play) {
     const range = /** @type {HTMLInputElement} */ (play.form?.querySelector('input[type="range"]'));
-    const most = Number(range.max);
-    const going = play.textContent === "Stop";
-    stop();
-    if (going) return;
+    const last = Number(range.max);
+    const wasPlaying = play.textContent === "Stop";
+    stopPlaying();
+    if (wasPlaying) return;
     play.textContent = "Stop";
-    if (Number(range.value) >= most) range.value = "0";
+    if (Number(range.value) >= last) range.value = "0";
     playing = window.setInterval(() => {
-      range.value = String(Number(range.value) + Math.max(1, Math.round(most / 80)));
+      range.value = String(Number(range.value) + Math.max(1, Math.round(last / 80)));
       scrub(range);
-      if (Number(range.value) >= most) stop();
-    }, Math.max(50, Math.min(400, 4000 / (most || 1))));
+      if (Number(range.value) >= last) stopPlaying();
+    }, Math.max(50, Math.min(400, 4000 / (last || 1))));
   }
 
-  button.addEventListener("click", () => show(true));
+  button.addEventListener("click", () => toggle(true));
   panel.addEventListener("click", (/** @type {MouseEvent} */ event) => {
     if (!(event.target instanceof HTMLButtonElement)) return;
-    if ("play" in event.target.dataset) run(event.target);
-    else if (!event.target.form) show(false);
+    if ("play" in event.target.dataset) togglePlaying(event.target);
+    else if (!event.target.form) toggle(false);
   });
   panel.addEventListener("input", (/** @type {Event} */ event) => {
     if (event.target instanceof HTMLInputElement && event.target.type === "range") scrub(event.target);
   });
   panel.addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
 
-  /** @param {EventTarget | null} target */
-  const typing = (target) =>
+  /** True if keys pressed in an element are text. @param {EventTarget | null} target */
+  const takesText = (target) =>
     target instanceof HTMLElement && (target.isContentEditable || target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio], [type=button], [type=submit])"));
 
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && overlay) return close();
-    if (event.key === "Escape" && !panel.hidden && panel.contains(document.activeElement)) return show(false);
-    // The place of the key, and not its sign: on many keyboards it is a dead one.
-    if (event.code !== "Backquote" || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || typing(event.target)) return;
+    if (event.key === "Escape" && overlay) return closeOverlay();
+    if (event.key === "Escape" && !panel.hidden && panel.contains(document.activeElement)) return toggle(false);
+    // By the position of the key: on many keyboards its character is a dead key.
+    if (event.code !== "Backquote" || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || takesText(event.target)) return;
     event.preventDefault();
-    show(panel.hidden);
+    toggle(panel.hidden);
   });
 
-  // -- the overlay ------------------------------------------------------------
+  // -- overlay ------------------------------------------------------------
   /** @type {HTMLElement | null} */
   let overlay = null;
 
-  /** Show what the author's code raised. @param {string} html @param {string} words */
-  function complain(html, words) {
+  /** Show what the author's code raised. @param {string} html @param {string} label */
+  function showOverlay(html, label) {
     overlay ??= make("section", { className: "devtools-overlay", tabIndex: -1 });
     overlay?.setAttribute("role", "alertdialog");
-    overlay?.setAttribute("aria-label", words);
+    overlay?.setAttribute("aria-label", label);
     const open = /** @type {HTMLElement} */ (overlay);
-    open.innerHTML = '<header><p></p><button type="button" class="button plain">Close (Escape)</button></header>';
-    /** @type {HTMLElement} */ (open.querySelector("p")).textContent = words;
-    open.querySelector("button")?.addEventListener("click", close);
+    open.innerHTML = '<header><p></p><button type="button" class="button plain">Close (Esc)</button></header>';
+    /** @type {HTMLElement} */ (open.querySelector("p")).textContent = label;
+    open.querySelector("button")?.addEventListener("click", closeOverlay);
     open.append(make("template", { innerHTML: html }).content);
     if (!open.isConnected) {
       document.documentElement.append(open);
-      if (!typing(document.activeElement)) open.focus();
+      if (!takesText(document.activeElement)) open.focus();
     }
   }
 
-  function close() {
+  function closeOverlay() {
     overlay?.remove();
     overlay = null;
   }
 
-  async function lookForFaults() {
-    const html = await fetched({ bare: "faults" });
-    if (html.includes("devtools-fault")) complain(html, "A part of this page could not be written or drawn.");
+  async function showErrors() {
+    const html = await fetchPart({ bare: "errors" });
+    if (html.includes("devtools-error")) showOverlay(html, "A part of this page could not be written or rendered.");
   }
 
   document.addEventListener("unwritten:frame", (event) => {
     const region = /** @type {HTMLElement} */ (event.target);
-    if (region.dataset.state === "failed" || region.querySelector(".region-error")) lookForFaults();
+    if (region.dataset.state === "failed" || region.querySelector(".region-error")) showErrors();
   });
   document.addEventListener("unwritten:page", (event) => {
-    if (/** @type {CustomEvent} */ (event).detail.state === "failed") lookForFaults();
-    draw();
+    if (/** @type {CustomEvent} */ (event).detail.state === "failed") showErrors();
+    update();
   });
-  document.addEventListener("unwritten:written", draw);
-  document.addEventListener("htmx:after:swap", () => (close(), stop(), content.replaceChildren(), draw()));
+  document.addEventListener("unwritten:written", update);
+  document.addEventListener("htmx:after:swap", () => (closeOverlay(), stopPlaying(), content.replaceChildren(), update()));
 
-  // -- reload in place ------------------------------------------------------------
-  // Down: the server is away, and what comes back may be another one.
+  // -- live reload ------------------------------------------------------------
+  // down: the server is unreachable, and may have changed when it is back.
   let refreshing = false, stale = false, down = false, leaving = false, retry = 0;
 
   async function refresh() {
     if (refreshing) return void (stale = true);
     refreshing = true;
     try {
-      // The server may still be on its way up: its socket is held open for it, so this waits as long as it takes.
+      // While the server restarts its listening socket stays open, so this waits until it is ready.
       const response = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
       const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-      const faults = response.status >= 500 && fresh.querySelector(".devtools-fault");
-      down = response.status === 503 && !!faults; // nobody is there but who tells why
-      if (faults) complain([...fresh.querySelectorAll(".devtools-fault")].map((fault) => fault.outerHTML).join(""), "This page does not work any more. What is below is how it was before.");
-      else take(fresh);
+      const broken = response.status >= 500 && fresh.querySelector(".devtools-error");
+      down = response.status === 503 && !!broken; // the app cannot start; the reloader answers for it
+      if (broken) showOverlay([...fresh.querySelectorAll(".devtools-error")].map((error) => error.outerHTML).join(""), "This page raises an error now. Behind this message is its last version.");
+      else replaceWith(fresh);
     } catch {
       down = true;
     } finally {
@@ -246,42 +240,43 @@
   }
 
   /** @param {Document} fresh */
-  function take(fresh) {
-    const ours = sources(document), theirs = sources(fresh);
-    if (theirs.some((source) => !ours.includes(source))) return location.reload(); // a script cannot be taken back
-    close();
+  function replaceWith(fresh) {
+    const current = scriptsOf(document);
+    if (scriptsOf(fresh).some((source) => !current.includes(source))) return location.reload(); // a script cannot be unloaded
+    closeOverlay();
     swapStyles(fresh);
     document.title = fresh.title;
-    if (/** @type {any} */ (window).htmx) fresh.querySelectorAll("a[href]").forEach((link) => link.setAttribute(MARK, "true"));
+    if (/** @type {any} */ (window).htmx) own.markLinks(fresh);
     morph(document.body, fresh.body);
     own.boost(document.body);
     own.scan();
     document.dispatchEvent(new CustomEvent("unwritten:refreshed"));
-    if (document.querySelector('[data-region][data-state="failed"]')) lookForFaults();
-    draw();
+    if (document.querySelector('[data-region][data-state="failed"]')) showErrors();
+    update();
   }
 
   /** @param {Document} page */
-  const sources = (page) => [...page.head.querySelectorAll("script[src]")].map((script) => script.getAttribute("src") || "").filter((source) => source.startsWith("/"));
+  const scriptsOf = (page) =>
+    [...page.head.querySelectorAll("script[src]")].map((script) => script.getAttribute("src") || "").filter((source) => source.startsWith("/"));
 
-  /** Style sheets are changed one for one: the old one goes when the new one is there. @param {Document} fresh */
+  /** Replace changed style sheets. Each old one is removed when the new one has loaded. @param {Document} fresh */
   function swapStyles(fresh) {
     const sheets = (/** @type {Document} */ page) =>
       /** @type {HTMLLinkElement[]} */ ([...page.querySelectorAll('link[rel="stylesheet"]')]);
-    const had = new Map(sheets(document).map((sheet) => [sheet.getAttribute("href") || "", sheet]));
+    const current = new Map(sheets(document).map((sheet) => [sheet.getAttribute("href") || "", sheet]));
     for (const sheet of sheets(fresh)) {
       const address = sheet.getAttribute("href") || "";
-      if (had.delete(address) || !fresh.head.contains(sheet)) continue;
+      if (current.delete(address) || !fresh.head.contains(sheet)) continue;
       const [name] = address.split("?");
-      const old = [...had].find(([other]) => other.split("?")[0] === name);
+      const old = [...current].find(([other]) => other.split("?")[0] === name);
       const link = make("link", { rel: "stylesheet", href: address });
       if (old) {
-        had.delete(old[0]);
+        current.delete(old[0]);
         link.onload = link.onerror = () => old[1].remove();
         old[1].after(link);
       } else document.head.append(link);
     }
-    for (const sheet of had.values()) if (document.head.contains(sheet)) sheet.remove();
+    for (const sheet of current.values()) if (document.head.contains(sheet)) sheet.remove();
   }
 
   addEventListener("pagehide", () => (leaving = true));
@@ -293,7 +288,7 @@
   });
   own.on("refresh", refresh);
   own.reload = refresh;
-  own.hold("developer", true);
+  own.keepOpen("devtools", true);
 
-  if (document.querySelector('[data-region][data-state="failed"]')) lookForFaults();
+  if (document.querySelector('[data-region][data-state="failed"]')) showErrors();
 })();

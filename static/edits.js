@@ -1,36 +1,35 @@
 // @ts-check
 /**
- * edits.js: a page that visitors may change.
+ * edits.js: pages that visitors may edit.
  *
- * 1. It is looked at for as long as it is shown, so that what one of them changes is changed before the eyes of all who
- *    read it.
- * 2. A link that {{ edit_link("lead") }} wrote opens the forms of its region in the page, under the region: they are those
- *    of the edit page, fetched from there. Escape, or the link again, closes them; what was typed is kept until then.
+ * 1. Such a page is followed while it is shown, so that all readers see an edit at once.
+ * 2. A link made by {{ edit_link("lead") }} opens the edit forms of its region inline, fetched from the edit page.
+ *    Escape, or the link again, closes them.
  *
- * Without it, a reader sees changes with the next load, and the links lead to the edit page.
+ * Without this script, readers see edits on the next load, and the links lead to the edit page.
  */
 (() => {
   "use strict";
 
-  const { look, announce } = /** @type {any} */ (globalThis).unwritten;
-  const CHANGEABLE = "[data-colophon][data-page]:has([data-editable])"; // not while it is written, and no old version
+  const { follow, announce } = /** @type {any} */ (globalThis).unwritten;
+  const EDITABLE = "[data-colophon][data-page]:has([data-editable])"; // not while it is written, and not an old version
 
-  function find() {
-    const found = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(CHANGEABLE));
-    look("edits", [...found].map(({ dataset }) => dataset.page || ""));
+  function followEditable() {
+    const found = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(EDITABLE));
+    follow("edits", [...found].map(({ dataset }) => dataset.page || ""));
   }
 
-  for (const name of ["unwritten:page", "htmx:after:swap"]) document.addEventListener(name, find);
-  find();
+  for (const name of ["unwritten:page", "htmx:after:swap"]) document.addEventListener(name, followEditable);
+  followEditable();
 
-  // -- forms in the page ------------------------------------------------------------
+  // -- inline forms ------------------------------------------------------------
 
-  /** @param {HTMLAnchorElement} link */
-  const opened = (link) => (link.nextElementSibling?.matches("[data-inline-edit]") ? link.nextElementSibling : null);
+  /** Return the open forms of a link, or null. @param {HTMLAnchorElement} link */
+  const formsOf = (link) => (link.nextElementSibling?.matches("[data-inline-edit]") ? link.nextElementSibling : null);
 
   /** @param {HTMLAnchorElement} link */
   function close(link) {
-    opened(link)?.remove();
+    formsOf(link)?.remove();
     link.removeAttribute("aria-expanded");
     link.focus();
   }
@@ -41,24 +40,24 @@
     try {
       const response = await fetch(link.href, { headers: { accept: "text/html" } });
       const forms = new DOMParser().parseFromString(await response.text(), "text/html").querySelector("section.edit");
-      if (!response.ok || !forms) throw new Error(`The forms could not be had (${response.status}).`);
-      if (opened(link)) return;
-      const place = document.createElement("div");
-      place.className = "inline-edit";
-      place.dataset.inlineEdit = "";
-      place.append(document.adoptNode(forms));
-      link.after(place);
+      if (!response.ok || !forms) throw new Error(`The edit forms could not be loaded (${response.status}).`);
+      if (formsOf(link)) return;
+      const container = document.createElement("div");
+      container.className = "inline-edit";
+      container.dataset.inlineEdit = "";
+      container.append(document.adoptNode(forms));
+      link.after(container);
       link.setAttribute("aria-expanded", "true");
-      place.querySelector("textarea")?.focus();
-      announce("The forms are open. Escape closes them.", `edit ${link.href} ${Date.now()}`);
+      container.querySelector("textarea")?.focus();
+      announce("The edit form is open. Press Escape to close it.", `edit ${link.href} ${Date.now()}`);
     } catch {
-      location.assign(link.href); // the edit page says what is in the way
+      location.assign(link.href); // the edit page shows the error
     } finally {
       link.removeAttribute("aria-busy");
     }
   }
 
-  // Before htmx hears of it, which would fetch the edit page in place of this one.
+  // In the capture phase, before htmx, which would replace this page with the edit page.
   document.addEventListener(
     "click",
     (event) => {
@@ -68,15 +67,15 @@
       if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      if (opened(link)) close(link);
+      if (formsOf(link)) close(link);
       else if (!link.hasAttribute("aria-busy")) void open(link);
     },
     true,
   );
 
   document.addEventListener("keydown", (event) => {
-    const place = event.target instanceof Element ? event.target.closest("[data-inline-edit]") : null;
-    const link = place?.previousElementSibling;
+    const container = event.target instanceof Element ? event.target.closest("[data-inline-edit]") : null;
+    const link = container?.previousElementSibling;
     if (event.key !== "Escape" || event.isComposing || !(link instanceof HTMLAnchorElement)) return;
     event.preventDefault();
     close(link);

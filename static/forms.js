@@ -1,44 +1,45 @@
 // @ts-check
 /**
- * forms.js: sends forms to actions without leaving the page, and keeps regions of state up to date.
+ * forms.js: submits forms to actions without leaving the page, and keeps state regions up to date.
  *
- * 1. A form with data-action is sent in the background, once however often its button is pressed. Its answer is a page,
- *    the same that a browser without scripts would get: what differs is morphed into place, so that focus, scroll and
- *    what is typed elsewhere stay. When the form was taken, it is emptied; otherwise what is wrong is said in it.
- * 2. A page with regions of state is looked at over the socket for as long as it is shown: whatever an action changes,
- *    here or in another browser, arrives as a frame.
+ * 1. A form with data-action is submitted in the background, once, however often its button is pressed. The response is
+ *    the page that a browser without JavaScript would get. The differences are morphed into place, so that focus, scroll
+ *    position and text typed elsewhere survive. An accepted form is reset; a rejected one shows its errors.
+ * 2. While a page with state regions is shown, it is followed over the socket: whatever an action changes, here or in
+ *    another browser, arrives as a frame.
  *
- * Our other scripts find unwritten.look (look at these pages on somebody's behalf).
+ * Adds unwritten.follow(name, pages) for the other scripts: follow these pages, and no others under this name.
  *
- * Event, for authors and tests, from the form, bubbling: unwritten:sent (detail: {status}).
+ * Event for authors and tests, on the form, bubbling: unwritten:sent (detail: {status}; 0 if the server is unreachable).
  */
 (() => {
   "use strict";
 
-  const { send, hold, scan, retain, boost, announce } = /** @type {any} */ (globalThis).unwritten;
-  const { morph, MARK } = /** @type {any} */ (globalThis).unwrittenMorph;
+  const own = /** @type {any} */ (globalThis).unwritten;
+  const { send, keepOpen, scan, keepNewer, markLinks, boost, announce, navigate } = own;
+  const { morph } = /** @type {any} */ (globalThis).unwrittenMorph;
   const LIVE = '[data-region][data-page][data-state="live"]';
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
-  const LOST = "The server could not be reached, so this was not sent. It is still here: try again.";
+  const UNREACHABLE = "The server could not be reached, so nothing was sent. Your input is still here: try again.";
 
   // -- forms ------------------------------------------------------------
-  /** Forms on their way. @type {Set<string>} */
-  const sending = new Set();
+  /** The paths of forms that are being submitted. @type {Set<string>} */
+  const submitting = new Set();
 
-  /** Where a form is sent to, whatever its fields are called. @param {HTMLFormElement} form */
-  const target = (form) => form.getAttribute("action") || "";
+  /** Return the form's address. `form.action` would be wrong if a field has that name. @param {HTMLFormElement} form */
+  const actionOf = (form) => form.getAttribute("action") || "";
 
-  // A form that came over the socket has no key yet; one that is sent again, unanswered, keeps its key.
-  /** @param {HTMLFormElement} form */
-  function keyed(form) {
-    if (target(form).endsWith(".")) {
+  // A form that arrived over the socket has no key yet. A form that is submitted again after a failure keeps its key.
+  /** Add a key to the form's address, unless it has one. @param {HTMLFormElement} form */
+  function withKey(form) {
+    if (actionOf(form).endsWith(".")) {
       const key = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(12))));
-      form.setAttribute("action", target(form) + key.replaceAll("+", "-").replaceAll("/", "_"));
+      form.setAttribute("action", actionOf(form) + key.replaceAll("+", "-").replaceAll("/", "_"));
     }
-    return target(form);
+    return actionOf(form);
   }
 
-  // Before htmx hears of it, which would swap the whole body.
+  // In the capture phase, before htmx, which would swap the whole body.
   document.addEventListener(
     "submit",
     (event) => {
@@ -46,11 +47,11 @@
       if (!(form instanceof HTMLFormElement) || !form.matches("[data-action]") || event.defaultPrevented) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      const path = target(form).split("?")[0] || "";
-      if (sending.has(path)) return;
-      sending.add(path);
+      const path = actionOf(form).split("?")[0] || "";
+      if (submitting.has(path)) return;
+      submitting.add(path);
       void submit(form, event.submitter).finally(() => {
-        sending.delete(path);
+        submitting.delete(path);
         form.removeAttribute("aria-busy");
       });
     },
@@ -60,7 +61,7 @@
   /** @param {HTMLFormElement} form @param {HTMLElement | null} button */
   async function submit(form, button) {
     form.setAttribute("aria-busy", "true");
-    complain(form, "");
+    showError(form, "");
     const fields = /** @type {any} */ (new FormData(form, button));
     const page = location.pathname + location.search;
     /** @type {Response} */
@@ -69,123 +70,112 @@
     let answer;
     try {
       const body = new URLSearchParams(fields);
-      response = await fetch(keyed(form), { method: "POST", body, headers: { accept: "text/html" } });
+      response = await fetch(withKey(form), { method: "POST", body, headers: { accept: "text/html" } });
       answer = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
-      complain(form, LOST);
-      return tell(form, 0);
+      showError(form, UNREACHABLE);
+      return emitSent(form, 0);
     }
     const arrived = new URL(response.url);
-    if (page !== location.pathname + location.search) return; // the visitor has gone on
+    if (page !== location.pathname + location.search) return; // the visitor has left the page
     if (response.redirected && arrived.pathname + arrived.search === page) {
-      if (response.ok) show(answer);
+      if (response.ok) update(answer);
       form.reset();
-      announce("Sent.", `sent ${target(form)}`);
+      announce("Sent.", `sent ${actionOf(form)}`);
     } else if (response.redirected) {
-      go(response.url);
+      navigate(response.url);
     } else if (response.status === 422 && answer.querySelector("form[data-action]") && !answer.querySelector(".message")) {
-      show(answer);
-      announce("Not sent yet: something in the form needs another look.", `wrong ${Date.now()}`);
+      update(answer);
+      announce("Not sent: please check the form.", `invalid ${Date.now()}`);
     } else if (response.ok) {
-      // An answer of the app's own, without a page: there is nothing to show it in but a page of its own.
-      show(answer);
+      // A response of the app's own, without a page of its own to show it on.
+      update(answer);
     } else {
-      const words = answer.querySelector(".message .lede") || answer.querySelector("h1") || answer.body;
-      complain(form, (words.textContent || "").trim() || `That did not work (${response.status}).`);
-      const again = answer.querySelector("form[data-action]"); // with a token that is good
-      if (again) form.setAttribute("action", again.getAttribute("action") || "");
+      const message = answer.querySelector(".message .lede") || answer.querySelector("h1") || answer.body;
+      showError(form, (message.textContent || "").trim() || `The form could not be sent (${response.status}).`);
+      const resubmit = answer.querySelector("form[data-action]"); // it has a valid token
+      if (resubmit) form.setAttribute("action", resubmit.getAttribute("action") || "");
     }
-    tell(form, response.status);
+    emitSent(form, response.status);
   }
 
   /** @param {HTMLFormElement} form @param {number} status */
-  const tell = (form, status) =>
+  const emitSent = (form, status) =>
     form.dispatchEvent(new CustomEvent("unwritten:sent", { detail: { status }, bubbles: true }));
 
-  /** Say in a form why it was not taken; empty words take it away. @param {HTMLFormElement} form @param {string} words */
-  function complain(form, words) {
+  /** Say in a form why it was not accepted; an empty text removes the message. @param {HTMLFormElement} form @param {string} text */
+  function showError(form, text) {
     form.querySelector("[data-form-error]")?.remove();
-    if (!words) return;
-    const line = Object.assign(document.createElement("p"), { className: "error", role: "alert", textContent: words });
+    if (!text) return;
+    const line = Object.assign(document.createElement("p"), { className: "error", role: "alert", textContent: text });
     line.dataset.formError = "";
     form.append(line);
   }
 
-  /** Make this page what an answer says it is, touching only what differs. @param {Document} answer */
-  function show(answer) {
-    for (const place of ["main", "[data-colophon]"]) {
-      const here = document.querySelector(place);
-      const fresh = answer.querySelector(place);
-      if (!here || !fresh) continue;
-      retain(fresh);
-      if (/** @type {any} */ (window).htmx) {
-        for (const link of fresh.querySelectorAll("a[href]")) link.setAttribute(MARK, "true");
-      }
-      morph(here, fresh);
-      boost(here);
+  /** Morph this page into the page of a response. @param {Document} answer */
+  function update(answer) {
+    for (const selector of ["main", "[data-colophon]"]) {
+      const current = document.querySelector(selector);
+      const fresh = answer.querySelector(selector);
+      if (!current || !fresh) continue;
+      keepNewer(fresh);
+      if (/** @type {any} */ (window).htmx) markLinks(fresh);
+      morph(current, fresh);
+      boost(current);
     }
     scan();
-    look();
+    followState();
   }
 
-  /** Follow an address as a link would. @param {string} address */
-  function go(address) {
-    const link = Object.assign(document.createElement("a"), { href: address, hidden: true });
-    document.body.append(link);
-    boost(link);
-    link.click();
-    link.remove();
-  }
-
-  // -- pages that are looked at ------------------------------------------------------------
-  /** Who wants which pages to be looked at. @type {Map<string, Set<string>>} */
+  // -- pages that are followed ------------------------------------------------------------
+  /** Which pages are to be followed, by who asked for it. @type {Map<string, Set<string>>} */
   const wanted = new Map();
-  /** Pages that the server knows to be looked at. @type {Set<string>} */
-  const looking = new Set();
+  /** Pages that the server knows to be followed. @type {Set<string>} */
+  const followed = new Set();
 
-  /** Look at these pages on somebody's behalf, and at others of theirs no more. @param {string} who @param {Iterable<string>} pages */
-  function lookAt(who, pages) {
-    wanted.set(who, new Set(pages));
-    const all = new Set([...wanted.values()].flatMap((theirs) => [...theirs]));
-    for (const page of [...looking].filter((page) => !all.has(page))) {
-      looking.delete(page);
+  /** Follow these pages, and stop following others under this name. @param {string} name @param {Iterable<string>} pages */
+  function follow(name, pages) {
+    wanted.set(name, new Set(pages));
+    const all = new Set([...wanted.values()].flatMap((keys) => [...keys]));
+    for (const page of [...followed].filter((page) => !all.has(page))) {
+      followed.delete(page);
       send({ type: "gone", page });
     }
-    for (const page of [...all].filter((page) => !looking.has(page))) {
-      looking.add(page);
-      send({ type: "look", page, seen: seen(page) });
+    for (const page of [...all].filter((page) => !followed.has(page))) {
+      followed.add(page);
+      send({ type: "look", page, seen: framesOf(page) });
     }
-    hold("looking", all.size > 0);
+    keepOpen("follow", all.size > 0);
   }
 
-  /** The number of the frame that each region of a page shows. @param {string} page */
-  function seen(page) {
+  /** Return the number of the frame that each region of a page shows. @param {string} page */
+  function framesOf(page) {
     const regions = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-region][data-page]"));
-    const ours = [...regions].filter(({ dataset }) => dataset.page === page);
-    return Object.fromEntries(ours.map(({ dataset }) => [dataset.region || "", Number(dataset.frame) || 0]));
+    const ofPage = [...regions].filter(({ dataset }) => dataset.page === page);
+    return Object.fromEntries(ofPage.map(({ dataset }) => [dataset.region || "", Number(dataset.frame) || 0]));
   }
 
-  /** Look at pages whose state is shown, and no more at those that are gone. */
-  function look() {
+  /** Follow the pages whose state is shown. */
+  function followState() {
     const regions = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(LIVE));
-    lookAt("state", [...regions].map(({ dataset }) => dataset.page || ""));
+    follow("state", [...regions].map(({ dataset }) => dataset.page || ""));
   }
 
-  // A canvas that has come with a region of state is asked for: frames that came before it found no place.
+  // Ask for the frames of a canvas that arrived within a state region: earlier frames had no place to go.
   document.addEventListener("unwritten:frame", (event) => {
     const region = /** @type {HTMLElement} */ (event.target);
     if (region.dataset.state !== "live") return;
     boost(region);
     const page = region.dataset.page || "";
     if (!region.querySelector(UNFINISHED)) return;
-    send({ type: "watch", page, seen: seen(page) });
+    send({ type: "watch", page, seen: framesOf(page) });
   });
 
   document.addEventListener("unwritten:open", () => {
-    looking.clear(); // the server has forgotten
-    look();
+    followed.clear(); // a new socket knows of none
+    followState();
   });
-  /** @type {any} */ (globalThis).unwritten.look = lookAt;
-  document.addEventListener("htmx:after:swap", () => setTimeout(look));
-  look();
+  own.follow = follow;
+  document.addEventListener("htmx:after:swap", () => setTimeout(followState));
+  followState();
 })();

@@ -1,25 +1,38 @@
 // @ts-check
 /**
- * live.js: the browser's side of a page that is being written.
+ * live.js: shows a page while it is being written.
  *
- * 1. It finds the regions of this document that are not written yet, and opens one WebSocket for all of them.
- * 2. Every frame is the whole inner HTML of a region. The latest one wins, once per animation frame; it is
- *    morphed into place (morph.js), so that focus, selection, scroll, typed text and open <details> stay as they are.
- * 3. When the page is written, its colophon is replaced and the socket may go.
+ * 1. Finds the regions of the document that are not finished, and opens one WebSocket for all of them.
+ * 2. Each frame holds the complete inner HTML of a region. At most once per animation frame, the latest one is morphed
+ *    into place (morph.js), so that focus, selection, scroll position, typed text and open <details> survive.
+ * 3. When the page is finished, its colophon is replaced. The socket closes after a while.
  *
- * Everything works without it: HTTP is the truth (KEY?plain=1), and this is an accelerator. htmx, when it can be
- * had, adds boosted navigation and preloading; the socket then lives on from page to page.
+ * Pages work without this script: HTTP is authoritative (KEY?plain=1), and the socket only makes it faster. If htmx
+ * loads, navigation is boosted and pages are preloaded, and the socket stays open from page to page.
  *
- * Events, for authors and tests. From a region, bubbling: unwritten:frame, unwritten:written (detail: the message).
- * From document: unwritten:page (detail: {page, state, message}), unwritten:open, unwritten:close (detail: {code}),
+ * Keys and URLs: a page's key never holds the prefix under which the app is mounted (data-root on this script's tag).
+ * `unwritten.url(key)` adds it, `unwritten.key(path)` removes it.
+ *
+ * Events for authors and tests. On a region, bubbling: unwritten:frame and unwritten:written (detail: the message).
+ * On document: unwritten:page (detail: {page, state, message}), unwritten:open, unwritten:close (detail: {code}) and
  * unwritten:error (detail: {message}).
  *
- * Our other scripts find a global: unwritten.send (a message, if the socket is open), .on (messages of another type), .hold
- * (the socket stays open), .scan (look at the document again), .retain (newer regions stay), .receive, .announce, .boost, .load, .script (this element),
- * and .reload, which another way of asking for the page again may take the place of.
+ * The global `unwritten` serves the other scripts of the framework:
+ *   url(key), key(path)    convert between keys and URL paths
+ *   send(message)          sends a message if the socket is open
+ *   on(type, listener)     listens to messages of other types
+ *   keepOpen(name, on)     keeps the socket open even if no page is being written
+ *   scan()                 looks for unfinished regions again
+ *   keepNewer(fresh)       keeps regions on the page that are newer than those in `fresh`
+ *   receive(message)       handles a message as if the socket had received it
+ *   announce(text, id)     tells screen readers something, once for each id
+ *   boost(element)         lets htmx process an element
+ *   navigate(url, near)    follows a URL as a click on a link would
+ *   load(src, hash, then)  loads a script
+ *   reload()               loads the page again; other scripts may replace it
  *
- * Stopping is a button ([data-stop]), not the Escape key: a page is written once for all who wait for it, and Escape
- * is pressed for many other reasons (to close a menu, to leave full screen).
+ * Stopping is a button ([data-stop]) and not the Escape key: everyone who waits for the page shares one generation, and
+ * Escape has other uses, such as closing a menu.
  */
 (() => {
   "use strict";
@@ -31,144 +44,155 @@
    * @typedef {{type: "refused", message: string}} RefusedMessage
    */
 
-  /** @type {{morph: (place: Node, wanted: Node) => void, MARK: string}} */
+  /** @type {{morph: (target: Node, source: Node) => void, MARK: string}} */
   const { morph, MARK } = /** @type {any} */ (globalThis).unwrittenMorph;
   const script = /** @type {HTMLScriptElement} */ (document.currentScript);
+  const ROOT = script.dataset.root || "";
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
-  const OPEN = "[data-colophon][data-page]:has([data-stop])"; // all regions may be written before the page is kept
-  const ENDED = new Set(["written", "stopped", "failed", "unwritten"]);
-  const WORDS = {
-    stopped: "The writing was stopped. What you see is all there is.",
-    failed: "This page could not be finished.",
-    unwritten: "The writing of this page was cut off.",
-    reconnecting: "The connection was lost. Trying to reach the server again …",
-    offline: "The server cannot be reached. What you see may not be all.",
+  const IN_PROGRESS = "[data-colophon][data-page]:has([data-stop])"; // all regions may be finished before the page is stored
+  const END_STATES = new Set(["written", "stopped", "failed", "unwritten"]);
+  const TEXTS = {
+    stopped: "Writing was stopped. This is what was written so far.",
+    failed: "This page could not be completed.",
+    unwritten: "Writing this page was interrupted.",
+    reconnecting: "Connection lost. Reconnecting …",
+    offline: "The server cannot be reached. This page may be incomplete.",
   };
 
-  /** @param {EventTarget} from @param {string} name @param {object} detail */
-  const say = (from, name, detail) => from.dispatchEvent(new CustomEvent(`unwritten:${name}`, { detail, bubbles: true }));
+  /** Return the URL path for a key. @param {string} key */
+  const url = (key) => ROOT + key;
 
-  /** @param {string} page @param {string} more @returns {HTMLElement[]} */
-  const parts = (page, more) => [
-    .../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${more}[data-page="${CSS.escape(page)}"]`)),
+  /** Return the key for a URL path, or null if it lies outside of the app. @param {string} path */
+  const keyOf = (path) => (path.startsWith(`${ROOT}/`) ? path.slice(ROOT.length) : null);
+
+  /** @param {EventTarget} target @param {string} name @param {object} detail */
+  const emit = (target, name, detail) => target.dispatchEvent(new CustomEvent(`unwritten:${name}`, { detail, bubbles: true }));
+
+  /** Return the elements of a page that match a selector. @param {string} page @param {string} selector @returns {HTMLElement[]} */
+  const elementsOf = (page, selector) => [
+    .../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${selector}[data-page="${CSS.escape(page)}"]`)),
   ];
 
-  // -- painting ------------------------------------------------------------
-  /** The latest frame of each region, not painted yet. @type {Map<HTMLElement, FrameMessage>} */
-  const frames = new Map();
-  /** News about pages; they are told after the frames that came before them. @type {PageMessage[]} */
-  const news = [];
-  /** The region under a pressed pointer: it waits, so that a click is never lost. @type {HTMLElement | null} */
-  let held = null;
+  // -- rendering ------------------------------------------------------------
+  /** The latest frame of each region that is not rendered yet. @type {Map<HTMLElement, FrameMessage>} */
+  const pendingFrames = new Map();
+  /** Page messages. They are handled after the frames that came before them. @type {PageMessage[]} */
+  const pendingPages = [];
+  /** The region under a pressed pointer. Its frames wait, so that the click is not lost. @type {HTMLElement | null} */
+  let pressed = null;
   let request = 0, timer = 0;
 
   function schedule() {
-    // A hidden tab has no animation frames; it is kept up to date all the same, a little lazily.
-    if (!document.hidden) request ||= requestAnimationFrame(paint);
-    else timer ||= window.setTimeout(paint, 200);
+    // A hidden tab gets no animation frames, but is kept up to date at a lower rate.
+    if (!document.hidden) request ||= requestAnimationFrame(render);
+    else timer ||= window.setTimeout(render, 200);
   }
 
-  function paint() {
+  function render() {
     cancelAnimationFrame(request);
     clearTimeout(timer);
     request = timer = 0;
-    for (const [region, message] of frames) {
-      if (region === held || tooSoon(region, message)) continue;
-      frames.delete(region);
-      if (region.isConnected && message.frame > shown(region)) show(region, message);
+    for (const [region, message] of pendingFrames) {
+      if (region === pressed || isTooSoon(region, message)) continue;
+      pendingFrames.delete(region);
+      if (region.isConnected && message.frame > frameNumber(region)) renderFrame(region, message);
     }
-    while (news.length && !frames.size) tell(/** @type {PageMessage} */ (news.shift()));
+    while (pendingPages.length && !pendingFrames.size) renderPage(/** @type {PageMessage} */ (pendingPages.shift()));
   }
 
-  /** The number of the frame that a region shows. @param {HTMLElement} region */
-  const shown = (region) => Number(region.dataset.frame) || 0;
+  /** Return the number of the frame that a region shows. @param {HTMLElement} region */
+  const frameNumber = (region) => Number(region.dataset.frame) || 0;
 
-  // Who asked for no motion sees a draft that changes everywhere once a second; what is settled, at once.
-  const STILL = matchMedia("(prefers-reduced-motion: reduce)");
-  const shownAt = /** @type {WeakMap<HTMLElement, number>} */ (new WeakMap());
+  // With reduced motion, a draft that changes everywhere is updated once a second. Settled text is shown at once.
+  const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
+  const renderedAt = /** @type {WeakMap<HTMLElement, number>} */ (new WeakMap());
   /** @param {HTMLElement} region @param {FrameMessage} message */
-  const tooSoon = (region, { state, unsettled = 0 }) =>
-    STILL.matches && state === "writing" && unsettled > 0.1 && Date.now() - (shownAt.get(region) ?? 0) < 1000;
+  const isTooSoon = (region, { state, unsettled = 0 }) =>
+    REDUCED_MOTION.matches && state === "writing" && unsettled > 0.1 && Date.now() - (renderedAt.get(region) ?? 0) < 1000;
 
   /** @param {HTMLElement} region @param {FrameMessage} message */
-  function show(region, message) {
-    shownAt.set(region, Date.now());
-    const draft = Object.assign(document.createElement("template"), { innerHTML: message.html });
-    // What the skeleton took, and then the longest draft: what stands below must not dance.
+  function renderFrame(region, message) {
+    renderedAt.set(region, Date.now());
+    const fresh = Object.assign(document.createElement("template"), { innerHTML: message.html });
+    // Keep the height of the placeholder, then of the longest draft, so that what follows does not move.
     region.style.minHeight = `${region.offsetHeight}px`;
     region.style.setProperty("--unsettled", String(message.unsettled ?? 0));
-    // With htmx's mark on them, the browser itself sees which links are the same: that is most of the work.
-    if (htmx()) draft.content.querySelectorAll("a[href]").forEach((link) => link.setAttribute(MARK, "true"));
-    retain(draft.content);
-    morph(region, draft.content);
+    // With htmx's mark, unchanged links compare as equal nodes, which saves most of the work.
+    if (htmx()) markLinks(fresh.content);
+    keepNewer(fresh.content);
+    morph(region, fresh.content);
     region.dataset.frame = String(message.frame);
-    turn(region, message.state);
+    setState(region, message.state);
     for (const link of region.getElementsByTagName("a")) if (!("_htmx" in link)) boost(link);
-    say(region, "frame", message);
-    if (message.state === "written" || message.state === "live") settle(region);
-    if (message.state === "written") say(region, "written", message);
+    emit(region, "frame", message);
+    if (message.state === "written" || message.state === "live") releaseHeight(region);
+    if (message.state === "written") emit(region, "written", message);
   }
 
-  // A region of state is drawn with the canvases that stand in it. What is shown of those may be newer: it stays.
-  /** @param {ParentNode} drawn */
-  function retain(drawn) {
-    for (const fresh of /** @type {NodeListOf<HTMLElement>} */ (drawn.querySelectorAll("[data-region][data-page]"))) {
-      const here = fresh.id && document.getElementById(fresh.id);
-      if (here && here.dataset.page === fresh.dataset.page && shown(here) > shown(fresh)) fresh.replaceWith(here.cloneNode(true));
+  /** @param {ParentNode} root */
+  const markLinks = (root) => root.querySelectorAll("a[href]").forEach((link) => link.setAttribute(MARK, "true"));
+
+  // A state region is rendered together with the canvases inside it, which may be older than what the page shows.
+  /** @param {ParentNode} fresh */
+  function keepNewer(fresh) {
+    for (const region of /** @type {NodeListOf<HTMLElement>} */ (fresh.querySelectorAll("[data-region][data-page]"))) {
+      const current = region.id && document.getElementById(region.id);
+      if (current && current.dataset.page === region.dataset.page && frameNumber(current) > frameNumber(region)) {
+        region.replaceWith(current.cloneNode(true));
+      }
     }
   }
 
-  // Give back the room that was kept for a region and not needed, so slowly that a reader below does not lose the line;
-  // not at all for those who asked for no motion.
+  // Give back reserved height slowly, so that readers further down do not lose their line. Not with reduced motion.
   /** @param {HTMLElement} region */
-  function settle(region) {
-    const { style, offsetHeight: kept } = region;
-    if (!style.minHeight || STILL.matches) return;
+  function releaseHeight(region) {
+    const { style, offsetHeight: reserved } = region;
+    if (!style.minHeight || REDUCED_MOTION.matches) return;
     style.minHeight = "0";
     const needed = region.offsetHeight;
-    // The animation holds the room, and nothing else: a style that is taken away at its end may be seen for a moment.
-    region.animate([{ minHeight: `${kept}px` }, { minHeight: `${needed}px` }], (kept - needed) * 12);
+    // Only the animation holds the height: a style removed when it ends could be visible for one frame.
+    region.animate([{ minHeight: `${reserved}px` }, { minHeight: `${needed}px` }], (reserved - needed) * 12);
     style.minHeight = "";
   }
 
   /** @param {HTMLElement} region @param {string} state */
-  function turn(region, state) {
+  function setState(region, state) {
     region.dataset.state = state;
     region.setAttribute("aria-busy", String(state === "waiting" || state === "writing"));
   }
 
   /** @param {PageMessage} message */
-  function tell(message) {
-    const { page, state } = message, regions = parts(page, UNFINISHED);
-    if (!ENDED.has(state)) {
-      for (const colophon of parts(page, "[data-colophon]")) {
+  function renderPage(message) {
+    const { page, state } = message, unfinished = elementsOf(page, UNFINISHED);
+    if (!END_STATES.has(state)) {
+      for (const colophon of elementsOf(page, "[data-colophon]")) {
         const progress = colophon.querySelector("[data-progress]");
-        if (progress) progress.textContent = message.message || (state === "queued" ? "Waiting for its turn" : "Writing");
+        if (progress) progress.textContent = message.message || (state === "queued" ? "Waiting" : "Writing");
         const stop = /** @type {HTMLButtonElement | null} */ (colophon.querySelector("[data-stop]:disabled"));
         if (stop) Object.assign(stop, { disabled: false, textContent: "Stop" });
       }
     } else {
       watched.delete(page);
       announced.delete(`${page} writing`);
-      // The server was started anew in the middle; or the page was finished long ago, and no frames are left of it.
+      // The server was restarted meanwhile, or the page was finished so long ago that no frames are left.
       if (state === "unwritten" && mayReload(page)) return own.reload();
-      if (state === "written" && (regions.length || !message.colophon)) return void fetchPlain(page);
-      for (const region of regions) turn(region, state === "unwritten" ? "failed" : state);
-      for (const colophon of message.colophon ? parts(page, "[data-colophon]") : []) {
+      if (state === "written" && (unfinished.length || !message.colophon)) return void fetchPlain(page);
+      for (const region of unfinished) setState(region, state === "unwritten" ? "failed" : state);
+      for (const colophon of message.colophon ? elementsOf(page, "[data-colophon]") : []) {
         colophon.innerHTML = message.colophon || "";
         boost(colophon);
       }
-      // A change that came to nothing leaves a page that is written, and says so.
+      // A failed revision leaves a page that is complete, with a message.
       if (state === "written") announce(message.message || `Ready: ${heading()}`, message.message ? `${page} ${message.message}` : `${page} ready`);
-      else explain(page, message.message || WORDS[/** @type {"failed"} */ (state)]);
-      rest();
+      else showNotice(page, message.message || TEXTS[/** @type {"failed"} */ (state)]);
+      closeWhenIdle();
     }
-    say(document, "page", { page, state, message: message.message || "" });
+    emit(document, "page", { page, state, message: message.message || "" });
   }
 
   const heading = () => (document.querySelector("h1")?.textContent || document.title).trim();
 
-  /** A page that the server lost is asked for again once, and not in a circle. @param {string} page */
+  /** True if a page that the server lost may be requested again: once in ten seconds, to prevent a loop. @param {string} page */
   function mayReload(page) {
     const name = `unwritten:reload:${page}`;
     try {
@@ -176,62 +200,63 @@
       sessionStorage.setItem(name, String(Date.now()));
       return Date.now() - last > 10_000;
     } catch {
-      return false; // without storage there is no way to tell a circle
+      return false; // without storage a loop cannot be detected
     }
   }
 
-  // -- words to people ------------------------------------------------------------
-  // The one polite status, and the line about the connection, live outside <body>, where no navigation replaces them.
+  // -- messages for people ------------------------------------------------------------
+  // The status for screen readers and the connection line are outside <body>, so that navigation does not replace them.
   const status = Object.assign(document.createElement("div"), { role: "status", className: "visually-hidden" });
-  const line = Object.assign(document.createElement("p"), { hidden: true, className: "connection" });
-  document.documentElement.append(status, line);
+  const connectionLine = Object.assign(document.createElement("p"), { hidden: true, className: "connection" });
+  document.documentElement.append(status, connectionLine);
   const announced = /** @type {Set<string>} */ (new Set());
 
-  /** Say something to screen readers, once. @param {string} words @param {string} once */
-  function announce(words, once) {
-    if (announced.has(once)) return;
-    announced.add(once);
-    status.textContent = words;
+  /** Tell screen readers something, once for each id. @param {string} text @param {string} id */
+  function announce(text, id) {
+    if (announced.has(id)) return;
+    announced.add(id);
+    status.textContent = text;
   }
 
-  /** Say in the page why it ends here, and offer to write it again. @param {string} page @param {string} words */
-  function explain(page, words) {
-    const regions = parts(page, "[data-region]");
-    const last = regions.findLast((region) => shown(region) > 0) ?? regions[0];
+  /** Say on the page why it is incomplete, and offer to write it again. @param {string} page @param {string} text */
+  function showNotice(page, text) {
+    const regions = elementsOf(page, "[data-region]");
+    const last = regions.findLast((region) => frameNumber(region) > 0) ?? regions[0];
     document.querySelectorAll("aside[data-notice]").forEach((old) => old.remove());
-    const note = Object.assign(document.createElement("aside"), { className: "notice" });
-    note.dataset.notice = "";
-    note.innerHTML =
-      '<p></p><form method="post" action="/_unwritten/write" hx-replace-url="true"><input type="hidden" name="page">' +
-      '<button class="button">Write it again</button></form>';
-    /** @type {HTMLElement} */ (note.firstChild).textContent = words;
-    /** @type {HTMLInputElement} */ (note.querySelector("input")).value = page;
-    if (last) last.after(note);
-    boost(note);
-    announce(words, `${page} ${words}`);
+    const notice = Object.assign(document.createElement("aside"), { className: "notice" });
+    notice.dataset.notice = "";
+    notice.innerHTML =
+      '<p></p><form method="post" hx-replace-url="true"><input type="hidden" name="page">' +
+      '<button class="button">Try again</button></form>';
+    /** @type {HTMLElement} */ (notice.firstChild).textContent = text;
+    /** @type {HTMLElement} */ (notice.querySelector("form")).setAttribute("action", url("/_unwritten/write"));
+    /** @type {HTMLInputElement} */ (notice.querySelector("input")).value = page;
+    if (last) last.after(notice);
+    boost(notice);
+    announce(text, `${page} ${text}`);
   }
 
-  /** A quiet line at the edge of the window about the connection; empty words take it away. @param {string} words */
-  function connection(words) {
+  /** Show a line about the connection at the edge of the window; an empty text hides it. @param {string} text */
+  function showConnection(text) {
     clearTimeout(warning);
     warning = 0;
-    line.hidden = !words;
-    line.textContent = words;
+    connectionLine.hidden = !text;
+    connectionLine.textContent = text;
   }
 
-  // -- the socket ------------------------------------------------------------
+  // -- socket ------------------------------------------------------------
   /** @type {WebSocket | null} */
   let socket = null;
-  /** Pages that are watched, and those that are fetched whole instead. @type {Set<string>} */
+  /** Pages that are watched over the socket, and pages that are being fetched over HTTP instead. @type {Set<string>} */
   const watched = new Set(), fetching = new Set();
-  let tries = 0, everOpen = false;
+  let attempts = 0, wasOpen = false;
   let retry = 0, warning = 0, idle = 0; // timers
 
-  /** Look at the document: watch what is unfinished, leave what is gone. */
+  /** Watch the unfinished pages of the document, and stop watching those that are gone. */
   function scan() {
-    /** @type {Map<string, Record<string, number>>} */
+    /** The frames shown so far, by page and region. @type {Map<string, Record<string, number>>} */
     const unfinished = new Map();
-    for (const { dataset } of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${UNFINISHED}, ${OPEN}`))) {
+    for (const { dataset } of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`${UNFINISHED}, ${IN_PROGRESS}`))) {
       const { page = "", region } = dataset;
       unfinished.set(page, { ...unfinished.get(page), ...(region && { [region]: Number(dataset.frame) || 0 }) });
     }
@@ -246,20 +271,20 @@
       announce(`Writing ${heading()} …`, `${page} writing`);
       send({ type: "watch", page, seen });
     }
-    if (watched.size || holders.size) open();
-    else rest();
+    if (watched.size || keptOpenBy.size) open();
+    else closeWhenIdle();
   }
 
-  /** Who wants the socket to stay open though no page is being written. @type {Set<string>} */
-  const holders = new Set();
-  /** @param {string} who @param {boolean} wanted */
-  function hold(who, wanted) {
-    if (wanted) holders.add(who);
-    else holders.delete(who);
+  /** The names of those that keep the socket open although no page is being written. @type {Set<string>} */
+  const keptOpenBy = new Set();
+  /** @param {string} name @param {boolean} wanted */
+  function keepOpen(name, wanted) {
+    if (wanted) keptOpenBy.add(name);
+    else keptOpenBy.delete(name);
     scan();
   }
 
-  /** Send, if anybody listens: what is watched is said again when a socket opens. @param {object} message */
+  /** Send a message if the socket is open. Subscriptions are sent again whenever a socket opens. @param {object} message */
   function send(message) {
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
   }
@@ -267,17 +292,17 @@
   function open() {
     clearTimeout(idle);
     if (socket || retry) return;
-    if (!everOpen && tries >= 3) return void [...watched].forEach(fetchPlain);
-    const ws = (socket = new WebSocket(new URL("../live", script.src).href.replace(/^http/, "ws")));
-    warning ||= window.setTimeout(() => connection(WORDS.reconnecting), everOpen ? 2000 : 8000);
-    setTimeout(() => ws.readyState === WebSocket.CONNECTING && ws.close(), 10_000); // swallowed by something in between
+    if (!wasOpen && attempts >= 3) return void [...watched].forEach(fetchPlain);
+    const ws = (socket = new WebSocket(new URL(url("/_unwritten/live"), location.href).href.replace(/^http/, "ws")));
+    warning ||= window.setTimeout(() => showConnection(TEXTS.reconnecting), wasOpen ? 2000 : 8000);
+    setTimeout(() => ws.readyState === WebSocket.CONNECTING && ws.close(), 10_000); // a proxy may swallow the request
     ws.onopen = () => {
-      everOpen = true;
-      tries = 0;
-      document.documentElement.dataset.live = ""; // the style sheet shows [data-stop] only then
-      watched.clear(); // scan() watches again, with what is shown by now
-      connection("");
-      say(document, "open", {});
+      wasOpen = true;
+      attempts = 0;
+      document.documentElement.dataset.live = ""; // the style sheet hides [data-stop] without it
+      watched.clear(); // scan() watches everything again, with the frames shown by now
+      showConnection("");
+      emit(document, "open", {});
       scan();
     };
     ws.onmessage = (event) => receive(JSON.parse(event.data));
@@ -285,80 +310,82 @@
       if (socket !== ws) return;
       socket = null;
       delete document.documentElement.dataset.live;
-      say(document, "close", { code: event.code });
-      if (!watched.size && !holders.size) return;
-      if (event.code === 1008) (everOpen = false), (tries = 3); // not wanted here: go on without a socket
-      // Full jitter: after a restart the tabs come back one by one, not all at once.
-      const delay = Math.random() * Math.min(20_000, 400 * 2 ** tries++);
-      warning ||= window.setTimeout(() => connection(WORDS.reconnecting), 2000);
+      emit(document, "close", { code: event.code });
+      if (!watched.size && !keptOpenBy.size) return;
+      if (event.code === 1008) (wasOpen = false), (attempts = 3); // refused by the server: continue without a socket
+      // Full jitter: after a restart the tabs reconnect one by one.
+      const delay = Math.random() * Math.min(20_000, 400 * 2 ** attempts++);
+      warning ||= window.setTimeout(() => showConnection(TEXTS.reconnecting), 2000);
       retry = window.setTimeout(() => ((retry = 0), scan()), delay);
     };
   }
 
-  /** Nothing to wait for: let the socket go after a while, so that the tab can be frozen and kept by the browser. */
-  function rest() {
-    if (watched.size || holders.size) return;
+  /** Close the socket after a while if nothing needs it, so that the browser can freeze or cache the tab. */
+  function closeWhenIdle() {
+    if (watched.size || keptOpenBy.size) return;
     clearTimeout(retry);
     clearTimeout(idle);
     retry = 0;
-    connection("");
+    showConnection("");
     idle = window.setTimeout(() => socket?.close(1000), 30_000);
   }
 
   /** @param {FrameMessage | PageMessage | RefusedMessage} message */
   function receive(message) {
     if (message.type === "frame") {
-      for (const region of parts(message.page, `[data-region="${CSS.escape(message.region)}"]`)) {
-        if (message.frame > Math.max(shown(region), frames.get(region)?.frame ?? 0)) frames.set(region, message);
+      for (const region of elementsOf(message.page, `[data-region="${CSS.escape(message.region)}"]`)) {
+        if (message.frame > Math.max(frameNumber(region), pendingFrames.get(region)?.frame ?? 0)) pendingFrames.set(region, message);
       }
-    } else if (message.type === "page") news.push(message);
-    else if (message.type === "refused") say(document, "error", { message: message.message });
+    } else if (message.type === "page") pendingPages.push(message);
+    else if (message.type === "refused") emit(document, "error", { message: message.message });
     else listeners.get(/** @type {any} */ (message).type)?.(message);
     schedule();
   }
 
-  // Some proxies let no socket through: then the whole page comes over HTTP, once it is complete.
+  // Some proxies block sockets. Then the complete page is fetched over HTTP, which answers when it is finished.
   /** @param {string} page */
   async function fetchPlain(page) {
     if (fetching.has(page)) return;
     fetching.add(page);
     try {
-      const response = await fetch(page + (page.includes("?") ? "&" : "?") + "plain=1");
+      const response = await fetch(url(page) + (page.includes("?") ? "&" : "?") + "plain=1");
       const whole = new DOMParser().parseFromString(await response.text(), "text/html");
       const fresh = /** @type {NodeListOf<HTMLElement>} */ (whole.querySelectorAll("[data-region]"));
       if (!response.ok || !fresh.length) throw new Error(`HTTP ${response.status}`);
       for (const { dataset, innerHTML } of fresh) {
         const { region = "", state = "written" } = dataset;
-        // Newer than what is shown or waits here, and older than whatever is written later.
-        const here = parts(page, `[data-region="${CSS.escape(region)}"]`).map((r) => Math.max(shown(r), frames.get(r)?.frame ?? 0));
-        const frame = state === "live" ? Number(dataset.frame) : Math.max(0, ...here) + 1;
+        // Newer than what is shown or pending, and older than whatever is written later.
+        const known = elementsOf(page, `[data-region="${CSS.escape(region)}"]`).map((r) =>
+          Math.max(frameNumber(r), pendingFrames.get(r)?.frame ?? 0),
+        );
+        const frame = state === "live" ? Number(dataset.frame) : Math.max(0, ...known) + 1;
         receive({ type: "frame", page, region, frame, state, html: innerHTML });
       }
       const failed = [...fresh].find(({ dataset }) => !["written", "live"].includes(dataset.state || ""));
       const colophon = whole.querySelector("[data-colophon]")?.innerHTML;
       receive({ type: "page", page, state: failed?.dataset.state || "written", colophon });
     } catch (error) {
-      connection(WORDS.offline);
-      say(document, "error", { message: String(error) });
+      showConnection(TEXTS.offline);
+      emit(document, "error", { message: String(error) });
       retry ||= window.setTimeout(() => ((retry = 0), scan()), 10_000 + Math.random() * 20_000);
     } finally {
       fetching.delete(page);
     }
   }
 
-  // -- the visitor ------------------------------------------------------------
+  // -- input ------------------------------------------------------------
   document.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || !(event.target instanceof Element)) return;
-    held = event.target.closest("[data-region]");
-    setTimeout(release, 10_000, held); // a pointerup can get lost; a region must not
+    pressed = event.target.closest("[data-region]");
+    setTimeout(release, 10_000, pressed); // a pointerup can get lost
   });
   /** @param {unknown} [which] */
   function release(which) {
-    if (which instanceof Element && which !== held) return;
-    held = null;
-    if (frames.size || news.length) schedule();
+    if (which instanceof Element && which !== pressed) return;
+    pressed = null;
+    if (pendingFrames.size || pendingPages.length) schedule();
   }
-  // A click comes right after its pointerup, and must find what was pressed.
+  // The click event follows pointerup, and must find the element that was pressed.
   for (const name of ["pointerup", "pointercancel", "blur"]) addEventListener(name, () => setTimeout(release));
 
   document.addEventListener("click", (event) => {
@@ -369,16 +396,26 @@
     for (const key of page ? [page] : [...watched]) send({ type: "stop", page: key });
   });
 
-  document.addEventListener("visibilitychange", () => (frames.size || news.length) && schedule());
+  document.addEventListener("visibilitychange", () => (pendingFrames.size || pendingPages.length) && schedule());
   addEventListener("online", () => (clearTimeout(retry), (retry = 0), scan()));
   addEventListener("pageshow", (event) => event.persisted && ((socket = null), scan()));
 
-  // -- htmx, when there ------------------------------------------------------------
+  // -- htmx, if it loads ------------------------------------------------------------
   const htmx = () => /** @type {any} */ (window).htmx;
   /** @param {Element} element */
   const boost = (element) => htmx()?.process(element);
 
-  // htmx is loaded after the page, so that a CDN that hangs holds up nothing.
+  /** Follow a URL as a click on a link would. @param {string} address @param {Element} [near] where the focus goes on from */
+  function navigate(address, near) {
+    const link = Object.assign(document.createElement("a"), { href: address, hidden: true });
+    if (near) near.after(link);
+    else document.body.append(link);
+    boost(link);
+    link.click();
+    link.remove();
+  }
+
+  // htmx loads after the page, so that a slow CDN delays nothing.
   /** @param {string | undefined} src @param {string | undefined} hash @param {() => void} then */
   function load(src, hash, then) {
     if (!src) return;
@@ -388,21 +425,21 @@
   }
   const { htmx: source, htmxIntegrity, preload, preloadIntegrity } = script.dataset;
   addEventListener("load", () =>
-    // The extension needs htmx, which has wired the page by the time that it comes: so wire it once more.
+    // htmx has processed the page before its extension arrives, so process it again.
     load(source, htmxIntegrity, () => load(preload, preloadIntegrity, () => htmx().process(document.body, true))),
   );
 
-  // Preloading on mousedown is for links: a click into a search box is not a search.
+  // Preload links on mousedown, but not forms: a click into a search box is not a search.
   document.addEventListener("htmx:before:init", (event) => {
     if (event.target instanceof HTMLFormElement) event.target.setAttribute("hx-preload", "");
   });
 
-  // htmx goes back in history without a word of what it takes; a server may then think it a program, not a reader.
+  // htmx sends no Accept header when it goes back in history. Without it the server would stream, as to programs.
   document.addEventListener("htmx:config:request", (event) => {
     /** @type {CustomEvent} */ (event).detail.ctx.request.headers.Accept ||= "text/html";
   });
 
-  // Scripts of a boosted page carry that response's nonce. They are given this document's, if the nonce is the real one.
+  // Inline scripts of a boosted page carry the nonce of that response. If it is genuine, give them this document's.
   document.addEventListener("htmx:before:swap", (event) => {
     const { ctx, tasks } = /** @type {CustomEvent} */ (event).detail;
     const nonce = /'nonce-([\w+/=-]+)'/.exec(ctx.response?.headers.get("content-security-policy") || "")?.[1];
@@ -413,9 +450,9 @@
 
   document.addEventListener("htmx:after:swap", (event) => {
     const { ctx } = /** @type {CustomEvent} */ (event).detail;
-    // In a frame that is not the one in use, it would take the focus from there.
-    const ours = window === top || document.hasFocus();
-    if (ctx.target === document.body && !ctx.request.anchor && ours) {
+    // A frame that is not in use must not take the focus.
+    const isActive = window === top || document.hasFocus();
+    if (ctx.target === document.body && !ctx.request.anchor && isActive) {
       const title = document.querySelector("h1");
       title?.setAttribute("tabindex", "-1");
       title?.focus({ preventScroll: true });
@@ -423,7 +460,7 @@
     scan();
   });
 
-  // A page that cannot be fetched is left to the browser, which knows how to say so.
+  // If htmx cannot fetch a page, let the browser try, which shows its own error.
   document.addEventListener("htmx:error", (event) => {
     const { ctx } = /** @type {CustomEvent} */ (event).detail;
     if (!ctx || ctx.response) return;
@@ -431,20 +468,23 @@
     if (ctx.sourceElement instanceof HTMLFormElement) ctx.sourceElement.submit();
   });
 
-  // -- for our other scripts ------------------------------------------------------------
-  /** What is done with messages of other types. @type {Map<string, (message: any) => void>} */
+  // -- for the other scripts ------------------------------------------------------------
+  /** Listeners to messages of other types. @type {Map<string, (message: any) => void>} */
   const listeners = new Map();
   /** @param {string} type @param {(message: any) => void} listener */
   const on = (type, listener) => void listeners.set(type, listener);
-  const own = { send, on, hold, scan, retain, receive, announce, boost, load, script, reload: () => location.reload() };
+  const own = {
+    url, key: keyOf, send, on, keepOpen, scan, keepNewer, markLinks, receive, announce, boost, navigate, load,
+    reload: () => location.reload(), script,
+  };
   Object.assign(globalThis, { unwritten: own });
 
-  // -- begin ------------------------------------------------------------
-  // However a body is swapped, by htmx or by anything else, its regions are found.
-  const swapped = new MutationObserver(look);
-  function look() {
-    for (const element of [document.documentElement, document.body]) swapped.observe(element, { childList: true });
+  // -- start ------------------------------------------------------------
+  // Scan again whenever the body is replaced, by htmx or by anything else.
+  const observer = new MutationObserver(observe);
+  function observe() {
+    for (const element of [document.documentElement, document.body]) observer.observe(element, { childList: true });
     scan();
   }
-  look();
+  observe();
 })();

@@ -1,18 +1,20 @@
 // @ts-check
 /**
- * morph.js: makes what is on the screen equal to what was drawn, and touches only what differs, so that focus,
- * selection, scroll, typed text and open <details> stay as they are. For drafts: text that may change anywhere.
+ * morph.js: updates an element in place to match freshly rendered HTML.
  *
- * It leaves one name behind, unwrittenMorph, for live.js.
+ * Only what differs is changed, so focus, selection, scroll position, typed text and open <details> survive. It is
+ * written for drafts, whose text may change anywhere between two frames.
+ *
+ * Exports the global `unwrittenMorph` for the other scripts.
  */
 (() => {
   "use strict";
 
-  const REACH = 8; // siblings looked at before a node counts as new; it keeps the work linear
-  const MARK = "data-htmx-powered"; // what htmx puts on a link
+  const LOOKAHEAD = 8; // siblings searched for a match; a fixed number keeps the work linear
+  const MARK = "data-htmx-powered"; // the attribute that htmx sets on links it has processed
 
-  /** A few words that tell one node from its siblings; empty for a node without words. @param {Node} node */
-  function sign(node) {
+  /** Return a short text that identifies a node among its siblings; empty if it has none. @param {Node} node */
+  function signature(node) {
     if (node instanceof Element) {
       if (node.id) return node.id;
       const address = node.getAttribute("href") ?? node.getAttribute("src");
@@ -27,82 +29,82 @@
   const sameKind = (a, b) =>
     a.nodeName === b.nodeName && (!(a instanceof Element && b instanceof Element) || a.id === b.id);
 
-  // A draft moves along with the end of the text: as a new node it appears where it is, as an old one it would jump.
-  /** Whether a node may become another thing. @param {Node} old */
-  const mayTurn = (old) => old instanceof Element && old.className !== "unsettled";
+  // Unsettled spans follow the end of the draft. A reused span would visibly jump, so they are always new nodes.
+  /** True if a node may be reused for different content. @param {Node} old */
+  const isReusable = (old) => old instanceof Element && old.className !== "unsettled";
 
-  // Nodes were taken out before the one that continues further on; or something was put in before the old one.
-  /** The node at or after `old` that `fresh` continues; null if it is new. @param {Node | null} old @param {Node} fresh */
+  // A match further on means that nodes before it were removed. If `old` matches a later new node, `fresh` was inserted.
+  /** Return the node at or after `old` that `fresh` continues; null if `fresh` is new. @param {Node | null} old @param {Node} fresh */
   function counterpart(old, fresh) {
     if (!old) return null;
-    const words = sign(fresh);
-    const had = sign(old);
-    const grown = old instanceof Text && (had.startsWith(words) || words.startsWith(had));
-    if (sameKind(old, fresh) && (had === words || grown)) return old;
-    if (words) {
-      for (let node = old.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
-        if (sameKind(node, fresh) && sign(node) === words) return node;
+    const freshSignature = signature(fresh);
+    const oldSignature = signature(old);
+    const grown = old instanceof Text && (oldSignature.startsWith(freshSignature) || freshSignature.startsWith(oldSignature));
+    if (sameKind(old, fresh) && (oldSignature === freshSignature || grown)) return old;
+    if (freshSignature) {
+      for (let node = old.nextSibling, i = 0; node && i < LOOKAHEAD; node = node.nextSibling, i++) {
+        if (sameKind(node, fresh) && signature(node) === freshSignature) return node;
       }
     }
-    if (!sameKind(old, fresh) || !mayTurn(old)) return null;
-    if (had) {
-      for (let node = fresh.nextSibling, i = 0; node && i < REACH; node = node.nextSibling, i++) {
-        if (sameKind(old, node) && sign(node) === had) return null;
+    if (!sameKind(old, fresh) || !isReusable(old)) return null;
+    if (oldSignature) {
+      for (let node = fresh.nextSibling, i = 0; node && i < LOOKAHEAD; node = node.nextSibling, i++) {
+        if (sameKind(old, node) && signature(node) === oldSignature) return null;
       }
     }
     return old;
   }
 
-  /** Make the children of `place` those of `wanted`, touching only what differs. @param {Node} place @param {Node} wanted */
-  function morph(place, wanted) {
-    let old = /** @type {Node | null} */ (place.firstChild);
-    for (let fresh = wanted.firstChild, next; fresh; fresh = next) {
+  /** Make the children of `target` equal to those of `source`. Nodes may be moved out of `source`. @param {Node} target @param {Node} source */
+  function morph(target, source) {
+    let old = /** @type {Node | null} */ (target.firstChild);
+    for (let fresh = source.firstChild, next; fresh; fresh = next) {
       next = fresh.nextSibling;
       const same = old?.isEqualNode(fresh), match = same ? old : counterpart(old, fresh);
-      if (!match) place.insertBefore(fresh, old);
+      if (!match) target.insertBefore(fresh, old);
       else if (!same) {
-        clear(old, match);
-        if (match instanceof CharacterData) rewrite(match, /** @type {CharacterData} */ (fresh).data);
+        removeRange(old, match);
+        if (match instanceof CharacterData) updateText(match, /** @type {CharacterData} */ (fresh).data);
         else if (match instanceof Element) {
-          dress(match, /** @type {Element} */ (fresh));
+          copyAttributes(match, /** @type {Element} */ (fresh));
           morph(match, fresh);
         }
       }
       if (match) old = match.nextSibling;
     }
-    clear(old, null);
+    removeRange(old, null);
   }
 
-  /** Remove the nodes from one up to another. @param {Node | null} from @param {Node | null} to */
-  function clear(from, to) {
+  /** Remove the nodes from `from` up to, but not including, `to`. @param {Node | null} from @param {Node | null} to */
+  function removeRange(from, to) {
     for (let next; from && from !== to; from = next) {
       next = from.nextSibling;
       /** @type {ChildNode} */ (from).remove();
     }
   }
 
-  // Only the characters that differ are changed, so that a selection in the rest stays.
+  // Replace only the characters that differ, so that a selection elsewhere in the text survives.
   /** @param {CharacterData} node @param {string} text */
-  function rewrite(node, text) {
-    const had = node.data;
-    if (had === text) return;
-    const most = Math.min(had.length, text.length);
+  function updateText(node, text) {
+    const old = node.data;
+    if (old === text) return;
+    const shorter = Math.min(old.length, text.length);
     let head = 0;
-    while (head < most && had[head] === text[head]) head++;
+    while (head < shorter && old[head] === text[head]) head++;
     let tail = 0;
-    while (tail < most - head && had[had.length - 1 - tail] === text[text.length - 1 - tail]) tail++;
-    node.replaceData(head, had.length - head - tail, text.slice(head, text.length - tail));
+    while (tail < shorter - head && old[old.length - 1 - tail] === text[text.length - 1 - tail]) tail++;
+    node.replaceData(head, old.length - head - tail, text.slice(head, text.length - tail));
   }
 
-  /** Give an element the attributes of another. @param {Element} element @param {Element} like */
-  function dress(element, like) {
-    const theirs = element instanceof HTMLDetailsElement ? "open" : MARK; // the visitor's, or htmx's
-    for (const { name, value } of like.attributes) {
-      if (name !== theirs && element.getAttribute(name) !== value) element.setAttribute(name, value);
+  /** Copy the attributes of `source`, and remove those that it lacks. @param {Element} target @param {Element} source */
+  function copyAttributes(target, source) {
+    const kept = target instanceof HTMLDetailsElement ? "open" : MARK; // owned by the visitor, or by htmx
+    for (const { name, value } of source.attributes) {
+      if (name !== kept && target.getAttribute(name) !== value) target.setAttribute(name, value);
     }
-    if (element.attributes.length === like.attributes.length) return;
-    for (const name of element.getAttributeNames()) {
-      if (name !== theirs && !like.hasAttribute(name)) element.removeAttribute(name);
+    if (target.attributes.length === source.attributes.length) return;
+    for (const name of target.getAttributeNames()) {
+      if (name !== kept && !source.hasAttribute(name)) target.removeAttribute(name);
     }
   }
 

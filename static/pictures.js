@@ -1,35 +1,35 @@
-// pictures.js: shows a picture when it is painted. Until then there is its ornament, and without this script it is there
-// on the next visit.
+// pictures.js: replaces ornaments with the painted pictures as soon as they are ready. Without this script the pictures
+// appear on the next visit.
 
 (() => {
   "use strict";
-  const PATIENCE = 80; // times to look, of one picture
-  const seen = new WeakMap();
+  const MAX_ATTEMPTS = 80; // for each picture
+  const polled = new WeakMap();
 
-  async function look(image, times) {
+  async function poll(image, attempt) {
     const address = image.currentSrc || image.src;
-    if (!image.isConnected || seen.get(image) !== image.getAttribute("src") || times > PATIENCE) return;
+    if (!image.isConnected || polled.get(image) !== image.getAttribute("src") || attempt > MAX_ATTEMPTS) return;
     let seconds = 0;
     try {
-      const answer = await fetch(address, { method: "HEAD", cache: "no-store" });
-      if (answer.headers.get("x-picture") === "painted") {
+      const response = await fetch(address, { method: "HEAD", cache: "no-store" });
+      if (response.headers.get("x-picture") === "painted") {
         image.src = `${image.getAttribute("src").split("?")[0]}?painted`;
         return;
       }
-      seconds = Number(answer.headers.get("retry-after"));
+      seconds = Number(response.headers.get("retry-after"));
     } catch {
-      seconds = 10; // the server is away for a moment
+      seconds = 10; // the server is unreachable for the moment
     }
-    if (seconds) setTimeout(look, 1000 * Math.min(seconds, 60), image, times + 1);
+    if (seconds) setTimeout(poll, 1000 * Math.min(seconds, 60), image, attempt + 1);
   }
 
-  // Every picture is looked at once it has loaded, whenever it came into the page.
-  function loaded(image) {
+  // Start when an image has loaded, whenever it was added to the page.
+  function onLoad(image) {
     const source = image.getAttribute("src");
-    if (seen.get(image) === source || source.endsWith("?painted")) return;
-    seen.set(image, source);
-    look(image, 0);
+    if (polled.get(image) === source || source.endsWith("?painted")) return;
+    polled.set(image, source);
+    poll(image, 0);
   }
-  document.addEventListener("load", (event) => event.target.matches?.("img[data-pending]") && loaded(event.target), true);
-  for (const image of document.querySelectorAll("img[data-pending]")) if (image.complete) loaded(image);
+  document.addEventListener("load", (event) => event.target.matches?.("img[data-pending]") && onLoad(event.target), true);
+  for (const image of document.querySelectorAll("img[data-pending]")) if (image.complete) onLoad(image);
 })();

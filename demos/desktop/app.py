@@ -2,16 +2,16 @@
 
     unwritten demo desktop
 
-Every screen is a page with an address of its own, kept like every page: open a folder again, and it is the same
-folder. The desktop is one more page, which shows the others in windows; without JavaScript its dock leads to them.
+Every screen is a page with its own address and is stored like every page: open a folder again, and it is the same
+folder. The desktop is one more page, which shows the others in windows. Without JavaScript its dock links to them.
 
-    desk.py      the machine: the app itself, its settings, what every window has
+    desk.py      the machine: the app, its settings, what all windows share
     files.py     folders, texts and pictures
-    mail.py      letters, and answers to yours
-    dates.py     the dates of both
+    mail.py      letters and your answers
+    dates.py     dates of files and letters
     web.py       the browser: any address
     notes.py     notes, which are yours
-    terminal.py  known commands tell what is kept, all others are written
+    terminal.py  known commands show what exists; the output of all others is generated
     programs.py  "New app…": a sentence becomes a program
 """
 
@@ -19,39 +19,40 @@ from typing import get_args
 
 from unwritten import Page
 
-from . import files, mail, notes, terminal, web  # noqa: F401 - their pages are declared as they are imported
+from . import files, mail, notes, terminal, web  # noqa: F401 - importing them declares their pages
 from .desk import Accent, Look, Wallpaper, app, look, looks, window
-from .programs import named
+from .programs import all_programs
 
 DOCK = (
-    ("files", "/files", "Files"),
-    ("mail", "/mail", "Mail"),
-    ("browser", "/web", "Browser"),
-    ("notes", "/notes", "Notes"),
-    ("terminal", "/terminal", "Terminal"),
-    ("settings", "/settings", "Settings"),
-    ("new", "/new", "New app…"),
+    ("files", "home", "Files"),
+    ("mail", "newest", "Mail"),
+    ("browser", "browser", "Browser"),
+    ("notes", "all_notes", "Notes"),
+    ("terminal", "terminal", "Terminal"),
+    ("settings", "settings", "Settings"),
+    ("new", "new", "New app…"),
 )
+"""What is in the dock: an icon, the name of a page function, and a label."""
 
 KEYS = (
-    ("Tab, Shift + Tab", "through the window, its buttons, and the dock"),
-    ("Arrow keys, on a window’s title", "move the window; with Shift they resize it"),
-    ("Enter, on a window’s title", "makes it as large as the screen, and back"),
-    ("Alt + Shift + N", "to the next window"),
-    ("Alt + Shift + D", "to the dock"),
-    ("Alt + Shift + M", "minimises the window"),
-    ("Alt + Shift + W", "closes the window"),
-    ("Alt + Shift + B", "back to what the window showed before"),
-    ("Alt + Shift + T", "sets the windows side by side"),
-    ("Alt + Shift + C", "lays them on each other"),
-    ("Ctrl + S, in a note", "saves it"),
-    ("Shift + click in the dock", "opens a second window of the same kind"),
+    ("Tab, Shift + Tab", "Move through the window, its buttons and the dock"),
+    ("Arrow keys on a window’s title", "Move the window; with Shift, resize it"),
+    ("Enter on a window’s title", "Maximise or restore the window"),
+    ("Alt + Shift + N", "Next window"),
+    ("Alt + Shift + D", "Go to the dock"),
+    ("Alt + Shift + M", "Minimise the window"),
+    ("Alt + Shift + W", "Close the window"),
+    ("Alt + Shift + B", "Go back in the window"),
+    ("Alt + Shift + T", "Tile all windows"),
+    ("Alt + Shift + C", "Cascade all windows"),
+    ("Ctrl + S in a note", "Save the note"),
+    ("Shift + click in the dock", "Open another window of the same app"),
 )
 
 
 @app.page("/")
 def desktop() -> Page:
-    return Page("desktop.html", title=look().machine, frames=True, look=look(), dock=DOCK, programs=named())
+    return Page("desktop.html", title=look().machine, embeds=True, look=look(), dock=DOCK, programs=all_programs())
 
 
 @app.page("/settings")

@@ -1,7 +1,7 @@
-"""Dates: a day and a month that the model can be held to, and what they are when they are shown.
+"""Dates of files and letters: a day and a month.
 
-As one text they came out as "31 July,", ":11 August" or "June". Boxes and folders that were written then are kept, so
-such a text is still read.
+As free text the model wrote "31 July,", ":11 August" or "June", so the schemas hold it to a number and one of twelve
+names. Pages stored before that have a text, which is still read.
 """
 
 import re
@@ -13,29 +13,29 @@ Month = Literal[
     "July", "August", "September", "October", "November", "December",
 ]  # fmt: skip
 MONTHS: tuple[str, ...] = get_args(Month)
-LEAP = 2024
-"""A year whose February has all its days: what has a date here has no year."""
+LEAP_YEAR = 2024
+"""Dates have no year here, so 29 February is valid."""
 
 
-def shown(thing: Any) -> str:
-    """The date of something that may still be growing: "14 April", or nothing while it is not whole."""
-    day, month = thing.day, thing.month
+def format_date(entry: Any) -> str:
+    """Return the date of an entry, such as "14 April". Empty if the entry is still being written and has none yet."""
+    day, month = entry.day, entry.month
     if not isinstance(day, int) or month not in MONTHS:
         return ""
-    return f"{min(day, monthrange(LEAP, MONTHS.index(month) + 1)[1])} {month}"
+    return f"{min(day, monthrange(LEAP_YEAR, MONTHS.index(month) + 1)[1])} {month}"
 
 
-def divided(data: Any, name: str) -> Any:
-    """What a model is read from, with the text of a date, where it has one, as a day and a month.
+def split_date(data: Any, name: str) -> Any:
+    """Replace a date given as text by a day and a month, before validation.
 
     Args:
-        data: of the thing that has the date.
-        name: where the text was kept. Without a day it is the first, and without a month it is in January.
+        data: The input of a model.
+        name: The field that holds the text. Without a day it becomes the first, without a month January.
     """
     if not isinstance(data, dict) or name not in data:
         return data
     text = str(data[name])
-    found = re.search(r"\d{1,2}", text)
+    number = re.search(r"\d{1,2}", text)
     month = next((month for month in MONTHS if month[:3].casefold() in text.casefold()), MONTHS[0])
-    day = min(max(int(found[0]), 1), 31) if found else 1
+    day = min(max(int(number[0]), 1), 31) if number else 1
     return {"day": day, "month": month, **{key: value for key, value in data.items() if key != name}}

@@ -1,4 +1,4 @@
-"""The machine: the app, its settings, and what every window has."""
+"""The machine: the app, its settings, and what all windows share."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ Accent = Literal["ink", "brick", "moss", "plum", "amber"]
 
 
 class Look(BaseModel):
-    """What is set in Settings; there is one row."""
+    """The settings. The table has one row."""
 
     id: int | None = None
     machine: str = Field(default="Halfmoon", min_length=1, max_length=24, pattern=r"^[^\[\]<>{}]+$")
@@ -31,29 +31,31 @@ class Look(BaseModel):
     text: Literal["small", "middle", "large"] = "middle"
 
 
-looks = app.table(Look, first=[Look()])
+looks = app.table(Look, initial=[Look()])
 
 
 def look() -> Look:
+    """Return the current settings."""
     return looks.get(1) or Look()
 
 
-def window(template: str, title: str, **parts: Any) -> Page:
-    """A page as a window shows it, in the colours of the machine."""
-    return Page(template, title=title, look=look(), **parts)
+def window(template: str, title: str, **values: Any) -> Page:
+    """Return a page that a window shows, with the settings of the machine."""
+    return Page(template, title=title, look=look(), **values)
 
 
 def examples(name: str) -> tuple[Example, ...]:
+    """Return the examples in ``examples/name.txt``."""
     return read_examples(Path(__file__).parent / "examples" / f"{name}.txt")
 
 
-def fits(key: str) -> bool:
-    """Whether an address is short enough to be a page, so that a link may lead there."""
-    return len(key) <= 110
+def is_short(path: str) -> bool:
+    """True if a path is short enough for a URL, so that a link may lead there."""
+    return len(path) <= 110
 
 
-def some(words: str, count: int, seed: str) -> list[str]:
-    """A few of many, always the same for the same seed: a small model has more ideas when it is given some."""
-    many = words.split(", ")
+def pick(choices: str, count: int, seed: str) -> list[str]:
+    """Return a few of several choices, the same for the same seed. Suggestions make a small model less repetitive."""
+    options = choices.split(", ")
     start = crc32(seed.encode())
-    return [many[(start + 3 * step) % len(many)] for step in range(count)]
+    return [options[(start + 3 * step) % len(options)] for step in range(count)]

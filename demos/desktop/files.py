@@ -1,15 +1,16 @@
-"""Files: folders whose entries are written when they are opened, and then stay; texts; pictures."""
+"""Files: folders whose entries are generated when they are opened, texts and pictures."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, model_validator
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
 
-from .dates import Month, divided, shown
-from .desk import app, examples, fits, look, some, window
+from .dates import Month, format_date, split_date
+from .desk import app, examples, is_short, look, pick, window
 
 
 class Entry(BaseModel):
@@ -20,12 +21,12 @@ class Entry(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _earlier(cls, data: Any) -> Any:
-        return divided(data, "changed")
+    def _read_old_date(cls, data: Any) -> Any:
+        return split_date(data, "changed")
 
 
 class Folder(BaseModel):
-    """A folder has some of everything: a small model left to itself fills it with five of a kind."""
+    """A fixed number of each kind: a small model left to itself fills a folder with five entries of one kind."""
 
     folders: list[Entry] = Field(min_length=1, max_length=1)
     texts: list[Entry] = Field(min_length=3, max_length=3)
@@ -43,9 +44,12 @@ HOME = Folder.model_construct(
     texts=[],
     pictures=[],
 )
-"""What is in the first folder: five names, so that there is something to open. All that is in them is written."""
+"""The home folder. It is fixed, so that there is something to open; what is inside is generated."""
 
 PAGES = {"folder": "files", "text": "file", "picture": "picture"}
+"""The page function that shows each kind of entry."""
+
+EXTENSIONS = {"folder": "", "text": ".txt", "picture": ".jpg"}
 FOLDERS = "orders, older things, records, drafts, repairs, plans, visits, bills, samples"
 TEXTS = (
     "a letter to a friend, a list of names, a plan, a bill, a diary, a talk that was written down, some rules, "
@@ -55,13 +59,8 @@ PICTURES = "a photograph of a place, a photograph of people, a map, a drawing of
 FOLDER, TEXT, PICTURE = (examples(name) for name in ("folder", "text", "picture"))
 
 
-def clean(name: str) -> str:
-    """A name as it can be a part of a path; empty if it cannot be one."""
-    return " ".join(name.replace("/", "-").replace("\\", "-").split()).strip(" .")
-
-
 class Row(NamedTuple):
-    """What stands in a folder, as it is listed."""
+    """An entry as a folder lists it. ``key`` is None if it cannot be opened."""
 
     kind: str
     name: str
@@ -70,60 +69,62 @@ class Row(NamedTuple):
     changed: str
 
 
-ENDINGS = {"folder": "", "text": ".txt", "picture": ".jpg"}
+def clean_name(name: str) -> str:
+    """Return a name that can be part of a path. Empty if nothing is left of it."""
+    return " ".join(name.replace("/", "-").replace("\\", "-").split()).strip(" .")
 
 
 def rows(path: str, folder: Any) -> Iterator[Row]:
-    """The rows of a folder, which may still be growing: what is not whole has no key, and leads nowhere."""
-    seen: set[str] = set()  # two files of one name are one
+    """Yield the rows of a folder, which may still be written. Incomplete entries have no key."""
+    seen: set[str] = set()  # names that occur twice are shown once
     for kind, entries in (("folder", folder.folders), ("text", folder.texts), ("picture", folder.pictures)):
         for entry in entries or ():
-            name = clean(entry.name or "")
-            changed = shown(entry)
-            whole = f"{name}{ENDINGS[kind]}" if changed else name
-            inner = f"{path}/{whole}" if path else whole
-            key = app.url_path_for(PAGES[kind], path=inner) if name and changed and fits(inner) else None
-            if whole in seen and changed:
+            name = clean_name(entry.name or "")
+            changed = format_date(entry)
+            full_name = f"{name}{EXTENSIONS[kind]}" if changed else name
+            full_path = f"{path}/{full_name}" if path else full_name
+            key = app.url_path_for(PAGES[kind], path=full_path) if name and changed and is_short(full_path) else None
+            if full_name in seen and changed:
                 continue
-            seen.add(whole)
-            yield Row(kind, whole, key, entry.kb, changed)
+            seen.add(full_name)
+            yield Row(kind, full_name, key, entry.kb, changed)
 
 
-def crumbs(path: str) -> list[tuple[str, str]]:
-    """The folders above a path, each with its key."""
+def breadcrumbs(path: str) -> list[tuple[str, str]]:
+    """Return the folders above a path: name and key of each."""
     parts = path.split("/")[:-1]
-    return [("Home", "/files")] + [
+    return [("Home", app.url_path_for("home"))] + [
         (part, app.url_path_for("files", path="/".join(parts[: i + 1]))) for i, part in enumerate(parts)
     ]
 
 
-def listing(path: str) -> list[Row] | None:
-    """What is in a folder, if anybody has opened it yet. The terminal sees the same."""
-    found = app.value(app.url_path_for("files", path=path), "listing", Folder) if path else HOME
-    return list(rows(path, found)) if found else None
+def list_folder(path: str) -> list[Row] | None:
+    """Return the rows of a folder, or None if it has not been opened yet. The terminal uses it too."""
+    folder = app.value(app.url_path_for("files", path=path), "listing", Folder) if path else HOME
+    return list(rows(path, folder)) if folder else None
 
 
-def straight(page: str, path: str) -> Response | None:
-    """A way to the one spelling of a path, if this is another."""
-    right = "/".join(part for part in map(clean, path.split("/")) if part)
-    if right == path:
+def canonical_redirect(request: Request, page: str, path: str) -> Response | None:
+    """Return a redirect to the canonical spelling of a path, or None if this is it."""
+    canonical = "/".join(part for part in map(clean_name, path.split("/")) if part)
+    if canonical == path:
         return None
-    return RedirectResponse(app.url_path_for(page, path=right) if right else "/files", 303)
+    return RedirectResponse(request.url_for(page, path=canonical) if canonical else request.url_for("home"), 303)
 
 
 @app.page("/files")
 def home() -> Page:
-    return window("folder.html", "Home", listing=HOME, path="", crumbs=[], rows=rows)
+    return window("folder.html", "Home", listing=HOME, path="", breadcrumbs=[], rows=rows)
 
 
 @app.page("/files/{path:path}")
-def files(path: str) -> Page | Response:
+def files(path: str, request: Request) -> Page | Response:
     name = path.rsplit("/", 1)[-1]
-    return straight("files", path) or window(
+    return canonical_redirect(request, "files", path) or window(
         "folder.html",
         name,
         path=path,
-        crumbs=crumbs(path),
+        breadcrumbs=breadcrumbs(path),
         rows=rows,
         listing=Canvas(
             f"The files in the folder {path.replace('/', ' / ')} on the computer {look().machine}: {ideas(path)}.",
@@ -136,28 +137,32 @@ def files(path: str) -> Page | Response:
 
 
 @app.page("/file/{path:path}")
-def file(path: str) -> Page | Response:
+def file(path: str, request: Request) -> Page | Response:
     name = path.rsplit("/", 1)[-1]
-    words = Canvas(f"The text of the file {told(path)}.", "text", examples=TEXT, tokens=150)
-    return straight("file", path) or window("file.html", name, crumbs=crumbs(path), words=words)
+    words = Canvas(f"The text of the file {describe(path)}.", "text", examples=TEXT, tokens=150)
+    return canonical_redirect(request, "file", path) or window(
+        "file.html", name, breadcrumbs=breadcrumbs(path), words=words
+    )
 
 
 @app.page("/picture/{path:path}")
-def picture(path: str) -> Page | Response:
+def picture(path: str, request: Request) -> Page | Response:
     name = path.rsplit("/", 1)[-1]
-    parts = {"words": Canvas(f"What the picture {told(path)} shows.", "text", examples=PICTURE, tokens=60)}
+    canvases = {"words": Canvas(f"What the picture {describe(path)} shows.", "text", examples=PICTURE, tokens=60)}
     if app.supports("svg"):
-        parts["drawing"] = Canvas(f"A line drawing of what the picture {told(path)} shows.", "svg")
-    return straight("picture", path) or window("picture.html", name, crumbs=crumbs(path), **parts)
+        canvases["drawing"] = Canvas(f"A line drawing of what the picture {describe(path)} shows.", "svg")
+    return canonical_redirect(request, "picture", path) or window(
+        "picture.html", name, breadcrumbs=breadcrumbs(path), **canvases
+    )
 
 
 def ideas(path: str) -> str:
-    """What a folder may have: something else in every folder."""
-    (folder,), texts, (shown,) = some(FOLDERS, 1, path), some(TEXTS, 3, path), some(PICTURES, 1, path)
-    return f"a folder of {folder}, {', '.join(texts)} and {shown}"
+    """Return suggestions for the prompt of a folder, different for each folder."""
+    (folder,), texts, (picture,) = pick(FOLDERS, 1, path), pick(TEXTS, 3, path), pick(PICTURES, 1, path)
+    return f"a folder of {folder}, {', '.join(texts)} and {picture}"
 
 
-def told(path: str) -> str:
-    """A path in words, with its last folder, which says what it is about."""
+def describe(path: str) -> str:
+    """Return a path in words. The folder's name says what the file is about."""
     *folders, name = path.split("/")
     return f"“{name}” in the folder {folders[-1]}" if folders else f"“{name}”"

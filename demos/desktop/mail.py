@@ -1,14 +1,15 @@
-"""Mail: letters come in boxes of four; one is written when it is read. What is answered or sent is state."""
+"""Mail: letters arrive four at a time, and each is generated when it is opened. What you send is stored in a table."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
 
-from .dates import Month, divided, shown
-from .desk import app, examples, some, window
+from .dates import Month, format_date, split_date
+from .desk import app, examples, pick, window
 
 
 class Letter(BaseModel):
@@ -20,22 +21,24 @@ class Letter(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _earlier(cls, data: Any) -> Any:
-        return divided(data, "date")
+    def _read_old_date(cls, data: Any) -> Any:
+        return split_date(data, "date")
 
 
 class Box(BaseModel):
+    """Four letters, as the mailbox lists them."""
+
     letters: list[Letter] = Field(min_length=4, max_length=4)
 
 
 class Fetched(BaseModel):
-    """New mail was looked for: one more box."""
+    """One row for each box: new mail was checked for."""
 
     id: int | None = None
 
 
 class Sent(BaseModel):
-    """What was written here: an answer to a letter, or the first letter of a thread of its own."""
+    """A letter of yours: an answer, or the first letter of a new thread."""
 
     id: int | None = None
     thread: str
@@ -52,39 +55,40 @@ MATTERS = (
     "a bill, a key, the weather, a birthday, a broken pump, the last boat, honey, a visit, an old photograph, a cat, "
     "the tide, a parcel, a clock that stopped, a loan, a concert, a gate that does not shut, a recipe, lost gloves"
 )
-"""Who writes, and about what: four of them in each box, so that no two boxes are alike."""
+"""Who writes, and about what. Four of each are suggested for a box, so that boxes differ."""
 
-fetched = app.table(Fetched, first=[Fetched()])
+fetched = app.table(Fetched, initial=[Fetched()])
 sent = app.table(Sent, index=["thread"])
 BOX, LETTER, ANSWER = (examples(name) for name in ("box", "letter", "answer"))
-Words = Annotated[str, Field(min_length=2, max_length=1000)]
+LetterText = Annotated[str, Field(min_length=2, max_length=1000)]
 
 
 def ideas(number: int) -> str:
-    """Who has written the letters of a box: always the same for the same box."""
-    pairs = zip(some(WRITERS, 4, f"{number}"), some(MATTERS, 4, f"about {number}"), strict=True)
+    """Return suggestions for the prompt of a box, the same for the same box."""
+    pairs = zip(pick(WRITERS, 4, f"{number}"), pick(MATTERS, 4, f"about {number}"), strict=True)
     *three, last = (f"{who} about {what}" for who, what in pairs)
     return f"{', '.join(three)} and {last}"
 
 
-def same(subject: str) -> str:
-    """A subject as it stands in an address."""
+def clean_subject(subject: str) -> str:
+    """Return a subject as it appears in URLs and in the table."""
     return " ".join(subject.replace("_", " ").replace("/", "-").split()).strip(" .")
 
 
-def known(subject: str) -> Letter | None:
-    """The letter with this subject, if one has come."""
+def find_letter(subject: str) -> Letter | None:
+    """Return the letter with this subject, if one has arrived."""
     boxes = app.values(Box)
-    return next((mail for _, box in boxes for mail in box.letters if same(mail.subject) == subject), None)
+    return next((letter for _, box in boxes for letter in box.letters if clean_subject(letter.subject) == subject), None)
 
 
-def mail_key(subject: str | None) -> str | None:
-    return app.url_path_for("letter", subject=same(subject)) if subject and same(subject) else None
+def letter_key(subject: str | None) -> str | None:
+    """Return the key of the letter with this subject, or None if there is no subject yet."""
+    return app.url_path_for("letter", subject=clean_subject(subject)) if subject and clean_subject(subject) else None
 
 
 @app.page("/mail")
-def newest() -> Response:
-    return RedirectResponse(app.url_path_for("box", number=fetched.count()), 303)
+def newest(request: Request) -> Response:
+    return RedirectResponse(request.url_for("box", number=fetched.count()), 303)
 
 
 @app.page("/mail/box/{number:int}")
@@ -96,8 +100,8 @@ def box(number: int) -> Page:
         number=number,
         newest=fetched.count(),
         threads=list(threads.values()),
-        address=mail_key,
-        date=shown,
+        letter_key=letter_key,
+        format_date=format_date,
         box=Canvas(
             f"The mail of Ada Holm: {ideas(number)}.",
             schema=Box,
@@ -109,55 +113,56 @@ def box(number: int) -> Page:
 
 
 @app.action("/mail/look")
-def look_for_mail() -> str:
+def check_mail() -> str:
     fetched.insert(Fetched())
     return app.url_path_for("box", number=fetched.count())
 
 
 @app.page("/mail/letter/{subject}")
 def letter(subject: str) -> Page:
-    came = known(subject)
+    received = find_letter(subject)
     thread = sent.select(thread=subject)
-    who = came.sender if came else thread[0].to if thread else "a stranger"
-    parts = {}
-    if came or not thread:
-        begun = came.first_line.rstrip(" .…") if came else ""
-        parts["letter"] = Canvas(
-            f"The letter “{subject}” from {who} to Ada Holm.", "text", opening=begun, examples=LETTER, tokens=130
+    who = received.sender if received else thread[0].to if thread else "a stranger"
+    canvases = {}
+    if received or not thread:
+        opening = received.first_line.rstrip(" .…") if received else ""
+        canvases["letter"] = Canvas(
+            f"The letter “{subject}” from {who} to Ada Holm.", "text", opening=opening, examples=LETTER, tokens=130
         )
-    asked = "{who} answers Ada Holm, who wrote about “{subject}”: {text}"
+    prompt = "{who} answers Ada Holm, who wrote about “{subject}”: {text}"
     return window(
         "letter.html",
         subject,
         who=who,
-        date=shown(came) if came else "",
+        date=format_date(received) if received else "",
         thread=thread,
         answers={
             row.id: Canvas(
-                asked.format(who=who, subject=subject, text=row.text[:300]), "text", examples=ANSWER, tokens=70
+                prompt.format(who=who, subject=subject, text=row.text[:300]), "text", examples=ANSWER, tokens=70
             )
             for row in thread
         },
-        **parts,
+        **canvases,
     )
 
 
 @app.action("/mail/letter/{subject}/answer")
-def answer(subject: str, text: Words) -> None:
-    came = known(subject)
-    sent.insert(Sent(thread=subject, to=came.sender if came else "a stranger", text=text))
+def answer(subject: str, text: LetterText) -> None:
+    received = find_letter(subject)
+    sent.insert(Sent(thread=subject, to=received.sender if received else "a stranger", text=text))
 
 
 @app.page("/mail/new")
 def compose() -> Page:
-    return window("compose.html", "A new letter")
+    return window("compose.html", "New letter")
 
 
 @app.action("/mail/send")
 def send(
     to: Annotated[str, Field(min_length=2, max_length=40)],
     subject: Annotated[str, Field(min_length=2, max_length=60, pattern=r"\w")],
-    text: Words,
+    text: LetterText,
 ) -> str:
-    sent.insert(Sent(thread=same(subject), to=to, text=text))
-    return app.url_path_for("letter", subject=same(subject))
+    thread = clean_subject(subject)
+    sent.insert(Sent(thread=thread, to=to, text=text))
+    return app.url_path_for("letter", subject=thread)

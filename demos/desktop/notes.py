@@ -1,16 +1,16 @@
-"""Notes: ordinary, lasting notes. The model comes in only if it is asked to write one on."""
+"""Notes: ordinary notes in a table. The model writes only when it is asked to continue one."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from unwritten import Canvas, Page
-from unwritten.core.errors import BadAddress
 
 from .desk import app, examples, window
 
-LONGEST = 8000
+MAX_LENGTH = 8000
 
 
 class Note(BaseModel):
@@ -21,13 +21,13 @@ class Note(BaseModel):
 
     @property
     def title(self) -> str:
-        """Its first line."""
+        """The first line, shortened."""
         first = self.text.strip().split("\n")[0].strip()
         return first if len(first) <= 48 else first[:47] + "…"
 
 
 class Offer(BaseModel):
-    """A note is to be written on, from these last words of it."""
+    """A request to continue a note after these last words of it."""
 
     id: int | None = None
     note: int
@@ -36,11 +36,11 @@ class Offer(BaseModel):
 
 WELCOME = """Welcome
 
-This is a note. It is kept, whatever happens to the power. Everything else here is written when you open it."""
-notes = app.table(Note, index=["deleted"], first=[Note(text=WELCOME, changed="at the beginning")])
+This is a note. It stays as you leave it. Everything else on this machine is written when you open it."""
+notes = app.table(Note, index=["deleted"], initial=[Note(text=WELCOME, changed="at the beginning")])
 offers = app.table(Offer, index=["note"])
-ON = examples("note")
-Text = Annotated[str, Field(max_length=LONGEST)]
+CONTINUATIONS = examples("note")
+NoteText = Annotated[str, Field(max_length=MAX_LENGTH)]
 
 
 def now() -> str:
@@ -48,25 +48,30 @@ def now() -> str:
 
 
 def add(text: str) -> int:
+    """Store a new note and return its number."""
     return notes.insert(Note(text=text, changed=now())).id or 0
 
 
 @app.page("/notes")
 def all_notes() -> Page:
-    kept = notes.select(deleted=False, order="-id", limit=200)
-    return window("notes.html", "Notes", notes=kept, gone=notes.select(deleted=True, order="-id", limit=3))
+    return window(
+        "notes.html",
+        "Notes",
+        notes=notes.select(deleted=False, order="-id", limit=200),
+        deleted=notes.select(deleted=True, order="-id", limit=3),
+    )
 
 
 @app.page("/note/{number:int}")
 def note(number: int) -> Page:
     row = notes.get(number)
     if row is None:
-        raise BadAddress(f"There is no note {number}. It may have been on another machine.", 404)
-    parts = {}
+        raise HTTPException(404, f"There is no note {number}.")
+    canvases = {}
     for offer in offers.select(note=number, order="-id", limit=1):
-        ask = f"A note, and how it goes on: {row.title}"
-        parts["more"] = Canvas(ask, "text", opening=offer.after, examples=ON, tokens=70)
-    return window("note.html", row.title or "An empty note", note=row, longest=LONGEST, **parts)
+        prompt = f"A note, and how it goes on: {row.title}"
+        canvases["more"] = Canvas(prompt, "text", opening=offer.after, examples=CONTINUATIONS, tokens=70)
+    return window("note.html", row.title or "Empty note", note=row, max_length=MAX_LENGTH, **canvases)
 
 
 @app.action("/notes/new")
@@ -75,14 +80,14 @@ def new_note() -> str:
 
 
 @app.action("/note/{number:int}/save")
-def save(number: int, text: Text) -> None:
+def save(number: int, text: NoteText) -> None:
     notes.update(number, text=text.replace("\r\n", "\n"), changed=now())
 
 
 @app.action("/note/{number:int}/delete")
 def delete(number: int) -> str:
     notes.update(number, deleted=True)
-    return "/notes"
+    return app.url_path_for("all_notes")
 
 
 @app.action("/note/{number:int}/restore")
@@ -91,8 +96,8 @@ def restore(number: int) -> None:
 
 
 @app.action("/note/{number:int}/write-on")
-def write_on(number: int, text: Text) -> None:
-    """Save what is typed, and have it written on from its last line."""
+def continue_note(number: int, text: NoteText) -> None:
+    """Save what was typed, and ask the model to continue from its last line."""
     save(number, text)
     last = text.strip().split("\n")[-1][-160:].strip()
     if last:
@@ -100,17 +105,17 @@ def write_on(number: int, text: Text) -> None:
 
 
 @app.action("/note/{number:int}/take")
-def take(number: int) -> None:
-    """What was written on becomes a part of the note."""
+def accept(number: int) -> None:
+    """Append the continuation to the note."""
     row, offer = notes.get(number), offers.select(note=number, order="-id", limit=1)
-    kept = app.store.get(app.url_path_for("note", number=number))
-    more = kept.canvases.get("more") if kept else None
+    page = app.store.get(app.url_path_for("note", number=number))
+    more = page.canvases.get("more") if page else None
     if row and offer and more and row.text.rstrip().endswith(offer[0].after):
         notes.update(number, text=row.text.rstrip() + more.text.removeprefix(offer[0].after), changed=now())
-    drop(number)
+    discard(number)
 
 
 @app.action("/note/{number:int}/drop")
-def drop(number: int) -> None:
+def discard(number: int) -> None:
     for offer in offers.select(note=number):
         offers.delete(offer.id or 0)

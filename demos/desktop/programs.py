@@ -1,18 +1,19 @@
-"""New app…: a sentence becomes a program, whose screens are written one by one, each from the clicks before it."""
+"""New app…: a sentence becomes a program. Its screens are generated one by one, from the clicks before them."""
 
 import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
-from unwritten.core.errors import BadAddress
 
-from .desk import app, examples, some, window
+from .desk import app, examples, pick, window
 
-REACH = 3
-"""Clicks that an address remembers."""
+MAX_CLICKS = 3
+"""How many of the last clicks a screen's address holds."""
 
 
 class Program(BaseModel):
@@ -21,14 +22,14 @@ class Program(BaseModel):
 
     @property
     def key(self) -> str:
-        """Where its first screen is."""
+        """The key of the first screen."""
         return app.url_path_for("program", number=self.id)
 
     @property
     def name(self) -> str:
-        """Its own name, once that is written; until then the first words of the sentence."""
+        """The generated name. Until there is one, the first words of the sentence."""
         card = app.value(self.key, "card", Card)
-        return card.title if card else short(self.sentence)
+        return card.title if card else short_name(self.sentence)
 
 
 class Card(BaseModel):
@@ -43,8 +44,8 @@ class Screen(BaseModel):
     buttons: list[str] = Field(min_length=3, max_length=3)
 
 
-TYPED = ("add", "new", "write", "search", "find", "name", "enter", "ask", "send", "set", "change")
-"""A button that begins like this leads to a screen with a field: something is to be typed."""
+INPUT_VERBS = ("add", "new", "write", "search", "find", "name", "enter", "ask", "send", "set", "change")
+"""A button that begins with one of these leads to a screen with an input field."""
 
 IDEAS = (
     "what is due today, a list of three things, a result, a message, some numbers, a question, advice for beginners, "
@@ -52,65 +53,76 @@ IDEAS = (
 )
 THINGS = "an amount, a name, a day, a place, a number, a person, a colour, a time, a price, a month, a thing"
 VERBS = "Show, Add, Ask, Count, Find, Send, Compare, Check, Begin, Name, Save, Call"
-"""What a screen may show, drawn by its way: a small model has more ideas when it is given some."""
+"""Suggestions for a screen, picked by its path: they make a small model less repetitive."""
 
 programs = app.table(Program)
 CARD, SCREEN = examples("card"), examples("screen")
 
 
-def short(sentence: str) -> str:
-    """The first words of a sentence that say something."""
+def short_name(sentence: str) -> str:
+    """Return the first meaningful words of a sentence."""
     words = re.sub(
         r"^(?:an?\s+)?(?:(?:app|program|tool|something)\s+)?(?:(?:that|which|to|for)\s+)?", "", sentence, flags=re.I
     )
     return " ".join(words.split()[:3])[:22].strip(" ,.;:").capitalize() or "App"
 
 
+def next_trail(trail: str, button: str | None) -> str:
+    """Return the last clicks after a button is pressed, joined by slashes. Empty without a usable label."""
+    label = " ".join((button or "").replace("/", "-").split()).strip(" .")[:36]
+    clicks = [*(click for click in trail.split("/") if click), label]
+    return "/".join(clicks[-MAX_CLICKS:]) if label else ""
+
+
 def press(number: int, trail: str, button: str | None) -> str | None:
-    """The key of the screen behind a button: it names the last few clicks, this one included."""
-    clean = " ".join((button or "").replace("/", "-").split()).strip(" .")[:36]
-    resolver = [*(click for click in trail.split("/") if click), clean][-REACH:]
-    return app.url_path_for("screen", number=number, trail="/".join(resolver)) if clean else None
+    """Return the key of the screen behind a button, or None without a usable label."""
+    following = next_trail(trail, button)
+    return app.url_path_for("screen", number=number, trail=following) if following else None
 
 
-def field(trail: str) -> str:
-    """The label of the field on a screen; empty if there is nothing to type."""
+def field_label(trail: str) -> str:
+    """Return the label of a screen's input field. Empty if it has none."""
     last = trail.rsplit("/", 1)[-1]
-    return last if last.lower().startswith(TYPED) and ":" not in last else ""
+    return last if last.lower().startswith(INPUT_VERBS) and ":" not in last else ""
 
 
-def found(number: int) -> Program:
-    program = programs.get(number)
-    if program is None:
-        raise BadAddress(f"There is no app {number} on this machine. Make one up with “New app…”.", 404)
-    return program
+def get_program(number: int) -> Program:
+    """Return a program.
+
+    Raises:
+        HTTPException: 404 if there is none with this number.
+    """
+    found = programs.get(number)
+    if found is None:
+        raise HTTPException(404, f"There is no app {number} on this machine. Make one with “New app…”.")
+    return found
 
 
-def screen_of(program: Program, trail: str) -> Canvas:
-    """One screen: what was clicked, and what stood on the screen before it."""
+def screen_canvas(row: Program, trail: str) -> Canvas:
+    """Return the canvas of a screen. Its prompt says what was clicked, and what the previous screen showed."""
     *before, last = ["", *trail.split("/")] if trail else [""]
-    came_from = app.url_path_for("screen", number=program.id, trail="/".join(before[1:])) if len(before) > 1 else program.key
-    way = f"{program.sentence}/{trail}"
-    (idea,), things, verbs = some(IDEAS, 1, way), some(THINGS, 3, way), some(VERBS, 3, way)
+    previous = app.url_path_for("screen", number=row.id, trail="/".join(before[1:])) if len(before) > 1 else row.key
+    seed = f"{row.sentence}/{trail}"
+    (idea,), things, verbs = pick(IDEAS, 1, seed), pick(THINGS, 3, seed), pick(VERBS, 3, seed)
     idea += f", with {things[0]}, {things[1]} and {things[2]}. Buttons: {', '.join(verbs)}"
-    earlier = app.value(came_from, "screen", Screen) if last else None
-    ask = f"The app: {program.sentence[:160].rstrip('.')}."
+    earlier = app.value(previous, "screen", Screen) if last else None
+    prompt = f"The app: {row.sentence[:160].rstrip('.')}."
     if last:
         seen = f" The screen “{earlier.heading}” showed {', '.join(earlier.items)}." if earlier else ""
         pressed = f" Pressed before: {', '.join(before[1:])}." if before[1:] else ""
-        ask += f"{pressed}{seen} Now “{last}” was pressed. The next screen: {idea}."
+        prompt += f"{pressed}{seen} Now “{last}” was pressed. The next screen: {idea}."
     else:
-        ask += f" Its first screen: {idea}."
-    return Canvas(ask, schema=Screen, canvases=2, examples=SCREEN, tokens=190)
+        prompt += f" Its first screen: {idea}."
+    return Canvas(prompt, schema=Screen, canvases=2, examples=SCREEN, tokens=190)
 
 
 @app.page("/new")
 def new() -> Page:
-    return window("new.html", "New app", programs=named())
+    return window("new.html", "New app", programs=all_programs())
 
 
-def named() -> list[tuple[int, str, str, str]]:
-    """All programs: number, key, name, sentence."""
+def all_programs() -> list[tuple[int, str, str, str]]:
+    """Return all programs: number, key, name and sentence of each."""
     return [(row.id or 0, row.key, row.name, row.sentence) for row in programs.select()]
 
 
@@ -122,27 +134,36 @@ def make(sentence: Annotated[str, Field(min_length=4, max_length=300, pattern=r"
 @app.action("/new/{number:int}/remove")
 def remove(number: int) -> str:
     programs.delete(number)
-    return "/new"
+    return app.url_path_for("new")
 
 
 @app.page("/app/{number:int}")
 def program(number: int) -> Page:
-    row = found(number)
-    parts: dict[str, Any] = {"screen": screen_of(row, "")}
+    row = get_program(number)
+    canvases: dict[str, Any] = {"screen": screen_canvas(row, "")}
     if app.supports("app"):
-        parts = {"box": Canvas(row.sentence, "app")}
+        canvases = {"box": Canvas(row.sentence, "app")}
     card = Canvas(
         f"The name of an app, and what it is for: {row.sentence[:200]}", schema=Card, examples=CARD, tokens=60
     )
-    return window("program.html", row.name, program=row, trail="", press=press, card=card, **parts)
+    return window("program.html", row.name, program=row, trail="", press=press, card=card, **canvases)
 
 
 @app.page("/app/{number:int}/{trail:path}")
-def screen(number: int, trail: str, button: str = "", words: str = "") -> Page | Response:
-    row = found(number)
+def screen(number: int, trail: str, request: Request, button: str = "", words: str = "") -> Page | Response:
+    row = get_program(number)
     trail = "/".join(part for part in trail.split("/") if part != "-")
-    if button:  # a field was filled in: what was typed is a part of what was pressed
-        said = f"{button}: {words[:24]}" if words else button
-        return RedirectResponse(press(number, trail, said) or row.key, 303)
-    parts = {"program": row, "trail": trail, "press": press}
-    return window("program.html", row.name, **parts, screen=screen_of(row, trail), field=field(trail))
+    if button:  # an input field was sent: its text becomes part of the click
+        following = next_trail(trail, f"{button}: {words[:24]}" if words else button)
+        if not following:
+            return RedirectResponse(request.url_for("program", number=number), 303)
+        return RedirectResponse(request.url_for("screen", number=number, trail=following), 303)
+    return window(
+        "program.html",
+        row.name,
+        program=row,
+        trail=trail,
+        press=press,
+        screen=screen_canvas(row, trail),
+        field=field_label(trail),
+    )

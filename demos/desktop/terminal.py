@@ -1,4 +1,4 @@
-"""The terminal: what is known is told as it is kept; every other command's output is written."""
+"""The terminal: known commands show what exists; the output of every other command is generated."""
 
 import shlex
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from pydantic import BaseModel, Field
 from unwritten import Canvas, Page
 
 from .desk import app, examples, look, window
-from .files import clean, listing
+from .files import clean_name, list_folder
 from .notes import add, notes, now
 
 HELP = (
-    "ls [folder], cd folder, cat file, pwd, echo words, note words, notes, date, hostname, clear, help:\n"
-    "these tell what is kept. Every other command is run by a model, which makes up what it says."
+    "ls [folder], cd folder, cat file, pwd, echo text, note text, notes, date, hostname, clear, help\n"
+    "A model makes up the output of every other command."
 )
 
 
@@ -27,14 +27,14 @@ class Command(BaseModel):
 
 
 class Place(BaseModel):
-    """Where the terminal stands; there is one row."""
+    """The current folder. The table has one row."""
 
     id: int | None = None
     folder: str = ""
 
 
 commands = app.table(Command)
-places = app.table(Place, first=[Place()])
+places = app.table(Place, initial=[Place()])
 SHELL = examples("shell")
 
 
@@ -42,79 +42,81 @@ SHELL = examples("shell")
 def terminal() -> Page:
     history = commands.select(order="-id", limit=25)[::-1]
     place = places.get(1) or Place()
-    written = {row.id: told(row) for row in history if row.written}
-    return window("terminal.html", "Terminal", history=history, place=place, outputs=written or {})
+    outputs = {row.id: output_canvas(row) for row in history if row.written}
+    return window("terminal.html", "Terminal", history=history, place=place, outputs=outputs)
 
 
-def told(row: Command) -> Canvas:
-    seen = listing(row.folder)
-    names = ", ".join(row.name for row in seen) if seen else "nothing that was looked at"
-    ask = f"The folder {row.folder or 'Home'} has {names}. The command: $ {row.line}"
-    return Canvas(ask, "text", examples=SHELL, tokens=70)
+def output_canvas(row: Command) -> Canvas:
+    """Return the canvas for the output of a command."""
+    files = list_folder(row.folder)
+    names = ", ".join(file.name for file in files) if files else "nothing that was looked at"
+    prompt = f"The folder {row.folder or 'Home'} has {names}. The command: $ {row.line}"
+    return Canvas(prompt, "text", examples=SHELL, tokens=70)
 
 
 @app.action("/terminal/run")
 def run(line: Annotated[str, Field(max_length=200)]) -> None:
     line = " ".join(line.split())
     place = places.get(1) or Place()
-    name, *words = parsed(line)
+    name, *words = parse(line)
     if name == "clear":
         for row in commands.select():
             commands.delete(row.id or 0)
         return
-    known = KNOWN.get(name)
-    output = known(place.folder, words) if known else ""
-    commands.insert(Command(line=line, folder=place.folder, output=output, written=not known))
+    command = COMMANDS.get(name)
+    output = command(place.folder, words) if command else ""
+    commands.insert(Command(line=line, folder=place.folder, output=output, written=not command))
 
 
-def parsed(line: str) -> list[str]:
+def parse(line: str) -> list[str]:
+    """Split a line into words as a shell does."""
     try:
         return shlex.split(line) or [""]
-    except ValueError:  # a quotation mark without a second one
+    except ValueError:  # an unclosed quotation mark
         return line.split() or [""]
 
 
-def path_of(folder: str, words: list[str]) -> str:
-    """Where words lead from a folder, as a shell reads them."""
+def resolve(folder: str, words: list[str]) -> str:
+    """Return the path that a command's arguments name, seen from a folder."""
     path = [] if not words or words[0][:1] in "/~" else folder.split("/")
     for part in " ".join(words).split("/"):
         if part == "..":
             path = path[:-1]
-        elif clean(part):
-            path.append(clean(part))
+        elif clean_name(part):
+            path.append(clean_name(part))
     return "/".join(part for part in path if part)
 
 
 def ls(folder: str, words: list[str]) -> str:
     words = [word for word in words if not word.startswith("-")]
-    path = path_of(folder, words) if words else folder
-    seen = listing(path)
-    if seen is None:
-        return f"{path}: nobody has opened this folder yet. Open it in Files, and it is here too."
-    return "\n".join(f"{row.kb:>5} kB  {row.changed:<12}  {row.name}{'/' * (row.kind == 'folder')}" for row in seen)
+    path = resolve(folder, words) if words else folder
+    rows = list_folder(path)
+    if rows is None:
+        return f"ls: {path}: this folder does not exist until you open it in Files"
+    return "\n".join(f"{row.kb:>5} kB  {row.changed:<12}  {row.name}{'/' * (row.kind == 'folder')}" for row in rows)
 
 
 def cd(folder: str, words: list[str]) -> str:
-    places.update(1, folder=path_of(folder, words)[:100] if words else "")
+    places.update(1, folder=resolve(folder, words)[:100] if words else "")
     return ""
 
 
 def cat(folder: str, words: list[str]) -> str:
-    path = path_of(folder, words)
-    above, _, name = path.rpartition("/")
-    row = next((row for row in listing(above) or () if row.name == name and row.kind != "folder"), None)
+    path = resolve(folder, words)
+    parent, _, name = path.rpartition("/")
+    row = next((row for row in list_folder(parent) or () if row.name == name and row.kind != "folder"), None)
     if row is None or row.key is None:
-        return f"cat: {path or 'what?'}: no such file"
-    kept = app.store.get(row.key)
-    text = kept.canvases["words"].text if kept and "words" in kept.canvases else ""
-    return text or f"{path}: nobody has opened this file yet. Open it in Files, and it is here too."
+        return f"cat: {path}: no such file" if path else "cat: which file?"
+    page = app.store.get(row.key)
+    text = page.canvases["words"].text if page and "words" in page.canvases else ""
+    return text or f"cat: {path}: this file does not exist until you open it in Files"
 
 
 def note(folder: str, words: list[str]) -> str:
-    return f"note {add(' '.join(words))} is kept" if words else "note: what is to be noted?"
+    return f"saved as note {add(' '.join(words))}" if words else "note: nothing to save"
 
 
-KNOWN: dict[str, Callable[[str, list[str]], str]] = {
+COMMANDS: dict[str, Callable[[str, list[str]], str]] = {
     "": lambda folder, words: "",
     "ls": ls,
     "cd": cd,

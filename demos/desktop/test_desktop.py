@@ -1,4 +1,4 @@
-"""The desktop, visited without a model: what an author would test of an app like this."""
+"""Tests of the desktop, without a model."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ SCREEN = {
     "items": ["Fern", "Basil", "Rose"],
     "buttons": ["Water the fern", "Add a plant", "Week"],
 }
-SAID: dict[str, Any] = {
+ANSWERS: dict[str, Any] = {
     "the files in": FOLDER,
     "the text of the file": "Nine hives, and all of them hum.",
     "what the picture": "A queen on a leaf.",
@@ -68,7 +68,7 @@ def app() -> App:
 
 @pytest.fixture
 def visitor(app: App) -> Visitor:
-    return Visitor(app, answers(SAID), markup="off")
+    return Visitor(app, answers(ANSWERS), markup="off")
 
 
 def test_a_folder_is_the_same_when_it_is_opened_again_and_leads_on(visitor: Visitor) -> None:
@@ -88,7 +88,7 @@ def test_the_terminal_shows_what_files_shows(visitor: Visitor) -> None:
         return visitor.visit("/terminal").submit("Run", line=line).text
 
     assert "Bees/" in run("ls")
-    assert "nobody has opened this folder" in run("ls Bees")
+    assert "does not exist until you open it in Files" in run("ls Bees")
     visitor.visit("/files/Bees")
     run("cd Bees")
     assert "Hive book.txt" in run("ls -l")
@@ -96,7 +96,7 @@ def test_the_terminal_shows_what_files_shows(visitor: Visitor) -> None:
     assert "Nine hives" in run("cat 'Hive book.txt'")
     assert "no such file" in run("cat Bread")
     assert "It is warm enough." in run("stoke --fast 'the oven")
-    assert "note 2 is kept" in run("note Buy sugar for the bees")
+    assert "saved as note 2" in run("note Buy sugar for the bees")
     assert "Buy sugar for the bees" in visitor.visit("/notes").text
     assert "~" in run("cd ../../..") and "stoke" not in run("clear")
 
@@ -136,8 +136,8 @@ def test_mail_is_read_and_answered(visitor: Visitor) -> None:
     page = visitor.visit("/mail/new").submit("Send", to="The King", subject="A / odd_subject?", text="Come for tea.")
     assert "Thank you for your words." in page.text and "to The King" in page.text
     assert "odd subject" in visitor.visit("/mail").text
-    assert visitor.visit("/mail").submit("Look for new mail").key == "/mail/box/2"
-    assert visitor.visit("/mail").key == "/mail/box/2" and "Older letters" in visitor.visit("/mail").text
+    assert visitor.visit("/mail").submit("Check for mail").key == "/mail/box/2"
+    assert visitor.visit("/mail").key == "/mail/box/2" and "Older" in visitor.visit("/mail").text
 
 
 @pytest.mark.parametrize(
@@ -166,22 +166,22 @@ def test_links_of_a_site_stay_in_the_browser(visitor: Visitor) -> None:
 
 def test_a_note_is_there_after_a_restart(app: App, tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
-    with Visitor(app, answers(SAID), database=file) as visitor:
+    with Visitor(app, answers(ANSWERS), database=file) as visitor:
         page = visitor.visit("/notes").submit("New note")
         page = page.submit("Save", text="Sugar\n\nThree pounds <b>.")
-        page = page.submit("Write on from here", text="Sugar\n\nThree pounds.")
+        page = page.submit("Continue writing", text="Sugar\n\nThree pounds.")
         assert "And then it rained." in page.region("more")
-        page = page.submit("Add it")
+        page = page.submit("Add to the note")
         assert "Three pounds. And then it rained." in page.text
         page.submit("Delete")
         assert "was deleted" in visitor.visit("/notes").text
         visitor.visit("/notes").submit("Undo")
-    with Visitor(app, answers(SAID), database=file) as visitor:
+    with Visitor(app, answers(ANSWERS), database=file) as visitor:
         assert "And then it rained." in visitor.visit("/notes").click("Sugar").text
 
 
 def test_settings_are_kept_and_reach_the_prompts(app: App) -> None:
-    engine = answers(SAID)
+    engine = answers(ANSWERS)
     visitor = Visitor(app, engine, markup="off")
     page = visitor.visit("/settings").submit("Save", machine="Otter", scheme="dark", accent="moss")
     assert 'data-scheme="dark"' in page.html and 'data-accent="moss"' in visitor.visit("/").html
@@ -192,15 +192,15 @@ def test_settings_are_kept_and_reach_the_prompts(app: App) -> None:
 
 
 def test_a_sentence_becomes_an_app_whose_screens_follow_the_clicks(app: App) -> None:
-    engine = answers(SAID)
+    engine = answers(ANSWERS)
     visitor = Visitor(app, engine, markup="off")
-    page = visitor.visit("/new").submit("Make it up", sentence="An app that tells me which plant to water")
+    page = visitor.visit("/new").submit("Create", sentence="An app that tells me which plant to water")
     assert "Watering Can" in page.text and "Two plants need water" in page.text
     page = page.click("Water the fern")
     assert page.key == "/app/1/Water%20the%20fern"
     asked = engine.requests[-1].prompt.ask
     assert "“Thirsty” showed Fern, Basil, Rose. Now “Water the fern” was pressed" in asked
-    page = page.click("Add a plant").submit("Go on", words="Moss / <b>")
+    page = page.click("Add a plant").submit("Continue", words="Moss / <b>")
     assert "Pressed before: Water the fern, Add a plant." in engine.requests[-1].prompt.ask
     assert "Now “Add a plant: Moss - <b>” was pressed" in engine.requests[-1].prompt.ask
     assert "Watering Can" in visitor.visit("/").html

@@ -1,16 +1,19 @@
-"""The browser: any address is a page, which is written here. No other machine is ever asked."""
+"""The browser: every address is a page, which is generated here. No other machine is contacted."""
 
 import re
 
 from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import Canvas, Page
 
-from .desk import app, examples, fits, some, window
+from .desk import app, examples, is_short, pick, window
 
 
 class Elsewhere(BaseModel):
+    """A link to another site."""
+
     address: str = Field(min_length=4, max_length=40)
     words: str = Field(min_length=4, max_length=48)
 
@@ -23,22 +26,25 @@ class Site(BaseModel):
 
 
 class Found(BaseModel):
+    """Search results."""
+
     results: list[Elsewhere] = Field(min_length=4, max_length=4)
 
 
 SITE, TEXT, FOUND = (examples(name) for name in ("site", "webpage", "found"))
 MENUS = "history, prices, visits, people, questions, news, courses, pictures, advice, opening hours, a shop, letters"
 MAKERS = "a museum, a shop, a newspaper, a club, a teacher, a town, a collector, a doctor, a quarrel, a poet, a school"
-SEEDS = ("www.gullwatch.org", "tea-museum.example/opening-hours", "slowtrains.net", "news.harbour/today")
+SUGGESTIONS = ("www.gullwatch.org", "tea-museum.example/opening-hours", "slowtrains.net", "news.harbour/today")
 
 
-def ideas(words: str, count: int, seed: str) -> str:
-    *first, last = some(words, count, seed)
+def ideas(choices: str, count: int, seed: str) -> str:
+    """Return a few suggestions for a prompt, as a list in words."""
+    *first, last = pick(choices, count, seed)
     return f"{', '.join(first)} and {last}"
 
 
-def address_of(typed: str) -> str:
-    """What was typed as an address without what only machines need; empty if it is no address but words."""
+def parse_address(typed: str) -> str:
+    """Return a typed address without scheme and fragment. Empty if it is not an address but search terms."""
     text = re.sub(r"^(?:https?:)?/*", "", typed.strip(), flags=re.I).partition("#")[0].strip("/")
     host, _, rest = text.partition("/")
     if not re.fullmatch(r"(?=.*\.)[\w.:-]*\w", host) and not re.fullmatch(r"localhost(?::\d+)?", host):
@@ -48,25 +54,38 @@ def address_of(typed: str) -> str:
 
 
 def web_key(typed: str | None, host: str = "") -> str | None:
-    """Where a link on a written page leads: to an address, or to a page of the same site."""
+    """Return the key of the page that a generated link leads to.
+
+    Args:
+        typed: An address, or with a host the words of a menu.
+        host: The site whose menu it is.
+    """
     typed = f"{host}/{typed.lower().replace(' ', '-').replace('/', '-')}" if host and typed else typed
-    found = address_of(typed or "")
-    return app.url_path_for("site", address=found) if found and fits(found) else None
+    address = parse_address(typed or "")
+    return app.url_path_for("site", address=address) if address and is_short(address) else None
+
+
+def go_to(request: Request, typed: str) -> Response:
+    """Redirect to the page of an address, or to a search."""
+    address = parse_address(typed)
+    if address and is_short(address):
+        return RedirectResponse(request.url_for("site", address=address), 303)
+    return RedirectResponse(request.url_for("search", words=typed), 303)
 
 
 @app.page("/web")
-def browser(to: str = "") -> Page | Response:
+def browser(request: Request, to: str = "") -> Page | Response:
     if to:
-        return RedirectResponse(web_key(to) or app.url_path_for("search", words=to), 303)
+        return go_to(request, to)
     visited = [entry for entry in app.store.recent(60) if entry.key.startswith("/web/")][:8]
-    return window("browser.html", "Browser", visited=visited, seeds=[(seed, web_key(seed)) for seed in SEEDS])
+    suggestions = [(address, web_key(address)) for address in SUGGESTIONS]
+    return window("browser.html", "Browser", visited=visited, suggestions=suggestions)
 
 
 @app.page("/web/{address:path}")
-def site(address: str) -> Page | Response:
-    right = address_of(address)
-    if right != address:
-        return RedirectResponse(app.url_path_for("site", address=right) if right else app.url_path_for("search", words=address), 303)
+def site(address: str, request: Request) -> Page | Response:
+    if parse_address(address) != address:
+        return go_to(request, address)
     host, _, rest = address.partition("/")
     about = rest.replace("-", " ").replace("/", ", ") or "the front page"
     return window(
@@ -87,11 +106,11 @@ def site(address: str) -> Page | Response:
 
 @app.page("/search/{words}")
 def search(words: str) -> Page:
-    found = Canvas(
+    results = Canvas(
         f"Web pages about {words}, by {ideas(MAKERS, 4, words)}.",
         schema=Found,
         canvases=2,
         examples=FOUND,
         tokens=170,
     )
-    return window("found.html", words, web_key=web_key, found=found)
+    return window("found.html", words, web_key=web_key, found=results)

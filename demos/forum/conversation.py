@@ -1,14 +1,14 @@
-"""Conversations: who speaks when, and how they begin. The structure of a thread is drawn by seed; its words are not.
+"""Conversations: who speaks when, and how each post begins. A seed determines the structure; the model writes the text.
 
-A small model that is asked for "a thread" forgets after two lines who is speaking. So each post is asked for by itself,
-with its author, what they are about to do (agree, doubt, ask, ...) and the first few words of it.
+A small model that is asked for a whole thread forgets after two lines who is speaking. So each post has a prompt of its
+own: its author, what they do in it (agree, doubt, ask, …) and its first few words.
 """
 
 import re
 from dataclasses import dataclass
 
 from .listing import ThreadKey
-from .people import Person, article, person, regulars, seeded
+from .people import Person, article, find_person, regulars, seeded_random
 from .visitors import Reply, Topic
 
 BOARDS = {
@@ -19,7 +19,7 @@ BOARDS = {
     "Allotments": ("Marrows, sheds and grievances.", "marrow|scarecrow|shed|cabbage|wheelbarrow"),
     "Night buses": ("The 23, the 23a, and the one without a number.", "night bus|bus stop|driver|ticket|timetable"),
 }
-"""The boards of the front page: what each is about, and the things in it. Any other name is a board too."""
+"""The boards on the home page: a description, and the things that people write about. Any other name works too."""
 
 NOUNS = tuple(noun for _, nouns in BOARDS.values() for noun in nouns.split("|"))
 
@@ -31,7 +31,7 @@ ANYWHERE = (
     "My neighbour says that {b}|I have a question about {b},|Last week I tried {b} and|Nobody talks about {b}, but|"
     "The best thing about {b} is|I am new to {b}, and|Why does the mayor hate {b}|My aunt was famous for {b},"
 ).split("|")
-"""How threads begin, where there is a thing to write about, and on a board that nobody has heard of."""
+"""How threads begin on the boards above, and on all other boards."""
 
 GOES_ON = "So I|Yesterday my|This morning I|My neighbour|Now the|I have asked".split("|")
 
@@ -59,7 +59,7 @@ STANCES = (
     ("asks a question", "Did the {t}|Does anyone know whether the {t}", "Does anyone know whether|Did you ask"),
     ("thinks of {h}", "It makes me think of {h}, because the {t}", "It makes me think of {h}, because"),
 )
-"""What people do in a thread; how that begins where the thing is known that it is about; and where it is not."""
+"""What a post does, and how it begins: if the thread is about one of the known things, and otherwise."""
 
 ANSWERS = {
     "cheerful": "That is the best|I am so glad that you|What a good idea, and my",
@@ -73,17 +73,26 @@ ANSWERS = {
     "practical": "First of all you should|In that case I will|Bring it to me on Monday, and I",
     "dreamy": "I dreamt of that, and|Perhaps it is only the|In the evening light it",
 }
-"""How people of each temper begin when somebody has written to them."""
+"""How people of each temper begin an answer to a visitor."""
 
 TREES = ((-1, 0, 1, -1, 3), (-1, 0, -1, 2, -1), (-1, -1, 1, 2, 1), (-1, 0, 0, -1, 3), (-1, -1, 0, -1, 3))
-"""Which of a thread's posts answers which: the number of an earlier one; -1 for none."""
+"""Shapes of threads: for each post the number of the post that it answers, or -1."""
 
 
 @dataclass(frozen=True)
 class Post:
-    """A post that the model writes: by whom, how it is asked for, which one it answers, and when it comes.
+    """A post that the model writes.
 
-    ``sheet`` names the file of examples for it.
+    Attributes:
+        author: The person who writes it.
+        sheet: The file with its examples.
+        prompt: The prompt.
+        opening: Its first words.
+        id: Its id within the thread.
+        parent: The id of the post that it answers, or "".
+        score: The votes that it begins with.
+        at: Its position in the order of writing.
+        tokens: Its maximum length.
     """
 
     author: Person
@@ -98,13 +107,13 @@ class Post:
 
 
 def thing(title: str) -> str:
-    """What a thread is about, if it is one of the things that people here write about."""
+    """Return the known thing that a thread is about, or ""."""
     return next((noun for noun in NOUNS if re.search(rf"\b{noun}\b", title.lower())), "")
 
 
 def starters(board: str) -> list[Post]:
-    """The posts that begin the threads of a board, each by one of its regulars."""
-    chance = seeded("starters", board.lower())
+    """Return the first posts of the threads on a board, each by one of its regulars."""
+    chance = seeded_random("starters", board.lower())
     nouns = next((nouns.split("|") for name, (_, nouns) in BOARDS.items() if name.lower() == board.lower()), [])
     posts = []
     for author, opening in zip(regulars(board), chance.sample(OPENINGS if nouns else ANYWHERE, 6), strict=False):
@@ -115,22 +124,22 @@ def starters(board: str) -> list[Post]:
 
 
 def opening_post(author: Person, title: str, teaser: str) -> Post:
-    """The post that a thread begins with. It goes on from what the board shows of it."""
-    begun = seeded("opening", author.name, title).choice(GOES_ON)
+    """Return the first post of a thread. It continues the teaser that the board shows."""
+    begun = seeded_random("opening", author.name, title).choice(GOES_ON)
     ask = f'The first post of the thread "{title}" by {author.described}.'
     return Post(author, "opening", ask, f"{teaser} {begun}".strip(), tokens=100)
 
 
 def comments(board: str, author: Person, title: str) -> list[Post]:
-    """What others say to it, in a tree. Whoever began the thread has a word in it too."""
-    chance = seeded("comments", board.lower(), author.name, title)
+    """Return the answers of the town in a thread, as a tree. The author of the thread answers too."""
+    chance = seeded_random("comments", board.lower(), author.name, title)
     tree = chance.choice(TREES)
     others = [one for one in regulars(board) if one != author]
     stances = chance.sample(STANCES, len(tree))
     posts: list[Post] = []
     for number, (parent, (doing, with_thing, without)) in enumerate(zip(tree, stances, strict=True)):
         above = posts[parent].author if parent >= 0 else author
-        returns = number == len(tree) - 1 and above != author  # whoever began it has the last word, if it is an answer
+        returns = number == len(tree) - 1 and above != author  # the author of the thread writes the last post, if it answers someone
         speaker = author if returns else others[number]
         noun = thing(title)
         words = {"o": above.name, "t": noun, "a": article(noun) if noun else "", "h": speaker.hobby}
@@ -142,14 +151,14 @@ def comments(board: str, author: Person, title: str) -> list[Post]:
 
 
 def first_answers(topic: Topic) -> list[Post]:
-    """What three of the regulars say to a thread that a visitor has begun."""
-    people = seeded("first", topic.board, topic.title).sample(regulars(topic.board), 3)
+    """Return the answers of three regulars to a visitor's thread."""
+    people = seeded_random("first", topic.board, topic.title).sample(regulars(topic.board), 3)
     return [_answer(one, topic.title, topic.text, f"c{nth}", "", (0, nth)) for nth, one in enumerate(people)]
 
 
 def answers(board: str, title: str, reply: Reply, to: Person | None, opener: Person | None) -> list[Post]:
-    """What is said to a visitor's reply: by the one whom it answers; if it is for all, by two of them."""
-    others = [one for one in seeded("answers", board, title, str(reply.id)).sample(regulars(board), 3) if one != opener]
+    """Return the answers to a visitor's reply: by the person it answers, or by two people if it is for everyone."""
+    others = [one for one in seeded_random("answers", board, title, str(reply.id)).sample(regulars(board), 3) if one != opener]
     people = [to or others[0]] if reply.parent else [opener or others[1], others[0]]
     number = reply.id or 0
     return [
@@ -159,7 +168,7 @@ def answers(board: str, title: str, reply: Reply, to: Person | None, opener: Per
 
 
 def _answer(speaker: Person, title: str, text: str, id: str, parent: str, at: tuple[int, int]) -> Post:
-    chance = seeded("answer", speaker.name, title, text)
+    chance = seeded_random("answer", speaker.name, title, text)
     said = " ".join(text.split()).replace('"', "'")[:240]
     ask = f'In the thread "{title}", {speaker.described}, answers a visitor who wrote: "{said}"'
     begun = chance.choice(ANSWERS[speaker.temper].split("|"))
@@ -167,6 +176,6 @@ def _answer(speaker: Person, title: str, text: str, id: str, parent: str, at: tu
 
 
 def takes_part(who: Person, thread: ThreadKey) -> bool:
-    """Whether somebody writes in a thread of the town."""
-    author = person(thread.author)
+    """True if a person writes in a thread of the town."""
+    author = find_person(thread.author)
     return who == author or any(post.author == who for post in comments(thread.board, author, thread.title))

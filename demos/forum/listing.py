@@ -1,4 +1,4 @@
-"""Lists of threads: rows of a board, and what the address of a thread says."""
+"""Lists of threads: the rows of a board, and what a thread's key says."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from markupsafe import Markup
+from starlette.exceptions import HTTPException
 
-from unwritten.core.errors import BadAddress
-from unwritten.formats.base import Format
+from unwritten.formats import Format
 
-from .people import seeded
+from .people import seeded_random
 
 
 @dataclass
 class Row:
-    """A thread on a board. One that the model begins has a ``seat``, and no title before it is written."""
+    """A thread on a board.
+
+    Attributes:
+        name: The author's name.
+        guest: The author's number if a visitor began the thread, otherwise 0.
+        seat: The number of the canvas that begins the thread, or -1 for a visitor's thread. Its title is empty until
+            it is generated.
+    """
 
     name: str
     guest: int = 0
@@ -29,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ThreadKey:
-    """What the address of a thread says."""
+    """The parts of a thread's key."""
 
     key: str
     board: str
@@ -37,34 +44,35 @@ class ThreadKey:
     title: str
 
 
-def first_sentence(text: str) -> tuple[str, str]:
-    """What begins a thread, as its title and the rest."""
+def split_title(text: str) -> tuple[str, str]:
+    """Split the first post of a thread into its title, which is the first sentence, and the rest."""
     found = re.match(r"(.{12,90}?[.!?])(?:\s+|$)(.*)", " ".join(text.split()))
     title, rest = (found[1], found[2]) if found else (text[:90], "")
     return re.sub(r"[\[\]|]", "", title).strip().removesuffix("."), rest
 
 
-def capital(text: str) -> str:
+def capitalize_first(text: str) -> str:
+    """Return a text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def board_name(name: str) -> str:
-    """The name of a board, if it is one.
+    """Return the canonical name of a board.
 
     Raises:
-        BadAddress: for a path, or anything else that is no name.
+        HTTPException: 404 for a path, or anything else that cannot be a name.
     """
     if not re.fullmatch(r"[^\W_][\w '’&,!?-]{0,39}", name):
-        raise BadAddress(
-            f"“{name[:60]}” cannot be the name of a board. A board has a short name of letters, digits and spaces, "
-            "without slashes and dots. Try /b/Umbrellas, or choose one on the front page.",
+        raise HTTPException(
             404,
+            f"“{name[:60]}” cannot be the name of a board. Board names consist of letters, digits and spaces, "
+            "up to 40 characters. Try /b/Umbrellas, or choose a board on the home page.",
         )
     return name[:1].upper() + name[1:].lower()
 
 
-def threads(keys: Iterable[str]) -> list[ThreadKey]:
-    """Those of some addresses of pages that are threads of the town."""
+def threads_among(keys: Iterable[str]) -> list[ThreadKey]:
+    """Return those keys that are threads of the town, split into their parts."""
     found = []
     for key in keys:
         parts = [unquote(part).replace("_", " ") for part in key.split("/")[1:]]
@@ -74,17 +82,24 @@ def threads(keys: Iterable[str]) -> list[ThreadKey]:
 
 
 def starter_format(seat: int, key_of: Callable[[str], str]) -> Format:
-    """How the beginning of a thread is drawn: its first sentence is the title, and leads to the thread."""
+    """Return the format of a thread's first post on its board: the first sentence is a link to the thread.
 
-    def draw(text: str) -> str:
-        title, rest = first_sentence(text)
-        whole = bool(re.search(r"[.!?]", text)) and bool(title)
-        linked = Markup('<a href="{}">{}</a>').format(key_of(title), title) if whole else Markup("{}").format(title)
+    Args:
+        seat: The number of the canvas.
+        key_of: Returns the key of the thread with a title.
+    """
+
+    def render(text: str) -> str:
+        title, rest = split_title(text)
+        is_complete = bool(re.search(r"[.!?]", text)) and bool(title)
+        linked = Markup('<a href="{}">{}</a>').format(key_of(title), title) if is_complete else Markup("{}").format(title)
         return Markup('<p class="thread-title">{}</p><p class="teaser">{}</p>').format(linked, rest)
 
-    return Format(f"starter{seat}", draw=draw, classes=["thread-title", "teaser"], lines=2, prose=True)
+    return Format(
+        f"starter{seat}", render=render, css_classes=["thread-title", "teaser"], placeholder_lines=2, prose=True
+    )
 
 
-def first_score(key: str) -> int:
-    """The votes of the town on a thread."""
-    return seeded("score", key).randint(3, 40)
+def initial_score(key: str) -> int:
+    """Return the number of votes that a thread of the town begins with."""
+    return seeded_random("score", key).randint(3, 40)

@@ -1,7 +1,7 @@
-"""The people of the board. A name is a person: the same name has the same trade, temper and way of writing everywhere.
+"""The people of the board. A name determines a person: trade, temper, hobby and manner of writing.
 
-All of this is structure, drawn by seed from the lists below. What the model adds, it adds on the page of a person, and
-in what they write.
+All of it is chosen from the lists below, by a random generator seeded with the name. The model adds to it on a person's
+page and in their posts.
 """
 
 import random
@@ -28,7 +28,7 @@ HOBBIES = (
     "night trains|buttons|pond fish|ghost stories|rain gauges|model bridges|brass bands|pigeons|jam"
 ).split("|")
 MANNERS = ("plain", "plain", "plain", "lower", "dashing", "signed")
-"""How they write: as everybody does, all in small letters, in a slanting hand, or with their name under it."""
+"""How people write: normally, in lower case, in italics, or with a signature."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Person:
 
     @property
     def described(self) -> str:
-        """For a prompt: as much of a person as a small model can keep in mind."""
+        """A description for prompts, as short as a small model needs it."""
         return f"{self.name}, {article(self.trade)} who is {self.temper} and loves {self.hobby}"
 
 
@@ -51,20 +51,21 @@ def article(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
-def seeded(*words: str) -> random.Random:
-    """Chance that falls the same way for the same words, on every machine and in every year."""
+def seeded_random(*words: str) -> random.Random:
+    """Return a random generator that is the same for the same words on every machine."""
     seed = blake2b("\0".join(words).encode("utf-8", "replace"), digest_size=8).digest()
-    return random.Random(int.from_bytes(seed))  # noqa: S311 - nothing here is a secret
+    return random.Random(int.from_bytes(seed))  # noqa: S311 - not used for security
 
 
-def spelling(name: str) -> str:
-    """One spelling of a name: ``agnes finch`` and ``Agnes Finch`` are one person."""
+def format_name(name: str) -> str:
+    """Return a name in title case, so that ``agnes finch`` and ``Agnes Finch`` are one person."""
     return re.sub(r"\b\w", lambda letter: letter[0].upper(), name.lower())
 
 
-def person(name: str) -> Person:
-    name = spelling(name)
-    chance = seeded("person", name)
+def find_person(name: str) -> Person:
+    """Return the person with this name. Every name has one."""
+    name = format_name(name)
+    chance = seeded_random("person", name)
     return Person(
         name=name,
         trade=chance.choice(TRADES),
@@ -77,19 +78,19 @@ def person(name: str) -> Person:
 
 
 def _townspeople() -> tuple[Person, ...]:
-    """Some of all who could be, each with a name and a trade of their own."""
-    chance = seeded("town")
+    """Return a few dozen people, each with a unique name and trade."""
+    chance = seeded_random("town")
     found: dict[str, Person] = {}
     for first, last in zip(chance.sample(FIRST, len(FIRST)), chance.sample(LAST, len(LAST)), strict=False):
-        someone = person(f"{first} {last}")
+        someone = find_person(f"{first} {last}")
         found.setdefault(someone.trade, someone)
     return tuple(found.values())
 
 
 TOWN = _townspeople()
-"""Those who write here. Few enough that one meets them again."""
+"""The people who write on the board. There are few enough to meet them again."""
 
 
 def regulars(board: str) -> list[Person]:
-    """The people of one board, the first of whom write there most."""
-    return seeded("board", board.lower()).sample(TOWN, 10)
+    """Return the people who write on a board, the most active first."""
+    return seeded_random("board", board.lower()).sample(TOWN, 10)

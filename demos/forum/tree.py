@@ -1,4 +1,4 @@
-"""The posts of a thread as a tree, whoever wrote them, in the order that a reader wants."""
+"""The posts of a thread as a tree, of the town and of visitors, in the order that the reader chose."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ class Node:
     """One post.
 
     Attributes:
-        id: ``c2`` is the third that the model wrote, ``r7`` a visitor's reply, ``a7-1`` the model's answer to it.
-        guest: the number of the visitor who wrote it; 0 for the people of the town.
-        text: its words; None where a canvas draws them.
-        to: who is answered.
-        at: its place in the order of writing.
+        id: ``c2`` is the model's third post, ``r7`` a visitor's reply, ``a7-1`` the model's second answer to it.
+        guest: The number of the visitor who wrote it; 0 for people of the town.
+        text: The text; None if a canvas renders it.
+        to: The name of the person it answers.
+        at: Its position in the order of writing.
     """
 
     id: str
@@ -31,8 +31,8 @@ class Node:
     replies: list["Node"] = field(default_factory=list)
 
 
-def nodes(posts: Sequence[Post], replies: Iterable[Reply], names: Mapping[int, str]) -> list[Node]:
-    """What the model writes and what visitors wrote, in the order of writing."""
+def build_nodes(posts: Sequence[Post], replies: Iterable[Reply], names: Mapping[int, str]) -> list[Node]:
+    """Return the posts of the model and of visitors, in the order of writing."""
     found = [
         Node(post.id, post.author.name, post.parent, post.score, post.author.manner, at=post.at)
         for post in posts
@@ -44,20 +44,20 @@ def nodes(posts: Sequence[Post], replies: Iterable[Reply], names: Mapping[int, s
     return sorted(found, key=lambda node: node.at)
 
 
-def grown(listed: Sequence[Node], votes: Mapping[str, int], sort: str) -> list[Node]:
-    """The nodes as a tree, each level sorted. The sort is stable: equal scores keep the order of writing."""
-    by_id = {node.id: node for node in listed}
+def build_tree(nodes: Sequence[Node], votes: Mapping[str, int], sort: str) -> list[Node]:
+    """Return the root nodes, with each level sorted. Equal scores keep the order of writing."""
+    by_id = {node.id: node for node in nodes}
     roots: list[Node] = []
-    for node in listed:
+    for node in nodes:
         node.score += votes.get(node.id, 0)
-        above = by_id.get(node.parent)
-        node.to = above.name if above else ""
-        (above.replies if above else roots).append(node)
+        parent = by_id.get(node.parent)
+        node.to = parent.name if parent else ""
+        (parent.replies if parent else roots).append(node)
     orders: dict[str, Callable[[Node], tuple[int, ...]]] = {
         "old": lambda node: node.at,
         "new": lambda node: (-node.at[0], -node.at[1]),
         "top": lambda node: (-node.score, *node.at),
     }
-    for level in (roots, *(node.replies for node in listed)):
+    for level in (roots, *(node.replies for node in nodes)):
         level.sort(key=orders[sort])
     return roots

@@ -2,11 +2,16 @@
 
     unwritten demo todo
 
-A wish ("a list for the garden with due dates, and who does it") becomes a page whose one canvas has a shape: a name,
-items, and a purpose. While it is written it is shown in the look of what it will be. As soon as it is written
-(`@app.written`) its items are put into a table, and the page goes on as an ordinary app: actions, tables, no model.
-wishes.py reads the sentence, specs.py has the shape, entries.py has what is done with items, orders.py changes the list
-by saying so, undo.py takes anything back.
+A request ("a list for the garden with due dates, and who does it") becomes a page with one canvas, whose schema has a
+name, items and a purpose. While it is written it already looks like the finished list. When it is written
+(`@app.on_written`), its items are stored in a table, and from then on the page is an ordinary app with actions and
+tables, without a model.
+
+    wishes.py    parses the request
+    specs.py     the schema and the examples
+    entries.py   adding, ticking and editing items
+    orders.py    changing the list by command
+    undo.py      undo and redo
 """
 
 from datetime import date
@@ -18,7 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from unwritten import Canvas, Page, Redraw
 
 from . import entries, orders, sheets, specs, wishes
-from .records import app, find, items, ledger, lists, mine, the
+from .records import app, find, get_or_create, items, items_of_list, ledger, lists
 from .sheets import Item, Sheet
 
 __all__ = ["app", "entries", "orders"]
@@ -36,7 +41,7 @@ def front() -> Page:
 
 @app.page("/list/{name}", canonical=str.casefold)
 def sheet(name: str, show: str = "", sort: str = "", only: str = "") -> Page:
-    """A list: while it is not made, the canvas that makes it. An address that nobody has asked for is a wish, too."""
+    """A list, or the canvas that generates it. The name of a list that does not exist is read as a request."""
     found = find(name, gone=True)
     wish = wishes.read(found.wish if found else name)
     if found is None or not found.made:
@@ -46,10 +51,10 @@ def sheet(name: str, show: str = "", sort: str = "", only: str = "") -> Page:
             title=wish.topic,
             wish=wish,
             sheet=shown,
-            items_of=so_far,
+            items_of=items_so_far,
             spec=specs.canvas(wish, instruct=instruct),
         )
-    shown = sheets.view(found, mine(found), date.today(), show, sort, only)
+    shown = sheets.view(found, items_of_list(found), date.today(), show, sort, only)
     last, following = ledger.last(found.number), ledger.next(found.number)
     shown.undo, shown.redo = last.words if last else "", following.words if following else ""
     shown.fresh = last is None and following is None
@@ -62,9 +67,8 @@ def sheet(name: str, show: str = "", sort: str = "", only: str = "") -> Page:
 def freeform(name: str) -> Page | Response:
     found = find(name)
     if found is None or not found.made or not app.supports("app"):
-        words = "There is no free-form view of this list: it takes a model that can write whole programs."
-        return PlainTextResponse(words, 404)
-    text = sheets.as_text(found, mine(found), date.today())
+        return PlainTextResponse("The free-form view needs a model that can write programs.", 404)
+    text = sheets.as_text(found, items_of_list(found), date.today())
     ask = f"An app that shows this list in an unusual, useful way, ticks things off and saves the state:\n{text[:2000]}"
     return Page("freeform.html", title=found.title, name=name, view=Canvas(ask, "app", canvases=8))
 
@@ -75,19 +79,19 @@ def export(name: str, form: str = "csv") -> Response:
     if found is None:
         return PlainTextResponse("There is no such list.", 404)
     csv = form == "csv"
-    text = sheets.as_csv(found, mine(found)) if csv else sheets.as_text(found, mine(found), date.today())
+    text = sheets.as_csv(found, items_of_list(found)) if csv else sheets.as_text(found, items_of_list(found), date.today())
     disposition = f'attachment; filename="list.{"csv" if csv else "txt"}"'
     return PlainTextResponse(
         text, headers={"content-disposition": disposition}, media_type="text/csv" if csv else "text/plain"
     )
 
 
-# -- made from a wish -----------------------------------------------------------------------------------------
+# -- creating lists -------------------------------------------------------------------------------------------
 
 
 @app.action("/make")
 def make(wish: Annotated[str, Field(min_length=2)]) -> str:
-    """A wish becomes the row of a list; its page is written when it is opened, which is at once."""
+    """Store a new list. Its page is generated when it is opened, which happens at once."""
     read = wishes.read(wish)
     base, number = read.topic.casefold(), 1
     while find(name := base if number == 1 else f"{base} {number}", gone=True):
@@ -97,8 +101,8 @@ def make(wish: Annotated[str, Field(min_length=2)]) -> str:
 
 
 @app.on_written("/list/{name}")
-def settle(name: str) -> None:
-    """What was written becomes state: a new list and its items, or the choices of a new field."""
+def store_result(name: str) -> None:
+    """Store what was generated: the items of a new list, or the choices of a new field."""
     name = name.casefold()
     found, key, today = find(name, gone=True), app.url_path_for("sheet", name=name), date.today()
     if found is None:
@@ -114,39 +118,39 @@ def settle(name: str) -> None:
         lists.update(found.number, made=True, title=title, purpose=purpose, columns=list(wish.columns))
         for place, (words, given) in enumerate(specs.cleaned(specs.items_of(spec, wish))):
             items.insert(
-                Item(sheet=found.number, what=words, values=sheets.written(given, wish.columns, today), place=place)
+                Item(sheet=found.number, what=words, values=sheets.stored_values(given, wish.columns, today), place=place)
             )
     elif "column" in found.asked and (new := app.value(key, f"column-{found.asked['number']}", specs.New)) is not None:
         orders.add_column(found, found.asked["column"], new.choices)
 
 
 @app.action("/list/{name}/again")
-def again(name: str) -> Redraw:
-    """Another draft, as long as nobody has changed anything."""
-    found = the(name)
+def regenerate(name: str) -> Redraw:
+    """Generate the list again, as long as nothing was changed."""
+    found = get_or_create(name)
     if found.made and ledger.last(found.number) is None and ledger.next(found.number) is None:
-        for item in mine(found):
+        for item in items_of_list(found):
             items.delete(item.number)
         lists.update(found.number, made=False, said="", asked={})
     return Redraw("spec")
 
 
 @app.action("/list/{name}/away")
-def away(name: str) -> str:
-    lists.update(the(name).number, gone=True)
-    return "/"
+def remove(name: str) -> str:
+    lists.update(get_or_create(name).number, gone=True)
+    return app.url_path_for("front")
 
 
 @app.action("/list/{name}/back")
-def back(name: str) -> str:
-    found = the(name)
-    lists.update(found.number, gone=False, said="The list is back.")
+def restore(name: str) -> str:
+    found = get_or_create(name)
+    lists.update(found.number, gone=False, said="The list was restored.")
     return app.url_path_for("sheet", name=name)
 
 
-def so_far(spec: Any, wish: wishes.Wish) -> list[tuple[str, list[Any]]]:
-    """The items of a spec that is still growing, for the template."""
+def items_so_far(spec: Any, wish: wishes.Wish) -> list[tuple[str, list[Any]]]:
+    """Return the items of a list that is still being written, for the template."""
     today, found = date.today(), specs.cleaned(specs.items_of(spec, wish))
     return [
-        (words, sheets.cells(sheets.written(given, wish.columns, today), wish.columns, today)) for words, given in found
+        (words, sheets.cells(sheets.stored_values(given, wish.columns, today), wish.columns, today)) for words, given in found
     ]

@@ -1,6 +1,6 @@
-"""Changes: what "add a priority" means for the fields of a list and for the values that are there.
+"""Parses commands such as "add a priority", and plans what they change in the fields and values of a list.
 
-A plain order is read by plain means. What it would lose is counted before anything is done, and then asked about.
+No model is involved. What a change would lose is counted before anything is done, so that it can be confirmed.
 """
 
 import re
@@ -22,22 +22,22 @@ _SHOWN = {word: view for view in _VIEWS for word in WORDS[view][0].split(", ")}
 _QUOTES = " .!\"'“”"
 
 Items: TypeAlias = Sequence[tuple[int, Values]]
-"""Numbers of items, and their values."""
+"""The numbers of items with their values."""
 
 
 @dataclass
 class Change:
-    """What an order comes to.
+    """What a command changes.
 
     Attributes:
-        columns: all fields of the list afterwards.
-        news: what is different, as pairs: "added", "removed", "renamed", "changed", "shown", and the words for it.
-        losses: what would be lost, in words. It is asked about first.
-        values: the new values of items whose values change, by number.
-        title: a new name of the list.
-        view: a new default view.
-        asks: the label of a field whose choices the model is to write.
-        problem: why nothing can be done, in words.
+        columns: All fields of the list afterwards.
+        news: What changes, as pairs of a verb ("added", "removed", "renamed", "changed", "shown") and a description.
+        losses: What would be lost, in sentences. They are confirmed first.
+        values: The new values of items, by number.
+        title: A new name of the list, or "".
+        view: A new default view, or "".
+        asks: The label of a field whose choices the model must write, or "".
+        problem: Why nothing can be changed, or "".
     """
 
     columns: list[Column]
@@ -52,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Order:
-    """An order as it was read: what it is about, and what that is to become."""
+    """A parsed command: its object, what that becomes, and the list."""
 
     what: str
     to: str
@@ -62,14 +62,14 @@ class Order:
 
 
 def plan(order: str, columns: Sequence[Column], items: Items, language: str, today: date) -> Change:
-    """What an order in words would do.
+    """Return what a command would change.
 
     Args:
-        order: "add a priority", "rename who to owner".
-        columns: the fields as they are.
-        items: the items as they are.
-        language: for labels.
-        today: for dates.
+        order: The command, such as "add a priority" or "rename who to owner".
+        columns: The current fields.
+        items: The current items.
+        language: The language of labels.
+        today: The current date.
     """
     change = Change([column.model_copy() for column in columns])
     text = " ".join(order.split()).strip(_QUOTES)[:200]
@@ -91,14 +91,14 @@ def plan(order: str, columns: Sequence[Column], items: Items, language: str, tod
             act(change, Order(words["what"].strip(_QUOTES), words.get("to", "").strip(_QUOTES), items, language, today))
             return change
     change.problem = (
-        "That was not understood, so nothing was changed. Orders such as these are: add a priority; rename who to "
-        "owner; remove the due date; make cost a number; split by room; only show what is open."
+        "That was not understood, and nothing was changed. Try: add a priority; rename who to owner; remove the due "
+        "date; make cost a number; split by room; only show what is open."
     )
     return change
 
 
 def find(words: str, columns: Sequence[Column]) -> Column | None:
-    """The column that somebody means by a few words."""
+    """Return the column that a few words refer to, or None."""
     word = re.sub(rf"^{_ARTICLE}|\s+(column|field|spalte|feld|campo)s?$", "", words.strip().casefold())
     known = lexicon.known(word)
     for column in columns:
@@ -109,7 +109,7 @@ def find(words: str, columns: Sequence[Column]) -> Column | None:
 
 
 def add(change: Change, column: Column) -> None:
-    """Add a column."""
+    """Add a column to a change."""
     taken = {other.id for other in change.columns}
     if not column.id or column.id in taken:
         column.id = fields.name_of(column.label, change.columns)
@@ -118,7 +118,7 @@ def add(change: Change, column: Column) -> None:
 
 
 def _add(change: Change, order: Order) -> None:
-    """Add a field whose choices are said, or one or several by their names: "add year and stars"."""
+    """Add one field with listed choices, or several by name: "add year and stars"."""
     what, _, listed = re.sub(WORDS["choices"][0], "|", order.what, count=1).partition("|")
     choices = [choice[:24] for choice in _listed(listed.rstrip(")"))][:8]
     names = [what.strip()] if len(choices) > 1 else _listed(what)
@@ -140,19 +140,19 @@ def _add(change: Change, order: Order) -> None:
 
 
 def _is_free(change: Change, label: str) -> bool:
-    """Whether a field of this name can be added; if not, the change says why."""
+    """True if a field with this name can be added. Otherwise set the change's problem."""
     there = find(label, change.columns)
     if there is not None:
-        change.problem = f"There is a field “{there.label}” already, so nothing was changed."
+        change.problem = f"There is already a field “{there.label}”. Nothing was changed."
     elif len(change.columns) >= 8:
-        change.problem = "A list has eight fields at most. Remove one first."
+        change.problem = "A list can have up to eight fields. Remove one first."
     elif not 1 < len(label) <= 30:
-        change.problem = "The name of a field has 2 to 30 characters. Say it in fewer words."
+        change.problem = "The name of a field must have 2 to 30 characters."
     return not change.problem
 
 
 def _listed(text: str) -> list[str]:
-    """The parts of an enumeration, each once."""
+    """Return the parts of an enumeration, without duplicates."""
     parts = [part.strip(_QUOTES) for part in re.split(r",| or | and | oder | und | y | o ", text)]
     return [part for part in dict.fromkeys(parts) if part]
 
@@ -177,7 +177,7 @@ def _rename(change: Change, order: Order) -> None:
     if column is None or not label:
         change.problem = _no_such(order.what, change.columns)
     elif any(other.label.casefold() == label.casefold() for other in change.columns if other is not column):
-        change.problem = f"There is a field “{label}” already, so nothing was renamed."
+        change.problem = f"There is already a field “{label}”. Nothing was renamed."
     else:
         change.news.append(("renamed", f"{column.label} → {label}"))
         column.label = label
@@ -194,7 +194,7 @@ def _turn(change: Change, order: Order) -> None:
         change.problem = _no_such(order.what, change.columns)
         return
     if kind is None:
-        change.problem = f"“{order.to[:30]}” is no kind of field. There are: {', '.join(fields.KINDS.values())}."
+        change.problem = f"“{order.to[:30]}” is not a kind of field. Kinds: {', '.join(fields.KINDS.values())}."
         return
     before, lost = str(column), []
     there = [values[column.id] for _, values in order.items if values.get(column.id)]
@@ -213,7 +213,7 @@ def _turn(change: Change, order: Order) -> None:
 
 
 def _split(change: Change, order: Order) -> None:
-    """Sort by a field; one that is not there is added, and is one of a few, so that it makes groups."""
+    """Sort by a field. One that does not exist is added with a few choices, so that it forms groups."""
     column = find(order.what, change.columns)
     known = named.field(order.what, order.language)
     if column is not None:
@@ -240,17 +240,17 @@ def _show(change: Change, order: Order) -> None:
         change.view = view or f"only:{people[name]}"
         change.news.append(("shown", _VIEWS[view] if view else people[name]))
     elif word in {"mine", "my things", "my own", "meins", "mío"} and people:
-        change.problem = f"Nobody has signed in here, so say a name: “only show {next(iter(people.values()))}”."
+        change.problem = f"There are no accounts here, so use a name: “only show {next(iter(people.values()))}”."
     else:
         change.problem = (
-            f"“{order.what[:40]}” is nothing to show alone. Say: only show what is open, done or due, or a name."
+            f"“{order.what[:40]}” cannot be shown alone. Try: only show what is open, done or due, or a name."
         )
 
 
 def _no_such(words: str, columns: Sequence[Column]) -> str:
     known = ", ".join(column.label for column in columns)
-    there = f"There are: {known}." if known else "There are no fields yet."
-    return f"There is no field “{words[:40]}”, so nothing was changed. {there}"
+    existing = f"Fields: {known}." if known else "There are no fields yet."
+    return f"There is no field “{words[:40]}”. Nothing was changed. {existing}"
 
 
 def _some(words: Sequence[str]) -> str:

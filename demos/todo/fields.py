@@ -1,4 +1,4 @@
-"""Fields: the columns of a list, what a value of each kind is, and what it becomes when the kind changes."""
+"""The fields of a list: their kinds, and how values are parsed, shown and sorted."""
 
 import re
 from datetime import date, timedelta
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 Kind: TypeAlias = Literal["text", "date", "person", "choice", "number", "check"]
 Values: TypeAlias = dict[str, str]
-"""What an item has, by the id of the field. Nothing is the empty text; a date is ISO; a tick is "yes"."""
+"""The values of an item by the id of the field. "" is no value; dates are ISO dates; a tick is "yes"."""
 
 KINDS: dict[Kind, str] = {
     "text": "text",
@@ -21,9 +21,9 @@ KINDS: dict[Kind, str] = {
 
 
 class Column(BaseModel):
-    """A field of a list. Its id never changes: values stay with it when it is renamed.
+    """A field of a list. Its id never changes, so values stay when it is renamed.
 
-    Between ``least`` and ``most`` lie the numbers that a new list begins with. Whoever types may type any.
+    ``least`` and ``most`` bound the numbers that the model writes for a new list. Visitors may type any number.
     """
 
     id: str
@@ -38,13 +38,13 @@ class Column(BaseModel):
 
 
 def tidy(text: str) -> str:
-    """A text of the model without the marks around it that belong to no word."""
+    """Return a text of the model without stray punctuation around it."""
     text = re.sub(r"^[^\w(“\"'¿¡]+|[\s,;:{}\[\]|]+$", "", text)
     return text if re.search(r"\w", text) else ""
 
 
 def read(text: str, column: Column, today: date) -> str | None:
-    """What was typed, said or kept before, as a value of this column; None if it is none."""
+    """Return a text as a value of a column, or None if it is not valid."""
     text = text.strip()
     if not text:
         return ""
@@ -62,7 +62,7 @@ def read(text: str, column: Column, today: date) -> str | None:
 
 
 def show(value: str, column: Column, today: date) -> tuple[str, str]:
-    """A value for people, and its state: "late", "today", "soon" or nothing."""
+    """Return a value as text for people, and its state: "late", "today", "soon" or ""."""
     if column.kind == "check":
         return (column.label if value else ""), ""
     if column.kind != "date" or not value:
@@ -77,7 +77,7 @@ def show(value: str, column: Column, today: date) -> tuple[str, str]:
 
 
 def rank(value: str, column: Column) -> tuple[int, float | str]:
-    """Where a value stands among others of its column; nothing stands last."""
+    """Return the sort key of a value. Empty values come last."""
     if not value:
         return 1, ""
     if column.kind == "number":
@@ -88,7 +88,7 @@ def rank(value: str, column: Column) -> tuple[int, float | str]:
 
 
 def name_of(label: str, taken: list[Column]) -> str:
-    """An id for a new column."""
+    """Return an unused id for a new column."""
     base = re.sub(r"\W+", "_", label.casefold()).strip("_")[:20] or "field"
     used, number = {column.id for column in taken}, 1
     while (base if number == 1 else f"{base}_{number}") in used:

@@ -1,4 +1,4 @@
-"""The lexicon: which words ask for which field. The words are in lexicon.txt and named.txt."""
+"""The lexicon: which words name which fields. The words are in lexicon.txt and named.txt."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ WORDS = {name: parts for name, *parts in _LINES}
 FIELDS: list[tuple[str, Kind, list[str], str]] = [
     (id, cast(Kind, kind), labels.split(", "), words) for id, kind, labels, words in _LINES[:8]
 ]
-"""Fields that are asked for anywhere in a sentence: id, kind, labels by language, and a pattern."""
+"""Fields that are recognized anywhere in a sentence: id, kind, labels by language, and a pattern."""
 
 IDS = {id for id, *_ in FIELDS}
 _PRIORITY = {"en": "High Medium Low", "de": "Hoch Mittel Niedrig", "es": "Alta Media Baja"}
@@ -29,13 +29,13 @@ _PRIORITY = {"en": "High Medium Low", "de": "Hoch Mittel Niedrig", "es": "Alta M
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a word means as the name of a field: a kind, and what bounds it."""
+    """What a word means as the name of a field: a kind, and its bounds."""
 
     kind: Kind
     bounds: str
 
     def column(self, label: str, language: str) -> Column:
-        """A column of this meaning."""
+        """Return a column with this meaning."""
         if self.kind == "choice":
             choices = self.bounds.split(" / ")[LANGUAGES.index(language)].split(", ")
             return Column(id="", label=label, kind="choice", choices=choices)
@@ -50,14 +50,14 @@ MEANINGS = {
     word: Meaning(cast(Kind, kind), bounds) for kind, bounds, words in _NAMED if kind != "company" for word in words
 }
 COMPANY = {word for kind, _, words in _NAMED if kind == "company" for word in words}
-"""Whom and how one does things: "with friends", "with care"."""
+"""Words after "with" that are not fields: "with friends", "with care"."""
 
 _ENDINGS = ("preis", "datum", "jahr", "zahl", "dauer", "gewicht")
-"""What the German compounds end in whose other parts only say of what."""
+"""Endings of German compounds that determine the kind of a field."""
 
 
 def known(label: str, language: str = "en") -> Column | None:
-    """The column that a few words ask for in any sentence, if they are in lexicon.txt."""
+    """Return the column that a few words name, if they are in lexicon.txt."""
     for id, kind, labels, pattern in FIELDS:
         if re.fullmatch(rf"(the |a |an |when it is )?({pattern})", label.strip().casefold()):
             return standard(id, kind, labels, language)
@@ -65,13 +65,13 @@ def known(label: str, language: str = "en") -> Column | None:
 
 
 def standard(id: str, kind: Kind, labels: list[str], language: str) -> Column:
-    """A column of lexicon.txt."""
+    """Return a column from an entry of lexicon.txt."""
     label = labels[LANGUAGES.index(language)]
     return Column(id=id, label=label, kind=kind, choices=_PRIORITY[language].split() if kind == "choice" else [])
 
 
 def meaning(label: str) -> Meaning | None:
-    """What a name of a field means: by all of it, or by its noun.
+    """Return what the name of a field means: the whole name, or its noun.
 
     The noun is the last word of "publication year" and the first of "date of birth" and "fecha de compra"; German
     writes "Erscheinungsjahr" as one. A number is bounded by what it counts: "number of pages".

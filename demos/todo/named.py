@@ -1,17 +1,17 @@
-"""Named fields: "books to read with author and rating" names two, "a picnic with my mother" none.
+"""Finds the fields that a request names: "books to read with author and rating" has two, "a picnic with my mother" none.
 
-What follows "with", "including", "each with" or "by" is a list of fields, or it is whom and how one does something.
-Only its form can tell, and named.txt, which has the usual names of fields and their kinds. The rule, part by part:
+What follows "with", "including", "each with" or "by" may be a list of fields, or describe something else. Its form
+decides, together with the usual names of fields in named.txt. The rules for each part:
 
-* A name of the lexicon is a field whatever stands before it ("with a rating", "with its author").
-* Company ("with friends", "with care"), "my", "our", a number, a name in capitals, and whole sentences are none; nor
+* A name in the lexicon is a field, whatever precedes it ("with a rating", "with its author").
+* Company ("with friends", "with care"), "my", "our", numbers, capitalized names and whole sentences are not fields. Nor
   is a person with an article ("with a teacher"), unless another part is a field ("with a teacher and a room").
-* Any other word is a field if it stands bare and if the list says by something else that it is one of fields: it begins
-  with "each with", "its", "with fields"; one of its parts is a name of the lexicon ("grape and price"); or, but not in
-  German, where people look no different, the subject is a plural and all of two or more parts are bare singulars
-  ("bikes with frame and fork", but not "burgers with chips and peas", nor "a picnic with wine and cheese").
-* After "by", only a bare name of the lexicon is a field ("expenses by category", but not "by train", "by the end of
-  June"), unless it is "sorted by", "grouped by".
+* Any other word without an article is a field if something else shows that the list is one of fields: it begins with
+  "each with", "its" or "with fields"; one of its parts is in the lexicon ("grape and price"); or, except in German, the
+  subject is a plural and all of two or more parts are singulars ("bikes with frame and fork", but not "burgers with
+  chips and peas" or "a picnic with wine and cheese").
+* After "by", only a name in the lexicon without an article is a field ("expenses by category", but not "by train" or
+  "by the end of June"), unless it is "sorted by" or "grouped by".
 """
 
 import re
@@ -53,10 +53,10 @@ class Part:
     """A part of a list of fields.
 
     Attributes:
-        name: its words, without the one before them that is no part of the name.
-        before: what that was: "", "article", "ours" (my, our) or "theirs" (its, each).
-        column: the field that the lexicon knows under this name.
-        open: whether it may be a field though no lexicon knows it.
+        name: Its words, without a determiner.
+        before: The kind of determiner: "", "article", "ours" (my, our) or "theirs" (its, each).
+        column: The field with this name in the lexicon, or None.
+        open: True if it may be a field although it is not in the lexicon.
     """
 
     name: str
@@ -66,15 +66,15 @@ class Part:
 
 
 def named(sentence: str, language: str) -> tuple[list[tuple[int, Column]], int]:
-    """The fields that a sentence names.
+    """Return the fields that a sentence names.
 
     Args:
-        sentence: a wish on one line.
-        language: of the wish: en, de or es.
+        sentence: A request on one line.
+        language: Its language: en, de or es.
 
     Returns:
-        Where each stands in the sentence, with its column; and where the first list of them begins, which is the
-        length of the sentence if there is none.
+        The position and column of each field, and the position of the first list of fields. Without one, that is the
+        length of the sentence.
     """
     found: list[tuple[int, Column]] = []
     begin = len(sentence)
@@ -96,7 +96,7 @@ def named(sentence: str, language: str) -> tuple[list[tuple[int, Column]], int]:
 
 
 def field(name: str, language: str) -> Column | None:
-    """The field of the lexicon with this name, called as it was said; None if no lexicon knows it."""
+    """Return the field with this name in the lexicon, labelled as it was typed; None if there is none."""
     standard, meaning = lexicon.known(name, language), lexicon.meaning(name)
     words = name.casefold().split()
     as_said = bool(words) and not lexicon.MEANINGS.keys().isdisjoint({words[-1], " ".join(words)})
@@ -124,7 +124,7 @@ def _part(text: str, language: str) -> Part:
 
 
 def _accepted(part: Part, parts: list[Part], opener: re.Match[str], sentence: str, language: str) -> Column | None:
-    """The field that a part is, if it is one."""
+    """Return the field that a part names, or None."""
     others = [other for other in parts if other is not part]
     strong = bool(opener["strong"]) or any(other.before == "theirs" for other in parts)
     if opener["by"]:
@@ -144,7 +144,7 @@ def _have_field(parts: list[Part]) -> bool:
 
 
 def _each_has(parts: list[Part], subject: str) -> bool:
-    """Whether several things are said to have a few things each: "bikes with frame and fork"."""
+    """True if a plural is followed by several singulars: "bikes with frame and fork"."""
     words = subject.rstrip(" ,;:").casefold().split()[-4:]
     plural = any(_singular(word, "en") != word for word in words)
     bare = all(part.open and not part.before and _singular(part.name, "en") == part.name for part in parts)
@@ -156,7 +156,7 @@ def _label(name: str) -> str:
 
 
 def _singular(name: str, language: str) -> str:
-    """An English name of a field in the singular: "authors" is the field of an author."""
+    """Return an English name in the singular: "authors" names the field "author"."""
     if language != "en" or re.search(r"(ss|us|is)$", name) or not name.endswith("s") or len(name) < 4:
         return name
     return f"{name[:-3]}y" if name.endswith("ies") and len(name) > 4 else name[:-1]

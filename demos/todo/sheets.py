@@ -1,4 +1,4 @@
-"""Sheets: a list with its items, and what a page of it shows."""
+"""The models of lists and items, and the views that pages show."""
 
 import csv
 import io
@@ -17,12 +17,12 @@ class Sheet(BaseModel):
     """A list.
 
     Attributes:
-        name: its name in its address.
-        wish: the words that it was asked for with.
-        made: whether it is written, and its items are there.
-        view: what it shows if nobody chooses: open, done, soon, by:FIELD or only:PERSON.
-        said: what was done last, or could not be done, in words.
-        asked: an order that waits for an answer or for the model, with what it would lose.
+        name: Its name in the URL.
+        wish: The request that it was made from.
+        made: True if it was generated and its items are stored.
+        view: The default view: open, done, soon, by:FIELD or only:PERSON.
+        said: The message about the last change.
+        asked: A change that waits for confirmation or for the model, with what it would lose.
     """
 
     id: int | None = None
@@ -40,7 +40,7 @@ class Sheet(BaseModel):
 
     @property
     def number(self) -> int:
-        """Its number in the table."""
+        """The id in the table."""
         return self.id or 0
 
 
@@ -56,12 +56,12 @@ class Item(BaseModel):
 
     @property
     def number(self) -> int:
-        """Its number in the table."""
+        """The id in the table."""
         return self.id or 0
 
 
 class Entry(BaseModel):
-    """An item as it is typed: values go with fields, one by one."""
+    """The form of an item: each value belongs to the field at the same position."""
 
     what: str = Field(min_length=1, max_length=200)
     fields: list[str] = []
@@ -69,7 +69,7 @@ class Entry(BaseModel):
     way: Literal["save", "up", "down", "delete"] = "save"
 
     def read(self, columns: Sequence[Column], before: Values, today: date) -> tuple[Values, list[str]]:
-        """The values, and what is wrong with some of them, in words. A wrong one leaves what was there."""
+        """Return the values, and messages about invalid ones, which are not changed."""
         values, wrong = dict(before), []
         by_id = {column.id: column for column in columns}
         for id, text in zip(self.fields, self.values, strict=False):
@@ -77,7 +77,7 @@ class Entry(BaseModel):
                 value = fields.read(text, by_id[id], today)
                 if value is None:
                     wrong.append(
-                        f"“{text[:40]}” is not {fields.KINDS[by_id[id].kind]}, so {by_id[id].label} stayed as it was."
+                        f"“{text[:40]}” is not {fields.KINDS[by_id[id].kind]}, so {by_id[id].label} was not changed."
                     )
                 else:
                     values[id] = value
@@ -86,7 +86,7 @@ class Entry(BaseModel):
 
 @dataclass
 class Row:
-    """An item as it is shown: each value with its column, its words and its state."""
+    """An item with its cells: column, value, text and state of each."""
 
     item: Item
     cells: list[tuple[Column, str, str, str]]
@@ -109,7 +109,7 @@ class View:
 
 
 def view(sheet: Sheet, items: list[Item], today: date, show: str = "", sort: str = "", only: str = "") -> View:
-    """Items as somebody wants to see them; by default as the list is set."""
+    """Return the items filtered and sorted as requested, or else as in the default view."""
     how, _, which = sheet.view.partition(":")
     show = show or (how if how in {"open", "done", "soon"} else "all")
     sort = sort or (which if how == "by" else "")
@@ -143,12 +143,12 @@ def view(sheet: Sheet, items: list[Item], today: date, show: str = "", sort: str
 
 
 def cells(values: Values, columns: Sequence[Column], today: date) -> list[tuple[Column, str, str, str]]:
-    """The values of an item, for people."""
+    """Return the cells of an item: column, value, text and state of each."""
     return [(c, values.get(c.id, ""), *fields.show(values.get(c.id, ""), c, today)) for c in columns]
 
 
-def written(given: dict[str, Any], columns: Sequence[Column], today: date) -> Values:
-    """Values as the model writes them (a date is a number of days from today) as they are kept."""
+def stored_values(given: dict[str, Any], columns: Sequence[Column], today: date) -> Values:
+    """Return values of the model as they are stored. The model writes dates as a number of days from today."""
     values = {}
     for column in columns:
         value = given.get(column.id)
@@ -162,7 +162,7 @@ def written(given: dict[str, Any], columns: Sequence[Column], today: date) -> Va
 
 
 def as_csv(sheet: Sheet, items: list[Item]) -> str:
-    """All items for a spreadsheet. A text that a spreadsheet would run as a formula is put in quotes."""
+    """Return all items as CSV. Texts that a spreadsheet would read as formulas are escaped."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["Done", "What", *(column.label for column in sheet.columns)])
@@ -175,7 +175,7 @@ def as_csv(sheet: Sheet, items: list[Item]) -> str:
 
 
 def as_text(sheet: Sheet, items: list[Item], today: date) -> str:
-    """All items as plain text."""
+    """Return all items as plain text."""
     lines = [sheet.title, "=" * len(sheet.title), ""]
     for item in items:
         rest = ", ".join(

@@ -1,8 +1,8 @@
-"""Specs: the shape that the model fills for a new list, and the examples that show it how.
+"""The schema that the model fills for a new list, and its examples.
 
-The property that holds an item's words is named after the topic of the wish: `{"to do for garden": "Cut the
-hedge"}`. A model of this size loses its subject after three items, and this says it again before each one. A list whose
-fields no job has (an author, a year) is one of things, and its property is the topic alone: `{"books to read": …}`.
+The property that holds an item's text is named after the topic: `{"to do for garden": "Cut the hedge"}`. A small model
+loses its subject after three items, and this repeats it before each one. A list with fields that tasks do not have (an
+author, a year) is a list of things, and its property is the topic alone: `{"books to read": …}`.
 """
 
 import json
@@ -22,44 +22,44 @@ from .wishes import Key, Wish
 
 HERE = Path(__file__).parent / "examples"
 ITEMS, SHOWN = 7, 5
-"""How many items are asked for, and how many a new list has: what comes twice or is no item is left out."""
+"""How many items are requested, and how many a new list has. Duplicates and invalid items are dropped."""
 
 
 class New(BaseModel):
-    """A column that somebody asked for in words of their own."""
+    """The choices of a new field."""
 
     choices: list[Annotated[str, Field(min_length=2, max_length=16)]] = Field(min_length=3, max_length=3)
 
 
 def canvas(wish: Wish, *, instruct: bool = False) -> Canvas:
-    """The canvas of a new list. A model that only continues text is told the topic; the rest of a wish confuses it."""
+    """Return the canvas of a new list. A base model gets only the topic: the rest of the request confuses it."""
     return Canvas(
-        ask_of(wish.topic, [c.id for c in wish.columns] if wish.collects else [])
+        prompt_for(wish.topic, [c.id for c in wish.columns] if wish.collects else [])
         + (f" It was asked for like this: {wish.words}" if instruct else ""),
-        schema=shape(key_of(wish), wish.columns_key, 40 if wish.collects else 56),
+        schema=list_schema(key_of(wish), wish.columns_key, 40 if wish.collects else 56),
         examples=things(wish.language, kinds_of(wish)) if wish.collects else jobs(wish.language, wish.columns_key),
         canvases=4,
         tokens=120 + ITEMS * (22 + 12 * len(wish.columns)),
     )
 
 
-def ask_of(topic: str, named: Sequence[str]) -> str:
-    """What a list is asked for with. Their fields tell the model what things they are."""
+def prompt_for(topic: str, named: Sequence[str]) -> str:
+    """Return the prompt of a list. The fields of things tell the model what they are."""
     if not named:
         return f"A to-do list: {topic}."
     return f"A list of {topic}, each with {', '.join(field.replace('_', ' ') for field in named)}."
 
 
 def key_of(wish: Wish) -> str:
-    """The name of the property that holds an item's words, which no field has."""
+    """Return the name of the property that holds an item's text. No field has this name."""
     if not wish.collects:
         return f"to do for {wish.topic}"
     return f"one {wish.topic}" if any(column.id == wish.topic for column in wish.columns) else wish.topic
 
 
 @lru_cache(maxsize=64)
-def shape(topic: str, columns: tuple[Key, ...], longest: int) -> type[BaseModel]:
-    """What the model fills: a name, items whose words have so many characters at most, and a purpose."""
+def list_schema(topic: str, columns: tuple[Key, ...], longest: int) -> type[BaseModel]:
+    """Return the schema: a name, items with texts of at most ``longest`` characters, and a purpose."""
     words = Annotated[str, Field(min_length=3, max_length=longest)]
     columns_of: dict[str, Any] = {"what": (words, Field(alias=topic))}
     for column in columns:
@@ -87,13 +87,13 @@ def _type(column: Key) -> Any:
 
 
 def kinds_of(wish: Wish) -> tuple[str, ...]:
-    """The kinds of a wish's fields, in their order."""
+    """Return the kinds of the fields, in their order."""
     return tuple(column.kind for column in wish.columns)
 
 
 @lru_cache(maxsize=64)
 def jobs(language: str, columns: tuple[Key, ...]) -> tuple[Example, ...]:
-    """The examples of a language for things to do, with the columns of the wish and no others."""
+    """Return the examples of to-do lists in a language, with exactly these columns."""
     found = []
     for example in read_examples(HERE / f"{language}.txt"):
         spec = json.loads(example.answer)
@@ -102,31 +102,31 @@ def jobs(language: str, columns: tuple[Key, ...]) -> tuple[Example, ...]:
             {f"to do for {topic}": item["what"], **{id: item[id] for id, *_ in columns if id in item}}
             for item in spec["items"]
         ]
-        found.append(_example(ask_of(topic, []), spec, items))
+        found.append(_example(prompt_for(topic, []), spec, items))
     return tuple(found)
 
 
 @lru_cache(maxsize=64)
 def things(language: str, kinds: tuple[str, ...]) -> tuple[Example, ...]:
-    """The examples of a language for lists of things, with fields of their own, of the kinds that the wish has."""
+    """Return the examples of lists of things in a language, with other fields of the same kinds."""
     found = []
     for example in read_examples(HERE / f"things_{language}.txt"):
         spec = json.loads(example.answer)
         left = {kind: iter(names) for kind, names in spec["fields"].items()}
         ids = [id for kind in kinds if (id := next(left[kind], None))]
         items = [{example.ask: item["what"], **{id: item[id] for id in ids}} for item in spec["items"]]
-        found.append(_example(ask_of(example.ask, ids), spec, items))
+        found.append(_example(prompt_for(example.ask, ids), spec, items))
     return tuple(found)
 
 
 def _example(ask: str, spec: dict[str, Any], items: list[dict[str, Any]]) -> Example:
-    """A list as it is shown; the purpose comes last: a sentence before the items sets a small model telling a story."""
+    """Return an example. The purpose is last: after a sentence, a small model tells a story instead of items."""
     answer = {"name": spec["name"], "items": items, "purpose": spec["purpose"]}
     return Example(ask, json.dumps(answer, ensure_ascii=False, separators=(",", ":")))
 
 
 def items_of(spec: Any, wish: Wish) -> list[tuple[str, dict[str, Any]]]:
-    """The items of a spec, growing or whole: words, and values by column, as far as they have arrived."""
+    """Return the items of a list, complete or not: text, and values by column."""
     found = []
     for item in spec.items:
         whole = isinstance(item, BaseModel)
@@ -136,14 +136,14 @@ def items_of(spec: Any, wish: Wish) -> list[tuple[str, dict[str, Any]]]:
 
 
 def name(text: str, wish: Wish) -> str:
-    """The name of a list, which is words; what the list is about, where the model wrote none."""
+    """Return the name of a list. If the model wrote no words, that is the topic."""
     text = fields.tidy(text)
     letters = len(re.findall(r"[^\W\d_]", text))
     return sentence(text, wish.topic) if letters >= max(2, len(text) / 2) else wish.topic
 
 
 def sentence(text: str, otherwise: str) -> str:
-    """A text of the model without an end that was cut off in the middle of a word or a clause."""
+    """Return a text of the model without an incomplete word or clause at its end."""
     if "\ufffd" in text or not re.search(r"\w\w", text):
         return otherwise
     whole = re.match(r".{12,}[.!?](?=\s|$)", text) or (re.match(r".{24,}(?=,)", text) if len(text) > 66 else None)
@@ -151,7 +151,7 @@ def sentence(text: str, otherwise: str) -> str:
 
 
 def cleaned(items: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    """The first items of those that are some: not nothing but marks or digits, nor the same words again."""
+    """Return the first items, without duplicates and texts that are not words."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for words, values in items:
         words = fields.tidy(words)
@@ -161,7 +161,7 @@ def cleaned(items: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict
 
 
 def column(label: str, title: str) -> Canvas:
-    """The canvas of a column whose choices nobody has named."""
+    """Return the canvas of the choices for a new field."""
     return Canvas(
         f"Three choices for {label}, in the list {title}.",
         schema=New,

@@ -1,4 +1,4 @@
-"""What a wish asks for: which of its words name fields, what they hold, and which words do not. No model, no pages."""
+"""Tests of how requests are parsed: which words name fields, of which kinds, and which words do not."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Undo: every change is kept as the rows it touched, before and after, so that it can be taken back and made again."""
+"""Undo and redo: every step is stored as the rows it changed, before and after."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,17 +6,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-KEPT = 200
-"""Steps that are kept of each list."""
+MAX_STEPS = 200
+"""Steps that are stored for each list."""
 
 
 class Step(BaseModel):
     """One change of a list.
 
     Attributes:
-        words: what was done, for people.
-        rows: table, number, and the fields before and after; None where there was no row, or is none.
-        undone: whether it was taken back, and can be made again.
+        words: A description for people.
+        rows: Table, id, and the fields before and after. None before an insert and after a delete.
+        undone: True if it was undone and can be redone.
     """
 
     id: int | None = None
@@ -26,21 +26,21 @@ class Step(BaseModel):
     undone: bool = False
 
 
-class Pen:
-    """Changes rows, and notes what they were."""
+class Recorder:
+    """Changes rows and records their previous values."""
 
     def __init__(self, tables: dict[str, Any]) -> None:
         self.rows: list[tuple[str, int, dict[str, Any] | None, dict[str, Any] | None]] = []
         self._tables = tables
 
     def insert(self, table: str, row: Any) -> Any:
-        """Add a row."""
+        """Insert a row."""
         added = self._tables[table].insert(row)
         self.rows.append((table, added.id, None, added.model_dump(mode="json")))
         return added
 
     def update(self, table: str, id: int, **changes: Any) -> None:
-        """Change fields of a row."""
+        """Update fields of a row."""
         before = self._tables[table].get(id)
         after = self._tables[table].update(id, **changes)
         old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
@@ -57,11 +57,11 @@ class Pen:
 
 
 class Ledger:
-    """The steps of all lists.
+    """The history of all lists.
 
     Args:
-        steps: the table of steps.
-        tables: the tables that are changed, by name.
+        steps: The table of steps.
+        tables: The tables that steps change, by name.
     """
 
     def __init__(self, steps: Any, **tables: Any) -> None:
@@ -69,29 +69,29 @@ class Ledger:
         self._tables = tables
 
     @contextmanager
-    def step(self, sheet: int, words: str) -> Iterator[Pen]:
-        """Do something that can be undone. What was undone before can then not be made again."""
-        pen = Pen(self._tables)
-        yield pen
-        if pen.rows:
+    def step(self, sheet: int, words: str) -> Iterator[Recorder]:
+        """Record changes as one step. Steps that were undone before can no longer be redone."""
+        recorder = Recorder(self._tables)
+        yield recorder
+        if recorder.rows:
             for undone in self._steps.select(sheet=sheet, undone=True):
                 self._steps.delete(undone.id)
-            self._steps.insert(Step(sheet=sheet, words=words, rows=pen.rows))
-            for old in self._steps.select(sheet=sheet, order="-id", offset=KEPT):
+            self._steps.insert(Step(sheet=sheet, words=words, rows=recorder.rows))
+            for old in self._steps.select(sheet=sheet, order="-id", offset=MAX_STEPS):
                 self._steps.delete(old.id)
 
     def last(self, sheet: int) -> Step | None:
-        """What would be undone now."""
+        """Return the step that undo would revert, or None."""
         found = self._steps.select(sheet=sheet, undone=False, order="-id", limit=1)
         return found[0] if found else None
 
     def next(self, sheet: int) -> Step | None:
-        """What would be made again now."""
+        """Return the step that redo would repeat, or None."""
         found = self._steps.select(sheet=sheet, undone=True, limit=1)
         return found[0] if found else None
 
     def undo(self, sheet: int) -> str:
-        """Take the last step back. Returns what that was, or nothing."""
+        """Undo the last step. Return its description, or "" if there is none."""
         step = self.last(sheet)
         if step is None:
             return ""
@@ -101,7 +101,7 @@ class Ledger:
         return step.words
 
     def redo(self, sheet: int) -> str:
-        """Make the step again that was undone last. Returns what that is, or nothing."""
+        """Redo the step that was undone last. Return its description, or "" if there is none."""
         step = self.next(sheet)
         if step is None:
             return ""

@@ -2,9 +2,9 @@
 
     unwritten demo wiki
 
-An article has three canvases that are written at the same time: an opening paragraph, a box of facts, and
-two sections. Its links lead to articles that nobody has written, until somebody clicks them. Editions for children, for
-experts and in other languages are in ``editions.py``; here is what all of them do.
+An article has three canvases that are generated at the same time: an opening paragraph, a box of facts and two sections.
+Its links lead to more articles, which are generated when they are clicked. Editions for children, for experts and in
+other languages are in ``editions.py``.
 """
 
 import random
@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadAddress
 
-from .chart import chart_of
-from .editions import EDITIONS, GENERAL, SHEETS, Edition
-from .shapes import Facts, Senses
-from .subjects import MEANINGS, capital, meaning_of, repeats
+from .chart import build_chart
+from .editions import EDITIONS, EXAMPLES, GENERAL, Edition
+from .schemas import Facts, Senses
+from .subjects import MEANINGS, capitalize_first, repeats_title, split_title
 
 app = App(
     "The Unwritten Encyclopedia",
@@ -31,28 +32,27 @@ app = App(
 
 
 def article(edition: Edition) -> Callable[[str], Page]:
-    """The page function of an edition's articles."""
+    """Return the page function of an edition's articles."""
 
     def page(title: str) -> Page:
-        word, meaning = meaning_of(title)
+        word, meaning = split_title(title)
         if edition is GENERAL and meaning == MEANINGS:
             return meanings(title, word)
-        here = key(title, edition)
-        canvases, drawn = edition.canvases(title), app.supports("svg")
-        if drawn:
+        canvases, can_draw = edition.canvases(title), app.supports("svg")
+        if can_draw:
             canvases["art"] = Canvas(f"A small line drawing of {title}.", "svg")
         return Page(
             "article.html",
             title=title,
             edition=edition,
-            editions=[(other, key(title, other)) for other in EDITIONS.values()],
+            editions=[(other, article_key(title, other)) for other in EDITIONS.values()],
             word=word,
             meaning=meaning,
-            meanings=address_of(f"{word} ({MEANINGS})"),
-            address=address_of,
-            repeats=repeats,
-            drawn=drawn,
-            linked_from=app.store.links_to(here),
+            meanings=find_key(f"{word} ({MEANINGS})"),
+            find_key=find_key,
+            repeats_title=repeats_title,
+            can_draw=can_draw,
+            linked_from=app.store.links_to(article_key(title, edition)),
             **canvases,
         )
 
@@ -60,18 +60,18 @@ def article(edition: Edition) -> Callable[[str], Page]:
 
 
 def meanings(title: str, word: str) -> Page:
-    """What a word can mean. Each meaning is a link to an article with a title of its own."""
+    """Return the page that lists what a word can mean. Each meaning is a link to an article of its own."""
     canvas = Canvas(
-        f"Other meanings of the word {word}.", schema=Senses, examples=SHEETS["general", "senses"], tokens=200
+        f"Other meanings of the word {word}.", schema=Senses, examples=EXAMPLES["general", "senses"], tokens=200
     )
-    return Page("meanings.html", title=title, word=word, address=address_of, meanings=canvas)
+    return Page("meanings.html", title=title, word=word, find_key=find_key, meanings=canvas)
 
 
 def front(edition: Edition) -> Callable[[], Response]:
-    """The page function of an edition's front page."""
+    """Return the page function of an edition's home page."""
 
     def page() -> Response:
-        seeds = [(title, key(title, edition)) for title in edition.seeds]
+        seeds = [(title, article_key(title, edition)) for title in edition.seeds]
         return app.render(
             "front.html",
             edition=edition,
@@ -85,93 +85,100 @@ def front(edition: Edition) -> Callable[[], Response]:
 
 
 for _edition in EDITIONS.values():
-    app.page(f"/{_edition.code}/{{title}}", canonical=capital, name=_edition.code)(article(_edition))
+    app.page(f"/{_edition.code}/{{title}}", canonical=capitalize_first, name=_edition.code)(article(_edition))
     app.page(f"/{_edition.code}" if _edition is not GENERAL else "/", name=f"{_edition.code}-front")(front(_edition))
 
 
-@app.page("/category/{name}", canonical=capital, links="/wiki/{title}")
+@app.page("/category/{name}", canonical=capitalize_first, links="/wiki/{title}")
 def category(name: str) -> Page:
     canvas = Canvas(
         f"A short description of the category {name}.",
         opening=f"**{name}**",
-        examples=SHEETS["general", "category"],
+        examples=EXAMPLES["general", "category"],
         tokens=100,
     )
-    entries = [source for source, facts in categorised() if name in carried(facts, source.title)]
+    entries = [source for source, facts in all_facts() if name in categories_of(facts, source.title)]
     return Page("category.html", title=name, description=canvas, entries=sorted(entries, key=lambda entry: entry.title))
 
 
 @app.page("/categories")
 def categories() -> Response:
-    counts = Counter(name for source, facts in categorised() for name in carried(facts, source.title))
+    counts = Counter(name for source, facts in all_facts() for name in categories_of(facts, source.title))
     return app.render("categories.html", counts=sorted(counts.items()))
 
 
-def categorised() -> list[tuple[Any, Facts]]:
-    """The facts of all general articles, with where they come from."""
+def all_facts() -> list[tuple[Any, Facts]]:
+    """Return the facts of all articles of the general edition, each with its source."""
     return [(source, facts) for source, facts in app.values(Facts, 2000) if source.key.startswith(f"/{GENERAL.code}/")]
 
 
-def carried(facts: Facts, title: str) -> list[str]:
-    """The categories of an article: two of ours, and the kind that the model found, unless that is its title."""
-    kind = [] if repeats(facts.kind, title) else [capital(facts.kind)]
+def categories_of(facts: Facts, title: str) -> list[str]:
+    """Return the categories of an article: two from the fixed list, and its kind, unless that repeats the title."""
+    kind = [] if repeats_title(facts.kind, title) else [capitalize_first(facts.kind)]
     return list(dict.fromkeys([*facts.categories, *kind]))
 
 
 @app.page("/search")
-def search(q: str = "", write: str = "", edition: str = GENERAL.code) -> Response:
-    of = edition_of(edition)
-    address = address_of(q, of)
-    if write and address:
-        return RedirectResponse(address, 303)
-    exists = bool(address and app.store.exists([address]))
+def search(request: Request, q: str = "", write: str = "", edition: str = GENERAL.code) -> Response:
+    chosen = find_edition(edition)
+    key = find_key(q, chosen)
+    if write and key:
+        return RedirectResponse(request.url_for(chosen.code, title=q), 303)
+    exists = bool(key and app.store.exists([key]))
     results = app.store.search(q) if q else []
-    return app.render("search.html", q=q, title=capital(q), key=address, exists=exists, results=results, edition=of)
+    return app.render(
+        "search.html", q=q, title=capitalize_first(q), key=key, exists=exists, results=results, edition=chosen
+    )
 
 
 @app.page("/random")
-def anything() -> Response:
+def random_page(request: Request) -> Response:
     entry = app.store.random()
-    return RedirectResponse(entry.key if entry else key(GENERAL.seeds[0]), 307)
+    url = app.link(entry.key) if entry else request.url_for(GENERAL.code, title=GENERAL.seeds[0])
+    return RedirectResponse(url, 307)
 
 
 @app.page("/surprise")
 def surprise() -> Response:
-    """An article that some other one links to, and that nobody has written."""
+    """Redirect to an article that is not written yet, and that another one links to."""
     wanted = app.store.missing_pages(200, f"/{GENERAL.code}/")
-    found = random.choice(wanted).key if wanted else key(random.choice(GENERAL.seeds))  # noqa: S311
+    found = random.choice(wanted).key if wanted else article_key(random.choice(GENERAL.seeds))  # noqa: S311
     return RedirectResponse(app.link(found), 307)
 
 
 @app.page("/graph")
 def graph(edition: str = GENERAL.code) -> Response:
-    of = edition_of(edition)
-    chart = chart_of(app.store.link_graph(150, f"/{of.code}/"))
-    return app.render("graph.html", chart=chart, edition=of, editions=EDITIONS.values())
+    chosen = find_edition(edition)
+    chart = build_chart(app.store.link_graph(150, f"/{chosen.code}/"))
+    return app.render("graph.html", chart=chart, edition=chosen, editions=EDITIONS.values())
 
 
 @app.page("/written")
 def written() -> Response:
     entries = app.store.all()
-    shelves = [(of, [entry for entry in entries if entry.key.startswith(f"/{of.code}/")]) for of in EDITIONS.values()]
-    return app.render("written.html", shelves=shelves, count=app.store.count())
+    groups = [(e, [entry for entry in entries if entry.key.startswith(f"/{e.code}/")]) for e in EDITIONS.values()]
+    return app.render("written.html", groups=groups, count=app.store.count())
 
 
-def edition_of(code: str) -> Edition:
-    """The edition with this code. Another one is not there."""
+def find_edition(code: str) -> Edition:
+    """Return the edition with this code.
+
+    Raises:
+        HTTPException: 404 if there is none.
+    """
     if code not in EDITIONS:
-        raise HTTPException(404, f"There is no edition {code!r}; there are {', '.join(EDITIONS)}.")
+        raise HTTPException(404, f"There is no edition {code!r}. Editions: {', '.join(EDITIONS)}.")
     return EDITIONS[code]
 
 
-def key(title: str, edition: Edition = GENERAL) -> str:
-    """Where an article is kept."""
+def article_key(title: str, edition: Edition = GENERAL) -> str:
+    """Return the key of an article."""
     return app.url_path_for(edition.code, title=title)
 
 
-def address_of(words: str, edition: Edition = GENERAL) -> str | None:
-    """The same of anything that was typed; None if no article can have that name."""
+def find_key(title: str, edition: Edition = GENERAL) -> str | None:
+    """Return the key of an article, or None if no article can have this title."""
     try:
-        return key(words, edition)
+        return article_key(title, edition)
     except BadAddress:
         return None

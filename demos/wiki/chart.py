@@ -1,14 +1,17 @@
-"""A chart of what is written: pages as dots on a circle, pages that are linked close together, links as curves across.
-It is always the same for the same links, and its labels never touch."""
+"""The graph of articles: pages as dots on a circle, with linked pages close together, and links as curves across it.
+
+The same links give the same chart, and labels do not overlap.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-WIDEST = 330.0
-"""The radius of the largest circle, in units that are pixels where there is room."""
-LONGEST = 24
+MAX_RADIUS = 330.0
+"""The radius of the largest circle, in SVG units."""
+
+MAX_LABEL = 24
 """Characters of a label."""
 
 
@@ -17,10 +20,10 @@ class Dot:
     """A page on the chart.
 
     Attributes:
-        node: the page, as ``app.store.network()`` knows it.
-        x, y: where it stands; the middle is 0, 0.
-        turn: by how many degrees its label is turned.
-        flipped: whether the label stands left of the dot, as it does on the left half.
+        node: The page, from ``app.store.link_graph()``.
+        x, y: Its position; the centre is 0, 0.
+        turn: The rotation of its label in degrees.
+        flipped: True if the label is left of the dot, as on the left half.
     """
 
     node: Any
@@ -31,15 +34,21 @@ class Dot:
 
     @property
     def label(self) -> str:
-        """Its title, cut to fit."""
+        """The title, truncated."""
         title = str(self.node.title)
-        return title if len(title) <= LONGEST else title[: LONGEST - 1].rstrip() + "…"
+        return title if len(title) <= MAX_LABEL else title[: MAX_LABEL - 1].rstrip() + "…"
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Dots, the paths of the links between them, the size of the letters at which labels do not touch, and the box that
-    all of it fills: left, top, width and height."""
+    """A chart, ready for an SVG.
+
+    Attributes:
+        dots: The pages.
+        paths: The SVG paths of the links.
+        letters: The font size at which labels do not overlap.
+        box: Left, top, width and height.
+    """
 
     dots: Sequence[Dot]
     paths: Sequence[str]
@@ -47,9 +56,9 @@ class Chart:
     box: tuple[int, int, int, int]
 
 
-def chart_of(nodes: Sequence[Any]) -> Chart:
-    """The chart of a network."""
-    radius = min(WIDEST, 90.0 + 5 * len(nodes))
+def build_chart(nodes: Sequence[Any]) -> Chart:
+    """Return the chart of a link graph."""
+    radius = min(MAX_RADIUS, 90.0 + 5 * len(nodes))
     dots: dict[str, Dot] = {}
     for at, node in enumerate(_order(nodes)):
         angle = math.tau * at / len(nodes) - math.pi / 2
@@ -62,7 +71,7 @@ def chart_of(nodes: Sequence[Any]) -> Chart:
 
 
 def _order(nodes: Sequence[Any]) -> list[Any]:
-    """Nodes in the order of a walk along their links, so that most links are short ways on the circle."""
+    """Return the nodes in the order of a depth-first walk, so that most links are short."""
     known = {node.key: node for node in nodes}
     near: dict[str, list[str]] = {node.key: [] for node in nodes}
     for node in nodes:
@@ -76,19 +85,19 @@ def _order(nodes: Sequence[Any]) -> list[Any]:
             key = ahead.pop()
             if key not in walked:
                 walked[key] = None
-                ahead += sorted(near[key], key=lambda other: len(near[other]), reverse=True)  # dead ends come first
+                ahead += sorted(near[key], key=lambda other: len(near[other]), reverse=True)  # dead ends first
     return [known[key] for key in walked]
 
 
 def _curve(start: Dot, end: Dot, radius: float) -> str:
-    """The path of a link: the further apart its ends are, the closer it comes to the middle."""
+    """Return the path of a link. The further apart its ends, the closer it comes to the centre."""
     pull = 1 - min(1, math.hypot(start.x - end.x, start.y - end.y) / radius)
     x, y = ((a + b) / 2 * max(0.1, pull) for a, b in ((start.x, end.x), (start.y, end.y)))
     return f"M{start.x} {start.y}Q{x:.1f} {y:.1f} {end.x} {end.y}"
 
 
 def _box(dots: Iterable[Dot], letters: float, radius: float) -> tuple[int, int, int, int]:
-    """Left, top, width and height of what is drawn, with its labels; letters are about half as wide as high."""
+    """Return left, top, width and height of the chart with its labels. Letters are about half as wide as high."""
     ends = [(0.0, 0.0)]
     for dot in dots:
         share = 1 + (24 + 0.56 * letters * len(dot.label)) / radius

@@ -1,7 +1,7 @@
-"""Editions: the same encyclopedia for other readers, by reading level and by language.
+"""Editions: the encyclopedia for different reading levels and languages.
 
-Each has addresses of its own (``/child/Tea``), so each of its articles is a page that is kept, and links on it stay in
-the edition. What holds a small model to a level or a language is in ``examples/``, and in the beginnings here.
+Each edition has its own URLs (``/child/Tea``), so its articles are stored separately, and links stay in the edition. The
+examples in ``examples/`` and the openings below keep a small model to the level or the language.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,8 @@ from pydantic import BaseModel
 from unwritten import Canvas
 from unwritten.routing.prompts import read_examples
 
-from .shapes import Brief, Facts, Reading, Wonder
-from .subjects import ask_of, meaning_of, opening_of
-
-EXAMPLES = Path(__file__).parent / "examples"
+from .schemas import Brief, Facts, Reading, Wonder
+from .subjects import opening_of, prompt_title, split_title
 
 
 @dataclass(frozen=True)
@@ -26,48 +24,50 @@ class Edition:
     """A reading level, or a language.
 
     Attributes:
-        code: the first part of its addresses.
-        name: its name for its own readers.
-        asks: what each canvas of an article is asked for; "{}" is the title.
-        sections: how the sections begin: a few words keep a small model on its subject.
-        shape: what its box holds, and ``labels`` what the fields are called, if not by their names.
-        seeds: titles to begin with.
+        code: The first part of its URLs.
+        name: Its name, in its own language.
+        prompts: The prompt of each canvas; "{}" is the title.
+        sections: How the sections begin. A few words keep a small model on its subject.
+        schema: The schema of its facts.
+        lang: Its language code.
+        labels: Labels of the fields, if they differ from the names.
+        seeds: Titles to begin with.
     """
 
     code: str
     name: str
-    asks: Mapping[str, str]
+    prompts: Mapping[str, str]
     sections: tuple[str, ...]
-    shape: type[BaseModel]
+    schema: type[BaseModel]
     lang: str = "en"
     labels: Mapping[str, str] = field(default_factory=dict)
     seeds: tuple[str, ...] = ()
 
     def canvases(self, title: str) -> dict[str, Any]:
-        """The canvases of the article with this title."""
+        """Return the canvases of the article with this title."""
         folder = "general" if self.code == "wiki" else self.code
-        name, meaning = meaning_of(title)
+        name, meaning = split_title(title)
         options: dict[str, dict[str, Any]] = {
             "lead": {"opening": opening_of(title) if self.lang == "en" else f"**{name}**", "tokens": 140},
-            "facts": {"shape": self.shape, "tokens": 170, "fact": self.code == "wiki"},
+            "facts": {"schema": self.schema, "tokens": 170, "fact": self.code == "wiki"},
             "body": {
                 "opening": self.beginning(f"The {meaning} {name}" if meaning else name),
                 "tokens": 256 if self.lang == "en" else 160,
             },
         }
         return {
-            part: Canvas(ask.format(ask_of(title)), examples=SHEETS[folder, part], **options[part])
-            for part, ask in self.asks.items()
+            part: Canvas(prompt.format(prompt_title(title)), examples=EXAMPLES[folder, part], **options[part])
+            for part, prompt in self.prompts.items()
         }
 
     def beginning(self, name: str) -> str:
-        """The first heading and the first words under it, always the same for the same article."""
+        """Return the first heading and the first words under it, the same for the same article."""
         words = name[:1].lower() + name[1:] if name.startswith(ARTICLES) else name
         return self.sections[crc32(name.encode()) % len(self.sections)].format(words)
 
 
 ARTICLES = tuple("The |A |An |Der |Die |Das |Ein |Eine |El |La |Los |Las |Un |Una |L'|Le |Les |Une ".split("|"))
-"""Words before a name that begin with a small letter in a sentence."""
+"""Articles at the beginning of a title, which are in lower case within a sentence."""
 
 GENERAL = Edition(
     "wiki",
@@ -103,7 +103,7 @@ CHILD = Edition(
         "## Where to look\n\nYou can find {} in",
     ),
     Wonder,
-    labels={"questions": "Ask somebody"},
+    labels={"questions": "Questions to ask"},
     seeds=("Lighthouse", "Snow", "Bees", "The moon", "Bread", "Why we sleep"),
 )
 
@@ -202,5 +202,8 @@ SPANISH = Edition(
 
 EDITIONS = {edition.code: edition for edition in (GENERAL, CHILD, EXPERT, GERMAN, FRENCH, SPANISH)}
 
-SHEETS = {(sheet.parent.name, sheet.stem): read_examples(sheet) for sheet in EXAMPLES.glob("*/*.txt")}
-"""What the model is shown, by folder and by canvas."""
+EXAMPLES = {
+    (file.parent.name, file.stem): read_examples(file)
+    for file in (Path(__file__).parent / "examples").glob("*/*.txt")
+}
+"""The examples for the model, by folder and canvas."""

@@ -1,55 +1,58 @@
-"""Subjects: what titles say. Spelling, meanings in parentheses, and the words of a prompt."""
+"""Titles: capitalization, meanings in parentheses, and titles in prompts."""
 
 import re
 
 MEANINGS = "disambiguation"
-"""In the parentheses of a title: the page that lists what a word can mean."""
+"""What is in the parentheses of the page that lists the meanings of a word."""
 
 
-def capital(title: str) -> str:
-    """Articles begin with a capital letter: ``[[tea]]`` and ``[[Tea]]`` are one article."""
+def capitalize_first(title: str) -> str:
+    """Return a title with its first letter in upper case: ``[[tea]]`` and ``[[Tea]]`` are one article."""
     return title[:1].upper() + title[1:]
 
 
-def meaning_of(title: str) -> tuple[str, str]:
-    """A title as its word and which of its meanings: "Mercury (planet)" is ("Mercury", "planet")."""
+def split_title(title: str) -> tuple[str, str]:
+    """Split a title into a word and a meaning: "Mercury (planet)" into "Mercury" and "planet"."""
     found = re.fullmatch(r"(.+?) \(([^()]{1,40})\)", title)
     return (found[1], found[2]) if found else (title, "")
 
 
-def ask_of(title: str) -> str:
-    """A title as prompts call it. With a meaning they say that it is one of several."""
-    word, meaning = meaning_of(title)
+def prompt_title(title: str) -> str:
+    """Return a title for prompts. If it has a meaning, say that it is one of several."""
+    word, meaning = split_title(title)
     return f"{title}, which is one meaning of the word {word}" if meaning else title
 
 
 def opening_of(title: str) -> str:
-    """How an article begins. A meaning of a few plain words is said at once: a small model keeps to what it said."""
-    word, meaning = meaning_of(title)
+    """Return how an article begins. A simple meaning is part of it, so that a small model keeps to it."""
+    word, meaning = split_title(title)
     if not re.fullmatch(r"[a-z]+( [a-z]+){0,2}", meaning):
         return f"**{word}**"
     return f"**{word}** is {'an' if meaning[0] in 'aeiou' else 'a'} {meaning}"
 
 
-def repeats(said: object, title: str, *, growing: bool = False) -> bool:
-    """Whether a fact says nothing but the title: "a lighthouse" of Lighthouse, "Teas" of Tea, or no words at all.
+def repeats_title(value: object, title: str, *, incomplete: bool = False) -> bool:
+    """True if a fact only repeats the title, such as "a lighthouse" or "Teas", or has no words.
 
     Args:
-        said: a text, or a list of texts that all do.
-        title: of the article.
-        growing: whether more may come: then it does as long as the title begins like it, so that no row comes and goes.
+        value: A text, or a list of texts, all of which must repeat it.
+        title: The article's title.
+        incomplete: True if the text may continue. Then it repeats the title as long as the title begins with it, so
+            that rows do not appear and disappear.
     """
-    if isinstance(said, (list, tuple)):
-        return all(repeats(one, title, growing=growing) for one in said)
-    if not isinstance(said, str):
+    if isinstance(value, (list, tuple)):
+        return all(repeats_title(item, title, incomplete=incomplete) for item in value)
+    if not isinstance(value, str):
         return False
-    words, titles = _bare(said), (_bare(title), _bare(meaning_of(title)[0]))
-    return not words or words in titles or (growing and any("".join(one).startswith("".join(words)) for one in titles))
+    words, titles = _normalize(value), (_normalize(title), _normalize(split_title(title)[0]))
+    if not words or words in titles:
+        return True
+    return incomplete and any("".join(name).startswith("".join(words)) for name in titles)
 
 
-def _bare(words: str) -> tuple[str, ...]:
-    """Words without capitals, marks, articles and the ends of plurals."""
-    found = re.findall(r"\w+", words.casefold())
+def _normalize(text: str) -> tuple[str, ...]:
+    """Return the words of a text without capitals, punctuation, articles and plural endings."""
+    found = re.findall(r"\w+", text.casefold())
     return tuple(word.removesuffix("s") for word in found if word not in _ARTICLES)
 
 

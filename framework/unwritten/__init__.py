@@ -1,4 +1,4 @@
-"""Unwritten: a web framework for pages that do not exist until someone clicks them.
+"""Unwritten: a web framework for pages that are generated when someone clicks them.
 
     from unwritten import App
 
@@ -8,26 +8,69 @@
     def article(title: str) -> str:
         return f"An encyclopedia article about {title}."
 
-``unwritten run wiki.py`` serves it. The next steps are one more line each:
+``unwritten run wiki.py`` serves it. A finished page is stored, so that a shared link opens the page that was seen. Each
+further step is one more line:
 
-* return ``Page("article.html", lead=Canvas("…"), body=Canvas("…"))`` for a page of several regions; in the
-  template each canvas is an ordinary block: ``{% block lead %}{{ lead }}{% endblock %}``;
-* ``Canvas("…", shape=Facts)`` holds a region to a pydantic model, whose fields the template sees while they come;
-* ``Canvas("…", format="svg")`` is a drawing, ``format="app"`` a program in a box; ``unwritten.formats.Format`` makes
-  one of your own;
-* ``Canvas("…", examples=[Example("ask", "answer")])`` shows the model how it is done;
-  ``unwritten.routing.prompts.read_examples("lead.txt")`` reads many from a file;
-* take ``visit: Visit`` to know where the click came from;
-* ``app.table(Post)`` keeps state in SQLite beside the pages, and ``@app.action("/post")`` handles a form;
-* ``@app.fallback`` is the page for every URL that no route claims.
+* Return ``Page("article.html", lead=Canvas("…"), body=Canvas("…"))`` for a page of several regions. In the template
+  each canvas is a block: ``{% block lead %}{{ lead }}{% endblock %}``.
+* ``Canvas("…", schema=Facts)`` generates a value of a pydantic model or dataclass. The template sees its fields while
+  they arrive.
+* ``Canvas("…", format="svg")`` is a drawing, ``format="app"`` a program in a sandboxed frame. ``Format`` makes a format
+  of your own.
+* ``Canvas("…", examples=[Example("prompt", "answer")])`` shows the model what a good answer is. ``read_examples`` reads
+  examples from a file.
+* A page function that takes ``visit: Visit`` learns where the click came from.
+* ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
+  ``Redraw("posts")``.
+* ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.
+* ``@app.allow_prompt`` decides about a ``PromptCheck`` before a page is generated.
+
+An ``App`` is a Starlette app: ``middleware``, ``lifespan``, ``exception_handlers``, ``url_for``, ``Mount`` and sessions
+work as in Starlette. ``unwritten.testing`` visits an app in a test, without a server or a model.
 """
 
 from unwritten_engine import Example
 
 from .app.application import App
+from .app.router import Router
+from .core.errors import (
+    BadAddress,
+    BadApp,
+    BadForm,
+    BadSetting,
+    Busy,
+    Denied,
+    PageFailed,
+    StoreError,
+    UnwrittenError,
+)
+from .formats.base import Format
 from .formats.page import Canvas, Page
+from .generation.hooks import PromptCheck
+from .routing.prompts import read_examples
 from .routing.visit import Visit
 from .web.actions import Redraw
 
-__all__ = ["App", "Canvas", "Example", "Page", "Redraw", "Visit", "__version__"]
+__all__ = [
+    "App",
+    "BadAddress",
+    "BadApp",
+    "BadForm",
+    "BadSetting",
+    "Busy",
+    "Canvas",
+    "Denied",
+    "Example",
+    "Format",
+    "Page",
+    "PageFailed",
+    "PromptCheck",
+    "Redraw",
+    "Router",
+    "StoreError",
+    "UnwrittenError",
+    "Visit",
+    "__version__",
+    "read_examples",
+]
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
-"""``python -m unwritten`` is the command ``unwritten``."""
+"""``python -m unwritten``: the command ``unwritten``."""
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main(prog_name="unwritten")

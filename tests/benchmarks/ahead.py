@@ -111,7 +111,7 @@ def script_engine(seconds: float) -> Engine:
 def wiki(engine: Engine | str, folder: Path, ahead: bool) -> App:
     """A small app, with pages of one short region."""
     folder.mkdir(exist_ok=True)
-    app = App("Bench", engine=engine, database=str(folder / f"{ahead}.db"), ahead="on" if ahead else "off")
+    app = App("Bench", engine=engine, database=str(folder / f"{ahead}.db"), prefetch="on" if ahead else "off")
 
     @app.page("/wiki/{title}")
     async def article(title: str) -> Canvas:
@@ -169,8 +169,8 @@ def side(app: App, count: int, resolver: int, seconds: float) -> Side:
             ready={one.key for one in reached} & opened,
             ahead=sum(tokens for _, tokens, _ in rows),
             unopened=sum(tokens for key, tokens, _ in rows if key not in opened),
-            lost=ahead.lost if ahead else 0,
-            taken_over=ahead.taken_over if ahead else 0,
+            lost=ahead.discarded_tokens if ahead else 0,
+            taken_over=ahead.num_promoted if ahead else 0,
         )
 
 

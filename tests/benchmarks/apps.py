@@ -55,7 +55,7 @@ def ours(folder: Path) -> App:
         return [text[: round(len(text) * (i + 1) / 60)] for i in range(60)]
 
     async def started(request: Request) -> Response:
-        return JSONResponse({"started": app.site.jobs.started, "memory_mb": _memory()})
+        return JSONResponse({"started": app.site.jobs.num_submitted, "memory_mb": _memory()})
 
     app = App(
         "Bench",

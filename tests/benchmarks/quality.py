@@ -30,7 +30,7 @@ from unwritten.core.errors import NotAnApp, PageFailed
 from unwritten.formats.links import WIKI_LINK, plain_text
 from unwritten.formats.page import Canvas, Page, as_page
 from unwritten.formats.registry import get_format
-from unwritten.formats.schema import parse_value, schema_of
+from unwritten.formats.schema import json_schema_of, parse_value
 from unwritten.routing.prompts import build_prompt, finalize_text
 from unwritten.routing.visit import Visit
 from unwritten_engine import Engine, Example, Request
@@ -218,7 +218,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
             prompt=prompt,
             canvases=canvas.canvases,
             max_tokens=canvas.tokens,
-            schema=schema_of(canvas.schema) if canvas.schema else None,
+            schema=json_schema_of(canvas.schema) if canvas.schema else None,
             stop=tuple(canvas.stop),
             options=canvas.options,
         )

@@ -25,7 +25,7 @@ from tests.benchmarks.report import report
 from unwritten.core.assets import asset_dir
 from unwritten.core.errors import SchemaMismatch
 from unwritten.formats.page import Canvas
-from unwritten.formats.schema import adapter, schema_of
+from unwritten.formats.schema import json_schema_of, type_adapter
 from unwritten.formats.schema_repair import repair
 from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Engine, EngineError, Request, open_engine, scripted
@@ -165,7 +165,7 @@ async def _ask(engine: Engine, canvas: Canvas, count: Count) -> None:
     request = Request(
         build_prompt(world="", canvas=canvas, subject=""),
         canvases=canvas.canvases,
-        schema=schema_of(shape),
+        schema=json_schema_of(shape),
         seed=canvas.seed,
         options=canvas.options,
     )
@@ -193,7 +193,7 @@ async def _text(engine: Engine, request: Request) -> str:
 def is_valid(shape: type[Any], text: str) -> bool:
     """Whether a text is a value of a shape as it stands."""
     try:
-        adapter(shape).validate_json(text)
+        type_adapter(shape).validate_json(text)
     except ValidationError:
         return False
     return True

@@ -14,7 +14,7 @@ from tests.benchmarks.apps import long_text
 from tests.benchmarks.report import percentile, report
 from tests.benchmarks.shapes import SHAPES, sample
 
-from unwritten.formats.schema import schema_of
+from unwritten.formats.schema import json_schema_of
 from unwritten.formats.schema_repair import repair
 
 
@@ -111,4 +111,4 @@ def test_bench_shapes_finds_a_diffusion_model_always_valid() -> None:
 def test_what_the_chatty_script_says_without_its_faults_is_repaired(shape: type) -> None:
     rng = random.Random(1)
     for _ in range(40):
-        repair(shape, json.dumps(sample(schema_of(shape), schema_of(shape), rng)))
+        repair(shape, json.dumps(sample(json_schema_of(shape), json_schema_of(shape), rng)))

@@ -35,7 +35,7 @@ def test_every_demo_has_a_journey() -> None:
 @pytest.mark.parametrize("name", all_demos())
 def test_the_journey_through_a_demo_leads_to_its_end(name: str, tmp_path: Path) -> None:
     app = load_app(str(demos.find_demo(name)))
-    app.configure({"database": str(tmp_path / "demo.db"), "ahead": "off"})
+    app.configure({"database": str(tmp_path / "demo.db"), "prefetch": "off"})
     app._life.brought = answers()
     try:
         with served(app) as address:

@@ -40,11 +40,10 @@ WIKI = Path(__file__).resolve().parents[2] / "demos" / "wiki" / "app.py"
 def wiki(tmp_path: Path) -> Iterator[App]:
     """The demo encyclopedia over a script."""
     app = load_app(str(WIKI))
-    app.configure({"database": str(tmp_path / "wiki.db"), "markup": "off"})
-    asks = {"Quick facts": FACTS, "Two sections": BODY}
-    app._life.brought = scripted(LEAD, by_ask=asks, delay=0.03)  # the demo opens its engine by name
+    engine = scripted(LEAD, by_ask={"Quick facts": FACTS, "Two sections": BODY}, delay=0.03)
+    app.override(engine, {"database": str(tmp_path / "wiki.db"), "markup": "off"})
     yield app
-    app._life.brought = None
+    app.override(None, {})
 
 
 @pytest.mark.parametrize("width", [320, 375, 1280])

@@ -120,7 +120,7 @@ def test_pages_of_the_framework_have_nothing_serious(
         look(path)
     tab.page.goto(f"{url}/_unwritten/edit?page=/wiki/Home")
     tab.page.fill("input[name=ask] >> nth=0", "Make it shorter")
-    tab.page.click("text=Rewrite")
+    tab.page.click("text=Revise")
     tab.finished()
     tab.page.goto(f"{url}/_unwritten/history?page=/wiki/Home")
     look("a history of two")
@@ -133,15 +133,15 @@ def test_pages_of_the_framework_have_nothing_serious(
 def wiki(tmp_path: Path) -> Iterator[App]:
     """The demo encyclopedia over a script."""
     app = load_app(str(DEMOS / "wiki" / "app.py"))
-    app.configure({"database": str(tmp_path / "wiki.db")})
     words: list[Step] = [" is a tower that holds a lamp above the sea. It is a [[Tower]].", HANG]
     asks = {"Kept": LEAD, "Quick facts about Kept": FACTS, "Two sections of the article on Kept": BODY}
     asks["drawing of Kept"] = (
         '<svg viewBox="0 0 40 30"><title>A tower</title><path d="M15 28 L18 5 H22 L25 28 Z"/></svg>'
     )
-    app._life.brought = scripted(words, by_ask=dict(reversed(asks.items())), delay=0.02)
+    engine = scripted(words, by_ask=dict(reversed(asks.items())), delay=0.02)
+    app.override(engine, {"database": str(tmp_path / "wiki.db")})
     yield app
-    app._life.brought = None
+    app.override(None, {})
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Frame
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.browser.tabs import Tab, until
-from tests.support.escapes import LEAVES, REACHES, STANDING, documents
+from tests.support.escapes import MARKUP_ATTEMPTS, NAVIGATION_ATTEMPTS, NETWORK_ATTEMPTS, documents
 from tests.support.payloads import payloads
 
 from unwritten import App, Canvas, Page
@@ -167,7 +167,7 @@ def stayed(tab: Tab, url: str) -> None:
 def test_no_program_in_a_box_reaches_anything(
     serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
-    texts = documents(elsewhere.name, REACHES, STANDING)
+    texts = documents(elsewhere.name, NETWORK_ATTEMPTS, MARKUP_ATTEMPTS)
     app, seen = boxes_app(tmp_path, texts), list[str]()
     app.add_middleware(Arrivals, seen=seen)
     url = serve(app)
@@ -183,7 +183,7 @@ def test_no_program_in_a_box_reaches_anything(
 def test_no_program_leaves_its_box(
     serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
-    texts = documents(elsewhere.name, LEAVES)
+    texts = documents(elsewhere.name, NAVIGATION_ATTEMPTS)
     app, seen = boxes_app(tmp_path, {**texts, "quiet": "<!doctype html><html><p>I stay."}), list[str]()
     app.add_middleware(Arrivals, seen=seen)
     url = serve(app)
@@ -194,7 +194,7 @@ def test_no_program_leaves_its_box(
     assert expected(seen), seen
     stopped = "section:has(.notice)"
     until(lambda: tab.page.locator(stopped).count() >= len(texts) - 1, 20)
-    assert "This app tried to leave its box, so it was stopped." in tab.page.inner_text(f"{stopped} >> nth=0")
+    assert "This app was stopped because it tried to leave its box." in tab.page.inner_text(f"{stopped} >> nth=0")
     assert frame_of(tab, len(texts)).inner_text("p") == "I stay.", "and the others are left alone"
 
 
@@ -233,7 +233,7 @@ def test_an_app_keeps_its_state_for_everybody(
     until(lambda: kept.inner_text("#laps") == "3")
     assert kept.evaluate("[localStorage.getItem('last'), Object.keys(localStorage)]") == ["3", ["last", "other"]]
     too_much = "box.save('x'.repeat(20000)).then(() => 'kept', (error) => error.message)"
-    assert kept.evaluate(too_much) == "A box keeps up to 16 kB of JSON, and this is more."
+    assert kept.evaluate(too_much) == "The state of a box is limited to 16 kB of JSON."
 
 
 def test_an_app_asks_for_room_and_for_a_page_after_a_click(
@@ -321,10 +321,10 @@ def test_an_app_that_starts_itself_over_and_over_is_stopped(
     url = serve(boxes_app(tmp_path, {"again": again}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
-    until(lambda: "This app starts itself over and over" in tab.page.inner_text("main"))
+    until(lambda: "This app was stopped because it kept restarting itself" in tab.page.inner_text("main"))
     count = asked(tab, "GET", "/_unwritten/box?")
     assert count <= 7
-    tab.page.click("text=Start it again")
+    tab.page.click("text=Restart")
     until(lambda: asked(tab, "GET", "/_unwritten/box?") > count)
 
 

@@ -97,7 +97,7 @@ def test_a_socket_that_is_never_let_through_is_not_needed(serve: Serve, open_tab
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.finished()
     assert "as long as the sea lets it" in tab.text("body")
-    assert "Write it again" in tab.page.inner_text("[data-colophon]")
+    assert "Regenerate" in tab.page.inner_text("[data-colophon]")
     assert len(tab.events("close")) == 3
     assert tab.page.locator("#region-body a").get_attribute("class") == "unwritten"
     tab.ready()
@@ -133,7 +133,7 @@ def test_a_page_that_the_server_lost_is_asked_for_again_once(serve: Serve, open_
     tab.page.wait_for_selector("aside[data-notice]")
     time.sleep(0.3)
     assert tab.loads("/wiki/Lighthouse") == 2
-    assert "cut off" in tab.page.inner_text("aside[data-notice]")
+    assert "interrupted" in tab.page.inner_text("aside[data-notice]")
 
 
 def test_without_javascript_the_page_is_complete(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_without_javascript_the_page_is_complete(serve: Serve, open_tab: OpenTab
     tab.page.click("#region-body a")
     tab.page.wait_for_selector(".colophon:has-text('just now')")
     assert tab.page.inner_text("h1") == "Tower"
-    tab.page.get_by_role("button", name="Write it again").click()
+    tab.page.get_by_role("button", name="Regenerate").click()
     tab.page.wait_for_selector(".colophon:has-text('Version 2 of 2')")
 
 
@@ -160,7 +160,7 @@ def test_without_the_cdn_everything_works(serve: Serve, open_tab: OpenTab, tmp_p
     tab.page.wait_for_selector("h1:has-text('Tower')")
     tab.finished()
     assert "as long as the sea lets it" in tab.text("body")
-    tab.page.get_by_role("button", name="Write it again").click()
+    tab.page.get_by_role("button", name="Regenerate").click()
     tab.page.wait_for_selector(".colophon:has-text('Version 2 of 2')")
     assert tab.js("() => window.htmx === undefined")
 

@@ -13,7 +13,7 @@ from tests.browser.tabs import Tab, note, until
 from tests.support.apps import served
 
 from unwritten.cli.loading import load_app
-from unwritten.testing.scripted_engine import stand_in
+from unwritten.testing.scripted_engine import placeholder_text
 from unwritten_engine import Engine, open_engine
 from unwritten_engine.scripted import scripted
 
@@ -32,7 +32,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(engine: Engine, **settings: Any) -> str:
         app = load_app(str(DESKTOP))
-        app.override(engine, {"database": str(tmp_path / "desk.db"), "markup": "off", "ahead": "off", **settings})
+        app.override(engine, {"database": str(tmp_path / "desk.db"), "markup": "off", "prefetch": "off", **settings})
         context = served(app)
         stacks.append(context)
         return f"http://{context.__enter__()}"
@@ -82,7 +82,7 @@ def on_desktop(open_tab: OpenTab, url: str, **options: Any) -> Tab:
 
 
 def test_windows_are_moved_resized_laid_out_and_remembered(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(scripted(stand_in)))
+    tab = on_desktop(open_tab, start(scripted(placeholder_text)))
     mouse, keys = tab.page.mouse, tab.page.keyboard
     launch(tab, "Files")
     launch(tab, "Mail")
@@ -127,7 +127,7 @@ def test_windows_are_moved_resized_laid_out_and_remembered(start: Start, open_ta
 
 
 def test_a_window_goes_back_alone_and_is_the_same_folder_again(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(scripted(stand_in)))
+    tab = on_desktop(open_tab, start(scripted(placeholder_text)))
     launch(tab, "Browser")
     launch(tab, "Files")
     inside(tab).locator("a", has_text="Clocks").click()
@@ -142,7 +142,7 @@ def test_a_window_goes_back_alone_and_is_the_same_folder_again(start: Start, ope
 
 
 def test_several_windows_write_at_once_and_none_takes_the_focus(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(scripted(stand_in, delay=0.25)))
+    tab = on_desktop(open_tab, start(scripted(placeholder_text, delay=0.25)))
     launch(tab, "Files")
     inside(tab).locator("a", has_text="Bees").click()
     launch(tab, "Mail")
@@ -164,7 +164,7 @@ def test_several_windows_write_at_once_and_none_takes_the_focus(start: Start, op
 
 
 def test_fifty_windows_are_twelve_and_a_question(start: Start, open_tab: OpenTab) -> None:
-    url = start(scripted(stand_in))
+    url = start(scripted(placeholder_text))
     tab = on_desktop(open_tab, url)
     for _ in range(12):
         launch(tab, "Terminal", ["Shift"])
@@ -191,7 +191,7 @@ def test_fifty_windows_are_twelve_and_a_question(start: Start, open_tab: OpenTab
 
 
 def test_a_telephone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(scripted(stand_in)), viewport={"width": 320, "height": 640}, has_touch=True)
+    tab = on_desktop(open_tab, start(scripted(placeholder_text)), viewport={"width": 320, "height": 640}, has_touch=True)
     launch(tab, "Files")
     launch(tab, "Settings")
     assert windows(tab).count() == 1 and box(tab)["width"] == 320
@@ -202,7 +202,7 @@ def test_a_telephone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab)
 
 
 def test_settings_hold_everywhere_at_once(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(scripted(stand_in)))
+    tab = on_desktop(open_tab, start(scripted(placeholder_text)))
     launch(tab, "Notes")
     launch(tab, "Settings")
     frame = inside(tab)
@@ -222,7 +222,7 @@ def _dark(tab: Tab) -> bool:
 
 
 def test_without_scripts_the_dock_leads_to_pages(start: Start, open_tab: OpenTab) -> None:
-    url = start(scripted(stand_in))
+    url = start(scripted(placeholder_text))
     tab = open_tab(java_script_enabled=False)
     tab.goto(url)
     launch(tab, "Files")
@@ -235,7 +235,7 @@ def test_without_scripts_the_dock_leads_to_pages(start: Start, open_tab: OpenTab
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it_and_nothing_jumps(start: Start, open_tab: OpenTab, scheme: str) -> None:
-    url = start(scripted(stand_in, delay=0.05))
+    url = start(scripted(placeholder_text, delay=0.05))
     tab = on_desktop(open_tab, url, color_scheme=scheme)
     for words in ("Files", "Mail", "Browser", "Notes", "Terminal", "Settings", "New app"):
         launch(tab, words)
@@ -266,7 +266,7 @@ def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
     inside(tab).locator("a", has_text="Bees").click()
     launch(tab, "New app")
     inside(tab).locator("textarea").fill("An app that tells me which plant to water")
-    inside(tab).get_by_role("button", name="Make it up").click()
+    inside(tab).get_by_role("button", name="Create").click()
     until(lambda: "Writing in 2 windows" in tab.page.inner_text("#busy"), 60)
     until(lambda: tab.page.inner_text("#busy") == "", 240)
     assert 1 <= inside(tab).locator(".items li:not(.waiting)").count() <= 3  # what it says twice is shown once

@@ -29,19 +29,19 @@ Forum = Callable[[str], str]
 def forum(tmp_path: Path) -> Iterator[Forum]:
     """Serves the forum over an engine, and returns its address."""
     app: App = load_app(str(FORUM))
-    app.configure({"database": str(tmp_path / "forum.db"), "ahead": "off"})
     running = []
 
     def start(engine: str) -> str:
         model: dict[str, Any] = {"model": "random"} if engine == "diffusion" else {}
-        app._life.brought = open_engine(engine, **model)  # loading takes longer than a server may to start
+        # Opened here: loading takes longer than a server may to start.
+        app.override(open_engine(engine, **model), {"database": str(tmp_path / "forum.db"), "prefetch": "off"})
         running.append(served(app))
         return f"http://{running[0].__enter__()}"
 
     yield start
     for server in running:
         server.__exit__(None, None, None)
-    app._life.brought = None
+    app.override(None, {})
 
 
 def region_job(tab: Tab) -> bool:
@@ -77,7 +77,7 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     good(tab)
     other.goto(tab.page.url)
     other.ready()
-    until(lambda: "Answers" in other.page.inner_text("main"))
+    until(lambda: "Replies" in other.page.inner_text("main"))
 
     tab.page.locator("[data-vote=c0]").click()
     until(lambda: tab.page.locator("[data-vote=c0][aria-pressed=true]").count() == 1)
@@ -90,7 +90,7 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     assert tab.js("() => document.activeElement.name") == "text"
     tab.page.keyboard.type("Is it still warm?")
     tab.page.fill("#reply [name=name]", "Rae")
-    tab.page.get_by_role("button", name="Answer").click()
+    tab.page.get_by_role("button", name="Reply").click()
     for each in (tab, other):
         until(partial(says, each, "tree", "Is it still warm?"))
         until(partial(says, each, "posts-a1-0"), PATIENCE)

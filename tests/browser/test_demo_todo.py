@@ -11,7 +11,7 @@ from tests.support.apps import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten_engine import open_engine
+from unwritten_engine import Engine, open_engine
 from unwritten_engine.scripted import scripted
 
 pytestmark = pytest.mark.browser
@@ -53,10 +53,10 @@ FIRST = """() => {
 """Where the first item stands, as soon as it has words."""
 
 
-def app_of(folder: Path, engine: object) -> App:
+def app_of(folder: Path, engine: Engine) -> App:
+    """The demo over an open engine: opening one takes longer than a server may to start."""
     app = load_app(str(TODO))
-    app.configure({"database": str(folder / "todo.db")})
-    app._life.brought = engine  # type: ignore[assignment]  # opened here: it takes longer than a server may to start
+    app.override(engine, {"database": str(folder / "todo.db")})
     return app
 
 
@@ -70,7 +70,7 @@ def scripted_todo(tmp_path: Path) -> Iterator[str]:
     )
     with served(app) as address:
         yield f"http://{address}"
-    app._life.brought = None
+    app.override(None, {})
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def embedded_todo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = app_of(tmp_path_factory.mktemp("todo"), open_engine("embedded"))
     with served(app) as address:
         yield f"http://{address}"
-    app._life.brought = None
+    app.override(None, {})
 
 
 def is_made(tab: Tab, seconds: float = 20) -> None:
@@ -96,7 +96,7 @@ def said(tab: Tab) -> str:
 
 def order(tab: Tab, words: str, answer: str) -> None:
     tab.page.fill("#order", words)
-    tab.page.click("button:text('Change it')")
+    tab.page.click("button:text('Change list')")
     until(lambda: answer in tab.page.inner_text("main"))
 
 
@@ -107,7 +107,7 @@ def test_a_first_minute(embedded_todo: str, open_tab: Callable[..., Tab]) -> Non
     found = tab.axe()
     assert not found.grave, str(found)
     tab.page.fill("#wish", WISH)
-    tab.page.click("button:text('Make it')")
+    tab.page.click("button:text('Create list')")
     until(lambda: tab.js("() => !!document.querySelector('.making')"))
     is_made(tab, 120)
     assert tab.page.url.endswith("/list/garden")
@@ -119,13 +119,13 @@ def test_a_first_minute(embedded_todo: str, open_tab: Callable[..., Tab]) -> Non
         ticked(one)
     tab.page.click("#add summary")
     tab.page.fill("#add input[name=what]", "Plant a pear")
-    tab.page.click("button:text('Add it')")
+    tab.page.click("button:text('Add')")
     until(lambda: "Plant a pear" in other.text("sheet"))
     tab.page.click("button:text('Undo')")
-    until(lambda: "Taken back: added" in said(tab))
+    until(lambda: "Undone: added" in said(tab))
     order(tab, "add a priority", "Added Priority (High, Medium, Low).")
-    order(tab, "remove the due date", "would lose something")
-    tab.page.click("button:text('Leave it')")
+    order(tab, "remove the due date", "would delete data")
+    tab.page.click("button:text('Cancel')")
     until(lambda: "Nothing was changed." in said(tab))
     found = tab.axe()
     assert not found.grave, str(found)
@@ -165,17 +165,17 @@ def test_the_microphone_asks_before_it_listens(scripted_todo: str, open_tab: Cal
     tab.page.add_init_script(LISTENS)
     tab.goto(scripted_todo)
     tab.page.click(".microphone")
-    assert "sends the sound to the servers of its maker" in tab.page.inner_text(".asking")
+    assert "sends the recording to its vendor" in tab.page.inner_text(".asking")
     assert not tab.js("() => window.listened"), "nothing is heard before that was agreed to"
-    tab.page.click("button:text('Listen')")
+    tab.page.click("button:text('Use the microphone')")
     until(lambda: tab.page.input_value("#wish") == "a list for the")
     assert tab.page.get_attribute(".microphone", "aria-pressed") == "true"
     until(lambda: tab.page.input_value("#wish") == "a list for the garden")
     tab.page.click(".microphone")
-    until(lambda: "Heard." in tab.page.inner_text("[data-voice-words]"))
+    until(lambda: "Check the text" in tab.page.inner_text("[data-voice-words]"))
     tab.js("() => { window.fails = 'not-allowed'; }")
     tab.page.click(".microphone")
-    until(lambda: "not allowed to use the microphone" in tab.page.inner_text("[data-voice-words]"))
+    until(lambda: "microphone is blocked" in tab.page.inner_text("[data-voice-words]"))
     assert tab.page.input_value("#wish") == "a list for the garden", "what was said before stays"
     assert tab.js("() => window.listened") == 2, "it asks once"
 
@@ -184,7 +184,7 @@ def test_where_a_browser_cannot_listen_a_sentence_says_so(scripted_todo: str, op
     tab = open_tab()
     tab.page.add_init_script("delete window.SpeechRecognition; delete window.webkitSpeechRecognition;")
     tab.goto(scripted_todo)
-    until(lambda: "cannot listen" in tab.page.inner_text("[data-voice-words]"))
+    until(lambda: "does not support voice input" in tab.page.inner_text("[data-voice-words]"))
     assert not tab.page.is_visible(".microphone")
 
 
@@ -192,13 +192,13 @@ def test_it_works_without_javascript(scripted_todo: str, open_tab: Callable[...,
     tab = open_tab(java_script_enabled=False)
     tab.page.goto(scripted_todo)
     tab.page.fill("#wish", WISH)
-    tab.page.click("button:text('Make it')")
+    tab.page.click("button:text('Create list')")
     tab.page.wait_for_url("**/list/garden?plain=1")  # loaded, which is when the last of the stream has come
     tab.page.goto(f"{scripted_todo}/list/garden")
     tab.page.click(".tick button >> nth=0")
     assert "Done: “Job number 0”." in tab.page.inner_text(".said")
     tab.page.click("button:text('Undo')")
-    assert "Taken back" in tab.page.inner_text(".said")
+    assert "Undone" in tab.page.inner_text(".said")
 
 
 def test_drafts_sharpen_on_a_diffusion_engine(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
@@ -207,7 +207,7 @@ def test_drafts_sharpen_on_a_diffusion_engine(tmp_path: Path, open_tab: Callable
         tab = open_tab()
         tab.goto(f"http://{address}")
         tab.page.fill("#wish", WISH)
-        tab.page.click("button:text('Make it')")
+        tab.page.click("button:text('Create list')")
         until(lambda: tab.js("() => !!document.querySelector('.making .unsettled')"), 60)
         until(lambda: tab.js("() => !!document.querySelector('#add, .said')"), 60)
-    app._life.brought = None
+    app.override(None, {})

@@ -22,7 +22,7 @@ SLOW = 300  # seconds that a page may take where others share the machine
 
 def wiki(home: Path, engine: Engine) -> App:
     app = load_app(str(WIKI))
-    app.override(engine, {"database": str(home / "wiki.db"), "ahead": "off"})
+    app.override(engine, {"database": str(home / "wiki.db"), "prefetch": "off"})
     return app
 
 

@@ -59,7 +59,7 @@ def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab
     assert tab.js("() => document.activeElement.type") == "range", "the scrubber keeps the focus"
     tab.page.get_by_role("button", name="Play").click()
     until(lambda: "settled" in tab.page.locator(".devtools-scrubber output").inner_text().split("·")[1])
-    tab.page.get_by_text("Prompt as sent").click()
+    tab.page.get_by_text("Prompt", exact=True).click()
     assert tab.page.get_by_text("An encyclopedia article about Lighthouse.", exact=True).is_visible()
     assert "SELECT p.key" in tab.page.locator(".devtools-trace").inner_text()
     tab.page.keyboard.press("Escape")
@@ -258,7 +258,7 @@ def test_an_app_that_cannot_be_started_is_shown_over_the_page(author: str, home:
     other = open_tab(beside=tab)
     other.quiet = True
     other.goto(f"{author}/")
-    assert other.page.locator("h1").inner_text() == "The app cannot be started"
+    assert other.page.locator("h1").inner_text() == "The app cannot start"
     (home / "app.py").write_text(APP.replace("The old title", "The new title"))
     until(lambda: tab.page.title() == "The new title · Small", 30)
     assert not shown(tab, ".devtools-overlay")

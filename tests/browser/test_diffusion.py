@@ -40,11 +40,11 @@ addEventListener("unwritten:frame", (event) => {
 def wiki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]:
     """The demo encyclopedia over a random model, on a real server, for all tests of this file."""
     app = load_app(str(WIKI))
-    app.configure({"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
-    app._life.brought = open_engine("diffusion", model="random")  # loading takes longer than a server may to start
+    engine = open_engine("diffusion", model="random")  # opened here: loading takes longer than a server may to start
+    app.override(engine, {"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
     with served(app) as address:
         yield app, f"http://{address}"
-    app._life.brought = None
+    app.override(None, {})
 
 
 def watching(open_tab: Callable[..., Tab], **options: Any) -> Tab:
@@ -96,7 +96,7 @@ def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
     written = [tab.html(region) for region in REGIONS]
     tab.page.reload()
     assert [tab.html(region) for region in REGIONS] == written
-    assert "kept since" in tab.page.inner_text("[data-colophon]")
+    assert "Written on" in tab.page.inner_text("[data-colophon]")
     kept = app.store.get("/wiki/Lighthouse")
     assert kept is not None and kept.provenance.engine == "diffusion"
     assert 3 <= kept.provenance.steps <= 3 * 48 and kept.provenance.steps < kept.provenance.tokens
@@ -109,11 +109,11 @@ def test_writing_it_again_makes_another_version(wiki: tuple[App, str], open_tab:
     tab.finished(30)
     tab.ready()
     text = tab.text("lead")
-    until(lambda: tab.page.get_by_role("button", name="Write it again").count())
-    tab.page.get_by_role("button", name="Write it again").click()
+    until(lambda: tab.page.get_by_role("button", name="Regenerate").count())
+    tab.page.get_by_role("button", name="Regenerate").click()
     until(lambda: "Version 2 of 2" in tab.page.inner_text("[data-colophon]"), 30)
     assert tab.text("lead") != text
-    tab.page.get_by_role("link", name="the one before").click()
+    tab.page.get_by_role("link", name="Previous version").click()
     tab.page.wait_for_selector("aside.old")
     assert tab.text("lead") == text
 

@@ -42,20 +42,20 @@ def test_a_region_is_rewritten_while_a_second_tab_looks(tmp_path: Path, serve: S
     writer.ready()
     writer.page.click("text=Edit")
     writer.page.fill("#ask-lead", "make it white")
-    writer.page.click("section:has(#ask-lead) >> text=What is to stay")
+    writer.page.click("section:has(#ask-lead) >> text=Keep parts unchanged")
     writer.page.check("label.keep:has-text('It stands by the sea.') input")
-    writer.page.click("section:has(#ask-lead) >> text=Rewrite")
+    writer.page.click("section:has(#ask-lead) >> text=Revise")
     until(lambda: "A white tower." in writer.text("lead"))
     until(lambda: "A white tower." in reader.text("lead"))
     assert reader.page.get_attribute("#region-lead", "data-state") == "writing"
     for tab in (writer, reader):
         assert tab.text("body").strip() == "A body that stays."
         assert tab.page.get_attribute("#region-body", "data-state") == "written"
-        until(lambda tab=tab: "Changed as asked" in tab.page.inner_text("[data-colophon]"))  # type: ignore[misc]
+        until(lambda tab=tab: "Revised" in tab.page.inner_text("[data-colophon]"))  # type: ignore[misc]
         assert tab.text("lead").strip() == "A white tower with a lamp. It stands by the sea."
     writer.page.click("text=Edit")
     writer.page.fill("#text-body", "My own **body**.")
-    writer.page.click("section:has(#text-body) >> text=Save by hand")
+    writer.page.click("section:has(#text-body) >> text=Save")
     for tab in (writer, reader):
         until(lambda tab=tab: "My own body." in tab.text("body"))  # type: ignore[misc]
     until(lambda: "Changed by hand" in reader.page.inner_text("[data-colophon]"))
@@ -69,21 +69,21 @@ def test_all_of_it_works_without_javascript(tmp_path: Path, serve: Serve, open_t
     tab.goto(url)
     page.click("text=Edit")
     page.fill("#ask-lead", "make it white")
-    page.click("section:has(#ask-lead) >> text=Rewrite")
-    page.wait_for_selector("text=Changed as asked")
+    page.click("section:has(#ask-lead) >> text=Revise")
+    page.wait_for_selector("text=Revised")
     assert page.inner_text("#region-lead").strip() == "A white tower with a lamp. It stands by the sea."
     page.click("text=Edit")
     page.fill("#text-lead", "Mine.")
-    page.click("section:has(#text-lead) >> text=Save by hand")
+    page.click("section:has(#text-lead) >> text=Save")
     assert page.inner_text("#region-lead").strip() == "Mine."
     page.click("text=History")
     page.check("[name=from][value='1']")
     page.check("[name=to][value='3']")
-    page.click("text=Show the difference")
+    page.click("text=Compare versions")
     assert "tall tower" in page.inner_text("del >> nth=0") and "Mine" in page.inner_text("ins >> nth=0")
-    page.click("li:has-text('Version 1') >> text=Bring back")
+    page.click("li:has-text('Version 1') >> text=Restore")
     assert page.inner_text("#region-lead").strip() == OLD
-    assert "Brought back, as it was in version 1," in page.inner_text(".colophon")
+    assert "Restored from version 1" in page.inner_text(".colophon")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -131,5 +131,5 @@ def test_forms_open_under_their_region_and_close_again(tmp_path: Path, serve: Se
     assert link.evaluate("link => link === document.activeElement"), "the focus is where it was"
     link.click()
     tab.page.fill(".inline-edit #text-lead", "My own words.")
-    tab.page.click(".inline-edit >> text=Save by hand")
+    tab.page.click(".inline-edit >> text=Save")
     until(lambda: "My own words." in tab.text("lead"))

@@ -92,8 +92,9 @@ def test_what_is_wrong_is_said_in_place_and_the_cursor_stays(serve: Serve, open_
     assert tab.page.input_value("#text") == "" and posts.count() == 1
 
 
-def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
-    app, posts = make_forum(tmp_path, scripted("Words."), form_size=256)
+def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open_tab: OpenTab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.web.actions.MAX_FIELD_SIZE", 256)
+    app, posts = make_forum(tmp_path, scripted("Words."))
     url = serve(app)
     tab = open_tab()
     tab.quiet = True

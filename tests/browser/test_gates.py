@@ -36,7 +36,7 @@ def wiki(home: Path) -> App:
     app = load_app("demos/wiki/app.py")
     app.override(
         scripted(article, delay=0.02),
-        {"signed_links": "on", "ahead": "off", "markup": "off", "database": str(home / "wiki.db")},
+        {"signed_links": "on", "prefetch": "off", "markup": "off", "database": str(home / "wiki.db")},
     )
     return app
 
@@ -89,11 +89,11 @@ def test_a_typed_address_has_a_button_that_writes(serve: Serve, open_tab: OpenTa
     url = serve(app)
     tab = open_tab()
     tab.goto(f"{url}/wiki/Great_Auk")
-    assert "Nobody has written this page yet." in tab.page.inner_text("main")
+    assert "This page has not been written yet." in tab.page.inner_text("main")
     tab.ready()
     tab.page.screenshot(path=tmp_path / "typed.png", full_page=True)
     length = tab.js("() => history.length")
-    tab.page.get_by_role("button", name="Write it").click()
+    tab.page.get_by_role("button", name="Write this page").click()
     tab.page.wait_for_selector("#region-lead")
     assert (address(tab), tab.js("() => history.length")) == ("/wiki/Great_Auk", length)
     tab.finished()
@@ -109,7 +109,7 @@ def test_the_search_box_writes_with_and_without_scripts(serve: Serve, open_tab: 
         if script:
             tab.ready()
         tab.page.get_by_role("searchbox").fill(subject)
-        tab.page.get_by_role("button", name="Write it").click()
+        tab.page.get_by_role("button", name="Write this page").click()
         tab.page.wait_for_selector(f"h1:has-text('{subject}')")
         until(lambda tab=tab: "is known for its" in tab.text("lead"))  # type: ignore[misc]
         assert address(tab).removesuffix("?plain=1") == f"/wiki/{subject}"

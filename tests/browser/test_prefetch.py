@@ -43,7 +43,7 @@ def test_links_turn_blue_and_open_without_any_writing(
     tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
 ) -> None:
     engine = wiki_engine("Behind it lies [[F]].\n")
-    address = serve(make_wiki(tmp_path, engine, ahead="auto"))
+    address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
     tab = open_tab()
     tab.goto(address + HUB)
     tab.finished()
@@ -60,7 +60,7 @@ def test_links_turn_blue_and_open_without_any_writing(
     until(lambda: tab.js("() => document.querySelector('h1').textContent") == "A")
     assert tab.js("() => document.querySelectorAll('[data-state=waiting], [data-state=writing]').length") == 0
     assert "Written ahead" in tab.page.inner_text("[data-colophon]")
-    assert "before you came" in tab.page.inner_text("[data-colophon]")
+    assert "before your visit" in tab.page.inner_text("[data-colophon]")
     assert tab.loads("/wiki/A") == 1 and "A" not in asked(engine)[1:]
     until(lambda: asked(engine) == "ABCEF")  # it is opened: what lies behind it comes next
 
@@ -68,7 +68,7 @@ def test_links_turn_blue_and_open_without_any_writing(
 def test_a_hidden_tab_wants_nothing(tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]) -> None:
     engine = wiki_engine(["One", HANG])
     tab = open_tab()
-    tab.goto(serve(make_wiki(tmp_path, engine, ahead="auto")) + HUB)
+    tab.goto(serve(make_wiki(tmp_path, engine, prefetch="auto")) + HUB)
     until(lambda: engine.running == 2)
     tab.js(HIDE)
     until(lambda: engine.running == 0)
@@ -79,7 +79,7 @@ def test_who_saves_data_is_left_alone(
     tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
 ) -> None:
     engine = wiki_engine("Words.")
-    address = serve(make_wiki(tmp_path, engine, ahead="auto"))
+    address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
     first, second = open_tab(), open_tab()
     second.page.add_init_script(SAVES)
     first.goto(address + HUB)

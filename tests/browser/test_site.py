@@ -69,7 +69,7 @@ def test_a_site_is_read_from_a_file_server_and_from_files(
         assert styled == "dotted"
         page.click("a.unwritten")  # red
         assert page.locator("h1").inner_text() == "Not written yet"
-        page.click("text=Front page")
+        page.click("text=Home")
         assert page.locator("h1").inner_text() == "Fake Wiki"
         tab.foreign[:] = [url for url in tab.foreign if not url.startswith(f"file://{folder}/")]
 

@@ -26,7 +26,7 @@ from unwritten_engine import scripted
 
 pytestmark = pytest.mark.browser
 
-OWN = Format("own", draw=str)
+OWN = Format("own", render=str)
 
 # Whatever ran would be here, whatever it called. Not eval: the browser is driven by it.
 TRAPS = """window.ran = [];
@@ -71,7 +71,7 @@ LOOK = """(forbidden) => {
 
 def drawn(form: Format, text: str, *, done: bool) -> str:
     """A text as a format draws it; what it refuses to take is drawn as a draft."""
-    drawer = form.at(RegionContext(a_linker(), "art", "A thing"))
+    drawer = form.create_formatter(RegionContext(a_linker(), "art", "A thing"))
     try:
         return str(drawer.format(text_frame(text, done=done)).html)
     except PageFailed:

@@ -107,7 +107,7 @@ def test_back_and_reload_show_the_kept_page(serve: Serve, open_tab: OpenTab, tmp
     assert tab.html("body") == again
     tab.page.reload()
     assert tab.html("body") == again
-    assert "kept since" in tab.page.inner_text("[data-colophon]")
+    assert "Written on" in tab.page.inner_text("[data-colophon]")
     assert len(engine.requests) == 2
 
 
@@ -150,7 +150,7 @@ def test_the_stop_button_stops(serve: Serve, open_tab: OpenTab, tmp_path: Path) 
     assert tab.page.get_attribute("#region-body", "aria-busy") == "false"
     assert tab.page.locator("[data-stop]").count() == 0
     until(lambda: engine.stopped == 1)  # the page is told first
-    tab.page.locator("aside[data-notice]").get_by_role("button", name="Write it again").click()
+    tab.page.locator("aside[data-notice]").get_by_role("button", name="Try again").click()
     until(lambda: len(engine.requests) == 2)
     until(lambda: tab.page.locator("aside[data-notice]").count() == 0)  # until then the old text stands there
     until(lambda: "A tower by" in tab.text("body"))
@@ -164,7 +164,7 @@ def test_a_failure_is_said_in_the_page_and_can_be_tried_again(serve: Serve, open
     assert "A tower" in tab.text("body")
     assert tab.page.get_attribute("#region-body", "data-state") == "failed"
     assert tab.page.input_value("aside[data-notice] [name=page]") == "/wiki/Lighthouse"
-    assert tab.page.locator("aside[data-notice]").get_by_role("button", name="Write it again").is_visible()
+    assert tab.page.locator("aside[data-notice]").get_by_role("button", name="Try again").is_visible()
 
 
 def test_a_page_can_be_written_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -175,12 +175,12 @@ def test_a_page_can_be_written_again(serve: Serve, open_tab: OpenTab, tmp_path: 
     tab.finished()
     tab.ready()
     length = tab.js("() => history.length")
-    tab.page.get_by_role("button", name="Write it again").click()
+    tab.page.get_by_role("button", name="Regenerate").click()
     until(lambda: "Version 2 of 2" in tab.page.inner_text("[data-colophon]"))
     assert tab.page.url == f"{url}/wiki/Lighthouse"
     assert tab.js("() => history.length") == length
     assert len(engine.requests) == 2
-    tab.page.get_by_role("link", name="the one before").click()
+    tab.page.get_by_role("link", name="Previous version").click()
     tab.page.wait_for_selector("aside.old")
     assert "version 1 of 2" in tab.page.inner_text("aside.old")
 
@@ -207,7 +207,7 @@ def test_canvases_are_written_side_by_side_and_typed_ones_grow(serve: Serve, ope
 
 
 def test_nothing_is_opened_for_a_page_that_is_written(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
-    url = serve(make_wiki(tmp_path, scripted(TEXT), ahead="off", edits="off"))
+    url = serve(make_wiki(tmp_path, scripted(TEXT), prefetch="off", edits="off"))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse?plain=1")
     tab.goto(f"{url}/wiki/Lighthouse")

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
 from unwritten_engine.output_filters import (
     JSONFilter,
@@ -77,7 +77,7 @@ def test_the_opening_comes_once(opening: str, text: str, whole: str) -> None:
     assert opened(opening, *text) == whole
 
 
-@modest
+@few_examples
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)

@@ -84,4 +84,4 @@ def test_every_file_of_a_package_is_packaged(wheel: zipfile.ZipFile) -> None:
 def test_the_base_install_has_no_torch() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert not any(line.startswith(("torch", "transformers")) for line in project["dependencies"])
-    assert project["scripts"] == {"unwritten": "unwritten.cli:main"}
+    assert project["scripts"] == {"unwritten": "unwritten.cli.main:main"}

@@ -38,7 +38,7 @@ LIGHTHOUSE = (
 def make_app(home: Path, engine: Engine, **given: Any) -> App:
     """An empty app over a script, with its database in ``home``. Nothing is written ahead, but where it is the test's
     business: most count what was asked of the engine."""
-    return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), "ahead": "off", **given})
+    return App("Fake Wiki", engine=engine, **{"database": str(home / "pages.db"), "prefetch": "off", **given})
 
 
 def make_wiki(home: Path, engine: Engine, **given: Any) -> App:

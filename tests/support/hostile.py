@@ -1,4 +1,4 @@
-"""Texts that a model might write, or be made to write: Markdown and HTML, good, broken and hostile."""
+"""Texts that a model might write, or be made to write: valid, broken and hostile Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from unwritten_engine import Span
 
-modest = settings(
+few_examples = settings(
     max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
-"""Few examples, always the same ones: a test run is no lottery. Turn ``derandomize`` off to look for more."""
+"""Few examples, and the same ones in every run. Disable ``derandomize`` to search for more."""
 
 _SCRIPT = "alert(1)"
 
-# Addresses that run something or lead elsewhere, in the spellings that have fooled filters.
+# Addresses that run a script or lead to another server, in spellings that have bypassed filters.
 ADDRESSES = [
     f"javascript:{_SCRIPT}",
     f"JaVaScRiPt:{_SCRIPT}",
@@ -153,7 +153,7 @@ VECTORS = [
     *(f"[x](<{address}>)" for address in ADDRESSES),
 ]
 
-GOOD = [
+VALID_PIECES = [
     "A lighthouse is a tower. ",
     "It was **built** in *stone*. ",
     "See [[Tower]] and [[Lamp|the lamp]]. ",
@@ -182,7 +182,7 @@ GOOD = [
     "café 灯台 🗼 ",
 ]
 
-CROOKED = [
+BROKEN_PIECES = [
     "**", "*", "_", "__", "`", "``", "```", "~~~", "[", "]", "[[", "]]", "[[Tow", "[[Tower|", "](", "](Sea", "![", "|",
     "<", "</", "<a", "<a href=", '<a href="', "<!--", "-->", "<![CDATA[", "&", "&#", "&#x3", "&lt", "\\", "    ", "\t",
     "1", "1.", "-", "+", ">", "#", "=", "---", "\r\n", "\r", "\u2028", "\x0b", "\x0c", "\x85", "\xa0", "\ue000",
@@ -190,7 +190,9 @@ CROOKED = [
     "<a href=x>",
 ]  # fmt: skip
 
-_pieces = st.one_of(st.sampled_from(GOOD), st.sampled_from(CROOKED), st.sampled_from(VECTORS), st.text(max_size=8))
+_pieces = st.one_of(
+    st.sampled_from(VALID_PIECES), st.sampled_from(BROKEN_PIECES), st.sampled_from(VECTORS), st.text(max_size=8)
+)
 _joints = st.sampled_from(["", "", " ", "\n", "\n\n"])
 
 
@@ -199,26 +201,26 @@ def _join(parts: list[tuple[str, str]]) -> str:
 
 
 hostile_texts = st.lists(st.tuples(_pieces, _joints), max_size=12).map(_join)
-"""Anything at all."""
+"""Any text."""
 
 good_texts = st.lists(
-    st.tuples(st.sampled_from([piece for piece in GOOD if not piece.startswith("<")]), _joints), max_size=12
+    st.tuples(st.sampled_from([piece for piece in VALID_PIECES if not piece.startswith("<")]), _joints), max_size=12
 ).map(_join)
-"""Markdown as a well-behaved model writes it."""
+"""Valid Markdown."""
 
 markdown_texts = st.lists(
-    st.tuples(st.one_of(st.sampled_from(GOOD), st.sampled_from(CROOKED)), _joints), max_size=12
+    st.tuples(st.one_of(st.sampled_from(VALID_PIECES), st.sampled_from(BROKEN_PIECES)), _joints), max_size=12
 ).map(_join)
-"""Markdown, whole and crooked."""
+"""Valid and broken Markdown."""
 
 
-def cut(data: st.DataObject, text: str) -> str:
-    """Some prefix of a text."""
+def prefix_of(data: st.DataObject, text: str) -> str:
+    """Return a random prefix of a text."""
     return text[: data.draw(st.integers(0, len(text)), label="length")]
 
 
 def spans_in(data: st.DataObject, text: str) -> tuple[Span, ...]:
-    """Some unsettled spans of a text, in order and without overlap."""
+    """Return random spans of a text, in order and without overlap."""
     if not text:
         return ()
     ends = data.draw(st.lists(st.integers(0, len(text)), max_size=8, unique=True), label="ends")

@@ -1,7 +1,6 @@
-"""A public collection of cross-site scripting, thousands of vectors long: got from its package, never imported.
+"""A public collection of thousands of cross-site scripting vectors, read from its package without importing it.
 
-The package (BRS-KB, MIT) is kept in the user's cache, outside the repository, and held to its hash: no source of others
-is part of this project.
+The package (BRS-KB, MIT) is downloaded into the user's cache and checked by its hash. It is not part of this project.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ _HASH = "a9f3737e9ef00f0a3b791d9d3b849618ec3e3eb98c27436ba174ff626ba5ebd8"
 
 @lru_cache
 def payloads() -> tuple[str, ...]:
-    """Every payload of the collection that has any markup in it, each once."""
+    """Return the payloads of the collection that contain markup, without duplicates."""
     package = Path.home() / ".cache" / "unwritten-tests" / _FILE
     if not package.is_file():
         package.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{_NAME}=={_VERSION}"]
         got = subprocess.run(command, cwd=package.parent, capture_output=True, text=True)
         if got.returncode != 0:
-            pytest.fail(f"{_NAME} {_VERSION} cannot be had: {' '.join(command)} said {got.stderr.strip()[-500:]}")
-    assert hashlib.sha256(package.read_bytes()).hexdigest() == _HASH, f"{package} is not the real one"
+            pytest.fail(f"{_NAME} {_VERSION} could not be downloaded: {' '.join(command)}: {got.stderr.strip()[-500:]}")
+    assert hashlib.sha256(package.read_bytes()).hexdigest() == _HASH, f"{package} has a wrong hash"
     found: dict[str, None] = {}
     with zipfile.ZipFile(package) as archive:
         for name in archive.namelist():
@@ -41,7 +40,7 @@ def payloads() -> tuple[str, ...]:
 
 
 def _texts(module: ast.Module) -> list[str]:
-    """What stands in a module as ``payload="…"`` or ``"payload": "…"``."""
+    """Return the strings that a module contains as ``payload="…"`` or ``"payload": "…"``."""
     values: list[ast.expr] = []
     for node in ast.walk(module):
         if isinstance(node, ast.keyword) and node.arg == "payload":

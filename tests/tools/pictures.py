@@ -147,7 +147,7 @@ def wiki() -> None:
     """Write the pictures of the demo wiki, on the embedded model: its pages as they come, at the first try."""
     with tempfile.TemporaryDirectory() as folder:
         app = load_app(str(find_demo("wiki")))
-        app.override(open_engine("embedded"), {"ahead": "off", "database": str(Path(folder, "pages.db"))})
+        app.override(open_engine("embedded"), {"prefetch": "off", "database": str(Path(folder, "pages.db"))})
         with served(app) as address, chromium() as browser:
             page = browser.new_page()
             page.route("**/cdn.jsdelivr.net/**", lambda route: route.abort())

@@ -1,16 +1,17 @@
 // @ts-check
 /**
- * desktop.js: the desktop. It opens what the dock leads to in windows (windows.js), knows which one is in front, keeps
- * the shelf of open windows, lays them out, and remembers in this browser which were open and where.
+ * desktop.js: manages the windows (windows.js): opens the links of the dock in them, arranges them, lists them in the
+ * shelf, and remembers in this browser which are open and where.
  *
- * Twelve windows at most: each is a page of its own with a connection to the server. Whoever wants one more is asked
- * which other to close. Not run in a frame: a desktop in a desktop would have no end.
+ * At most twelve windows are open, since each is a page with its own connection to the server. To open another, the
+ * visitor chooses one to close. Does nothing inside a frame, so that a desktop cannot contain a desktop.
  */
 (() => {
   "use strict";
   if (window !== top) return;
 
-  const MOST = 12, KEPT = "unwritten-desktop", GAP = 8;
+  const MAX_WINDOWS = 12, STORAGE_KEY = "unwritten-desktop", GAP = 8;
+  const { key } = /** @type {any} */ (globalThis).unwritten;
   /** @typedef {any} Win */
   const { DeskWindow } = /** @type {any} */ (globalThis);
   /** @param {string} id */
@@ -19,9 +20,9 @@
   const full = /** @type {HTMLDialogElement} */ (part("full"));
   /** @type {Win[]} */
   const windows = [];
-  /** What waits for room. @type {{address: string, title: string} | null} */
+  /** The window to open when another is closed. @type {{address: string, title: string} | null} */
   let waiting = null;
-  /** The one in front. @type {Win | null} */
+  /** The active window. @type {Win | null} */
   let front = null;
 
   const desk = { changed, chosen: (/** @type {Win} */ win) => front !== win && choose(win), keys };
@@ -29,7 +30,7 @@
   // -- opening and closing ------------------------------------------------------------
   /** @param {string} address @param {string} title @param {object} [place] @returns {Win | null} */
   function open(address, title, place) {
-    if (windows.length >= MOST) return void ask(address, title), null;
+    if (windows.length >= MAX_WINDOWS) return void ask(address, title), null;
     const n = windows.length, wide = room.clientWidth, high = room.clientHeight;
     const w = Math.min(Math.max(640, wide * 0.36), wide - 32), h = Math.min(Math.max(480, high * 0.55), high - 24);
     const step = 30 * (n % 8);
@@ -54,13 +55,13 @@
     changed();
   }
 
-  /** Those used last come first. @returns {Win[]} */
+  /** Return the windows, the last used one first. @returns {Win[]} */
   const byUse = () => [...windows].sort((a, b) => b.used - a.used);
 
-  /** Say that there is no room, and which windows could make some. @param {string} address @param {string} title */
+  /** Ask which window to close. @param {string} address @param {string} title */
   function ask(address, title) {
     waiting = { address, title };
-    part("full-title").textContent = `“${title}” has no room: ${MOST} windows are open, and this machine holds no more.`;
+    part("full-title").textContent = `Too many windows to open “${title}”`;
     const list = /** @type {HTMLElement} */ (full.querySelector("ul"));
     list.replaceChildren(...byUse().reverse().map((win) => {
       const item = Object.assign(document.createElement("li"), { className: "row" });
@@ -80,7 +81,7 @@
   }
   full.addEventListener("close", () => (waiting = null));
 
-  // -- the one in front ------------------------------------------------------------
+  // -- the active window ------------------------------------------------------------
   /** @param {Win} win */
   function choose(win) {
     front = win;
@@ -89,7 +90,7 @@
     changed();
   }
 
-  /** Bring a window to the front, and go into it. @param {Win} win */
+  /** Bring a window to the front and focus it. @param {Win} win */
   function enter(win) {
     if (win.minimised) win.minimise(false);
     choose(win);
@@ -138,7 +139,7 @@
     else if (what === "back") win.back();
   }
 
-  /** Its button in the shelf. @param {Win} win */
+  /** Return the shelf button of a window. @param {Win} win */
   function chip(win) {
     const item = document.createElement("li");
     const button = Object.assign(document.createElement("button"), { type: "button", className: "chip clip" });
@@ -147,7 +148,7 @@
     return button;
   }
 
-  // -- laying out ------------------------------------------------------------
+  // -- arranging ------------------------------------------------------------
   const shown = () => windows.filter((win) => !win.minimised);
 
   function tile() {
@@ -156,7 +157,7 @@
     all.forEach((win, i) => {
       win.maximise(false);
       win.place = { x: GAP + (i % columns) * (w + GAP), y: GAP + Math.floor(i / columns) * (h + GAP), w, h };
-      win.put();
+      win.applyPlace();
     });
     changed();
   }
@@ -166,7 +167,7 @@
     byUse().reverse().filter((win) => !win.minimised).forEach((win, i) => {
       win.maximise(false);
       win.place = { x: 24 + 32 * i, y: 16 + 32 * i, w, h };
-      win.put();
+      win.applyPlace();
       win.raise();
     });
     changed();
@@ -178,7 +179,7 @@
     if (!event.altKey || !event.shiftKey || event.ctrlKey || event.metaKey) return;
     const order = windows, at = front ? order.indexOf(front) : -1;
     /** @type {Record<string, () => void>} */
-    const does = {
+    const actions = {
       KeyN: () => order.length && enter(order[(at + 1) % order.length]),
       KeyD: () => /** @type {HTMLElement | null} */ (dock.querySelector("a"))?.focus(),
       KeyM: () => front && minimise(front),
@@ -187,16 +188,16 @@
       KeyT: tile,
       KeyC: cascade,
     };
-    const done = does[event.code];
-    if (!done) return;
+    const action = actions[event.code];
+    if (!action) return;
     event.preventDefault();
-    done();
+    action();
   }
   document.addEventListener("keydown", keys);
 
-  // -- what is shown of it ------------------------------------------------------------
+  // -- updating ------------------------------------------------------------
   let later = 0;
-  /** Something is different: of one window, or of which there are. */
+  /** Update the dock and the shelf, once per frame. */
   function changed() {
     later ||= requestAnimationFrame(() => {
       later = 0;
@@ -221,7 +222,7 @@
     });
   }
 
-  /** An app that has found its name is called by it in the dock. @param {Win} win */
+  /** Show the generated name of an app in the dock. @param {Win} win */
   function name(win) {
     const link = [...dock.querySelectorAll(".made a")].find((one) => one.getAttribute("href") === win.first);
     const words = link?.querySelector("span"), letter = link?.querySelector("b");
@@ -230,7 +231,7 @@
     letter.textContent = win.title.slice(0, 1).toUpperCase();
   }
 
-  // Settings hold in every window at once.
+  // Apply changed settings in every window.
   document.addEventListener("unwritten:frame", () => {
     const look = part("look");
     part("machine").textContent = document.title = look.dataset.machine || "";
@@ -248,26 +249,27 @@
     setTimeout(tick, 60_000 - (now.getTime() % 60_000));
   }
 
-  // -- remembering ------------------------------------------------------------
+  // -- stored windows ------------------------------------------------------------
   function keep() {
     const open = [...windows].sort((a, b) => a.used - b.used).map((win) => ({
       address: win.address, title: win.title, place: win.place, home: win.home, first: win.first, min: win.minimised, max: win.maximised,
     }));
     try {
-      localStorage.setItem(KEPT, JSON.stringify(open));
-    } catch {} // a browser that keeps nothing
+      localStorage.setItem(STORAGE_KEY, JSON.stringify(open));
+    } catch {} // storage is disabled
   }
 
   function restore() {
     /** @type {any[]} */
     let kept = [];
     try {
-      const found = JSON.parse(localStorage.getItem(KEPT) || "[]");
+      const found = JSON.parse(localStorage.getItem(STORAGE_KEY) || "[]");
       if (Array.isArray(found)) kept = found;
-    } catch {} // not ours, or not whole
-    for (const one of kept.slice(-MOST)) {
+    } catch {} // invalid
+    for (const one of kept.slice(-MAX_WINDOWS)) {
       const { address, title, place, home, first, min, max } = one || {};
-      if (typeof address !== "string" || !/^\/[\w]/.test(address) || address.startsWith("/_unwritten")) continue;
+      const page = typeof address === "string" && key(address);
+      if (!page || !/^\/\w/.test(page) || page.startsWith("/_unwritten")) continue;
       if (!place || !["x", "y", "w", "h"].every((side) => Number.isFinite(place[side]))) continue;
       const win = open(address, String(title).slice(0, 80), place);
       if (!win) continue;
@@ -278,7 +280,7 @@
     changed();
   }
 
-  addEventListener("resize", () => windows.forEach((win) => win.put()));
+  addEventListener("resize", () => windows.forEach((win) => win.applyPlace()));
   tick();
   restore();
 })();

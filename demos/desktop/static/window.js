@@ -1,26 +1,25 @@
 // @ts-check
 /**
- * window.js: what every page of the machine does for itself. It runs before the page is drawn, so that a page in a window
- * never shows the masthead that it has when it stands alone.
+ * window.js: runs in every page, before the page is rendered, so that a page inside a window never shows its header.
  */
 (() => {
   "use strict";
   const root = document.documentElement;
   if (window !== top) root.classList.add("framed");
 
-  // What is set in Settings holds at once, on the page where it is set and on the desktop.
-  function dress() {
+  // Apply the settings at once, on the settings page and on the desktop.
+  function applyLook() {
     const look = document.getElementById("look");
     if (look) for (const name of ["scheme", "accent", "text"]) root.dataset[name] = look.dataset[name];
   }
 
-  // A terminal follows what it says.
-  function follow() {
+  // A terminal scrolls to its end.
+  function scrollToEnd() {
     if (document.querySelector("[data-follow]")) scrollTo(0, root.scrollHeight);
   }
 
   for (const name of ["unwritten:frame", "unwritten:sent", "DOMContentLoaded", "htmx:after:swap"]) {
-    document.addEventListener(name, () => (dress(), follow()));
+    document.addEventListener(name, () => (applyLook(), scrollToEnd()));
   }
 
   document.addEventListener("keydown", (event) => {
@@ -30,7 +29,7 @@
     form.requestSubmit();
   });
 
-  // What is written on is what is typed, not what was kept.
+  // Continue the text that is in the editor, not the saved one.
   document.addEventListener("submit", (event) => {
     const hidden = event.target instanceof HTMLFormElement && event.target.querySelector("input[type=hidden][name=text]");
     const typed = document.querySelector("form[data-save] textarea");

@@ -1,15 +1,16 @@
 // @ts-check
 /**
- * windows.js: one window of the desktop: its place, its frame, and what can be done with it. desktop.js has them all.
+ * windows.js: a window of the desktop: its position, its frame and its controls. desktop.js manages all windows.
  *
- * A window shows a page of this very app in a frame. It listens to the page, as both are of one origin: a press brings
- * the window to the front, the page's title becomes the window's, and its address is remembered for the way back. (The
- * browser's own way back is one for all frames of a tab, so it cannot be a window's.)
+ * A window shows a page of the app in a frame of the same origin, and listens to it: a click brings the window to the
+ * front, the page's title becomes the window's title, and its address goes into the window's history. (The browser has
+ * one history for all frames of a tab, so each window needs its own.)
  */
 (() => {
   "use strict";
 
-  const STEP = 24, LEAST_WIDE = 260, LEAST_HIGH = 180, WAY = 30;
+  const STEP = 24, MIN_WIDTH = 260, MIN_HEIGHT = 180, MAX_HISTORY = 30;
+  const { key, url } = /** @type {any} */ (globalThis).unwritten;
   let number = 0, front = 10;
 
   class Window {
@@ -20,22 +21,22 @@
      * @param {{changed: (w: Window) => void, chosen: (w: Window) => void, keys: (e: KeyboardEvent) => void}} desk
      */
     constructor(address, title, place, desk) {
-      const pattern = /** @type {HTMLTemplateElement} */ (document.getElementById("window"));
-      this.element = /** @type {HTMLElement} */ (pattern.content.firstElementChild?.cloneNode(true));
+      const template = /** @type {HTMLTemplateElement} */ (document.getElementById("window"));
+      this.element = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
       this.frame = /** @type {HTMLIFrameElement} */ (this.element.querySelector("iframe"));
       this.handle = /** @type {HTMLButtonElement} */ (this.element.querySelector(".handle"));
       this.desk = desk;
       this.address = address;
       this.place = { ...place };
-      this.busy = this.going = this.shown = false;
+      this.busy = this.goingBack = this.loaded = false;
       this.used = 0;
       /** @type {string[]} */
-      this.way = [];
+      this.history = [];
       this.handle.id = `window-${++number}`;
       this.element.setAttribute("aria-labelledby", this.handle.id);
-      this.known = new WeakSet();
-      this.call(title);
-      this.put();
+      this.wired = new WeakSet();
+      this.setTitle(title);
+      this.applyPlace();
       this.frame.src = address;
       this.frame.addEventListener("load", () => this.wire());
       this.element.addEventListener("pointerdown", () => desk.chosen(this), true);
@@ -52,57 +53,57 @@
       this.handle.addEventListener("dblclick", () => this.maximise());
     }
 
-    // -- the page in it ------------------------------------------------------------
+    // -- its page ------------------------------------------------------------
     wire() {
       const page = this.frame.contentDocument;
-      if (!page || this.known.has(page)) return;
-      this.known.add(page);
+      if (!page || this.wired.has(page)) return;
+      this.wired.add(page);
       page.addEventListener("pointerdown", () => this.desk.chosen(this), true);
       page.addEventListener("focusin", () => this.desk.chosen(this));
       page.addEventListener("keydown", this.desk.keys);
       for (const name of ["htmx:after:swap", "unwritten:page", "unwritten:frame", "unwritten:sent"]) {
-        page.addEventListener(name, () => setTimeout(() => this.look()));
+        page.addEventListener(name, () => setTimeout(() => this.update()));
       }
-      this.look();
+      this.update();
     }
 
-    /** See what the frame shows by now. */
-    look() {
+    /** Update the window to what its frame shows. */
+    update() {
       const page = this.frame.contentDocument;
       if (!page?.body) return;
       const { pathname, search } = /** @type {Window & typeof globalThis} */ (/** @type {any} */ (this.frame.contentWindow)).location;
       const address = pathname + search;
       if (address !== this.address && address.startsWith("/")) {
-        if (!this.going && this.shown) this.way = [...this.way, this.address].slice(-WAY); // not what led on at once
+        if (!this.goingBack && this.loaded) this.history = [...this.history, this.address].slice(-MAX_HISTORY); // not redirects
         this.address = address;
       }
-      this.going = false;
-      this.shown = true;
-      const app = /^\/app\/\d+/.exec(this.address);
-      if (app) Object.assign(this, { home: "app", first: app[0] });
-      /** @type {HTMLButtonElement} */ (this.element.querySelector("[data-do=back]")).disabled = !this.way.length;
+      this.goingBack = false;
+      this.loaded = true;
+      const program = /^\/app\/\d+/.exec(key(this.address) || "");
+      if (program) Object.assign(this, { home: "app", first: url(program[0]) });
+      /** @type {HTMLButtonElement} */ (this.element.querySelector("[data-do=back]")).disabled = !this.history.length;
       this.busy = !!page.querySelector('[data-region]:is([data-state="waiting"], [data-state="writing"])');
       this.element.toggleAttribute("data-busy", this.busy);
       this.frame.title = `Contents of ${this.title}`;
-      this.call(page.querySelector("[data-name]")?.textContent || page.title.split(" · ")[0] || address);
+      this.setTitle(page.querySelector("[data-name]")?.textContent || page.title.split(" · ")[0] || address);
       this.desk.changed(this);
     }
 
     back() {
-      const address = this.way.pop();
+      const address = this.history.pop();
       if (!address) return;
-      this.going = true;
+      this.goingBack = true;
       this.frame.contentWindow?.location.replace(address);
     }
 
     /** @param {string} title */
-    call(title) {
+    setTitle(title) {
       this.title = title;
-      const words = /** @type {HTMLElement} */ (this.handle.firstElementChild);
-      if (words.textContent !== title) words.textContent = title;
+      const label = /** @type {HTMLElement} */ (this.handle.firstElementChild);
+      if (label.textContent !== title) label.textContent = title;
     }
 
-    // -- its place ------------------------------------------------------------
+    // -- its position ------------------------------------------------------------
     get minimised() {
       return this.element.hidden;
     }
@@ -111,12 +112,12 @@
       return this.element.hasAttribute("data-max");
     }
 
-    /** Put it where it belongs; the style sheet keeps it within the room. */
-    put() {
+    /** Apply the position and size, within the bounds of the desktop. */
+    applyPlace() {
       const room = /** @type {HTMLElement} */ (document.getElementById("room"));
       const { place } = this;
-      place.w = Math.min(Math.max(LEAST_WIDE, place.w), Math.max(LEAST_WIDE, room.clientWidth));
-      place.h = Math.min(Math.max(LEAST_HIGH, place.h), Math.max(LEAST_HIGH, room.clientHeight));
+      place.w = Math.min(Math.max(MIN_WIDTH, place.w), Math.max(MIN_WIDTH, room.clientWidth));
+      place.h = Math.min(Math.max(MIN_HEIGHT, place.h), Math.max(MIN_HEIGHT, room.clientHeight));
       place.x = Math.min(Math.max(0, place.x), Math.max(0, room.clientWidth - 96));
       place.y = Math.min(Math.max(0, place.y), Math.max(0, room.clientHeight - 48));
       for (const side of /** @type {const} */ (["x", "y", "w", "h"])) this.element.style.setProperty(`--${side}`, `${Math.round(place[side])}px`);
@@ -150,7 +151,7 @@
       const [x = 0, y = 0] = move;
       if (event.shiftKey) Object.assign(this.place, { w: this.place.w + x, h: this.place.h + y });
       else Object.assign(this.place, { x: this.place.x + x, y: this.place.y + y });
-      this.put();
+      this.applyPlace();
       this.desk.changed(this);
     }
 
@@ -165,10 +166,10 @@
         /** @param {PointerEvent} to */
         const moved = (to) => {
           if (to.pointerId !== pointerId) return;
-          grip.setPointerCapture(pointerId); // only now: a plain press stays a click
-          document.body.classList.add("dragging"); // frames would swallow the pointer
+          grip.setPointerCapture(pointerId); // not before it moves: a press alone stays a click
+          document.body.classList.add("dragging"); // otherwise frames would take the pointer events
           move(to.clientX - clientX, to.clientY - clientY, start);
-          this.put();
+          this.applyPlace();
         };
         const ended = () => {
           document.body.classList.remove("dragging");

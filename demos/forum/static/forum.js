@@ -1,30 +1,31 @@
 // @ts-check
 /**
- * forum.js: what the board is nicer with. Everything works without it.
+ * forum.js: marks your votes, and fills in the reply form. Everything works without it.
  *
- * 1. A page is the same for all who look at it, so which of its posts you have voted for is asked for by itself.
- * 2. "Answer" chooses in the form at the foot of the page whom you answer, and brings you there.
+ * 1. A page is the same for all visitors, so your own votes and your name are fetched separately.
+ * 2. "Reply" selects the post in the form at the end of the page and moves the focus there.
  */
 (() => {
   "use strict";
 
+  const { url } = /** @type {any} */ (globalThis).unwritten;
   let name = "";
-  /** The posts that this visitor has voted for. @type {Set<string>} */
-  let mine = new Set();
+  /** The posts that this visitor voted for. @type {Set<string>} */
+  let votes = new Set();
 
-  async function ask() {
+  async function fetchOwn() {
     if (!document.querySelector("[data-vote], [data-my-name]")) return;
-    const response = await fetch("/you", { headers: { accept: "application/json" } }).catch(() => null);
+    const response = await fetch(url("/you"), { headers: { accept: "application/json" } }).catch(() => null);
     if (!response?.ok) return;
-    const told = await response.json();
-    name = told.name;
-    mine = new Set(told.votes);
+    const own = await response.json();
+    name = own.name;
+    votes = new Set(own.votes);
     show();
   }
 
   function show() {
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-vote]"))) {
-      button.setAttribute("aria-pressed", String(mine.has(button.dataset.vote || "")));
+      button.setAttribute("aria-pressed", String(votes.has(button.dataset.vote || "")));
     }
     for (const field of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[data-my-name]"))) {
       if (!field.value && document.activeElement !== field) field.value = name;
@@ -39,14 +40,14 @@
     event.stopPropagation();
     const id = link.dataset.answer || "";
     if (![...choice.options].some((option) => option.value === id)) {
-      choice.add(new Option(`${link.dataset.name} (#${id})`, id)); // it was written after this page was opened
+      choice.add(new Option(`${link.dataset.name} (#${id})`, id)); // the post was written after this page was opened
     }
     choice.value = id;
     const text = document.querySelector("#reply textarea");
     if (text instanceof HTMLElement) text.focus();
   }, true);
 
-  for (const event of ["unwritten:sent", "htmx:after:swap"]) document.addEventListener(event, () => void ask());
+  for (const event of ["unwritten:sent", "htmx:after:swap"]) document.addEventListener(event, () => void fetchOwn());
   document.addEventListener("unwritten:frame", show);
-  void ask();
+  void fetchOwn();
 })();

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * voice.js: lets a field be filled by speaking, where the browser can listen.
+ * voice.js: voice input for text fields, if the browser supports speech recognition.
  *
- * A browser does not listen by itself: most send the sound to their maker. That is said before the first time, and nothing is
- * heard until it was agreed to. Where there is no speech recognition, there is no button but a sentence: typing always works.
+ * Most browsers send the recording to their vendor. The visitor is told so and must agree before the first recording.
+ * Without speech recognition a sentence takes the place of the button.
  */
 (() => {
   "use strict";
@@ -11,16 +11,16 @@
   const Recognition = /** @type {any} */ (window).SpeechRecognition || /** @type {any} */ (window).webkitSpeechRecognition;
   const AGREED = "say-a-list:listen";
   const ERRORS = {
-    "not-allowed": "The browser was not allowed to use the microphone. Allow it in the address bar, or type.",
-    "service-not-allowed": "This browser may not use its speech service here. Typing works.",
-    "audio-capture": "No microphone was found. Typing works.",
-    "no-speech": "Nothing was heard. Press the microphone and try again, or type.",
-    network: "The speech service could not be reached, for it needs a network. Typing works.",
-    "language-not-supported": "The speech service does not know this language. Typing works.",
+    "not-allowed": "The microphone is blocked. Allow it in the address bar, or type.",
+    "service-not-allowed": "Speech recognition is not available here. Please type.",
+    "audio-capture": "No microphone was found. Please type.",
+    "no-speech": "Nothing was heard. Try again, or type.",
+    network: "The speech service could not be reached. Check your connection, or type.",
+    "language-not-supported": "The speech service does not support your language. Please type.",
     aborted: "",
   };
 
-  /** What listens now. @type {{stop: () => void, place: Element} | null} */
+  /** The current recording. @type {{stop: () => void, place: Element} | null} */
   let listening = null;
 
   const agreed = () => {
@@ -37,14 +37,14 @@
     if (line) line.textContent = words;
   };
 
-  /** Show what the browser can do, in every place that has not been seen to. */
-  function furnish() {
+  /** Show the microphone, or that the browser does not support it. */
+  function setUp() {
     for (const place of document.querySelectorAll("[data-voice]")) {
       const button = /** @type {HTMLButtonElement | null} */ (place.querySelector(".microphone"));
       if (!button) continue;
       button.hidden = !Recognition;
       if (!Recognition && !place.querySelector("[data-voice-words]")?.textContent) {
-        tell(place, "This browser cannot listen, so there is no microphone here. Typing does the same.");
+        tell(place, "This browser does not support voice input.");
       }
     }
   }
@@ -74,25 +74,25 @@
     };
     recognition.onerror = (/** @type {any} */ event) => {
       const known = /** @type {Record<string, string>} */ (ERRORS)[event.error];
-      problem = known ?? `Listening did not work (${event.error}). Typing does.`;
+      problem = known ?? `Voice input failed (${event.error}). Please type.`;
     };
     recognition.onend = () => {
       listening = null;
       button.setAttribute("aria-pressed", "false");
-      button.setAttribute("aria-label", "Say it");
-      tell(place, problem || (field.value.trim() !== before.trim() ? "Heard. Look at it, and send it." : ""));
+      button.setAttribute("aria-label", "Use voice input");
+      tell(place, problem || (field.value.trim() !== before.trim() ? "Check the text, then send it." : ""));
       field.focus();
     };
     try {
       recognition.start();
     } catch (error) {
-      tell(place, `Listening did not work (${error}). Typing does.`);
+      tell(place, `Voice input failed (${error}). Please type.`);
       return;
     }
     listening = { stop: () => recognition.stop(), place };
     button.setAttribute("aria-pressed", "true");
     button.setAttribute("aria-label", "Stop listening");
-    tell(place, "Listening. Press the microphone again to stop.");
+    tell(place, "Listening … Press the microphone again to stop.");
   }
 
   document.addEventListener("click", (event) => {
@@ -107,7 +107,7 @@
       try {
         localStorage.setItem(AGREED, "yes");
       } catch {
-        // it is asked again next time
+        // the visitor is asked again next time
       }
       ask(place, false);
       listen(place);
@@ -117,8 +117,8 @@
     }
   });
 
-  document.addEventListener("htmx:after:swap", () => setTimeout(furnish));
-  document.addEventListener("unwritten:frame", furnish);
-  document.addEventListener("unwritten:sent", () => setTimeout(furnish));
-  furnish();
+  document.addEventListener("htmx:after:swap", () => setTimeout(setUp));
+  document.addEventListener("unwritten:frame", setUp);
+  document.addEventListener("unwritten:sent", () => setTimeout(setUp));
+  setUp();
 })();

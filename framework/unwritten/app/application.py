@@ -23,18 +23,19 @@ from unwritten_engine import Engine, EngineError, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadApp, BadSetting, UnwrittenError
+from ..core.errors import BadAddress, BadApp, BadSetting, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
-from ..core.settings import Settings
+from ..core.settings import load_settings
 from ..devtools.toolbar import DevTools
-from ..editing.extension import Editing
+from ..editing import Editing
 from ..formats.registry import supports
 from ..generation.hooks import Policies
-from ..pictures.views import Pictures
+from ..pictures import Pictures
 from ..rendering.templates import Templates
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, PageRoute
+from ..routing.routes import RAISE, PageRoute
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
@@ -48,6 +49,7 @@ from .lifespan import Lifespan
 from .router import Router, serve_page
 
 F = TypeVar("F", bound=Callable[..., Any])
+D = TypeVar("D")
 S = TypeVar("S")
 
 _RENAMED = {
@@ -114,7 +116,7 @@ class App(Router, Starlette):
         self._engine = None if isinstance(engine, str) else engine
         self._flags: Mapping[str, object] = {}
         try:
-            self.settings = Settings(self._keywords)
+            self.settings = load_settings(self._keywords)
         except BadSetting:
             for setting in settings:
                 for near in difflib.get_close_matches(setting, _ARGUMENTS, n=1):
@@ -148,8 +150,7 @@ class App(Router, Starlette):
 
     # -- declarations -------------------------------------------------------------------------------------
 
-    def add_route_object(self, route: BaseRoute) -> None:
-        """Add a route after those declared so far."""
+    def _add(self, route: BaseRoute) -> None:
         self.router.routes.append(route)
 
     def fallback(self, function: F) -> F:
@@ -174,9 +175,9 @@ class App(Router, Starlette):
         Raises:
             BadApp: If there is one already.
         """
-        if self.policies.prompt is not None:
+        if self.policies.prompt_policy is not None:
             raise BadApp("The app has an allow_prompt check already. Call the second from the first.")
-        self.policies.prompt = function
+        self.policies.prompt_policy = function
         return function
 
     def allow_text(self, function: F) -> F:
@@ -188,9 +189,9 @@ class App(Router, Starlette):
         Raises:
             BadApp: If there is one already.
         """
-        if self.policies.text is not None:
+        if self.policies.text_policy is not None:
             raise BadApp("The app has an allow_text check already. Call the second from the first.")
-        self.policies.text = function
+        self.policies.text_policy = function
         return function
 
     def extend(self, extension: Extension) -> None:
@@ -199,19 +200,33 @@ class App(Router, Starlette):
 
     # -- in page functions, routes and templates ----------------------------------------------------------
 
-    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+    @overload
+    def url_path_for(self, name: str, /, *, default: D, **path_params: Any) -> URLPath | D: ...
+    @overload
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath: ...
+    def url_path_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:
         """Return the path of a page or route: ``app.url_path_for("article", title="Tea")``. Of a page it is the key.
+
+        Args:
+            name: The name of the page or route.
+            default: Returned if no page can have these parameters, which may happen if the model or a visitor has
+                written them. Not given: an error is raised.
+            path_params: The parameters of its path. Numbers and dates may be given as they are.
 
         Raises:
             NoMatchFound: If there is no such route, or it takes other parameters. The message names the nearest.
             BadAddress: If no page can have these parameters.
         """
-        if self._fallback is not None and name == self._fallback.name:
-            return self._fallback.url_path_for(name, **path_params)
         try:
+            if self._fallback is not None and name == self._fallback.name:
+                return self._fallback.url_path_for(name, **path_params)
             return super().url_path_for(name, **path_params)
         except NoMatchFound:
             raise UnknownRoute(name, path_params, self.routes) from None
+        except BadAddress:
+            if default is RAISE:
+                raise
+            return default
 
     def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
         """Return the value of a canvas with a schema on a written page: ``app.value("/wiki/Tea", "facts")``.
@@ -224,7 +239,7 @@ class App(Router, Starlette):
         Returns:
             An instance of the schema. None if there is none, or the schema has changed since.
         """
-        return self.site.values.one(key, name, schema)
+        return self.site.values.get(key, name, schema)
 
     @overload
     def values(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
@@ -239,7 +254,7 @@ class App(Router, Starlette):
         """
         return self.site.values.all(schema, limit)
 
-    def link(self, key: str, *, searched: bool = False) -> str:
+    def link(self, key: str, *, searched: bool = False, default: Any = RAISE) -> Any:
         """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
 
         In templates it is ``link(key)`` and ``key|link``.
@@ -247,11 +262,12 @@ class App(Router, Starlette):
         Args:
             key: The page's key.
             searched: True if a visitor chose the page: their budget for searches is charged.
+            default: Returned if it is not a key. Not given: an error is raised.
 
         Raises:
             BadAddress: If it is not a key, such as ``/wiki/Tea``.
         """
-        return self.site.functions.link(key, searched=searched)
+        return self.site.functions.link(key, searched=searched, default=default)
 
     def render(self, template: str, /, status_code: int = 200, **values: Any) -> HTMLResponse:
         """Render a template without canvases as a response, for routes that are not pages.
@@ -259,7 +275,7 @@ class App(Router, Starlette):
         Raises:
             BadTemplate: If it cannot be rendered.
         """
-        response = self.site.renderer.template(template, {"title": self.name, **values})
+        response = self.site.renderer.render(template, {"title": self.name, **values})
         response.status_code = status_code
         return response
 
@@ -330,7 +346,7 @@ class App(Router, Starlette):
         Raises:
             BadSetting: For an unknown flag or an invalid value.
         """
-        self.settings = Settings(self._keywords, flags=flags)
+        self.settings = load_settings(self._keywords, flags=flags)
         self._exposure = Exposure(self.settings)
         self.devtools.configure(self.settings)
         self.debug = bool(self.settings.debug)
@@ -395,16 +411,17 @@ class App(Router, Starlette):
         """Build the stack: server errors, connections, extensions, the author's middleware, exceptions, router."""
         pages = ErrorPages(self.name, self.ready, self.devtools.is_visible)
         handlers: dict[Any, ExceptionHandler] = {
-            HTTPException: pages.http,
-            UnwrittenError: pages.known,
-            EngineError: pages.known,
-            Exception: pages.unknown,
+            HTTPException: pages.http_error,
+            UnwrittenError: pages.unwritten_error,
+            EngineError: pages.unwritten_error,
+            Exception: pages.server_error,
             **self.exception_handlers,
         }
         server_error = handlers.pop(500, None) or handlers.pop(Exception)
         handlers.pop(Exception, None)
         stack = [
             Middleware(ServerErrorMiddleware, handler=server_error),
+            *self._proxy_middleware(),
             Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
             *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
             *self.user_middleware,
@@ -415,6 +432,13 @@ class App(Router, Starlette):
         for cls, args, kwargs in reversed(stack):
             app = cls(app, *args, **kwargs)
         return app
+
+    def _proxy_middleware(self) -> list[Middleware]:
+        if not self.settings.trusted_proxies:
+            return []
+        from ..security.trusted_proxies import TrustedProxiesMiddleware  # imports uvicorn, which few apps need here
+
+        return [Middleware(TrustedProxiesMiddleware, trusted_proxies=self.settings.trusted_proxies)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""

@@ -37,9 +37,9 @@ from ..storage.pages import PageStore
 from ..storage.tables import Tables
 from ..storage.values import ValueStore
 from ..storage.world import WorldStore
+from ..web.action_routes import FormTags
 from ..web.actions import ActionHandler
 from ..web.extension import Extension
-from ..web.forms import FormTags
 from ..web.live_pages import LivePages
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache
@@ -115,7 +115,6 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         world=declared.world,
         pages=declared.pages,
         router=declared.router,
-        settings=settings,
         mount=mount,
         store=store,
         memory=Memory(store, settings, engine.about.context),
@@ -157,10 +156,8 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         engine,
         store,
         settings,
-        check_text=policies.allow_text if policies.text is not None else None,
-        on_written=OnWrittenRunner(
-            settings, store.database, write_lock, declared.tables.notify, declared.written_hooks
-        ).run,
+        check_text=policies.allow_text if policies.text_policy is not None else None,
+        on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
     )
     starter = JobStarter(
         resolver=resolver,
@@ -174,11 +171,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         metrics=metrics,
         validate=live_pages.prepare,
     )
-    prefetcher = (
-        Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store, settings=settings)
-        if prefetching
-        else None
-    )
+    prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store) if prefetching else None
 
     # Web.
     cache = PageCache(
@@ -212,7 +205,6 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         cache=cache,
     )
     actions = ActionHandler(
-        settings=settings,
         mount=mount,
         signer=signer,
         forms=forms,
@@ -225,7 +217,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         write_lock=write_lock,
     )
     jobs.observe(budgets, metrics, *([prefetcher] if prefetcher else []), updates)
-    declared.tables.observe(updates.wrote)
+    declared.tables.observe(updates.on_table_write)
     world.update(declared.name, declared.world, declared.links, engine.about)
     site = Site(
         name=declared.name,

@@ -18,7 +18,7 @@ from ..core.paths import FRAMEWORK_PREFIX
 from ..security.signed_links import SIGNATURE
 from ..web.boxes import box_routes
 from ..web.extension import Extension
-from ..web.framework_forms import read_form
+from ..web.form_data import read_form
 from ..web.live_socket import LiveSocket
 from ..web.monitoring import Health, metrics_endpoint
 from ..web.site import GetSite
@@ -48,9 +48,9 @@ def framework_mount(get_site: GetSite, static_files: VersionedStaticFiles, exten
     async def write(request: Request) -> Response:
         """Generate a page because a visitor pressed a button, and redirect to it."""
         form = await read_form(request)
-        form.only({"page"})
+        form.require_only({"page"})
         site = await get_site()
-        return await site.handler.write(form.key(), request)
+        return await site.handler.write(form.page_key(), request)
 
     return Mount(
         FRAMEWORK_PREFIX.rstrip("/"),
@@ -76,7 +76,7 @@ class WellKnownRoutes(BaseRoute):
     def __init__(self, get_site: GetSite, routes: Sequence[BaseRoute]) -> None:
         endpoints: Mapping[str, Endpoint] = {
             "/robots.txt": robots,
-            "/health": Health(get_site).answer,
+            "/health": Health(get_site).respond,
             "/metrics": partial(metrics_endpoint, get_site),
         }
         self._routes = {path: Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()}

@@ -11,25 +11,48 @@ from starlette.routing import BaseRoute, Route
 
 from ..core.errors import BadApp
 from ..generation.hooks import OnWritten
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, PageRoute
+from ..routing.routes import PageRoute
 from ..storage.tables import Table, Tables
-from ..web.forms import ActionFunction, ActionRoute
+from ..web.action_routes import ActionFunction, ActionRoute
+from ..web.site import Site
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M")
 
 
 class Router:
-    """Collects declarations. ``App`` is one; it adds what it takes to serve them."""
+    """Collects the declarations of a part of an app, for ``app.include_router``. ``App`` is a router too."""
 
     def __init__(self) -> None:
-        self.tables = Tables()
+        self.declared_routes: list[BaseRoute] = []
         self.written_hooks: list[OnWritten] = []
+        self.tables = Tables()
 
-    def add_route_object(self, route: BaseRoute) -> None:
-        """Add a route."""
-        raise NotImplementedError
+    def _add(self, route: BaseRoute) -> None:
+        self.declared_routes.append(route)
+
+    def include_router(self, router: Router, prefix: str = "") -> None:
+        """Add the declarations of another router.
+
+        Args:
+            router: The router.
+            prefix: Put before each of its paths, such as ``/recipes``.
+
+        Raises:
+            BadApp: If the prefix is not a path, or a function lacks a parameter of the prefix.
+            BadTable: If a table's name is taken, as when a router is included twice.
+        """
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise BadApp(f"The prefix {prefix!r} must begin with a slash and not end with one, such as '/recipes'.")
+        routes = [_with_prefix(route, prefix) for route in router.declared_routes]
+        for table in router.tables:
+            self.tables.add(table)
+        for route in routes:
+            self._add(route)
+        for hook in router.written_hooks:
+            self.written_hooks.append(OnWritten(hook.function.function, hook.pattern.with_prefix(prefix)))
 
     def page(
         self,
@@ -65,7 +88,7 @@ class Router:
                 PagePattern(links) if links else None,
                 prefetch=prefetch,
             )
-            self.add_route_object(route)
+            self._add(route)
             return function
 
         return declare
@@ -89,7 +112,7 @@ class Router:
 
         def declare(function: F) -> F:
             pattern = PagePattern(path)
-            self.add_route_object(ActionRoute(pattern, ActionFunction(function, pattern, name), _serve_action))
+            self._add(ActionRoute(pattern, ActionFunction(function, pattern, name), _serve_action))
             return function
 
         return declare
@@ -104,7 +127,7 @@ class Router:
         """
 
         def declare(function: F) -> F:
-            self.add_route_object(Route(path, function, methods=list(methods), name=name))
+            self._add(Route(path, function, methods=list(methods), name=name))
             return function
 
         return declare
@@ -132,7 +155,7 @@ class Router:
         return declare
 
     def table(
-        self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), first: Iterable[M] = ()
+        self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), initial: Iterable[M] = ()
     ) -> Table[M]:
         """Declare a table: ``posts = app.table(Post)``. It is stored in the database of the pages.
 
@@ -140,21 +163,27 @@ class Router:
             model: A pydantic model or a dataclass with a field ``id: int | None = None``.
             name: The table's name. None: derived from the model's name.
             index: Fields by which rows are often selected.
-            first: The rows of a new table.
+            initial: The rows of a new table.
 
         Raises:
             BadTable: If the model cannot be stored, or the name is taken.
         """
-        return self.tables.add(Table(model, name, index=index, first=first))
+        return self.tables.add(Table(model, name, index=index, initial=initial))
+
+
+def _with_prefix(route: BaseRoute, prefix: str) -> BaseRoute:
+    if isinstance(route, (PageRoute, ActionRoute)):
+        return route.with_prefix(prefix)
+    assert isinstance(route, Route)  # a router makes no others
+    return Route(prefix + route.path, route.endpoint, methods=list(route.methods or ()), name=route.name)
 
 
 async def serve_page(request: Request) -> Response:
-    site = await request.app.ready()
-    response: Response = await site.handler.handle(request, request.scope["page_route"])
-    return response
+    """Answer a request for a page."""
+    site: Site = await request.app.ready()
+    return await site.handler.handle(request, request.scope["page_route"])
 
 
 async def _serve_action(request: Request) -> Response:
-    site = await request.app.ready()
-    response: Response = await site.actions.handle(request, request.scope["action_route"])
-    return response
+    site: Site = await request.app.ready()
+    return await site.actions.handle(request, request.scope["action_route"])

@@ -1,4 +1,4 @@
-"""Options that several commands share: every setting as a flag, and which app is meant."""
+"""Options that several commands share: one flag for each setting, and the choice of the app."""
 
 from __future__ import annotations
 
@@ -11,47 +11,50 @@ import click
 import platformdirs
 
 from ..app.application import App
-from ..core.settings import BY_NAME, SETTINGS, Setting
-from . import demos
-from .loading import load_app
+from ..core.settings import BY_NAME, REMOVED, SETTINGS, Setting
+from .loading import find_demo, load_app
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])
 
 _METAVARS = {int: "NUMBER", float: "NUMBER", str: "TEXT"}
 
 
-def settings_options(*left_out: str) -> Callable[[_Function], _Function]:
-    """Add a flag for every setting of the table, except those that make no sense for a command."""
+def settings_options(*excluded: str) -> Callable[[F], F]:
+    """Add a flag for every setting, except those that make no sense for a command."""
 
-    def decorate(function: _Function) -> _Function:
+    def decorate(function: F) -> F:
         for setting in reversed(SETTINGS):
-            if setting.name not in left_out:
+            if setting.name not in excluded:
                 function = _option(setting)(function)
+        for name in REMOVED:  # accepted here, so that reading the settings reports what became of them
+            function = click.option(f"--{name.replace('_', '-')}", name, hidden=True)(function)
         return function
 
     return decorate
 
 
-def _option(setting: Setting) -> Callable[[_Function], _Function]:
+def _option(setting: Setting) -> Callable[[F], F]:
     default = f"{setting.default:g}" if isinstance(setting.default, float) else str(setting.default)
     note = f"default: {default}; " if default and not isinstance(setting.default, bool) else ""
     text = f"{setting.help}  [{note}env: {setting.variable}]"
     if isinstance(setting.default, bool):
         flag = f"{setting.flag}/--no-{setting.flag[2:]}"
         return click.option(flag, setting.name, default=None, help=text)
-    # Values are read by the table, so that a wrong one gets the same message wherever it comes from.
+    # Values are converted with the settings, so that an invalid one gets the same message from every source.
     return click.option(setting.flag, setting.name, metavar=_METAVARS[type(setting.default)], help=text)
 
 
-def given(options: Mapping[str, object]) -> dict[str, object]:
-    """The settings among a command's options that were given on the command line."""
-    return {name: value for name, value in options.items() if name in BY_NAME and value is not None}
+def given_settings(options: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings among a command's options that were given on the command line."""
+    return {
+        name: value for name, value in options.items() if (name in BY_NAME or name in REMOVED) and value is not None
+    }
 
 
-def as_arguments(flags: Mapping[str, object]) -> list[str]:
-    """Settings as they would be typed."""
+def to_arguments(settings: Mapping[str, object]) -> list[str]:
+    """Return settings as command-line arguments."""
     arguments = []
-    for name, value in flags.items():
+    for name, value in settings.items():
         flag = BY_NAME[name].flag
         if isinstance(value, bool):
             arguments.append(flag if value else f"--no-{flag[2:]}")
@@ -60,25 +63,25 @@ def as_arguments(flags: Mapping[str, object]) -> list[str]:
     return arguments
 
 
-def app_options(function: _Function) -> _Function:
-    """Add ``--app`` and ``--demo``: which app a command is about."""
+def app_options(function: F) -> F:
+    """Add ``--app`` and ``--demo``, which choose the app."""
     function = click.option("--demo", metavar="NAME", help="A demo, such as wiki.")(function)
     return click.option(
         "--app",
         "target",
         metavar="APP",
-        help="An app: a file, or module:variable.  [default: app.py, if it is here]",
+        help="An app: a file, or module:variable.  [default: app.py, if this folder has one]",
     )(function)
 
 
-def chosen_app(target: str | None, demo: str | None, flags: dict[str, object]) -> App:
-    """The app that ``--app`` and ``--demo`` mean, with its settings in force.
+def choose_app(target: str | None, demo: str | None, settings: Mapping[str, object]) -> App:
+    """Load and configure the app that ``--app`` and ``--demo`` name.
 
-    With neither, it is ``app.py`` of this folder, or else the demo wiki; that choice is told on stderr.
+    With neither, it is ``app.py`` of this folder, or else the demo wiki; stderr says so.
 
     Raises:
-        click.UsageError: if both are given.
-        NotAnApp: if there is no such app.
+        click.UsageError: If both are given.
+        NotAnApp: If there is no such app.
     """
     if target and demo:
         raise click.UsageError("Give --app or --demo, not both.")
@@ -87,27 +90,27 @@ def chosen_app(target: str | None, demo: str | None, flags: dict[str, object]) -
             target = "app.py"
         else:
             demo = "wiki"
-            click.echo("There is no app.py in this folder, so this is about the demo wiki.", err=True)
+            click.echo("There is no app.py in this folder: using the demo wiki.", err=True)
     if demo:
-        return demo_app(demo, flags)
+        return load_demo(demo, settings)
     app = load_app(str(target))
-    app.configure(flags)
+    app.configure(settings)
     return app
 
 
-def demo_app(name: str, flags: dict[str, object]) -> App:
-    """A demo, with its settings in force and its pages in the user's data folder.
+def load_demo(name: str, settings: Mapping[str, object]) -> App:
+    """Load and configure a demo. By default its database is in the user's data folder.
 
     Raises:
-        NotAnApp: if there is no demo of that name.
+        NotAnApp: If there is no demo of that name.
     """
-    app = load_app(str(demos.find_demo(name)))
-    if "database" not in flags and BY_NAME["database"].variable not in os.environ:
-        flags = {**flags, "database": str(data_folder() / f"{name}.db")}
-    app.configure(flags)
+    app = load_app(str(find_demo(name)))
+    if "database" not in settings and BY_NAME["database"].variable not in os.environ:
+        settings = {**settings, "database": str(data_folder() / f"{name}.db")}
+    app.configure(settings)
     return app
 
 
 def data_folder() -> Path:
-    """Where the pages of the demos are kept."""
+    """Return the folder of the demos' databases. It need not exist."""
     return platformdirs.user_data_path("unwritten", appauthor=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,48 +15,80 @@ from typing import Any
 from unwritten_engine.errors import EngineError, suggestion
 
 from ..app.application import App
+from ..core.assets import asset_dir
 from ..core.errors import NotAnApp, UnwrittenError
+from ..web.tracebacks import error_reports, format_report
 
-_OURS = Path(__file__).resolve().parents[1]
+_IMPORTED: dict[Path, list[str]] = {}
+"""The names of the modules that were imported with each app file in this process."""
+
+
+# -- demos ------------------------------------------------------------------------------------------------------------
+
+
+def all_demos() -> dict[str, str]:
+    """Return every demo by name, with the first sentence of its docstring."""
+    return {file.parent.name: _first_sentence(file) for file in sorted(asset_dir("demos").glob("*/app.py"))}
+
+
+def find_demo(name: str) -> Path:
+    """Return the ``app.py`` of a demo.
+
+    Raises:
+        NotAnApp: If there is no demo of that name.
+    """
+    names = all_demos()
+    if name not in names:
+        raise NotAnApp(f"There is no demo {name!r}.{suggestion(name, names)} All of them: unwritten demo")
+    return asset_dir("demos") / name / "app.py"
+
+
+def _first_sentence(file: Path) -> str:
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    sentence, dot, _ = paragraph.partition(". ")
+    return sentence + "." if dot else paragraph
+
+
+# -- apps -------------------------------------------------------------------------------------------------------------
 
 
 def load_app(target: str) -> App:
     """Import an app.
 
+    A file is imported under the name that it has for ``uvicorn`` and for the app's other modules: ``app.py`` is the
+    module ``app``, and its folder comes first on ``sys.path``. In a package it is ``package.app``. So
+    ``from app import app`` in another module of the app is the same app.
+
     Args:
-        target: a file (``app.py``), a folder with an ``app.py``, or a module (``package.module``); after a
-            colon the name of the variable, ``app`` if there is none.
+        target: A file (``app.py``), a folder with an ``app.py``, or a module (``package.module``). After a colon the
+            name of the variable; the default is ``app``.
 
     Raises:
-        NotAnApp: if it is not there, cannot be imported, or is not an app; the message shows the author's own
-            lines and none of ours.
+        NotAnApp: If it does not exist, cannot be imported, or is not an app. The message shows the author's own lines.
     """
-    place, variable = _split(target)
+    location, variable = _split(target)
     if is_file(target):
         file = app_file(target)
-        module = _run(lambda: _import_file(file), str(file))
-        shown = str(file)
-    else:
-        sys.path.insert(0, str(Path.cwd()))
-        module = _run(lambda: _import_module(place), place)
-        shown = place
-    return _take(module, variable, shown)
+        return _app_in(_explain_errors(lambda: _import_file(file.resolve()), str(file)), variable, str(file))
+    sys.path.insert(0, str(Path.cwd()))
+    return _app_in(_explain_errors(lambda: _import_module(location), location), variable, location)
 
 
 def is_file(target: str) -> bool:
-    """Whether a target names a file or folder, and not a module."""
-    place, _ = _split(target)
-    return place.endswith(".py") or "/" in place or "\\" in place or Path(place).is_dir()
+    """True if a target names a file or folder, and not a module."""
+    location, _ = _split(target)
+    return location.endswith(".py") or "/" in location or "\\" in location or Path(location).is_dir()
 
 
 def app_file(target: str) -> Path:
-    """The file that a target names, without importing it.
+    """Return the file that a target names, without importing it.
 
     Raises:
-        NotAnApp: if there is no such file.
+        NotAnApp: If there is no such file.
     """
-    place, _ = _split(target)
-    file = Path(place)
+    location, _ = _split(target)
+    file = Path(location)
     if file.is_dir():
         if not (file / "app.py").is_file():
             raise NotAnApp(f"The folder {file} has no app.py. Name the file: unwritten run {file}/FILE.py")
@@ -72,33 +104,31 @@ def app_file(target: str) -> Path:
 
 
 def _split(target: str) -> tuple[str, str]:
-    place, colon, variable = target.rpartition(":")
-    # A colon that is part of a Windows path ("C:\\app.py") does not come before a name.
-    return (place, variable) if colon and variable.isidentifier() else (target, "app")
+    location, colon, variable = target.rpartition(":")
+    # The colon of a Windows path ("C:\\app.py") is not followed by an identifier.
+    return (location, variable) if colon and variable.isidentifier() else (target, "app")
 
 
-def _import_file(file: Path) -> ModuleType:
-    # A name of its own: a file that is called json.py must not take the place of another module. And a package around
-    # it: an app of several files may say ``from .people import PEOPLE``.
-    file = file.resolve()
-    package = re.sub(r"\W", "_", f"_unwritten_app_{file.parent.name}")
-    name = f"{package}.{re.sub(r'[.-]', '_', file.stem)}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise NotAnApp(f"{file} cannot be imported.")
-    module = importlib.util.module_from_spec(spec)
-    around = ModuleType(package)
-    around.__path__ = [str(file.parent)]
-    for known in [known for known in sys.modules if known == package or known.startswith(f"{package}.")]:
-        del sys.modules[known]  # another folder of that name, or this one before it was changed
-    sys.path.insert(0, str(file.parent))
-    sys.modules |= {package: around, name: module}
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+def _app_in(module: ModuleType, variable: str, shown: str) -> App:
+    """Return the app that a module holds in a variable."""
+    found: Any = getattr(module, variable, None)
+    if isinstance(found, App):
+        return found
+    apps = [name for name, value in vars(module).items() if isinstance(value, App)]
+    if found is not None:
+        problem = f"`{variable}` in {shown} is {_with_article(type(found).__name__)}, not an App of Unwritten."
+    else:
+        problem = f"{shown} has no variable `{variable}`."
+    if apps:
+        raise NotAnApp(f"{problem} It has `{apps[0]}`: name it after a colon, {shown}:{apps[0]}")
+    raise NotAnApp(f'{problem} An app file needs at least:  from unwritten import App;  app = App("My app")')
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
+# -- importing --------------------------------------------------------------------------------------------------------
 
 
 def _import_module(name: str) -> ModuleType:
@@ -108,58 +138,147 @@ def _import_module(name: str) -> ModuleType:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise
         hint = f" For a file, add .py: {name}.py" if Path(f"{name}.py").is_file() else ""
-        raise NotAnApp(f"There is no module {name!r} here ({Path.cwd()}).{hint}") from None
+        raise NotAnApp(f"There is no module {name!r} in this folder ({Path.cwd()}).{hint}") from None
 
 
-def _run(importing: Callable[[], ModuleType], shown: str) -> ModuleType:
-    """Import, and explain what goes wrong with the author's own lines."""
+def _import_file(file: Path) -> ModuleType:
+    parts, folder = _module_name(file)
+    _forget_modules(file, folder, parts[0])
+    sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
+    known = sys.modules.get(".".join(parts))
+    if known is not None and _is_from(known, file):
+        return known  # another module has imported it
+    before = set(sys.modules)
+    importlib.invalidate_caches()
+    try:
+        module = _execute(file, parts, folder)
+    finally:
+        new = set(sys.modules) - before
+        _IMPORTED[file] = [name for name in new if _is_within(sys.modules.get(name), file.parent)]
+    _check_imported_once(module, file, new)
+    return module
+
+
+def _module_name(file: Path) -> tuple[list[str], Path]:
+    """Return the parts of a file's module name, and the folder that belongs on ``sys.path``.
+
+    Folders with an ``__init__.py`` are packages. A folder without one is a package too if the file says
+    ``from .module import``.
+    """
+    parts = [] if file.stem == "__init__" else [file.stem]
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    if folder == file.parent and _has_relative_imports(file):
+        parts.insert(0, re.sub(r"\W", "_", folder.name))
+    return parts, folder
+
+
+def _has_relative_imports(file: Path) -> bool:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return False  # importing it reports what is wrong
+    return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
+
+
+def _execute(file: Path, parts: list[str], folder: Path) -> ModuleType:
+    is_regular = len(parts) == 1 or (file.parent / "__init__.py").is_file()
+    if not all(part.isidentifier() for part in parts) or _is_taken(parts[0], folder):
+        # A file such as json.py must not replace the module json, so it gets a name of its own.
+        parts = [re.sub(r"\W", "_", part) for part in (f"_unwritten_app_{parts[0]}", *parts[1:])]
+    elif is_regular:
+        return importlib.import_module(".".join(parts))
+    if len(parts) > 1:
+        package = ModuleType(parts[0])
+        package.__path__ = [str(file.parents[len(parts) - 2])]
+        sys.modules[parts[0]] = package
+    spec = importlib.util.spec_from_file_location(".".join(parts), file)
+    if spec is None or spec.loader is None:
+        raise NotAnApp(f"{file} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
+
+
+def _is_taken(name: str, folder: Path) -> bool:
+    """True if a top-level name belongs to Python, or to a module from elsewhere that is imported already."""
+    if name in sys.stdlib_module_names:
+        return True
+    known = sys.modules.get(name)
+    return known is not None and not any(_is_within(known, path) for path in (folder / f"{name}.py", folder / name))
+
+
+def _forget_modules(file: Path, folder: Path, top: str) -> None:
+    """Forget modules of apps that were loaded earlier in this process, so that this app gets its own.
+
+    These are the modules of the same app, which is loaded again, and those of other apps whose names this one uses.
+    """
+    for loaded, names in _IMPORTED.items():
+        for name in names:
+            first = name.partition(".")[0]
+            own = [path for path in (folder / f"{first}.py", folder / first) if path.exists()]
+            is_own = any(_is_within(sys.modules.get(first), path) for path in own)
+            if loaded == file or ((own or first == top) and not is_own):
+                sys.modules.pop(name, None)
+
+
+def _is_from(module: ModuleType, file: Path) -> bool:
+    """True if a module was imported from a file."""
+    return module.__name__ != "__main__" and Path(getattr(module, "__file__", None) or "").resolve() == file
+
+
+def _is_within(module: ModuleType | None, path: Path) -> bool:
+    """True if a module is a file, or lies in a folder and is not an installed package there."""
+    places = [place for place in (getattr(module, "__file__", None), *getattr(module, "__path__", ())) if place]
+    paths = [Path(place).resolve() for place in places]
+    return any(one.is_relative_to(path) and "site-packages" not in one.relative_to(path).parts for one in paths)
+
+
+def _check_imported_once(module: ModuleType, file: Path, names: set[str]) -> None:
+    """Raise NotAnApp if the file was imported under a second name, which makes a second app."""
+    for name in names:
+        other = sys.modules.get(name)
+        if other is not None and other is not module and _is_from(other, file):
+            dots = "." if "." in module.__name__ else ""
+            raise NotAnApp(
+                f"{file.name} was imported twice, as {module.__name__!r} and as {name!r}, so there are two apps. "
+                f"Import it by one name in the app's other modules: from {dots}{file.stem} import …"
+            )
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def _explain_errors(importing: Callable[[], ModuleType], shown: str) -> ModuleType:
+    """Import, and show errors with the author's own lines."""
     try:
         return importing()
     except NotAnApp:
         raise
     except (UnwrittenError, EngineError) as error:
-        raise NotAnApp(f"{error}{_where(error)}") from error
+        raise NotAnApp(f"{error}{_place_of(error)}") from error
     except SystemExit as error:
         raise NotAnApp(
             f'{shown} ends the program when it is imported. Put what starts a server under if __name__ == "__main__":'
         ) from error
     except Exception as error:
-        raise NotAnApp(f"{shown} cannot be imported.\n\n{author_traceback(error)}") from error
+        hint = ""
+        if isinstance(error, ImportError) and "partially initialized module" in str(error):
+            hint = "\n\nTwo modules import each other. Create the app first, and import the other module below it."
+        raise NotAnApp(f"{shown} cannot be imported.\n\n{format_report(error)}{hint}") from error
 
 
-def author_traceback(error: BaseException) -> str:
-    """The traceback of an error without the lines of Unwritten and of Python's import machinery."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
-    lines = traceback.format_list(frames) if frames and not isinstance(error, SyntaxError) else []
-    return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or (_OURS in Path(filename).parents and not _is_demo(filename))
-
-
-def _is_demo(filename: str) -> bool:
-    return (_OURS / "demos") in Path(filename).parents
-
-
-def _where(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
-    return f"\n  in {frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
-
-
-def _take(module: ModuleType, variable: str, shown: str) -> App:
-    found: Any = getattr(module, variable, None)
-    if isinstance(found, App):
-        return found
-    apps = [name for name, value in vars(module).items() if isinstance(value, App)]
-    if found is not None:
-        problem = f"`{variable}` in {shown} is {_a(type(found).__name__)}, not an App of Unwritten."
-    else:
-        problem = f"{shown} has no variable `{variable}`."
-    if apps:
-        raise NotAnApp(f"{problem} It has `{apps[0]}`: name it after a colon, {shown}:{apps[0]}")
-    raise NotAnApp(f'{problem} An app file has at least:  from unwritten import App;  app = App("My app")')
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+def _place_of(error: BaseException) -> str:
+    """Return the author's line that raised an error, as a line for a message."""
+    locations = error_reports(error)[-1].locations
+    if not locations:
+        return ""
+    text = next((line.text.strip() for line in locations[-1].lines if line.is_current), "")
+    return f"\n  in {locations[-1].file}, line {locations[-1].line}: {text}"

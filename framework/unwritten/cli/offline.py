@@ -1,4 +1,4 @@
-"""``unwritten offline``: keep a copy of htmx, so that pages need no network at all."""
+"""``unwritten offline``: keep a copy of htmx, so that pages need no network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ..core.assets import HTMX, HTMX_VERSION, Script, htmx_cache, htmx_copy, int
 from ..core.errors import UnwrittenError
 
 TIMEOUT = 20.0
-LARGEST = 1024 * 1024
-"""Bytes; the files have some tens of thousands."""
+"""Seconds for one download."""
+
+MAX_BYTES = 1024 * 1024
+"""The largest script that is read. Those of htmx have some tens of kilobytes."""
 
 
 @click.command("offline")
@@ -23,14 +25,14 @@ LARGEST = 1024 * 1024
     "source",
     metavar="PATH",
     type=click.Path(exists=True, path_type=Path),
-    help=f"Take it from the package htmx.org {HTMX_VERSION} (.tgz), a folder with it, or htmx.min.js itself.",
+    help=f"Use the package htmx.org {HTMX_VERSION} (.tgz), a folder with its files, or htmx.min.js itself.",
 )
-@click.option("--forget", is_flag=True, help="Delete the copy; pages load htmx from the CDN again.")
-def command(source: Path | None, forget: bool) -> None:
-    """Keep a copy of htmx, so that pages need no network at all.
+@click.option("--forget", is_flag=True, help="Delete the copy. Pages load htmx from the CDN again.")
+def offline(source: Path | None, forget: bool) -> None:
+    """Keep a copy of htmx, so that pages need no network.
 
-    Pages load htmx from a CDN, and work without it: it saves a full page load when a link is followed. A copy
-    in your cache is used instead of the CDN. It must have the very hash that pages ask for.
+    Pages load htmx from a CDN. They work without it; it saves a full page load when a link is followed. A copy in
+    your cache folder replaces the CDN. Its hash must be the one that pages require.
 
     \b
     unwritten offline                              (downloads 40 kB)
@@ -47,32 +49,32 @@ def command(source: Path | None, forget: bool) -> None:
             continue
         content = _download(script) if source is None else _read(source, script)
         if content is None:
-            click.echo(f"{source} has no {script.name}; that one still comes from the CDN.", err=True)
+            click.echo(f"{source} has no {script.name}; pages load it from the CDN.", err=True)
             continue
         if integrity_of(content) != script.integrity:
             raise UnwrittenError(
-                f"{source or script.cdn} is not {script.name} of htmx {HTMX_VERSION}: its hash is another. "
-                "Nothing was kept of it."
+                f"{source or script.cdn_url} is not {script.name} of htmx {HTMX_VERSION}: its hash differs. "
+                "It was not stored."
             )
-        _keep(folder / script.name, content)
-    click.echo(f"htmx {HTMX_VERSION} is kept in {folder}. Servers that run already use it after a restart.")
+        _write(folder / script.name, content)
+    click.echo(f"htmx {HTMX_VERSION} is stored in {folder}. Restart servers that are running.")
 
 
 def _download(script: Script) -> bytes:
     try:
-        with urllib.request.urlopen(script.cdn, timeout=TIMEOUT) as response:  # noqa: S310 (a constant https URL)
-            content: bytes = response.read(LARGEST)
+        with urllib.request.urlopen(script.cdn_url, timeout=TIMEOUT) as response:  # noqa: S310 - a constant https URL
+            content: bytes = response.read(MAX_BYTES)
     except (OSError, urllib.error.URLError) as error:
         reason = getattr(error, "reason", error)
         raise UnwrittenError(
-            f"{script.cdn} could not be fetched ({reason}). If npm works here: "
+            f"{script.cdn_url} could not be downloaded ({reason}). If npm works on this machine: "
             f"npm pack htmx.org@{HTMX_VERSION} && unwritten offline --from htmx.org-{HTMX_VERSION}.tgz"
         ) from error
     return content
 
 
 def _read(source: Path, script: Script) -> bytes | None:
-    """A script from a package, a folder, or a single file; None if it is not in there."""
+    """Return a script from a package, a folder or a file, or None if it is not in there."""
     if source.is_dir():
         found = [path for path in (source / script.path, source / script.name) if path.is_file()]
         return found[0].read_bytes() if found else None
@@ -81,14 +83,14 @@ def _read(source: Path, script: Script) -> bytes | None:
     try:
         with tarfile.open(source) as package:
             member = package.extractfile(f"package/{script.path}")
-            return member.read(LARGEST) if member else None
+            return member.read(MAX_BYTES) if member else None
     except KeyError:
         return None
     except (tarfile.TarError, OSError) as error:
         raise UnwrittenError(f"{source} cannot be read as an npm package ({error}).") from error
 
 
-def _keep(file: Path, content: bytes) -> None:
+def _write(file: Path, content: bytes) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".part")

@@ -1,25 +1,93 @@
-"""``unwritten pages``: what is written, and doing away with it."""
+"""``unwritten get`` and ``unwritten pages``: one page as HTML, and the pages that are stored."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote, urljoin
 
 import click
 
 from unwritten_engine.errors import suggestion
 
+from ..app.application import App
 from ..core.errors import StoreError
 from ..storage.pages import PageStore
 from ..storage.records import PageSummary
+from ..testing.asgi_client import request, running
+from .flags import app_options, choose_app, given_settings, settings_options
+from .server import prepare
 from .worlds import world_options, world_path
+
+MAX_REDIRECTS = 5
+
+_REGION_ERROR = b'class="region-error"'
+"""Marks a region that could not be finished, in a streamed page."""
+
+
+# -- one page ---------------------------------------------------------------------------------------------------------
+
+
+@click.command("get")
+@click.argument("path")
+@app_options
+@settings_options("host", "port")
+def get(path: str, target: str | None, demo: str | None, **options: object) -> None:
+    """Print the HTML of the page PATH. It is generated unless it is stored.
+
+    \b
+    unwritten get /wiki/Lighthouse --demo wiki > lighthouse.html
+    unwritten get / --app app.py
+    """
+    if not path.startswith("/"):
+        raise click.UsageError(f"A path begins with a slash: unwritten get /{path.lstrip('/')}")
+    # The owner of the app asks, so no signed link is needed.
+    app = choose_app(target, demo, {"signed_links": "off", **given_settings(options)})
+    prepare(app)
+    status, is_complete = asyncio.run(_print_page(app, _streamed(path)))
+    if status >= 400:
+        raise click.ClickException(f"The response for {path} has status {status}; the page above says why.")
+    if not is_complete:
+        raise click.ClickException(f"{path} could not be finished and is not stored; the page above says why.")
+
+
+def _streamed(path: str) -> str:
+    """Return the URL for a page that is sent as one stream, without scripts."""
+    location, _, query = path.partition("?")
+    location = quote(location, safe="/%:@!$&'()*+,;=~-._")
+    if "plain=1" in query.split("&"):
+        return f"{location}?{query}"
+    return f"{location}?{query}&plain=1" if query else f"{location}?plain=1"
+
+
+async def _print_page(app: App, url: str) -> tuple[int, bool]:
+    """Print a page as it is generated. Return its status, and whether it is complete."""
+    is_complete = True
+
+    def write(body: bytes) -> None:
+        nonlocal is_complete
+        is_complete = is_complete and _REGION_ERROR not in body  # the mark is never split
+        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.flush()
+
+    async with running(app):
+        response = await request(app, url, write)
+        for _ in range(MAX_REDIRECTS):
+            if response.location:
+                url = _streamed(urljoin(url, response.location))
+                response = await request(app, url, write)
+    return response.status, is_complete
+
+
+# -- stored pages -----------------------------------------------------------------------------------------------------
 
 
 @click.group("pages")
-def command() -> None:
-    """List, search, count and delete the pages that are written, and show their history. No model is loaded.
+def pages() -> None:
+    """List, search, count and delete the stored pages, and show their history. No model is loaded.
 
     \b
     unwritten pages list --demo wiki
@@ -28,10 +96,10 @@ def command() -> None:
 
 
 @contextmanager
-def _store(**which: Any) -> Iterator[PageStore]:
-    path = world_path(**which)
+def _open_store(**world: Any) -> Iterator[PageStore]:
+    path = world_path(**world)
     if not path.is_file():
-        raise StoreError(f"Nothing is written yet: there is no database {path}.")
+        raise StoreError(f"No pages are stored yet: there is no database {path}.")
     store = PageStore(path)
     try:
         yield store
@@ -39,85 +107,85 @@ def _store(**which: Any) -> Iterator[PageStore]:
         store.close()
 
 
-@command.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="The newest so many.")
+@pages.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="The largest number of pages.")
 @world_options
-def list_(limit: int, **which: Any) -> None:
+def list_pages(limit: int, **world: Any) -> None:
     """List the pages, the newest first."""
-    with _store(**which) as store:
-        _show(store.recent(limit))
-        rest = store.count() - limit
-        if rest > 0:
-            click.echo(f"and {rest:,} more: --limit {limit + rest}", err=True)
+    with _open_store(**world) as store:
+        _print_summaries(store.recent(limit))
+        more = store.count() - limit
+        if more > 0:
+            click.echo(f"and {more:,} more: --limit {limit + more}", err=True)
 
 
-@command.command("search")
+@pages.command("search")
 @click.argument("words", nargs=-1, required=True)
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="The largest number of pages.")
 @world_options
-def search(words: tuple[str, ...], limit: int, **which: Any) -> None:
-    """List the pages with all these WORDS, the best first."""
-    with _store(**which) as store:
+def search_pages(words: tuple[str, ...], limit: int, **world: Any) -> None:
+    """List the pages that contain all WORDS, the best match first."""
+    with _open_store(**world) as store:
         found = store.search(" ".join(words), limit)
         if not found:
-            raise click.ClickException(f"No page has {' '.join(words)!r}.")
-        for entry in found:
-            click.echo(f"{entry.key}\n    {entry.snippet}")
+            raise click.ClickException(f"No page contains {' '.join(words)!r}.")
+        for summary in found:
+            click.echo(f"{summary.key}\n    {summary.snippet}")
 
 
-@command.command("history")
+@pages.command("history")
 @click.argument("key", metavar="PATH")
 @world_options
-def history(key: str, **which: Any) -> None:
-    """List the versions of a page, the newest first: when, by which means, and what was asked."""
-    with _store(**which) as store:
+def show_history(key: str, **world: Any) -> None:
+    """List the versions of a page, the newest first: date, kind of change, regions and note."""
+    with _open_store(**world) as store:
         versions = store.history(key)
         if not versions:
-            raise _missing(store, key)
+            raise _not_stored(store, key)
         for version in versions:
             change = version.change
             when = version.written_at.astimezone().strftime("%Y-%m-%d %H:%M")
             where = f" in {', '.join(change.regions)}" if change.regions else ""
             note = f": {change.note}" if change.note else ""
-            by = "" if change.kind == "by hand" else f"  {version.model}, seed {version.provenance.seed}"
-            click.echo(f"{version.number:>4}  {when}  {change.kind}{where}{note}{by}")
+            model = "" if change.kind == "by hand" else f"  {version.model}, seed {version.provenance.seed}"
+            click.echo(f"{version.number:>4}  {when}  {change.kind}{where}{note}{model}")
 
 
-def _missing(store: PageStore, key: str) -> click.ClickException:
-    near = [entry.key for entry in store.recent(1000)]
-    return click.ClickException(f"The page {key} is not written." + (suggestion(key, near) if near else ""))
-
-
-@command.command("count")
+@pages.command("count")
 @world_options
-def count(**which: Any) -> None:
-    """Print how many pages are written."""
-    with _store(**which) as store:
+def count_pages(**world: Any) -> None:
+    """Print the number of stored pages."""
+    with _open_store(**world) as store:
         click.echo(store.count())
 
 
-@command.command("delete")
+@pages.command("delete")
 @click.argument("keys", metavar="PATH...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Delete every page.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @world_options
-def delete(keys: tuple[str, ...], everything: bool, yes: bool, **which: Any) -> None:
-    """Delete pages with all their versions. They are written anew when someone asks for them."""
+def delete_pages(keys: tuple[str, ...], everything: bool, yes: bool, **world: Any) -> None:
+    """Delete pages with all their versions. They are generated again when they are clicked."""
     if bool(keys) == everything:
         raise click.UsageError("Name the pages, such as /wiki/Lighthouse, or give --all.")
-    with _store(**which) as store:
+    with _open_store(**world) as store:
         if everything:
             if not yes:
                 click.confirm(f"Delete all {store.count():,} pages of {store.path}?", abort=True)
-            keys = tuple(entry.key for entry in store.recent(store.count() or 1))
+            keys = tuple(summary.key for summary in store.recent(store.count() or 1))
         for key in keys:
             if not asyncio.run(store.delete(key)):
-                raise _missing(store, key)
+                raise _not_stored(store, key)
         click.echo(f"Deleted {len(keys):,} page{'' if len(keys) == 1 else 's'}.")
 
 
-def _show(entries: list[PageSummary]) -> None:
-    for entry in entries:
-        when = entry.written_at.astimezone().strftime("%Y-%m-%d %H:%M")
-        version = f"  version {entry.version}" if entry.version > 1 else ""
-        click.echo(f"{when}  {entry.key}{version}")
+def _not_stored(store: PageStore, key: str) -> click.ClickException:
+    known = [summary.key for summary in store.recent(1000)]
+    return click.ClickException(f"The page {key} is not stored." + (suggestion(key, known) if known else ""))
+
+
+def _print_summaries(summaries: Iterable[PageSummary]) -> None:
+    for summary in summaries:
+        when = summary.written_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        version = f"  version {summary.version}" if summary.version > 1 else ""
+        click.echo(f"{when}  {summary.key}{version}")

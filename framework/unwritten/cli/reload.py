@@ -1,12 +1,13 @@
-"""Start a server again when its files change, without losing its address.
+"""Restart a server when files that it has read change, without closing its address.
 
-One process watches and holds the listening socket; the server is its child and gets the socket. While the
-child is started anew, browsers that connect wait in the socket's queue instead of being turned away.
+Two processes: the parent holds the listening socket and watches the files; its child serves on that socket and reports
+which files it reads. While the child restarts, new connections wait in the socket's queue instead of being refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import socket
@@ -14,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
-from watchfiles import Change, DefaultFilter, watch
+from watchfiles import DefaultFilter, watch
 
 from ..app.application import App
 from ..core.assets import asset_dir
@@ -28,89 +30,144 @@ from ..security.client_address import is_loopback
 from ..web.tracebacks import error_reports
 from .loading import app_file, is_file
 
-VARIABLE = "_UNWRITTEN_HANDED"
-"""Tells the server what it was handed: three file descriptors and a word."""
+VARIABLE = "_UNWRITTEN_INHERITED"
+"""The environment variable that tells the child what it inherits: four file descriptors and a word."""
 
-
-SUFFIXES = frozenset(
-    [
-        ".py",
-        ".html",
-        ".jinja",
-        ".j2",
-        ".css",
-        ".js",
-        ".svg",
-        ".png",
-        ".jpg",
-        ".webp",
-        ".ico",
-        ".txt",
-        ".md",
-        ".json",
-        ".toml",
-    ]
+REFRESHED_SUFFIXES = frozenset(
+    [".html", ".jinja", ".j2", ".css", ".js", ".svg", ".png", ".jpg", ".webp", ".ico", ".txt", ".md"]
 )
-"""What a change must end in to count. The database, for one, changes all the time."""
+"""Suffixes of templates and static files. A change of one in its folder updates open pages, without a restart."""
+
+SOURCE_SUFFIXES = REFRESHED_SUFFIXES | {".py", ".json", ".toml"}
+"""Suffixes of files that may be what an app needs that could not start."""
+
+STOP_TIMEOUT = 6.0
+"""Seconds until a child that does not stop is killed."""
 
 
-DRAWN = frozenset([".html", ".jinja", ".j2", ".css", ".js", ".svg", ".png", ".jpg", ".webp", ".ico"])
-"""What is read anew without a start, if it lies among the app's templates or static files."""
-
-
-PATIENCE = 6.0
-"""Seconds until a server that does not stop is ended."""
+# -- in the child -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class InheritedSocket:
-    """What the watching process handed to this one.
+    """What the child inherits from its parent.
 
     Attributes:
-        descriptor: the listening socket.
-        lifeline: a pipe that ends when the watching process does.
-        report: a file for the reason, if the app cannot be started.
-        again: whether a server was here before.
+        listener: The file descriptor of the listening socket.
+        lifeline: The read end of a pipe. It receives a byte for each refresh, and ends when the parent does.
+        report: A file for the HTML page that explains why the app cannot start.
+        files: A file for the paths that the child reads; see ``WatchedFiles``.
+        restarted: True if this is not the first child.
     """
 
-    descriptor: int
+    listener: int
     lifeline: int
     report: int
-    again: bool
+    files: int
+    restarted: bool
 
     @contextlib.contextmanager
-    def reporting(self) -> Iterator[None]:
-        """Leave a page that says why, if the app cannot be started."""
+    def reporting_errors(self) -> Iterator[None]:
+        """Record the files that are read from now on. Leave an error page if the app cannot start."""
+        _record_files(self.files)
         try:
             yield
         except Exception as error:
             os.write(self.report, standby_page(error.__cause__ or error).encode())
             raise
 
-    def follow(self, refresh: Callable[[], None]) -> None:
-        """Stop as by Ctrl-C when the watching process is gone, however it went.
-
-        Args:
-            refresh: called, in a thread of its own, when the watching process says that files have changed for which
-                nothing has to be started anew.
-        """
+    def follow(self, app: App) -> None:
+        """Report the app's folders. Refresh its pages when the parent says so, and stop when the parent ends."""
+        for folder in app.folders:
+            os.write(self.files, b"F" + os.fsencode(folder.resolve()) + b"\0")
 
         def wait() -> None:
             while os.read(self.lifeline, 1):
-                refresh()
+                app.devtools.refresh_soon()
             os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=wait, daemon=True, name="lifeline").start()
 
 
 def inherited() -> InheritedSocket | None:
-    """What the watching process handed to this one, or None if nobody watches."""
+    """Return what this process inherits, or None if it is not the child of a watching process."""
     words = os.environ.pop(VARIABLE, "").split()
-    return InheritedSocket(int(words[0]), int(words[1]), int(words[2]), words[3] == "again") if words else None
+    if not words:
+        return None
+    listener, lifeline, report, files = map(int, words[:4])
+    return InheritedSocket(listener, lifeline, report, files, restarted=words[4] == "restarted")
+
+
+def _record_files(descriptor: int) -> None:
+    """Write the path of every file that this process opens from now on, once: ``R`` if it reads, ``W`` if it writes."""
+    seen: set[tuple[str, bool]] = set()
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and not isinstance(arguments[0], int):
+            with contextlib.suppress(OSError, TypeError, ValueError):  # errors of this hook would fail the open()
+                record(os.fsdecode(arguments[0]), bool(arguments[2] & (os.O_WRONLY | os.O_RDWR)))
+
+    def record(path: str, writes: bool) -> None:
+        if (path, writes) not in seen:
+            seen.add((path, writes))
+            if path.endswith(".pyc"):
+                path = importlib.util.source_from_cache(path)  # an unchanged module is read from its cache
+            os.write(descriptor, (b"W" if writes else b"R") + os.fsencode(os.path.realpath(path)) + b"\0")
+
+    sys.addaudithook(hook)
+
+
+# -- in the parent ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class WatchedFiles:
+    """What the child reported about files.
+
+    Attributes:
+        file: Where the child writes.
+        read: Paths that it opened to read, those that did not exist included.
+        written: Paths that it opened to write. Their changes are its own.
+        folders: The app's folders of templates and static files.
+    """
+
+    file: Any = field(default_factory=tempfile.TemporaryFile)
+    read: set[Path] = field(default_factory=set)
+    written: set[Path] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
+
+    def update(self) -> None:
+        """Read what the child has written so far."""
+        for record in os.pread(self.file.fileno(), os.fstat(self.file.fileno()).st_size, 0).split(b"\0"):
+            kind, path = record[:1], Path(os.fsdecode(record[1:]))
+            if kind:
+                {b"R": self.read, b"W": self.written, b"F": self.folders}[kind].add(path)
+
+    def clear(self) -> None:
+        """Forget everything, before the next child starts."""
+        self.file.seek(0)
+        self.file.truncate()
+        for paths in (self.read, self.written, self.folders):
+            paths.clear()
+
+    def needs_refresh(self, path: Path) -> bool:
+        """True if a file is a template or a static file, of which open pages are updated without a restart."""
+        is_inside = any(path.is_relative_to(folder) for folder in self.folders)
+        return is_inside and path not in self.written and (path in self.read or path.suffix in REFRESHED_SUFFIXES)
+
+    def needs_restart(self, path: Path, app_folder: Path) -> bool:
+        """True if the child must restart after a change of a file.
+
+        These are the files that it has read, and the first files of a folder ``templates`` or ``static``.
+        """
+        if path in self.written:
+            return False
+        is_first = any(path.is_relative_to(app_folder / name) for name in ("templates", "static"))
+        return path in self.read or (is_first and path.suffix in REFRESHED_SUFFIXES)
 
 
 def watched_folders(app: App, target: str) -> list[Path]:
-    """The folder of the app, and those of its templates and static files if they lie elsewhere."""
+    """Return the app's own folder, followed by those of its templates and static files that lie elsewhere."""
     folders = [app_file(target).resolve().parent if is_file(target) else Path.cwd()]
     for folder in app.folders:
         if not any(folder.resolve().is_relative_to(known) for known in folders):
@@ -118,95 +175,90 @@ def watched_folders(app: App, target: str) -> list[Path]:
     return folders
 
 
-class Sources(DefaultFilter):
-    """Lets through changes of what an author writes."""
-
-    def __call__(self, change: Change, path: str) -> bool:
-        """Whether a change counts."""
-        return Path(path).suffix in SUFFIXES and super().__call__(change, path)
-
-
-def keep_running(
-    arguments: list[str], sock: socket.socket, folders: Iterable[Path], drawn: Sequence[Path] = ()
-) -> None:
-    """Run ``unwritten`` with these arguments, and again after each change, until Ctrl-C.
+def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Sequence[Path]) -> None:
+    """Run ``unwritten`` with these arguments in a child process until Ctrl-C, and restart it when its files change.
 
     Args:
-        arguments: what is typed after ``unwritten``.
-        sock: the listening socket.
-        folders: where to look for changes.
-        drawn: folders of templates and static files: of changes there the running server is only told.
+        arguments: What is typed after ``unwritten``.
+        sock: The listening socket.
+        folders: Where to watch for changes. The first is the app's own.
     """
-    drawn = [folder.resolve() for folder in drawn]
-    lifeline, mine = os.pipe()
-    report = tempfile.TemporaryFile()  # noqa: SIM115 - closed in the end
-    handed = (sock.fileno(), lifeline, report.fileno())
-    child = _start(arguments, handed, again=False)
-    untouched = True
-    standby: ErrorServer | None = None
-    told = False
-    ending = threading.Event()
+    lifeline, refresh = os.pipe()
+    files = WatchedFiles()
+    report = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    descriptors = (sock.fileno(), lifeline, report.fileno(), files.file.fileno())
+    child = _start(arguments, descriptors, restarted=False)
+    has_restarted = is_waiting = False
+    error_server: ErrorServer | None = None
+    stopping = threading.Event()
 
-    def end(*_: object) -> None:
-        # A flag, not an exception: that could be raised in the middle of anything, and be caught by who knows whom.
-        if ending.is_set():
+    def stop(*_: object) -> None:
+        # A flag, because an exception raised by a signal handler may be caught by the code that it interrupts.
+        if stopping.is_set():
             child.kill()
-        ending.set()
+        stopping.set()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for changes in watch(
-            *folders, watch_filter=Sources(), yield_on_timeout=True, rust_timeout=500, stop_event=ending
+            *folders, watch_filter=DefaultFilter(), yield_on_timeout=True, rust_timeout=500, stop_event=stopping
         ):
-            if changes:
-                names = sorted({Path(path).name for _, path in changes})
-                shown = f"{', '.join(names[:3])}{' and more' if names[3:] else ''} changed"
-                if child.poll() is None and all(_is_drawn(Path(path), drawn) for _, path in changes):
-                    click.echo(f"{shown}: shown in open pages.")
-                    os.write(mine, b"r")
-                    continue
-                click.echo(f"{shown}: starting again.")
+            files.update()
+            is_running = child.poll() is None
+            paths = [Path(path) for _, path in changes]
+            if is_running:
+                refreshed = [path for path in paths if files.needs_refresh(path)]
+                restarting = [path for path in paths if path not in refreshed and files.needs_restart(path, folders[0])]
+            else:  # what it would have read next is not known
+                refreshed, restarting = [], [path for path in paths if path.suffix in SOURCE_SUFFIXES]
+            if restarting:
+                click.echo(f"{_names(restarting)} changed: restarting.")
                 _stop(child)
-                if standby:
-                    standby.stop()
-                    standby = None
+                if error_server:
+                    error_server.close()
+                    error_server = None
                 report.seek(0)
                 report.truncate()
-                child = _start(arguments, handed, again=True)
-                untouched = told = False
-            elif child.poll() is not None and not told:
-                if untouched:
-                    sys.exit(child.returncode)  # it never ran: the message is above
+                files.clear()
+                child = _start(arguments, descriptors, restarted=True)
+                has_restarted, is_waiting = True, False
+            elif refreshed:
+                click.echo(f"{_names(refreshed)} changed: updating open pages.")
+                os.write(refresh, b"r")
+            elif not is_running and not is_waiting:
+                if not has_restarted:
+                    sys.exit(child.returncode)  # it could not start, and has said why
                 click.echo("Waiting for a change of the files.", err=True)
-                told = True
+                is_waiting = True
                 report.seek(0)
                 page = report.read().decode()
-                standby = ErrorServer(sock, page) if page else None
+                error_server = ErrorServer(sock, page) if page else None
     finally:
         _stop(child)
-        os.close(mine)
-        for number, handler in before.items():
+        os.close(refresh)
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        if standby:
-            standby.stop()
+        if error_server:
+            error_server.close()
         report.close()
+        files.file.close()
     click.echo("Stopped. The pages are kept.")
 
 
-def _is_drawn(path: Path, folders: Sequence[Path]) -> bool:
-    """Whether a file is one that pages are drawn from."""
-    return path.suffix in DRAWN and any(path.resolve().is_relative_to(folder) for folder in folders)
+def _names(paths: Iterable[Path]) -> str:
+    names = sorted({path.name for path in paths})
+    return f"{', '.join(names[:3])}{' and more' if names[3:] else ''}"
 
 
-def _start(arguments: list[str], handed: tuple[int, int, int], *, again: bool) -> subprocess.Popen[bytes]:
-    word = "again" if again else "first"
-    if again:
+def _start(arguments: Sequence[str], descriptors: tuple[int, ...], *, restarted: bool) -> subprocess.Popen[bytes]:
+    if restarted:
         arguments = [argument for argument in arguments if argument != "--open"]
-    return subprocess.Popen(  # noqa: S603 (our own program)
+    word = "restarted" if restarted else "first"
+    return subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "unwritten", *arguments],
-        env={**os.environ, VARIABLE: " ".join([*map(str, handed), word])},
-        pass_fds=handed,
-        process_group=0,  # a Ctrl-C in the terminal is for the watching process, which passes it on once
+        env={**os.environ, VARIABLE: " ".join([*map(str, descriptors), word])},
+        pass_fds=descriptors,
+        process_group=0,  # Ctrl-C in the terminal reaches only the parent, which passes it on once
     )
 
 
@@ -214,68 +266,71 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         child.send_signal(signal.SIGINT)
     try:
-        child.wait(PATIENCE)
+        child.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
 
 
-_ATTENTION = 0.2
-"""Seconds until the thread looks whether it is to stop."""
+# -- while the app cannot start ---------------------------------------------------------------------------------------
 
+_POLL_SECONDS = 0.2
+"""How often the error server checks whether it was closed."""
 
-_PATIENCE = 2.0
-"""Seconds that a browser may take to ask."""
+_REQUEST_TIMEOUT = 2.0
+"""Seconds that a browser may take to send its request."""
 
 
 def standby_page(error: BaseException) -> str:
-    """The page that says why an app cannot be started, with the author's own lines."""
+    """Return the page that shows why an app cannot start, with the author's own lines."""
     style = "\n".join(
         (asset_dir("static") / name).read_text(encoding="utf-8") for name in ("unwritten.css", "devtools.css")
     )
     templates = Templates(None, {})
-    # Our own style sheets, in a page that has nothing else: quotes must stay quotes there.
-    page = templates.render("devtools/standby.html", {"faults": error_reports(error), "style": "/* style */"})
+    # The style sheets are inserted after rendering, which would escape their quotes.
+    page = templates.render("devtools/standby.html", {"errors": error_reports(error), "style": "/* style */"})
     return page.replace("/* style */", style, 1)
 
 
 class ErrorServer:
-    """Answers on the socket of a server that is not there. Browsers elsewhere learn only that it is not.
+    """Responds to every request with an error page, until the app can start.
+
+    Browsers on other machines only see that the app is down.
 
     Args:
-        sock: the listening socket; it stays open.
-        page: the HTML for browsers on this machine.
+        sock: The listening socket. It stays open.
+        page: The HTML for browsers on this machine.
     """
 
     def __init__(self, sock: socket.socket, page: str) -> None:
         self._sock = sock.dup()
         self._page = page
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._answer, name="standby", daemon=True)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="error server", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Make room for a server."""
-        self._over.set()
+    def close(self) -> None:
+        """Stop, so that the next child can accept connections."""
+        self._closing.set()
         self._thread.join()
         self._sock.close()
 
-    def _answer(self) -> None:
-        self._sock.settimeout(_ATTENTION)
-        while not self._over.is_set():
-            with contextlib.suppress(OSError):  # nobody came, or somebody left
+    def _serve(self) -> None:
+        self._sock.settimeout(_POLL_SECONDS)
+        while not self._closing.is_set():
+            with contextlib.suppress(OSError):  # no connection yet, or one that was closed
                 connection, peer = self._sock.accept()
                 with connection:
-                    connection.settimeout(_PATIENCE)
+                    connection.settimeout(_REQUEST_TIMEOUT)
                     connection.recv(65536)
                     connection.sendall(self._response(str(peer[0])))
 
     def _response(self, peer: str) -> bytes:
-        body = (self._page if is_loopback(peer) else "This app is being mended.\n").encode()
-        kind = "text/html" if is_loopback(peer) else "text/plain"
+        is_local = is_loopback(peer)
+        body = (self._page if is_local else "This app cannot start at the moment.\n").encode()
         head = (
             "HTTP/1.1 503 Service Unavailable",
-            f"content-type: {kind}; charset=utf-8",
+            f"content-type: {'text/html' if is_local else 'text/plain'}; charset=utf-8",
             f"content-length: {len(body)}",
             "cache-control: no-store",
             "retry-after: 2",

@@ -1,14 +1,16 @@
-"""``unwritten run``: serve an app while it is being written."""
+"""``unwritten run`` and ``unwritten demo``: serve an app."""
 
 from __future__ import annotations
 
+import shutil
 import socket
+import textwrap
 
 import click
 
-from .flags import as_arguments, given, settings_options
-from .loading import load_app
-from .reload import inherited, keep_running, watched_folders
+from .flags import given_settings, load_demo, settings_options, to_arguments
+from .loading import all_demos, load_app
+from .reload import inherited, serve_with_reload, watched_folders
 from .server import bind, serve
 
 
@@ -16,36 +18,65 @@ from .server import bind, serve
 @click.argument("target", metavar="APP")
 @click.option(
     "--reload/--no-reload",
-    "reloading",
+    "reloads",
     default=True,
-    help="Follow changes of the files, and show the developer's tools to browsers on this machine: new templates and "
-    "static files in open pages, everything else by starting again, the model included.  [default: reload]",
+    help="Follow changes of the files that the app reads: update open pages when templates and static files change, "
+    "restart when others do, the model included. Show developer tools to browsers on this machine.  [default: reload]",
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @settings_options()
-def command(target: str, reloading: bool, open_browser: bool, **options: object) -> None:
+def run(target: str, reloads: bool, open_browser: bool, **options: object) -> None:
     """Serve APP: a file such as app.py, or module:variable.
 
     \b
     unwritten run app.py
     unwritten run app.py:site --port 8001 --open
     """
-    flags = given(options)
-    handed = inherited()
-    if handed is not None:
-        with handed.reporting():
+    settings = given_settings(options)
+    parent = inherited()
+    if parent is not None:
+        with parent.reporting_errors():
             app = load_app(target)
-            app.configure(flags)
+            app.configure(settings)
             app.devtools.local = True
-            handed.follow(app.devtools.refresh_soon)
-            serve(app, socket.socket(fileno=handed.descriptor), open_browser=open_browser, handed=handed)
+            parent.follow(app)
+            serve(app, socket.socket(fileno=parent.listener), open_browser=open_browser, parent=parent)
         return
     app = load_app(target)
-    app.configure(flags)
-    sock = bind(str(app.settings.host), int(app.settings.port))
-    if not reloading:
+    app.configure(settings)
+    sock = bind(app.settings.host, app.settings.port)
+    if not reloads:
         serve(app, sock, open_browser=open_browser)
         return
-    # This process keeps the address, so that a browser waits through a restart; another one serves.
-    arguments = ["run", target, "--no-reload", *(["--open"] if open_browser else []), *as_arguments(flags)]
-    keep_running(arguments, sock, watched_folders(app, target), app.folders)
+    # This process keeps the listening socket, so that browsers wait during a restart. A child process serves.
+    arguments = ["run", target, "--no-reload", *(["--open"] if open_browser else []), *to_arguments(settings)]
+    serve_with_reload(arguments, sock, watched_folders(app, target))
+
+
+@click.command("demo")
+@click.argument("name", required=False)
+@click.option("--list", "listing", is_flag=True, help="List the demos and stop.")
+@click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
+@settings_options()
+def demo(name: str | None, listing: bool, open_browser: bool, **options: object) -> None:
+    """Run the demo NAME, or list the demos. The pages of a demo are stored in your data folder.
+
+    \b
+    unwritten demo
+    unwritten demo wiki --port 8000 --open
+    """
+    if listing or name is None:
+        _list_demos()
+        return
+    app = load_demo(name, given_settings(options))
+    sock = bind(app.settings.host, app.settings.port)
+    serve(app, sock, open_browser=open_browser)
+
+
+def _list_demos() -> None:
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    for name, sentence in all_demos().items():
+        click.echo(click.style(f"unwritten demo {name}", bold=True))
+        click.echo(textwrap.fill(sentence, width, initial_indent="  ", subsequent_indent="  "))
+        click.echo()
+    click.echo("Start your own app from one of them:  unwritten new NAME --from wiki")

@@ -1,4 +1,4 @@
-"""Which world a command is about: the file of an app, or any file."""
+"""``unwritten copy``, ``import`` and ``export``: whole worlds, as database files and as static sites."""
 
 from __future__ import annotations
 
@@ -8,24 +8,112 @@ from typing import Any, TypeVar
 
 import click
 
-from .flags import app_options, chosen_app, given
+from ..export.static_site import export_site
+from ..export.world_file import ImportReport, copy_world, import_world
+from .flags import app_options, choose_app, given_settings
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def world_options(function: _Function) -> _Function:
-    """Add ``--app``, ``--demo`` and ``--database``."""
-    function = click.option("--database", metavar="FILE", help="A database, instead of an app's.")(function)
+def world_options(function: F) -> F:
+    """Add ``--app``, ``--demo`` and ``--database``, which choose the database of a world."""
+    function = click.option("--database", metavar="FILE", help="A database file, instead of an app's.")(function)
     return app_options(function)
 
 
 def world_path(target: str | None, demo: str | None, database: str | None) -> Path:
-    """The file that they mean. It need not exist.
+    """Return the database file that the options name. It need not exist.
 
     Raises:
-        click.UsageError: if both an app and a demo are given.
-        NotAnApp: if there is no such app.
+        click.UsageError: If both an app and a demo are given.
+        NotAnApp: If there is no such app.
     """
     if database is None or target or demo:
-        return chosen_app(target, demo, given({"database": database})).database
+        return choose_app(target, demo, given_settings({"database": database})).database
     return Path(database)
+
+
+@click.command("copy")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--public", is_flag=True, help="Leave out the secret that signs links, and the forms that were sent.")
+@world_options
+def copy(file: Path, public: bool, **world: Any) -> None:
+    """Copy a world to FILE: a consistent snapshot, while the world is read and written.
+
+    \b
+    unwritten copy backup.db --demo wiki
+    unwritten run app.py --database backup.db
+    """
+    source = world_path(**world)
+    copy_world(source, file, public=public)
+    click.echo(f"Copied {source} to {file} ({file.stat().st_size / 1e6:.1f} MB).")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--theirs", is_flag=True, help="Where both worlds have a page, add theirs as a new version.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+@world_options
+def import_(file: Path, theirs: bool, dry_run: bool, **world: Any) -> None:
+    """Import the pages of another world's FILE, with their versions, links and values.
+
+    A page that both worlds have is left unchanged, unless --theirs is given.
+
+    \b
+    unwritten import friend.db --demo wiki --dry-run
+    unwritten import friend.db --app app.py --theirs
+    """
+    ours = world_path(**world)
+    for line in _describe(import_world(ours, file, theirs=theirs, dry_run=dry_run), ours, dry_run):
+        click.echo(line)
+
+
+def _describe(report: ImportReport, path: Path, dry_run: bool) -> list[str]:
+    name = f" of {report.name}" if report.name else ""
+    lines = [f"{'Would import' if dry_run else 'Imported'} {_pages(len(report.new))}{name} into {path}."]
+    if report.same:
+        lines.append(f"Already here: {_pages(len(report.same))} with the same text.")
+    if report.theirs:
+        verb = "Would add" if dry_run else "Added"
+        lines.append(f"{verb} a new version of {_pages(len(report.theirs))} that had another text here.")
+    if report.ours:
+        shown = ", ".join(report.ours[:3]) + (", …" if len(report.ours) > 3 else "")
+        lines.append(
+            f"Left unchanged: {_pages(len(report.ours))} with another text here: {shown}. To add theirs: --theirs"
+        )
+    if report.tables:
+        lines.append(f"Tables are not imported: {', '.join(report.tables)}.")
+    return lines
+
+
+@click.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--replace", is_flag=True, help="Replace an earlier export.")
+@click.option("--world", is_flag=True, help="Add a copy of the database, without its secret.")
+@click.option("--database", metavar="FILE", help="A database file, instead of the app's; the app renders its pages.")
+@app_options
+def export(
+    folder: Path, replace: bool, world: bool, target: str | None, demo: str | None, database: str | None
+) -> None:
+    """Export every stored page into DIR, as a static site for any file server.
+
+    No model is loaded and no page is generated. Links to unwritten pages lead to a page that says so.
+
+    \b
+    unwritten export site --demo wiki
+    python -m http.server --directory site
+    """
+    app = choose_app(target, demo, given_settings({"database": database}))
+    report = export_site(app, folder, replace=replace, world=world)
+    more = f", and {report.more:,} more," if report.more else ""
+    click.echo(f"Exported {_pages(report.pages)}{more} of {app.name} to {report.folder}.")
+    if report.changed:
+        click.echo(
+            f"Left out: {_pages(len(report.changed))}, because the app has changed since they were written, such as "
+            f"{report.changed[0]}. Open them once in the running app.",
+            err=True,
+        )
+
+
+def _pages(count: int) -> str:
+    return f"{count:,} page{'' if count == 1 else 's'}"

@@ -1,11 +1,11 @@
-"""Where our templates, style sheets, scripts and demos are, and how a browser gets them.
+"""Assets: the framework's templates, style sheets, scripts and demos, and the URLs of static files.
 
-In an installed copy, ``templates/``, ``static/`` and ``demos/`` lie inside the package; in a checkout they
-lie at the top of the tree. ``Static`` serves the files of an app's ``static`` folder and ours under URLs
-that change with their content, so that a browser may keep them for ever.
+In an installed copy, ``templates/``, ``static/`` and ``demos/`` are inside the package. In a checkout they are at the
+top of the tree. ``VersionedStaticFiles`` serves the app's static files and the framework's under URLs that change with
+their content, so that browsers may cache them without asking again.
 
-htmx is not part of Unwritten. Pages load it from a CDN, unless ``unwritten offline`` has put a copy into the
-user's cache; both are held to the same hash.
+htmx is not part of Unwritten. Pages load it from a CDN, or from the user's cache after ``unwritten offline``. Browsers
+check both by the same hash.
 """
 
 from __future__ import annotations
@@ -30,33 +30,34 @@ from .paths import STATIC_PREFIX
 
 HTMX_VERSION = "4.0.1"
 
-
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-
-_FOREVER = "public, max-age=31536000, immutable"
+_IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 def asset_dir(name: str) -> Path:
-    """The folder ``templates``, ``static`` or ``demos``, in an installed copy or in a checkout.
+    """Return the folder ``templates``, ``static`` or ``demos``, in an installed copy or in a checkout.
 
     Raises:
-        UnwrittenError: if this copy of Unwritten lacks it.
+        UnwrittenError: If this copy of Unwritten lacks it.
     """
     packaged = _PACKAGE / name
     checkout = _PACKAGE.parents[1]
     candidates = [packaged]
-    # An installed package has a folder two levels up too, and it is not ours: only a checkout counts.
+    # Two levels above an installed package there may be folders of other programs: only a checkout counts.
     if (checkout / "pyproject.toml").is_file():
         candidates.append(checkout / name)
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
-    looked = " and ".join(str(candidate) for candidate in candidates)
+    searched = " and ".join(str(candidate) for candidate in candidates)
     raise UnwrittenError(
-        f"This copy of Unwritten lacks its {name}/ folder (looked in {looked}). "
+        f"This copy of Unwritten lacks its {name}/ folder (searched {searched}). "
         "Install it again: pip install --force-reinstall --no-deps unwritten"
     )
+
+
+# -- htmx -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,9 @@ class Script:
     """One file of htmx.
 
     Attributes:
-        name: the file's name in the cache.
-        path: its path inside the ``htmx.org`` package.
-        integrity: its hash, as a ``<script integrity>`` attribute has it.
+        name: The file's name in the cache.
+        path: Its path inside the ``htmx.org`` package.
+        integrity: Its hash, for the attribute ``integrity`` of a ``<script>``.
     """
 
     name: str
@@ -74,12 +75,12 @@ class Script:
     integrity: str
 
     @property
-    def cdn(self) -> str:
+    def cdn_url(self) -> str:
         """Its URL on the CDN."""
         return f"https://cdn.jsdelivr.net/npm/htmx.org@{HTMX_VERSION}/{self.path}"
 
 
-# Hashes computed from the files of the package itself; the one printed in its README fits none of them.
+# Hashes of the files in the package. The one that its README prints matches none of them.
 HTMX: tuple[Script, ...] = (
     Script(
         "htmx.min.js",
@@ -92,62 +93,63 @@ HTMX: tuple[Script, ...] = (
         "sha384-7gaXKgQyxJfh9ekNnYPYQ27fsBHx1Qgya7sMCEFLlsW57R8l6rEnCWO8ucRcmYrP",
     ),
 )
+"""The scripts of htmx, in the order in which they must load."""
 
 
 def htmx_cache() -> Path:
-    """The folder of the user's own copy of htmx; it need not exist."""
+    """Return the folder of the user's own copy of htmx. It may not exist."""
     return platformdirs.user_cache_path("unwritten", appauthor=False) / f"htmx-{HTMX_VERSION}"
 
 
 def htmx_copy(script: Script) -> Path | None:
-    """The user's copy of a script, or None if there is none or its content is not what it should be."""
+    """Return the user's copy of a script, or None if it is missing or its hash is wrong."""
     file = htmx_cache() / script.name
     try:
         stat = file.stat()
-        return file if _integrity(file, stat.st_mtime_ns, stat.st_size) == script.integrity else None
+        return file if _file_integrity(file, stat.st_mtime_ns, stat.st_size) == script.integrity else None
     except OSError:
         return None
 
 
 def htmx_sources() -> list[tuple[str, str]]:
-    """Where pages get htmx from: (URL, integrity) of each script, in the order in which they must load."""
+    """Return where pages load htmx from: (URL, integrity) of each script, in order."""
     prefix = f"{STATIC_PREFIX}/htmx-{HTMX_VERSION}"
-    return [(f"{prefix}/{script.name}" if htmx_copy(script) else script.cdn, script.integrity) for script in HTMX]
+    return [(f"{prefix}/{script.name}" if htmx_copy(script) else script.cdn_url, script.integrity) for script in HTMX]
 
 
 def integrity_of(content: bytes) -> str:
-    """The hash of some bytes, as a ``<script integrity>`` attribute has it."""
+    """Return the hash of a file's content, for the attribute ``integrity`` of a ``<script>``."""
     return "sha384-" + base64.b64encode(hashlib.sha384(content).digest()).decode("ascii")
 
 
 @lru_cache(maxsize=64)
-def _integrity(file: Path, modified: int, size: int) -> str:
+def _file_integrity(file: Path, modified: int, size: int) -> str:
     return integrity_of(file.read_bytes())
 
 
-@lru_cache(maxsize=1024)
-def _version(file: Path, modified: int, size: int) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+# -- static files -----------------------------------------------------------------------------------------------
 
 
 class VersionedStaticFiles(StaticFiles):
-    """Serves static files, the app's before ours, under URLs that may be kept for ever.
+    """Serves static files under URLs that contain a hash of their content. The app's files override the framework's.
 
-    An ASGI app, to be mounted at ``PREFIX``. A request that names the file's present version is answered as
-    immutable; any other is answered with the file and has to be asked for again.
+    An ASGI app, to be mounted at ``STATIC_PREFIX``. Responses to the current URL of a file are immutable. Other
+    versions of the URL get the file too, but caches must revalidate it.
+
+    Args:
+        folders: The app's folders. The first one that has a file is used; the framework's folder comes last.
     """
 
     def __init__(self, folders: Iterable[Path] = ()) -> None:
-        """Serve from these folders, the first one that has the file; ours comes last."""
         self.folders = (*folders, asset_dir("static"))
         super().__init__(directory=self.folders[-1])
         self.all_directories = list(self.folders)
 
     def url(self, name: str) -> str:
-        """The versioned URL of a file, such as ``/_unwritten/static/unwritten.css?v=0123456789ab``.
+        """Return the versioned URL of a file, such as ``/_unwritten/static/unwritten.css?v=0123456789ab``.
 
         Raises:
-            BadTemplate: if no folder has the file.
+            BadTemplate: If no folder has the file. The message suggests the nearest.
         """
         file, stat = self.lookup_path(os.path.normpath(name))
         if stat is None or not Path(file).is_file():
@@ -157,36 +159,40 @@ class VersionedStaticFiles(StaticFiles):
                 for path in folder.rglob("*")
                 if path.is_file()
             ]
-            looked = " and ".join(str(folder) for folder in self.folders)
+            searched = " and ".join(str(folder) for folder in self.folders)
             raise BadTemplate(
-                f"A template asks for static({name!r}), and there is no such file in {looked}."
-                + suggestion(name, known)
+                f"A template calls static({name!r}), but there is no such file in {searched}." + suggestion(name, known)
             )
         return f"{STATIC_PREFIX}/{name}?v={_version(Path(file), stat.st_mtime_ns, stat.st_size)}"
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Find a file. The user's copy of htmx has a folder name of its own."""
+        """Find a file. The user's copy of htmx is in a virtual folder."""
         folder, _, name = path.replace(os.sep, "/").partition("/")
         if folder == f"htmx-{HTMX_VERSION}":
             copies = (htmx_copy(script) for script in HTMX if script.name == name)
             copy = next((copy for copy in copies if copy is not None), None)
             return (str(copy), copy.stat()) if copy else ("", None)
         if any(part.startswith(".") for part in Path(path).parts):
-            return "", None  # hidden files are nobody's business
+            return "", None  # hidden files are not served
         return super().lookup_path(path)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer, and say how long the answer may be kept."""
+        """Respond with a file, and with how long it may be cached."""
         response = await super().get_response(path, scope)
         if response.status_code in {200, 304}:
-            response.headers["cache-control"] = _FOREVER if self._is_current(path, scope) else "no-cache"
+            response.headers["cache-control"] = _IMMUTABLE if self._is_current(path, scope) else "no-cache"
         return response
 
     def _is_current(self, path: str, scope: Scope) -> bool:
         query = scope.get("query_string", b"").decode("latin-1")
         if path.startswith(f"htmx-{HTMX_VERSION}"):
-            return True  # its version is in its path
+            return True  # its path contains its version
         try:
             return self.url(path).endswith(f"?{query}")
         except BadTemplate:
             return False
+
+
+@lru_cache(maxsize=1024)
+def _version(file: Path, modified: int, size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

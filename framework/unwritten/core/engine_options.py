@@ -1,4 +1,4 @@
-"""The options of the engine, from settings: ``threads=2 quantize=nf4`` as a dict that ``open_engine`` takes."""
+"""Options of the engine and the painter: parses ``threads=2 quantize=nf4`` from settings into keyword arguments."""
 
 from __future__ import annotations
 
@@ -16,73 +16,73 @@ _WORDS: dict[str, bool | None] = {
     "none": None,
 }
 
+_EXAMPLE = "Write name=value, separated by spaces: --engine-options 'threads=2 quantize=nf4'"
 
-_EXAMPLE = "Write name=value, with a space between two: --engine-options 'threads=2 quantize=nf4'"
-
-
-_SECRET = re.compile(r"""\bkey=('[^']*'|"[^"]*"|\S+)""")
+_KEY = re.compile(r"""\bkey=('[^']*'|"[^"]*"|\S+)""")
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:
-    """The options that the settings ``model`` and ``engine_options`` ask for; none if they are empty.
+    """Return the options for ``open_engine`` from the settings ``model`` and ``engine_options``.
 
     Raises:
-        BadSetting: a text that cannot be read, or a model that is named twice.
+        BadSetting: If they cannot be parsed, or both name a model.
     """
-    options = read_options(str(settings.engine_options))
+    options = parse_options(settings.engine_options)
     if settings.model:
         if "model" in options:
             raise BadSetting(
-                f"The model is named twice, as {settings.model!r} and in the engine's options as "
-                f"{options['model']!r}. Keep --model, and leave it out of --engine-options."
+                f"There are two models: {settings.model!r}, and {options['model']!r} in the engine's options. "
+                "Keep --model, and remove it from --engine-options."
             )
-        options["model"] = str(settings.model)
+        options["model"] = settings.model
     return options
 
 
 def painter_options(settings: Settings) -> dict[str, Any]:
-    """The options that the setting ``painter_options`` asks for.
+    """Return the options for ``open_painter`` from the setting ``painter_options``.
 
     Raises:
-        BadSetting: a text that cannot be read, or options without a painter.
+        BadSetting: If they cannot be parsed, or there is no painter.
     """
-    options = read_options(str(settings.painter_options))
+    options = parse_options(settings.painter_options)
     if options and not settings.painter:
-        raise BadSetting("There are options for a painter and no painter. Name one too, such as --painter OWNER/REPO.")
+        raise BadSetting("There are options for a painter, but no painter. Add one, such as --painter OWNER/REPO.")
     return options
 
 
-def read_options(text: str) -> dict[str, Any]:
-    """Options as they are typed: ``name=value``, in quotes where there are spaces.
+def parse_options(text: str) -> dict[str, Any]:
+    """Parse options as they are typed: ``name=value``, separated by spaces, with quotes around spaces.
 
-    A value is a number, yes or no, none, JSON if it begins with a quote or a bracket, and else a text.
+    A value is a number, yes or no, none, JSON if it begins with a quote or a bracket, and otherwise a string.
 
     Raises:
-        BadSetting: a text that is none of this; the message says what to type.
+        BadSetting: If they cannot be parsed. The message says what to type.
     """
     try:
         parts = shlex.split(text)
     except ValueError as error:
-        raise BadSetting(f"The engine's options {hidden(text)!r} have a quote too many ({error}). {_EXAMPLE}") from None
+        raise BadSetting(
+            f"The engine's options {mask_keys(text)!r} cannot be parsed: {str(error).lower()}. {_EXAMPLE}"
+        ) from None
     options: dict[str, Any] = {}
     for part in parts:
         name, equals, value = part.partition("=")
         name = name.replace("-", "_")
         if not equals or not name.isidentifier():
-            raise BadSetting(f"{hidden(part)!r} is no option of an engine. {_EXAMPLE}")
+            raise BadSetting(f"{mask_keys(part)!r} is not an option of an engine. {_EXAMPLE}")
         if name in options:
-            raise BadSetting(f"The engine's option {name!r} is given twice. Leave one of them out.")
-        options[name] = _value(name, value)
+            raise BadSetting(f"The engine's option {name!r} is given twice. Remove one of them.")
+        options[name] = _parse_value(name, value)
     return options
 
 
-def hidden(text: str) -> str:
-    """The same without the keys that are in it, for people's eyes."""
-    return _SECRET.sub("key=…", text)
+def mask_keys(text: str) -> str:
+    """Return options as text without the values of keys, to be displayed."""
+    return _KEY.sub("key=…", text)
 
 
-def _value(name: str, text: str) -> Any:
-    if name in ("key", "model"):  # these are texts, however they look
+def _parse_value(name: str, text: str) -> Any:
+    if name in ("key", "model"):  # always strings
         return text
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
@@ -95,7 +95,7 @@ def _value(name: str, text: str) -> Any:
             return json.loads(text)
         except ValueError as error:
             raise BadSetting(
-                f"The engine's option {name!r} begins like JSON and is none ({error}). Put the whole of it in single "
+                f"The engine's option {name!r} begins like JSON but is not valid ({error}). Put all of it into single "
                 f"""quotes: '{name}={{"user": "me"}}'"""
             ) from None
     return text

@@ -1,85 +1,108 @@
-"""What can go wrong. Every message says what happened, to which thing, and what to do next.
+"""The errors of the framework. Each message says what happened, to what, and what to do about it.
 
-* UnwrittenError
-  + BadSetting           a setting that is unknown, or has a value of the wrong kind
-  + BadApp               an app that is declared in a way that cannot work
-    - BadPage            a page function that returned something that is not a page
-      * BadShape         a shape that is none, or that the engine cannot be held to
-    - BadTemplate        a template that is missing, broken, or lacks a block
-    - BadTable           a table whose model cannot be kept, or that is used in a way that it cannot be
-  + NotAnApp             a file that should hold an app and does not
-  + BadAddress           a URL that cannot be a page: too long, or not text
-  + Denied               a page that the author's own check does not allow
-  + BadForm              a form that cannot be taken: from elsewhere, too large, or with fields nobody asked for
-  + Busy                 too much is waiting to be written
-    - OverBudget         a visitor, or all together, had as much written as they may
-  + PageFailed           a page that could not be written; it can be tried again
-    - TimedOut           it took too long
-    - Misshapen          what was written does not fit its shape
-  + BadEdit              a change of a page that cannot be made as it was asked for
-  + PageMoved            a page that has changed since the version that was to be changed
-  + StoreError           the database cannot be read or written
-    - StoreLocked        another program holds it
-    - StoreFull          the disk is full
-    - StoreForeign       the file is not a database of ours, or comes from a newer version
-  + ShareError           a copy, an export or an import that is refused: something is in its way, or is not ours
+::
 
-Errors of the engine have a tree of their own: ``unwritten_engine.errors``.
+    UnwrittenError
+    ├── BadSetting            an unknown setting, or an invalid value
+    ├── BadApp                declarations that cannot work
+    │   ├── BadPage           a page function returned something else than a page
+    │   │   └── BadSchema     a schema that is invalid, or that the engine does not support
+    │   ├── BadTemplate       a template that is missing, invalid, or lacks a block
+    │   └── BadTable          a table that cannot be stored, or a wrong use of one
+    ├── NotAnApp              a file without an app
+    ├── BadAddress            a URL that cannot be a page (400, 404, 414, 421, …)
+    ├── BadForm               a form that is refused (400, 403, 413, 415, …)
+    ├── Denied                refused by the author's own check (403)
+    ├── Busy                  too many pages are waiting (503)
+    │   └── OverBudget        a budget is used up (429)
+    ├── PageFailed            a page could not be generated; it can be tried again
+    │   ├── TimedOut          it took too long
+    │   └── SchemaMismatch    the generated text does not fit its schema
+    ├── BadEdit               an edit that cannot be made as it was requested
+    ├── EditConflict          the page has changed since the version that was edited
+    ├── StoreError            the database cannot be read or written
+    │   ├── StoreLocked       another program holds the write lock
+    │   ├── StoreFull         the disk is full
+    │   └── UnknownDatabase   a database of another program, damaged, or of a newer version
+    └── ShareError            a copy, export or import that is refused
+
+The engine has its own errors; see ``unwritten_engine.errors``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 
 class UnwrittenError(Exception):
-    """The root of all errors of the framework. The message is meant for people."""
+    """The base class of all errors of the framework. Messages are written for people."""
 
 
 class BadSetting(UnwrittenError):
-    """A setting that is unknown, or has a value of the wrong kind."""
+    """A setting is unknown or has an invalid value."""
 
 
 class BadApp(UnwrittenError):
-    """An app that is declared in a way that cannot work."""
+    """An app is declared in a way that cannot work.
+
+    Attributes:
+        function: The author's function that returned something invalid, for error reports. None: no function did.
+    """
+
+    function: Callable[..., Any] | None = None
 
 
 class BadPage(BadApp):
-    """A page function that returned something that is not a page."""
+    """A page function returned something that is not a page."""
 
 
 class BadSchema(BadPage):
-    """A shape that is none, or that the engine cannot be held to."""
+    """A schema is invalid, or the engine does not support it."""
 
 
 class BadTemplate(BadApp):
-    """A template that is missing, broken, or lacks a block."""
+    """A template is missing, invalid, or lacks a block."""
 
 
 class BadTable(BadApp):
-    """A table whose model cannot be kept, or that is used in a way that it cannot be."""
+    """The model of a table cannot be stored, or a table is used in a wrong way."""
 
 
 class NotAnApp(UnwrittenError):
-    """A file that should hold an app and does not."""
+    """A file that should contain an app does not."""
 
 
-class BadAddress(UnwrittenError):
-    """A URL that cannot be a page. ``status`` is the HTTP status that says so."""
+class _RequestError(UnwrittenError):
+    """A request that is refused.
 
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class BadForm(UnwrittenError):
-    """A form that cannot be taken. ``status`` is the HTTP status that says so."""
+    Attributes:
+        status: The HTTP status of the response.
+    """
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class BadAddress(_RequestError):
+    """A URL cannot be a page. ``status`` is the HTTP status of the response."""
+
+
+class BadForm(_RequestError):
+    """A form is refused. ``status`` is the HTTP status of the response."""
+
+
+class Denied(UnwrittenError):
+    """The author's own check does not allow a page or a text."""
 
 
 class Busy(UnwrittenError):
-    """Too much is waiting to be written. ``retry_after`` is a number of seconds."""
+    """Too many pages are waiting to be generated.
+
+    Attributes:
+        retry_after: Seconds after which the client should try again.
+    """
 
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
@@ -87,35 +110,35 @@ class Busy(UnwrittenError):
 
 
 class OverBudget(Busy):
-    """A visitor, or all together, had as much written as they may for now. ``budget`` names the setting."""
+    """One visitor, or all together, have used up a budget.
+
+    Attributes:
+        budget: The name of the budget.
+    """
 
     def __init__(self, message: str, retry_after: int, budget: str) -> None:
         super().__init__(message, retry_after)
         self.budget = budget
 
 
-class Denied(UnwrittenError):
-    """A page or a text that the author's own check does not allow."""
-
-
 class PageFailed(UnwrittenError):
-    """A page that could not be written. It is not kept, and can be tried again."""
+    """A page could not be generated. It is not stored, and can be tried again."""
 
 
 class TimedOut(PageFailed):
-    """A page that took too long."""
-
-
-class BadEdit(UnwrittenError):
-    """A change of a page that cannot be made as it was asked for. The message says what to change about it."""
-
-
-class EditConflict(UnwrittenError):
-    """A page that has changed since the version that was to be changed. Nothing was written."""
+    """Something took too long."""
 
 
 class SchemaMismatch(PageFailed):
-    """What was written does not fit its shape, and cannot be repaired."""
+    """The generated text does not fit its schema and cannot be repaired."""
+
+
+class BadEdit(UnwrittenError):
+    """An edit cannot be made as it was requested. The message says what to change about it."""
+
+
+class EditConflict(UnwrittenError):
+    """The page has changed since the version that was edited. Nothing was written."""
 
 
 class StoreError(UnwrittenError):
@@ -123,7 +146,7 @@ class StoreError(UnwrittenError):
 
 
 class StoreLocked(StoreError):
-    """Another program holds the database."""
+    """Another program holds the write lock of the database."""
 
 
 class StoreFull(StoreError):
@@ -131,8 +154,8 @@ class StoreFull(StoreError):
 
 
 class UnknownDatabase(StoreError):
-    """The file is not a database of ours, or comes from a newer version."""
+    """The file is a database of another program, is damaged, or comes from a newer version."""
 
 
 class ShareError(UnwrittenError):
-    """A copy, an export or an import that is refused: something is in its way, or is not ours."""
+    """A copy, an export or an import is refused: something is in its way, or the file is not a world."""

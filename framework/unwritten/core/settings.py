@@ -7,12 +7,11 @@ Every setting has a flag (``--queue-limit``), an environment variable (``UNWRITT
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
-from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -74,7 +73,9 @@ class Settings(BaseModel):
         "separated by commas.",
     )
     jobs: int = Field(4, ge=1, description="Pages that are generated at the same time.")
-    queue_limit: int = Field(64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503.")
+    queue_limit: int = Field(
+        64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503."
+    )
     time_limit: float = Field(180.0, ge=1, description="Seconds until the generation of a page is cancelled.")
     prefetch: Switch = Field(
         "auto",
@@ -86,8 +87,7 @@ class Settings(BaseModel):
     )
     markup: Switch = Field(
         "auto",
-        description="Whether `app.supports` reports drawings and programs as supported: on, off, or auto: as the engine "
-        "states.",
+        description="Report drawings and programs as supported (`app.supports`): on, off, or auto: as the engine says.",
     )
     signed_links: Switch = Field(
         "auto",
@@ -146,7 +146,7 @@ class Setting:
 
 
 def _setting(name: str, field: FieldInfo) -> Setting:
-    minimum = next((float(bound.ge) for bound in field.metadata if isinstance(bound, Ge)), None)  # type: ignore[arg-type]
+    minimum = next((bound.ge for bound in field.metadata if hasattr(bound, "ge")), None)
     choices = get_args(field.annotation)
     return Setting(name, field.default, field.description or "", minimum, choices)
 
@@ -157,25 +157,25 @@ SETTINGS: tuple[Setting, ...] = tuple(_setting(name, field) for name, field in S
 BY_NAME: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in SETTINGS})
 """All settings by name."""
 
+RENAMED: Mapping[str, str] = MappingProxyType({"ahead": "prefetch", "gates": "signed_links", "generations": "jobs"})
+"""Settings of earlier versions with another name, for error messages."""
+
 REMOVED: Mapping[str, str] = MappingProxyType(
     {
-        "ahead": "is called prefetch now",
-        "gates": "is called signed_links now",
-        "generations": "is called jobs now",
-        "ahead_limit": "is now the constant PREFETCH_LIMIT of unwritten.generation.prefetcher",
-        "ahead_per_visitor": "is now the constant PREFETCH_PER_VISITOR of unwritten.generation.prefetcher",
-        "form_size": "is now the constant MAX_FIELD_SIZE of unwritten.routing.form_fields",
-        "frame_rate": "is now the constant MAX_FRAME_RATE of unwritten.web.live_socket",
-        "function_time_limit": "is now the constant FUNCTION_TIME_LIMIT of unwritten.routing.routes",
-        "grace": "is now the constant GRACE_PERIOD of unwritten.generation.job_queue",
-        "painter_seconds": "is now the constant PAINT_TIME_LIMIT of unwritten.pictures.painting",
-        "search_pages": "is now the constant SEARCH_PAGES of unwritten.generation.budgets",
-        "title_length": "is now the constant MAX_PARAMETER_LENGTH of unwritten.routing.patterns",
-        "visitor_burst": "is now the constant VISITOR_BURST of unwritten.generation.budgets",
-        "visitor_sockets": "is now the constant VISITOR_SOCKETS of unwritten.generation.budgets",
+        "ahead_limit": "PREFETCH_LIMIT of unwritten.generation.prefetcher",
+        "ahead_per_visitor": "PREFETCH_PER_VISITOR of unwritten.generation.prefetcher",
+        "form_size": "MAX_FIELD_SIZE of unwritten.web.form_data",
+        "frame_rate": "MAX_FRAME_RATE of unwritten.web.live_socket",
+        "function_time_limit": "FUNCTION_TIME_LIMIT of unwritten.routing.page_function",
+        "grace": "GRACE_PERIOD of unwritten.generation.job_queue",
+        "painter_seconds": "PAINT_TIME_LIMIT of unwritten.pictures.painting",
+        "search_pages": "SEARCH_PAGES of unwritten.generation.budgets",
+        "title_length": "MAX_PARAMETER_LENGTH of unwritten.routing.patterns",
+        "visitor_burst": "VISITOR_BURST of unwritten.generation.budgets",
+        "visitor_sockets": "VISITOR_SOCKETS of unwritten.generation.budgets",
     }
 )
-"""Settings of earlier versions, and what became of them."""
+"""Settings of earlier versions that are constants now, for error messages."""
 
 
 def load_settings(
@@ -195,28 +195,43 @@ def load_settings(
         BadSetting: For an unknown name or an invalid value. The message names the source.
     """
     variables = os.environ if environment is None else environment
-    given: dict[str, tuple[object, str]] = {}
+    given: dict[str, tuple[object, Callable[[str], str]]] = {}
     for name, value in (keywords or {}).items():
-        given[name] = value, f"The setting {name!r}"
+        given[name] = value, _keyword
     for variable, text in variables.items():
         if variable.startswith(PREFIX) and variable not in SECRETS:
-            given[variable.removeprefix(PREFIX).lower()] = text.strip(), f"The environment variable {variable}"
+            given[variable.removeprefix(PREFIX).lower()] = text.strip(), _variable
     for name, value in (flags or {}).items():
         if value is not None:
-            given[name] = value, f"The flag --{name.replace('_', '-')}"
+            given[name] = value, _flag
     for name, (value, source) in given.items():
+        if name in RENAMED:
+            raise BadSetting(f"The {source(name)} is now the {source(RENAMED[name])}.")
         if name in REMOVED:
-            raise BadSetting(f"{source} {REMOVED[name]}.")
+            raise BadSetting(f"The {source(name)} does not exist any more. It is now the constant {REMOVED[name]}.")
         if name not in BY_NAME:
-            raise BadSetting(f"{source} is not known to Unwritten.{suggestion(name, BY_NAME)}")
+            raise BadSetting(f"The {source(name)} is not known to Unwritten.{suggestion(name, BY_NAME)}")
         if isinstance(value, bool) and not isinstance(BY_NAME[name].default, bool):
-            raise BadSetting(_problem(BY_NAME[name], value, source))
+            raise BadSetting(_problem(BY_NAME[name], value, source(name)))
     try:
         values: dict[str, Any] = {name: value for name, (value, _) in given.items()}
         return Settings(**values)
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
-        raise BadSetting(_problem(BY_NAME[name], *given[name], str(error.errors()[0]["type"]))) from None
+        value, source = given[name]
+        raise BadSetting(_problem(BY_NAME[name], value, source(name), str(error.errors()[0]["type"]))) from None
+
+
+def _keyword(name: str) -> str:
+    return f"setting {name!r}"
+
+
+def _variable(name: str) -> str:
+    return f"environment variable {PREFIX}{name.upper()}"
+
+
+def _flag(name: str) -> str:
+    return f"flag --{name.replace('_', '-')}"
 
 
 _KINDS = {bool: "yes or no", str: "text", int: "a whole number", float: "a number"}
@@ -233,4 +248,4 @@ def _problem(setting: Setting, value: object, source: str, error: str = "") -> s
         expected = "must be a path such as /wiki, of letters, digits and the characters . _ ~ @ -."
     else:
         expected = f"takes {_KINDS[type(setting.default)]}, such as {setting.default!r}."
-    return f"{source} is {value!r}, but it {expected} ({setting.help})"
+    return f"The {source} is {value!r}, but it {expected} ({setting.help})"

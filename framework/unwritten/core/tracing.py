@@ -1,7 +1,7 @@
-"""Tracing: what one request did, and how long it took: the page function, the SQL, the drawing.
+"""Traces for developer tools: the steps and SQL statements of one request, and their durations.
 
-Nothing is traced unless somebody asks for it (see ``developer``); then a context variable carries the trace to
-wherever the request goes, into threads and into the tasks that it starts.
+A request is traced only while developer tools ask for it. A context variable carries its trace into threads and tasks
+that the request starts.
 """
 
 from __future__ import annotations
@@ -12,31 +12,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-MOST_STATEMENTS = 100
-"""Statements of one request that are remembered; the rest are counted."""
+MAX_STATEMENTS = 100
+"""Statements of one request that are recorded. Further ones are only counted."""
 
-
-_LONGEST_SQL = 2000
-
-
-_LONGEST_WRITE = 300
-
-
-_LONGEST_VALUE = 60
-
-
-_current: ContextVar[Trace | None] = ContextVar("unwritten_trace", default=None)
+_SQL_LENGTH = 2000
+_WRITE_LENGTH = 300
+_VALUE_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement that went to the database.
+    """One SQL statement.
 
     Attributes:
-        sql: its text, on one line.
-        parameters: its parameters, each shortened.
-        milliseconds: how long it took.
-        writes: whether it went to the thread that writes.
+        sql: Its text, on one line.
+        parameters: Its parameters, each shortened.
+        milliseconds: How long it took.
+        writes: True if it ran in the write thread.
     """
 
     sql: str
@@ -47,7 +39,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of the work, with how long it took in milliseconds."""
+    """A named part of the work, and how many milliseconds it took."""
 
     name: str
     milliseconds: float
@@ -55,18 +47,19 @@ class Step:
 
 @dataclass(eq=False, slots=True)
 class Trace:
-    """What a request did so far.
+    """What a request has done so far.
 
     Attributes:
-        path: its path with the query.
-        key: the key of the page that it asked for; "" if it was none.
-        status: the HTTP status of its answer.
-        milliseconds: from its arrival to the end of its answer.
-        steps: parts of the work, in order.
-        statements: what went to the database, in order.
-        left_out: statements beyond ``MOST_STATEMENTS``.
-        cache: where the page came from, in words.
-        etag: the ETag of the answer; "" if it had none.
+        path: Its path with the query.
+        key: The key of the page that it asked for. Empty if it was not for a page.
+        status: The HTTP status of the response.
+        milliseconds: From its arrival to the end of the response.
+        steps: The parts of the work, in order.
+        statements: The SQL statements, in order.
+        omitted: The number of statements beyond ``MAX_STATEMENTS``.
+        cache: Where the page came from, in words.
+        etag: The ETag of the response. Empty if it had none.
+        started: When it arrived, as ``time.perf_counter`` counts.
     """
 
     path: str
@@ -75,46 +68,49 @@ class Trace:
     milliseconds: float = 0.0
     steps: list[Step] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
-    left_out: int = 0
+    omitted: int = 0
     cache: str = ""
     etag: str = ""
-    begun: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=time.perf_counter)
 
-    def ran(self, sql: str, parameters: Collection[object], seconds: float, *, writes: bool = False) -> None:
-        """A statement has been run."""
-        if len(self.statements) >= MOST_STATEMENTS:
-            self.left_out += 1
+    def add_statement(self, sql: str, parameters: Collection[object], seconds: float, *, writes: bool = False) -> None:
+        """Record a statement that was executed."""
+        if len(self.statements) >= MAX_STATEMENTS:
+            self.omitted += 1
             return
-        shown = tuple(_shortened(repr(value), _LONGEST_VALUE) for value in parameters)
-        # What is written is told with its values in it: a whole page, say.
-        line = _shortened(" ".join(sql[: 4 * _LONGEST_SQL].split()), _LONGEST_WRITE if writes else _LONGEST_SQL)
-        self.statements.append(Statement(line, shown, seconds * 1000, writes))
+        shortened = tuple(_shorten(repr(value), _VALUE_LENGTH) for value in parameters)
+        # SQLite reports writes with their values in them, which may be a whole page.
+        line = _shorten(" ".join(sql[: 4 * _SQL_LENGTH].split()), _WRITE_LENGTH if writes else _SQL_LENGTH)
+        self.statements.append(Statement(line, shortened, seconds * 1000, writes))
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds since its arrival, up to the end of its answer."""
-        return self.milliseconds or (time.perf_counter() - self.begun) * 1000
+        """Milliseconds since its arrival, up to the end of the response."""
+        return self.milliseconds or (time.perf_counter() - self.started) * 1000
 
     @property
     def sql_milliseconds(self) -> float:
-        """How long all remembered statements took."""
+        """How long all recorded statements took together."""
         return sum(statement.milliseconds for statement in self.statements)
 
 
+_current: ContextVar[Trace | None] = ContextVar("unwritten_trace", default=None)
+
+
 def current() -> Trace | None:
-    """The trace of the request that is being answered; None if it is not traced."""
+    """Return the trace of the current request, or None if it is not traced."""
     return _current.get()
 
 
 @contextmanager
 def tracing(path: str) -> Iterator[Trace]:
-    """Trace what is done inside."""
+    """Trace the work inside this context."""
     trace = Trace(path)
     token = _current.set(trace)
     try:
         yield trace
     finally:
-        trace.milliseconds = (time.perf_counter() - trace.begun) * 1000
+        trace.milliseconds = (time.perf_counter() - trace.started) * 1000
         _current.reset(token)
 
 
@@ -122,44 +118,44 @@ def tracing(path: str) -> Iterator[Trace]:
 def step(name: str) -> Iterator[None]:
     """Measure a part of the work, if the request is traced."""
     trace = _current.get()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     try:
         yield
     finally:
         if trace is not None:
-            trace.steps.append(Step(name, (time.perf_counter() - begun) * 1000))
+            trace.steps.append(Step(name, (time.perf_counter() - started) * 1000))
 
 
-def note_page(key: str, cache: str) -> None:
-    """Say which page the request asked for, and where it comes from, if the request is traced."""
+def record_page(key: str, cache: str) -> None:
+    """Record which page the request asked for and where it comes from, if the request is traced."""
     trace = _current.get()
     if trace is not None:
         trace.key, trace.cache = key, cache
 
 
 class SQLTimer:
-    """Counts the statements of one piece of work in the thread that writes, where only their beginnings are told.
+    """Times the statements of one transaction in the write thread. SQLite reports only when each of them starts.
 
     Args:
-        trace: gets them.
+        trace: Gets the statements.
     """
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._sql = ""
-        self._begun = 0.0
+        self._started = 0.0
 
     def start(self, sql: str) -> None:
-        """A statement begins, and so the one before has ended."""
+        """Note that a statement starts, which ends the previous one."""
         self.stop()
-        self._sql, self._begun = sql, time.perf_counter()
+        self._sql, self._started = sql, time.perf_counter()
 
     def stop(self) -> None:
-        """The last one has ended."""
+        """Note that the last statement has ended."""
         if self._sql:
-            self._trace.ran(self._sql, (), time.perf_counter() - self._begun, writes=True)
+            self._trace.add_statement(self._sql, (), time.perf_counter() - self._started, writes=True)
         self._sql = ""
 
 
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

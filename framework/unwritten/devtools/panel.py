@@ -54,7 +54,7 @@ class CanvasPanel:
         settings: seed, budget, options and the like, by name.
         figures: steps, times and speeds, by name.
         frame: what is shown of it; None if there is nothing.
-        faults: why it failed.
+        errors: why it failed.
     """
 
     name: str
@@ -64,7 +64,7 @@ class CanvasPanel:
     settings: list[tuple[str, str]]
     figures: list[tuple[str, str]]
     frame: PanelFrame | None = None
-    faults: list[ErrorReport] = field(default_factory=list)
+    errors: list[ErrorReport] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def panel_of(
         ]
     if trace:
         page += [("this request", trace.cache or "no page of a model"), ("ETag", trace.etag or "none")]
-    page.append(("database stamp", str(site.store.stamp())))
+    page.append(("database stamp", str(site.store.data_version())))
     if recording:
         page.append(("seconds", f"{recording.so_far:.2f}, of which {recording.queued or 0:.2f} queued"))
     canvases: list[CanvasPanel] = []
@@ -183,7 +183,7 @@ def _canvas(
         settings=settings,
         figures=_figures(strip, usage),
         frame=_shown(site, recording, region_job, strip, place),
-        faults=error_reports(strip.error) if strip.error else [],
+        errors=error_reports(strip.error) if strip.error else [],
     )
 
 
@@ -289,7 +289,7 @@ def _kept_canvas(canvas: StoredCanvas) -> CanvasPanel:
 def _render_frame(site: Site, job: PageJob, region_job: RegionJob, frame: Frame) -> Markup:
     """Render a region as it was at an earlier frame. If it cannot be rendered, return the error."""
     try:
-        region = region_job.as_of(frame)
-        return Markup(site.live_pages.current_shell(job).region(region, job.view()))
+        region = region_job.region_at(frame)
+        return Markup(site.live_pages.current_shell(job).render_region(region, job.view()))
     except UnwrittenError as error:
         return Markup('<p class="region-error">{}</p>').format(error)

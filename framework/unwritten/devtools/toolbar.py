@@ -38,7 +38,7 @@ MAX_TRACES = 64
 """Requests whose trace is remembered, the last of each page."""
 
 
-_PARTS = ("panel", "frame", "faults")
+_PARTS = ("panel", "frame", "errors")
 """What our script fetches without a page around it."""
 
 
@@ -135,11 +135,11 @@ class DevTools(Extension):
         canvas = next((canvas for canvas in panel.canvases if canvas.name == chosen), None)
         if chosen and canvas is None:
             raise BadAddress(f"The page {key} has no canvas {chosen!r}.", 404)
-        faults = [fault for canvas in panel.canvases for fault in canvas.faults]
-        values = {"panel": panel, "canvas": canvas, "faults": faults, "title": f"Developer: {key}"}
+        errors = [error for canvas in panel.canvases for error in canvas.errors]
+        values = {"panel": panel, "canvas": canvas, "errors": errors, "title": f"Developer: {key}"}
         part = query.get("bare", "")
         if not part:
-            return site.renderer.template("devtools/page.html", values)
+            return site.renderer.render("devtools/page.html", values)
         if part not in _PARTS or (part == "frame" and canvas is None):
             raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}

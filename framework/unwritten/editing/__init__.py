@@ -1,1 +1,5 @@
-"""Editing: change written pages, keep their history, and show what changed."""
+"""Editing: visitors change stored pages, compare versions and restore them. ``Editing`` is the extension."""
+
+from .extension import Editing
+
+__all__ = ["Editing"]

@@ -1,4 +1,4 @@
-"""Differences: what was taken out of a text and what was put in, word by word."""
+"""Word diffs of two texts."""
 
 from __future__ import annotations
 
@@ -10,37 +10,30 @@ from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["same", "added", "removed", "skipped"]
 
-
 CONTEXT = 30
 """Words that are shown before and after a difference."""
 
+_MAX_PAIRS = 2_000_000
+"""Pairs of words, or of lines, that are compared in all. Passages beyond that count as replaced."""
 
-_MOST = 2_000_000
-"""Pairs of words, or of lines, that are compared in all; passages beyond that count as replaced."""
-
+_MIN_SHARE = 4
+"""What two changes have between them is shown if it has at least this fraction (a quarter) of their words."""
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
-
-_Op: TypeAlias = tuple[bool, Sequence[str], Sequence[str]]
-"""Whether two passages are the same, and both of them in words."""
-
-
-_Ops: TypeAlias = Iterator[_Op]
-
-
-_SHRED = 4
-"""What two texts share between two changes is shown if it has a quarter of their words."""
+_Operation: TypeAlias = tuple[bool, Sequence[str], Sequence[str]]
+"""Whether two passages are the same, and the words of both."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiffChunk:
-    """A passage.
+    """A passage of a diff.
 
     Attributes:
-        kind: in both texts, only in the new one, only in the old one, or in both and not shown.
-        text: the passage; "" if it is not shown.
-        words: how many words it has.
+        kind: "same": in both texts, "added": only in the new one, "removed": only in the old one, "skipped": in both,
+            and not shown.
+        text: The passage. Empty if it is not shown.
+        words: The number of its words.
     """
 
     kind: Kind
@@ -49,73 +42,47 @@ class DiffChunk:
 
 
 def word_diff(old: str, new: str, context: int = CONTEXT) -> list[DiffChunk]:
-    """The way from one text to another, in the order in which it is read.
+    """Return the difference between two texts, in reading order.
 
     Args:
-        old: the old text.
-        new: the new one.
-        context: words around a difference; what is farther away from any is skipped.
+        old: The old text.
+        new: The new text.
+        context: Words shown around a difference. Words that are farther away are skipped.
 
     Returns:
-        Pieces. Those that are not "added" make up the old text, and those not "removed" the new one, but for what is
-        skipped. Nothing, if the texts are the same.
+        Chunks. Apart from skipped passages, those that are not "added" are the old text, and those that are not
+        "removed" are the new one. Empty if the texts are the same.
     """
     if old == new:
         return []
-    pieces: list[DiffChunk] = []
-    for same, before, after in _whole(_Comparing().by_line(old, new)):
+    chunks: list[DiffChunk] = []
+    for same, before, after in _merge(_Comparison().compare(old, new)):
         if same:
-            pieces.append(_piece("same", before))
+            chunks.append(_chunk("same", before))
             continue
         if before:
-            pieces.append(_piece("removed", before))
+            chunks.append(_chunk("removed", before))
         if after:
-            pieces.append(_piece("added", after))
-    return list(_shortened(pieces, context))
+            chunks.append(_chunk("added", after))
+    return list(_skip(chunks, context))
 
 
-def _whole(operations: _Ops) -> list[_Op]:
-    """Neighbours joined, and what is the same between two changes taken into them if it is short beside both: a "the"
-    that two sentences share would cut them into shreds."""
-    joined: list[_Op] = []
-    for same, before, after in operations:
-        if joined and joined[-1][0] == same:
-            joined[-1] = (same, [*joined[-1][1], *before], [*joined[-1][2], *after])
-        else:
-            joined.append((same, list(before), list(after)))
-    whole: list[_Op] = []
-    for number, (same, before, after) in enumerate(joined):
-        between = same and 0 < number < len(joined) - 1
-        flanks = (_size(whole[-1]), _size(joined[number + 1])) if between else (0, 0)
-        shred = between and (not "".join(before).strip() or _size((same, before, after)) * _SHRED <= min(flanks))
-        if whole and not whole[-1][0] and (shred or not same):
-            whole[-1] = (False, [*whole[-1][1], *before], [*whole[-1][2], *after])
-        else:
-            whole.append((same, before, after))
-    return whole
-
-
-def _size(operation: _Op) -> int:
-    """Words of the longer side."""
-    return max(sum(not word.isspace() for word in words) for words in operation[1:])
-
-
-class _Comparing:
-    """Compares two texts: first by line, which is quick, then by word within the lines that differ."""
+class _Comparison:
+    """Compares two texts by lines, which is fast, and by words within the lines that differ."""
 
     def __init__(self) -> None:
-        self._left = _MOST
+        self._pairs_left = _MAX_PAIRS
 
-    def by_line(self, old: str, new: str) -> _Ops:
-        """The whole texts."""
-        for same, before, after in self._parts(old.splitlines(keepends=True), new.splitlines(keepends=True)):
+    def compare(self, old: str, new: str) -> Iterator[_Operation]:
+        """Yield the passages of both texts."""
+        for same, before, after in self._operations(old.splitlines(keepends=True), new.splitlines(keepends=True)):
             if same:
                 words = _WORDS.findall("".join(before))
                 yield True, words, words
             else:
-                yield from self._parts(_WORDS.findall("".join(before)), _WORDS.findall("".join(after)))
+                yield from self._operations(_WORDS.findall("".join(before)), _WORDS.findall("".join(after)))
 
-    def _parts(self, old: Sequence[str], new: Sequence[str]) -> _Ops:
+    def _operations(self, old: Sequence[str], new: Sequence[str]) -> Iterator[_Operation]:
         first = 0
         while first < min(len(old), len(new)) and old[first] == new[first]:
             first += 1
@@ -126,42 +93,72 @@ class _Comparing:
             yield True, old[:first], new[:first]
         a, b = old[first : len(old) - last], new[first : len(new) - last]
         pairs = len(a) * len(b)
-        if pairs > self._left:
+        if pairs > self._pairs_left:
             yield False, a, b
         elif a or b:
-            self._left -= pairs
+            self._pairs_left -= pairs
             for tag, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
                 yield tag == "equal", a[i:j], b[k:m]
         if last:
             yield True, old[len(old) - last :], new[len(new) - last :]
 
 
-def _piece(kind: Kind, words: Sequence[str]) -> DiffChunk:
+def _merge(operations: Iterator[_Operation]) -> list[_Operation]:
+    """Join adjacent operations of the same kind, and short common passages with the changes around them.
+
+    A "the" that two sentences share would otherwise split their difference into fragments.
+    """
+    joined: list[_Operation] = []
+    for same, before, after in operations:
+        if joined and joined[-1][0] == same:
+            joined[-1] = (same, [*joined[-1][1], *before], [*joined[-1][2], *after])
+        else:
+            joined.append((same, list(before), list(after)))
+    merged: list[_Operation] = []
+    for number, (same, before, after) in enumerate(joined):
+        is_between = same and 0 < number < len(joined) - 1
+        sizes = (_size(merged[-1]), _size(joined[number + 1])) if is_between else (0, 0)
+        is_short = is_between and (
+            not "".join(before).strip() or _size((same, before, after)) * _MIN_SHARE <= min(sizes)
+        )
+        if merged and not merged[-1][0] and (is_short or not same):
+            merged[-1] = (False, [*merged[-1][1], *before], [*merged[-1][2], *after])
+        else:
+            merged.append((same, before, after))
+    return merged
+
+
+def _size(operation: _Operation) -> int:
+    """Return the number of words on the longer side."""
+    return max(sum(not word.isspace() for word in words) for words in operation[1:])
+
+
+def _chunk(kind: Kind, words: Sequence[str]) -> DiffChunk:
     return DiffChunk(kind, "".join(words), sum(not word.isspace() for word in words))
 
 
-def _shortened(pieces: Sequence[DiffChunk], context: int) -> Iterator[DiffChunk]:
-    """Long passages that are the same, cut down to their ends that stand beside a difference."""
-    for number, piece in enumerate(pieces):
-        ends = [number > 0, number + 1 < len(pieces)]
-        if piece.kind != "same" or piece.words <= context * (sum(ends) + 1):
-            yield piece
+def _skip(chunks: Sequence[DiffChunk], context: int) -> Iterator[DiffChunk]:
+    """Reduce long common passages to the words around the differences."""
+    for number, chunk in enumerate(chunks):
+        has_before, has_after = number > 0, number + 1 < len(chunks)
+        if chunk.kind != "same" or chunk.words <= context * (has_before + has_after + 1):
+            yield chunk
             continue
-        words = _WORDS.findall(piece.text)
-        head = _end(words, context) if ends[0] else 0
-        tail = _end(words[::-1], context) if ends[1] else 0
+        words = _WORDS.findall(chunk.text)
+        head = _tokens_of(words, context) if has_before else 0
+        tail = _tokens_of(words[::-1], context) if has_after else 0
         if head:
-            yield _piece("same", words[:head])
-        yield replace(_piece("skipped", words[head : len(words) - tail]), text="")
+            yield _chunk("same", words[:head])
+        yield replace(_chunk("skipped", words[head : len(words) - tail]), text="")
         if tail:
-            yield _piece("same", words[len(words) - tail :])
+            yield _chunk("same", words[len(words) - tail :])
 
 
-def _end(words: Sequence[str], context: int) -> int:
-    """How many of these tokens hold so many words."""
+def _tokens_of(tokens: Sequence[str], words: int) -> int:
+    """Return how many tokens from the start hold so many words. The other tokens are white space."""
     seen = 0
-    for place, word in enumerate(words):
-        seen += not word.isspace()
-        if seen == context:
-            return place + 1
-    return len(words)
+    for index, token in enumerate(tokens):
+        seen += not token.isspace()
+        if seen == words:
+            return index + 1
+    return len(tokens)

@@ -1,43 +1,44 @@
-"""Edits: a written page is changed, by hand, as it was asked, by the same prompt again, or back to what it was.
+"""Edits of stored pages: by hand, by an instruction for the model, by generating again, or by restoring a version.
 
-Each change becomes the page's next version, made from the newest one. If it comes to nothing, nothing has changed.
+Every edit becomes the page's next version, based on the newest one. If it fails, the page stays as it is.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..core.errors import BadEdit, EditConflict, PageFailed
-from ..formats.schema import adapter, parse_value
+from ..core.settings import Settings
+from ..formats.schema import parse_value, type_adapter
 from ..generation.page_job import PageJob
 from ..generation.region_job import RegionJob, page_to_store
 from ..generation.revisions import editable_spans, plan_revision, plan_rewrite
 from ..routing.routes import PageRequest
+from ..security.exposure import Exposure
 from ..storage.records import WRITTEN, Change, Provenance, StoredCanvas, StoredPage
 from ..web.site import Site
 
-_RECORDED = """
+_RECORDED_PROMPT = """
     SELECT c.prompt FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page
     WHERE p.key = ? AND c.name = ? AND v.kind IN ('written', 'rewritten', 'amended')
         AND (v.regions = '[]' OR EXISTS (SELECT 1 FROM json_each(v.regions) WHERE value = c.name))
     ORDER BY c.seed = ? DESC, v.number DESC LIMIT 1
 """
+"""The prompt that a region was last generated from, preferably with a given seed."""
 
 
-def may_edit(site: Site) -> bool:
-    """True if visitors may change pages.
+def may_edit(settings: Settings, exposure: Exposure) -> bool:
+    """True if visitors may edit pages.
 
-    The setting ``auto`` allows it while only this machine can reach the app: on the open web anyone could rewrite
-    everything.
+    The setting ``auto`` allows it while only this machine can reach the app.
     """
-    setting = site.settings.edits
-    return bool(setting == "on" or (setting == "auto" and not site.exposure.is_public))
+    return settings.edits == "on" or (settings.edits == "auto" and not exposure.is_public)
 
 
 class Editor:
-    """Changes pages of one app.
+    """Edits the pages of one app. In all methods, ``stored`` is the newest version of the page.
 
     Args:
         site: The app's components.
@@ -46,181 +47,204 @@ class Editor:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def by_hand(
-        self, page_request: PageRequest, kept: StoredPage, region: str, text: str, note: str = ""
+    async def replace_text(
+        self, page_request: PageRequest, stored: StoredPage, region: str, text: str, note: str = ""
     ) -> StoredPage:
-        """Put a visitor's own text in the place of a region. It is drawn as a text of the model is.
+        """Replace the text of a region by a visitor's own. It is formatted and sanitized like the model's.
 
         Args:
-            click: the page.
-            kept: its newest version.
-            region: which one.
-            text: the text; of a shape, its JSON.
-            note: what the visitor says about it.
+            page_request: The page.
+            stored: Its newest version.
+            region: The region.
+            text: The new text. With a schema it is JSON.
+            note: The visitor's summary of the change.
 
         Raises:
-            BadEdit: if the region's format does not accept the text, or a part of the page is not written.
-            Denied: if the author's check does not let the text through.
-            PageMoved: if the page has moved on meanwhile.
-            StoreError: it was not kept.
+            BadEdit: If the format rejects the text, or a part of the page is not written.
+            Denied: If the author's policy denies the text.
+            EditConflict: If the page has changed meanwhile.
+            StoreError: If it could not be saved.
         """
-        old, region_jobs = kept.canvases[region], self._region_jobs(page_request, kept)
-        shape = page_request.page.canvases[region].schema
+        canvas, region_jobs = stored.canvases[region], self._stored_region_jobs(page_request, stored)
+        schema = page_request.page.canvases[region].schema
         try:
-            if shape is not None:
-                text = adapter(shape).dump_json(parse_value(shape, text), by_alias=True).decode()
-            region_jobs[region].restore(_own(old, text))
+            if schema is not None:
+                text = type_adapter(schema).dump_json(parse_value(schema, text), by_alias=True).decode()
+            region_jobs[region].restore(_with_own_text(canvas, text))
         except PageFailed as error:
-            raise BadEdit(f"This text cannot stand here. {error}") from error
+            raise BadEdit(f"This text is not valid here. {error}") from error
         await self._site.policies.allow_text(page_request.key, region, text)
-        return await self._keep(page_request, kept, region_jobs, Change("by hand", note, kept.version, (region,)))
+        change = Change("by hand", note, stored.version, (region,))
+        return await self._save(page_request, stored, region_jobs, change)
 
-    async def ask(
+    async def revise(
         self,
         page_request: PageRequest,
-        kept: StoredPage,
+        stored: StoredPage,
         region: str,
-        ask: str,
+        instruction: str,
         keep: Sequence[int] = (),
         only: str = "",
     ) -> PageJob:
-        """Have a region changed as a visitor asks for it.
+        """Start a revision of a region by the model.
 
         Args:
-            click: the page.
-            kept: its newest version.
-            region: which one.
-            ask: what is to change, in free words.
-            keep: sentences that stay, see ``revisions.pieces_of``.
-            only: words outside of which all stays.
+            page_request: The page.
+            stored: Its newest version.
+            region: The region.
+            instruction: The change, in the visitor's words.
+            keep: Indexes of the sentences that stay; see ``revisions.split_sentences``.
+            only: A passage outside of which all stays. Empty: all of the text may change.
 
         Raises:
-            BadEdit: if it cannot be done so.
-            RequestRefused: if the engine cannot fulfil it.
-            PageMoved: if somebody else has begun to write the page meanwhile.
-            Busy, OverBudget, Denied: see ``Serving.begin``.
+            BadEdit: If a sentence or passage does not exist, nothing is left to change, or the region has a schema
+                and a part of it should stay.
+            RequestRefused: If the engine cannot do it.
+            EditConflict: If another job has started meanwhile.
+            Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
-        region_jobs = self._site.starter.region_jobs(
-            page_request, self._site.resolver.linker(page_request), kept.canvases
+        region_jobs = self._region_jobs(page_request, stored.canvases)
+        region_job, text = region_jobs[region], stored.canvases[region].text
+        has_schema = region_job.canvas.schema is not None
+        if has_schema and (keep or only):
+            raise BadEdit("Structured data is revised as a whole: keep no part of it, or edit it by hand.")
+        abilities = self._site.engine.about.abilities
+        revision = plan_revision(
+            text,
+            instruction,
+            region_job.prompt,
+            abilities=replace(abilities, edits=abilities.edits and not has_schema),
+            prose=region_job.format.prose,
+            editable=editable_spans(text, keep, only) if keep or only.strip() else (),
         )
-        region_job, old = region_jobs[region], kept.canvases[region].text
-        typed = region_job.canvas.schema is not None
-        if typed and (keep or only):
-            raise BadEdit("A record is changed as a whole. Ask without marking anything, or change it by hand.")
-        about = self._site.engine.about
-        abilities = replace(about.abilities, edits=about.abilities.edits and not typed)
-        free = editable_spans(old, keep, only) if keep or only.strip() else ()
-        prose = region_job.format.prose
-        region_job.revise(plan_revision(old, ask, region_job.prompt, abilities=abilities, prose=prose, free=free))
+        region_job.revise(revision)
         self._site.engine.check(region_job.request())
-        return await self._begin(page_request, kept, region_jobs, Change("asked", ask, kept.version, (region,)))
+        change = Change("asked", instruction, stored.version, (region,))
+        return await self._start(page_request, stored, region_jobs, change)
 
-    async def again(
-        self, page_request: PageRequest, kept: StoredPage | None, region: str = "", seed: int | None = None
+    async def regenerate(
+        self, page_request: PageRequest, stored: StoredPage | None, region: str = "", seed: int | None = None
     ) -> PageJob:
-        """Write a region, or the page, by the same prompt again.
+        """Start to generate a region, or the whole page, again from the same prompt.
 
         Args:
-            click: the page.
-            kept: its newest version; None if it is not written.
-            region: which one; "" for the whole page.
-            seed: makes it repeatable. The facts are then those that went with this seed before, or with the latest
-                writing.
+            page_request: The page.
+            stored: Its newest version. None if it is not stored.
+            region: The region. Empty: the whole page.
+            seed: Makes the result repeatable. The prompt then has the facts that it had with this seed before, or the
+                last time.
 
         Raises:
-            RequestRefused: if the engine cannot fulfil it.
-            PageMoved: if somebody else has begun to write the page meanwhile.
-            Busy, OverBudget, Denied: see ``Serving.begin``.
+            RequestRefused: If the engine cannot do it.
+            EditConflict: If another job has started meanwhile.
+            Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
-        finished = kept.canvases if kept else {}
-        region_jobs = self._site.starter.region_jobs(
-            page_request, self._site.resolver.linker(page_request), finished if region else {}
-        )
+        canvases = stored.canvases if stored else {}
+        region_jobs = self._region_jobs(page_request, canvases if region else {})
         for name in [region] if region else list(region_jobs):
             region_job, prompt = region_jobs[name], region_jobs[name].prompt
             if seed is not None:
-                prompt = replace(prompt, facts=self._facts(page_request.key, name, seed, prompt.facts))
-            old = finished[name].text if name in finished else ""
+                prompt = replace(prompt, facts=self._recorded_facts(page_request.key, name, seed, prompt.facts))
+            old = canvases[name].text if name in canvases else ""
             region_job.revise(plan_rewrite(old, prompt, prose=region_job.format.prose), seed)
             self._site.engine.check(region_job.request())
-        change = Change("rewritten", "", kept.version, (region,) if region else ()) if kept else WRITTEN
-        return await self._begin(page_request, kept, region_jobs, change)
+        change = Change("rewritten", "", stored.version, (region,) if region else ()) if stored else WRITTEN
+        return await self._start(page_request, stored, region_jobs, change)
 
-    async def _begin(
-        self, page_request: PageRequest, kept: StoredPage | None, region_jobs: dict[str, RegionJob], change: Change
-    ) -> PageJob:
-        job = await self._site.starter.start(page_request, region_jobs=region_jobs, change=change, before=kept)
-        if job.regions is not region_jobs:  # while the author's check was asked
-            raise EditConflict(f"The page {page_request.title!r} is being written by somebody else.")
-        return job
+    async def restore(self, page_request: PageRequest, stored: StoredPage, version: int) -> StoredPage:
+        """Save an old version as the newest. Regions that do not fit the page any more stay as they are.
 
-    async def restore(self, page_request: PageRequest, kept: StoredPage, version: int) -> StoredPage:
-        """Bring an old version back, as the newest. Regions that do not fit the page any more stay as they are now.
+        Args:
+            page_request: The page.
+            stored: Its newest version.
+            version: The number of the version to restore.
 
         Raises:
-            BadEdit: if there is no such version, or nothing of it fits or differs.
-            PageMoved: if the page has moved on meanwhile.
-            StoreError: it was not kept.
+            BadEdit: If there is no such version, or it changes nothing.
+            EditConflict: If the page has changed meanwhile.
+            StoreError: If it could not be saved.
         """
         old = self._site.store.get(page_request.key, version)
         if old is None:
-            raise BadEdit(f"The page {kept.title!r} has no version {version}.")
-        region_jobs = self._region_jobs(page_request, kept)
+            raise BadEdit(f"The page {stored.title!r} has no version {version}.")
+        region_jobs = self._stored_region_jobs(page_request, stored)
         changed = []
         for name, region_job in region_jobs.items():
-            before = old.canvases.get(name)
-            if before is None or before.format != region_job.format.name or before.text == kept.canvases[name].text:
+            canvas = old.canvases.get(name)
+            if canvas is None or canvas.format != region_job.format.name or canvas.text == stored.canvases[name].text:
                 continue
             try:
-                region_job.restore(before)
+                region_job.restore(canvas)
                 changed.append(name)
-            except PageFailed:
-                region_job.restore(kept.canvases[name])
+            except PageFailed:  # the author has changed the schema since
+                region_job.restore(stored.canvases[name])
         if not changed:
-            raise BadEdit(f"Version {version} says the same as the page does now, as far as it still fits it.")
+            raise BadEdit(f"Version {version} has the same text as the current version.")
         regions = () if len(changed) == len(region_jobs) else tuple(changed)
-        change = Change("restored", f"version {version}", kept.version, regions)
-        return await self._keep(page_request, kept, region_jobs, change, old.provenance)
+        change = Change("restored", f"version {version}", stored.version, regions)
+        return await self._save(page_request, stored, region_jobs, change, old.provenance)
 
-    def _region_jobs(self, page_request: PageRequest, kept: StoredPage) -> dict[str, RegionJob]:
-        """The regions of a page that is written."""
+    # -- jobs ---------------------------------------------------------------------------------------------
+
+    def _region_jobs(
+        self, page_request: PageRequest, canvases: Mapping[str, StoredCanvas], *, recall: bool = True
+    ) -> dict[str, RegionJob]:
         linker = self._site.resolver.linker(page_request)
-        region_jobs = self._site.starter.region_jobs(page_request, linker, kept.canvases, remember=False)
+        return self._site.starter.region_jobs(page_request, linker, canvases, recall=recall)
+
+    def _stored_region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
+        """Return the region jobs of a page whose canvases are all stored.
+
+        Raises:
+            BadEdit: If one is not.
+        """
+        region_jobs = self._region_jobs(page_request, stored.canvases, recall=False)
         missing = [name for name, region_job in region_jobs.items() if region_job.state != "written"]
         if missing:
-            raise BadEdit(f"A part of this page, {missing[0]!r}, is not written yet. Open the page first.")
+            raise BadEdit(f"The part {missing[0]!r} of this page is not written yet. Open the page first.")
         return region_jobs
 
-    async def _keep(
+    async def _start(
+        self, page_request: PageRequest, stored: StoredPage | None, region_jobs: dict[str, RegionJob], change: Change
+    ) -> PageJob:
+        job = await self._site.starter.start(page_request, region_jobs=region_jobs, change=change, previous=stored)
+        if job.regions is not region_jobs:  # another job has started while a policy was checked
+            raise EditConflict(f"The page {page_request.title!r} is already being written.")
+        return job
+
+    async def _save(
         self,
         page_request: PageRequest,
-        kept: StoredPage,
+        stored: StoredPage,
         region_jobs: dict[str, RegionJob],
         change: Change,
         provenance: Provenance | None = None,
     ) -> StoredPage:
-        p = kept.provenance
-        provenance = provenance or Provenance(p.model, p.engine, p.seed, 0, 0, 0, 0.0, "end")
+        """Save finished regions as the next version, and show it in open tabs."""
+        origin = stored.provenance
+        provenance = provenance or Provenance(origin.model, origin.engine, origin.seed, 0, 0, 0, 0.0, "end")
         linker = self._site.resolver.linker(page_request)
-        now = await self._site.store.save(
-            page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
-        )
+        page = page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
+        saved = await self._site.store.save(page)
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
-        job.is_kept(now)
+        job.finish_stored(saved)
         self._site.live_pages.prepare(job)
         self._site.updates.on_start(job)
         for name in change.regions or region_jobs:
-            region_jobs[name].count()  # who looks has not seen these
+            region_jobs[name].renumber()  # so that tabs receive them
         job.notify()
-        return now
+        return saved
 
-    def _facts(self, key: str, name: str, seed: int, today: tuple[str, ...]) -> tuple[str, ...]:
-        """What was known when a region was written with this seed, or the last time; the page may know more by now."""
-        rows = self._site.store.database.read(_RECORDED, (key, name, seed))
-        recorded = json.loads(rows[0][0]) if rows else {}
-        return tuple(recorded.get("facts", today))
+    def _recorded_facts(self, key: str, name: str, seed: int, current: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the facts of the prompt that a region was generated from with this seed, or the last time.
+
+        The memory may hold other facts by now, with which the same seed would generate another text.
+        """
+        rows = self._site.store.database.read(_RECORDED_PROMPT, (key, name, seed))
+        prompt = json.loads(rows[0][0]) if rows else {}
+        return tuple(prompt.get("facts", current))
 
 
-def _own(old: StoredCanvas, text: str) -> StoredCanvas:
-    """A visitor's text in the place of a canvas."""
-    return replace(old, text=text, seed=0, tokens=0, steps=0, canvases=0, seconds=0.0, reason="end", repairs="")
+def _with_own_text(canvas: StoredCanvas, text: str) -> StoredCanvas:
+    """Return a canvas with a visitor's text, which no model generated."""
+    return replace(canvas, text=text, seed=0, tokens=0, steps=0, canvases=0, seconds=0.0, reason="end", repairs="")

@@ -1,4 +1,4 @@
-"""The editing extension: edit links in templates, and the pages on which visitors change what was written."""
+"""The editing extension: its routes, and edit links in templates."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from starlette.routing import BaseRoute, Route
 
 from ..web.extension import Extension
 from ..web.site import GetSite, Site
-from .edit_pages import EditPages, edit_address, label_of
+from .edit_pages import EditPages
 from .editor import may_edit
 from .history import HistoryPages
+from .links import edit_link
 
 
 class Editing(Extension):
-    """Lets visitors change written pages, see their history and restore versions."""
+    """Lets visitors edit stored pages, see their history and restore versions."""
 
     def __init__(self) -> None:
         self._site: Site | None = None
@@ -27,17 +28,21 @@ class Editing(Extension):
         """Keep the site, whose settings decide who may edit."""
         self._site = site
 
+    async def close(self) -> None:
+        """Release the site."""
+        self._site = None
+
     def scripts(self) -> list[str]:
-        """Return the script that opens the forms in place."""
+        """Return the script that opens the forms inside the page."""
         return ["edits.js"]
 
     def routes(self, get_site: GetSite) -> list[BaseRoute]:
-        """Return the edit pages and the history."""
+        """Return the routes of the edit page and the history."""
         pages, history = EditPages(get_site), HistoryPages(get_site)
         return [
             Route("/edit", pages.show, methods=["GET"], name="edit"),
-            Route("/edit", pages.change, methods=["POST"], name="change"),
-            Route("/rewrite", pages.rewrite, methods=["POST"], name="rewrite"),
+            Route("/edit", pages.submit, methods=["POST"], name="change"),
+            Route("/rewrite", pages.regenerate, methods=["POST"], name="rewrite"),
             Route("/history", history.show, methods=["GET"], name="history"),
             Route("/restore", history.restore, methods=["POST"], name="restore"),
         ]
@@ -47,25 +52,16 @@ class Editing(Extension):
         return {"edit_link": self.edit_link, "can_edit": self.can_edit}
 
     def can_edit(self) -> bool:
-        """True if visitors may change pages."""
-        return self._site is not None and may_edit(self._site)
+        """True if visitors may edit pages."""
+        return self._site is not None and may_edit(self._site.settings, self._site.exposure)
 
     @pass_context
     def edit_link(self, context: Context, region: str = "") -> Markup:
-        """Return a link to the forms of a region, or of the whole page.
+        """Return a link to the edit page of a region, or of the whole page.
 
-        It is empty where visitors may not edit, and on old versions.
+        It is empty if visitors may not edit, and on old versions.
         """
         page = context["page"]
         if self._site is None or not self.can_edit() or not page.key or page.is_old:
             return Markup("")
-        return link(self._site.mount.prefix, page.key, region)
-
-
-def link(root_path: str, key: str, region: str = "") -> Markup:
-    """Return the link to the forms of a region, or of the whole page if ``region`` is empty."""
-    if not region:
-        return Markup('<a href="{}">Edit</a>').format(root_path + edit_address(key))
-    words = Markup('Edit<span class="visually-hidden"> {}</span>').format(label_of(region))
-    address = root_path + edit_address(key, region=region)
-    return Markup('<a class="edit-link" data-edit-link="{}" href="{}">{}</a>').format(region, address, words)
+        return edit_link(self._site.mount.prefix, page.key, region)

@@ -1,122 +1,130 @@
-"""History: the versions of a page, what was changed between any two of them, and the way back to each."""
+"""The history of a page: its versions, the differences between any two of them, and restoring one."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..core.errors import BadAddress, BadEdit, EditConflict
+from ..core.errors import BadAddress, BadEdit, BadForm, EditConflict
 from ..routing.routes import PageRequest
 from ..storage.records import StoredPage
-from ..web.framework_forms import read_form
+from ..web.form_data import read_form
 from ..web.site import GetSite, Site
 from .diff import DiffChunk, word_diff
-from .edit_pages import EditPages, base_of, label_of, shown_text
-from .editor import Editor, may_edit
+from .edit_forms import editable_text, find_stored_page, parse_base, require_edits
+from .editor import Editor
+from .links import region_label
 
-LISTED = 100
-"""Versions on one page."""
+VERSIONS_PER_PAGE = 100
+"""Versions that are listed on one page of the history."""
+
+DiffState: TypeAlias = Literal["changed", "same", "added", "removed"]
 
 
 @dataclass(frozen=True, slots=True)
-class RegionDifference:
-    """What was changed in one region.
+class RegionDiff:
+    """The difference between two versions of a region.
 
     Attributes:
-        label: its name for people.
-        pieces: the way from the old text to the new one; empty if they are the same.
-        state: "changed", "same", "added" or "removed".
+        label: The region's name for visitors.
+        chunks: The difference. Empty if the texts are the same.
+        state: changed, same, added or removed.
     """
 
     label: str
-    pieces: tuple[DiffChunk, ...]
-    state: str
+    chunks: tuple[DiffChunk, ...]
+    state: DiffState
 
 
-def region_differences(old: StoredPage, new: StoredPage) -> list[RegionDifference]:
-    """What was changed between two versions, region by region, in the order of the newer one."""
+def region_diffs(old: StoredPage, new: StoredPage) -> list[RegionDiff]:
+    """Return the differences between two versions, in the order of the newer version's regions."""
     names = [*new.canvases, *(name for name in old.canvases if name not in new.canvases)]
-    found = []
+    diffs = []
     for name in names:
         before, after = old.canvases.get(name), new.canvases.get(name)
-        pieces = word_diff(shown_text(before) if before else "", shown_text(after) if after else "")
-        state = "added" if before is None else "removed" if after is None else "changed" if pieces else "same"
-        found.append(RegionDifference(label_of(name), tuple(pieces), state))
-    return found
+        chunks = word_diff(editable_text(before) if before else "", editable_text(after) if after else "")
+        state: DiffState = (
+            "added" if before is None else "removed" if after is None else "changed" if chunks else "same"
+        )
+        diffs.append(RegionDiff(region_label(name), tuple(chunks), state))
+    return diffs
 
 
 class HistoryPages:
-    """The routes of one app."""
+    """The endpoints of the history.
+
+    Args:
+        get_site: Returns the site.
+    """
 
     def __init__(self, get_site: GetSite) -> None:
         self._get_site = get_site
-        self._pages = EditPages(get_site)
 
     async def show(self, request: Request) -> Response:
-        """The versions, and the difference between two of them if they are named."""
+        """Respond with the versions of a page, and with the differences between two if the URL names them."""
         site = await self._get_site()
         query = request.query_params
-        page_request, kept = await self._pages.written(site, query.get("page", ""), request)
-        first, second = _number(query, "from"), _number(query, "to")
+        page_request, stored = await find_stored_page(site, query.get("page", ""), request)
+        first, second = _version_number(query, "from"), _version_number(query, "to")
         if (first is None) != (second is None):
-            raise BadAddress("To see what was changed, choose two versions.")
+            raise BadAddress("To compare versions, choose two of them.")
         if first is not None and second is not None:
             compare = min(first, second), max(first, second)
-            return await self._page(site, page_request, kept, compare=compare)
-        return await self._page(site, page_request, kept, before=_number(query, "before"))
+            return await self._page(site, page_request, stored, compare=compare)
+        return await self._page(site, page_request, stored, before=_version_number(query, "before"))
 
     async def restore(self, request: Request) -> Response:
-        """Bring a version back, as the newest, and lead to the page."""
+        """Save an old version as the newest, and redirect to the page."""
         site = await self._get_site()
-        if not may_edit(site):
-            raise BadAddress("Visitors may not change pages of this app.", 403)
+        require_edits(site)
         form = await read_form(request)
-        form.only({"page", "version", "base"})
-        page_request, kept = await self._pages.written(site, form.key(), request)
-        base, version = base_of(form, kept), form.one("version")
+        form.require_only({"page", "version", "base"})
+        page_request, stored = await find_stored_page(site, form.page_key(), request)
+        base, version = parse_base(form, stored), form.one("version")
         if not version.isdecimal() or len(version) > 9:
-            raise BadAddress(f"The form does not say which version to bring back ({version[:20]!r}).")
+            raise BadForm(f"{version[:20]!r} is not the number of a version.")
         if site.jobs.get(page_request.key) is not None:
-            problem = "This page is being written just now. Wait for its end, and then bring the version back."
-            return await self._page(site, page_request, kept, problem=problem, status=409)
+            problem = "This page is being written. Restore the version when it is finished."
+            return await self._page(site, page_request, stored, problem=problem, status=409)
         try:
-            if base != kept.version:
+            if base != stored.version:
                 raise EditConflict
-            await Editor(site).restore(page_request, kept, int(version))
+            await Editor(site).restore(page_request, stored, int(version))
         except EditConflict:
-            kept = site.store.get(page_request.key) or kept
+            stored = site.store.get(page_request.key) or stored
             problem = (
-                f"Somebody has changed the page since you looked: it is version {kept.version} now. See what was "
-                "changed, and bring the version back if you still want to."
+                f"Another visitor has changed the page: version {stored.version} is the current one. "
+                "See the changes below, and restore the version if you still want to."
             )
-            compare = (base, kept.version) if base < kept.version else None
-            return await self._page(site, page_request, kept, problem=problem, status=409, compare=compare)
+            compare = (base, stored.version) if base < stored.version else None
+            return await self._page(site, page_request, stored, problem=problem, status=409, compare=compare)
         except BadEdit as error:
-            return await self._page(site, page_request, kept, problem=str(error), status=400)
+            return await self._page(site, page_request, stored, problem=str(error), status=400)
         return RedirectResponse(site.mount.url(page_request.key), 303)
 
     async def _page(
         self,
         site: Site,
         page_request: PageRequest,
-        kept: StoredPage,
+        stored: StoredPage,
         *,
         problem: str = "",
         status: int = 200,
         compare: tuple[int, int] | None = None,
         before: int | None = None,
     ) -> Response:
-        versions = site.store.history(page_request.key, LISTED + 1, before)
+        versions = site.store.history(page_request.key, VERSIONS_PER_PAGE + 1, before)
         values: dict[str, Any] = {
-            "title": f"History: {kept.title}",
-            "of": kept,
-            "versions": versions[:LISTED],
-            "older": versions[LISTED - 1].number if len(versions) > LISTED else None,
-            "label_of": label_of,
+            "title": f"History: {stored.title}",
+            "stored": stored,
+            "versions": versions[:VERSIONS_PER_PAGE],
+            "older": versions[VERSIONS_PER_PAGE - 1].number if len(versions) > VERSIONS_PER_PAGE else None,
+            "region_label": region_label,
             "problem": problem,
             "compare": compare,
         }
@@ -124,23 +132,23 @@ class HistoryPages:
             old, new = (site.store.get(page_request.key, number) for number in compare)
             if old is None or new is None:
                 missing = compare[0] if old is None else compare[1]
-                raise BadAddress(f"The page {kept.title!r} has no version {missing}.", 404)
-            values["regions"] = await asyncio.to_thread(region_differences, old, new)
-        response = site.renderer.template("edits/history.html", values)
+                raise BadAddress(f"The page {stored.title!r} has no version {missing}.", 404)
+            values["diffs"] = await asyncio.to_thread(region_diffs, old, new)
+        response = site.renderer.render("edits/history.html", values)
         response.status_code = status
         response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
         return response
 
 
-def _number(query: Any, name: str) -> int | None:
-    """A version in the address; None if it names none.
+def _version_number(query: Mapping[str, str], name: str) -> int | None:
+    """Return the number of a version from the URL, or None if the URL does not name one.
 
     Raises:
-        BadAddress: if it is no number.
+        BadAddress: If it is not a number.
     """
-    text = str(query.get(name, ""))
+    text = query.get(name, "")
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise BadAddress(f"The address asks for the version {text[:20]!r}, which is none.", 404)
+        raise BadAddress(f"{text[:20]!r} is not the number of a version.", 404)
     return int(text)

@@ -1,1 +1,1 @@
-"""Export and import: static sites, world files, training examples."""
+"""Export and import: static sites, database files, and training examples."""

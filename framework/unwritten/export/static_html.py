@@ -1,6 +1,6 @@
-"""The HTML of a static site: a page as the server sends it, made to stand alone in a folder.
+"""Turn a page as the server sends it into a file of a static site.
 
-Links lead to files, scripts are gone, forms say that they rest, and what only a server can do is not offered.
+Links point to files, scripts are removed, forms are disabled with a note, and what only a server can do is left out.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
+from ..core.paths import FRAMEWORK_PREFIX
 from ..security.signed_links import SIGNATURE
 
-ASLEEP = "Forms work where this world runs, not in this copy of it."
-"""What stands under a form."""
-
+FORM_NOTE = "Forms work in the running app, not in this copy."
+"""Shown below every form."""
 
 _VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 
-
-_ADDRESSES = {
+_URL_ATTRIBUTES = {
     "a": "href",
     "link": "href",
     "img": "src",
@@ -29,18 +28,18 @@ _ADDRESSES = {
     "iframe": "src",
 }
 
-
 _CONTROLS = frozenset({"button", "input", "select", "textarea"})
-
 
 Attributes = list[tuple[str, str | None]]
 
 
-def local(address: str) -> tuple[str, str] | None:
-    """An address of the app, without a signature: its path with the query, and its fragment. None if it leads
-    elsewhere, or nowhere."""
+def local_url(url: str) -> tuple[str, str] | None:
+    """Return the path and query of a URL of the app, without its signature, and its fragment.
+
+    Returns None if the URL leads elsewhere.
+    """
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(url)
     except ValueError:
         return None
     if parts.scheme or parts.netloc or not parts.path.startswith("/"):
@@ -49,103 +48,100 @@ def local(address: str) -> tuple[str, str] | None:
     return parts.path + (f"?{query}" if query else ""), parts.fragment
 
 
-def is_offered(address: str) -> bool:
-    """Whether an address is signed: it leads to a page that is not written."""
-    return f"{SIGNATURE}=" in urlsplit(address).query
+def is_signed(url: str) -> bool:
+    """True if a URL is signed: it leads to an unwritten page."""
+    return f"{SIGNATURE}=" in urlsplit(url).query
 
 
-def addresses_of(html: str) -> list[str]:
-    """Every address that a page names, as it stands there, in order."""
+def urls_of(html: str) -> list[str]:
+    """Return every URL of the app on a page, in document order."""
     found: list[str] = []
 
-    def note(tag: str, address: str) -> str:
-        found.append(address)
-        return address
+    def collect(tag: str, url: str) -> str:
+        found.append(url)
+        return url
 
-    make_static(html, note, lambda address: "")
+    make_static(html, collect, lambda url: "")
     return found
 
 
-def make_static(html: str, address: Callable[[str, str], str | None], box: Callable[[str], str], foot: str = "") -> str:
-    """A page that stands alone.
+def make_static(
+    html: str, rewrite: Callable[[str, str], str | None], box: Callable[[str], str], footer: str = ""
+) -> str:
+    """Return a page that works without a server.
 
     Args:
-        html: as the server sends it.
-        address: gets a tag and an address of this app in it; what takes its place, or None to leave the whole element
-            out.
-        box: gets the address of a box, and returns its document.
-        foot: HTML for the end of the body.
+        html: The page as the server sends it.
+        rewrite: Takes a tag and a URL of the app in it. Returns the new URL, or None to remove the element.
+        box: Takes the URL of a box and returns its document.
+        footer: HTML for the end of the body.
     """
-    reader = _Reader(address, box, foot)
-    reader.feed(html)
-    reader.close()
-    return "".join(reader.out)
+    writer = _StaticWriter(rewrite, box, footer)
+    writer.feed(html)
+    writer.close()
+    return "".join(writer.out)
 
 
-class _Reader(HTMLParser):
-    """Copies a page tag by tag. What needs no change is copied as it stands, letter by letter."""
+class _StaticWriter(HTMLParser):
+    """Copies a page tag by tag. Tags that need no change are copied as they are."""
 
-    def __init__(self, address: Callable[[str, str], str | None], box: Callable[[str], str], foot: str) -> None:
+    def __init__(self, rewrite: Callable[[str, str], str | None], box: Callable[[str], str], footer: str) -> None:
         super().__init__(convert_charrefs=False)
         self.out: list[str] = []
-        self._address = address
+        self._rewrite = rewrite
         self._box = box
-        self._foot = foot
+        self._footer = footer
         self._skipped = ""
         self._depth = 0
-        self._colophon = False
+        self._in_colophon = False
 
-    # -- what is left out ---------------------------------------------------------------------------------
-
-    def _leaves_out(self, tag: str, given: dict[str, str | None]) -> bool:
-        classes = (given.get("class") or "").split()
+    def _is_removed(self, tag: str, values: dict[str, str | None]) -> bool:
+        classes = (values.get("class") or "").split()
         if tag == "meta":
-            return given.get("name") == "htmx-config" or (given.get("http-equiv") or "").lower() == "refresh"
+            return values.get("name") == "htmx-config" or (values.get("http-equiv") or "").lower() == "refresh"
         if tag == "form":
-            return (given.get("action") or "").startswith("/_unwritten/")
+            return (values.get("action") or "").startswith(FRAMEWORK_PREFIX)
         if tag == "link":
-            return given.get("rel") in {"preload", "modulepreload", "manifest"}
-        # Writing again, editing and history are for where the world runs.
-        return tag in {"script", "noscript"} or (self._colophon and tag == "div" and "actions" in classes)
-
-    # -- tags ---------------------------------------------------------------------------------------------
+            return values.get("rel") in {"preload", "modulepreload", "manifest"}
+        # The buttons to regenerate and edit a page, and its history, need the running app.
+        return tag in {"script", "noscript"} or (self._in_colophon and tag == "div" and "actions" in classes)
 
     def handle_starttag(self, tag: str, attrs: Attributes) -> None:
         if self._skipped:
             self._depth += tag == self._skipped
             return
-        given = dict(attrs)
-        if tag == "footer" and "colophon" in (given.get("class") or ""):
-            self._colophon = True
-        changed = self._changed(tag, given, attrs)
-        if changed is None or self._leaves_out(tag, given):
+        values = dict(attrs)
+        if tag == "footer" and "colophon" in (values.get("class") or ""):
+            self._in_colophon = True
+        new = self._attributes(tag, values, attrs)
+        if new is None or self._is_removed(tag, values):
             if tag not in _VOID:
                 self._skipped, self._depth = tag, 1
             return
-        self.out.append(_written(tag, changed) if changed != attrs else self.get_starttag_text() or "")
+        self.out.append(_tag(tag, new) if new != attrs else self.get_starttag_text() or "")
 
     def handle_startendtag(self, tag: str, attrs: Attributes) -> None:
         if self._skipped:
             return
-        given = dict(attrs)
-        changed = self._changed(tag, given, attrs)
-        if changed is not None and not self._leaves_out(tag, given):
-            self.out.append(_written(tag, changed, "/>") if changed != attrs else self.get_starttag_text() or "")
+        values = dict(attrs)
+        new = self._attributes(tag, values, attrs)
+        if new is not None and not self._is_removed(tag, values):
+            self.out.append(_tag(tag, new, "/>") if new != attrs else self.get_starttag_text() or "")
 
-    def _changed(self, tag: str, given: dict[str, str | None], attrs: Attributes) -> Attributes | None:
-        """The attributes of a tag as they should be; None to leave its element out."""
+    def _attributes(self, tag: str, values: dict[str, str | None], attrs: Attributes) -> Attributes | None:
+        """Return a tag's new attributes, or None to remove the element."""
         result = [(name, value) for name, value in attrs if not name.startswith(("hx-", "on", "ws-", "sse-"))]
-        name = _ADDRESSES.get(tag)
-        address = given.get(name) if name else None
-        if name and address is not None and local(address) is not None:
+        name = _URL_ATTRIBUTES.get(tag)
+        url = values.get(name) if name else None
+        if name and url is not None and local_url(url) is not None:
             if tag == "iframe":
-                result = [("srcdoc", self._box(address)) if pair[0] == "src" else pair for pair in result]
+                result = [("srcdoc", self._box(url)) if pair[0] == "src" else pair for pair in result]
             else:
-                other = self._address(tag, address)
-                if other is None:
+                new = self._rewrite(tag, url)
+                if new is None:
                     return None
-                result = [(name, other) if pair[0] == name else pair for pair in result]
-        if tag in _CONTROLS and "disabled" not in given and given.get("type") != "hidden":
+                result = [(name, new) if pair[0] == name else pair for pair in result]
+        if tag in _CONTROLS and "disabled" not in values and values.get("type") != "hidden":
             result.append(("disabled", None))
         if tag == "form":
             result = [pair for pair in result if pair[0] not in {"action", "method"}]
@@ -158,14 +154,12 @@ class _Reader(HTMLParser):
                 self._skipped = ""
             return
         if tag == "footer":
-            self._colophon = False
+            self._in_colophon = False
         if tag == "body":
-            self.out.append(self._foot)
+            self.out.append(self._footer)
         self.out.append(f"</{tag}>")
         if tag == "form":
-            self.out.append(f'<p class="quiet asleep">{ASLEEP}</p>')
-
-    # -- all else -----------------------------------------------------------------------------------------
+            self.out.append(f'<p class="quiet">{FORM_NOTE}</p>')
 
     def _copy(self, text: str) -> None:
         if not self._skipped:
@@ -184,6 +178,6 @@ class _Reader(HTMLParser):
         self._copy(f"<!{decl}>")
 
 
-def _written(tag: str, attrs: Attributes, end: str = ">") -> str:
+def _tag(tag: str, attrs: Attributes, end: str = ">") -> str:
     pairs = "".join(f" {name}" if value is None else f' {name}="{escape(value)}"' for name, value in attrs)
     return f"<{tag}{pairs}{end}"

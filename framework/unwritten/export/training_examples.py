@@ -1,11 +1,10 @@
-"""Lessons: what a model can learn from a world, the prompts as they were sent with the texts as they stand now.
+"""Turn a world into training examples: the prompts that were sent, with the texts as they stand now.
 
-Of every page the current version counts, for the others were replaced by somebody. Nothing is read but what canvases
-hold: no tables of state, no forms. A text that was changed, by hand or as somebody asked, stands as the answer to the
-prompt that asked for it at first, so that the next page comes out like that at once.
+Only the current version of each page counts. Only canvases are read, no tables and no forms. A text that was changed,
+by hand or by a request, is the answer to the first prompt for it, so that the next page is right at once.
 
-Values of shapes are left out. An engine writes them into a form that it holds itself, with brackets and names in their
-places and room around every value; as a plain text they would teach a layout that is never asked for.
+Values of schemas are left out. The engine writes them into a skeleton with brackets and names in fixed places; as plain
+texts they would teach another layout.
 """
 
 from __future__ import annotations
@@ -23,28 +22,20 @@ from unwritten_engine.training.dataset import TrainingPage
 
 from ..core.errors import StoreError
 from ..formats.registry import FORMATS
-from ..generation.revisions import asks_for_change
+from ..generation.revisions import is_revision_prompt
 from ..storage.database import Database
 from ..storage.world import WorldStore
 
-SHAPED: Final = "values of shapes, whose form the engine holds itself"
-
-
-BROKEN: Final = "texts that broke off or are empty"
-
-
-PICTURED: Final = "texts that were asked for with a picture"
-
-
-UNKNOWN: Final = "texts whose own prompt is not known"
-
+HAS_SCHEMA: Final = "values of schemas, whose layout the engine sets"
+INCOMPLETE: Final = "texts that are incomplete or empty"
+HAS_IMAGE: Final = "texts whose prompt has an image"
+UNKNOWN_PROMPT: Final = "texts whose first prompt is not known"
 
 _CURRENT = """
     SELECT p.id, v.title, c.name, c.format, c.prompt, c.text, c.reason, c.canvases, c.schema
     FROM pages p JOIN versions v ON v.page = p.id AND v.number = p.version JOIN canvases c ON c.version = v.id
     ORDER BY p.id, c.position
 """
-
 
 _EARLIER = """
     SELECT c.prompt FROM canvases c JOIN versions v ON v.id = c.version
@@ -54,13 +45,13 @@ _EARLIER = """
 
 @dataclass(frozen=True, slots=True)
 class TrainingExamples:
-    """What can be learned from a world.
+    """The training examples of a world.
 
     Attributes:
-        source: what the world is called.
-        pages: one for each text, in the order in which their pages were first written.
-        by_hand: how many of the texts a person wrote or changed by hand.
-        left_out: how many texts are no lesson, by the reason in words.
+        source: The world's name.
+        pages: One per text, in the order in which their pages were first written.
+        by_hand: The number of texts that were edited by hand.
+        left_out: The number of texts that are no examples, by reason.
     """
 
     source: str
@@ -70,36 +61,36 @@ class TrainingExamples:
 
 
 def training_examples(path: Path) -> TrainingExamples:
-    """Read a world's file, also while it is used.
+    """Read a world's database. It may be in use.
 
     Raises:
-        StoreError: it is not there, cannot be read, or is no world.
+        StoreError: If it does not exist, cannot be read, or is no world.
     """
     if not path.is_file():
-        raise StoreError(f"Nothing is written yet: there is no database {path}.")
+        raise StoreError(f"No pages are stored yet: there is no database {path}.")
     with contextlib.closing(Database(path)) as database:
         source = str(WorldStore(database).get("name", path.stem))
         pages: list[TrainingPage] = []
         by_hand = 0
         left_out: Counter[str] = Counter()
-        for page, title, name, format, prompt, text, reason, canvases, shape in database.read(_CURRENT):
-            why = _no_lesson(format, text, reason, shape)
-            asked = None if why else _first_prompt(database, page, name, format, prompt)
-            if asked is None:
-                left_out[why or UNKNOWN] += 1
-            elif asked.images:
-                left_out[PICTURED] += 1
+        for page, title, name, format, stored_prompt, text, reason, canvases, schema in database.read(_CURRENT):
+            problem = _problem(format, text, reason, schema)
+            prompt = None if problem else _first_prompt(database, page, name, format, stored_prompt)
+            if prompt is None:
+                left_out[problem or UNKNOWN_PROMPT] += 1
+            elif prompt.images:
+                left_out[HAS_IMAGE] += 1
             else:
-                pages.append(_lesson(asked, text, title=title, kind=format, source=source))
-                by_hand += not canvases  # no engine has written it
+                pages.append(_example(prompt, text, title=title, kind=format, source=source))
+                by_hand += not canvases  # the engine wrote no canvas of it
     return TrainingExamples(source, tuple(pages), by_hand, left_out)
 
 
 def read_prompt(text: str) -> Prompt:
-    """A prompt as it was kept, see ``writing.prompt_text``; of its images only the hashes are known.
+    """Parse a stored prompt, see ``region_job.prompt_text``. Only the hashes of its images are known.
 
     Raises:
-        ValueError: it is none.
+        ValueError: If it is not a prompt.
     """
     document = json.loads(text)
     try:
@@ -115,34 +106,34 @@ def read_prompt(text: str) -> Prompt:
             images=tuple(bytes.fromhex(digest) for digest in document["images"]),
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"This is no prompt: {error}.") from error
+        raise ValueError(f"This is not a prompt: {error}.") from error
 
 
-def _no_lesson(format: str, text: str, reason: str, shape: str) -> str:
-    """Why nothing can be learned from a text, in words; "" if something can."""
-    if shape:
-        return SHAPED
+def _problem(format: str, text: str, reason: str, schema: str) -> str:
+    """Return why a text is no example, or "" if it is one."""
+    if schema:
+        return HAS_SCHEMA
     known = FORMATS.get(format)
-    # Prose whose room ran out was cut back to its last whole sentence; anything else stops in the middle.
+    # Prose that reached its token limit was cut back to a sentence. Other formats end in the middle.
     if not text.strip() or (reason == "length" and not (known and known.prose)):
-        return BROKEN
+        return INCOMPLETE
     return ""
 
 
-def _first_prompt(database: Database, page: int, name: str, format: str, kept: str) -> Prompt | None:
-    """The prompt that asked for a text, and not for a change of it; None if it is not known."""
-    for text in (kept, *(row[0] for row in database.read(_EARLIER, (page, name, format)))):
+def _first_prompt(database: Database, page: int, name: str, format: str, stored: str) -> Prompt | None:
+    """Return the prompt that asked for a text and not for a change of it, or None if it is not known."""
+    for text in (stored, *(row[0] for row in database.read(_EARLIER, (page, name, format)))):
         try:
             prompt = read_prompt(text)
         except ValueError:
             continue
-        if not asks_for_change(prompt):
+        if not is_revision_prompt(prompt):
             return prompt
     return None
 
 
-def _lesson(prompt: Prompt, text: str, *, title: str, kind: str, source: str) -> TrainingPage:
-    # Who edits a text may begin it otherwise. Then it has no opening, of which an engine's prompt says nothing anyway.
+def _example(prompt: Prompt, text: str, *, title: str, kind: str, source: str) -> TrainingPage:
+    # An edited text may begin without the opening. Then the example has none.
     opening = prompt.opening if text.startswith(prompt.opening) else ""
     asked = Prompt(prompt.ask, prompt.system, prompt.examples, prompt.facts, opening)
     return TrainingPage(asked, text, title=title, kind=kind, source=source)

@@ -1,8 +1,9 @@
-"""Sharing a world: one SQLite file, which can be copied while it is used, and its pages brought into another."""
+"""Copy a world's database while it is in use, and import the pages of another world."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -20,39 +21,39 @@ from ..storage.values import save_values
 
 _PRIVATE = (
     "DELETE FROM world WHERE name = 'secret'",
-    "DELETE FROM actions",  # what visitors have sent, kept only so that nothing is done twice
+    "DELETE FROM actions",  # what visitors sent, stored so that no form is handled twice
 )
 
 
-# -- copying --------------------------------------------------------------------------------------------------
+# -- copying ----------------------------------------------------------------------------------------------------------
 
 
 def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
-    """Copy a world's file, as it is at one moment, while others read and write it.
+    """Copy a world's database: a consistent snapshot, while other programs read and write it.
 
     Args:
-        source: the file.
-        target: where the copy goes; nothing may be there.
-        public: leave out what is not for others to know: the secret that links are signed with, and the forms that
-            were sent. Without it, the copy is the same world, whose links the other one knows again.
+        source: The database.
+        target: The file for the copy. It must not exist.
+        public: True leaves out the secret that signs links, and the forms that were sent. Otherwise the copy accepts
+            the links of the original.
 
     Raises:
-        ShareError: if there is nothing to copy, or something is where the copy would go.
-        StoreError: if the source is no world, or the copy cannot be written.
+        ShareError: If there is nothing to copy, or the target exists.
+        StoreError: If the source is not a world, or the copy cannot be written.
     """
     if not source.is_file():
-        raise ShareError(f"Nothing is written yet: there is no database {source}.")
+        raise ShareError(f"No pages are stored yet: there is no database {source}.")
     if target.exists():
-        raise ShareError(f"{target} is there already, and a copy replaces nothing. Name another file.")
+        raise ShareError(f"{target} exists already and is not replaced. Name another file.")
     if not target.parent.is_dir():
-        raise ShareError(f"There is no folder {target.parent} for the copy. Make it first.")
+        raise ShareError(f"There is no folder {target.parent} for the copy. Create it first.")
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
-        with _reading(source) as connection:
+        with _open_read_only(source) as connection:
             connection.execute("VACUUM INTO ?", (str(part),))
         if public:
-            _forget(part)
+            _delete_private(part)
         part.rename(target)
     except sqlite3.Error as error:
         raise StoreError(f"{source} could not be copied to {target}: {error}.") from error
@@ -60,9 +61,9 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def _forget(path: Path) -> None:
-    """Take out what is private, so that it cannot be read from the file's free space either."""
-    Database(path).close()  # brings its layout up to date
+def _delete_private(path: Path) -> None:
+    """Delete private data, also from the free space of the file."""
+    Database(path).close()  # migrates it
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = DELETE")
@@ -74,11 +75,11 @@ def _forget(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A world's file, only to read.
+def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a world's database.
 
     Raises:
-        ShareError: if it is not one of ours.
+        ShareError: If the file is not a world.
     """
     try:
         connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, isolation_level=None)
@@ -86,30 +87,30 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise ShareError(f"{path} cannot be opened: {error}.") from error
     try:
         try:
-            (visitor_cookie,) = connection.execute("PRAGMA application_id").fetchone()
+            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         except sqlite3.DatabaseError as error:
-            raise ShareError(f"{path} is not a world of Unwritten: it is no database ({error}).") from error
-        if visitor_cookie != APPLICATION_ID:
+            raise ShareError(f"{path} is not a world of Unwritten: it is not a database ({error}).") from error
+        if application_id != APPLICATION_ID:
             raise ShareError(f"{path} is not a world of Unwritten: it is a database of another program, or empty.")
         yield connection
     finally:
         connection.close()
 
 
-# -- bringing in ----------------------------------------------------------------------------------------------
+# -- importing --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did, or would do: keys of pages.
+    """What an import did, or would do, as keys of pages.
 
     Attributes:
-        name: what the other world is called.
-        new: pages that were not here.
-        same: pages that say here what they say there.
-        ours: pages that say something else here, and were left as they are.
-        theirs: pages that said something else here, and have a new version now.
-        tables: tables of state in the other world. They are not brought along.
+        name: The other world's name.
+        new: Pages that this world did not have.
+        same: Pages with the same text in both worlds.
+        ours: Pages with another text here, which were left unchanged.
+        theirs: Pages with another text here, which have a new version now.
+        tables: Tables of the other world's app. They are not imported.
     """
 
     name: str = ""
@@ -121,43 +122,47 @@ class ImportReport:
 
 
 def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool = False) -> ImportReport:
-    """Bring the pages of another world's file into this one, with their versions, links and values, in one transaction.
+    """Import the pages of another world, with their versions, links and values, in one transaction.
 
     Args:
-        ours: this world's file. It is made if need be.
-        path: the other world's file. It is only read, and may come from an older version of Unwritten.
-        theirs: where both have a page and it says different things, add theirs as a new version. Otherwise ours stays.
-        dry_run: change nothing, and tell what would be done.
+        ours: This world's database. It is created if it does not exist.
+        path: The other world's database. It is only read, and may come from an earlier version of Unwritten.
+        theirs: Where both worlds have a page with different texts, True adds theirs as a new version. Otherwise ours is
+            left unchanged.
+        dry_run: True changes nothing.
+
+    Returns:
+        What was done, or would be done.
 
     Raises:
-        ShareError: if the file is missing, not a world, from a newer version, or this very world.
-        StoreError: nothing was written.
+        ShareError: If the file is missing, not a world, from a newer version, or this world itself.
+        StoreError: If the import could not be written. Then nothing was imported.
     """
     if not path.is_file():
         raise ShareError(f"There is no file {path}. Name the database of another world.")
     if ours.exists() and path.samefile(ours):
-        raise ShareError(f"{path} is this very world. Name the database of another one.")
-    with _up_to_date(path) as other:
+        raise ShareError(f"{path} is this world itself. Name the database of another one.")
+    with _migrated_copy(path) as other:
         if dry_run and not ours.exists():
-            return _bring(lambda sql, given: [], None, other, theirs)
+            return _import(lambda sql, given: [], None, other, theirs)
         with contextlib.closing(Database(ours)) as database:
             if dry_run:
-                return _bring(database.read, None, other, theirs)
+                return _import(database.read, None, other, theirs)
 
-            def work(region_job: sqlite_utils.Database) -> ImportReport:
-                connection = region_job.conn
-                return _bring(lambda sql, given: connection.execute(sql, given).fetchall(), connection, other, theirs)
+            def work(opened: sqlite_utils.Database) -> ImportReport:
+                connection = opened.conn
+                return _import(lambda sql, given: connection.execute(sql, given).fetchall(), connection, other, theirs)
 
-            return database.write_now(work)
+            return database.write_sync(work)
 
 
 @contextlib.contextmanager
-def _up_to_date(path: Path) -> Iterator[Database]:
-    """A copy of a world's file in a temporary folder, with the layout of this version."""
+def _migrated_copy(path: Path) -> Iterator[Database]:
+    """Open a temporary copy of a world's database, with the schema of this version."""
     with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
         copy = Path(folder) / "world.db"
         try:
-            with _reading(path) as connection:
+            with _open_read_only(path) as connection:
                 connection.execute("VACUUM INTO ?", (str(copy),))
             database = Database(copy)
         except sqlite3.Error as error:
@@ -170,32 +175,40 @@ def _up_to_date(path: Path) -> Iterator[Database]:
             database.close()
 
 
-def _bring(read: Any, connection: sqlite3.Connection | None, other: Database, theirs: bool) -> ImportReport:
+def _import(read: Any, connection: sqlite3.Connection | None, other: Database, theirs: bool) -> ImportReport:
+    """Compare two worlds page by page, and copy pages unless ``connection`` is None.
+
+    Args:
+        read: Runs a query on this world.
+        connection: Writes to this world.
+        other: The other world.
+        theirs: See ``import_world``.
+    """
     names = other.read("SELECT value FROM world WHERE name = 'name'")
-    found = ImportReport(name=names[0][0].strip('"') if names else "")
-    found.tables = [name for (name,) in other.read("SELECT name FROM tables ORDER BY name")]
+    report = ImportReport(name=json.loads(names[0][0]) if names else "")
+    report.tables = [name for (name,) in other.read("SELECT name FROM tables ORDER BY name")]
     for page, key in other.read("SELECT id, key FROM pages ORDER BY id"):
-        here = read("SELECT id, version FROM pages WHERE key = ?", (key,))
-        if not here:
-            found.new.append(key)
+        rows = read("SELECT id, version FROM pages WHERE key = ?", (key,))
+        if not rows:
+            report.new.append(key)
             if connection:
                 _add_page(connection, other, page, key)
-        elif _texts(read, here[0][0]) == _texts(other.read, page):
-            found.same.append(key)
+        elif _texts(read, rows[0][0]) == _texts(other.read, page):
+            report.same.append(key)
         elif not theirs:
-            found.ours.append(key)
+            report.ours.append(key)
         else:
-            found.theirs.append(key)
+            report.theirs.append(key)
             if connection:
-                _add_version(connection, other, page, key, *here[0])
-    return found
+                _add_version(connection, other, page, key, *rows[0])
+    return report
 
 
 _CURRENT = "SELECT v.id FROM pages p JOIN versions v ON v.page = p.id AND v.number = p.version WHERE p.id = ?"
 
 
 def _texts(read: Any, page: int) -> list[tuple[str, str]]:
-    """What a page says: the texts of its current version, by name."""
+    """Return the names and texts of a page's current version."""
     rows: list[tuple[str, str]] = read(
         f"SELECT name, text FROM canvases WHERE version = ({_CURRENT}) ORDER BY name",  # noqa: S608
         (page,),
@@ -219,43 +232,48 @@ def _insert(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> 
 
 
 def _add_page(connection: sqlite3.Connection, other: Database, page: int, key: str) -> None:
-    """A page that is not here, with all its versions."""
+    """Copy a page with all its versions."""
     (row,) = _rows(other, "pages", "id", page)
     del row["id"]
-    here = _insert(connection, "pages", row)
+    new_page = _insert(connection, "pages", row)
     newest = 0
     for version in _rows(other, "versions", "page", page):
-        newest = _copy_version(connection, other, version, here)
-    _around(connection, other, page, key, here, newest)
+        newest = _copy_version(connection, other, version, new_page)
+    _copy_related(connection, other, page, key, new_page, newest)
 
 
-def _add_version(connection: sqlite3.Connection, other: Database, page: int, key: str, here: int, newest: int) -> None:
-    """The current version of their page on top of ours: nothing is lost."""
+def _add_version(
+    connection: sqlite3.Connection, other: Database, page: int, key: str, our_page: int, our_newest: int
+) -> None:
+    """Add the current version of a page as a new version of ours."""
     (row,) = _rows(other, "pages", "id", page)
     (current,) = _rows(other, "versions", "id", other.read(_CURRENT, (page,))[0][0])
-    current |= {"number": newest + 1, "base": newest}
-    version = _copy_version(connection, other, current, here)
+    current |= {"number": our_newest + 1, "base": our_newest}
+    version = _copy_version(connection, other, current, our_page)
     connection.execute(
         "UPDATE pages SET title = ?, snippet = ?, version = ?, written_at = ? WHERE id = ?",
-        (row["title"], row["snippet"], newest + 1, row["written_at"], here),
+        (row["title"], row["snippet"], our_newest + 1, row["written_at"], our_page),
     )
-    connection.execute("DELETE FROM search WHERE rowid = ?", (here,))
+    connection.execute("DELETE FROM search WHERE rowid = ?", (our_page,))
     connection.execute("DELETE FROM links WHERE source = ?", (key,))
-    _around(connection, other, page, key, here, version)
+    _copy_related(connection, other, page, key, our_page, version)
 
 
-def _copy_version(connection: sqlite3.Connection, other: Database, version: dict[str, Any], page: int) -> int:
-    theirs = version.pop("id")
-    ours = _insert(connection, "versions", version | {"page": page})
-    for canvas in _rows(other, "canvases", "version", theirs):
-        _insert(connection, "canvases", canvas | {"version": ours})
-    return ours
+def _copy_version(connection: sqlite3.Connection, other: Database, version: dict[str, Any], our_page: int) -> int:
+    """Copy a version with its canvases. Return its id here."""
+    their_id = version.pop("id")
+    our_id = _insert(connection, "versions", version | {"page": our_page})
+    for canvas in _rows(other, "canvases", "version", their_id):
+        _insert(connection, "canvases", canvas | {"version": our_id})
+    return our_id
 
 
-def _around(connection: sqlite3.Connection, other: Database, page: int, key: str, here: int, version: int) -> None:
-    """What goes with a page's current version: links, search, values."""
+def _copy_related(
+    connection: sqlite3.Connection, other: Database, page: int, key: str, our_page: int, version: int
+) -> None:
+    """Copy what belongs to a page's current version: links, search text and values."""
     for link in _rows(other, "links", "source", key):
         _insert(connection, "links", link)
     for title, text in other.read("SELECT title, text FROM search WHERE rowid = ?", (page,)):
-        _insert(connection, "search", {"rowid": here, "title": title, "text": text})
-    save_values(connection, here, version)
+        _insert(connection, "search", {"rowid": our_page, "title": title, "text": text})
+    save_values(connection, our_page, version)

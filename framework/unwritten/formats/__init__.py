@@ -1,10 +1,10 @@
-"""Formats: how the text of a canvas is requested, parsed and rendered, from its first word to its last.
+"""Formats: how the text of a canvas is requested, parsed and rendered as safe HTML.
 
-Each built-in format is one row of ``FORMATS``. An author's own is a ``Format`` like these, passed to the canvas.
+``FORMATS`` holds the built-in formats. Authors pass their own ``Format`` to a canvas.
 """
 
 from .base import Format, Formatter, RegionContext
 from .registry import FORMATS, get_format
-from .schema import check_schema, schema_of
+from .schema import check_schema, json_schema_of
 
-__all__ = ["FORMATS", "Format", "Formatter", "RegionContext", "check_schema", "get_format", "schema_of"]
+__all__ = ["FORMATS", "Format", "Formatter", "RegionContext", "check_schema", "get_format", "json_schema_of"]

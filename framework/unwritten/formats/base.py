@@ -1,7 +1,4 @@
-"""A format: how a text is asked for, how it is drawn while it grows, and what holds for it besides.
-
-Every format is one ``Format``, ours (``FORMATS``, in the package's ``__init__``) and those of authors alike.
-"""
+"""``Format``: how a canvas's text is requested and rendered. Also the interfaces that every format implements."""
 
 from __future__ import annotations
 
@@ -9,45 +6,79 @@ import logging
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import wraps
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from markupsafe import Markup, escape
 
 from unwritten_engine import Example, Frame
 
 from ..core.errors import BadPage, PageFailed
-from .html import wiki_links
+from .html import render_wiki_links
 from .links import Linker
 from .sanitize_html import clean_html
-from .unsettled import CLOSE, OPEN, FormattedFrame, insert_marks, render_marks, strip_marks, within
+from .unsettled import CLOSE, OPEN, FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
+
+log = logging.getLogger("unwritten")
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n\s*")
+
+C = TypeVar("C", bound=type[Any])
+
+
+def renamed_arguments(**names: str) -> Callable[[C], C]:
+    """Return a class decorator that rejects the old names of keyword arguments.
+
+    Args:
+        names: The new name of each argument, by its old name.
+
+    Raises:
+        BadPage: When the decorated class is called with an old name. The message gives the new one.
+    """
+
+    def decorate(cls: C) -> C:
+        original = cls.__init__
+
+        @wraps(original)
+        def init(self: object, *args: Any, **kwargs: Any) -> None:
+            for name in kwargs:
+                if name in names:
+                    raise BadPage(f"{cls.__name__} has no argument {name!r}: it is called {names[name]!r} now.")
+            original(self, *args, **kwargs)
+
+        cls.__init__ = init
+        return cls
+
+    return decorate
 
 
 @dataclass(frozen=True, slots=True)
 class RegionContext:
-    """Where a region stands: what its drawer may know of the page around it.
+    """What a formatter knows about the region that it renders.
 
     Attributes:
-        linker: decides where links lead; it knows the page's key.
-        region: the region's name, which is unique on its page.
-        ask: what was asked for, in words.
-        shape: the canvas's shape, if it has one.
+        linker: Decides where links lead. It knows the page's key.
+        region: The region's name, unique on its page.
+        prompt: The region's prompt.
+        schema: The canvas's schema, or None.
     """
 
     linker: Linker
     region: str = "body"
-    ask: str = ""
+    prompt: str = ""
     schema: type[Any] | None = None
 
 
 class Formatter(Protocol):
-    """Draws the frames of one region, one after another, and may remember what it has drawn before."""
+    """Renders the frames of one region in order. It may keep state between frames."""
 
     def format(self, frame: Frame) -> FormattedFrame:
-        """Safe and balanced HTML of the text so far, whatever the text, and whichever prefix of it has arrived.
+        """Return the frame as safe, balanced HTML. The text may be any prefix of any text.
 
         Raises:
-            PageFailed: for a finished text that this format cannot accept.
+            PageFailed: If a finished text is not valid in this format.
         """
         ...
 
@@ -55,161 +86,162 @@ class Formatter(Protocol):
 MakeFormatter: TypeAlias = Callable[[RegionContext], Formatter]
 
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-
-
+@renamed_arguments(
+    draw="render",
+    drawer="formatter",
+    manner="instructions",
+    classes="css_classes",
+    drawn_words="index_html",
+    lines="placeholder_lines",
+    sheet="examples_file",
+    sheets="topic_examples",
+    frames="uses_iframe",
+)
 @dataclass(frozen=True)
 class Format:
-    """How the text of a canvas is asked for, read and drawn: ``Canvas("…", format=Format("poem", draw=verses))``.
+    """How the text of a canvas is requested and rendered: ``Canvas("…", format=Format("poem", render=verses))``.
 
     Args:
-        name: a short word of its own; it is kept with every text.
-        draw: from the text so far, whole or cut off anywhere, to HTML. What it returns is cleaned by the allow-list
-            of the format "html", whether it is declared safe or not, and ``[[Title]]`` in it becomes a link.
-        manner: one or two sentences for the model about the form of such texts: "Every text is a poem of four lines."
-        examples: asks with good answers, for canvases that bring none.
-        opening: what every text begins with, for canvases that bring no opening.
-        stop: strings that end a text, for canvases that bring none.
-        classes: class names that the HTML may carry, for your style sheet.
-        prose: whether a text whose room ran out is cut back to its last whole sentence.
-        drawer: in place of ``draw``, for formats that remember what they drew before or know what is fixed of it: from
-            a ``Place`` to a ``Drawer``. **What a drawer returns is not cleaned again.**
-        drawn_words: whether the words and links of a text are those of its HTML, or those of the text itself.
-        lines: how many lines high its placeholder is; 0 for as many as its length makes likely.
-        sheet: the file in ``templates/prompts`` with our examples.
-        sheets: other such files, each with the words in an author's prompt that ask for it.
-        frames: whether the HTML may hold a frame, which the policy of its page must allow.
+        name: A short, unique name. It is stored with every text.
+        render: Returns the HTML of a text, which may be cut off anywhere. The HTML is sanitized like that of the
+            format "html", also if it is ``Markup``, and ``[[Title]]`` in it becomes a link.
+        instructions: One or two sentences for the model about the form: "Every text is a poem of four lines."
+        examples: Prompts with good answers, for canvases that have none.
+        opening: The text that every answer begins with, for canvases that have no opening.
+        stop: Strings that end a text, for canvases that have none.
+        css_classes: Class names that the HTML may use.
+        prose: True if texts are prose. A text that ran out of tokens is then cut back to its last full sentence,
+            and visitors can edit it sentence by sentence.
+        formatter: Creates a ``Formatter`` from a ``RegionContext``. Replaces ``render`` for formats that keep state
+            between frames. **Its HTML is not sanitized.**
+        index_html: True takes a text's links and its words for search from its HTML, False from the text itself.
+        placeholder_lines: Height of the placeholder in lines. 0: estimated from the canvas's length.
+        examples_file: The file in ``templates/prompts`` with the built-in examples, without its suffix.
+        topic_examples: Other files of examples. Each is used if the prompt contains one of its words.
+        uses_iframe: True if the HTML contains an ``<iframe>``, which the page's content security policy must allow.
 
     Raises:
-        BadPage: for a name that is none, or without exactly one of ``draw`` and ``drawer``.
+        BadPage: If the name is invalid, an argument has the wrong type, or not exactly one of ``render`` and
+            ``formatter`` is given.
     """
 
     name: str
     _: KW_ONLY
-    draw: Callable[[str], str] | None = None
-    manner: str = ""
+    render: Callable[[str], str] | None = None
+    instructions: str = ""
     examples: Sequence[Example] = ()
     opening: str = ""
     stop: Sequence[str] = ()
-    classes: Collection[str] = ()
+    css_classes: Collection[str] = ()
     prose: bool = False
     formatter: MakeFormatter | None = None
-    drawn_words: bool = True
-    lines: int = 0
-    sheet: str = ""
-    sheets: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    frames: bool = False
+    index_html: bool = True
+    placeholder_lines: int = 0
+    examples_file: str = ""
+    topic_examples: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    uses_iframe: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise BadPage(f"A format needs a short name in lower-case letters, such as 'poem', but got {self.name!r}.")
+        if callable(self.render) == callable(self.formatter):
             raise BadPage(
-                f"A format has a short name in lower-case letters, such as 'poem', but this has {self.name!r}."
+                f"The format {self.name!r} needs exactly one of render=…, a function from a text to its HTML, "
+                "and formatter=…."
             )
-        if callable(self.draw) == callable(self.formatter):
-            raise BadPage(f"The format {self.name!r} takes draw=…, a function from a text to its HTML (or a drawer=…).")
-        for name in ("examples", "stop", "classes"):
+        for name in ("examples", "stop", "css_classes"):
             if isinstance(getattr(self, name), str):
                 raise BadPage(f"Format({name}=…) takes a list, but got the string {getattr(self, name)!r}.")
         object.__setattr__(self, "examples", tuple(self.examples))
         object.__setattr__(self, "stop", tuple(self.stop))
-        object.__setattr__(self, "classes", frozenset(self.classes))
+        object.__setattr__(self, "css_classes", frozenset(self.css_classes))
 
     def __hash__(self) -> int:
         return hash(self.name)
 
-    def at(self, place: RegionContext) -> Formatter:
-        """A drawer for the region at a place."""
+    def create_formatter(self, context: RegionContext) -> Formatter:
+        """Return a new formatter for one region."""
         if self.formatter is not None:
-            return self.formatter(place)
-        assert self.draw is not None
-        return CustomFormatter(self.name, self.draw, frozenset(self.classes), place.linker)
-
-
-log = logging.getLogger("unwritten")
+            return self.formatter(context)
+        assert self.render is not None
+        return CustomFormatter(self.name, self.render, frozenset(self.css_classes), context.linker)
 
 
 class CustomFormatter:
-    """Draws with an author's function.
+    """Renders with an author's function and sanitizes what it returns.
 
-    The function gets the text with marks around what is not settled, if it leaves them alone, so that its words look
-    unsettled too. It does if what it returns for the text without marks is the same without marks.
+    The function first gets the plain text, then the text with marks around its unsettled spans. The second result is
+    used if it differs from the first only in the marks, so that unsettled words are shown as such.
 
     Args:
-        name: the format's name, for messages.
-        draw: the author's function.
-        classes: class names that its HTML may carry.
-        linker: decides where links lead.
+        name: The format's name, for messages.
+        render: The author's function.
+        css_classes: Class names that its HTML may use.
+        linker: Decides where links lead.
     """
 
-    def __init__(self, name: str, draw: Callable[[str], str], classes: frozenset[str], linker: Linker) -> None:
+    def __init__(self, name: str, render: Callable[[str], str], css_classes: frozenset[str], linker: Linker) -> None:
         self._name = name
-        self._draw = draw
-        self._classes = classes
+        self._render = render
+        self._css_classes = css_classes
         self._linker = linker
         self._last = Markup("")
-        self._told = False
+        self._warned = False
 
     def format(self, frame: Frame) -> FormattedFrame:
-        """HTML of the text so far. While a draft cannot be drawn, the one before it stays.
+        """Return the sanitized HTML of the frame. If a draft cannot be rendered, return the previous HTML.
 
         Raises:
-            PageFailed: if the author's function raises for a finished text.
+            PageFailed: If the author's function raises for a finished text.
         """
         text = strip_marks(frame.text)
         try:
             html = self._html(text)
-            soft = insert_marks(text, frame.unsettled)
-            if soft != text:
-                drawn = self._html(soft)
-                html = drawn if _bare(drawn) == html else html
+            marked = insert_marks(text, frame.unsettled)
+            if marked != text:
+                marked_html = self._html(marked)
+                html = marked_html if marked_html.replace(OPEN, "").replace(CLOSE, "") == html else html
         except PageFailed:
             if frame.done:
                 raise
             return FormattedFrame(self._last)
         except Exception as error:
-            problem = f"The format {self._name!r} could not draw the text: {type(error).__name__}: {error}"
+            problem = f"The format {self._name!r} could not render the text: {type(error).__name__}: {error}"
             if frame.done:
                 raise PageFailed(problem) from error
-            if not self._told:
-                log.warning("%s. A format must draw any beginning of a text.", problem, exc_info=True)
-            self._told = True
+            if not self._warned:
+                log.warning("%s. A format must be able to render any prefix of a text.", problem, exc_info=True)
+            self._warned = True
             return FormattedFrame(self._last)
-        cleaned = str(clean_html(html, self._linker, self._classes))
-        self._last = Markup(render_marks(wiki_links(cleaned, self._linker)))
+        cleaned = str(clean_html(html, self._linker, self._css_classes))
+        self._last = Markup(render_marks(render_wiki_links(cleaned, self._linker)))
         return FormattedFrame(self._last, len(self._last) if frame.done else 0)
 
     def _html(self, text: str) -> str:
-        html = self._draw(text)
+        html = self._render(text)
         if not isinstance(html, str):
-            raise TypeError(f"draw returned {type(html).__name__}, and not HTML as a string")
+            raise TypeError(f"render returned {type(html).__name__}, expected a string of HTML")
         return str(html)
 
 
-def _bare(html: str) -> str:
-    return html.replace(OPEN, "").replace(CLOSE, "")
-
-
-_PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
-
-
 class TextFormatter:
-    """Draws text as paragraphs."""
+    """Renders plain text as paragraphs."""
 
     def format(self, frame: Frame) -> FormattedFrame:
-        """HTML of the text so far."""
+        """Return the text as ``<p>`` elements, with ``<br>`` for single line breaks."""
         text = strip_marks(frame.text)
         html: list[str] = []
         length = fixed = position = 0
-        ends = [(m.start(), m.end()) for m in _PARAGRAPH.finditer(text)] + [(len(text), len(text))]
+        ends = [(match.start(), match.end()) for match in _PARAGRAPH_BREAK.finditer(text)] + [(len(text), len(text))]
         for end, following in ends:
             body = text[position:end].strip()
             if body:
                 start = text.index(body, position)
-                soft = insert_marks(body, within(frame.unsettled, start, start + len(body)))
-                lines = str(escape(soft)).replace("\n", "<br>\n")
+                marked = insert_marks(body, clip_spans(frame.unsettled, start, start + len(body)))
+                lines = str(escape(marked)).replace("\n", "<br>\n")
                 html.append(f"<p>{render_marks(lines)}</p>\n")
                 length += len(html[-1])
-                # A paragraph is over when the next one has begun: until then a line may still join it.
+                # A paragraph ends where the next one begins. Until then it may get another line.
                 if following < len(text) and following <= frame.fixed:
                     fixed = length
             position = following

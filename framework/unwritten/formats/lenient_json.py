@@ -1,9 +1,14 @@
-"""Loose JSON: what models write when they mean JSON, read as the data that they meant.
+"""Lenient JSON: parses what models write when they mean JSON.
 
-Code fences and prose around it, single and typographic quotes, names without quotes, comments, commas too many or too
-few, words of Python, line ends inside of texts, and an end in the middle. Nothing is invented: a number or a word that
-was cut off is left out.
+Accepts code fences and prose around it, other quotes, unquoted names, comments, extra and missing commas, Python
+literals, line breaks in strings, and a text that ends anywhere. Nothing is invented: a number or a word that was cut
+off is left out.
 """
+
+# Why not json-repair: it completes what was cut off. Over all prefixes of 60 valid values, 43 % of its results held a
+# number or word that the text did not say (here none), and it does not tell which brackets were left open, so a list
+# loses its whole last value. Its share of valid values in the schema benchmark is 0.889 (here 0.898, 4,000 texts), and
+# it takes 16 seconds for 18 kB of `{"{"{"`.
 
 from __future__ import annotations
 
@@ -13,37 +18,24 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MISSING: Final = object()
-"""In place of a value that was cut off before it said anything."""
+"""Stands for a value of which nothing usable arrived."""
 
+_MAX_DEPTH: Final = 64
+"""Maximum depth of nested brackets."""
 
-_DEEPEST: Final = 64
-"""Brackets inside brackets; what goes deeper is noise."""
-
-
-_STARTS: Final = 12
-"""Brackets in a text at which JSON is looked for."""
-
+_MAX_CANDIDATES: Final = 12
+"""Number of opening brackets in a text at which JSON is looked for."""
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "`": "`"}
-
-
+_OPENING_BRACKET = re.compile(r"[{\[]")
 _SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*.*?(?:\*/|\Z)|#[^\n]*)+", re.DOTALL)
-
-
 _NUMBER = re.compile(r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?=[\s,}\]]|\Z)")
-
-
-_BARE = re.compile(r"[^,}\]\n]*")
-
-
-# Bounded, for it is tried at every word: names of shapes are short.
+_THOUSANDS = re.compile(r",(\d{3})(?=[\s,}]|\Z)")
+_BARE_VALUE = re.compile(r"[^,}\]\n]*")
+# Field names are short. The limits keep this cheap, because it is tried at every word.
 _NAME = re.compile(r"[\w.$-]{1,60}(?: [\w.$-]{1,60}){0,5}(?=\s{0,9}[:=])")
-
-
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": " "}
-
-
-_WORDS: Final[dict[str, Any]] = {
+_LITERALS: Final[dict[str, Any]] = {
     "true": True,
     "false": False,
     "null": None,
@@ -57,211 +49,225 @@ _WORDS: Final[dict[str, Any]] = {
 
 @dataclass(slots=True)
 class LenientValue:
-    """What was read.
+    """A parsed value.
 
     Attributes:
-        data: objects, lists, texts, numbers, booleans and None.
-        notes: what was not as it should be, in words.
-        cut: the brackets that were open when the text ended, outermost first, as the lists and dicts in ``data``.
+        data: Dicts, lists, strings, numbers, booleans and None.
+        notes: The repairs, in words: "added a missing comma".
+        unclosed: The dicts and lists in ``data`` that were open when the text ended, outermost first.
     """
 
     data: Any
     notes: list[str] = field(default_factory=list)
-    cut: list[Any] = field(default_factory=list)
+    unclosed: list[Any] = field(default_factory=list)
 
 
 def parse_lenient(text: str) -> Iterator[LenientValue]:
-    """Everything in a text that looks like a JSON object or list, in its order, the outermost brackets only."""
-    at = 0
-    for _ in range(_STARTS):
-        found = re.compile(r"[{\[]").search(text, at)
+    """Yield everything in a text that looks like a JSON object or array, in order. Nested ones are not repeated."""
+    position = 0
+    for _ in range(_MAX_CANDIDATES):
+        found = _OPENING_BRACKET.search(text, position)
         if found is None:
             return
-        reader = _Reader(text, found.start())
+        parser = _Parser(text, found.start())
         try:
-            data = reader.value(0, "")
+            data = parser.value(0, "")
         except RecursionError:
             return
-        around = (text[: found.start()] + text[reader.at :]).strip()
-        notes = ["a code fence around it"] if "```" in around else []
+        around = (text[: found.start()] + text[parser.position :]).strip()
+        notes = ["removed a code fence"] if "```" in around else []
         if re.sub(r"```\w*", "", around).strip():
-            notes.append("words around it")
-        loose = LenientValue(data, notes + reader.notes, reader.cut)
-        yield loose
-        at = max(reader.at, found.end())
+            notes.append("removed text around the JSON")
+        yield LenientValue(data, notes + parser.notes, parser.unclosed)
+        position = max(parser.position, found.end())
 
 
-class _Reader:
-    def __init__(self, text: str, at: int) -> None:
+class _Parser:
+    """A recursive-descent parser that starts at a position of a text."""
+
+    def __init__(self, text: str, position: int) -> None:
         self.text = text
-        self.at = at
+        self.position = position
         self.notes: list[str] = []
-        self.cut: list[Any] = []
+        self.unclosed: list[Any] = []
 
-    def note(self, what: str) -> None:
-        if what not in self.notes:
-            self.notes.append(what)
+    def value(self, depth: int, parent: str) -> Any:
+        """Parse the value at the current position.
 
-    def value(self, depth: int, inside: str) -> Any:
-        """The value that begins here; ``inside`` is the bracket around it."""
-        self._space()
+        Args:
+            depth: Number of open brackets.
+            parent: The innermost open bracket, or "".
+
+        Returns:
+            The value, or ``MISSING``.
+        """
+        self._skip_space()
         char = self._char()
         if not char:
-            self._ended()
+            self._note_end()
             return MISSING
-        if char in "{[" and depth < _DEEPEST:
-            return self._object(depth) if char == "{" else self._list(depth)
+        if char in "{[" and depth < _MAX_DEPTH:
+            return self._object(depth) if char == "{" else self._array(depth)
         if char in _QUOTES:
-            return self._string(inside)
-        number = _NUMBER.match(self.text, self.at)
+            return self._string(parent)
+        number = _NUMBER.match(self.text, self.position)
         if number is not None:
             return self._number(number)
-        return self._bare()
+        return self._bare_value()
+
+    def _note(self, repair: str) -> None:
+        if repair not in self.notes:
+            self.notes.append(repair)
+
+    def _note_end(self) -> None:
+        self._note("added a missing end")
 
     def _char(self) -> str:
-        return self.text[self.at : self.at + 1]
+        return self.text[self.position : self.position + 1]
 
-    def _space(self) -> None:
-        found = _SPACE.match(self.text, self.at)
+    def _skip_space(self) -> None:
+        found = _SPACE.match(self.text, self.position)
         if found is not None:
-            self.at = found.end()
+            self.position = found.end()
             if found[0].strip():
-                self.note("a comment")
+                self._note("removed a comment")
 
-    def _ended(self) -> None:
-        self.note("its end was missing")
+    # -- brackets -----------------------------------------------------------------------------------------
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        self.at += 1
-        while (char := self._next(found, "}")) is not None:
+        data: dict[str, Any] = {}
+        self.position += 1
+        while (char := self._next_entry(data, "}")) is not None:
             if char in _QUOTES:
                 name = self._string("name")
-            elif bare := _NAME.match(self.text, self.at):
-                name, self.at = bare[0], bare.end()
-                self.note("names without quotes")
+            elif bare := _NAME.match(self.text, self.position):
+                name, self.position = bare[0], bare.end()
+                self._note("quoted a field name")
             else:
-                self.at += 1  # a mark that has no business here
-                self.note("stray marks")
+                self.position += 1
+                self._note("removed stray characters")
                 continue
-            self._space()
+            self._skip_space()
             if not self._char():
-                self._broken_off(found)
+                self._note_unclosed(data)
                 break
             if self._char() in ":=":
-                self.at += 1
-                value = self._thousands(self.value(depth + 1, "{"))
+                self.position += 1
+                value = self._join_thousands(self.value(depth + 1, "{"))
                 if value is not MISSING:
-                    found.setdefault(name if isinstance(name, str) else "", value)
-        return found
+                    data.setdefault(name if isinstance(name, str) else "", value)
+        return data
 
-    def _thousands(self, value: Any) -> Any:
-        """A number with what follows it as in 1,720: after a comma inside of braces there must be a name."""
-        while type(value) is int and (more := re.compile(r",(\d{3})(?=[\s,}]|\Z)").match(self.text, self.at)):
-            value, self.at = value * 1000 + int(more[1]), more.end()
-            self.note("commas inside of a number")
+    def _join_thousands(self, value: Any) -> Any:
+        """Continue a number such as 1,720. Only in objects, where a name must follow a separating comma."""
+        while type(value) is int and (more := _THOUSANDS.match(self.text, self.position)):
+            value, self.position = value * 1000 + int(more[1]), more.end()
+            self._note("removed commas from a number")
         return value
 
-    def _list(self, depth: int) -> list[Any]:
-        found: list[Any] = []
-        self.at += 1
-        while self._next(found, "]") is not None:
-            before = self.at
+    def _array(self, depth: int) -> list[Any]:
+        data: list[Any] = []
+        self.position += 1
+        while self._next_entry(data, "]") is not None:
+            before = self.position
             value = self.value(depth + 1, "[")
             if value is not MISSING:
-                found.append(value)
-            if self.at == before:
-                self.at += 1
-                self.note("stray marks")
-        return found
+                data.append(value)
+            if self.position == before:
+                self.position += 1
+                self._note("removed stray characters")
+        return data
 
-    def _next(self, found: Any, closing: str) -> str | None:
-        """The first character of the next entry; None at the end of the brackets or of the text."""
+    def _next_entry(self, data: Any, closing: str) -> str | None:
+        """Skip to the next entry and return its first character, or None at the end of the bracket or the text."""
         commas = 0
         while True:
-            self._space()
+            self._skip_space()
             char = self._char()
             if char != ",":
                 break
             commas += 1
-            self.at += 1
+            self.position += 1
         if not char:
-            self._broken_off(found)
+            self._note_unclosed(data)
             return None
         if char in "}]":
-            self.at += char == closing  # the wrong bracket closes this one, and is left for the outer one
+            self.position += char == closing  # a wrong bracket closes this level, and is left for the outer one
             if char != closing or commas:
-                self.note("a comma too many" if commas else "a wrong bracket")
+                self._note("removed an extra comma" if commas else "replaced a wrong bracket")
             return None
-        if found and not commas:
-            self.note("a comma too few")
+        if data and not commas:
+            self._note("added a missing comma")
         return char
 
-    def _broken_off(self, found: Any) -> None:
-        self._ended()
-        if not any(found is one for one in self.cut):
-            self.cut.insert(0, found)
+    def _note_unclosed(self, data: Any) -> None:
+        self._note_end()
+        if not any(data is other for other in self.unclosed):
+            self.unclosed.insert(0, data)
 
-    def _string(self, inside: str) -> Any:
-        opening = self.text[self.at]
+    # -- scalars ------------------------------------------------------------------------------------------
+
+    def _string(self, parent: str) -> Any:
+        opening = self.text[self.position]
         closing = _QUOTES[opening]
         if opening != '"':
-            self.note("other quotes than JSON has")
+            self._note("replaced quotes")
         out: list[str] = []
-        at = self.at + 1
-        while at < len(self.text):
-            char = self.text[at]
-            if char == closing and self._closes(at + 1, inside):
-                self.at = at + 1
+        position = self.position + 1
+        while position < len(self.text):
+            char = self.text[position]
+            if char == closing and self._is_closing_quote(position + 1, parent):
+                self.position = position + 1
                 return "".join(out)
             if char == "\\":
-                # The text may end in the middle of an escape: then nothing of it is there.
-                piece, at = self._escaped(at + 1) if at + 1 < len(self.text) else ("", at + 1)
-                out.append(piece)
+                # An incomplete escape at the end of the text is left out.
+                decoded, position = self._escape(position + 1) if position + 1 < len(self.text) else ("", position + 1)
+                out.append(decoded)
                 continue
             if char == "\n":
-                self.note("a line end inside of a text")
+                self._note("escaped a line break in a string")
             elif char == closing:
-                self.note("quotes inside of a text")
+                self._note("escaped quotes in a string")
             out.append(char)
-            at += 1
-        self.at = at
-        self._ended()
-        return whole_words("".join(out)) or MISSING
+            position += 1
+        self.position = position
+        self._note_end()
+        return drop_partial_word("".join(out)) or MISSING
 
-    def _closes(self, at: int, inside: str) -> bool:
-        """Whether a quote before this position ends the text: what follows must be able to follow one."""
-        near = self.text[at : at + 200]
-        rest = near.lstrip()
+    def _is_closing_quote(self, position: int, parent: str) -> bool:
+        """Return True if the text from ``position`` on can follow a string. Otherwise the quote belongs to it."""
+        following = self.text[position : position + 200]
+        rest = following.lstrip()
         if not rest or rest[0] in _QUOTES or rest.startswith(("//", "/*")):
             return True
-        if inside == "name":
+        if parent == "name":
             return rest[0] in ":="
         if rest[0] == ",":
             after = rest[1:].lstrip()
-            if inside == "{":
+            if parent == "{":
                 return not after or after[0] in "}/" or after[0] in _QUOTES or _NAME.match(after) is not None
             return not after or after[0] in "{[}]-/." or after[0] in _QUOTES or after[0].isalnum()
-        return rest[0] in "}]" or "\n" in near[: len(near) - len(rest)]
+        return rest[0] in "}]" or "\n" in following[: len(following) - len(rest)]
 
-    def _escaped(self, at: int) -> tuple[str, int]:
-        char = self.text[at]
+    def _escape(self, position: int) -> tuple[str, int]:
+        """Return the character of an escape and the position after it."""
+        char = self.text[position]
         if char != "u":
-            return _ESCAPES.get(char, char), at + 1
-        code = self.text[at + 1 : at + 5]
+            return _ESCAPES.get(char, char), position + 1
+        code = self.text[position + 1 : position + 5]
         if not re.fullmatch("[0-9a-fA-F]{4}", code):
-            return "", at + 1 + len(code)
-        low = re.match(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})", self.text[at + 5 : at + 11])
+            return "", position + 1 + len(code)
+        low = re.match(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})", self.text[position + 5 : position + 11])
         if low and 0xD800 <= int(code, 16) < 0xDC00:
-            return chr(0x10000 + ((int(code, 16) - 0xD800) << 10) + int(low[1], 16) - 0xDC00), at + 11
+            return chr(0x10000 + ((int(code, 16) - 0xD800) << 10) + int(low[1], 16) - 0xDC00), position + 11
         single = chr(int(code, 16))
-        return ("" if "\ud800" <= single <= "\udfff" else single), at + 5
+        return ("" if "\ud800" <= single <= "\udfff" else single), position + 5
 
     def _number(self, found: re.Match[str]) -> Any:
-        self.at = found.end()
+        self.position = found.end()
         if found.end() == len(self.text):
-            self._ended()
-            return MISSING  # more digits may have been meant
+            self._note_end()
+            return MISSING  # digits may be missing
         digits = found[0].replace("_", "")
         try:
             return int(digits)
@@ -269,25 +275,25 @@ class _Reader:
             number = float(digits)
             return number if abs(number) < float("inf") else MISSING
 
-    def _bare(self) -> Any:
-        found = _BARE.match(self.text, self.at)
+    def _bare_value(self) -> Any:
+        found = _BARE_VALUE.match(self.text, self.position)
         assert found is not None
         word = found[0].strip()
-        self.at = found.end()
-        if word.casefold() in _WORDS:
+        self.position = found.end()
+        if word.casefold() in _LITERALS:
             if word not in {"true", "false", "null"}:
-                self.note("words of another language than JSON")
-            return _WORDS[word.casefold()]
-        if self.at == len(self.text):
-            self._ended()
-            word = whole_words(word)
+                self._note("replaced a literal that JSON does not have")
+            return _LITERALS[word.casefold()]
+        if self.position == len(self.text):
+            self._note_end()
+            word = drop_partial_word(word)
         if word:
-            self.note("a text without quotes")
+            self._note("quoted a string")
         return word or MISSING
 
 
-def whole_words(text: str) -> str:
-    """A text that was cut off somewhere, without the word in which that was. "" if no word is whole."""
+def drop_partial_word(text: str) -> str:
+    """Return a text that was cut off anywhere without its last, possibly incomplete word. May return ""."""
     if re.search(r"[.!?。！？]\s*\Z", text):
         return text.rstrip()
     words = re.match(r".*\s(?=\S*\Z)", text, re.DOTALL)

@@ -1,7 +1,7 @@
-"""Markdown with ``[[Title]]`` links: the default format.
+"""The format "markdown", the default: Markdown with ``[[Title]]`` links.
 
-A text is drawn block by block, and a block that has not changed is not parsed again: the cost of a frame is
-the cost of what is new in it. Blocks are split so that drawing them apart gives what drawing the whole gives.
+A text is rendered block by block, and unchanged blocks are not parsed again: a frame costs only what is new in it.
+Texts are split so that the blocks together render like the whole text.
 """
 
 from __future__ import annotations
@@ -23,26 +23,38 @@ from unwritten_engine import Frame, Span
 
 from .links import WIKI_LINK, Linker
 from .sanitize_html import clean_rendered
-from .unsettled import BAR, CLOSE, OPEN, FormattedFrame, insert_marks, render_marks, strip_marks, within, words_of_open
+from .unsettled import (
+    CLOSE,
+    OPEN,
+    PIPE,
+    FormattedFrame,
+    clip_spans,
+    insert_marks,
+    render_marks,
+    strip_marks,
+    unlink_unsettled,
+)
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
-# Lines as Markdown counts them: Python's splitlines knows more ends of lines.
+# Lines as Markdown defines them. str.splitlines splits at more characters.
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-# A line that may belong to the block before the blank line: indented, a list item (or the number that one begins
-# with), a quote, a table row.
+# A line that may continue the block before a blank line: indented, a list item (or the beginning of its number),
+# a quote, a table row.
 _CONTINUES = re.compile(r"[ \t]|[-*+][ \t]|[-*+]$|\d{1,9}(?:[.)]|$)|>|\|")
-# What Markdown needs at the start of a line; marks go after it.
+# Markup at the start of a line. Marks go after it.
 _LINE_START = re.compile(r"[ \t]*(?:(?:#{1,6}|[-*+]|\d{1,9}[.)]|>|\|)[ \t]+|[>|])*[*_`]*")
 _PLAIN_LINK = re.compile(r"(?<!\[)\[([^\[\]\n]+)\]\([^()\n]*\)")
-# Lines that must not carry marks at all: rules, fences, the line under a table's head, the line under a title.
-_BARE_LINE = re.compile(r"[ \t]*(?:`{3,}.*|~{3,}.*|[\s|:=*_-]*)$")
+# An incomplete ``[[link`` or ``[link](address`` at the end of a text.
+_PARTIAL_LINK = re.compile(r"\[\[?[^\[\]\n]{0,200}\]?(?:\([^()\n]{0,200})?$")
+# Lines that cannot hold marks: rules, fences, table delimiters, heading underlines.
+_UNMARKABLE_LINE = re.compile(r"[ \t]*(?:`{3,}.*|~{3,}.*|[\s|:=*_-]*)$")
 
 
-def blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Split a text at blank lines where the block before is certainly over.
+def split_blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Split a text at the blank lines that certainly end a block.
 
     Yields:
-        ``(start, end)`` of each block, blank lines after it included; together they are the whole text.
+        ``(start, end)`` of each block, including the blank lines after it. Together they cover the whole text.
     """
     start = position = 0
     fence = ""
@@ -69,64 +81,72 @@ def blocks(text: str) -> Iterator[tuple[int, int]]:
 
 
 class MarkdownFormatter:
-    """Draws Markdown, or any prefix of it."""
+    """Renders Markdown, or any prefix of it."""
 
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
-        self._drawn: dict[tuple[str, tuple[Span, ...], bool], str] = {}
+        self._rendered: dict[tuple[str, tuple[Span, ...], bool], str] = {}  # the blocks of the previous frame
 
     def format(self, frame: Frame) -> FormattedFrame:
-        """HTML of the text so far."""
+        """Return the rendered text. Its settled blocks except the last one are fixed."""
         text = strip_marks(frame.text)
-        fresh: dict[tuple[str, tuple[Span, ...], bool], str] = {}
+        rendered: dict[tuple[str, tuple[Span, ...], bool], str] = {}
         html: list[str] = []
         length = fixed = 0
-        for start, end in blocks(text):
+        for start, end in split_blocks(text):
             last = end == len(text)
-            key = (text[start:end], within(frame.unsettled, start, end), last and not frame.done)
-            drawn = fresh[key] = self._drawn.get(key) or self._block(*key)
-            html.append(drawn)
-            length += len(drawn)
-            # The last block may still grow; those before it are over once the engine will not change them.
+            key = (text[start:end], clip_spans(frame.unsettled, start, end), last and not frame.done)
+            block = rendered[key] = self._rendered.get(key) or self._render_block(*key)
+            html.append(block)
+            length += len(block)
+            # The last block may still grow. Those before it are complete once the engine will not change them.
             if not last and end <= frame.fixed:
                 fixed = length
-        self._drawn = fresh
+        self._rendered = rendered
         return FormattedFrame(Markup("".join(html)), length if frame.done else fixed)
 
-    def _block(self, text: str, unsettled: Sequence[Span], growing: bool) -> str:
-        body, unsettled = _without_open_links(text, unsettled, growing)
-        spans = list(_markable(body, unsettled))
-        body = WIKI_LINK.sub(lambda match: match[0].replace("|", BAR), body)
-        body = _closed(insert_marks(body, spans), growing)
-        html = _parser.render(body, {"linker": self._linker}).replace(BAR, "|")
+    def _render_block(self, text: str, unsettled: Sequence[Span], growing: bool) -> str:
+        body, unsettled = _hold_back_links(text, unsettled, growing)
+        spans = list(_markable_spans(body, unsettled))
+        body = WIKI_LINK.sub(lambda match: match[0].replace("|", PIPE), body)
+        body = _close_emphasis(insert_marks(body, spans), growing)
+        html = _parser.render(body, {"linker": self._linker}).replace(PIPE, "|")
         return str(clean_rendered(render_marks(html)))
 
 
-def _without_open_links(text: str, spans: Sequence[Span], growing: bool) -> tuple[str, Sequence[Span]]:
-    """Hold back a ``[[link`` or ``[link](addr`` that is still being written, and show links that are not
-    settled as words: a link works as soon as it is settled, and not before."""
+def _hold_back_links(text: str, spans: Sequence[Span], growing: bool) -> tuple[str, Sequence[Span]]:
+    """Replace links that are incomplete or not fully settled by their text: only settled links can be followed.
+
+    Args:
+        text: A block.
+        spans: Its unsettled spans.
+        growing: True if the block may get more text.
+
+    Returns:
+        The new text and its unsettled spans.
+    """
     if growing:
-        cut = re.search(r"\[\[?[^\[\]\n]{0,200}\]?(?:\([^()\n]{0,200})?$", text)
-        if cut:
-            words = cut[0].lstrip("[").split("](")[0].rstrip("]")
-            shown = words.rsplit("|", 1)[-1].strip() if "|" in words else words
-            kept = text[: cut.start()] + shown
-            spans = [(a, min(b, len(kept))) for a, b in spans if a < len(kept)]
-            if shown and not (spans and spans[-1][1] >= len(kept)):
-                spans = [*[s for s in spans if s[1] <= cut.start()], (cut.start(), len(kept))]
-            text = kept
-    return words_of_open(text, spans, WIKI_LINK, _PLAIN_LINK)
+        partial = _PARTIAL_LINK.search(text)
+        if partial:
+            label = partial[0].lstrip("[").split("](")[0].rstrip("]")
+            label = label.rsplit("|", 1)[-1].strip() if "|" in label else label
+            shortened = text[: partial.start()] + label
+            spans = [(a, min(b, len(shortened))) for a, b in spans if a < len(shortened)]
+            if label and not (spans and spans[-1][1] >= len(shortened)):
+                spans = [*[s for s in spans if s[1] <= partial.start()], (partial.start(), len(shortened))]
+            text = shortened
+    return unlink_unsettled(text, spans, WIKI_LINK, _PLAIN_LINK)
 
 
-def _markable(text: str, spans: Sequence[Span]) -> Iterator[Span]:
-    """The spans cut at line ends, after what Markdown needs at the start of a line, and off its emphasis."""
+def _markable_spans(text: str, spans: Sequence[Span]) -> Iterator[Span]:
+    """Split spans at line ends, and exclude markup at line starts and emphasis characters at their ends."""
     for start, end in spans:
         position = start
         while position < end:
             line_start = text.rfind("\n", 0, position) + 1
             line_end = text.find("\n", position)
             line_end = len(text) if line_end < 0 else line_end
-            if not _BARE_LINE.fullmatch(text, line_start, line_end):
+            if not _UNMARKABLE_LINE.fullmatch(text, line_start, line_end):
                 prefix = _LINE_START.match(text, line_start, line_end)
                 a = max(position, prefix.end() if prefix else line_start)
                 b = min(end, line_end)
@@ -139,25 +159,25 @@ def _markable(text: str, spans: Sequence[Span]) -> Iterator[Span]:
             position = line_end + 1
 
 
-def _closed(text: str, growing: bool) -> str:
-    """Emphasis that was opened and not closed: closed while the text grows, dropped when it is finished."""
+def _close_emphasis(text: str, growing: bool) -> str:
+    """Close a ``**`` that was opened and not closed while the text grows, or remove it from a finished text."""
     if "**" not in text or text.lstrip().startswith(("```", "~~~")) or "`" in text:
         return text
     if text.count("**") % 2 == 0:
         return text
     last = text.rindex("**")
-    bare = text[last + 2 :].strip(OPEN + CLOSE + " \n")
-    if growing and bare and "\n" not in bare:
+    content = text[last + 2 :].strip(OPEN + CLOSE + " \n")
+    if growing and content and "\n" not in content:
         body = text.rstrip(CLOSE + " \n")
         return body + "**" + text[len(body) :]
     return text[:last] + text[last + 2 :]
 
 
 def _wiki_link(state: StateInline, silent: bool) -> bool:
-    """The inline rule for ``[[Title|text]]``; brackets that make no link vanish, and their words stay."""
+    """The inline rule for ``[[Title|text]]``. Double brackets that form no link are removed."""
     if not state.src.startswith("[[", state.pos):
         return False
-    match = WIKI_LINK.match(state.src.replace(BAR, "|"), state.pos)
+    match = WIKI_LINK.match(state.src.replace(PIPE, "|"), state.pos)
     if not silent and match:
         token = state.push("wiki_link", "a", 0)
         token.content = match[2] or match[1]
@@ -166,22 +186,23 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _stray_close(state: StateInline, silent: bool) -> bool:
+def _stray_brackets(state: StateInline, silent: bool) -> bool:
+    """The inline rule that removes ``]]`` without an opening."""
     if not state.src.startswith("]]", state.pos):
         return False
     state.pos += 2
     return True
 
 
-def _lower_titles(state: StateCore) -> None:
-    """The page has its own h1: a title inside a region is one level lower."""
+def _demote_headings(state: StateCore) -> None:
+    """The core rule that turns h1 into h2: the page has an h1 of its own."""
     for token in state.tokens:
         if token.tag == "h1":
             token.tag = "h2"
 
 
 class _Renderer(RendererHTML):
-    """markdown-it's renderer, with links that go through the ``Linker`` in ``env``."""
+    """markdown-it's renderer, with links from the ``Linker`` in ``env``."""
 
     def wiki_link(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         linker: Linker = env["linker"]
@@ -191,18 +212,16 @@ class _Renderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         linker: Linker = env["linker"]
         address = str(tokens[idx].attrGet("href") or "")
-        # A mark in an address: it is not settled, and leads nowhere yet.
-        local = None if any(mark in unquote(address) for mark in (OPEN, CLOSE)) else linker.local(address)
-        env.setdefault("open", []).append(local is not None)
-        if local is None:
-            return ""
-        return f"<a{linker.attributes(local)}>"
+        # An address with a mark in it is not settled: the link is not shown yet.
+        path = None if any(mark in unquote(address) for mark in (OPEN, CLOSE)) else linker.local_path(address)
+        env.setdefault("open", []).append(path is not None)
+        return "" if path is None else f"<a{linker.attributes(path)}>"
 
     def link_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
         return "</a>" if env["open"].pop() else ""
 
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
-        """A picture elsewhere would tell that place who is reading: only its words are shown."""
+        """Return only the alternative text: an image on another server would reveal who reads the page."""
         return str(escape(self.renderInlineAsText(tokens[idx].children, options, env)))
 
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: MutableMapping[str, Any]) -> str:
@@ -210,12 +229,12 @@ class _Renderer(RendererHTML):
 
 
 def _make_parser() -> MarkdownIt:
-    # "js-default" and not "commonmark", which lets <script> through. Reference definitions would tie one
-    # block to another, and links are checked when they are drawn, so that a bad one leaves its words.
+    # "js-default", because "commonmark" lets <script> through. Reference definitions are disabled, because they
+    # make one block depend on another. Links are checked when they are rendered, so that a bad one keeps its text.
     parser = MarkdownIt("js-default", {"html": False}, renderer_cls=_Renderer).disable("reference")
     parser.inline.ruler.before("link", "wiki_link", _wiki_link)
-    parser.inline.ruler.before("link", "stray_close", _stray_close)
-    parser.core.ruler.push("lower_titles", _lower_titles)
+    parser.inline.ruler.before("link", "stray_brackets", _stray_brackets)
+    parser.core.ruler.push("demote_headings", _demote_headings)
     parser.validateLink = lambda url: True  # type: ignore[method-assign]
     return parser
 

@@ -1,4 +1,4 @@
-"""Trust: whether what an engine writes in a format is worth showing."""
+"""The built-in formats, and which of them an engine is able to write."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .markdown import MarkdownFormatter
 from .schema import SchemaFormatter
 from .svg import SVGFormatter
 
-_ROWS = [
+_BUILT_IN = [
     Format(
         "markdown",
-        formatter=lambda place: MarkdownFormatter(place.linker),
-        manner=(
+        formatter=lambda context: MarkdownFormatter(context.linker),
+        instructions=(
             "Every text is short, calm and complete. Names of things that deserve a page of their own stand in double "
             "square brackets, like [[copper]] or [[night market]]."
         ),
         prose=True,
-        drawn_words=False,
-        sheet="note",
-        sheets={
+        index_html=False,
+        examples_file="note",
+        topic_examples={
             "recipe": ("recipe", "recipes"),
             "letter": ("letter", "postcard", "e-mail", "email"),
             "thread": ("thread", "forum", "conversation", "chat", "dialogue"),
@@ -38,91 +38,91 @@ _ROWS = [
     ),
     Format(
         "text",
-        formatter=lambda place: TextFormatter(),
-        manner="Every text is short, calm and complete, and has no markup.",
+        formatter=lambda context: TextFormatter(),
+        instructions="Every text is short, calm and complete, and has no markup.",
         prose=True,
-        drawn_words=False,
-        sheet="text",
+        index_html=False,
+        examples_file="text",
     ),
     Format(
         "html",
-        formatter=lambda place: HTMLFormatter(place.linker),
-        manner=(
+        formatter=lambda context: HTMLFormatter(context.linker),
+        instructions=(
             "Every text is short, calm and complete, in simple HTML: headings, paragraphs, lists, and links such as "
             '<a href="Copper">copper</a>.'
         ),
-        sheet="html",
+        examples_file="html",
     ),
     Format(
         "svg",
-        formatter=lambda place: SVGFormatter(place.region, place.ask),
-        manner=(
+        formatter=lambda context: SVGFormatter(context.region, context.prompt),
+        instructions=(
             "Every drawing is one small SVG with a viewBox: a title, and then a few simple shapes. Lines and words "
             "have the colour currentColor; other colours are few and have names."
         ),
         opening='<svg viewBox="0 0 120 80">\n<title>',
         stop=("</svg>",),
-        lines=8,
-        sheet="svg",
+        placeholder_lines=8,
+        examples_file="svg",
     ),
     Format(
         "app",
-        formatter=lambda place: AppFormatter(place.linker.page, place.region, place.ask),
-        manner=(
+        formatter=lambda context: AppFormatter(
+            context.linker.page, context.region, context.prompt, context.linker.root_path
+        ),
+        instructions=(
             "Every app is one short and complete HTML document with its style and script inside. It has no network: "
             "no links, frames, fonts or pictures from elsewhere. It keeps a small state with box.save(state), and "
             "finds it again with await box.load(), which is null at first."
         ),
         opening="<!doctype html>\n",
         stop=("</html>",),
-        lines=8,
-        sheet="app",
-        frames=True,
+        placeholder_lines=8,
+        examples_file="app",
+        uses_iframe=True,
     ),
     Format(
         "typed",
-        formatter=lambda place: SchemaFormatter(place.schema),
-        manner="Every record is one line of JSON with short, plain values.",
-        drawn_words=False,
+        formatter=lambda context: SchemaFormatter(context.schema),
+        instructions="Every record is one line of JSON with short, plain values.",
+        index_html=False,
     ),
 ]
 
+FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _BUILT_IN})
+"""The built-in formats by name."""
 
-FORMATS: Mapping[str, Format] = MappingProxyType({row.name: row for row in _ROWS})
-"""Our formats by name."""
+MARKUP_FORMATS = frozenset({"svg", "app"})
+"""Formats that need an instruction-following model. Every engine can write the others."""
 
 
 def get_format(format: str | Format) -> Format:
-    """A format by its name, or an author's own.
+    """Return a built-in format by its name, or an author's format unchanged.
 
     Raises:
-        BadPage: if there is none of that name, or the author's has the name of one of ours.
+        BadPage: If no format has this name, or the author's format has the name of a built-in one.
     """
     if isinstance(format, Format):
         if FORMATS.get(format.name, format) is not format:
-            raise BadPage(f"There is a format {format.name!r} already: give yours a name of its own.")
+            raise BadPage(f"{format.name!r} is the name of a built-in format: give yours another name.")
         return format
     if format not in FORMATS:
         raise BadPage(f"There is no format {format!r}.{suggestion(str(format), FORMATS)}")
     return FORMATS[format]
 
 
-MARKUP = frozenset({"svg", "app"})
-"""Formats that take a model which follows instructions. In all others every engine's words are words."""
-
-
 def supports(format: str, about: About, settings: Settings) -> bool:
-    """Whether an engine can be trusted to write in a format; see ``App.can``.
+    """Return True if an engine is able to write a format. See ``App.supports``.
 
     Args:
-        format: its name.
-        about: the engine.
-        settings: ``markup`` overrules what the engine says of itself.
+        format: The format's name.
+        about: The engine's description of itself.
+        settings: Its ``markup`` overrules the engine.
 
     Raises:
-        BadPage: if there is no such format.
+        BadPage: If there is no such format.
     """
     get_format(format)
-    if format not in MARKUP:
+    if format not in MARKUP_FORMATS:
         return True
     return about.abilities.markup if settings.markup == "auto" else settings.markup == "on"

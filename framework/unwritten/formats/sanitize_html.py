@@ -1,9 +1,8 @@
-"""The allow-list for HTML that a model had a hand in. What is not listed is gone.
+"""The allow-list for generated HTML: what is not listed is removed.
 
-No scripts, styles, forms, frames, images or foreign addresses; no ``on*``, ``hx-*``, ``ws-*``, ``data-*`` or
-``style``; ids get a prefix, so that they cannot name a part of the page around them; links are rewritten to
-pages of this app or lose their address. The parser is html5ever (through nh3), the one that browsers agree
-with, so a cut-off prefix is closed the way a browser would close it.
+It removes scripts, styles, forms, frames, images, foreign URLs, ``on*``, ``hx-*``, ``ws-*``, ``data-*`` and ``style``.
+Ids get a prefix, so that they cannot clash with those of the page. Links lead to pages of this app or lose their
+``href``. The parser is html5ever (through nh3), which agrees with browsers, so a prefix is closed as a browser would.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from markupsafe import Markup
 from .links import Linker
 
 ID_PREFIX = "g-"
-"""Put before every id that a model wrote."""
-
+"""The prefix of every id in generated HTML."""
 
 _TAGS = set(
     """
@@ -28,7 +26,6 @@ _TAGS = set(
     sup time u var wbr
     """.split()
 )
-
 
 _ATTRIBUTES = {
     "*": {"id", "lang", "dir", "title"},
@@ -46,35 +43,18 @@ _ATTRIBUTES = {
     "time": {"datetime"},
 }
 
-
-# Elements whose content is not text for people: the content goes with them.
-CONTENT_GONE = set(
+# Elements whose content is no visible text: they are removed with their content.
+DROPPED_ELEMENTS = set(
     """
     script style template noscript iframe object embed svg math title textarea select option canvas audio video
     noembed noframes xmp plaintext hx-partial
     """.split()
 )
 
-
-@lru_cache(maxsize=64)
-def _cleaner(classes: frozenset[str]) -> nh3.Cleaner:
-    return nh3.Cleaner(
-        tags=_TAGS,
-        clean_content_tags=CONTENT_GONE,
-        attributes=_ATTRIBUTES,
-        # Not on links: their class says whether their page is written.
-        allowed_classes={tag: set(classes) for tag in _TAGS - {"a"}} if classes else None,
-        link_rel=None,
-        url_schemes=set(),
-        url_relative="pass_through",
-        id_prefix=ID_PREFIX,
-    )
-
-
-# The second pass over our own Markdown output: the same list with the classes that we set.
-_drawn_cleaner = nh3.Cleaner(
+# For the second pass, over HTML that the Markdown formatter rendered: the same list, and the classes that it sets.
+_rendered_cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags=CONTENT_GONE,
+    clean_content_tags=DROPPED_ELEMENTS,
     attributes={**_ATTRIBUTES, "*": {"lang", "dir", "title"}},
     allowed_classes={"a": {"written", "unwritten"}, "span": {"unsettled"}},
     tag_attribute_values={"a": {"rel": {"nofollow"}}},
@@ -82,44 +62,54 @@ _drawn_cleaner = nh3.Cleaner(
     url_schemes=set(),
 )
 
-
-# After cleaning, attributes stand in double quotes and hold no quote, no "<" and no ">", so these are exact. They
-# read attribute by attribute: the text of a title may look like an address.
+# After cleaning, attributes have double quotes and contain no quote, "<" or ">", so these are exact. They match
+# whole attributes, because the text of a title may look like an href.
 _ANCHOR = re.compile(r'<a((?: [\w-]+="[^"<>]*")+)>')
-
-
 _ATTRIBUTE = re.compile(r' ([\w-]+)="([^"<>]*)"')
 
 
-def clean_html(html: str, linker: Linker, classes: frozenset[str] = frozenset()) -> Markup:
-    """HTML that a model wrote, or any prefix of it, as safe and balanced HTML.
+@lru_cache(maxsize=64)
+def _cleaner(css_classes: frozenset[str]) -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=_TAGS,
+        clean_content_tags=DROPPED_ELEMENTS,
+        attributes=_ATTRIBUTES,
+        # Not on links, whose class is "written" or "unwritten".
+        allowed_classes={tag: set(css_classes) for tag in _TAGS - {"a"}} if css_classes else None,
+        link_rel=None,
+        url_schemes=set(),
+        url_relative="pass_through",
+        id_prefix=ID_PREFIX,
+    )
+
+
+def clean_html(html: str, linker: Linker, css_classes: frozenset[str] = frozenset()) -> Markup:
+    """Return generated HTML, or any prefix of it, as safe and balanced HTML.
 
     Args:
-        html: everything written so far.
-        linker: decides where links lead.
-        classes: class names that may stay; an author chose them.
+        html: The HTML so far.
+        linker: Decides where links lead.
+        css_classes: Class names that are kept. They come from the app's author.
     """
-    cleaned = _cleaner(classes).clean(html)
+    cleaned = _cleaner(css_classes).clean(html)
     return Markup(_ANCHOR.sub(lambda match: _link(match, linker), cleaned))
 
 
 def clean_rendered(html: str) -> Markup:
-    """HTML that we drew from a model's text. It should be safe already: this is the second lock."""
-    return Markup(_drawn_cleaner.clean(html))
+    """Return HTML that a formatter rendered from escaped text, sanitized again as a second line of defence."""
+    return Markup(_rendered_cleaner.clean(html))
 
 
 def _link(match: re.Match[str], linker: Linker) -> str:
-    return f"<a{_ATTRIBUTE.sub(lambda attribute: _address(attribute, linker), match[1])}>"
+    return f"<a{_ATTRIBUTE.sub(lambda attribute: _link_attribute(attribute, linker), match[1])}>"
 
 
-def _address(attribute: re.Match[str], linker: Linker) -> str:
-    """An ``href`` as an address of this app, or as nothing; any other attribute as it is."""
-    if attribute[1] != "href":
-        return attribute[0]
-    target = Markup(attribute[2]).unescape()
-    if target.startswith("#"):
-        return str(Markup(' href="#{}{}"').format(ID_PREFIX, target[1:].removeprefix(ID_PREFIX)))
-    local = linker.local(target)
-    if local is None:
-        return ""
-    return str(linker.attributes(local))
+def _link_attribute(match: re.Match[str], linker: Linker) -> str:
+    """Return an attribute of a link: an ``href`` leads to a page of this app or is removed, others are unchanged."""
+    if match[1] != "href":
+        return match[0]
+    address = Markup(match[2]).unescape()
+    if address.startswith("#"):
+        return str(Markup(' href="#{}{}"').format(ID_PREFIX, address[1:].removeprefix(ID_PREFIX)))
+    path = linker.local_path(address)
+    return "" if path is None else str(linker.attributes(path))

@@ -1,9 +1,9 @@
-"""The allow-list for drawings: inline SVG that a model wrote, read as HTML and built anew from what is known.
+"""The allow-list for generated SVG: what is not listed is removed.
 
-Elements, attributes and the characters of their values are listed; all else is gone: scripts, styles, links, pictures,
-filters, animations (nobody could stop them) and every address but that of a part of the same drawing. Ids get the name
-of their region, and what refers to them follows. The outermost element is ours: it has a role, a text alternative,
-and no size of its own.
+The SVG is parsed as HTML and rebuilt from listed elements, listed attributes and safe characters. That removes scripts,
+style sheets, links, images, filters, animations (which a reader cannot stop) and every URL except references to parts
+of the same drawing. Ids get the name of their region as a prefix, and references follow. The outermost element is
+written by us: it has a role, a text alternative, and no size of its own.
 """
 
 from __future__ import annotations
@@ -16,21 +16,14 @@ from typing import TypeAlias
 import nh3
 from markupsafe import Markup, escape
 
-from .sanitize_html import CONTENT_GONE, ID_PREFIX
+from .sanitize_html import DROPPED_ELEMENTS, ID_PREFIX
 
-_SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "use"}
+_VISIBLE_TAGS = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "use"}
+_TEXT_TAGS = {"text", "tspan", "textPath", "title", "desc"}
+_DEFINITION_TAGS = {"clipPath", "mask", "pattern", "marker", "symbol", "defs", "linearGradient", "radialGradient"}
+_TAGS = {"svg", "g", "stop", *_VISIBLE_TAGS, *_TEXT_TAGS, *_DEFINITION_TAGS}
 
-
-_WORDS = {"text", "tspan", "textPath", "title", "desc"}
-
-
-_PARTS = {"clipPath", "mask", "pattern", "marker", "symbol", "defs", "linearGradient", "radialGradient"}
-
-
-_TAGS = {"svg", "g", "stop", *_SHAPES, *_WORDS, *_PARTS}
-
-
-# Properties that may stand in a style attribute as well; they are taken out of it.
+# Properties that a style attribute may contain. They become attributes.
 _PROPERTIES = set(
     """
     fill fill-opacity fill-rule stroke stroke-width stroke-opacity stroke-linecap stroke-linejoin stroke-miterlimit
@@ -40,7 +33,6 @@ _PROPERTIES = set(
     baseline-shift letter-spacing word-spacing text-decoration writing-mode
     """.split()
 )
-
 
 _ATTRIBUTES = {
     *_PROPERTIES,
@@ -52,161 +44,145 @@ _ATTRIBUTES = {
     """.split(),
 }
 
-
+# Elements that refer to another one with href.
 _REFERRING = {"use", "textPath"}
 
-
-_MOST_ELEMENTS, _MOST_USES, _DEEPEST, _LONGEST = 3000, 64, 48, 1000
-
+_MAX_ELEMENTS = 3000
+_MAX_USES = 64
+_MAX_DEPTH = 48
+_MAX_VALUE_LENGTH = 1000  # of attributes other than path data
 
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags=(CONTENT_GONE | {"foreignObject", "switch", "animate", "set", "filter"}) - _TAGS,
+    clean_content_tags=(DROPPED_ELEMENTS | {"foreignObject", "switch", "animate", "set", "filter"}) - _TAGS,
     attributes={"*": {*_ATTRIBUTES, "style"}, **{tag: {"href", "xlink:href"} for tag in _REFERRING}},
     link_rel=None,
     url_schemes=set(),
 )
 
-
-# After cleaning, attributes stand in double quotes and hold no quote, no "<" and no ">", so these are exact.
+# After cleaning, attributes have double quotes and contain no quote, "<" or ">", so these are exact.
 _TOKEN = re.compile(r'<(?P<end>/?)(?P<tag>[A-Za-z]+)(?P<attributes>(?: [\w:-]+="[^"<>]*")*)>|(?P<text>[^<]+)')
-
-
 _ATTRIBUTE = re.compile(r' ([\w:-]+)="([^"<>]*)"')
 
-
-# No colon, quote, backslash, semicolon or "@": nothing in which an address could hide.
-_VALUE = re.compile(r"[\w\s.,%+()#/-]*")
-
-
+# No colon, quote, backslash, semicolon or "@", so a value cannot hold a URL.
+_SAFE_VALUE = re.compile(r"[\w\s.,%+()#/-]*")
 _ID = re.compile(r"[^\W\d][\w.-]{0,63}")
-
-
-_LOCAL = re.compile(r"\s*url\(\s*([\"']?)#([^\W\d][\w.-]{0,63})\1\s*\)([\w\s.,%#()-]*)")
-
-
-_FUNCTION = re.compile(r"(?:url|src|image|image-set|element|expression)\s*\(", re.I)
-
-
+_LOCAL_URL = re.compile(r"\s*url\(\s*([\"']?)#([^\W\d][\w.-]{0,63})\1\s*\)([\w\s.,%#()-]*)")
+_URL_FUNCTION = re.compile(r"(?:url|src|image|image-set|element|expression)\s*\(", re.I)
 _BLACK = re.compile(r"black|#000(?:000)?|rgb\( *0 *, *0 *, *0 *\)", re.I)
-
-
 _WHITE = re.compile(r"white|#fff(?:fff)?|rgb\( *255 *, *255 *, *255 *\)", re.I)
-
-
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
-
-
-_BOX = re.compile(rf"\s*{_NUMBER}[\s,]+{_NUMBER}[\s,]+({_NUMBER})[\s,]+({_NUMBER})\s*", re.I)
-
-
+_VIEW_BOX = re.compile(rf"\s*{_NUMBER}[\s,]+{_NUMBER}[\s,]+({_NUMBER})[\s,]+({_NUMBER})\s*", re.I)
 _LENGTH = re.compile(rf"\s*({_NUMBER})\s*(?:px)?\s*", re.I)
 
-
 ElementCache: TypeAlias = dict[tuple[str, str, bool], tuple[str, bool]]
-"""Tags as they are written, and whether they have an id; by name, attributes, and whether what is around has one."""
+"""Sanitized start tags of one drawing.
+
+Keys are ``(tag, attributes, inside an element with an id)``, values ``(start tag, has an id)``.
+"""
 
 
 class SVGSanitizer:
-    """A drawing, cleaned.
+    """Sanitizes one drawing.
 
     Args:
-        text: begins with ``<svg``; whole, or a prefix that does not end within a tag.
-        region: the name of its region, which is unique on its page.
-        ask: what was asked for: the text alternative of a drawing that brings no title.
-        known: tags of the same drawing that were cleaned before; those of this one are added.
+        text: The drawing or a prefix of it. It begins with ``<svg`` and does not end within a tag.
+        region: The name of its region, unique on its page.
+        title: The text alternative of a drawing without a title.
+        cache: Start tags from earlier prefixes of the same drawing. New ones are added.
 
     Attributes:
-        html: one safe and balanced ``<svg>`` element.
-        shapes: how many visible elements it has.
+        html: One safe and balanced ``<svg>`` element.
+        element_count: Number of visible elements in it.
     """
 
-    def __init__(self, text: str, region: str, ask: str, known: ElementCache | None = None) -> None:
+    def __init__(self, text: str, region: str, title: str, cache: ElementCache | None = None) -> None:
         self._prefix = f"{ID_PREFIX}{region}."
-        self._ask = ask
-        self._known: ElementCache = {} if known is None else known
+        self._default_title = title
+        self._cache: ElementCache = {} if cache is None else cache
         self._uses = 0
-        self._words = {"title": "", "desc": ""}
+        self._alternatives = {"title": "", "desc": ""}
         self._root: dict[str, str] = {}
-        self.shapes = 0
-        inside = "".join(self._inside(str(_cleaner.clean(text))))
-        self.html = Markup(self._opening() + inside + "</svg>")
+        self.element_count = 0
+        content = "".join(self._content(str(_cleaner.clean(text))))
+        self.html = Markup(self._opening() + content + "</svg>")
 
-    # -- the inside ---------------------------------------------------------------------------------------
+    # -- content ------------------------------------------------------------------------------------------
 
-    def _inside(self, cleaned: str) -> Iterator[str]:
-        """The contents of the first outermost ``<svg>``."""
-        open_: list[str] = []
-        ided: list[bool] = []  # whether each of them can be referred to, so that nothing in it may refer on
+    def _content(self, cleaned: str) -> Iterator[str]:
+        """Yield the content of the first outermost ``<svg>``."""
+        open_tags: list[str] = []
+        has_ids: list[bool] = []  # for each open tag: others can refer to it, so nothing inside may refer to others
         skipped = count = 0
         for token in _TOKEN.finditer(cleaned):
             tag = token["tag"]
             if tag is None:
-                if open_ and not skipped:
-                    yield from self._text(token["text"], open_)
+                if open_tags and not skipped:
+                    yield from self._text(token["text"], open_tags)
             elif token["end"]:
                 if skipped:
                     skipped -= 1
-                elif open_:
-                    ided.pop()
-                    if not (self._is_own(open_) or len(open_) == 1):
+                elif open_tags:
+                    has_ids.pop()
+                    if not (self._is_alternative(open_tags) or len(open_tags) == 1):
                         yield f"</{tag}>"
-                    open_.pop()
-                    if not open_:
+                    open_tags.pop()
+                    if not open_tags:
                         return
-            elif not open_:
+            elif not open_tags:
                 if tag == "svg" and not skipped:
-                    self._root = dict(_pairs(token["attributes"]))
-                    open_.append(tag)
-                    ided.append(False)
+                    self._root = dict(_parse_attributes(token["attributes"]))
+                    open_tags.append(tag)
+                    has_ids.append(False)
                 else:
                     skipped += 1
             else:
                 count += 1
-                if skipped or count > _MOST_ELEMENTS or len(open_) > _DEEPEST or not self._may_stand(tag, open_, ided):
+                too_large = count > _MAX_ELEMENTS or len(open_tags) > _MAX_DEPTH
+                if skipped or too_large or not self._is_allowed(tag, open_tags, has_ids):
                     skipped += 1
                     continue
-                open_.append(tag)
-                key = (tag, token["attributes"], any(ided))
-                if key not in self._known:
+                open_tags.append(tag)
+                key = (tag, token["attributes"], any(has_ids))
+                if key not in self._cache:
                     attributes = dict(self._attributes(*key))
-                    self._known[key] = (f"<{tag}{_written(attributes)}>", "id" in attributes)
-                written, has_id = self._known[key]
-                ided.append(has_id or tag in _PARTS)
-                self.shapes += tag in _SHAPES and _PARTS.isdisjoint(open_)
-                if not self._is_own(open_):
-                    yield written
+                    self._cache[key] = (f"<{tag}{_format_attributes(attributes)}>", "id" in attributes)
+                start_tag, has_id = self._cache[key]
+                has_ids.append(has_id or tag in _DEFINITION_TAGS)
+                self.element_count += tag in _VISIBLE_TAGS and _DEFINITION_TAGS.isdisjoint(open_tags)
+                if not self._is_alternative(open_tags):
+                    yield start_tag
 
-    def _may_stand(self, tag: str, open_: list[str], ided: list[bool]) -> bool:
-        if open_[-1] in {"title", "desc"}:
+    def _is_allowed(self, tag: str, open_tags: list[str], has_ids: list[bool]) -> bool:
+        if open_tags[-1] in {"title", "desc"}:
             return False
         if tag == "use":
-            # Uses within uses could multiply without end.
+            # Nested uses could multiply the number of elements without limit.
             self._uses += 1
-            return self._uses <= _MOST_USES and not any(ided)
+            return self._uses <= _MAX_USES and not any(has_ids)
         return True
 
     @staticmethod
-    def _is_own(open_: list[str]) -> bool:
-        """Whether this is the title or the description of the whole, which is written anew."""
-        return len(open_) == 2 and open_[1] in {"title", "desc"}
+    def _is_alternative(open_tags: list[str]) -> bool:
+        """Return True in the title or description of the whole drawing, which ``_opening`` writes."""
+        return len(open_tags) == 2 and open_tags[1] in {"title", "desc"}
 
-    def _text(self, text: str, open_: list[str]) -> Iterator[str]:
-        if self._is_own(open_):
-            self._words[open_[1]] += unescape(text)
-        elif open_[-1] in _WORDS:
+    def _text(self, text: str, open_tags: list[str]) -> Iterator[str]:
+        if self._is_alternative(open_tags):
+            self._alternatives[open_tags[1]] += unescape(text)
+        elif open_tags[-1] in _TEXT_TAGS:
             yield str(escape(unescape(text)))
         elif text.isspace():
             yield text
 
     # -- attributes ---------------------------------------------------------------------------------------
 
-    def _attributes(self, tag: str, source: str, inside: bool) -> Iterator[tuple[str, str]]:
-        """The attributes of an element that may stay. What is inside of something with an id refers to nothing."""
-        for name, value in _pairs(source):
+    def _attributes(self, tag: str, source: str, inside_id: bool) -> Iterator[tuple[str, str]]:
+        """Yield the allowed attributes of an element. Inside an element with an id, references are removed."""
+        for name, value in _parse_attributes(source):
             name = "href" if name == "xlink:href" else name
             if name == "href":
-                if tag in _REFERRING and value.startswith("#") and _ID.fullmatch(value[1:]) and not inside:
+                if tag in _REFERRING and value.startswith("#") and _ID.fullmatch(value[1:]) and not inside_id:
                     yield name, f"#{self._prefix}{value[1:]}"
             elif name == "id":
                 if _ID.fullmatch(value):
@@ -215,21 +191,21 @@ class SVGSanitizer:
                 if value == "unsettled":
                     yield name, value
             elif name in _ATTRIBUTES:
-                safe = self._value(name, value, inside)
+                safe = self._safe_value(name, value, inside_id)
                 if safe is not None:
                     yield name, safe
 
-    def _value(self, name: str, value: str, inside: bool) -> str | None:
-        if len(value) > _LONGEST and name not in {"d", "points"}:
+    def _safe_value(self, name: str, value: str, inside_id: bool) -> str | None:
+        if len(value) > _MAX_VALUE_LENGTH and name not in {"d", "points"}:
             return None
-        local = _LOCAL.fullmatch(value)
-        if local and not _FUNCTION.search(local[3]):
+        local = _LOCAL_URL.fullmatch(value)
+        if local and not _URL_FUNCTION.search(local[3]):
             fallback = f" {local[3].strip()}" if local[3].strip() else ""
-            return None if inside else f"url(#{self._prefix}{local[2]}){fallback}"
-        if not _VALUE.fullmatch(value) or _FUNCTION.search(value):
+            return None if inside_id else f"url(#{self._prefix}{local[2]}){fallback}"
+        if not _SAFE_VALUE.fullmatch(value) or _URL_FUNCTION.search(value):
             return None
         if name in {"fill", "stroke", "color"}:
-            # Ink on paper: in the dark the ink is light and the paper dark.
+            # Black and white follow the page's colours, which are inverted in dark mode.
             if _BLACK.fullmatch(value.strip()):
                 return "currentColor"
             if _WHITE.fullmatch(value.strip()):
@@ -239,55 +215,49 @@ class SVGSanitizer:
     # -- the outermost element ----------------------------------------------------------------------------
 
     def _opening(self) -> str:
-        title = " ".join(self._words["title"].split()) or " ".join(self._ask.split()) or "A drawing"
-        desc = " ".join(self._words["desc"].split())
+        title = " ".join(self._alternatives["title"].split()) or " ".join(self._default_title.split()) or "A drawing"
+        desc = " ".join(self._alternatives["desc"].split())
         alternatives = [("title", title), *([("desc", desc)] if desc else [])]
         root = {
             name: value
-            for name, value in self._attributes("svg", "".join(_again(self._root)), False)
+            for name, value in self._attributes("svg", _format_attributes(self._root), False)
             if name not in {"width", "height", "x", "y", "id", "viewBox", "display", "visibility", "transform"}
         }
         attributes = {
             "class": "drawing",
             "role": "img",
             "aria-labelledby": " ".join(f"{self._prefix}.{name}" for name, _ in alternatives),
-            "viewBox": _box(self._root),
+            "viewBox": _view_box(self._root),
             "fill": "currentColor",
             **{name: value for name, value in root.items() if name != "class"},
         }
-        words = (
+        elements = (
             Markup('<{0} id="{1}.{0}">{2}</{0}>').format(name, self._prefix, text[:500]) for name, text in alternatives
         )
-        return f"<svg{_written(attributes)}>{''.join(words)}"
+        return f"<svg{_format_attributes(attributes)}>{''.join(elements)}"
 
 
-def _pairs(source: str) -> Iterator[tuple[str, str]]:
-    """The attributes in a cleaned tag; those in a ``style`` after those that stand alone, as they would win."""
-    seen: dict[str, str] = {}
-    for name, value in _ATTRIBUTE.findall(source):
-        seen[name] = unescape(value)
-    for declaration in seen.pop("style", "").split(";"):
+def _parse_attributes(source: str) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of a cleaned tag. Declarations in a ``style`` come last, because they take precedence."""
+    attributes = {name: unescape(value) for name, value in _ATTRIBUTE.findall(source)}
+    for declaration in attributes.pop("style", "").split(";"):
         name, colon, value = declaration.partition(":")
         name = name.strip().lower()
         if colon and name in _PROPERTIES:
-            seen[name] = value.strip()
-    yield from seen.items()
+            attributes[name] = value.strip()
+    yield from attributes.items()
 
 
-def _again(attributes: dict[str, str]) -> Iterator[str]:
-    return (f' {name}="{escape(value)}"' for name, value in attributes.items())
+def _format_attributes(attributes: dict[str, str]) -> str:
+    return "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
 
 
-def _written(attributes: dict[str, str]) -> str:
-    return "".join(_again(attributes))
-
-
-def _box(attributes: dict[str, str]) -> str:
-    """The viewBox of a drawing: its own, or one that fits its size."""
-    own = _BOX.fullmatch(attributes.get("viewBox", "")[:200])
+def _view_box(attributes: dict[str, str]) -> str:
+    """Return the viewBox of a drawing: its own if it is valid, otherwise one from its size."""
+    own = _VIEW_BOX.fullmatch(attributes.get("viewBox", "")[:200])
     if own and float(own[1]) > 0 and float(own[2]) > 0:
         return " ".join(own[0].replace(",", " ").split())
     sizes = [_LENGTH.fullmatch(attributes.get(name, "")[:40]) for name in ("width", "height")]
     numbers = [size[1] for size in sizes if size and float(size[1]) > 0]
-    width, height = numbers if len(numbers) == 2 else ("300", "150")  # what browsers take
+    width, height = numbers if len(numbers) == 2 else ("300", "150")  # the default size in browsers
     return f"0 0 {width} {height}"

@@ -1,4 +1,8 @@
-"""A shape: JSON that fills a pydantic model or a dataclass while it arrives."""
+"""The format "typed": JSON for a pydantic model or a dataclass, usable field by field while it arrives.
+
+A finished text becomes an instance of the model. A draft becomes a ``PartialModel``, whose unsettled texts and numbers
+are shown as such by templates.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +19,104 @@ from pydantic_core import from_json
 from unwritten_engine import Frame, Span
 
 from ..core.errors import BadSchema, PageFailed
-from .unsettled import BAR, CLOSE, OPEN, FormattedFrame, render_marks, strip_marks
+from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, render_marks, strip_marks
+
+# -- models -------------------------------------------------------------------------------------------------
+
+_CACHE_SIZE = 512
+"""Number of models whose adapters are cached. It is limited because an app may create models as it runs."""
+
+_adapter = lru_cache(_CACHE_SIZE)(TypeAdapter[Any])
+
+
+def type_adapter(schema: Any) -> TypeAdapter[Any]:
+    """Return pydantic's adapter of a type. Adapters are cached, because creating one takes milliseconds."""
+    adapter: TypeAdapter[Any] = _adapter(schema)
+    return adapter
+
+
+@lru_cache(_CACHE_SIZE)
+def _json_schema(schema: Any) -> dict[str, Any]:
+    return type_adapter(schema).json_schema()
+
+
+def json_schema_of(schema: Any) -> dict[str, Any]:
+    """Return the JSON schema of a type. The result is cached: do not change it."""
+    return _json_schema(schema)
+
+
+def check_schema(schema: Any) -> None:
+    """Check the ``schema`` of a canvas.
+
+    Raises:
+        BadSchema: If it is neither a pydantic model nor a dataclass, or if a field cannot be represented in JSON.
+    """
+    if not isinstance(schema, type) or not (issubclass(schema, BaseModel) or is_dataclass(schema)):
+        raise BadSchema(f"Canvas(schema=…) takes a pydantic model or a dataclass, but got {schema!r}.")
+    try:
+        json_schema_of(schema)
+    except (PydanticUserError, PydanticSchemaGenerationError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadSchema(
+            f"The schema {schema.__name__} has a field that cannot be represented in JSON: {reason}"
+        ) from None
+
+
+def parse_value(schema: type[Any], text: str) -> Any:
+    """Return a finished text as an instance of a schema. A text that was cut off is accepted if it is enough.
+
+    Raises:
+        PageFailed: If it does not match.
+    """
+    try:
+        return type_adapter(schema).validate_json(text)
+    except ValidationError:
+        pass
+    try:
+        return type_adapter(schema).validate_python(from_json(text, allow_partial="trailing-strings"))
+    except (ValidationError, ValueError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise PageFailed(f"The generated text does not match the schema {schema.__name__}: {reason}.") from None
+
+
+def resolve_reference(json_schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return what a JSON schema with a ``$ref`` refers to within ``root``, or {} if that does not exist."""
+    target: Any = root
+    for part in str(json_schema["$ref"]).removeprefix("#").strip("/").split("/"):
+        target = target.get(part, {}) if part and isinstance(target, Mapping) else target
+    return target
+
+
+# -- partial values -----------------------------------------------------------------------------------------
 
 
 class PartialModel:
-    """What has arrived of a shape, or of a shape in it. What has not come yet is empty where a list, a map or a shape
-    belongs, and else None. An enum is a text that has its ``value`` too, a date is a text."""
+    """The fields received so far of a model, as attributes.
+
+    Fields not received yet: empty for lists, maps and nested models, otherwise None. Enums are strings with a
+    ``value``, dates are strings.
+    """
 
     __slots__ = ("_data", "_fields", "_root")
 
-    def __init__(self, data: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, Any], json_schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
         self._data = data
         self._root = root
         self._fields = {
-            name: field for one in _options(schema, root) for name, field in one.get("properties", {}).items()
+            name: field
+            for option in _alternatives(json_schema, root)
+            for name, field in option.get("properties", {}).items()
         }
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        schema = self._fields.get(name)
+        json_schema = self._fields.get(name)
         if name in self._data:
-            return partial_model(self._data[name], schema or {}, self._root)
-        if schema is None:
-            raise AttributeError(f"The shape has no field {name!r}.")
-        return _absent(schema, self._root)
+            return partial_model(self._data[name], json_schema or {}, self._root)
+        if json_schema is None:
+            raise AttributeError(f"The schema has no field {name!r}.")
+        return _empty_value(json_schema, self._root)
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -54,171 +131,63 @@ class PartialModel:
         return bool(self._data)
 
 
-def partial_model(data: Any, schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
-    """JSON data with its objects as ``Growing``.
+def partial_model(data: Any, json_schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:
+    """Return JSON data with its objects as ``PartialModel`` and its lists as tuples.
 
     Args:
-        data: what has arrived.
-        schema: its JSON schema.
-        root: the schema that ``schema`` is a part of, for its references.
+        data: The data received so far.
+        json_schema: Its JSON schema.
+        root: The schema that contains ``json_schema``, to resolve references. None: ``json_schema`` itself.
     """
-    root = schema if root is None else root
-    options = _options(schema, root)
+    root = json_schema if root is None else root
+    options = _alternatives(json_schema, root)
     if isinstance(data, dict):
-        if any(one.get("additionalProperties") and "properties" not in one for one in options):
-            kept: Any = next((one["additionalProperties"] for one in options if one.get("additionalProperties")), {})
-            return {name: partial_model(value, kept, root) for name, value in data.items()}
-        return PartialModel(data, schema, root)
+        if any(option.get("additionalProperties") and "properties" not in option for option in options):
+            inner: Any = next(
+                (option["additionalProperties"] for option in options if option.get("additionalProperties")), {}
+            )
+            return {name: partial_model(value, inner, root) for name, value in data.items()}
+        return PartialModel(data, json_schema, root)
     if isinstance(data, list):
-        inner: Any = next((one["items"] for one in options if "items" in one), {})
-        return tuple(partial_model(item, inner, root) for item in data)
-    if isinstance(data, str) and any("enum" in one or "const" in one for one in options):
-        return chosen(data)
+        items: Any = next((option["items"] for option in options if "items" in option), {})
+        return tuple(partial_model(item, items, root) for item in data)
+    if isinstance(data, str) and any("enum" in option or "const" in option for option in options):
+        return as_choice(data)
     return data
 
 
-def _absent(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
-    """What stands for a field that has not come yet."""
-    options = _options(schema, root)
+def _empty_value(json_schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return the value of a field that was not received yet."""
+    options = _alternatives(json_schema, root)
     if len(options) != 1:  # it may be null
         return None
-    (only,) = options
-    if only.get("type") == "array":
+    (option,) = options
+    if option.get("type") == "array":
         return ()
-    if only.get("type") == "object":
-        return partial_model({}, only, root)
+    if option.get("type") == "object":
+        return partial_model({}, option, root)
     return None
 
 
-def _options(schema: Any, root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The schemas that a schema stands for: those of a union, and what a reference refers to."""
+def _alternatives(json_schema: Any, root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the members of a union, or the schema itself, with references resolved."""
     found: list[Mapping[str, Any]] = []
-    waiting, seen = [schema], 0
-    while waiting and seen < 50:
-        seen += 1
-        one = waiting.pop(0)
-        if not isinstance(one, Mapping):
+    pending, steps = [json_schema], 0
+    while pending and steps < 50:
+        steps += 1
+        schema = pending.pop(0)
+        if not isinstance(schema, Mapping):
             continue
-        if "$ref" in one:
-            target: Any = root
-            for part in str(one["$ref"]).removeprefix("#").strip("/").split("/"):
-                target = target.get(part, {}) if part and isinstance(target, Mapping) else target
-            waiting.insert(0, target)
-        elif inner := one.get("anyOf") or one.get("oneOf") or one.get("allOf"):
-            waiting[:0] = list(inner)
+        if "$ref" in schema:
+            pending.insert(0, resolve_reference(schema, root))
+        elif members := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
+            pending[:0] = list(members)
         else:
-            found.append(one)
+            found.append(schema)
     return found
 
 
-_KEPT = 512
-"""Shapes in use, and not all that there ever were: an app may make shapes as it goes, one for each wish, say."""
-
-
-def adapter(shape: Any) -> TypeAdapter[Any]:
-    """pydantic's adapter of a shape. Building one takes milliseconds, so those in use are kept."""
-    found: TypeAdapter[Any] = _adapter(shape)
-    return found
-
-
-def schema_of(shape: Any) -> dict[str, Any]:
-    """The JSON schema of a shape. All who ask get the same one: leave it as it is."""
-    return _schema(shape)
-
-
-_adapter = lru_cache(_KEPT)(TypeAdapter[Any])
-
-
-@lru_cache(_KEPT)
-def _schema(shape: Any) -> dict[str, Any]:
-    return adapter(shape).json_schema()
-
-
-def check_schema(shape: Any) -> None:
-    """Make sure that something is a shape.
-
-    Raises:
-        BadShape: if it is neither a pydantic model nor a dataclass, or one whose values have no JSON.
-    """
-    if not isinstance(shape, type) or not (issubclass(shape, BaseModel) or is_dataclass(shape)):
-        raise BadSchema(f"Canvas(shape=…) takes a pydantic model or a dataclass, but got {shape!r}.")
-    try:
-        schema_of(shape)
-    except (PydanticUserError, PydanticSchemaGenerationError) as error:
-        reason = str(error).partition("\n")[0]
-        raise BadSchema(f"The shape {shape.__name__} has a field whose values have no JSON: {reason}") from None
-
-
-def parse_value(shape: type[Any], text: str) -> Any:
-    """A finished text as a value of the shape.
-
-    A text that was cut off is accepted if what has arrived is enough.
-
-    Raises:
-        PageFailed: if it does not fit.
-    """
-    try:
-        return adapter(shape).validate_json(text)
-    except ValidationError:
-        pass
-    try:
-        return adapter(shape).validate_python(from_json(text, allow_partial="trailing-strings"))
-    except (ValidationError, ValueError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise PageFailed(f"What was written does not fit the shape {shape.__name__}: {reason}.") from None
-
-
-class SchemaFormatter:
-    """Draws a shape as a list of its fields, unless the page's block draws it in its own way."""
-
-    def __init__(self, shape: type[Any] | None) -> None:
-        if shape is None:
-            raise ValueError("A typed region needs a shape.")
-        self._shape = shape
-        self._schema = schema_of(shape)
-
-    def format(self, frame: Frame) -> FormattedFrame:
-        """HTML of the fields so far, and the value.
-
-        Raises:
-            PageFailed: for a finished text that does not fit the shape.
-        """
-        text = strip_marks(frame.text)
-        if frame.done:
-            value = parse_value(self._shape, text)
-            html = _draw(adapter(self._shape).dump_python(value, mode="json"))
-            return FormattedFrame(html, len(html), value)
-        try:
-            marked = marked_json(text, frame.unsettled) if frame.unsettled else text
-            data = unsettled_values(from_json(marked, allow_partial="trailing-strings")) if text.strip() else {}
-        except ValueError:
-            data = {}
-        return FormattedFrame(_draw(data), 0, partial_model(data, self._schema))
-
-
-def _draw(data: Any) -> Markup:
-    if isinstance(data, dict):
-        rows = (
-            Markup("<dt>{}</dt><dd>{}</dd>").format(str(name).replace("_", " "), _draw(value))
-            for name, value in data.items()
-            if value not in (None, "", [], {})
-        )
-        return Markup("<dl>{}</dl>").format(Markup("").join(rows)) if data else Markup("")
-    if isinstance(data, list):
-        items = Markup("").join(Markup("<li>{}</li>").format(_draw(item)) for item in data)
-        return Markup("<ul>{}</ul>").format(items)
-    if isinstance(data, bool):
-        return Markup("yes" if data else "no")
-    if hasattr(data, "__html__"):
-        return escape(data)  # a soft value
-    return escape("" if data is None else strip_marks(str(data)))
-
-
-_VALUE = re.compile(r'"(?:[^"\\]|\\.)*("?)|-?\d[\d.eE+-]*', re.S)
-
-
-# One character of a JSON string, escaped or not, perhaps cut off; two escapes where one character is written so.
-_CHARACTER = re.compile(r"\\u[dD][89abAB]..(?:\\(?:u.{0,4})?)?|\\u.{0,4}|\\.?|.", re.S)
+# -- unsettled values ---------------------------------------------------------------------------------------
 
 
 class _Unsettled:
@@ -229,88 +198,95 @@ class _Unsettled:
 
 
 class UnsettledText(_Unsettled, str):
-    """A text with unsettled parts."""
-
-
-class Chosen(str):
-    """A text that is one of several, as an enum's value is."""
-
-    @property
-    def value(self) -> str:
-        """The text, as a finished enum has it."""
-        return str(self)
-
-
-class UnsettledChoice(_Unsettled, Chosen):
-    """The same with unsettled parts."""
-
-
-def chosen(text: str) -> Chosen:
-    """A text as a choice, unsettled where it is."""
-    if not isinstance(text, UnsettledText):
-        return Chosen(text)
-    soft = UnsettledChoice(text)
-    soft.html = text.html
-    return soft
+    """A string with unsettled parts."""
 
 
 class UnsettledInt(_Unsettled, int):
-    """An unsettled whole number."""
+    """An unsettled integer."""
 
 
 class UnsettledFloat(_Unsettled, float):
     """An unsettled number."""
 
 
-def marked_json(text: str, spans: Sequence[Span]) -> str:
-    """JSON, or a prefix of it, with marks in the values that the spans touch: around the unsettled characters of
-    texts, and numbers as marked texts. Keys stay as they are.
+class Choice(str):
+    """One of several strings. It has a ``value``, as an enum member has."""
+
+    @property
+    def value(self) -> str:
+        """The string itself."""
+        return str(self)
+
+
+class UnsettledChoice(_Unsettled, Choice):
+    """A choice with unsettled parts."""
+
+
+def as_choice(text: str) -> Choice:
+    """Return a string as a choice, which is unsettled if the string is."""
+    if not isinstance(text, UnsettledText):
+        return Choice(text)
+    choice = UnsettledChoice(text)
+    choice.html = text.html
+    return choice
+
+
+# A string, which may be cut off, or a number.
+_VALUE = re.compile(r'"(?:[^"\\]|\\.)*("?)|-?\d[\d.eE+-]*', re.S)
+# One character of a JSON string: escaped or not, perhaps cut off, or a surrogate pair.
+_CHARACTER = re.compile(r"\\u[dD][89abAB]..(?:\\(?:u.{0,4})?)?|\\u.{0,4}|\\.?|.", re.S)
+
+
+def insert_json_marks(text: str, spans: Sequence[Span]) -> str:
+    """Return JSON, or a prefix of it, with marks in its unsettled values. ``unsettled_values`` reads them.
+
+    In strings, the unsettled characters get marks. Numbers become marked strings. Keys are unchanged.
 
     Args:
         text: JSON without marks.
-        spans: its unsettled parts, in order.
+        spans: Its unsettled spans, in order.
     """
     parts: list[str] = []
-    done = 0
+    position = 0
     for match in _VALUE.finditer(text):
         start, end = match.span()
-        here = [span for span in spans if span[0] < end and span[1] > start]
-        if not here or text[end:].lstrip()[:1] == ":":
+        touching = [span for span in spans if span[0] < end and span[1] > start]
+        if not touching or text[end:].lstrip()[:1] == ":":
             continue
-        parts.append(text[done:start])
-        done = end
+        parts.append(text[position:start])
+        position = end
         if text[start] == '"':
             closed = bool(match[1])
-            parts += ['"', *_marked_characters(text, start + 1, end - closed, here)]
+            parts += ['"', *_mark_characters(text, start + 1, end - closed, touching)]
             # Nothing may follow an escape that is cut off.
             parts += [f'{CLOSE}"'] if closed else []
         elif end < len(text):
-            parts.append(f'"{BAR}{match[0]}"')
+            parts.append(f'"{PIPE}{match[0]}"')
         else:
-            parts.append(match[0])  # more digits may follow
-    return "".join([*parts, text[done:]])
+            parts.append(match[0])  # digits may be missing
+    return "".join([*parts, text[position:]])
 
 
-def _marked_characters(text: str, start: int, end: int, spans: Sequence[Span]) -> Iterator[str]:
-    soft = False
+def _mark_characters(text: str, start: int, end: int, spans: Sequence[Span]) -> Iterator[str]:
+    marked = False
     for match in _CHARACTER.finditer(text, start, end):
-        now = any(a < match.end() and b > match.start() for a, b in spans)
-        if now != soft:
-            yield OPEN if now else CLOSE
-            soft = now
+        unsettled = any(a < match.end() and b > match.start() for a, b in spans)
+        if unsettled != marked:
+            yield OPEN if unsettled else CLOSE
+            marked = unsettled
         yield match[0]
 
 
 def unsettled_values(data: Any) -> Any:
-    """Parsed JSON with the marked texts in it as soft values."""
+    """Return parsed JSON with its marked strings as unsettled strings and numbers."""
     if isinstance(data, dict):
         return {name: unsettled_values(value) for name, value in data.items()}
     if isinstance(data, list):
         return [unsettled_values(item) for item in data]
     if not isinstance(data, str):
         return data
-    if data.startswith(BAR):
-        return _number(data.removeprefix(BAR))
+    if data.startswith(PIPE):
+        return _unsettled_number(data.removeprefix(PIPE))
     if OPEN not in data and CLOSE not in data:
         return data
     text = UnsettledText(data.replace(OPEN, "").replace(CLOSE, ""))
@@ -318,9 +294,10 @@ def unsettled_values(data: Any) -> Any:
     return text
 
 
-def _number(digits: str) -> Any:
+def _unsettled_number(digits: str) -> UnsettledInt | UnsettledFloat | None:
+    number: UnsettledInt | UnsettledFloat
     try:
-        number: UnsettledInt | UnsettledFloat = UnsettledInt(digits)
+        number = UnsettledInt(digits)
     except ValueError:
         try:
             number = UnsettledFloat(digits)
@@ -328,3 +305,52 @@ def _number(digits: str) -> Any:
             return None
     number.html = Markup(render_marks(f"{OPEN}{escape(digits)}{CLOSE}"))
     return number
+
+
+# -- the formatter ------------------------------------------------------------------------------------------
+
+
+class SchemaFormatter:
+    """Renders a value as a list of its fields. Templates usually render the fields themselves instead."""
+
+    def __init__(self, schema: type[Any] | None) -> None:
+        if schema is None:
+            raise ValueError('The format "typed" needs a schema.')
+        self._schema = schema
+        self._json_schema = json_schema_of(schema)
+
+    def format(self, frame: Frame) -> FormattedFrame:
+        """Return the fields so far as HTML, and the value: an instance of the schema or a ``PartialModel``.
+
+        Raises:
+            PageFailed: If a finished text does not match the schema.
+        """
+        text = strip_marks(frame.text)
+        if frame.done:
+            value = parse_value(self._schema, text)
+            html = _render(type_adapter(self._schema).dump_python(value, mode="json"))
+            return FormattedFrame(html, len(html), value)
+        try:
+            marked = insert_json_marks(text, frame.unsettled) if frame.unsettled else text
+            data = unsettled_values(from_json(marked, allow_partial="trailing-strings")) if text.strip() else {}
+        except ValueError:
+            data = {}
+        return FormattedFrame(_render(data), 0, partial_model(data, self._json_schema))
+
+
+def _render(data: Any) -> Markup:
+    if isinstance(data, dict):
+        rows = (
+            Markup("<dt>{}</dt><dd>{}</dd>").format(str(name).replace("_", " "), _render(value))
+            for name, value in data.items()
+            if value not in (None, "", [], {})
+        )
+        return Markup("<dl>{}</dl>").format(Markup("").join(rows)) if data else Markup("")
+    if isinstance(data, list):
+        items = Markup("").join(Markup("<li>{}</li>").format(_render(item)) for item in data)
+        return Markup("<ul>{}</ul>").format(items)
+    if isinstance(data, bool):
+        return Markup("yes" if data else "no")
+    if isinstance(data, _Unsettled):
+        return escape(data)
+    return escape("" if data is None else strip_marks(str(data)))

@@ -1,4 +1,4 @@
-"""Drawings: SVG that the model writes, shown while it is drawn."""
+"""The format "svg": a drawing that the model writes, shown while it grows."""
 
 from __future__ import annotations
 
@@ -11,122 +11,122 @@ from unwritten_engine import Frame, Span
 
 from ..core.errors import PageFailed
 from .sanitize_svg import ElementCache, SVGSanitizer
-from .unsettled import FormattedFrame, strip_marks, within
+from .unsettled import FormattedFrame, clip_spans, strip_marks
 
-_BEGIN = re.compile(r"<svg(?=[\s>/])", re.I)
-_TAG_NAME = re.compile(r"<[A-Za-z][A-Za-z0-9]*")
+_START = re.compile(r"<svg(?=[\s>/])", re.I)
+_TAG_START = re.compile(r"<[A-Za-z][A-Za-z0-9]*")
 _ANY_SHAPE = re.compile(r"<(?:path|rect|circle|ellipse|line|polyline|polygon|text|use|g|defs)\b", re.I)
-# A tag that has not ended, with its whole attributes, and what has come of the next one.
-_HALF = re.compile(
+# An incomplete path, polyline or polygon tag: its complete attributes, then the incomplete one.
+_INCOMPLETE_SHAPE = re.compile(
     r"<(?:path|polyline|polygon)\b((?:\s+[\w:-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'))*)(\s+(d|points)\s*=\s*[\"']([^\"'<>]*)|[^<>]*)$",
     re.I,
 )
 _COMMAND = re.compile(r"[MmLlHhVvCcSsQqTtAaZz][^MmLlHhVvCcSsQqTtAaZz]*")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)")
-# What may stand cut off at the end of a prefix besides a tag.
-_TAIL = re.compile(r"&[#\w]{0,31}$")
+_INCOMPLETE_ENTITY = re.compile(r"&[#\w]{0,31}$")
 
-_REMEMBERED = 4000
-"""Tags that a drawer knows from earlier frames, at most."""
+_CACHE_SIZE = 4000
+"""Number of tags above which a formatter's cache is cleared."""
 
 
 class SVGFormatter:
-    """Draws the first SVG in a text, or any prefix of it. What stands around it, a fence or words, is left out.
+    """Renders the first SVG in a text, or any prefix of it. Code fences and prose around it are ignored.
 
     Args:
-        region: the region's name, for ids.
-        ask: what was asked for, for the text alternative.
+        region: The region's name, for ids.
+        prompt: The region's prompt, for the text alternative.
     """
 
-    def __init__(self, region: str, ask: str) -> None:
+    def __init__(self, region: str, prompt: str) -> None:
         self._region = region
-        self._ask = ask
-        self._known: ElementCache = {}
+        self._prompt = prompt
+        self._cache: ElementCache = {}
 
     def format(self, frame: Frame) -> FormattedFrame:
-        """The drawing so far. Nothing of it is fixed before the end.
+        """Return the drawing so far as one ``<svg>`` element. No part of a draft is fixed.
 
         Raises:
-            PageFailed: for a finished text without a drawing.
+            PageFailed: If a finished text has no drawing, or an empty one.
         """
         text = strip_marks(frame.text)
-        begin = _begin(text)
-        if begin is None or (not frame.done and ">" not in text[begin:]):
+        start = _find_start(text)
+        if start is None or (not frame.done and ">" not in text[start:]):
             if frame.done:
                 raise PageFailed(
-                    "The model wrote words where a drawing belongs. Try again: another seed often helps, "
+                    "The model wrote text instead of a drawing. Try again: another seed often helps, "
                     "and a larger model draws better."
                 )
             return FormattedFrame(Markup(""))
-        body = complete_prefix(text[begin:], pen=not frame.done)
-        body = _softened(body, within(frame.unsettled, begin, begin + len(body)))
-        if len(self._known) > _REMEMBERED:
-            self._known.clear()
-        drawing = SVGSanitizer(body, self._region, self._ask, self._known)
-        if frame.done and not drawing.shapes:
+        body = complete_prefix(text[start:], stroke_partial=not frame.done)
+        body = _mark_unsettled_tags(body, clip_spans(frame.unsettled, start, start + len(body)))
+        if len(self._cache) > _CACHE_SIZE:
+            self._cache.clear()
+        drawing = SVGSanitizer(body, self._region, self._prompt, self._cache)
+        if frame.done and not drawing.element_count:
             raise PageFailed(
-                "The model began a drawing and drew nothing. Try again: another seed often helps, "
+                "The model wrote an empty drawing. Try again: another seed often helps, "
                 "and a larger model draws better."
             )
         return FormattedFrame(drawing.html, len(drawing.html) if frame.done else 0)
 
 
-def _begin(text: str) -> int | None:
-    """Where the drawing begins. A model that was given the beginning may still begin again."""
-    begins = [match.start() for match in _BEGIN.finditer(text)]
-    for at in reversed(begins[1:]):
-        if not _ANY_SHAPE.search(text, begins[0], at):
+def _find_start(text: str) -> int | None:
+    """Return the position of the first drawing, or None. A repeated opening before any shape is skipped."""
+    starts = [match.start() for match in _START.finditer(text)]
+    for at in reversed(starts[1:]):
+        if not _ANY_SHAPE.search(text, starts[0], at):
             return at
-    return begins[0] if begins else None
+    return starts[0] if starts else None
 
 
-def complete_prefix(text: str, *, pen: bool) -> str:
-    """A prefix of a drawing without the half of a tag at its end; of a path, what is whole of it stays.
+def complete_prefix(text: str, *, stroke_partial: bool) -> str:
+    """Return a prefix of a drawing without an incomplete tag at its end. Complete parts of a path are kept.
 
     Args:
-        text: begins with ``<svg``.
-        pen: show half a path as a line, until it says what it looks like.
+        text: Begins with ``<svg``.
+        stroke_partial: Show an incomplete path as a line until it has a fill or stroke.
     """
-    open_, close = text.rfind("<"), text.rfind(">")
-    if open_ <= close:
-        return _TAIL.sub("", text)
-    before, half = text[:open_], text[open_:]
-    match = _HALF.fullmatch(half)
+    last_open, last_close = text.rfind("<"), text.rfind(">")
+    if last_open <= last_close:
+        return _INCOMPLETE_ENTITY.sub("", text)
+    before, partial = text[:last_open], text[last_open:]
+    match = _INCOMPLETE_SHAPE.fullmatch(partial)
     if not match:
         return before
-    head = half[: match.start(2)]
+    tag = partial[: match.start(2)]
     if match[3]:
-        line = _whole_points(match[4]) if match[3].lower() == "points" else _whole_path(match[4])
-        head += f' {match[3]}="{line}"' if line else ""
-    if not re.search(r"\s(?:d|points)\s*=", head, re.I):
+        data = _complete_points(match[4]) if match[3].lower() == "points" else _complete_path(match[4])
+        tag += f' {match[3]}="{data}"' if data else ""
+    if not re.search(r"\s(?:d|points)\s*=", tag, re.I):
         return before
-    look = "".join(
+    style = "".join(
         f' {name}="{value}"'
         for name, value in (("fill", "none"), ("stroke", "currentColor"))
-        if pen and not re.search(rf"\s{name}\s*=", head, re.I)
+        if stroke_partial and not re.search(rf"\s{name}\s*=", tag, re.I)
     )
-    return f"{before}{head}{look}/>"
+    return f"{before}{tag}{style}/>"
 
 
-def _whole_path(data: str) -> str:
-    """Path data up to its last command that is certainly whole; "" if that draws nothing."""
+def _complete_path(data: str) -> str:
+    """Return path data without its last command, which may be incomplete, or "" if nothing visible is left."""
     commands = _COMMAND.findall(data)[:-1]
     return "".join(commands) if len(commands) > 1 else ""
 
 
-def _whole_points(data: str) -> str:
+def _complete_points(data: str) -> str:
+    """Return points without the last number, which may be incomplete, or "" if fewer than two points are left."""
     numbers = _NUMBER.findall(data)[:-1]
     pairs = len(numbers) // 2
     return " ".join(numbers[: 2 * pairs]) if pairs > 1 else ""
 
 
-def _softened(text: str, spans: Sequence[Span]) -> str:
-    """The text with a class on every tag that may still change, in itself or in the words after it."""
+def _mark_unsettled_tags(text: str, spans: Sequence[Span]) -> str:
+    """Add ``class="unsettled"`` to every tag that is not settled, or that is followed by unsettled text."""
     if not spans:
         return text
     parts: list[str] = []
     position = 0
-    for match in _TAG_NAME.finditer(text):
+    for match in _TAG_START.finditer(text):
         following = text.find("<", match.end())
         end = len(text) if following < 0 else following
         if any(a < end and b > match.start() for a, b in spans):

@@ -1,7 +1,7 @@
-"""Marks: carrying the unsettled spans of a text through a parser, into the HTML that it makes.
+"""Unsettled spans: how they pass through a parser and become ``<span class="unsettled">`` in its HTML.
 
-Two private-use characters are put around each span before the text is parsed, and turned into
-``<span class="unsettled">`` afterwards. A parser that knows nothing of them passes them through as letters.
+Two private-use characters, the marks, are put around each span before the text is parsed, and replaced by elements
+afterwards. Parsers pass them through like letters.
 """
 
 from __future__ import annotations
@@ -16,32 +16,41 @@ from markupsafe import Markup
 from unwritten_engine import Span
 
 OPEN, CLOSE = "\ue000", "\ue001"
+"""The marks at the start and end of an unsettled span."""
 
-
-BAR = "\ue002"
-"""Stands for the bar in ``[[Title|text]]`` while Markdown looks for the bars of a table."""
-
+PIPE = "\ue002"
+"""Replaces the ``|`` of ``[[Title|text]]`` while Markdown parses tables. Also marks unsettled numbers in JSON."""
 
 _MARKS = re.compile(f"[{OPEN}{CLOSE}]")
+_RESERVED = re.compile(f"[{OPEN}{CLOSE}{PIPE}\0]")
+_TAG = re.compile(r"(<[^<>]*>)")
+_MARK = re.compile(f"([{OPEN}{CLOSE}])")
 
 
-_OURS = re.compile(f"[{OPEN}{CLOSE}{BAR}\0]")
+@dataclass(frozen=True, slots=True)
+class FormattedFrame:
+    """A frame rendered by a format.
 
+    Attributes:
+        html: Safe, balanced HTML.
+        fixed: Number of leading characters of ``html`` that no later frame will change.
+        value: For a canvas with a schema, its value so far.
+        search_text: The plain text of a finished frame for search, if it differs from the text of ``html``.
+    """
 
-_PIECES = re.compile(r"(<[^<>]*>)")
-
-
-_TOKENS = re.compile(f"([{OPEN}{CLOSE}])")
+    html: Markup
+    fixed: int = 0
+    value: Any = None
+    search_text: str | None = None
 
 
 def strip_marks(text: str) -> str:
-    """A text of the model without characters that would look like our marks, and without zero bytes, which no HTML
-    can hold. The length stays the same."""
-    return _OURS.sub(" ", text)
+    """Replace marks and zero bytes in generated text by spaces. HTML cannot hold zero bytes. The length stays."""
+    return _RESERVED.sub(" ", text)
 
 
 def insert_marks(text: str, spans: Sequence[Span]) -> str:
-    """The text with marks around the spans, which are in order and do not overlap."""
+    """Return the text with marks around the spans, which must be in order and not overlap."""
     if not spans:
         return text
     parts: list[str] = []
@@ -55,44 +64,46 @@ def insert_marks(text: str, spans: Sequence[Span]) -> str:
 
 
 def render_marks(html: str) -> str:
-    """HTML with marks in it, as HTML in which the text between marks is in ``<span class="unsettled">``.
+    """Replace marks in HTML: the text between them is put into ``<span class="unsettled">``.
 
-    Marks inside tags (in an attribute, say) vanish. A span that crosses elements becomes one span in each.
+    Marks inside tags, for example in an attribute, are removed. A span that crosses elements becomes one span in each.
     """
     if OPEN not in html and CLOSE not in html:
         return html
     parts: list[str] = []
-    soft = False
-    for piece in _PIECES.split(html):
+    unsettled = False
+    for piece in _TAG.split(html):
         if piece.startswith("<") and piece.endswith(">"):
             parts.append(_MARKS.sub("", piece))
             continue
-        for token in _TOKENS.split(piece):
+        for token in _MARK.split(piece):
             if token == OPEN:
-                soft = True
+                unsettled = True
             elif token == CLOSE:
-                soft = False
-            elif soft and token and not token.isspace():
+                unsettled = False
+            elif unsettled and token and not token.isspace():
                 parts.append(f'<span class="unsettled">{token}</span>')
             else:
                 parts.append(token)
     return "".join(parts)
 
 
-def within(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
-    """The parts of spans that lie in ``start:end``, counted from ``start``."""
-    cut = ((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
-    return tuple((a, b) for a, b in cut if a < b)
+def clip_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
+    """Return the parts of spans inside ``start:end``, as offsets from ``start``."""
+    clipped = ((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
+    return tuple((a, b) for a, b in clipped if a < b)
 
 
-def words_of_open(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
-    """The text with those links that are not settled as mere words, and its spans: a link works as soon as it is
-    settled, and not before.
+def unlink_unsettled(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
+    """Replace links that are not fully settled by their text: only settled links can be followed.
 
     Args:
-        text: of the model.
-        spans: its unsettled parts.
-        patterns: what links look like; the last group that matched is their words.
+        text: Generated text.
+        spans: Its unsettled spans.
+        patterns: Match links. The last group that matched is the link's text.
+
+    Returns:
+        The new text and its unsettled spans.
     """
     if not spans or "[" not in text:
         return text, spans
@@ -100,32 +111,15 @@ def words_of_open(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) 
     for match in sorted(links, key=lambda match: match.start(), reverse=True):
         a, b = match.span()
         if any(start < b and end > a for start, end in spans):
-            words = match[match.lastindex or 0]
-            text = text[:a] + words + text[b:]
-            spans = _replaced(spans, a, b, a + len(words))
+            label = match[match.lastindex or 0]
+            text = text[:a] + label + text[b:]
+            spans = _replace_range(spans, a, b, a + len(label))
     return text, spans
 
 
-def _replaced(spans: Sequence[Span], start: int, old_end: int, new_end: int) -> list[Span]:
-    """Spans after ``start:old_end`` became ``start:new_end``; the new text is unsettled as a whole."""
+def _replace_range(spans: Sequence[Span], start: int, old_end: int, new_end: int) -> list[Span]:
+    """Adjust spans after ``start:old_end`` was replaced by ``start:new_end``, all of which is unsettled."""
     shift = new_end - old_end
     before = [(a, min(b, start)) for a, b in spans if a < start]
     after = [(max(a, old_end) + shift, b + shift) for a, b in spans if b > old_end]
     return [*before, (start, new_end), *after]
-
-
-@dataclass(frozen=True, slots=True)
-class FormattedFrame:
-    """One drawn frame.
-
-    Attributes:
-        html: safe, balanced HTML.
-        fixed: how many leading characters of ``html`` no later frame will change.
-        value: for a shape, what has arrived of it.
-        words: of a finished text, the words for search, if they are not those of ``html``.
-    """
-
-    html: Markup
-    fixed: int = 0
-    value: Any = None
-    words: str | None = None

@@ -1,131 +1,133 @@
-"""Budgets: how much one visitor, and all together, may have written.
+"""Budgets: how much one client, and all clients together, may have generated.
 
-Pages are counted when they are begun, and seconds of writing when they are over: nobody knows before what a page
-takes. What is kept costs nothing, and neither does looking at a page that somebody else has begun.
+Pages are charged when their jobs start, seconds when they end. Stored pages are free, and so is joining a running job.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from ..core.errors import OverBudget
 from ..core.settings import Settings
 from ..security.exposure import Exposure
-from ..security.rate_limits import SlidingWindow
+from ..security.rate_limits import ClientWindows, SlidingWindow
 from .page_job import JobObserver, PageJob
 
 HOUR, MINUTE = 3600.0, 60.0
 
+VISITOR_BURST = 30
+"""Pages that one visitor may start within a minute, if other machines can reach the app."""
 
-_VISITORS = 20_000
-"""Visitors whose spending is remembered; beyond that, that of who has been away the longest is forgotten."""
+SEARCH_PAGES = 30
+"""Pages that one visitor may start within an hour by a search box or a button, if other machines can reach the app."""
 
+VISITOR_SOCKETS = 64
+"""Live connections, one for each open tab, that one visitor may have, if other machines can reach the app."""
 
-_WORDS = {
-    "visitor_pages": "You have had {limit:g} new pages written within an hour, and that is as many as one visitor may.",
-    "visitor_burst": "You have had {limit:g} new pages begun within a minute, and that is as many as one visitor may.",
-    "search_pages": "You have had {limit:g} pages written by search or by button within an hour, which is as many as "
-    "one visitor may. Pages that others link to can still be opened by their links.",
-    "visitor_seconds": "The pages that you had written took {limit:g} seconds within an hour, and that is as much as "
-    "one visitor may.",
-    "engine_seconds": "All visitors together had {limit:g} seconds of writing within an hour, and that is as much as "
-    "there is.",
+_MESSAGES = {
+    "visitor_pages": "You have started {limit:g} new pages within an hour, which is the limit for one visitor.",
+    "visitor_burst": "You have started {limit:g} new pages within a minute, which is the limit for one visitor.",
+    "search_pages": "You have started {limit:g} new pages by search or by button within an hour, which is the limit "
+    "for one visitor. Pages that others link to can still be opened by their links.",
+    "visitor_seconds": "Your new pages took {limit:g} seconds within an hour, which is the limit for one visitor.",
+    "engine_seconds": "New pages took {limit:g} seconds within an hour, which is the limit for all visitors together.",
 }
 
 
 class Budgets(JobObserver):
-    """Keeps the accounts of all visitors, in memory.
+    """The spending of all clients, in memory.
 
     Args:
-        settings: ``visitor_pages``, ``visitor_burst``, ``search_pages``, ``visitor_seconds`` and ``engine_seconds``.
+        settings: ``visitor_pages``, ``visitor_seconds`` and ``engine_seconds``.
         exposure: If only this machine can reach the app, only budgets that were set apply.
-        clock: seconds that only rise.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, settings: Settings, exposure: Exposure, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._exposure = exposure
         self._clock = clock
-        self._visitors: OrderedDict[str, dict[str, SlidingWindow]] = OrderedDict()
-        self._everybody = SlidingWindow(HOUR)
+        self._fixed = {
+            "visitor_burst": VISITOR_BURST,
+            "search_pages": SEARCH_PAGES,
+            "visitor_sockets": VISITOR_SOCKETS,
+        }
+        self._windows = {
+            "visitor_pages": ClientWindows(HOUR),
+            "visitor_burst": ClientWindows(MINUTE),
+            "search_pages": ClientWindows(HOUR),
+            "visitor_seconds": ClientWindows(HOUR),
+        }
+        self._all_clients = SlidingWindow(HOUR)
         self._running: set[PageJob] = set()
 
     def limit(self, budget: str) -> float:
-        """A budget in force; 0 for none."""
-        if self._exposure.is_public or self._settings.was_given(budget):
+        """Return a budget's limit, or 0 if it has none."""
+        if budget in self._fixed:
+            return self._fixed[budget] if self._exposure.is_public else 0
+        if self._exposure.is_public or budget in self._settings.model_fields_set:
             return float(getattr(self._settings, budget))
-        return 0.0
+        return 0
 
-    def spend(self, visitor: str, *, searched: bool = False, share: float = 1.0) -> None:
-        """Charge a visitor for one page that is about to be begun, by a click or ahead of one.
+    def spend(self, client_id: str, *, searched: bool = False, share: float = 1.0) -> None:
+        """Charge a client for a page whose job is about to start.
 
         Args:
-            visitor: see ``visitor_of``.
-            searched: whether no page offered it: it was asked for by a search box or a button.
-            share: of each budget that may be used up by now; what is written ahead leaves the rest to clicks.
+            client_id: See ``security.client_address.client_id``.
+            searched: True if no page linked to it: it was requested by a search box or a button.
+            share: The share of each budget that may be used. Prefetches leave the rest to clicks.
 
         Raises:
-            OverBudget: if that is too much; then nothing is charged.
+            OverBudget: If a budget is used up. Then nothing is charged.
         """
         now = self._clock()
-        account = self._account(visitor)
         pages = ["visitor_pages", "visitor_burst", *(["search_pages"] if searched else [])]
         for budget in (*pages, "visitor_seconds", "engine_seconds"):
-            self._hold(budget, account.get(budget, self._everybody), visitor, self.limit(budget) * share, now)
+            self._check(budget, client_id, self.limit(budget) * share, now)
         for budget in pages:
-            account[budget].add(now, 1)
+            self._windows[budget][client_id].add(now)
 
-    def afford(self, visitor: str) -> None:
-        """Make sure that a visitor has seconds left for work that is no page: a picture.
+    def check_seconds(self, client_id: str) -> None:
+        """Check that a client has seconds left, for work that is not a page, such as a picture.
 
         Raises:
-            OverBudget: if not.
+            OverBudget: If a budget is used up.
         """
-        now, account = self._clock(), self._account(visitor)
-        for budget in ("visitor_seconds", "engine_seconds"):
-            self._hold(budget, account.get(budget, self._everybody), visitor, self.limit(budget), now)
-
-    def charge(self, visitor: str, seconds: float) -> None:
-        """Charge a visitor for seconds of such work."""
         now = self._clock()
-        self._account(visitor)["visitor_seconds"].add(now, seconds)
-        self._everybody.add(now, seconds)
+        for budget in ("visitor_seconds", "engine_seconds"):
+            self._check(budget, client_id, self.limit(budget), now)
+
+    def charge(self, client_id: str, seconds: float) -> None:
+        """Charge a client for seconds of work."""
+        now = self._clock()
+        self._windows["visitor_seconds"][client_id].add(now, seconds)
+        self._all_clients.add(now, seconds)
 
     def on_start(self, job: PageJob) -> None:
-        """A page is being written, or waits for its turn."""
+        """Count a job's seconds as they pass."""
         self._running.add(job)
 
     def on_end(self, job: PageJob) -> None:
-        """A page has come to its end: its seconds are charged to who began it."""
+        """Charge a job's seconds to the client that started it."""
         self._running.discard(job)
         if job.seconds:
-            self.charge(job.visitor, job.seconds)
+            self.charge(job.client_id, job.seconds)
 
-    def _hold(self, budget: str, window: SlidingWindow, visitor: str, limit: float, now: float) -> None:
-        if limit and window.total(now) + self._going_on(budget, visitor) >= limit:
-            # Pages that are being written count as they go on: when they are over can only be guessed.
+    def _check(self, budget: str, client_id: str, limit: float, now: float) -> None:
+        window = self._windows[budget][client_id] if budget in self._windows else self._all_clients
+        if limit and window.total(now) + self._running_seconds(budget, client_id) >= limit:
+            # With running jobs alone it cannot be known when they end: a minute is a guess.
             seconds = max(1, math.ceil(window.wait(now, limit) or MINUTE))
-            raise OverBudget(f"{_WORDS[budget].format(limit=limit)} {_again(seconds)}", seconds, budget)
+            raise OverBudget(f"{_MESSAGES[budget].format(limit=limit)} {_retry_hint(seconds)}", seconds, budget)
 
-    def _going_on(self, budget: str, visitor: str) -> float:
+    def _running_seconds(self, budget: str, client_id: str) -> float:
         if budget == "visitor_seconds":
-            return sum(g.seconds for g in self._running if g.visitor == visitor)
-        return sum(g.seconds for g in self._running) if budget == "engine_seconds" else 0.0
-
-    def _account(self, visitor: str) -> dict[str, SlidingWindow]:
-        account = self._visitors.get(visitor)
-        if account is None:
-            times = {"visitor_pages": HOUR, "visitor_burst": MINUTE, "search_pages": HOUR, "visitor_seconds": HOUR}
-            account = self._visitors[visitor] = {budget: SlidingWindow(seconds) for budget, seconds in times.items()}
-            if len(self._visitors) > _VISITORS:
-                self._visitors.popitem(last=False)
-        self._visitors.move_to_end(visitor)
-        return account
+            return sum(job.seconds for job in self._running if job.client_id == client_id)
+        return sum(job.seconds for job in self._running) if budget == "engine_seconds" else 0.0
 
 
-def _again(seconds: int) -> str:
-    when = f"{seconds} seconds" if seconds < 100 else f"{math.ceil(seconds / 60)} minutes"
-    return f"Try again in about {when}. Everything that is written can be read meanwhile."
+def _retry_hint(seconds: int) -> str:
+    delay = f"{seconds} seconds" if seconds < 100 else f"{math.ceil(seconds / 60)} minutes"
+    return f"Try again in about {delay}. Pages that are already written can be read meanwhile."

@@ -1,6 +1,7 @@
-"""Hooks: an author's own say in what is written, before it is begun and before it is kept.
+"""Authors' functions around generation: policies before it, and hooks after it.
 
-A hook that raises, or takes too long, denies: what nobody has checked is not written.
+A policy allows or denies a page before it is generated, or a text before it is shown. A policy that raises or takes too
+long denies. An ``on_written`` hook runs when a page has been stored.
 """
 
 from __future__ import annotations
@@ -20,124 +21,121 @@ from starlette.routing import Match
 from unwritten_engine import Prompt
 
 from ..core.errors import BadAddress, BadApp, Denied
-from ..core.settings import Settings
+from ..routing import page_function
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, TextRoute
+from ..routing.routes import PatternRoute
 from ..storage.database import Database
-from ..storage.transactions import Transaction, active
+from ..storage.transactions import Transaction, table_access
 from .page_job import PageJob
 
 log = logging.getLogger("unwritten")
 
+PromptPolicy: TypeAlias = Callable[["PromptCheck"], Any]
+"""``policy(check)``: allows or denies a page."""
 
-PromptHook: TypeAlias = Callable[["PromptCheck"], Any]
+TextPolicy: TypeAlias = Callable[[str, str, str], Any]
+"""``policy(key, region, text)``: allows or denies a finished text."""
 
-
-TextHook: TypeAlias = Callable[[str, str, str], Any]
-
-
-_NOT_THIS_PAGE = "This page is not written here."
-
-
-_NOT_THIS_TEXT = "What the model wrote here was not let through, and is not kept."
+_PAGE_DENIED = "This page is not written here."
+_TEXT_DENIED = "The text that the model wrote was rejected, and is not stored."
 
 
 @dataclass(frozen=True, slots=True)
 class PromptCheck:
-    """A page that somebody wants to have written.
+    """A page that is about to be generated.
 
     Attributes:
-        key: the page's key.
-        title: its title.
-        visitor: who asks: an address, or "" if the server does not know it.
-        prompts: what the engine would be asked for, by the name of the canvas.
+        key: The page's key.
+        title: The page's title.
+        client_id: The client that asks for it: an address, or "" if unknown.
+        prompts: The engine's prompts by the name of the canvas.
     """
 
     key: str
     title: str
-    visitor: str
+    client_id: str
     prompts: Mapping[str, Prompt]
 
 
 class Policies:
-    """What the author declared. Both may be sync (then they run in a thread) or async. True and None allow; False, or
-    a sentence for people, denies.
+    """The author's policies. They may be async; others run in a thread.
+
+    True and None allow. False, or a sentence for the visitor, denies.
 
     Attributes:
-        prompt: ``prompt(asked)``, called before a page is begun.
-        text: ``text(key, region, text)``, called with every finished text before anybody sees it.
-        time_limit: seconds that a hook may take.
+        prompt_policy: Called before a page is generated. None allows all.
+        text_policy: Called with every finished text before it is shown. None allows all.
     """
 
     def __init__(self) -> None:
-        self.prompt: PromptHook | None = None
-        self.text: TextHook | None = None
-        self.time_limit = 10.0
+        self.prompt_policy: PromptPolicy | None = None
+        self.text_policy: TextPolicy | None = None
 
-    async def allow_prompt(self, asked: PromptCheck) -> None:
-        """Ask whether a page may be written.
+    async def allow_prompt(self, check: PromptCheck) -> None:
+        """Ask the prompt policy.
 
         Raises:
-            Denied: if it may not.
+            Denied: If the page may not be generated.
         """
-        if self.prompt is not None:
-            await self._ask(self.prompt, (asked,), asked.key, _NOT_THIS_PAGE)
+        if self.prompt_policy is not None:
+            await self._ask(self.prompt_policy, (check,), check.key, _PAGE_DENIED)
 
     async def allow_text(self, key: str, region: str, text: str) -> None:
-        """Ask whether a finished text may be shown and kept.
+        """Ask the text policy.
 
         Raises:
-            Denied: if it may not.
+            Denied: If the text may not be shown and stored.
         """
-        if self.text is not None:
-            await self._ask(self.text, (key, region, text), f"{key} ({region})", _NOT_THIS_TEXT)
+        if self.text_policy is not None:
+            await self._ask(self.text_policy, (key, region, text), f"{key} ({region})", _TEXT_DENIED)
 
-    async def _ask(self, hook: Callable[..., Any], arguments: tuple[Any, ...], what: str, words: str) -> None:
+    async def _ask(self, policy: Callable[..., Any], arguments: tuple[Any, ...], subject: str, denied: str) -> None:
         try:
-            async with asyncio.timeout(self.time_limit):
-                if inspect.iscoroutinefunction(hook):
-                    answer = await hook(*arguments)
+            async with asyncio.timeout(page_function.FUNCTION_TIME_LIMIT):
+                if inspect.iscoroutinefunction(policy):
+                    answer = await policy(*arguments)
                 else:
-                    answer = await anyio.to_thread.run_sync(lambda: hook(*arguments), abandon_on_cancel=True)
+                    answer = await anyio.to_thread.run_sync(lambda: policy(*arguments), abandon_on_cancel=True)
                     if inspect.isawaitable(answer):
                         answer = await answer
             if answer is not None and not isinstance(answer, (bool, str)):
-                raise TypeError(f"the hook returned {answer!r}, and not True, False, None or a sentence")
+                raise TypeError(f"the policy returned {answer!r}, but must return True, False, None or a sentence")
         except Exception as error:
             number = secrets.token_hex(4)
-            log.error("%s: the check of it failed, so it is denied (%s)", what, number, exc_info=error)
+            log.error("%s is denied, because its policy failed (%s)", subject, number, exc_info=error)
             raise Denied(
-                f"{words} The check of it broke off; the server's log has the reason under the number {number}."
+                f"{denied} Its check failed. The server's log has the reason under the number {number}."
             ) from error
         if isinstance(answer, str):
-            raise Denied(answer.strip() or words)
+            raise Denied(answer.strip() or denied)
         if answer is False:
-            raise Denied(words)
+            raise Denied(denied)
 
 
 class OnWritten:
-    """An author's function that is called when a page of a pattern has been written.
+    """An author's function that runs when a page of a pattern has been stored.
 
     Args:
-        function: sync or async. It takes the parameters of the pattern, and no others but of the page's query.
-        pattern: which pages.
+        function: Sync or async. It takes the parameters of the pattern, and those of the page's query that it needs.
+        pattern: The pattern of the pages.
 
     Raises:
-        BadApp: if the function's signature does not fit, or asks for a visit or a request, which there is not.
+        BadApp: If the signature does not fit the pattern, or asks for a ``Visit`` or a ``Request``.
     """
 
     def __init__(self, function: Callable[..., Any], pattern: PagePattern) -> None:
         self.function = PageFunction(function, pattern)
         self.pattern = pattern
-        self._route = TextRoute(pattern, self.function.name, lambda request: None, "GET")
+        self._route = PatternRoute(pattern, self.function.name, lambda request: None, "GET")
         if self.function.wants_visit or self.function.wants_request:
             raise BadApp(
-                f"{self.function.name!r} is called when a page is written, whoever looks: it cannot take a Visit or a "
-                "Request."
+                f"The on_written hook {self.function.name!r} cannot take a Visit or a Request: it runs when a page has "
+                "been written, and not for one visitor."
             )
 
     def arguments(self, key: str) -> dict[str, Any] | None:
-        """What it is called with for the page of this key; None if it is none of its pages."""
+        """Return the function's arguments for the page with this key. None if the pattern does not match."""
         parts = urlsplit(key)
         scope = {"type": "http", "method": "GET", "path": unquote(parts.path), "raw_path": parts.path.encode()}
         match, child = self._route.matches(scope)
@@ -150,49 +148,46 @@ class OnWritten:
 
 
 class OnWrittenRunner:
-    """The sequels of one app.
+    """Runs the ``on_written`` hooks of one app.
 
     Args:
-        settings: ``function_time_limit``.
-        database: the file of the pages and tables.
-        turn: held by whoever writes to tables.
-        wrote: told the name of each table that was written to.
-        declared: the sequels.
+        database: The database of pages and tables.
+        write_lock: Held by all functions that write to tables.
+        on_table_written: Called with the name of each table that a hook has written to.
+        hooks: The hooks.
     """
 
     def __init__(
         self,
-        settings: Settings,
         database: Database,
-        turn: asyncio.Lock,
-        wrote: Callable[[str], None],
-        declared: Sequence[OnWritten],
+        write_lock: asyncio.Lock,
+        on_table_written: Callable[[str], None],
+        hooks: Sequence[OnWritten],
     ) -> None:
-        self._settings = settings
         self._database = database
-        self._turn = turn
-        self._wrote = wrote
-        self._declared = declared
+        self._write_lock = write_lock
+        self._on_table_written = on_table_written
+        self._hooks = hooks
 
     async def run(self, job: PageJob) -> None:
-        """A page has been written and kept. What its sequels raise is logged, and harms no page."""
-        for sequel in self._declared:
-            arguments = sequel.arguments(job.key)
+        """Run the hooks of a page that has been stored. What they raise is logged."""
+        for hook in self._hooks:
+            arguments = hook.arguments(job.key)
             if arguments is not None:
                 try:
-                    await self._run(sequel.function, arguments)
+                    await self._run(hook.function, arguments)
                 except Exception:
-                    log.exception("%s is written, but %r of it failed", job.key, sequel.function.name)
+                    log.exception("%s is written, but its on_written hook %r failed", job.key, hook.function.name)
 
     async def _run(self, function: PageFunction, arguments: dict[str, Any]) -> None:
-        async with self._turn:
+        async with self._write_lock:
             transaction = Transaction(self._database, function.name)
             try:
-                with active(transaction):
-                    await function.run(arguments, None, None, self._settings.function_time_limit)
+                with table_access(transaction):
+                    await function.run(arguments, None, None)
                 await asyncio.to_thread(transaction.commit)
             except BaseException:
-                transaction.roll_back(f"{function.name!r} has failed, and all that it wrote was taken back.")
+                transaction.rollback(f"{function.name!r} has failed, and its writes were rolled back.")
                 raise
         for table in transaction.written:
-            self._wrote(table)
+            self._on_table_written(table)

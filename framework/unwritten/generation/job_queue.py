@@ -1,11 +1,10 @@
-"""Generations: pages that are being written, one for each page, however many look at it.
+"""The job queue: every page that is being generated, one job per page.
 
-A page that somebody waits for goes before all that are written ahead. Those run only while no click is at work; when
-one comes, they make way at once, and go on, or begin anew what was not finished, when it is done.
+Clicks run before prefetches. A prefetch runs only while no click does; when a click comes, it is preempted and runs
+again later.
 
-The server owns the work; visitors attach to it and detach from it. When the last one has left, a grace timer
-starts, and only when it runs out is the work given up. What was finished of a page that failed, was stopped or
-was left is remembered for the next attempt.
+Jobs belong to the server, and visitors subscribe to them. When the last subscriber has left, a grace period starts, and
+at its end the job is cancelled. If a job fails or is cancelled, the next attempt at the page uses its finished regions.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
+
+from cachetools import LRUCache
 
 from unwritten_engine import Engine, Priority
 
@@ -24,44 +25,42 @@ from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
-from .page_job import INSIDE, Ending, JobObserver, PageJob, Subscriber, TextCheck
-
-T = TypeVar("T")
-
+from .page_job import INTERNAL_ERROR, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
-"""Called with a page that has just been kept, before it counts as written. It must not raise."""
-
+"""Called with a job whose page has just been stored, before the job is finished. It must not raise."""
 
 log = logging.getLogger("unwritten")
 
+GRACE_PERIOD = 20.0
+"""Seconds for which a page is generated on after its last visitor has left."""
 
-_REMAINS = 128
+_PARTIAL_RESULTS = 128
 """Pages whose finished regions are remembered after a failure."""
 
+_MAX_UNSTORED = 256
+"""Finished pages that may wait in memory while the database cannot be written, for example because the disk is full."""
 
-_UNKEPT = 256
-"""Finished pages that may wait in memory while the database takes none (a full disk, say)."""
+_RECENT_JOBS = 64
+"""Ended jobs that are remembered for browsers whose socket connects, or connects again, after the end."""
 
-
-_RECENT = 64
-"""Finished generations that are held for browsers whose socket comes, or comes back, after the end."""
-
-
-_RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
-"""How long to wait before a page that could not be kept is tried again; the last one repeats."""
+_STORE_RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
+"""Delays before a page that could not be stored is tried again. The last one repeats."""
 
 
 class JobQueue:
-    """All pages that are being written, and those that wait for their turn.
+    """All jobs of one app, running and waiting.
 
     Args:
-        engine: writes.
-        store: keeps.
-        settings: ``generations``, ``queue_limit``, ``time_limit`` and ``grace``.
+        engine: The engine.
+        store: Where finished pages are saved.
+        settings: ``jobs``, ``queue_limit`` and ``time_limit``.
+        check_text: Called with every finished text before it is shown. None: drafts are shown at once.
+        on_written: Called with every job whose page has been stored.
 
     Attributes:
-        started: How many jobs were added.
+        num_submitted: How many jobs were submitted.
+        grace_period: Seconds for which a page is generated on after its last visitor has left.
     """
 
     def __init__(
@@ -73,276 +72,272 @@ class JobQueue:
         check_text: TextCheck | None = None,
         on_written: WrittenCallback | None = None,
     ) -> None:
+        self.num_submitted = 0
+        self.grace_period = GRACE_PERIOD
         self._engine = engine
         self._store = store
         self._settings = settings
+        self._check_text = check_text
+        self._on_written = on_written
+        self._observers: list[JobObserver] = []
         self._by_key: dict[str, PageJob] = {}
         self._waiting: deque[PageJob] = deque()
         self._running: set[PageJob] = set()
-        self._recent: OrderedDict[str, PageJob] = OrderedDict()
-        self._remains: OrderedDict[str, dict[str, StoredCanvas]] = OrderedDict()
-        # asyncio keeps only weak references to tasks: these are the strong ones.
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._recent: LRUCache[str, PageJob] = LRUCache(_RECENT_JOBS)
+        self._partial_results: LRUCache[str, Mapping[str, StoredCanvas]] = LRUCache(_PARTIAL_RESULTS)
+        # Half of what the engine runs in parallel, so that a click finds a free place, and the likeliest page is ready
+        # soon instead of all of them late.
+        self._prefetch_slots = max(1, min(settings.jobs, engine.about.parallel) // 2)
         self._seconds_per_page = 8.0
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
         self._closing = False
-        self._observers: list[JobObserver] = []
-        self.started = 0
-        # Work that nobody waits for: half of what may be done at the same time, as in the engine, so that a click finds
-        # a place; and the likeliest page is ready soon, and not all of them late.
-        self._places_ahead = max(1, min(settings.jobs, engine.about.parallel) // 2)
-        self._check_text = check_text
-        self._on_written = on_written
 
     def observe(self, *observers: JobObserver) -> None:
-        """Tell these observers what happens to every job."""
+        """Tell these observers about every job."""
         self._observers.extend(observers)
 
+    # -- what is in the queue -----------------------------------------------------------------------------
+
     def get(self, key: str) -> PageJob | None:
-        """The generation of a page, if it is being written (or written and not kept yet)."""
+        """Return the job of a page, if the page is being generated, or finished and not stored yet."""
         return self._by_key.get(key)
 
     def recent(self, key: str) -> PageJob | None:
-        """The generation of a page, even if it is over, as long as it is remembered."""
+        """Return the job of a page, also if it has ended a short time ago."""
         return self._by_key.get(key) or self._recent.get(key)
 
     def unfinished(self) -> list[PageJob]:
-        """The pages that are being written or wait for it, in the order in which they were asked for."""
+        """Return the jobs that run or wait, in the order in which they were submitted."""
         return [job for job in self._by_key.values() if not job.finished.is_set()]
 
     def partial_results(self, key: str) -> Mapping[str, StoredCanvas]:
-        """What was finished of a page in an attempt that came to nothing."""
-        return self._remains.get(key, {})
+        """Return the finished regions of the last attempt at a page, if that failed or was cancelled."""
+        return self._partial_results.get(key, {})
 
     @property
     def load(self) -> tuple[int, int]:
-        """How many pages are being written, and how many wait."""
+        """The numbers of running and waiting jobs."""
         return len(self._running), len(self._waiting)
 
     @property
-    def clicked(self) -> int:
-        """How many pages somebody waits for, begun or not."""
-        return len(_clicked(self._running)) + len(_clicked(self._waiting))
+    def num_clicks(self) -> int:
+        """The number of jobs that visitors wait for, running or waiting."""
+        return len(_clicks(self._running)) + len(_clicks(self._waiting))
 
     @property
     def seconds_per_page(self) -> float:
-        """What a page took lately."""
+        """A moving average of the seconds that jobs took."""
         return self._seconds_per_page
 
-    def admit(self, priority: Priority = Priority.CLICK) -> None:
-        """Make sure that one more page may come. What is written ahead takes no room from clicks.
+    def position(self, job: PageJob) -> int:
+        """Return how many waiting jobs start before this one."""
+        if job not in self._waiting:
+            return 0
+        position = self._waiting.index(job)
+        return sum(
+            other.priority < job.priority or (other.priority == job.priority and index < position)
+            for index, other in enumerate(self._waiting)
+        )
+
+    # -- submitting and cancelling ------------------------------------------------------------------------
+
+    def check_capacity(self, priority: Priority = Priority.CLICK) -> None:
+        """Check that another job may be submitted. Prefetches do not count against clicks.
 
         Raises:
-            Busy: if too many wait.
+            Busy: If the queue is full.
         """
         running, waiting = self.load
-        if len(self._by_key) - running - waiting >= _UNKEPT:
-            raise Busy("Finished pages wait for the database, and no more of them fit. The server's log says why.", 60)
+        if len(self._by_key) - running - waiting >= _MAX_UNSTORED:
+            raise Busy("Too many finished pages wait to be saved. The server's log says why the database fails.", 60)
         if priority is Priority.PREFETCH:
             return
-        running, waiting = len(_clicked(self._running)), len(_clicked(self._waiting))
+        running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
         if running + waiting >= self._settings.jobs + self._settings.queue_limit:
             seconds = max(1, round(self._seconds_per_page * (waiting + 1) / self._settings.jobs))
-            raise Busy(
-                f"{waiting} pages wait to be written here already. Try again in about {seconds} seconds.", seconds
-            )
+            raise Busy(f"{waiting} pages already wait to be written. Try again in about {seconds} seconds.", seconds)
 
-    def add(self, job: PageJob) -> None:
-        """Begin to write a page, or let it wait for its turn.
+    def submit(self, job: PageJob) -> None:
+        """Run a job, or put it into the queue.
 
         Raises:
-            Busy: if too many wait.
+            Busy: If the queue is full.
         """
-        self.admit(job.priority)
-        self.started += 1
+        self.check_capacity(job.priority)
+        self.num_submitted += 1
         job.observers = self._observers
-        job.check = self._check_text
+        job.check_text = self._check_text
         self._by_key[job.key] = job
         self._waiting.append(job)
         if job.priority is Priority.CLICK:
-            job.start_grace_period(self._settings.grace, self._leave)
-            self._make_way()
+            job.start_grace_period(self.grace_period, self._abandon)
+            self._preempt_for_click()
         job.publish(lambda observer: observer.on_start(job))
-        self._next()
+        self._start_next()
 
     def promote(self, job: PageJob) -> None:
-        """Somebody waits for this page now. One that was being written ahead counts as a click from here on."""
+        """Turn a prefetch into a click, because a visitor has opened its page."""
         if job.priority is Priority.CLICK or job.finished.is_set():
             return
         job.promote(self._engine)
-        job.start_grace_period(self._settings.grace, self._leave)
+        job.start_grace_period(self.grace_period, self._abandon)
         job.publish(lambda observer: observer.on_promote(job))
-        self._make_way()
-        self._next()
+        self._preempt_for_click()
+        self._start_next()
 
-    def reorder(self, urgent: int) -> None:
-        """The ranks of pages that are written ahead have changed.
+    def reorder(self, urgent_rank: int) -> None:
+        """Apply the link ranks of prefetches, after they have changed.
 
         Args:
-            urgent: a page of this rank or a lower one takes the place of another that is being written.
+            urgent_rank: A waiting prefetch of this rank or a lower one preempts a running one of a higher rank.
         """
-        waiting = min((g.rank for g in self._waiting if g.priority is Priority.PREFETCH), default=urgent + 1)
-        running = [g for g in self._running if g.priority is Priority.PREFETCH]
-        if waiting <= urgent and len(running) >= self._places_ahead:
-            last = max(running, key=lambda job: (job.rank, -job.seconds))  # the least is lost
-            if last.rank > waiting:
+        waiting = min(
+            (job.link_rank for job in self._waiting if job.priority is Priority.PREFETCH), default=urgent_rank + 1
+        )
+        running = [job for job in self._running if job.priority is Priority.PREFETCH]
+        if waiting <= urgent_rank and len(running) >= self._prefetch_slots:
+            last = max(running, key=lambda job: (job.link_rank, -job.seconds))  # the youngest loses the least work
+            if last.link_rank > waiting:
                 last.preempt()
-        self._next()
+        self._start_next()
 
-    def cancel(self, job: PageJob) -> None:
-        """Nobody wants a page any more that was being written ahead."""
+    def cancel_prefetch(self, job: PageJob) -> None:
+        """Cancel a prefetch that is not useful any more. Does nothing if a visitor waits for the page."""
         if job.priority is Priority.PREFETCH:
-            self._leave(job)
+            self._abandon(job)
 
-    def _make_way(self) -> None:
-        """A click has come. An engine whose work ahead does not rest by itself is freed of it."""
+    def stop(self, job: PageJob) -> None:
+        """Stop a job because a visitor asked for it."""
+        self._cancel(job, "stopped")
+
+    def unsubscribe(self, job: PageJob, subscriber: Subscriber) -> None:
+        """Stop notifying a subscriber. The last one starts the grace period."""
+        job.unsubscribe(subscriber, self.grace_period, self._abandon)
+
+    def _abandon(self, job: PageJob) -> None:
+        if not job.num_subscribers:
+            log.info("%s is cancelled: all visitors have left", job.key)
+            self._cancel(job, "abandoned")
+
+    def _cancel(self, job: PageJob, reason: CancelReason) -> None:
+        is_waiting = job in self._waiting
+        if is_waiting:
+            self._waiting.remove(job)
+        job.cancel(reason)
+        if is_waiting:
+            self._remove(job)
+
+    def _preempt_for_click(self) -> None:
+        """Preempt running prefetches, unless the engine itself lets them yield to a click."""
         if not self._engine.about.abilities.preempts:
             for job in self._running:
                 if job.priority is Priority.PREFETCH:
                     job.preempt()
 
-    def ahead(self, job: PageJob) -> int:
-        """How many pages will be begun before this one."""
-        if job not in self._waiting:
-            return 0
-        place = self._waiting.index(job)
-        return sum(
-            other.priority < job.priority or (other.priority == job.priority and at < place)
-            for at, other in enumerate(self._waiting)
-        )
+    # -- running ------------------------------------------------------------------------------------------
 
-    def detach(self, job: PageJob, subscriber: Subscriber) -> None:
-        """Somebody does not look at a page any more."""
-        job.unsubscribe(subscriber, self._settings.grace, self._leave)
-
-    def stop(self, job: PageJob) -> None:
-        """Stop a page because somebody asked for it."""
-        self._end(job, "stopped")
-
-    def _leave(self, job: PageJob) -> None:
-        if not job.subscribers:
-            log.info("%s was left by everybody, and is given up", job.key)
-            self._end(job, "left")
-
-    def _end(self, job: PageJob, ending: Ending) -> None:
-        waited = job in self._waiting
-        if waited:
-            self._waiting.remove(job)
-        job.end(ending)
-        if waited:
-            self._over(job)
-
-    def _next(self) -> None:
-        while job := self._first():
+    def _start_next(self) -> None:
+        while job := self._next_job():
             self._waiting.remove(job)
             self._running.add(job)
-            job.start(lambda g: self._spawn(self._run(g), name=f"writing {g.key}"))
+            job.start(lambda job: self._create_task(self._run(job), name=f"generating {job.key}"))
         for job in self._waiting:
-            job.notify()  # their place in the queue has changed
+            job.notify()  # its position has changed
 
-    def _first(self) -> PageJob | None:
-        """Who is begun next: a click if there is a place for it; something ahead only if no click is at work."""
+    def _next_job(self) -> PageJob | None:
+        """Return the job that may start now: a click if one is allowed, a prefetch only if no click runs."""
         if not self._waiting:
             return None
-        first = min(self._waiting, key=lambda waiting: (waiting.priority, waiting.rank))  # among equals, who came first
-        clicked = len(_clicked(self._running))
+        first = min(self._waiting, key=lambda job: (job.priority, job.link_rank))  # the earliest among equals
+        clicks = len(_clicks(self._running))
         if first.priority is Priority.CLICK:
-            return first if clicked < self._settings.jobs else None
-        return first if not clicked and len(self._running) < self._places_ahead else None
+            return first if clicks < self._settings.jobs else None
+        return first if not clicks and len(self._running) < self._prefetch_slots else None
 
     async def _run(self, job: PageJob) -> None:
-        made_way = False
+        preempted = False
         try:
-            await job.write(self._engine, self._settings.time_limit)
+            await job.run(self._engine, self._settings.time_limit)
         finally:
             self._running.discard(job)
-            made_way = job.state == "queued"
-            if made_way:
+            preempted = job.state == "queued"
+            if preempted:
                 self._waiting.appendleft(job)
-            self._next()
-        if made_way:
+            self._start_next()
+        if preempted:
             return
-        if job.finished.is_set():
-            self._remember(job)
-            self._over(job)
+        if job.finished.is_set():  # it failed or was cancelled
+            results = job.partial_results()
+            if results:
+                self._partial_results[job.key] = results
+            self._remove(job)
             return
         self._seconds_per_page += 0.2 * (job.seconds - self._seconds_per_page)
         try:
-            await self._keep(job)
+            await self._store_page(job)
         except Exception:
-            # Nothing that can be tried again: a text that no database takes, say. It must not block its page.
-            log.exception("%s could not be kept", job.key)
-            job.settle("failed", INSIDE)
-            self._over(job)
+            # No retry helps, for example with a text that no database can hold. The page must not stay blocked.
+            log.exception("%s could not be stored", job.key)
+            job.finish("failed", INTERNAL_ERROR)
+            self._remove(job)
 
-    async def _keep(self, job: PageJob) -> None:
-        """Keep a finished page. While the store refuses it, the page lives here and is tried again."""
+    async def _store_page(self, job: PageJob) -> None:
+        """Save a finished page. While the store fails, the job stays here and is tried again."""
         page = job.page_to_store()
         attempt = 0
-        while job.kept is None:
+        while job.stored is None:
             try:
-                job.kept = await self._store.save(page)
-            except EditConflict:  # another server on this file, or a command, was quicker
+                job.stored = await self._store.save(page)
+            except EditConflict:  # another process has saved a newer version
                 job.rebase(self._store.get(job.key))
                 page = job.page_to_store()
             except StoreError as error:
-                log.error("%s could not be kept: %s", job.key, error)
-                job.settle("written", f"Not kept yet: {error}")
+                log.error("%s could not be stored: %s", job.key, error)
+                job.finish("written", f"Not saved yet: {error}")
                 if self._closing:
                     return
-                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+                await asyncio.sleep(_STORE_RETRY_SECONDS[min(attempt, len(_STORE_RETRY_SECONDS) - 1)])
                 attempt += 1
-        self._remains.pop(job.key, None)
+        self._partial_results.pop(job.key, None)
         if self._on_written is not None:
             await self._on_written(job)
-        job.settle("written", "")
-        self._over(job)
+        job.finish("written", "")
+        self._remove(job)
 
-    def _remember(self, job: PageJob) -> None:
-        remains = job.partial_results()
-        if remains:
-            _put(self._remains, job.key, remains, _REMAINS)
-
-    def _over(self, job: PageJob) -> None:
+    def _remove(self, job: PageJob) -> None:
+        """Take an ended job out of the queue."""
         if self._by_key.get(job.key) is job:
             del self._by_key[job.key]
-        _put(self._recent, job.key, job, _RECENT)
+        self._recent[job.key] = job
         job.publish(lambda observer: observer.on_end(job))
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+    def _create_task(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._on_task_done)
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception():
-            log.error("%s broke off", task.get_name(), exc_info=task.exception())
+            log.error("The task %r failed", task.get_name(), exc_info=task.exception())
 
     async def close(self) -> None:
-        """Break everything off. A page that is finished and not kept yet gets one last attempt."""
+        """Cancel all jobs. Finished pages that are not stored yet get one last attempt."""
         self._closing = True
         for job in list(self._by_key.values()):
-            self._end(job, "closing")
+            self._cancel(job, "shutdown")
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LOCK_TIMEOUT + 1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for job in list(self._by_key.values()):
-            if job.state == "written" and job.kept is None:
+            if job.state == "written" and job.stored is None:
                 with contextlib.suppress(StoreError):
                     await self._store.save(job.page_to_store())
 
 
-def _clicked(jobs: Iterable[PageJob]) -> list[PageJob]:
-    """Those that somebody waits for."""
+def _clicks(jobs: Iterable[PageJob]) -> list[PageJob]:
+    """Return the jobs that visitors wait for."""
     return [job for job in jobs if job.priority is Priority.CLICK]
-
-
-def _put(cache: OrderedDict[str, T], key: str, value: T, limit: int) -> None:
-    """Put a value into a cache that forgets the oldest."""
-    cache[key] = value
-    cache.move_to_end(key)
-    while len(cache) > limit:
-        cache.popitem(last=False)

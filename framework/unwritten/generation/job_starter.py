@@ -1,12 +1,13 @@
-"""Starting jobs: from a page request to a page that is being generated, if that is allowed.
+"""The job starter: from a page request to a job, if that is allowed.
 
-Every generation starts here: clicks, forms, edits and prefetching. The checks are made in one place: the engine
-supports the page's schemas, the author's policies allow it, the queue has room, and the visitor has budget left.
+Every job starts here: clicks, forms, edits and prefetches. The checks are made in one place: the engine supports the
+page's schemas, the author's policies allow it, the queue has room, and the client has budget left.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from unwritten_engine import About, Engine, EngineError, Priority, Prompt, Reque
 from ..core.errors import BadSchema, PageFailed
 from ..formats.links import Linker
 from ..formats.page import Canvas, Page
-from ..formats.schema import schema_of
+from ..formats.schema import json_schema_of
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
@@ -28,8 +29,8 @@ from .metrics import Metrics
 from .page_job import PageJob
 from .region_job import RegionJob
 
-_SHARE_AHEAD = 0.5
-"""Of a visitor's budgets that may be spent on pages that they have not asked for."""
+_PREFETCH_SHARE = 0.5
+"""The share of a client's budgets that prefetches may use."""
 
 
 class JobStarter:
@@ -42,10 +43,10 @@ class JobStarter:
         jobs: The queue.
         schemas: Checks that the engine supports a page's schemas.
         values: Learns every schema.
-        budgets: How much a visitor may have generated.
+        budgets: How much a client may have generated.
         policies: The author's checks of prompts and texts.
         metrics: Counts refusals.
-        validate: Called with a job before it is queued; raises if the page cannot be shown.
+        validate: Called with a job before it is queued. Raises if the page cannot be rendered.
 
     Attributes:
         pending_regions: Pages that are out of date, with the regions to generate again once their current job ends.
@@ -85,99 +86,103 @@ class JobStarter:
         priority: Priority = Priority.CLICK,
         region_jobs: dict[str, RegionJob] | None = None,
         change: Change = WRITTEN,
-        before: StoredPage | None = None,
+        previous: StoredPage | None = None,
     ) -> PageJob:
-        """Start generating a page, or join the job that is doing so. Finished regions are not generated again.
+        """Start generating a page, or return the job that already does. Finished regions are not generated again.
 
         Args:
-            page_request: The page, and the visitor who is charged.
-            searched: True if no page offered it: the visitor used a search box or a button.
-            priority: Whether a visitor waits for it.
-            region_jobs: Its regions, some of them finished. None: stored and left-over regions count as finished.
-            change: What changes on a page that exists, and how.
-            before: That page. It is kept if the change fails.
+            page_request: The page, and the client that is charged.
+            searched: True if no page linked to it: the visitor used a search box or a button.
+            priority: Whether a visitor waits for the page.
+            region_jobs: Its regions, some of them finished. None: stored regions and partial results are finished.
+            change: What changes on a stored page, and how.
+            previous: That page. It stays if the change fails.
 
         Raises:
-            Busy: If too many pages wait.
-            OverBudget: If the visitor's budget is spent.
+            Busy: If the queue is full.
+            OverBudget: If the client's budget is spent.
             Denied: If the author's policy denies it.
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
         self._schemas.check(page_request.route.path, page_request.page)
-        if self._policies.prompt is not None:
-            prompts = _prompts(region_jobs) if region_jobs else self._resolver.prompts(page_request)
-            asked = PromptCheck(page_request.key, page_request.title, page_request.visitor, prompts)
+        if self._policies.prompt_policy is not None:
+            prompts = _unfinished_prompts(region_jobs) if region_jobs else self._resolver.prompts(page_request)
+            check = PromptCheck(page_request.key, page_request.title, page_request.client_id, prompts)
             with self._metrics.refusals():
-                await self._policies.allow_prompt(asked)
+                await self._policies.allow_prompt(check)
             running = self._jobs.get(page_request.key)
-            if running is not None:
+            if running is not None:  # another request has started it while the policy was checked
                 return running
-        share = 1.0 if priority is Priority.CLICK else _SHARE_AHEAD
         with self._metrics.refusals():
-            self._jobs.admit(priority)
-            self._budgets.spend(page_request.visitor, searched=searched, share=share)
+            self._jobs.check_capacity(priority)
+            share = 1.0 if priority is Priority.CLICK else _PREFETCH_SHARE
+            self._budgets.spend(page_request.client_id, searched=searched, share=share)
         linker = self._resolver.linker(page_request)
-        amends = False
+        is_amendment = False
         if region_jobs is None:
-            kept = self._store.get(page_request.key)
-            finished = {**self._jobs.partial_results(page_request.key), **(kept.canvases if kept else {})}
+            stored = self._store.get(page_request.key)
+            finished = {**self._jobs.partial_results(page_request.key), **(stored.canvases if stored else {})}
             region_jobs = self.region_jobs(page_request, linker, finished)
-            carried = [region_jobs[name] for name in (kept.canvases if kept else ()) if name in region_jobs]
-            amends = bool(carried) and all(region_job.state == "written" for region_job in carried)
-        of = (
+            carried = [region_jobs[name] for name in (stored.canvases if stored else ()) if name in region_jobs]
+            is_amendment = bool(carried) and all(region_job.state == "written" for region_job in carried)
+        job = PageJob(
             page_request.key,
             page_request.page,
             page_request.title,
             region_jobs,
             linker,
             priority,
-            page_request.visitor,
+            page_request.client_id,
+            change=change,
+            previous=previous,
         )
-        job = PageJob(*of, change=change, before=before)
-        job.is_amendment = amends
+        job.is_amendment = is_amendment
         self._validate(job)
-        self._jobs.add(job)
+        self._jobs.submit(job)
         return job
 
     def update(self, job: PageJob, page_request: PageRequest) -> None:
-        """Bring a running job up to the page's current state: add new regions now, or after the job has ended."""
+        """Bring a running job up to date with what the page function returns now.
+
+        New regions are added to the job, or generated after it has ended.
+        """
         page = page_request.page
         if page == job.page:
             return
-        new = page.canvases.keys() - job.regions.keys()
-        more: dict[str, RegionJob] = {}
-        if new:
-            kept = self._store.get(page_request.key)
-            region_jobs = self.region_jobs(page_request, job.linker, kept.canvases if kept else {})
-            more = {name: region_job for name, region_job in region_jobs.items() if name in new}
-        if not job.add_regions(page, more):
+        added = page.canvases.keys() - job.regions.keys()
+        new_jobs: dict[str, RegionJob] = {}
+        if added:
+            stored = self._store.get(page_request.key)
+            region_jobs = self.region_jobs(page_request, job.linker, stored.canvases if stored else {})
+            new_jobs = {name: region_job for name, region_job in region_jobs.items() if name in added}
+        if not job.add_regions(page, new_jobs):
             self.mark_pending(page_request.key)
         self._validate(job)
         job.notify()
 
     def region_jobs(
-        self, page_request: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, remember: bool = True
+        self, page_request: PageRequest, linker: Linker, finished: Mapping[str, StoredCanvas], *, recall: bool = True
     ) -> dict[str, RegionJob]:
-        """Return the region jobs of a page. Those that are finished do not need an engine.
+        """Return the region jobs of a page. Those of finished canvases are "written".
 
         Args:
             page_request: The page.
             linker: Decides where its links lead.
-            finished: The stored canvases by name.
-            remember: False if nothing will be generated, so that the prompts need no facts from memory.
+            finished: The stored canvases by name. One that does not fit the page any more is ignored.
+            recall: False if nothing will be generated, so that the prompts need no facts from earlier pages.
         """
-        prompts = self._resolver.prompts(page_request, remember=remember)
-        length = self._about.canvas_length
+        prompts = self._resolver.prompts(page_request, recall=recall)
         region_jobs: dict[str, RegionJob] = {}
         for name, canvas in page_request.page.canvases.items():
             if canvas.schema is not None:
                 self._values.register(canvas.schema)
-            region_jobs[name] = RegionJob(name, canvas, prompts[name], linker, length)
-            before = finished.get(name)
-            if before is not None and before.format == region_jobs[name].format.name:
-                with contextlib.suppress(PageFailed):  # its schema has changed since: generate it again
-                    region_jobs[name].restore(before)
+            region_job = RegionJob(name, canvas, prompts[name], linker, self._about.canvas_length)
+            stored = finished.get(name)
+            if stored is not None and stored.format == region_job.format.name:
+                with contextlib.suppress(PageFailed):  # its schema has changed since
+                    region_job.restore(stored)
+            region_jobs[name] = region_job
         return region_jobs
 
     def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
@@ -185,8 +190,7 @@ class JobStarter:
         self.pending_regions.setdefault(key, set()).update(regions)
 
 
-def _prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Prompt]:
-    """Return the prompts of the regions that are not finished."""
+def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Prompt]:
     return {name: region_job.prompt for name, region_job in region_jobs.items() if region_job.state != "written"}
 
 
@@ -215,19 +219,19 @@ class SchemaChecker:
         """
         for name, canvas in page.canvases.items():
             schema = canvas.schema
-            asked = (schema, canvas.canvases, canvas.tokens, canvas.opening, repr(canvas.options))
-            if schema is None or asked in self._checked:
+            checked = (schema, canvas.canvases, canvas.tokens, canvas.opening, repr(canvas.options))
+            if schema is None or checked in self._checked:
                 continue
             try:
                 self._engine.check(_request(canvas))
             except EngineError as error:
                 about = self._engine.about
-                reason = str(error).replace("The schema ", f"The schema {schema.__name__} ", 1)
+                reason = re.sub(r"^The (?:schema|shape) ", f"The schema {schema.__name__} ", str(error))
                 raise BadSchema(
                     f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
                     f"{reason}"
                 ) from None
-            self._checked.add(asked)
+            self._checked.add(checked)
             self._values.register(schema)
 
 
@@ -237,6 +241,6 @@ def _request(canvas: Canvas) -> Request:
         prompt=Prompt("A", opening=canvas.opening),
         canvases=canvas.canvases,
         max_tokens=canvas.tokens,
-        schema=schema_of(canvas.schema) if canvas.schema else None,
+        schema=json_schema_of(canvas.schema) if canvas.schema else None,
         options=canvas.options,
     )

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Counters of what the app generates, serves and refuses. ``web.monitoring`` shows them at ``/metrics``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .page_job import JobObserver, PageJob
 from .region_job import RegionJob
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0)
-"""Upper ends of the intervals in which seconds are counted."""
+"""Upper bounds of a histogram's buckets, in seconds."""
 
 
 class Histogram:
-    """Seconds, counted by interval.
+    """Counts durations by bucket.
 
     Attributes:
-        counts: how many fell into each interval; the last one has no end.
-        sum: all of them together.
+        counts: The number of observations in each bucket. The last bucket has no upper bound.
+        sum: The sum of all observations, in seconds.
     """
 
     def __init__(self) -> None:
@@ -29,69 +29,69 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.sum += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Upper end and how many were not above it, as Prometheus wants them."""
+        """Return upper bounds with the number of observations up to each, as Prometheus expects them."""
         total, rows = 0, []
-        for end, count in zip([*map(str, BUCKETS), "+Inf"], self.counts, strict=True):
+        for bound, count in zip([*map(str, BUCKETS), "+Inf"], self.counts, strict=True):
             total += count
-            rows.append((end, float(total)))
+            rows.append((bound, float(total)))
         return rows
 
 
 class Metrics(JobObserver):
-    """Counts.
+    """The counters of one app. A job's kind is "click" or "prefetch".
 
     Attributes:
-        begun: pages, by whether they were clicked or written ahead.
-        ended: pages, by how they ended and whether they were clicked or written ahead.
-        first_frame: seconds from the wish to the first words.
-        written: seconds from the wish to the kept page.
-        tokens: tokens of the kept pages.
-        refused: what was not done, by reason.
-        kept_served: kept pages that were served.
+        jobs_started: Jobs by kind.
+        jobs_ended: Jobs by final state and kind.
+        first_frame_seconds: Durations from submission to the first frame, by kind.
+        page_seconds: Durations from submission to the stored page, by kind.
+        tokens: Tokens of the stored pages.
+        refused: Requests that were refused, by reason.
+        stored_pages_served: Stored pages that were served.
     """
 
     def __init__(self) -> None:
-        self.begun_pages: Counter[str] = Counter()
-        self.ended_pages: Counter[tuple[str, str]] = Counter()
-        self.first_frame: dict[str, Histogram] = {}
-        self.written: dict[str, Histogram] = {}
+        self.jobs_started: Counter[str] = Counter()
+        self.jobs_ended: Counter[tuple[str, str]] = Counter()
+        self.first_frame_seconds: dict[str, Histogram] = {}
+        self.page_seconds: dict[str, Histogram] = {}
         self.tokens = 0
         self.refused: Counter[str] = Counter()
-        self.kept_served = 0
-        self._since: dict[PageJob, float] = {}
-        self._seen: set[PageJob] = set()
+        self.stored_pages_served = 0
+        self._submitted_at: dict[PageJob, float] = {}
+        self._with_frames: set[PageJob] = set()
 
     def on_start(self, job: PageJob) -> None:
-        """A page is being written, or waits for its turn."""
-        self.begun_pages[_kind_label(job)] += 1
-        self._since[job] = time.monotonic()
+        """Count a new job."""
+        self.jobs_started[_kind(job)] += 1
+        self._submitted_at[job] = time.monotonic()
 
     def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
-        """A region has its next frame."""
-        if job not in self._seen and job in self._since:
-            self._seen.add(job)
-            seconds = time.monotonic() - self._since[job]
-            self.first_frame.setdefault(_kind_label(job), Histogram()).observe(seconds)
+        """Measure the time to the first frame of a job."""
+        if job not in self._with_frames and job in self._submitted_at:
+            self._with_frames.add(job)
+            seconds = time.monotonic() - self._submitted_at[job]
+            self.first_frame_seconds.setdefault(_kind(job), Histogram()).observe(seconds)
 
     def on_end(self, job: PageJob) -> None:
-        """A page has come to its end."""
-        since = self._since.pop(job, time.monotonic())
-        self._seen.discard(job)
-        state = "left" if job.ending == "left" else job.state
-        self.ended_pages[state, _kind_label(job)] += 1
+        """Count an ended job, and its time and tokens if its page was stored."""
+        submitted_at = self._submitted_at.pop(job, time.monotonic())
+        self._with_frames.discard(job)
+        state = "left" if job.cancel_reason == "abandoned" else job.state
+        self.jobs_ended[state, _kind(job)] += 1
         if job.state == "written":
-            self.written.setdefault(_kind_label(job), Histogram()).observe(time.monotonic() - since)
+            self.page_seconds.setdefault(_kind(job), Histogram()).observe(time.monotonic() - submitted_at)
             provenance = job.provenance()
             self.tokens += provenance.tokens if provenance else 0
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:
-        """Count it if a page may not be begun, by the reason."""
+        """Count a ``Denied`` or ``Busy`` that is raised inside, by its reason."""
         try:
             yield
         except Denied:
@@ -102,5 +102,5 @@ class Metrics(JobObserver):
             raise
 
 
-def _kind_label(job: PageJob) -> str:
+def _kind(job: PageJob) -> str:
     return job.priority.name.lower()

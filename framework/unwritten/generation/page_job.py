@@ -1,6 +1,6 @@
-"""A generation: one page while it is being written, and those who look at it.
+"""A page job: one page while it is generated, its regions, and its subscribers.
 
-The queue of all generations, and what is done with a finished one, is the business of ``generations``.
+``job_queue`` decides when a job runs, and stores its result.
 """
 
 from __future__ import annotations
@@ -24,70 +24,85 @@ from .region_job import RegionJob, page_to_store
 
 log = logging.getLogger("unwritten")
 
+CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
+"""Why a job was cancelled: a visitor stopped it, nobody is subscribed any more, or the server shuts down."""
 
-Ending: TypeAlias = Literal["stopped", "left", "closing"]
-"""Why a generation was broken off: somebody asked for it, everybody left, or the server stops."""
-
+_CANCEL_MESSAGES: Mapping[CancelReason, str] = {
+    "stopped": "",
+    "abandoned": "The page was left before it was finished.",
+    "shutdown": "The server was stopped before the page was finished.",
+}
 
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
-"""Called with a page's key, a region's name, and its finished text."""
+"""Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
 
-
-INSIDE = "Something went wrong inside. The server's log says what."
+INTERNAL_ERROR = "Something went wrong on the server. Its log has the details."
 
 
 @dataclass(eq=False)
 class Subscriber:
-    """Somebody who looks at pages. ``changed`` is set when there is something new to see; what it is, they ask.
+    """Is notified when a job changes.
 
-    Nothing is queued for a watcher, so a slow one costs nothing and simply skips frames.
+    Nothing is queued: a slow subscriber costs nothing, and skips frames.
+
+    Attributes:
+        changed: Set when a job has changed. The subscriber clears it, and reads the job.
     """
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class JobObserver:
-    """Somebody who wants to know what happens to every page that is written. All methods are called in the event loop
-    and must be quick; what they raise is logged and harms no page."""
+    """Is told what happens to every job. Override what you need.
+
+    All methods are called in the event loop and must return quickly. What they raise is logged, and does not affect
+    the job.
+    """
 
     def on_start(self, job: PageJob) -> None:
-        """A page is being written, or waits for its turn."""
+        """A job was submitted. It runs or waits in the queue."""
 
     def on_promote(self, job: PageJob) -> None:
-        """Somebody has come for a page that was being written ahead: it counts as a click from now on."""
+        """A visitor has opened a page that was being prefetched. The job counts as a click from now on."""
 
     def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
-        """A region has its next frame."""
+        """A region has a new frame."""
 
     def on_region_failed(self, job: PageJob, region_job: RegionJob, error: Exception) -> None:
-        """A region cannot be written, or cannot be drawn."""
+        """A region cannot be generated or rendered."""
 
     def on_end(self, job: PageJob) -> None:
-        """A page has come to its end: its state is final, and if it is written, it is kept."""
+        """A job has ended. Its state is final, and if it is "written", the page is stored."""
 
 
 class PageJob:
-    """A page that is being written.
+    """One page while it is generated.
+
+    Args:
+        key: The page's key.
+        page: What the page function returned.
+        title: The page's title.
+        region_jobs: Its regions by name, in the order of the page. Finished ones are not generated again.
+        linker: Decides where links lead.
+        priority: Whether a visitor waits for the page.
+        client_id: The client that is charged; "" if unknown.
+        change: What the job changes on the page, and how.
+        previous: The stored page that the job changes. It stays if the job fails. None for a new page.
 
     Attributes:
-        key: the page's key.
-        page: what the author's function asked for.
-        title: the page's title.
-        writings: its regions by name, in the order of the page.
+        regions: The region jobs by name.
+        link_rank: The rank of the link that is prefetched; see ``prefetcher.LinkRank``. The lowest runs first.
+        is_amendment: True if the job only adds regions to a stored page.
+        observers: Told about every frame.
+        check_text: Called with every finished text before it is shown. None: drafts are shown at once.
         state: queued, writing, written, stopped or failed.
-        message: a sentence for people, when something went wrong.
-        kept: the page in the store, once it is there.
-        finished: set when nothing more will come.
-        priority: who is waiting for it.
-        rank: among pages that are written ahead, the lowest goes first.
-        visitor: who began it; "" if nobody did, or the server does not know.
-        change_of: what it changes of a page that is there, and how.
-        before: that page, which stays if the change comes to nothing.
-        undone: whether it came to nothing; the state is "written" again then.
-        amends: whether it only adds to what is kept of the page.
-        listeners: who is told of its frames.
-        lost: tokens that were written and thrown away, about.
-        check: asked for every finished text before anybody sees it; None if nobody asks. It raises to say no.
+        message: A sentence for visitors if something went wrong.
+        stored: The page in the store, once it is saved.
+        reverted: True if a change failed and the page is as it was before. The state is "written" then.
+        cancel_reason: Why the job was cancelled; None if it was not.
+        finished: Set when the job has reached its final state.
+        num_updates: How often subscribers were notified.
+        discarded_tokens: About how many generated tokens were thrown away.
     """
 
     def __init__(
@@ -98,10 +113,10 @@ class PageJob:
         region_jobs: dict[str, RegionJob],
         linker: Linker,
         priority: Priority = Priority.CLICK,
-        visitor: str = "",
+        client_id: str = "",
         *,
         change: Change = WRITTEN,
-        before: StoredPage | None = None,
+        previous: StoredPage | None = None,
     ) -> None:
         self.key = key
         self.page = page
@@ -109,349 +124,369 @@ class PageJob:
         self.regions = region_jobs
         self.linker = linker
         self.priority = priority
-        self.rank = 0
-        self.visitor = visitor
-        self.change_of = change
-        self.before = before
-        self.undone = False
+        self.client_id = client_id
+        self.change = change
+        self.previous = previous
+        self.link_rank = 0
         self.is_amendment = False
         self.observers: Sequence[JobObserver] = ()
-        self.check: TextCheck | None = None
+        self.check_text: TextCheck | None = None
         self.state: PageState = "queued"
         self.message = ""
-        self.kept: StoredPage | None = None
+        self.stored: StoredPage | None = None
+        self.reverted = False
+        self.cancel_reason: CancelReason | None = None
         self.finished = asyncio.Event()
-        self.change = 0
+        self.num_updates = 0
+        self.discarded_tokens = 0
         self._subscribers: set[Subscriber] = set()
+        self._grace_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._ending: Ending | None = None
-        self._at_work = False
-        self._makes_way = False
+        self._task_entered = False
+        self._preempted = False
         self._requests: list[Request] = []
         self._group: tuple[asyncio.TaskGroup, Engine] | None = None
         self._complete = False
-        self._grace: asyncio.TimerHandle | None = None
-        self._since: float | None = None
+        self._provenance: Provenance | None = None
+        self._started_at: float | None = None
         self._seconds = 0.0
-        self.lost = 0
 
-    # -- who looks ----------------------------------------------------------------------------------------
-
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Somebody looks at the page from now on."""
-        self._subscribers.add(subscriber)
-        if self._grace:
-            self._grace.cancel()
-            self._grace = None
-
-    def unsubscribe(self, subscriber: Subscriber, grace: float, leave: Callable[[PageJob], None]) -> None:
-        """Somebody does not look any more. The last one starts the grace timer."""
-        self._subscribers.discard(subscriber)
-        self.start_grace_period(grace, leave)
-
-    def start_grace_period(self, grace: float, leave: Callable[[PageJob], None]) -> None:
-        """Give the page up if nobody looks at it for ``grace`` seconds."""
-        if not self._subscribers and not self._grace and not self.finished.is_set():
-            self._grace = asyncio.get_running_loop().call_later(grace, leave, self)
+    # -- subscribers --------------------------------------------------------------------------------------
 
     @property
-    def ending(self) -> Ending | None:
-        """Why it was broken off; None if it was not."""
-        return self._ending
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of work so far, from its start to its end; while it waits it stands still."""
-        return self._seconds + (0.0 if self._since is None else time.monotonic() - self._since)
-
-    def _stop_clock(self) -> None:
-        self._seconds, self._since = self.seconds, None
-
-    @property
-    def subscribers(self) -> int:
-        """How many look."""
+    def num_subscribers(self) -> int:
+        """The number of subscribers."""
         return len(self._subscribers)
 
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Notify a subscriber of changes from now on."""
+        self._subscribers.add(subscriber)
+        self._cancel_grace_timer()
+
+    def unsubscribe(self, subscriber: Subscriber, grace: float, on_expired: Callable[[PageJob], None]) -> None:
+        """Stop notifying a subscriber. If it was the last one, start the grace period."""
+        self._subscribers.discard(subscriber)
+        self.start_grace_period(grace, on_expired)
+
+    def start_grace_period(self, grace: float, on_expired: Callable[[PageJob], None]) -> None:
+        """Call ``on_expired`` in ``grace`` seconds if the job runs and has no subscriber until then."""
+        if not self._subscribers and not self._grace_timer and not self.finished.is_set():
+            self._grace_timer = asyncio.get_running_loop().call_later(grace, on_expired, self)
+
+    def _cancel_grace_timer(self) -> None:
+        if self._grace_timer:
+            self._grace_timer.cancel()
+            self._grace_timer = None
+
     def notify(self) -> None:
-        """Tell everybody who looks that something is new."""
-        self.change += 1
+        """Tell all subscribers that the job has changed."""
+        self.num_updates += 1
         for subscriber in self._subscribers:
             subscriber.changed.set()
 
-    def publish(self, what: Callable[[JobObserver], None]) -> None:
-        """Tell the listeners."""
+    def publish(self, event: Callable[[JobObserver], None]) -> None:
+        """Call a method of every observer."""
         for observer in self.observers:
             try:
-                what(observer)
+                event(observer)
             except Exception:
-                log.exception("%s: %s raised", self.key, type(observer).__name__)
+                log.exception("%s: the observer %s failed", self.key, type(observer).__name__)
 
-    # -- what they see ------------------------------------------------------------------------------------
+    # -- what templates see -------------------------------------------------------------------------------
 
     def view(self) -> PageView:
-        """The page as templates see it."""
-        kept = self.kept
+        """Return the page as templates see it."""
+        stored = self.stored
         return PageView(
             key=self.key,
             title=self.title,
             state=self.state,
-            version=kept.version if kept else None,
-            versions=kept.versions if kept else 0,
-            written_at=kept.written_at if kept else None,
-            kept=self.undone,
+            version=stored.version if stored else None,
+            versions=stored.versions if stored else 0,
+            written_at=stored.written_at if stored else None,
+            stored=self.reverted,
             provenance=self.provenance() if self.state == "written" else None,
             message=self.message,
-            change=kept.change if kept else self.change_of,
+            change=stored.change if stored else self.change,
         )
-
-    def provenance(self) -> Provenance | None:
-        """By which model the page was written and at which cost; None while it is not finished."""
-        return self.kept.provenance if self.kept else self._provenance
-
-    _provenance: Provenance | None = None
 
     def region_views(self) -> dict[str, Region]:
         """Return the regions as templates see them."""
         return {name: region_job.region() for name, region_job in self.regions.items()}
 
-    def fail_region(self, region_job: RegionJob, error: Exception, message: str = "") -> None:
-        """One region cannot be written. The others go on.
+    def provenance(self) -> Provenance | None:
+        """Return which model generated the page, and at what cost. None if the page is not finished."""
+        return self.stored.provenance if self.stored else self._provenance
 
-        Args:
-            writing: the region.
-            error: why.
-            message: what people are told, if not the error's own words.
-        """
-        message = message or str(error)
-        log.warning("%s: the region %r failed: %s", self.key, region_job.name, message)
-        region_job.state = "failed"
-        region_job.count()
-        self.message = message
-        self.publish_failure(region_job, error)
-        self.notify()
+    # -- control ------------------------------------------------------------------------------------------
 
-    def publish_failure(self, region_job: RegionJob, error: Exception) -> None:
-        self.publish(lambda observer: observer.on_region_failed(self, region_job, error))
+    @property
+    def seconds(self) -> float:
+        """Seconds for which the job has run. Time in the queue does not count."""
+        return self._seconds + (0.0 if self._started_at is None else time.monotonic() - self._started_at)
 
-    # -- the work -----------------------------------------------------------------------------------------
-
-    def start(self, run: Callable[[PageJob], asyncio.Task[None]]) -> None:
-        """Begin."""
+    def start(self, create_task: Callable[[PageJob], asyncio.Task[None]]) -> None:
+        """Start running. ``create_task`` returns a task that calls ``run``."""
         self.state = "writing"
-        self._since = time.monotonic()
-        self._task = run(self)
+        self._started_at = time.monotonic()
+        self._task = create_task(self)
         self.notify()
 
     def add_regions(self, page: Page, more: Mapping[str, RegionJob]) -> bool:
-        """What the page needs has changed while it is written: ``more`` regions are written along with the others.
+        """Add regions to a running job, because the page's content has changed.
+
+        Args:
+            page: What the page function returns now.
+            more: The new regions.
 
         Returns:
-            Whether they could still join; if not, they are to be written when this is over.
+            True if the job generates them. False if they must be generated after the job has ended.
         """
         self.page = page
-        if self._complete or self.finished.is_set() or self._ending is not None:
+        if self._complete or self.finished.is_set() or self.cancel_reason is not None:
             return not more
         for name, region_job in more.items():
-            if self._group is not None and not self._makes_way and region_job.state != "written":
+            if self._group is not None and not self._preempted and region_job.state != "written":
                 group, engine = self._group
-                work = self._write_region(engine, region_job)
+                work = self._run_region(engine, region_job)
                 try:
                     group.create_task(work)
-                except RuntimeError:  # the last region has just been finished
+                except RuntimeError:  # the last region has just finished, and the group is closed
                     work.close()
                     return False
             self.regions[name] = region_job
         return True
 
-    def end(self, ending: Ending) -> None:
-        """Break the work off. Does nothing if all is written, kept or not yet."""
-        if self.finished.is_set() or self._complete:
-            return
-        self._ending = ending
-        if self._task is None:
-            self.settle("stopped", "")
-        elif self._at_work:
-            self._task.cancel()
-        # A task that is cancelled before its first step never runs at all: one that has not begun sees to it itself.
-
     def promote(self, engine: Engine) -> None:
-        """Somebody waits for the page now: it counts as a click, and so do its requests at work."""
+        """Turn a prefetch into a click: a visitor waits for the page now."""
         self.priority = Priority.CLICK
         for request in self._requests:
             engine.promote(request)
 
     def preempt(self) -> None:
-        """Stop working, and wait for another turn. Finished regions stay; the others will be written anew."""
+        """Stop running and return to the queue. Finished regions stay, the others start over."""
         if self._task is None or self._complete or self.finished.is_set():
             return
-        self._makes_way = True
-        if self._at_work:
+        self._preempted = True
+        self._cancel_task()
+
+    def cancel(self, reason: CancelReason) -> None:
+        """Stop the job for good. Does nothing if all regions are written, even if they are not stored yet."""
+        if self.finished.is_set() or self._complete:
+            return
+        self.cancel_reason = reason
+        if self._task is None:
+            self.finish("stopped", "")
+        else:
+            self._cancel_task()
+
+    def _cancel_task(self) -> None:
+        # A task that is cancelled before its first step never runs at all, so that ``run`` could not clean up.
+        # If it has not been entered, ``run`` notices the flag itself.
+        if self._task_entered and self._task is not None:
             self._task.cancel()
 
-    def _drop(self) -> None:
-        """Count what is thrown away. A token has about four characters; nobody knows more of an unfinished text."""
-        unfinished = (region_job for region_job in self.regions.values() if region_job.state != "written")
-        self.lost += sum(len(region_job.frame.text) for region_job in unfinished) // 4
+    def finish(self, state: PageState, message: str) -> None:
+        """Enter the final state.
 
-    def _wait_again(self) -> None:
-        self._drop()
-        self._makes_way = self._at_work = False
-        self._task = self._group = None
+        Args:
+            state: written, stopped or failed. A change that is not "written" is reverted.
+            message: A sentence for visitors; "" if there is nothing to say.
+        """
+        if state != "written" and self.previous is not None:
+            state, message = self._revert(self.previous, state, message)
+        self.state = state
+        self.message = message
         self._stop_clock()
-        self._requests.clear()
-        self.state = "queued"
-        self.message = ""
-        for region_job in self.regions.values():
-            region_job.restart()
+        if state != "written":
+            self._count_discarded()
+            for region_job in self.regions.values():
+                region_job.abort("stopped" if state == "stopped" else "failed")
+        self._cancel_grace_timer()
+        self.finished.set()
         self.notify()
 
-    async def write(self, engine: Engine, time_limit: float) -> None:
-        """Write all regions at the same time, and come to a state that will not change, or to "queued"."""
-        self._at_work = True
+    def finish_stored(self, stored: StoredPage) -> None:
+        """Enter the final state of a job whose page was stored elsewhere. Nothing is generated."""
+        self.stored = stored
+        self.finish("written", "")
+
+    def _revert(self, previous: StoredPage, state: PageState, message: str) -> tuple[PageState, str]:
+        """Show the stored page again, because its change has failed. Return the final state and message."""
+        for name, region_job in self.regions.items():
+            if name not in previous.canvases or (region_job.state == "written" and name not in self._changed_regions()):
+                continue
+            try:
+                region_job.roll_back(previous.canvases[name])
+            except PageFailed:  # the author has changed the schema since
+                return state, message
+        self.stored, self.reverted = previous, True
+        log.info("%s: a change was reverted: %s", self.key, message or state)
+        reason = "The change was stopped." if state == "stopped" and not message else message
+        return "written", f"{reason} The page is as it was."
+
+    # -- running ------------------------------------------------------------------------------------------
+
+    async def run(self, engine: Engine, time_limit: float) -> None:
+        """Generate all regions at the same time.
+
+        Afterwards the job is finished, or queued again because it was preempted, or complete and not stored yet.
+
+        Args:
+            engine: The engine.
+            time_limit: Seconds after which the job fails.
+        """
+        self._task_entered = True
         try:
-            if self._ending is not None or self._makes_way:
+            if self.cancel_reason is not None or self._preempted:
                 raise asyncio.CancelledError
             async with asyncio.timeout(time_limit):
                 async with asyncio.TaskGroup() as group:
                     self._group = group, engine
                     for region_job in self.regions.values():
                         if region_job.state != "written":
-                            group.create_task(self._write_region(engine, region_job))
+                            group.create_task(self._run_region(engine, region_job))
         except TimeoutError:
-            error = TimedOut(f"The page was not finished after {time_limit:g} seconds, and was given up.")
-            self.settle("failed", str(error))
+            error = TimedOut(f"The page was not finished within {time_limit:g} seconds.")
+            self.finish("failed", str(error))
         except asyncio.CancelledError:
-            if self._ending is not None:
-                left = "The page was left before it was finished."
-                self.settle("stopped", "" if self._ending == "stopped" else left)
-            elif self._makes_way:
-                self._wait_again()
+            if self.cancel_reason is not None:
+                self.finish("stopped", _CANCEL_MESSAGES[self.cancel_reason])
+            elif self._preempted:
+                self._requeue()
             else:
                 raise
         else:
             self._group = None
             self._stop_clock()
             if all(region_job.state == "written" for region_job in self.regions.values()):
-                about = engine.about
                 self._complete = True
-                self._provenance = self._sum(about.model, about.engine)
+                self._provenance = self._sum_provenance(engine.about.model, engine.about.engine)
             else:
-                self.settle("failed", self.message or "A part of the page could not be written.")
+                self.finish("failed", self.message or "A part of the page could not be written.")
 
-    async def _write_region(self, engine: Engine, region_job: RegionJob) -> None:
+    async def _run_region(self, engine: Engine, region_job: RegionJob) -> None:
+        """Generate a region. An error fails the region, and not the others."""
         try:
             while True:
                 try:
-                    await self._follow(engine, region_job)
+                    await self._generate(engine, region_job)
                     break
                 except SchemaMismatch as error:
                     if not region_job.retry(error):
                         raise SchemaMismatch(f"The model was asked twice. {error}") from None
-                    log.warning("%s: the region %r is asked for again: %s", self.key, region_job.name, error)
+                    log.warning("%s: the region %r is generated again: %s", self.key, region_job.name, error)
             if region_job.state != "written":
                 raise PageFailed("The engine ended without a last frame.")
             if region_job.repairs:
                 log.info("%s: the region %r was repaired: %s", self.key, region_job.name, "; ".join(region_job.repairs))
         except (UnwrittenError, EngineError) as error:
-            if region_job.state != "failed":  # it may have failed while it was drawn
+            if region_job.state != "failed":  # rendering may have failed it meanwhile
                 self.fail_region(region_job, error)
         except Exception as error:
             log.exception("%s: the region %r failed", self.key, region_job.name)
-            self.fail_region(region_job, error, INSIDE)
+            self.fail_region(region_job, error, INTERNAL_ERROR)
 
-    async def _follow(self, engine: Engine, region_job: RegionJob) -> None:
-        """One attempt at a region, from its first frame to its last, over all the requests that it takes."""
+    async def _generate(self, engine: Engine, region_job: RegionJob) -> None:
+        """Make one attempt at a region, over all the requests that it takes."""
         while True:
-            done = region_job.requests
+            completed = region_job.completed_requests
             request = region_job.request(self.priority)
             self._requests.append(request)
             async with contextlib.aclosing(engine.generate(request)) as frames:
-                async for given in frames:
-                    frame = region_job.fitted(given)
-                    if self.check is not None:
+                async for engine_frame in frames:
+                    frame = region_job.merge(engine_frame)
+                    if self.check_text is not None:
                         if frame.usage is None:
-                            continue  # nobody sees what nobody has checked
-                        await self.check(self.key, region_job.name, region_job.final(frame))
+                            continue  # drafts are not shown before the finished text is checked
+                        await self.check_text(self.key, region_job.name, region_job.final_text(frame))
                     region_job.apply_frame(frame)
                     self.notify()
                     self.publish(lambda observer: observer.on_frame(self, region_job))
-            if region_job.requests == done:
+            if region_job.completed_requests == completed:
                 return
 
-    def settle(self, state: PageState, message: str) -> None:
-        """Come to the end: nothing changes after this."""
-        if state != "written" and self.before is not None:
-            state, message = self._put_back(self.before, state, message)
-        self.state = state
-        self.message = message
-        self._stop_clock()
-        if state != "written":
-            self._drop()
-            for region_job in self.regions.values():
-                region_job.end("stopped" if state == "stopped" else "failed")
-        if self._grace:
-            self._grace.cancel()
-            self._grace = None
-        self.finished.set()
-        self.notify()
-
-    def _put_back(self, before: StoredPage, state: PageState, message: str) -> tuple[PageState, str]:
-        """A change has come to nothing: what was there is there again."""
-        for name, region_job in self.regions.items():
-            if name not in before.canvases or (region_job.state == "written" and name not in self._changed()):
-                continue
-            try:
-                region_job.roll_back(before.canvases[name])
-            except PageFailed:  # the author has changed the shape since
-                return state, message
-        self.kept, self.undone = before, True
-        log.info("%s: a change came to nothing: %s", self.key, message or state)
-        why = "The change was stopped." if state == "stopped" and not message else message
-        return "written", f"{why} The page is as it was."
-
-    def is_kept(self, kept: StoredPage) -> None:
-        """All is written and kept already: it is there to be shown."""
-        self.kept = kept
-        self.settle("written", "")
-
-    def rebase(self, now: StoredPage | None) -> None:
-        """The page has moved on since this change began: it goes on top of what is there now.
+    def fail_region(self, region_job: RegionJob, error: Exception, message: str = "") -> None:
+        """Mark a region as failed. The other regions go on.
 
         Args:
-            now: what is there; None if the page was deleted.
+            region_job: The region.
+            error: Why it failed.
+            message: What visitors are told. The default is the error's own message.
         """
-        for name, region_job in self.regions.items():
-            if now is not None and name not in self._changed() and name in now.canvases:
-                with contextlib.suppress(PageFailed):
-                    region_job.roll_back(now.canvases[name])
-        self.before = now
-        self.change_of = replace(self.change_of, base=now.version if now else None)
+        message = message or str(error)
+        log.warning("%s: the region %r failed: %s", self.key, region_job.name, message)
+        region_job.fail()
+        self.message = message
+        self.publish_failure(region_job, error)
+        self.notify()
 
-    def _changed(self) -> Collection[str]:
-        return self.change_of.regions or self.regions.keys()
+    def publish_failure(self, region_job: RegionJob, error: Exception) -> None:
+        """Tell the observers that a region failed."""
+        self.publish(lambda observer: observer.on_region_failed(self, region_job, error))
+
+    def _requeue(self) -> None:
+        self._count_discarded()
+        self._preempted = self._task_entered = False
+        self._task = self._group = None
+        self._stop_clock()
+        self._requests.clear()
+        self.state = "queued"
+        self.message = ""
+        for region_job in self.regions.values():
+            region_job.reset()
+        self.notify()
+
+    def _count_discarded(self) -> None:
+        """Add the text of unfinished regions to ``discarded_tokens``, at four characters per token."""
+        unfinished = (region_job for region_job in self.regions.values() if region_job.state != "written")
+        self.discarded_tokens += sum(len(region_job.frame.text) for region_job in unfinished) // 4
+
+    def _stop_clock(self) -> None:
+        self._seconds, self._started_at = self.seconds, None
+
+    # -- the result ---------------------------------------------------------------------------------------
 
     def page_to_store(self) -> PageWrite:
-        """The finished page for the store."""
+        """Return the finished page for the store."""
         assert self._provenance is not None
-        page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change_of)
+        page = page_to_store(self.key, self.title, self.regions, self.linker, self._provenance, self.change)
         return replace(page, amends=self.is_amendment)
 
     def partial_results(self) -> dict[str, StoredCanvas]:
-        """The regions that were finished. Those of a change are no beginning of anything."""
-        if self.before is not None:
+        """Return the finished regions, for the next attempt. Nothing if the job changes a stored page."""
+        if self.previous is not None:
             return {}
-        return {name: region_job.kept() for name, region_job in self.regions.items() if region_job.state == "written"}
+        return {
+            name: region_job.to_stored() for name, region_job in self.regions.items() if region_job.state == "written"
+        }
 
-    def _sum(self, model: str, engine: str) -> Provenance:
-        kept = [self.regions[name].kept() for name in self._changed()]
+    def rebase(self, current: StoredPage | None) -> None:
+        """Apply the change to a newer version of the page, because that was stored meanwhile.
+
+        Args:
+            current: The current version. None if the page was deleted.
+        """
+        for name, region_job in self.regions.items():
+            if current is not None and name not in self._changed_regions() and name in current.canvases:
+                with contextlib.suppress(PageFailed):
+                    region_job.roll_back(current.canvases[name])
+        self.previous = current
+        self.change = replace(self.change, base=current.version if current else None)
+
+    def _changed_regions(self) -> Collection[str]:
+        return self.change.regions or self.regions.keys()
+
+    def _sum_provenance(self, model: str, engine: str) -> Provenance:
+        canvases = [self.regions[name].to_stored() for name in self._changed_regions()]
         return Provenance(
             model=model,
             engine=engine,
-            seed=kept[0].seed,
-            tokens=sum(c.tokens for c in kept),
-            steps=sum(c.steps for c in kept),
-            canvases=sum(c.canvases for c in kept),
+            seed=canvases[0].seed,
+            tokens=sum(canvas.tokens for canvas in canvases),
+            steps=sum(canvas.steps for canvas in canvases),
+            canvases=sum(canvas.canvases for canvas in canvases),
             seconds=round(self._seconds, 3),
-            reason=next((c.reason for c in kept if c.reason != "end"), "end"),
-            ahead=UNOPENED if self.priority is Priority.PREFETCH else None,
+            reason=next((canvas.reason for canvas in canvases if canvas.reason != "end"), "end"),
+            opened_after=UNOPENED if self.priority is Priority.PREFETCH else None,
         )

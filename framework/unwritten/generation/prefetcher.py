@@ -1,21 +1,22 @@
-"""Written ahead: while somebody reads a page, the likeliest pages behind its links are written.
+"""The prefetcher: generates the likeliest next pages while a visitor reads the current one.
 
-A tab says which page it shows, which of its links are in view, and which one the pointer is on (``near``); it says when
-that is over (``away``). What it names only puts links in order: a page that the store does not know as a link of the
-page that is shown is never written ahead, nor is anything behind a page that was written ahead and that nobody has
-opened. Whatever nobody wishes for any more is given up. Whether there is a place for work ahead, and that clicks come
-first, is the business of ``generations``.
+A browser tab reports the page that it shows, the links of it that are in view, and the link under the pointer. These
+reports only put links in order. A page is prefetched only if the store knows a link to it on the page that is shown,
+and only if that page was opened: the links of prefetched pages are not followed. A prefetch that no viewer needs any
+more is cancelled. ``job_queue`` makes room for clicks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
+from cachetools import LRUCache
 from starlette.types import Scope
 
 from unwritten_engine import About, Priority
@@ -33,224 +34,287 @@ from .page_job import JobObserver, PageJob
 
 log = logging.getLogger("unwritten")
 
+VIEWER_GRACE = 3.0
+"""Seconds for which the prefetches of a closed tab go on. Reloading a page takes less."""
 
-GRACE = 3.0
-"""Seconds that wishes outlive the tab that had them: a reload takes less."""
+PREFETCH_PER_VISITOR = 3
+"""Pages that are prefetched at the same time for one visitor, or wait to be opened."""
 
+PREFETCH_LIMIT = 12
+"""Pages that are prefetched at the same time for all visitors together."""
 
-_NEARLY = 0.75
-"""The share of a page's usual time from which on it is finished though nobody wishes for it."""
+_NEARLY_DONE = 0.75
+"""The share of a page's usual time after which a prefetch is finished even if no viewer needs it."""
 
-
-_BARREN = 1024
-"""Links that are remembered as no pages to write ahead: a page function said no, or the writing failed."""
+_MAX_REJECTED = 1024
+"""Pages that are remembered as not to be prefetched, because their page function or their generation failed."""
 
 
 def is_prefetch_enabled(settings: Settings, about: About) -> bool:
-    """Whether pages are written ahead: "auto" leaves it to whether the engine's work costs more than its time."""
-    return bool(settings.ahead == "on" or (settings.ahead == "auto" and about.abilities.prefetch))
+    """True if pages are prefetched. With ``prefetch=auto`` that depends on the engine: some charge for each token."""
+    return settings.prefetch == "on" or (settings.prefetch == "auto" and about.abilities.prefetch)
 
 
-@dataclass(frozen=True, slots=True)
+class LinkRank(IntEnum):
+    """How likely a link is to be clicked next. The lowest is the likeliest."""
+
+    PRESSED = 0
+    HOVERED = 1
+    IN_VIEW = 2
+    OTHER = 3
+
+
+@dataclass(eq=False)
+class Viewer:
+    """A tab that shows a page, or a browser that prefetches one.
+
+    Args:
+        scope: Its connection.
+        send: Called with messages for the tab.
+        prefetched: The key of the page that the browser prefetches; "" for a tab.
+
+    Attributes:
+        client_id: The client; see ``security.client_address.client_id``.
+        page: The key of the page that is shown; "" for none.
+        visible_links: The keys of its links that are in view.
+        hovered_link: The key of the link under the pointer; "" for none.
+        pressed_link: The key of the link that is being pressed; "" for none.
+        removal: The timer that removes the viewer after its tab was closed.
+    """
+
+    scope: Scope
+    send: Callable[[Mapping[str, Any]], None] = lambda message: None
+    prefetched: str = ""
+    client_id: str = field(init=False)
+    page: str = ""
+    visible_links: frozenset[str] = frozenset()
+    hovered_link: str = ""
+    pressed_link: str = ""
+    removal: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.client_id = client_id(self.scope)
+
+    def link_rank(self, key: str) -> LinkRank:
+        """Return how likely this link is to be clicked next."""
+        if key == self.pressed_link:
+            return LinkRank.PRESSED
+        if key == self.hovered_link:
+            return LinkRank.HOVERED
+        return LinkRank.IN_VIEW if key in self.visible_links else LinkRank.OTHER
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class _Candidate:
-    """A page that a reader may want next. ``order`` is where it comes among all: the lowest first."""
+    """A page that a viewer may want next. Candidates are ordered by likelihood, the likeliest first.
 
-    key: str
-    rank: int
-    order: tuple[bool, bool, int, int]
-    viewer: Viewer
+    Attributes:
+        is_guess: True unless the pointer is on the link.
+        is_new: True unless it is being generated already. What runs is not cancelled because somebody scrolls.
+        rank: The rank of the link.
+        position: The position of the link on its page.
+        key: The key of the page.
+        viewer: The viewer.
+    """
+
+    is_guess: bool
+    is_new: bool
+    rank: LinkRank
+    position: int
+    key: str = field(compare=False)
+    viewer: Viewer = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class _Leads:
-    """Where a page leads: the links that nobody has written, and how many pages stand ready that nobody has opened."""
+class _PageLinks:
+    """The links of a page, as the store knows them.
+
+    Attributes:
+        opened: True if a visitor has opened the page.
+        keys: The keys that it links to.
+        unwritten: Those of them that are not written, in the order of the page.
+        num_unopened: How many of them were prefetched and not opened.
+    """
 
     opened: bool
     keys: frozenset[str]
     unwritten: tuple[str, ...]
-    ready: int
+    num_unopened: int
 
 
 class Prefetcher(JobObserver):
-    """Writes ahead for one app.
+    """Prefetches pages for one app.
 
     Args:
         jobs: The queue.
         starter: Starts jobs.
         resolver: Resolves the pages behind links.
         store: The stored pages and their links.
-        settings: ``ahead_per_visitor`` and ``ahead_limit``.
 
     Attributes:
-        begun_ahead: how many pages were begun.
-        taken_over: how many of them somebody clicked on before they were finished.
-        lost: tokens of broken-off work ahead, about.
+        num_started: How many prefetches were started.
+        num_promoted: How many of them became clicks before they were finished.
+        discarded_tokens: About how many tokens of cancelled prefetches were thrown away.
     """
 
-    def __init__(
-        self, *, jobs: JobQueue, starter: JobStarter, resolver: PageResolver, store: PageStore, settings: Settings
-    ) -> None:
+    def __init__(self, *, jobs: JobQueue, starter: JobStarter, resolver: PageResolver, store: PageStore) -> None:
+        self.num_started = 0
+        self.num_promoted = 0
+        self.discarded_tokens = 0
         self._jobs = jobs
         self._starter = starter
         self._resolver = resolver
         self._store = store
-        self._settings = settings
-        self._viewers: dict[Viewer, None] = {}  # in the order in which they came
-        self._work: dict[str, PageJob] = {}
-        self._barren: OrderedDict[str, None] = OrderedDict()
-        self._leads: dict[str, _Leads] = {}
-        self._stamp = -1
+        self._viewers: dict[Viewer, None] = {}  # an ordered set
+        self._prefetches: dict[str, PageJob] = {}
+        self._rejected: LRUCache[str, None] = LRUCache(_MAX_REJECTED)
+        self._links_by_page: dict[str, _PageLinks] = {}
+        self._links_version = -1
         self._task: asyncio.Task[None] | None = None
-        self._again = False
-        self.begun_ahead = 0
-        self.taken_over = 0
-        self.lost = 0
+        self._has_changed = False
 
-    # -- readers ------------------------------------------------------------------------------------------
+    # -- viewers ------------------------------------------------------------------------------------------
 
-    def on_view(self, viewer: Viewer, page: str, view: Sequence[str] = (), hover: str = "", press: str = "") -> None:
-        """A reader has this page before them, and these of its links."""
-        self._stay(viewer)
-        viewer.page, viewer.view, viewer.hover, viewer.press = page, frozenset(view), hover, press
-        self.arrange()
+    def on_view(
+        self, viewer: Viewer, page: str, visible: Sequence[str] = (), hovered: str = "", pressed: str = ""
+    ) -> None:
+        """A viewer shows this page, and these of its links."""
+        self._keep_viewer(viewer)
+        viewer.page, viewer.visible_links = page, frozenset(visible)
+        viewer.hovered_link, viewer.pressed_link = hovered, pressed
+        self.reschedule()
 
     def on_hide(self, viewer: Viewer, page: str) -> None:
-        """A reader has left a page, or hides it. They may be back at once."""
+        """A viewer has left a page or is in the background. It may come back soon."""
         if viewer.page == page:
             self.on_close(viewer)
 
-    def on_close(self, viewer: Viewer, grace: float = GRACE) -> None:
-        """A reader is gone, and their wishes soon after."""
-        self._stay(viewer)
-        viewer.timer = asyncio.get_running_loop().call_later(grace, self._forget, viewer)
+    def on_close(self, viewer: Viewer, grace: float = VIEWER_GRACE) -> None:
+        """A viewer is gone. It counts for ``grace`` more seconds."""
+        self._keep_viewer(viewer)
+        viewer.removal = asyncio.get_running_loop().call_later(grace, self._remove_viewer, viewer)
 
-    def _stay(self, viewer: Viewer) -> None:
-        if viewer.timer:
-            viewer.timer.cancel()
-            viewer.timer = None
+    def _keep_viewer(self, viewer: Viewer) -> None:
+        if viewer.removal:
+            viewer.removal.cancel()
+            viewer.removal = None
         self._viewers[viewer] = None
 
-    def _forget(self, viewer: Viewer) -> None:
+    def _remove_viewer(self, viewer: Viewer) -> None:
         self._viewers.pop(viewer, None)
-        viewer.page = viewer.fetched = ""
-        self.arrange()
+        viewer.page = viewer.prefetched = ""
+        self.reschedule()
 
     async def prefetch(self, page_request: PageRequest) -> PageJob:
-        """Write a page that a browser prefetches, if there is room for it.
+        """Start generating a page because a browser prefetches it.
 
         Raises:
-            Busy: if there is none, or nothing is written ahead now.
+            Busy: If there is no room, the page must not be prefetched, or a click runs.
         """
-        theirs = sum(job.visitor == page_request.visitor for job in self._work.values())
-        full = theirs >= self._settings.ahead_per_visitor or len(self._work) >= self._settings.ahead_limit
-        if full or self._jobs.clicked or not page_request.route.prefetch:
-            raise Busy("Nothing is written ahead for you just now. Click on the link to have the page written.", 10)
-        viewer = Viewer(page_request.request.scope, fetched=page_request.key)
-        job = await self._begin(page_request)
-        self.on_close(viewer, self._settings.grace)
-        self.arrange()
+        own = sum(job.client_id == page_request.client_id for job in self._prefetches.values())
+        full = own >= PREFETCH_PER_VISITOR or len(self._prefetches) >= PREFETCH_LIMIT
+        if full or self._jobs.num_clicks or not page_request.route.prefetch:
+            raise Busy("This page cannot be prefetched now. Click on the link to have the page written.", 10)
+        viewer = Viewer(page_request.request.scope, prefetched=page_request.key)
+        job = await self._start(page_request)
+        self.on_close(viewer, self._jobs.grace_period)
+        self.reschedule()
         return job
 
-    # -- what happens to pages ----------------------------------------------------------------------------
+    # -- jobs ---------------------------------------------------------------------------------------------
 
     def on_promote(self, job: PageJob) -> None:
-        """Somebody clicked: the work is theirs now."""
-        if self._work.pop(job.key, None) is not None:
-            self.taken_over += 1
-            self.lost += job.lost
+        """A prefetch has become a click. The prefetcher does not control it any more."""
+        if self._prefetches.pop(job.key, None) is not None:
+            self.num_promoted += 1
+            self.discarded_tokens += job.discarded_tokens
 
     def on_end(self, job: PageJob) -> None:
-        """A page is written, or will not be: links turn, and there may be room for the next."""
-        if self._work.get(job.key) is job:
-            del self._work[job.key]
+        """A job has ended: tell viewers that a link leads to a written page, and start the next prefetch."""
+        if self._prefetches.get(job.key) is job:
+            del self._prefetches[job.key]
         if job.priority is Priority.PREFETCH:
-            self.lost += job.lost
+            self.discarded_tokens += job.discarded_tokens
         if job.state == "failed":
-            self._give_none(job.key)
-        elif job.kept is not None:
+            self._reject(job.key)
+        elif job.stored is not None:
             for viewer in self._viewers:
                 if viewer.page and job.key in self._links(viewer.page).keys:
-                    viewer.tell({"type": "written", "page": viewer.page, "links": [job.key]})
-        asyncio.get_running_loop().call_soon(self.arrange)
+                    viewer.send({"type": "written", "page": viewer.page, "links": [job.key]})
+        asyncio.get_running_loop().call_soon(self.reschedule)
 
-    # -- what is to be written ----------------------------------------------------------------------------
+    # -- choosing what to prefetch ------------------------------------------------------------------------
 
-    def arrange(self) -> None:
-        """Give up what nobody wishes for, put what is at work in order, and begin what there is room for."""
+    def reschedule(self) -> None:
+        """Cancel the prefetches that no viewer needs, put the others in order, and start new ones if there is room."""
         candidates = {candidate.key: candidate for candidate in self._candidates()}
-        for key, job in list(self._work.items()):
+        for key, job in list(self._prefetches.items()):
             candidate = candidates.get(key)
             if candidate is not None:
-                job.rank = candidate.rank
+                job.link_rank = candidate.rank
             elif not self._is_nearly_done(job):
-                log.debug("%s was being written ahead, and nobody is near it any more", key)
-                del self._work[key]
-                self._jobs.cancel(job)
-        self._jobs.reorder(HOVERED)
-        self._again = True
+                log.debug("The prefetch of %s is cancelled: no viewer needs it", key)
+                del self._prefetches[key]
+                self._jobs.cancel_prefetch(job)
+        self._jobs.reorder(LinkRank.HOVERED)
+        self._has_changed = True
         if self._task is None and any(self._is_free(key) for key in candidates):
-            self._task = asyncio.create_task(self._write(), name="writing ahead")
+            self._task = asyncio.create_task(self._start_candidates(), name="prefetching")
 
     def _is_nearly_done(self, job: PageJob) -> bool:
-        """Whether what is left of a page costs less than what would be thrown away. It is kept for whoever comes."""
+        """True if finishing a page costs less than throwing it away. A visitor may still want it."""
         usual = self._jobs.seconds_per_page
-        left = (2 - _NEARLY) * usual - job.seconds
-        if job.seconds < _NEARLY * usual or left <= 0:
+        left = (2 - _NEARLY_DONE) * usual - job.seconds
+        if job.seconds < _NEARLY_DONE * usual or left <= 0:
             return False
-        asyncio.get_running_loop().call_later(left, self.arrange)  # unless it takes far longer than others
+        asyncio.get_running_loop().call_later(left, self.reschedule)  # unless it takes far longer than usual
         return True
 
     def _candidates(self) -> list[_Candidate]:
-        """What is to be written, within all bounds, the likeliest first."""
-        by_visitor: dict[str, dict[str, _Candidate]] = defaultdict(dict)
+        """Return what should be prefetched, within all limits, the likeliest first."""
+        by_client: dict[str, dict[str, _Candidate]] = defaultdict(dict)
         for viewer in self._viewers:
             for candidate in self._candidates_of(viewer):
-                before = by_visitor[viewer.visitor].get(candidate.key)
-                if before is None or candidate.order < before.order:
-                    by_visitor[viewer.visitor][candidate.key] = candidate
-        each = int(self._settings.ahead_per_visitor)
+                before = by_client[viewer.client_id].get(candidate.key)
+                if before is None or candidate < before:
+                    by_client[viewer.client_id][candidate.key] = candidate
         found = [
-            candidate
-            for candidates in by_visitor.values()
-            for candidate in sorted(candidates.values(), key=_order)[:each]
+            candidate for by_key in by_client.values() for candidate in sorted(by_key.values())[:PREFETCH_PER_VISITOR]
         ]
-        best = {
-            candidate.key: candidate for candidate in sorted(found, key=_order, reverse=True)
-        }  # several may wish for the same
-        return sorted(best.values(), key=_order)[: self._settings.ahead_limit]
+        # Several clients may want the same page: the likeliest candidate comes last and replaces the others.
+        best = {candidate.key: candidate for candidate in sorted(found, reverse=True)}
+        return sorted(best.values())[:PREFETCH_LIMIT]
 
     def _candidates_of(self, viewer: Viewer) -> Iterator[_Candidate]:
-        if viewer.fetched in self._work:
-            yield _Candidate(viewer.fetched, IN_VIEW, (True, False, IN_VIEW, 0), viewer)
+        if viewer.prefetched in self._prefetches:
+            yield _Candidate(True, False, LinkRank.IN_VIEW, 0, viewer.prefetched, viewer)
         if not viewer.page:
             return
-        leads = self._links(viewer.page)
-        if not leads.opened:
-            return  # nobody has opened it: what lies behind it is too far away
+        links = self._links(viewer.page)
+        if not links.opened:
+            return
         candidates = []
-        for position, key in enumerate(leads.unwritten):
-            if key not in self._barren and (key in self._work or self._is_free(key)):
-                rank = viewer.rank(key)
-                # What is at work is not given up because somebody scrolls.
-                candidates.append(
-                    _Candidate(key, rank, (rank > HOVERED, key not in self._work, rank, position), viewer)
-                )
-        candidates.sort(key=_order)
-        guesses = self._settings.ahead_per_visitor - leads.ready
+        for position, key in enumerate(links.unwritten):
+            if key not in self._rejected and (key in self._prefetches or self._is_free(key)):
+                rank = viewer.link_rank(key)
+                is_new = key not in self._prefetches
+                candidates.append(_Candidate(rank > LinkRank.HOVERED, is_new, rank, position, key, viewer))
+        candidates.sort()
+        guesses = PREFETCH_PER_VISITOR - links.num_unopened
         for candidate in candidates:
-            if candidate.rank > HOVERED:
+            if candidate.is_guess:
                 if guesses <= 0:
-                    return  # enough pages stand ready behind this one that nobody has opened
+                    return  # enough prefetched pages behind this one wait to be opened
                 guesses -= 1
             yield candidate
 
-    def _links(self, page: str) -> _Leads:
-        """Where a page leads. Asked of the store once for all readers, until something is written."""
-        stamp = self._store.stamp()
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._leads.clear()
-        if page not in self._leads:
+    def _links(self, page: str) -> _PageLinks:
+        """Return the links of a page. They are read once, until a page is written."""
+        data_version = self._store.data_version()
+        if data_version != self._links_version:
+            self._links_version = data_version
+            self._links_by_page.clear()
+        if page not in self._links_by_page:
             own, *links = self._store.database.read(
                 """SELECT l.target, v.opened_after, p.id FROM (
                        SELECT ? AS target, -1 AS position UNION ALL SELECT target, position FROM links WHERE source = ?
@@ -258,47 +322,47 @@ class Prefetcher(JobObserver):
                    LEFT JOIN versions v ON v.page = p.id AND v.number = p.version ORDER BY l.position""",
                 (page, page),
             )
-            self._leads[page] = _Leads(
+            self._links_by_page[page] = _PageLinks(
                 opened=own[2] is not None and own[1] != UNOPENED,
                 keys=frozenset(key for key, _, _ in links),
                 unwritten=tuple(key for key, _, row in links if row is None),
-                ready=sum(ahead == UNOPENED for _, ahead, _ in links),
+                num_unopened=sum(opened_after == UNOPENED for _, opened_after, _ in links),
             )
-        return self._leads[page]
+        return self._links_by_page[page]
 
     def _is_free(self, key: str) -> bool:
-        """Whether nobody writes this page."""
-        return key not in self._work and self._jobs.get(key) is None
+        """True if no job generates this page."""
+        return key not in self._prefetches and self._jobs.get(key) is None
 
-    # -- beginning ----------------------------------------------------------------------------------------
+    # -- starting prefetches ------------------------------------------------------------------------------
 
-    async def _write(self) -> None:
-        """Begin what there is room for. While a click is at work, nothing is begun."""
+    async def _start_candidates(self) -> None:
+        """Start prefetches while there is room, and no click runs."""
         tried: set[str] = set()
         try:
-            while self._again and not self._jobs.clicked:
-                self._again = False
+            while self._has_changed and not self._jobs.num_clicks:
+                self._has_changed = False
                 for candidate in self._candidates():
                     if candidate.key not in tried and self._is_free(candidate.key):
                         tried.add(candidate.key)
-                        await self._try(candidate)
-                        self._again = True  # much may have happened meanwhile
+                        await self._start_candidate(candidate)
+                        self._has_changed = True  # candidates may have changed meanwhile
                         break
         except Busy as busy:
-            log.debug("Nothing is written ahead: %s", busy)
+            log.debug("Nothing is prefetched: %s", busy)
         except Exception:
-            log.exception("Writing ahead broke off")
+            log.exception("Prefetching failed")
         finally:
             self._task = None
 
-    async def _try(self, candidate: _Candidate) -> None:
-        """Ask the page function what a page needs, as a click would, and begin it."""
+    async def _start_candidate(self, candidate: _Candidate) -> None:
+        """Resolve a candidate's page as a click would, and start generating it."""
         try:
             page_request = await self._resolver.resolve_key(
                 candidate.key, candidate.viewer.scope, referer=candidate.viewer.page
             )
-        except Exception as error:  # an author's mistake, or an address that no page can have: a click will tell
-            log.debug("%s is not written ahead: %s", candidate.key, error)
+        except Exception as error:  # the page function raised, or no page can have the address: a click will report it
+            log.debug("%s is not prefetched: %s", candidate.key, error)
             page_request = None
         if (
             not isinstance(page_request, PageRequest)
@@ -306,84 +370,36 @@ class Prefetcher(JobObserver):
             or not page_request.page.canvases
             or not page_request.route.prefetch
         ):
-            self._give_none(candidate.key)
+            self._reject(candidate.key)
         elif self._store.exists([page_request.key]):
             return
         elif self._is_free(page_request.key) and any(candidate.key == other.key for other in self._candidates()):
             try:
-                (await self._begin(page_request)).rank = candidate.rank
-                self._jobs.reorder(HOVERED)
+                job = await self._start(page_request)
+                job.link_rank = candidate.rank
+                self._jobs.reorder(LinkRank.HOVERED)
             except Busy:
                 raise
             except UnwrittenError as error:
-                log.debug("%s is not written ahead: %s", candidate.key, error)
-                self._give_none(candidate.key)
+                log.debug("%s is not prefetched: %s", candidate.key, error)
+                self._reject(candidate.key)
 
-    async def _begin(self, page_request: PageRequest) -> PageJob:
+    async def _start(self, page_request: PageRequest) -> PageJob:
         job = await self._starter.start(page_request, priority=Priority.PREFETCH)
         if job.state in {"queued", "writing"}:
-            self._work[page_request.key] = job
-        self.begun_ahead += 1
+            self._prefetches[page_request.key] = job
+        self.num_started += 1
         return job
 
-    def _give_none(self, key: str) -> None:
-        """Here is no page to write ahead."""
-        self._barren[key] = None
-        if len(self._barren) > _BARREN:
-            self._barren.popitem(last=False)
+    def _reject(self, key: str) -> None:
+        """Do not prefetch this page again."""
+        self._rejected[key] = None
 
     def close(self) -> None:
-        """Wish for nothing any more."""
-        for viewer in list(self._viewers):
-            if viewer.timer:
-                viewer.timer.cancel()
+        """Stop prefetching."""
+        for viewer in self._viewers:
+            if viewer.removal:
+                viewer.removal.cancel()
         self._viewers.clear()
         if self._task is not None:
             self._task.cancel()
-
-
-def _order(candidate: _Candidate) -> tuple[bool, bool, int, int]:
-    return candidate.order
-
-
-PRESSED, HOVERED, IN_VIEW, GUESSED = range(4)
-"""Ranks of links: under a pressed pointer, under one that rests, in view, and all others in the order of the page."""
-
-
-@dataclass(eq=False)
-class Viewer:
-    """A tab, or a browser that prefetches.
-
-    Args:
-        scope: of its connection.
-        tell: called with messages for the tab.
-        fetched: a page that a browser has prefetched.
-
-    Attributes:
-        visitor: who it is; see ``visitor_of``.
-        page: the page that is read; "" for none.
-        view: its links that can be seen.
-        hover: the link that the pointer rests on.
-        press: the link that is pressed.
-    """
-
-    scope: Scope
-    tell: Callable[[Mapping[str, Any]], None] = lambda message: None
-    fetched: str = ""
-    visitor: str = field(init=False)
-    page: str = ""
-    view: frozenset[str] = frozenset()
-    hover: str = ""
-    press: str = ""
-    timer: asyncio.TimerHandle | None = None
-
-    def __post_init__(self) -> None:
-        self.visitor = client_id(self.scope)
-
-    def rank(self, key: str) -> int:
-        """How likely this link is the next."""
-        if key == self.press:
-            return PRESSED
-        if key == self.hover:
-            return HOVERED
-        return IN_VIEW if key in self.view else GUESSED

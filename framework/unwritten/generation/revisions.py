@@ -1,8 +1,8 @@
-"""Revisions: from an ask in free words and an old text to what an engine is asked for, and back to one text.
+"""Revisions: from an instruction and an old text to requests of an engine, and from its frames to the new text.
 
-On an engine that edits, the old text is seeded on its canvas: what is kept is pinned, and how much of the rest is drawn
-anew follows from the kind of the ask. All others write what is not kept anew, one stretch after another, and it
-is fitted between what is kept. Either way what is kept comes back letter by letter, or the revision fails.
+An engine that edits gets the old text as a draft: what is kept is pinned, and the kind of the instruction decides how
+much of the rest is generated again. Any other engine generates the spans that may change one after another, and each is
+inserted between what is kept. Either way what is kept stays the same to the letter, or the revision fails.
 """
 
 from __future__ import annotations
@@ -19,138 +19,144 @@ from ..core.errors import BadEdit, PageFailed
 from ..routing.prompts import finalize_text, read_examples
 
 MAX_SPANS = 8
-"""Stretches of one text that are written one after another."""
+"""Spans of one text that can be generated one after another."""
 
+MAX_SENTENCES = 60
+"""Sentences that a visitor can mark. Longer texts are marked by their lines."""
 
-MOST_PIECES = 60
-"""Sentences that a visitor can mark; longer texts are marked by their lines."""
+_CONTEXT_LENGTH = 1500
+"""Characters of the whole text that an engine is shown when it generates one span of it."""
 
-
-_AROUND = 1500
-"""Characters of the whole text that are told to a model which writes one stretch of it."""
-
-
-ONCE_MORE = "The text above once more, with this change: {}"
-"""How a change is asked for. ``templates/prompts/edit.txt`` has its examples in the same words."""
-
+REVISION_PROMPT = "The text above once more, with this change: {}"
+"""The prompt of a revision. The examples in ``templates/prompts/edit.txt`` use the same words."""
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?…][\"”’»)\]*_]*(?=\s|$)|[。！？]|$)")
-
-
 _MARKED_LINE = re.compile(r"\s*(#{1,6} |[-*+] |\d+[.)] |>|\|)")
+"""A heading, an item of a list, a quotation or a row of a table."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of ask.
+class EditKind:
+    """A kind of instruction.
 
     Attributes:
-        words: beginnings of words that tell of it.
-        strength: the share of the old text that is drawn anew on an engine that edits.
-        moves: whether what stands behind the change must move, which pins forbid.
+        keywords: Beginnings of words that belong to it, separated by spaces.
+        strength: The share of the old text that an engine that edits generates again, from 0 to 1.
+        changes_length: True if the text after the change usually moves. Pinned text cannot move.
     """
 
-    words: str
+    keywords: str
     strength: float
-    moves: bool = False
+    changes_length: bool = False
 
 
-KINDS = (
-    Kind("anew again completely entirely different scratch rewrite", 1.0, moves=True),
-    Kind("short brief summar trim cut half remove delete long length expand detail add more", 0.85, moves=True),
-    Kind("simpl plain formal funn friend warm cold sad happ tone style poetic rhyme tense", 0.65),
-    Kind("spell typo grammar punctuat comma fix correct mistake name replace instead", 0.35),
+EDIT_KINDS = (
+    EditKind("anew again completely entirely different scratch rewrite", 1.0, changes_length=True),
+    EditKind(
+        "short brief summar trim cut half remove delete long length expand detail add more", 0.85, changes_length=True
+    ),
+    EditKind("simpl plain formal funn friend warm cold sad happ tone style poetic rhyme tense", 0.65),
+    EditKind("spell typo grammar punctuat comma fix correct mistake name replace instead", 0.35),
 )
-"""Kinds of asks, in the order in which they are looked for."""
+"""Kinds of instructions, in the order in which they are tried."""
+
+DEFAULT_EDIT_KIND = EditKind("", 0.75)
+"""The kind of any other instruction."""
 
 
-OTHER = Kind("", 0.75)
-"""Any other ask."""
-
-
-def kind_of(ask: str) -> Kind:
-    """The kind of an ask: the first that one of its words begins like."""
-    asked = re.findall(r"[a-z]+", ask.casefold())
-    for kind in KINDS:
-        if any(word.startswith(tuple(kind.words.split())) for word in asked):
+def classify_edit(instruction: str) -> EditKind:
+    """Return the kind of an instruction: the first of which a keyword begins one of its words."""
+    words = re.findall(r"[a-z]+", instruction.casefold())
+    for kind in EDIT_KINDS:
+        if any(word.startswith(tuple(kind.keywords.split())) for word in words):
             return kind
-    return OTHER
+    return DEFAULT_EDIT_KIND
 
 
-def pieces_of(text: str) -> list[Span]:
-    """The sentences of a text, in which headings and items of lists are one piece each."""
+# -- spans ------------------------------------------------------------------------------------------------
+
+
+def split_sentences(text: str) -> list[Span]:
+    """Return the sentences of a text as spans. A heading or an item of a list is one sentence.
+
+    A text with more than ``MAX_SENTENCES`` sentences is split into lines.
+    """
     lines = [match.span() for match in re.finditer(r"[^\n]*\S[^\n]*", text)]
-    found: list[Span] = []
+    sentences: list[Span] = []
     for start, end in lines:
         if _MARKED_LINE.match(text, start, end):
-            found.append((start, end))
+            sentences.append((start, end))
         else:
-            found += [match.span() for match in _SENTENCE.finditer(text, start, end)]
-    return found if len(found) <= MOST_PIECES else lines
+            sentences += [match.span() for match in _SENTENCE.finditer(text, start, end)]
+    return sentences if len(sentences) <= MAX_SENTENCES else lines
 
 
 def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Span, ...]:
-    """What of a text may change.
+    """Return the spans of a text that may change.
 
     Args:
-        text: the old text.
-        keep: numbers of the pieces that stay, see ``pieces_of``.
-        only: words of the text outside of which all stays; "" for no such words.
+        text: The old text.
+        keep: Indexes of the sentences that stay; see ``split_sentences``.
+        only: A part of the text outside of which all stays. "": the whole text may change.
 
     Raises:
-        BadEdit: if a piece or the words are not there, or nothing is left to change.
+        BadEdit: If a sentence or the part does not exist, or nothing is left to change.
     """
-    pieces = pieces_of(text)
-    missing = [number for number in keep if not 0 <= number < len(pieces)]
+    sentences = split_sentences(text)
+    missing = [index for index in keep if not 0 <= index < len(sentences)]
     if missing:
-        raise BadEdit(f"There is no sentence {missing[0] + 1} to keep. Look at the text as it is now, and mark again.")
-    first, last = _place_of(only, text) if only.strip() else (0, len(text))
-    stretches: list[Span] = []
-    at = first
-    for a, b in [*(pieces[number] for number in sorted(set(keep))), (last, last)]:
-        if a > at:
-            stretches.append((at, min(a, last)))
-        at = max(at, b)
-    trimmed = [_trimmed(text, span) for span in stretches if span[0] < last]
-    free = tuple(span for span in trimmed if re.search(r"\w", text[slice(*span)]))
-    if not free:
-        raise BadEdit("All of the text is to be kept. Leave something that may change.")
-    return free
+        raise BadEdit(f"The text has no sentence {missing[0] + 1} to keep. Reload the page, and mark sentences again.")
+    first, last = _find_span(only, text) if only.strip() else (0, len(text))
+    spans: list[Span] = []
+    position = first
+    for start, end in [*(sentences[index] for index in sorted(set(keep))), (last, last)]:
+        if start > position:
+            spans.append((position, min(start, last)))
+        position = max(position, end)
+    trimmed = [_trim(text, span) for span in spans if span[0] < last]
+    editable = tuple(span for span in trimmed if re.search(r"\w", text[slice(*span)]))
+    if not editable:
+        raise BadEdit("The whole text is marked to be kept. Leave something that may change.")
+    return editable
 
 
-def _place_of(words: str, text: str) -> Span:
-    """Where some words stand, whatever the white space between them."""
+def _find_span(words: str, text: str) -> Span:
+    """Return the span of some words, whatever the white space between them."""
     found = list(re.finditer(r"\s+".join(map(re.escape, words.split())), text))
     if not found:
-        raise BadEdit("The words that alone may change do not stand in the text. Copy them from it.")
+        raise BadEdit("The part that may change is not in the text. Copy it from the text.")
     if len(found) > 1:
-        raise BadEdit("The words that alone may change stand in the text more than once. Copy a few words around them.")
+        raise BadEdit("The part that may change is in the text more than once. Copy a few words around it, too.")
     return found[0].span()
 
 
-def _trimmed(text: str, span: Span) -> Span:
-    stretch = text[slice(*span)]
-    start = span[0] + len(stretch) - len(stretch.lstrip())
-    return (start, max(start, span[0] + len(stretch.rstrip())))
+def _trim(text: str, span: Span) -> Span:
+    """Return a span without the white space at its ends."""
+    part = text[slice(*span)]
+    start = span[0] + len(part) - len(part.lstrip())
+    return (start, max(start, span[0] + len(part.rstrip())))
 
 
-def _between(text: str, free: Sequence[Span]) -> tuple[Span, ...]:
-    """What lies around some stretches, without the white space at its ends."""
-    ends = [0, *(place for span in free for place in span), len(text)]
-    around = [_trimmed(text, (a, b)) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+def _spans_around(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Return the spans between and around these spans."""
+    bounds = [0, *(bound for span in spans for bound in span), len(text)]
+    around = [_trim(text, (start, end)) for start, end in zip(bounds[::2], bounds[1::2], strict=True)]
     return tuple(span for span in around if span[0] < span[1])
+
+
+# -- the revision of one text -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionTask:
-    """One stretch of the old text that is written anew.
+    """One span of the old text that is generated again.
 
     Attributes:
-        span: where it stands in the old text.
-        prompt: what the engine is asked.
-        draft: what an engine that edits begins with.
-        tokens: room for it; None for the canvas's own.
-        partial: whether it is a part of the text; the whole has the canvas's own room at least.
+        span: The span in the old text.
+        prompt: The engine's prompt.
+        draft: What an engine that edits starts from.
+        tokens: The largest number of tokens. None: the canvas's own.
+        partial: True if it is a part of the text. A whole text may have at least as many tokens as its canvas.
     """
 
     span: Span
@@ -161,181 +167,186 @@ class RevisionTask:
 
 
 class Revision:
-    """A text on its way to its next version: it takes the frames of each task, and gives frames of the whole text.
+    """The change of one text: it takes the engine's frames for each task, and returns frames of the whole text.
 
     Args:
-        old: the old text.
-        tasks: what is written anew, in order and without overlap.
-        prose: whether the end of what is written is looked after, see ``prompts.finish``.
-        kept: what must be in the new text, in order.
+        old: The old text.
+        tasks: What is generated, in order and without overlap.
+        prose: True if the end of what is generated is trimmed; see ``prompts.finalize_text``.
+        kept: Parts of the old text that must be in the new text, in order.
 
     Attributes:
-        number: how many tasks are done, so that the next one can begin.
+        num_done: How many tasks are done and have a next one.
     """
 
     def __init__(
         self, old: str, tasks: Sequence[RevisionTask], *, prose: bool = False, kept: Sequence[str] = ()
     ) -> None:
         self.old = old
+        self.num_done = 0
         self._tasks = tasks
         self._prose = prose
         self._kept = kept
-        self.number = 0
-        self._before = old[: tasks[0].span[0]]
+        self._text_before = old[: tasks[0].span[0]]
         self._usage: Usage | None = None
 
     @property
     def task(self) -> RevisionTask:
-        """What is written now."""
-        return self._tasks[self.number]
+        """The current task."""
+        return self._tasks[self.num_done]
 
-    def first(self) -> Frame:
-        """The old text, of which nothing that may change is settled."""
+    def initial_frame(self) -> Frame:
+        """Return the old text as a frame. What may change is unsettled."""
         return Frame(self.old, tuple(task.span for task in self._tasks) if self.old else ())
 
-    def fitted(self, frame: Frame) -> Frame:
-        """A frame of the present task, as a frame of the whole text. The last one of the last task has the usage.
+    def merge(self, frame: Frame) -> Frame:
+        """Return a frame of the current task as a frame of the whole text. Only the last one of all has ``usage``.
 
         Raises:
-            PageFailed: if the model wrote nothing, or lost what was to be kept.
+            PageFailed: If the model wrote nothing, or changed what must be kept.
         """
         start, end = self.task.span
-        whole = (start, end) == (0, len(self.old))
+        is_whole = (start, end) == (0, len(self.old))
         text = frame.text
         if frame.usage and self._prose and not (self.task.draft and self.task.draft.keep):
             text = finalize_text(text, frame.usage.reason)
-        skipped = 0 if whole and not frame.done else len(text) - len(text.lstrip())
+        skipped = 0 if is_whole and not frame.done else len(text) - len(text.lstrip())
         text = text[skipped:].rstrip() if frame.done else text[skipped:]
-        if not whole and "\n" not in self.old[start:end]:
-            text = text.replace("\n", " ")  # a part of a line stays one
+        if not is_whole and "\n" not in self.old[start:end]:
+            text = text.replace("\n", " ")  # a part of a line stays on one line
         if frame.done and not text.removeprefix(self.task.prompt.opening).strip():
-            raise PageFailed("The model wrote nothing. Try again, or ask in other words.")
-        at = len(self._before)
-        spans = [(max(0, a - skipped) + at, min(b - skipped, len(text)) + at) for a, b in frame.unsettled]
-        moved = at + len(text) - end
-        later = [(a + moved, b + moved) for a, b in (task.span for task in self._tasks[self.number + 1 :])]
-        fitted = replace(
+            raise PageFailed("The model wrote nothing. Try again, or describe the change in other words.")
+        offset = len(self._text_before)
+        unsettled = [(max(0, a - skipped) + offset, min(b - skipped, len(text)) + offset) for a, b in frame.unsettled]
+        shift = offset + len(text) - end
+        later = [(a + shift, b + shift) for a, b in (task.span for task in self._tasks[self.num_done + 1 :])]
+        merged = replace(
             frame,
-            text=self._before + text + self.old[end:],
-            unsettled=tuple((a, b) for a, b in [*spans, *later] if a < b),
-            fixed=at + max(0, min(frame.fixed - skipped, len(text))),
+            text=self._text_before + text + self.old[end:],
+            unsettled=tuple((a, b) for a, b in [*unsettled, *later] if a < b),
+            fixed=offset + max(0, min(frame.fixed - skipped, len(text))),
         )
-        return self._finished(fitted, frame.usage, text) if frame.usage else fitted
+        return self._finish_task(merged, frame.usage, text) if frame.usage else merged
 
-    def _finished(self, frame: Frame, usage: Usage, text: str) -> Frame:
-        """The last frame of a task: the next one begins, or all of them are done."""
-        self._usage = _sum(self._usage, usage)
-        if self.number + 1 < len(self._tasks):
+    def _finish_task(self, frame: Frame, usage: Usage, text: str) -> Frame:
+        """Advance to the next task, or check the whole text after the last one."""
+        self._usage = _add_usage(self._usage, usage)
+        if self.num_done + 1 < len(self._tasks):
             _, end = self.task.span
-            self.number += 1
-            self._before += text + self.old[end : self.task.span[0]]
+            self.num_done += 1
+            self._text_before += text + self.old[end : self.task.span[0]]
             return replace(frame, usage=None)
-        at = 0
+        position = 0
         for part in self._kept:
-            at = frame.text.find(part, at)
-            if at < 0:
-                raise PageFailed(f"The model did not keep {part[:60]!r}, which was to stay. Try again.")
-            at += len(part)
+            position = frame.text.find(part, position)
+            if position < 0:
+                raise PageFailed(f"The model changed {part[:60]!r}, which must be kept. Try again.")
+            position += len(part)
         return replace(frame, usage=self._usage, unsettled=(), fixed=len(frame.text))
 
 
-def _sum(one: Usage | None, two: Usage) -> Usage:
-    if one is None:
-        return two
+def _add_usage(first: Usage | None, second: Usage) -> Usage:
+    if first is None:
+        return second
     return replace(
-        two,
-        tokens=one.tokens + two.tokens,
-        prompt_tokens=one.prompt_tokens + two.prompt_tokens,
-        cached_tokens=one.cached_tokens + two.cached_tokens,
-        steps=one.steps + two.steps,
-        canvases=one.canvases + two.canvases,
-        seconds=one.seconds + two.seconds,
-        queued_seconds=one.queued_seconds + two.queued_seconds,
-        seed=one.seed,
+        second,
+        tokens=first.tokens + second.tokens,
+        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
+        cached_tokens=first.cached_tokens + second.cached_tokens,
+        steps=first.steps + second.steps,
+        canvases=first.canvases + second.canvases,
+        seconds=first.seconds + second.seconds,
+        queued_seconds=first.queued_seconds + second.queued_seconds,
+        seed=first.seed,
     )
 
 
+# -- planning ---------------------------------------------------------------------------------------------
+
+
 def plan_rewrite(old: str, prompt: Prompt, *, prose: bool) -> Revision:
-    """The same prompt again: all of the text is written anew, and the old one is shown until the first frame."""
+    """Return a revision that generates the whole text again from the same prompt."""
     return Revision(old, [RevisionTask((0, len(old)), prompt)], prose=prose)
 
 
 def plan_revision(
     old: str,
-    ask: str,
+    instruction: str,
     prompt: Prompt,
     *,
     abilities: Abilities,
     prose: bool,
-    free: tuple[Span, ...] = (),
+    editable: tuple[Span, ...] = (),
 ) -> Revision:
-    """A change that was asked for.
+    """Return a revision that changes a text as a visitor has asked.
 
     Args:
-        old: the old text.
-        ask: what is to change, in a visitor's words.
-        prompt: what the canvas asks for today.
-        abilities: what the engine can do.
-        prose: whether the format is prose.
-        free: what may change, see ``free_stretches``; empty for all of it.
+        old: The old text.
+        instruction: The change, in the visitor's words.
+        prompt: The canvas's current prompt.
+        abilities: The engine's abilities.
+        prose: True if the format is prose.
+        editable: The spans that may change; see ``editable_spans``. Empty: all of the text.
 
     Raises:
-        BadEdit: if too many separate stretches may change.
+        BadEdit: If too many separate spans may change.
     """
     whole = ((0, len(old)),)
-    free = free or whole
-    kept = [old[slice(*span)] for span in _between(old, free)]
-    kind = kind_of(ask)
-    if abilities.edits and not (kept and kind.moves):
-        draft = Draft(old, _between(old, free), kind.strength)
-        task = RevisionTask(whole[0], _prompt(prompt, old, ask), draft, _room(old, 2))
+    editable = editable or whole
+    kept = [old[slice(*span)] for span in _spans_around(old, editable)]
+    kind = classify_edit(instruction)
+    if abilities.edits and not (kept and kind.changes_length):
+        draft = Draft(old, _spans_around(old, editable), kind.strength)
+        task = RevisionTask(whole[0], _revision_prompt(prompt, old, instruction), draft, _max_tokens(old, 2))
         return Revision(old, [task], prose=prose, kept=kept)
-    if len(free) > MAX_SPANS:
+    if len(editable) > MAX_SPANS:
         raise BadEdit(
-            f"What is not kept falls into {len(free)} separate parts, and up to {MAX_SPANS} can be changed at a "
-            "time. Keep more, or less."
+            f"The text that may change has {len(editable)} separate parts, and up to {MAX_SPANS} can be changed at a "
+            "time. Keep more sentences, or fewer."
         )
-    tasks = list(_spans(old, free, ask, prompt, abilities, prose))
+    tasks = list(_tasks(old, editable, instruction, prompt, abilities, prose))
     return Revision(old, tasks, prose=prose, kept=kept)
 
 
-def _spans(
-    old: str, free: Sequence[Span], ask: str, prompt: Prompt, abilities: Abilities, prose: bool
+def _tasks(
+    old: str, editable: Sequence[Span], instruction: str, prompt: Prompt, abilities: Abilities, prose: bool
 ) -> Iterator[RevisionTask]:
-    for span in free:
-        stretch = old[slice(*span)]
+    """Yield one task for each span that may change."""
+    for span in editable:
+        part = old[slice(*span)]
         facts = prompt.facts
-        if stretch != old and abilities.instruct:  # others would go on with it
-            facts = (*facts, f"It is a part of this text: {old[:_AROUND]}")
-        draft = Draft(stretch, (), kind_of(ask).strength) if abilities.edits else None
-        made = replace(_prompt(prompt, stretch, ask, begun=prose and not abilities.instruct), facts=facts)
-        yield RevisionTask(span, made, draft, _room(stretch, 2 if draft else 3), partial=stretch != old)
+        if part != old and abilities.instruct:  # a base model would continue the quoted text
+            facts = (*facts, f"It is a part of this text: {old[:_CONTEXT_LENGTH]}")
+        draft = Draft(part, (), classify_edit(instruction).strength) if abilities.edits else None
+        revision_prompt = _revision_prompt(prompt, part, instruction, with_opening=prose and not abilities.instruct)
+        tokens = _max_tokens(part, 2 if draft else 3)
+        yield RevisionTask(span, replace(revision_prompt, facts=facts), draft, tokens, partial=part != old)
 
 
-def _prompt(prompt: Prompt, old: str, ask: str, begun: bool = False) -> Prompt:
-    """The old text as the answer to the canvas's own ask, and after it the ask for the change.
+def _revision_prompt(prompt: Prompt, old: str, instruction: str, with_opening: bool = False) -> Prompt:
+    """Return a prompt with the old text as the answer to the canvas's prompt, followed by the instruction.
 
-    A base model continues the series, and an instruct model is in the middle of a conversation.
+    A base model continues the series, an instruct model the conversation.
     """
     return Prompt(
-        ask=ONCE_MORE.format(ask),
+        ask=REVISION_PROMPT.format(instruction),
         system=prompt.system,
         examples=(*_examples(), Example(prompt.ask, old)),
         facts=prompt.facts,
         images=prompt.images,
-        opening=_beginning(old) if begun else "",
+        opening=_first_words(old) if with_opening else "",
     )
 
 
-def asks_for_change(prompt: Prompt) -> bool:
-    """Whether a prompt asks for a change of a text, and not for the text itself."""
-    return prompt.ask.startswith(ONCE_MORE.partition("{}")[0])
+def is_revision_prompt(prompt: Prompt) -> bool:
+    """True if a prompt asks for the change of a text, and not for a new text."""
+    return prompt.ask.startswith(REVISION_PROMPT.partition("{}")[0])
 
 
-def _beginning(old: str) -> str:
-    """The first words of a text. A small model that must begin with them keeps to the subject."""
-    words = re.match(r"\s*((?:\*\*[^*\n]+\*\*|\S+)(?:[ ]\S+){0,2})", old)
-    return words[1] if words and len(words[1]) * 2 < len(old) else ""
+def _first_words(text: str) -> str:
+    """Return the first words of a text. A small model that must begin with them keeps to the subject."""
+    words = re.match(r"\s*((?:\*\*[^*\n]+\*\*|\S+)(?:[ ]\S+){0,2})", text)
+    return words[1] if words and len(words[1]) * 2 < len(text) else ""
 
 
 @lru_cache
@@ -343,6 +354,6 @@ def _examples() -> tuple[Example, ...]:
     return read_examples(asset_dir("templates") / "prompts" / "edit.txt")
 
 
-def _room(text: str, characters: int) -> int:
-    """Tokens for a text that may grow by half, at so many characters a token."""
-    return 48 + len(text) * 3 // (2 * characters)
+def _max_tokens(text: str, characters_per_token: int) -> int:
+    """Return enough tokens for a text that grows by half."""
+    return 48 + len(text) * 3 // (2 * characters_per_token)

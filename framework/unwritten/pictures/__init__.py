@@ -1,1 +1,5 @@
-"""Pictures: ornaments, avatars and painted images, as template globals."""
+"""Pictures, ornaments and avatars in templates. ``Pictures`` is the extension."""
+
+from .extension import Pictures
+
+__all__ = ["Pictures"]

@@ -1,7 +1,7 @@
-"""Avatars: small faces that are drawn from a name alone, told apart at the size of a fingertip.
+"""Avatars: small faces that are generated from a name, the same for the same name.
 
-Of the same stuff as ornaments: shapes with classes of ``unwritten.css``, no ids, and hidden from those who listen,
-who hear the name beside it.
+Like ornaments they are shapes with classes of ``unwritten.css``. They are hidden from screen readers, because the name
+stands next to them.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from .seeded_random import HUES, SeededRandom
 
 
 def avatar(name: str) -> Markup:
-    """A small face for a name, as inline SVG, to stand in ``<span class="avatar">``.
+    """Return a small face as inline SVG, for use in ``<span class="avatar">``.
 
     Args:
-        name: whose. It is not shown.
+        name: The name that it is generated from. It is not shown.
     """
-    seed = SeededRandom(str(name), "avatar")
-    hue, ground, head = seed.below(HUES), seed.one_of(("g1", "g2", "g3")), seed.one_of(("f1", "f2", "f3"))
-    hair, clothes = seed.one_of(("k1", "k2", "k3", "k4")), seed.one_of(("c1", "c2", "c3"))
-    tilt = seed.whole(-9, 9)
-    back, front = seed.one_of(_HAIR)
+    rng = SeededRandom(str(name), "avatar")
+    hue, ground, head = rng.below(HUES), rng.choice(("g1", "g2", "g3")), rng.choice(("f1", "f2", "f3"))
+    hair, clothes = rng.choice(("k1", "k2", "k3", "k4")), rng.choice(("c1", "c2", "c3"))
+    tilt = rng.integer(-9, 9)
+    back, front = rng.choice(_HAIR)
     parts = [
         f'<path class="{ground}" d="M0 0h40v40H0z"/>',
-        seed.one_of(_BACKGROUNDS),
-        f'<path class="{clothes}" d="{seed.one_of(_SHOULDERS)}"/>',
+        rng.choice(_BACKGROUNDS),
+        f'<path class="{clothes}" d="{rng.choice(_SHOULDERS)}"/>',
         f'<g transform="rotate({tilt} 20 22)">',
         f'<path class="{hair}" d="{back}"/>' if back else "",
-        f'<path class="{head}" d="{seed.one_of(_HEADS)}"/>',
+        f'<path class="{head}" d="{rng.choice(_HEADS)}"/>',
         f'<path class="{hair}" d="{front}"/>' if front else "",
-        seed.one_of(_EYES),
-        seed.one_of(_MOUTHS),
-        seed.one_of(_EXTRAS),
+        rng.choice(_EYES),
+        rng.choice(_MOUTHS),
+        rng.choice(_EXTRAS),
         "</g>",
     ]
     return Markup('<svg class="seeded hue-{}" viewBox="0 0 40 40" aria-hidden="true">{}</svg>').format(
@@ -50,14 +50,12 @@ _BACKGROUNDS = (
     '<path class="g4" d="M0 4h40v5H0zM0 15h40v5H0zM0 26h40v5H0z"/>',
 )
 
-
 _SHOULDERS = (
     "M6 40c0-8 6-11 14-11s14 3 14 11z",
     "M4 40l6-9h20l6 9z",
     "M9 40v-6q0-5 5-5h12q5 0 5 5v6z",
     "M3 40c2-7 8-9 17-9s15 2 17 9z",
 )
-
 
 _HEADS = (
     "M20 9a11 11 0 0 1 0 22a11 11 0 0 1 0-22z",
@@ -67,8 +65,7 @@ _HEADS = (
     "M20 9c9 0 12 6 11 11c-1 6-5 11-11 11s-10-5-11-11c-1-5 2-11 11-11z",
 )
 
-
-# What is behind the head, and what is before it.
+# Behind the head, and in front of it.
 _HAIR = (
     ("", "M9 18c0-9 5-12 11-12s11 3 11 12c-3-4-6-5-11-5s-8 1-11 5z"),
     ("M8 30V17C8 9 13 5 20 5s12 4 12 12v13z", "M10 17c1-7 5-9 10-9s9 2 10 9c-4-3-6-4-10-4s-6 1-10 4z"),
@@ -82,7 +79,6 @@ _HAIR = (
     ("", "M10 15q10-16 20 0q-4-3-5-1q-3-3-5 0q-2-3-5 0q-2-2-5 1z"),
 )
 
-
 _EYES = (
     '<path class="e" d="M15 19a1.5 1.5 0 0 1 0 3a1.5 1.5 0 0 1 0-3zM25 19a1.5 1.5 0 0 1 0 3a1.5 1.5 0 0 1 0-3z"/>',
     '<path class="el" d="M13 21q2-3 4 0M23 21q2-3 4 0"/>',
@@ -94,7 +90,6 @@ _EYES = (
     '<path class="e" d="M15 20a1.5 1.5 0 0 1 0 3a1.5 1.5 0 0 1 0-3zM25 20a1.5 1.5 0 0 1 0 3a1.5 1.5 0 0 1 0-3z"/>',
 )
 
-
 _MOUTHS = (
     '<path class="el" d="M16 26q4 3 8 0"/>',
     '<path class="el" d="M17 27h6"/>',
@@ -103,7 +98,6 @@ _MOUTHS = (
     '<path class="el" d="M17 27q4 1 6-2"/>',
     '<path class="ea" d="M16 26q2-1.5 4 0q2-1.5 4 0q-4 4-8 0z"/>',
 )
-
 
 _EXTRAS = (
     "",

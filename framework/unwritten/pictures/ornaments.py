@@ -1,8 +1,8 @@
-"""Ornaments: small abstract pictures that are drawn from a text alone, always the same for the same text.
+"""Ornaments: small abstract pictures that are generated from a text, the same for the same text.
 
-They stand where a picture would, and never pose as one of the subject: a caption says so. Each is one of eleven kinds
-of patterns, in one of twelve colours, from shapes that carry classes of ``unwritten.css`` and nothing else: so they are
-light in the light and dark in the dark, and no policy minds them. They have no ids.
+They take the place of pictures. Each is one of eleven patterns in one of twelve hues, drawn from shapes that have
+classes of ``unwritten.css`` and neither ids nor inline styles. So they follow the light and dark colour schemes, and
+the content security policy allows them.
 """
 
 from __future__ import annotations
@@ -11,44 +11,63 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from html import escape
 
 from markupsafe import Markup
 
-from .seeded_random import HUES, SeededRandom, at, n
+from ..core.assets import asset_dir
+from .seeded_random import HUES, SeededRandom, fmt, fmt_xy
 
 WIDTH, HEIGHT = 320, 200
-"""The drawing's own units; it takes the width that it is given."""
-
+"""The size of the drawing, in its own units. It scales to the width of its container."""
 
 _X, _Y = WIDTH / 2, HEIGHT / 2
 
-
-_KEPT = 400
-"""Characters of a text whose drawing is kept in memory, at most."""
+_MAX_CACHED_TEXT = 400
+"""Characters of the longest text whose ornament is cached."""
 
 
 def ornament(text: str, label: str | None = None) -> Markup:
-    """An ornament as inline SVG.
+    """Return an ornament as inline SVG.
 
     Args:
-        text: what it depends on. It is not shown.
-        label: what those who cannot see it are told; without one it is hidden from them.
+        text: The text that it is generated from. It is not shown.
+        label: The text alternative. None: the ornament is hidden from screen readers.
     """
     text = str(text)
-    # A block is drawn again for every frame: what is short enough to be kept is drawn once.
-    hue, shapes = _shapes(text) if len(text) <= _KEPT else _shapes.__wrapped__(text)
-    voice = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    # A block is rendered for every frame, so ornaments of short texts are cached.
+    hue, shapes = _shapes(text) if len(text) <= _MAX_CACHED_TEXT else _shapes.__wrapped__(text)
+    label_attributes = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
     return Markup(
         '<svg class="ornament hue-{}" viewBox="0 0 {} {}" width="{}" height="{}" preserveAspectRatio="xMidYMid slice" '
         "{}>{}{}</svg>"
-    ).format(hue, WIDTH, HEIGHT, WIDTH, HEIGHT, voice, Markup(_GROUND), Markup(shapes))
+    ).format(hue, WIDTH, HEIGHT, WIDTH, HEIGHT, label_attributes, Markup(_GROUND), Markup(shapes))
+
+
+@functools.lru_cache(maxsize=256)
+def standalone_ornament(text: str, width: int, height: int) -> bytes:
+    """Return an ornament as an SVG file, which brings its colours for light and dark along.
+
+    Args:
+        text: The text that it is generated from.
+        width: In pixels.
+        height: In pixels.
+    """
+    css = (asset_dir("static") / "unwritten.css").read_text(encoding="utf-8")
+    rules = css.partition("/* seeded: ")[2].partition("*/")[2].partition("/* end of seeded */")[0]
+    style = f":root{{color-scheme:light dark}}{' '.join(rules.split())}"
+    svg = str(ornament(text)).replace(' aria-hidden="true"', "", 1)
+    svg = svg.replace(f'width="{WIDTH}" height="{HEIGHT}"', f'width="{width}" height="{height}"', 1)
+    head, bracket, body = svg.partition(">")
+    namespace = ' xmlns="http://www.w3.org/2000/svg"'
+    return f"{head}{namespace}{bracket}<style>{escape(style, quote=False)}</style>{body}".encode()
 
 
 @functools.lru_cache(maxsize=512)
 def _shapes(text: str) -> tuple[int, str]:
-    seed = SeededRandom(text, "ornament")
-    hue, family = seed.below(HUES), FAMILIES[seed.below(len(FAMILIES))]
-    return hue, family(seed)
+    rng = SeededRandom(text, "ornament")
+    hue, pattern = rng.below(HUES), PATTERNS[rng.below(len(PATTERNS))]
+    return hue, pattern(rng)
 
 
 _GROUND = f'<path class="t0" d="M0 0h{WIDTH}v{HEIGHT}H0z"/>'
@@ -59,37 +78,37 @@ def _path(look: str, data: str, more: str = "") -> str:
 
 
 def _circle(look: str, x: float, y: float, radius: float, more: str = "") -> str:
-    return f'<circle class="{look}" cx="{n(x)}" cy="{n(y)}" r="{n(radius)}"{more}/>'
+    return f'<circle class="{look}" cx="{fmt(x)}" cy="{fmt(y)}" r="{fmt(radius)}"{more}/>'
 
 
 def _stroke(width: float) -> str:
-    return f' stroke-width="{n(width)}"'
+    return f' stroke-width="{fmt(width)}"'
 
 
 def _polar(x: float, y: float, radius: float, turn: float) -> tuple[float, float]:
-    """A point on a circle; turns are counted from the top."""
+    """Return a point on a circle. Turns, from 0 to 1, start at the top."""
     angle = 2 * math.pi * turn
     return x + radius * math.sin(angle), y - radius * math.cos(angle)
 
 
 def _closed(points: Sequence[tuple[float, float]]) -> str:
-    """A smooth line around, near these points."""
+    """Return the path of a smooth closed line near these points."""
     middles = [((x + u) / 2, (y + v) / 2) for (x, y), (u, v) in zip(points, [*points[1:], points[0]], strict=True)]
     curves = "".join(
-        f"Q{at(*point)} {at(*middle)}"
+        f"Q{fmt_xy(*point)} {fmt_xy(*middle)}"
         for point, middle in zip([*points[1:], points[0]], [*middles[1:], middles[0]], strict=True)
     )
-    return f"M{at(*middles[0])}{curves}z"
+    return f"M{fmt_xy(*middles[0])}{curves}z"
 
 
-def _rosette(seed: SeededRandom) -> str:
-    """Rings of petals, from the outside in."""
-    count = seed.one_of((6, 8, 9, 10, 12))
-    rings = seed.one_of(((235, 150, 92, 50), (205, 118, 66, 34), (250, 172, 104, 58)))
-    looks = seed.one_of((("t1", "t2", "t3", "ta"), ("t1", "t3", "ta", "t0"), ("t1", "ta", "t2", "t4")))
+def _rosette(rng: SeededRandom) -> str:
+    """Rings of petals."""
+    count = rng.choice((6, 8, 9, 10, 12))
+    rings = rng.choice(((235, 150, 92, 50), (205, 118, 66, 34), (250, 172, 104, 58)))
+    looks = rng.choice((("t1", "t2", "t3", "ta"), ("t1", "t3", "ta", "t0"), ("t1", "ta", "t2", "t4")))
     parts = []
     for ring, (radius, look) in enumerate(zip(rings, looks, strict=True)):
-        spread = seed.between(0.5, 1.05) * math.pi * radius / count
+        spread = rng.uniform(0.5, 1.05) * math.pi * radius / count
         petals = ""
         for petal in range(count):
             turn = (petal + ring % 2 / 2) / count
@@ -97,7 +116,7 @@ def _rosette(seed: SeededRandom) -> str:
             side = math.atan2(spread, radius * 0.55) / (2 * math.pi)
             reach = math.hypot(spread, radius * 0.55)
             left, right = _polar(_X, _Y, reach, turn - side), _polar(_X, _Y, reach, turn + side)
-            petals += f"M{at(_X, _Y)}Q{at(*left)} {at(*tip)}Q{at(*right)} {at(_X, _Y)}"
+            petals += f"M{fmt_xy(_X, _Y)}Q{fmt_xy(*left)} {fmt_xy(*tip)}Q{fmt_xy(*right)} {fmt_xy(_X, _Y)}"
         parts.append(_path(look, petals))
     heart = rings[-1] * 0.36
     parts += [_circle("t4", _X, _Y, heart), _circle("t0", _X, _Y, heart * 0.45)]
@@ -107,11 +126,11 @@ def _rosette(seed: SeededRandom) -> str:
     return "".join(parts) + "".join(_circle("t4", *dot, 2.4) for dot in dots)
 
 
-def _contours(seed: SeededRandom) -> str:
-    """Lines of equal height around a hill, and around a smaller one."""
-    waves = [(seed.whole(2, 5), seed.between(0.04, 0.16), seed.between(0, 1)) for _ in range(3)]
-    x, y = seed.between(100, 220), seed.between(70, 130)
-    drift_x, drift_y = seed.between(-9, 9), seed.between(-6, 6)
+def _contours(rng: SeededRandom) -> str:
+    """Contour lines of a hill."""
+    waves = [(rng.integer(2, 5), rng.uniform(0.04, 0.16), rng.uniform(0, 1)) for _ in range(3)]
+    x, y = rng.uniform(100, 220), rng.uniform(70, 130)
+    drift_x, drift_y = rng.uniform(-9, 9), rng.uniform(-6, 6)
     parts = []
     for level in range(10):
         radius = 245 * 0.79**level
@@ -126,49 +145,49 @@ def _contours(seed: SeededRandom) -> str:
     return "".join(parts) + _circle("ta", *peak, 4.5)
 
 
-def _weave(seed: SeededRandom) -> str:
-    """Bands over and under each other."""
-    unit, band = seed.one_of(((40, 30), (34, 24), (48, 38)))
-    down_too, repeat, covers = seed.one_of(((1, 2, 1), (1, 4, 2), (2, 5, 2)))
-    tilt = seed.one_of((0, 45, 45, 30, -20))
+def _weave(rng: SeededRandom) -> str:
+    """Woven bands."""
+    unit, band = rng.choice(((40, 30), (34, 24), (48, 38)))
+    down_too, repeat, covers = rng.choice(((1, 2, 1), (1, 4, 2), (2, 5, 2)))
+    tilt = rng.choice((0, 45, 45, 30, -20))
     across, down = (12, 12) if tilt else (WIDTH // unit + 2, HEIGHT // unit + 2)
     left, top = _X - across * unit / 2, _Y - down * unit / 2
     gap = (unit - band) / 2
-    marked = seed.below(down)
-    upright = "".join(f"M{at(left + i * unit + gap, top)}h{band}v{down * unit}h-{band}z" for i in range(across))
+    marked = rng.below(down)
+    upright = "".join(f"M{fmt_xy(left + i * unit + gap, top)}h{band}v{down * unit}h-{band}z" for i in range(across))
     lying = ["", ""]
     for j in range(down):
-        lying[j == marked] += f"M{at(left, top + j * unit + gap)}h{across * unit}v{band}h-{across * unit}z"
+        lying[j == marked] += f"M{fmt_xy(left, top + j * unit + gap)}h{across * unit}v{band}h-{across * unit}z"
     over = ""
     for j in range(down):
         for i in range(across):
             if (i + down_too * j) % repeat < covers:
-                over += f"M{at(left + i * unit + gap, top + j * unit - 1)}h{band}v{unit + 2}h-{band}z"
-    threads = "".join(f"M{at(left + i * unit + unit / 2, top)}v{down * unit}" for i in range(across))
+                over += f"M{fmt_xy(left + i * unit + gap, top + j * unit - 1)}h{band}v{unit + 2}h-{band}z"
+    threads = "".join(f"M{fmt_xy(left + i * unit + unit / 2, top)}v{down * unit}" for i in range(across))
     parts = _path("t2", upright) + _path("t3", lying[0]) + _path("ta", lying[1]) + _path("t2", over)
-    parts = _path("t4 faint", f"M{at(left, top)}h{across * unit}v{down * unit}h-{across * unit}z") + parts
-    parts += _path("s0", threads, f'{_stroke(1.2)} stroke-dasharray="{n(unit / 4)} {n(unit / 4)}"')
-    return f'<g transform="rotate({tilt} {n(_X)} {n(_Y)})">{parts}</g>' if tilt else parts
+    parts = _path("t4 faint", f"M{fmt_xy(left, top)}h{across * unit}v{down * unit}h-{across * unit}z") + parts
+    parts += _path("s0", threads, f'{_stroke(1.2)} stroke-dasharray="{fmt(unit / 4)} {fmt(unit / 4)}"')
+    return f'<g transform="rotate({tilt} {fmt(_X)} {fmt(_Y)})">{parts}</g>' if tilt else parts
 
 
-def _script(seed: SeededRandom) -> str:
-    """Lines of a writing that nobody can read."""
+def _script(rng: SeededRandom) -> str:
+    """Lines of an invented script."""
     strokes = (
         "m0-14v14", "m0 0h8", "m0-14h8", "m8-14v14", "m0 0l8-14", "m0-14l8 14", "m0-7h8", "m0-7a4 4 0 0 1 8 0",
         "m0-7a4 4 0 0 0 8 0", "m4-14v-5", "m4-19v24", "m0-14q8 0 8 14", "m8-14q-8 0-8 14", "m4 4v1",
     )  # fmt: skip
-    letters = [[seed.one_of(strokes) for _ in range(3 if letter < 3 else 2)] for letter in range(9)]
+    letters = [[rng.choice(strokes) for _ in range(3 if letter < 3 else 2)] for letter in range(9)]
     words = ["", "", ""]
     for row in range(5):
         x, baseline = 30.0, 42 + row * 34
-        end = seed.between(180, 296) if row == 4 else 292
+        end = rng.uniform(180, 296) if row == 4 else 292
         while x < end - 16:
-            look = seed.one_of((0, 0, 0, 0, 0, 1, 2))
-            for _ in range(seed.whole(2, 5)):
+            look = rng.choice((0, 0, 0, 0, 0, 1, 2))
+            for _ in range(rng.integer(2, 5)):
                 if x > end - 8:
                     break
-                # Each stroke begins at the letter's own corner: an absolute move, then the stroke.
-                words[look] += "".join(f"M{at(x, baseline)}{stroke}" for stroke in seed.one_of(letters))
+                # Each stroke starts at the letter's corner: an absolute move, then the stroke.
+                words[look] += "".join(f"M{fmt_xy(x, baseline)}{stroke}" for stroke in rng.choice(letters))
                 x += 15
             x += 11
     return "".join(
@@ -176,76 +195,76 @@ def _script(seed: SeededRandom) -> str:
     )
 
 
-def _hills(seed: SeededRandom) -> str:
-    """Hills, one behind the other, and a moon."""
-    x, y, radius = seed.between(70, 250), seed.between(38, 72), seed.between(18, 32)
+def _hills(rng: SeededRandom) -> str:
+    """Rows of hills, and a moon."""
+    x, y, radius = rng.uniform(70, 250), rng.uniform(38, 72), rng.uniform(18, 32)
     parts = [_circle("t1 faint", x, y, radius * 2.6), _circle("t1", x, y, radius * 1.7), _circle("ta", x, y, radius)]
-    if seed.chance(0.4):  # a crescent
+    if rng.chance(0.4):  # a crescent
         parts.append(_circle("t1", x + radius * 0.42, y - radius * 0.2, radius * 0.86))
     parts += [
-        _circle("t3", seed.between(8, 312), seed.between(6, 80), seed.one_of((0.9, 1.2, 1.7)))
-        for _ in range(seed.whole(5, 14))
+        _circle("t3", rng.uniform(8, 312), rng.uniform(6, 80), rng.choice((0.9, 1.2, 1.7)))
+        for _ in range(rng.integer(5, 14))
     ]
     for hill, look in enumerate(("w1", "w2", "w3", "w4")):
-        ground, swing = 104 + hill * 25, seed.between(12, 34) * (1 - hill * 0.14)
-        step = seed.one_of((64, 80, 107))
-        data, here = f"M-10 {n(ground + seed.between(-swing, swing))}", -10.0
+        ground, swing = 104 + hill * 25, rng.uniform(12, 34) * (1 - hill * 0.14)
+        step = rng.choice((64, 80, 107))
+        data, here = f"M-10 {fmt(ground + rng.uniform(-swing, swing))}", -10.0
         while here < WIDTH:
-            tall, low = ground + seed.between(-swing, swing), ground + seed.between(-swing, swing)
-            data += f"S{at(here + step * 0.55, tall)} {at(here + step, low)}"
+            tall, low = ground + rng.uniform(-swing, swing), ground + rng.uniform(-swing, swing)
+            data += f"S{fmt_xy(here + step * 0.55, tall)} {fmt_xy(here + step, low)}"
             here += step
         parts.append(_path(look, f"{data}V{HEIGHT}H-10z"))
-    if seed.chance(0.45):  # water in front, with the moon on it
+    if rng.chance(0.45):  # water in front, with the moon on it
         parts.append(_path("t1", f"M0 {HEIGHT - 22}h{WIDTH}v22H0z"))
         glint = "".join(
-            f"M{at(x - width / 2 + seed.between(-6, 6), HEIGHT - 18 + 5 * line)}h{n(width)}"
+            f"M{fmt_xy(x - width / 2 + rng.uniform(-6, 6), HEIGHT - 18 + 5 * line)}h{fmt(width)}"
             for line, width in enumerate((radius * 1.7, radius * 1.3, radius * 0.9, radius * 0.5))
         )
         parts.append(_path("sa ink", glint, _stroke(2)))
     return "".join(parts)
 
 
-def _truchet(seed: SeededRandom) -> str:
-    """Tiles with two arcs each, which make lines that wander."""
+def _truchet(rng: SeededRandom) -> str:
+    """Truchet tiles: two arcs each, which join to winding lines."""
     size, half = 40, 20
-    share = seed.between(0.35, 0.65)
+    share = rng.uniform(0.35, 0.65)
     data, spots = "", ""
     for row in range(5):
         for column in range(8):
             x, y = column * size, row * size
-            if seed.chance(share):
+            if rng.chance(share):
                 data += f"M{x} {y + half}a20 20 0 0 0 20-20M{x + half} {y + size}a20 20 0 0 1 20-20"
             else:
                 data += f"M{x + half} {y}a20 20 0 0 0 20 20M{x} {y + half}a20 20 0 0 1 20 20"
-            if seed.chance(0.12):
+            if rng.chance(0.12):
                 spots += _circle("ta", x + half, y + half, 5)
-    wide = seed.one_of((9, 13, 17))
-    return _path(seed.one_of(("s2", "s3", "s3")), data, _stroke(wide)) + spots
+    wide = rng.choice((9, 13, 17))
+    return _path(rng.choice(("s2", "s3", "s3")), data, _stroke(wide)) + spots
 
 
-def _mosaic(seed: SeededRandom) -> str:
-    """Squares with parts of discs in them."""
+def _mosaic(rng: SeededRandom) -> str:
+    """Squares with parts of discs."""
     by_look: dict[str, str] = {"t1": "", "t2": "", "t3": "", "t4": "", "ta": ""}
     shapes = (
         "M{x} {y}h40a40 40 0 0 1-40 40z", "M{r} {y}v40a40 40 0 0 1-40-40z", "M{r} {b}h-40a40 40 0 0 1 40-40z",
         "M{x} {b}v-40a40 40 0 0 1 40 40z", "M{x} {y}h40a20 20 0 0 1-40 0z", "M{x} {b}v-40a20 20 0 0 1 0 40z",
         "M{x} {m}a20 20 0 0 1 40 0a20 20 0 0 1-40 0z", "M{x} {y}h40l-40 40z", "M{r} {b}h-40l40-40z",
     )  # fmt: skip
-    chosen = seed.shuffled(shapes)[: seed.whole(3, 5)]
+    chosen = rng.shuffled(shapes)[: rng.integer(3, 5)]
     for row in range(5):
         for column in range(8):
             x, y = column * 40, row * 40
-            ground, look = seed.shuffled(("", "t1", "t1", "t2", "t3"))[0], seed.one_of(("t2", "t3", "t4", "ta", "t1"))
+            ground, look = rng.shuffled(("", "t1", "t1", "t2", "t3"))[0], rng.choice(("t2", "t3", "t4", "ta", "t1"))
             if ground:
                 by_look[ground] += f"M{x} {y}h40v40h-40z"
-            if look != ground and seed.chance(0.88):
-                by_look[look] += seed.one_of(chosen).format(x=x, y=y, r=x + 40, b=y + 40, m=y + 20)
+            if look != ground and rng.chance(0.88):
+                by_look[look] += rng.choice(chosen).format(x=x, y=y, r=x + 40, b=y + 40, m=y + 20)
     return "".join(_path(look, data) for look, data in by_look.items())
 
 
-def _scales(seed: SeededRandom) -> str:
-    """Scales, row over row, some with an eye in another colour."""
-    radius = seed.one_of((50, 62))
+def _scales(rng: SeededRandom) -> str:
+    """Rows of scales."""
+    radius = rng.choice((50, 62))
     step, parts = radius * 0.62, []
     rows = math.ceil((HEIGHT + radius) / step)
     for row in range(rows):
@@ -255,38 +274,38 @@ def _scales(seed: SeededRandom) -> str:
             r = round(radius * (1, 0.72, 0.42)[ring])
             arc, gap = f"a{r} {r} 0 0 1 {2 * r} 0", f"m{2 * (radius - r)} 0" if ring else ""
             parts.append(_path(look, f"M{radius - r - shift} {y}" + gap.join([arc] * count)))
-        if seed.chance(0.6):
+        if rng.chance(0.6):
             parts.append(
-                _circle("ta", radius - shift + seed.below(count) * 2 * radius, y - radius * 0.12, radius * 0.12)
+                _circle("ta", radius - shift + rng.below(count) * 2 * radius, y - radius * 0.12, radius * 0.12)
             )
     return f'<g class="rim">{"".join(parts)}</g>'
 
 
-def _strings(seed: SeededRandom) -> str:
-    """Threads from pin to pin around a circle: what the table of some number looks like."""
-    pins, times = seed.one_of((60, 66, 72)), seed.one_of((2, 3, 4, 5, 7, 11, 13))
-    turn, radius = seed.between(0, 1), 92.0
+def _strings(rng: SeededRandom) -> str:
+    """Threads between pins on a circle: a multiplication table as string art."""
+    pins, times = rng.choice((60, 66, 72)), rng.choice((2, 3, 4, 5, 7, 11, 13))
+    turn, radius = rng.uniform(0, 1), 92.0
     lines = ["", ""]
     for pin in range(pins):
         a, b = _polar(_X, _Y, radius, turn + pin / pins), _polar(_X, _Y, radius, turn + pin * times % pins / pins)
         if a != b:
-            lines[pin % 6 == 0] += f"M{at(*a)}L{at(*b)}"
-    rings = [_circle("s2", _X, _Y, r, _stroke(1)) for r in (118, 142, 170)] if seed.chance(0.6) else []
+            lines[pin % 6 == 0] += f"M{fmt_xy(*a)}L{fmt_xy(*b)}"
+    rings = [_circle("s2", _X, _Y, r, _stroke(1)) for r in (118, 142, 170)] if rng.chance(0.6) else []
     disc = [_circle("t1", _X, _Y, radius)]
     return "".join([*rings, *disc, _path("s3", lines[0], _stroke(0.9)), _path("sa", lines[1], _stroke(1.4))]) + _circle(
         "s3", _X, _Y, radius, _stroke(2)
     )
 
 
-def _ridges(seed: SeededRandom) -> str:
-    """Ridges, one before the other, high in the middle."""
-    middle, width = seed.between(110, 210), seed.between(45, 80)
-    marked, parts = seed.whole(2, 8), []
+def _ridges(rng: SeededRandom) -> str:
+    """Rows of ridges, high in the middle."""
+    middle, width = rng.uniform(110, 210), rng.uniform(45, 80)
+    marked, parts = rng.integer(2, 8), []
     for row in range(11):
         points = []
         for x in range(-9, 345, 16):
-            rise = math.exp(-(((x - middle) / width) ** 2)) * seed.between(6, 62)
-            points.append((x, round(54 + row * 13.5 - rise + seed.between(-1.5, 1.5))))
+            rise = math.exp(-(((x - middle) / width) ** 2)) * rng.uniform(6, 62)
+            points.append((x, round(54 + row * 13.5 - rise + rng.uniform(-1.5, 1.5))))
         data, (u, v) = f"M{points[0][0]} {points[0][1]}", points[0]
         for (x, y), (_, after) in itertools.pairwise(points[1:]):
             half = (y + after) // 2
@@ -296,28 +315,28 @@ def _ridges(seed: SeededRandom) -> str:
     return "".join(parts)
 
 
-def _arches(seed: SeededRandom) -> str:
-    """Arches within arches, in a row or two."""
-    count = seed.one_of((3, 4, 5))
+def _arches(rng: SeededRandom) -> str:
+    """Nested arches, in one or two rows."""
+    count = rng.choice((3, 4, 5))
     wide, looks = WIDTH / count, ("t1", "t2", "t3", "t4", "ta")
     parts = []
-    rows = seed.one_of((1, 2))
+    rows = rng.choice((1, 2))
     for row in range(rows):
         floor = HEIGHT * (row + 1) / rows
         for column in range(count):
-            order, middle = seed.shuffled(looks), wide * (column + 0.5)
+            order, middle = rng.shuffled(looks), wide * (column + 0.5)
             most = min(wide / 2 - 3, HEIGHT / rows - 8)
-            tall = seed.between(0.25, 0.95) * max(0.0, HEIGHT / rows - most - 8)
-            over = seed.chance(0.25)
+            tall = rng.uniform(0.25, 0.95) * max(0.0, HEIGHT / rows - most - 8)
+            over = rng.chance(0.25)
             for ring in range(4):
                 r = most * (1 - ring * 0.25)
-                data = f"M{at(middle - r, floor)}v{n(-tall)}a{n(r)} {n(r)} 0 0 1 {n(2 * r)} 0v{n(tall)}z"
-                turned = f' transform="rotate(180 {n(middle)} {n(floor - HEIGHT / rows / 2)})"' if over else ""
+                data = f"M{fmt_xy(middle - r, floor)}v{fmt(-tall)}a{fmt(r)} {fmt(r)} 0 0 1 {fmt(2 * r)} 0v{fmt(tall)}z"
+                turned = f' transform="rotate(180 {fmt(middle)} {fmt(floor - HEIGHT / rows / 2)})"' if over else ""
                 parts.append(_path(order[ring], data, turned))
     return "".join(parts)
 
 
-FAMILIES: Sequence[Callable[[SeededRandom], str]] = (
+PATTERNS: Sequence[Callable[[SeededRandom], str]] = (
     _rosette,
     _contours,
     _weave,
@@ -330,4 +349,4 @@ FAMILIES: Sequence[Callable[[SeededRandom], str]] = (
     _ridges,
     _arches,
 )
-"""Kinds of ornaments. Never change the order or the number: every text would have another one."""
+"""All patterns. Their order and number must not change, otherwise every text gets another ornament."""

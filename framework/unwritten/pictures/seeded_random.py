@@ -1,4 +1,4 @@
-"""Seeds: the same numbers for the same text, on every machine and with every Python, for what is drawn from a text."""
+"""Random numbers from a text: the same for the same text, on every machine and with every Python version."""
 
 from __future__ import annotations
 
@@ -9,58 +9,57 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-
 HUES = 12
-"""Colours that a seeded picture may have; the style sheet knows them as ``hue-0`` and on."""
+"""Hues of ornaments and avatars. The style sheet has the classes ``hue-0`` to ``hue-11``."""
 
 
 class SeededRandom:
-    """Numbers that are drawn from a text, one after the other. Case, and how Unicode spells a letter, do not matter.
+    """A sequence of random numbers. Case and Unicode normalization of the text do not matter.
 
     Args:
-        text: what they depend on.
-        purpose: what they are for, so that two pictures of one text have nothing in common.
+        text: The seed.
+        purpose: Makes the numbers for an ornament and for an avatar of the same text independent.
     """
 
     def __init__(self, text: str, purpose: str) -> None:
         plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
         self._key = hashlib.sha256(f"{purpose}\0{plain}".encode("utf-8", "surrogatepass")).digest()
-        self._drawn = 0
+        self._count = 0
 
     def below(self, end: int) -> int:
-        """A whole number from 0 to before ``end``."""
-        self._drawn += 1
-        digest = hashlib.sha256(self._key + self._drawn.to_bytes(4, "big")).digest()
+        """Return an integer from 0 to ``end - 1``."""
+        self._count += 1
+        digest = hashlib.sha256(self._key + self._count.to_bytes(4, "big")).digest()
         return int.from_bytes(digest[:8], "big") % end
 
-    def whole(self, low: int, high: int) -> int:
-        """A whole number, both ends included."""
+    def integer(self, low: int, high: int) -> int:
+        """Return an integer from ``low`` to ``high``, both included."""
         return low + self.below(high - low + 1)
 
-    def between(self, low: float, high: float) -> float:
-        """A number between two others."""
+    def uniform(self, low: float, high: float) -> float:
+        """Return a number from ``low`` to ``high``."""
         return low + (high - low) * self.below(10_001) / 10_000
 
-    def chance(self, share: float) -> bool:
-        """True in this share of all cases."""
-        return self.between(0, 1) < share
+    def chance(self, probability: float) -> bool:
+        """Return True with this probability."""
+        return self.uniform(0, 1) < probability
 
-    def one_of(self, things: Sequence[T]) -> T:
-        """One of several."""
-        return things[self.below(len(things))]
+    def choice(self, options: Sequence[T]) -> T:
+        """Return one of several options."""
+        return options[self.below(len(options))]
 
-    def shuffled(self, things: Sequence[T]) -> list[T]:
-        """All of them, in another order."""
-        left = list(things)
-        return [left.pop(self.below(len(left))) for _ in things]
+    def shuffled(self, options: Sequence[T]) -> list[T]:
+        """Return all options in random order."""
+        left = list(options)
+        return [left.pop(self.below(len(left))) for _ in options]
 
 
-def n(number: float) -> str:
-    """A number as SVG has it: one digit behind the point, and nothing that says nothing."""
+def fmt(number: float) -> str:
+    """Return a number for SVG, with at most one decimal."""
     text = f"{number:.1f}".removesuffix(".0")
     return "0" if text == "-0" else text
 
 
-def at(x: float, y: float) -> str:
-    """A point, as path data has it."""
-    return f"{n(x)} {n(y)}"
+def fmt_xy(x: float, y: float) -> str:
+    """Return a point for SVG path data."""
+    return f"{fmt(x)} {fmt(y)}"

@@ -1,7 +1,7 @@
-"""Blocks: those of a page's template, of which the ones that draw a region are wrapped in its element.
+"""Blocks: wraps the blocks of a page's template that render regions in the regions' elements.
 
-A region is a canvas, one of several canvases under one name, or *live*: a block that draws a value of the same name,
-and is drawn again when state has changed. Canvases may stand inside a live region, and are not drawn again with it.
+A region is a canvas, one of a group of canvases, or *live*: a block that renders a value of the same name, and is
+rendered again when state has changed. Canvases may be inside a live region, and are not rendered again with it.
 """
 
 from __future__ import annotations
@@ -9,99 +9,101 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
+from cachetools import LRUCache
 from jinja2.runtime import Context
 from markupsafe import Markup
 
 from ..core.errors import BadTemplate
-from ..formats import page as pages
+from ..formats.page import CanvasGroup
 from .regions import PageView, Region
 
-PLACEHOLDER = f"hole-{secrets.token_hex(16)}-"
-"""Begins a place where a region, or the colophon, belongs; its name and a line end follow."""
+PLACEHOLDER = f"placeholder-{secrets.token_hex(16)}-"
+"""Marks the place of a region's content, or of the colophon. The name and a line feed follow it. It is random, so that
+no text can contain it on purpose."""
 
+_CANVAS_MARK = f"canvas-{secrets.token_hex(16)}-"
+"""Marks the place of a canvas whose element is inserted after everything around it is rendered. The name and a
+semicolon follow it."""
 
-_PLACE = f"place-{secrets.token_hex(16)}-"
-"""The same for a canvas whose element is put in when all around it has been drawn. A semicolon follows its name."""
-
-
-_NUMBERS = 4096
+_MAX_NUMBERS = 4096
 """Live regions whose numbers are remembered."""
 
+_OPENING_TAG = Markup(
+    '<div class="region" id="region-{0}" data-region="{0}" data-page="{1}" data-frame="{2}" '
+    'data-state="{3}" data-lines="{4}" aria-busy="{5}">'
+)
 
 _Block = Callable[[Context], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRegion:
-    """A region of state, as it was drawn.
+    """A live region as it was rendered.
 
     Attributes:
-        number: rises when what it shows has changed; canvases inside it are no part of that.
-        html: its inner HTML.
+        number: Rises when its content has changed. Canvases inside it do not count.
+        html: Its inner HTML.
     """
 
     number: int
     html: str
 
 
-class Numbers:
-    """The numbers of live regions: the microsecond in which they were first seen to be as they are."""
+class RegionNumbers:
+    """The numbers of live regions: the microsecond at which their current content was first seen."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], tuple[bytes, int]] = OrderedDict()
+        self._known: LRUCache[tuple[str, str], tuple[bytes, int]] = LRUCache(_MAX_NUMBERS)
 
-    def of(self, page: str, region: str, html: str) -> int:
-        """The number of a region with this HTML."""
+    def get(self, page: str, region: str, html: str) -> int:
+        """Return the number of a region of a page with this HTML."""
         digest = hashlib.blake2b(html.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        before, number = self._known.get((page, region), (b"", 0))
-        if before != digest:
+        known_digest, number = self._known.get((page, region), (b"", 0))
+        if known_digest != digest:
             number = max(number + 1, time.time_ns() // 1000)
             self._known[page, region] = digest, number
-            if len(self._known) > _NUMBERS:
-                self._known.popitem(last=False)
         return number
 
 
-class RepeatedRegion:
-    """Canvases of one name as a template sees them: ``{{ replies[12] }}`` prints one with its element.
+class RegionGroup:
+    """A group of canvases as templates see it: ``{{ replies[12] }}`` prints one with its element.
 
-    A list of canvases is gone through like a list, a mapping like a mapping.
+    A list of canvases is iterated like a list, a mapping like a mapping.
     """
 
-    def __init__(self, collection: pages.Collection, regions: Mapping[str, Region]) -> None:
-        self._listed = collection.listed
-        self._placed = {key: PlacedBlock(regions[name]) for key, name in collection.regions.items()}
+    def __init__(self, group: CanvasGroup, regions: Mapping[str, Region]) -> None:
+        self._is_list = group.is_list
+        self._members = {key: GroupedRegion(regions[name]) for key, name in group.regions.items()}
 
-    def __getitem__(self, key: str | int) -> PlacedBlock:
-        return self._placed[key]
+    def __getitem__(self, key: str | int) -> GroupedRegion:
+        return self._members[key]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._placed.values() if self._listed else self._placed)
+        return iter(self._members.values() if self._is_list else self._members)
 
     def __len__(self) -> int:
-        return len(self._placed)
+        return len(self._members)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._placed
+        return key in self._members
 
-    def items(self) -> Iterable[tuple[str | int, PlacedBlock]]:
-        """Keys and canvases."""
-        return self._placed.items()
+    def items(self) -> Iterable[tuple[str | int, GroupedRegion]]:
+        """Return keys and canvases."""
+        return self._members.items()
 
 
-class PlacedBlock:
-    """One of several canvases. It prints its element, and has the attributes of its region."""
+class GroupedRegion:
+    """One canvas of a group. It prints its element, and has the attributes of its region."""
 
     def __init__(self, region: Region) -> None:
         self._region = region
 
     def __html__(self) -> Markup:
-        return Markup(f"{_PLACE}{self._region.name};")
+        return Markup(f"{_CANVAS_MARK}{self._region.name};")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -109,33 +111,22 @@ class PlacedBlock:
         return getattr(self._region, name)
 
 
-def is_complete(html: str, name: str) -> str:
-    """The HTML of a canvas's block, which must not hold another canvas.
-
-    Raises:
-        BadTemplate: if it does.
-    """
-    if _PLACE in html:
-        inside = html.partition(_PLACE)[2].partition(";")[0]
-        raise BadTemplate(
-            f"The canvas {inside!r} stands inside the block {name!r}, which is a canvas itself: put them side by side."
-        )
-    return html
-
-
 class Blocks(dict[str, list[_Block]]):
-    """The blocks of a context, with those of regions wrapped in the region's element.
+    """The blocks of a Jinja context, with those of regions wrapped in the region's element.
 
-    Jinja fills this dict while it draws (a child's blocks first, its parents' after) and takes the first
-    block of a name when it comes to it: that is where the wrapping happens. ``super()`` sees the bare list.
+    Jinja fills this dict while it renders (a child's blocks first, its parents' after), and takes the first block of a
+    name when it reaches it: that is where the wrapping happens. ``super()`` gets the unwrapped blocks.
 
     Args:
-        blocks: the bare ones.
-        page: the page.
-        regions: the canvases by name.
-        live: names whose blocks are regions of state.
-        numbers: numbers them.
-        holes: leave the insides of canvases out, marked as holes.
+        blocks: The context's blocks.
+        page: The page.
+        regions: The canvases by name.
+        live: Names of values whose blocks are live regions.
+        numbers: Numbers the live regions.
+        placeholders: Render placeholders in place of the canvases' content.
+
+    Attributes:
+        rendered: The names of the regions that were rendered.
     """
 
     def __init__(
@@ -144,94 +135,94 @@ class Blocks(dict[str, list[_Block]]):
         page: PageView,
         regions: Mapping[str, Region],
         live: Collection[str],
-        numbers: Numbers,
-        holes: bool,
+        numbers: RegionNumbers,
+        placeholders: bool,
     ) -> None:
         super().__init__(blocks)
         self.rendered: set[str] = set()
         self._page = page
         self._regions = regions
-        self._names = live
+        self._live_names = live
         self._numbers = numbers
-        self._holes = holes
-        self._inside = self._inside_live = ""
-        self._nested: dict[str, str] = {}
+        self._placeholders = placeholders
+        self._current_canvas = self._current_live = ""
+        self._nested: dict[str, str] = {}  # the content of canvases inside live regions, by name
         self._live: dict[str, tuple[int, str]] = {}
 
     def __getitem__(self, name: str) -> list[_Block]:
         stack = super().__getitem__(name)
         if name in self._regions:
-            return _Stack(stack, lambda context: self._canvas(name, stack[0], context))
-        if name in self._names:
-            return _Stack(stack, lambda context: self._state(name, stack[0], context))
+            return _Stack(stack, lambda context: self._render_canvas(name, stack[0], context))
+        if name in self._live_names:
+            return _Stack(stack, lambda context: self._render_live(name, stack[0], context))
         return stack
 
-    def _canvas(self, name: str, block: _Block, context: Context) -> Iterator[str]:
-        if self._inside:
+    def _render_canvas(self, name: str, block: _Block, context: Context) -> Iterator[str]:
+        if self._current_canvas:
             raise BadTemplate(
-                f"The block {name!r} stands inside the block {self._inside!r}. Both are canvases, and one canvas "
-                "cannot stand inside another: put them side by side."
+                f"The block {name!r} is inside the block {self._current_canvas!r}. Both are canvases, and a canvas "
+                "cannot be inside another: put them side by side."
             )
-        if self._inside_live:
-            self._nested[name] = is_complete("".join(block(context)), name)
-            yield f"{_PLACE}{name};"
+        if self._current_live:
+            self._nested[name] = check_not_nested("".join(block(context)), name)
+            yield f"{_CANVAS_MARK}{name};"
             return
-        self._begin(name)
+        self._mark_rendered(name)
         region = self._regions[name]
-        yield _opening(region, self._page, done=self._holes)
-        if self._holes:
+        yield _opening_tag(region, self._page, self._placeholders)
+        if self._placeholders:
             yield f"{PLACEHOLDER}{name}\n"
         else:
-            self._inside = name
-            yield is_complete("".join(block(context)), name)
-            self._inside = ""
+            self._current_canvas = name
+            yield check_not_nested("".join(block(context)), name)
+            self._current_canvas = ""
         yield "</div>"
 
-    def _state(self, name: str, block: _Block, context: Context) -> Iterator[str]:
-        if self._inside or self._inside_live:
-            yield from block(context)  # it is drawn again with what it stands in
+    def _render_live(self, name: str, block: _Block, context: Context) -> Iterator[str]:
+        if self._current_canvas or self._current_live:
+            yield from block(context)  # it belongs to the region around it
             return
-        self._begin(name)
-        self._inside_live = name
+        self._mark_rendered(name)
+        self._current_live = name
         inner = "".join(block(context))
-        self._inside_live = ""
-        number = self._numbers.of(self._page.key, name, inner)
+        self._current_live = ""
+        number = self._numbers.get(self._page.key, name, inner)
         self._live[name] = number, inner
-        yield f"{_OPENING.format(name, self._page.key, number, 'live', '', 'false')}{inner}</div>"
+        yield f"{_OPENING_TAG.format(name, self._page.key, number, 'live', '', 'false')}{inner}</div>"
 
-    def _begin(self, name: str) -> None:
+    def _mark_rendered(self, name: str) -> None:
         if name in self.rendered:
-            raise BadTemplate(f"The block {name!r} is drawn twice. A region has one place on a page.")
+            raise BadTemplate(f"The block {name!r} is rendered twice. A region has one place on a page.")
         self.rendered.add(name)
 
-    def placed(self, html: str) -> str:
-        """Drawn HTML with canvases in their places.
+    def insert_canvases(self, html: str) -> str:
+        """Return rendered HTML with the canvases of groups and of live regions in their places.
 
         Raises:
-            BadTemplate: if one has two places.
+            BadTemplate: If a canvas has two places.
         """
-        return self._filled(html, self._begin)
+        return self._insert(html, self._mark_rendered)
 
-    def live(self) -> dict[str, LiveRegion]:
-        """The live regions that were drawn, by name."""
-        return {name: LiveRegion(number, self._filled(inner)) for name, (number, inner) in self._live.items()}
+    def live_regions(self) -> dict[str, LiveRegion]:
+        """Return the live regions that were rendered, by name."""
+        return {name: LiveRegion(number, self._insert(inner)) for name, (number, inner) in self._live.items()}
 
-    def _filled(self, html: str, begin: Callable[[str], None] = lambda name: None) -> str:
-        if _PLACE not in html:
+    def _insert(self, html: str, on_canvas: Callable[[str], None] = lambda name: None) -> str:
+        if _CANVAS_MARK not in html:
             return html
-        first, *rest = html.split(_PLACE)
-        filled = [first]
-        for piece in rest:
-            name, text = piece.split(";", 1)
-            begin(name)
+        first, *rest = html.split(_CANVAS_MARK)
+        parts = [first]
+        for part in rest:
+            name, text = part.split(";", 1)
+            on_canvas(name)
             region = self._regions[name]
-            inner = f"{PLACEHOLDER}{name}\n" if self._holes else self._nested.get(name, str(region))
-            filled += [_opening(region, self._page, done=self._holes), inner, "</div>", text]
-        return "".join(filled)
+            inner = f"{PLACEHOLDER}{name}\n" if self._placeholders else self._nested.get(name, str(region))
+            parts += [_opening_tag(region, self._page, self._placeholders), inner, "</div>", text]
+        return "".join(parts)
 
 
 class _Stack(list[_Block]):
-    """A stack of blocks whose first one is replaced when it is called by index."""
+    """A list of blocks whose first one is replaced when it is accessed by index."""
 
     def __init__(self, stack: Iterable[_Block], first: _Block) -> None:
         super().__init__(stack)
@@ -241,13 +232,21 @@ class _Stack(list[_Block]):
         return self._first if index == 0 else super().__getitem__(index)
 
 
-_OPENING = Markup(
-    '<div class="region" id="region-{0}" data-region="{0}" data-page="{1}" data-frame="{2}" '
-    'data-state="{3}" data-lines="{4}" aria-busy="{5}">'
-)
+def check_not_nested(html: str, name: str) -> str:
+    """Return the HTML of a canvas's block.
+
+    Raises:
+        BadTemplate: If another canvas is inside it.
+    """
+    if _CANVAS_MARK in html:
+        inside = html.partition(_CANVAS_MARK)[2].partition(";")[0]
+        raise BadTemplate(
+            f"The canvas {inside!r} is inside the block {name!r}, which is a canvas itself: put them side by side."
+        )
+    return html
 
 
-def _opening(region: Region, page: PageView, done: bool) -> str:
-    state = "written" if done else region.state
+def _opening_tag(region: Region, page: PageView, is_placeholder: bool) -> str:
+    state = "written" if is_placeholder else region.state
     busy = "true" if state in {"waiting", "writing"} else "false"
-    return str(_OPENING.format(region.name, page.key, region.number, state, region.lines, busy))
+    return str(_OPENING_TAG.format(region.name, page.key, region.number, state, region.lines, busy))

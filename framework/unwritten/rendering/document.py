@@ -12,28 +12,48 @@ from starlette.responses import HTMLResponse
 from ..core.assets import HTMX, htmx_sources
 from ..security.headers import new_nonce, secure_headers
 
+NONCE = f"nonce-{secrets.token_hex(16)}"
+"""Stands for the nonce in rendered HTML, so that a page can be cached and sent with a new nonce each time. It is
+random, so that no text can contain it on purpose."""
+
+FORM_KEY = f"key-{secrets.token_hex(16)}"
+"""Stands for the key of a form in rendered HTML. Each form that is sent to a browser gets its own key."""
+
+COLOPHON = "colophon"
+"""The name of the colophon in templates and placeholders."""
+
 SCRIPTS = ("morph.js", "live.js", "forms.js", "box-host.js")
 """The scripts of every page, in the order in which they run. Those after ``live.js`` use its global object."""
 
+EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
+"""Tells ``box-host.js`` that the content security policy of this document allows frames."""
+
+
+def page_response(
+    html: str, status: int = 200, headers: Mapping[str, str] | None = None, frame_src: str = ""
+) -> HTMLResponse:
+    """Return rendered HTML as a response with security headers.
+
+    Args:
+        html: The HTML, with ``NONCE`` and ``FORM_KEY``.
+        status: The status code.
+        headers: More headers. They replace the security headers of the same name.
+        frame_src: What the page may show in frames; see ``security.headers.frame_src``.
+    """
+    nonce = new_nonce()
+    return HTMLResponse(insert_nonce(html, nonce), status, {**secure_headers(nonce, frame_src), **(headers or {})})
+
 
 def insert_nonce(html: str, nonce: str) -> str:
-    """Drawn HTML as it is sent: with the nonce of its response, and a new key for each of its forms."""
+    """Return rendered HTML with a nonce, and a new key for each form."""
     html = html.replace(NONCE, nonce)
     return re.sub(FORM_KEY, lambda _: secrets.token_urlsafe(12), html) if FORM_KEY in html else html
 
 
-def page_response(
-    html: str, status: int = 200, headers: Mapping[str, str] | None = None, frames: str = ""
-) -> HTMLResponse:
-    """A drawn page as a response, with a nonce in place of ``NONCE``; ``frames`` as in ``secure_headers``."""
-    nonce = new_nonce()
-    return HTMLResponse(insert_nonce(html, nonce), status, {**secure_headers(nonce, frames), **(headers or {})})
-
-
 def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequence[str] = SCRIPTS) -> Markup:
-    """What a page needs in its ``<head>``: style sheet, scripts, and where htmx may be had.
+    """Return the tags that a page needs in its ``<head>``: style sheet, scripts, and the sources of htmx.
 
-    htmx is not loaded here: our script does it after the page is there, so that a slow CDN holds nothing up.
+    htmx itself is loaded by ``live.js`` when the page is there, so that a slow CDN does not delay it.
 
     Args:
         static_url: Returns the URL of a static file.
@@ -45,7 +65,7 @@ def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequenc
         Markup("<meta name=\"htmx-config\" content='{}'>").format(Markup('{"prefix":"","includeIndicatorCSS":false}')),
         *(
             Markup('<script defer src="{}" nonce="{}"{}></script>').format(
-                static_url(name), NONCE, _script_attributes(root_path) if name == "live.js" else ""
+                static_url(name), NONCE, _live_attributes(root_path) if name == "live.js" else ""
             )
             for name in scripts
         ),
@@ -53,17 +73,8 @@ def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequenc
     return Markup("\n").join(tags)
 
 
-EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')
-"""Tells ``box-host.js`` that the policy of this document allows frames."""
-
-
-def refresh_tag(address: str) -> Markup:
-    """Leads a browser without JavaScript to where it gets the page's words over plain HTTP."""
-    return Markup('\n<noscript><meta http-equiv="refresh" content="0; url={}"></noscript>').format(address)
-
-
-def _script_attributes(root_path: str) -> Markup:
-    """Return what the main script needs to know: the app's prefix, and where to load htmx from."""
+def _live_attributes(root_path: str) -> Markup:
+    """Return the attributes of ``live.js``: the app's prefix, and where to load htmx from."""
     names = ("htmx", "preload")
     assert len(HTMX) == len(names)
     root = Markup(' data-root="{}"').format(root_path) if root_path else Markup("")
@@ -75,13 +86,6 @@ def _script_attributes(root_path: str) -> Markup:
     )
 
 
-NONCE = f"nonce-{secrets.token_hex(16)}"
-"""Stands for the nonce in drawn HTML, so that a drawn page can be kept and sent with a new nonce each time.
-It is drawn anew for each process, so that no text can contain it on purpose."""
-
-
-FORM_KEY = f"key-{secrets.token_hex(16)}"
-"""Stands for the key of a form in drawn HTML: each form that is sent to a browser gets one of its own."""
-
-
-COLOPHON = "colophon"
+def refresh_tag(url: str) -> Markup:
+    """Return a tag that leads a browser without JavaScript to the streamed page."""
+    return Markup('\n<noscript><meta http-equiv="refresh" content="0; url={}"></noscript>').format(url)

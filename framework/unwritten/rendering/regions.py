@@ -1,4 +1,4 @@
-"""Regions: the parts of a page as its template sees them."""
+"""Regions: the parts of a page, and the page itself, as templates see them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from markupsafe import Markup
 from ..storage.records import WRITTEN, Change, Provenance
 
 RegionState: TypeAlias = Literal["waiting", "writing", "written", "stopped", "failed"]
-
-
 PageState: TypeAlias = Literal["queued", "writing", "written", "stopped", "failed", "unwritten"]
 
 
@@ -21,14 +19,14 @@ class Region:
     """A canvas at one moment. In a template ``{{ lead }}`` prints its HTML.
 
     Attributes:
-        name: the canvas's name.
+        name: The canvas's name.
         state: waiting, writing, written, stopped or failed.
-        number: the number of the frame, rising; 0 before the first.
-        html: safe HTML.
-        text: the text as the model wrote it.
-        value: for a shape, what has arrived of it; its fields are attributes of the region too.
-        settled: whether nothing in it is expected to change.
-        lines: a guess at how many lines it will have, for the placeholder.
+        number: The number of the frame. It only rises; 0 before the first frame.
+        html: Safe HTML.
+        text: The text as the model wrote it.
+        value: With a schema, its value so far. The fields are also attributes of the region.
+        settled: True if no part of it is expected to change.
+        lines: The estimated number of lines, for the placeholder.
     """
 
     name: str
@@ -41,7 +39,7 @@ class Region:
     lines: int = 3
 
     def __html__(self) -> Markup:
-        # Markup and not str: what formats a region into other Markup must not escape it again.
+        # Markup, not str: a region that is formatted into other Markup must not be escaped again.
         return self.html if self.html or self.state != "waiting" else Markup(skeleton(self.lines))
 
     def __str__(self) -> str:
@@ -51,8 +49,7 @@ class Region:
         return bool(self.text)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached for names that are not attributes: the fields of the shape. Before the first word there is
-        # no value yet, and every field of a shape is simply absent.
+        # Called for names that are not attributes: the fields of the schema.
         if name.startswith("__") or self.value is None:
             raise AttributeError(name)
         return getattr(self.value, name)
@@ -60,20 +57,20 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class PageView:
-    """The page as its template sees it, as ``page``.
+    """A page as its template sees it, as ``page``.
 
     Attributes:
-        key: its canonical URL.
-        title: its title.
+        key: The canonical URL.
+        title: The title.
         state: queued, writing, written, stopped, failed, or unwritten.
-        version: the number of the version shown, counted from 1; None until it is kept.
-        versions: how many versions there are.
-        written_at: when that version was written, in UTC; None until it is kept.
-        kept: whether it comes from the store; otherwise it is being written, or was written just now.
-        provenance: by which model and at which cost; None until it is written.
-        message: a sentence for people, if there is something to say.
-        change: what this version changed, and how.
-        first: whether this is the first reader of a page that was written ahead.
+        version: The number of the version that is shown, counted from 1. None until the page is stored.
+        versions: The number of versions.
+        written_at: When that version was written, in UTC. None until the page is stored.
+        stored: True if the page comes from the store. False if it is being written, or was written just now.
+        provenance: Which model wrote the page, and at what cost. None until it is written.
+        message: A sentence for visitors; "" if there is nothing to say.
+        change: What this version changed, and how.
+        first_view: True for the first visitor of a page that was prefetched.
     """
 
     key: str
@@ -82,27 +79,30 @@ class PageView:
     version: int | None = None
     versions: int = 0
     written_at: datetime | None = None
-    kept: bool = False
+    stored: bool = False
     provenance: Provenance | None = None
     message: str = ""
     change: Change = WRITTEN
-    first: bool = False
+    first_view: bool = False
 
     @property
     def is_old(self) -> bool:
-        """Whether a newer version exists."""
+        """True if a newer version exists."""
         return self.version is not None and self.version < self.versions
 
 
 def estimate_lines(tokens: int) -> int:
-    """A guess at the lines of a finished region of so many tokens, so that its placeholder has about its height.
+    """Estimate the number of lines of a region, so that its placeholder has about its height.
 
-    A token is about four characters of English, a comfortable line has about 72, and texts use about three
-    quarters of their budget.
+    A token is about four characters of English, a comfortable line has about 72, and texts use about three quarters of
+    their tokens.
+
+    Args:
+        tokens: The largest number of tokens that the region may have.
     """
     return max(2, min(40, round(tokens * 3 / 72)))
 
 
 def skeleton(lines: int) -> str:
-    """A placeholder of so many lines. It is decoration, and hidden from screen readers."""
+    """Return the HTML of a placeholder with this number of lines. It is hidden from screen readers."""
     return f'<div class="skeleton" aria-hidden="true">{"<i></i>" * lines}</div>'

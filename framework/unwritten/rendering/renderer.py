@@ -1,7 +1,4 @@
-"""Views: everything that is drawn for people, from the state that it is in.
-
-Pages and their shells, the colophon, messages. Nothing here starts work or changes anything.
-"""
+"""The renderer: pages, their shells and colophons, and the framework's own pages. It starts no work."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from ..core.mount import MountPoint
 from ..core.paths import WRITE_PATH
 from ..formats.page import Page
 from ..routing.form_fields import FormState
-from ..security.headers import NOT_FOR_ROBOTS, Embeds
+from ..security.headers import NOINDEX, Embeds
 from .document import COLOPHON, EMBEDS_TAG, NONCE, SCRIPTS, head_tags, page_response, refresh_tag
 from .regions import PageView, Region
 from .templates import Shell, Templates
@@ -28,12 +25,12 @@ _NO_FORM = FormState()
 
 
 class Renderer:
-    """Draws for one app.
+    """Renders the pages of one app.
 
     Args:
-        templates: the app's templates, with ours behind them.
-        static: finds our style sheet and script.
-        about: the engine that writes.
+        templates: The app's templates, with the framework's behind them.
+        static: Finds static files.
+        about: The engine, which the colophon names.
         mount: The prefix under which the app is served.
         scripts: The framework's scripts that pages load, in order.
     """
@@ -51,7 +48,7 @@ class Renderer:
         self._static = static
         self._mount = mount
         self._scripts = scripts
-        self._heads: dict[str, Markup] = {}
+        self._heads: dict[str, Markup] = {}  # by prefix
         self._static_urls = functools.cache(static.url)
         templates.environment.globals["static"] = self.static_url
 
@@ -70,6 +67,8 @@ class Renderer:
         """
         return self._mount.url(self._static_urls(path))
 
+    # -- pages --------------------------------------------------------------------------------------------
+
     def shell(
         self,
         view: PageView,
@@ -77,91 +76,93 @@ class Renderer:
         regions: Mapping[str, Region],
         *,
         refresh: str | None = None,
-        holes: bool = False,
+        placeholders: bool = False,
         form: FormState | None = None,
     ) -> Shell:
-        """A page with its regions as they are now.
+        """Render a page with its regions as they are now.
 
         Args:
-            view: what the template sees as ``page``.
-            page: what the author's function asked for.
+            view: What the template sees as ``page``.
+            page: What the page function returned.
             regions: Its regions by name, as they are now. Missing ones are shown as waiting.
-            refresh: where a browser without JavaScript goes for the page's words.
-            holes: leave the insides of regions and the colophon out, marked as holes.
-            form: a form that was sent and could not be taken.
+            refresh: The URL where a browser without JavaScript gets the page's text. None: it stays here.
+            placeholders: Render placeholders in place of the colophon and the regions' content.
+            form: A submitted form that was not accepted.
 
         Raises:
-            BadTemplate: if the template is missing, raises, or lacks the block of a region.
+            BadTemplate: If the template is missing, raises, or does not render a region.
         """
-        shown = {name: regions[name] if name in regions else Region(name) for name in page.canvases}
-        values = {**page.context, **self._frame(view, refresh, page.embeds), **({"form": form} if form else {})}
-        return self.templates.shell(
+        values = {**page.context, **self._framework_values(view, refresh, page.embeds)}
+        if form:
+            values["form"] = form
+        return self.templates.render_page(
             page.template,
             view,
-            shown,
+            {name: regions[name] if name in regions else Region(name) for name in page.canvases},
             values,
-            collections=page.collections,
+            groups=page.canvas_groups,
             live=page.context.keys(),
-            holes=holes,
+            placeholders=placeholders,
         )
-
-    def template(self, name: str, values: Mapping[str, Any]) -> HTMLResponse:
-        """A template without canvases, as a response.
-
-        Raises:
-            BadTemplate: if it cannot be drawn.
-        """
-        view = PageView(key="", title=str(values.get("title", "")))
-        return page_response(self.templates.render(name, {"page": view, **self._frame(view), **values}))
-
-    def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
-        """A page with a message for people, from ``error.html``."""
-        response = self.template("error.html", values)
-        response.status_code = status
-        response.headers.update({"cache-control": "no-store", **NOT_FOR_ROBOTS, **headers})
-        return response
-
-    def unwritten_page(self, key: str, title: str, message: str, status: int, page: bool) -> Response:
-        """Say that nobody has written a page yet, with a button that has it written.
-
-        Args:
-            key: the page's key.
-            title: its title.
-            message: what else there is to say.
-            status: 404, or 403 for a link that is not in order.
-            page: whether people read it; if not, it is a text for programs.
-        """
-        headers = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
-        if not page:
-            words = f"Nobody has written {title!r} yet. {message}".strip()
-            text = f"{words}\nFollow a link to it, or POST page={key} to {self._mount.url(WRITE_PATH)} to have it written.\n"
-            return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
-        response = self.template(
-            "unwritten.html", {"title": title, "key": key, "message": message, "write": self._mount.url(WRITE_PATH)}
-        )
-        response.status_code = status
-        response.headers.update(headers)
-        return response
 
     def colophon(self, view: PageView) -> str:
-        """The inner HTML of the colophon."""
+        """Return the inner HTML of a page's colophon."""
         return self.templates.render(
             "colophon.html", {"page": view, "about": self._about, "root_path": self._mount.prefix}
         )
 
     def colophon_element(self, view: PageView) -> Markup:
-        """The colophon with the element that the browser finds it by."""
+        """Return a page's colophon with its element, which scripts find by ``data-colophon``."""
         return Markup('<footer class="colophon" data-colophon data-page="{}">{}</footer>').format(
             view.key, Markup(self.colophon(view))
         )
 
-    def _frame(self, view: PageView, refresh: str | None = None, frames: Embeds = "") -> dict[str, Any]:
-        """Our own parts of a page: ``{{ unwritten }}``, ``{{ colophon }}`` and ``{{ nonce }}``."""
+    # -- other responses ----------------------------------------------------------------------------------
+
+    def render(self, name: str, values: Mapping[str, Any]) -> HTMLResponse:
+        """Return a template without regions as a response.
+
+        Raises:
+            BadTemplate: If it is missing or raises.
+        """
+        view = PageView(key="", title=str(values.get("title", "")))
+        return page_response(self.templates.render(name, {"page": view, **self._framework_values(view), **values}))
+
+    def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
+        """Return ``error.html`` as a response."""
+        response = self.render("error.html", values)
+        response.status_code = status
+        response.headers.update({"cache-control": "no-store", **NOINDEX, **headers})
+        return response
+
+    def unwritten_page(self, key: str, title: str, message: str, status: int, as_html: bool) -> Response:
+        """Return a page that says that a page is not written yet, with a button that writes it.
+
+        Args:
+            key: The page's key.
+            title: The page's title.
+            message: A sentence more; "" for none.
+            status: 404, or 403 for a link whose signature is not valid.
+            as_html: False returns plain text, for clients that are not browsers.
+        """
+        headers = {"cache-control": "no-store", **NOINDEX}
+        write = self._mount.url(WRITE_PATH)
+        if not as_html:
+            text = f"{title!r} is not written yet. {message}".strip()
+            text += f"\nFollow a link to it, or POST page={key} to {write} to have it written.\n"
+            return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
+        response = self.render("unwritten.html", {"title": title, "key": key, "message": message, "write": write})
+        response.status_code = status
+        response.headers.update(headers)
+        return response
+
+    def _framework_values(self, view: PageView, refresh: str | None = None, embeds: Embeds = "") -> dict[str, Any]:
+        """Return what every template sees besides globals: ``unwritten``, ``colophon``, ``nonce``, ``form``."""
         root_path = self._mount.prefix
-        if root_path not in self._heads:
-            self._heads[root_path] = head_tags(self.static_url, root_path, self._scripts)
-        head = self._heads[root_path]
-        if frames:
+        head = self._heads.get(root_path)
+        if head is None:
+            head = self._heads[root_path] = head_tags(self.static_url, root_path, self._scripts)
+        if embeds:
             head += EMBEDS_TAG
         return {
             "root_path": root_path,

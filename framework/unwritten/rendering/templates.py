@@ -1,7 +1,7 @@
-"""Drawing: templates and their blocks.
+"""Templates: renders pages and their blocks with Jinja.
 
-A page is drawn once as a whole, its *shell*; after that only the block of a region is drawn again, for every
-frame, in the same Jinja context. Blocks of canvases are wrapped in an element that the browser can find.
+A page is rendered once as a whole, its *shell*. After that only the block of a region is rendered again for every
+frame, in the same Jinja context. The blocks of canvases are wrapped in elements that the browser can find.
 """
 
 from __future__ import annotations
@@ -20,138 +20,143 @@ from markupsafe import Markup
 
 from ..core.assets import asset_dir
 from ..core.errors import BadTemplate
-from ..formats.page import Collection
-from .blocks import PLACEHOLDER, Blocks, LiveRegion, Numbers, RepeatedRegion, is_complete
+from ..formats.page import CanvasGroup
+from .blocks import PLACEHOLDER, Blocks, LiveRegion, RegionGroup, RegionNumbers, check_not_nested
 from .document import COLOPHON
 from .regions import PageView, Region
 
-LAYOUT_BLOCKS = frozenset({"title", "head", "header", "main", "footer"})
-"""Blocks of the layout: a value of such a name is no region."""
+_LAYOUT_BLOCKS = frozenset({"title", "head", "header", "main", "footer"})
+"""Blocks of the layout. A value of such a name is not a live region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A place in a shell where a region, or the colophon, belongs."""
+    """The place of a region's content, or of the colophon, in a shell."""
 
     name: str
 
 
 class Shell:
-    """A drawn page: its HTML, and the means to draw its regions again.
+    """A rendered page: its HTML, and the context to render its regions again.
 
     Attributes:
-        html: the whole page, or, with holes, the page with marks where regions belong.
-        live: the regions of state, by name.
+        html: The whole page. With placeholders, the content of regions and the colophon is left out.
+        live_regions: The live regions by name.
     """
 
-    def __init__(self, html: str, template: Template, context: Context, live: Mapping[str, LiveRegion]) -> None:
+    def __init__(self, html: str, template: Template, context: Context, live_regions: Mapping[str, LiveRegion]) -> None:
         self.html = html
-        self.live = live
+        self.live_regions = live_regions
         self._template = template
         self._context = context
 
-    def pieces(self) -> Iterator[str | Placeholder]:
-        """The page in document order, as text and holes."""
+    def parts(self) -> Iterator[str | Placeholder]:
+        """Yield the page in document order, as text and placeholders."""
         first, *rest = self.html.split(PLACEHOLDER)
         yield first
-        for piece in rest:
-            name, text = piece.split("\n", 1)
+        for part in rest:
+            name, text = part.split("\n", 1)
             yield Placeholder(name)
             yield text
 
-    def region(self, region: Region, page: PageView) -> str:
-        """The inner HTML of one region, from its block; one of several canvases has no block, and is as it is.
+    def render_region(self, region: Region, page: PageView) -> str:
+        """Return the inner HTML of a region from its block. A canvas of a group has no block.
 
         Raises:
-            BadTemplate: if the block raises.
+            BadTemplate: If the block raises.
         """
         if region.name not in self._context.blocks:
             return str(region)
         context = self._context.derived({region.name: region, "page": page})
         try:
-            return is_complete("".join(context.blocks[region.name][0](context)), region.name)
+            return check_not_nested("".join(context.blocks[region.name][0](context)), region.name)
         except Exception as error:
             raise template_error(self._template.name or "?", error, f"the block {region.name!r}") from error
 
 
 class Templates:
-    """The app's templates, and ours behind them.
+    """The app's templates, and the framework's behind them.
 
     Args:
-        folder: the app's own templates folder, or None.
-        values: what every template sees.
+        folder: The app's templates folder. None: it has none.
+        global_values: What every template sees.
     """
 
-    def __init__(self, folder: Path | None, values: Mapping[str, Any]) -> None:
-        folders = [path for path in (folder, asset_dir("templates")) if path is not None]
+    def __init__(self, folder: Path | None, global_values: Mapping[str, Any]) -> None:
+        self._folders = [path for path in (folder, asset_dir("templates")) if path is not None]
+        self._has_folder = folder is not None
+        self._numbers = RegionNumbers()
         self.environment = Environment(
-            loader=ChoiceLoader([FileSystemLoader(path) for path in folders]),
+            loader=ChoiceLoader([FileSystemLoader(path) for path in self._folders]),
             autoescape=True,
             auto_reload=False,
-            finalize=_printed,
+            finalize=_finalize,
         )
-        self.environment.globals.update(values)
-        self._folders = folders
-        self._numbers = Numbers()
+        self.environment.globals.update(global_values)
 
     def get(self, name: str) -> Template:
-        """A template by name.
+        """Return a template.
 
         Raises:
-            BadTemplate: if it is missing or has a syntax error.
+            BadTemplate: If it is missing or has a syntax error.
         """
         try:
             return self.environment.get_template(name)
         except TemplateSyntaxError as error:
             raise template_error(error.name or name, error) from error
         except TemplateNotFound as error:
-            places = " and ".join(str(folder) for folder in self._folders)
-            needed = "" if error.name == name else f", which {name!r} needs"
-            raise BadTemplate(f"There is no template {error.name!r}{needed}. Looked in {places}.") from None
+            folders = " and ".join(str(folder) for folder in self._folders)
+            used_by = "" if error.name == name else f", which {name!r} uses"
+            hint = "" if self._has_folder else " To use the templates folder beside your module, write folder=__file__."
+            raise BadTemplate(f"There is no template {error.name!r}{used_by}. Looked in {folders}.{hint}") from None
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
-        """A template without regions, drawn."""
+        """Render a template without regions.
+
+        Raises:
+            BadTemplate: If it is missing or raises.
+        """
         template = self.get(name)
         try:
-            # Not ``render``: it would rewrite the traceback, in which we look for the place.
+            # Not ``Template.render``: it rewrites the traceback, in which ``template_error`` finds the line.
             return "".join(template.root_render_func(template.new_context(dict(values))))
         except Exception as error:
             raise template_error(name, error) from error
 
-    def shell(
+    def render_page(
         self,
         name: str,
         page: PageView,
         regions: Mapping[str, Region],
         values: Mapping[str, Any],
         *,
-        collections: Mapping[str, Collection] = MappingProxyType({}),
+        groups: Mapping[str, CanvasGroup] = MappingProxyType({}),
         live: Iterable[str] = (),
-        holes: bool = False,
+        placeholders: bool = False,
     ) -> Shell:
-        """A whole page, drawn.
+        """Render a page.
 
         Args:
-            name: the template.
-            page: the page.
-            regions: its regions by name, as they are now.
-            values: the author's other values, and ours.
-            collections: which regions stand together under one name.
-            live: names of values whose blocks, where there are such, are regions of state.
-            holes: leave the insides of regions and the colophon out, marked as holes.
+            name: The template.
+            page: The page.
+            regions: Its regions by name, as they are now.
+            values: The other values that the template sees.
+            groups: The groups of canvases by name.
+            live: Names of values. If the template has a block of such a name, the block is a live region.
+            placeholders: Render placeholders in place of the colophon and the canvases' content.
 
         Raises:
-            BadTemplate: if the template is missing, raises, or lacks the block of a region.
+            BadTemplate: If the template is missing, raises, or does not render a region.
         """
         template = self.get(name)
-        if holes:
+        if placeholders:
             values = {**values, COLOPHON: Markup(f"{PLACEHOLDER}{COLOPHON}\n")}
-        several = {name: RepeatedRegion(collection, regions) for name, collection in collections.items()}
-        context = template.new_context({**values, **regions, **several, "page": page})
-        blocks = Blocks(context.blocks, page, regions, frozenset(live) - LAYOUT_BLOCKS, self._numbers, holes)
+        region_groups = {group_name: RegionGroup(group, regions) for group_name, group in groups.items()}
+        context = template.new_context({**values, **regions, **region_groups, "page": page})
+        blocks = Blocks(context.blocks, page, regions, frozenset(live) - _LAYOUT_BLOCKS, self._numbers, placeholders)
         context.blocks = blocks
         try:
-            html = blocks.placed("".join(template.root_render_func(context)))
+            html = blocks.insert_canvases("".join(template.root_render_func(context)))
         except BadTemplate:
             raise
         except Exception as error:
@@ -159,48 +164,54 @@ class Templates:
         missing = [region for region in regions if region not in blocks.rendered]
         if missing:
             raise BadTemplate(
-                f"The template {name!r} does not draw the canvas {missing[0]!r}. "
-                f"Put {_place(missing[0], collections)} where it belongs."
+                f"The template {name!r} does not render the canvas {missing[0]!r}. "
+                f"Put {_expression_for(missing[0], groups)} where it belongs."
             )
-        return Shell(html, template, context, blocks.live())
+        return Shell(html, template, context, blocks.live_regions())
 
 
-def _place(name: str, collections: Mapping[str, Collection]) -> str:
-    """What draws a canvas."""
-    for several, collection in collections.items():
-        for key, region in collection.regions.items():
+def _expression_for(name: str, groups: Mapping[str, CanvasGroup]) -> str:
+    """Return the Jinja source that renders a canvas."""
+    for group_name, group in groups.items():
+        for key, region in group.regions.items():
             if region == name:
-                return f"{{{{ {several}[{key!r}] }}}}"
+                return f"{{{{ {group_name}[{key!r}] }}}}"
     return f"{{% block {name} %}}{{{{ {name} }}}}{{% endblock %}}"
 
 
-def _printed(value: Any) -> Any:
-    """What is printed of a value: nothing of what has not come yet, and of an enum what was printed while it came."""
+def _finalize(value: Any) -> Any:
+    """Return what a template prints for a value: nothing for None, and an enum's value instead of its name."""
     if value is None:
         return ""
     return value.value if isinstance(value, Enum) else value
 
 
-def template_error(name: str, error: Exception, place: str = "") -> BadTemplate:
-    """What an author needs to know about a template that raised."""
+def template_error(name: str, error: Exception, part: str = "") -> BadTemplate:
+    """Return an error for authors, with the template and the line that raised.
+
+    Args:
+        name: The template that was rendered.
+        error: What it raised.
+        part: The part that was rendered, such as "the block 'lead'".
+    """
     if isinstance(error, TemplateSyntaxError):
         name, line = error.name or name, error.lineno
     else:
-        name, line = _place_of(error) or (name, 0)
-    at = ", ".join(part for part in (place, f"line {line}" if line else "") if part)
+        name, line = _find_line(error) or (name, 0)
+    place = ", ".join(text for text in (part, f"line {line}" if line else "") if text)
     kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
     reason = f"there is no template {error.name!r}" if isinstance(error, TemplateNotFound) else f"{kind}{error}"
-    return BadTemplate(f"The template {name!r} cannot be drawn{f' ({at})' if at else ''}: {reason}")
+    return BadTemplate(f"The template {name!r} cannot be rendered{f' ({place})' if place else ''}: {reason}")
 
 
-def _place_of(error: Exception) -> tuple[str, int] | None:
-    """The template and its line that a traceback leads to, deepest first: the layout's own, if that is what raised."""
-    place = None
+def _find_line(error: Exception) -> tuple[str, int] | None:
+    """Return the innermost template of a traceback, and its line."""
+    found = None
     trace = error.__traceback__
     while trace:
-        # Jinja puts the template among the globals of the code that it makes of it.
+        # Jinja puts the template among the globals of the code that it compiles from it.
         template = trace.tb_frame.f_globals.get("__jinja_template__")
         if isinstance(template, Template) and template.name:
-            place = (template.name, template.get_corresponding_lineno(trace.tb_lineno))
+            found = (template.name, template.get_corresponding_lineno(trace.tb_lineno))
         trace = trace.tb_next
-    return place
+    return found

@@ -1,4 +1,4 @@
-"""Fields: what a visitor has typed into a form, read by the types that an action asks for."""
+"""Form fields: from what a visitor has submitted to the arguments of an action, or to messages beside the fields."""
 
 from __future__ import annotations
 
@@ -8,24 +8,17 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.types import Message
 
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadApp, BadForm
 
-Pairs: TypeAlias = Sequence[tuple[str, str]]
-"""Names and values of a form, in their order."""
+FormPairs: TypeAlias = Sequence[tuple[str, str]]
+"""Names and values of a form's fields, in order."""
 
 
-MAX_FIELDS = 64
-"""Fields that a form may have."""
-
-
-class Named:
-    """Texts by the name of a field, as a template sees them: ``errors.text``. A name that is not there is empty."""
+class FieldTexts:
+    """Texts by the name of a field, as templates see them: ``errors.text``. An unknown name gives ""."""
 
     def __init__(self, texts: Mapping[str, str] | None = None) -> None:
         self._texts = dict(texts or {})
@@ -47,86 +40,39 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class FormState:
-    """A form that was sent and could not be taken, as ``form`` in the template of its page; before that, an empty one.
+    """A submitted form that was not accepted, as templates see it in ``form``. It is empty if there is none.
 
     Attributes:
-        action: the name of the action that it was sent to; "" if none was sent.
-        value: what was typed, by field: ``form.value.text``.
-        errors: what is wrong, by field, in words: ``form.errors.text``.
-        message: what is wrong with the form as a whole.
+        action: The name of its action; "" if no form was submitted.
+        value: What the visitor entered, by field: ``form.value.text``.
+        errors: Error messages by field: ``form.errors.text``.
+        message: An error message about the form as a whole.
     """
 
     action: str = ""
-    value: Named = field(default_factory=Named)
-    errors: Named = field(default_factory=Named)
+    value: FieldTexts = field(default_factory=FieldTexts)
+    errors: FieldTexts = field(default_factory=FieldTexts)
     message: str = ""
 
 
-async def submitted_pairs(request: Request, size: int) -> list[tuple[str, str]]:
-    """The fields of a form, urlencoded or multipart.
-
-    Args:
-        request: a POST.
-        size: bytes that one field may have.
-
-    Raises:
-        BadForm: 413 for too much, 400 for files and for what cannot be read, 415 for another kind of content.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in {"application/x-www-form-urlencoded", "multipart/form-data", ""}:
-        raise BadForm(f"A form is sent as application/x-www-form-urlencoded or multipart/form-data, not {kind}.", 415)
-    too_large = BadForm(
-        f"A field of this form is too large: up to {_bytes(size)} are taken. Go back and shorten it.", 413
-    )
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > size * 4 + 4096:  # a byte can take three in a form, and there may be several fields
-            raise BadForm(
-                f"This form is too large: up to {_bytes(size)} are taken in one field, and four times as much in all. "
-                "Go back, and make it shorter.",
-                413,
-            )
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-    read = Request({**request.scope, "app": None}, receive)
-    try:
-        form = await read.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=size * 3 + 1024)
-    except HTTPException as error:
-        text = str(error.detail)
-        if "fields" in text:
-            raise BadForm(f"This form has too many fields: up to {MAX_FIELDS} are taken.", 413) from None
-        if "files" in text:
-            raise BadForm("This form brings a file, and files are not taken.", 400) from None
-        if "exceeded" in text:
-            raise too_large from None
-        raise BadForm(f"This form cannot be read: {text}", 400) from None
-    pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    if any(len(value.encode("utf-8", "replace")) > size for _, value in pairs):
-        raise too_large
-    return [(name, value.replace("\r\n", "\n")) for name, value in pairs]
-
-
 class FormParser:
-    """Reads the fields of forms into what a function asks for.
+    """Converts the fields of a form into the arguments of an action.
 
     Args:
-        function: the action's name.
-        parameters: its parameters that come from the form: annotation and default (``...`` if there is none). One
-            alone that is annotated with a pydantic model or a dataclass is the form as a whole.
+        function: The action's name.
+        parameters: Its parameters that come from the form, with annotation and default (``...`` for none). A single
+            parameter that is annotated with a pydantic model or a dataclass gets the whole form.
 
     Raises:
-        BadApp: if a form cannot hold them.
+        BadApp: If a form cannot hold them.
     """
 
     def __init__(self, function: str, parameters: Mapping[str, tuple[Any, Any]]) -> None:
         self._function = function
-        self._whole = ""
+        self._model_parameter = ""
         model: type[Any]
         if len(parameters) == 1 and _is_model(next(iter(parameters.values()))[0]):
-            ((self._whole, (model, _)),) = parameters.items()
+            ((self._model_parameter, (model, _)),) = parameters.items()
         else:
             try:
                 definitions: dict[str, Any] = dict(parameters)
@@ -134,42 +80,42 @@ class FormParser:
             except Exception as error:
                 raise BadApp(f"The action {function!r} takes a field that no form can hold: {error}.") from error
         self._adapter: TypeAdapter[Any] = TypeAdapter(model)
-        self._kinds = {name: _kind_of(annotation) for name, annotation in _annotations(model).items()}
+        self._kinds = {name: _field_kind(annotation) for name, annotation in _annotations(model).items()}
 
-    def parse(self, pairs: Pairs) -> dict[str, Any] | FormState:
-        """The function's arguments; or, if they do not fit, what to tell the visitor.
+    def parse(self, pairs: FormPairs) -> dict[str, Any] | FormState:
+        """Return the function's arguments, or the form with error messages if a field is not valid.
 
         Raises:
-            BadForm: for a field that the action does not take.
+            BadForm: If the action does not take one of the fields.
         """
         values: dict[str, list[str]] = {}
-        for name, value in pairs:
+        for name, text in pairs:
             if name not in self._kinds:
                 raise BadForm(
                     f"The form has a field {name!r}, which the action {self._function!r} does not take."
                     f"{suggestion(name, self._kinds)}"
                 )
-            values.setdefault(name, []).append(value)
-        given: dict[str, Any] = {}
+            values.setdefault(name, []).append(text)
+        raw: dict[str, Any] = {}
         for name, kind in self._kinds.items():
             found = values.get(name, [])
             if kind == "list":
-                given[name] = found
+                raw[name] = found
             elif kind == "bool":
-                given[name] = found[-1] if found and found[-1] else False  # a box that is not ticked is not sent
+                raw[name] = found[-1] if found and found[-1] else False  # browsers do not send an unchecked box
             elif found and (found[-1] or kind == "text"):
-                given[name] = found[-1]
+                raw[name] = found[-1]
             elif found and kind == "text or none":
-                given[name] = None
+                raw[name] = None
         try:
-            value = self._adapter.validate_python(given, strict=False)
+            value = self._adapter.validate_python(raw, strict=False)
         except ValidationError as error:
             return self.explain(pairs, error)
-        if self._whole:
-            return {self._whole: value}
+        if self._model_parameter:
+            return {self._model_parameter: value}
         return {name: getattr(value, name) for name in self._kinds}
 
-    def explain(self, pairs: Pairs, error: ValidationError) -> FormState:
+    def explain(self, pairs: FormPairs, error: ValidationError) -> FormState:
         """Return the submitted form with the errors beside its fields.
 
         Args:
@@ -177,15 +123,14 @@ class FormParser:
             error: The errors. Those of other models, raised inside the function, match fields by name.
         """
         errors: dict[str, str] = {}
-        whole = ""
+        message = ""
         for entry in error.errors():
             if entry["loc"] and str(entry["loc"][0]) in self._kinds:
-                errors.setdefault(str(entry["loc"][0]), _words(entry))
+                errors.setdefault(str(entry["loc"][0]), _message_for(entry))
             else:
                 field_name = f"{entry['loc'][0]}: " if entry["loc"] else ""
-                whole = whole or field_name + _words(entry)
-        typed = dict(pairs)
-        return FormState(self._function, Named(typed), Named(errors), whole)
+                message = message or field_name + _message_for(entry)
+        return FormState(self._function, FieldTexts(dict(pairs)), FieldTexts(errors), message)
 
 
 def _is_model(annotation: Any) -> bool:
@@ -199,10 +144,10 @@ def _annotations(model: type[Any]) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in fields(model) if f.init}
 
 
-def _kind_of(annotation: Any) -> str:
-    """How a field is read: as a list, as a box to tick, or as one text, which may be empty or not."""
+def _field_kind(annotation: Any) -> str:
+    """Return how a field is read: list, bool, text, "text or none", or other."""
     if get_origin(annotation) is Annotated:
-        return _kind_of(get_args(annotation)[0])
+        return _field_kind(get_args(annotation)[0])
     if get_origin(annotation) in {list, set, tuple, frozenset} or annotation in {list, set, tuple}:
         return "list"
     if annotation in {str, bool}:
@@ -212,7 +157,7 @@ def _kind_of(annotation: Any) -> str:
     return "other"
 
 
-_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+_MESSAGES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "missing": lambda context: "This is needed.",
     "string_too_short": lambda context: (
         "This is needed." if context["min_length"] == 1 else f"At least {context['min_length']} characters, please."
@@ -230,14 +175,10 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def _words(error: Any) -> str:
-    """What is wrong with a field, for people."""
-    words = _WORDS.get(error["type"])
-    if words:
-        return words(error.get("ctx", {}))
+def _message_for(error: Any) -> str:
+    """Return the message for one of pydantic's errors."""
+    message = _MESSAGES.get(error["type"])
+    if message:
+        return message(error.get("ctx", {}))
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def _bytes(size: int) -> str:
-    return f"{size // 1024} kB" if size >= 1024 else f"{size} bytes"

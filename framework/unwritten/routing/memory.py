@@ -1,11 +1,11 @@
-"""Memory: what the world knows about the subject of a page that is about to be written.
+"""Memory: what earlier pages say about the subject of a page that is about to be generated.
 
-Later pages should agree with earlier ones, so what these say reaches the prompt as facts, one statement each, the most
-relevant first: the sentence around the link that was clicked, what authors have marked as facts, the sentences of
-other links that lead here, and sentences of other pages that mention the subject.
+Later pages should agree with earlier ones. What these say becomes facts in the prompt, one statement each, the most
+relevant first: the sentence around the clicked link, values that authors have marked as facts, the sentences of other
+links to the page, and sentences of other pages that mention the subject.
 
-Earlier pages are text that strangers had a hand in: it is shortened, put on one line and quoted as data, and it never
-reaches the part of a prompt that tells the model what to do.
+Earlier pages are untrusted text. Statements are shortened, put on one line and quoted as data, and they never become
+part of the instructions for the model.
 """
 
 from __future__ import annotations
@@ -14,55 +14,43 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.settings import Settings
-from ..formats.links import plain_text, title_of
+from ..formats.links import plain_text, title_from_key
 from ..storage.pages import PageStore
 from ..storage.values import facts
+from .routes import PageRequest
+from .visit import Visit
 
-if TYPE_CHECKING:
-    from .routes import PageRequest
-    from .visit import Visit
+MAX_STATEMENT_LENGTH = 300
+"""Characters of one statement. A longer one is cut and ends in an ellipsis."""
 
-LONGEST = 300
-"""Characters of one statement; a longer one ends in an ellipsis."""
+_MAX_FACTS = 200
+"""Values marked as facts that are considered."""
 
+_MAX_PAGES = 8
+"""Pages whose facts, and pages whose mentions, are used."""
 
-_MARKED = 200
+_MAX_SENTENCES = 2
+"""Sentences of one page that mention the subject."""
 
+_MAX_LINKS = 24
+"""Links to the page that are considered."""
 
-_PAGES = 8
+_MAX_NAMES = 8
+"""Names of the subject, which are its title and the texts of links to it."""
 
-
-_PER_PAGE = 2
-
-
-_LINKS = 24
-
-
-_NAMES = 8
-
-
-_NEAR = 0.75
-"""Share of the words that two statements have in common from which on they are taken for one."""
-
+_SAME = 0.75
+"""The share of common words from which on two statements count as the same."""
 
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])")
-
-
-_MARKUP = frozenset({"markdown", "text"})
-
-
+_TEXT_FORMATS = frozenset({"markdown", "text"})
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-
-
 _ROLE = re.compile(
     r"(?<![^\W_])(?:system|assistant|user|human|developer|model|(?:new |previous )?instructions?)\s*:\s*", re.I
 )
-
-
-_FENCE = re.compile(r"={3,}|`{3,}|#{2,}|-{3,}|\[\[|\]\]")
+_PROMPT_MARK = re.compile(r"={3,}|`{3,}|#{2,}|-{3,}|\[\[|\]\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +58,8 @@ class Statement:
     """What a page says.
 
     Attributes:
-        source: the title of the page.
-        text: a sentence of it.
+        source: The title of the page.
+        text: A sentence of the page.
     """
 
     source: str
@@ -82,159 +70,161 @@ class Statement:
 
 
 class Memory:
-    """What is remembered of earlier pages.
+    """Finds statements about a subject on earlier pages.
 
     Args:
-        store: the pages.
+        store: The stored pages.
         settings: ``memory_tokens``.
-        context: tokens that one request of the engine may use; a small one leaves less room for facts.
+        context: The engine's context size in tokens. A small one leaves less room for facts. 0: unknown.
     """
 
     def __init__(self, store: PageStore, settings: Settings, context: int = 0) -> None:
         self._store = store
-        self._tokens: int = settings.memory_tokens
+        self._max_tokens: int = settings.memory_tokens
         if context:
-            self._tokens = min(self._tokens, context // 8)
+            self._max_tokens = min(self._max_tokens, context // 8)
 
     def facts(self, page_request: PageRequest, visit: Visit) -> list[str]:
-        """What is known about the subject of a page, most relevant first, within the budget.
+        """Return what is known about the subject of a page, the most relevant first, within the budget of tokens.
 
         Args:
-            click: which page is wanted.
-            visit: where it is wanted from.
+            page_request: The page.
+            visit: Where the visitor comes from.
         """
-        if self._tokens <= 0:
+        if self._max_tokens <= 0:
             return []
         statements = deduplicate(self._statements(page_request.key, page_request.title, visit))
-        return fit_to_budget((str(statement) for statement in statements), self._tokens)
+        return fit_to_budget((str(statement) for statement in statements), self._max_tokens)
 
     def _statements(self, key: str, title: str, visit: Visit) -> Iterator[Statement]:
         if visit.sentence and visit.came_from:
-            yield Statement(_data(title_of(visit.came_from), 80), _data(visit.sentence))
+            yield Statement(_as_data(title_from_key(visit.came_from), 80), _as_data(visit.sentence))
         links = self._links(key)
         names = _names([title, *(text for _, text, _ in links)])
         for source, text, sentence in links:
-            if _says_something(sentence, [text]):
-                yield Statement(_data(source, 80), _data(sentence))
-        yield from self._marked(key, names, visit)
+            if _is_informative(sentence, [text]):
+                yield Statement(_as_data(source, 80), _as_data(sentence))
+        yield from self._facts(key, names, visit)
         yield from self._mentions(key, names)
 
-    def _marked(self, key: str, names: Sequence[str], visit: Visit) -> Iterator[Statement]:
-        """What authors have marked as facts: of pages with this subject's name, of those that mention it, and of the
-        page that was left."""
-        called = {name.casefold() for name in names}
+    def _facts(self, key: str, names: Sequence[str], visit: Visit) -> Iterator[Statement]:
+        """Yield values marked as facts: of pages with the subject's name, then of pages that mention it, then of the
+        page that the visitor comes from."""
+        folded_names = {name.casefold() for name in names}
         ranked: list[tuple[int, Statement]] = []
-        for source, title, _, fields in facts(self._store.database, _MARKED):
-            text = "; ".join(f"{name.replace('_', ' ')}: {said}" for name, said in _fields(fields))
-            own = bool(called & {name.casefold() for name in _names([title])})
-            near = (own, _mentions(text, names), source == visit.came_from)
-            if text and source != key and any(near):
-                ranked.append((near.index(True), Statement(_data(title, 80), _data(text))))
+        for source, title, _, fields in facts(self._store.database, _MAX_FACTS):
+            text = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in _flatten(fields))
+            has_name = bool(folded_names & {name.casefold() for name in _names([title])})
+            reasons = (has_name, _mentions(text, names), source == visit.came_from)
+            if text and source != key and any(reasons):
+                ranked.append((reasons.index(True), Statement(_as_data(title, 80), _as_data(text))))
         ranked.sort(key=lambda pair: pair[0])
-        yield from (statement for _, statement in ranked[:_PAGES])
+        yield from (statement for _, statement in ranked[:_MAX_PAGES])
 
     def _links(self, key: str) -> list[tuple[str, str, str]]:
-        """The links that lead to a page: title of their page, words, sentence."""
+        """Return the links to a page: the title of their page, their text, and the sentence around them."""
         return self._store.database.read(
             """SELECT p.title, l.text, l.sentence FROM links l JOIN pages p ON p.key = l.source
                WHERE l.target = ? AND l.source <> ? ORDER BY l.position, p.id LIMIT ?""",
-            (key, key, _LINKS),
+            (key, key, _MAX_LINKS),
         )
 
     def _mentions(self, key: str, names: Sequence[str]) -> Iterator[Statement]:
-        """Sentences of other pages in which one of these names stands; those of the best page first."""
-        terms = [_phrase(name) for name in names if len(name) > 2 or not name.isascii()]
+        """Yield sentences of other pages that contain one of the names, those of the best match first."""
+        terms = [_search_term(name) for name in names if len(name) > 2 or not name.isascii()]
         if not terms:
             return
         rows = self._store.database.read(
             """SELECT p.id, p.title FROM search JOIN pages p ON p.id = search.rowid
                WHERE search MATCH ? AND p.key <> ? ORDER BY bm25(search, 2.0, 1.0), p.id LIMIT ?""",
-            ("{text} : (" + " OR ".join(terms) + ")", key, _PAGES),
+            ("{text} : (" + " OR ".join(terms) + ")", key, _MAX_PAGES),
         )
         for page, title in rows:
-            told = [s for s in self._sentences(page) if _mentions(s, names) and _says_something(s, names)]
-            # A sentence that begins with the subject is about it; in others it may be an aside.
-            told.sort(key=lambda sentence: not _mentions(sentence[: len(max(names, key=len)) + 8], names))
-            for sentence in told[:_PER_PAGE]:
-                yield Statement(_data(title, 80), _data(sentence))
+            sentences = [s for s in self._sentences(page) if _mentions(s, names) and _is_informative(s, names)]
+            # A sentence that begins with the subject is about it. In others it may be an aside.
+            sentences.sort(key=lambda sentence: not _mentions(sentence[: len(max(names, key=len)) + 8], names))
+            for sentence in sentences[:_MAX_SENTENCES]:
+                yield Statement(_as_data(title, 80), _as_data(sentence))
 
     def _sentences(self, page: int) -> list[str]:
-        """The sentences of a page's current version. Headings are none."""
+        """Return the sentences of a page's current version, without headings."""
         texts = self._store.database.read(
             """SELECT c.text, c.format FROM pages p JOIN versions v ON v.page = p.id AND v.number = p.version
                JOIN canvases c ON c.version = v.id WHERE p.id = ? ORDER BY c.position""",
             (page,),
         )
-        if all(format in _MARKUP for _, format in texts):
+        if all(format in _TEXT_FORMATS for _, format in texts):
             lines = [line for text, _ in texts for line in text.split("\n") if not line.lstrip().startswith("#")]
-        else:  # what was made searchable of the other formats
+        else:  # other formats have plain text only in the search index
             lines = [text for (text,) in self._store.database.read("SELECT text FROM search WHERE rowid = ?", (page,))]
         return [sentence for line in lines for sentence in _SENTENCE.split(plain_text(line)) if sentence]
 
 
 def estimate_tokens(text: str) -> int:
-    """A cheap estimate of how many tokens a text takes: one for four ASCII characters, and one for every other
-    character. It errs on the high side for most models."""
-    ascii_count = sum(char.isascii() for char in text)
-    return -(-ascii_count // 4) + len(text) - ascii_count
+    """Estimate the number of tokens of a text: a quarter of its ASCII characters, and one for each other character.
+
+    The result is too high for most models.
+    """
+    num_ascii = sum(char.isascii() for char in text)
+    return -(-num_ascii // 4) + len(text) - num_ascii
 
 
 def fit_to_budget(facts: Iterable[str], tokens: int) -> list[str]:
-    """The first facts that fit a budget of tokens. One that does not is left out; a shorter one after it may fit."""
-    kept: list[str] = []
+    """Return the first facts that fit into a number of tokens. One that does not fit is left out."""
+    fitting: list[str] = []
     for fact in facts:
         cost = estimate_tokens(fact) + 2
         if cost <= tokens:
-            kept.append(fact)
+            fitting.append(fact)
             tokens -= cost
         if tokens < 12:
             break
-    return kept
+    return fitting
 
 
 def deduplicate(statements: Iterable[Statement]) -> Iterator[Statement]:
-    """Statements without those that say almost the same as an earlier one."""
+    """Yield statements without those that say almost the same as an earlier one."""
     seen: list[set[str]] = []
     for statement in statements:
         words = set(re.findall(r"\w+", statement.text.casefold()))
-        if words and not any(len(words & other) >= _NEAR * len(words | other) for other in seen):
+        if words and not any(len(words & other) >= _SAME * len(words | other) for other in seen):
             seen.append(words)
             yield statement
 
 
-def _data(text: str, limit: int = LONGEST) -> str:
-    """Text of an earlier page as data: on one line, visible, without what looks like a prompt's own marks, not longer
-    than ``limit`` characters."""
+def _as_data(text: str, max_length: int = MAX_STATEMENT_LENGTH) -> str:
+    """Return text of an earlier page on one line, without invisible characters and what looks like part of a prompt."""
     text = unicodedata.normalize("NFC", text)
     text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in _HIDDEN)
-    text = " ".join(_ROLE.sub("", _FENCE.sub(" ", text)).replace('"', "'").split())
-    return text if len(text) <= limit else text[: limit - 1].rsplit(" ", 1)[0] + "…"
+    text = " ".join(_ROLE.sub("", _PROMPT_MARK.sub(" ", text)).replace('"', "'").split())
+    return text if len(text) <= max_length else text[: max_length - 1].rsplit(" ", 1)[0] + "…"
 
 
-def _fields(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """The fields of a record as words; those of records inside it with the name of the outer one before theirs."""
-    for name, said in value.items():
-        if isinstance(said, Mapping):
-            yield from _fields(said, f"{before}{name} ")
-        elif isinstance(said, list):
-            simple = [str(one) for one in said if isinstance(one, str | int | float)]
-            if simple:
-                yield before + name, ", ".join(simple)
-        elif said is not None and said != "":
-            yield before + name, str(said)
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the fields of a record as names and texts. Fields of inner records have the outer names before theirs."""
+    for name, field in value.items():
+        if isinstance(field, Mapping):
+            yield from _flatten(field, f"{prefix}{name} ")
+        elif isinstance(field, list):
+            items = [str(item) for item in field if isinstance(item, str | int | float)]
+            if items:
+                yield prefix + name, ", ".join(items)
+        elif field is not None and field != "":
+            yield prefix + name, str(field)
 
 
 def _names(texts: Iterable[str]) -> list[str]:
-    """What a subject is called, each name once, the first one first; an article before it is no part of it."""
+    """Return the names of a subject, without duplicates and without a leading article."""
     names: dict[str, str] = {}
     for text in texts:
         name = re.sub(r"^(?:the|an?)\s+(?=\S{3})", "", " ".join(plain_text(text).split()), flags=re.I)
         if re.search(r"\w", name):
             names.setdefault(name.casefold(), name)
-    return list(names.values())[:_NAMES]
+    return list(names.values())[:_MAX_NAMES]
 
 
-def _phrase(name: str) -> str:
+def _search_term(name: str) -> str:
+    """Return a full-text query for a name, in singular and plural."""
     words = re.findall(r"\w+", name)
     return f'"{" ".join(words)}" OR "{" ".join(words)}s"'
 
@@ -244,8 +234,8 @@ def _mentions(sentence: str, names: Iterable[str]) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(name.casefold())}(?:e?s)?(?!\w)", folded) for name in names)
 
 
-def _says_something(sentence: str, names: Iterable[str]) -> bool:
-    """Whether there is more in a sentence than the name: an entry of a list says nothing."""
+def _is_informative(sentence: str, names: Iterable[str]) -> bool:
+    """True if a sentence has at least three words besides the names. An item of a list may have none."""
     rest = sentence.casefold()
     for name in names:
         rest = rest.replace(name.casefold(), " ")

@@ -1,7 +1,7 @@
-"""Addresses: between URLs as visitors type them and the canonical keys under which pages are kept.
+"""Path patterns of pages: between URLs as visitors type them, and the canonical keys under which pages are stored.
 
-A parameter such as ``{title}`` is read as words: underscores are spaces, so that ``/wiki/Great_Auk`` is the
-page of "Great Auk". The key is always written the same way, whichever way the visitor typed it.
+A parameter such as ``{title}`` is text: underscores are spaces, so that ``/wiki/Great_Auk`` is the page "Great Auk".
+A parameter such as ``{name:raw}`` is kept as it is. Each page has one key, however the visitor spelled its URL.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from starlette.routing import compile_path
 from ..core.errors import BadAddress
 from ..core.paths import ENCODED_SLASH
 
-# In a key these stay as they are: they read well in an address bar and mean nothing special in a path.
-_READABLE = "!$'()*,:@;-._~"
+MAX_PARAMETER_LENGTH = 120
+"""Characters of a URL's parameter, which becomes part of a prompt. Longer ones are refused."""
 
+_UNQUOTED = "!$'()*,:@;-._~"
+"""Characters that are not percent-encoded in a key: they are readable, and mean nothing special in a path."""
 
-# Characters that cannot be seen or that turn the text around them: controls, unassigned, private use, and
-# format characters but for the two joiners that some scripts need.
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
-
+"""Unicode categories of characters that are invisible or change the direction of text. They are removed."""
 
 _JOINERS = "\u200c\u200d"
+"""Invisible characters that some scripts need. They are not removed."""
+
+_NOT_UTF8 = "This address is not valid text: its percent-encoding is not UTF-8."
 
 
 class RawConvertor(StringConvertor):
@@ -44,44 +47,62 @@ class RawConvertor(StringConvertor):
 register_url_convertor("raw", RawConvertor())
 
 
-def decode_words(value: str, limit: int) -> str:
-    """Text from a URL as words: normalised, visible, on one line, not longer than ``limit`` characters.
+def decode_text(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
+    """Return a text parameter of a URL as text: underscores become spaces; see ``single_line`` for the rest.
 
     Raises:
-        BadAddress: if nothing is left of it, if it was not valid UTF-8, or if it is too long.
+        BadAddress: If nothing is left of it, it is not valid UTF-8, or it has more than ``limit`` characters.
     """
-    text = single_line(value.replace(ENCODED_SLASH, "/").replace("_", " "), limit)
-    if not text.strip("." + _JOINERS + " /\\"):
-        raise BadAddress("This address names nothing. Put a few words where the name belongs.", 404)
-    return text
+    return _not_empty(single_line(value.replace(ENCODED_SLASH, "/").replace("_", " "), limit))
 
 
-def single_line(value: str, limit: int) -> str:
-    """Text from a URL on one line: normalised, visible, not longer than ``limit`` characters. It may be empty.
+def single_line(value: str, limit: int = MAX_PARAMETER_LENGTH) -> str:
+    """Return text from a URL on one line: normalized, without invisible characters. It may be empty.
 
     Raises:
-        BadAddress: if it was not valid UTF-8, or if it is too long.
+        BadAddress: If it is not valid UTF-8, or has more than ``limit`` characters.
     """
-    if "\ufffd" in value:
-        raise BadAddress("This address is not valid text: its percent-encoding is not UTF-8.")
     text = value
-    if not (text.isascii() and text.isprintable()):  # plain ASCII needs no second look
+    if not (text.isascii() and text.isprintable()):
+        if "\ufffd" in text:
+            raise BadAddress(_NOT_UTF8)
         text = unicodedata.normalize("NFC", text)
         text = "".join(c for c in text if c in _JOINERS or c.isspace() or unicodedata.category(c) not in _HIDDEN)
     text = " ".join(text.split())
     if len(text) > limit:
-        raise BadAddress(
-            f"This name has {len(text)} characters, and pages are written for up to {limit}. Try a shorter one.", 414
-        )
+        raise BadAddress(f"This name has {len(text)} characters. The limit is {limit}: try a shorter name.", 414)
+    return text
+
+
+def _clean_path(value: str, limit: int) -> str:
+    """Return a raw or path parameter of a URL as it is, without invisible characters.
+
+    Raises:
+        BadAddress: If it is not valid UTF-8, has more than ``limit`` characters, or has a part "." or "..".
+    """
+    if "\ufffd" in value:
+        raise BadAddress(_NOT_UTF8)
+    text = unicodedata.normalize("NFC", value.replace(ENCODED_SLASH, "/"))
+    text = "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _HIDDEN)
+    if any(part in {".", ".."} for part in text.split("/")):
+        raise BadAddress('This address has a part "." or "..", which is not allowed. Type it without.', 404)
+    if len(text) > limit:
+        raise BadAddress(f"This address has {len(text)} characters. The limit is {limit}.", 414)
+    return text
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip("." + _JOINERS + " /\\"):
+        raise BadAddress("This address has no name. Put a few words where the name belongs.", 404)
     return text
 
 
 class PagePattern:
-    """The path pattern of a page, such as ``/wiki/{title}``, read in both directions.
+    """The path pattern of a page, such as ``/wiki/{title}``: reads parameters from paths, and builds paths from them.
 
     Args:
-        path: the pattern, in Starlette's syntax.
-        canonical: applied to every text parameter, so that different spellings lead to one page.
+        path: The pattern, in Starlette's syntax.
+        canonical: Applied to every text parameter, so that several spellings lead to one page.
     """
 
     def __init__(self, path: str, canonical: Callable[[str], str] | None = None) -> None:
@@ -94,49 +115,59 @@ class PagePattern:
         """The parameters by name."""
         return self._convertors
 
-    def is_words(self, name: str) -> bool:
-        """Whether a parameter is read as words (and not as a number, or as a path with slashes)."""
+    def is_text(self, name: str) -> bool:
+        """True if a parameter is text, and not a number, a path or raw."""
         convertor = self._convertors[name]
-        return isinstance(convertor, StringConvertor) and not isinstance(convertor, (PathConvertor, RawConvertor))
+        return isinstance(convertor, StringConvertor) and not isinstance(convertor, RawConvertor)
 
-    def parse(self, values: Mapping[str, Any], limit: int = 120) -> dict[str, Any]:
-        """Matched parameters, made canonical.
+    def is_raw(self, name: str) -> bool:
+        """True if a parameter is raw: ``{name:raw}``."""
+        return isinstance(self._convertors[name], RawConvertor)
+
+    def parse(self, values: Mapping[str, Any], limit: int = MAX_PARAMETER_LENGTH) -> dict[str, Any]:
+        """Return parameters in their canonical form. Texts may be given as numbers, dates or anything with a ``str``.
+
+        Args:
+            values: The parameters by name, as Starlette has matched them, or as an author gives them.
+            limit: The largest number of characters of a text.
 
         Raises:
-            BadAddress: see ``words``.
+            BadAddress: If no page can have them: one is empty, too long, or not valid UTF-8.
         """
-        result: dict[str, Any] = {}
-        for name, value in values.items():
-            if self.is_words(name):
-                result[name] = self._spelling(decode_words(str(value), limit))
-            elif isinstance(value, str):
-                result[name] = _path(value, limit)
-            else:
-                result[name] = value
-        return result
+        return {name: self._parse_value(name, value, limit) for name, value in values.items()}
 
-    def parse_request(self, path_params: Mapping[str, Any], limit: int = 120) -> dict[str, Any]:
+    def _parse_value(self, name: str, value: Any, limit: int) -> Any:
+        if value is None:
+            raise BadAddress(f"The parameter {name!r} is None.", 404)
+        convertor = self._convertors[name]
+        if isinstance(convertor, RawConvertor):
+            return _not_empty(_clean_path(str(value), limit))
+        if isinstance(convertor, StringConvertor):
+            text = decode_text(str(value), limit)
+            return _not_empty(self._canonical(text)) if self._canonical else text
+        if isinstance(value, str) or isinstance(convertor, PathConvertor):
+            return _clean_path(str(value), limit)
+        return value
+
+    def parse_request(self, path_params: Mapping[str, Any], limit: int = MAX_PARAMETER_LENGTH) -> dict[str, Any]:
         """Parse the parameters of a request. Those of an outer ``Mount`` are left out."""
         return self.parse({name: path_params[name] for name in self._convertors}, limit)
 
     def build(self, values: Mapping[str, Any]) -> str:
-        """Return the canonical path for these parameters. Texts may be given as any type with a ``str``."""
+        """Return the path for parameters in their canonical form; see ``parse``.
+
+        Raises:
+            BadAddress: If a value does not fit the pattern, such as a word where a number belongs.
+        """
         path = self._format
         for name, convertor in self._convertors.items():
-            if self.is_words(name):
-                text = quote(self._spelling(str(values[name])).replace(" ", "_"), safe=_READABLE)
-            elif isinstance(convertor, RawConvertor):
-                text = quote(str(values[name]), safe=_READABLE)
-            else:
-                text = quote(convertor.to_string(values[name]), safe=_READABLE + "/")
-            path = path.replace("{" + name + "}", text)
-        # Two slashes at the start would name another server.
-        return "/" + path.lstrip("/")
+            path = path.replace("{" + name + "}", _quote(name, convertor, values[name]))
+        return "/" + path.lstrip("/")  # two slashes at the start would name another server
 
-    def link(self, title: str, limit: int = 120) -> str | None:
-        """The canonical path of the page that a ``[[title]]`` leads to, or None if none can be.
+    def link(self, title: str, limit: int = MAX_PARAMETER_LENGTH) -> str | None:
+        """Return the path of the page that ``[[title]]`` leads to, or None if no page can have the title.
 
-        Needs a pattern with exactly one parameter that is read as words or as a path.
+        Only a pattern with exactly one parameter that is text, raw or a path leads anywhere.
         """
         if len(self._convertors) != 1:
             return None
@@ -144,39 +175,45 @@ class PagePattern:
         if not isinstance(convertor, (StringConvertor, PathConvertor)):
             return None
         try:
-            text = decode_words(title, limit)
-            return self.build({name: text if self.is_words(name) else _path(text, limit)})
+            text = title if isinstance(convertor, RawConvertor) else decode_text(title, limit)
+            return self.build(self.parse({name: text}, limit))
         except BadAddress:
             return None
 
+    def with_prefix(self, prefix: str) -> PagePattern:
+        """Return the same pattern below a prefix."""
+        return PagePattern(prefix + self.path, self._canonical)
+
     def leads_to(self, other: PagePattern) -> bool:
         """True if a link built from this pattern can match the other pattern."""
-        sample = {
-            name: "1" if isinstance(convertor, (IntegerConvertor, FloatConvertor)) else "Sample"
-            for name, convertor in self._convertors.items()
-        }
         path = self._format
-        for name, text in sample.items():
-            path = path.replace("{" + name + "}", text)
+        for name, convertor in self._convertors.items():
+            sample = "1" if isinstance(convertor, (IntegerConvertor, FloatConvertor)) else "Sample"
+            path = path.replace("{" + name + "}", sample)
         return bool(other._regex.match(path))
 
-    def _spelling(self, text: str) -> str:
-        return self._canonical(text) if self._canonical else text
 
+def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:
+    """Return a parameter as part of a path.
 
-def _path(value: str, limit: int) -> str:
-    """A parameter that may hold slashes (``{path:path}``): kept as it is, but for what cannot be a page."""
-    if "\ufffd" in value:
-        raise BadAddress("This address is not valid text: its percent-encoding is not UTF-8.")
-    text = unicodedata.normalize("NFC", value.replace(ENCODED_SLASH, "/"))
-    text = "".join(c for c in text if c in _JOINERS or unicodedata.category(c) not in _HIDDEN)
-    if any(part in {".", ".."} for part in text.split("/")):
-        raise BadAddress("This address climbs out of its folder with dots. Type it without them.", 404)
-    if len(text) > limit:
-        raise BadAddress(f"This address has {len(text)} characters, and pages are written for up to {limit}.", 414)
-    return text
+    Raises:
+        BadAddress: If the convertor does not accept it.
+    """
+    if isinstance(convertor, RawConvertor):
+        return quote(str(value), safe=_UNQUOTED)
+    if isinstance(convertor, StringConvertor):
+        return quote(str(value).replace(" ", "_"), safe=_UNQUOTED)
+    if isinstance(convertor, PathConvertor):
+        return quote(str(value), safe=_UNQUOTED + "/")
+    try:
+        text = convertor.to_string(convertor.convert(value) if isinstance(value, str) else value)
+        if not re.fullmatch(convertor.regex, text):
+            raise ValueError
+    except (AssertionError, TypeError, ValueError):
+        raise BadAddress(f"{value!r} is not a valid {name!r}.", 404) from None
+    return quote(text, safe=_UNQUOTED + "/")
 
 
 def safe_title(title: str) -> str:
-    """A title for people: without the brackets that make links, never empty."""
+    """Return a title for people: on one line, without brackets that would make links, never empty."""
     return re.sub(r"\s+", " ", re.sub(r"[\[\]]{2,}", "", title)).strip() or "Untitled"

@@ -1,9 +1,9 @@
-"""From a canvas to the engine's prompt: the world, the manner of a format, examples, and the ask.
+"""Prompts: from a canvas to the engine's prompt, and from the model's raw text to text that ends well.
 
-An author writes one sentence. What a model needs besides, above all a small base model that can only continue
-text, is added here: who writes and in which form (the *manner*), and a few short examples with answers, chosen
-so that their form carries over and their subjects do not. Both are the same for every page of a canvas, so
-that the engine evaluates them once.
+An author writes one sentence. What a model needs besides, above all a small base model that can only continue text, is
+added here: the world, the format's instructions, and a few short examples with answers, chosen so that their form
+carries over and their subjects do not. These parts are the same for every page of a canvas, so that the engine
+evaluates them once.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unwritten_engine import Example, Prompt
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import asset_dir
 from ..core.errors import BadPage
+from ..formats.page import Canvas
 from ..formats.registry import get_format
 
-if TYPE_CHECKING:
-    from ..formats.page import Canvas
+_BAD_LAST_LINE = re.compile(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*")
+"""A line that must not be the last one: a heading, or the mark of a list with nothing after it."""
+
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]*_]*(?=\s|$)|[。！？]")
 
 
 def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[str] = ()) -> Prompt:
-    """The engine's prompt for one canvas of one page.
+    """Return the engine's prompt for one canvas of one page.
 
     Args:
-        world: what is true of everything in the app; text of its author.
-        canvas: what to write.
-        subject: the page's title. It is named in the ask if the author's prompt does not name it.
-        facts: what the visit and the store know, one statement each, most relevant first.
+        world: What holds for everything in the app.
+        canvas: What to generate.
+        subject: The page's title. It is named in the prompt if the author's prompt does not name it.
+        facts: What the visit and the store know about the subject, one statement each, the most relevant first.
 
     Returns:
         A prompt whose system part and examples are the same for every subject.
@@ -41,64 +43,59 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     examples = tuple(canvas.examples or format.examples)
     opening = canvas.opening or format.opening
     if not examples:
-        kind = kind_of(canvas, subject)
-        examples = _house_examples(kind)
-        if kind == "article" and not opening and subject:
+        file = examples_file_for(canvas, subject)
+        examples = _builtin_examples(file)
+        if file == "article" and not opening and subject:
             opening = f"**{subject.replace('*', '')}**"
     return Prompt(
-        ask=_ask(canvas.prompt, subject),
-        system=" ".join(part for part in (world.strip(), format.manner) if part),
+        ask=_with_subject(canvas.prompt, subject),
+        system=" ".join(part for part in (world.strip(), format.instructions) if part),
         examples=examples,
         facts=tuple(facts),
         opening=opening,
     )
 
 
-def kind_of(canvas: Canvas, subject: str) -> str:
-    """Which of our examples fit a canvas that brings none: a name in ``templates/prompts``, or "" for none.
+def examples_file_for(canvas: Canvas, subject: str) -> str:
+    """Return which built-in examples fit a canvas without any: a file in ``templates/prompts``, or "" for none.
 
-    The subject has no say in it: a page about "The Letter" is an article like the others.
+    The subject does not count: a page about "The Letter" is an article like the others.
     """
     format = get_format(canvas.format)
-    if not format.sheets:
-        return format.sheet
-    asked = re.findall(r"[a-z-]+", _without(canvas.prompt.casefold(), subject.casefold()))
-    found = [(asked.index(word), kind) for kind, words in format.sheets.items() for word in words if word in asked]
-    return min(found)[1] if found else format.sheet
-
-
-def _without(text: str, subject: str) -> str:
-    return text.replace(subject, " ") if subject else text
+    if not format.topic_examples:
+        return format.examples_file
+    prompt = canvas.prompt.casefold()
+    if subject:
+        prompt = prompt.replace(subject.casefold(), " ")
+    words = re.findall(r"[a-z-]+", prompt)
+    found = [
+        (words.index(word), file) for file, topic in format.topic_examples.items() for word in topic if word in words
+    ]
+    return min(found)[1] if found else format.examples_file
 
 
 @lru_cache
-def _house_examples(kind: str) -> tuple[Example, ...]:
-    return read_examples(asset_dir("templates") / "prompts" / f"{kind}.txt") if kind else ()
+def _builtin_examples(file: str) -> tuple[Example, ...]:
+    return read_examples(asset_dir("templates") / "prompts" / f"{file}.txt") if file else ()
 
 
-def _ask(prompt: str, subject: str) -> str:
-    ask = " ".join(prompt.split())
-    if not subject or subject.casefold() in ask.casefold():
-        return ask
-    return f"{ask} The subject is {subject}."
-
-
-# A line at the end of a text that must not be its end: a heading, or the mark of a list with nothing after it.
-_NO_END = re.compile(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*")
-
-
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]*_]*(?=\s|$)|[。！？]")
+def _with_subject(prompt: str, subject: str) -> str:
+    """Return an author's prompt on one line, with the subject if it does not name it."""
+    prompt = " ".join(prompt.split())
+    if not subject or subject.casefold() in prompt.casefold():
+        return prompt
+    return f"{prompt} The subject is {subject}."
 
 
 def finalize_text(text: str, reason: str) -> str:
-    """The text with an end that is an end.
+    """Return a finished text without an incomplete end.
 
-    A text whose budget ran out is cut back to its last whole sentence, if that leaves something worth reading;
-    a heading or a list mark with nothing after it goes.
+    If the model ran out of tokens, the text is cut back to its last full sentence, unless too little would be left. A
+    heading or a list mark with nothing after it is removed.
 
     Args:
-        text: the text of a prose canvas (Markdown or plain), as far as it came.
-        reason: the engine's reason for the end: "end", "stop" or "length".
+        text: The text of a prose canvas, Markdown or plain.
+        reason: The engine's reason for the end: "end", "stop" or "length".
     """
     text = text.rstrip()
     if reason == "length":
@@ -106,37 +103,38 @@ def finalize_text(text: str, reason: str) -> str:
         if ends and ends[-1] >= len(text) // 3:
             text = text[: ends[-1]]
     lines = text.split("\n")
-    while lines and _NO_END.fullmatch(lines[-1]):
+    while lines and _BAD_LAST_LINE.fullmatch(lines[-1]):
         lines.pop()
     return "\n".join(lines) or text
 
 
 def settled_text(text: str) -> int:
-    """How many leading characters ``finish`` will leave in place, however the text goes on: up to its last sentence,
-    with the white space after it.
+    """Return how many leading characters ``finalize_text`` keeps, whatever follows them.
+
+    That is the text up to its last full sentence, with the white space after it.
 
     Args:
-        text: the beginning of a text.
+        text: The beginning of a text.
     """
     for match in reversed(list(_SENTENCE_END.finditer(text, max(0, len(text) - 4000)))):
         end = match.end()
         line = text[text.rfind("\n", 0, end) + 1 : end]
         # The end of the text may be in the middle of a mark, such as "1." that begins a list.
-        if end < len(text) and not _NO_END.fullmatch(line):
+        if end < len(text) and not _BAD_LAST_LINE.fullmatch(line):
             return len(text) - len(text[end:].lstrip())
     return 0
 
 
 def read_examples(path: str | Path) -> tuple[Example, ...]:
-    """Examples from a text file: a line ``=== the ask``, then the answer, up to the next such line.
+    """Read examples from a text file: a line ``=== the prompt``, then the answer, up to the next such line.
 
-    Between them there may be lines ``> something known``. They show the model that an answer says what is known.
+    Between them there may be lines ``> a fact``. They show the model that an answer uses the facts.
 
     Args:
-        path: the file, in UTF-8.
+        path: The file, in UTF-8.
 
     Raises:
-        BadPage: if there is no such file, it has text before its first ask, or an ask without an answer.
+        BadPage: If there is no such file, it has text before its first prompt, or a prompt without an answer.
     """
     source = Path(path)
     if not source.is_file():
@@ -144,15 +142,15 @@ def read_examples(path: str | Path) -> tuple[Example, ...]:
         raise BadPage(f"There is no file of examples {source}.{suggestion(str(source), others) if others else ''}")
     before, *entries = re.split(r"^===[ \t]+", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
     if before.strip() or not entries:
-        raise BadPage(f"{source} must begin with a line such as '=== A recipe for bread.', and the answer under it.")
+        raise BadPage(f"{source} must begin with a line such as '=== A recipe for bread.', followed by the answer.")
     examples = []
     for entry in entries:
-        ask, _, answer = entry.partition("\n")
+        prompt, _, answer = entry.partition("\n")
         facts = []
         while answer.startswith("> "):
             fact, _, answer = answer.partition("\n")
             facts.append(fact[2:].strip())
-        if not ask.strip() or not answer.strip():
-            raise BadPage(f"{source} has the ask {ask.strip()!r} without an answer under it.")
-        examples.append(Example(ask.strip(), answer.strip(), tuple(facts)))
+        if not prompt.strip() or not answer.strip():
+            raise BadPage(f"{source} has the prompt {prompt.strip()!r} without an answer.")
+        examples.append(Example(prompt.strip(), answer.strip(), tuple(facts)))
     return tuple(examples)

@@ -1,4 +1,4 @@
-"""Clicks: from a request to what its page needs."""
+"""The page resolver: from a request to a page request, with what is needed to generate the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,13 +19,13 @@ from unwritten_engine import Prompt
 
 from ..core.errors import BadSchema
 from ..core.mount import MountPoint
-from ..core.settings import Settings
+from ..core.paths import is_page_key
 from ..core.tracing import step
 from ..formats.links import Linker
 from ..security.client_address import client_id
 from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
-from ..storage.transactions import ReadTracker, active
+from ..storage.transactions import ReadTracker, table_access
 from .memory import Memory
 from .patterns import PagePattern, safe_title, single_line
 from .prompts import build_prompt
@@ -35,10 +34,8 @@ from .visit import Visit
 
 log = logging.getLogger("unwritten")
 
-
-SAMPLE_SECONDS = 3.0
-"""How long a page function may take for its sample, while the server starts."""
-
+SAMPLE_TIME_LIMIT = 3.0
+"""Seconds that a page function may take for its sample request while the server starts."""
 
 _INHERITED = frozenset(
     {"app", "router", "session", "user", "auth", "state", "extensions", "client", "server", "asgi", "http_version"}
@@ -46,13 +43,14 @@ _INHERITED = frozenset(
 """What a page function sees of the connection on whose behalf a page is resolved."""
 
 _NOT_INHERITED = frozenset({b"referer", b"content-length", b"content-type", b"if-none-match", b"range", b"sec-purpose"})
-
+"""Headers of that connection that it does not see."""
 
 _SAMPLES: Mapping[type, Any] = {
     IntegerConvertor: 1,
     FloatConvertor: 1.0,
     UUIDConvertor: uuid.UUID(int=1),
 }
+"""Sample parameters by their convertor. Others are "Lighthouse"."""
 
 
 class PageResolver:
@@ -63,7 +61,6 @@ class PageResolver:
         world: What holds for everything in the app. It leads every prompt.
         pages: The routes of all pages, the fallback last.
         router: The app's router, for ``request.url_for`` in requests that no browser sent.
-        settings: ``title_length`` and ``function_time_limit``.
         mount: The prefix under which the app is served.
         store: The stored pages and their links.
         memory: Finds what earlier pages say about a subject.
@@ -78,7 +75,6 @@ class PageResolver:
         world: str,
         pages: Sequence[PageRoute],
         router: Router,
-        settings: Settings,
         mount: MountPoint,
         store: PageStore,
         memory: Memory,
@@ -89,7 +85,6 @@ class PageResolver:
         self._world = world
         self._pages = pages
         self._router = router
-        self._settings = settings
         self._mount = mount
         self._store = store
         self._memory = memory
@@ -97,19 +92,25 @@ class PageResolver:
         self._sign = sign
 
     async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
-        """What a request asks for: a click, or the response that the page function gave, or a redirect to the
-        page's canonical address.
+        """Call the page function of a request.
+
+        Args:
+            request: The request.
+            route: The route that it matches.
+
+        Returns:
+            The page request, a redirect to the canonical URL, or the response that the page function returned.
 
         Raises:
-            BadAddress: if the address cannot be a page.
-            TimedOut, BadPage: if the page function takes too long, or returns something else.
+            BadAddress: If no page can have the URL.
+            TimedOut: If the page function takes too long.
+            BadPage: If it returns something else than a page or a response.
         """
-        limit = self._settings.title_length
-        values = route.pattern.parse_request(request.path_params, limit)
+        values = route.pattern.parse_request(request.path_params)
         query: dict[str, str] = {}
         if request.scope["query_string"]:
             given = request.query_params
-            query = {name: single_line(given[name], limit) for name in route.function.declared_query(given)}
+            query = {name: single_line(given[name]) for name in route.function.declared_query(given)}
         arguments = route.function.parse(values, query)
         path = route.pattern.build(values)
         requested = self._mount.route_path(request.scope["path"])
@@ -118,21 +119,26 @@ class PageResolver:
             return CanonicalRedirect(path + query_string, self._mount.prefix)
         key = path + route.function.canonical_query(arguments, query)
         visit = self.visit(request, key) if route.function.wants_visit else None
-        look = ReadTracker(route.name)
-        with active(look), step("page function"):
-            page = await route.function.call(arguments, visit, request, self._settings.function_time_limit)
+        tracker = ReadTracker(route.name)
+        with table_access(tracker), step("page function"):
+            page = await route.function.call(arguments, visit, request)
         if isinstance(page, Response):
             return page
-        title = page.title if page.title is not None else _last_word(route.pattern, values) or self._name
-        tables = frozenset(look.tables)
+        title = page.title if page.title is not None else _default_title(route.pattern, values) or self._name
+        tables = frozenset(tracker.tables)
         return PageRequest(key, route, page, safe_title(title), request, tables, client_id(request.scope))
 
     def visit(self, request: Request, key: str) -> Visit:
-        """What is known about a click: where it came from, and what that page says about it."""
+        """Return what is known about a click: the page with the link, and the words around it.
+
+        Args:
+            request: The request.
+            key: The key of the requested page.
+        """
         source = None
         try:
             referer = urlsplit(request.headers.get("referer", ""))
-        except ValueError:  # half an IPv6 address, say
+        except ValueError:  # for example an incomplete IPv6 address
             referer = urlsplit("")
         if referer.netloc and referer.netloc == request.headers.get("host"):
             source = self._mount.key(referer.path)
@@ -148,26 +154,26 @@ class PageResolver:
             visitor=self._visitor_cookie.read(request),
         )
 
-    def prompts(self, page_request: PageRequest, *, remember: bool = True) -> dict[str, Prompt]:
-        """The engine's prompts of a page, by the name of the canvas.
+    def prompts(self, page_request: PageRequest, *, recall: bool = True) -> dict[str, Prompt]:
+        """Return the engine's prompts of a page, by the name of the canvas.
 
         Args:
-            click: which page.
-            remember: with what is known about its subject; without, where nothing is going to be written.
+            page_request: The page.
+            recall: False leaves out the facts from earlier pages, if nothing will be generated.
         """
-        facts = self._memory.facts(page_request, self.visit(page_request.request, page_request.key)) if remember else []
+        facts = self._memory.facts(page_request, self.visit(page_request.request, page_request.key)) if recall else []
         return {
             name: build_prompt(world=self._world, canvas=canvas, subject=page_request.title, facts=facts)
             for name, canvas in page_request.page.canvases.items()
         }
 
     def linker(self, page_request: PageRequest) -> Linker:
-        """What decides where the links of a page lead."""
+        """Return what decides where the links of a page lead."""
         links = page_request.route.links
-        key_for = partial(links.link, limit=self._settings.title_length) if links else None
+        key_for = links.link if links else None
         return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
 
-    # -- pages that no browser asked for directly ---------------------------------------------------------
+    # -- pages without a request of their own -------------------------------------------------------------
 
     async def resolve_key(
         self, key: str, origin: Scope | None = None, *, referer: str | None = None
@@ -176,19 +182,22 @@ class PageResolver:
 
         Args:
             key: The page's key.
-            origin: The connection on whose behalf the page is resolved. Its visitor, session, user and state are
-                those that the page function sees. None: nobody's, as at start-up.
+            origin: The connection on whose behalf the page is resolved. The page function sees its client, session,
+                user and state. None: there is none, as at start-up.
             referer: The key of the page that leads to this one.
 
         Returns:
-            None if no route matches.
+            See ``resolve``. None if no route matches.
+
+        Raises:
+            BadAddress, TimedOut, BadPage: See ``resolve``.
         """
         return await self._resolve_on(self._pages, key, origin, referer)
 
     async def _resolve_on(
         self, routes: Sequence[PageRoute], key: str, origin: Scope | None = None, referer: str | None = None
     ) -> PageRequest | Response | None:
-        if key.startswith("//"):
+        if not is_page_key(key):
             return None
         scope = self._scope_for(key, origin or {}, referer)
         for route in routes:
@@ -198,6 +207,7 @@ class PageResolver:
         return None
 
     def _scope_for(self, key: str, origin: Mapping[str, Any], referer: str | None) -> dict[str, Any]:
+        """Return the ASGI scope of a GET for a key."""
         parts = urlsplit(key)
         path = self._mount.url(parts.path)
         headers = [pair for pair in origin.get("headers", ()) if pair[0] not in _NOT_INHERITED]
@@ -230,22 +240,25 @@ class PageResolver:
         return [page_request for page_request in found if page_request is not None]
 
     async def _sample_request(self, route: PageRoute) -> PageRequest | None:
-        values = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in route.pattern.parameters.items()}
+        pattern = route.pattern
+        samples = {name: _SAMPLES.get(type(c), "Lighthouse") for name, c in pattern.parameters.items()}
         try:
-            async with asyncio.timeout(SAMPLE_SECONDS):
-                page_request = await self._resolve_on([route], route.pattern.build(values))
+            async with asyncio.timeout(SAMPLE_TIME_LIMIT):
+                page_request = await self._resolve_on([route], pattern.build(pattern.parse(samples)))
         except BadSchema:
             raise
-        except Exception as error:  # a page function may reject the sample parameters
+        except Exception as error:
             log.debug("%s has no sample: %s", route.path, error)
             return None
         return page_request if isinstance(page_request, PageRequest) else None
 
 
-def _last_word(pattern: PagePattern, values: Mapping[str, Any]) -> str:
-    """The last text among a path's parameters; of one that is a path itself, its last part."""
+def _default_title(pattern: PagePattern, values: Mapping[str, Any]) -> str:
+    """Return the last parameter that is a text; of a path its last part. "" if there is none."""
     texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
     if not texts:
         return ""
     name, text = texts[-1]
-    return text if pattern.is_words(name) else text.strip("/").rsplit("/", 1)[-1].replace("_", " ")
+    if pattern.is_text(name) or pattern.is_raw(name):
+        return text
+    return text.strip("/").rsplit("/", 1)[-1].replace("_", " ")

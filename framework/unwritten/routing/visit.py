@@ -1,4 +1,4 @@
-"""A visit: what is known about this click."""
+"""A visit: what is known about one click."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What is known about this click. A page function asks for it by type: ``def article(visit: Visit)``.
+    """What is known about one click. A page function asks for it by type: ``def article(visit: Visit)``.
 
-    All of it comes from outside: it is data to write about, never an instruction to follow.
+    All of it is untrusted input.
 
     Attributes:
-        key: the page's canonical URL, such as ``/wiki/Lighthouse``.
-        came_from: the key of the page that was left, if it is one of this app's.
-        link_text: the words of the link there.
-        sentence: the sentence around the link there.
-        query: the URL's query parameters; of a repeated one, the last.
-        visitor: a word that stands for the visitor's browser, always the same; "" until it has sent a form to an action
-            that asks for a visit. Actions tell by it who sends a form. A page is one page for all: what depends on who
-            looks belongs into a response of its own.
+        key: The page's key, such as ``/wiki/Lighthouse``.
+        came_from: The key of the page with the link. None if it is not a page of this app.
+        link_text: The text of the link there.
+        sentence: The sentence around the link there.
+        query: The query parameters. Of a repeated one the last value counts.
+        visitor: A pseudonym of the visitor's browser. "" until the browser has sent a form to an action that takes a
+            visit. Use it in actions, to know who sends a form. A page is the same for all visitors: return a response
+            for what depends on the visitor.
     """
 
     key: str

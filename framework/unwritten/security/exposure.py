@@ -1,4 +1,4 @@
-"""Exposure: whether clients other than this machine can reach the app.
+"""Exposure: whether other machines can reach the app.
 
 Signed links, budgets and edits are relaxed while only the owner's machine can reach the app.
 """
@@ -12,11 +12,11 @@ from .client_address import is_local_client, is_loopback
 
 
 class Exposure:
-    """Tracks whether the app can be reached from other machines.
+    """Tracks whether other machines can reach the app.
 
-    The settings decide first: an address beyond loopback, a public host name or a trusted proxy. A server that was
-    started by another program does not report its address, so the first request that did not certainly come from
-    this machine marks the app as exposed, for as long as the process lives.
+    The settings decide first: an address beyond loopback, a public host name or a trusted proxy. A server that another
+    program started does not report its address. Then the first request that does not certainly come from this machine
+    marks the app as public, for as long as the process lives.
 
     Args:
         settings: ``host``, ``hosts``, ``signed_links`` and ``trusted_proxies``.
@@ -27,7 +27,7 @@ class Exposure:
     """
 
     def __init__(self, settings: Settings) -> None:
-        hosts = [name.strip() for name in str(settings.hosts).split(",") if name.strip()]
+        hosts = [name.strip() for name in settings.hosts.split(",") if name.strip()]
         self.is_public = (
             settings.signed_links == "on"
             or not is_loopback(settings.host)

@@ -1,7 +1,7 @@
-"""Security: what every page sends along, and who may talk to the server.
+"""Security headers of responses, and what the headers of a request say about its origin.
 
-Model output never runs on a page: it is cleaned by an allow-list (``sanitize``), and the policy here would stop a
-script that got through. Only scripts with the nonce of this very response run; nothing is loaded from elsewhere.
+Model output never executes on a page. An allow-list sanitizes it, and the content security policy is the second line of
+defence: only scripts with the nonce of the response run, and nothing is loaded from other servers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -31,9 +31,7 @@ _POLICY = "; ".join(
     ]
 )
 
-
-_HOST = re.compile(r"[\w.-]+(?::\d{1,5})?", re.ASCII)  # a policy knows no address in brackets
-
+_HOST = re.compile(r"[\w.-]+(?::\d{1,5})?", re.ASCII)  # a policy cannot hold an address in brackets
 
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -41,48 +39,51 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 
+NOINDEX = {"x-robots-tag": "noindex"}
+"""Keeps a response out of search engines: an unwritten page or an error page."""
 
-NOT_FOR_ROBOTS = {"x-robots-tag": "noindex"}
-"""For what is no page to be found again: one that is not written yet, a message."""
+Embeds: TypeAlias = Literal["", "boxes", "pages"]
+"""What a page may show in frames: nothing, boxes, or pages of this app."""
 
 
 def secure_headers(nonce: str, frames: str = "") -> dict[str, str]:
-    """The headers of every HTML page that we draw.
+    """Return the security headers of an HTML page.
 
     Args:
-        nonce: of this response.
-        frames: what may be shown in a frame; see ``frame_source``. Empty: nothing.
+        nonce: The nonce of this response.
+        frames: What the page may show in frames; see ``frame_src``. Empty: nothing.
     """
     policy = _POLICY.format(nonce=nonce)
     return {"content-security-policy": f"{policy}; frame-src {frames}" if frames else policy, **_HEADERS}
 
 
-def frame_src(frames: Embeds, host: str | None) -> str:
-    """What a page may show in a frame, as its policy says it.
+def frame_src(embeds: Embeds, host: str | None, root_path: str = "") -> str:
+    """Return the ``frame-src`` of a page's policy; empty if the page may show no frames.
 
     Args:
-        frames: documents of boxes, and nothing else of this server; or pages of this app, if the page's author says so.
-        host: the name under which the server was asked.
+        embeds: What the page shows in frames: boxes, or pages of this app.
+        host: The name under which the server was reached.
+        root_path: The prefix under which the app is served, decoded, as in an ASGI scope.
     """
-    if frames == "boxes" and host and _HOST.fullmatch(host):
-        return f"{host}{BOX_PREFIX}"
-    return "'self'" if frames else ""
+    if embeds == "boxes" and host and _HOST.fullmatch(host):
+        return f"{host}{quote(root_path.rstrip('/'))}{BOX_PREFIX}"  # quote: a policy cannot hold spaces, ";" or ","
+    return "'self'" if embeds else ""
 
 
 def new_nonce() -> str:
-    """A nonce for one response."""
+    """Return a nonce for one response."""
     return secrets.token_urlsafe(16)
 
 
 def accepts_html(request: Request) -> bool:
-    """Whether a message is to be a page for people; for programs it is a line of text."""
+    """True if the client accepts HTML. Other clients get errors as plain text."""
     return "text/html" in request.headers.get("accept", "")
 
 
 def is_same_site_navigation(headers: Headers) -> bool:
-    """Whether a browser says that a page of this server led to a request: a form, a link, a script.
+    """True if a browser states that a page of this server led to the request: by a form, a link or a script.
 
-    A program can say so too. This tells people who use a page from people who typed an address, no more.
+    Programs can state it too, so it protects nothing. It distinguishes a click from an address that was typed.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -92,28 +93,33 @@ def is_same_site_navigation(headers: Headers) -> bool:
 
 
 def is_same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a request comes from a page of this server.
-
-    A browser always names the origin of a WebSocket and of a form from elsewhere; a program that is not a
-    browser need not, and is nobody's unwitting helper.
-    """
+    """True if ``origin``, from an Origin or Referer header, names this host. A missing one counts as the same."""
     if origin is None:
         return True
     try:
         return bool(host) and urlsplit(origin).netloc.lower() == str(host).lower()
-    except ValueError:  # half an IPv6 address, say
+    except ValueError:  # half an IPv6 address, for example
         return False
 
 
+def is_cross_origin(headers: Headers) -> bool:
+    """True if a browser states that a page of another origin sent this request.
+
+    This is the CSRF policy of forms, boxes and the live socket. Browsers send Sec-Fetch-Site, older ones an Origin.
+    Clients that send neither are not browsers, so no other page can use them.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    return not is_same_origin(headers.get("origin"), headers.get("host"))
+
+
 def is_prefetch(headers: Headers) -> bool:
-    """Whether a browser says that nobody has clicked yet."""
+    """True if a browser states that it prefetches, before the visitor has clicked."""
     purpose = headers.get("sec-purpose") or headers.get("purpose") or headers.get("x-moz") or ""
     return purpose.partition(";")[0].strip().lower() == "prefetch"
 
 
 def saves_data(headers: Headers) -> bool:
-    """Whether somebody asked for nothing that they have not asked for."""
+    """True if the client sent `Save-Data: on`."""
     return headers.get("save-data", "").strip().lower() == "on"
-
-
-Embeds: TypeAlias = Literal["", "boxes", "pages"]

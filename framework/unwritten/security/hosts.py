@@ -1,7 +1,7 @@
-"""Hosts: the names under which this server answers.
+"""Allowed hosts: the host names that this server responds to.
 
-A page elsewhere can give its own name the address of this machine, once a browser has loaded it, and then read from
-here as if it were at home. Such a request carries that name: who does not answer to it is safe.
+This stops DNS rebinding: a web page elsewhere lets its own host name point to this machine, and reads pages from here
+as if they were its own. Such requests carry that host name, and are refused.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from .client_address import is_address, is_in_process, is_loopback
 
 
 class AllowedHosts:
-    """The names that are answered to.
+    """The host names that this server responds to.
 
     Args:
-        names: the setting: names with commas between, ``*.example.org`` for all below one, ``*`` for any. Empty for
-            what ``bound`` says.
-        bound: the address that is listened on. If it is this machine's own, only its names and addresses are
-            answered to; else any.
+        names: The setting ``hosts``: names separated by commas, ``*.example.org`` for all subdomains, ``*`` for any.
+            Empty: this machine's own names and addresses if ``bound`` is a loopback address, otherwise any.
+        bound: The address that the server listens on.
     """
 
     def __init__(self, names: str, bound: str) -> None:
@@ -31,35 +30,35 @@ class AllowedHosts:
         self._any = "*" in self.names or (not self.names and not is_loopback(bound))
 
     def check(self, scope: Scope) -> None:
-        """Make sure that a connection asks for one of them.
+        """Check the host that a connection asks for.
 
         Raises:
-            BadAddress: 421 if it does not; the message says which setting would allow it.
+            BadAddress: 421 if it is not allowed. The message names the setting that would allow it.
         """
         if self._any or (not self.names and is_in_process(scope)):
             return
         header = next((value for name, value in scope["headers"] if name == b"host"), None)
-        host = _name(header.decode("latin-1")) if header is not None else ""
-        if host is None or not self._knows(host):
-            asked = f"named {host!r}" if host else "of no readable name"
+        host = _host_name(header.decode("latin-1")) if header is not None else ""
+        if host is None or not self._allows(host):
+            asked = f"the host {host!r}" if host else "a request without a valid Host header"
             raise BadAddress(
-                f"This server does not answer for a host {asked}. If it is meant to, start it with "
+                f"This server does not respond to {asked}. To allow it, start the server with "
                 f"--hosts {host or 'NAME'}, or write App(…, hosts={(host or 'NAME')!r}).",
                 421,
             )
 
-    def _knows(self, host: str) -> bool:
+    def _allows(self, host: str) -> bool:
         if is_loopback(host) or host == self._bound:
             return True
         if not self.names:
-            # Nobody can give an address another meaning: only names can be turned around. Old clients send none.
+            # Rebinding needs a name, so addresses are safe. Old clients send no host.
             return is_address(host) or not host
         return any(host == name or (name.startswith("*.") and host.endswith(name[1:])) for name in self.names)
 
 
 @functools.lru_cache(256)
-def _name(header: str) -> str | None:
-    """The name in a Host header, without its port; None if it cannot be read."""
+def _host_name(header: str) -> str | None:
+    """Return the name in a Host header without its port, or None if it cannot be parsed."""
     try:
         return (urlsplit(f"//{header}").hostname or "").rstrip(".")
     except ValueError:

@@ -1,41 +1,67 @@
-"""TODO."""
+"""Rate limits: how much was spent within the last seconds, in total or per client."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
 
+from cachetools import LRUCache
+
+MAX_CLIENTS = 20_000
+"""Clients that one limit remembers. Beyond that, the least recently active one is forgotten."""
+
 
 @dataclass
 class SlidingWindow:
-    """What was spent within a time that moves along.
+    """What was spent within the last seconds.
+
+    Times are monotonic seconds, which the caller passes.
 
     Args:
-        seconds: how long what was spent counts.
+        seconds: How long what was spent counts.
     """
 
     seconds: float
-    spent: float = 0.0
+    _spent: float = 0.0
     _entries: deque[tuple[float, float]] = field(default_factory=deque)
 
     def total(self, now: float) -> float:
-        """What counts now."""
+        """Return what counts at a time."""
         while self._entries and self._entries[0][0] <= now - self.seconds:
-            self.spent -= self._entries.popleft()[1]
+            self._spent -= self._entries.popleft()[1]
         if not self._entries:
-            self.spent = 0.0  # no crumbs of rounding are left
-        return self.spent
+            self._spent = 0.0  # rounding errors do not add up
+        return self._spent
 
-    def add(self, now: float, amount: float) -> None:
-        """Spend."""
+    def add(self, now: float, amount: float = 1.0) -> None:
+        """Spend an amount."""
         self._entries.append((now, amount))
-        self.spent += amount
+        self._spent += amount
 
     def wait(self, now: float, limit: float) -> float:
-        """Seconds until less than ``limit`` counts."""
+        """Return the seconds until less than ``limit`` counts."""
         left = self.total(now)
         for at, amount in self._entries:
             left -= amount
             if left < limit:
                 return at + self.seconds - now
         return 0.0
+
+
+class ClientWindows:
+    """One sliding window per client, by the identifier of ``client_address.client_id``.
+
+    Args:
+        seconds: How long what was spent counts.
+        max_clients: Clients to remember.
+    """
+
+    def __init__(self, seconds: float, max_clients: int = MAX_CLIENTS) -> None:
+        self._seconds = seconds
+        self._windows: LRUCache[str, SlidingWindow] = LRUCache(max_clients)
+
+    def __getitem__(self, client_id: str) -> SlidingWindow:
+        window: SlidingWindow | None = self._windows.get(client_id)
+        if window is None:
+            window = self._windows[client_id] = SlidingWindow(self._seconds)
+        return window

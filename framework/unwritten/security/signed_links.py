@@ -17,21 +17,17 @@ from .exposure import Exposure
 from .signer import Signer
 
 SIGNATURE = "_s"
-"""The query parameter that holds a signature. It is taken off before anything else reads the address."""
-
+"""The query parameter that holds a signature. It is removed before other code reads the address."""
 
 LinkSource: TypeAlias = Literal["link", "search"]
 """Where a signed address comes from: a page that links to it, or a form that leads to it."""
 
-
 _LENGTH = 16
-"""Characters of a signature: 96 bits, far beyond guessing."""
+"""Characters of a signature: 96 bits, which cannot be guessed."""
 
+_SCOPE_KEY = "unwritten.signature"
 
-_TAKEN = "unwritten.signature"
-
-
-_QUERY = f"{SIGNATURE}=".encode()
+SIGNATURE_MARK = f"{SIGNATURE}=".encode()
 
 
 class SignedLinks:
@@ -78,53 +74,53 @@ class SignedLinks:
 
 
 def explain_refusal(signature: str | None) -> str:
-    """Why a signature does not open a gate, in a sentence; "" if there is none."""
+    """Return a sentence that says why a signature is not valid. Empty if the request had none."""
     if signature is None:
         return ""
     if len(signature) != _LENGTH:
-        return "The link that led here is incomplete: a part of its signature was cut off or changed."
-    return "The link that led here was signed for another page, or in another world."
+        return "The link that led here is incomplete: its signature was cut off or changed."
+    return "The link that led here was signed for another page, or by another app."
 
 
 def take_signature(scope: Scope) -> Scope:
-    """A request without the signature in its query, which ``signature_of`` still knows."""
+    """Return the scope without the signature in its query. ``signature_of`` returns it from then on."""
     query: bytes = scope.get("query_string", b"")
-    if _QUERY not in query:
+    if SIGNATURE_MARK not in query:
         return scope
-    kept, taken = [], None
+    others, signature = [], None
     for pair in query.split(b"&"):
-        if pair.startswith(_QUERY):
-            taken = unquote(pair.removeprefix(_QUERY).decode("latin-1"))
+        if pair.startswith(SIGNATURE_MARK):
+            signature = unquote(pair.removeprefix(SIGNATURE_MARK).decode("latin-1"))
         else:
-            kept.append(pair)
-    return scope if taken is None else {**scope, "query_string": b"&".join(kept), _TAKEN: taken}
+            others.append(pair)
+    return scope if signature is None else {**scope, "query_string": b"&".join(others), _SCOPE_KEY: signature}
 
 
 def signature_of(scope: Scope) -> str | None:
-    """The signature that a request came with, if any."""
-    signature: str | None = scope.get(_TAKEN)
+    """Return the signature of a request, or None if it had none."""
+    signature: str | None = scope.get(_SCOPE_KEY)
     return signature
 
 
 def address_of(scope: Scope) -> str:
-    """The address that a request asks for, as it was written, without its signature."""
+    """Return the path and query of a request as they were sent, without its signature."""
     raw: bytes = scope.get("raw_path") or str(scope["path"]).encode()
     query: bytes = scope.get("query_string", b"")
     return (raw.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
 
 
 def unsigned(address: str) -> str:
-    """An address without its signature."""
+    """Return an address without its signature."""
     if f"{SIGNATURE}=" not in address:
         return address
     before, mark, fragment = address.partition("#")
     path, _, query = before.partition("?")
-    kept = "&".join(pair for pair in query.split("&") if not pair.startswith(f"{SIGNATURE}="))
-    return path + (f"?{kept}" if kept else "") + mark + fragment
+    query = "&".join(pair for pair in query.split("&") if not pair.startswith(f"{SIGNATURE}="))
+    return path + (f"?{query}" if query else "") + mark + fragment
 
 
 def _canonical(address: str) -> str:
-    """Return the text that is signed. Browsers spell some characters in their own way, so the address is decoded."""
+    """Return the text that is signed: the decoded address, because browsers differ in what they encode."""
     path, _, query = address.partition("?")
     path = unquote(path.replace("%2f", ENCODED_SLASH).replace("%2F", ENCODED_SLASH))
     pairs = parse_qsl(query, keep_blank_values=True)

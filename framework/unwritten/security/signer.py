@@ -1,4 +1,4 @@
-"""Signatures: one signer for links, forms, cookies and picture addresses.
+"""Signatures: one signer for links, forms, pictures and visitor cookies.
 
 Every world has a secret in its database. ``itsdangerous`` derives one key per purpose from it, so a signature made
 for one purpose is invalid for any other.
@@ -7,6 +7,7 @@ for one purpose is invalid for any other.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 import time
@@ -26,7 +27,7 @@ FORM_REUSE = 3600.0
 
 _HOUR = 3600
 _YEAR = 365 * 24 * 3600
-_COOKIE = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_COOKIE = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})", re.ASCII)
 
 
 class Signer:
@@ -54,7 +55,14 @@ class Signer:
     def verify(self, purpose: str, text: str, signature: str, length: int = 32) -> bool:
         """True if ``signature`` is the signature of ``text`` for this purpose."""
         expected = self.signature(purpose, text, length)
-        return secrets.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+        return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+
+    def digest(self, purpose: str, text: str) -> str:
+        """Return 32 hexadecimal digits that only this world can compute from ``text``.
+
+        They never change, unlike signatures: authors store identifiers of visitors in tables.
+        """
+        return hmac.digest(self._secret, f"{purpose}\0{text}".encode(), hashlib.sha256).hex()[:32]
 
     def sign_form(self, action: str, page: str, now: float | None = None) -> str:
         """Return a token for a form on a page. It changes once an hour, so that rendered pages can be cached."""
@@ -62,7 +70,7 @@ class Signer:
         return f"{hour:x}." + self.signature("form", _form_text(hour, action, page))
 
     def verify_form(self, token: str, action: str, page: str, now: float | None = None) -> FormCheck:
-        """Check a form's token: "good", "stale" if it is too old, "forged" if it is not valid for this action and page."""
+        """Check a form's token: "good", "stale" if too old, "forged" if not valid for this action and page."""
         stamp, _, signature = token.partition(".")
         if not re.fullmatch(r"[0-9a-f]{1,8}", stamp):
             return "forged"
@@ -78,7 +86,7 @@ def _form_text(hour: int, action: str, page: str) -> str:
 
 
 class VisitorCookie:
-    """Recognizes a visitor's browser by a signed cookie, set with the first form whose action asks for the visitor.
+    """Recognizes a visitor's browser by a signed cookie. It is set by the first form whose action asks for the visitor.
 
     The cookie holds a random number and its signature. Authors see a digest of the number, so a person who can read
     a table cannot take over a visitor's identity. Nothing is known about the person.
@@ -92,19 +100,19 @@ class VisitorCookie:
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
-        self.name = f"unwritten_{signer.signature('cookie name', '', 8)}"
+        self.name = f"unwritten_{signer.digest('name', '')[:8]}"
 
     def read(self, request: Request) -> str:
         """Return the visitor's identifier, or "" if the cookie is missing or invalid."""
-        number, _, signature = request.cookies.get(self.name, "").partition(".")
-        if not _COOKIE.fullmatch(number) or not self._signer.verify("cookie", number, signature):
+        match = _COOKIE.fullmatch(request.cookies.get(self.name, ""))
+        if match is None or not hmac.compare_digest(match[2], self._signer.digest("cookie", match[1])):
             return ""
-        return self._signer.signature("visitor", number)
+        return self._signer.digest("visitor", match[1])
 
     def new(self) -> tuple[str, str]:
         """Return a new cookie and the visitor's identifier that belongs to it."""
         number = secrets.token_hex(16)
-        return f"{number}.{self._signer.signature('cookie', number)}", self._signer.signature("visitor", number)
+        return f"{number}.{self._signer.digest('cookie', number)}", self._signer.digest("visitor", number)
 
     def set_on(self, response: Response, cookie: str, request: Request) -> None:
         """Set the cookie on the response to a form."""

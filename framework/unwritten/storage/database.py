@@ -1,8 +1,8 @@
-"""The database: one SQLite file for everything that an app keeps, one thread that writes, many that read.
+"""The SQLite database of an app: one thread writes, every thread reads.
 
-Writes go through one thread and one connection, each piece of work in one transaction: whatever happens in the
-middle, all of it is there or none. Reads are short and run where they are asked for, each thread with a connection
-of its own. What is kept, and in which tables, is the business of the modules above: ``store``, ``world`` and others.
+All writes go through one thread and one connection, each in one transaction: it is committed as a whole or not at all.
+Reads are short and run in the calling thread, which has a connection of its own. The modules above (``pages``,
+``world``, ``values``, ``tables``) decide what is stored in which table.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ from .migrations import APPLICATION_ID, migrations
 
 T = TypeVar("T")
 
-
 LOCK_TIMEOUT = 5.0
-"""Seconds that a write waits for another program to let go of the database."""
+"""Seconds to wait while another program holds the write lock."""
 
 
 class Database:
-    """A SQLite file of ours. It is opened on creation; its folder is made if need be.
+    """A SQLite file. It is opened and migrated on creation; its folder is created if it does not exist.
 
     Args:
-        path: the file.
+        path: The file.
 
     Raises:
-        StoreForeign: if the file is not a database of ours, or comes from a newer version.
-        StoreError: if it cannot be opened.
+        UnknownDatabase: If the file belongs to another program, is damaged, or comes from a newer version.
+        StoreError: If it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,21 +48,22 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"The folder {path.parent} for the database cannot be made: {error.strerror}.") from error
-        # sqlite3 connections belong to the thread that made them, so the writer's is made in its thread.
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-store")
+            raise StoreError(
+                f"The folder {path.parent} for the database cannot be created: {error.strerror}."
+            ) from error
+        self._write_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-store")
         try:
-            self._region_job = self._writer.submit(self._open).result()
+            self._write_database = self._write_thread.submit(self._open).result()
         except BaseException:
-            self._writer.shutdown()
+            self._write_thread.shutdown()
             raise
 
     def _open(self) -> sqlite_utils.Database:
-        with self._sentences():
+        with self._translate_errors():
             connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT, check_same_thread=False)
             try:
                 database = sqlite_utils.Database(connection, execute_plugins=False)
-                self._check_ours(connection)
+                self._check_origin(connection)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -75,10 +75,10 @@ class Database:
             self._connections.append(connection)
             return database
 
-    def _check_ours(self, connection: sqlite3.Connection) -> None:
-        (visitor_cookie,) = connection.execute("PRAGMA application_id").fetchone()
+    def _check_origin(self, connection: sqlite3.Connection) -> None:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and visitor_cookie != APPLICATION_ID:
+        if tables and application_id != APPLICATION_ID:
             raise UnknownDatabase(
                 f"{self.path} is a database of another program (it has the table {min(tables)!r}). "
                 "Name another file with --database."
@@ -89,28 +89,28 @@ class Database:
             newer = sorted({name for (name,) in rows} - known)
             if newer:
                 raise UnknownDatabase(
-                    f"{self.path} was made by a newer version of Unwritten ({newer[-1]}). "
+                    f"{self.path} was created by a newer version of Unwritten ({newer[-1]}). "
                     "Update with: pip install --upgrade unwritten"
                 )
 
     # -- writing ------------------------------------------------------------------------------------------
 
     async def write(self, work: Callable[[sqlite_utils.Database], T]) -> T:
-        """Do some work in the writing thread, in one transaction.
+        """Run a function in the write thread, in one transaction.
 
         Args:
-            work: gets the database; what it raises undoes all that it wrote.
+            work: Gets the database. If it raises, the transaction is rolled back.
 
         Raises:
-            StoreLocked, StoreFull, StoreError: nothing was written; it can be tried again.
+            StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
         """
         return await asyncio.wrap_future(self._submit(work))
 
-    def write_now(self, work: Callable[[sqlite_utils.Database], T]) -> T:
-        """The same for callers that can wait, in any thread: a command, a test, a function that runs in a thread.
+    def write_sync(self, work: Callable[[sqlite_utils.Database], T]) -> T:
+        """Do the same and block until it is done, for callers that are not on the event loop.
 
         Raises:
-            StoreLocked, StoreFull, StoreError: nothing was written; it can be tried again.
+            StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
         """
         return self._submit(work).result()
 
@@ -118,32 +118,32 @@ class Database:
         trace = current()
 
         def run() -> T:
-            with self._sentences(), self._told(trace), self._transaction(self._region_job.conn):
-                return work(self._region_job)
+            with self._translate_errors(), self._traced(trace), self._transaction(self._write_database.conn):
+                return work(self._write_database)
 
         try:
-            return self._writer.submit(run)
+            return self._write_thread.submit(run)
         except RuntimeError:
             raise StoreError(f"The database {self.path} has been closed.") from None
 
     @contextlib.contextmanager
-    def _told(self, trace: Trace | None) -> Iterator[None]:
-        """Tell the trace of a request what is written for it."""
+    def _traced(self, trace: Trace | None) -> Iterator[None]:
+        """Record the statements that are executed meanwhile."""
         if trace is None:
             yield
             return
-        ticker = SQLTimer(trace)
-        self._region_job.conn.set_trace_callback(ticker.start)
+        timer = SQLTimer(trace)
+        self._write_database.conn.set_trace_callback(timer.start)
         try:
             yield
         finally:
-            self._region_job.conn.set_trace_callback(None)
-            ticker.stop()
+            self._write_database.conn.set_trace_callback(None)
+            timer.stop()
 
     @contextlib.contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        # IMMEDIATE takes the write lock at once, so that waiting for another program happens here, where it
-        # is bounded by the time-out, and not in the middle.
+        # IMMEDIATE takes the write lock at once, so waiting for another program happens here, where the time-out
+        # limits it, and not in the middle of the work.
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -157,32 +157,32 @@ class Database:
             raise
 
     @contextlib.contextmanager
-    def _sentences(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours, in words."""
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise in_words(error, self.path) from error
+            raise store_error(error, self.path) from error
 
     # -- reading ------------------------------------------------------------------------------------------
 
     def read(self, sql: str, parameters: Collection[object] = ()) -> list[Any]:
-        """The rows of a query.
+        """Return the rows of a query. It runs in the calling thread.
 
         Raises:
-            StoreError: in words.
+            StoreError: If the database cannot be read.
         """
         trace = current()
-        begun = time.perf_counter() if trace else 0.0
-        try:  # not the context manager: this is done for every click
+        started = time.perf_counter() if trace else 0.0
+        try:  # not the context manager: this runs several times per request
             return self._reader().execute(sql, tuple(parameters)).fetchall()
         except sqlite3.Error as error:
-            raise in_words(error, self.path) from error
+            raise store_error(error, self.path) from error
         finally:
             if trace:
-                trace.ran(sql, parameters, time.perf_counter() - begun)
+                trace.add_statement(sql, parameters, time.perf_counter() - started)
 
     def _reader(self) -> sqlite3.Connection:
+        """Return the calling thread's read-only connection."""
         connection: sqlite3.Connection | None = getattr(self._readers, "connection", None)
         if self._closed:
             raise StoreError(f"The database {self.path} has been closed.")
@@ -193,32 +193,32 @@ class Database:
             self._connections.append(connection)
         return connection
 
-    def stamp(self) -> int:
-        """A number that changes when anybody, this program or another, has written to the database.
+    def data_version(self) -> int:
+        """Return a number that changes whenever this or another program has written to the database.
 
-        It is told apart for each thread: compare stamps of one thread only.
+        It differs between threads: compare only numbers of the same thread.
         """
         (row,) = self.read("PRAGMA data_version")
         return int(row[0])
 
     def close(self) -> None:
-        """Finish what is being written, and close the file."""
+        """Finish pending writes and close all connections."""
         if not self._closed:
             self._closed = True
-            self._writer.shutdown()
+            self._write_thread.shutdown()
             for connection in self._connections:
                 connection.close()
 
 
-def in_words(error: sqlite3.Error, path: Path) -> StoreError:
-    """SQLite's error as ours, with what to do."""
+def store_error(error: sqlite3.Error, path: Path) -> StoreError:
+    """Convert an error of SQLite to a ``StoreError`` whose message says what to do."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreLocked(
-            f"The database {path} is locked by another program, and did not come free in {LOCK_TIMEOUT:g} seconds."
+            f"The database {path} is locked by another program. It was not released within {LOCK_TIMEOUT:g} seconds."
         )
     if code == sqlite3.SQLITE_FULL:
-        return StoreFull(f"The disk is full: {path} cannot grow. Make room; what is not written yet is tried again.")
+        return StoreFull(f"The disk is full: {path} cannot grow. Free some space; unsaved pages are tried again.")
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
         return UnknownDatabase(f"{path} is not a database, or is damaged ({error}). Name another file with --database.")
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:

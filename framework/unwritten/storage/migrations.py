@@ -1,19 +1,21 @@
-"""The database's layout, as a series of small named steps. Never edit a step that was released: add one."""
+"""The schema of the database, as a series of named migrations. Never change a released one: add another.
+
+The names of migrations are stored in databases, and keep the terms of their time.
+"""
 
 from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
 APPLICATION_ID = 0x556E7772
-"""``PRAGMA application_id`` of our files: "Unwr" in ASCII."""
-
+"""``PRAGMA application_id`` of our databases: "Unwr" in ASCII."""
 
 migrations = Migrations("unwritten")
 
 
 @migrations()
 def m001_pages(db: Database) -> None:
-    """Pages with their versions, the canvases of each version, the links of the current one, and search."""
+    """Create pages with their versions, the canvases of each version, and links and search index of the current one."""
     db.table("pages").create(
         {
             "id": int,
@@ -74,13 +76,13 @@ def m001_pages(db: Database) -> None:
 
 @migrations()
 def m002_world(db: Database) -> None:
-    """What is true of the app itself, by name: its secret, its name."""
+    """Create the world table: what holds for the app itself, by name, such as its secret."""
     db.table("world").create({"name": str, "value": str}, pk="name", not_null={"value"})
 
 
 @migrations()
 def m003_values(db: Database) -> None:
-    """The values of the current versions' shapes; of each canvas its shape, and what was repaired in it."""
+    """Create the values of canvases with a schema, for current versions. Add schema and repairs to canvases."""
     db.table("shaped").create(
         {"page": int, "name": str, "shape": str, "value": str, "fact": int, "version": int, "written_at": str},
         pk=["page", "name"],
@@ -96,7 +98,7 @@ def m003_values(db: Database) -> None:
 
 @migrations()
 def m004_state(db: Database) -> None:
-    """The models that tables were made from, and what actions have answered."""
+    """Create the models of the author's tables, and the responses of actions."""
     db.table("tables").create({"name": str, "columns": str, "model": str}, pk="name", not_null={"columns", "model"})
     db.table("actions").create(
         {"action": str, "key": str, "content": str, "answer": str, "at": float},
@@ -107,7 +109,7 @@ def m004_state(db: Database) -> None:
 
 @migrations()
 def m005_history(db: Database) -> None:
-    """By which means a version came about, what was asked, from which version, and which regions changed (JSON)."""
+    """Add to versions how they were made, what was asked, from which version, and the changed regions (JSON)."""
     versions = db.table("versions")
     versions.add_column("means", str, not_null_default="written")
     versions.add_column("note", str, not_null_default="")
@@ -117,13 +119,13 @@ def m005_history(db: Database) -> None:
 
 @migrations()
 def m008_ahead(db: Database) -> None:
-    """How many seconds before its first reader a version was written ahead; -1 if there was none yet."""
+    """Add to versions the seconds between a prefetch and the first visit; -1 before the first visit."""
     db.table("versions").add_column("ahead", float)
 
 
 @migrations()
 def m009_boxes(db: Database) -> None:
-    """What apps in boxes keep: the last state of each (JSON), for as long as its page is there."""
+    """Create the saved state (JSON) of apps in boxes. It is deleted with its page."""
     db.table("boxes").create(
         {"page": str, "region": str, "state": str, "saved_at": str},
         pk=["page", "region"],
@@ -134,7 +136,7 @@ def m009_boxes(db: Database) -> None:
 
 @migrations()
 def m010_pictures(db: Database) -> None:
-    """Painted pictures, each by the hash of what was asked for, with where it comes from."""
+    """Create painted pictures, by the hash of what was asked for, with their provenance."""
     db.table("pictures").create(
         {
             "key": str,

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Records: pages, versions, canvases and their provenance, as ``PageStore`` returns and takes them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import Literal, TypeAlias
 from ..formats.links import Link
 
 ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "restored", "amended"]
-"""How a version came about: the model wrote it, wrote the same again, or changed it as it was asked; a visitor changed
-it by hand, or brought an old one back; or regions were added to it."""
+"""How a version was made.
+
+* written: the model generated the page.
+* rewritten: the model generated it again from the same prompt.
+* asked: the model changed it as a visitor asked.
+* by hand: a visitor edited it.
+* restored: a visitor brought an old version back.
+* amended: regions were added to it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +25,10 @@ class Change:
     """What a version changed, and how.
 
     Attributes:
-        means: by which means.
-        note: what was asked, in words; "" if nothing was.
-        base: the version that it was made from; None if there was none.
-        regions: the regions that were changed; empty for the whole page.
+        kind: How it was made.
+        note: What the visitor asked for or noted. Empty for none.
+        base: The version that was changed. None: the change is not based on one.
+        regions: The changed regions. Empty: the whole page.
     """
 
     kind: ChangeKind = "written"
@@ -31,28 +38,27 @@ class Change:
 
 
 WRITTEN = Change()
-"""The model wrote the page."""
-
+"""The change of a page that the model generated as a whole."""
 
 UNOPENED = -1.0
-"""In place of seconds: the page was written ahead, and nobody has opened it yet."""
+"""``Provenance.opened_after`` of a prefetched page that no visitor has opened yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a page comes from.
+    """Which model generated a page, and at what cost.
 
     Attributes:
-        model: the model's name.
-        engine: the engine's name.
-        seed: the seed of its first canvas.
-        tokens: tokens written, over all canvases.
-        steps: steps taken, over all canvases.
-        canvases: canvases written.
-        seconds: from the start of the writing to its end.
-        reason: "end" if every canvas came to its own end, else why the first one did not.
-        ahead: for a page that was written before anybody asked for it, how many seconds before; ``UNOPENED`` if nobody
-            has opened it yet; None for all others.
+        model: The model's name.
+        engine: The engine's name.
+        seed: The seed of the first canvas.
+        tokens: Generated tokens, over all canvases.
+        steps: Denoising or decoding steps, over all canvases.
+        canvases: The number of canvases that the engine filled.
+        seconds: From the start of the generation to its end.
+        reason: "end" if every canvas ended by itself, otherwise why the first one did not.
+        opened_after: Of a prefetched page, the seconds until its first visitor opened it; ``UNOPENED`` until then.
+            None: the page was not prefetched.
     """
 
     model: str
@@ -63,34 +69,34 @@ class Provenance:
     canvases: int
     seconds: float
     reason: str
-    ahead: float | None = None
+    opened_after: float | None = None
 
     @property
-    def waited(self) -> str:
-        """How long it was there before its first reader came, in words; "" if nobody has come, or it was not ahead."""
-        if self.ahead is None or self.ahead < 0:
+    def opened_after_text(self) -> str:
+        """``opened_after`` in words, such as "5 minutes". Empty if the page was not prefetched or not opened yet."""
+        if self.opened_after is None or self.opened_after < 0:
             return ""
         for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-            if self.ahead >= 2 * size:
-                return f"{self.ahead / size:.0f} {unit}"
-        return f"{self.ahead:.0f} s"
+            if self.opened_after >= 2 * size:
+                return f"{self.opened_after / size:.0f} {unit}"
+        return f"{self.opened_after:.0f} s"
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens per second over the whole page; 0 if no time was measured."""
+        """Tokens per second over the whole page. 0 if no time was measured."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PageSummary:
-    """A written page in a list.
+    """A stored page in a list.
 
     Attributes:
-        key: its canonical URL.
-        title: its title.
-        snippet: the beginning of its text, or, for a search, the part that was found; plain text.
-        written_at: when its current version was written, in UTC.
-        version: the number of its current version.
+        key: Its canonical URL.
+        title: Its title.
+        snippet: The beginning of its text, or the match of a search. Plain text.
+        written_at: When its current version was stored, in UTC.
+        version: The number of its current version.
     """
 
     key: str
@@ -102,7 +108,7 @@ class PageSummary:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a page: its number, when it was written, its provenance, and what it changed."""
+    """One version of a page: its number, when it was stored (UTC), its provenance, and what it changed."""
 
     number: int
     written_at: datetime
@@ -111,18 +117,28 @@ class Version:
 
     @property
     def model(self) -> str:
-        """The model that wrote it."""
+        """The model that generated it."""
         return self.provenance.model
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCanvas:
-    """A finished canvas: its text, its prompt as it was sent, and what it took.
+    """A finished canvas.
 
     Attributes:
-        shape: the name of its shape, of which the text is a value as JSON; "" for none.
-        fact: whether that value is a fact of the world.
-        repairs: what had to be repaired in it, in words; "" for nothing.
+        name: Its region.
+        format: The name of its format.
+        prompt: The prompt as it was sent to the engine, as JSON.
+        text: The generated text.
+        seed: Its seed.
+        tokens: Generated tokens.
+        steps: Denoising or decoding steps.
+        canvases: How many canvases the engine filled for it.
+        seconds: How long it took.
+        reason: Why it ended.
+        schema: The name of its schema, of which the text is a value as JSON. Empty for none.
+        fact: True if the value is a fact of the world, which prompts of other pages mention.
+        repairs: What was repaired in the text, in words. Empty for nothing.
     """
 
     name: str
@@ -142,10 +158,17 @@ class StoredCanvas:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """A version of a page, whole.
+    """One version of a page, with its canvases.
 
     Attributes:
-        versions: the number of the newest version.
+        key: Its canonical URL.
+        title: Its title.
+        version: The number of this version.
+        versions: The number of the newest version.
+        written_at: When it was stored, in UTC.
+        provenance: Which model generated it.
+        canvases: Its canvases by name, in order.
+        change: What it changed.
     """
 
     key: str
@@ -160,13 +183,18 @@ class StoredPage:
 
 @dataclass(frozen=True, slots=True)
 class PageWrite:
-    """A finished page, ready to be kept.
+    """A finished page to be saved.
 
     Attributes:
-        text: its words, for search.
-        links: where it leads.
-        change: what it changes, and how. If it names a base, the page must still be that version.
-        amends: whether all that was kept of it is carried over, so that it is no new version, but more of the same.
+        key: Its canonical URL.
+        title: Its title.
+        text: Its text without markup, for the search index.
+        prompt_hash: The hash of its prompts.
+        provenance: Which model generated it.
+        canvases: The new canvases.
+        links: Its links, in order.
+        change: What it changes. If it has a base, the current version must be that one.
+        amends: True to add the canvases to the current version, False to make a new one.
     """
 
     key: str

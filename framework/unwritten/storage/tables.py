@@ -1,8 +1,8 @@
-"""Tables: state of an app, declared by models, in SQLite beside the pages.
+"""Tables: an app's own state, declared by models and stored in SQLite beside the pages.
 
-``posts = app.table(Post)`` is all that an author says. The table is ``state_post`` in the file of the pages; its
-columns are the fields of the model, and only the model's own names ever become SQL. What may be written when is the
-business of ``transactions``; what happens when a model has changed, that of ``models``.
+``posts = app.table(Post)`` is all that an author writes. The table is called ``state_post`` in the database, and its
+columns are the fields of the model; only names from the model become SQL. See ``transactions`` for what may be written
+when, and ``table_schema`` for what happens when a model changes.
 """
 
 from __future__ import annotations
@@ -19,238 +19,247 @@ from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadTable
 from .database import Database
-from .table_schema import Column, TableDeclaration, columns_of, migrate
-from .transactions import exclusive, read, write
+from .table_schema import Column, TableDeclaration, migrate_table, model_columns
+from .transactions import is_autocommit, read_rows, write_rows
 
 M = TypeVar("M")
 
-
 _ARGUMENTS = ("order", "limit", "offset")
+"""Arguments of ``Table.select``, which no field can be called."""
 
 
 class Table(Generic[M]):
-    """Rows of one model. Made by ``app.table``.
+    """The rows of one model. ``app.table`` creates it.
 
     Args:
-        model: a pydantic model or a dataclass with a field ``id: int | None = None``.
-        name: the table's name; None makes it of the model's, ``GuestPost`` to ``guest_post``.
-        index: fields that rows are often asked for by.
-        first: the rows that a new table begins with.
-
-    Attributes:
-        wrote: told the table's name when it was written to outside an action.
+        model: A pydantic model or a dataclass with a field ``id: int | None = None``.
+        name: The table's name. None: derived from the model's name, ``guest_post`` for ``GuestPost``.
+        index: Fields by which rows are often selected.
+        initial: The rows of a new table.
 
     Raises:
-        BadTable: if the model cannot be kept, or a name cannot be used.
+        BadTable: If the model cannot be stored, or a name is not allowed.
     """
 
     def __init__(
-        self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), first: Iterable[M] = ()
+        self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), initial: Iterable[M] = ()
     ) -> None:
         self.model = model
         self.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", model.__name__).lower() if name is None else name
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", self.name):
             raise BadTable(
-                f"A table cannot be named {self.name!r}. Use small letters: app.table({model.__name__}, 'post')."
+                f"A table cannot be called {self.name!r}. Use lower-case letters, digits and underscores: "
+                f"app.table({model.__name__}, 'post')."
             )
-        self.columns = columns_of(model)
+        self.columns = model_columns(model)
         key = self.columns.pop("id", None)
-        if key is None or key.kind != "int" or not key.optional or key.make_default is None:
+        if key is None or key.kind != "int" or not key.optional or key.default_factory is None:
             raise BadTable(f"The model {model.__name__} of a table needs this field: id: int | None = None")
         taken = sorted({*_ARGUMENTS} & {*self.columns})
         if taken:
-            raise BadTable(f"A field of a table cannot be named {taken[0]!r}: select() takes an argument of that name.")
+            raise BadTable(
+                f"A field of a table cannot be called {taken[0]!r}: select() takes an argument of that name."
+            )
         if isinstance(index, str):
             raise BadTable(f"app.table(index=…) takes a list, but got the string {index!r}.")
-        self.index = tuple(self._known(field).name for field in index)
+        self.index = tuple(self._column(field).name for field in index)
         self._adapter: TypeAdapter[M] = TypeAdapter(model)
-        self._first = tuple(first)
+        self._initial = tuple(initial)
+        self._sql_name = f"state_{self.name}"
+        self._sql_columns = ", ".join(f'"{field}"' for field in ("id", *self.columns))
         self._database: Database | None = None
-        self.on_write: Callable[[str], None] | None = None
-        self._names = ", ".join(f'"{field}"' for field in ("id", *self.columns))
+        self._observer: Callable[[str], None] | None = None
 
     # -- reading ------------------------------------------------------------------------------------------
 
     def get(self, id: int) -> M | None:
-        """The row with this number, or None.
+        """Return the row with this id, or None.
 
         Raises:
-            BadTable, StoreError: in words.
+            BadTable, StoreError: If the table cannot be read.
         """
         found = self.select(id=id, limit=1)
         return found[0] if found else None
 
     def select(self, *, order: str = "id", limit: int | None = None, offset: int = 0, **where: Any) -> list[M]:
-        """The rows whose fields equal these values.
+        """Return the rows whose fields have these values.
 
         Args:
-            order: fields to sort by, with a minus for falling: ``"-id"``, ``"name, -id"``.
-            limit: how many at most; None for all.
-            offset: how many to leave out at the beginning.
-            where: fields and values; None finds what has no value.
+            order: Fields to sort by, separated by commas. A minus sorts in descending order: ``"name, -id"``.
+            limit: The largest number of rows. None: all.
+            offset: How many rows to skip.
+            where: Fields and values. None selects rows without a value.
 
         Raises:
-            BadTable: for a field that there is not, or a value of the wrong type.
-            StoreError: in words.
+            BadTable: For an unknown field, or a value of the wrong type.
+            StoreError: If the table cannot be read.
         """
         condition, values = self._where(where)
         if condition is None:
             return []
         bounds = (-1 if limit is None else int(limit), int(offset))
-        sql = f'SELECT {self._names} FROM "{self.table}"{condition} ORDER BY {self._order(order)} LIMIT ? OFFSET ?'  # noqa: S608
-        return [self._row(row) for row in self._run(read, sql, (*values, *bounds))]
+        sql = (
+            f'SELECT {self._sql_columns} FROM "{self._sql_name}"{condition} '  # noqa: S608
+            f"ORDER BY {self._order(order)} LIMIT ? OFFSET ?"
+        )
+        return [self._parse_row(row) for row in self._run(read_rows, sql, (*values, *bounds))]
 
     def __iter__(self) -> Iterator[M]:
-        """All rows, in the order of their numbers: ``for post in posts``."""
+        """Iterate over all rows, ordered by id: ``for post in posts``."""
         return iter(self.select())
 
     def count(self, **where: Any) -> int:
-        """How many rows have these values in their fields.
+        """Return how many rows have these values in their fields.
 
         Raises:
-            BadTable: for a field that there is not, or a value of the wrong type.
-            StoreError: in words.
+            BadTable: For an unknown field, or a value of the wrong type.
+            StoreError: If the table cannot be read.
         """
         condition, values = self._where(where)
         if condition is None:
             return 0
-        return int(self._run(read, f'SELECT count(*) FROM "{self.table}"{condition}', values)[0][0])  # noqa: S608
+        return int(self._run(read_rows, f'SELECT count(*) FROM "{self._sql_name}"{condition}', values)[0][0])  # noqa: S608
 
     # -- writing ------------------------------------------------------------------------------------------
 
     def insert(self, row: M) -> M:
-        """Add a row, and return it with its number. A row that brings a number of its own keeps it.
+        """Add a row, and return it with its id. If the row has an id already, it is used.
 
         Raises:
-            BadTable: if it does not fit the model, in a page function, or if its number is taken.
-            StoreError: nothing was written.
+            BadTable: If the row does not fit the model or its id is taken, or in a page function.
+            StoreError: Nothing was written.
         """
         if not isinstance(row, self.model):
             raise BadTable(f"The table {self.name!r} holds rows of {self.model.__name__}, not {row!r}.")
-        added: M = self._run(write, lambda connection: self._insert(connection, row))
+        added: M = self._run(write_rows, lambda connection: self._insert(connection, row))
         return added
 
     def update(self, id: int, **changes: Any) -> M:
         """Change fields of a row, and return it.
 
         Raises:
-            BadTable: if there is no such row or field, or a value does not fit the model.
-            StoreError: nothing was written.
+            BadTable: If there is no such row or field, if a value does not fit the model, or in a page function.
+            StoreError: Nothing was written.
         """
         for field in changes:
-            self._known(field)
+            self._column(field)
 
         def change(connection: sqlite3.Connection) -> M:
-            sql = f'SELECT {self._names} FROM "{self.table}" WHERE id = ?'  # noqa: S608
+            sql = f'SELECT {self._sql_columns} FROM "{self._sql_name}" WHERE id = ?'  # noqa: S608
             found = connection.execute(sql, (id,)).fetchone()
             if found is None:
                 raise BadTable(f"The table {self.name!r} has no row {id}, so it cannot be changed.")
-            row = self._valid({**self._values(self._row(found)), **changes, "id": id})
+            row = self._validate({**self._values(self._parse_row(found)), **changes, "id": id})
             if changes:
                 sets = ", ".join(f'"{field}" = ?' for field in changes)
-                kept = [self.columns[field].kept(getattr(row, field)) for field in changes]
-                self._execute(connection, f'UPDATE "{self.table}" SET {sets} WHERE id = ?', (*kept, id))  # noqa: S608
+                values = [self.columns[field].to_sql(getattr(row, field)) for field in changes]
+                self._execute(connection, f'UPDATE "{self._sql_name}" SET {sets} WHERE id = ?', (*values, id))  # noqa: S608
             return row
 
-        changed: M = self._run(write, change)
+        changed: M = self._run(write_rows, change)
         return changed
 
     def delete(self, id: int) -> bool:
-        """Delete a row. Returns whether it was there. Its number is never given to another row.
+        """Delete a row. Return False if there was none. Its id is never used again.
 
         Raises:
-            BadTable: in a page function.
-            StoreError: nothing was written.
+            BadTable: In a page function.
+            StoreError: Nothing was written.
         """
-        sql = f'DELETE FROM "{self.table}" WHERE id = ?'  # noqa: S608
-        return bool(self._run(write, lambda connection: connection.execute(sql, (id,)).rowcount))
+        sql = f'DELETE FROM "{self._sql_name}" WHERE id = ?'  # noqa: S608
+        return bool(self._run(write_rows, lambda connection: connection.execute(sql, (id,)).rowcount))
 
-    # -- inside -------------------------------------------------------------------------------------------
-
-    @property
-    def table(self) -> str:
-        """Its name in the file."""
-        return f"state_{self.name}"
+    # -- for Tables ---------------------------------------------------------------------------------------
 
     def open(self, database: Database, connection: sqlite3.Connection) -> None:
-        """Make the table, or bring it up to its model, in a transaction of the caller's.
+        """Create the table, or change it to fit its model.
+
+        Args:
+            database: The database.
+            connection: A connection to it, in a transaction.
 
         Raises:
-            BadTable: if the model has changed in a way that the rows do not allow.
+            BadTable: If the existing rows do not fit the model.
         """
-        declared = TableDeclaration(self.name, self.table, self.model, self.columns, self.index, self._row)
-        if migrate(connection, declared):
-            for row in self._first:
+        declared = TableDeclaration(self.name, self._sql_name, self.model, self.columns, self.index, self._parse_row)
+        if migrate_table(connection, declared):
+            for row in self._initial:
                 self._insert(connection, row)
         self._database = database
 
     def close(self) -> None:
-        """The database is closed."""
+        """Forget the database, which is being closed."""
         self._database = None
 
-    def _run(self, how: Callable[..., Any], *what: Any) -> Any:
+    def observe(self, observer: Callable[[str], None]) -> None:
+        """Call ``observer`` with the table's name after each write outside an action."""
+        self._observer = observer
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if self._database is None:
             raise BadTable(f"The table {self.name!r} is not open yet. In a script, call app.prepare() first.")
-        result = how(self._database, self.name, *what)
-        if how is write and exclusive() and self.on_write is not None:
-            self.on_write(self.name)
+        result = function(self._database, self.name, *arguments)
+        if function is write_rows and self._observer is not None and is_autocommit():
+            self._observer(self.name)
         return result
 
     def _insert(self, connection: sqlite3.Connection, row: M) -> M:
-        values = self._values(self._valid(self._values(row)))
-        kept = [values["id"], *(column.kept(values[name]) for name, column in self.columns.items())]
-        marks = ", ".join("?" * len(kept))
-        number = self._execute(connection, f'INSERT INTO "{self.table}" ({self._names}) VALUES ({marks})', kept)  # noqa: S608
-        return self._valid({**values, "id": number})
+        fields = self._values(self._validate(self._values(row)))
+        values = [fields["id"], *(column.to_sql(fields[name]) for name, column in self.columns.items())]
+        marks = ", ".join("?" * len(values))
+        sql = f'INSERT INTO "{self._sql_name}" ({self._sql_columns}) VALUES ({marks})'  # noqa: S608
+        return self._validate({**fields, "id": self._execute(connection, sql, values)})
 
     def _execute(self, connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> int | None:
         try:
             return connection.execute(sql, tuple(values)).lastrowid
         except sqlite3.IntegrityError as error:
-            raise BadTable(f"The table {self.name!r} has a row with this number already: {values[0]}.") from error
-        except (OverflowError, ValueError) as error:  # a number of more than 64 bits, or half a surrogate pair
-            raise BadTable(f"A value cannot be kept in the table {self.name!r}: {error}.") from error
+            raise BadTable(f"The table {self.name!r} has a row {values[0]} already.") from error
+        except (OverflowError, ValueError) as error:  # an integer of more than 64 bits, or half a surrogate pair
+            raise BadTable(f"A value cannot be stored in the table {self.name!r}: {error}.") from error
 
     def _values(self, row: M) -> dict[str, Any]:
         return {name: getattr(row, name) for name in ("id", *self.columns)}
 
-    def _valid(self, values: Mapping[str, Any]) -> M:
+    def _validate(self, values: Mapping[str, Any]) -> M:
         try:
             return self._adapter.validate_python(values, strict=False)
         except ValidationError as error:
             raise BadTable(f"A row of {self.name!r} does not fit {self.model.__name__}: {_why(error)}.") from error
 
-    def _row(self, row: Sequence[object]) -> M:
+    def _parse_row(self, row: Sequence[object]) -> M:
         columns = zip(self.columns.items(), row[1:], strict=True)
-        return self._valid({"id": row[0], **{name: column.found(value) for (name, column), value in columns}})
+        return self._validate({"id": row[0], **{name: column.from_sql(value) for (name, column), value in columns}})
 
-    def _known(self, field: str) -> Column:
+    def _column(self, field: str) -> Column:
         if field not in self.columns:
             raise BadTable(f"The table {self.name!r} has no field {field!r}.{suggestion(field, self.columns)}")
         return self.columns[field]
 
     def _where(self, where: Mapping[str, Any]) -> tuple[str | None, list[object]]:
-        """A condition with its values; None if no row can fit."""
+        """Return a condition and its values. The condition is None if no row can fit."""
         parts: list[str] = []
         values: list[object] = []
         for field, value in where.items():
             if field != "id":
-                self._known(field)
+                self._column(field)
             if value is None:
                 parts.append(f'"{field}" IS NULL')
                 continue
             try:
-                kept = int(value) if field == "id" else self.columns[field].sought(value)
+                sql_value = int(value) if field == "id" else self.columns[field].filter_to_sql(value)
             except (TypeError, ValueError, ValidationError) as error:
-                if isinstance(error, ValidationError) and not _is_of_type(error):
-                    return None, []  # too long, say: a text of a visitor's that no row can have
+                if isinstance(error, ValidationError) and not _is_type_error(error):
+                    return None, []  # too long, for example: text from a visitor that no row can have
                 raise BadTable(
-                    f"No {field!r} in the table {self.name!r} can be {value!r}: it is of another type."
+                    f"{field!r} of the table {self.name!r} cannot be {value!r}: the value has another type."
                 ) from error
-            if isinstance(kept, int) and abs(kept) >= 2**63:
+            if isinstance(sql_value, int) and abs(sql_value) >= 2**63:
                 return None, []
             parts.append(f'"{field}" = ?')
-            values.append(kept)
+            values.append(sql_value)
         return (" WHERE " + " AND ".join(parts) if parts else ""), values
 
     def _order(self, order: str) -> str:
@@ -258,7 +267,7 @@ class Table(Generic[M]):
         for part in order.split(","):
             field = part.strip().removeprefix("-")
             if field != "id":
-                self._known(field)
+                self._column(field)
             parts.append(f'"{field}" DESC' if part.strip().startswith("-") else f'"{field}"')
         return ", ".join(parts)
 
@@ -270,11 +279,14 @@ class Tables:
         self._by_name: dict[str, Table[Any]] = {}
         self._observer: Callable[[str], None] | None = None
 
+    def __iter__(self) -> Iterator[Table[Any]]:
+        return iter(self._by_name.values())
+
     def add(self, table: Table[M]) -> Table[M]:
-        """One more.
+        """Add a table, and return it.
 
         Raises:
-            BadTable: if its name is taken.
+            BadTable: If there is one with its name.
         """
         if table.name in self._by_name:
             raise BadTable(
@@ -285,11 +297,11 @@ class Tables:
         return table
 
     def open(self, database: Database) -> None:
-        """Make the tables, or bring them up to their models: all of them, or none.
+        """Create the tables, or change them to fit their models: all of them or none.
 
         Raises:
-            BadTable: if a model has changed in a way that the rows do not allow; it says what to do.
-            StoreError: in words.
+            BadTable: If existing rows do not fit a model. The message says what to do.
+            StoreError: If the database cannot be written.
         """
         if not self._by_name:
             return
@@ -299,16 +311,16 @@ class Tables:
                 table.open(database, opened.conn)
 
         try:
-            database.write_now(work)
+            database.write_sync(work)
         except BaseException:
             self.close()
             raise
 
     def observe(self, observer: Callable[[str], None]) -> None:
-        """Call ``observer`` with the name of a table that was written to outside an action, from any thread."""
+        """Call ``observer`` with the table's name after each write outside an action, from any thread."""
         self._observer = observer
         for table in self._by_name.values():
-            table.on_write = observer
+            table.observe(observer)
 
     def notify(self, table: str) -> None:
         """Tell the observer that a table was written to."""
@@ -316,12 +328,12 @@ class Tables:
             self._observer(table)
 
     def close(self) -> None:
-        """The database is closed."""
+        """Forget the database, which is being closed."""
         for table in self._by_name.values():
             table.close()
 
 
-def _is_of_type(error: ValidationError) -> bool:
+def _is_type_error(error: ValidationError) -> bool:
     return any(str(entry["type"]).endswith(("_type", "_parsing", "_attributes")) for entry in error.errors())
 
 

@@ -1,11 +1,11 @@
-"""Transactions: what one piece of code may do with the app's tables, and what it undoes.
+"""Transactions: which access to tables the running code has, and what is rolled back if it fails.
 
-Who is running is known by a context variable, which goes along into the thread of a ``def`` function:
+A context variable, which follows a ``def`` function into its thread, holds the current access:
 
-* a *look*: a page function. It reads; a GET that writes is refused in words. Which tables it read is noted.
-* a *transaction*: an action. All that it writes is there, or none of it; it holds the database from its first use of
-  a table on, so that what it has read is still true when it writes.
-* nobody: a script, or a route of another kind. Each write is a transaction of its own.
+* ``ReadTracker``: a page function is running. It may only read, and the tables that it reads are recorded.
+* ``Transaction``: an action or a hook is running. Its writes are committed together or not at all. It holds the write
+  lock from its first use of a table, so what it has read is still true when it writes.
+* neither: a script, or another route. Each write is a transaction of its own.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..core.errors import BadTable
-from .database import LOCK_TIMEOUT, Database, in_words
+from .database import LOCK_TIMEOUT, Database, store_error
 
 T = TypeVar("T")
 
 
 class ReadTracker:
-    """A page function that is running.
+    """The table access of a page function.
+
+    Args:
+        function: The function's name, for messages.
 
     Attributes:
-        function: its name.
-        tables: the tables that it has read.
+        tables: The tables that it has read.
     """
 
     def __init__(self, function: str) -> None:
@@ -37,14 +39,14 @@ class ReadTracker:
 
 
 class Transaction:
-    """All that one action does with tables.
+    """The table access of an action or a hook: one transaction.
 
     Args:
-        database: the file.
-        action: the name of the action, for messages.
+        database: The database.
+        action: The name of the action, for messages.
 
     Attributes:
-        written: the tables that it has written to.
+        written: The tables that it has written to.
     """
 
     def __init__(self, database: Database, action: str) -> None:
@@ -52,34 +54,34 @@ class Transaction:
         self.written: set[str] = set()
         self._database = database
         self._connection: sqlite3.Connection | None = None
-        self._over = ""
-        # The function may run in a thread, and be given up from another one.
+        self._end_reason = ""
+        # The function may run in one thread and be cancelled from another.
         self._lock = threading.Lock()
 
-    def use(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something with the connection of this transaction. The first use begins it.
+    def execute(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call a function with the transaction's connection. The first call begins the transaction.
 
         Raises:
-            BadTable: if the action is over.
-            StoreLocked, StoreError: in words.
+            BadTable: If the transaction has ended.
+            StoreLocked, StoreError: If the database cannot be used.
         """
         with self._lock:
-            if self._over:
-                raise BadTable(self._over)
+            if self._end_reason:
+                raise BadTable(self._end_reason)
             try:
                 if self._connection is None:
                     self._connection = self._open()
                 return work(self._connection)
             except sqlite3.Error as error:
-                raise in_words(error, self._database.path) from error
+                raise store_error(error, self._database.path) from error
 
     def begin(self) -> None:
-        """Take the database's write lock now, and not with the first use. Blocks for up to ``LOCK_TIMEOUT`` seconds.
+        """Take the write lock now instead of on first use. Blocks for up to ``LOCK_TIMEOUT`` seconds.
 
         Raises:
             StoreLocked, StoreError: If the lock cannot be taken.
         """
-        self.use(lambda connection: None)
+        self.execute(lambda connection: None)
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -94,83 +96,85 @@ class Transaction:
         return connection
 
     def commit(self) -> None:
-        """Keep all of it. It is over then.
+        """Commit all writes, and end the transaction.
 
         Raises:
-            StoreError: nothing was kept.
+            StoreError: If nothing was written.
         """
-        self._end("COMMIT", f"The action {self.action!r} has answered already, so it cannot use tables any more.")
+        self._end("COMMIT", f"The action {self.action!r} has responded already, so it cannot use tables any more.")
 
-    def roll_back(self, why: str) -> None:
-        """Undo all of it. ``why`` is what the function is told if it goes on."""
-        self._over = why
+    def rollback(self, reason: str) -> None:
+        """Undo all writes, and end the transaction. If the function goes on, ``reason`` is the error that it gets."""
+        self._end_reason = reason
         connection = self._connection
         if connection is not None:
-            connection.interrupt()  # a long query in the function's thread lets go of the lock
+            connection.interrupt()  # a long query in the function's thread stops, and releases the lock
         with contextlib.suppress(Exception):
-            self._end("ROLLBACK", why)
+            self._end("ROLLBACK", reason)
 
-    def _end(self, statement: str, why: str) -> None:
+    def _end(self, statement: str, reason: str) -> None:
         with self._lock:
-            self._over = why
+            self._end_reason = reason
             connection, self._connection = self._connection, None
             if connection is None:
                 return
             try:
                 connection.execute(statement)
             except sqlite3.Error as error:
-                raise in_words(error, self._database.path) from error
+                raise store_error(error, self._database.path) from error
             finally:
-                connection.close()  # which undoes what was not committed
+                connection.close()  # rolls back what was not committed
 
 
-_active: ContextVar[ReadTracker | Transaction | None] = ContextVar("unwritten_running", default=None)
+TableAccess: TypeAlias = ReadTracker | Transaction
+
+_access: ContextVar[TableAccess | None] = ContextVar("unwritten_table_access", default=None)
 
 
 @contextlib.contextmanager
-def active(who: ReadTracker | Transaction) -> Iterator[None]:
-    """What is called inside is a page function, or an action."""
-    token = _active.set(who)
+def table_access(access: TableAccess) -> Iterator[None]:
+    """Give the code inside this context this access to tables."""
+    token = _access.set(access)
     try:
         yield
     finally:
-        _active.reset(token)
+        _access.reset(token)
 
 
-def exclusive() -> bool:
-    """Whether neither a page function nor an action is running: each write stands for itself."""
-    return _active.get() is None
+def is_autocommit() -> bool:
+    """True if each write is a transaction of its own: neither a page function nor an action is running."""
+    return _access.get() is None
 
 
-def read(database: Database, table: str, sql: str, parameters: Collection[object] = ()) -> list[Any]:
-    """Rows of a table, as the code that is running may see them.
+def read_rows(database: Database, table: str, sql: str, parameters: Collection[object] = ()) -> list[Any]:
+    """Return the rows of a query, as the running code may see them.
 
     Raises:
-        BadTable: if it is an action that is over.
-        StoreError: in words.
+        BadTable: If the action that is running has ended.
+        StoreError: If the database cannot be read.
     """
-    who = _active.get()
-    if isinstance(who, Transaction):
-        return who.use(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
-    if isinstance(who, ReadTracker):
-        who.tables.add(table)
+    access = _access.get()
+    if isinstance(access, Transaction):
+        return access.execute(lambda connection: connection.execute(sql, tuple(parameters)).fetchall())
+    if isinstance(access, ReadTracker):
+        access.tables.add(table)
     return database.read(sql, parameters)
 
 
-def write(database: Database, table: str, work: Callable[[sqlite3.Connection], T]) -> T:
-    """Change a table, in the transaction of the code that is running, or in one of its own.
+def write_rows(database: Database, table: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Change a table in the transaction of the running code, or in one of its own.
 
     Raises:
-        BadTable: in a page function, or in an action that is over.
-        StoreLocked, StoreFull, StoreError: nothing was written.
+        BadTable: In a page function, or in an action that has ended.
+        StoreLocked, StoreFull, StoreError: Nothing was written.
     """
-    who = _active.get()
-    if isinstance(who, ReadTracker):
+    access = _access.get()
+    if isinstance(access, ReadTracker):
         raise BadTable(
-            f"The page function {who.function!r} writes to the table {table!r}, but a page is only looked at: browsers "
-            "and robots open it as often as they like. Write in an action: @app.action('/path') above a function."
+            f"The page function {access.function!r} writes to the table {table!r}. A GET must not change anything: "
+            "browsers and crawlers repeat it. Write in an action: @app.action('/path') above a function."
         )
-    if isinstance(who, Transaction):
-        who.written.add(table)
-        return who.use(work)
-    return database.write_now(lambda opened: work(opened.conn))
+    if isinstance(access, Transaction):
+        access.written.add(table)
+        return access.execute(work)
+    return database.write_sync(lambda opened: work(opened.conn))

@@ -1,7 +1,6 @@
-"""Values: what the shapes of the written pages hold, for templates, for other pages, and as facts of the world.
+"""Values of canvases with a schema: for templates, for other pages, and as facts of the world.
 
-Only the values of current versions are here; older versions have their texts. They are written in the same
-transaction as their page.
+Only values of current versions are stored here, in the same transaction as their page. Older versions keep their text.
 """
 
 from __future__ import annotations
@@ -9,18 +8,17 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from pydantic import ValidationError
 
-from ..formats.schema import adapter, partial_model
+from ..formats.schema import partial_model, type_adapter
 from .database import Database
 
 S = TypeVar("S")
-
 
 log = logging.getLogger("unwritten")
 
@@ -30,11 +28,11 @@ class Source:
     """Where a value comes from.
 
     Attributes:
-        key: its page's canonical URL.
-        title: that page's title.
-        name: the canvas.
-        written_at: when that version was written, in UTC.
-        version: the number of the version.
+        key: The page's canonical URL.
+        title: The page's title.
+        name: The canvas.
+        written_at: When that version was stored, in UTC.
+        version: The number of the version.
     """
 
     key: str
@@ -45,124 +43,115 @@ class Source:
 
 
 class ValueStore:
-    """The values of one database.
+    """The values in a database.
 
     Args:
-        database: where they are kept.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._shapes: dict[str, list[type[Any]]] = {}
+        self._schemas: dict[str, list[type[Any]]] = {}
 
-    def register(self, shape: type[Any]) -> None:
-        """Learn of a shape, so that values of its name become its instances."""
-        known = self._shapes.setdefault(shape.__name__, [])
-        if shape not in known:
-            known.insert(0, shape)
+    def register(self, schema: type[Any]) -> None:
+        """Make stored values with this schema's name its instances."""
+        known = self._schemas.setdefault(schema.__name__, [])
+        if schema not in known:
+            known.insert(0, schema)
 
     @overload
-    def one(self, key: str, name: str, shape: type[S]) -> S | None: ...
+    def get(self, key: str, name: str, schema: type[S]) -> S | None: ...
     @overload
-    def one(self, key: str, name: str, shape: None = None) -> Any: ...
-    def one(self, key: str, name: str, shape: type[Any] | None = None) -> Any:
-        """The value of one canvas.
+    def get(self, key: str, name: str, schema: None = None) -> Any: ...
+    def get(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
+        """Return the value of one canvas.
 
         Args:
-            key: the page's key.
-            name: the canvas.
-            shape: what it must be an instance of; None takes the shape that the app has under the name with which it
-                was kept. If the app has shown none of that name yet, its fields can be read all the same.
+            key: The page's key.
+            name: The canvas.
+            schema: What the value must be an instance of. None: the registered schema with the name under which the
+                value was stored. If there is none, the value is an object with the stored fields as attributes.
 
         Returns:
-            An instance; None if there is none, or the shape has changed since.
+            An instance. None if there is no value, or the schema has changed since.
         """
         rows = self._database.read(
-            "SELECT s.schema, s.value FROM canvas_values s JOIN pages p ON p.id = s.page WHERE p.key = ? AND s.name = ?",
+            """SELECT v.schema, v.value FROM canvas_values v JOIN pages p ON p.id = v.page
+               WHERE p.key = ? AND v.name = ?""",
             (key, name),
         )
         if not rows:
             return None
-        ((kept, text),) = rows
-        shapes = [shape] if shape is not None else self._shapes.get(kept, ())
-        return self._instance(text, shapes) if shapes else partial_model(json.loads(text), {})
+        ((stored_schema, text),) = rows
+        return self._parse(text, [schema] if schema is not None else self._schemas.get(stored_schema, ()))
 
     @overload
-    def all(self, shape: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
+    def all(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
     @overload
-    def all(self, shape: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
-    def all(self, shape: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
-        """All values of a shape with where they come from, the newest first, without those that do not fit any more.
+    def all(self, schema: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
+    def all(self, schema: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
+        """Return all values of a schema with their sources, the newest first.
+
+        Values that do not fit the schema any more are left out.
 
         Args:
-            shape: a shape, or the name of one that the app has.
-            limit: so many at most.
+            schema: A schema, or the name of one.
+            limit: The largest number of values to read.
         """
-        name = shape if isinstance(shape, str) else shape.__name__
-        shapes = self._shapes.get(name, ()) if isinstance(shape, str) else (shape,)
+        name = schema if isinstance(schema, str) else schema.__name__
+        schemas = self._schemas.get(name, ()) if isinstance(schema, str) else (schema,)
         rows = self._database.read(
-            """SELECT p.key, p.title, s.name, s.written_at, s.version, s.value
-               FROM canvas_values s JOIN pages p ON p.id = s.page
-               WHERE s.schema = ? ORDER BY s.written_at DESC, s.page DESC, s.name LIMIT ?""",
+            """SELECT p.key, p.title, v.name, v.written_at, v.version, v.value
+               FROM canvas_values v JOIN pages p ON p.id = v.page
+               WHERE v.schema = ? ORDER BY v.written_at DESC, v.page DESC, v.name LIMIT ?""",
             (name, limit),
         )
         found = []
-        for key, title, canvas, at, version, text in rows:
-            value = self._instance(text, shapes) if shapes else partial_model(json.loads(text), {})
+        for key, title, canvas, written_at, version, text in rows:
+            value = self._parse(text, schemas)
             if value is not None:
-                found.append((Source(key, title, canvas, datetime.fromisoformat(at), version), value))
+                found.append((Source(key, title, canvas, datetime.fromisoformat(written_at), version), value))
         return found
 
-    def _instance(self, text: str, shapes: Iterable[type[Any]]) -> Any:
-        for shape in shapes:
+    def _parse(self, text: str, schemas: Iterable[type[Any]]) -> Any:
+        """Return an instance of the first schema that the value fits, or None. Without schemas, accept any fields."""
+        if not schemas:
+            return partial_model(json.loads(text), {})
+        for schema in schemas:
             try:
-                return adapter(shape).validate_json(text)
+                return type_adapter(schema).validate_json(text)
             except ValidationError:
-                log.debug("A kept value does not fit %s any more.", shape.__name__)
+                log.debug("A stored value does not fit %s any more.", schema.__name__)
         return None
 
 
-# -- facts ----------------------------------------------------------------------------------------------------
+class Fact(NamedTuple):
+    """A value that its author marked as a fact of the world: where it stands, and its fields."""
+
+    key: str
+    title: str
+    canvas: str
+    fields: dict[str, Any]
 
 
-def facts(database: Database, limit: int = 100) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """The values that authors marked as facts, the newest first: page key, page title, canvas, fields."""
-    return _facts(
-        database.read(
-            """SELECT p.key, p.title, s.name, s.value FROM canvas_values s JOIN pages p ON p.id = s.page
-               WHERE s.fact ORDER BY s.written_at DESC, s.page DESC, s.name LIMIT ?""",
-            (limit,),
-        )
-    )
-
-
-def facts_of(database: Database, keys: Collection[str]) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """The facts of these pages, as ``facts`` gives them, in the order of the keys."""
-    listed = list(dict.fromkeys(keys))[:500]
-    marks = ",".join("?" * len(listed))
+def facts(database: Database, limit: int = 100) -> list[Fact]:
+    """Return the values that are marked as facts, the newest first."""
     rows = database.read(
-        f"""SELECT p.key, p.title, s.name, s.value FROM canvas_values s JOIN pages p ON p.id = s.page
-            WHERE s.fact AND p.key IN ({marks}) ORDER BY s.name""",  # noqa: S608
-        listed,
+        """SELECT p.key, p.title, v.name, v.value FROM canvas_values v JOIN pages p ON p.id = v.page
+           WHERE v.fact ORDER BY v.written_at DESC, v.page DESC, v.name LIMIT ?""",
+        (limit,),
     )
-    return _facts(sorted(rows, key=lambda row: listed.index(row[0])))
-
-
-def _facts(rows: Iterable[tuple[str, str, str, str]]) -> list[tuple[str, str, str, dict[str, Any]]]:
-    found = ((key, title, name, json.loads(text)) for key, title, name, text in rows)
-    return [(key, title, name, value) for key, title, name, value in found if isinstance(value, dict)]
-
-
-# -- written by the store ---------------------------------------------------------------------------------------
+    found = (Fact(key, title, name, json.loads(text)) for key, title, name, text in rows)
+    return [fact for fact in found if isinstance(fact.fields, dict)]
 
 
 def save_values(connection: sqlite3.Connection, page: int, version: int) -> None:
-    """Put the values of a page's newest version in the place of those that are there.
+    """Replace the values of a page by those of one of its versions.
 
     Args:
-        connection: in a transaction.
-        page: the page's row.
-        version: the row of its newest version, whose canvases are all there.
+        connection: A connection in a transaction.
+        page: The page's row.
+        version: The version's row. Its canvases are stored already.
     """
     delete_values(connection, page)
     connection.execute(
@@ -175,5 +164,10 @@ def save_values(connection: sqlite3.Connection, page: int, version: int) -> None
 
 
 def delete_values(connection: sqlite3.Connection, page: int) -> None:
-    """Take the values of a page away."""
+    """Delete the values of a page.
+
+    Args:
+        connection: A connection in a transaction.
+        page: The page's row.
+    """
     connection.execute("DELETE FROM canvas_values WHERE page = ?", (page,))

@@ -1,4 +1,4 @@
-"""The world: what is true of the app itself, kept in the file of its pages, by name."""
+"""The world store: what holds for the app as a whole, by name, in the database of its pages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .database import Database
 
 
 class WorldStore:
-    """Values of the app, by name, as JSON.
+    """Values of the app, by name. Each is stored as JSON.
 
     Args:
-        database: where they are kept.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
@@ -27,51 +27,52 @@ class WorldStore:
 
     @property
     def secret(self) -> bytes:
-        """32 random bytes of this world, made when they are first asked for: what it signs, it knows again.
+        """32 random bytes that sign this world's links and forms. They are created on first use.
 
         Raises:
-            StoreError: if they cannot be kept.
+            StoreError: If they cannot be stored.
         """
         if self._secret is None:
-            self._secret = bytes.fromhex(self._database.write_now(_secret))
+            self._secret = bytes.fromhex(self._database.write_sync(_create_secret))
         return self._secret
 
-    def get(self, name: str, otherwise: Any = None) -> Any:
-        """A value, or ``otherwise`` if there is none."""
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value, or ``default`` if there is none."""
         rows = self._database.read("SELECT value FROM world WHERE name = ?", (name,))
-        return json.loads(rows[0][0]) if rows else otherwise
+        return json.loads(rows[0][0]) if rows else default
 
     async def set(self, name: str, value: Any) -> None:
-        """Keep a value that JSON can hold.
+        """Store a value that can be written as JSON.
 
         Raises:
-            StoreError: it was not kept.
+            StoreError: If it could not be stored.
         """
         await self._database.write(lambda database: _set(database, name, value))
 
     def update(self, name: str, world: str, links: str | None, about: About) -> None:
-        """Let the file say what it is, and under which terms its pages were written, and make its secret, so that every
-        copy has the same. Writes only what is new.
+        """Store what the app is and under which licences its pages are generated. Only changes are written.
+
+        The secret is created too, so that every copy of the file has the same one.
 
         Args:
-            name: the app's name.
-            world: what leads every prompt.
-            links: the pattern that ``[[Title]]`` leads to.
-            about: the engine that writes from now on.
+            name: The app's name.
+            world: The text that leads every prompt.
+            links: The pattern that ``[[Title]]`` leads to.
+            about: The engine that generates pages from now on.
 
         Raises:
-            StoreError: it was not kept.
+            StoreError: If it could not be stored.
         """
         _ = self.secret
         licences = self.get("licences", {}) | ({about.model: about.licence} if about.licence else {})
         values = {"name": name, "world": world, "links": links, "licences": licences}
         changed = {key: value for key, value in values.items() if self.get(key) != value}
         if changed:
-            self._database.write_now(lambda database: _set_all(database, changed))
+            self._database.write_sync(lambda database: _set_all(database, changed))
 
 
-def _secret(database: sqlite_utils.Database) -> str:
-    # In one transaction: two servers on one file must not each have a secret of their own.
+def _create_secret(database: sqlite_utils.Database) -> str:
+    # In one transaction, so that two servers that open one file at the same time agree on the secret.
     rows = database.execute("SELECT value FROM world WHERE name = 'secret'").fetchall()
     if rows:
         return str(json.loads(rows[0][0]))

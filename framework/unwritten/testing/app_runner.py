@@ -1,4 +1,4 @@
-"""The life of an app in a test: it is started, runs in an event loop of its own, and is stopped."""
+"""Run an app for tests: start it, run it in an event loop of its own, and stop it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import contextlib
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+from starlette.types import ASGIApp
 
 from unwritten_engine import Engine
 
 from ..app.application import App
-from ..core.errors import UnwrittenError
+from ..core.errors import BadApp, UnwrittenError
 from ..generation.page_job import PageJob, Subscriber
 from .asgi_client import running
 from .html_tree import parse_html
@@ -22,61 +24,77 @@ from .scripted_engine import ScriptedText, answers
 
 T = TypeVar("T")
 
-
-_LIVES: weakref.WeakValueDictionary[int, AppRunner] = weakref.WeakValueDictionary()
-"""The apps that are being visited, by their identity."""
+_RUNNERS: weakref.WeakValueDictionary[int, AppRunner] = weakref.WeakValueDictionary()
+"""The runners by the identity of their app. An app has one at a time."""
 
 
 class AppRunner:
-    """An app that runs in an event loop of its own, which stands still between the visits.
+    """Runs an app in an event loop of its own, which only runs during a visit.
 
-    It knows nothing of the visitors, so that one that is forgotten can be seen to be so.
+    It holds no reference to its visitors, so that it stops when they are garbage-collected.
+
+    Args:
+        asgi: The app, or an ASGI app that contains it, such as a Starlette app with a ``Mount``.
+        engine: See ``Visitor``.
+        database: See ``Visitor``.
+        timeout: Seconds until a page that is not finished is an error.
+        settings: Settings that override the app's own.
+
+    Attributes:
+        asgi: What takes requests.
+        app: The app.
+        state: What the lifespan yielded, for every request.
+        visitors: The number of visitors.
     """
 
     def __init__(
         self,
-        app: App,
+        asgi: ASGIApp,
         engine: Engine | Mapping[str, ScriptedText] | str | None,
         database: str | Path | None,
-        patience: float,
+        timeout: float,
         settings: Mapping[str, Any],
     ) -> None:
-        self.app = app
+        self.asgi = asgi
+        self.app = find_app(asgi)
         self.visitors = 1
         self._closed = ""
-        self._patience = patience
-        earlier = _LIVES.get(id(app))
+        self._timeout = timeout
+        earlier = _RUNNERS.get(id(self.app))
         if earlier is not None:
             earlier.replace()
-        given = app.open_engine
-        flags: dict[str, object] = {"painter": "", "painter_options": "", **settings}  # nobody paints in a test
+        given = self.app.open_engine
+        flags: dict[str, object] = {"painter": "", "painter_options": "", **settings}
         if isinstance(engine, str):
             given, flags["engine"] = None, engine
         elif engine is not None or given is None:
             given = answers(engine) if engine is None or isinstance(engine, Mapping) else engine
         if given is not None:
-            flags |= {"model": "", "engine_options": ""}  # which an open engine does not take
-        with contextlib.ExitStack() as ending:
+            flags |= {"model": "", "engine_options": ""}  # an open engine takes neither
+        with contextlib.ExitStack() as stack:
             if database is None:
-                database = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="unwritten-test-")), "pages.db")
-            before = app.override(given, {**flags, "database": str(database)})
-            ending.callback(app.override, *before)
-            self._runner = ending.enter_context(asyncio.Runner())
-            app.prepare()  # here, so that what is missing is told in its own words
-            ending.callback(lambda: self._runner.run(app.close()))
-            self._app_runs = running(app)
-            self.run(self._app_runs.__aenter__())
-            self._ending = ending.pop_all()
-        _LIVES[id(app)] = self
+                database = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unwritten-test-")), "pages.db")
+            before = self.app.override(given, {**flags, "database": str(database)})
+            stack.callback(self.app.override, *before)
+            self._runner = stack.enter_context(asyncio.Runner())
+            self.app.prepare()  # outside of the lifespan, so that its errors are raised as they are
+            stack.callback(lambda: self._runner.run(self.app.close()))
+            self._lifespan = running(asgi)
+            self.state = self.run(self._lifespan.__aenter__())
+            self._stack = stack.pop_all()
+        _RUNNERS[id(self.app)] = self
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do some work in the app's loop.
+        """Run a coroutine in the app's event loop.
 
         Raises:
-            UnwrittenError: if a loop is running already, or the app was closed.
+            UnwrittenError: If an event loop is running already, or the app was closed.
         """
         try:
-            _not_inside()
+            if _is_loop_running():
+                raise UnwrittenError(
+                    "A Visitor cannot be used inside an event loop. Write the test with `def` instead of `async def`."
+                )
             if self._closed:
                 raise UnwrittenError(self._closed)
         except UnwrittenError:
@@ -84,92 +102,109 @@ class AppRunner:
             raise
         results: list[T] = []
 
-        async def do() -> None:
+        async def run() -> None:
             results.append(await work)
 
-        # A task is remembered here and there after its end, and with its result the visitor would be.
-        self._runner.run(do())
+        # The task returns nothing: asyncio keeps references to tasks that ended, and a result would keep its visitor.
+        self._runner.run(run())
         return results.pop()
 
     def leave(self) -> None:
-        """One visitor fewer; with the last one the app stops."""
+        """Remove a visitor. The app stops with the last one."""
         self.visitors -= 1
         if not self.visitors and not self._closed:
-            self._stop("This visitor has been closed. Make another one: Visitor(app).")
+            self._stop("This visitor was closed. Make another one: Visitor(app).")
 
     def replace(self) -> None:
-        """Make room for a new visitor of the same app: a test that failed may never let go of its own."""
+        """Stop for a new visitor of the same app. A failed test may never close its own."""
         if not self._closed:
-            self._stop("Another Visitor(app) has taken over. For two visitors at once: visitor.another().")
+            self._stop("Another Visitor(app) has replaced this one. For two visitors at once: visitor.another().")
 
     def _stop(self, reason: str) -> None:
         self._closed = reason
-        # Whoever forgets a visitor may do so inside another loop, in which this one cannot run.
-        if _loop_runs():
-            closing = threading.Thread(target=self._close)
-            closing.start()
-            closing.join()
+        # A visitor may be garbage-collected inside another event loop, where this one cannot run.
+        if _is_loop_running():
+            thread = threading.Thread(target=self._close)
+            thread.start()
+            thread.join()
         else:
             self._close()
 
     def _close(self) -> None:
-        with self._ending:
-            self._runner.run(_left(self._app_runs))
+        with self._stack:
+            self._runner.run(_exit(self._lifespan))
 
-    # -- what is being written ----------------------------------------------------------------------------
+    # -- jobs -----------------------------------------------------------------------------------------------------
 
     def job(self, html: str) -> PageJob | None:
-        """The generation that writes what a page shows as unfinished."""
-        for node in parse_html(html).all():
+        """Return the job that generates an unfinished region of a page."""
+        for node in parse_html(html).find_all():
             if node.attributes.get("data-state") in {"waiting", "writing"} and "data-page" in node.attributes:
                 return self.app.site.jobs.recent(node.attributes["data-page"])
         return None
 
     @contextlib.asynccontextmanager
     async def watching(self, job: PageJob) -> AsyncIterator[None]:
-        """Look at a page, so that it is not given up."""
+        """Subscribe to a job, so that it is not cancelled."""
         subscriber = Subscriber()
         job.subscribe(subscriber)
         try:
             yield
         finally:
-            self.app.site.jobs.detach(job, subscriber)
+            self.app.site.jobs.unsubscribe(job, subscriber)
 
     @contextlib.asynccontextmanager
-    async def in_time(self, problem: str) -> AsyncIterator[None]:
-        """Let something take no longer than the patience of a test."""
+    async def time_limit(self, problem: str) -> AsyncIterator[None]:
+        """Raise TimeoutError with a description if something takes too long."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 yield
         except TimeoutError as error:
             raise TimeoutError(
-                f"{problem} in {self._patience:g} seconds. Visitor(app, patience=…) waits longer."
+                f"{problem} within {self._timeout:g} seconds. Visitor(app, timeout=…) waits longer."
             ) from error
 
     async def settled(self) -> None:
-        """Wait until nothing is written."""
+        """Wait until no job runs or waits."""
         jobs = self.app.site.jobs
-        async with self.in_time("Not everything was finished"):
+        async with self.time_limit("Some pages were not finished"):
             while unfinished := jobs.unfinished():
                 async with self.watching(unfinished[0]):
                     await unfinished[0].finished.wait()
 
 
-async def _left(context: contextlib.AbstractAsyncContextManager[None]) -> None:
+def find_app(asgi: ASGIApp) -> App:
+    """Return the App that an ASGI app is or contains, in its routes or behind its middleware.
+
+    Raises:
+        BadApp: If there is none, or more than one.
+    """
+    apps = list({id(app): app for app in _apps_in(asgi)}.values())
+    if len(apps) == 1:
+        return apps[0]
+    if not apps:
+        raise BadApp(f"A Visitor needs an App, or an ASGI app that mounts one. {asgi!r} has none in its routes.")
+    names = ", ".join(repr(app.name) for app in apps)
+    raise BadApp(f"This ASGI app mounts {len(apps)} Apps: {names}. A Visitor visits one: Visitor(app).")
+
+
+def _apps_in(asgi: Any) -> Iterator[App]:
+    if isinstance(asgi, App):
+        yield asgi
+        return
+    # A Mount, a Host or a middleware has what it wraps in ``app``, a Starlette app its routes.
+    for inner in (getattr(asgi, "app", None), *(getattr(asgi, "routes", None) or ())):
+        if inner is not None and inner is not asgi:
+            yield from _apps_in(inner)
+
+
+async def _exit(context: contextlib.AbstractAsyncContextManager[Any]) -> None:
     await context.__aexit__(None, None, None)
 
 
-def _loop_runs() -> bool:
+def _is_loop_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
     return True
-
-
-def _not_inside() -> None:
-    if _loop_runs():
-        raise UnwrittenError(
-            "A Visitor is for ordinary functions, and this one runs inside an event loop. Write the test with "
-            "`def` instead of `async def`."
-        )

@@ -1,11 +1,11 @@
-"""Ask an ASGI app for a page, in this process and without a server."""
+"""Send requests to an ASGI app in this process, without a server."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -13,17 +13,19 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from starlette.types import ASGIApp, Message
 
 HOST = "127.0.0.1"
-"""The host that is asked, by name."""
+"""The host name of requests, and the client's address."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class ASGIResponse:
-    """The head of an answer.
+    """The start of a response.
 
     Attributes:
-        status: its HTTP status.
-        headers: its headers, names in small letters.
-        failure: what the app's own code raised, if it did; the answer is then a page that says so.
+        status: The HTTP status.
+        headers: Names in lower case, with values. A name may occur several times.
+        failure: The exception that the app's own code raised, if any. The response is then an error page.
     """
 
     status: int
@@ -32,7 +34,7 @@ class ASGIResponse:
 
     @property
     def location(self) -> str:
-        """Where it redirects to; "" if it does not."""
+        """The target of a redirect, or ""."""
         return next((value for name, value in self.headers if name == "location"), "")
 
 
@@ -42,25 +44,25 @@ async def request(
     write: Callable[[bytes], Any],
     *,
     method: str = "GET",
-    headers: Mapping[str, str] = MappingProxyType({}),
+    headers: Mapping[str, str] = _NOTHING,
     body: bytes = b"",
     client: str = HOST,
+    state: Mapping[str, Any] = _NOTHING,
 ) -> ASGIResponse:
-    """Send a request for a path with query to an app, and write the answer's body as it comes.
-
-    The app must be running: use ``running``. The body of a redirect is not written.
+    """Send a request to a running app; see ``running``. The body of a redirect is skipped.
 
     Args:
-        app: whom to ask.
-        url: the path, with its query.
-        write: takes the body, piece by piece.
-        method: the HTTP method.
-        headers: headers besides those that say who asks whom for HTML.
-        body: the request's body.
-        client: the address that asks.
+        app: The app.
+        url: The path, with its query.
+        write: Called with every piece of the response's body as it arrives.
+        method: The HTTP method.
+        headers: Headers besides Host and Accept.
+        body: The request's body.
+        client: The client's address.
+        state: What the app's lifespan yielded.
     """
     parts = urlsplit(url)
-    state: dict[str, Any] = {}
+    request_state = dict(state)
     sent = {"host": HOST, "accept": "text/html", **headers, **({"content-length": str(len(body))} if body else {})}
     scope = {
         "type": "http",
@@ -75,56 +77,65 @@ async def request(
         "headers": [(name.encode("latin-1"), value.encode("utf-8")) for name, value in sent.items()],
         "client": (client, 0),
         "server": ("in-process", 80),
-        "state": state,
+        "state": request_state,
     }
-    answer = ASGIResponse(500)
-    requested = False
+    response: ASGIResponse | None = None
+    was_received = False
 
     async def receive() -> Message:
-        nonlocal requested
-        if requested:
-            await asyncio.Event().wait()  # this client never hangs up
-        requested = True
+        nonlocal was_received
+        if was_received:
+            await asyncio.Event().wait()  # this client never disconnects
+        was_received = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
-        nonlocal answer
+        nonlocal response
         if message["type"] == "http.response.start":
             pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in message["headers"]]
-            answer = ASGIResponse(message["status"], tuple(pairs))
-        elif not 300 <= answer.status < 400:
+            response = ASGIResponse(message["status"], tuple(pairs))
+        elif response is not None and not 300 <= response.status < 400:
             write(message.get("body", b""))
 
-    await app(scope, receive, send)
-    return replace(answer, failure=state.get("failure"))
+    failure: BaseException | None = None
+    try:
+        await app(scope, receive, send)
+    except Exception as error:  # Starlette raises it again after it has sent the error page
+        if response is None:
+            raise
+        failure = error
+    if response is None:
+        return ASGIResponse(500, failure=failure)
+    return ASGIResponse(response.status, response.headers, failure or request_state.get("failure"))
 
 
 @asynccontextmanager
-async def running(app: ASGIApp) -> AsyncIterator[None]:
-    """Start an app as a server would, and stop it in the end.
+async def running(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
+    """Run an app's lifespan, as a server does. Yields the state for ``request``.
 
     Raises:
-        RuntimeError: if the app says that it cannot start, and raises nothing itself.
+        RuntimeError: If the app reports that it cannot start, and raises nothing itself.
     """
     to_app: asyncio.Queue[Message] = asyncio.Queue()
     from_app: asyncio.Queue[Message] = asyncio.Queue()
-    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.4"}, "state": {}}
-    life: asyncio.Task[None] = asyncio.ensure_future(app(scope, to_app.get, from_app.put))
+    state: dict[str, Any] = {}
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.4"}, "state": state}
+    lifespan: asyncio.Task[None] = asyncio.ensure_future(app(scope, to_app.get, from_app.put))
 
-    async def tell(word: str) -> None:
-        await to_app.put({"type": f"lifespan.{word}"})
-        heard = asyncio.create_task(from_app.get())
-        await asyncio.wait({life, heard}, return_when=asyncio.FIRST_COMPLETED)
-        if not heard.done():
-            heard.cancel()
-            life.result()  # raises what ended it
-        elif heard.result()["type"].endswith("failed"):
-            await life  # raises what failed
-            raise RuntimeError(heard.result().get("message", "The app could not start."))
+    async def run_phase(phase: str) -> None:
+        await to_app.put({"type": f"lifespan.{phase}"})
+        reply = asyncio.create_task(from_app.get())
+        await asyncio.wait({lifespan, reply}, return_when=asyncio.FIRST_COMPLETED)
+        if not reply.done():
+            reply.cancel()
+            lifespan.result()  # raises what ended it
+        elif reply.result()["type"].endswith("failed"):
+            await lifespan  # raises what failed
+            raise RuntimeError(reply.result().get("message", "The app could not start."))
 
-    await tell("startup")
+    await run_phase("startup")
     try:
-        yield
+        yield state
     finally:
-        await tell("shutdown")
-        await life
+        await run_phase("shutdown")
+        await lifespan

@@ -1,4 +1,4 @@
-"""Answers: an engine for tests, which writes what a test says, and stands in for a model where it says nothing."""
+"""``answers``: an engine for tests. It writes what the test says, and otherwise a placeholder of the right form."""
 
 from __future__ import annotations
 
@@ -14,53 +14,62 @@ from unwritten_engine import Frame, Request, scripted
 from unwritten_engine.scripted import Script, ScriptedEngine
 
 ScriptedText: TypeAlias = str | BaseModel | Mapping[str, Any] | Sequence[Any] | BaseException | Callable[[Request], Any]
-"""What a test may say: a text; the value of a shape (a model, a dataclass, a dict or a list of values); an error that
-is raised; a script (see ``unwritten_engine.scripted``); or a function from the engine's request to any of them."""
+"""An answer: a text; the value of a schema (a model, a dataclass, a dict or a list of values); an exception to raise; a
+script (see ``unwritten_engine.scripted``); or a function from the engine's request to any of them."""
+
+_MAX_DEPTH = 6
+"""Below this depth the values of recursive schemas are empty."""
 
 
-def answers(said: Mapping[str, ScriptedText] | None = None, *, otherwise: ScriptedText | None = None) -> ScriptedEngine:
-    """An engine for tests.
+def answers(
+    texts: Mapping[str, ScriptedText] | None = None, *, otherwise: ScriptedText | None = None
+) -> ScriptedEngine:
+    """Return an engine for tests.
 
     Args:
-        said: answers by a part of the canvas's prompt; capitals do not matter, and the first key that occurs wins.
-        otherwise: the answer to everything else. None takes a stand-in of the right form: for a shape a value that
-            fits it, for prose the first of the canvas's examples, which has links as real answers have.
+        texts: Answers by a part of the canvas's prompt. Case is ignored, and the first key that occurs is used.
+        otherwise: The answer to everything else. None: a placeholder. For a schema it is a valid value, for prose the
+            first of the canvas's examples, which has links as real answers have.
 
     Returns:
-        A scripted engine. Its ``requests`` are what it was asked, in order.
+        A scripted engine. Its ``requests`` are the requests that it received, in order.
     """
-    table = {part.casefold(): answer for part, answer in (said or {}).items()}
+    table = {part.casefold(): answer for part, answer in (texts or {}).items()}
 
     def answer(request: Request) -> Script:
         ask = request.prompt.ask.casefold()
         found = next((answer for part, answer in table.items() if part in ask), otherwise)
-        return _script(found, request)
+        return _to_script(found, request)
 
     return scripted(answer)
 
 
-def _script(said: Any, request: Request) -> Script:
-    if callable(said):
-        said = said(request)
-    if said is None:
-        return stand_in(request)
-    if isinstance(said, BaseException):
-        return [said]
-    if isinstance(said, BaseModel):
-        return said.model_dump_json()
-    if is_dataclass(said) and not isinstance(said, (type, Frame)):
-        return json.dumps(asdict(said), default=str)
-    if isinstance(said, Mapping) or (request.schema is not None and not isinstance(said, str) and not _is_script(said)):
-        return json.dumps(said, default=str)
-    return said  # type: ignore[no-any-return]  # a text or a script
+def _to_script(answer: Any, request: Request) -> Script:
+    if callable(answer):
+        answer = answer(request)
+    if answer is None:
+        return placeholder_text(request)
+    if isinstance(answer, BaseException):
+        return [answer]
+    if isinstance(answer, BaseModel):
+        return answer.model_dump_json()
+    if is_dataclass(answer) and not isinstance(answer, (type, Frame)):
+        return json.dumps(asdict(answer), default=str)
+    is_value = request.schema is not None and not isinstance(answer, str) and not _is_script(answer)
+    if isinstance(answer, Mapping) or is_value:
+        return json.dumps(answer, default=str)
+    return answer  # type: ignore[no-any-return]  # a text or a script
 
 
-def _is_script(said: Any) -> bool:
-    return isinstance(said, Sequence) and any(isinstance(step, (Frame, BaseException)) for step in said)
+def _is_script(answer: Any) -> bool:
+    return isinstance(answer, Sequence) and any(isinstance(step, (Frame, BaseException)) for step in answer)
 
 
-def stand_in(request: Request) -> str:
-    """A text of the form that a request asks for, always the same for the same request."""
+# -- placeholders -----------------------------------------------------------------------------------------------------
+
+
+def placeholder_text(request: Request) -> str:
+    """Return a text of the form that a request asks for, always the same for the same request."""
     prompt = request.prompt
     if request.schema is not None:
         return json.dumps(_value(request.schema, request.schema, prompt.ask), separators=(",", ":"))
@@ -70,8 +79,8 @@ def stand_in(request: Request) -> str:
     return text
 
 
-def _value(schema: Mapping[str, Any], root: Mapping[str, Any], words: str, depth: int = 0) -> Any:
-    """A value that fits a JSON schema: of every choice the first, of every list the shortest that shows something."""
+def _value(schema: Mapping[str, Any], root: Mapping[str, Any], name: str, depth: int = 0) -> Any:
+    """Return a valid value of a JSON schema: the first of several choices, and lists of one item."""
     while "$ref" in schema:
         target: Any = root
         for step in str(schema["$ref"]).removeprefix("#/").split("/"):
@@ -81,10 +90,10 @@ def _value(schema: Mapping[str, Any], root: Mapping[str, Any], words: str, depth
         return schema["const"]
     if "enum" in schema:
         return schema["enum"][0]
-    for choice in ("anyOf", "oneOf", "allOf"):
-        if choice in schema:
-            found = [option for option in schema[choice] if option.get("type") != "null"] if depth < 6 else []
-            return _value(found[0], root, words, depth + 1) if found else None
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if keyword in schema:
+            options = [option for option in schema[keyword] if option.get("type") != "null"]
+            return _value(options[0], root, name, depth + 1) if options and depth < _MAX_DEPTH else None
     kind = schema.get("type", "object" if "properties" in schema else "string")
     if isinstance(kind, list):
         kind = kind[0]
@@ -92,33 +101,34 @@ def _value(schema: Mapping[str, Any], root: Mapping[str, Any], words: str, depth
         fields = schema.get("properties", {})
         return {name: _value(field, root, name.replace("_", " "), depth + 1) for name, field in fields.items()}
     if kind == "array":
-        few = max(int(schema.get("minItems", 0)), min(1 if depth < 6 else 0, int(schema.get("maxItems", 1))))
         prefix = schema.get("prefixItems")
         if prefix:
-            return [_value(item, root, words, depth + 1) for item in prefix]
-        return [_value(schema.get("items", {}), root, words, depth + 1) for _ in range(few)]
+            return [_value(item, root, name, depth + 1) for item in prefix]
+        least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", 1))
+        count = max(least, min(1 if depth < _MAX_DEPTH else 0, most))
+        return [_value(schema.get("items", {}), root, name, depth + 1) for _ in range(count)]
     if kind in {"integer", "number"}:
-        return _number(schema, whole=kind == "integer")
+        return _number(schema, is_integer=kind == "integer")
     if kind == "boolean":
         return True
     if kind == "null":
         return None
-    return _text(schema, words)
+    return _text(schema, name)
 
 
-def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
+def _number(schema: Mapping[str, Any], *, is_integer: bool) -> int | float:
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    step = 1 if whole else 0.5
+    step = 1 if is_integer else 0.5
     value = 1.0
-    if low is not None and value < low + (step if "exclusiveMinimum" in schema else 0):
-        value = low + (step if "exclusiveMinimum" in schema else 0)
-    if high is not None and value > high - (step if "exclusiveMaximum" in schema else 0):
-        value = high - (step if "exclusiveMaximum" in schema else 0)
+    if low is not None:
+        value = max(value, low + (step if "exclusiveMinimum" in schema else 0))
+    if high is not None:
+        value = min(value, high - (step if "exclusiveMaximum" in schema else 0))
     multiple = schema.get("multipleOf")
     if multiple:
         value = math.ceil(value / multiple) * multiple
-    return round(value) if whole else float(value)
+    return round(value) if is_integer else float(value)
 
 
 _FORMATS = {
@@ -131,8 +141,8 @@ _FORMATS = {
 }
 
 
-def _text(schema: Mapping[str, Any], words: str) -> str:
-    text = _FORMATS.get(schema.get("format", ""), f"some {words}")
+def _text(schema: Mapping[str, Any], name: str) -> str:
+    text = _FORMATS.get(schema.get("format", ""), f"some {name}")
     longest = schema.get("maxLength")
     if longest is not None:
         text = text[: int(longest)]

@@ -1,91 +1,97 @@
-"""A visitor: opens the pages of an app inside a test, and waits until they are written."""
+"""A visitor: opens pages of an app in a test, and waits until they are finished."""
 
 from __future__ import annotations
 
 import contextlib
 import weakref
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookies import CookieError, Morsel, SimpleCookie
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from starlette.types import ASGIApp
+
 from unwritten_engine import Engine
 
-from ..app.application import App
-from ..core.errors import BadAddress
+from ..core.errors import BadAddress, BadSetting
 from .app_runner import AppRunner
 from .asgi_client import HOST, request
 from .scripted_engine import ScriptedText
 from .visited_page import VisitedPage
 
-REDIRECTS = 10
-"""How many are followed in a row."""
+MAX_REDIRECTS = 10
 
 
 class Visitor:
-    """Visits an app in this process: no server, no browser, and no model unless one is asked for.
+    """Visits an app in this process: no server, no browser, and no model unless one is named.
 
         visitor = Visitor(app)
         page = visitor.visit("/wiki/Tea")
         assert "Tea" in page.text
 
-    The app runs until the visitor is closed or forgotten: use it in a ``with`` block, or simply let it go. Its pages
-    go into a database that is thrown away. Exceptions of the author's functions and templates are raised here.
+    The visitor keeps cookies, so sessions and logins work. The app runs until the visitor is closed or
+    garbage-collected; use it in a ``with`` block, or let it go. Pages are stored in a temporary database. Exceptions of
+    the author's functions and templates are raised here.
 
     Args:
-        app: the app. While it is visited, it serves nobody else.
-        engine: who writes: an engine; answers by a part of the prompt (``{"lighthouse": "A lighthouse is…"}``, see
-            ``answers``); or the name of a real one, as ``--engine`` takes it. None takes the engine that the app
-            brings, or stand-ins.
-        database: a file to use instead of one that is thrown away.
-        patience: seconds until a page that is not finished is an error.
-        settings: settings of the app, as its keywords, for this visit.
+        app: The app, or an ASGI app that contains it: ``Starlette(routes=[Mount("/guide", app)])``. Paths are then
+            those of the outer app: ``visitor.visit("/guide/wiki/Tea")``. During the visit the app serves nothing else.
+        engine: An engine; answers by a part of the prompt (``{"lighthouse": "A lighthouse is…"}``, see ``answers``); or
+            the name of a real engine, as for ``--engine``. None: the engine that the app brings, or placeholders.
+        database: A file to use instead of a temporary one.
+        timeout: Seconds until a page that is not finished is an error.
+        settings: Settings of the app, as keywords of ``App``, for this visit.
 
     Raises:
-        BadSetting: for an unknown setting, or a value that it cannot take.
+        BadSetting: For an unknown setting or an invalid value.
+        BadApp: If there is no app, or its declarations do not fit together.
     """
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         engine: Engine | Mapping[str, ScriptedText] | str | None = None,
         *,
         database: str | Path | None = None,
-        patience: float = 30.0,
+        timeout: float = 30.0,
         **settings: Any,
     ) -> None:
-        self._life = AppRunner(app, engine, database, patience, settings)
+        if "patience" in settings:
+            raise BadSetting("Visitor(…, patience=…) is called timeout now.")
+        self._runner = AppRunner(app, engine, database, timeout, settings)
         self._cookies: dict[str, str] = {}
         self._address = HOST
-        self._finalizer = weakref.finalize(self, self._life.leave)
+        self._finalizer = weakref.finalize(self, self._runner.leave)
 
     def another(self, address: str = HOST) -> Visitor:
-        """A second visitor of the same app, with cookies of its own.
+        """Return a second visitor of the same app, with cookies of its own.
 
         Args:
-            address: where it comes from.
+            address: Its IP address.
         """
         other = object.__new__(Visitor)
-        other._life = self._life
-        other._life.visitors += 1
+        other._runner = self._runner
+        other._runner.visitors += 1
         other._cookies = {}
         other._address = address
-        other._finalizer = weakref.finalize(other, self._life.leave)
+        other._finalizer = weakref.finalize(other, self._runner.leave)
         return other
 
     def visit(self, path: str, *, referer: str | None = None, wait: bool = True) -> VisitedPage:
-        """Open a page, follow redirects, and wait until it is written.
+        """Open a page, follow redirects, and wait until the page is finished.
 
         Args:
-            path: its address in the app, such as ``/wiki/Tea``.
-            referer: the key of the page on which the link stood.
-            wait: whether to wait; otherwise the page is as a browser shows it first.
+            path: The path, such as ``/wiki/Tea``.
+            referer: The path of the page on which the link was.
+            wait: False returns the page as a browser shows it first.
 
         Raises:
-            BadAddress: if the path does not begin with a slash.
-            TimeoutError: if it is not finished in time.
+            BadAddress: If the path does not begin with a slash.
+            TimeoutError: If the page is not finished in time.
         """
         if not path.startswith("/"):
             raise BadAddress(f"A path begins with a slash: visitor.visit({'/' + path!r})")
@@ -94,30 +100,30 @@ class Visitor:
     def send(
         self, method: str, path: str, values: Mapping[str, str], *, referer: str | None = None, wait: bool = True
     ) -> VisitedPage:
-        """Send a form, follow redirects, and wait until the page that is answered is written.
+        """Send a form, follow redirects, and wait until the page in the response is finished.
 
         Args:
             method: "get" or "post".
-            path: the address.
-            values: the form's fields.
-            referer: the key of the page on which the form stood.
-            wait: see ``visit``.
+            path: The path.
+            values: The form's fields.
+            referer: The path of the page on which the form was.
+            wait: See ``visit``.
 
         Raises:
-            TimeoutError: if the page is not finished in time.
+            TimeoutError: If the page is not finished in time.
         """
-        return self._life.run(self._send(method.upper(), path, values, referer, wait))
+        return self._runner.run(self._send(method.upper(), path, values, referer, wait))
 
     def wait(self) -> None:
-        """Wait until nothing is being written any more, by whomever it was begun.
+        """Wait until no page is being generated, whoever caused it.
 
         Raises:
-            TimeoutError: if that takes too long.
+            TimeoutError: If that takes too long.
         """
-        self._life.run(self._life.settled())
+        self._runner.run(self._runner.settled())
 
     def close(self) -> None:
-        """Stop the app, if this is its last visitor, and throw its database away."""
+        """Stop the app, if this is its last visitor, and delete its temporary database."""
         self._finalizer()
 
     def __enter__(self) -> Visitor:
@@ -128,12 +134,12 @@ class Visitor:
     ) -> None:
         self.close()
 
-    # -- requests -----------------------------------------------------------------------------------------
+    # -- requests -------------------------------------------------------------------------------------------------
 
     async def _send(
         self, method: str, path: str, values: Mapping[str, str], referer: str | None, wait: bool
     ) -> VisitedPage:
-        for _ in range(REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             body = b""
             if method == "GET" and values:
                 path = f"{path.partition('?')[0]}?{urlencode(values)}"
@@ -145,36 +151,37 @@ class Visitor:
                 break
             target = urlsplit(urljoin(f"http://{HOST}{path}", location))
             if target.netloc != HOST:
-                raise LookupError(f"{path} leads to {location}, out of the app: a test cannot go there.")
+                raise LookupError(f"{path} redirects to {location}, which is not in the app.")
             path = target.path + (f"?{target.query}" if target.query else "")
             if status in {301, 302, 303}:
                 method, values = "GET", {}
         else:
-            raise LookupError(f"{path} leads in a circle: {REDIRECTS} redirects, and no page.")
+            raise LookupError(f"{path} was redirected {MAX_REDIRECTS} times without a page.")
         page = VisitedPage(self, path, status, headers, content)
         return await self._finished(page, referer) if wait else page
 
     async def _finished(self, page: VisitedPage, referer: str | None) -> VisitedPage:
-        """The page when nothing on it is being written any more."""
-        life = self._life
-        async with life.in_time(f"The page {page.key} was not finished"):
+        """Return the page when none of its regions is being generated."""
+        runner, site = self._runner, self._runner.app.site
+        async with runner.time_limit(f"The page {page.key} was not finished"):
             while page.state in {"waiting", "writing"}:
-                found = life.job(page.html)
-                if found is None:
-                    return page  # what it shows is written by nobody
-                async with life.watching(found):
-                    await found.finished.wait()
-                if found.state != "written":
-                    html = life.app.site.live_pages.shell(found).html
-                    return VisitedPage(self, found.key, page.status, page.headers, html)
-                # The answer to a form may show such a page too: its own address is the one to ask.
-                status, headers, content = await self._request("GET", found.key, b"", referer)
-                page = VisitedPage(self, found.key, status, headers, content)
+                job = runner.job(page.html)
+                if job is None:
+                    return page  # no job generates what it shows
+                async with runner.watching(job):
+                    await job.finished.wait()
+                path = site.mount.url(job.key)
+                if job.state != "written":
+                    return VisitedPage(self, path, page.status, page.headers, site.live_pages.shell(job).html)
+                # The response to a form may show an unfinished page too. It is opened at its own path.
+                status, headers, content = await self._request("GET", path, b"", referer)
+                page = VisitedPage(self, path, status, headers, content)
         return page
 
     async def _request(
         self, method: str, path: str, body: bytes, referer: str | None
     ) -> tuple[int, dict[str, str], str]:
+        runner = self._runner
         sent: dict[str, str] = {}
         if referer is not None:
             sent["referer"] = f"http://{HOST}{referer}"
@@ -184,23 +191,38 @@ class Visitor:
             sent["origin"] = f"http://{HOST}"
             sent["content-type"] = "application/x-www-form-urlencoded"
         content = bytearray()
-        async with self._life.in_time(f"{path} was not answered"):
-            answer = await request(
-                self._life.app, path, content.extend, method=method, headers=sent, body=body, client=self._address
+        async with runner.time_limit(f"There was no response for {path}"):
+            response = await request(
+                runner.asgi,
+                path,
+                content.extend,
+                method=method,
+                headers=sent,
+                body=body,
+                client=self._address,
+                state=runner.state,
             )
-        if answer.failure is not None:
-            raise answer.failure
+        if response.failure is not None:
+            raise response.failure
         headers: dict[str, str] = {}
-        for name, value in answer.headers:
+        for name, value in response.headers:
             if name == "set-cookie":
-                self._take_cookie(value)
+                self._set_cookies(value)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return answer.status, headers, content.decode("utf-8", "replace")
+        return response.status, headers, content.decode("utf-8", "replace")
 
-    def _take_cookie(self, header: str) -> None:
-        with contextlib.suppress(CookieError):
-            for name, morsel in SimpleCookie(header).items():
-                if morsel["max-age"] == "0" or "1970" in morsel["expires"]:
+    def _set_cookies(self, header: str) -> None:
+        with contextlib.suppress(CookieError, ValueError):
+            for name, cookie in SimpleCookie(header).items():
+                if _is_expired(cookie):
                     self._cookies.pop(name, None)
                 else:
-                    self._cookies[name] = morsel.value
+                    self._cookies[name] = cookie.coded_value
+
+
+def _is_expired(cookie: Morsel[str]) -> bool:
+    if cookie["max-age"]:
+        return int(cookie["max-age"]) <= 0
+    with contextlib.suppress(ValueError):
+        return bool(cookie["expires"]) and parsedate_to_datetime(cookie["expires"]).astimezone(UTC) <= datetime.now(UTC)
+    return False

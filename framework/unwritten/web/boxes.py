@@ -1,8 +1,9 @@
-"""Boxes: the documents of apps that a model wrote, each served into a frame that can reach nothing; and what they keep.
+"""Boxes: apps that a model wrote, each served into a sandboxed iframe that can reach nothing, and their saved state.
 
-The frame has ``sandbox="allow-scripts"`` and no more, so its document has no origin: no cookies, no storage, no way to
-the page around it. Its own policy leaves it no network. The policy of the page lets the frame go nowhere but here. What
-no policy closes, ``box-guest.js`` does, which is put before the model's text. What is left is ``box-host.js``: a few messages.
+The iframe has ``sandbox="allow-scripts"`` and nothing else, so its document has an opaque origin: no cookies, no
+storage, no access to the page around it. Its own policy forbids all connections, and the policy of the page forbids the
+frame to navigate anywhere but here. ``box-guest.js`` runs before the model's text and removes what no policy forbids.
+What remains is the messages that ``box-host.js`` accepts.
 """
 
 from __future__ import annotations
@@ -10,32 +11,31 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import OrderedDict, deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..core.assets import asset_dir
 from ..core.errors import BadAddress, UnwrittenError
+from ..core.paths import is_page_key
 from ..formats.app import extract_document, text_hash
 from ..security.client_address import client_id
-from ..security.headers import is_same_origin
+from ..security.headers import is_cross_origin
+from ..security.rate_limits import ClientWindows
 from ..storage.database import Database
 from .site import GetSite, Site
 
 FORMAT = "app"
 
+MAX_STATE_SIZE = 16 * 1024
+"""Bytes of state, as JSON, that a box may save."""
 
-STATE_LIMIT = 16 * 1024
-"""Bytes that a box may keep."""
-
-
-SAVES, SECONDS = 30, 10.0
-"""Times that one visitor may have boxes keep something, in so many seconds."""
-
+MAX_SAVES, SAVE_WINDOW = 30, 10.0
+"""How often one client's boxes may save their state, in so many seconds."""
 
 POLICY = "; ".join(
     [
@@ -55,9 +55,9 @@ POLICY = "; ".join(
         "frame-ancestors 'self'",
     ]
 )
+"""The content security policy of a box."""
 
-
-_HEADERS = {
+_HEADERS: Mapping[str, str] = {
     "content-security-policy": POLICY,
     "cache-control": "no-store",
     "cross-origin-resource-policy": "same-origin",
@@ -67,131 +67,128 @@ _HEADERS = {
     "x-dns-prefetch-control": "off",
 }
 
+_JSON_HEADERS: Mapping[str, str] = {
+    "cache-control": "no-store",
+    "cross-origin-resource-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+}
 
-# Elements that would open a document or a connection, wherever "<" stands before their name; box-guest.js has the same
-# list for what is made later. The parser ends a name at exactly these characters.
-_CLOSED = re.compile(
+# Elements that open a document or a connection, wherever "<" stands before their name. box-guest.js has the same list
+# for elements that are created later. HTML parsers end a name at exactly these characters.
+_FORBIDDEN = re.compile(
     r"<(/?)(?=(?:iframe|frame|frameset|object|embed|applet|link|base|portal|fencedframe|webview)[\t\n\f\r />])", re.I
 )
-
 
 _HTTP_EQUIV = re.compile(r"http-equiv", re.I)
 
 
 class BoxStore:
-    """What boxes keep, by page and region, in the app's database."""
+    """The saved states of boxes, by page and region. It also limits how often clients may save."""
 
     def __init__(self) -> None:
-        self._saves: OrderedDict[str, deque[float]] = OrderedDict()
+        self._saves = ClientWindows(SAVE_WINDOW)
 
-    def state(self, database: Database, page: str, region: str) -> str | None:
-        """What a box kept last, as JSON; None if nothing."""
+    def get(self, database: Database, page: str, region: str) -> str | None:
+        """Return the state that a box saved last, as JSON, or None."""
         rows = database.read("SELECT state FROM boxes WHERE page = ? AND region = ?", (page, region))
         return str(rows[0][0]) if rows else None
 
     async def save(self, database: Database, page: str, region: str, state: str) -> None:
-        """Keep the state of a box. The last one wins.
+        """Save the state of a box. It replaces the one before.
 
         Raises:
-            BadAddress: if it is no JSON, or more than ``STATE_LIMIT``.
-            StoreError: if it could not be written.
+            BadAddress: If it is not JSON, or larger than ``MAX_STATE_SIZE``.
+            StoreError: If it could not be written.
         """
-        if len(state.encode("utf-8", "replace")) > STATE_LIMIT:
-            raise BadAddress(f"A box keeps up to {STATE_LIMIT // 1024} kB of JSON, and this is more.", 413)
+        if len(state.encode("utf-8", "replace")) > MAX_STATE_SIZE:
+            raise _too_large()
         try:
             json.loads(state)
         except (ValueError, RecursionError):
-            raise BadAddress("A box keeps JSON, and this is none.") from None
+            raise BadAddress("The state of a box must be JSON.") from None
         row = {"page": page, "region": region, "state": state, "saved_at": datetime.now(UTC).isoformat()}
         await database.write(lambda tables: tables.table("boxes").upsert(row, pk=("page", "region")))
 
-    def admit(self, visitor: str) -> None:
-        """Take note that a visitor's box keeps something.
+    def check_rate(self, client: str) -> None:
+        """Count a save of a client.
 
         Raises:
-            BadAddress: with status 429, if that is too often.
+            BadAddress: With status 429 if the client saves too often.
         """
         now = time.monotonic()
-        times = self._saves.setdefault(visitor, deque())
-        self._saves.move_to_end(visitor)
-        while len(self._saves) > 10_000:
-            self._saves.popitem(last=False)
-        while times and now - times[0] > SECONDS:
-            times.popleft()
-        if len(times) >= SAVES:
-            raise BadAddress(f"A box may keep its state {SAVES} times in {SECONDS:.0f} s, and this is more often.", 429)
-        times.append(now)
+        window = self._saves[client]
+        if window.total(now) >= MAX_SAVES:
+            raise BadAddress(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
+        window.add(now)
 
 
-def find_text(site: Site, page: str, region: str, wanted: str | None = None) -> str | None:
-    """The text of an app: one that was written just now, or is kept, in whichever version.
+def find_text(site: Site, page: str, region: str, wanted_hash: str | None = None) -> str | None:
+    """Return the text of an app that was just generated or is stored, in any version. None if there is none.
 
     Args:
         site: The app's components.
-        page: the page's key.
-        region: the region's name.
-        wanted: the text's hash; None takes any.
+        page: The page's key.
+        region: The region's name.
+        wanted_hash: The hash of the text; see ``text_hash``. None: the newest text.
     """
     job = site.jobs.recent(page)
     region_job = job.regions.get(region) if job else None
-    texts = (
-        [region_job.frame.text]
-        if region_job and region_job.state == "written" and region_job.format.name == FORMAT
-        else []
-    )
+    texts = []
+    if region_job and region_job.state == "written" and region_job.format.name == FORMAT:
+        texts.append(region_job.frame.text)
     texts += [
         text
         for (text,) in site.store.database.read(
             "SELECT c.text FROM canvases c JOIN versions v ON v.id = c.version JOIN pages p ON p.id = v.page "
             "WHERE p.key = ? AND c.name = ? AND c.format = ? ORDER BY v.number DESC LIMIT ?",
-            (page, region, FORMAT, 1 if wanted is None else 1000),
+            (page, region, FORMAT, 1 if wanted_hash is None else 1000),
         )
     ]
-    return next((text for text in texts if wanted in (None, text_hash(text))), None)
+    return next((text for text in texts if wanted_hash in (None, text_hash(text))), None)
 
 
-def document(text: str, state: str | None) -> str:
-    """The document of a box: our side of the wall, and then the model's text, without what would open a connection.
+def box_document(text: str, state: str | None) -> str:
+    """Return the document of a box: ``box-guest.js``, then the model's text without elements that open connections.
 
     Args:
-        text: the model's.
-        state: what the box kept last, as JSON.
+        text: The model's text.
+        state: The saved state, as JSON.
 
     Raises:
-        PageFailed: if there is no document in the text.
+        PageFailed: If there is no document in the text.
     """
-    inside = (asset_dir("static") / "box-guest.js").read_text(encoding="utf-8")
-    kept = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    body = _HTTP_EQUIV.sub("x-http-equiv", _CLOSED.sub(r"<\1x-", extract_document(text)))
-    prelude = inside.replace("/*kept*/ null", kept, 1)
-    # The policy once more, for a document that comes without its headers: from a file, say.
+    script = (asset_dir("static") / "box-guest.js").read_text(encoding="utf-8")
+    stored = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    script = script.replace("/*stored*/ null", stored, 1)
+    body = _HTTP_EQUIV.sub("x-http-equiv", _FORBIDDEN.sub(r"<\1x-", extract_document(text)))
+    # The policy again, for a document that is opened without its headers, from a file for example.
     policy = "; ".join(rule for rule in POLICY.split("; ") if not rule.startswith(("sandbox", "frame-ancestors")))
     meta = f'<meta charset="utf-8"><meta http-equiv="content-security-policy" content="{policy}">'
-    return f"<!doctype html>{meta}<script>{prelude}</script>{body}"
+    return f"<!doctype html>{meta}<script>{script}</script>{body}"
 
 
 def box_routes(get_site: GetSite) -> list[BaseRoute]:
-    """Return the routes of boxes."""
+    """Return the routes of boxes: their documents, and their saved states."""
     boxes = BoxStore()
 
     async def show(request: Request) -> Response:
         site = await get_site()
-        page, region = _place(request.query_params)
-        if request.headers.get("sec-fetch-dest") == "document":
-            return Response(
-                status_code=303, headers={"location": site.mount.url(page)}
-            )  # alone in a tab it is nobody's page
+        page, region = _page_and_region(request.query_params)
+        if request.headers.get("sec-fetch-dest") == "document":  # opened in a tab, without the page around it
+            return RedirectResponse(site.mount.url(page), 303)
         text = find_text(site, page, region, request.query_params.get("text"))
         if text is None:
-            return HTMLResponse("<!doctype html><p>This app is not here any more.", 404, _HEADERS)
-        return HTMLResponse(document(text, boxes.state(site.store.database, page, region)), headers=_HEADERS)
+            return HTMLResponse("<!doctype html><p>This app does not exist any more.", 404, _HEADERS)
+        return HTMLResponse(box_document(text, boxes.get(site.store.database, page, region)), headers=_HEADERS)
 
     async def state(request: Request) -> Response:
         try:
             site = await get_site()
-            return await (_save if request.method == "POST" else _load)(boxes, site, request)
-        except UnwrittenError as error:  # box-host.js reads it, not a person
-            return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON)
+            if request.method == "POST":
+                return await _save(boxes, site, request)
+            return _load(boxes, site, request)
+        except UnwrittenError as error:  # box-host.js expects JSON
+            return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON_HEADERS)
 
     return [
         Route("/box", show, name="box"),
@@ -199,51 +196,51 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
     ]
 
 
-_JSON = {
-    "cache-control": "no-store",
-    "cross-origin-resource-policy": "same-origin",
-    "x-content-type-options": "nosniff",
-}
-
-
-async def _load(boxes: BoxStore, site: Site, request: Request) -> Response:
-    page, region = _place(request.query_params)
-    if find_text(site, page, region) is None:
-        raise BadAddress(f"The page {page} has no app {region!r}.", 404)
-    return JSONResponse({"state": boxes.state(site.store.database, page, region)}, headers=_JSON)
+def _load(boxes: BoxStore, site: Site, request: Request) -> Response:
+    page, region = _page_and_region(request.query_params)
+    _check_exists(site, page, region)
+    return JSONResponse({"state": boxes.get(site.store.database, page, region)}, headers=_JSON_HEADERS)
 
 
 async def _save(boxes: BoxStore, site: Site, request: Request) -> Response:
-    if not is_same_origin(request.headers.get("origin"), request.headers.get("host")):
-        raise BadAddress("A box keeps its state from its own page only.", 403)
-    boxes.admit(client_id(request.scope))
-    given = await _body(request)
-    page, region = _place(given)
-    if find_text(site, page, region) is None:
-        raise BadAddress(f"The page {page} has no app {region!r}, so nothing can be kept for it.", 404)
-    await boxes.save(site.store.database, page, region, given["state"])
-    return JSONResponse({}, headers=_JSON)
+    if is_cross_origin(request.headers):
+        raise BadAddress("The state of a box can only be saved from its own page.", 403)
+    boxes.check_rate(client_id(request.scope))
+    values = await _read_json(request)
+    page, region = _page_and_region(values)
+    _check_exists(site, page, region)
+    await boxes.save(site.store.database, page, region, values["state"])
+    return JSONResponse({}, headers=_JSON_HEADERS)
 
 
-async def _body(request: Request) -> dict[str, str]:
-    """The JSON object of a request, with texts for page, region and state and nothing else."""
-    content = b""
+async def _read_json(request: Request) -> dict[str, str]:
+    """Return the JSON object in a request, which has the strings page, region and state."""
+    body = b""
     async for chunk in request.stream():
-        content += chunk
-        if len(content) > 3 * STATE_LIMIT:  # quotes in a state are escaped, in the state and again in the request
-            raise BadAddress(f"A box keeps up to {STATE_LIMIT // 1024} kB of JSON, and this is more.", 413)
+        body += chunk
+        if len(body) > 3 * MAX_STATE_SIZE:  # quotes in the state are escaped twice
+            raise _too_large()
     try:
-        given: Any = json.loads(content)
+        values: Any = json.loads(body)
     except (ValueError, RecursionError):
-        given = None
-    fields = {"page", "region", "state"}
-    if not isinstance(given, dict) or set(given) != fields or not all(isinstance(v, str) for v in given.values()):
-        raise BadAddress("A box sends a JSON object of three texts: page, region and state.")
-    return given
+        values = None
+    names = {"page", "region", "state"}
+    if not isinstance(values, dict) or set(values) != names or not all(isinstance(v, str) for v in values.values()):
+        raise BadAddress("A box sends a JSON object with three strings: page, region and state.")
+    return values
 
 
-def _place(given: Any) -> tuple[str, str]:
-    page, region = given.get("page"), given.get("region")
-    if not page or not region or not page.startswith("/") or page.startswith("//") or not page.isascii():
-        raise BadAddress("A box is named by the key of its page and the name of its region.")
+def _page_and_region(values: Mapping[str, str]) -> tuple[str, str]:
+    page, region = values.get("page"), values.get("region")
+    if not page or not region or not is_page_key(page) or not page.isascii():
+        raise BadAddress("A box is identified by the key of its page and the name of its region.")
     return page, region
+
+
+def _check_exists(site: Site, page: str, region: str) -> None:
+    if find_text(site, page, region) is None:
+        raise BadAddress(f"The page {page} has no app {region!r}.", 404)
+
+
+def _too_large() -> BadAddress:
+    return BadAddress(f"A box may save up to {MAX_STATE_SIZE // 1024} kB of state.", 413)

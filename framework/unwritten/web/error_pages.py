@@ -1,11 +1,11 @@
-"""Failures: what a visitor sees when something went wrong, and what an author sees while developing."""
+"""Error pages: what visitors see when a request fails, and what the author sees in the log and while developing."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -17,7 +17,6 @@ from unwritten_engine import EngineError
 
 from ..core.errors import (
     BadAddress,
-    BadApp,
     BadForm,
     Busy,
     Denied,
@@ -33,16 +32,14 @@ from .tracebacks import error_reports, format_report
 
 log = logging.getLogger("unwritten")
 
+_MAX_RELOAD_SECONDS = 120
+"""Longest wait after which an error page reloads by itself."""
 
-_LONGEST_WAIT = 120
-"""Seconds until a message asks again by itself; after longer ones people do."""
-
-
-_TITLES = {
+_TITLES: Mapping[int, str] = {
     400: "This address is not valid",
     403: "This is not allowed",
     404: "Page not found",
-    405: "This page does not accept this method",
+    405: "Method not allowed",
     413: "This is too large",
     414: "This name is too long",
     421: "Unknown host",
@@ -52,13 +49,16 @@ _TITLES = {
     504: "This took too long",
 }
 
+_LOGGED = "_unwritten_logged"
+"""Attribute of exceptions that are in the log, so that servers do not log them again."""
+
 
 class ErrorPages:
-    """Turns exceptions into pages for people; for programs, into a line of text.
+    """Turns exceptions into error pages, or into plain text for clients that do not accept HTML.
 
     Args:
         name: The app's name.
-        get_site: Returns the site, whose renderer draws the pages.
+        get_site: Returns the site, whose renderer renders the pages.
         is_developer: True if the client may see tracebacks.
     """
 
@@ -66,94 +66,104 @@ class ErrorPages:
         self._name = name
         self._get_site = get_site
         self._is_developer = is_developer
+        # Starlette passes unexpected exceptions on to the server, which logs them a second time.
+        logging.getLogger("uvicorn.error").addFilter(_is_unlogged)
 
-    async def http(self, request: Request, error: Exception) -> Response:
-        """Starlette's own: no such page, wrong method."""
+    async def http_error(self, request: Request, error: Exception) -> Response:
+        """Respond to an ``HTTPException``, of Starlette or of the author."""
         assert isinstance(error, HTTPException)
-        hint = ""
-        if error.status_code == 404:
-            hint = f"No page of {self._name} has the address {request.url.path}."
-        elif error.detail:
-            hint = str(error.detail)
-        return await self._answer(request, error.status_code, hint, dict(error.headers or {}))
+        message = str(error.detail or "")
+        if error.status_code == 404 and message in {"", "Not Found"}:
+            message = f"{self._name} has no page at {request.url.path}."
+        elif error.status_code == 405:
+            message = "This page does not accept this method."
+        return await self._respond(request, error.status_code, message, dict(error.headers or {}))
 
-    async def known(self, request: Request, error: Exception) -> Response:
-        """Ours, whose messages are meant for people."""
+    async def unwritten_error(self, request: Request, error: Exception) -> Response:
+        """Respond to an error of the framework or the engine, whose message is meant for visitors."""
         if isinstance(error, BadAddress):
-            return await self._answer(request, error.status, str(error))
+            return await self._respond(request, error.status, str(error))
         if isinstance(error, BadForm):
-            title = "" if error.status in {403, 413} else "That form cannot be taken"
-            return await self._answer(request, error.status, str(error), title=title)
+            title = "" if error.status in {403, 413} else "This form was not accepted"
+            return await self._respond(request, error.status, str(error), title=title)
         if isinstance(error, Denied):
-            return await self._answer(request, 403, str(error), title="This is not written here")
-        if isinstance(error, OverBudget):
-            return await self._answer(request, 429, str(error), {"retry-after": str(error.retry_after)})
+            return await self._respond(request, 403, str(error), title="This page is not generated here")
         if isinstance(error, Busy):
-            return await self._answer(request, 503, str(error), {"retry-after": str(error.retry_after)})
+            status = 429 if isinstance(error, OverBudget) else 503
+            return await self._respond(request, status, str(error), {"retry-after": str(error.retry_after)})
         if isinstance(error, TimedOut):
             log.error("%s: %s", request.url.path, error)
-            return await self._answer(request, 504, str(error))
-        if isinstance(error, BadApp):
-            return await self.unknown(request, error)
+            return await self._respond(request, 504, str(error))
         if isinstance(error, (StoreError, EngineError, PageFailed)):
             log.error("%s: %s", request.url.path, error)
-            return await self._answer(request, 503, str(error), {"retry-after": "10"})
-        return await self.unknown(request, error)
+            return await self._respond(request, 503, str(error), {"retry-after": "10"})
+        return await self.server_error(request, error)
 
-    async def unknown(self, request: Request, error: Exception) -> Response:
-        """A bug, ours or the author's. The log has it with an id; a developer sees the traceback."""
+    async def server_error(self, request: Request, error: Exception) -> Response:
+        """Respond to an unexpected exception. Its traceback is logged with a number, and shown to developers."""
         number = secrets.token_hex(4)
-        request.state.failure = error  # a test that visits the app raises it again
-        log.error("%s failed (%s)", request.url.path, number, exc_info=error)
+        request.state.failure = error  # ``unwritten.testing`` raises it in the test
+        log_error(f"{request.url.path} failed ({number})", error)
         if self._is_developer(request.scope):
-            return await self._answer(request, 500, f"{type(error).__name__}: {error}", error=error)
-        return await self._answer(request, 500, f"The server's log has the reason under the number {number}.")
+            return await self._respond(request, 500, f"{type(error).__name__}: {error}", error=error)
+        return await self._respond(request, 500, f"The server's log has the details under the number {number}.")
 
-    async def _answer(
+    async def _respond(
         self,
         request: Request,
         status: int,
-        hint: str,
-        headers: dict[str, str] | None = None,
+        message: str,
+        headers: Mapping[str, str] | None = None,
         error: Exception | None = None,
         title: str = "",
     ) -> Response:
         headers = headers or {}
-        title = title or _TITLES.get(status, "That did not work")
-        seconds = _seconds(headers.get("retry-after", ""))
+        title = title or _TITLES.get(status, "This did not work")
         if accepts_html(request):
             values: dict[str, Any] = {
                 "title": title,
-                "message": hint,
-                "hint": "",
+                "message": message,
                 "status": status,
-                # A form cannot be sent again by itself, and nobody watches a page for an hour.
-                "retry_after": None
-                if request.method != "GET" or seconds > _LONGEST_WAIT
-                else headers.get("retry-after"),
-                "faults": error_reports(error) if error is not None else [],
+                "retry_after": _reload_after(request, headers),
+                "errors": error_reports(error) if error is not None else [],
             }
             try:
                 site = await self._get_site()
                 return site.renderer.error_page(status, values, headers)
-            except Exception:  # the author's error.html may be what is broken, or nothing is open yet
-                log.exception("error.html cannot be drawn")
-        text = f"{title}. {hint}\n{format_report(error) if error is not None else ''}".strip() + "\n"
+            except Exception as problem:  # the author's error.html is broken, or the site cannot be built
+                log_error("error.html cannot be rendered", problem)
+        text = f"{title}. {message}\n{format_report(error) if error is not None else ''}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 
 
-def _seconds(text: str) -> int:
-    """The seconds of a Retry-After; 0 if it is a date or not there."""
-    return int(text) if text.isdecimal() else 0
+def _reload_after(request: Request, headers: Mapping[str, str]) -> str | None:
+    """Return the seconds until an error page reloads by itself, or None. A POST request cannot be repeated."""
+    seconds = headers.get("retry-after", "")
+    reloads = request.method == "GET" and seconds.isdecimal() and int(seconds) <= _MAX_RELOAD_SECONDS
+    return seconds if reloads else None
+
+
+def log_error(title: str, error: Exception) -> None:
+    """Log an exception with a short traceback: the author's frames only, or all if none is the author's."""
+    if any(report.locations for report in error_reports(error)):
+        log.error("%s:\n%s", title, format_report(error))
+    else:
+        log.error("%s", title, exc_info=error)
+    setattr(error, _LOGGED, True)
+
+
+def _is_unlogged(record: logging.LogRecord) -> bool:
+    """Filter of the server's log: False for exceptions that the app has logged."""
+    return not (record.exc_info and getattr(record.exc_info[1], _LOGGED, False))
 
 
 def describe_error(send: Send) -> Send:
-    """Tell a server that cannot start in our words why, where they are meant for people, instead of in a traceback."""
+    """Wrap the ``send`` of a lifespan so that a failed start reports the framework's message, not a traceback."""
 
-    async def told(message: Message) -> None:
+    async def send_described(message: Message) -> None:
         error = sys.exception()
         if message["type"] == "lifespan.startup.failed" and isinstance(error, UnwrittenError | EngineError):
             message = {**message, "message": str(error)}
         await send(message)
 
-    return told
+    return send_described

@@ -1,12 +1,9 @@
-"""Pages that are being generated, as HTML: each frame is rendered once for all who watch."""
+"""Jobs as HTML: the page and its regions while they are generated. Each frame is rendered once for all subscribers."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
@@ -20,23 +17,31 @@ from ..rendering.document import FORM_KEY
 from ..rendering.regions import RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Shell
-from ..routing.routes import PLAIN
+from ..routing.page_function import PLAIN
+from .messages import encode
 
 log = logging.getLogger("unwritten")
 
 
 @dataclass
 class _Rendered:
-    """What has been rendered of a job: its shell, and each region's latest block and message, by frame and state."""
+    """What has been rendered of a job.
+
+    Attributes:
+        shell: The page as it was at the start.
+        num_updates: The job's ``num_updates`` at that time.
+        blocks: The latest block of each region, with the number and state of its frame.
+        messages: The latest message of each region, likewise.
+    """
 
     shell: Shell
-    change: int
+    num_updates: int
     blocks: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
     messages: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
 
 
 class LivePages:
-    """Renders jobs for one app, and remembers the result while the job exists.
+    """Renders the jobs of one app. Results are remembered while the job exists.
 
     Args:
         renderer: The app's renderer.
@@ -49,37 +54,36 @@ class LivePages:
         self._rendered: WeakKeyDictionary[PageJob, _Rendered] = WeakKeyDictionary()
 
     def prepare(self, job: PageJob) -> None:
-        """Render the shell of a job, for its first response and for its frames.
+        """Render the page of a job, for its first response and for its frames.
 
         Raises:
             BadTemplate: If the template is missing, raises, or lacks the block of a region.
         """
-        with step("rendering the shell"):
-            self._rendered[job] = _Rendered(self.shell(job), job.change)
+        with step("rendering the page"):
+            self._rendered[job] = _Rendered(self.shell(job), job.num_updates)
 
     def shell(self, job: PageJob, *, placeholders: bool = False) -> Shell:
         """Render a page with its regions as they are now.
 
         Args:
             job: The page.
-            placeholders: Leave out the insides of regions and the colophon, marked by placeholders.
+            placeholders: True to put placeholders in place of regions and the colophon.
         """
         path = self._mount.url(job.key)
         refresh = None if placeholders else path + ("&" if "?" in path else "?") + urlencode({PLAIN: "1"})
-        return self._renderer.shell(job.view(), job.page, job.region_views(), refresh=refresh, holes=placeholders)
+        return self._renderer.shell(
+            job.view(), job.page, job.region_views(), refresh=refresh, placeholders=placeholders
+        )
 
     def current_shell(self, job: PageJob) -> Shell:
-        """Return the shell for a response: the one rendered at the start if nothing has changed since."""
+        """Return the page for a response. It is rendered again only if something has changed since the start."""
         rendered = self._rendered.get(job)
-        if rendered is not None and job.change <= rendered.change + 1:
+        if rendered is not None and job.num_updates <= rendered.num_updates + 1:
             return rendered.shell
         return self.shell(job)
 
     def block(self, job: PageJob, name: str) -> str:
-        """Return the inner HTML of a region as it is now.
-
-        A block that raises is an author's mistake: it fails the region, and the page shows the error.
-        """
+        """Return the current inner HTML of a region. If its block raises, the region fails, and shows the error."""
         region_job = job.regions[name]
         rendered = self._rendered.get(job)
         if rendered is None:
@@ -89,10 +93,10 @@ class LivePages:
         if known is not None and known[0] == key:
             return known[1]
         try:
-            html = rendered.shell.region(region_job.region(), job.view())
+            html = rendered.shell.render_region(region_job.region(), job.view())
         except UnwrittenError as error:
-            if region_job.frame.done:
-                log.warning("%s: the region %r cannot be rendered: %s", job.key, name, error)  # its text is complete
+            if region_job.frame.done:  # the text is complete and is stored all the same
+                log.warning("%s: the region %r cannot be rendered: %s", job.key, name, error)
                 job.publish_failure(region_job, error)
             elif region_job.state != "failed":
                 job.fail_region(region_job, error)
@@ -103,7 +107,7 @@ class LivePages:
     def frame_message(self, job: PageJob, name: str) -> str:
         """Return the message with the latest frame of a region, as JSON."""
         region_job = job.regions[name]
-        html = self.block(job, name)  # may fail the region, and so change its number
+        html = self.block(job, name)  # may fail the region, which changes its number
         key = (region_job.number, region_job.state)
         rendered = self._rendered.get(job)
         known = rendered.messages.get(name) if rendered else None
@@ -117,7 +121,7 @@ class LivePages:
                 "region": name,
                 "frame": region_job.number,
                 "state": region_job.state,
-                "html": html.replace(FORM_KEY, ""),  # the script gives its forms keys
+                "html": html.replace(FORM_KEY, ""),  # live.js adds keys to its forms
                 "canvas": frame.canvas,
                 "canvases": frame.canvases,
                 "step": frame.step,
@@ -128,8 +132,3 @@ class LivePages:
         if rendered is not None:
             rendered.messages[name] = (key, text)
         return text
-
-
-def encode(message: Mapping[str, Any]) -> str:
-    """Return a message as compact JSON. Not ASCII only: drafts full of glyphs would double in size."""
-    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

@@ -1,9 +1,8 @@
-"""The audience: who looks at which page, and what its regions of state show now.
+"""Live updates: open pages follow changes of the app's tables.
 
-A page that is being written has watchers of its own (``generation``); a page with regions of state is looked at for as
-long as a browser shows it. After an action, every page that is looked at and has read a table that was written is
-asked anew what it needs: its page function is called again, regions that have changed are sent to all who look, and
-canvases that are new are written.
+A tab subscribes to a page with regions of state for as long as it shows it. When a table is written, every subscribed
+page that has read it is resolved again: its page function is called, changed regions are sent to all subscribers, and
+new canvases are generated.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -31,14 +30,13 @@ from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
 from ..storage.records import Change
 from .live_pages import LivePages
-from .messages import live_text
+from .messages import live_region_message
 from .page_cache import PageCache
 
 log = logging.getLogger("unwritten")
 
-
-RATE = 10.0
-"""How often in a second changed pages are asked anew at most; what comes in between is seen to together."""
+MAX_REFRESH_RATE = 10.0
+"""How often in a second changed pages are resolved again. Changes in between are handled together."""
 
 
 @dataclass(eq=False)
@@ -57,11 +55,16 @@ class PageSubscription:
 
 
 @dataclass
-class _RenderedState:
-    """What a page shows: of each region of state the number and the message, and the tables it was read from."""
+class _LivePage:
+    """The current state of a subscribed page.
 
-    regions: Mapping[str, tuple[int, str]] = field(default_factory=dict)
-    tables: frozenset[str] = frozenset()
+    Attributes:
+        regions: The number and the message of each region of state.
+        tables: The tables that its page function has read.
+    """
+
+    regions: Mapping[str, tuple[int, str]]
+    tables: frozenset[str]
 
 
 class LiveUpdates(JobObserver):
@@ -96,201 +99,206 @@ class LiveUpdates(JobObserver):
         self._live_pages = live_pages
         self._cache = cache
         self._subscriptions: dict[str, set[PageSubscription]] = {}
-        self._rendered: dict[str, _RenderedState] = {}
+        self._current: dict[str, _LivePage] = {}
         self._stale: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    # -- who looks ----------------------------------------------------------------------------------------
+    # -- subscriptions ------------------------------------------------------------------------------------
 
-    def join(self, key: str, subscription: PageSubscription) -> None:
-        """A tab shows a page from now on. It starts no work but to find out what the page shows."""
+    def subscribe(self, key: str, subscription: PageSubscription) -> None:
+        """Follow a page. The page function is called once, and nothing is generated."""
         self._loop = asyncio.get_running_loop()
         self._subscriptions.setdefault(key, set()).add(subscription)
-        self._refresh([key], acted=False)
+        self._refresh([key], changed=False)
 
-    def leave(self, key: str, subscription: PageSubscription) -> None:
-        """A tab does not show a page any more."""
+    def unsubscribe(self, key: str, subscription: PageSubscription) -> None:
+        """Stop following a page."""
         subscriptions = self._subscriptions.get(key, set())
         subscriptions.discard(subscription)
         if not subscriptions:
             self._subscriptions.pop(key, None)
-            self._rendered.pop(key, None)
+            self._current.pop(key, None)
 
-    def scene(self, key: str) -> Mapping[str, tuple[int, str]]:
-        """Of each region of state of a page its number and its message, as far as they are known."""
-        scene = self._rendered.get(key)
-        return scene.regions if scene else {}
+    def region_messages(self, key: str) -> Mapping[str, tuple[int, str]]:
+        """Return the number and the message of each region of state of a subscribed page, as far as they are known."""
+        page = self._current.get(key)
+        return page.regions if page else {}
 
-    # -- what happens -------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------
 
-    async def acted(self, page: str, tables: Collection[str], again: Collection[str], request: Request) -> None:
-        """An action has changed tables. When this returns, what is new on its own page is being written.
+    async def on_action(self, key: str, tables: Collection[str], redraw: Collection[str], request: Request) -> None:
+        """Update pages after an action. On return, the generation of what is new on its own page has started.
 
         Args:
-            page: the page where its form stood.
-            tables: what it has written to.
-            again: regions of that page that are to be drawn or written again.
-            request: the action's.
+            key: The page with the action's form.
+            tables: The tables that it has written.
+            redraw: Regions of that page to render or generate again.
+            request: The action's request. Its client is charged.
 
         Raises:
-            BadApp: if ``again`` names no region of the page, or the page cannot be drawn.
+            BadApp: If the page has no region of that name, or cannot be rendered.
         """
         try:
-            await self._follow(page, write=True, again=again, request=request)
-        except (OverBudget, Denied) as refused:
-            log.info("%s: what is new on it is not written: %s", page, refused)
-        except Busy as busy:
-            log.warning("%s: what is new on it is written later: %s", page, busy)
-            self._starter.mark_pending(page, again)
-        self._refresh({*self._showing(tables), page} & self._subscriptions.keys(), acted=True)
+            await self._update_page(key, allow_new=True, redraw=redraw, request=request)
+        except (OverBudget, Denied) as error:
+            log.info("%s: new canvases are not generated: %s", key, error)
+        except Busy as error:
+            log.warning("%s: new canvases are generated later: %s", key, error)
+            self._starter.mark_pending(key, redraw)
+        self._refresh({*self._pages_reading(tables), key} & self._subscriptions.keys(), changed=True)
 
-    def wrote(self, table: str) -> None:
-        """Something that is no action has written to a table. Any thread may say so."""
+    def on_table_write(self, table: str) -> None:
+        """Update pages after a write outside of actions. May be called from any thread."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: self._refresh(self._showing([table]), acted=True))
-
-    def _showing(self, tables: Collection[str]) -> list[str]:
-        """The pages that are looked at and have read one of these tables."""
-        return [key for key, scene in self._rendered.items() if scene.tables & {*tables}]
+            self._loop.call_soon_threadsafe(lambda: self._refresh(self._pages_reading([table]), changed=True))
 
     def on_start(self, job: PageJob) -> None:
-        """A page that is looked at is written again: its frames go to all who look."""
+        """Let all subscribers of a page follow its new job."""
         for subscription in self._subscriptions.get(job.key, ()):
             subscription.on_start(job)
 
     def on_end(self, job: PageJob) -> None:
-        """What had to wait for its end, or for room, can be written now."""
-        self._refresh([*self._starter.pending_regions], acted=True)
+        """Generate what had to wait for the end of a job, or for a place in the queue."""
+        self._refresh([*self._starter.pending_regions], changed=True)
 
-    def _refresh(self, keys: Iterable[str], *, acted: bool) -> None:
+    def _pages_reading(self, tables: Collection[str]) -> list[str]:
+        """Return the subscribed pages that have read one of these tables."""
+        return [key for key, page in self._current.items() if page.tables & {*tables}]
+
+    # -- refreshing ---------------------------------------------------------------------------------------
+
+    def _refresh(self, keys: Iterable[str], *, changed: bool) -> None:
+        """Resolve pages again soon. ``changed`` is False if only the current state is needed."""
         for key in keys:
-            self._stale[key] = self._stale.get(key, False) or acted
+            self._stale[key] = self._stale.get(key, False) or changed
         if self._stale and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._catch_up(), name="audience")
+            self._task = asyncio.create_task(self._refresh_stale(), name="live updates")
 
-    async def _catch_up(self) -> None:
+    async def _refresh_stale(self) -> None:
         while self._stale:
             stale, self._stale = self._stale, {}
-            for key, acted in stale.items():
+            for key, changed in stale.items():
                 try:
-                    await self._show(key, acted)
+                    if changed:
+                        await self._update_pending(key)
+                    await self._update_regions(key)
                 except UnwrittenError as error:
-                    log.warning("%s: what it shows now cannot be told: %s", key, error)
+                    log.warning("%s: open tabs are not updated: %s", key, error)
                 except Exception:
-                    log.exception("%s: what it shows now cannot be told", key)
-            await asyncio.sleep(1 / RATE)
+                    log.exception("%s: open tabs are not updated", key)
+            await asyncio.sleep(1 / MAX_REFRESH_RATE)
 
-    async def _show(self, key: str, acted: bool) -> None:
-        if acted:
-            await self._follow_later(key)
-        page_request = await self._look(key) if key in self._subscriptions else None
+    async def _update_pending(self, key: str) -> None:
+        """Update a page, and generate its pending regions if no job is running."""
+        pending = self._starter.pending_regions.get(key) if self._jobs.get(key) is None else None
+        try:
+            await self._update_page(key, allow_new=pending is not None, redraw=pending or ())
+        except (OverBudget, Denied) as error:
+            log.info("%s: new canvases are not generated: %s", key, error)
+        except Busy:
+            return  # the regions stay pending
+        if pending is not None:
+            self._starter.pending_regions.pop(key, None)
+
+    async def _update_regions(self, key: str) -> None:
+        """Render the regions of state of a subscribed page, and notify its subscribers."""
+        if key not in self._subscriptions:
+            return
+        page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
         if isinstance(page_request, PageRequest) and key in self._subscriptions:
             regions = {
-                name: (live.number, live_text(key, name, live)) for name, live in self._live(page_request).items()
+                name: (region.number, live_region_message(key, name, region))
+                for name, region in self._live_regions(page_request).items()
             }
-            self._rendered[key] = _RenderedState(regions, page_request.tables)
+            self._current[key] = _LivePage(regions, page_request.tables)
             for subscription in self._subscriptions.get(key, ()):
                 subscription.subscriber.changed.set()
 
-    async def _follow_later(self, key: str) -> None:
-        """See to it that a page is brought up to the state of the app, and to what had to wait."""
-        waited = self._starter.pending_regions.get(key) if self._jobs.get(key) is None else None
-        try:
-            await self._follow(key, write=waited is not None, again=waited or ())
-        except (OverBudget, Denied) as refused:
-            log.info("%s: what is new on it is not written: %s", key, refused)
-        except Busy:
-            return  # it goes on waiting
-        if waited is not None:
-            self._starter.pending_regions.pop(key, None)
+    def _live_regions(self, page_request: PageRequest) -> Mapping[str, LiveRegion]:
+        """Return the regions of state of a page, as they are now."""
+        job = self._jobs.get(page_request.key)
+        if job is not None:
+            return self._live_pages.shell(job).live_regions
+        rendered = self._cache.rendered(page_request, opened=False)
+        if rendered is not None:
+            return rendered.live_regions
+        view = PageView(key=page_request.key, title=page_request.title)
+        return self._renderer.shell(view, page_request.page, {}).live_regions
 
-    # -- what a page needs now ----------------------------------------------------------------------------
-
-    def _origin(self, key: str) -> Scope | None:
-        """Return the connection of a viewer of a page, whose session and user its page function sees."""
+    def _subscriber_scope(self, key: str) -> Scope | None:
+        """Return the connection of one subscriber of a page, whose session and user its page function sees."""
         return next((subscription.scope for subscription in self._subscriptions.get(key, ())), None)
 
-    async def _look(self, key: str) -> PageRequest | None:
-        """What a page needs now; None if there is no such page. It starts no work."""
-        page_request = await self._resolver.resolve_key(key, self._origin(key))
-        return page_request if isinstance(page_request, PageRequest) else None
+    # -- new canvases -------------------------------------------------------------------------------------
 
-    async def _follow(
-        self, key: str, *, write: bool, again: Collection[str] = (), request: Request | None = None
-    ) -> PageRequest | None:
-        """Bring a page up to the state of the app, after an action.
+    async def _update_page(
+        self, key: str, *, allow_new: bool, redraw: Collection[str] = (), request: Request | None = None
+    ) -> None:
+        """Resolve a page again, and generate what is new on it. Does nothing if there is no such page.
 
         Args:
-            key: the page.
-            write: whether canvases that are missing may be written now; otherwise only if the page was asked for.
-            again: regions that are written again, whatever is there.
-            request: of whoever caused it, and is charged.
+            key: The page.
+            allow_new: True if missing canvases may be generated even if the page has never been generated.
+            redraw: Regions to generate again.
+            request: The request that caused the update. Its client is charged. None: that of a subscriber.
 
-        Returns:
-            What the page needs now; None if there is no such page.
+        Raises:
+            Busy, OverBudget, Denied, BadApp: See ``JobStarter.start``.
         """
-        page_request = await self._resolver.resolve_key(key, request.scope if request else self._origin(key))
+        page_request = await self._resolver.resolve_key(key, request.scope if request else self._subscriber_scope(key))
         if not isinstance(page_request, PageRequest):
-            return None
-        rewritten = _canvases_of(page_request.page, again)
+            return
+        canvases = _canvases_of(page_request.page, redraw)
         job = self._jobs.get(page_request.key)
         if job is not None:
             self._starter.update(job, page_request)
-            if rewritten:
-                self._starter.mark_pending(page_request.key, rewritten)
-        elif rewritten:
-            await self._write_again(page_request, rewritten)
-        elif page_request.page.canvases and self._may_write(page_request, write) and not self._is_whole(page_request):
+            if canvases:
+                self._starter.mark_pending(page_request.key, canvases)
+        elif canvases:
+            await self._regenerate(page_request, canvases)
+        elif (
+            page_request.page.canvases
+            and (allow_new or self._was_generated(page_request.key))
+            and self._cache.rendered(page_request, opened=False) is None  # a canvas is missing
+        ):
             await self._starter.start(page_request, searched=True)
-        return page_request
 
-    async def _write_again(self, page_request: PageRequest, names: set[str]) -> None:
-        """Write canvases again, and what is missing: the next version of the page, made from the one that is there."""
-        kept = self._store.get(page_request.key)
-        if kept is None or not names & kept.canvases.keys():
+    async def _regenerate(self, page_request: PageRequest, names: set[str]) -> None:
+        """Generate canvases again, and missing ones, as the next version of the page."""
+        stored = self._store.get(page_request.key)
+        if stored is None or not names & stored.canvases.keys():
             await self._starter.start(page_request, searched=True)
             return
-        finished = {name: canvas for name, canvas in kept.canvases.items() if name not in names}
+        finished = {name: canvas for name, canvas in stored.canvases.items() if name not in names}
         region_jobs = self._starter.region_jobs(page_request, self._resolver.linker(page_request), finished)
         regions = tuple(name for name, region_job in region_jobs.items() if region_job.state != "written")
-        change = Change("rewritten", base=kept.version, regions=regions)
-        await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, before=kept)
+        change = Change("rewritten", base=stored.version, regions=regions)
+        await self._starter.start(page_request, searched=True, region_jobs=region_jobs, change=change, previous=stored)
 
-    def _may_write(self, page_request: PageRequest, write: bool) -> bool:
-        return write or bool(self._store.exists([page_request.key])) or self._jobs.recent(page_request.key) is not None
-
-    def _is_whole(self, page_request: PageRequest) -> bool:
-        return self._cache.rendered(page_request, opened=False) is not None
-
-    def _live(self, page_request: PageRequest) -> Mapping[str, LiveRegion]:
-        """The regions of state of a page, as they are now."""
-        job = self._jobs.get(page_request.key)
-        if job is not None:
-            return self._live_pages.shell(job).live
-        drawn = self._cache.rendered(page_request, opened=False)
-        if drawn is not None:
-            return drawn.live
-        return self._renderer.shell(
-            PageView(key=page_request.key, title=page_request.title), page_request.page, {}
-        ).live
+    def _was_generated(self, key: str) -> bool:
+        return bool(self._store.exists([key])) or self._jobs.recent(key) is not None
 
     async def close(self) -> None:
-        """Nothing is sent any more."""
+        """Stop updating."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
 
 def _canvases_of(page: Page, names: Collection[str]) -> set[str]:
-    """The canvases that these names stand for: a canvas, or all of several under one name. Live ones need none."""
+    """Return the canvases that these region names stand for: one, or all of a group. Regions of state have none.
+
+    Raises:
+        BadApp: If the page has no region of that name.
+    """
     found: set[str] = set()
     for name in names:
         if name in page.canvases:
             found.add(name)
-        elif name in page.collections:
-            found.update(page.collections[name].regions.values())
+        elif name in page.canvas_groups:
+            found.update(page.canvas_groups[name].regions.values())
         elif name not in page.context:
-            known = [*page.canvases, *page.collections, *page.context]
-            raise BadApp(f"The page has no region {name!r} that could be drawn again.{suggestion(name, known)}")
+            known = [*page.canvases, *page.canvas_groups, *page.context]
+            raise BadApp(f"The page has no region {name!r} that could be redrawn.{suggestion(name, known)}")
     return found

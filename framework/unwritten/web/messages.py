@@ -1,7 +1,9 @@
-"""Messages that the server sends over the live socket, as JSON."""
+"""Messages from the server over the live socket. All of them are JSON objects with a ``type``."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,40 +12,44 @@ from ..rendering.blocks import LiveRegion
 from ..rendering.document import FORM_KEY
 from ..rendering.regions import PageState
 from ..rendering.renderer import Renderer
-from .live_pages import encode
 
 
-def live_text(page: str, name: str, live: LiveRegion) -> str:
-    """A region of state, as it is now."""
+def encode(message: Mapping[str, Any]) -> str:
+    """Return a message as compact JSON. It is not limited to ASCII: escapes would double the size of noisy drafts."""
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+
+
+def live_region_message(key: str, name: str, region: LiveRegion) -> str:
+    """Return the message with the current HTML of a region of state, as JSON."""
     message = {
         "type": "frame",
-        "page": page,
+        "page": key,
         "region": name,
-        "frame": live.number,
+        "frame": region.number,
         "state": "live",
-        "html": live.html.replace(FORM_KEY, ""),
+        "html": region.html.replace(FORM_KEY, ""),
     }
     return encode(message)
 
 
-def page_message(renderer: Renderer, job: PageJob, message: str) -> dict[str, Any]:
-    """A page has come to another state; ``message`` is a sentence for people, or empty."""
-    view = replace(job.view(), message=message)
+def page_message(renderer: Renderer, job: PageJob, text: str) -> dict[str, Any]:
+    """Return the message that a page has a new state. ``text`` is a sentence for visitors, or empty."""
+    view = replace(job.view(), message=text)
     return {
         "type": "page",
         "page": view.key,
         "state": view.state,
-        "message": message,
+        "message": text,
         "colophon": renderer.colophon(view),
         "title": "",
     }
 
 
 def settled_message(key: str, state: PageState) -> dict[str, Any]:
-    """A page is not being written: it is there ("written"), or it is not ("unwritten")."""
+    """Return the message that a page is not being generated: it is stored ("written"), or not ("unwritten")."""
     return {"type": "page", "page": key, "state": state, "message": "", "colophon": "", "title": ""}
 
 
 def refused_message(reason: str) -> dict[str, Any]:
-    """A message of the browser made no sense."""
+    """Return the message that the browser's message was not valid."""
     return {"type": "refused", "message": reason}

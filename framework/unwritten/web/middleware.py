@@ -1,58 +1,76 @@
-"""The first middleware of every app: which hosts it answers to, and who the client is."""
+"""The first middleware of every app: refuses unknown hosts, and learns how the app is reached."""
 
 from __future__ import annotations
 
+from cachetools import LRUCache
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.errors import BadAddress
 from ..core.mount import MountPoint
 from ..core.settings import Settings
-from ..security.client_address import TrustedProxies
+from ..security.client_address import FORWARDING_HEADERS
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
-from ..security.signed_links import take_signature
+from ..security.signed_links import SIGNATURE_MARK, take_signature
 
 
 class ConnectionMiddleware:
-    """Refuses unknown hosts, applies the headers of trusted proxies, and takes the signature off the address.
+    """Refuses unknown hosts, and takes the signature off the address. The headers of trusted proxies are applied before.
 
     Args:
         app: The next ASGI app.
-        settings: ``host``, ``hosts`` and ``trusted_proxies``.
+        settings: ``host`` and ``hosts``.
         exposure: Learns whether other machines can reach the app.
         mount: Learns the prefix under which the app is served.
-
-    Raises:
-        BadSetting: If a setting cannot be parsed.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, exposure: Exposure, mount: MountPoint) -> None:
         self._app = app
-        self._proxies = TrustedProxies(settings.trusted_proxies)
         self._hosts = AllowedHosts(settings.hosts, settings.host)
         self._exposure = exposure
         self._mount = mount
+        self._checked: LRUCache[tuple[object, ...], bool] = LRUCache(1024)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the connection on, or refuse it."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        scope = self._proxies.seen(scope)
-        try:
-            self._hosts.check(scope)
-        except BadAddress as error:
-            self._exposure.refused_hosts += 1
-            await _refuse(error, scope, receive, send)
-            return
-        self._exposure.observe(scope)
+        connection = _direct_connection(scope)
+        if connection is None or connection not in self._checked:
+            try:
+                self._hosts.check(scope)
+            except BadAddress as error:
+                self._exposure.refused_hosts += 1
+                await _refuse(error, scope, receive, send)
+                return
+            self._exposure.observe(scope)
+            if connection is not None:
+                self._checked[connection] = True
         self._mount.update(scope.get("root_path", ""))
-        await self._app(take_signature(scope) if scope["type"] == "http" else scope, receive, send)
+        if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:
+            scope = take_signature(scope)
+        await self._app(scope, receive, send)
+
+
+def _direct_connection(scope: Scope) -> tuple[object, ...] | None:
+    """Return what the checks of a connection depend on, or None if a proxy may have passed it on.
+
+    The checks of a connection between the same two machines for the same host have the same outcome every time.
+    """
+    host = b""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value
+        elif name in FORWARDING_HEADERS:
+            return None
+    client, server = scope.get("client"), scope.get("server")
+    return host, client[0] if client else None, server[0] if server else None
 
 
 async def _refuse(error: BadAddress, scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a connection in plain text: its host is not ours, and so is no page."""
+    """Refuse a connection in plain text. Pages are only for hosts that the app responds to."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": ""})  # before accept: the browser sees 403

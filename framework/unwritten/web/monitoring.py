@@ -1,11 +1,11 @@
-"""Health: whether the app can do its work, for whoever looks after it and for the program that starts it anew."""
+"""``/health`` and ``/metrics``: whether the app can generate and store pages, and its counters for Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -14,19 +14,21 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from unwritten_engine import EngineError
 
 from ..core.errors import UnwrittenError
+from ..generation.metrics import Histogram
 from ..security.client_address import is_local_client
 from .site import GetSite, Site
 
-_PATIENCE = 2.0
-"""Seconds until a database that does not answer counts as one that cannot be written."""
+WRITE_TIMEOUT = 2.0
+"""Seconds after which a database that does not respond counts as not writable."""
 
+_CACHE_SECONDS = 1.0
+"""Seconds for which a health check is reused, so that frequent requests cost nothing."""
 
-_FRESH = 1.0
-"""Seconds for which an answer is given again: asking often costs nothing."""
+_HEADERS: Mapping[str, str] = {"cache-control": "no-store", "x-robots-tag": "noindex"}
 
 
 class Health:
-    """Answers ``/health``.
+    """The endpoint ``/health``.
 
     Args:
         get_site: Returns the site.
@@ -34,26 +36,25 @@ class Health:
 
     def __init__(self, get_site: GetSite) -> None:
         self._get_site = get_site
-        self._since = time.monotonic()
-        self._last: tuple[float, dict[str, Any]] | None = None
+        self._started_at = time.monotonic()
+        self._checked_at = float("-inf")
+        self._values: dict[str, Any] = {}
 
-    async def answer(self, request: Request) -> Response:
-        """200 if pages can be written and kept, 503 if not; JSON either way."""
+    async def respond(self, request: Request) -> Response:
+        """Respond with JSON: 200 if pages can be generated and stored, otherwise 503."""
         now = time.monotonic()
-        if self._last is None or now - self._last[0] > _FRESH:
-            self._last = (now, await self._look())
-        values = self._last[1]
-        status = 200 if values["status"] == "ok" else 503
-        return JSONResponse(values, status, {"cache-control": "no-store", "x-robots-tag": "noindex"})
+        if now - self._checked_at > _CACHE_SECONDS:
+            self._checked_at, self._values = now, await self._check()
+        return JSONResponse(self._values, 200 if self._values["status"] == "ok" else 503, _HEADERS)
 
-    async def _look(self) -> dict[str, Any]:
+    async def _check(self) -> dict[str, Any]:
         try:
             site = await self._get_site()
         except (UnwrittenError, EngineError):
-            # What it says may name files: that is for the log.
-            return {"status": "failing", "reason": "The app cannot be opened; its log says why."}
+            # The message may name files, so it belongs in the log only.
+            return {"status": "failing", "reason": "The app cannot start. Its log has the reason."}
         running, waiting = site.jobs.load
-        writable = await _writable(site)
+        writable = await _is_writable(site)
         about = site.engine.about
         return {
             "status": "ok" if writable else "failing",
@@ -63,14 +64,14 @@ class Health:
             "waiting": waiting,
             "sockets": len(site.sockets),
             "store": "writable" if writable else "not writable",
-            "uptime_seconds": round(time.monotonic() - self._since, 1),
+            "uptime_seconds": round(time.monotonic() - self._started_at, 1),
         }
 
 
-async def _writable(site: Site) -> bool:
-    """Whether the database takes a transaction: an empty one, which needs the lock and writes nothing."""
+async def _is_writable(site: Site) -> bool:
+    """True if the database accepts a transaction. An empty one takes the lock and writes nothing."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(WRITE_TIMEOUT):
             await site.store.database.write(lambda database: None)
     except (UnwrittenError, TimeoutError):
         return False
@@ -78,57 +79,65 @@ async def _writable(site: Site) -> bool:
 
 
 async def metrics_endpoint(get_site: GetSite, request: Request) -> Response:
-    """Answer ``/metrics``."""
+    """Respond to ``/metrics`` in Prometheus' text format: to this machine, or to all clients with ``--metrics``."""
     site = await get_site()
-    headers = {"cache-control": "no-store", "x-robots-tag": "noindex"}
     if not (site.settings.metrics or is_local_client(request.scope)):
-        words = "Metrics are shown on this machine only. To show them to others, start the app with --metrics."
-        return PlainTextResponse(f"{words}\n", 403, headers)
+        message = (
+            "Metrics are served to this machine only. Start the app with --metrics to serve them to all clients.\n"
+        )
+        return PlainTextResponse(message, 403, _HEADERS)
     if importlib.util.find_spec("prometheus_client") is None:
-        words = 'Metrics need a library. Type: pip install "unwritten[metrics]"'
-        return PlainTextResponse(f"{words}\n", 501, headers)
+        message = 'Metrics need a library. Install it: pip install "unwritten[metrics]"\n'
+        return PlainTextResponse(message, 501, _HEADERS)
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     from prometheus_client.registry import Collector
 
-    class Counts(Collector):
+    class SiteCollector(Collector):
         def collect(self) -> Iterator[Any]:
-            return families(site)
+            return metric_families(site)
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Counts())
-    return Response(generate_latest(registry), headers={**headers, "content-type": CONTENT_TYPE_LATEST})
+    registry.register(SiteCollector())
+    return Response(generate_latest(registry), headers={**_HEADERS, "content-type": CONTENT_TYPE_LATEST})
 
 
-def families(site: Site) -> Iterator[Any]:
-    """The counts of an app as Prometheus' families. Needs the library."""
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+def metric_families(site: Site) -> Iterator[Any]:
+    """Yield an app's counters as metric families of ``prometheus_client``, which must be installed."""
+    from prometheus_client.core import GaugeMetricFamily
 
-    counts = site.metrics
-
-    def counter(name: str, words: str, labels: list[str], rows: list[tuple[list[str], float]]) -> CounterMetricFamily:
-        family = CounterMetricFamily(f"unwritten_{name}", words, labels=labels)
-        for values, number in rows:
-            family.add_metric(values, number)
-        return family
-
-    begun = [([kind], float(number)) for kind, number in counts.begun_pages.items()]
-    yield counter("pages_begun", "Pages whose writing was begun.", ["priority"], begun)
-    ended = [([state, kind], float(number)) for (state, kind), number in counts.ended_pages.items()]
-    yield counter("pages_ended", "Pages whose writing has ended, by how.", ["state", "priority"], ended)
-    yield counter("tokens", "Tokens of the pages that were kept.", [], [([], float(counts.tokens))])
-    yield counter("kept_pages_served", "Kept pages that were served.", [], [([], float(counts.kept_served))])
-    refused = {**counts.refused, "host": site.exposure.refused_hosts}
-    rows = [([reason], float(number)) for reason, number in refused.items()]
-    yield counter("refused", "What was not done, by reason.", ["reason"], rows)
-    for name, words, histograms in (
-        ("first_frame_seconds", "From the wish for a page to its first words.", counts.first_frame),
-        ("written_seconds", "From the wish for a page to the kept page.", counts.written),
-    ):
-        family = HistogramMetricFamily(f"unwritten_{name}", words, labels=["priority"])
-        for kind, histogram in histograms.items():
-            family.add_metric([kind], histogram.cumulative(), histogram.sum)
-        yield family
+    metrics = site.metrics
+    refused = {**metrics.refused, "host": site.exposure.refused_hosts}
     running, waiting = site.jobs.load
-    yield GaugeMetricFamily("unwritten_pages_running", "Pages that are being written.", value=running)
-    yield GaugeMetricFamily("unwritten_queue_length", "Pages that wait to be written.", value=waiting)
-    yield GaugeMetricFamily("unwritten_sockets", "Open sockets.", value=len(site.sockets))
+    started = [([kind], number) for kind, number in metrics.jobs_started.items()]
+    yield _counter("pages_begun", "Pages whose generation was started.", ["priority"], started)
+    ended = metrics.jobs_ended.items()
+    yield _counter("pages_ended", "Pages whose generation has ended, by result.", ["state", "priority"], ended)
+    yield _counter("tokens", "Tokens of the stored pages.", [], [([], metrics.tokens)])
+    yield _counter("kept_pages_served", "Stored pages that were served.", [], [([], metrics.stored_pages_served)])
+    reasons = [([reason], number) for reason, number in refused.items()]
+    yield _counter("refused", "Requests that were refused, by reason.", ["reason"], reasons)
+    yield _histogram(
+        "first_frame_seconds", "From the request of a page to its first words.", metrics.first_frame_seconds
+    )
+    yield _histogram("written_seconds", "From the request of a page to the stored page.", metrics.page_seconds)
+    yield GaugeMetricFamily("unwritten_pages_running", "Pages that are being generated.", value=running)
+    yield GaugeMetricFamily("unwritten_queue_length", "Pages that wait to be generated.", value=waiting)
+    yield GaugeMetricFamily("unwritten_sockets", "Open live sockets.", value=len(site.sockets))
+
+
+def _counter(name: str, help: str, labels: list[str], values: Iterable[tuple[Sequence[str], int]]) -> Any:
+    from prometheus_client.core import CounterMetricFamily
+
+    family = CounterMetricFamily(f"unwritten_{name}", help, labels=labels)
+    for label_values, number in values:
+        family.add_metric(list(label_values), float(number))
+    return family
+
+
+def _histogram(name: str, help: str, histograms: Mapping[str, Histogram]) -> Any:
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(f"unwritten_{name}", help, labels=["priority"])
+    for kind, histogram in histograms.items():
+        family.add_metric([kind], histogram.cumulative(), histogram.sum)
+    return family

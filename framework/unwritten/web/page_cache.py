@@ -1,4 +1,4 @@
-"""The page cache: written pages as they are drawn, sent again while nothing that they were drawn from has changed."""
+"""Stored pages as HTML. A rendered page is served again until something that it was rendered from has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ..core.errors import BadAddress, StoreError
 from ..core.mount import MountPoint
-from ..core.tracing import note_page, step
+from ..core.tracing import record_page, step
 from ..formats.page import Page
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob
@@ -34,57 +34,58 @@ from ..storage.records import UNOPENED, StoredPage
 
 log = logging.getLogger("unwritten")
 
-
 _CACHED_PAGES = 512
-"""Stored pages whose rendered HTML is held in memory."""
+"""Rendered pages that are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
-    """A kept page, drawn. It is sent again while nothing that it was drawn from has changed.
+    """A stored page as HTML.
 
     Attributes:
-        page: what the page function asked for.
-        stamp: the store's stamp when it was drawn: links turn blue when their pages are written. And whether links
-            were signed.
-        pieces: the HTML between the places where the nonce belongs; with forms, where other things belong too, whole.
-        tag: its ETag; "" if it must be sent each time, because each sending has keys of its own.
-        live: its regions of state.
-        at: when it was drawn: the tokens in its forms grow old.
+        page: What the page function returned.
+        version: What else the HTML depends on: the version of the database, because links change their class when
+            their pages are written; whether links are signed; and the prefix of the app.
+        body: The HTML, split where the nonce belongs. A page with forms is one string: each of its responses also
+            needs new form keys.
+        etag: Its ETag. Empty for a page with forms.
+        live_regions: Its regions of state.
+        rendered_at: When it was rendered, in monotonic seconds. The tokens of its forms expire.
     """
 
     page: Page
-    stamp: tuple[int, bool, str]
-    pieces: tuple[bytes, ...] | str
-    tag: str
-    live: Mapping[str, LiveRegion]
-    at: float
+    version: tuple[int, bool, str]
+    body: tuple[bytes, ...] | str
+    etag: str
+    live_regions: Mapping[str, LiveRegion]
+    rendered_at: float
 
-    def is_good(self, page: Page, stamp: tuple[int, bool, str], now: float) -> bool:
-        """Whether it may be sent again."""
-        return self.stamp == stamp and self.page == page and (bool(self.tag) or now - self.at < FORM_REUSE)
+    def is_fresh(self, page: Page, version: tuple[int, bool, str], now: float) -> bool:
+        """True if it may be served now."""
+        return (
+            self.version == version and self.page == page and (bool(self.etag) or now - self.rendered_at < FORM_REUSE)
+        )
 
-    def response(self, known_tag: str | None, frames: str) -> Response:
-        """It with a new nonce; or a word that the browser has it, if that is what ``known_tag`` says.
+    def response(self, if_none_match: str | None, frame_src: str) -> Response:
+        """Return a response with a new nonce, or 304 (Not Modified).
 
         Args:
-            known_tag: the ETag of what the browser has.
-            frames: what may be shown in frames on it; see ``secure_headers``.
+            if_none_match: The ETag of the browser's copy.
+            frame_src: What the page may embed; see ``secure_headers``.
         """
-        if isinstance(self.pieces, str):
-            # Without a tag: a browser that showed its own copy again would send a form with a key that was used.
-            return page_response(self.pieces, headers={"cache-control": "no-cache"}, frames=frames)
-        headers = {"cache-control": "no-cache", "etag": self.tag}
-        if known_tag == self.tag:
+        if isinstance(self.body, str):
+            # Without an ETag: a browser that reused its copy would submit a form key a second time.
+            return page_response(self.body, headers={"cache-control": "no-cache"}, frame_src=frame_src)
+        headers = {"cache-control": "no-cache", "etag": self.etag}
+        if if_none_match == self.etag:
             return Response(status_code=304, headers=headers)
         nonce = new_nonce()
-        content = nonce.encode().join(self.pieces)
-        headers = {**secure_headers(nonce, frames), **headers, "content-type": "text/html; charset=utf-8"}
-        return Response(content, headers=headers)
+        headers = {**secure_headers(nonce, frame_src), **headers, "content-type": "text/html; charset=utf-8"}
+        return Response(nonce.encode().join(self.body), headers=headers)
 
 
 class PageCache:
-    """Renders stored pages, and keeps the result while nothing it was rendered from has changed.
+    """Renders stored pages, and holds the results in memory.
 
     Args:
         mount: The prefix under which the app is served.
@@ -112,110 +113,115 @@ class PageCache:
         self._starter = starter
         self._signed_links = signed_links
         self._pages: LRUCache[str, RenderedPage] = LRUCache(_CACHED_PAGES)
-        self._notes: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
 
     def clear(self) -> None:
-        """Forget all: templates have changed."""
+        """Remove all pages, because templates have changed."""
         self._pages.clear()
 
     def rendered(self, page_request: PageRequest, *, opened: bool) -> RenderedPage | None:
-        """A page that is written, or that needs no writing, drawn. None if a canvas of it is missing.
+        """Return a page whose canvases are all stored, or that has none. None if a canvas is missing.
 
         Args:
-            click: which page.
-            opened: whether somebody sees it now.
+            page_request: The page.
+            opened: True if a visitor sees it now. A prefetched page remembers its first visitor.
         """
-        stamp = (self._store.stamp(), self._signed_links.required, self._mount.prefix)
-        drawn = self._pages.get(page_request.key)
+        version = (self._store.data_version(), self._signed_links.required, self._mount.prefix)
+        rendered = self._pages.get(page_request.key)
         now = time.monotonic()
-        if drawn is not None and drawn.is_good(page_request.page, stamp, now):
-            note_page(page_request.key, "kept, and sent as it was drawn before")
-            return drawn
-        kept, region_jobs = None, dict[str, RegionJob]()
+        if rendered is not None and rendered.is_fresh(page_request.page, version, now):
+            record_page(page_request.key, "stored, rendered before")
+            return rendered
+        stored, region_jobs = None, dict[str, RegionJob]()
         if page_request.page.canvases:
-            kept = self._store.get(page_request.key)
-            if kept is None:
+            stored = self._store.get(page_request.key)
+            if stored is None:
                 return None
-            region_jobs = self._starter.region_jobs(
-                page_request, self._resolver.linker(page_request), kept.canvases, remember=False
-            )
+            region_jobs = self._region_jobs(page_request, stored)
             if any(region_job.state != "written" for region_job in region_jobs.values()):
-                return None  # the author has changed the page since
-        waited = kept is not None and kept.provenance.ahead == UNOPENED
-        note_page(page_request.key, "kept in the database, and drawn now")
-        shown = self._first(kept) if kept and waited and opened else kept
-        with step("drawing"):
-            shell = self._draw(page_request, shown, region_jobs, first=opened and waited)
-        tag, pieces = "", None
+                return None  # the page function returns other canvases now
+        unopened = stored is not None and stored.provenance.opened_after == UNOPENED
+        record_page(page_request.key, "stored, rendered now")
+        if stored and unopened and opened:
+            stored = self._mark_opened(stored)
+        with step("rendering"):
+            shell = self._render(page_request, stored, region_jobs, first_view=opened and unopened)
+        etag, body = "", None
         if FORM_KEY not in shell.html:
-            tag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
-            pieces = tuple(piece.encode() for piece in shell.html.split(NONCE))
-        drawn = RenderedPage(page_request.page, stamp, pieces or shell.html, tag, shell.live, now)
-        if waited:
-            return drawn  # who comes next sees it otherwise
-        self._pages[page_request.key] = drawn
-        return drawn
+            etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
+            body = tuple(piece.encode() for piece in shell.html.split(NONCE))
+        rendered = RenderedPage(page_request.page, version, body or shell.html, etag, shell.live_regions, now)
+        if not unopened:  # the next visitor of a prefetched page sees another colophon
+            self._pages[page_request.key] = rendered
+        return rendered
 
     def old_version(self, page_request: PageRequest, version: str) -> Response:
-        """A version of a page, by its number.
-
-        Raises:
-            BadAddress: if there is none of that number.
-        """
-        kept = self._store.get(page_request.key, int(version)) if version.isdecimal() and len(version) < 10 else None
-        if kept is None:
-            raise BadAddress(f"The page {page_request.title!r} has no version {version!r}.", 404)
-        region_jobs = self._starter.region_jobs(
-            page_request, self._resolver.linker(page_request), kept.canvases, remember=False
-        )
-        html = self._draw(page_request, kept, region_jobs).html
-        return page_response(html, headers={"cache-control": "no-cache"}, frames=page_request.frames)
-
-    def _first(self, kept: StoredPage) -> StoredPage:
-        """A page that was written ahead, as its first reader sees it. That they have come is noted meanwhile."""
-        seconds = round((datetime.now(UTC) - kept.written_at).total_seconds(), 1)
-
-        async def note() -> None:
-            try:
-                await self._store.mark_opened(kept.key, seconds)
-            except StoreError as error:
-                log.warning("That %s was opened could not be noted: %s", kept.key, error)
-
-        task = asyncio.create_task(note(), name=f"noting {kept.key}")
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
-        return replace(kept, provenance=replace(kept.provenance, ahead=seconds))
-
-    def _draw(
-        self,
-        page_request: PageRequest,
-        kept: StoredPage | None,
-        region_jobs: Mapping[str, RegionJob],
-        *,
-        first: bool = False,
-    ) -> Shell:
-        regions = {name: region_job.region() for name, region_job in region_jobs.items()}
-        return self._renderer.shell(self.view(page_request, kept, first=first), page_request.page, regions)
-
-    def view(self, page_request: PageRequest, kept: StoredPage | None, *, first: bool = False) -> PageView:
-        """A page as its template sees it.
+        """Respond with a version of a page.
 
         Args:
-            click: which page.
-            kept: it, if it is written.
-            first: whether this is the first time that somebody sees it.
+            page_request: The page.
+            version: The number of the version, from the URL.
+
+        Raises:
+            BadAddress: If the page has no such version.
         """
-        if kept is None:
-            return PageView(key=page_request.key, title=page_request.title)
-        return PageView(
-            key=page_request.key,
-            title=page_request.title,
-            state="written",
-            version=kept.version,
-            versions=kept.versions,
-            written_at=kept.written_at,
-            kept=True,
-            provenance=kept.provenance,
-            first=first,
-            change=kept.change,
-        )
+        is_number = version.isascii() and version.isdecimal() and len(version) < 10
+        stored = self._store.get(page_request.key, int(version)) if is_number else None
+        if stored is None:
+            raise BadAddress(f"The page {page_request.title!r} has no version {version!r}.", 404)
+        html = self._render(page_request, stored, self._region_jobs(page_request, stored)).html
+        return page_response(html, headers={"cache-control": "no-cache"}, frame_src=page_request.frame_src)
+
+    def _region_jobs(self, page_request: PageRequest, stored: StoredPage) -> dict[str, RegionJob]:
+        linker = self._resolver.linker(page_request)
+        return self._starter.region_jobs(page_request, linker, stored.canvases, recall=False)
+
+    def _render(
+        self,
+        page_request: PageRequest,
+        stored: StoredPage | None,
+        region_jobs: Mapping[str, RegionJob],
+        *,
+        first_view: bool = False,
+    ) -> Shell:
+        regions = {name: region_job.region() for name, region_job in region_jobs.items()}
+        return self._renderer.shell(stored_view(page_request, stored, first_view), page_request.page, regions)
+
+    def _mark_opened(self, stored: StoredPage) -> StoredPage:
+        """Return a prefetched page as its first visitor sees it. The visit is stored in the background."""
+        seconds = round((datetime.now(UTC) - stored.written_at).total_seconds(), 1)
+
+        async def save() -> None:
+            try:
+                await self._store.mark_opened(stored.key, seconds)
+            except StoreError as error:
+                log.warning("%s: its first visit could not be stored: %s", stored.key, error)
+
+        task = asyncio.create_task(save(), name=f"first visit of {stored.key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return replace(stored, provenance=replace(stored.provenance, opened_after=seconds))
+
+
+def stored_view(page_request: PageRequest, stored: StoredPage | None, first_view: bool = False) -> PageView:
+    """Return a stored page as its template sees it.
+
+    Args:
+        page_request: The page.
+        stored: The version to show. None for a page without stored canvases.
+        first_view: True for the first visitor of a prefetched page.
+    """
+    if stored is None:
+        return PageView(key=page_request.key, title=page_request.title)
+    return PageView(
+        key=page_request.key,
+        title=page_request.title,
+        state="written",
+        version=stored.version,
+        versions=stored.versions,
+        written_at=stored.written_at,
+        stored=True,
+        provenance=stored.provenance,
+        first_view=first_view,
+        change=stored.change,
+    )

@@ -7,14 +7,14 @@ the template with placeholders, which the live socket fills. Without JavaScript 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ..core.errors import BadAddress, Busy, Denied
 from ..core.mount import MountPoint
-from ..core.tracing import note_page
+from ..core.tracing import record_page
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
 from ..generation.metrics import Metrics
@@ -23,10 +23,11 @@ from ..generation.prefetcher import Prefetcher
 from ..rendering.document import page_response
 from ..rendering.renderer import Renderer
 from ..routing.form_fields import FormState
+from ..routing.page_function import PLAIN, VERSION
 from ..routing.resolver import PageResolver
-from ..routing.routes import PLAIN, VERSION, CanonicalRedirect, PageRequest, PageRoute
+from ..routing.routes import CanonicalRedirect, PageRequest, PageRoute
 from ..security.headers import (
-    NOT_FOR_ROBOTS,
+    NOINDEX,
     accepts_html,
     is_prefetch,
     is_same_site_navigation,
@@ -35,10 +36,10 @@ from ..security.headers import (
 from ..security.signed_links import LinkSource, SignedLinks, address_of, explain_refusal, signature_of
 from ..storage.pages import PageStore
 from .live_pages import LivePages
-from .page_cache import PageCache
+from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
 
-_NO_STORE = {"cache-control": "no-store", **NOT_FOR_ROBOTS}
+_NO_STORE = {"cache-control": "no-store", **NOINDEX}
 
 _INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
 
@@ -119,8 +120,8 @@ class PageHandler:
             if self._signed_links.required and target.source is None:
                 return self._refuse(page_request, target)
         if request.method == "HEAD":
-            return page_response("", headers=NOT_FOR_ROBOTS)  # asking whether a page exists must not generate it
-        note_page(page_request.key, "being generated" if job else "not generated before")
+            return page_response("", headers=NOINDEX)  # asking whether a page exists must not generate it
+        record_page(page_request.key, "being generated" if job else "not generated before")
         try:
             job = await self._start_or_join(page_request, target, job)
         except (Busy, Denied) as error:
@@ -130,9 +131,9 @@ class PageHandler:
         if target.signature is not None:
             return self._redirect_to_clean(page_request.key, request)
         if accepts_stream(request):
-            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frames)
+            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frame_src)
         html = self._live_pages.current_shell(job).html
-        return page_response(html, headers=_NO_STORE, frames=page_request.frames)
+        return page_response(html, headers=_NO_STORE, frame_src=page_request.frame_src)
 
     async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
         page_request = await self._resolver.resolve(request, route)
@@ -158,8 +159,8 @@ class PageHandler:
             return None
         if target.signature is not None:
             return self._redirect_to_clean(page_request.key, request)
-        self._metrics.kept_served += 1
-        return rendered.response(request.headers.get("if-none-match"), page_request.frames)
+        self._metrics.stored_pages_served += 1
+        return rendered.response(request.headers.get("if-none-match"), page_request.frame_src)
 
     async def _start_or_join(self, page_request: PageRequest, target: _SignedTarget, job: PageJob | None) -> PageJob:
         if is_prefetch(page_request.request.headers):
@@ -200,15 +201,15 @@ class PageHandler:
         """Respond with what exists of a page. Missing canvases are not generated now, but its state is shown."""
         stored = self._store.get(page_request.key)
         linker = self._resolver.linker(page_request)
-        region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, remember=False)
-        view = self._cache.view(page_request, stored)
+        region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, recall=False)
+        view = stored_view(page_request, stored)
         if any(region_job.state != "written" for region_job in region_jobs.values()):
             view = replace(view, state="stopped", message=message, provenance=None)
         for region_job in region_jobs.values():
-            region_job.end("stopped")
+            region_job.abort("stopped")
         regions = {name: region_job.region() for name, region_job in region_jobs.items()}
         shell = self._renderer.shell(view, page_request.page, regions, form=form)
-        return page_response(shell.html, status, _NO_STORE, page_request.frames)
+        return page_response(shell.html, status, _NO_STORE, page_request.frame_src)
 
     def _redirect_to_clean(self, key: str, request: Request) -> Response:
         """Redirect to the address without a signature, which can be stored and shared."""
@@ -249,12 +250,16 @@ class PageHandler:
 
         The target page may then be generated, within the visitor's budget for searches.
         """
-        location = response.headers.get("location", "")
-        if not (self._signed_links.required and 300 <= response.status_code < 400 and location.startswith("/")):
+        if not (self._signed_links.required and 300 <= response.status_code < 400):
             return response
-        key = self._mount.key(location)
-        if key is None or location.startswith("//") or not is_same_site_navigation(request.headers):
+        location = urlsplit(response.headers.get("location", ""))
+        # ``request.url_for`` makes absolute URLs.
+        if location.netloc not in {"", request.headers.get("host")} or not is_same_site_navigation(request.headers):
             return response
+        key = self._mount.key(location.path)
+        if key is None or not key.startswith("/"):
+            return response
+        key += f"?{location.query}" if location.query else ""
         if self._jobs.get(key) is None and not self._store.exists([key]):
             response.headers["location"] = self._mount.url(self._signed_links.sign(key, "search"))
         return response
@@ -266,4 +271,4 @@ class PageHandler:
             return self._incomplete(page_request, "", 422, form)
         self._starter.update(job, page_request)
         shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
-        return page_response(shell.html, 422, _NO_STORE, page_request.frames)
+        return page_response(shell.html, 422, _NO_STORE, page_request.frame_src)

@@ -1,4 +1,4 @@
-"""The open live sockets of one app: counted per visitor, and told about changes of the app itself."""
+"""The open live sockets of one app: counted by client, and notified of changes of the app itself."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from typing import Any, Protocol
 
 
 class OpenSocket(Protocol):
-    """A live socket, as far as the registry knows it."""
+    """A live socket, as the registry knows it."""
 
-    visitor: str
+    client_id: str
 
-    def say(self, message: dict[str, Any]) -> None:
-        """Send a message that belongs to no page."""
+    def send_soon(self, message: dict[str, Any]) -> None:
+        """Send a message that belongs to no page. It does not wait."""
 
 
 class LiveSockets:
-    """The open live sockets of one app.
-
-    Attributes:
-        by_visitor: How many sockets each visitor has open.
-    """
+    """The open live sockets of one app."""
 
     def __init__(self) -> None:
-        self.by_visitor: Counter[str] = Counter()
         self._open: set[OpenSocket] = set()
+        self._by_client: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def count(self, client_id: str) -> int:
+        """Return the number of open sockets of a client."""
+        return self._by_client[client_id]
+
     def add(self, socket: OpenSocket) -> None:
         """Add a socket that was accepted."""
-        self.by_visitor[socket.visitor] += 1
         self._open.add(socket)
+        self._by_client[socket.client_id] += 1
 
     def remove(self, socket: OpenSocket) -> None:
         """Remove a socket that is closing."""
         self._open.discard(socket)
-        self.by_visitor[socket.visitor] -= 1
-        if not self.by_visitor[socket.visitor]:
-            del self.by_visitor[socket.visitor]
+        self._by_client[socket.client_id] -= 1
+        if not self._by_client[socket.client_id]:
+            del self._by_client[socket.client_id]
 
     def broadcast(self, message: dict[str, Any]) -> None:
         """Send a message to every open tab. Call it in the app's event loop."""
         for socket in self._open:
-            socket.say(message)
+            socket.send_soon(message)

@@ -1,7 +1,7 @@
-"""Plain: the same page over plain HTTP, streamed in document order, for browsers without JavaScript and for curl.
+"""Pages over plain HTTP, streamed in document order, for browsers without JavaScript and for command-line clients.
 
-HTTP is the truth and the socket is an accelerator. What stands before the first region is sent at once; of each
-region what cannot change any more is sent as it comes, and the rest when it is finished.
+The text before the first region is sent at once. Of each region, the part that will not change is sent as it is
+generated, and the rest when the region is finished.
 """
 
 from __future__ import annotations
@@ -21,30 +21,40 @@ from ..rendering.document import COLOPHON, insert_nonce
 from ..rendering.regions import Region, RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Placeholder, Shell
-from ..security.headers import NOT_FOR_ROBOTS, new_nonce, secure_headers
+from ..routing.page_function import PLAIN
+from ..security.headers import NOINDEX, new_nonce, secure_headers
 from .live_pages import LivePages
+
+_UNFINISHED = {"waiting", "writing"}
 
 
 def accepts_stream(request: Request) -> bool:
-    """Whether a page is wanted whole over HTTP: ``?plain=1`` says so, and so does a client that does not ask
-    for HTML by name, as every browser does."""
-    asked = request.query_params.get("plain")
-    if asked is not None:
-        return asked not in {"0", "no", "false"}
+    """True if a page should be streamed: for ``?plain=1``, and for clients that do not list HTML in Accept."""
+    plain = request.query_params.get(PLAIN)
+    if plain is not None:
+        return plain not in {"0", "no", "false"}
     return "text/html" not in request.headers.get("accept", "")
 
 
 class StreamingPage(StreamingResponse):
-    """A page that is being written, streamed."""
+    """The response that streams a page while it is generated.
+
+    Args:
+        jobs: The queue, which is told when the client disconnects.
+        live_pages: Renders the regions.
+        renderer: Renders the colophon.
+        job: The page.
+        frame_src: What the page may embed; see ``secure_headers``.
+    """
 
     def __init__(
-        self, jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, frames: str = ""
+        self, jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, frame_src: str = ""
     ) -> None:
         nonce = new_nonce()
         headers = {
-            **secure_headers(nonce, frames),
+            **secure_headers(nonce, frame_src),
             "cache-control": "no-store",
-            **NOT_FOR_ROBOTS,
+            **NOINDEX,
             "x-accel-buffering": "no",
         }
         super().__init__(_stream(jobs, live_pages, renderer, job, nonce), media_type="text/html", headers=headers)
@@ -57,35 +67,34 @@ async def _stream(
     job.subscribe(subscriber)
     try:
         shell = live_pages.shell(job, placeholders=True)
-        for piece in shell.pieces():
-            if isinstance(piece, str):
-                yield insert_nonce(piece, nonce)
-            elif piece.name == COLOPHON:
-                async for text in _colophon(renderer, job, subscriber):
-                    yield insert_nonce(text, nonce)
+        for part in shell.parts():
+            if isinstance(part, str):
+                yield insert_nonce(part, nonce)
+            elif part.name == COLOPHON:
+                yield insert_nonce(await _colophon(renderer, job, subscriber), nonce)
             else:
-                async for text in _region(live_pages, job, shell, piece, subscriber):
-                    yield insert_nonce(text, nonce)
+                async for html in _region(live_pages, job, shell, part, subscriber):
+                    yield insert_nonce(html, nonce)
     finally:
-        jobs.detach(job, subscriber)
+        jobs.unsubscribe(job, subscriber)
 
 
 async def _region(
-    live_pages: LivePages, job: PageJob, shell: Shell, hole: Placeholder, subscriber: Subscriber
+    live_pages: LivePages, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
 ) -> AsyncIterator[str]:
-    region_job = job.regions[hole.name]
-    frame = _around(job, shell, region_job)
+    region_job = job.regions[placeholder.name]
+    frame = _block_frame(job, shell, region_job)
     sent = 0
     if frame:
         yield frame[0]
-    while region_job.state in {"waiting", "writing"} and not job.finished.is_set():
+    while region_job.state in _UNFINISHED and not job.finished.is_set():
         subscriber.changed.clear()
         if frame and region_job.frame.text:
-            drawn = region_job.formatted()
-            if drawn.fixed > sent:
-                yield drawn.html[sent : drawn.fixed]
-                sent = drawn.fixed
-        if region_job.state in {"waiting", "writing"} and not job.finished.is_set():
+            formatted = region_job.formatted()
+            if formatted.fixed > sent:
+                yield formatted.html[sent : formatted.fixed]
+                sent = formatted.fixed
+        if region_job.state in _UNFINISHED and not job.finished.is_set():
             await subscriber.changed.wait()
     if not frame:
         yield live_pages.block(job, region_job.name)
@@ -96,37 +105,35 @@ async def _region(
         yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
 
 
-def _around(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
-    """What the region's block puts before and after its text, if that is all it does.
+def _block_frame(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
+    """Return the HTML before and after the text in a region's block, or None if the block does more than print it.
 
-    A block that does more than print its canvas once (it loops over a value, say) may change anywhere, and can
-    only be sent when it is finished.
+    Such a block, one that loops over a value for example, may change anywhere. It is sent when it is finished.
     """
     if region_job.canvas.schema is not None:
         return None
-    around = None
-    ends: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
-    # Drawn for its beginning and for its end: what stands around the text must be the same for both.
-    for state, length in ends:
+    frame = None
+    # The block is rendered for two states with a random text: the HTML around the text must be the same.
+    states: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
+    for state, length in states:
         probe = f"probe-{secrets.token_hex(length)}"
         region = Region(
             region_job.name, state=state, number=length, html=Markup(probe), text=probe, settled=state == "written"
         )
         try:
-            before, found, after = shell.region(region, job.view()).partition(probe)
+            before, found, after = shell.render_region(region, job.view()).partition(probe)
         except UnwrittenError:
             return None
-        if not found or probe in after or around not in (None, (before, after)):
+        if not found or probe in after or frame not in (None, (before, after)):
             return None
-        around = (before, after)
-    return around
+        frame = (before, after)
+    return frame
 
 
-async def _colophon(renderer: Renderer, job: PageJob, subscriber: Subscriber) -> AsyncIterator[str]:
-    """The colophon, with the figures, if everything before it has come to its end by now."""
-    going_on = {"waiting", "writing"}
-    while not job.finished.is_set() and all(w.state not in going_on for w in job.regions.values()):
+async def _colophon(renderer: Renderer, job: PageJob, subscriber: Subscriber) -> str:
+    """Return the colophon. If all regions are finished, wait until the page is stored, so that it has the figures."""
+    while not job.finished.is_set() and all(region.state not in _UNFINISHED for region in job.regions.values()):
         subscriber.changed.clear()
         if not job.finished.is_set():
             await subscriber.changed.wait()
-    yield str(renderer.colophon_element(job.view()))
+    return str(renderer.colophon_element(job.view()))

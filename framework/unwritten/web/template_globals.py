@@ -12,9 +12,11 @@ from starlette.routing import BaseRoute, Router
 
 from ..core.errors import BadAddress
 from ..core.mount import MountPoint
+from ..core.paths import is_page_key
+from ..routing.routes import RAISE
 from ..security.signed_links import SignedLinks
 from ..storage.pages import PageStore
-from .forms import FormTags, find_action
+from .action_routes import FormTags, find_action
 
 
 class TemplateGlobals:
@@ -50,30 +52,46 @@ class TemplateGlobals:
         """Return the functions by their names in templates."""
         return {"link": self.link, "url_for": self.url_for, "action": self.action}
 
-    def link(self, key: str, *, searched: bool = False) -> str:
+    def link(self, key: Any, *, searched: bool = False, default: Any = RAISE) -> Any:
         """Return the URL for a link to a page. Where links are signed, that of an unwritten page has a signature.
 
         Args:
             key: The page's key.
             searched: True if a visitor chose the page: their budget for searches is charged.
+            default: Returned if it is not a key. Not given: an error is raised.
 
         Raises:
             BadAddress: If it is not a key, such as ``/wiki/Tea``.
         """
-        if not key.startswith("/") or key.startswith("//"):
+        if not isinstance(key, str) or not is_page_key(key):
+            if default is not RAISE:
+                return default
             raise BadAddress(f"{key!r} is not the key of a page. A key looks like '/wiki/Tea'.")
         if self._signed_links.required and not self._store.exists([key]):
             key = self._signed_links.sign(key, "search" if searched else "link")
         return self._mount.url(key)
 
-    def url_for(self, name: str, /, **path_params: Any) -> str:
+    def url_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:
         """Return the URL of a route or page, without scheme and host: rendered pages are shared by all visitors.
+
+        Give a ``default`` if the model has written a parameter: a text that no page can have would make the template
+        fail whenever the page is shown.
+
+        Args:
+            name: The name of the route.
+            default: Returned if no page can have these parameters. Not given: an error is raised.
+            path_params: The parameters of its path.
 
         Raises:
             NoMatchFound: If no route has this name and these parameters.
             BadAddress: If no page can have these parameters.
         """
-        return self._mount.url(str(self._router.url_path_for(name, **path_params)))
+        try:
+            return self._mount.url(str(self._router.url_path_for(name, **path_params)))
+        except BadAddress:
+            if default is RAISE:
+                raise
+            return default
 
     @pass_context
     def action(self, context: Context, name: str, /, **parameters: Any) -> Markup:

@@ -1,58 +1,63 @@
-"""Tracebacks for authors: their own lines with the lines around them, templates as templates, and no frames of ours."""
+"""Short tracebacks for authors: their own lines with context, templates as templates, framework frames folded."""
 
 from __future__ import annotations
 
+import inspect
 import linecache
+import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError
 
 from ..core.assets import asset_dir
-from ..core.errors import BadTemplate
+from ..core.errors import BadApp, BadTemplate
+
+_CONTEXT = 3
+"""Lines shown before and after the line of a frame."""
+
+_MAX_FRAMES = 12
+"""Frames shown of one error: the innermost."""
+
+_MAX_LINE_LENGTH = 300
+
+_DEFINITION = re.compile(r"\s*(async\s+)?def\b|.*\blambda\b")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-
-_AROUND = 3
-"""Lines shown before and after the one that matters."""
-
-
-_MOST = 12
-"""Places shown of one error, the deepest ones."""
-
-
-_LONGEST_LINE = 300
+_DEMOS = _PACKAGE / "demos"
+"""In an installed copy the demos lie inside the package. They count as authors' code."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a file: its number, its text, and whether it is the one that matters."""
+class SourceLine:
+    """A line of a file: its number, its text, and whether it is the line of the frame."""
 
     number: int
     text: str
-    here: bool
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """A place in an author's code.
 
     Attributes:
-        file: its file, relative to the working directory if it lies there.
-        line: the number of the line.
-        function: the function that it belongs to; "" in a template.
-        lines: the lines around it; empty if the file cannot be read.
+        file: The file, relative to the working directory if it lies there.
+        line: The number of the line.
+        function: The function that the line belongs to. Empty in a template.
+        lines: The lines around it. Empty if the file cannot be read.
     """
 
     file: str
     line: int
     function: str
-    lines: tuple[Line, ...]
+    lines: tuple[SourceLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,121 +65,152 @@ class ErrorReport:
     """An error with the places in the author's code that led to it.
 
     Attributes:
-        kind: the name of its class.
-        message: its words.
-        places: outermost first.
+        kind: The name of its class.
+        message: Its message.
+        locations: The places, outermost first.
+        hidden: The number of frames that are left out: those of the framework and of the libraries below it.
     """
 
     kind: str
     message: str
-    places: tuple[Place, ...]
+    locations: tuple[SourceLocation, ...]
+    hidden: int = 0
 
 
 def error_reports(error: BaseException) -> list[ErrorReport]:
-    """An error and what caused it, the cause first, as Python tells it. Errors without a place of the author's own are
-    left out, unless they are all there is."""
+    """Return reports of an error and its causes, causes first, as Python prints them.
+
+    Causes that never touched the author's code are left out.
+    """
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    found = [ErrorReport(type(link).__name__, str(link), tuple(_places(link))[-_MOST:]) for link in reversed(chain)]
-    # What we say about a template only repeats, in our words, what the cause says with its place.
-    told = [fault for fault, link in zip(found, reversed(chain), strict=True) if fault.places or link is error]
-    if len(told) > 1 and isinstance(error, BadTemplate) and not told[-1].places:
-        told.pop()
-    return told
+    chain.reverse()
+    reports = [(link, _report(link)) for link in chain]
+    shown = [report for link, report in reports if report.locations or link is error]
+    # The framework's message about a template repeats that of the cause, which has the location.
+    if len(shown) > 1 and isinstance(error, BadTemplate) and not shown[-1].locations:
+        shown.pop()
+    return shown
 
 
 def format_report(error: BaseException) -> str:
-    """The same as text, for programs and logs."""
+    """Return the reports of an error as text, in the format of Python's tracebacks."""
     lines: list[str] = []
-    for fault in error_reports(error):
-        for place in fault.places:
-            within = f", in {place.function}" if place.function else ""
-            lines.append(f'  File "{place.file}", line {place.line}{within}')
-            lines += [f"    {line.text.strip()}" for line in place.lines if line.here]
-        lines.append(f"{fault.kind}: {fault.message}")
+    for report in error_reports(error):
+        if report.hidden and report.locations:
+            lines.append(f"  ({report.hidden} frames of the framework and its libraries are hidden)")
+        for location in report.locations:
+            function = f", in {location.function}" if location.function else ""
+            lines.append(f'  File "{location.file}", line {location.line}{function}')
+            lines += [f"    {line.text.strip()}" for line in location.lines if line.is_current]
+        lines.append(f"{report.kind}: {report.message}")
     return "\n".join(lines)
 
 
-def _places(error: BaseException) -> list[Place]:
-    """The places of one error, without those in templates of ours if there are others."""
-    found = list(_all_places(error))
-    places = [place for ours, place in found if not ours] or [place for _, place in found[-1:]]
-    # A template comes by its layout to its own block: what counts is where it ends.
+def _report(error: BaseException) -> ErrorReport:
+    locations = tuple(_locations(error))[-_MAX_FRAMES:]
+    hidden = sum(1 for _ in traceback.walk_tb(error.__traceback__)) - len(locations)
+    return ErrorReport(type(error).__name__, str(error), locations, max(0, hidden))
+
+
+def _locations(error: BaseException) -> list[SourceLocation]:
+    """Return the places of one error. Those in the framework's templates are left out if there are others."""
+    found = list(_all_locations(error))
+    locations = [location for is_own, location in found if not is_own] or [location for _, location in found[-1:]]
+    # A template runs through its layout before it reaches its own block: only the last line counts.
     return [
-        place
-        for place, following in zip(places, [*places[1:], None], strict=False)
-        if place.function or following is None or following.function or following.file != place.file
+        location
+        for location, following in zip(locations, [*locations[1:], None], strict=False)
+        if location.function or following is None or following.function or following.file != location.file
     ]
 
 
-def _all_places(error: BaseException) -> Iterator[tuple[bool, Place]]:
+def _all_locations(error: BaseException) -> Iterator[tuple[bool, SourceLocation]]:
+    """Yield the places outside of the framework's code, each with whether it is in one of its templates."""
+    if isinstance(error, BadApp) and error.function is not None:
+        definition = _definition(error.function)
+        if definition is not None:
+            yield False, definition
     for frame, number in traceback.walk_tb(error.__traceback__):
         template = _template_of(frame)
         if template is not None and template.filename:
-            ours = Path(template.filename).is_relative_to(asset_dir("templates"))
-            yield ours, _place(template.filename, template.get_corresponding_lineno(number), "")
-        elif template is None and not _is_foreign(frame.f_code.co_filename):
-            yield False, _place(frame.f_code.co_filename, number, frame.f_code.co_name)
+            is_own = Path(template.filename).is_relative_to(asset_dir("templates"))
+            yield is_own, _location(template.filename, template.get_corresponding_lineno(number), "")
+        elif template is None and not _is_hidden(frame.f_code.co_filename):
+            yield False, _location(frame.f_code.co_filename, number, frame.f_code.co_name)
     if isinstance(error, TemplateSyntaxError) and error.filename:
-        yield False, _place(error.filename, error.lineno, "")
+        yield False, _location(error.filename, error.lineno, "")
     elif isinstance(error, SyntaxError) and error.filename:
-        yield False, _place(error.filename, error.lineno or 1, "")
+        yield False, _location(error.filename, error.lineno or 1, "")
+
+
+def _definition(function: Callable[..., Any]) -> SourceLocation | None:
+    """Return the line of a function's ``def``, below its decorators."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or _is_hidden(code.co_filename):
+        return None
+    number = code.co_firstlineno
+    lines = linecache.getlines(code.co_filename)[number - 1 :]
+    offset = next((at for at, text in enumerate(lines) if _DEFINITION.match(text)), 0)
+    return _location(code.co_filename, number + offset, code.co_name)
 
 
 def _template_of(frame: FrameType) -> Template | None:
-    # Jinja puts the template among the globals of the code that it makes of it.
+    # Jinja puts the template into the globals of the code that it compiles from it.
     template = frame.f_globals.get("__jinja_template__")
     return template if isinstance(template, Template) else None
 
 
-def _place(file: str, number: int, function: str) -> Place:
+def _location(file: str, number: int, function: str) -> SourceLocation:
     linecache.checkcache(file)
-    first = max(1, number - _AROUND)
-    found = [(at, linecache.getline(file, at)) for at in range(first, number + _AROUND + 1)]
-    while found and not found[-1][1]:
-        found.pop()
-    lines = tuple(Line(at, text.rstrip("\n")[:_LONGEST_LINE], at == number) for at, text in found)
-    return Place(_shown(file), number, function, lines)
+    first = max(1, number - _CONTEXT)
+    lines = [(at, linecache.getline(file, at)) for at in range(first, number + _CONTEXT + 1)]
+    while lines and not lines[-1][1]:
+        lines.pop()
+    return SourceLocation(
+        _relative(file),
+        number,
+        function,
+        tuple(SourceLine(at, text.rstrip("\n")[:_MAX_LINE_LENGTH], at == number) for at, text in lines),
+    )
 
 
-def _shown(file: str) -> str:
+def _relative(file: str) -> str:
     try:
         return str(Path(file).resolve().relative_to(Path.cwd()))
     except (OSError, ValueError):
         return file
 
 
-def _foreign_folders() -> tuple[Path, ...]:
-    """Where code is that no author wrote: ours, and what we stand on."""
+def _hidden_folders() -> tuple[Path, ...]:
+    """Return where code is that authors did not write: the framework and the libraries below it."""
     folders = [_PACKAGE]
     for name in (
-        "starlette",
         "anyio",
         "asyncio",
-        "jinja2",
         "concurrent",
-        "unwritten_engine",
         "contextlib",
+        "jinja2",
         "markupsafe",
+        "pydantic",
+        "starlette",
+        "unwritten_engine",
     ):
         spec = find_spec(name)
         if spec is not None and spec.origin:
-            place = Path(spec.origin).resolve()
-            folders.append(place.parent if place.name == "__init__.py" else place)
+            origin = Path(spec.origin).resolve()
+            folders.append(origin.parent if origin.name == "__init__.py" else origin)
     return tuple(folders)
 
 
-_FOREIGN = _foreign_folders()
+_HIDDEN = _hidden_folders()
 
 
-_DEMOS = _PACKAGE / "demos"  # in an installed copy they lie inside the package
-
-
-def _is_foreign(file: str) -> bool:
+def _is_hidden(file: str) -> bool:
     if file.startswith("<"):
         return True
     path = Path(file).resolve()
-    return any(path.is_relative_to(folder) for folder in _FOREIGN) and not path.is_relative_to(_DEMOS)
+    return any(path.is_relative_to(folder) for folder in _HIDDEN) and not path.is_relative_to(_DEMOS)

@@ -11,7 +11,7 @@ from tests.support.apps import browser, make_app
 from tests.support.forum import Post, make_forum
 
 from unwritten.core.errors import BadTable
-from unwritten.web.forms import ActionRoute
+from unwritten.web.action_routes import ActionRoute
 from unwritten_engine import scripted
 
 

@@ -350,7 +350,7 @@ def test_an_async_page_function_that_blocks_is_reported_once(
 ) -> None:
     import time
 
-    monkeypatch.setattr("unwritten.routing.routes.BLOCKING_SECONDS", 0.01)
+    monkeypatch.setattr("unwritten.routing.page_function.BLOCKING_SECONDS", 0.01)
     app = make_app(tmp_path, scripted("x"))
 
     @app.page("/")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.terminal import APP, WITHOUT_ENGINE, message, unwritten, write
 
-from unwritten.cli import COMMANDS
-from unwritten.cli.demos import all_demos
+from unwritten.cli.loading import all_demos
+from unwritten.cli.main import COMMANDS
 from unwritten.cli.server import LoadingProgress
 from unwritten.core import assets
 from unwritten.core.assets import Script, htmx_cache, integrity_of
@@ -34,7 +34,7 @@ def test_help_names_every_command_and_what_to_try_first() -> None:
     [
         (["dmo"], "There is no command 'dmo'. Did you mean 'demo'?"),
         (["app.py"], "There is no command 'app.py'. To serve an app: unwritten run app.py"),
-        (["demo", "--prt", "1"], "No such option '--prt'. Did you mean '--port'?"),
+        (["demo", "--jbos", "1"], "No such option '--jbos'. Did you mean '--jobs'?"),
         (["bench", "clik"], "There is no benchmark 'clik'. Did you mean 'click'?"),
         (["pages", "serch", "x"], "No such command 'serch'. Did you mean 'search'?"),
         (["get", "wiki/Lighthouse"], "A path begins with a slash: unwritten get /wiki/Lighthouse"),
@@ -82,7 +82,7 @@ def test_every_setting_is_a_flag_that_names_its_variable(command: str) -> None:
 
 def test_a_wrong_value_is_refused_before_anything_is_loaded() -> None:
     write(APP)
-    assert message("get", "/", "--grace", "long").startswith("The flag --grace is 'long', but it takes a number")
+    assert message("get", "/", "--time-limit", "long").startswith("The flag --time-limit is 'long', but it takes a number")
     assert message("run", "app.py", "--port", "-5").startswith("The flag --port is '-5', but it must be at least 0")
 
 
@@ -241,7 +241,7 @@ def test_doctor_takes_a_model_and_options_and_shows_no_key(monkeypatch: pytest.M
     result = unwritten("doctor", "--engine", "embedded", "--model", "m")
     assert result.exit_code == 1 and "FAULT The engine 'embedded' takes no model" in result.output
     result = unwritten("doctor", "--engine", "embedded", "--engine-options", "threads")
-    assert result.exit_code == 1 and "FAULT 'threads' is no option of an engine. Write name=value" in result.output
+    assert result.exit_code == 1 and "FAULT 'threads' is not an option of an engine. Write name=value" in result.output
     monkeypatch.setenv("UNWRITTEN_ENGINE_OPTIONS", "key=sk-123 retries=0")
     monkeypatch.setenv("UNWRITTEN_API_KEY", "sk-456")
     result = unwritten("doctor", "--no-engine")
@@ -280,11 +280,11 @@ def test_doctor_says_what_holds_visitors_back(monkeypatch: pytest.MonkeyPatch) -
     home = unwritten("doctor", "--no-engine").output
     assert "ok    only this machine reaches an app; with --host 0.0.0.0 others do" in home
     monkeypatch.setenv("UNWRITTEN_HOST", "0.0.0.0")
-    monkeypatch.setenv("UNWRITTEN_SEARCH_PAGES", "0")
+    monkeypatch.setenv("UNWRITTEN_VISITOR_SECONDS", "0")
     beyond = unwritten("doctor", "--no-engine").output
     assert "ok    gates: links are signed" in beyond
     assert "ok    visitor_pages: 240 an hour" in beyond
-    assert "note  search_pages is 0: there is no limit" in beyond
+    assert "note  visitor_seconds is 0: there is no limit" in beyond
     assert "note  behind a proxy all visitors look like one" in beyond
     monkeypatch.setenv("UNWRITTEN_SIGNED_LINKS", "off")
     assert "note  gates are off" in unwritten("doctor", "--no-engine").output

@@ -29,7 +29,7 @@ def test_the_page_shows_the_authors_line_with_its_style() -> None:
     page = standby_page(caught.value)
     assert page_faults(page) == []
     assert "<h2>ZeroDivisionError</h2>" in page and "test_cli_standby.py</b>, line" in page
-    assert "[data-stop]" in page and ".devtools-fault h2" in page and "/* style */" not in page
+    assert "[data-stop]" in page and ".devtools-error h2" in page and "/* style */" not in page
 
 
 def test_it_answers_until_it_is_stopped_and_leaves_the_socket_to_the_server() -> None:

@@ -220,7 +220,7 @@ app = App("Books")
 
 @app.page("/book/{name}")
 def book(name: str) -> Page:
-    return Page(body=Canvas("A book.", shape=Book))
+    return Page(body=Canvas("A book.", schema=Book))
 """
 
 

@@ -31,7 +31,7 @@ class Tower(BaseModel):
 
 @app.page("/wiki/{title}")
 def tower(title: str) -> Canvas:
-    return Canvas(f"Of {title}.", shape=Tower)
+    return Canvas(f"Of {title}.", schema=Tower)
 """
 """The same app, as its author has changed it since."""
 

@@ -1,4 +1,4 @@
-"""Templates, static files and demos are found in a checkout and in an installed copy, and served for ever."""
+"""Assets are found in a checkout and in an installed copy; static files have versioned URLs."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def browser(static: VersionedStaticFiles) -> TestClient:
 
 
 @pytest.mark.parametrize("name", ["templates", "static", "demos"])
-def test_our_folders_are_found(name: str) -> None:
+def test_the_folders_are_found(name: str) -> None:
     assert any(asset_dir(name).iterdir())
 
 
@@ -37,7 +37,7 @@ def test_an_installed_copy_has_them_in_the_package(tmp_path: Path, monkeypatch: 
     assert asset_dir("templates") == package / "templates"
 
 
-def test_an_installed_copy_never_takes_a_strangers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_copy_ignores_folders_of_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "lib" / "python3" / "unwritten"
     package.mkdir(parents=True)
     (tmp_path / "lib" / "templates").mkdir()
@@ -46,7 +46,7 @@ def test_an_installed_copy_never_takes_a_strangers_folder(tmp_path: Path, monkey
         asset_dir("templates")
 
 
-def test_a_versioned_url_may_be_kept_for_ever(tmp_path: Path) -> None:
+def test_a_versioned_url_is_immutable(tmp_path: Path) -> None:
     (tmp_path / "app.css").write_text("body { color: teal }")
     static = VersionedStaticFiles([tmp_path])
     url = static.url("app.css")
@@ -58,7 +58,7 @@ def test_a_versioned_url_may_be_kept_for_ever(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?v=0123456789ab", "?v="])
-def test_any_other_version_has_to_be_asked_for_again(tmp_path: Path, query: str) -> None:
+def test_other_versions_are_revalidated(tmp_path: Path, query: str) -> None:
     (tmp_path / "app.css").write_text("body { color: teal }")
     answer = browser(VersionedStaticFiles([tmp_path])).get(f"{STATIC_PREFIX}/app.css{query}")
     assert answer.status_code == 200
@@ -78,7 +78,7 @@ def test_the_url_changes_with_the_content(tmp_path: Path) -> None:
     assert static.url("app.css") != before
 
 
-def test_the_apps_file_comes_before_ours(tmp_path: Path) -> None:
+def test_the_apps_files_override_the_frameworks(tmp_path: Path) -> None:
     (tmp_path / "unwritten.css").write_text("/* mine */")
     assert browser(VersionedStaticFiles([tmp_path])).get(f"{STATIC_PREFIX}/unwritten.css").text == "/* mine */"
     assert browser(VersionedStaticFiles()).get(f"{STATIC_PREFIX}/unwritten.css").text != "/* mine */"
@@ -94,13 +94,13 @@ def test_nothing_else_is_served(tmp_path: Path, path: str) -> None:
     assert browser(VersionedStaticFiles([folder])).get(f"{STATIC_PREFIX}/{path}").status_code == 404
 
 
-def test_a_missing_file_is_an_error_in_the_template_that_asks_for_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "style.css").write_text("")
     with pytest.raises(BadTemplate, match=r"static\('styles.css'\).*Did you mean 'style.css'\?"):
         VersionedStaticFiles([tmp_path]).url("styles.css")
 
 
-def test_htmx_comes_from_the_cdn_by_exact_version_and_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_htmx_comes_from_the_cdn_by_version_and_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     sources = htmx_sources()
     assert [url.rpartition("/")[2] for url, _ in sources] == ["htmx.min.js", "hx-preload.min.js"]
@@ -108,7 +108,7 @@ def test_htmx_comes_from_the_cdn_by_exact_version_and_hash(tmp_path: Path, monke
     assert all(integrity.startswith("sha384-") and len(integrity) == 71 for _, integrity in sources)
 
 
-def test_the_users_copy_is_used_if_it_is_what_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_copy_is_used_if_its_hash_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     script = Script("htmx.min.js", "dist/htmx.min.js", integrity_of(b"var htmx"))
     monkeypatch.setattr(assets, "HTMX", (script,))

@@ -1,4 +1,4 @@
-"""What is typed after --model and --engine-options, and what the engine gets of it."""
+"""Options of the engine and the painter."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unwritten.core.engine_options import engine_options, hidden, read_options
 
 from unwritten import App
+from unwritten.core.engine_options import engine_options, mask_keys, parse_options
 from unwritten.core.errors import BadSetting
-from unwritten.core.settings import Settings
+from unwritten.core.settings import load_settings
 from unwritten_engine import Engine, scripted
 from unwritten_engine.errors import BadOption, UnknownOption
 
@@ -29,8 +29,8 @@ from unwritten_engine.errors import BadOption, UnknownOption
         ("key=123 model=7", {"key": "123", "model": "7"}),
     ],
 )
-def test_options_as_they_are_typed(text: str, options: dict[str, Any]) -> None:
-    found = read_options(text)
+def test_parsing_options(text: str, options: dict[str, Any]) -> None:
+    found = parse_options(text)
     assert found == options
     assert [type(value) for value in found.values()] == [type(value) for value in options.values()]
 
@@ -38,42 +38,53 @@ def test_options_as_they_are_typed(text: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("threads", "'threads' is no option of an engine. Write name=value.*--engine-options 'threads=2"),
-        ("threads = 2", "'threads' is no option"),
-        ("2x=3", "'2x=3' is no option"),
+        ("threads", "'threads' is not an option of an engine. Write name=value.*--engine-options 'threads=2"),
+        ("threads = 2", "'threads' is not an option"),
+        ("2x=3", "'2x=3' is not an option"),
         ("a=1 a=2", "'a' is given twice"),
-        ("a='b", "a quote too many"),
-        ("extra={user:1}", "begins like JSON and is none"),
+        ("a='b", "cannot be parsed: no closing quotation"),
+        ("extra={user:1}", "begins like JSON but is not valid"),
     ],
 )
-def test_what_cannot_be_read_says_what_to_type(text: str, message: str) -> None:
+def test_invalid_options_are_errors_that_say_what_to_type(text: str, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
-        read_options(text)
+        parse_options(text)
 
 
 def test_the_model_comes_from_its_own_setting() -> None:
-    settings = Settings({"model": "a/b", "engine_options": "threads=2"}, environment={})
+    settings = load_settings({"model": "a/b", "engine_options": "threads=2"}, environment={})
     assert engine_options(settings) == {"model": "a/b", "threads": 2}
-    assert engine_options(Settings(environment={})) == {}
-    with pytest.raises(BadSetting, match=r"named twice, as 'a' and .* 'b'"):
-        engine_options(Settings({"model": "a", "engine_options": "model=b"}, environment={}))
+    assert engine_options(load_settings(environment={})) == {}
+    with pytest.raises(BadSetting, match=r"There are two models: 'a', and 'b' in the"):
+        engine_options(load_settings({"model": "a", "engine_options": "model=b"}, environment={}))
 
 
-def test_keys_are_hidden() -> None:
-    assert hidden("threads=2 key=sk-123 model=x") == "threads=2 key=… model=x"
-    assert hidden("key='a b' x=1") == "key=… x=1"
+def test_keys_are_masked() -> None:
+    assert mask_keys("threads=2 key=sk-123 model=x") == "threads=2 key=… model=x"
+    assert mask_keys("key='a b' x=1") == "key=… x=1"
 
 
-def test_the_app_hands_them_to_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def make_app(**settings: Any) -> App:
+    """An app with one page."""
+    app = App("Test", **settings)
+
+    @app.page("/{title}")
+    def page(title: str) -> str:
+        return title
+
+    return app
+
+
+def test_the_app_passes_them_to_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def opened(spec: str, progress: Any = None, **options: Any) -> Engine:
         asked.append((spec, options))
         return scripted("A text.")
 
-    monkeypatch.setattr("unwritten.app.lifespan.open_engine", opened)
+    monkeypatch.setattr("unwritten.app.build.open_engine", opened)
     monkeypatch.chdir(tmp_path)
-    app = App("Test", engine="http://localhost:8000/v1", model="m", engine_options="retries=0")
+    app = make_app(engine="http://localhost:8000/v1", model="m", engine_options="retries=0")
     app.prepare()
     app.store.close()
     assert asked == [("http://localhost:8000/v1", {"model": "m", "retries": 0})]
@@ -85,14 +96,14 @@ def test_a_model_for_an_engine_that_takes_none_is_an_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadOption, match=rf"'{engine}' takes no model, but was given model='m'.*'diffusion'"):
-        App("Test", engine=engine, model="m").prepare()
+        make_app(engine=engine, model="m").prepare()
     with pytest.raises(UnknownOption, match=r"no option 'thread'\. Did you mean 'threads'"):
-        App("Test", engine=engine, engine_options="thread=2").prepare()
+        make_app(engine=engine, engine_options="thread=2").prepare()
 
 
 def test_an_app_with_an_engine_of_its_own_takes_no_options_for_another(tmp_path: Path) -> None:
     given: list[dict[str, Any]] = [{"model": "m"}, {"engine_options": "threads=2"}]
     for settings in given:
-        app = App("Test", engine=scripted("A."), database=str(tmp_path / "a.db"), **settings)
-        with pytest.raises(BadSetting, match="brings its own engine"):
+        app = make_app(engine=scripted("A."), database=str(tmp_path / "a.db"), **settings)
+        with pytest.raises(BadSetting, match="brings its own open engine"):
             app.prepare()

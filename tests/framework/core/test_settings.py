@@ -1,97 +1,130 @@
-"""One table feeds flags, environment, keywords and the README."""
+"""One typed model feeds flags, environment, keywords and the documentation."""
+
+from pathlib import Path
 
 import pytest
 
+from unwritten import App
 from unwritten.core.errors import BadSetting
-from unwritten.core.settings import BY_NAME, SETTINGS, Settings
+from unwritten.core.settings import BY_NAME, REMOVED, RENAMED, SETTINGS, Setting, Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[3] / "framework"
 
 
 def test_defaults_without_anything() -> None:
-    settings = Settings(environment={})
-    assert settings.port == 8000
-    assert settings.host == "127.0.0.1"
-    assert {setting.name: value for setting, value in settings} == {s.name: s.default for s in SETTINGS}
+    settings = load_settings(environment={})
+    assert settings == Settings()
+    assert (settings.port, settings.host, settings.model_fields_set) == (8000, "127.0.0.1", set())
 
 
-def test_flag_beats_environment_beats_keyword_beats_default() -> None:
-    environment = {"UNWRITTEN_PORT": "9001", "UNWRITTEN_GRACE": "5"}
-    settings = Settings({"port": 9000, "grace": 1, "queue_limit": 3}, flags={"port": "9002"}, environment=environment)
-    assert (settings.port, settings.grace, settings.queue_limit) == (9002, 5.0, 3)
+def test_flag_overrides_environment_overrides_keyword_overrides_default() -> None:
+    environment = {"UNWRITTEN_PORT": "9001", "UNWRITTEN_TIME_LIMIT": "5"}
+    keywords = {"port": 9000, "time_limit": 1, "queue_limit": 3}
+    settings = load_settings(keywords, flags={"port": "9002"}, environment=environment)
+    assert (settings.port, settings.time_limit, settings.queue_limit) == (9002, 5.0, 3)
+    assert settings.model_fields_set == {"port", "time_limit", "queue_limit"}
 
 
-def test_a_flag_that_was_not_given_is_none_and_changes_nothing() -> None:
-    assert Settings({"port": 9000}, flags={"port": None}, environment={}).port == 9000
+def test_flags_that_are_none_are_ignored() -> None:
+    assert load_settings({"port": 9000}, flags={"port": None}, environment={}).port == 9000
 
 
 def test_the_real_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNWRITTEN_FRAME_RATE", "12.5")
-    assert Settings().frame_rate == 12.5
+    monkeypatch.setenv("UNWRITTEN_TIME_LIMIT", "12.5")
+    assert load_settings().time_limit == 12.5
 
 
 @pytest.mark.parametrize("word", ["1", "yes", "TRUE", " on "])
 def test_words_for_yes(word: str) -> None:
-    assert Settings(environment={"UNWRITTEN_DEBUG": word}).debug is True
+    assert load_settings(environment={"UNWRITTEN_DEBUG": word}).debug is True
 
 
 @pytest.mark.parametrize("word", ["0", "no", "False", "off"])
 def test_words_for_no(word: str) -> None:
-    assert Settings({"debug": True}, environment={"UNWRITTEN_DEBUG": word}).debug is False
+    assert load_settings({"debug": True}, environment={"UNWRITTEN_DEBUG": word}).debug is False
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "expected"),
     [
-        ("port", "eighty"),
-        ("port", "80.5"),
-        ("port", True),
-        ("port", None),
-        ("port", -1),
-        ("time_limit", "long"),
-        ("time_limit", "nan"),
-        ("time_limit", 0),
-        ("debug", "perhaps"),
-        ("host", 127),
-        ("jobs", 0),
+        ("port", "eighty", "it takes a whole number, such as 8000."),
+        ("port", "80.5", "it takes a whole number, such as 8000."),
+        ("port", True, "it takes a whole number"),
+        ("port", None, "it takes a whole number"),
+        ("port", -1, "it must be at least 0."),
+        ("time_limit", "long", "it takes a number, such as 180.0."),
+        ("time_limit", "nan", "it must be at least 1."),
+        ("time_limit", 0, "it must be at least 1."),
+        ("debug", "perhaps", "it takes yes or no"),
+        ("host", 127, "it takes text"),
+        ("host", True, "it takes text"),
+        ("jobs", 0, "it must be at least 1."),
+        ("prefetch", "of", "it must be auto, on or off. Did you mean 'off'?"),
+        ("root_path", "/a b", "it must be a path such as /wiki"),
+        ("root_path", "wiki", "it must be a path such as /wiki"),
+        ("root_path", "//elsewhere", "it must be a path such as /wiki"),
     ],
 )
-def test_a_wrong_value_is_an_error_that_names_it_and_says_what_is_meant(name: str, value: object) -> None:
+def test_an_invalid_value_is_an_error_that_says_what_is_expected(name: str, value: object, expected: str) -> None:
     with pytest.raises(BadSetting) as caught:
-        Settings({name: value}, environment={})
+        load_settings({name: value}, environment={})
     message = str(caught.value)
-    assert repr(name) in message
-    assert repr(value) in message
-    assert BY_NAME[name].help in message
+    assert message.startswith(f"The setting {name!r} is {value!r}, but {expected}")
+    assert message.endswith(f" ({BY_NAME[name].help})")
 
 
-def test_unknown_names_get_the_nearest_wherever_they_come_from() -> None:
+def test_unknown_names_get_a_suggestion_whatever_their_source() -> None:
     with pytest.raises(BadSetting, match=r"'prot' is not known to Unwritten. Did you mean 'port'"):
-        Settings({"prot": 1}, environment={})
+        load_settings({"prot": 1}, environment={})
     with pytest.raises(BadSetting, match=r"environment variable UNWRITTEN_ENGIN .*'engine'"):
-        Settings(environment={"UNWRITTEN_ENGIN": "auto"})
-    with pytest.raises(BadSetting, match=r"flag --frame-rat .*'frame_rate'"):
-        Settings(flags={"frame_rat": 1}, environment={})
-    with pytest.raises(AttributeError, match=r"no setting 'prot'. Did you mean 'port'"):
-        _ = Settings(environment={}).prot
+        load_settings(environment={"UNWRITTEN_ENGIN": "auto"})
+    with pytest.raises(BadSetting, match=r"flag --time-limt .*'time_limit'"):
+        load_settings(flags={"time_limt": 1}, environment={})
 
 
-def test_the_variables_of_other_programs_are_nobodys_business() -> None:
-    assert Settings(environment={"PORT": "1", "UNWRITTENPORT": "2"}).port == 8000
+def test_an_unknown_keyword_is_reported_although_a_flag_sets_the_same_name() -> None:
+    with pytest.raises(BadSetting, match="'prot' is not known"):
+        load_settings({"prot": 1}, flags={"port": 1}, environment={})
 
 
-def test_a_key_is_no_setting_and_no_mistake() -> None:
-    settings = Settings(environment={"UNWRITTEN_API_KEY": "sk-1", "UNWRITTEN_MODEL": "m"})
-    assert settings.model == "m" and "sk-1" not in {value for _, value in settings}
+@pytest.mark.parametrize(("name", "new"), RENAMED.items())
+def test_the_error_for_an_earlier_name_gives_the_new_one(name: str, new: str) -> None:
+    assert name not in BY_NAME and new in BY_NAME
+    with pytest.raises(BadSetting, match=f"The setting '{name}' is now the setting '{new}'."):
+        App("Test", **{name: 1})
+    with pytest.raises(BadSetting, match=f"UNWRITTEN_{name.upper()} is now the .* UNWRITTEN_{new.upper()}."):
+        load_settings(environment={f"UNWRITTEN_{name.upper()}": "1"})
+    with pytest.raises(BadSetting, match=f"The flag --{name} is now the flag {BY_NAME[new].flag}."):
+        load_settings(flags={name: "1"}, environment={})
+
+
+@pytest.mark.parametrize(("name", "constant"), REMOVED.items())
+def test_the_error_for_a_former_setting_names_the_constant(name: str, constant: str) -> None:
+    assert name not in BY_NAME
+    with pytest.raises(BadSetting, match=f"The setting '{name}' does not exist any more. It is now the constant "):
+        App("Test", **{name: 1})
+    variable, _, module = constant.partition(" of ")
+    source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+    assert f"\n{variable} = " in source
+
+
+def test_variables_of_other_programs_are_ignored() -> None:
+    assert load_settings(environment={"PORT": "1", "UNWRITTENPORT": "2"}).port == 8000
+
+
+def test_the_api_key_is_not_a_setting_and_not_an_error() -> None:
+    settings = load_settings(environment={"UNWRITTEN_API_KEY": "sk-1", "UNWRITTEN_MODEL": "m"})
+    assert settings.model == "m" and "sk-1" not in repr(settings)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_row_is_fit_to_be_shown(setting: object) -> None:
-    row = next(row for row in SETTINGS if row is setting)
-    assert row.name.isidentifier() and row.name.islower()
-    assert row.help[0].isupper() and row.help.endswith("."), "one sentence of help"
-    assert row.flag == "--" + row.name.replace("_", "-")
-    assert row.variable == "UNWRITTEN_" + row.name.upper()
-    assert row.read(row.default, "the default") == row.default
+def test_every_setting_can_be_documented(setting: Setting) -> None:
+    assert setting.help[0].isupper() and setting.help.endswith("."), "help is a sentence"
+    assert setting.flag == "--" + setting.name.replace("_", "-")
+    assert setting.variable == "UNWRITTEN_" + setting.name.upper()
+    assert getattr(load_settings({setting.name: setting.default}, environment={}), setting.name) == setting.default
 
 
-def test_names_are_unique() -> None:
-    assert len(BY_NAME) == len(SETTINGS)
+def test_the_table_has_minimums_and_choices() -> None:
+    assert (BY_NAME["jobs"].minimum, BY_NAME["time_limit"].minimum, BY_NAME["host"].minimum) == (1, 1, None)
+    assert BY_NAME["edits"].choices == ("auto", "on", "off") and BY_NAME["jobs"].choices == ()

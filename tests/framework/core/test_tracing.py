@@ -1,4 +1,4 @@
-"""What a request did, and how long it took."""
+"""Traces of requests."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from unwritten.core.tracing import MOST_STATEMENTS, current, note_page, step, tracing
+from unwritten.core.tracing import MAX_STATEMENTS, current, record_page, step, tracing
 from unwritten.storage.database import Database
 
 
-def test_nothing_is_traced_unless_it_is_asked_for() -> None:
+def test_nothing_is_traced_by_default() -> None:
     with step("anything"):
-        note_page("/", "kept")
+        record_page("/", "stored")
     assert current() is None
 
 
-def test_steps_and_statements_are_told_with_their_time(tmp_path: Path) -> None:
+def test_steps_and_statements_have_durations(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/wiki/Tea") as trace:
         with step("page function"):
             database.read("SELECT   1,\n ?", ("x" * 100,))
-        database.write_now(lambda db: db.conn.execute("INSERT INTO world (name, value) VALUES ('a', x'00')"))
+        database.write_sync(lambda db: db.conn.execute("INSERT INTO world (name, value) VALUES ('a', x'00')"))
     database.read("SELECT 2")
     database.close()
     assert [s.name for s in trace.steps] == ["page function"] and trace.steps[0].milliseconds > 0
@@ -33,28 +33,28 @@ def test_steps_and_statements_are_told_with_their_time(tmp_path: Path) -> None:
     assert trace.elapsed == trace.milliseconds
 
 
-def test_statements_are_counted_beyond_the_most(tmp_path: Path) -> None:
+def test_statements_beyond_the_limit_are_counted(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/") as trace:
-        for _ in range(MOST_STATEMENTS + 7):
+        for _ in range(MAX_STATEMENTS + 7):
             database.read("SELECT 1")
     database.close()
-    assert len(trace.statements) == MOST_STATEMENTS and trace.left_out == 7
+    assert len(trace.statements) == MAX_STATEMENTS and trace.omitted == 7
 
 
-def test_a_statement_that_fails_is_told_too(tmp_path: Path) -> None:
+def test_a_failed_statement_is_recorded(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     with tracing("/") as trace:
         with pytest.raises(Exception, match="no such table"):
             database.read("SELECT * FROM nowhere")
         with pytest.raises(Exception, match="no such table"):
-            database.write_now(lambda db: db.conn.execute("DELETE FROM nowhere"))
+            database.write_sync(lambda db: db.conn.execute("DELETE FROM nowhere"))
     database.close()
     assert trace.statements[0].sql == "SELECT * FROM nowhere"
     assert trace.statements[-1].sql == "ROLLBACK"
 
 
-def test_requests_beside_each_other_do_not_mix() -> None:
+def test_concurrent_requests_have_separate_traces() -> None:
     def other() -> None:
         assert current() is None
 

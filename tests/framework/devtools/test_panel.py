@@ -78,8 +78,8 @@ def test_a_page_of_an_earlier_server_says_what_is_known(tmp_path: Path) -> None:
         visitor.visit("/wiki/Tea")
     visitor = Visitor(app, database=kept, debug=True)
     panel = visitor.visit(f"{PANEL}/wiki/Tea")
-    assert "It was written before this server was started." in panel.text
-    assert "An encyclopedia article about Tea." in panel.text and "Nobody has asked for this page" in panel.text
+    assert "This page was written before the server started." in panel.text
+    assert "An encyclopedia article about Tea." in panel.text and "This page has not been requested" in panel.text
 
 
 def test_it_says_what_was_repaired_in_a_shape(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_it_says_what_was_repaired_in_a_shape(tmp_path: Path) -> None:
     for _ in range(2):  # from its generation, and from the database
         visitor = Visitor(app)
         visitor.visit("/")
-        assert "repaired words around it; kind: was called 'Kind'" in facts(visitor.visit(f"{PANEL}/"))
+        assert "repaired removed text around the JSON; kind: renamed from 'Kind'" in facts(visitor.visit(f"{PANEL}/"))
         asyncio.run(app.close())
 
 

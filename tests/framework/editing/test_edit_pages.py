@@ -1,4 +1,4 @@
-"""A visitor changes what is written: by hand, as they ask, by the same prompt again; and nothing is lost."""
+"""The edit page: by hand, by an instruction for the model, by the same prompt again; and no input is lost."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def changes(client: TestClient, key: str = "/") -> list[Change]:
 
 def text_of(client: TestClient, region: str = "lead", key: str = "/") -> str:
     app: Any = client.app
-    return str(app.store.kept(key).canvases[region].text)
+    return str(app.store.get(key).canvases[region].text)
 
 
 def shown(html: str) -> str:
     return " ".join(unescape(re.sub(r"<[^<>]*>", " ", html)).split())
 
 
-def test_a_region_is_changed_by_hand_and_drawn_as_a_text_of_the_model_is(tmp_path: Path) -> None:
+def test_a_text_by_hand_is_formatted_like_the_models(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A lead.", "Body": "A body."})
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -85,13 +85,13 @@ def test_a_region_is_changed_by_hand_and_drawn_as_a_text_of_the_model_is(tmp_pat
         assert "<p>My <strong>own</strong>.</p>" in drawn and "<script>" not in drawn
         assert changes(client)[0] == Change("by hand", "better so", 1, ("lead",))
         assert text_of(client, "body") == "A body." and text_of(client).startswith("My **own**.\n\n")
-        assert "Changed by hand" in client.get("/").text
+        assert "Edited by hand" in client.get("/").text
         app: Any = client.app
         assert app.store.exists(["/"]) and [entry.key for entry in app.store.search("own")] == ["/"]
     assert len(engine.requests) == 2  # no model was asked
 
 
-def test_a_text_by_hand_that_changes_nothing_is_no_version(tmp_path: Path) -> None:
+def test_an_unchanged_text_is_not_a_new_version(tmp_path: Path) -> None:
     with browser(make_two(tmp_path, scripted("The same."))) as client:
         write(client, "/")
         assert by_hand(client, "The same.").status_code == 303
@@ -113,22 +113,22 @@ def make_facts(home: Path, engine: Any) -> App:
     return app
 
 
-def test_a_record_by_hand_must_fit_its_shape_and_is_shown_again_if_it_does_not(tmp_path: Path) -> None:
+def test_json_by_hand_must_fit_its_schema(tmp_path: Path) -> None:
     with browser(make_facts(tmp_path, scripted('{"kind":"tower","height":40}'))) as client:
         write(client, "/")
         assert '"height": 40' in unescape(client.get(EDIT + "?page=/").text)
         bad = by_hand(client, '{"kind": "tower", "height": "tall"}', region="body")
-        assert bad.status_code == 400 and "cannot stand here" in bad.text and "tall" in bad.text
+        assert bad.status_code == 400 and "not valid here" in bad.text and "tall" in bad.text
         assert page_faults(bad.text) == [] and len(changes(client)) == 1
         assert by_hand(client, '{"kind": "mast",\n "height": 41}', region="body").status_code == 303
         assert text_of(client, "body") == '{"kind":"mast","height":41}'
         app: Any = client.app
         assert app.value("/", "body", Facts).height == 41
         refused = asked(client, "make it taller", region="body", base=2, only="41")
-        assert refused.status_code == 400 and "changed as a whole" in refused.text
+        assert refused.status_code == 400 and "revised as a whole" in refused.text
 
 
-def test_an_ask_begins_with_the_old_text_on_an_engine_that_edits(tmp_path: Path) -> None:
+def test_an_engine_that_edits_starts_from_the_old_text(tmp_path: Path) -> None:
     engine = scripted(
         lambda request: "A tall tower. It is white." if request.draft is None else "A tall tower. It is red."
     )
@@ -148,7 +148,7 @@ def test_an_ask_begins_with_the_old_text_on_an_engine_that_edits(tmp_path: Path)
     assert "make it red" in request.prompt.ask and request.prompt.examples[-1].answer == request.draft.text
 
 
-def test_what_is_kept_stays_on_an_engine_that_writes_from_left_to_right(tmp_path: Path) -> None:
+def test_kept_sentences_stay_on_an_engine_that_writes_from_left_to_right(tmp_path: Path) -> None:
     engine = scripted(
         lambda request: "# Red\n\nIt is red." if "red" in request.prompt.ask else "One. Two is white. Three.",
         about=PLAIN_ABOUT,
@@ -166,7 +166,7 @@ def test_what_is_kept_stays_on_an_engine_that_writes_from_left_to_right(tmp_path
     assert engine.requests[-1].draft is None and engine.requests[-1].prompt.examples[-1].answer == "One."
 
 
-def test_several_parts_are_written_one_after_another_and_the_old_text_is_shown_until_then(tmp_path: Path) -> None:
+def test_several_spans_are_generated_one_after_another(tmp_path: Path) -> None:
     answers = in_turn("One. Two. Three. Four.", "Body.", [1.0, "New", 0.1, "New two."], ["New", HANG])
     engine = scripted(answers, about=PLAIN_ABOUT)
     with browser(make_two(tmp_path, engine)) as client:
@@ -181,7 +181,7 @@ def test_several_parts_are_written_one_after_another_and_the_old_text_is_shown_u
 
 
 @pytest.mark.parametrize("about", [ABOUT, PLAIN_ABOUT])
-def test_a_change_that_fails_leaves_the_old_text_and_the_visitors_words(tmp_path: Path, about: Any) -> None:
+def test_a_failed_revision_leaves_the_old_text_and_the_input(tmp_path: Path, about: Any) -> None:
     engine = scripted(in_turn("A lead.", "A body.", ["Half a", GenerationFailed("The lamp broke.")]), about=about)
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -196,7 +196,7 @@ def test_a_change_that_fails_leaves_the_old_text_and_the_visitors_words(tmp_path
         assert 'value="make it &lt;b&gt;bright&lt;/b&gt;"' in page and "The lamp broke." in page
 
 
-def test_a_change_that_is_stopped_leaves_the_page_as_it_was(tmp_path: Path) -> None:
+def test_a_stopped_revision_leaves_the_page_as_it_was(tmp_path: Path) -> None:
     engine = scripted(in_turn("A lead.", "A body.", ["Half", HANG]))
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -217,7 +217,7 @@ def seeded(request: Any) -> str:
     return f"Written with {request.seed}, knowing {len(request.prompt.facts)} facts."
 
 
-def test_the_same_seed_writes_the_same_again_and_the_history_says_so(tmp_path: Path) -> None:
+def test_the_same_seed_generates_the_same_text(tmp_path: Path) -> None:
     engine = scripted(seeded)
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -225,7 +225,7 @@ def test_the_same_seed_writes_the_same_again_and_the_history_says_so(tmp_path: P
             assert again(client, seed, base=base).status_code == 303
             follow(client, "/")
         app: Any = client.app
-        texts = [app.store.kept("/", version).canvases["lead"].text for version in (2, 3, 4)]
+        texts = [app.store.get("/", version).canvases["lead"].text for version in (2, 3, 4)]
         assert texts[0] == texts[2] != texts[1] and "with 7" in texts[0]
         assert changes(client)[0] == Change("rewritten", "", 3, ("lead",))
         assert [version.provenance.seed for version in app.store.history("/")][:3] == [7, 8, 7]
@@ -236,7 +236,7 @@ def test_the_same_seed_writes_the_same_again_and_the_history_says_so(tmp_path: P
         assert changes(client)[0] == Change("rewritten", "", 4)
 
 
-def test_a_seed_comes_with_the_facts_that_it_went_with(tmp_path: Path) -> None:
+def test_a_seed_keeps_the_facts_of_its_prompt(tmp_path: Path) -> None:
     """Where a page was come from is a part of its prompt: the same seed with other facts would write something else."""
     engine = scripted(lambda request: f"{request.seed} {list(request.prompt.facts)}. It has a [[Lamp]].")
     with browser(make_wiki(tmp_path, engine)) as client:
@@ -249,11 +249,11 @@ def test_a_seed_comes_with_the_facts_that_it_went_with(tmp_path: Path) -> None:
             assert again(client, 3, base=base, key="/wiki/Lamp", region="body").status_code == 303
             follow(client, "/wiki/Lamp")
         app: Any = client.app
-        two, three = (app.store.kept("/wiki/Lamp", number).canvases["body"].text for number in (2, 3))
+        two, three = (app.store.get("/wiki/Lamp", number).canvases["body"].text for number in (2, 3))
         assert two == three and "It has a Lamp" in two
 
 
-def test_changes_of_different_regions_merge_by_themselves(tmp_path: Path) -> None:
+def test_edits_of_different_regions_do_not_conflict(tmp_path: Path) -> None:
     with browser(make_two(tmp_path, scripted(by_ask={"Lead": "A lead.", "Body": "A body."}))) as client:
         write(client, "/")
         assert by_hand(client, "My lead.", base=1).status_code == 303
@@ -261,13 +261,13 @@ def test_changes_of_different_regions_merge_by_themselves(tmp_path: Path) -> Non
         assert (text_of(client, "lead"), text_of(client, "body")) == ("My lead.", "My body.")
 
 
-def test_a_change_of_what_somebody_else_has_changed_is_shown_and_not_lost(tmp_path: Path) -> None:
+def test_a_conflict_shows_the_other_change_and_keeps_the_input(tmp_path: Path) -> None:
     with browser(make_two(tmp_path, scripted("A tower by the sea."))) as client:
         write(client, "/")
         assert by_hand(client, "A white tower by the sea.", base=1).status_code == 303
         answer = by_hand(client, "A tower <by> the lake.", base=1, note="no sea here")
         assert answer.status_code == 409 and page_faults(answer.text) == []
-        assert "Somebody has changed this part" in answer.text
+        assert "Another visitor has changed this part" in answer.text
         assert "added: white" in shown(answer.text)
         assert "A tower &lt;by&gt; the lake.</textarea>" in answer.text and 'value="no sea here"' in answer.text
         assert text_of(client) == "A white tower by the sea."
@@ -279,13 +279,13 @@ def test_a_change_of_what_somebody_else_has_changed_is_shown_and_not_lost(tmp_pa
         assert again(client, base=1).status_code == 409
 
 
-def test_a_page_that_is_being_written_waits_for_nobody_and_loses_nothing(tmp_path: Path) -> None:
+def test_edits_during_a_job(tmp_path: Path) -> None:
     engine = scripted(in_turn("A lead.", "A body.", ["New", 1.5, "New lead."]))
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
         assert asked(client, "make it new").status_code == 303
         for answer in (by_hand(client, "Mine."), asked(client, "mine"), again(client), again(client, region="body")):
-            assert answer.status_code == 409 and "being written just now" in answer.text
+            assert answer.status_code == 409 and "is being written" in answer.text
         assert "Mine.</textarea>" in by_hand(client, "Mine.").text
         # Another region is free: it goes first, and the one that is being written on top of it.
         assert by_hand(client, "My body.", region="body").status_code == 303
@@ -303,20 +303,20 @@ def test_a_page_that_is_being_written_waits_for_nobody_and_loses_nothing(tmp_pat
     ("fields", "status", "words"),
     [
         ({"means": "by hand", "text": "  \n "}, 400, "The text is empty"),
-        ({"means": "by hand", "text": "x" * 60_001}, 400, "60,001 characters, and up to 60,000 fit"),
-        ({"means": "by hand", "text": "Mine.", "note": "n" * 401}, 400, "The note has 401 characters"),
-        ({"means": "asked", "ask": " "}, 400, "such as: make it shorter"),
-        ({"means": "asked", "ask": "a" * 401}, 400, "The ask has 401 characters"),
-        ({"means": "asked", "ask": "shorter", "keep": ["0", "1"]}, 400, "All of the text is to be kept"),
+        ({"means": "by hand", "text": "x" * 60_001}, 400, "60,001 characters. Up to 60,000 are allowed"),
+        ({"means": "by hand", "text": "Mine.", "note": "n" * 401}, 400, "The summary has 401 characters"),
+        ({"means": "asked", "ask": " "}, 400, "for example: make it shorter"),
+        ({"means": "asked", "ask": "a" * 401}, 400, "The instruction has 401 characters"),
+        ({"means": "asked", "ask": "shorter", "keep": ["0", "1"]}, 400, "The whole text is marked to be kept"),
         ({"means": "asked", "ask": "shorter", "keep": "7"}, 400, "no sentence 8 to keep"),
-        ({"means": "asked", "ask": "shorter", "only": "not there"}, 400, "do not stand in the text"),
+        ({"means": "asked", "ask": "shorter", "only": "not there"}, 400, "is not in the text"),
         ({"means": "asked", "ask": "shorter", "only": "lead"}, 400, "more than once"),
-        ({"means": "again", "seed": "-1"}, 400, "The seed '-1' is none"),
+        ({"means": "again", "seed": "-1"}, 400, "'-1' is not a seed"),
         ({"means": "again", "seed": "4294967296"}, 400, "from 0 to 4294967295"),
-        ({"means": "again", "seed": "٣"}, 400, "is none"),
+        ({"means": "again", "seed": "٣"}, 400, "is not a seed"),
     ],
 )
-def test_what_cannot_be_done_is_said_beside_what_was_typed(
+def test_invalid_input_is_shown_again_with_the_reason(
     tmp_path: Path, fields: dict[str, Any], status: int, words: str
 ) -> None:
     engine = scripted("A lead. The lead.")
@@ -334,19 +334,19 @@ def test_what_cannot_be_done_is_said_beside_what_was_typed(
 @pytest.mark.parametrize(
     ("fields", "headers", "status", "words"),
     [
-        ({"means": "by hand", "text": "x"}, {"origin": "https://evil.example"}, 403, "sent from a page elsewhere"),
-        ({"means": "by hand", "text": "x", "admin": "1"}, {}, 400, "field 'admin', which nobody asked for"),
-        ({"means": "asked", "ask": "x", "text": "y"}, {}, 400, "field 'text'"),
-        ({"means": "magic"}, {}, 400, "a change by 'magic'; there are by hand, asked, again"),
-        ({"means": "asked", "ask": "x", "keep": "first"}, {}, 400, "what to keep"),
-        ({"means": "by hand", "text": "x", "base": "2"}, {}, 400, "a version of this page that is not there ('2')"),
-        ({"means": "by hand", "text": "x", "base": ""}, {}, 400, "that is not there"),
+        ({"means": "by hand", "text": "x"}, {"origin": "https://evil.example"}, 403, "sent from another site"),
+        ({"means": "by hand", "text": "x", "admin": "1"}, {}, 400, "an unknown field 'admin'"),
+        ({"means": "asked", "ask": "x", "text": "y"}, {}, 400, "unknown field 'text'"),
+        ({"means": "magic"}, {}, 400, "the kind 'magic'. The kinds are by hand, asked, again"),
+        ({"means": "asked", "ask": "x", "keep": "first"}, {}, 400, "'keep' must be a number"),
+        ({"means": "by hand", "text": "x", "base": "2"}, {}, 400, "version '2' of this page, which does not exist"),
+        ({"means": "by hand", "text": "x", "base": ""}, {}, 400, "which does not exist"),
         ({"means": "by hand", "text": "x", "region": "leed"}, {}, 404, "no written region 'leed'. Did you mean 'lead'"),
-        ({"means": "by hand", "text": "x", "page": "/nowhere"}, {}, 404, "is not one that is written"),
-        ({"means": "by hand", "text": "x", "page": "nowhere"}, {}, 400, "which page"),
+        ({"means": "by hand", "text": "x", "page": "/nowhere"}, {}, 404, "The page /nowhere does not exist"),
+        ({"means": "by hand", "text": "x", "page": "nowhere"}, {}, 400, "does not name its page"),
     ],
 )
-def test_forms_that_are_forged_or_stale(
+def test_forged_and_outdated_forms(
     tmp_path: Path, fields: dict[str, str], headers: dict[str, str], status: int, words: str
 ) -> None:
     with browser(make_two(tmp_path, scripted("Words."))) as client:
@@ -357,7 +357,7 @@ def test_forms_that_are_forged_or_stale(
         assert page_faults(answer.text) == [] and len(changes(client)) == 1
 
 
-def test_a_page_that_nobody_has_written_cannot_be_changed(tmp_path: Path) -> None:
+def test_an_unwritten_page_cannot_be_edited(tmp_path: Path) -> None:
     engine = scripted("Words.")
     with browser(make_wiki(tmp_path, engine)) as client:
         answer = client.get(f"{EDIT}?page={KEY}")
@@ -367,7 +367,7 @@ def test_a_page_that_nobody_has_written_cannot_be_changed(tmp_path: Path) -> Non
     assert engine.requests == []
 
 
-def test_an_old_version_leads_to_the_newest(tmp_path: Path) -> None:
+def test_the_edit_link_of_an_old_version_edits_the_newest(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(in_turn("One.", "Two.")))) as client:
         write(client, KEY)
         client.post("/_unwritten/rewrite", data={"page": KEY})
@@ -376,7 +376,7 @@ def test_an_old_version_leads_to_the_newest(tmp_path: Path) -> None:
         address = re.search(r'href="(/_unwritten/edit\?[^"]+)"', old)
         assert address is not None
         page = client.get(unescape(address[1])).text
-        assert "Version 1 is an old one. What you change here is the newest, version 2." in page
+        assert "Version 1 is an old version. You are editing the current version, 2." in page
         assert "Two.</textarea>" in page
 
 
@@ -384,13 +384,13 @@ def test_an_old_version_leads_to_the_newest(tmp_path: Path) -> None:
     ("settings", "allowed"),
     [({}, True), ({"host": "0.0.0.0"}, False), ({"host": "0.0.0.0", "edits": "on"}, True), ({"edits": "off"}, False)],
 )
-def test_beyond_this_machine_nobody_edits_unless_the_app_lets_them(
+def test_other_machines_may_edit_only_if_the_app_allows_it(
     tmp_path: Path, settings: dict[str, Any], allowed: bool
 ) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."), signed_links="off", **settings)) as client:
         write(client, KEY)
         page = client.get(KEY).text
-        assert ("Write it again" in page) == (EDIT in page) == allowed
+        assert ("Regenerate" in page) == (EDIT in page) == allowed
         assert "/_unwritten/history" in page
         assert client.get(f"{EDIT}?page={KEY}").status_code == (200 if allowed else 403)
         answers = [
@@ -403,8 +403,8 @@ def test_beyond_this_machine_nobody_edits_unless_the_app_lets_them(
             assert len(changes(client, KEY)) == 1
 
 
-@pytest.mark.parametrize("format", ["html", Format("poem", draw=lambda text: f"<p>{escape(text)}</p>")])
-def test_texts_that_are_no_prose_are_changed_in_some_words_or_as_a_whole(tmp_path: Path, format: Any) -> None:
+@pytest.mark.parametrize("format", ["html", Format("poem", render=lambda text: f"<p>{escape(text)}</p>")])
+def test_formats_other_than_prose_are_revised_by_passage(tmp_path: Path, format: Any) -> None:
     engine = scripted(
         lambda request: "two" if "once more" in request.prompt.ask else "<p>One</p> <p>One more</p>", about=PLAIN_ABOUT
     )

@@ -1,4 +1,4 @@
-"""Changes that meet something in the way: a full disk, another server, a page whose declaration has changed."""
+"""Edits that meet an obstacle: a locked database, another server, a page whose declaration has changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.apps import (
 from unwritten import App, Canvas, Page
 from unwritten.core.settings import Settings
 from unwritten.editing.editor import may_edit
-from unwritten.security.signed_links import SignedLinks
+from unwritten.security.exposure import Exposure
 from unwritten.storage.records import Change
 from unwritten_engine import scripted
 
@@ -39,7 +39,7 @@ def form(text: str, base: int = 1, region: str = "lead", key: str = "/") -> dict
     return {"page": key, "region": region, "base": str(base), "means": "by hand", "text": text}
 
 
-def test_a_store_that_takes_nothing_leaves_the_words_in_the_form(tmp_path: Path) -> None:
+def test_a_locked_store_leaves_the_input_in_the_form(tmp_path: Path) -> None:
     with browser(make_two(tmp_path, scripted("Words."))) as client:
         write(client, "/")
         other = sqlite3.connect(tmp_path / "pages.db")
@@ -53,7 +53,7 @@ def test_a_store_that_takes_nothing_leaves_the_words_in_the_form(tmp_path: Path)
         assert "Mine, and not lost." in client.get("/").text
 
 
-def test_a_change_goes_on_top_of_what_another_server_wrote_meanwhile(tmp_path: Path) -> None:
+def test_a_change_is_rebased_on_what_another_server_has_written(tmp_path: Path) -> None:
     slow = scripted(in_turn("A lead.", "A body.", [1.0, "New lead."]))
     with browser(make_two(tmp_path, slow)) as first, browser(make_two(tmp_path, scripted("Words."))) as second:
         write(first, "/")
@@ -64,7 +64,7 @@ def test_a_change_goes_on_top_of_what_another_server_wrote_meanwhile(tmp_path: P
         heard = follow(first, "/")
         assert heard[-1]["state"] == "written"
         app: Any = first.app
-        kept = app.store.kept("/")
+        kept = app.store.get("/")
         assert {name: canvas.text for name, canvas in kept.canvases.items()} == {
             "lead": "New lead.",
             "body": "My body.",
@@ -73,7 +73,7 @@ def test_a_change_goes_on_top_of_what_another_server_wrote_meanwhile(tmp_path: P
         assert "My body." in inner(first.get("/").text, "body")
 
 
-def test_a_page_that_is_deleted_while_it_is_changed_is_there_again(tmp_path: Path) -> None:
+def test_a_page_that_is_deleted_during_a_change_is_stored_again(tmp_path: Path) -> None:
     engine = scripted(in_turn("One.", [0.8, "Two."]))
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, KEY)
@@ -94,7 +94,7 @@ class New(BaseModel):
     height: int
 
 
-def test_an_old_version_comes_back_as_far_as_it_still_fits(tmp_path: Path) -> None:
+def test_an_old_version_is_restored_as_far_as_it_still_fits(tmp_path: Path) -> None:
     taller = '{"kind":"a","height":1}'
     facts = in_turn('{"kind":"a"}', taller, taller)
     engine = scripted(by_ask={"Lead": in_turn("Lead 1.", "Lead 2.", "Lead 3."), "Facts": facts})
@@ -113,19 +113,19 @@ def test_an_old_version_comes_back_as_far_as_it_still_fits(tmp_path: Path) -> No
     with browser(app_with(New)) as client:
         # A part is missing until the page is opened: nothing can be changed by hand that could not be kept whole.
         answer = client.post(EDIT, data=form("Mine."))
-        assert answer.status_code == 400 and "A part of this page, &#39;body&#39;, is not written yet" in answer.text
+        assert answer.status_code == 400 and "The part &#39;body&#39; of this page is not written yet" in answer.text
         write(client, "/")
         client.post("/_unwritten/rewrite", data={"page": "/"})
         follow(client, "/")
         app: Any = client.app
-        now = app.store.kept("/").version
+        now = app.store.get("/").version
         data = {"page": "/", "version": "1", "base": str(now)}
         assert client.post("/_unwritten/restore", data=data).status_code == 303
-        kept = app.store.kept("/")
+        kept = app.store.get("/")
         assert kept.canvases["lead"].text == "Lead 1." and '"height"' in kept.canvases["body"].text
         assert kept.change == Change("restored", "version 1", now, ("lead",))
         again = client.post("/_unwritten/restore", data={**data, "base": str(now + 1)})
-        assert again.status_code == 400 and "says the same as the page does now" in again.text
+        assert again.status_code == 400 and "has the same text as the current version" in again.text
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_an_old_version_comes_back_as_far_as_it_still_fits(tmp_path: Path) -> No
     ],
 )
 def test_who_may_edit(given: dict[str, Any], allowed: bool) -> None:
-    settings = Settings(given, environment={})
-    assert may_edit(settings, SignedLinks(settings, lambda: b"")) is allowed
+    settings = Settings(**given)
+    assert may_edit(settings, Exposure(settings)) is allowed
 
 
-def test_links_of_a_text_by_hand_are_kept_in_place_of_the_old_ones(tmp_path: Path) -> None:
+def test_links_of_an_edited_text_replace_the_old_ones(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("It has a [[Lamp]]."))) as client:
         write(client, KEY)
         assert client.post(EDIT, data=form("It has a [[Bell]].", region="body", key=KEY)).status_code == 303
@@ -154,7 +154,7 @@ def test_links_of_a_text_by_hand_are_kept_in_place_of_the_old_ones(tmp_path: Pat
         assert "/wiki/Bell" in client.get(KEY).text
 
 
-def test_the_authors_checks_see_what_visitors_ask_and_write_and_their_words_stay(tmp_path: Path) -> None:
+def test_the_authors_policies_see_instructions_and_texts_of_visitors(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A lead.", "Body": "A body.", "once more": "A rude lead."})
     app = make_two(tmp_path, engine)
 

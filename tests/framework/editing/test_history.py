@@ -1,4 +1,4 @@
-"""The history of a page: what was changed, when, by which means, and the way back."""
+"""The history of a page: its versions, their differences, and restoring one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_versions(client: TestClient, count: int) -> None:
         follow(client, KEY)
 
 
-def test_the_history_tells_what_was_changed_when_and_by_which_means(tmp_path: Path) -> None:
+def test_the_history_lists_versions_with_their_kind_and_time(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A tower by the sea.", "Body": "A body.", "once more": "A white tower."})
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -53,13 +53,13 @@ def test_the_history_tells_what_was_changed_when_and_by_which_means(tmp_path: Pa
         words = shown(page.text)
         three, two, one = (words.index(f"Version {number}") for number in (3, 2, 1))
         assert three < two < one
-        assert "asked make it <white> in Lead" in words[three:two] and "a script" in words[three:two]
-        assert "by hand it is tall in Lead" in words[two:one] and "by a visitor" in words[two:one]
+        assert "revised make it <white> in Lead" in words[three:two] and "a script" in words[three:two]
+        assert "edited by hand it is tall in Lead" in words[two:one] and "by a visitor" in words[two:one]
         assert "written" in words[one:] and "tokens" in words[one:]
         assert re.search(r"\d+ \w+ \d{4}, \d\d:\d\d", words)
 
 
-def test_the_difference_between_any_two_versions_is_shown_word_by_word(tmp_path: Path) -> None:
+def test_any_two_versions_are_compared_by_words(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A tower by the sea.", "Body": "A body."})
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -69,20 +69,20 @@ def test_the_difference_between_any_two_versions_is_shown_word_by_word(tmp_path:
         assert re.search(r"<ins><span[^>]*>added: </span>tall ?<", page.text)
         assert re.search(r"<del><span[^>]*>removed: </span>sea<", page.text)
         assert "&lt;lake&gt;" in page.text and "<lake>" not in page.text
-        assert "The same in both: Body." in shown(page.text)
+        assert "Unchanged: Body." in shown(page.text)
         turned = client.get(HISTORY + "?page=/&from=2&to=1")
-        assert "From version 1 to version 2" in turned.text  # always forward
-        assert "The texts of these versions are the same." in client.get(HISTORY + "?page=/&from=2&to=2").text
+        assert "Changes from version 1 to version 2" in turned.text  # always forward
+        assert "These versions have the same text." in client.get(HISTORY + "?page=/&from=2&to=2").text
 
 
-def test_any_version_comes_back_as_a_new_one(tmp_path: Path) -> None:
+def test_a_version_is_restored_as_a_new_one(tmp_path: Path) -> None:
     engine = scripted(in_turn("The first.", "The second.", "The third."))
     with browser(make_wiki(tmp_path, engine)) as client:
         write_versions(client, 3)
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "3"})
         assert (answer.status_code, answer.headers["location"]) == (303, KEY)
         page = client.get(KEY).text
-        assert "The first." in inner(page, "body") and "Brought back, as it was in version 1," in shown(page)
+        assert "The first." in inner(page, "body") and "Restored from version 1" in shown(page)
         app: Any = client.app
         versions = app.store.history(KEY)
         assert [version.number for version in versions] == [4, 3, 2, 1]
@@ -92,18 +92,18 @@ def test_any_version_comes_back_as_a_new_one(tmp_path: Path) -> None:
     assert len(engine.requests) == 3
 
 
-def test_a_version_is_not_brought_back_over_what_nobody_has_seen(tmp_path: Path) -> None:
+def test_restoring_conflicts_with_a_change_of_another_visitor(tmp_path: Path) -> None:
     engine = scripted(in_turn("The first.", "The second.", "The third."))
     with browser(make_wiki(tmp_path, engine)) as client:
         write_versions(client, 3)
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "2"})
         assert answer.status_code == 409 and page_faults(answer.text) == []
         words = shown(answer.text)
-        assert "it is version 3 now" in words and "From version 2 to version 3" in words
+        assert "version 3 is the current one" in words and "Changes from version 2 to version 3" in words
         assert "The first." not in client.get(KEY).text
 
 
-def test_a_page_that_is_being_written_is_not_brought_back(tmp_path: Path) -> None:
+def test_a_page_that_is_being_written_cannot_be_restored(tmp_path: Path) -> None:
     engine = scripted(in_turn("The first.", "The second.", ["The", HANG]))
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, KEY)
@@ -111,22 +111,22 @@ def test_a_page_that_is_being_written_is_not_brought_back(tmp_path: Path) -> Non
         follow(client, KEY)
         client.post("/_unwritten/rewrite", data={"page": KEY})
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "2"})
-        assert answer.status_code == 409 and "being written just now" in answer.text
+        assert answer.status_code == 409 and "is being written" in answer.text
 
 
 @pytest.mark.parametrize(
     ("data", "status", "words"),
     [
         ({"version": "9"}, 400, "has no version 9"),
-        ({"version": "2"}, 400, "says the same as the page does now"),
-        ({"version": "x"}, 400, "which version to bring back"),
-        ({"version": ""}, 400, "which version to bring back"),
-        ({"base": "7"}, 400, "that is not there"),
+        ({"version": "2"}, 400, "has the same text as the current version"),
+        ({"version": "x"}, 400, "is not the number of a version"),
+        ({"version": ""}, 400, "is not the number of a version"),
+        ({"base": "7"}, 400, "which does not exist"),
         ({"page": "/wiki/Other"}, 404, "not written yet"),
-        ({"all": "1"}, 400, "which nobody asked for"),
+        ({"all": "1"}, 400, "unknown field"),
     ],
 )
-def test_forms_that_bring_nothing_back(tmp_path: Path, data: dict[str, str], status: int, words: str) -> None:
+def test_invalid_restore_forms(tmp_path: Path, data: dict[str, str], status: int, words: str) -> None:
     with browser(make_wiki(tmp_path, scripted(in_turn("One.", "Two.")))) as client:
         write(client, KEY)
         client.post("/_unwritten/rewrite", data={"page": KEY})
@@ -150,15 +150,15 @@ def test_forms_that_bring_nothing_back(tmp_path: Path, data: dict[str, str], sta
         (f"?page={KEY}&before=-1", 404),
     ],
 )
-def test_addresses_that_no_history_has(tmp_path: Path, query: str, status: int) -> None:
+def test_invalid_history_urls(tmp_path: Path, query: str, status: int) -> None:
     with browser(make_wiki(tmp_path, scripted("One."))) as client:
         write(client, KEY)
         answer = client.get(HISTORY + query)
         assert answer.status_code == status and page_faults(answer.text) == []
 
 
-def test_a_long_history_has_several_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "LISTED", 3)
+def test_a_long_history_is_paginated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "VERSIONS_PER_PAGE", 3)
     with browser(make_two(tmp_path, scripted("Words."))) as client:
         write(client, "/")
         for base in range(1, 6):

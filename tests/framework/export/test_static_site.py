@@ -77,7 +77,7 @@ def test_what_only_a_server_can_do_is_not_offered(tmp_path: Path) -> None:
     _, pages = exported(app, tmp_path / "site")
     tower = pages["wiki/Tower.html"]
     assert "colophon" in tower and "a script" in tower
-    assert "Write it again" not in tower and "/_unwritten/" not in tower
+    assert "Regenerate" not in tower and "/_unwritten/" not in tower
 
 
 def test_other_pages_of_the_app_come_along_and_forms_rest(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Formats of authors: declared in one line, cleaned like everything that a model had a hand in."""
+"""Formats of authors: their HTML is sanitized like all generated HTML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup, escape
 from tests.support.apps import a_linker, browser, faults, make_app, tables, text_frame, write
-from tests.support.hostile import VECTORS, cut, hostile_texts, modest, spans_in
+from tests.support.hostile import VECTORS, few_examples, hostile_texts, prefix_of, spans_in
 
 from unwritten import Canvas, Example, Page
 from unwritten.core.errors import BadPage, PageFailed
@@ -25,120 +25,124 @@ def verses(text: str) -> str:
 
 POEM = Format(
     "poem",
-    draw=verses,
-    manner="Every text is a poem of four lines.",
+    render=verses,
+    instructions="Every text is a poem of four lines.",
     examples=[Example("A poem about salt.", "White.")],
-    classes=["verse"],
+    css_classes=["verse"],
 )
 
 
-def draw(format: Format, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
-    return str(format.at(RegionContext(a_linker())).format(text_frame(text, spans, done=done)).html)
+def render(format: Format, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
+    return str(format.create_formatter(RegionContext(a_linker())).format(text_frame(text, spans, done=done)).html)
 
 
-def test_what_the_function_returns_is_drawn_with_links_and_its_classes() -> None:
-    assert draw(POEM, "Grey [[Tower]],\n<b>sea</b>") == (
+def test_the_result_keeps_its_classes_and_gets_links() -> None:
+    assert render(POEM, "Grey [[Tower]],\n<b>sea</b>") == (
         '<p class="verse">Grey <a href="/wiki/Tower" class="written">Tower</a>,</p>'
         '<p class="verse">&lt;b&gt;sea&lt;/b&gt;</p>'
     )
 
 
 @pytest.mark.parametrize("raw", [str, Markup], ids=["a string", "declared safe"])
-def test_what_the_function_returns_is_cleaned_whatever_it_says_of_itself(raw: Any) -> None:
-    careless = Format("careless", draw=lambda text: raw(text))
-    assert draw(careless, "<p class=region>a<script>alert(1)</script></p>") == "<p>a</p>"
+def test_the_result_is_sanitized_even_if_it_is_markup(raw: Any) -> None:
+    careless = Format("careless", render=lambda text: raw(text))
+    assert render(careless, "<p class=region>a<script>alert(1)</script></p>") == "<p>a</p>"
     for vector in VECTORS:
-        assert faults(draw(careless, vector)) == [], vector
+        assert faults(render(careless, vector)) == [], vector
 
 
-@modest
+@few_examples
 @given(hostile_texts, st.data())
-def test_any_prefix_of_anything_is_safe_and_balanced(text: str, data: st.DataObject) -> None:
-    prefix = cut(data, text)
-    assert faults(draw(Format("careless", draw=str), prefix, spans_in(data, prefix), done=False)) == []
+def test_any_prefix_of_any_text_is_safe_and_balanced(text: str, data: st.DataObject) -> None:
+    prefix = prefix_of(data, text)
+    assert faults(render(Format("careless", render=str), prefix, spans_in(data, prefix), done=False)) == []
 
 
-def test_a_listed_class_stays_off_links() -> None:
-    careless = Format("careless", draw=str, classes=["unwritten", "verse"])
-    html = draw(careless, '<a class="verse" href="/wiki/Tower">x</a><b class="verse other">y</b>')
+def test_listed_classes_are_removed_from_links() -> None:
+    careless = Format("careless", render=str, css_classes=["unwritten", "verse"])
+    html = render(careless, '<a class="verse" href="/wiki/Tower">x</a><b class="verse other">y</b>')
     assert html == '<a href="/wiki/Tower" class="written">x</a><b class="verse">y</b>'
 
 
-def test_unsettled_words_look_unsettled_where_marks_do_no_harm() -> None:
-    assert draw(POEM, "Grey sea", ((5, 8),), done=False) == (
+def test_unsettled_text_is_marked_if_marks_do_not_change_the_result() -> None:
+    assert render(POEM, "Grey sea", ((5, 8),), done=False) == (
         '<p class="verse">Grey <span class="unsettled">sea</span></p>'
     )
-    counting = Format("counting", draw=lambda text: f"<p>{len(text)} {escape(text)}</p>")
-    assert draw(counting, "Grey sea", ((5, 8),), done=False) == "<p>8 Grey sea</p>"
+    counting = Format("counting", render=lambda text: f"<p>{len(text)} {escape(text)}</p>")
+    assert render(counting, "Grey sea", ((5, 8),), done=False) == "<p>8 Grey sea</p>"
 
 
-def test_a_draft_that_cannot_be_drawn_leaves_the_one_before(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_draft_that_cannot_be_rendered_keeps_the_previous_one(caplog: pytest.LogCaptureFixture) -> None:
     def picky(text: str) -> str:
         if not text.endswith("."):
             raise ValueError("no end")
         return f"<p>{text}</p>"
 
-    drawer = Format("picky", draw=picky).at(RegionContext(a_linker()))
-    assert drawer.format(text_frame("One.")).html == "<p>One.</p>"
-    assert drawer.format(text_frame("One. Tw")).html == "<p>One.</p>"
-    assert drawer.format(text_frame("One. Two.")).html == "<p>One. Two.</p>"
-    drawer.format(text_frame("x"))
+    formatter = Format("picky", render=picky).create_formatter(RegionContext(a_linker()))
+    assert formatter.format(text_frame("One.")).html == "<p>One.</p>"
+    assert formatter.format(text_frame("One. Tw")).html == "<p>One.</p>"
+    assert formatter.format(text_frame("One. Two.")).html == "<p>One. Two.</p>"
+    formatter.format(text_frame("x"))
     assert [record.message for record in caplog.records] == [
-        "The format 'picky' could not draw the text: ValueError: no end. A format must draw any beginning of a text."
+        "The format 'picky' could not render the text: ValueError: no end. "
+        "A format must be able to render any prefix of a text."
     ]
-    with pytest.raises(PageFailed, match="The format 'picky' could not draw the text: ValueError: no end"):
-        drawer.format(text_frame("x", done=True))
+    with pytest.raises(PageFailed, match="The format 'picky' could not render the text: ValueError: no end"):
+        formatter.format(text_frame("x", done=True))
 
 
-def test_a_function_may_refuse_a_finished_text_in_its_own_words() -> None:
+def test_a_function_may_reject_a_finished_text() -> None:
     def strict(text: str) -> str:
         raise PageFailed("A haiku has three lines.")
 
-    drawer = Format("haiku", draw=strict).at(RegionContext(a_linker()))
-    assert drawer.format(text_frame("One")).html == ""
+    formatter = Format("haiku", render=strict).create_formatter(RegionContext(a_linker()))
+    assert formatter.format(text_frame("One")).html == ""
     with pytest.raises(PageFailed, match="three lines"):
-        drawer.format(text_frame("One", done=True))
+        formatter.format(text_frame("One", done=True))
 
 
-def test_a_function_that_returns_no_html_is_told() -> None:
-    with pytest.raises(PageFailed, match="draw returned list, and not HTML as a string"):
-        draw(Format("listed", draw=lambda text: [text]), "x")  # type: ignore[arg-type, return-value]
+def test_a_function_that_returns_no_string_fails() -> None:
+    with pytest.raises(PageFailed, match="render returned list, expected a string of HTML"):
+        render(Format("listed", render=lambda text: [text]), "x")  # type: ignore[arg-type, return-value]
 
 
-def test_the_manner_the_examples_and_the_opening_reach_the_prompt() -> None:
+def test_instructions_examples_and_opening_reach_the_prompt() -> None:
     prompt = build_prompt(world="A calm book.", canvas=Canvas("A poem about rain.", POEM), subject="Rain")
     assert prompt.system == "A calm book. Every text is a poem of four lines."
     assert prompt.examples == (Example("A poem about salt.", "White."),)
-    opened = Format("opened", draw=str, opening="O ")
+    opened = Format("opened", render=str, opening="O ")
     assert build_prompt(world="", canvas=Canvas("An ode.", opened), subject="").opening == "O "
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"name": "Poem", "draw": str}, "short name in lower-case letters"),
-        ({"name": "", "draw": str}, "short name in lower-case letters"),
-        ({"name": "poem"}, "takes draw=…"),
-        ({"name": "poem", "draw": "verses"}, "takes draw=…"),
-        ({"name": "poem", "draw": str, "drawer": lambda place: None}, "takes draw=…"),
-        ({"name": "poem", "draw": str, "classes": "verse"}, r"Format\(classes=…\) takes a list"),
-        ({"name": "poem", "draw": str, "examples": "verse"}, r"Format\(examples=…\) takes a list"),
+        ({"name": "Poem", "render": str}, "short name in lower-case letters"),
+        ({"name": "", "render": str}, "short name in lower-case letters"),
+        ({"name": "poem"}, "exactly one of render=…"),
+        ({"name": "poem", "render": "verses"}, "exactly one of render=…"),
+        ({"name": "poem", "render": str, "formatter": lambda context: None}, "exactly one of render=…"),
+        ({"name": "poem", "render": str, "css_classes": "verse"}, r"Format\(css_classes=…\) takes a list"),
+        ({"name": "poem", "render": str, "examples": "verse"}, r"Format\(examples=…\) takes a list"),
+        ({"name": "poem", "draw": str}, "Format has no argument 'draw': it is called 'render' now"),
+        ({"name": "poem", "render": str, "manner": "Short."}, "it is called 'instructions' now"),
+        ({"name": "poem", "drawer": lambda context: None}, "it is called 'formatter' now"),
     ],
 )
-def test_mistakes_are_told_where_they_are_made(given: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_rejected_at_once(given: dict[str, Any], message: str) -> None:
     with pytest.raises(BadPage, match=message):
         Format(**given)
 
 
-def test_names_that_collide_are_refused() -> None:
-    with pytest.raises(BadPage, match="There is a format 'html' already: give yours a name of its own"):
-        Canvas("Words.", Format("html", draw=str))
+def test_duplicate_names_are_rejected() -> None:
+    with pytest.raises(BadPage, match="'html' is the name of a built-in format: give yours another name"):
+        Canvas("Words.", Format("html", render=str))
     with pytest.raises(BadPage, match="two formats with the name 'poem'"):
-        Page(one=Canvas("One.", POEM), two=Canvas("Two.", Format("poem", draw=str)))
+        Page(one=Canvas("One.", POEM), two=Canvas("Two.", Format("poem", render=str)))
     Page(one=Canvas("One.", POEM), two=Canvas("Two.", POEM))
 
 
-def test_a_page_in_an_own_format_is_kept_and_written_anew_in_another(tmp_path: Path) -> None:
+def test_a_page_in_a_custom_format_is_stored_and_generated_again_when_the_format_changes(tmp_path: Path) -> None:
     formats = [POEM]
     app = make_app(tmp_path, scripted("Grey [[Tower]],\nwhite sea."))
 
@@ -150,10 +154,10 @@ def test_a_page_in_an_own_format_is_kept_and_written_anew_in_another(tmp_path: P
         frames = [m for m in write(client, "/wiki/Rain") if m["type"] == "frame"]
         assert '<p class="verse">white sea.</p>' in frames[-1]["html"]
         assert '<p class="verse">white sea.</p>' in client.get("/wiki/Rain").text
-        formats.append(Format("ode", draw=lambda text: f"<h2>{escape(text)}</h2>"))
+        formats.append(Format("ode", render=lambda text: f"<h2>{escape(text)}</h2>"))
         assert "<h2>Grey" in client.get("/wiki/Rain?plain=1").text
         assert "<h2>Grey" in client.get("/wiki/Rain").text
-    kept = tables(tmp_path / "pages.db")
-    assert [row["format"] for row in kept["canvases"]] == ["poem", "ode"]
-    assert [row["target"] for row in kept["links"]] == ["/wiki/Tower"]
-    assert "white sea." in kept["search"][0]["text"]
+    stored = tables(tmp_path / "pages.db")
+    assert [row["format"] for row in stored["canvases"]] == ["poem", "ode"]
+    assert [row["target"] for row in stored["links"]] == ["/wiki/Tower"]
+    assert "white sea." in stored["search"][0]["text"]

@@ -1,4 +1,4 @@
-"""Formats: from any prefix of a text to safe HTML."""
+"""The text formats: any prefix of a text becomes safe HTML."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from markupsafe import escape
 from pydantic import BaseModel
 from tests.support.apps import a_linker, faults, text_frame
-from tests.support.hostile import VECTORS, cut, good_texts, hostile_texts, markdown_texts, modest, spans_in
+from tests.support.hostile import VECTORS, few_examples, good_texts, hostile_texts, markdown_texts, prefix_of, spans_in
 
 from unwritten.core.errors import PageFailed
 from unwritten.formats.base import Formatter, RegionContext
-from unwritten.formats.markdown import _parser, blocks
+from unwritten.formats.markdown import _parser, split_blocks
 from unwritten.formats.registry import FORMATS
-from unwritten.formats.unsettled import CLOSE, OPEN, insert_marks, render_marks, within
+from unwritten.formats.unsettled import CLOSE, OPEN, clip_spans, insert_marks, render_marks
 from unwritten_engine import Frame
 from unwritten_engine.scripted import denoising_frames
 
@@ -41,12 +41,12 @@ class Family:
     people: list[Person] = field(default_factory=list)
 
 
-def drawer(name: str, shape: type | None = None) -> Formatter:
-    return FORMATS[name].at(RegionContext(a_linker(), schema=shape))
+def make_formatter(name: str, schema: type | None = None) -> Formatter:
+    return FORMATS[name].create_formatter(RegionContext(a_linker(), schema=schema))
 
 
-def draw(name: str, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
-    return str(drawer(name).format(text_frame(text, spans, done=done)).html)
+def render(name: str, text: str, spans: tuple[tuple[int, int], ...] = (), *, done: bool = True) -> str:
+    return str(make_formatter(name).format(text_frame(text, spans, done=done)).html)
 
 
 def without_spans(html: str) -> str:
@@ -57,66 +57,66 @@ def without_spans(html: str) -> str:
 
 
 def test_markdown_with_links_headings_lists_tables_and_emphasis() -> None:
-    assert draw("markdown", "A **tower** by the *sea*.") == "<p>A <strong>tower</strong> by the <em>sea</em>.</p>\n"
-    assert draw("markdown", "[[Tower]]") == '<p><a href="/wiki/Tower" class="written">Tower</a></p>\n'
-    assert draw("markdown", "[[Sea|the sea]]") == '<p><a href="/wiki/Sea" class="unwritten">the sea</a></p>\n'
-    assert draw("markdown", "[the sea](Sea)") == '<p><a href="/wiki/Sea" class="unwritten">the sea</a></p>\n'
-    assert draw("markdown", "- one\n- two") == "<ul>\n<li>one</li>\n<li>two</li>\n</ul>\n"
-    assert "<td>1</td>" in draw("markdown", "| a | b |\n|---|---|\n| 1 | 2 |")
+    assert render("markdown", "A **tower** by the *sea*.") == "<p>A <strong>tower</strong> by the <em>sea</em>.</p>\n"
+    assert render("markdown", "[[Tower]]") == '<p><a href="/wiki/Tower" class="written">Tower</a></p>\n'
+    assert render("markdown", "[[Sea|the sea]]") == '<p><a href="/wiki/Sea" class="unwritten">the sea</a></p>\n'
+    assert render("markdown", "[the sea](Sea)") == '<p><a href="/wiki/Sea" class="unwritten">the sea</a></p>\n'
+    assert render("markdown", "- one\n- two") == "<ul>\n<li>one</li>\n<li>two</li>\n</ul>\n"
+    assert "<td>1</td>" in render("markdown", "| a | b |\n|---|---|\n| 1 | 2 |")
 
 
-def test_a_title_inside_a_region_is_one_level_lower() -> None:
-    assert draw("markdown", "# Tower") == "<h2>Tower</h2>\n"
-    assert draw("markdown", "## Tower") == "<h2>Tower</h2>\n"
+def test_h1_becomes_h2() -> None:
+    assert render("markdown", "# Tower") == "<h2>Tower</h2>\n"
+    assert render("markdown", "## Tower") == "<h2>Tower</h2>\n"
 
 
-def test_a_picture_elsewhere_is_only_its_words() -> None:
-    assert draw("markdown", "![the sea](https://evil.example/b.gif)") == "<p>the sea</p>\n"
+def test_an_image_becomes_its_alternative_text() -> None:
+    assert render("markdown", "![the sea](https://evil.example/b.gif)") == "<p>the sea</p>\n"
 
 
-def test_a_link_elsewhere_is_only_its_words() -> None:
-    assert draw("markdown", "[x](https://evil.example) <https://evil.example>") == "<p>x https://evil.example</p>\n"
-    assert draw("markdown", "[x](//[)") == "<p>x</p>\n"
+def test_a_foreign_link_becomes_its_text() -> None:
+    assert render("markdown", "[x](https://evil.example) <https://evil.example>") == "<p>x https://evil.example</p>\n"
+    assert render("markdown", "[x](//[)") == "<p>x</p>\n"
 
 
-def test_brackets_that_make_no_link_vanish_and_their_words_stay() -> None:
-    assert draw("markdown", "a [[ b ]] c ]] [[d") == '<p>a <a href="/wiki/b" class="unwritten">b</a> c  d</p>\n'
+def test_brackets_that_form_no_link_are_removed() -> None:
+    assert render("markdown", "a [[ b ]] c ]] [[d") == '<p>a <a href="/wiki/b" class="unwritten">b</a> c  d</p>\n'
 
 
 def test_html_in_markdown_is_text() -> None:
-    assert draw("markdown", "<b>x</b>") == "<p>&lt;b&gt;x&lt;/b&gt;</p>\n"
+    assert render("markdown", "<b>x</b>") == "<p>&lt;b&gt;x&lt;/b&gt;</p>\n"
 
 
-def test_a_link_in_a_table_keeps_its_words_together() -> None:
-    html = draw("markdown", "| a | b |\n|---|---|\n| [[Sea|the sea]] | 2 |")
+def test_a_link_with_text_works_in_a_table() -> None:
+    html = render("markdown", "| a | b |\n|---|---|\n| [[Sea|the sea]] | 2 |")
     assert '<td><a href="/wiki/Sea" class="unwritten">the sea</a></td>' in html
 
 
-def test_half_a_link_is_held_back_and_its_words_are_soft() -> None:
+def test_an_incomplete_link_is_shown_as_unsettled_text() -> None:
     for half in ("See [[Tow", "See [[Tower|the tow", "See [[Tower]", "See [the](Tow"):
-        html = draw("markdown", half, done=False)
+        html = render("markdown", half, done=False)
         assert "[" not in html and "<a" not in html
         assert '<span class="unsettled">' in html
 
 
-def test_a_link_works_as_soon_as_it_is_settled_and_not_before() -> None:
+def test_only_settled_links_are_links() -> None:
     text = "See [[Tower|the tower]] there."
-    assert "<a " in draw("markdown", text, done=False)
-    html = draw("markdown", text, ((15, 18),), done=False)
+    assert "<a " in render("markdown", text, done=False)
+    html = render("markdown", text, ((15, 18),), done=False)
     assert html == '<p>See <span class="unsettled">the tower</span> there.</p>\n'
 
 
-def test_emphasis_that_is_being_written_is_closed() -> None:
-    assert draw("markdown", "A **bright", done=False) == "<p>A <strong>bright</strong></p>\n"
-    assert draw("markdown", "A **bright", done=True) == "<p>A bright</p>\n"
+def test_open_emphasis_is_closed_in_drafts_and_removed_at_the_end() -> None:
+    assert render("markdown", "A **bright", done=False) == "<p>A <strong>bright</strong></p>\n"
+    assert render("markdown", "A **bright", done=True) == "<p>A bright</p>\n"
 
 
-def test_a_block_that_has_not_changed_is_not_drawn_again() -> None:
+def test_unchanged_blocks_are_not_rendered_again() -> None:
     lines = [f"Paragraph {i} with a [[Link {i}]].\n\n" for i in range(40)]
     asked: list[str] = []
     linker = a_linker()
-    linker._written = lambda keys: asked.extend(keys) or set()  # type: ignore[func-returns-value]
-    markdown = FORMATS["markdown"].at(RegionContext(linker))
+    linker._find_written = lambda keys: asked.extend(keys) or set()  # type: ignore[func-returns-value]
+    markdown = FORMATS["markdown"].create_formatter(RegionContext(linker))
     for i in range(1, 41):
         markdown.format(text_frame("".join(lines[:i])))
     assert len(asked) == 40
@@ -136,59 +136,59 @@ def test_a_block_that_has_not_changed_is_not_drawn_again() -> None:
     ],
 )
 def test_blocks_end_where_markdown_says(text: str, parts: list[str]) -> None:
-    assert [text[start:end] for start, end in blocks(text)] == parts
+    assert [text[start:end] for start, end in split_blocks(text)] == parts
 
 
-@modest
+@few_examples
 @given(markdown_texts)
-def test_markdown_drawn_block_by_block_is_markdown_drawn_as_a_whole(text: str) -> None:
-    def render(part: str) -> str:
+def test_blocks_rendered_separately_equal_the_whole_text(text: str) -> None:
+    def render_part(part: str) -> str:
         return str(_parser.render(part, {"linker": a_linker()}))
 
-    assert "".join(render(text[start:end]) for start, end in blocks(text)) == render(text)
+    assert "".join(render_part(text[start:end]) for start, end in split_blocks(text)) == render_part(text)
 
 
 # -- text -----------------------------------------------------------------------------------------------------
 
 
 def test_text_is_paragraphs_and_line_breaks() -> None:
-    assert draw("text", "a < b\nc\n\n\nd") == "<p>a &lt; b<br>\nc</p>\n<p>d</p>\n"
-    assert draw("text", "[[Tower]] **x**") == "<p>[[Tower]] **x**</p>\n"
+    assert render("text", "a < b\nc\n\n\nd") == "<p>a &lt; b<br>\nc</p>\n<p>d</p>\n"
+    assert render("text", "[[Tower]] **x**") == "<p>[[Tower]] **x**</p>\n"
 
 
 # -- html -----------------------------------------------------------------------------------------------------
 
 
-def test_html_loses_its_fence_and_half_of_anything_at_its_end() -> None:
-    assert draw("html", "```html\n<p>x</p>\n```") == "<p>x</p>"
+def test_html_loses_its_fence_and_incomplete_markup_at_its_end() -> None:
+    assert render("html", "```html\n<p>x</p>\n```") == "<p>x</p>"
     for tail in ("<", "<st", '<a href="Tow', "&", "&am", "&#x3", "`"):
-        assert draw("html", f"<p>x{tail}", done=False) == "<p>x</p>"
+        assert render("html", f"<p>x{tail}", done=False) == "<p>x</p>"
 
 
-def test_html_has_links_by_brackets_and_by_name() -> None:
-    assert draw("html", "[[Sea|x &amp; y]]") == '<a href="/wiki/Sea" class="unwritten">x &amp; y</a>'
-    assert draw("html", '<a href="Great Auk">x</a>') == '<a href="/wiki/Great_Auk" class="unwritten">x</a>'
-    assert draw("html", '<a href="Sea">[[Tower]]</a>') == '<a href="/wiki/Sea" class="unwritten">[[Tower]]</a>'
+def test_html_links_by_brackets_and_by_bare_name() -> None:
+    assert render("html", "[[Sea|x &amp; y]]") == '<a href="/wiki/Sea" class="unwritten">x &amp; y</a>'
+    assert render("html", '<a href="Great Auk">x</a>') == '<a href="/wiki/Great_Auk" class="unwritten">x</a>'
+    assert render("html", '<a href="Sea">[[Tower]]</a>') == '<a href="/wiki/Sea" class="unwritten">[[Tower]]</a>'
 
 
-def test_soft_words_in_html_never_break_a_tag() -> None:
-    text = '<p title="x">soft words</p>'
+def test_unsettled_spans_never_break_a_tag() -> None:
+    text = '<p title="x">loose words</p>'
     for start in range(len(text)):
         for end in range(start + 1, len(text) + 1):
-            html = draw("html", text, ((start, end),), done=False)
+            html = render("html", text, ((start, end),), done=False)
             assert faults(html) == []
 
 
-# -- shapes ---------------------------------------------------------------------------------------------------
+# -- schemas --------------------------------------------------------------------------------------------------
 
 
-def test_a_shape_grows_field_by_field() -> None:
-    typed = drawer("typed", Facts)
-    value = typed.format(text_frame('{"kind":"tow')).value
+def test_a_value_grows_field_by_field() -> None:
+    formatter = make_formatter("typed", Facts)
+    value = formatter.format(text_frame('{"kind":"tow')).value
     assert (value.kind, value.founded, value.known_for) == ("tow", None, ())
-    value = typed.format(text_frame('{"kind":"tower","known_for":["li')).value
+    value = formatter.format(text_frame('{"kind":"tower","known_for":["li')).value
     assert value.known_for == ("li",)
-    done = typed.format(text_frame('{"kind":"tower","founded":1720,"known_for":["<light>"]}', done=True))
+    done = formatter.format(text_frame('{"kind":"tower","founded":1720,"known_for":["<light>"]}', done=True))
     assert done.value == Facts(kind="tower", founded=1720, known_for=["<light>"])
     assert done.html == (
         "<dl><dt>kind</dt><dd>tower</dd><dt>founded</dt><dd>1720</dd>"
@@ -196,112 +196,112 @@ def test_a_shape_grows_field_by_field() -> None:
     )
 
 
-def test_a_shape_without_text_has_its_fields_already() -> None:
-    value = drawer("typed", Facts).format(text_frame("")).value
+def test_an_empty_text_has_empty_fields() -> None:
+    value = make_formatter("typed", Facts).format(text_frame("")).value
     assert (value.kind, value.known_for, bool(value)) == (None, (), False)
     with pytest.raises(AttributeError, match="no field 'colour'"):
         _ = value.colour
 
 
-def test_a_shape_may_be_a_dataclass() -> None:
-    typed = drawer("typed", Family)
-    assert typed.format(text_frame('{"people":[{"name":"Ad')).value.people[0].name == "Ad"
-    assert typed.format(text_frame('{"people":[{"name":"Ada"}]}', done=True)).value == Family([Person("Ada")])
+def test_a_schema_may_be_a_dataclass() -> None:
+    formatter = make_formatter("typed", Family)
+    assert formatter.format(text_frame('{"people":[{"name":"Ad')).value.people[0].name == "Ad"
+    assert formatter.format(text_frame('{"people":[{"name":"Ada"}]}', done=True)).value == Family([Person("Ada")])
 
 
-def test_a_shape_that_was_cut_off_is_taken_if_it_is_enough() -> None:
+def test_a_cut_off_value_is_accepted_if_it_is_enough() -> None:
     assert (
-        drawer("typed", Facts).format(text_frame('{"kind":"tower","known_for":["a"', done=True)).value.kind == "tower"
+        make_formatter("typed", Facts).format(text_frame('{"kind":"tower","known_for":["a"', done=True)).value.kind
+        == "tower"
     )
-    with pytest.raises(PageFailed, match="does not fit the shape Facts"):
-        drawer("typed", Facts).format(text_frame('{"founded":17', done=True))
-    with pytest.raises(PageFailed, match="does not fit the shape Facts"):
-        drawer("typed", Facts).format(text_frame("It is a tower.", done=True))
+    with pytest.raises(PageFailed, match="does not match the schema Facts"):
+        make_formatter("typed", Facts).format(text_frame('{"founded":17', done=True))
+    with pytest.raises(PageFailed, match="does not match the schema Facts"):
+        make_formatter("typed", Facts).format(text_frame("It is a tower.", done=True))
 
 
 @pytest.mark.parametrize(
     "text", ["[", "[1", '"x', "nul", "{" * 3000, '{"kind":' * 500, '{"kind":"\\ud800', "1e999", "\x00"]
 )
-def test_a_shape_survives_any_beginning(text: str) -> None:
-    assert faults(str(drawer("typed", Facts).format(text_frame(text)).html)) == []
+def test_any_draft_of_a_value_is_rendered(text: str) -> None:
+    assert faults(str(make_formatter("typed", Facts).format(text_frame(text)).html)) == []
 
 
-@modest
+@few_examples
 @given(st.lists(st.sampled_from(VECTORS) | st.text(max_size=10), max_size=4), st.data())
-def test_any_prefix_of_a_shape_is_safe_and_balanced(values: list[str], data: st.DataObject) -> None:
+def test_any_prefix_of_a_value_is_safe_and_balanced(values: list[str], data: st.DataObject) -> None:
     import json
 
     text = json.dumps({"kind": "".join(values), "known_for": values}, ensure_ascii=False)
-    assert faults(str(drawer("typed", Facts).format(text_frame(cut(data, text))).html)) == []
+    assert faults(str(make_formatter("typed", Facts).format(text_frame(prefix_of(data, text))).html)) == []
 
 
 # -- every format ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_no_vector_gets_through_a_format(name: str) -> None:
+def test_no_attack_vector_passes_a_format(name: str) -> None:
     for vector in VECTORS:
         middle = len(vector) // 2
-        soft = draw(name, vector, ((middle // 2, middle),), done=False)
-        for html in (draw(name, vector), draw(name, vector, done=False), soft):
+        marked = render(name, vector, ((middle // 2, middle),), done=False)
+        for html in (render(name, vector), render(name, vector, done=False), marked):
             assert faults(html) == [], vector
 
 
 @pytest.mark.parametrize("name", FREE)
-@modest
+@few_examples
 @given(hostile_texts, st.data())
-def test_any_prefix_of_anything_is_safe_and_balanced(name: str, text: str, data: st.DataObject) -> None:
-    prefix = cut(data, text)
+def test_any_prefix_of_any_text_is_safe_and_balanced(name: str, text: str, data: st.DataObject) -> None:
+    prefix = prefix_of(data, text)
     spans = spans_in(data, prefix)
     done = not spans and data.draw(st.booleans(), label="done")
-    assert faults(draw(name, prefix, spans, done=done)) == []
+    assert faults(render(name, prefix, spans, done=done)) == []
 
 
 @pytest.mark.parametrize("name", FREE)
-@modest
+@few_examples
 @given(markdown_texts, st.data())
-def test_what_is_fixed_stays(name: str, text: str, data: st.DataObject) -> None:
-    """In a text that only grows, the fixed part of the HTML is never changed by a later frame."""
-    growing = drawer(name)
+def test_fixed_html_does_not_change(name: str, text: str, data: st.DataObject) -> None:
+    """While a text only grows, later frames do not change the fixed part of the HTML."""
+    formatter = make_formatter(name)
     lengths = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6), label="lengths"))
     fixed, settled = "", 0
     for length in [*lengths, len(text)]:
         settled = start = data.draw(st.integers(min(settled, length), length), label="settled up to")
         spans = ((start, length),) if start < length else ()
-        drawn = growing.format(Frame(text[:length], spans, fixed=start))
-        assert str(drawn.html).startswith(fixed)
-        fixed = str(drawn.html)[: drawn.fixed]
-    drawn = growing.format(text_frame(text, done=True))
-    assert str(drawn.html).startswith(fixed)
-    assert drawn.fixed == len(drawn.html)
+        formatted = formatter.format(Frame(text[:length], spans, fixed=start))
+        assert str(formatted.html).startswith(fixed)
+        fixed = str(formatted.html)[: formatted.fixed]
+    formatted = formatter.format(text_frame(text, done=True))
+    assert str(formatted.html).startswith(fixed)
+    assert formatted.fixed == len(formatted.html)
 
 
 @pytest.mark.parametrize("name", FREE)
-@modest
+@few_examples
 @given(good_texts, st.data())
-def test_soft_words_change_nothing_else(name: str, text: str, data: st.DataObject) -> None:
-    """Without the marks of unsettled words, a draft is drawn like a settled text.
+def test_unsettled_spans_change_only_the_marks(name: str, text: str, data: st.DataObject) -> None:
+    """Without its marks, the HTML of an unsettled draft equals that of a settled one.
 
-    Left out here are links, which are only words until they are settled, and code, entities and escapes, which a
-    mark in their middle takes apart.
+    Links are excluded, because unsettled ones are text, and so are code, entities and escapes, which marks break.
     """
     text = re.sub(r"\[.*?\)|[\[\]`~&\\]", "", text)
     spans = spans_in(data, text)
-    assert without_spans(draw(name, text, spans, done=False)) == without_spans(draw(name, text, done=False))
+    assert without_spans(render(name, text, spans, done=False)) == without_spans(render(name, text, done=False))
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_a_diffused_draft_is_safe_in_every_step(name: str) -> None:
+def test_every_step_of_a_diffusion_draft_is_safe(name: str) -> None:
     text = "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]].\n\n- <b>one</b>\n- two & three\n"
-    growing = drawer(name)
+    formatter = make_formatter(name)
     for frame in denoising_frames(text, canvases=2, steps=5):
-        assert faults(str(growing.format(frame).html)) == []
+        assert faults(str(formatter.format(frame).html)) == []
 
 
 # -- marks ----------------------------------------------------------------------------------------------------
 
 
-def test_marks_become_spans_of_text_and_never_of_tags() -> None:
+def test_marks_become_spans_around_text_only() -> None:
     assert render_marks(insert_marks("a bc d", [(2, 4)])) == 'a <span class="unsettled">bc</span> d'
     assert render_marks(f"<p>a{OPEN}b</p><p>c{CLOSE}d</p>") == (
         '<p>a<span class="unsettled">b</span></p><p><span class="unsettled">c</span>d</p>'
@@ -310,14 +310,14 @@ def test_marks_become_spans_of_text_and_never_of_tags() -> None:
     assert render_marks(f"a{OPEN} {CLOSE}b") == "a b"
 
 
-def test_marks_of_the_model_are_not_ours() -> None:
+def test_marks_in_generated_text_are_removed() -> None:
     for name in FREE:
-        assert "unsettled" not in draw(name, f"a {OPEN}b{CLOSE} c", done=False)
+        assert "unsettled" not in render(name, f"a {OPEN}b{CLOSE} c", done=False)
 
 
-def test_spans_within_a_part() -> None:
-    assert within([(0, 4), (6, 9)], 2, 8) == ((0, 2), (4, 6))
-    assert within([(0, 4)], 4, 8) == ()
+def test_spans_are_clipped() -> None:
+    assert clip_spans([(0, 4), (6, 9)], 2, 8) == ((0, 2), (4, 6))
+    assert clip_spans([(0, 4)], 4, 8) == ()
 
 
 # -- what may still change ------------------------------------------------------------------------------------
@@ -332,22 +332,22 @@ def test_spans_within_a_part() -> None:
         ("html", "<p>Go to [[Tower|there]] now, or [[Sea]].</p>", "[[Tower|there]]"),
     ],
 )
-def test_a_link_that_may_still_change_in_any_of_its_characters_leads_nowhere(name: str, text: str, link: str) -> None:
+def test_a_link_with_any_unsettled_character_is_not_a_link(name: str, text: str, link: str) -> None:
     start = text.index(link)
     for at in range(start, start + len(link)):
-        html = draw(name, text, ((at, at + 1),), done=False)
+        html = render(name, text, ((at, at + 1),), done=False)
         assert "/wiki/Tower" not in html, html
         assert "there" in re.sub(r"<[^<>]*>", "", html)
         assert '<a href="/wiki/Sea"' in html, "the other one is settled"
-    assert 'href="/wiki/Tower"' in draw(name, text, (), done=False)
+    assert 'href="/wiki/Tower"' in render(name, text, (), done=False)
 
 
-def test_the_unsettled_parts_of_a_shape_look_unsettled() -> None:
-    typed = drawer("typed", Facts)
+def test_unsettled_values_are_marked() -> None:
+    formatter = make_formatter("typed", Facts)
     text = '{"kind":"A \\u00e9 & <tower>","founded":1204,"known_for":["salt","kind"]}'
-    flux = [text.index("& <"), text.index("1204"), text.rindex("kind")]
-    drawn = typed.format(Frame(text, tuple((at, at + 3) for at in flux)))
-    value = drawn.value
+    changing = [text.index("& <"), text.index("1204"), text.rindex("kind")]
+    formatted = formatter.format(Frame(text, tuple((at, at + 3) for at in changing)))
+    value = formatted.value
     assert value.kind == "A é & <tower>"
     assert value.founded == 1204
     assert value.known_for == ("salt", "kind")
@@ -355,18 +355,18 @@ def test_the_unsettled_parts_of_a_shape_look_unsettled() -> None:
     assert str(escape(value.founded)) == '<span class="unsettled">1204</span>'
     assert str(escape(value.known_for[0])) == "salt"
     assert str(escape(value.known_for[1])) == '<span class="unsettled">kin</span>d'
-    assert drawn.html.count('<span class="unsettled">') == 3
-    assert "unsettled" not in typed.format(text_frame(text, done=True)).html
+    assert formatted.html.count('<span class="unsettled">') == 3
+    assert "unsettled" not in formatter.format(text_frame(text, done=True)).html
 
 
-def test_an_escaped_character_of_a_shape_is_marked_as_a_whole() -> None:
-    typed = drawer("typed", Facts)
+def test_an_escaped_character_is_marked_as_a_whole() -> None:
+    formatter = make_formatter("typed", Facts)
     text = '{"kind":"a\\ud83d\\ude00\\n\\"b"}'
     for at in range(len(text)):
-        drawn = typed.format(Frame(text, ((at, at + 1),)))
-        assert drawn.value.kind == 'a😀\n"b'
-        assert without_spans(str(drawn.html)) == str(typed.format(Frame(text)).html)
+        formatted = formatter.format(Frame(text, ((at, at + 1),)))
+        assert formatted.value.kind == 'a😀\n"b'
+        assert without_spans(str(formatted.html)) == str(formatter.format(Frame(text)).html)
     for end in range(len(text)):  # while it grows, too
-        plain = typed.format(Frame(text[:end])).value
-        soft = typed.format(Frame(text[:end], ((0, end),) if end else ())).value
-        assert dict(soft) == dict(plain)
+        plain = formatter.format(Frame(text[:end])).value
+        marked = formatter.format(Frame(text[:end], ((0, end),) if end else ())).value
+        assert dict(marked) == dict(plain)

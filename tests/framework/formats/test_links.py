@@ -1,21 +1,21 @@
-"""From [[Title]] in a text to the address of a page."""
+"""Links: from ``[[Title]]`` and ``href`` to keys of pages, and back."""
 
 from __future__ import annotations
 
 import pytest
 from tests.support.apps import a_linker
 
-from unwritten.formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_of
+from unwritten.formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_from_key
 from unwritten.routing.patterns import PagePattern
 
 
-def test_a_link_says_whether_its_page_is_written() -> None:
+def test_a_link_has_a_class_for_written_pages() -> None:
     linker = a_linker()
     assert linker.anchor("Tower", "the tower") == '<a href="/wiki/Tower" class="written">the tower</a>'
     assert linker.anchor("Great Auk", "auks") == '<a href="/wiki/Great_Auk" class="unwritten">auks</a>'
 
 
-def test_the_store_is_asked_once_for_each_key() -> None:
+def test_the_store_is_asked_once_per_key() -> None:
     asked: list[list[str]] = []
 
     def written(keys: object) -> set[str]:
@@ -29,17 +29,17 @@ def test_the_store_is_asked_once_for_each_key() -> None:
     assert asked == [["/wiki/Tower"], ["/wiki/tower"]]
 
 
-def test_a_title_that_no_page_can_have_is_only_words() -> None:
+def test_a_title_that_no_page_can_have_is_text() -> None:
     assert a_linker().anchor("..", "<dots>") == "&lt;dots&gt;"
     assert a_linker().anchor("x" * 200, "long") == "long"
     assert Linker("/", None, lambda keys: set()).anchor("Tower", "tower") == "tower"
 
 
-def test_a_bare_name_leads_where_the_brackets_do() -> None:
+def test_a_bare_name_leads_to_the_same_page_as_brackets() -> None:
     linker = a_linker("/")
     for name in ("Great Auk", "Great_Auk", "Great%20Auk", " Great Auk "):
-        assert linker.local(name) == "/wiki/Great_Auk"
-    assert linker.local("Café") == "/wiki/Caf%C3%A9"
+        assert linker.local_path(name) == "/wiki/Great_Auk"
+    assert linker.local_path("Café") == "/wiki/Caf%C3%A9"
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_a_bare_name_leads_where_the_brackets_do() -> None:
         ("x" * 3000, None),
     ],
 )
-def test_an_address_of_a_model_stays_in_this_app(address: str, key: str | None) -> None:
-    assert a_linker().local(address) == key
+def test_generated_addresses_stay_in_this_app(address: str, key: str | None) -> None:
+    assert a_linker().local_path(address) == key
 
 
-def test_links_of_a_text_with_the_sentences_around_them() -> None:
+def test_find_links_returns_links_with_their_sentences() -> None:
     text = "It is old. A [[Lamp|bright lamp]] burns in the **[[Tower]]**! The [[Lamp]] again.\n\n[[Sea]]\nand [[..]]"
     found = find_links(text, a_linker())
     assert [(link.key, link.text) for link in found] == [
@@ -79,20 +79,20 @@ def test_links_of_a_text_with_the_sentences_around_them() -> None:
     assert found[2].sentence == "Sea"
 
 
-def test_plain_text_for_search_and_snippets() -> None:
+def test_plain_text_has_no_markup() -> None:
     assert plain_text("## Head\n\nA **[[Lamp|bright]]** [sea](Sea), `x`\n- one\n1. two\n> three") == (
         "Head A bright sea, x one two three"
     )
     assert plain_text("snake_case stays, _this_ goes, 2*3*4 stays") == "snake_case stays, this goes, 2*3*4 stays"
 
 
-def test_a_title_for_people_from_a_key() -> None:
-    assert title_of("/wiki/Great_Auk?x=1") == "Great Auk"
-    assert title_of("/wiki/AC%2FDC") == "AC/DC"
-    assert title_of("/") == "Front page"
+def test_title_from_key() -> None:
+    assert title_from_key("/wiki/Great_Auk?x=1") == "Great Auk"
+    assert title_from_key("/wiki/AC%2FDC") == "AC/DC"
+    assert title_from_key("/") == "Front page"
 
 
-def test_links_of_drawn_html_with_the_sentences_around_them() -> None:
+def test_find_anchors_returns_links_with_their_sentences() -> None:
     html = (
         '<h2>Head</h2><p>It is old. By the <a lang="en" href="/wiki/Sea" class="unwritten">great <b>sea</b></a> &amp; '
         'lamp.</p><p><a href="#g-x">here</a> <a>nowhere</a> <a href="/wiki/Sea" class="unwritten">again</a></p>'
@@ -101,7 +101,7 @@ def test_links_of_drawn_html_with_the_sentences_around_them() -> None:
     assert (link.key, link.text, link.sentence) == ("/wiki/Sea", "great sea", "By the great sea & lamp.")
 
 
-def test_the_words_of_drawn_html() -> None:
+def test_html_to_text_breaks_lines_between_blocks() -> None:
     assert html_to_text("<p>a <b>b</b>c</p><ul><li>d &lt; e</li></ul>").split("\n") == [
         "",
         "a bc",

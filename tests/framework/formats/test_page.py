@@ -1,4 +1,4 @@
-"""What an author's function says that a URL needs."""
+"""``Page``, and what page functions may return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unwritten.core.errors import BadPage
 from unwritten.formats.page import RESERVED_NAMES, as_page
 
 
-def test_canvases_become_regions_and_the_rest_are_values() -> None:
+def test_canvases_become_regions_and_other_arguments_values() -> None:
     page = Page("article.html", title="Lighthouse", lead=Canvas("Lead."), linked_from=[1])
     assert (page.template, page.title) == ("article.html", "Lighthouse")
     assert list(page.canvases) == ["lead"] and page.context == {"linked_from": [1]}
@@ -20,23 +20,30 @@ def test_canvases_become_regions_and_the_rest_are_values() -> None:
 
 
 @pytest.mark.parametrize("name", [*sorted(RESERVED_NAMES - {"self"}), "_private"])
-def test_names_that_are_taken(name: str) -> None:
-    with pytest.raises(BadPage, match="that name is taken"):
+def test_reserved_names_are_rejected(name: str) -> None:
+    with pytest.raises(BadPage, match="the name is reserved"):
         Page("x.html", **{name: 1})  # type: ignore[arg-type]
 
 
-def test_two_pages_are_equal_if_they_ask_for_the_same() -> None:
+def test_pages_are_equal_if_their_arguments_are() -> None:
     assert Page("x.html", a=Canvas("A."), n=1) == Page("x.html", a=Canvas("A."), n=1)
     assert Page("x.html", a=Canvas("A.")) != Page("x.html", a=Canvas("B."))
     assert Page("x.html", n=1) != Page("x.html", n=2)
     assert Page("x.html") != "x.html"
 
 
-def test_a_page_says_what_it_frames() -> None:
+def test_the_policy_follows_from_what_a_page_embeds() -> None:
     assert Page().embeds == ""
     assert Page(game=Canvas("A game.", "app")).embeds == "boxes"
-    assert Page(game=Canvas("A game.", "app"), frames=True).embeds == "pages"
-    assert Page(frames=True) != Page()
+    assert Page(game=Canvas("A game.", "app"), embeds=True).embeds == "pages"
+    assert Page(embeds=True) != Page()
+
+
+def test_the_old_argument_for_frames_is_rejected_with_the_new_name() -> None:
+    for value in (True, False):
+        with pytest.raises(BadPage, match="Page has no argument 'frames': it is called 'embeds' now"):
+            Page("desk.html", frames=value)
+    assert Page("desk.html", frames=["oak", "gold"]).context == {"frames": ["oak", "gold"]}
 
 
 def test_a_prompt_and_a_canvas_are_a_page_of_one_region() -> None:
@@ -49,22 +56,22 @@ def test_a_prompt_and_a_canvas_are_a_page_of_one_region() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 7, ["x"], {"a": 1}, b"x", object, lambda: "x"])
-def test_anything_else_is_explained(wrong: object) -> None:
+def test_other_results_are_rejected_with_a_message(wrong: object) -> None:
     with pytest.raises(BadPage, match=r"'article' returned .* Return a prompt \(a string\), a Canvas, a Page"):
         as_page(wrong, "article")
 
 
-def test_an_empty_prompt_is_explained() -> None:
+def test_an_empty_prompt_is_rejected() -> None:
     with pytest.raises(BadPage, match="empty prompt"):
         as_page(" \n", "article")
 
 
-def test_several_canvases_under_one_name_are_as_many_regions() -> None:
+def test_a_mapping_or_list_of_canvases_becomes_several_regions() -> None:
     parts: dict[str, Any] = {"replies": {3: Canvas("A."), "last": Canvas("B.")}, "parts": [Canvas("C.")]}
     page = Page("x.html", **parts, none={}, other=[1])
     assert list(page.canvases) == ["replies-3", "replies-last", "parts-0"]
-    assert page.collections["replies"].regions == {3: "replies-3", "last": "replies-last"}
-    assert page.collections["parts"].listed and not page.collections["replies"].listed
+    assert page.canvas_groups["replies"].regions == {3: "replies-3", "last": "replies-last"}
+    assert page.canvas_groups["parts"].is_list and not page.canvas_groups["replies"].is_list
     assert page.context == {"none": {}, "other": [1]}
     assert page == Page(
         "x.html", replies={3: Canvas("A."), "last": Canvas("B.")}, parts=[Canvas("C.")], none={}, other=[1]
@@ -72,8 +79,8 @@ def test_several_canvases_under_one_name_are_as_many_regions() -> None:
     assert page != Page("x.html", replies={3: Canvas("A.")})
 
 
-def test_what_cannot_be_a_region_of_several_is_said() -> None:
-    with pytest.raises(BadPage, match=r"replies=\{2: …\} is 'x', but others beside it are canvases"):
+def test_mixed_groups_and_invalid_keys_are_rejected() -> None:
+    with pytest.raises(BadPage, match=r"replies=\{2: …\} is 'x', but other members are canvases"):
         Page("x.html", replies={1: Canvas("A."), 2: "x"})
-    with pytest.raises(BadPage, match=r"The canvas replies=\{'a b': …\} needs a number for a key"):
+    with pytest.raises(BadPage, match=r"The canvas replies=\{'a b': …\} needs an integer as its key"):
         Page("x.html", replies={"a b": Canvas("A.")})

@@ -1,4 +1,4 @@
-"""The allow-list for drawings. The judge in drawings.py reads the result apart from us."""
+"""The SVG sanitizer. ``drawing_faults`` parses the result independently."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.drawings import HOSTILE, KETTLE, drawing_faults
-from tests.support.hostile import VECTORS, cut, modest
+from tests.support.hostile import VECTORS, few_examples, prefix_of
 
 from unwritten.formats.sanitize_svg import SVGSanitizer
 from unwritten.formats.svg import complete_prefix
@@ -23,7 +23,7 @@ def opening(text: str, ask: str = "A thing") -> str:
     return str(SVGSanitizer(text, "art", ask).html).partition(">")[0] + ">"
 
 
-def test_a_good_drawing_passes_with_its_ids_in_its_region() -> None:
+def test_a_valid_drawing_passes_with_prefixed_ids() -> None:
     html = str(SVGSanitizer(KETTLE, "art", "A kettle").html)
     assert drawing_faults(html) == []
     assert html.startswith(
@@ -35,7 +35,7 @@ def test_a_good_drawing_passes_with_its_ids_in_its_region() -> None:
     assert 'fill="url(#g-art.warm)"' in html
     assert '<use href="#g-art.pot" x="10">' in html
     assert 'Tea <tspan font-weight="bold">time</tspan>' in html
-    assert SVGSanitizer(KETTLE, "art", "").shapes == 5
+    assert SVGSanitizer(KETTLE, "art", "").element_count == 5
 
 
 def test_two_regions_never_share_an_id() -> None:
@@ -57,33 +57,33 @@ def test_two_regions_never_share_an_id() -> None:
         ("<svg>", "0 0 300 150"),
     ],
 )
-def test_the_outermost_element_has_a_box_and_no_size(given: str, box: str) -> None:
+def test_the_outermost_element_has_a_view_box_and_no_size(given: str, box: str) -> None:
     tag = opening(f"{given}<rect/></svg>")
     assert f' viewBox="{box}"' in tag
     assert " width=" not in tag and " height=" not in tag
 
 
-def test_the_text_alternative_is_the_models_or_the_ask() -> None:
+def test_the_text_alternative_is_the_drawings_title_or_the_prompt() -> None:
     assert ">A thing</title>" in SVGSanitizer("<svg><rect/></svg>", "art", "A  thing\n").html
     assert ">A &lt;b&gt;</title>" in SVGSanitizer("<svg><title>A &lt;b&gt;</title></svg>", "art", "A thing").html
     assert ">A thing</title>" in SVGSanitizer("<svg><title> </title></svg>", "art", "A thing").html
     assert ">A drawing</title>" in SVGSanitizer("<svg><rect/></svg>", "art", "").html
 
 
-def test_what_the_model_says_of_the_role_does_not_count() -> None:
+def test_generated_roles_are_removed() -> None:
     tag = opening('<svg role="presentation" aria-hidden="true" aria-labelledby="x" class="y" id="z" display="none">')
     assert tag == (
         '<svg class="drawing" role="img" aria-labelledby="g-art..title" viewBox="0 0 300 150" fill="currentColor">'
     )
 
 
-def test_a_style_becomes_the_attributes_that_are_known() -> None:
+def test_a_style_becomes_allowed_attributes() -> None:
     assert clean('<rect fill="red" style="fill: blue; stroke-width:2; position:fixed; stroke:url(//e)"/>') == (
         '<rect fill="blue" stroke-width="2"></rect>'
     )
 
 
-def test_black_is_ink_and_white_is_paper() -> None:
+def test_black_and_white_become_the_pages_colours() -> None:
     assert clean('<rect fill="#000" stroke="white"/>') == '<rect fill="currentColor" stroke="var(--paper)"></rect>'
     assert clean('<rect fill="#FFF" stroke="rgb(0, 0, 0)"/>') == (
         '<rect fill="var(--paper)" stroke="currentColor"></rect>'
@@ -91,25 +91,25 @@ def test_black_is_ink_and_white_is_paper() -> None:
     assert clean('<rect fill="tomato"/>') == '<rect fill="tomato"></rect>'
 
 
-def test_only_the_first_drawing_counts_and_nothing_after_it() -> None:
+def test_everything_after_the_first_drawing_is_removed() -> None:
     html = SVGSanitizer("<svg><rect/></svg><svg><circle/></svg><p>x</p>", "art", "").html
     assert "<rect>" in html and "<circle>" not in html and "<p>" not in html
 
 
-def test_words_stand_only_where_words_belong() -> None:
+def test_text_is_kept_in_text_elements_only() -> None:
     assert clean("x<g>y<text>z</text></g>") == "<g><text>z</text></g>"
     assert clean("<text>a < b &amp; c</text>") == "<text>a &lt; b &amp; c</text>"
 
 
-def test_a_use_within_something_that_can_be_used_is_gone() -> None:
-    """Ten uses in each of ten groups would be ten thousand million elements."""
+def test_a_use_inside_an_element_that_can_be_used_is_removed() -> None:
+    """Ten levels of ten uses each would create 10,000,000,000 elements."""
     nested = '<g id="a"><rect/></g><g id="b"><use href="#a"/><use href="#a"/></g><use href="#b"/>'
     assert clean(nested).count("<use ") == 1
     assert clean('<g id="a"><rect/></g>' + '<use href="#a"/>' * 200).count("<use ") == 64
     assert "url(" not in clean('<pattern id="p"><rect fill="url(#p)"/></pattern>')
 
 
-def test_a_drawing_without_end_is_bounded() -> None:
+def test_the_size_of_a_drawing_is_limited() -> None:
     assert clean("<rect/>" * 5000).count("<rect>") == 3000
     assert drawing_faults(str(SVGSanitizer("<svg>" + "<g>" * 400 + "<rect/>", "art", "").html)) == []
 
@@ -128,32 +128,32 @@ def test_a_drawing_without_end_is_bounded() -> None:
     ],
 )
 @pytest.mark.parametrize("part", ["1", " ", "fill:red;", "a=b ", "<style>", "<title>", "<text>", "M1 2 "])
-def test_a_text_without_end_takes_no_time_without_end(opening: str, part: str) -> None:
+def test_long_texts_take_linear_time(opening: str, part: str) -> None:
     begun = time.monotonic()
     text = opening.replace("{}", part * (60_000 // len(part)))
-    assert drawing_faults(str(SVGSanitizer(complete_prefix(text, pen=True), "art", "A thing").html)) == []
+    assert drawing_faults(str(SVGSanitizer(complete_prefix(text, stroke_partial=True), "art", "A thing").html)) == []
     assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_no_vector_gets_through_at_any_length(number: int) -> None:
+def test_no_prefix_of_an_attack_vector_passes(number: int) -> None:
     vector = HOSTILE[number]
     for end in range(0, len(vector) + 1, 1 if len(vector) < 120 else 3):
         for text in (f'<svg viewBox="0 0 9 9"><rect/>{vector[:end]}', f"<svg {vector[:end]}"):
             assert drawing_faults(str(SVGSanitizer(text, "art", "A thing").html)) == [], text
 
 
-def test_no_vector_for_html_gets_through() -> None:
+def test_no_html_attack_vector_passes() -> None:
     for vector in VECTORS:
         for text in (f"<svg>{vector}</svg>", f"<svg><text>{vector}</text><rect/></svg>", f"<svg><title>{vector}"):
             assert drawing_faults(str(SVGSanitizer(text, "art", vector).html)) == [], vector
 
 
-@modest
+@few_examples
 @given(
     st.lists(st.sampled_from([*HOSTILE, KETTLE, "<g>", "</g>", "<text>", "<title>", "'", '"', "<!--"]), max_size=5),
     st.data(),
 )
-def test_any_prefix_of_anything_is_safe_and_balanced(parts: list[str], data: st.DataObject) -> None:
-    text = cut(data, "".join(parts))
+def test_any_prefix_of_any_text_is_safe_and_balanced(parts: list[str], data: st.DataObject) -> None:
+    text = prefix_of(data, "".join(parts))
     assert drawing_faults(str(SVGSanitizer("<svg>" + text, "art", text).html)) == []

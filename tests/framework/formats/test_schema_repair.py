@@ -1,4 +1,4 @@
-"""Values of shapes, repaired from what models really write."""
+"""Repairing values of schemas from what models write."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from unwritten.core.errors import SchemaMismatch
-from unwritten.formats.lenient_json import parse_lenient, whole_words
-from unwritten.formats.schema_repair import cut_at_a_word, repair
+from unwritten.formats.lenient_json import drop_partial_word, parse_lenient
+from unwritten.formats.schema_repair import repair, truncate_at_word
 
 
 class Colour(Enum):
@@ -48,7 +48,7 @@ class Note:
 GOOD = '{"kind":"lighthouse","founded":1720,"known_for":["light","fog"]}'
 
 
-def test_what_is_right_is_left_as_it_is() -> None:
+def test_a_valid_text_is_unchanged() -> None:
     done = repair(Tower, f" {GOOD}\n")
     assert (done.text, done.repairs) == (GOOD, ())
     assert done.value == Tower(kind="lighthouse", founded=1720, known_for=["light", "fog"])
@@ -57,31 +57,31 @@ def test_what_is_right_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("text", "note"),
     [
-        (f"Sure! Here are the facts:\n```json\n{GOOD}\n```\nI hope that helps.", "a code fence around it"),
-        (f"The lighthouse [1] is old. {GOOD} That is all.", "words around it"),
-        (GOOD.replace("]}", ",],}"), "a comma too many"),
-        (GOOD.replace(',"founded"', '\n"founded"'), "a comma too few"),
-        (GOOD.replace('"', "'"), "other quotes than JSON has"),
-        (GOOD.replace('"kind"', "kind"), "names without quotes"),
-        (GOOD.replace("{", "{ // a tower\n"), "a comment"),
-        (GOOD[:-2], "its end was missing"),
-        (GOOD[:-1] + ', "open": True}', "words of another language than JSON"),
-        (GOOD.replace('"lighthouse"', "lighthouse"), "a text without quotes"),
-        (GOOD.replace("1720", "1,720"), "commas inside of a number"),
-        (f"[{GOOD}]", "brackets around it"),
-        (f'{{"tower":{GOOD}}}', "brackets around it"),
-        (GOOD.replace('"known_for"', '"Known for"'), ".known_for: was called 'Known for'"),
-        (GOOD.replace("1720", "3000"), "founded: 3000 became 1999"),
-        (GOOD.replace("1720", "12"), "founded: 12 became 1000"),
-        (GOOD.replace("1720", '"about 1720"'), 'founded: "about 1720" became 1720'),
-        (GOOD.replace("1720", "1720.4"), "founded: 1720.4 became 1720"),
-        (GOOD.replace("lighthouse", "Lighthouse"), 'kind: "Lighthouse" became "lighthouse"'),
-        (GOOD.replace("lighthouse", "a tall lighthouse"), 'kind: "a tall lighthouse" became "lighthouse"'),
-        (GOOD.replace("lighthouse", "ligthouse"), 'kind: "ligthouse" became "lighthouse"'),
-        (GOOD.replace('["light","fog"]', '"light, fog"'), 'known_for: "light, fog" became ["light", "fog"]'),
+        (f"Sure! Here are the facts:\n```json\n{GOOD}\n```\nI hope that helps.", "removed a code fence"),
+        (f"The lighthouse [1] is old. {GOOD} That is all.", "removed text around the JSON"),
+        (GOOD.replace("]}", ",],}"), "removed an extra comma"),
+        (GOOD.replace(',"founded"', '\n"founded"'), "added a missing comma"),
+        (GOOD.replace('"', "'"), "replaced quotes"),
+        (GOOD.replace('"kind"', "kind"), "quoted a field name"),
+        (GOOD.replace("{", "{ // a tower\n"), "removed a comment"),
+        (GOOD[:-2], "added a missing end"),
+        (GOOD[:-1] + ', "open": True}', "replaced a literal that JSON does not have"),
+        (GOOD.replace('"lighthouse"', "lighthouse"), "quoted a string"),
+        (GOOD.replace("1720", "1,720"), "removed commas from a number"),
+        (f"[{GOOD}]", "removed brackets around the value"),
+        (f'{{"tower":{GOOD}}}', "removed brackets around the value"),
+        (GOOD.replace('"known_for"', '"Known for"'), ".known_for: renamed from 'Known for'"),
+        (GOOD.replace("1720", "3000"), "founded: changed 3000 to 1999"),
+        (GOOD.replace("1720", "12"), "founded: changed 12 to 1000"),
+        (GOOD.replace("1720", '"about 1720"'), 'founded: changed "about 1720" to 1720'),
+        (GOOD.replace("1720", "1720.4"), "founded: changed 1720.4 to 1720"),
+        (GOOD.replace("lighthouse", "Lighthouse"), 'kind: changed "Lighthouse" to "lighthouse"'),
+        (GOOD.replace("lighthouse", "a tall lighthouse"), 'kind: changed "a tall lighthouse" to "lighthouse"'),
+        (GOOD.replace("lighthouse", "ligthouse"), 'kind: changed "ligthouse" to "lighthouse"'),
+        (GOOD.replace('["light","fog"]', '"light, fog"'), 'known_for: changed "light, fog" to ["light", "fog"]'),
     ],
 )
-def test_what_is_meant_is_found_and_told(text: str, note: str) -> None:
+def test_repairs_are_made_and_reported(text: str, note: str) -> None:
     done = repair(Tower, text)
     assert done.value == Tower(kind="lighthouse", founded=done.value.founded, known_for=["light", "fog"])
     assert done.value.founded in {1720, 1000, 1999}
@@ -89,40 +89,45 @@ def test_what_is_meant_is_found_and_told(text: str, note: str) -> None:
     assert repair(Tower, done.text).repairs == (), "what is repaired is right"
 
 
-def test_lines_of_prose_will_do() -> None:
+def test_fields_are_read_from_lines_of_text() -> None:
     text = "**Kind:** lighthouse\n- Founded: in 1720, they say\n- Known for: light; fog\n\nIt is a fine tower."
     done = repair(Tower, text)
     assert done.value == Tower(kind="lighthouse", founded=1720, known_for=["light", "fog"])
-    assert done.repairs[0] == "read from lines of prose"
+    assert done.repairs[0] == "read fields from lines of text"
 
 
-def test_texts_that_are_too_long_are_cut_at_a_word_and_lists_at_their_most() -> None:
+def test_long_strings_are_cut_at_a_word_and_long_lists_at_their_maximum() -> None:
     long = ["its light that is seen from far away", "fog", "rain", "wind"]
     done = repair(Tower, json.dumps({"kind": "lighthouse", "founded": 1720, "known_for": long}))
     assert done.value.known_for == ["its light that is", "fog", "rain"]
-    assert done.repairs == ("known_for: 4 entries were cut to 3", "known_for[0]: 36 characters were cut to 17")
-    assert cut_at_a_word("abcdefghij", 4) == "abcd" and cut_at_a_word("one, two", 5) == "one"
+    assert done.repairs == (
+        "known_for: shortened from 4 entries to 3",
+        "known_for[0]: shortened from 36 characters to 17",
+    )
+    assert truncate_at_word("abcdefghij", 4) == "abcd" and truncate_at_word("one, two", 5) == "one"
 
 
-def test_nested_values_are_repaired_in_their_place() -> None:
+def test_nested_values_are_repaired() -> None:
     text = (
         '{"kind":"lighthouse","founded":1720,"known_for":[],"colour":"Dark Blue","places":[{"name":7,"height":"N/A"}]}'
     )
     done = repair(Tower, text)
     assert done.value.colour is Colour.DARK_BLUE and done.value.places == [Place(name="7", height=None)]
-    assert 'places[0].name: 7 became "7"' in done.repairs and 'places[0].height: "N/A" became null' in done.repairs
+    assert (
+        'places[0].name: changed 7 to "7"' in done.repairs and 'places[0].height: changed "N/A" to null' in done.repairs
+    )
 
 
-def test_a_cut_off_text_is_completed_if_enough_is_there() -> None:
+def test_a_cut_off_text_is_repaired_if_enough_of_it_arrived() -> None:
     begun = GOOD[:-1] + ',"places":[{"name":"Cape Lost","height":12},{"name":"North Ca'
     done = repair(Tower, begun)
     assert done.value.places == [Place(name="Cape Lost", height=12), Place(name="North", height=None)]
     assert repair(Tower, begun[:-9]).value.places == [Place(name="Cape Lost", height=12)]
-    assert "an entry that was cut off is left out" in repair(Tower, begun[:-9]).repairs
+    assert "removed an incomplete entry" in repair(Tower, begun[:-9]).repairs
     assert repair(Tower, GOOD[:-8]).value.known_for == ["light"]
 
 
-def test_an_endless_text_and_an_endless_list_come_to_an_end() -> None:
+def test_endless_strings_and_lists_are_cut() -> None:
     endless = '{"kind":"lighthouse","founded":1720,"known_for":[' + '"fog",' * 500
     assert repair(Tower, endless).value.known_for == ["fog"] * 3
     endless = '{"kind":"lighthouse","founded":1720,"known_for":["a very ' + "very " * 500
@@ -132,22 +137,22 @@ def test_an_endless_text_and_an_endless_list_come_to_an_end() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("The lighthouse was built in 1720 by nobody in particular.", "there is no JSON in it that has its fields"),
-        ("", "there is no JSON"),
+        ("The lighthouse was built in 1720 by nobody in particular.", "it contains no JSON with its fields"),
+        ("", "it contains no JSON"),
         ('{"colour":"red"}', "kind: field required"),
         ('{"kind":"lighthouse","founded":17', "founded: field required"),
         ('{"kind":"cheese","founded":1720,"known_for":[]}', "kind: input should be 'lighthouse' or 'bell tower'"),
         ('{"kind":"lighthouse","founded":"long ago","known_for":[]}', "founded: input should be a valid integer"),
         ('{"kind":"lighthouse","founded":1720,"known_for":[{}]}', r"known_for\[0\]: input should be a valid string"),
-        ("{" * 5000, "there is no JSON"),
+        ("{" * 5000, "it contains no JSON"),
     ],
 )
-def test_what_is_not_there_is_not_invented(text: str, message: str) -> None:
-    with pytest.raises(SchemaMismatch, match=f"What was written does not fit the shape Tower: {message}"):
+def test_missing_values_are_not_invented(text: str, message: str) -> None:
+    with pytest.raises(SchemaMismatch, match=f"The generated text does not match the schema Tower: {message}"):
         repair(Tower, text)
 
 
-def test_a_dataclass_its_dates_shares_and_switches() -> None:
+def test_dates_numbers_and_booleans_of_a_dataclass() -> None:
     done = repair(Note, '{"text":["a","b"],"day":"12th March 1720","share":"40%","open":"yes"}')
     assert done.value == Note("a, b", date(1720, 3, 12), 40.0, True)
     assert repair(Note, '{"text":"She said "no", twice","day":"on 1720-03-12"}').value.text == 'She said "no", twice'
@@ -169,31 +174,33 @@ class Home(BaseModel):
     pair: tuple[int, str] = (1, "a")
 
 
-def test_one_of_several_shapes_is_the_one_that_is_meant() -> None:
+def test_the_best_member_of_a_union_is_chosen() -> None:
     assert repair(Home, '{"pet":{"kind":"cat","lives":12,},}').value.pet == Cat(kind="cat", lives=9)
     done = repair(Home, '{"pet":{"kind":"dog","tricks":"sit, roll"},"counts":{"a":"3 apples"},"pair":["2",3]}')
     assert done.value == Home(pet=Dog(kind="dog", tricks=["sit", "roll"]), counts={"a": 3}, pair=(2, "3"))
 
 
-def test_words_that_were_cut_off_are_left_out() -> None:
-    assert whole_words("a light in the f") == "a light in the"
+def test_partial_words_are_dropped() -> None:
+    assert drop_partial_word("a light in the f") == "a light in the"
     assert (
-        whole_words("It burns. ") == "It burns." and whole_words("tow") == "" and whole_words("灯台は海") == "灯台は海"
+        drop_partial_word("It burns. ") == "It burns."
+        and drop_partial_word("tow") == ""
+        and drop_partial_word("灯台は海") == "灯台は海"
     )
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="{}[]\",:\\ \n'ab1-.e/#“”`u", max_size=60))
-def test_any_text_is_read_or_refused_and_nothing_hangs(text: str) -> None:
-    for loose in parse_lenient(text):
-        json.dumps(loose.data)
+def test_any_text_is_repaired_or_rejected(text: str) -> None:
+    for candidate in parse_lenient(text):
+        json.dumps(candidate.data)
     try:
         repair(Tower, text)
     except SchemaMismatch as error:
         assert str(error).endswith(".")
 
 
-def test_a_text_that_ends_in_the_middle_of_an_escape() -> None:
+def test_a_text_that_ends_inside_an_escape() -> None:
     whole = Tower(kind="lighthouse", founded=1000, known_for=["fog", "sea\x07\x80\x1f"], places=[]).model_dump_json()
     for cut in range(whole.index("sea") + 3, whole.index('"', whole.index("sea"))):
         assert all("\\" not in text for text in repair(Tower, whole[:cut]).value.known_for)
@@ -210,7 +217,7 @@ def test_a_text_that_ends_in_the_middle_of_an_escape() -> None:
     ),
     st.data(),
 )
-def test_any_beginning_of_a_value_gives_what_it_says_or_nothing(value: Tower, data: st.DataObject) -> None:
+def test_a_prefix_of_a_value_gives_only_what_it_contains(value: Tower, data: st.DataObject) -> None:
     text = value.model_dump_json()
     cut = data.draw(st.integers(0, len(text)))
     try:
@@ -239,7 +246,7 @@ def test_any_beginning_of_a_value_gives_what_it_says_or_nothing(value: Tower, da
     ],
     ids=lambda text: text[:12],
 )
-def test_noise_without_an_end_is_given_up_soon(text: str) -> None:
+def test_long_noise_is_rejected_quickly(text: str) -> None:
     begun = time.monotonic()
     with pytest.raises(SchemaMismatch):
         repair(Tower, text)

@@ -14,7 +14,7 @@ from unwritten import App
 from unwritten.core.errors import Busy, OverBudget
 from unwritten.core.settings import Settings
 from unwritten.generation.budgets import HOUR, MINUTE, Budgets
-from unwritten.security.rate_limits import SlidingWindow
+from unwritten.security.exposure import Exposure
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -27,20 +27,9 @@ class Clock:
         return self.now
 
 
-def budgets(beyond: bool = True, **settings: Any) -> tuple[Budgets, Clock]:
+def budgets(public: bool = True, **settings: Any) -> tuple[Budgets, Clock]:
     clock = Clock()
-    return Budgets(Settings(settings, environment={}), lambda: beyond, clock), clock
-
-
-def test_what_was_spent_counts_for_its_time_and_moves_out_bit_by_bit() -> None:
-    window = SlidingWindow(60)
-    for at, amount in ((0.0, 1.0), (10.0, 2.0), (30.0, 0.1)):
-        window.add(at, amount)
-    assert window.total(30) == pytest.approx(3.1)
-    assert window.wait(30, 3) == 30  # when the first is a minute old
-    assert window.wait(30, 1) == 40
-    assert window.total(65) == pytest.approx(2.1)
-    assert window.total(95) == 0
+    return Budgets(Settings(**settings), Exposure(Settings(signed_links="on" if public else "off")), clock), clock
 
 
 def test_a_visitor_has_so_many_pages_in_an_hour_and_others_have_their_own() -> None:
@@ -53,16 +42,17 @@ def test_a_visitor_has_so_many_pages_in_an_hour_and_others_have_their_own() -> N
     assert caught.value.budget == "visitor_pages"
     assert caught.value.retry_after == HOUR - 300
     assert str(caught.value) == (
-        "You have had 3 new pages written within an hour, and that is as many as one visitor may. Try again in about "
-        "55 minutes. Everything that is written can be read meanwhile."
+        "You have started 3 new pages within an hour, which is the limit for one visitor. Try again in about "
+        "55 minutes. Pages that are already written can be read meanwhile."
     )
     accounts.spend("b")
     clock.now += HOUR - 300
     accounts.spend("a")
 
 
-def test_a_refusal_is_a_kind_of_being_busy_and_costs_nothing() -> None:
-    accounts, clock = budgets(visitor_burst=1, visitor_pages=2)
+def test_a_refusal_is_a_kind_of_being_busy_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.VISITOR_BURST", 1)
+    accounts, clock = budgets(visitor_pages=2)
     accounts.spend("a")
     for _ in range(5):
         with pytest.raises(Busy, match="within a minute"):
@@ -74,8 +64,9 @@ def test_a_refusal_is_a_kind_of_being_busy_and_costs_nothing() -> None:
         accounts.spend("a")
 
 
-def test_a_search_box_has_a_smaller_budget_of_its_own() -> None:
-    accounts, _ = budgets(search_pages=1)
+def test_a_search_box_has_a_smaller_budget_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.SEARCH_PAGES", 1)
+    accounts, _ = budgets()
     accounts.spend("a", searched=True)
     with pytest.raises(OverBudget, match="by search or by button"):
         accounts.spend("a", searched=True)
@@ -83,23 +74,14 @@ def test_a_search_box_has_a_smaller_budget_of_its_own() -> None:
 
 
 def test_on_loopback_only_budgets_that_were_set_count() -> None:
-    accounts, _ = budgets(beyond=False, search_pages=2)
-    assert {name: accounts.limit(name) for name in ("visitor_pages", "engine_seconds", "search_pages")} == {
+    accounts, _ = budgets(public=False, visitor_seconds=2)
+    assert {name: accounts.limit(name) for name in ("visitor_pages", "search_pages", "visitor_seconds")} == {
         "visitor_pages": 0,
-        "engine_seconds": 0,
-        "search_pages": 2,
+        "search_pages": 0,
+        "visitor_seconds": 2,
     }
     assert budgets()[0].limit("visitor_pages") == 240
     assert budgets(visitor_pages=0)[0].limit("visitor_pages") == 0
-
-
-def test_of_more_visitors_than_are_remembered_the_longest_away_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.generation.budgets._VISITORS", 2)
-    accounts, _ = budgets(visitor_pages=1)
-    for visitor in ("a", "b", "c", "a"):
-        accounts.spend(visitor)
-    with pytest.raises(OverBudget):
-        accounts.spend("c")
 
 
 def slow_wiki(home: Path, **settings: Any) -> App:
@@ -123,7 +105,7 @@ def test_seconds_count_while_they_pass(tmp_path: Path) -> None:
         time.sleep(0.15)
         answer = client.get("/wiki/Two")
         assert answer.status_code == 429
-        assert "All visitors together" in answer.text
+        assert "limit for all visitors together" in answer.text
         assert client.get("/wiki/One").status_code == 200, "who joins pays nothing"
 
 

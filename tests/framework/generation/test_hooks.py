@@ -38,7 +38,7 @@ def test_a_prompt_is_asked_about_before_anything_is_written(tmp_path: Path) -> N
         write(client, "/wiki/Sea")
         client.get("/wiki/Tea")
     assert [asked.key for asked in seen] == ["/wiki/Bomb", "/wiki/Secret", "/wiki/Tea", "/wiki/Sea"]
-    assert seen[2].visitor == "testclient"
+    assert seen[2].client_id == "testclient"
     assert seen[2].prompts["body"].ask == "An encyclopedia article about Tea."
 
 
@@ -117,10 +117,11 @@ def test_a_text_hook_that_raises_keeps_nothing(tmp_path: Path, caplog: pytest.Lo
     assert tables(tmp_path / "pages.db")["pages"] == []
 
 
-def test_a_hook_that_never_answers_denies(tmp_path: Path) -> None:
+def test_a_hook_that_never_answers_denies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.1)
     import asyncio
 
-    app = make_wiki(tmp_path, scripted("Words."), function_time_limit=0.1)
+    app = make_wiki(tmp_path, scripted("Words."))
 
     @app.allow_prompt
     async def hook(asked: PromptCheck) -> None:

@@ -85,9 +85,10 @@ def test_a_page_outlives_its_first_visitor(tmp_path: Path) -> None:
     assert engine.stopped == 0
 
 
-def test_a_page_that_everybody_left_is_given_up_after_the_grace_time(tmp_path: Path) -> None:
+def test_a_page_that_everybody_left_is_given_up_after_the_grace_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.2)
     engine = scripted(["A", HANG])
-    with browser(make_wiki(tmp_path, engine, grace=0.2)) as client:
+    with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
         with client.websocket_connect(LIVE) as ws:
             watch(ws, KEY)
@@ -99,9 +100,10 @@ def test_a_page_that_everybody_left_is_given_up_after_the_grace_time(tmp_path: P
         assert follow(client, KEY)[-1]["state"] == "stopped"
 
 
-def test_coming_back_within_the_grace_time_keeps_it_going(tmp_path: Path) -> None:
+def test_coming_back_within_the_grace_time_keeps_it_going(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.3)
     engine = scripted(["A", 0.5, "A b."])
-    with browser(make_wiki(tmp_path, engine, grace=0.3)) as client:
+    with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
         for _ in range(3):
             with client.websocket_connect(LIVE) as ws:

@@ -14,7 +14,7 @@ from tests.support.apps import LIVE, TWO, browser, make_app, make_wiki, tables, 
 
 from unwritten import Canvas, Page
 from unwritten.core.settings import Settings
-from unwritten.generation.prefetcher import GRACE, is_prefetch_enabled
+from unwritten.generation.prefetcher import VIEWER_GRACE, LinkRank, Viewer, is_prefetch_enabled
 from unwritten_engine import Priority, Request, scripted
 from unwritten_engine.scripted import ABOUT, HANG, Script, ScriptedEngine
 
@@ -56,7 +56,7 @@ def nothing_more(engine: ScriptedEngine, seconds: float = 0.2) -> None:
 
 def test_what_is_in_view_comes_first_then_the_order_of_the_page_and_then_it_is_enough(tmp_path: Path) -> None:
     engine = wiki_engine()
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws, links=["D"])
@@ -80,26 +80,26 @@ def test_what_is_in_view_comes_first_then_the_order_of_the_page_and_then_it_is_e
 
 def test_a_page_says_that_it_was_written_ahead_to_its_first_reader(tmp_path: Path) -> None:
     engine = wiki_engine()
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
             until(ws, type="written", links=[key("A")])
         prefetched = client.get(key("A"), headers=PREFETCH)
-        assert "before you came" not in prefetched.text and client.head(key("A")).status_code == 200
+        assert "before your visit" not in prefetched.text and client.head(key("A")).status_code == 200
         first = client.get(key("A"))
-        assert "Written ahead, 0 s before you came, by <b>a script</b>" in first.text
-        wait_for(lambda: tables(tmp_path / "pages.db")["versions"][1]["ahead"] >= 0)
+        assert "Written in advance, 0 s before your visit, by <b>a script</b>" in first.text
+        wait_for(lambda: tables(tmp_path / "pages.db")["versions"][1]["opened_after"] >= 0)
         again = client.get(key("A"))
-        assert "before you came" not in again.text and "and kept since" in again.text
+        assert "before your visit" not in again.text and "Written on" in again.text
         assert client.get(key("A"), headers={"if-none-match": again.headers["etag"]}).status_code == 304
     versions = tables(tmp_path / "pages.db")["versions"]
-    assert versions[0]["ahead"] is None and versions[2]["ahead"] == -1
+    assert versions[0]["opened_after"] is None and versions[2]["opened_after"] == -1
 
 
 def test_a_hovered_link_takes_the_place_of_a_guess(tmp_path: Path) -> None:
     engine = wiki_engine(["One", HANG])
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
@@ -115,7 +115,7 @@ def test_a_hovered_link_takes_the_place_of_a_guess(tmp_path: Path) -> None:
 
 def test_a_click_takes_over_the_work_and_all_other_work_ahead_makes_way(tmp_path: Path) -> None:
     engine = wiki_engine(["One two", HANG])
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
@@ -138,7 +138,7 @@ def test_a_click_does_not_wait_for_work_ahead_which_goes_on_afterwards(tmp_path:
         return ["At", 0.3, "At once."] if "Z." in request.prompt.ask else ["One", HANG]
 
     engine = scripted(script)
-    with browser(make_wiki(tmp_path, engine, ahead="auto", jobs=2)) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto", jobs=2)) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
@@ -158,7 +158,7 @@ def test_finished_regions_are_kept_when_work_ahead_makes_way(tmp_path: Path) -> 
         return ["Slow", 0.4, "Slow."] if "Body" in ask else "To [[Two]]." if "Hub" in ask else "Words."
 
     engine = scripted(script)
-    app = make_app(tmp_path, engine, ahead="auto", folder=templates(tmp_path, two=TWO))
+    app = make_app(tmp_path, engine, prefetch="auto", folder=templates(tmp_path, two=TWO))
 
     @app.page("/wiki/Two", links="/wiki/{title}")
     def two() -> Page:
@@ -180,14 +180,14 @@ def test_finished_regions_are_kept_when_work_ahead_makes_way(tmp_path: Path) -> 
 
 def test_leaving_ends_what_nobody_wants_but_a_reload_keeps_it(tmp_path: Path) -> None:
     engine = wiki_engine(["One", HANG])
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
             wait_for(lambda: engine.running == 2)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
-            time.sleep(GRACE + 0.3)
+            time.sleep(VIEWER_GRACE + 0.3)
             assert engine.running == 2 and asked(engine) == ["A", "B"]
             ws.send_json({"type": "away", "page": HUB})
             time.sleep(0.1)
@@ -203,7 +203,7 @@ def test_another_page_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
         return LINKS if "Hub" in ask else "Leads to [[X]].\n" if "Two" in ask else ["One", HANG]
 
     engine = scripted(script)
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         write(client, key("Two"))
         with client.websocket_connect(LIVE) as ws:
@@ -218,7 +218,7 @@ def test_another_page_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 
 def test_a_page_that_was_written_ahead_causes_nothing_until_it_is_opened(tmp_path: Path) -> None:
     engine = wiki_engine()
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
@@ -233,7 +233,7 @@ def test_a_page_that_was_written_ahead_causes_nothing_until_it_is_opened(tmp_pat
 
 def test_a_forged_hint_causes_nothing(tmp_path: Path) -> None:
     engine = wiki_engine()
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, key("Dead_end"))
         client.get(HUB, headers={"accept": "*/*"})
         with client.websocket_connect(LIVE) as ws:
@@ -259,14 +259,15 @@ def test_a_forged_hint_causes_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_hint_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:
-    with browser(make_wiki(tmp_path, wiki_engine(), ahead="auto")) as client, client.websocket_connect(LIVE) as ws:
+    with browser(make_wiki(tmp_path, wiki_engine(), prefetch="auto")) as client, client.websocket_connect(LIVE) as ws:
         ws.send_json({"type": "near", "page": HUB, **wrong})
         assert until(ws, type="refused")[-1]["message"] == reason
 
 
-def test_all_visitors_together_have_a_bound(tmp_path: Path) -> None:
+def test_all_visitors_together_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.prefetcher.PREFETCH_LIMIT", 4)
     engine = wiki_engine(["One", HANG])
-    app = make_wiki(tmp_path, engine, ahead="auto", ahead_limit=4, jobs=64)
+    app = make_wiki(tmp_path, engine, prefetch="auto", jobs=64)
     with browser(app) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as one:
@@ -283,7 +284,7 @@ def test_all_visitors_together_have_a_bound(tmp_path: Path) -> None:
 
 def test_who_saves_data_gets_nothing_ahead(tmp_path: Path) -> None:
     engine = wiki_engine()
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE, headers={"save-data": "on"}) as ws:
             near(ws, hover="A")
@@ -293,7 +294,7 @@ def test_who_saves_data_gets_nothing_ahead(tmp_path: Path) -> None:
 
 def test_a_prefetch_is_work_ahead_on_the_visitors_account(tmp_path: Path) -> None:
     engine = wiki_engine(["One", HANG])
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         for title in ("X", "Y", "Z"):
             assert client.get(key(title), headers=PREFETCH).status_code == 200
@@ -307,9 +308,10 @@ def test_a_prefetch_is_work_ahead_on_the_visitors_account(tmp_path: Path) -> Non
         wait_for(lambda: asked(engine) == ["X", "Y", "W"] and engine.running == 1)
 
 
-def test_a_prefetch_that_nobody_follows_is_given_up_after_the_grace(tmp_path: Path) -> None:
+def test_a_prefetch_that_nobody_follows_is_given_up_after_the_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.3)
     engine = wiki_engine(["One", HANG])
-    with browser(make_wiki(tmp_path, engine, ahead="auto", grace=0.3)) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         client.get(key("X"), headers=PREFETCH)
         wait_for(lambda: engine.running == 1)
         wait_for(lambda: engine.running == 0 and engine.stopped == 1)
@@ -317,7 +319,7 @@ def test_a_prefetch_that_nobody_follows_is_given_up_after_the_grace(tmp_path: Pa
 
 def test_switched_off_there_is_no_script_and_hints_cause_nothing(tmp_path: Path) -> None:
     engine = wiki_engine()
-    with browser(make_wiki(tmp_path, engine, ahead="off")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="off")) as client:
         write(client, HUB)
         assert "/ahead." not in client.get(HUB).text
         with client.websocket_connect(LIVE) as ws:
@@ -325,7 +327,7 @@ def test_switched_off_there_is_no_script_and_hints_cause_nothing(tmp_path: Path)
             ws.send_json({"type": "away", "page": HUB})
             nothing_more(engine)
         assert client.get(key("A"), headers=PREFETCH).status_code == 503
-    with browser(make_wiki(tmp_path, wiki_engine(), ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, wiki_engine(), prefetch="auto")) as client:
         assert "/ahead." in client.get(HUB).text
 
 
@@ -334,14 +336,14 @@ def test_auto_leaves_it_to_what_the_engines_work_costs() -> None:
 
     costly = replace(ABOUT, abilities=replace(ABOUT.abilities, prefetch=False))
     assert is_prefetch_enabled(Settings(), ABOUT) and not is_prefetch_enabled(Settings(), costly)
-    assert is_prefetch_enabled(Settings({"ahead": "on"}), costly) and not is_prefetch_enabled(
-        Settings({"ahead": "off"}), ABOUT
+    assert is_prefetch_enabled(Settings(prefetch="on"), costly) and not is_prefetch_enabled(
+        Settings(prefetch="off"), ABOUT
     )
 
 
 def test_only_pages_that_a_model_writes_and_that_may_be_are_written_ahead(tmp_path: Path) -> None:
     engine = scripted(lambda request: LINKS if "Hub" in request.prompt.ask else "Words.")
-    app = make_app(tmp_path, engine, ahead="auto")
+    app = make_app(tmp_path, engine, prefetch="auto")
     called: list[str] = []
 
     @app.page("/wiki/E", prefetch=False)
@@ -375,7 +377,7 @@ def test_only_pages_that_a_model_writes_and_that_may_be_are_written_ahead(tmp_pa
 
 def test_what_fails_ahead_is_not_tried_again_ahead_but_a_click_may(tmp_path: Path) -> None:
     engine = wiki_engine([ValueError("no")])
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
@@ -389,7 +391,7 @@ def test_what_fails_ahead_is_not_tried_again_ahead_but_a_click_may(tmp_path: Pat
 def test_the_prompt_of_a_page_ahead_is_that_of_a_click(tmp_path: Path) -> None:
     """It comes from the page that is read, and knows what that says about it."""
     engine = wiki_engine()
-    with browser(make_wiki(tmp_path, engine, ahead="auto")) as client:
+    with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
         with client.websocket_connect(LIVE) as ws:
             near(ws)
@@ -398,3 +400,11 @@ def test_the_prompt_of_a_page_ahead_is_that_of_a_click(tmp_path: Path) -> None:
         wait_for(lambda: asked(engine)[-1] == "E")
     ahead, click = engine.requests[1].prompt, engine.requests[-1].prompt
     assert ahead.facts == click.facts and 'The page "Hub" says: ' in ahead.facts[0]
+
+
+def test_a_pressed_link_comes_before_a_hovered_one_and_that_before_one_in_view() -> None:
+    viewer = Viewer({"type": "websocket", "client": ("192.0.2.7", 5), "headers": []})
+    viewer.visible_links, viewer.hovered_link, viewer.pressed_link = frozenset({"/a", "/b", "/c"}), "/b", "/c"
+    ranks = [viewer.link_rank(key) for key in ("/c", "/b", "/a", "/d")]
+    assert ranks == [LinkRank.PRESSED, LinkRank.HOVERED, LinkRank.IN_VIEW, LinkRank.OTHER] == sorted(ranks)
+    assert viewer.client_id == "192.0.2.7"

@@ -39,7 +39,7 @@ def test_a_region_goes_from_waiting_to_written() -> None:
     seen = region.region()
     assert seen.state == "written" and seen.settled
     assert region.region().html == "<p>A tower.</p>\n"
-    assert region.kept().text == "A tower."
+    assert region.to_stored().text == "A tower."
 
 
 def test_numbers_rise_and_are_higher_than_those_of_any_attempt_before() -> None:
@@ -63,7 +63,7 @@ def test_a_kept_text_always_has_the_same_number() -> None:
 
 def test_a_kept_text_that_does_not_fit_any_more_is_refused_and_leaves_no_trace() -> None:
     region = region_job(Canvas("Facts.", schema=Facts))
-    with pytest.raises(PageFailed, match="does not fit the shape Facts"):
+    with pytest.raises(PageFailed, match="does not match the schema Facts"):
         region.restore(kept('{"colour":"red"}', "typed"))
     assert (region.state, region.number, region.frame.text) == ("waiting", 0, "")
     assert region.region().value.kind is None
@@ -78,7 +78,7 @@ def test_a_last_frame_that_does_not_fit_leaves_the_draft_to_be_seen() -> None:
         region.apply_frame(text_frame('{"colour":"red"}', done=True))
     assert region.region().value.kind is None  # it can still be drawn, again and again
     with pytest.raises(ValueError, match="not finished"):
-        region.kept()
+        region.to_stored()
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "**Lighthouse** ", "**Lighthouse**"])
@@ -90,11 +90,11 @@ def test_a_text_of_nothing_but_its_opening_is_a_failure(text: str) -> None:
 
 def test_a_failed_region_takes_nothing_more() -> None:
     region = region_job()
-    region.end("failed")
+    region.abort("failed")
     number = region.number
     with pytest.raises(PageFailed):
         region.apply_frame(text_frame("x"))
-    region.end("stopped")
+    region.abort("stopped")
     assert (region.state, region.number) == ("failed", number)
 
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.apps import browser, follow, make_app, text_frame, write
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
 from unwritten import Canvas
 from unwritten.core.errors import BadEdit, PageFailed
 from unwritten.generation.revisions import (
-    KINDS,
+    EDIT_KINDS,
     Revision,
     RevisionTask,
     editable_spans,
-    kind_of,
-    pieces_of,
+    classify_edit,
+    split_sentences,
     plan_revision,
     plan_rewrite,
 )
@@ -41,7 +41,7 @@ def cut(text: str, spans: Any) -> list[str]:
 
 
 def test_the_pieces_of_a_text_are_its_sentences_headings_and_items() -> None:
-    assert cut(OLD, pieces_of(OLD)) == [
+    assert cut(OLD, split_sentences(OLD)) == [
         "**Tea** is a drink.",
         "It is hot!",
         "## History",
@@ -49,16 +49,16 @@ def test_the_pieces_of_a_text_are_its_sentences_headings_and_items() -> None:
         "- one cup.",
         "- two cups.",
     ]
-    assert cut("No end", pieces_of("No end")) == ["No end"]
-    assert pieces_of(" \n ") == []
+    assert cut("No end", split_sentences("No end")) == ["No end"]
+    assert split_sentences(" \n ") == []
     long = "A line. With two.\n" * 50
-    assert cut(long, pieces_of(long)) == ["A line. With two."] * 50
+    assert cut(long, split_sentences(long)) == ["A line. With two."] * 50
 
 
-@modest
+@few_examples
 @given(st.text(alphabet="ab. \n-#!", max_size=80), st.sets(st.integers(0, 8)))
 def test_what_may_change_and_what_is_kept_are_all_of_a_text(text: str, keep: set[int]) -> None:
-    pieces = pieces_of(text)
+    pieces = split_sentences(text)
     kept = [number for number in sorted(keep) if number < len(pieces)]
     try:
         free = editable_spans(text, kept)
@@ -97,13 +97,13 @@ def test_only_some_words_may_change_whatever_the_white_space_between_them() -> N
     ],
 )
 def test_the_strength_follows_from_the_kind_of_the_ask(ask: str, strength: float) -> None:
-    assert kind_of(ask).strength == strength
-    assert len(KINDS) == 4
+    assert classify_edit(ask).strength == strength
+    assert len(EDIT_KINDS) == 4
 
 
 def test_an_engine_that_edits_gets_the_old_text_with_pins() -> None:
     revision = plan_revision(
-        OLD, "call it coffee", Prompt("Tea."), abilities=EDITS, prose=True, free=editable_spans(OLD, [0, 3])
+        OLD, "call it coffee", Prompt("Tea."), abilities=EDITS, prose=True, editable=editable_spans(OLD, [0, 3])
     )
     draft = revision.task.draft
     assert draft is not None and draft.text == OLD
@@ -111,7 +111,7 @@ def test_an_engine_that_edits_gets_the_old_text_with_pins() -> None:
     assert revision.task.prompt.opening == ""
     # Pins have fixed places: what is to become shorter is written apart, and what follows it can move up.
     revision = plan_revision(
-        OLD, "make it shorter", Prompt("Tea."), abilities=EDITS, prose=True, free=editable_spans(OLD, [0])
+        OLD, "make it shorter", Prompt("Tea."), abilities=EDITS, prose=True, editable=editable_spans(OLD, [0])
     )
     draft = revision.task.draft
     assert draft is not None and draft.keep == () and draft.text.startswith("It is hot!")
@@ -119,8 +119,8 @@ def test_an_engine_that_edits_gets_the_old_text_with_pins() -> None:
 
 def test_a_small_model_begins_with_the_old_beginning_and_is_not_told_the_rest() -> None:
     free = editable_spans(OLD, [1])
-    small = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True, free=free).task.prompt
-    large = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=PLAIN, prose=True, free=free).task.prompt
+    small = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True, editable=free).task.prompt
+    large = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=PLAIN, prose=True, editable=free).task.prompt
     assert small.opening == "" and small.facts == ()  # three words are most of this part
     assert large.opening == "" and large.facts == (f"It is a part of this text: {OLD}",)
     assert (
@@ -133,7 +133,7 @@ def test_too_many_parts_are_refused_before_anything_is_written() -> None:
     text = " ".join(f"Sentence {n}." for n in range(20))
     with pytest.raises(BadEdit, match="falls into 10 separate parts, and up to 8"):
         plan_revision(
-            text, "shorter", Prompt("A"), abilities=PLAIN, prose=True, free=editable_spans(text, range(0, 20, 2))
+            text, "shorter", Prompt("A"), abilities=PLAIN, prose=True, editable=editable_spans(text, range(0, 20, 2))
         )
 
 
@@ -141,14 +141,14 @@ def test_frames_of_parts_become_frames_of_the_whole_text() -> None:
     old = "One. Two. Three. Four."
     spans = editable_spans(old, [0, 2])
     revision = Revision(old, [RevisionTask(span, Prompt("A")) for span in spans], prose=True, kept=["One.", "Three."])
-    assert revision.first() == Frame(old, ((5, 9), (17, 22)))
-    frame = revision.fitted(text_frame("\n New\nwo", [(6, 8)], 5))
+    assert revision.initial_frame() == Frame(old, ((5, 9), (17, 22)))
+    frame = revision.merge(text_frame("\n New\nwo", [(6, 8)], 5))
     assert frame.text == "One. New wo Three. Four."
     assert cut(frame.text, frame.unsettled) == ["wo", "Four."]
     assert frame.text[: frame.fixed] == "One. New"
-    frame = revision.fitted(text_frame("New two.\n", done=True))
-    assert frame.usage is None and frame.text == "One. New two. Three. Four." and revision.number == 1
-    frame = revision.fitted(text_frame("Five.", done=True))
+    frame = revision.merge(text_frame("New two.\n", done=True))
+    assert frame.usage is None and frame.text == "One. New two. Three. Four." and revision.num_done == 1
+    frame = revision.merge(text_frame("Five.", done=True))
     assert frame.text == "One. New two. Three. Five." and frame.usage is not None
     assert frame.usage.tokens == 2 and frame.usage.seconds == 0.2
 
@@ -156,16 +156,16 @@ def test_frames_of_parts_become_frames_of_the_whole_text() -> None:
 def test_what_is_lost_or_empty_fails() -> None:
     lost = Revision("Keep. This.", [RevisionTask((0, 11), Prompt("A"))], kept=["Keep."])
     with pytest.raises(PageFailed, match=r"did not keep 'Keep\.', which was to stay"):
-        lost.fitted(text_frame("Kept. That.", done=True))
+        lost.merge(text_frame("Kept. That.", done=True))
     with pytest.raises(PageFailed, match="wrote nothing"):
-        plan_rewrite("Old.", Prompt("A", opening="**Tea**"), prose=True).fitted(text_frame("**Tea** ", done=True))
+        plan_rewrite("Old.", Prompt("A", opening="**Tea**"), prose=True).merge(text_frame("**Tea** ", done=True))
 
 
 def test_the_same_prompt_again_is_the_prompt_as_it_is() -> None:
     prompt = build_prompt(world="W", canvas=Canvas("An article."), subject="Tea")
     revision = plan_rewrite("", prompt, prose=True)
-    assert revision.task.prompt is prompt and revision.task.tokens is None and revision.first().unsettled == ()
-    assert revision.fitted(text_frame("A text", [(2, 6)])) == text_frame("A text", [(2, 6)])
+    assert revision.task.prompt is prompt and revision.task.tokens is None and revision.initial_frame().unsettled == ()
+    assert revision.merge(text_frame("A text", [(2, 6)])) == text_frame("A text", [(2, 6)])
 
 
 def test_a_model_that_draws_keeps_what_was_kept(tmp_path: Path) -> None:

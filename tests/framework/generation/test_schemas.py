@@ -18,7 +18,7 @@ from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadSchema
 from unwritten.formats.base import RegionContext
 from unwritten.formats.registry import get_format
-from unwritten.formats.schema import schema_of
+from unwritten.formats.schema import json_schema_of
 from unwritten.formats.schema_repair import repair
 from unwritten_engine import Engine, Frame, Prompt, Request, open_engine, scripted
 from unwritten_engine.json_grammar import grammar_from_schema
@@ -78,10 +78,10 @@ def test_what_a_model_says_in_prose_is_repaired_and_told(tmp_path: Path, caplog:
         facts = kept.canvases["facts"]
         assert facts.text == '{"kind":"tower","founded":1999}'
         assert facts.repairs == (
-            "a code fence around it; words around it; a comma too many; kind: was called 'Kind'; "
-            "founded: 2050 became 1999"
+            "removed a code fence; removed text around the JSON; removed an extra comma; kind: renamed from 'Kind'; "
+            "founded: changed 2050 to 1999"
         )
-    assert "the region 'facts' was repaired: a code fence" in caplog.text
+    assert "the region 'facts' was repaired: removed a code fence" in caplog.text
 
 
 def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: 
         assert write(client, "/place/Tower")[-1]["state"] == "written"
         assert [request.seed for request in engine.requests] == [2**32 - 1, 0]
         kept = app.store.get("/place/Tower")
-        assert kept is not None and kept.canvases["facts"].repairs.startswith("asked again: What was written does not")
+        assert kept is not None and kept.canvases["facts"].repairs.startswith("generated again: The generated text")
         assert app.value("/place/Tower", "facts").kind == "tower"
 
 
@@ -101,7 +101,7 @@ def test_a_model_that_answers_with_prose_twice_fails_its_page_with_words(tmp_pat
     with browser(app) as client:
         last = write(client, "/place/Tower")[-1]
         assert last["state"] == "failed"
-        assert last["message"].startswith("The model was asked twice. What was written does not fit the shape Facts: ")
+        assert last["message"].startswith("The model was asked twice. The generated text does not match the schema Facts: ")
         assert len(engine.requests) == 2
         assert app.value("/place/Tower", "facts") is None and app.values(Facts) == []
 
@@ -288,7 +288,7 @@ def test_nested_shapes_optionals_enums_and_maps_are_drawn_from_the_first_charact
 def test_what_may_still_change_in_nested_shapes_looks_so(tmp_path: Path) -> None:
     at = [WHOLE.index(word) for word in ("dark blue", "keel", "Ada", "12")]
     spans = tuple((a, a + 2) for a in at)
-    drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
     value = drawer.format(Frame(WHOLE, spans)).value
     soft = '<span class="unsettled">'
     for text in (value.colour, value.yard.parts[1].name, value.captain.name, value.counts["guns"]):
@@ -311,7 +311,7 @@ def test_a_union_of_shapes_grows_too() -> None:
     class Home(BaseModel):
         pet: Cat | Dog | None
 
-    drawer = get_format("typed").at(RegionContext(a_linker(), "home", "", Home))
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "home", "", Home))
     assert drawer.format(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
     assert drawer.format(Frame("")).value.pet is None
 
@@ -319,8 +319,8 @@ def test_a_union_of_shapes_grows_too() -> None:
 @pytest.mark.anyio
 async def test_a_diffusion_model_settles_a_nested_shape(tmp_path: Path) -> None:
     engine = await asyncio.to_thread(open_engine, "diffusion", model="random")
-    drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
-    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=schema_of(Ship), options={"steps": 6})
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship), options={"steps": 6})
     frames = [frame async for frame in engine.generate(request)]
     await engine.close()
     for frame in frames[:-1]:
@@ -331,8 +331,8 @@ async def test_a_diffusion_model_settles_a_nested_shape(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_real_model_is_held_to_a_nested_shape_as_the_page_shows_it_growing(embedded: Engine) -> None:
-    drawer = get_format("typed").at(RegionContext(a_linker(), "ship", "", Ship))
-    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=schema_of(Ship))
+    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship))
     embedded.check(request)
     named = set()
     last = None

@@ -1,4 +1,4 @@
-"""Avatars: a face for a name, always the same, and apart from those of others."""
+"""Avatars: one face for each name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_name_has_one_face() -> None:
     assert len({avatar(name) for name in NAMES}) == len(NAMES)
 
 
-def test_faces_are_small_and_whole_and_hidden_from_those_who_listen() -> None:
+def test_faces_are_small_well_formed_and_hidden_from_screen_readers() -> None:
     css = (asset_dir("static") / "unwritten.css").read_text(encoding="utf-8")
     for name in [*NAMES, "", '"><script>', "\ud800", "x" * 10_000]:
         svg = avatar(name)

@@ -1,4 +1,4 @@
-"""Ornaments: the same for a text always, small, whole, and of nothing but shapes with classes."""
+"""Ornaments: the same for a text always, small, well-formed, and made of shapes with classes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from xml.etree import ElementTree
 import pytest
 
 from unwritten.core.assets import asset_dir
-from unwritten.pictures.ornaments import FAMILIES, ornament
+from unwritten.pictures.ornaments import PATTERNS, ornament, standalone_ornament
 from unwritten.pictures.seeded_random import HUES
 
 TEXTS = [f"{word} {number}" for word in ("Lighthouse", "塩", "") for number in range(120)]
 
 
-def test_a_text_has_one_ornament_however_it_is_spelt() -> None:
+def test_unicode_normalization_and_case_do_not_matter() -> None:
     assert ornament("Café") == ornament("CAFE\u0301")
     assert ornament("Tea") != ornament("Tea ")
 
 
-def test_an_ornament_stays_what_it_is() -> None:
-    # If this fails, every written page looks different from now on: that wants a good reason.
+def test_ornaments_never_change() -> None:
+    # If this fails, every stored page looks different from now on.
     drawn = "".join(ornament(text) for text in ("Lighthouse", "Tea", "塩", ""))
     assert hashlib.sha256(drawn.encode()).hexdigest()[:16] == "6ee697c75d47e80b"
 
@@ -30,11 +30,11 @@ def test_texts_have_different_ornaments_of_all_kinds() -> None:
     drawn = {ornament(text) for text in TEXTS}
     assert len(drawn) == len(set(TEXTS))
     assert {re.search(r"hue-(\d+)", svg)[1] for svg in drawn} == {str(hue) for hue in range(HUES)}  # type: ignore[index]
-    assert len(FAMILIES) == 11
+    assert len(PATTERNS) == 11
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_ornaments_are_small_and_whole_and_nothing_but_shapes(part: int) -> None:
+def test_ornaments_are_small_and_well_formed(part: int) -> None:
     for text in TEXTS[part::4]:
         svg = ornament(text)
         assert len(svg.encode()) <= 4096, text
@@ -50,6 +50,12 @@ def test_the_style_sheet_has_all_classes() -> None:
         name for text in TEXTS for names in re.findall(r'class="([^"]*)"', ornament(text)) for name in names.split()
     }
     assert {name for name in used if f".{name}" not in css} == set()
+
+
+def test_a_standalone_ornament_has_the_rules_of_the_style_sheet() -> None:
+    svg = standalone_ornament("Tea", 100, 100).decode()
+    ElementTree.fromstring(svg)
+    assert ".ornament .t3" in svg and "oklch" in svg and len(svg) < 12_000
 
 
 def test_a_label_is_text() -> None:

@@ -1,4 +1,4 @@
-"""Painters, and the studio that paints one picture at a time."""
+"""Painters, and the queue that paints one picture at a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.apps import make_app
+from tests.support.apps import make_wiki
 
 from unwritten import App
 from unwritten.core.errors import Busy, OverBudget, PageFailed
 from unwritten.core.settings import Settings
 from unwritten.generation.budgets import Budgets
 from unwritten.pictures import painting
-from unwritten.pictures.painting import PaintQueue, PictureRequest, stored_picture
+from unwritten.pictures.painting import PaintQueue
+from unwritten.pictures.store import PictureRequest, get_picture
+from unwritten.security.exposure import Exposure
 from unwritten.storage.database import Database
 from unwritten_engine import scripted
 from unwritten_engine.errors import (
@@ -38,7 +40,7 @@ RED = PictureRequest("A red lighthouse.", 320, 200)
 
 
 class Brush:
-    """A painter without a model: it counts, and waits for leave to finish."""
+    """A painter without a model. It records its requests, and waits until it may finish."""
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.about = PainterAbout("a brush", "none", 3)
@@ -64,25 +66,25 @@ class Brush:
         self.closed = True
 
 
-def studio_of(home: Path, brush: Painter, **given: Any) -> PaintQueue:
-    settings = Settings(given)
-    return PaintQueue(brush, Database(home / "p.db"), Budgets(settings, lambda: False), settings)
+def make_queue(home: Path, brush: Painter, time_limit: float = 5, **given: Any) -> PaintQueue:
+    settings = Settings(**given)
+    return PaintQueue(brush, Database(home / "p.db"), Budgets(settings, Exposure(settings)), time_limit)
 
 
 @bounded
-def test_a_picture_is_painted_once_however_many_want_it(tmp_path: Path) -> None:
+def test_a_picture_is_painted_once_for_all_requests(tmp_path: Path) -> None:
     async def run() -> None:
         brush = Brush()
-        paint_queue = studio_of(tmp_path, brush)
+        paint_queue = make_queue(tmp_path, brush)
         brush.leave.clear()
         first = [asyncio.create_task(paint_queue.paint(RED, str(n), 5)) for n in range(20)]
         await asyncio.sleep(0.05)
-        assert paint_queue.waiting == 1 and await paint_queue.paint(RED, "late", 0) is None
+        assert paint_queue.num_pending == 1 and await paint_queue.paint(RED, "late", 0) is None
         brush.leave.set()
         pictures = await asyncio.gather(*first)
         assert {picture.content for picture in pictures if picture} == {b"RIFFA red lighthouse."}
         assert brush.painted == [("A red lighthouse.", 320, 200, RED.seed)]
-        assert stored_picture(paint_queue._database, RED) == pictures[0]
+        assert get_picture(paint_queue._database, RED) == pictures[0]
         await paint_queue.close()
         assert brush.closed
 
@@ -90,15 +92,15 @@ def test_a_picture_is_painted_once_however_many_want_it(tmp_path: Path) -> None:
 
 
 @bounded
-def test_a_failure_is_said_once_and_tried_again_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_and_tried_again_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         for fault in (GenerationFailed("The paint has run out."), ZeroDivisionError("bug")):
             brush = Brush(fault)
-            paint_queue = studio_of(tmp_path, brush)
+            paint_queue = make_queue(tmp_path, brush)
             assert await paint_queue.paint(RED, "a", 5) is None
             with pytest.raises(PageFailed, match="a moment ago"):
                 await paint_queue.paint(RED, "a", 5)
-            paint_queue._failed[RED.key] -= painting.AGAIN
+            paint_queue._failed.clear()  # as after RETRY_DELAY
             brush.fault = None
             ask = RED if isinstance(fault, ZeroDivisionError) else PictureRequest("Else", 320, 200)
             assert (await paint_queue.paint(ask, "a", 5)) is not None
@@ -109,18 +111,18 @@ def test_a_failure_is_said_once_and_tried_again_later(tmp_path: Path, caplog: py
 
 
 @bounded
-def test_the_queue_is_bounded_and_a_visitor_pays(tmp_path: Path) -> None:
+def test_the_queue_is_bounded_and_clients_are_charged(tmp_path: Path) -> None:
     async def run() -> None:
         brush = Brush()
-        paint_queue = studio_of(tmp_path, brush, visitor_seconds=0.05)
+        paint_queue = make_queue(tmp_path, brush, visitor_seconds=0.05)
         brush.leave.clear()
-        for number in range(painting.QUEUE):
+        for number in range(painting.QUEUE_LIMIT):
             assert await paint_queue.paint(PictureRequest(f"{number}", 32, 32), "a", 0) is None
         with pytest.raises(Busy, match="16 pictures"):
             await paint_queue.paint(RED, "a", 0)
         await asyncio.sleep(0.1)
         brush.leave.set()
-        while paint_queue.waiting:
+        while paint_queue.num_pending:
             await asyncio.sleep(0.01)
         with pytest.raises(OverBudget):
             await paint_queue.paint(RED, "a", 0)
@@ -131,14 +133,18 @@ def test_the_queue_is_bounded_and_a_visitor_pays(tmp_path: Path) -> None:
 
 
 @bounded
-def test_it_takes_no_longer_than_it_may_and_stops_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_painting_is_cancelled_after_its_time_limit_and_on_close(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def run() -> None:
         brush = Brush()
         brush.leave.clear()
-        slow = studio_of(tmp_path, brush, painter_seconds=1)
+        slow = make_queue(tmp_path, brush, time_limit=1)
         assert await slow.paint(RED, "a", 5) is None
-        assert stored_picture(slow._database, RED) is None
-        assert slow._budgets._account("a")["visitor_seconds"].spent > 0.9, "what failed took its time too"
+        assert get_picture(slow._database, RED) is None
+        assert slow._budgets._windows["visitor_seconds"]["a"].total(time.monotonic()) > 0.9, (
+            "what failed took its time too"
+        )
         task = asyncio.create_task(slow.paint(PictureRequest("Else", 32, 32), "a", 60))
         await asyncio.sleep(0.05)
         begun = time.monotonic()
@@ -146,18 +152,18 @@ def test_it_takes_no_longer_than_it_may_and_stops_at_once(tmp_path: Path, caplog
         assert await task is None and time.monotonic() - begun < 2
 
     asyncio.run(run())
-    assert "more than 1 seconds" in caplog.text and "server stops" not in caplog.text
+    assert "more than 1 seconds" in caplog.text and "server is stopping" not in caplog.text
 
 
 @bounded
-def test_words_come_first(tmp_path: Path) -> None:
+def test_painting_pauses_while_a_visitor_waits_for_a_page(tmp_path: Path) -> None:
     async def run() -> None:
         brush = Brush()
-        paint_queue = studio_of(tmp_path, brush)
-        page: Any = object()
-        paint_queue.hurried(page)
+        paint_queue = make_queue(tmp_path, brush)
+        job: Any = object()
+        paint_queue.on_promote(job)
         assert await paint_queue.paint(RED, "a", 0.3) is None
-        paint_queue.ended(page)
+        paint_queue.on_end(job)
         assert await paint_queue.paint(RED, "a", 5) is not None
         await paint_queue.close()
 
@@ -190,7 +196,7 @@ def test_a_seed_paints_the_same_picture_again(random_painter: Any) -> None:
     assert random_painter.about.random and "noise" in random_painter.about.reasons[0]
 
 
-def test_work_is_broken_off_between_two_steps(random_painter: Any) -> None:
+def test_painting_can_be_cancelled_between_two_steps(random_painter: Any) -> None:
     steps: list[int] = []
 
     def between() -> None:
@@ -203,7 +209,7 @@ def test_work_is_broken_off_between_two_steps(random_painter: Any) -> None:
     assert len(steps) == 2
 
 
-def test_a_folder_is_opened_and_hostile_prompts_are_only_words(random_painter: Any, tmp_path: Path) -> None:
+def test_a_folder_is_opened_and_hostile_prompts_do_no_harm(random_painter: Any, tmp_path: Path) -> None:
     random_painter._pipe.save_pretrained(tmp_path / "pipe")
     painter = open_painter(str(tmp_path / "pipe"), steps=1, guidance=0, size=64)
     assert painter.about.model == "pipe" and not painter.about.random
@@ -225,12 +231,12 @@ def test_a_folder_is_opened_and_hostile_prompts_are_only_words(random_painter: A
         ("random", {"device": "cuda:77"}, BadOption, "device=cpu"),
     ],
 )
-def test_what_cannot_be_opened_says_what_to_type(name: str, options: Any, error: type[Exception], words: str) -> None:
+def test_errors_say_how_to_fix_them(name: str, options: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         open_painter(name, **options)
 
 
-def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = importlib.import_module
 
     def missing(name: str, package: str | None = None) -> Any:
@@ -239,6 +245,6 @@ def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch, tm
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    app: App = make_app(tmp_path, scripted("Text."), painter="random")
+    app: App = make_wiki(tmp_path, scripted("Text."), painter="random")
     with pytest.raises(MissingPackage, match=r'pip install "unwritten\[images\]"'):
         app.prepare()

@@ -1,4 +1,4 @@
-"""What every template sees is what the table says."""
+"""The table of names that templates see is complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unwritten_engine import scripted
 PROBE = """{% extends "layout.html" %}{% block main %}<pre>{{ seen() }}</pre>{% endblock %}"""
 
 
-def test_every_name_that_a_template_sees_is_in_the_table(tmp_path: Path) -> None:
+def test_every_name_that_a_template_sees_is_documented(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Text."), folder=templates(tmp_path, probe=PROBE))
     found: set[str] = set()
 
@@ -39,7 +39,7 @@ def test_every_name_that_a_template_sees_is_in_the_table(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", [PageView, Region])
-def test_every_attribute_of_what_a_template_sees_is_described(kind: type) -> None:
+def test_every_attribute_of_pages_and_regions_is_documented(kind: type) -> None:
     described = {name for name, _ in attributes_of(kind)}
     fields = {field.name for field in dataclasses.fields(kind)}
     assert fields <= described

@@ -47,25 +47,26 @@ def region(name: str = "lead", text: str = "words", **given: object) -> Region:
     return Region(name, state="writing", number=3, html=Markup(f"<p>{text}</p>"), text=text, **given)  # type: ignore[arg-type]
 
 
-def shell(home: Path, source: str, *, holes: bool = False, **more: str) -> Shell:
-    drawn = Templates(templates(home, page=source, **more) / "templates", {"app": None})
+def shell(home: Path, source: str, *, placeholders: bool = False, **more: str) -> Shell:
+    app_templates = Templates(templates(home, page=source, **more) / "templates", {"app": None})
     regions = {name: region(name) for name in ("lead", "body")}
-    return drawn.shell("page.html", PAGE, regions, {"colour": "red", "colophon": "", "n": 3}, holes=holes)
+    values = {"colour": "red", "colophon": "", "n": 3}
+    return app_templates.render_page("page.html", PAGE, regions, values, placeholders=placeholders)
 
 
 BOTH = "{% block lead %}{{ lead }}{% endblock %}|{% block body %}{{ body }}{% endblock %}"
 
 
-def test_a_canvas_is_a_block_in_an_element_of_its_own(tmp_path: Path) -> None:
+def test_a_canvas_is_a_block_in_its_own_element(tmp_path: Path) -> None:
     html = shell(tmp_path, BOTH).html
     assert html.startswith('<div class="region" id="region-lead" data-region="lead" data-page="/x" data-frame="3"')
     assert 'aria-busy="true"><p>words</p></div>|<div' in html
 
 
-def test_a_region_is_drawn_again_in_the_context_of_its_page(tmp_path: Path) -> None:
+def test_a_region_is_rendered_again_in_the_context_of_its_page(tmp_path: Path) -> None:
     source = "{% set shade = 'dark' %}{% block lead %}{{ shade }} {{ colour }} {{ lead.text }} {{ lead }}{% endblock %}"
-    drawn = shell(tmp_path, source + "{% block body %}{% endblock %}")
-    assert drawn.region(region(text="more"), PAGE) == "dark red more <p>more</p>"
+    rendered = shell(tmp_path, source + "{% block body %}{% endblock %}")
+    assert rendered.render_region(region(text="more"), PAGE) == "dark red more <p>more</p>"
 
 
 def test_blocks_of_a_parent_and_super(tmp_path: Path) -> None:
@@ -74,25 +75,25 @@ def test_blocks_of_a_parent_and_super(tmp_path: Path) -> None:
         "{% extends 'parent.html' %}{% set shade = 'dark' %}{% block lead %}({{ super() }}) {{ shade }}{% endblock %}"
         "{% block main %}{% block body %}{{ body }}{% endblock %}{% endblock %}"
     )
-    drawn = shell(tmp_path, child, parent=parent)
-    assert inner(drawn.html, "lead") == "(from the parent words) dark"
-    assert drawn.region(region(text="again"), PAGE) == "(from the parent again) dark"
-    assert drawn.html.startswith('<main><div class="region" id="region-body"')
+    rendered = shell(tmp_path, child, parent=parent)
+    assert inner(rendered.html, "lead") == "(from the parent words) dark"
+    assert rendered.render_region(region(text="again"), PAGE) == "(from the parent again) dark"
+    assert rendered.html.startswith('<main><div class="region" id="region-body"')
 
 
-def test_an_ordinary_block_may_stand_in_a_canvas_and_around_one(tmp_path: Path) -> None:
+def test_other_blocks_may_be_inside_and_around_a_canvas(tmp_path: Path) -> None:
     source = (
         "{% block outer %}{% block lead %}{% block inside %}{{ lead }}!{% endblock %}{% endblock %}{% endblock %}"
         "{% block body %}{% endblock %}"
     )
-    drawn = shell(tmp_path, source)
-    assert inner(drawn.html, "lead") == "<p>words</p>!"
-    assert drawn.region(region(text="again"), PAGE) == "<p>again</p>!"
+    rendered = shell(tmp_path, source)
+    assert inner(rendered.html, "lead") == "<p>words</p>!"
+    assert rendered.render_region(region(text="again"), PAGE) == "<p>again</p>!"
 
 
-def test_what_an_author_prints_is_escaped(tmp_path: Path) -> None:
-    drawn = shell(tmp_path, "{% block lead %}{{ lead.text }}{% endblock %}{% block body %}{% endblock %}")
-    assert drawn.region(region(text="<script>"), PAGE) == "&lt;script&gt;"
+def test_printed_values_are_escaped(tmp_path: Path) -> None:
+    rendered = shell(tmp_path, "{% block lead %}{{ lead.text }}{% endblock %}{% block body %}{% endblock %}")
+    assert rendered.render_region(region(text="<script>"), PAGE) == "&lt;script&gt;"
 
 
 @pytest.mark.parametrize(
@@ -100,35 +101,42 @@ def test_what_an_author_prints_is_escaped(tmp_path: Path) -> None:
     [
         (
             "{% block lead %}{% endblock %}",
-            r"does not draw the canvas 'body'. Put {% block body %}{{ body }}{% endblock",
+            r"does not render the canvas 'body'. Put {% block body %}{{ body }}{% endblock",
         ),
-        ("", "does not draw the canvas 'lead'"),
+        ("", "does not render the canvas 'lead'"),
         (
             "{% block lead %}{% block body %}{% endblock %}{% endblock %}",
-            "'body' stands inside the block 'lead'.*side by side",
+            "'body' is inside the block 'lead'.*side by side",
         ),
-        (BOTH + "{{ self.lead() }}", "'lead' is drawn twice"),
-        ("{% for i in [1, 2] %}{% block lead %}{% endblock %}{% endfor %}", "'lead' is drawn twice"),
-        ("\n\n{{ 1 / 0 }}", r"'page.html' cannot be drawn \(line 3\): ZeroDivisionError"),
+        (BOTH + "{{ self.lead() }}", "'lead' is rendered twice"),
+        ("{% for i in [1, 2] %}{% block lead %}{% endblock %}{% endfor %}", "'lead' is rendered twice"),
+        ("\n\n{{ 1 / 0 }}", r"'page.html' cannot be rendered \(line 3\): ZeroDivisionError"),
         ("{% block lead %}\n{{ nothing.at.all }}{% endblock %}", r"\(line 2\).*undefined"),
-        ("{% block %}", "cannot be drawn"),
+        ("{% block %}", "cannot be rendered"),
         ("{% extends 'nowhere.html' %}", "no template 'nowhere.html'"),
         ("{% include 'nowhere.html' %}" + BOTH, "nowhere.html"),
         ("{{ lead | dance }}", "dance"),
     ],
 )
-def test_a_template_that_cannot_work_says_where_and_what_to_do(tmp_path: Path, source: str, message: str) -> None:
+def test_an_invalid_template_is_an_error_with_the_place_and_the_fix(tmp_path: Path, source: str, message: str) -> None:
     with pytest.raises(BadTemplate, match=message):
         shell(tmp_path, source)
 
 
-def test_a_page_with_holes_is_the_page_in_pieces(tmp_path: Path) -> None:
-    pieces = list(shell(tmp_path, "<a>" + BOTH + "<b>{{ colophon }}", holes=True).pieces())
-    assert [piece.name for piece in pieces if isinstance(piece, Placeholder)] == ["lead", "body", "colophon"]
-    assert "words" not in "".join(piece for piece in pieces if isinstance(piece, str))
+def test_a_missing_template_without_a_folder_mentions_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(BadTemplate, match=r"no template 'tea.html'. Looked in .*templates. .*write folder=__file__.$"):
+        Templates(None, {}).get("tea.html")
+    with pytest.raises(BadTemplate, match=r"Looked in .*templates and .*templates.$"):
+        Templates(templates(tmp_path, page="") / "templates", {}).get("tea.html")
 
 
-def test_templates_of_the_app_come_before_ours(tmp_path: Path) -> None:
+def test_a_page_with_placeholders_is_split_into_parts(tmp_path: Path) -> None:
+    parts = list(shell(tmp_path, "<a>" + BOTH + "<b>{{ colophon }}", placeholders=True).parts())
+    assert [part.name for part in parts if isinstance(part, Placeholder)] == ["lead", "body", "colophon"]
+    assert "words" not in "".join(part for part in parts if isinstance(part, str))
+
+
+def test_templates_of_the_app_take_precedence(tmp_path: Path) -> None:
     layout = "<title>Mine</title>{{ unwritten }}{% block main %}{% endblock %}{{ colophon }}"
     with browser(make_wiki(tmp_path, scripted("Words."), folder=templates(tmp_path, layout=layout))) as client:
         page = client.get("/wiki/X").text
@@ -136,7 +144,7 @@ def test_templates_of_the_app_come_before_ours(tmp_path: Path) -> None:
         assert "live.js" in page and "data-colophon" in page
 
 
-def test_a_shape_may_be_asked_for_anything_before_its_first_word(tmp_path: Path) -> None:
+def test_the_fields_of_a_schema_exist_before_its_first_word(tmp_path: Path) -> None:
     source = "{% block facts %}{{ facts.founder.name }}{% for x in facts.known_for %}<i>{{ x }}</i>{% endfor %}"
     source += "{% endblock %}"
     text = '{"founder":{"name":"Ada"},"known_for":["<light>"]}'
@@ -154,16 +162,16 @@ def test_a_shape_may_be_asked_for_anything_before_its_first_word(tmp_path: Path)
     assert frames[-1]["html"] == "Ada<i>&lt;light&gt;</i>"
 
 
-def test_a_block_that_raises_in_the_shell_is_500(tmp_path: Path) -> None:
+def test_a_block_that_raises_in_the_shell_is_a_500(tmp_path: Path) -> None:
     two = "{% block lead %}{{ 1 / 0 }}{% endblock %}{% block body %}{{ body }}{% endblock %}"
     engine = scripted("Words.")
     with browser(make_two(tmp_path, engine, two, debug=True), raise_server_exceptions=False) as client:
         answer = client.get("/")
         assert answer.status_code == 500 and "division by zero" in answer.text
-    assert engine.requests == []  # nothing was begun
+    assert engine.requests == []  # nothing was started
 
 
-def test_a_block_that_raises_in_the_middle_fails_its_region_and_says_so(tmp_path: Path) -> None:
+def test_a_block_that_raises_later_fails_its_region(tmp_path: Path) -> None:
     two = (
         "{% block lead %}{% if lead.text == 'One two' %}{{ 1 / 0 }}{% endif %}{{ lead }}{% endblock %}"
         "{% block body %}{{ body }}{% endblock %}"
@@ -178,12 +186,12 @@ def test_a_block_that_raises_in_the_middle_fails_its_region_and_says_so(tmp_path
             heard = until_over(ws)
     lead = [m for m in heard if m["type"] == "frame" and m["region"] == "lead"]
     assert lead[-1]["state"] == "failed" and "division by zero" in lead[-1]["html"]
-    assert len([m for m in lead if m["state"] == "failed"]) == 1  # said once, and not for every frame
+    assert len([m for m in lead if m["state"] == "failed"]) == 1  # once, not for every frame
     assert [m["state"] for m in heard if m["type"] == "frame" and m["region"] == "body"][-1] == "written"
     assert heard[-1]["state"] == "failed" and "division by zero" in heard[-1]["message"]
 
 
-def test_a_shape_that_does_not_fit_fails_its_region_and_leaves_the_others(tmp_path: Path) -> None:
+def test_a_value_that_does_not_fit_its_schema_fails_its_region_alone(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Facts": '{"colour":"red"}', "Body": ["A", 0.5, "A body."]})
     app = make_app(tmp_path, engine, folder=templates(tmp_path, two=TWO))
 
@@ -196,4 +204,4 @@ def test_a_shape_that_does_not_fit_fails_its_region_and_leaves_the_others(tmp_pa
         assert client.get("/").status_code == 200
     lead = [m for m in heard if m["type"] == "frame" and m["region"] == "lead"]
     assert [m["state"] for m in lead if m["state"] == "failed"] == ["failed"]
-    assert "does not fit the shape Facts" in heard[-1]["message"]
+    assert "does not match the schema Facts" in heard[-1]["message"]

@@ -1,4 +1,4 @@
-"""Examples from files: what is read, and what is refused with which words."""
+"""Examples from files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unwritten import Example
 from unwritten.core.errors import BadPage
 from unwritten.routing.prompts import read_examples
 
-SHEET = """\
+EXAMPLES = """\
 === A note on rain.
 > It rains in May.
 > It is wet.
@@ -23,8 +23,8 @@ White.
 """
 
 
-def test_asks_answers_and_what_is_known(tmp_path: Path) -> None:
-    (tmp_path / "note.txt").write_text(SHEET)
+def test_a_file_has_prompts_facts_and_answers(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text(EXAMPLES)
     assert read_examples(str(tmp_path / "note.txt")) == (
         Example("A note on rain.", "It rains in May.\n\nAgain.", ("It rains in May.", "It is wet.")),
         Example("A note on snow.", "White."),
@@ -35,19 +35,19 @@ def test_asks_answers_and_what_is_known(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("=== A note.\n\n=== Another.\nText.", "'A note.' without an answer"),
-        ("Text without an ask.", "must begin with"),
+        ("Text without a prompt.", "must begin with"),
         ("", "must begin with"),
     ],
 )
-def test_what_is_no_sheet_is_refused(tmp_path: Path, text: str, problem: str) -> None:
-    sheet = tmp_path / "sheet.txt"
-    sheet.write_text(text)
+def test_an_invalid_file_is_an_error(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "file.txt"
+    file.write_text(text)
     with pytest.raises(BadPage, match=problem):
-        read_examples(sheet)
+        read_examples(file)
 
 
-def test_a_missing_file_is_named_with_one_that_may_be_meant(tmp_path: Path) -> None:
-    (tmp_path / "lead.txt").write_text(SHEET)
+def test_the_error_for_a_missing_file_suggests_another(tmp_path: Path) -> None:
+    (tmp_path / "lead.txt").write_text(EXAMPLES)
     with pytest.raises(BadPage, match=r"There is no file of examples .*leed\.txt\. .*lead\.txt"):
         read_examples(tmp_path / "leed.txt")
     with pytest.raises(BadPage, match=r"no file of examples .*none/lead\.txt\.$"):

@@ -1,4 +1,4 @@
-"""Fields: from what was typed to what a function asks for, or to words about what is wrong."""
+"""Form fields: from what a visitor has submitted to arguments, or to error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field, model_validator
 
 from unwritten.core.errors import BadApp, BadForm
-from unwritten.routing.form_fields import FormParser, FormState, Named
+from unwritten.routing.form_fields import FieldTexts, FormParser, FormState
 
 
 class Colour(Enum):
@@ -55,27 +55,27 @@ def errors(model: Any, *pairs: tuple[str, str]) -> dict[str, str]:
     return dict([*form.errors])
 
 
-def test_fields_are_read_by_their_types() -> None:
+def test_fields_are_converted_to_their_types() -> None:
     draft = read(Draft, ("text", "Hi"), ("stars", "5"), ("note", "x"), ("public", "on"), ("tags", "a"), ("tags", "b"))
     assert draft == Draft(text="Hi", stars=5, note="x", public=True, tags=["a", "b"])
     assert read(Plain, ("name", "Ada"), ("age", "36")) == Plain("Ada", 36)
 
 
-def test_what_is_left_empty_counts_as_not_given_where_no_text_is_asked_for() -> None:
+def test_an_empty_field_counts_as_missing_unless_it_is_text() -> None:
     draft = read(Draft, ("text", "Hi"), ("stars", ""), ("note", ""), ("colour", ""))
     assert draft == Draft(text="Hi", public=False, note=None)
 
 
 def test_single_parameters_with_and_without_a_default() -> None:
-    reader = FormParser("act", {"a": (int, ...), "b": (str, "none")})
-    assert reader.parse([("a", "1")]) == {"a": 1, "b": "none"}
-    form = reader.parse([("b", "x")])
+    parser = FormParser("act", {"a": (int, ...), "b": (str, "none")})
+    assert parser.parse([("a", "1")]) == {"a": 1, "b": "none"}
+    form = parser.parse([("b", "x")])
     assert isinstance(form, FormState) and (form.errors["a"], form.value["b"]) == ("This is needed.", "x")
     assert FormParser("act", {}).parse([]) == {}
 
 
 @pytest.mark.parametrize(
-    ("pairs", "field", "words"),
+    ("pairs", "field", "message"),
     [
         ([], "text", "This is needed."),
         ([("text", "")], "text", "This is needed."),
@@ -88,29 +88,29 @@ def test_single_parameters_with_and_without_a_default() -> None:
         ([("text", "x"), ("colour", "blue")], "colour", "One of 'red', please."),
     ],
 )
-def test_what_does_not_fit_is_said_in_words(pairs: list[tuple[str, str]], field: str, words: str) -> None:
-    assert errors(Draft, *pairs) == {field: words}
+def test_an_invalid_field_has_a_message(pairs: list[tuple[str, str]], field: str, message: str) -> None:
+    assert errors(Draft, *pairs) == {field: message}
 
 
-def test_what_is_wrong_with_the_whole_is_said_too() -> None:
+def test_an_error_of_the_whole_form_is_its_message() -> None:
     form = read(Pair, ("low", "3"), ("high", "2"))
     assert form.message == "The lower one comes first." and not form.errors
     assert form.value.low == "3" and form.action == "act"
 
 
-def test_a_field_that_nobody_asked_for_is_an_error_with_a_suggestion() -> None:
+def test_an_unknown_field_is_an_error_with_a_suggestion() -> None:
     with pytest.raises(BadForm, match=r"The form has a field 'texd', which the action 'act' does not take.*'text'"):
         read(Draft, ("texd", "x"))
 
 
-def test_what_no_form_can_hold_is_said() -> None:
+def test_a_parameter_that_no_form_can_hold_is_an_error() -> None:
     with pytest.raises(BadApp, match="The action 'act' takes a field that no form can hold"):
         FormParser("act", {"a": (object(), ...), "b": (int, 1)})
 
 
-def test_names_that_are_not_there_are_empty() -> None:
-    named = Named({"items": "x"})
+def test_unknown_names_give_an_empty_text() -> None:
+    named = FieldTexts({"items": "x"})
     assert (named.items, named["items"], named.keys, named["other"]) == ("x", "x", "", "")
-    assert Named() != named and not Named() and named
+    assert FieldTexts() != named and not FieldTexts() and named
     with pytest.raises(AttributeError):
         _ = named.__wrapped__

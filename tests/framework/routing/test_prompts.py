@@ -1,4 +1,4 @@
-"""Prompts: from a canvas to the engine's prompt, and from a text that was cut to one that ends."""
+"""Prompts of canvases, and finished texts without an incomplete end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from unwritten import Canvas, Example
 from unwritten.core.assets import asset_dir
 from unwritten.formats.registry import FORMATS
-from unwritten.routing.prompts import build_prompt, finalize_text, kind_of, read_examples, settled_text
+from unwritten.routing.prompts import build_prompt, examples_file_for, finalize_text, read_examples, settled_text
 
 
 def test_all_pages_of_a_canvas_share_system_and_examples() -> None:
@@ -26,7 +26,7 @@ def test_the_five_line_app_gets_an_article_with_its_opening() -> None:
     assert all(example.answer.startswith("**") for example in prompt.examples)
 
 
-def test_an_authors_own_examples_and_opening_win() -> None:
+def test_examples_and_opening_of_the_author_take_precedence() -> None:
     example = Example("A haiku about Salt.", "White.")
     canvas = Canvas("An article about Rain.", examples=[example], opening="Rain:")
     prompt = build_prompt(world="", canvas=canvas, subject="Rain")
@@ -34,7 +34,7 @@ def test_an_authors_own_examples_and_opening_win() -> None:
     assert prompt.opening == "Rain:"
 
 
-def test_the_subject_is_named_in_every_ask() -> None:
+def test_every_prompt_names_the_subject() -> None:
     assert build_prompt(world="", canvas=Canvas("Three sections."), subject="Rain").ask == (
         "Three sections. The subject is Rain."
     )
@@ -42,7 +42,7 @@ def test_the_subject_is_named_in_every_ask() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "subject", "kind"),
+    ("prompt", "subject", "file"),
     [
         ("An encyclopedia article about Tea.", "Tea", "article"),
         ("A recipe for tea.", "tea", "recipe"),
@@ -53,21 +53,21 @@ def test_the_subject_is_named_in_every_ask() -> None:
         ("A thread about an article.", "", "thread"),
     ],
 )
-def test_an_ask_gets_the_examples_of_its_kind(ask: str, subject: str, kind: str) -> None:
-    assert kind_of(Canvas(ask), subject) == kind
+def test_the_words_of_a_prompt_choose_its_examples(prompt: str, subject: str, file: str) -> None:
+    assert examples_file_for(Canvas(prompt), subject) == file
 
 
-def test_formats_have_examples_of_their_own() -> None:
-    assert kind_of(Canvas("An article.", "html"), "") == "html"
-    assert kind_of(Canvas("An article.", "text"), "") == "text"
+def test_formats_have_their_own_examples() -> None:
+    assert examples_file_for(Canvas("An article.", "html"), "") == "html"
+    assert examples_file_for(Canvas("An article.", "text"), "") == "text"
 
 
-SHEETS = sorted({name for format in FORMATS.values() for name in (*format.sheets, format.sheet) if name})
+FILES = sorted({name for format in FORMATS.values() for name in (*format.topic_examples, format.examples_file) if name})
 
 
-@pytest.mark.parametrize("kind", SHEETS)
-def test_our_examples_are_short_and_several(kind: str) -> None:
-    examples = read_examples(asset_dir("templates") / "prompts" / f"{kind}.txt")
+@pytest.mark.parametrize("file", FILES)
+def test_builtin_examples_are_short(file: str) -> None:
+    examples = read_examples(asset_dir("templates") / "prompts" / f"{file}.txt")
     assert len(examples) >= 2
     assert sum(len(example.ask) + len(example.answer) for example in examples) < 2000  # about 500 tokens
 
@@ -89,11 +89,11 @@ def test_our_examples_are_short_and_several(kind: str) -> None:
         ("", "length", ""),
     ],
 )
-def test_an_end_is_an_end(text: str, reason: str, finished: str) -> None:
+def test_an_incomplete_end_is_removed(text: str, reason: str, finished: str) -> None:
     assert finalize_text(text, reason) == finished
 
 
-def test_what_is_certain_stays() -> None:
+def test_settled_text_is_never_removed() -> None:
     text = "It rains. It snows. It hails in the nor"
     for end in range(len(text)):
         prefix = text[:end]

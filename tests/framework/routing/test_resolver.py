@@ -1,4 +1,4 @@
-"""From a request to what its page needs."""
+"""The resolver: from a request or a key to a page request."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from unwritten.routing.routes import PageRequest
 from unwritten_engine import scripted
 
 
-def at(app: App, key: str) -> object:
-    """What a GET of this key would ask for."""
+def resolve(app: App, key: str) -> object:
+    """Resolve a key as a GET would."""
 
-    async def ask() -> object:
+    async def run() -> object:
         app.prepare()
         try:
-            return await app.site.resolver.resolve_key(key, app.pages, [])
+            return await app.site.resolver.resolve_key(key)
         finally:
             await app.close()
 
-    return asyncio.run(ask())
+    return asyncio.run(run())
 
 
-def test_a_click_is_a_key_a_title_and_what_the_page_needs(tmp_path: Path) -> None:
-    click = at(make_wiki(tmp_path, scripted("x")), "/wiki/Great_Auk?utm=1")
-    assert isinstance(click, PageRequest)
-    assert (click.key, click.title, list(click.page.canvases)) == ("/wiki/Great_Auk", "Great Auk", ["body"])
-    assert isinstance(click.request, Request)
+def test_a_page_request_has_a_key_a_title_and_a_page(tmp_path: Path) -> None:
+    page_request = resolve(make_wiki(tmp_path, scripted("x")), "/wiki/Great_Auk?utm=1")
+    assert isinstance(page_request, PageRequest)
+    assert (page_request.key, page_request.title, list(page_request.page.canvases)) == (
+        "/wiki/Great_Auk",
+        "Great Auk",
+        ["body"],
+    )
+    assert isinstance(page_request.request, Request)
 
 
-def test_titles_come_from_the_last_word_of_the_address(tmp_path: Path) -> None:
+def test_the_default_title_is_the_last_text_of_the_path(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("x"))
 
     @app.page("/a/{one}/{two}")
@@ -44,6 +48,10 @@ def test_titles_come_from_the_last_word_of_the_address(tmp_path: Path) -> None:
     def number(n: int) -> str:
         return "x"
 
+    @app.page("/user/{name:raw}")
+    def user(name: str) -> str:
+        return "x"
+
     @app.fallback
     def anything(path: str) -> str:
         return "x"
@@ -52,14 +60,15 @@ def test_titles_come_from_the_last_word_of_the_address(tmp_path: Path) -> None:
         "/a/b/c_d": "c d",
         "/a/b/AC%2FDC": "AC/DC",
         "/n/7": "Fake Wiki",
+        "/user/john_doe": "john_doe",
         "/docs/some_page/": "some page",
         "/docs/%5B%5Bx%5D%5D": "x",
     }
     for key, title in titles.items():
-        click = at(app, key)
-        assert isinstance(click, PageRequest) and click.title == title
+        page_request = resolve(app, key)
+        assert isinstance(page_request, PageRequest) and page_request.title == title
 
 
-def test_a_key_that_no_route_claims_is_nothing(tmp_path: Path) -> None:
+def test_a_key_without_a_page_resolves_to_none(tmp_path: Path) -> None:
     for key in ("/nowhere", "//evil.example/wiki/X", "//[", "/wiki/"):
-        assert at(make_wiki(tmp_path, scripted("x")), key) is None
+        assert resolve(make_wiki(tmp_path, scripted("x")), key) is None

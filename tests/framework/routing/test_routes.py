@@ -1,219 +1,135 @@
-"""From a URL to the call of a page function."""
+"""Routes of pages: matching, canonical URLs, and URL building."""
 
 from __future__ import annotations
 
-import threading
-from enum import Enum
+import datetime
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from tests.support.apps import browser, make_app, write
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import NoMatchFound
+from tests.support.apps import browser, make_app, make_wiki, write
 
-from unwritten import Canvas, Page, Visit
-from unwritten.core.errors import BadApp
+from unwritten import App, Page
+from unwritten.core.errors import BadAddress
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
 
 
-class Mood(Enum):
-    calm = "calm"
-    wild = "wild"
+def make_users(home: Path) -> App:
+    """Return an app with a page for each user."""
+    app = make_app(home, scripted("Words."))
+
+    @app.page("/user/{name:raw}")
+    def user(name: str) -> Response:
+        return PlainTextResponse(repr(name))
+
+    return app
 
 
-def test_a_function_may_return_a_prompt_a_canvas_a_page_or_a_response(tmp_path: Path) -> None:
-    engine = scripted("Words.")
-    app = make_app(tmp_path, engine)
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/user/john_doe", "john_doe"),
+        ("/user/john%20doe", "john doe"),
+        ("/user/a%2Fb", "a/b"),
+        ("/user/a%2fb", "a/b"),
+        ("/user/50%25", "50%"),
+        ("/user/a%3Fb%23c", "a?b#c"),
+        ("/user/caf%C3%A9", "café"),
+        ("/user/a+b", "a+b"),
+    ],
+)
+def test_a_raw_parameter_is_one_segment_and_kept_as_it_is(tmp_path: Path, path: str, name: str) -> None:
+    app = make_users(tmp_path)
+    with browser(app) as client:
+        answer = client.get(path)
+        assert (answer.status_code, answer.text) == (200, repr(name))
+        url = app.url_path_for("user", name=name)
+        assert client.get(url).text == repr(name)
+        assert client.get("/user/a/b").status_code == 404
 
-    @app.page("/prompt")
-    def prompt() -> str:
-        return "A prompt."
 
-    @app.page("/canvas")
-    async def canvas() -> Canvas:
-        return Canvas("A canvas.", format="text")
+def test_a_raw_title_is_stored_under_its_own_key(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("See [[jane_doe]]."), links="/user/{name:raw}")
 
-    @app.page("/page")
-    def page() -> Page:
-        return Page("page.html", title="A page", body=Canvas("A page's canvas."))
-
-    @app.page("/response")
-    def response() -> Response:
-        return PlainTextResponse("direct")
-
-    @app.page("/moved")
-    def moved() -> RedirectResponse:
-        return RedirectResponse("/page")
+    @app.page("/user/{name:raw}")
+    def user(name: str) -> str:
+        return f"About {name}."
 
     with browser(app) as client:
-        for path in ("/prompt", "/canvas", "/page"):
-            assert write(client, path)[-1]["state"] == "written"
-        assert "<h1>A page</h1>" in client.get("/page").text
-        assert client.get("/response").text == "direct"
-        assert client.get("/moved").status_code == 307
-    assert [request.prompt.ask.partition(" The subject")[0] for request in engine.requests] == [
-        "A prompt.",
-        "A canvas.",
-        "A page's canvas.",
-    ]
+        write(client, "/user/john_doe")
+        write(client, "/user/john%20doe")
+        page = client.get("/user/john_doe").text
+        assert "<title>john_doe" in page and 'href="/user/jane_doe"' in page
+        assert sorted(page.key for page in app.store.all()) == ["/user/john%20doe", "/user/john_doe"]
 
 
-def test_parameters_come_in_their_types(tmp_path: Path) -> None:
+def test_url_path_for_takes_numbers_and_dates(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."))
 
-    @app.page("/t/{name}/{n:int}")
-    def typed(
-        name: str,
-        n: int,
-        mood: Mood = Mood.calm,
-        size: float = 1.5,
-        sort: Literal["up", "down"] = "up",
-        loud: bool = False,
-    ) -> Response:
-        return PlainTextResponse(repr((name, n, mood.value, size, sort, loud)))
+    @app.page("/diary/{day}/{part:int}")
+    def diary(day: datetime.date, part: int) -> Response:
+        return PlainTextResponse(f"{day!r} {part!r}")
 
     with browser(app) as client:
-        assert client.get("/t/Great_Auk/7").text == "('Great Auk', 7, 'calm', 1.5, 'up', False)"
-        answer = client.get("/t/A/7?mood=wild&size=2&sort=down&loud=yes&other=1")
-        assert answer.text == "('A', 7, 'wild', 2.0, 'down', True)"
-        assert client.get("/t/A/x").status_code == 404
-        for query, name in (("size=big", "size"), ("mood=odd", "mood"), ("sort=x", "sort"), ("loud=maybe", "loud")):
-            answer = client.get(f"/t/A/7?{query}")
-            assert answer.status_code == 400
-            assert f"The parameter {name}=" in answer.text
+        url = app.url_path_for("diary", day=datetime.date(2026, 11, 30), part=2)
+        assert url == "/diary/2026-11-30/2"
+        assert client.get(url).text == "datetime.date(2026, 11, 30) 2"
 
 
-def test_a_path_parameter_that_does_not_fit_is_not_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("article", {"title": ""}, "There is no URL of 'article' for title=''. This address has no name."),
+        ("article", {"title": None}, "There is no URL of 'article' for title='None'. The parameter 'title' is None."),
+        ("article", {"title": "x" * 200}, "This name has 200 characters. The limit is 120"),
+        ("article", {"title": "?!"}, "There is no URL of 'article' for title='?!'. This address has no name."),
+        (
+            "mood",
+            {"mood": "odd"},
+            "There is no URL of 'mood' for mood='odd'. 'odd' is not a valid 'mood': input should",
+        ),
+        ("thread", {"n": "seven"}, "There is no URL of 'thread' for n='seven'. 'seven' is not a valid 'n'."),
+        ("thread", {"n": -1}, "-1 is not a valid 'n'"),
+    ],
+)
+def test_url_path_for_raises_for_parameters_that_no_page_can_have(
+    tmp_path: Path, name: str, parameters: dict[str, object], message: str
+) -> None:
     app = make_app(tmp_path, scripted("Words."))
+
+    @app.page("/wiki/{title}", canonical=lambda text: text.strip("?!"))
+    def article(title: str) -> str:
+        return f"About {title}."
 
     @app.page("/mood/{mood}")
-    def page(mood: Literal["calm", "wild"]) -> Response:
-        return PlainTextResponse(mood)
+    def mood(mood: Literal["calm", "wild"]) -> str:
+        return f"A {mood} page."
 
+    @app.page("/thread/{n:int}")
+    def thread(n: int) -> Page:
+        return Page(title=str(n))
+
+    with pytest.raises(BadAddress) as caught:
+        app.url_path_for(name, **parameters)
+    assert message in str(caught.value)
+    assert app.url_path_for(name, **parameters, default=None) is None
+
+
+def test_a_default_does_not_hide_an_unknown_route(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
+    assert app.url_path_for("article", title="Tea", default="/") == "/wiki/Tea"
+    assert app.url_path_for("article", title="..", default="/") == "/"
+    with pytest.raises(NoMatchFound):
+        app.url_path_for("artikle", title="Tea", default="/")
+
+
+def test_other_spellings_are_redirected_to_the_canonical_url(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("Words."))
     with browser(app) as client:
-        assert client.get("/mood/calm").text == "calm"
-        assert client.get("/mood/odd").status_code == 404
-
-
-def test_a_query_parameter_without_a_default_is_needed(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."))
-
-    @app.page("/search")
-    def search(q: str) -> Response:
-        return PlainTextResponse(q)
-
-    with browser(app) as client:
-        answer = client.get("/search")
-        assert answer.status_code == 400 and "add ?q=… to it" in answer.text
-        assert client.get("/search?q=a&q=b").text == "b"
-        assert client.get("/search?q=").text == ""
-
-
-def test_text_in_a_query_is_capped_and_made_visible_like_that_of_a_path(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."))
-
-    @app.page("/search")
-    def search(q: str = "") -> Response:
-        return PlainTextResponse(repr(q))
-
-    with browser(app) as client:
-        assert client.get("/search?q=Cafe%CC%81%E2%80%AE%00_x").text == repr("Café_x")
-        answer = client.get("/search?q=" + "x" * 121)
-        assert answer.status_code == 414 and "121 characters" in answer.text
-        assert client.get("/search?q=%FF").status_code == 400
-
-
-def test_the_declared_query_is_part_of_the_key_and_the_rest_is_not(tmp_path: Path) -> None:
-    engine = scripted("Words.")
-    app = make_app(tmp_path, engine)
-
-    @app.page("/list")
-    def listing(page: int = 1, sort: str = "up") -> str:
-        return f"Page {page}, {sort}."
-
-    with browser(app) as client:
-        write(client, "/list")
-        for same in ("/list?page=1", "/list?utm=x", "/list?sort=up&page=1"):
-            assert client.get(same).headers.get("etag")
-        write(client, "/list?page=2&sort=down")
-        assert client.get("/list?sort=down&page=2&x=y").headers.get("etag")
-    assert len(engine.requests) == 2
-
-
-def test_names_of_our_own_query_are_refused(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."))
-    for name in ("plain", "version"):
-        namespace: dict[str, object] = {}
-        exec(f"def page({name}: str = ''): return 'x'", namespace)
-        with pytest.raises(BadApp, match=f"takes {name!r} from the query.*Choose another name"):
-            app.page("/x")(namespace["page"])  # type: ignore[type-var]
-
-
-def test_a_sync_function_runs_in_a_thread_and_an_async_one_does_not(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."))
-    seen: dict[str, str] = {}
-
-    @app.page("/sync")
-    def sync() -> Response:
-        seen["sync"] = threading.current_thread().name
-        return PlainTextResponse("x")
-
-    @app.page("/async")
-    async def in_the_loop() -> Response:
-        seen["async"] = threading.current_thread().name
-        return PlainTextResponse("x")
-
-    with browser(app) as client:
-        client.get("/sync")
-        client.get("/async")
-    assert seen["sync"] != seen["async"]
-
-
-def test_a_function_may_ask_for_the_request_and_the_visit(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."))
-
-    @app.page("/who/{title}")
-    def who(title: str, visit: Visit, request: Request) -> Response:
-        return PlainTextResponse(f"{visit.key} {request.headers['x-name']} {dict(visit.query)}")
-
-    with browser(app) as client:
-        assert client.get("/who/A_b?x=1", headers={"x-name": "Ada"}).text == "/who/A_b Ada {'x': '1'}"
-
-
-def test_a_function_may_take_any_parameters(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."))
-
-    @app.page("/any/{a}/{b}")
-    def anything(**values: str) -> Response:
-        return PlainTextResponse(repr(values))
-
-    with browser(app) as client:
-        assert client.get("/any/x/y").text == "{'a': 'x', 'b': 'y'}"
-
-
-def test_signatures_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("Words."))
-
-    def without_title() -> str:
-        return "x"
-
-    def with_object(title: str, thing: object = threading.Lock) -> str:
-        return "x"
-
-    def positional(title: str, /) -> str:
-        return "x"
-
-    def unknown(title: str, x: Nowhere) -> str:  # type: ignore[name-defined]  # noqa: F821
-        return "x"
-
-    with pytest.raises(BadApp, match=r"has no parameter 'title'. Add it: def without_title\(title: str\)"):
-        app.page("/wiki/{title}")(without_title)
-    with pytest.raises(BadApp, match="as a keyword"):
-        app.page("/wiki/{title}")(positional)
-    with pytest.raises(BadApp, match=r"annotations.*cannot be read"):
-        app.page("/wiki/{title}")(unknown)
-    with pytest.raises(BadApp, match="no parameter 'path'"):
-        app.fallback(without_title)
+        answer = client.get("/wiki/Great%20Auk?x=1")
+        assert (answer.status_code, answer.headers["location"]) == (302, "/wiki/Great_Auk?x=1")
+        assert client.get("/wiki/AC%2FDC").status_code == 200

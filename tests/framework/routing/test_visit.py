@@ -1,4 +1,4 @@
-"""What is known about a click."""
+"""What is known about one click."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from unwritten_engine import scripted
 pytestmark = pytest.mark.timeout(30)
 
 
-def curious(home: Path) -> tuple[App, list[Visit]]:
-    """An app that notes its visits."""
+def make_recording_app(home: Path) -> tuple[App, list[Visit]]:
+    """Return an app that records its visits."""
     visits: list[Visit] = []
     app = make_app(home, scripted(LIGHTHOUSE))
 
@@ -27,8 +27,8 @@ def curious(home: Path) -> tuple[App, list[Visit]]:
     return app, visits
 
 
-def test_a_visit_knows_the_link_that_was_clicked(tmp_path: Path) -> None:
-    app, visits = curious(tmp_path)
+def test_a_visit_has_the_clicked_link(tmp_path: Path) -> None:
+    app, visits = make_recording_app(tmp_path)
     with browser(app) as client:
         write(client, "/wiki/Lighthouse")
         client.get("/wiki/Lamp", headers={"referer": "http://testserver/wiki/Lighthouse"})
@@ -41,7 +41,7 @@ def test_a_visit_knows_the_link_that_was_clicked(tmp_path: Path) -> None:
     )
 
 
-def test_the_sentence_of_the_link_is_a_fact_for_the_engine(tmp_path: Path) -> None:
+def test_the_sentence_of_the_link_is_a_fact_in_the_prompt(tmp_path: Path) -> None:
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, "/wiki/Lighthouse")
@@ -53,8 +53,8 @@ def test_the_sentence_of_the_link_is_a_fact_for_the_engine(tmp_path: Path) -> No
     assert fact.endswith("A lighthouse is a Tower with a bright lamp.")
 
 
-def test_a_visit_from_elsewhere_or_nowhere_knows_only_its_key(tmp_path: Path) -> None:
-    app, visits = curious(tmp_path)
+def test_a_visit_without_a_page_of_this_app_has_only_its_key(tmp_path: Path) -> None:
+    app, visits = make_recording_app(tmp_path)
     with browser(app) as client:
         for headers in (
             {},
@@ -66,19 +66,19 @@ def test_a_visit_from_elsewhere_or_nowhere_knows_only_its_key(tmp_path: Path) ->
             assert visits[-1] == Visit(key="/wiki/Lamp", query={"a": "2"})
 
 
-def test_a_page_without_that_link_is_still_where_one_came_from(tmp_path: Path) -> None:
-    app, visits = curious(tmp_path)
+def test_a_visit_has_its_referer_even_if_that_does_not_link_here(tmp_path: Path) -> None:
+    app, visits = make_recording_app(tmp_path)
     with browser(app) as client:
         client.get("/wiki/Lamp", headers={"referer": "http://testserver/search?q=lamp"})
     assert (visits[-1].came_from, visits[-1].sentence) == ("/search?q=lamp", None)
 
 
-def test_a_visit_cannot_be_changed() -> None:
+def test_a_visit_is_immutable() -> None:
     with pytest.raises(AttributeError):
         Visit(key="/").key = "/other"  # type: ignore[misc]
 
 
-def test_a_function_that_does_not_ask_is_not_told(tmp_path: Path) -> None:
+def test_a_function_without_a_visit_parameter_gets_none(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("x"))
 
     @app.page("/")

@@ -1,4 +1,4 @@
-"""What every page sends along, and who may talk to the server."""
+"""Security headers of responses, and what request headers say."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 from tests.support.apps import LIVE, browser, make_app, make_wiki, page_faults, templates, write
 from tests.support.hostile import VECTORS
 
 from unwritten import Canvas, Page
 from unwritten.rendering.document import NONCE, page_response
-from unwritten.security.headers import is_same_origin, new_nonce
+from unwritten.security.headers import is_cross_origin, is_prefetch, is_same_origin, new_nonce, saves_data
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -36,7 +37,7 @@ def test_the_policy_allows_our_scripts_and_nothing_else(tmp_path: Path) -> None:
     }
 
 
-def test_every_page_has_a_nonce_of_its_own_and_uses_no_other(tmp_path: Path) -> None:
+def test_every_response_has_its_own_nonce(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         write(client, "/wiki/X")
         answers = [client.get(path) for path in ("/wiki/X", "/wiki/X", "/wiki/Y", "/wiki/Z?plain=1", "/nowhere")]
@@ -56,8 +57,8 @@ def test_every_page_has_a_nonce_of_its_own_and_uses_no_other(tmp_path: Path) -> 
     assert len(set(nonces)) == len(nonces)
 
 
-def test_hostile_texts_come_out_as_words_everywhere(tmp_path: Path) -> None:
-    """The frames, the plain page, the kept page: nothing of what a model wrote is markup that does anything."""
+def test_hostile_texts_are_harmless_everywhere(tmp_path: Path) -> None:
+    """Frames, streamed pages and stored pages contain no active markup from a model."""
     text = "\n\n".join(vector for vector in VECTORS if "\x00" not in vector)
     with browser(make_wiki(tmp_path, scripted([text[: len(text) // 2], text]))) as client:
         frames = [m["html"] for m in write(client, "/wiki/X") if m["type"] == "frame"]
@@ -65,8 +66,8 @@ def test_hostile_texts_come_out_as_words_everywhere(tmp_path: Path) -> None:
         assert client.app.store.search("evil")[0].snippet  # type: ignore[attr-defined]
     for page in pages:
         assert page_faults(page) == []
-        ours = re.findall(r'<script defer src="[^"]*/(\w+)\.js\b', page)
-        assert ours == ["morph", "unwritten", "forms", "box", "edits"]
+        ours = re.findall(r'<script defer src="[^"]*/([\w-]+)\.js\b', page)
+        assert ours == ["morph", "live", "forms", "box-host", "edits"]
         assert len(re.findall(r"<script", page)) == 5
     for html in frames + pages:
         assert not re.search(r"<(img|svg|math|iframe|object|embed|base|template|style)\b", html)
@@ -95,16 +96,52 @@ def test_hostile_texts_come_out_as_words_everywhere(tmp_path: Path) -> None:
         ("a.example", "a.example", False),
     ],
 )
-def test_who_comes_from_here(origin: str | None, host: str | None, same: bool) -> None:
+def test_same_origin(origin: str | None, host: str | None, same: bool) -> None:
     assert is_same_origin(origin, host) is same
 
 
-def test_a_nonce_cannot_be_guessed_or_written() -> None:
+@pytest.mark.parametrize(
+    ("headers", "crosses"),
+    [
+        ({}, False),
+        ({"sec-fetch-site": "same-origin"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"sec-fetch-site": "same-site"}, True),
+        ({"sec-fetch-site": "cross-site", "origin": "http://a.example"}, True),
+        ({"origin": "http://a.example"}, False),
+        ({"origin": "http://b.example"}, True),
+    ],
+)
+def test_cross_origin_requests(headers: dict[str, str], crosses: bool) -> None:
+    assert is_cross_origin(Headers({"host": "a.example", **headers})) is crosses
+
+
+@pytest.mark.parametrize(
+    ("headers", "prefetches"),
+    [
+        ({"sec-purpose": "prefetch"}, True),
+        ({"sec-purpose": "prefetch;anonymous-client-ip"}, True),
+        ({"purpose": "Prefetch"}, True),
+        ({"x-moz": "prefetch"}, True),
+        ({"sec-purpose": "preview"}, False),
+        ({}, False),
+    ],
+)
+def test_requests_before_a_click(headers: dict[str, str], prefetches: bool) -> None:
+    assert is_prefetch(Headers(headers)) is prefetches
+
+
+def test_clients_that_save_data() -> None:
+    assert saves_data(Headers({"save-data": " ON "}))
+    assert not saves_data(Headers({"save-data": "off"})) and not saves_data(Headers({}))
+
+
+def test_nonces_are_random_and_placeholders_are_replaced() -> None:
     assert len({new_nonce() for _ in range(100)}) == 100
     assert page_response(f"<p>{NONCE}</p>").body != page_response(f"<p>{NONCE}</p>").body
 
 
-def test_our_own_addresses_take_nothing_else(tmp_path: Path) -> None:
+def test_framework_routes_serve_nothing_else(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         assert client.get(LIVE).status_code == 404
         assert client.get("/_unwritten/static/../app.py").status_code == 404
@@ -116,18 +153,18 @@ FRAMES = """{% extends "layout.html" %}{% block main %}<iframe src="/about" titl
 {% block words %}{{ words }}{% endblock %}{% endblock %}"""
 
 
-@pytest.mark.parametrize(("format", "frames"), [("markdown", True), ("html", True), ("html", False)])
-def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, frames: bool) -> None:
+@pytest.mark.parametrize(("format", "embeds"), [("markdown", True), ("html", True), ("html", False)])
+def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, embeds: bool) -> None:
     app = make_app(tmp_path, scripted('Words <iframe src="/about"></iframe>.'), folder=templates(tmp_path, desk=FRAMES))
 
     @app.page("/desk")
     def desk() -> Page:
-        return Page("desk.html", frames=frames, words=Canvas("Words.", format))
+        return Page("desk.html", embeds=embeds, words=Canvas("Words.", format))
 
     with browser(app) as client:
         client.get("/desk?plain=1")
         page = client.get("/desk")
         policy = page.headers["content-security-policy"]
-        assert ("frame-src 'self'" in policy) is frames
-        assert ("frame-src" in policy) is frames
+        assert ("frame-src 'self'" in policy) is embeds
+        assert ("frame-src" in policy) is embeds
         assert page.text.count("<iframe") == 1, "the template's own, and none of the model's"

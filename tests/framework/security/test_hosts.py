@@ -1,4 +1,4 @@
-"""The names under which a server answers."""
+"""Allowed hosts."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def refused(hosts: AllowedHosts, host: str | None, server: str = "127.0.0.1") ->
     "host",
     ["localhost", "localhost:8000", "LOCALHOST.", "app.localhost", "127.0.0.1:8000", "[::1]:8000", "192.168.1.5", None],
 )
-def test_on_a_loopback_address_its_own_names_and_addresses_are_answered_to(host: str | None) -> None:
+def test_on_loopback_names_and_addresses_of_this_machine_are_allowed(host: str | None) -> None:
     assert not refused(AllowedHosts("", "127.0.0.1"), host)
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example"]
 )
-def test_a_name_that_was_turned_to_this_machine_is_not(host: str) -> None:
+def test_on_loopback_other_names_are_refused(host: str) -> None:
     name = host.partition(":")[0]
     assert refused(AllowedHosts("", "localhost"), host) == (
-        f"This server does not answer for a host named {name!r}. If it is meant to, start it with --hosts {name}, or "
+        f"This server does not respond to the host {name!r}. To allow it, start the server with --hosts {name}, or "
         f"write App(…, hosts={name!r})."
     )
 
 
-def test_beyond_loopback_any_name_is_answered_to_unless_they_are_said() -> None:
+def test_beyond_loopback_any_name_is_allowed_unless_names_are_set() -> None:
     assert not refused(AllowedHosts("", "0.0.0.0"), "anything.example", "192.0.2.1")
     assert not refused(AllowedHosts("*", "127.0.0.1"), "anything.example")
     named = AllowedHosts("wiki.example, *.wiki.example", "0.0.0.0")
@@ -59,11 +59,11 @@ def test_beyond_loopback_any_name_is_answered_to_unless_they_are_said() -> None:
     assert not refused(named, "127.0.0.1:8000"), "for health checks"
     assert "'evil.example'" in refused(named, "evil.example")
     assert "'notwiki.example'" in refused(named, "notwiki.example")
-    assert "of no readable name" in refused(named, None)
-    assert "of no readable name" in refused(named, "[::1")
+    assert "a request without a valid Host header" in refused(named, None)
+    assert "a request without a valid Host header" in refused(named, "[::1")
 
 
-def test_the_server_says_so_and_the_socket_too(tmp_path: Path) -> None:
+def test_pages_and_sockets_are_refused(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("Words."))
     with TestClient(app, base_url="http://127.0.0.1", headers={"host": "evil.example"}) as client:
         answer = client.get("/wiki/Tea")
@@ -74,6 +74,6 @@ def test_the_server_says_so_and_the_socket_too(tmp_path: Path) -> None:
         assert closed.value.code == 1008
 
 
-def test_a_test_client_has_no_network_and_any_name(tmp_path: Path) -> None:
+def test_a_test_client_may_use_any_name(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         assert client.get("/wiki/Tea").status_code == 200

@@ -1,4 +1,4 @@
-"""Only a link that was really offered causes writing."""
+"""Signed links: only links that a page displayed cause generation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from tests.support.apps import browser, follow, make_app, make_wiki, tables, tem
 from unwritten import App, Page, Visit
 from unwritten.core.errors import BadAddress
 from unwritten.core.settings import Settings
+from unwritten.security.exposure import Exposure
 from unwritten.security.signed_links import SignedLinks, address_of, signature_of, take_signature, unsigned
+from unwritten.security.signer import Signer
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG
 
@@ -28,10 +30,11 @@ HERE = {"sec-fetch-site": "same-origin"}
 
 
 def signed_links(secret: bytes = b"one world", **settings: Any) -> SignedLinks:
-    return SignedLinks(Settings({"signed_links": "on", **settings}, environment={}), lambda: secret)
+    loaded = Settings(**{"signed_links": "on", **settings})
+    return SignedLinks(loaded.signed_links, Exposure(loaded), Signer(secret))
 
 
-def gated(home: Path, engine: Any = None, **settings: Any) -> App:
+def signed_wiki(home: Path, engine: Any = None, **settings: Any) -> App:
     app = make_wiki(home, engine or scripted(TEXT), **{"signed_links": "on", **settings})
 
     @app.page("/")
@@ -46,19 +49,19 @@ def links(html: str) -> list[str]:
     return re.findall(r'<a href="([^"]+)" class="unwritten"', html)
 
 
-# -- signatures ---------------------------------------------------------------------------------------------------
+# -- signatures ------------------------------------------------------------------------------------------------
 
 
 def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
     one, other = signed_links(), signed_links(b"another world")
     assert re.fullmatch(r"/wiki/Tea\?_s=[\w-]{16}", one.sign("/wiki/Tea"))
     assert one.signature("/wiki/Tea") == one.signature("/wiki/Tea")
-    signs = {
-        gate.signature(key)
-        for gate in (one, other)
+    signatures = {
+        links.signature(key)
+        for links in (one, other)
         for key in ("/wiki/Tea", "/wiki/tea", "/wiki/AC/DC", "/wiki/AC%2FDC")
     }
-    assert len(signs) == 8
+    assert len(signatures) == 8
     assert one.source(one.signature("/wiki/Tea"), "/wiki/Tea") == "link"
     assert one.source(one.signature("/wiki/Tea", "search"), "/wiki/Sea", "/wiki/Tea") == "search"
     for wrong in (
@@ -102,11 +105,11 @@ def test_other_parameters_are_left_alone() -> None:
     assert take_signature(scope) is scope
 
 
-# -- when they are closed -----------------------------------------------------------------------------------------
+# -- when signatures are required ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("settings", "closed"),
+    ("settings", "required"),
     [
         ({}, False),
         ({"host": "localhost"}, False),
@@ -119,12 +122,14 @@ def test_other_parameters_are_left_alone() -> None:
         ({"trusted_proxies": "127.0.0.1"}, True),
     ],
 )
-def test_gates_close_where_others_can_reach_the_app(settings: dict[str, Any], closed: bool) -> None:
-    assert SignedLinks(Settings(settings, environment={}), lambda: b"").required is closed
+def test_signatures_are_required_where_other_machines_can_reach_the_app(
+    settings: dict[str, Any], required: bool
+) -> None:
+    assert signed_links(**{"signed_links": "auto", **settings}).required is required
 
 
-def test_a_request_from_elsewhere_closes_them_for_good(tmp_path: Path) -> None:
-    """Under a server that somebody else started, the settings do not tell where it listens."""
+def test_a_request_from_another_machine_requires_them_from_then_on(tmp_path: Path) -> None:
+    """The settings do not say where a server listens that another program started."""
     app = make_wiki(tmp_path, scripted(TEXT))
     with TestClient(
         app, base_url="http://127.0.0.1", headers={"accept": "text/html"}, client=("127.0.0.1", 1)
@@ -136,12 +141,12 @@ def test_a_request_from_elsewhere_closes_them_for_good(tmp_path: Path) -> None:
         assert client.get("/wiki/Sea").status_code == 404
 
 
-# -- the way through ----------------------------------------------------------------------------------------------
+# -- following links -------------------------------------------------------------------------------------------
 
 
-def test_an_offered_link_begins_the_page_and_leads_to_its_clean_address(tmp_path: Path) -> None:
+def test_a_signed_link_starts_the_page_and_redirects_to_its_clean_address(tmp_path: Path) -> None:
     engine = scripted(TEXT, delay=0.05)
-    with browser(gated(tmp_path, engine)) as client:
+    with browser(signed_wiki(tmp_path, engine)) as client:
         signed = client.get("/").headers["location"]
         began = client.get(signed)
         assert (began.status_code, began.headers["location"]) == (303, "/wiki/Lighthouse")
@@ -153,12 +158,12 @@ def test_an_offered_link_begins_the_page_and_leads_to_its_clean_address(tmp_path
         assert f'<a href="{lamp}" class="unwritten" rel="nofollow">bright lamp</a>' in frames[-1]
         assert re.fullmatch(r"/wiki/Lamp\?_s=[\w-]{16}", lamp)
         assert client.get(lamp).headers["location"] == "/wiki/Lamp"
-        # A model's own spelling of an address is offered as it stands, and leads to the page's one.
+        # A model's own spelling of an address is signed as it is, and leads to the canonical one.
         assert client.get(sea).headers["location"] == "/wiki/Deep_Sea"
         follow(client, "/wiki/Lamp")
-        kept = client.get("/wiki/Lighthouse")
-        assert "x-robots-tag" not in kept.headers
-        assert '<a href="/wiki/Lamp" class="written">' in kept.text, "the link to a written page is clean"
+        stored = client.get("/wiki/Lighthouse")
+        assert "x-robots-tag" not in stored.headers
+        assert '<a href="/wiki/Lamp" class="written">' in stored.text, "the link to a written page is clean"
         assert client.get(lamp).headers["location"] == "/wiki/Lamp", "an old link still leads there"
     assert len(engine.requests) == 3
     stored = tables(tmp_path / "pages.db")
@@ -166,8 +171,8 @@ def test_an_offered_link_begins_the_page_and_leads_to_its_clean_address(tmp_path
     assert "_s=" not in str(stored)
 
 
-def test_without_a_browser_the_link_works_too(tmp_path: Path) -> None:
-    with TestClient(gated(tmp_path)) as client:
+def test_a_signed_link_works_without_a_browser(tmp_path: Path) -> None:
+    with TestClient(signed_wiki(tmp_path)) as client:
         answer = client.get(client.get("/", follow_redirects=False).headers["location"])
         assert answer.status_code == 200 and "bright lamp" in answer.text
         assert urlsplit(str(answer.url)).query == ""
@@ -175,14 +180,14 @@ def test_without_a_browser_the_link_works_too(tmp_path: Path) -> None:
         assert str(client.get(sea + "&plain=1").url) == "http://testserver/wiki/Deep_Sea?plain=1"
 
 
-def test_a_typed_address_is_not_written_and_has_a_button(tmp_path: Path) -> None:
+def test_a_typed_address_is_not_generated_but_has_a_button(tmp_path: Path) -> None:
     engine = scripted(TEXT)
-    with browser(gated(tmp_path, engine)) as client:
-        told = client.get("/wiki/Tea")
-        assert (told.status_code, told.headers["x-robots-tag"]) == (404, "noindex")
-        assert "Nobody has written this page yet." in told.text
-        assert '<form class="actions" method="post" action="/_unwritten/write"' in told.text
-        assert '<input type="hidden" name="page" value="/wiki/Tea">' in told.text
+    with browser(signed_wiki(tmp_path, engine)) as client:
+        response = client.get("/wiki/Tea")
+        assert (response.status_code, response.headers["x-robots-tag"]) == (404, "noindex")
+        assert "This page has not been written yet." in response.text
+        assert '<form class="actions" method="post" action="/_unwritten/write"' in response.text
+        assert '<input type="hidden" name="page" value="/wiki/Tea">' in response.text
         assert client.head("/wiki/Tea").status_code == 404
         assert not engine.requests
         pressed = client.post("/_unwritten/write", data={"page": "/wiki/Tea"}, headers={"origin": "http://testserver"})
@@ -194,16 +199,16 @@ def test_a_typed_address_is_not_written_and_has_a_button(tmp_path: Path) -> None
         assert again.headers["location"] == "/wiki/Tea" and len(engine.requests) == 1, "it is there"
 
 
-def test_a_page_without_parameters_is_offered_by_its_author(tmp_path: Path) -> None:
-    engine = scripted("Welcome to [[Tea]].")
-    app = make_app(tmp_path, engine, signed_links="on", links="/wiki/{title}")
+def test_a_page_without_parameters_needs_no_signature(tmp_path: Path) -> None:
+    engine = scripted("Welcome to tea.")
+    app = make_app(tmp_path, engine, signed_links="on")
 
     @app.page("/welcome")
     def welcome(tone: str = "dry") -> str:
         return f"A welcome in a {tone} tone."
 
     with browser(app) as client:
-        assert client.get("/welcome?tone=loud").status_code == 404, "a query makes as many pages as anybody likes"
+        assert client.get("/welcome?tone=loud").status_code == 404, "a query makes any number of pages"
         assert not engine.requests
         assert client.get("/welcome").status_code == 200
         follow(client, "/welcome")
@@ -211,18 +216,18 @@ def test_a_page_without_parameters_is_offered_by_its_author(tmp_path: Path) -> N
     assert len(engine.requests) == 1
 
 
-def test_a_program_is_told_in_plain_words(tmp_path: Path) -> None:
-    with TestClient(gated(tmp_path)) as client:
+def test_a_program_gets_plain_text(tmp_path: Path) -> None:
+    with TestClient(signed_wiki(tmp_path)) as client:
         answer = client.get("/wiki/Tea", headers={"accept": "*/*"})
         assert answer.status_code == 404
         assert answer.text == (
-            "Nobody has written 'Tea' yet.\nIt is written when somebody follows a link to it, or by a POST of "
-            "page=/wiki/Tea to /_unwritten/write\n"
+            "'Tea' is not written yet.\n"
+            "Follow a link to it, or POST page=/wiki/Tea to /_unwritten/write to have it written.\n"
         )
 
 
-CUT = "The link that led here is incomplete: a part of its signature was cut off or changed."
-FOREIGN = "The link that led here was signed for another page, or in another world."
+CUT = "The link that led here is incomplete: its signature was cut off or changed."
+FOREIGN = "The link that led here was signed for another page, or by another app."
 
 
 @pytest.mark.parametrize(
@@ -236,19 +241,19 @@ FOREIGN = "The link that led here was signed for another page, or in another wor
         (lambda s: s[::-1], FOREIGN),
     ],
 )
-def test_a_signature_that_is_not_in_order(spoil: Callable[[str], str], words: str, tmp_path: Path) -> None:
+def test_an_invalid_signature_is_explained(spoil: Callable[[str], str], words: str, tmp_path: Path) -> None:
     engine = scripted(TEXT)
-    app = gated(tmp_path, engine)
+    app = signed_wiki(tmp_path, engine)
     with browser(app) as client:
         signature = app.link("/wiki/Tea").partition("_s=")[2]
-        told = client.get(f"/wiki/Tea?_s={spoil(signature)}")
-        assert told.status_code == 403
-        assert words in told.text and 'action="/_unwritten/write"' in told.text
+        response = client.get(f"/wiki/Tea?_s={spoil(signature)}")
+        assert response.status_code == 403
+        assert words in response.text and 'action="/_unwritten/write"' in response.text
         assert not engine.requests
 
 
-def test_a_signature_for_another_page_opens_nothing_and_harms_no_written_page(tmp_path: Path) -> None:
-    app = gated(tmp_path)
+def test_a_signature_for_another_page_generates_nothing(tmp_path: Path) -> None:
+    app = signed_wiki(tmp_path)
     with browser(app) as client:
         sign = app.link("/wiki/Sea").partition("?")[2]
         assert FOREIGN in client.get(f"/wiki/Tea?{sign}").text
@@ -258,9 +263,9 @@ def test_a_signature_for_another_page_opens_nothing_and_harms_no_written_page(tm
         assert client.get(f"/wiki/Tea?{sign}").headers["location"] == "/wiki/Tea"
 
 
-def test_the_button_of_another_site_does_nothing(tmp_path: Path) -> None:
+def test_a_button_on_another_site_does_nothing(tmp_path: Path) -> None:
     engine = scripted(TEXT)
-    with browser(gated(tmp_path, engine)) as client:
+    with browser(signed_wiki(tmp_path, engine)) as client:
         foreign = client.post(
             "/_unwritten/write", data={"page": "/wiki/Tea"}, headers={"origin": "http://evil.example"}
         )
@@ -271,23 +276,23 @@ def test_the_button_of_another_site_does_nothing(tmp_path: Path) -> None:
         assert not engine.requests
 
 
-def test_a_failed_attempt_is_told_where_it_can_be_tried_again(tmp_path: Path) -> None:
-    app = gated(tmp_path, scripted([ValueError("broken")]))
+def test_the_error_of_the_last_attempt_is_shown(tmp_path: Path) -> None:
+    app = signed_wiki(tmp_path, scripted([ValueError("broken")]))
     with browser(app) as client:
         client.get(app.link("/wiki/Tea"))
         follow(client, "/wiki/Tea")
-        assert "The last attempt came to nothing: Something went wrong inside." in client.get("/wiki/Tea").text
+        assert "The last attempt failed: Something went wrong on the server." in client.get("/wiki/Tea").text
 
 
-def test_who_comes_to_a_running_page_needs_no_signature(tmp_path: Path) -> None:
-    app = gated(tmp_path, scripted(["A", HANG]))
+def test_a_running_page_needs_no_signature(tmp_path: Path) -> None:
+    app = signed_wiki(tmp_path, scripted(["A", HANG]))
     with browser(app) as client:
         client.get(app.link("/wiki/Tea"))
         assert client.get("/wiki/Tea").status_code == 200
         assert client.head("/wiki/Tea").status_code == 200
 
 
-# -- where an app makes links itself ------------------------------------------------------------------------------
+# -- links of the app itself -----------------------------------------------------------------------------------
 
 
 def search(app: App) -> None:
@@ -296,9 +301,10 @@ def search(app: App) -> None:
         return RedirectResponse(app.url_path_for("article", title=q), 303)
 
 
-def test_a_search_box_leads_to_a_page_within_its_budget(tmp_path: Path) -> None:
+def test_a_search_box_leads_to_pages_within_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.SEARCH_PAGES", 1)
     engine = scripted(TEXT)
-    app = gated(tmp_path, engine, search_pages=1)
+    app = signed_wiki(tmp_path, engine)
     search(app)
     with browser(app) as client:
         found = client.get("/search?q=Tea", headers=HERE).headers["location"]
@@ -309,7 +315,7 @@ def test_a_search_box_leads_to_a_page_within_its_budget(tmp_path: Path) -> None:
         refused = client.get(second)
         assert refused.status_code == 429
         assert "by search or by button" in refused.text
-        assert client.get(app.link("/wiki/Sea")).status_code == 303, "a link that a page offered is no search"
+        assert client.get(app.link("/wiki/Sea")).status_code == 303, "a link on a page is not a search"
 
 
 @pytest.mark.parametrize(
@@ -321,16 +327,16 @@ def test_a_search_box_leads_to_a_page_within_its_budget(tmp_path: Path) -> None:
         {"referer": "//["},
     ],
 )
-def test_what_no_page_of_the_app_led_to_is_no_search(headers: dict[str, str], tmp_path: Path) -> None:
-    app = gated(tmp_path)
+def test_requests_that_no_page_led_to_are_not_signed(headers: dict[str, str], tmp_path: Path) -> None:
+    app = signed_wiki(tmp_path)
     search(app)
     with browser(app) as client:
         assert client.get("/search?q=Tea", headers=headers).headers["location"] == "/wiki/Tea"
         old = client.get("/search?q=Tea", headers={"referer": "http://testserver/"})
-        assert "_s=" in old.headers["location"], "browsers that do not say where a request comes from"
+        assert "_s=" in old.headers["location"], "browsers that send no Sec-Fetch-Site"
 
 
-def test_templates_sign_the_links_that_they_offer(tmp_path: Path) -> None:
+def test_templates_sign_links(tmp_path: Path) -> None:
     home = templates(tmp_path, front='<a href="{{ link("/wiki/Tea") }}">a</a><a href="{{ "/wiki/Sea"|link }}">b</a>')
     for setting, mark in (("on", "?_s="), ("off", '">')):
         app = make_app(tmp_path, scripted(TEXT), folder=home, signed_links=setting)
@@ -343,14 +349,15 @@ def test_templates_sign_the_links_that_they_offer(tmp_path: Path) -> None:
             assert client.get("/").text.count(mark) == 2
 
 
-def test_only_a_key_can_be_offered(tmp_path: Path) -> None:
-    app = gated(tmp_path)
-    for wrong in ("https://evil.example", "//evil.example", "Tea", ""):
-        with pytest.raises(BadAddress, match="is not the key of a page"):
-            app.link(wrong)
+def test_only_a_key_can_be_signed(tmp_path: Path) -> None:
+    app = signed_wiki(tmp_path)
+    with browser(app):
+        for wrong in ("https://evil.example", "//evil.example", "/\\evil.example", "Tea", ""):
+            with pytest.raises(BadAddress, match="is not the key of a page"):
+                app.link(wrong)
 
 
-def test_what_a_page_function_sees_has_no_signature(tmp_path: Path) -> None:
+def test_page_functions_see_no_signature(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted(TEXT), signed_links="on")
     seen: list[Any] = []
 
@@ -364,7 +371,7 @@ def test_what_a_page_function_sees_has_no_signature(tmp_path: Path) -> None:
     assert seen[-1] == ("/a/Tea?by=x", {"by": "x"}, "by=x")
 
 
-# -- those who follow everything ----------------------------------------------------------------------------------
+# -- crawlers --------------------------------------------------------------------------------------------------
 
 
 def crawl(client: TestClient, start: str, steps: int, may: Callable[[str, str], bool]) -> int:
@@ -376,7 +383,7 @@ def crawl(client: TestClient, start: str, steps: int, may: Callable[[str, str], 
         key = queue.pop(0)
         answer = client.get(key)
         if answer.status_code == 200 and key.startswith("/wiki/"):
-            wait_for(lambda key=key: client.app.serving.generations.get(key) is None)  # type: ignore[attr-defined,misc]
+            wait_for(lambda key=key: client.app.site.jobs.get(key) is None)  # type: ignore[attr-defined,misc]
             answer = client.get(key)
         found = [("", answer.headers["location"])] if answer.is_redirect else []
         for tag, href in found + re.findall(r'(<a [^>]*href="([^"]+)"[^>]*>)', answer.text):
@@ -392,17 +399,17 @@ def endless(request: Any) -> str:
     return " ".join(f"[[{name}{letter}]]" for letter in "abc")
 
 
-def test_a_crawler_that_follows_every_link_is_held_by_its_budget(tmp_path: Path) -> None:
+def test_a_crawler_that_follows_every_link_is_limited_by_its_budget(tmp_path: Path) -> None:
     engine = scripted(endless)
-    app = gated(tmp_path, engine, visitor_pages=5)
+    app = signed_wiki(tmp_path, engine, visitor_pages=5)
     with browser(app) as client:
         crawl(client, "/", 40, lambda tag, href: True)
         assert len(engine.requests) == 5
 
 
-def test_a_crawler_that_keeps_to_the_rules_causes_no_writing(tmp_path: Path) -> None:
+def test_a_crawler_that_respects_robots_txt_causes_no_generation(tmp_path: Path) -> None:
     engine = scripted(endless)
-    app = gated(tmp_path, engine)
+    app = signed_wiki(tmp_path, engine)
     with browser(app) as client:
         client.get(app.link("/wiki/Here"))
         follow(client, "/wiki/Here")

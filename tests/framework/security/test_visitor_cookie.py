@@ -1,3 +1,5 @@
+"""The visitor cookie."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from unwritten import App, Page, Visit
-from unwritten.security.signer import VisitorCookie
+from unwritten.security.signer import Signer, VisitorCookie
 from unwritten.testing import Visitor
 
 FORM = """{% extends "layout.html" %}
@@ -47,7 +49,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     yield app
 
 
-def test_a_browser_is_known_again_after_its_first_form_and_no_other_is_it(app: App) -> None:
+def test_a_browser_is_recognized_after_its_first_form(app: App) -> None:
     visitor = Visitor(app)
     assert visitor.visit("/me").text == ""
     visitor.visit("/").submit("Mark")
@@ -66,19 +68,19 @@ def request(cookie: str, visitor_cookie: VisitorCookie | None = None) -> Request
     return Request({"type": "http", "method": "GET", "path": "/", "scheme": "https", "headers": [header]})
 
 
-def test_only_a_cookie_that_this_world_has_given_counts() -> None:
-    ours, theirs = VisitorCookie(lambda: b"one"), VisitorCookie(lambda: b"two")
+def test_only_a_cookie_of_this_world_is_accepted() -> None:
+    ours, theirs = VisitorCookie(Signer(b"one")), VisitorCookie(Signer(b"two"))
     cookie, visitor = ours.new()
     assert ours.read(request(cookie, ours)) == visitor
-    assert visitor not in cookie, "what a table holds is no cookie"
+    assert visitor not in cookie, "an identifier in a table is not a cookie"
     for forged in (cookie[:-1] + ("0" if cookie[-1] != "0" else "1"), "", "x" * 5000, f"{visitor}.{visitor}"):
         assert ours.read(request(forged, ours)) == ""
     assert ours.name != theirs.name
     assert theirs.read(request(cookie, theirs)) == ""
 
 
-def test_the_cookie_is_out_of_reach_of_scripts_and_of_plain_http_where_there_is_https() -> None:
-    visitor_cookie = VisitorCookie(lambda: b"secret")
+def test_scripts_and_plain_http_cannot_read_the_cookie() -> None:
+    visitor_cookie = VisitorCookie(Signer(b"secret"))
     response = Response()
     visitor_cookie.set_on(response, "c", request(""))
     sent = response.headers["set-cookie"].lower()

@@ -1,4 +1,4 @@
-"""One file, one writer, many readers."""
+"""The database: one writer, many readers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(30)
 def database(tmp_path: Path) -> Iterator[Database]:
     """An empty database with a table ``words``."""
     database = Database(tmp_path / "new" / "pages.db")
-    database.write_now(lambda db: db.execute("CREATE TABLE words (word TEXT UNIQUE)"))
+    database.write_sync(lambda db: db.execute("CREATE TABLE words (word TEXT UNIQUE)"))
     yield database
     database.close()
 
@@ -38,25 +38,25 @@ def add(*new: str) -> Callable[[sqlite_utils.Database], int]:
     return work
 
 
-def test_work_is_done_whole_or_not_at_all(database: Database) -> None:
+def test_work_is_committed_as_a_whole_or_not_at_all(database: Database) -> None:
     assert asyncio.run(database.write(add("ash", "elm"))) == 2
     with pytest.raises(StoreError, match="UNIQUE"):
-        database.write_now(add("oak", "ash"))
+        database.write_sync(add("oak", "ash"))
     assert words(database) == ["ash", "elm"]
 
 
-def test_what_the_work_raises_arrives_and_undoes_it(database: Database) -> None:
+def test_an_exception_rolls_back_and_reaches_the_caller(database: Database) -> None:
     def work(db: sqlite_utils.Database) -> None:
         db.execute("INSERT INTO words VALUES ('ash')")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        database.write_now(work)
+        database.write_sync(work)
     assert words(database) == []
 
 
 def test_readers_in_other_threads_see_what_is_written_and_cannot_write(database: Database) -> None:
-    database.write_now(add("ash"))
+    database.write_sync(add("ash"))
     seen: list[object] = []
 
     def reader() -> None:
@@ -72,14 +72,14 @@ def test_readers_in_other_threads_see_what_is_written_and_cannot_write(database:
     assert seen[0] == ["ash"] and "cannot be opened for writing" in str(seen[1])
 
 
-def test_the_stamp_changes_with_every_write(database: Database) -> None:
-    before = database.stamp()
-    assert database.stamp() == before
-    database.write_now(add("ash"))
-    assert database.stamp() != before
+def test_data_version_changes_with_every_write(database: Database) -> None:
+    before = database.data_version()
+    assert database.data_version() == before
+    database.write_sync(add("ash"))
+    assert database.data_version() != before
 
 
-def test_after_the_end_it_says_so(tmp_path: Path) -> None:
+def test_a_closed_database_raises(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     database.close()
     database.close()

@@ -1,4 +1,4 @@
-"""The network of written pages: its nodes, its links, and what is wanted."""
+"""The link graph, and missing pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def written() -> App:
     return app
 
 
-def test_written_pages_come_first_and_then_what_is_linked_most() -> None:
+def test_written_pages_come_first_and_then_those_with_the_most_backlinks() -> None:
     app = written()
     visitor = Visitor(app, answers({f"About {name.capitalize()}": text for name, text in TEXTS.items()}))
     for name in TEXTS:
@@ -43,13 +43,13 @@ def test_written_pages_come_first_and_then_what_is_linked_most() -> None:
     assert [(node.title, node.links) for node in app.store.link_graph(2)] == [
         ("Lamp", ("/wiki/Oil",)),
         ("Oil", ("/wiki/Lamp",)),
-    ], "a link to what is not shown is none"
-    assert app.store.link_graph(under="/list") == []
+    ], "links to pages outside of the graph are left out"
+    assert app.store.link_graph(prefix="/list") == []
     assert app.store.missing_pages() == [LinkNode("/wiki/Glass", "Glass", False, 2)]
-    assert app.store.missing_pages(under="/list") == []
+    assert app.store.missing_pages(prefix="/list") == []
 
 
-def test_an_empty_world_has_no_network() -> None:
+def test_an_empty_world_has_an_empty_graph() -> None:
     app = written()
     visitor = Visitor(app)
     assert visitor.visit("/nowhere").status == 404

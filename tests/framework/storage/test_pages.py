@@ -1,4 +1,4 @@
-"""The store: whole pages in one SQLite file, whatever happens around it."""
+"""The page store: whole pages in one SQLite file, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.apps import LIGHTHOUSE, browser, inner, make_wiki, tables, until, wait_for, watch
-from tests.support.hostile import modest
+from tests.support.hostile import few_examples
 
 from unwritten.core.errors import EditConflict, StoreError, StoreFull, StoreLocked, UnknownDatabase
 from unwritten.formats.links import Link
@@ -45,19 +45,19 @@ def new_page(
     return PageWrite(key, title or key.rsplit("/")[-1], text, "hash", provenance, (canvas,), links)
 
 
-def keep(store: PageStore, page: PageWrite) -> None:
+def save(store: PageStore, page: PageWrite) -> None:
     asyncio.run(store.save(page))
 
 
-def test_a_page_comes_back_as_it_was_kept(store: PageStore) -> None:
+def test_a_page_makes_the_round_trip(store: PageStore) -> None:
     page = new_page()
-    keep(store, page)
-    kept = store.get(KEY)
-    assert kept is not None
-    assert (kept.key, kept.title, kept.version, kept.versions) == (KEY, "Lighthouse", 1, 1)
-    assert tuple(kept.canvases.values()) == page.canvases
-    assert kept.provenance == page.provenance
-    assert kept.written_at.tzinfo is not None
+    save(store, page)
+    stored = store.get(KEY)
+    assert stored is not None
+    assert (stored.key, stored.title, stored.version, stored.versions) == (KEY, "Lighthouse", 1, 1)
+    assert tuple(stored.canvases.values()) == page.canvases
+    assert stored.provenance == page.provenance
+    assert stored.written_at.tzinfo is not None
     assert store.get("/wiki/Other") is None and store.get(KEY, 2) is None
 
 
@@ -72,26 +72,26 @@ def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageStore]:
     store.close()
 
 
-@modest
+@few_examples
 @given(title=_text, text=_text.filter(bool), seed=st.integers(0, 2**32 - 1), seconds=st.floats(0, 1e6))
 def test_any_text_makes_the_round_trip(one_store: PageStore, title: str, text: str, seed: int, seconds: float) -> None:
     canvas = StoredCanvas("body", "text", text, text, seed, 1, 1, 1, seconds, "length")
     provenance = Provenance(text, text, seed, 1, 1, 1, seconds, "end")
-    keep(one_store, PageWrite(f"/{title}", title, text, "h", provenance, (canvas,), (Link("/x", title, text),)))
-    kept = one_store.get(f"/{title}")
-    assert kept is not None
-    assert (kept.title, kept.provenance, kept.canvases) == (title, provenance, {"body": canvas})
+    save(one_store, PageWrite(f"/{title}", title, text, "h", provenance, (canvas,), (Link("/x", title, text),)))
+    stored = one_store.get(f"/{title}")
+    assert stored is not None
+    assert (stored.title, stored.provenance, stored.canvases) == (title, provenance, {"body": canvas})
     assert one_store.link(f"/{title}", "/x") == Link("/x", title, text)
     one_store.search(text)
     one_store.search(title)
 
 
-def test_a_page_written_anew_is_a_new_version_and_the_old_one_stays(store: PageStore) -> None:
-    keep(store, new_page(text="The first.", links=(Link("/wiki/Sea", "sea", "The sea."),)))
-    keep(store, new_page(text="The second.", links=(Link("/wiki/Tower", "tower", "A tower."),)))
-    kept, old = store.get(KEY), store.get(KEY, 1)
-    assert kept is not None and old is not None
-    assert (kept.version, kept.versions, kept.canvases["body"].text) == (2, 2, "The second.")
+def test_a_page_generated_again_is_a_new_version_and_the_old_one_stays(store: PageStore) -> None:
+    save(store, new_page(text="The first.", links=(Link("/wiki/Sea", "sea", "The sea."),)))
+    save(store, new_page(text="The second.", links=(Link("/wiki/Tower", "tower", "A tower."),)))
+    stored, old = store.get(KEY), store.get(KEY, 1)
+    assert stored is not None and old is not None
+    assert (stored.version, stored.versions, stored.canvases["body"].text) == (2, 2, "The second.")
     assert (old.version, old.versions, old.canvases["body"].text) == (1, 2, "The first.")
     assert [version.number for version in store.history(KEY)] == [2, 1]
     assert store.links_to("/wiki/Sea") == []  # links and search are those of the current version
@@ -100,9 +100,9 @@ def test_a_page_written_anew_is_a_new_version_and_the_old_one_stays(store: PageS
     assert store.count() == 1
 
 
-def test_canvases_that_are_added_join_the_version_that_is_there(store: PageStore) -> None:
+def test_an_amendment_adds_canvases_to_the_current_version(store: PageStore) -> None:
     first = new_page(links=(Link("/wiki/Tower", "Tower", "A Tower."),))
-    keep(store, first)
+    save(store, first)
     reply = replace(first.canvases[0], name="replies-1", text="A new reply.")
     more = replace(
         first,
@@ -113,31 +113,31 @@ def test_canvases_that_are_added_join_the_version_that_is_there(store: PageStore
         amends=True,
     )
     before = store.get(KEY)
-    keep(store, more)
-    kept = store.get(KEY)
-    assert before is not None and kept is not None
-    assert (kept.version, kept.versions, kept.written_at) == (1, 1, before.written_at)
-    assert list(kept.canvases) == ["body", "replies-1"] and kept.canvases["replies-1"] == reply
-    assert (kept.provenance.tokens, kept.provenance.seconds) == (10, 2.5)
+    save(store, more)
+    stored = store.get(KEY)
+    assert before is not None and stored is not None
+    assert (stored.version, stored.versions, stored.written_at) == (1, 1, before.written_at)
+    assert list(stored.canvases) == ["body", "replies-1"] and stored.canvases["replies-1"] == reply
+    assert (stored.provenance.tokens, stored.provenance.seconds) == (10, 2.5)
     assert [entry.key for entry in store.search("reply")] == [KEY]
     assert {entry.key for target in ("/wiki/Tower", "/wiki/Sea") for entry in store.links_to(target)} == {KEY}
 
 
-def test_what_was_written_anew_meanwhile_is_not_overwritten_by_an_addition(store: PageStore) -> None:
+def test_an_amendment_does_not_overwrite_a_newer_version(store: PageStore) -> None:
     first = new_page()
-    keep(store, first)
-    keep(store, new_page(text="A newer text."))
+    save(store, first)
+    save(store, new_page(text="A newer text."))
     reply = replace(first.canvases[0], name="replies-1", text="A new reply.")
-    keep(store, replace(first, canvases=(*first.canvases, reply), amends=True))
-    kept = store.get(KEY)
-    assert kept is not None and kept.version == 2
-    assert [canvas.text for canvas in kept.canvases.values()] == ["A newer text.", "A new reply."]
+    save(store, replace(first, canvases=(*first.canvases, reply), amends=True))
+    stored = store.get(KEY)
+    assert stored is not None and stored.version == 2
+    assert [canvas.text for canvas in stored.canvases.values()] == ["A newer text.", "A new reply."]
     old = store.get(KEY, 1)
     assert old is not None and list(old.canvases) == ["body"]
 
 
-def test_an_addition_to_a_page_that_was_deleted_meanwhile_is_a_page(store: PageStore) -> None:
-    keep(store, replace(new_page(), amends=True))
+def test_an_amendment_of_a_deleted_page_creates_it(store: PageStore) -> None:
+    save(store, replace(new_page(), amends=True))
     assert store.get(KEY) is not None
 
 
@@ -146,54 +146,54 @@ def changed(text: str, change: Change, region: str = "body") -> PageWrite:
     return replace(page, canvases=(replace(page.canvases[0], name=region),), change=change)
 
 
-def test_a_version_says_by_which_means_it_came_about(store: PageStore) -> None:
-    keep(store, new_page())
+def test_a_version_records_its_change(store: PageStore) -> None:
+    save(store, new_page())
     change = Change("asked", "make it shorter", 1, ("body",))
-    keep(store, changed("A lamp.", change))
-    kept = store.get(KEY)
-    assert kept is not None and kept.change == change
+    save(store, changed("A lamp.", change))
+    stored = store.get(KEY)
+    assert stored is not None and stored.change == change
     assert [version.change for version in store.history(KEY)] == [change, Change()]
     assert [version.number for version in store.history(KEY, limit=1)] == [2]
     assert [version.number for version in store.history(KEY, before=2)] == [1]
 
 
-def test_a_change_of_a_page_that_has_moved_on_is_not_kept(store: PageStore) -> None:
-    keep(store, new_page())
-    keep(store, new_page(text="The second."))
-    with pytest.raises(EditConflict, match="'Lighthouse' is at version 2, and this change was made from version 1"):
-        keep(store, changed("Lost?", Change("by hand", base=1)))
+def test_a_change_based_on_an_old_version_is_a_conflict(store: PageStore) -> None:
+    save(store, new_page())
+    save(store, new_page(text="The second."))
+    with pytest.raises(EditConflict, match="'Lighthouse' is at version 2, but this change is based on version 1"):
+        save(store, changed("Lost?", Change("by hand", base=1)))
     asyncio.run(store.delete(KEY))
-    with pytest.raises(EditConflict, match="is not there any more"):
-        keep(store, changed("Lost?", Change("by hand", base=2)))
+    with pytest.raises(EditConflict, match="does not exist any more"):
+        save(store, changed("Lost?", Change("by hand", base=2)))
     assert store.get(KEY) is None
 
 
-def test_regions_that_were_added_meanwhile_go_along_with_a_change(store: PageStore) -> None:
+def test_regions_added_meanwhile_are_taken_over_by_a_change(store: PageStore) -> None:
     page = new_page()
     reply = replace(page.canvases[0], name="replies-1", text="A reply.")
-    keep(store, replace(page, canvases=(*page.canvases, reply)))
-    keep(store, changed("By hand.", Change("by hand", base=1, regions=("body",))))
-    kept = store.get(KEY)
-    assert kept is not None
-    assert {name: canvas.text for name, canvas in kept.canvases.items()} == {
+    save(store, replace(page, canvases=(*page.canvases, reply)))
+    save(store, changed("By hand.", Change("by hand", base=1, regions=("body",))))
+    stored = store.get(KEY)
+    assert stored is not None
+    assert {name: canvas.text for name, canvas in stored.canvases.items()} == {
         "body": "By hand.",
         "replies-1": "A reply.",
     }
-    keep(store, changed("All of it.", Change("rewritten", base=2)))
-    kept = store.get(KEY)
-    assert kept is not None and list(kept.canvases) == ["body"]
+    save(store, changed("All of it.", Change("rewritten", base=2)))
+    stored = store.get(KEY)
+    assert stored is not None and list(stored.canvases) == ["body"]
 
 
 def test_what_links_here_with_the_sentence(store: PageStore) -> None:
-    keep(store, new_page("/wiki/A", links=(Link("/wiki/B", "b", "See b."), Link("/wiki/A", "a", "Itself."))))
+    save(store, new_page("/wiki/A", links=(Link("/wiki/B", "b", "See b."), Link("/wiki/A", "a", "Itself."))))
     assert [(e.key, e.snippet) for e in store.links_to("/wiki/B")] == [("/wiki/A", "See b.")]
     assert store.links_to("/wiki/A") == []
     assert store.link("/wiki/A", "/wiki/B") == Link("/wiki/B", "b", "See b.")
 
 
 def test_search_finds_words_and_beginnings_in_title_and_text(store: PageStore) -> None:
-    keep(store, new_page("/wiki/Lighthouse", "A tower with a lamp by the sea."))
-    keep(store, new_page("/wiki/Café", "Coffee under the lighthouse."))
+    save(store, new_page("/wiki/Lighthouse", "A tower with a lamp by the sea."))
+    save(store, new_page("/wiki/Café", "Coffee under the lighthouse."))
     assert [entry.key for entry in store.search("lighthouse")] == ["/wiki/Lighthouse", "/wiki/Café"]
     assert [entry.key for entry in store.search("cafe")] == ["/wiki/Café"]
     assert [entry.key for entry in store.search("lamp tow")] == ["/wiki/Lighthouse"]
@@ -220,15 +220,15 @@ def test_search_finds_words_and_beginnings_in_title_and_text(store: PageStore) -
         "% _",
     ],
 )
-def test_a_search_for_anything_is_no_error(store: PageStore, text: str) -> None:
-    keep(store, new_page())
+def test_any_text_can_be_searched_for(store: PageStore, text: str) -> None:
+    save(store, new_page())
     assert isinstance(store.search(text), list)
 
 
 def test_lists(store: PageStore) -> None:
     assert store.random() is None and store.recent() == [] and store.count() == 0
     for name in ("b", "A", "c"):
-        keep(store, new_page(f"/wiki/{name}", title=name))
+        save(store, new_page(f"/wiki/{name}", title=name))
     assert [entry.title for entry in store.all()] == ["A", "b", "c"]
     assert [entry.title for entry in store.recent(2)] == ["c", "A"]
     assert store.random() is not None
@@ -236,51 +236,51 @@ def test_lists(store: PageStore) -> None:
 
 
 def test_a_snippet_ends_at_a_word(store: PageStore) -> None:
-    keep(store, new_page(text="word " * 100))
+    save(store, new_page(text="word " * 100))
     assert store.recent()[0].snippet.endswith("word…") and len(store.recent()[0].snippet) <= 240
 
 
-def test_a_deleted_page_is_gone_with_all_that_belongs_to_it(store: PageStore, tmp_path: Path) -> None:
-    keep(store, new_page(links=(Link("/wiki/Sea", "sea", "The sea."),)))
-    keep(store, new_page(text="Again."))
+def test_deleting_a_page_deletes_everything_of_it(store: PageStore, tmp_path: Path) -> None:
+    save(store, new_page(links=(Link("/wiki/Sea", "sea", "The sea."),)))
+    save(store, new_page(text="Again."))
     assert asyncio.run(store.delete(KEY)) is True
     assert asyncio.run(store.delete(KEY)) is False
     assert {name: len(rows) for name, rows in tables(tmp_path / "pages.db").items() if rows} == {}
 
 
-def test_the_stamp_changes_when_anybody_writes(store: PageStore, tmp_path: Path) -> None:
-    before = store.stamp()
-    assert store.stamp() == before
-    keep(store, new_page())
-    assert store.stamp() != before
+def test_data_version_changes_when_any_connection_writes(store: PageStore, tmp_path: Path) -> None:
+    before = store.data_version()
+    assert store.data_version() == before
+    save(store, new_page())
+    assert store.data_version() != before
     other = PageStore(tmp_path / "pages.db")
-    before = store.stamp()
-    keep(other, new_page("/wiki/Other"))
-    assert store.stamp() != before
+    before = store.data_version()
+    save(other, new_page("/wiki/Other"))
+    assert store.data_version() != before
     other.close()
 
 
-def test_a_page_that_fails_half_way_leaves_nothing(store: PageStore, tmp_path: Path) -> None:
-    keep(store, new_page(text="The first."))
+def test_a_failed_save_writes_nothing(store: PageStore, tmp_path: Path) -> None:
+    save(store, new_page(text="The first."))
     twice = StoredCanvas("body", "text", "", "x", 1, 1, 1, 1, 0.1, "end")
     page = new_page(text="The second.")
     broken = PageWrite(page.key, page.title, page.text, "h", page.provenance, (twice, twice), ())
     with pytest.raises(StoreError):
-        keep(store, broken)
-    kept = store.get(KEY)
-    assert kept is not None and kept.canvases["body"].text == "The first." and kept.versions == 1
-    keep(store, page)  # and the next one is kept
+        save(store, broken)
+    stored = store.get(KEY)
+    assert stored is not None and stored.canvases["body"].text == "The first." and stored.versions == 1
+    save(store, page)  # and the next one is stored
     assert len(tables(tmp_path / "pages.db")["versions"]) == 2
 
 
 def test_many_readers_and_a_writer(store: PageStore) -> None:
     def read(_: int) -> int:
-        return sum(store.count() >= 0 and bool(store.stamp()) for _ in range(50))
+        return sum(store.count() >= 0 and bool(store.data_version()) for _ in range(50))
 
     with ThreadPoolExecutor(4) as pool:
         readers = pool.map(read, range(4))
         for i in range(30):
-            keep(store, new_page(f"/wiki/{i}"))
+            save(store, new_page(f"/wiki/{i}"))
         assert sum(readers) == 200
     assert store.count() == 30
 
@@ -288,7 +288,7 @@ def test_many_readers_and_a_writer(store: PageStore) -> None:
 # -- what goes wrong ------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     file = tmp_path / "pages.db"
     file.write_bytes(b"This is a letter and not a database. " * 100)
     with pytest.raises(UnknownDatabase, match=r"is not a database, or is damaged.*--database"):
@@ -316,12 +316,12 @@ def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
         PageStore(tmp_path / "pages.db")
 
 
-def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "pages.db").mkdir()
     with pytest.raises(StoreError, match=r"cannot be opened"):
         PageStore(tmp_path / "pages.db")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be created"):
         PageStore(tmp_path / "file" / "pages.db")
 
 
@@ -329,7 +329,7 @@ def test_a_damaged_database(tmp_path: Path) -> None:
     file = tmp_path / "pages.db"
     store = PageStore(file)
     for i in range(50):
-        keep(store, new_page(f"/wiki/{i}", "words " * 200))
+        save(store, new_page(f"/wiki/{i}", "words " * 200))
     store.close()
     content = bytearray(file.read_bytes())
     content[4096:] = b"\x55" * (len(content) - 4096)
@@ -342,20 +342,20 @@ def test_a_damaged_database(tmp_path: Path) -> None:
             damaged.close()
 
 
-def test_a_closed_store_says_so(tmp_path: Path) -> None:
+def test_a_closed_store_raises(tmp_path: Path) -> None:
     store = PageStore(tmp_path / "pages.db")
     store.close()
     store.close()
     with pytest.raises(StoreError, match="has been closed"):
         store.count()
     with pytest.raises(StoreError, match="has been closed"):
-        keep(store, new_page())
+        save(store, new_page())
 
 
 def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from unwritten.storage.pages import Store; sys.stdin.readline(); "
-        "s = Store(pathlib.Path(sys.argv[1])); print(s.count()); s.close()"
+        "import sys, pathlib; from unwritten.storage.pages import PageStore; sys.stdin.readline(); "
+        "s = PageStore(pathlib.Path(sys.argv[1])); print(s.count()); s.close()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "pages.db")]
     pipe = subprocess.PIPE
@@ -368,38 +368,38 @@ def test_many_programs_may_open_a_new_database_at_once(tmp_path: Path) -> None:
     assert [out for out, _ in said] == ["0\n"] * 4, said
 
 
-def test_a_locked_database_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
     store = PageStore(tmp_path / "pages.db")
     other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreLocked, match="is locked by another program"):
-        keep(store, new_page())
+        save(store, new_page())
     assert store.count() == 0  # reading goes on
     other.execute("ROLLBACK")
-    keep(store, new_page())
+    save(store, new_page())
     other.close()
     store.close()
 
 
-def test_a_full_disk_in_words(store: PageStore) -> None:
-    keep(store, new_page())
-    limit = f"PRAGMA max_page_count = {store.database._writing.execute('PRAGMA page_count').fetchone()[0]}"
-    store.database._writer.submit(lambda: store.database._region_job.execute(limit)).result()
-    with pytest.raises(StoreFull, match=r"disk is full.*Make room"):
-        keep(store, new_page("/wiki/Big", "word " * 100_000))
+def test_a_full_disk_is_an_error(store: PageStore) -> None:
+    save(store, new_page())
+    limit = f"PRAGMA max_page_count = {store.database._write_database.execute('PRAGMA page_count').fetchone()[0]}"
+    store.database._write_thread.submit(lambda: store.database._write_database.execute(limit)).result()
+    with pytest.raises(StoreFull, match=r"disk is full.*Free some space"):
+        save(store, new_page("/wiki/Big", "word " * 100_000))
     assert store.count() == 1 and store.get(KEY) is not None
-    store.database._writer.submit(
-        lambda: store.database._region_job.execute("PRAGMA max_page_count = 1000000")
+    store.database._write_thread.submit(
+        lambda: store.database._write_database.execute("PRAGMA max_page_count = 1000000")
     ).result()
-    keep(store, new_page("/wiki/Big", "word " * 100_000))
+    save(store, new_page("/wiki/Big", "word " * 100_000))
 
 
 def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
-    monkeypatch.setattr("unwritten.generation.job_queue._RETRY_SECONDS", (0.2,))
+    monkeypatch.setattr("unwritten.generation.job_queue._STORE_RETRY_SECONDS", (0.2,))
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
@@ -407,15 +407,15 @@ def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
         client.get(KEY)
         with client.websocket_connect("/_unwritten/live") as ws:
             watch(ws, KEY)
-            told = until(ws, type="page", state="written")[-1]
-            assert told["message"].startswith("Not kept yet: The database")
+            message = until(ws, type="page", state="written")[-1]
+            assert message["message"].startswith("Not saved yet: The database")
             page = client.get(KEY).text
             assert "bright lamp" in inner(page, "body") and "skeleton" not in page
-            assert "Not kept yet" in page
+            assert "Not saved yet" in page
             other.execute("ROLLBACK")
             until(ws, type="page", state="written", message="")
         wait_for(lambda: client.app.store.count() == 1)  # type: ignore[attr-defined]
-        assert "Not kept yet" not in client.get(KEY).text
+        assert "Not saved yet" not in client.get(KEY).text
         other.close()
     assert len(engine.requests) == 1
 

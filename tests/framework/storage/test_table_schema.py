@@ -1,4 +1,4 @@
-"""Fields as columns: what becomes of each type, and what cannot be kept."""
+"""Columns from the fields of a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from unwritten.core.errors import BadTable
-from unwritten.storage.table_schema import columns_of
+from unwritten.storage.table_schema import model_columns
 
 
 class Mood(Enum):
@@ -45,7 +45,7 @@ class Model(BaseModel):
 
 
 def test_every_type_has_its_kind() -> None:
-    columns = columns_of(Model)
+    columns = model_columns(Model)
     assert {name: column.kind for name, column in columns.items()} == {
         "id": "int",
         "number": "int",
@@ -67,7 +67,7 @@ def test_every_type_has_its_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "kept"),
+    ("name", "value", "stored"),
     [
         ("yes", True, True),
         ("at", datetime(2026, 3, 4, 5, 6, tzinfo=UTC), "2026-03-04T05:06:00Z"),
@@ -78,18 +78,18 @@ def test_every_type_has_its_kind() -> None:
         ("text", None, None),
     ],
 )
-def test_a_value_goes_in_and_comes_back(name: str, value: object, kept: object) -> None:
-    column = columns_of(Model)[name]
-    assert column.kept(value) == kept
-    found = column.found(kept)
+def test_values_make_the_round_trip(name: str, value: object, stored: object) -> None:
+    column = model_columns(Model)[name]
+    assert column.to_sql(value) == stored
+    found = column.from_sql(stored)
     assert (found if found is None else column.adapter.validate_python(found)) == value
 
 
-def test_defaults_are_made_for_old_rows() -> None:
-    columns = columns_of(Model)
-    assert columns["at"].added() == "2026-01-02T00:00:00Z"
-    assert columns["words"].added() == "[]"
-    assert columns["text"].added() is None
+def test_existing_rows_get_defaults() -> None:
+    columns = model_columns(Model)
+    assert columns["at"].default_sql() == "2026-01-02T00:00:00Z"
+    assert columns["words"].default_sql() == "[]"
+    assert columns["text"].default_sql() is None
 
 
 def test_a_dataclass_is_a_model_too() -> None:
@@ -101,9 +101,9 @@ def test_a_dataclass_is_a_model_too() -> None:
         id: int | None = None
 
     Note.__annotations__.update(text=str, tags=list[str], likes=int, id=int | None)
-    columns = columns_of(Note)
+    columns = model_columns(Note)
     assert [column.kind for column in columns.values()] == ["text", "json", "int", "int"]
-    assert columns["tags"].added() == "[]" and columns["likes"].added() == 0
+    assert columns["tags"].default_sql() == "[]" and columns["likes"].default_sql() == 0
     assert not columns["text"].can_be_added
 
 
@@ -118,9 +118,9 @@ class Odd(BaseModel):
     thing: Any = None
 
 
-def test_what_cannot_be_kept_is_said() -> None:
-    with pytest.raises(BadTable, match=r"The field 'text' of Aliased has an alias. In a table, call it by one name."):
-        columns_of(Aliased)
-    with pytest.raises(BadTable, match=r"made from a pydantic model or a dataclass, but got <class 'int'>"):
-        columns_of(int)
-    assert columns_of(Odd)["thing"].kind == "json"
+def test_a_model_that_cannot_be_stored_is_an_error() -> None:
+    with pytest.raises(BadTable, match=r"The field 'text' of Aliased has an alias. A field of a table has one name"):
+        model_columns(Aliased)
+    with pytest.raises(BadTable, match=r"is a pydantic model or a dataclass, not <class 'int'>"):
+        model_columns(int)
+    assert model_columns(Odd)["thing"].kind == "json"

@@ -1,4 +1,4 @@
-"""Tables: rows of a model, in the file of the pages."""
+"""Tables: rows of a model, in the database of the pages."""
 
 from __future__ import annotations
 
@@ -36,9 +36,20 @@ class Post(BaseModel):
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
+def make_one(home: Path) -> App:
+    """An app with one page."""
+    app = make_app(home, scripted("Words."))
+
+    @app.page("/")
+    def front() -> str:
+        return "A page."
+
+    return app
+
+
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[App]:
-    app = make_app(tmp_path, scripted("Words."))
+    app = make_one(tmp_path)
     yield app
     asyncio.run(app.close())
 
@@ -72,7 +83,7 @@ def test_order_limit_and_offset(posts: Table[Post]) -> None:
     assert [row.text for row in posts.select(order="-id", limit=2, offset=1)] == ["4", "3"]
 
 
-def test_changes_and_deletion(posts: Table[Post]) -> None:
+def test_update_and_delete(posts: Table[Post]) -> None:
     row = posts.insert(Post(thread=1, text="x"))
     assert row.id is not None
     changed = posts.update(row.id, text="y", tags=["z"])
@@ -83,7 +94,7 @@ def test_changes_and_deletion(posts: Table[Post]) -> None:
     assert posts.insert(Post(thread=1, text="again")).id == 2, "a number never comes back"
 
 
-def test_the_rows_lie_beside_the_pages(posts: Table[Post], tmp_path: Path) -> None:
+def test_rows_are_stored_beside_the_pages(posts: Table[Post], tmp_path: Path) -> None:
     posts.insert(Post(thread=1, text="x"))
     connection = sqlite3.connect(tmp_path / "pages.db")
     assert connection.execute("SELECT thread, text, mood FROM state_post").fetchall() == [(1, "x", "calm")]
@@ -92,7 +103,7 @@ def test_the_rows_lie_beside_the_pages(posts: Table[Post], tmp_path: Path) -> No
     assert "state_post__thread" in indexes
 
 
-def test_names_of_a_visitor_are_values_and_never_sql(posts: Table[Post]) -> None:
+def test_text_from_visitors_never_becomes_sql(posts: Table[Post]) -> None:
     evil = "x'; DROP TABLE state_post; --"
     posts.insert(Post(thread=1, text=evil))
     assert [row.text for row in posts.select(text=evil)] == [evil]
@@ -112,7 +123,7 @@ def test_unknown_fields_are_errors_with_a_suggestion(posts: Table[Post]) -> None
         posts.select(order="-texd")
 
 
-def test_values_are_held_to_the_model(posts: Table[Post]) -> None:
+def test_values_are_validated_by_the_model(posts: Table[Post]) -> None:
     row = posts.insert(Post(thread=1, text="x"))
     assert row.id is not None
     with pytest.raises(BadTable, match=r"A row of 'post' does not fit Post: text: string should have at least 1"):
@@ -123,22 +134,22 @@ def test_values_are_held_to_the_model(posts: Table[Post]) -> None:
         posts.insert(3)  # type: ignore[arg-type]
     with pytest.raises(BadTable, match="has no row 99, so it cannot be changed"):
         posts.update(99, text="y")
-    with pytest.raises(BadTable, match="has a row with this number already: 1"):
+    with pytest.raises(BadTable, match="has a row 1 already"):
         posts.insert(Post(id=1, thread=1, text="x"))
-    with pytest.raises(BadTable, match="cannot be kept in the table 'post'"):
+    with pytest.raises(BadTable, match="cannot be stored in the table 'post'"):
         posts.insert(Post(thread=2**70, text="x"))
     assert posts.count() == 1
 
 
-def test_what_no_row_can_have_finds_nothing_and_a_wrong_type_is_said(posts: Table[Post]) -> None:
+def test_a_value_that_no_row_can_have_finds_nothing_and_a_wrong_type_is_an_error(posts: Table[Post]) -> None:
     posts.insert(Post(thread=1, text="x"))
     assert posts.select(text="x" * 300) == [] and posts.count(text="x" * 300) == 0
     assert posts.select(thread=2**70) == []
-    with pytest.raises(BadTable, match="No 'thread' in the table 'post' can be 'one': it is of another type"):
+    with pytest.raises(BadTable, match="'thread' of the table 'post' cannot be 'one': the value has another type"):
         posts.select(thread="one")
 
 
-def test_none_is_sought_as_a_missing_value(app: App) -> None:
+def test_none_selects_rows_without_a_value(app: App) -> None:
     table = app.table(Loose)
     app.prepare()
     table.insert(Loose(note=None))
@@ -157,14 +168,14 @@ class Guest:
     id: int | None = None
 
 
-def test_a_dataclass_and_the_rows_that_a_table_begins_with(app: App, tmp_path: Path) -> None:
-    guests = app.table(Guest, "visitors", first=[Guest("Ada"), Guest("Bo")])
+def test_a_dataclass_and_initial_rows(app: App, tmp_path: Path) -> None:
+    guests = app.table(Guest, "visitors", initial=[Guest("Ada"), Guest("Bo")])
     app.prepare()
     assert guests.select(order="-id") == [Guest("Bo", 2), Guest("Ada", 1)]
     guests.delete(1)
     asyncio.run(app.close())
-    again = make_app(tmp_path, scripted("Words."))
-    guests = again.table(Guest, "visitors", first=[Guest("Ada"), Guest("Bo")])
+    again = make_one(tmp_path)
+    guests = again.table(Guest, "visitors", initial=[Guest("Ada"), Guest("Bo")])
     again.prepare()
     assert guests.select() == [Guest("Bo", 2)], "only a new table is filled"
     asyncio.run(again.close())
@@ -179,15 +190,15 @@ class Taken(BaseModel):
     order: int = 0
 
 
-def test_a_table_that_cannot_be_is_refused_with_words(app: App) -> None:
+def test_an_invalid_table_is_an_error_that_says_why(app: App) -> None:
     def refused(*arguments: Any, **options: Any) -> str:
         with pytest.raises(BadTable) as caught:
             app.table(*arguments, **options)
         return str(caught.value)
 
     assert refused(NoId) == "The model NoId of a table needs this field: id: int | None = None"
-    assert "A field of a table cannot be named 'order'" in refused(Taken)
-    assert "A table cannot be named 'drop table'" in refused(Post, "drop table")
+    assert "A field of a table cannot be called 'order'" in refused(Taken)
+    assert "A table cannot be called 'drop table'" in refused(Post, "drop table")
     assert "has no field 'thred'" in refused(Post, index=["thred"])
     assert "takes a list, but got the string 'thread'" in refused(Post, index="thread")
     app.table(Post)
@@ -200,13 +211,13 @@ def test_a_table_of_an_app_that_is_not_prepared_says_so(app: App) -> None:
         posts.count()
 
 
-def test_the_stamp_changes_with_every_write(app: App, posts: Table[Post]) -> None:
-    before = app.store.stamp()
+def test_data_version_changes_with_every_write(app: App, posts: Table[Post]) -> None:
+    before = app.store.data_version()
     posts.insert(Post(thread=1, text="x"))
-    assert app.store.stamp() != before
+    assert app.store.data_version() != before
 
 
-def test_a_page_reads_and_does_not_write(app: App) -> None:
+def test_a_page_function_reads_and_must_not_write(app: App) -> None:
     posts = app.table(Post)
 
     @app.page("/read")
@@ -214,7 +225,7 @@ def test_a_page_reads_and_does_not_write(app: App) -> None:
         return f"A page about {posts.count()} posts."
 
     @app.page("/write")
-    async def region_job() -> str:
+    async def writing() -> str:
         posts.insert(Post(thread=1, text="x"))
         return "A page."
 

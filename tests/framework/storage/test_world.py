@@ -1,4 +1,4 @@
-"""What is true of an app itself, kept in its file."""
+"""The world store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_values_come_back_by_name(tmp_path: Path) -> None:
     database.close()
 
 
-def test_the_secret_is_made_once_and_is_the_file_s_own(tmp_path: Path) -> None:
+def test_the_secret_is_created_once_per_database(tmp_path: Path) -> None:
     one, again, other = (Database(tmp_path / name) for name in ("a.db", "a.db", "b.db"))
     secret = WorldStore(one).secret
     assert len(secret) == 32

@@ -1,4 +1,4 @@
-"""Visiting an app in a test, as its author would."""
+"""``unwritten.testing``: visit an app as its author does in a test."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def wiki(**given: object) -> App:
     return app
 
 
-def test_three_lines_need_no_model() -> None:
+def test_a_test_needs_no_model() -> None:
     visitor = Visitor(wiki())
     page = visitor.visit("/wiki/Tea")
     assert "Tea" in page.text and page.links and page.state == "written"
 
 
-def test_a_visitor_reads_clicks_and_waits_until_all_is_written() -> None:
+def test_a_visitor_clicks_links_and_waits_for_the_page() -> None:
     visitor = Visitor(wiki(), {"lighthouse": LIGHTHOUSE, "lamp": "A lamp is a light in a box."})
     page = visitor.visit("/wiki/Lighthouse")
     assert (page.status, page.key, page.heading) == (200, "/wiki/Lighthouse", "Lighthouse")
@@ -69,7 +69,7 @@ def test_a_visitor_reads_clicks_and_waits_until_all_is_written() -> None:
     assert "written" in visitor.visit("/wiki/Lighthouse").region("body").html, "the link has turned blue"
 
 
-def test_the_sentence_of_a_link_is_known_to_the_page_that_it_leads_to() -> None:
+def test_a_page_learns_where_its_link_was() -> None:
     visits: list[Visit] = []
     app = App("Fake Wiki")
 
@@ -85,35 +85,35 @@ def test_the_sentence_of_a_link_is_known_to_the_page_that_it_leads_to() -> None:
     assert any("A lighthouse is a Tower" in fact for fact in engine.requests[-1].prompt.facts)
 
 
-def test_what_is_not_there_is_told_with_what_is() -> None:
+def test_errors_list_what_exists() -> None:
     page = Visitor(wiki(), {"": LIGHTHOUSE}).visit("/wiki/Lighthouse")
     with pytest.raises(LookupError, match=r"has no link 'Towr'. Did you mean 'Tower'\? It has .*'bright lamp'"):
         page.click("Towr")
     with pytest.raises(LookupError, match=r"has no region 'lead'. It has 'body'."):
         page.region("lead")
-    with pytest.raises(LookupError, match=r"no form with the button 'Reply'. It has 'Write it again'."):
+    with pytest.raises(LookupError, match=r"no form with the button 'Reply'. It has 'Regenerate'."):
         page.submit("Reply")
     with pytest.raises(LookupError, match=r"has no field 'pag'. Did you mean 'page'\? It has 'page'."):
-        page.submit("Write it again", pag="/")
+        page.submit("Regenerate", pag="/")
     with pytest.raises(BadAddress, match="A path begins with a slash"):
         Visitor(wiki()).visit("wiki/Tea")
 
 
-def test_a_link_may_be_named_by_its_beginning_or_its_key_but_not_by_two() -> None:
+def test_a_link_is_found_by_its_text_its_beginning_or_its_key() -> None:
     text = "A [[Red lamp]] and a [[Red door]] and a [[Blue door|door]]."
     page = Visitor(wiki(), {"house": text}).visit("/wiki/House")
     assert page.click("red l").key == "/wiki/Red_lamp"
     assert page.click("/wiki/Blue_door").key == "/wiki/Blue_door"
-    with pytest.raises(LookupError, match=r"'Red' leading to '/wiki/Red_lamp', '/wiki/Red_door'"):
+    with pytest.raises(LookupError, match=r"'Red' leads to '/wiki/Red_lamp', '/wiki/Red_door'"):
         page.click("Red")
 
 
-def test_writing_again_is_a_form_like_any_other() -> None:
+def test_the_form_to_regenerate_a_page_works() -> None:
     texts = iter(["The first.", "The second."])
     visitor = Visitor(wiki(), {"tea": lambda request: next(texts)})
     page = visitor.visit("/wiki/Tea")
     assert "The first." in page
-    again = page.submit("Write it again")
+    again = page.submit("Regenerate")
     assert again.key == "/wiki/Tea" and "The second." in again
 
 
@@ -162,11 +162,11 @@ def test_a_form_is_filled_in_by_name(tmp_path: Path) -> None:
     assert "http://127.0.0.1 http://127.0.0.1/" in sent.text
     assert "('do', 'try')" in page.submit("Try", note=None).text and "note" not in page.submit("Try", note=None).text
     assert page.submit("Search", q="tea").key == "/search?q=tea"
-    with pytest.raises(LookupError, match=r"The field 'size' offers no 'xl'. It offers 's', 'l'."):
+    with pytest.raises(LookupError, match=r"The field 'size' has no choice 'xl'. It has 's', 'l'."):
         page.submit("Send", size="xl")
 
 
-def test_an_action_is_taken_and_its_reply_written(tmp_path: Path) -> None:
+def test_an_action_is_handled_and_its_reply_generated(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, answers({"reply to: why": "Because of the [[sea]]."}))
     visitor = Visitor(app)
     other = visitor.another("10.0.0.7")
@@ -180,7 +180,7 @@ def test_an_action_is_taken_and_its_reply_written(tmp_path: Path) -> None:
     assert refused.status == 422 and "At least 2 characters" in refused.text
 
 
-def test_every_visitor_has_cookies_and_an_address_of_its_own(tmp_path: Path) -> None:
+def test_every_visitor_has_its_own_cookies_and_address(tmp_path: Path) -> None:
     first = Visitor(shop(tmp_path))
     second = first.another("10.0.0.7")
     assert "You are Ada" in first.visit("/enter").text
@@ -189,20 +189,20 @@ def test_every_visitor_has_cookies_and_an_address_of_its_own(tmp_path: Path) -> 
     assert second.visit("/who").status == 200, "the app runs as long as one visitor is there"
 
 
-def test_a_page_that_fails_says_so_and_is_not_begun_again() -> None:
+def test_a_page_that_fails_is_not_generated_again() -> None:
     engine = answers({"tea": GenerationFailed("The lamp broke.")})
     page = Visitor(wiki(), engine).visit("/wiki/Tea")
     assert page.state == "failed" and "The lamp broke." in page.html
     assert len(engine.requests) == 1
 
 
-def test_a_page_that_hangs_is_an_error_in_time() -> None:
-    visitor = Visitor(wiki(), scripted([HANG]), patience=2)  # enough for the answer, which comes before the text
-    with pytest.raises(TimeoutError, match=r"/wiki/Tea was not finished in 2 seconds"):
+def test_a_page_that_hangs_is_an_error_after_the_timeout() -> None:
+    visitor = Visitor(wiki(), scripted([HANG]), timeout=2)  # enough for the response, which comes before the text
+    with pytest.raises(TimeoutError, match=r"/wiki/Tea was not finished within 2 seconds"):
         visitor.visit("/wiki/Tea")
 
 
-def test_one_may_look_before_it_is_written() -> None:
+def test_a_page_can_be_seen_before_it_is_finished() -> None:
     visitor = Visitor(wiki(), {"tea": "Tea is a drink."})
     early = visitor.visit("/wiki/Tea", wait=False)
     assert early.state == "waiting" and "drink" not in early
@@ -210,7 +210,7 @@ def test_one_may_look_before_it_is_written() -> None:
     assert "drink" in early.reload()
 
 
-def test_what_the_authors_code_raises_is_raised_in_the_test(tmp_path: Path) -> None:
+def test_exceptions_of_the_author_are_raised_in_the_test(tmp_path: Path) -> None:
     app = App("Broken", folder=templates(tmp_path, page="{% block body %}{{ body }}{% endblock %}{{ 1 / 0 }}"))
 
     @app.page("/a")
@@ -224,7 +224,7 @@ def test_what_the_authors_code_raises_is_raised_in_the_test(tmp_path: Path) -> N
     visitor = Visitor(app)
     with pytest.raises(KeyError, match="the author's"):
         visitor.visit("/a")
-    with pytest.raises(BadTemplate, match=r"'page.html' cannot be drawn \(line 1\): ZeroDivisionError"):
+    with pytest.raises(BadTemplate, match=r"'page.html' cannot be rendered \(line 1\): ZeroDivisionError"):
         visitor.visit("/b")
     assert visitor.visit("/c").status == 404
 
@@ -240,7 +240,7 @@ class Inner:
     number: Annotated[int, Field(ge=3, le=9)]
 
 
-class Shape(BaseModel):
+class Everything(BaseModel):
     kind: Kind
     word: Annotated[str, Field(min_length=30, max_length=40)]
     share: Annotated[float, Field(gt=0, lt=1)]
@@ -253,7 +253,7 @@ class Shape(BaseModel):
 
 
 @pytest.mark.parametrize("given", [None, {"kind": "sea", "sure": False}], ids=["stand-in", "said"])
-def test_a_shape_gets_a_value_that_fits(given: dict[str, object] | None, tmp_path: Path) -> None:
+def test_a_schema_gets_a_valid_value(given: dict[str, object] | None, tmp_path: Path) -> None:
     block = "{% block facts %}{{ facts.kind.value }} {{ facts.sure }}{% endblock %}"
     source = f'{{% extends "layout.html" %}}{{% block main %}}{block}{{% endblock %}}'
 
@@ -261,39 +261,40 @@ def test_a_shape_gets_a_value_that_fits(given: dict[str, object] | None, tmp_pat
         kind: Kind
         sure: bool
 
-    app = App("Shapes", folder=templates(tmp_path, facts=source))
+    app = App("Schemas", folder=templates(tmp_path, facts=source))
 
     @app.page("/")
     def front() -> Page:
-        return Page("facts.html", facts=Canvas("The facts.", schema=Small if given else Shape))
+        return Page("facts.html", facts=Canvas("The facts.", schema=Small if given else Everything))
 
     page = Visitor(app, {"facts": given} if given else None).visit("/")
     assert page.state == "written"
     assert page.region("facts").text == ("sea False" if given else "sea True")
 
 
-def test_a_real_engine_may_be_asked_for_by_name() -> None:
+def test_a_real_engine_can_be_named() -> None:
     with pytest.raises(ModelNotFound, match=r"no-such\.gguf"):
         Visitor(wiki(), "no-such.gguf")
 
 
-def test_settings_are_those_of_the_app_and_are_put_back() -> None:
-    app = wiki(title_length=20, model="a-name")
-    with Visitor(app, title_length=8) as visitor:
-        assert visitor.visit("/wiki/Lighthouse").status == 414
-    assert app.settings.title_length == 20 and app.settings.model == "a-name"
-    with pytest.raises(BadSetting, match=r"Did you mean 'title_length'"):
-        Visitor(app, title_lenght=3)
+def test_settings_override_those_of_the_app_and_are_restored() -> None:
+    app = wiki(time_limit=20, model="a-name")
+    with Visitor(app, time_limit=8) as visitor:
+        assert app.settings.time_limit == 8
+        assert visitor.visit("/wiki/Lighthouse").status == 200
+    assert app.settings.time_limit == 20 and app.settings.model == "a-name"
+    with pytest.raises(BadSetting, match=r"Did you mean 'time_limit'"):
+        Visitor(app, time_limt=3)
     assert Visitor(app).visit("/wiki/Lighthouse").status == 200
 
 
-def test_the_engine_that_the_app_brings_is_used() -> None:
+def test_the_apps_own_engine_is_used() -> None:
     app = wiki(engine=scripted("What the app's engine says."))
     assert "What the app's engine says." in Visitor(app).visit("/wiki/Tea")
     assert "Other words." in Visitor(app, {"": "Other words."}).visit("/wiki/Tea")
 
 
-def test_pages_may_be_kept_in_a_file(tmp_path: Path) -> None:
+def test_pages_can_be_stored_in_a_file(tmp_path: Path) -> None:
     app = wiki()
     with Visitor(app, {"": "The first."}, database=tmp_path / "kept.db") as visitor:
         visitor.visit("/wiki/Tea")
@@ -301,18 +302,18 @@ def test_pages_may_be_kept_in_a_file(tmp_path: Path) -> None:
         assert "The first." in visitor.visit("/wiki/Tea")
 
 
-def test_a_visitor_that_nobody_closed_makes_room() -> None:
+def test_a_new_visitor_replaces_one_that_was_not_closed() -> None:
     app = wiki()
     forgotten = Visitor(app)
     with Visitor(app) as visitor:
         assert visitor.visit("/wiki/Tea").status == 200
         with pytest.raises(UnwrittenError, match="Another Visitor"):
             forgotten.visit("/wiki/Tea")
-    with pytest.raises(UnwrittenError, match="has been closed"):
+    with pytest.raises(UnwrittenError, match="was closed"):
         visitor.visit("/wiki/Tea")
 
 
-def test_inside_an_event_loop_it_says_how_to_write_the_test() -> None:
+def test_inside_an_event_loop_the_error_says_how_to_write_the_test() -> None:
     visitor = Visitor(wiki())
 
     async def inside() -> None:
@@ -322,7 +323,7 @@ def test_inside_an_event_loop_it_says_how_to_write_the_test() -> None:
         asyncio.run(inside())
 
 
-def test_a_visitor_may_be_forgotten_inside_an_event_loop() -> None:
+def test_a_visitor_can_be_collected_inside_an_event_loop() -> None:
     held = [Visitor(wiki())]
 
     async def inside() -> None:
@@ -331,11 +332,11 @@ def test_a_visitor_may_be_forgotten_inside_an_event_loop() -> None:
     asyncio.run(inside())
 
 
-def test_nothing_is_left_of_a_visitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visitor_leaves_no_thread_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(threading.enumerate())
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))  # where no other program puts anything
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))  # where no other program writes
 
     def visit() -> None:
         page = Visitor(wiki()).visit("/wiki/Tea")
@@ -352,7 +353,7 @@ def test_nothing_is_left_of_a_visitor(tmp_path: Path, monkeypatch: pytest.Monkey
     wait_for(lambda: not left(), seconds=30)  # they end when they next look
 
 
-def test_pytest_is_content_with_a_visitor_that_is_let_go(tmp_path: Path) -> None:
+def test_pytest_reports_no_warning_for_an_unclosed_visitor(tmp_path: Path) -> None:
     (tmp_path / "test_wiki.py").write_text(
         "from unwritten import App\nfrom unwritten.testing import Visitor\n\napp = App('Wiki')\n\n"
         "@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n    return f'About {title}.'\n\n"
@@ -365,10 +366,10 @@ def test_pytest_is_content_with_a_visitor_that_is_let_go(tmp_path: Path) -> None
     assert "1 failed, 2 passed" in told.stdout and "warning" not in told.stdout.lower() + told.stderr.lower(), told
 
 
-def test_html_is_read_as_a_browser_reads_it() -> None:
+def test_html_is_parsed_as_in_a_browser() -> None:
     html = "<ul><li>One <b>two</b><li>Three</ul><p>A<p>B<script>no</script><div hidden>no</div><br>C &amp; D</P>"
     tree = parse_html(html)
     assert tree.text == "One two\nThree\nA\nB\nC & D"
-    assert [node.text for node in tree.all("li")] == ["One two", "Three"]
-    [bold] = tree.all("b")
-    assert html[slice(*bold.span)] == "two" and bold.around("ul") is tree.first("ul")
+    assert [node.text for node in tree.find_all("li")] == ["One two", "Three"]
+    [bold] = tree.find_all("b")
+    assert html[slice(*bold.span)] == "two" and bold.closest("ul") is tree.find("ul")

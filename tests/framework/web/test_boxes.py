@@ -1,4 +1,4 @@
-"""Boxes over HTTP: what is served into a frame, under which policy, and what it may keep."""
+"""Boxes over HTTP: their documents, their policy, and their saved state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.apps import browser, make_app, tables, write
 from unwritten import App, Canvas
 from unwritten.core.errors import PageFailed
 from unwritten.security.headers import frame_src
-from unwritten.web.boxes import SAVES, document
+from unwritten.web.boxes import MAX_SAVES, box_document
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -115,7 +115,7 @@ def test_nothing_but_an_app_is_served_as_a_box(tmp_path: Path) -> None:
             "/_unwritten/box?page=/wiki/Laps&region=body",
         ):
             answer = client.get(wrong)
-            assert answer.status_code == 404 and "not here any more" in answer.text
+            assert answer.status_code == 404 and "does not exist any more" in answer.text
             assert "sandbox allow-scripts" in answer.headers["content-security-policy"]
         for nonsense in ("", "?page=/app/Laps", "?page=//evil.example&region=body", "?page=x&region=body"):
             assert client.get(f"/_unwritten/box{nonsense}").status_code == 400
@@ -154,7 +154,7 @@ def test_a_state_is_kept_and_found_and_goes_with_its_page(tmp_path: Path) -> Non
             assert client.post("/_unwritten/box/state", json={**place, "state": state}).status_code == 200
         assert client.get("/_unwritten/box/state", params=place).json() == {"state": state}
         box = client.get(address(client.get("/app/Laps").text)).text
-        assert 'const KEPT = {"laps": "\\u003c/script>\\u003cb>"};' in box
+        assert 'const STORED = {"laps": "\\u003c/script>\\u003cb>"};' in box
         assert client.portal is not None
         client.portal.call(client.app.store.delete, "/app/Laps")  # type: ignore[attr-defined]
         assert client.get("/_unwritten/box/state", params=place).json() == {"state": None}
@@ -164,20 +164,20 @@ def test_a_state_is_kept_and_found_and_goes_with_its_page(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b"", 400, "a JSON object of three texts"),
-        (b"[]", 400, "a JSON object of three texts"),
-        (b'{"page": "/app/Laps", "region": "body"}', 400, "a JSON object of three texts"),
-        (b'{"page": "/app/Laps", "region": "body", "state": 1}', 400, "a JSON object of three texts"),
-        (b'{"page": "/app/Laps", "region": "body", "state": "1", "x": "y"}', 400, "a JSON object of three texts"),
-        (b'{"page": "/app/Laps", "region": "body", "state": "{"}', 400, "keeps JSON, and this is none"),
+        (b"", 400, "a JSON object with three strings"),
+        (b"[]", 400, "a JSON object with three strings"),
+        (b'{"page": "/app/Laps", "region": "body"}', 400, "a JSON object with three strings"),
+        (b'{"page": "/app/Laps", "region": "body", "state": 1}', 400, "a JSON object with three strings"),
+        (b'{"page": "/app/Laps", "region": "body", "state": "1", "x": "y"}', 400, "a JSON object with three strings"),
+        (b'{"page": "/app/Laps", "region": "body", "state": "{"}', 400, "must be JSON"),
         (
             b'{"page": "/app/Laps", "region": "body", "state": "' + b"[" * 9000 + b'"}',
             400,
-            "keeps JSON, and this is none",
+            "must be JSON",
         ),
         (b'{"page": "/app/Laps", "region": "lead", "state": "1"}', 404, "has no app 'lead'"),
         (b'{"page": "/wiki/Laps", "region": "body", "state": "1"}', 404, "has no app 'body'"),
-        (b'{"page": "x", "region": "body", "state": "1"}', 400, "named by the key of its page"),
+        (b'{"page": "x", "region": "body", "state": "1"}', 400, "identified by the key of its page"),
         (json.dumps({"page": "/app/Laps", "region": "body", "state": f'"{"x" * 16400}"'}).encode(), 413, "up to 16 kB"),
         (b"x" * 60_000, 413, "up to 16 kB"),
     ],
@@ -198,13 +198,13 @@ def test_only_its_own_page_keeps_a_state_and_not_too_often(tmp_path: Path) -> No
         given = {"page": "/app/Laps", "region": "body", "state": "1"}
         for origin in ("http://evil.example", "null"):
             answer = client.post("/_unwritten/box/state", json=given, headers={"origin": origin})
-            assert answer.status_code == 403 and "from its own page only" in answer.json()["message"]
-        answers = [client.post("/_unwritten/box/state", json=given).status_code for _ in range(SAVES + 2)]
-        assert answers == [200] * SAVES + [429] * 2
+            assert answer.status_code == 403 and "only be saved from its own page" in answer.json()["message"]
+        answers = [client.post("/_unwritten/box/state", json=given).status_code for _ in range(MAX_SAVES + 2)]
+        assert answers == [200] * MAX_SAVES + [429] * 2
 
 
 def test_what_would_open_a_document_or_a_connection_has_another_name() -> None:
-    text = document(
+    text = box_document(
         "<!doctype html><IFRAME src=x></iframe><link\nrel=x><base/><object>a<frameset><embed><p>"
         "<meta HTTP-EQUIV=refresh><script>for (let i = 0; i<frames.length; i++);</script><linkage><basefont>",
         None,
@@ -216,7 +216,7 @@ def test_what_would_open_a_document_or_a_connection_has_another_name() -> None:
 
 
 def test_our_side_of_the_wall_can_stand_in_a_script() -> None:
-    text = document("<!doctype html><p>x", '"</script>\u2028"')
+    text = box_document("<!doctype html><p>x", '"</script>\u2028"')
     assert text.count("</script") == 1 and text.count("<script") == 1 and "<!--" not in text
     with pytest.raises(PageFailed):
-        document("words", None)
+        box_document("words", None)

@@ -34,7 +34,7 @@ from unwritten_engine import scripted
 def script(request):
     return f"About {request.prompt.ask} " + "word " * 40 + "[[Tower]], [[Lamp]] and [[Sea]]. The end."
 
-app = App("Killed", engine=scripted(script, delay=0.0005), database=sys.argv[1], folder=sys.argv[2], generations=16)
+app = App("Killed", engine=scripted(script, delay=0.0005), database=sys.argv[1], folder=sys.argv[2], jobs=16)
 
 @app.page("/wiki/{title}")
 def article(title: str) -> Page:

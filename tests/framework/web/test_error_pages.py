@@ -49,11 +49,11 @@ def test_a_page_that_is_nowhere(tmp_path: Path) -> None:
         answer = client.get("/nowhere/<b>")
         assert answer.status_code == 404
         assert answer.headers["content-type"].startswith("text/html")
-        assert "No page of Fake Wiki has the address /nowhere/" in answer.text and "<b>" not in answer.text
+        assert "Fake Wiki has no page at /nowhere/" in answer.text and "<b>" not in answer.text
         assert page_faults(answer.text) == []
         answer = client.get("/nowhere", headers=PROGRAM)
         assert answer.headers["content-type"].startswith("text/plain")
-        assert answer.text == "There is nothing here. No page of Fake Wiki has the address /nowhere.\n"
+        assert answer.text == "Page not found. Fake Wiki has no page at /nowhere.\n"
         assert client.post("/wiki/X").status_code == 405
 
 
@@ -89,15 +89,16 @@ def test_a_developer_sees_the_traceback_without_our_frames(tmp_path: Path, heade
     assert "KeyError" in answer.text
     assert headers or "<secret>" not in answer.text
     assert "helper_of_the_author" in answer.text and "in raises" in answer.text
-    for ours in ("routing.py", "starlette", "anyio", "asyncio", "clicks.py"):
+    for ours in ("routes.py", "starlette", "anyio", "asyncio", "resolver.py"):
         assert ours not in answer.text
 
 
-def test_a_function_that_never_returns(tmp_path: Path) -> None:
+def test_a_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.2)
     import asyncio
     import threading
 
-    app = make_app(tmp_path, scripted("Words."), function_time_limit=0.2)
+    app = make_app(tmp_path, scripted("Words."))
     gate = threading.Event()
 
     @app.page("/sync")
@@ -114,23 +115,23 @@ def test_a_function_that_never_returns(tmp_path: Path) -> None:
         for path, name in (("/sync", "sync"), ("/async", "never")):
             answer = client.get(path)
             assert answer.status_code == 504
-            assert f"The page function &#39;{name}&#39; did not answer within 0.2 seconds." in answer.text
+            assert f"The function &#39;{name}&#39; did not return within 0.2 seconds." in answer.text
         gate.set()
 
 
-def test_a_message_template_of_the_author_that_is_broken(tmp_path: Path) -> None:
-    home = templates(tmp_path, message="{{ 1 / 0 }}")
+def test_a_broken_error_template_of_the_author(tmp_path: Path) -> None:
+    home = templates(tmp_path, error="{{ 1 / 0 }}")
     with browser(make_wiki(tmp_path, scripted("Words."), folder=home)) as client:
         answer = client.get("/nowhere")
         assert answer.status_code == 404
         assert answer.headers["content-type"].startswith("text/plain")
-        assert "No page of Fake Wiki" in answer.text
+        assert "Fake Wiki has no page" in answer.text
 
 
-def test_a_message_template_of_the_author_wins(tmp_path: Path) -> None:
-    home = templates(tmp_path, message="<h1>{{ status }}: {{ title }}</h1>{{ message }}")
+def test_the_authors_error_template_takes_precedence(tmp_path: Path) -> None:
+    home = templates(tmp_path, error="<h1>{{ status }}: {{ title }}</h1>{{ message }}")
     with browser(make_wiki(tmp_path, scripted("Words."), folder=home)) as client:
-        assert client.get("/nowhere").text.startswith("<h1>404: There is nothing here</h1>")
+        assert client.get("/nowhere").text.startswith("<h1>404: Page not found</h1>")
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/raises", "/wiki/" + "x" * 500])

@@ -1,4 +1,4 @@
-"""The socket of a tab: frames, resuming, and what it makes of nonsense."""
+"""The live socket: frames, resuming, and invalid messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_frames_arrive_whole_and_the_page_message_comes_last(tmp_path: Path) -> 
 def test_a_page_that_finishes_before_anybody_watches_is_still_told(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         client.get(KEY)
-        wait_for(lambda: client.app.serving.generations.get(KEY) is None)  # type: ignore[attr-defined]
+        wait_for(lambda: client.app.site.jobs.get(KEY) is None)  # type: ignore[attr-defined]
         heard = follow(client, KEY)
         assert [m["type"] for m in heard] == ["frame", "page"]
         # Who has seen the last frame already is told only that it was the last.
@@ -241,11 +241,12 @@ def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
 
 
 def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.web.live_socket.SEND_LIMIT", 0.5)
+    monkeypatch.setattr("unwritten.web.live_socket.MAX_FRAME_RATE", 100)
+    monkeypatch.setattr("unwritten.web.live_socket.SEND_TIMEOUT", 0.5)
     big = "A very long word. " * 60_000
     frames: list[Any] = [Frame(big + str(i)) for i in range(6)]
     engine = scripted([x for frame in frames for x in (frame, 0.1)])
-    app = make_wiki(tmp_path, engine, frame_rate=100)
+    app = make_wiki(tmp_path, engine)
 
     async def scene(address: str) -> str:
         import socket
@@ -268,11 +269,11 @@ def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.Mon
             job = app.site.jobs.recent(KEY)
             assert job is not None
             for _ in range(300):
-                if job.subscribers == 0:
+                if job.num_subscribers == 0:
                     break
                 await asyncio.sleep(0.01)
             ws.transport.abort()
-            return f"{generation.state} {generation.subscribers}"
+            return f"{job.state} {job.num_subscribers}"
 
     with served(app) as address:
         import urllib.request
@@ -298,18 +299,20 @@ def test_a_colophon_that_raises_closes_the_socket_and_is_logged(
     assert "colophon.html" in caplog.text
 
 
-def test_on_this_machine_nobody_counts_sockets_unless_asked_to(tmp_path: Path) -> None:
+def test_sockets_of_this_machine_are_not_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.VISITOR_SOCKETS", 2)
     app = make_wiki(tmp_path, scripted("Words."))
     with browser(app) as client, contextlib.ExitStack() as open_tabs:
-        for _ in range(app.settings.visitor_sockets + 1):
+        for _ in range(3):
             open_tabs.enter_context(client.websocket_connect(LIVE))
         last = open_tabs.enter_context(client.websocket_connect(LIVE))
         watch(last, "/wiki/Nothing")
         assert last.receive_json()["state"] == "unwritten"
 
 
-def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path) -> None:
-    app = make_wiki(tmp_path, scripted("Words."), visitor_sockets=2)
+def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.budgets.VISITOR_SOCKETS", 2)
+    app = make_wiki(tmp_path, scripted("Words."), signed_links="on")
     with browser(app) as client:
         with client.websocket_connect(LIVE), client.websocket_connect(LIVE):
             with client.websocket_connect(LIVE) as third, pytest.raises(WebSocketDisconnect) as closed:

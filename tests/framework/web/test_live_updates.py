@@ -1,4 +1,4 @@
-"""The audience: whoever looks at a page sees what an action has changed, and what is written because of it."""
+"""Live updates: every tab that shows a page sees what an action has changed, and what is generated because of it."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_other_pages_that_show_the_same_table_are_told_too(tmp_path: Path) -> No
             shown(ws, "found", "posts")
         send(client, "/thread/1", PATH, text="Hello")
         assert shown(ws, "found", "1 posts")["page"] == "/newest"
-        assert app.audience._rendered["/newest"].tables == {"post"}
-        assert app.audience._rendered["/other"].tables == frozenset()
+        assert app.site.updates._current["/newest"].tables == {"post"}
+        assert app.site.updates._current["/other"].tables == frozenset()
 
 
 def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
             assert 'data-state="waiting"' in shown(ws, "posts", "Why?")["html"]
             look(ws, "/nowhere")
             ws.send_json({"type": "gone", "page": "/nowhere"})
-            wait_for(lambda: "/nowhere" not in app.audience._subscriptions)
-        wait_for(lambda: not app.audience._subscriptions and not app.audience._rendered)
+            wait_for(lambda: "/nowhere" not in app.site.updates._subscriptions)
+        wait_for(lambda: not app.site.updates._subscriptions and not app.site.updates._current)
     assert engine.requests == []
 
 
@@ -162,9 +162,10 @@ def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) ->
     assert len(engine.requests) == 2
 
 
-def test_a_full_queue_loses_no_reply(tmp_path: Path) -> None:
+def test_a_full_queue_loses_no_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.2)
     engine = scripted(by_ask={"Hang": ["A", HANG], "Why": "Because."})
-    app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0, grace=0.2)
+    app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0)
 
     @app.page("/slow")
     def slow() -> str:
@@ -192,7 +193,7 @@ def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: P
         answer = client.get("/thread/1")
         assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store"
         assert "<p>Why?</p>" in answer.text and 'data-region="replies-1"' in answer.text
-        assert 'data-state="stopped"' in answer.text and "pages wait to be written here already" in answer.text
+        assert 'data-state="stopped"' in answer.text and "pages already wait to be written" in answer.text
         assert client.get("/thread/1", headers={"sec-purpose": "prefetch"}).status_code == 503
         assert posts.count() == 1
 

@@ -1,60 +1,95 @@
-"""What is done with every connection first."""
+"""The first middleware: trusted proxies, allowed hosts, signatures, and whether other machines can reach the app."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unwritten.core.errors import BadAddress, BadSetting
-from unwritten.core.settings import Settings
+from unwritten.core.errors import BadSetting
+from unwritten.core.mount import MountPoint
+from unwritten.core.settings import load_settings
 from unwritten.security.client_address import client_id
+from unwritten.security.exposure import Exposure
 from unwritten.security.signed_links import signature_of
-from unwritten.web.middleware import Connections
+from unwritten.security.trusted_proxies import TrustedProxiesMiddleware
+from unwritten.web.middleware import ConnectionMiddleware
+
+pytestmark = pytest.mark.anyio
 
 
-def enter(door: Connections, query: bytes = b"", **headers: str) -> dict[str, Any]:
-    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope = {
-        "type": "http",
-        "path": "/",
-        "scheme": "http",
-        "query_string": query,
-        "client": ("127.0.0.1", 5000),
-        "server": ("127.0.0.1", 80),
-        "headers": pairs,
-    }
-    return dict(door.enter(scope))
+class Connection:
+    """A middleware, and what it passes on."""
+
+    def __init__(self, **settings: Any) -> None:
+        loaded = load_settings(settings, environment={})
+        self.exposure, self.mount = Exposure(loaded), MountPoint()
+        self.scopes: list[Scope] = []
+        self.sent: list[Message] = []
+        self.middleware: ASGIApp = ConnectionMiddleware(self._app, loaded, self.exposure, self.mount)
+        if loaded.trusted_proxies:
+            self.middleware = TrustedProxiesMiddleware(self.middleware, loaded.trusted_proxies)
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+
+    async def open(self, query: bytes = b"", root_path: str = "", type: str = "http", **headers: str) -> None:
+        pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {
+            "type": type,
+            "path": "/",
+            "root_path": root_path,
+            "scheme": "http",
+            "query_string": query,
+            "client": ("127.0.0.1", 5000),
+            "server": ("127.0.0.1", 80),
+            "headers": pairs,
+        }
+
+        async def receive() -> Message:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Message) -> None:
+            self.sent.append(message)
+
+        await self.middleware(scope, receive, send)
 
 
-def door(**settings: Any) -> Connections:
-    return Connections(Settings(settings, environment={}), lambda: b"secret")
-
-
-def test_the_proxy_is_believed_before_the_host_is_checked() -> None:
-    entered = enter(
-        door(trusted_proxies="127.0.0.1", hosts="wiki.example"),
-        b"q=1&_s=abc",
-        host="10.0.0.1",
-        x_forwarded_host="wiki.example",
-        x_forwarded_for="192.0.2.7",
+async def test_proxy_headers_are_applied_before_the_host_is_checked() -> None:
+    connection = Connection(trusted_proxies="127.0.0.1", hosts="wiki.example")
+    await connection.open(
+        b"q=1&_s=abc", host="10.0.0.1", x_forwarded_host="wiki.example", x_forwarded_for="192.0.2.7"
     )
-    assert client_id(entered) == "192.0.2.7"
-    assert (entered["query_string"], signature_of(entered)) == (b"q=1", "abc")
-    with pytest.raises(BadAddress, match=r"'evil\.example'"):
-        enter(door(trusted_proxies="127.0.0.1", hosts="wiki.example"), host="a", x_forwarded_host="evil.example")
+    [scope] = connection.scopes
+    assert client_id(scope) == "192.0.2.7"
+    assert (scope["query_string"], signature_of(scope)) == (b"q=1", "abc")
+    await connection.open(host="wiki.example", x_forwarded_host="evil.example")
+    assert len(connection.scopes) == 1 and connection.exposure.refused_hosts == 1
+    assert connection.sent[0]["status"] == 421 and b"'evil.example'" in connection.sent[1]["body"]
 
 
-def test_what_was_passed_on_closes_the_gates() -> None:
-    one = door()
-    enter(one, host="localhost")
-    assert not one.gates.required
-    enter(one, host="localhost", x_forwarded_for="192.0.2.7")
-    assert one.gates.required
+async def test_an_unknown_host_closes_a_socket_before_it_is_accepted() -> None:
+    connection = Connection(hosts="wiki.example")
+    await connection.open(type="websocket", host="evil.example")
+    assert connection.sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
 
 
-def test_a_setting_that_cannot_be_read_is_said_at_once() -> None:
+async def test_a_forwarded_request_makes_the_app_public() -> None:
+    connection = Connection()
+    await connection.open(host="localhost")
+    await connection.open(host="localhost")
+    assert not connection.exposure.is_public
+    await connection.open(host="localhost", x_forwarded_for="192.0.2.7")
+    assert connection.exposure.is_public
+
+
+async def test_the_prefix_is_remembered() -> None:
+    connection = Connection()
+    await connection.open(host="localhost", root_path="/wiki")
+    assert connection.mount.url("/a") == "/wiki/a"
+
+
+async def test_invalid_settings_are_reported_at_once() -> None:
     with pytest.raises(BadSetting, match="trusted_proxies"):
-        door(trusted_proxies="x")
-    with pytest.raises(BadSetting, match=r"'gates' is 'of', but it must be auto, on or off\. Did you mean"):
-        door(signed_links="of")
+        Connection(trusted_proxies="x")

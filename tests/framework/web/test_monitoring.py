@@ -1,4 +1,4 @@
-"""Whether an app can do its work."""
+"""Health: whether the app can generate and store pages."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_a_healthy_app_says_what_it_does(tmp_path: Path) -> None:
 
 
 def test_a_database_that_takes_nothing_is_a_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unwritten.web.monitoring._PATIENCE", 0.1)
-    monkeypatch.setattr("unwritten.web.monitoring._FRESH", 0.0)
+    monkeypatch.setattr("unwritten.web.monitoring.WRITE_TIMEOUT", 0.1)
+    monkeypatch.setattr("unwritten.web.monitoring._CACHE_SECONDS", 0.0)
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         assert client.get("/health").status_code == 200
         other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
@@ -56,4 +56,4 @@ def test_an_app_that_cannot_be_opened_says_no_more_than_that(tmp_path: Path) -> 
     app: App = make_wiki(tmp_path, scripted("Words."))
     answer = TestClient(app).get("/health")  # without its lifespan, which would not start
     assert answer.status_code == 503
-    assert answer.json() == {"status": "failing", "reason": "The app cannot be opened; its log says why."}
+    assert answer.json() == {"status": "failing", "reason": "The app cannot start. Its log has the reason."}

@@ -24,7 +24,7 @@ from tests.support.apps import (
     wait_for,
     write,
 )
-from tests.support.hostile import markdown_texts, modest
+from tests.support.hostile import few_examples, markdown_texts
 
 from unwritten import Canvas
 from unwritten.routing.prompts import finalize_text, settled_text
@@ -106,7 +106,7 @@ def test_a_text_that_was_cut_at_its_length_is_the_same_everywhere(tmp_path: Path
         assert inner(plain, "body") == inner(client.get(KEY).text, "body")
 
 
-@modest
+@few_examples
 @given(markdown_texts, st.integers(0, 60))
 def test_what_is_certain_survives_the_end(text: str, more: int) -> None:
     whole = text + "\n\nand so on"[:more]
@@ -135,9 +135,10 @@ def test_a_block_that_raises_is_said_where_it_stands(tmp_path: Path) -> None:
     assert page_faults(plain) == []
 
 
-def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path) -> None:
+def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.1)
     engine = scripted(["One.\n\nTwo.\n\n", HANG])
-    with served(make_wiki(tmp_path, engine, grace=0.1)) as address:
+    with served(make_wiki(tmp_path, engine)) as address:
         connection = http.client.HTTPConnection(address, timeout=10)
         connection.request("GET", KEY)
         answer = connection.getresponse()
@@ -149,9 +150,10 @@ def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path) -> None:
         wait_for(lambda: engine.stopped == 1)
 
 
-def test_a_reader_over_http_counts_as_one_who_looks(tmp_path: Path) -> None:
+def test_a_reader_over_http_counts_as_one_who_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.1)
     engine = scripted(["One.\n\nTwo.\n\n", 0.5, "One.\n\nTwo.\n\nThree."])
-    with browser(make_wiki(tmp_path, engine, grace=0.1)) as client:
+    with browser(make_wiki(tmp_path, engine)) as client:
         assert "Three" in client.get(KEY + "?plain=1").text
     assert engine.stopped == 0
 

@@ -1,4 +1,4 @@
-"""What an author sees of an error: their own lines, templates as templates, and no frames of ours."""
+"""Error reports: the author's own lines, templates as templates, and no frames of the framework."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unwritten.rendering.templates import Templates
 from unwritten.web.tracebacks import ErrorReport, error_reports, format_report
 
 
-def a_fault(work: object, *arguments: object) -> list[ErrorReport]:
+def reports_of(work: object, *arguments: object) -> list[ErrorReport]:
     with pytest.raises(Exception) as caught:
         work(*arguments)  # type: ignore[operator]
     return error_reports(caught.value)
@@ -24,37 +24,37 @@ def deeper(number: int) -> float:
 
 
 def test_the_line_that_raised_is_shown_with_the_lines_around_it() -> None:
-    [fault] = a_fault(deeper, 0)
-    place = fault.places[-1]
-    assert (fault.kind, fault.message) == ("ZeroDivisionError", "division by zero")
-    assert place.file.endswith("test_tracebacks.py") and place.function == "deeper"
-    [here] = [line for line in place.lines if line.here]
-    assert here.text == "    return 1 / number" and here.number == place.line
-    assert any(line.text == "def deeper(number: int) -> float:" for line in place.lines)
+    [report] = reports_of(deeper, 0)
+    location = report.locations[-1]
+    assert (report.kind, report.message) == ("ZeroDivisionError", "division by zero")
+    assert location.file.endswith("test_tracebacks.py") and location.function == "deeper"
+    [current] = [line for line in location.lines if line.is_current]
+    assert current.text == "    return 1 / number" and current.number == location.line
+    assert any(line.text == "def deeper(number: int) -> float:" for line in location.lines)
 
 
 def test_a_template_is_shown_as_a_template_and_the_layout_is_left_out(tmp_path: Path) -> None:
     source = '{% extends "layout.html" %}\n{% block main %}\n<p>{{ 1 / nothing }}</p>\n{% endblock %}'
-    drawing = Templates(templates(tmp_path, tea=source) / "templates", {})
-    fault, *_ = a_fault(drawing.render, "tea.html", {"nothing": 0, "static": str, "app": drawing, "page": drawing})
-    assert fault.kind == "ZeroDivisionError"
-    [place] = [place for place in fault.places if place.file.endswith(".html")]
-    assert place.file.endswith("tea.html") and place.line == 3 and place.function == ""
-    assert [line.text for line in place.lines if line.here] == ["<p>{{ 1 / nothing }}</p>"]
-    assert not any("layout.html" in place.file or "jinja2" in place.file for place in fault.places)
+    templates_ = Templates(templates(tmp_path, tea=source) / "templates", {})
+    report, *_ = reports_of(templates_.render, "tea.html", {"nothing": 0, "static": str, "app": templates_, "page": templates_})
+    assert report.kind == "ZeroDivisionError"
+    [location] = [location for location in report.locations if location.file.endswith(".html")]
+    assert location.file.endswith("tea.html") and location.line == 3 and location.function == ""
+    assert [line.text for line in location.lines if line.is_current] == ["<p>{{ 1 / nothing }}</p>"]
+    assert not any("layout.html" in location.file or "jinja2" in location.file for location in report.locations)
 
 
-def test_a_template_that_cannot_be_read_is_shown_where_it_is_wrong(tmp_path: Path) -> None:
-    drawing = Templates(templates(tmp_path, tea="<p>\n{% if %}\n</p>") / "templates", {})
-    faults = a_fault(drawing.get, "tea.html")
-    assert faults[0].kind == "TemplateSyntaxError"
-    assert [line.text for line in faults[0].places[-1].lines if line.here] == ["{% if %}"]
+def test_a_syntax_error_in_a_template_is_shown_at_its_line(tmp_path: Path) -> None:
+    templates_ = Templates(templates(tmp_path, tea="<p>\n{% if %}\n</p>") / "templates", {})
+    reports = reports_of(templates_.get, "tea.html")
+    assert reports[0].kind == "TemplateSyntaxError"
+    assert [line.text for line in reports[0].locations[-1].lines if line.is_current] == ["{% if %}"]
 
 
-def test_a_template_outside_a_page_counts_too(tmp_path: Path) -> None:
+def test_a_template_outside_of_a_page_is_shown_too(tmp_path: Path) -> None:
     home = templates(tmp_path, tea="<p>\n{{ missing.name }}\n</p>") / "templates"
-    [fault] = a_fault(Environment(loader=FileSystemLoader(home), autoescape=True).get_template("tea.html").render)
-    assert fault.kind == "UndefinedError" and any(place.file.endswith("tea.html") for place in fault.places)
+    [report] = reports_of(Environment(loader=FileSystemLoader(home), autoescape=True).get_template("tea.html").render)
+    assert report.kind == "UndefinedError" and any(location.file.endswith("tea.html") for location in report.locations)
 
 
 def test_causes_come_first() -> None:
@@ -64,26 +64,26 @@ def test_causes_come_first() -> None:
         except ZeroDivisionError as error:
             raise KeyError("lamp") from error
 
-    first, second = a_fault(work)
+    first, second = reports_of(work)
     assert (first.kind, second.kind) == ("ZeroDivisionError", "KeyError")
-    assert second.places[-1].function == "work"
+    assert second.locations[-1].function == "work"
 
 
-def test_an_error_without_a_place_is_told_all_the_same() -> None:
+def test_an_error_without_a_location_is_reported() -> None:
     assert error_reports(BadTemplate("There is no template.")) == [
         ErrorReport("BadTemplate", "There is no template.", ())
     ]
 
 
-def test_a_deep_recursion_is_cut() -> None:
+def test_a_deep_recursion_is_truncated() -> None:
     def down(n: int) -> None:
         down(n + 1)
 
-    [fault] = a_fault(down, 0)
-    assert fault.kind == "RecursionError" and len(fault.places) == 12
+    [report] = reports_of(down, 0)
+    assert report.kind == "RecursionError" and len(report.locations) == 12
 
 
-def test_the_same_as_text() -> None:
+def test_a_report_as_text() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         deeper(0)
     text = format_report(caught.value)

@@ -1,4 +1,4 @@
-"""Action routes, and the forms that are sent to them."""
+"""Routes of actions, and the attributes of the forms that are submitted to them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from ..core.errors import BadApp
 from ..core.mount import MountPoint
 from ..rendering.document import FORM_KEY
 from ..routing.form_fields import FormParser
+from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import PageFunction, TextRoute
+from ..routing.routes import PatternRoute
 from ..security.signer import Signer
 
 PAGE, TOKEN = "_page", "_form"
-"""Parts of the address that a form is sent to: the page where it stands; its token, with its key."""
+"""Query parameters of the URL that a form is submitted to: the key of the form's page; its token with a unique key."""
 
 
 class ActionFunction(PageFunction):
-    """An author's function that handles a form. What its signature asks for beyond the path comes from the form.
+    """An author's function that handles a form. Parameters that are not in the path come from the form's fields.
 
     Args:
-        function: sync or async.
-        pattern: the path pattern.
+        function: A sync or async function.
+        pattern: The pattern of its path.
+        name: The action's name. None: the function's name.
 
     Raises:
-        BadApp: if the signature and the pattern do not fit together.
+        BadApp: If the signature does not fit the pattern, or a form cannot hold a parameter.
     """
 
     def __init__(self, function: Callable[..., Any], pattern: PagePattern, name: str | None = None) -> None:
@@ -44,21 +46,26 @@ class ActionFunction(PageFunction):
         self.form = FormParser(self.name, fields)
 
 
-class ActionRoute(TextRoute):
-    """A Starlette route of an action."""
+class ActionRoute(PatternRoute):
+    """A Starlette route of an action, for POST requests."""
 
     def __init__(self, pattern: PagePattern, function: ActionFunction, endpoint: Callable[[Request], Any]) -> None:
         super().__init__(pattern, function.name, endpoint, "POST")
         self.function = function
 
+    def with_prefix(self, prefix: str) -> ActionRoute:
+        """Return the same action below a prefix."""
+        pattern = self.pattern.with_prefix(prefix)
+        return ActionRoute(pattern, ActionFunction(self.function.function, pattern, self.name), self.endpoint)
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match, and note the route in the scope."""
+        """Match as Starlette does, and put the route into the scope as ``action_route``."""
         match, child = super().matches(scope)
         return match, {**child, "action_route": self} if child else child
 
 
 class FormTags:
-    """Makes the attributes of forms.
+    """Makes the attributes of forms that are submitted to actions.
 
     Args:
         mount: The prefix under which the app is served.
@@ -70,19 +77,29 @@ class FormTags:
         self._signer = signer
 
     def attributes(self, path: str, page: str) -> Markup:
-        """Return the attributes of a form on a page that is sent to an action."""
-        # Each response puts a key of its own in place of FORM_KEY: see ``insert_nonce``.
+        """Return the attributes of a form.
+
+        Args:
+            path: The action's path, without the prefix.
+            page: The key of the page that shows the form.
+        """
+        # Each response replaces FORM_KEY with a new key, so that a form that is sent twice is recognized.
         token = self._signer.sign_form(path, page)
-        address = f"{self._mount.url(path)}?{urlencode({PAGE: page, TOKEN: f'{token}.'})}{FORM_KEY}"
-        return Markup('method="post" action="{}" data-action').format(address)
+        url = f"{self._mount.url(path)}?{urlencode({PAGE: page, TOKEN: f'{token}.'})}{FORM_KEY}"
+        return Markup('method="post" action="{}" data-action').format(url)
 
 
 def find_action(routes: Sequence[BaseRoute], name: str, parameters: Mapping[str, Any]) -> str:
-    """The address of an action by its name: ``find(routes, "reply", {"id": 3}, 120)``.
+    """Return the path of an action: ``find_action(routes, "reply", {"id": 3})``.
+
+    Args:
+        routes: The app's routes.
+        name: The action's name.
+        parameters: The parameters of its path.
 
     Raises:
-        BadApp: if there is no action of that name, or it takes other parameters.
-        BadAddress: if its address cannot have these.
+        BadApp: If there is no action with this name, or it takes other parameters.
+        BadAddress: If its path cannot hold these values.
     """
     actions = {route.name: route for route in routes if isinstance(route, ActionRoute)}
     if name not in actions:

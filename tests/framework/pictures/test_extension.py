@@ -1,4 +1,4 @@
-"""``picture(…)``: its element, its address that only the app can make, and what is answered there."""
+"""``picture(…)``: its element, its signed URL, and the response."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from tests.framework.pictures.test_painting import Brush
 from tests.support.apps import browser, make_app, templates, wait_for
 
 from unwritten import App, Page
-from unwritten.app import lifespan as lifetime
 from unwritten.core.errors import BadAddress, BadSetting, BadTemplate
+from unwritten.core.mount import MountPoint
 from unwritten.core.paths import PICTURES_PREFIX
 from unwritten.export.static_site import export_site
 from unwritten.formats.schema import UnsettledText
-from unwritten.pictures.painting import PictureRequest
-from unwritten.pictures.views import PictureTag, drawn
+from unwritten.pictures import extension
+from unwritten.pictures.picture_tag import PictureTag
+from unwritten.pictures.store import PictureRequest
+from unwritten.security.signer import Signer
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
 
@@ -43,8 +45,12 @@ def gallery(home: Path, **given: Any) -> App:
 @pytest.fixture
 def brush(monkeypatch: pytest.MonkeyPatch) -> Brush:
     brush = Brush()
-    monkeypatch.setattr(lifetime, "open_painter", lambda name, **options: brush)
+    monkeypatch.setattr(extension, "open_painter", lambda name, **options: brush)
     return brush
+
+
+def picture_tag(secret: bytes = b"secret") -> PictureTag:
+    return PictureTag(Signer(secret), MountPoint(), lambda picture: ("", False))
 
 
 def source(page: str) -> str:
@@ -53,7 +59,7 @@ def source(page: str) -> str:
     return found[1]
 
 
-def test_without_a_painter_it_is_an_ornament_and_says_so(tmp_path: Path) -> None:
+def test_without_a_painter_an_ornament_is_shown_and_named_as_one(tmp_path: Path) -> None:
     with browser(gallery(tmp_path)) as client:
         page = client.get("/").text
         answer = client.get(source(page))
@@ -67,7 +73,7 @@ def test_without_a_painter_it_is_an_ornament_and_says_so(tmp_path: Path) -> None
     assert "light-dark(" in answer.text and "var(--paper)" not in answer.text, "it has all its colours in itself"
 
 
-def test_a_painted_one_is_kept_and_says_that_it_is_generated(tmp_path: Path, brush: Brush) -> None:
+def test_a_painted_picture_is_stored_and_named_as_generated(tmp_path: Path, brush: Brush) -> None:
     app = gallery(tmp_path, painter="a-brush")
     with browser(app) as client:
         page = client.get("/").text
@@ -87,7 +93,7 @@ def test_a_painted_one_is_kept_and_says_that_it_is_generated(tmp_path: Path, bru
     assert "Painted by a brush" in page and "data-pending" not in page
 
 
-def test_one_that_is_being_painted_is_an_ornament_that_nobody_keeps(tmp_path: Path, brush: Brush) -> None:
+def test_an_ornament_is_shown_while_a_picture_is_painted(tmp_path: Path, brush: Brush) -> None:
     with browser(gallery(tmp_path, painter="a-brush")) as client:
         address = source(client.get("/").text)
         brush.leave.clear()
@@ -98,7 +104,7 @@ def test_one_that_is_being_painted_is_an_ornament_that_nobody_keeps(tmp_path: Pa
         wait_for(lambda: client.head(address).headers["x-picture"] == "painted")
 
 
-def test_one_that_fails_is_an_ornament_that_nobody_waits_for(tmp_path: Path, brush: Brush) -> None:
+def test_an_ornament_is_shown_for_a_failed_picture(tmp_path: Path, brush: Brush) -> None:
     brush.fault = GenerationFailed("The paint has run out.")
     with browser(gallery(tmp_path, painter="a-brush")) as client:
         address = source(client.get("/").text)
@@ -108,13 +114,11 @@ def test_one_that_fails_is_an_ornament_that_nobody_waits_for(tmp_path: Path, bru
     assert answer.headers["cache-control"] == "no-store" and "retry-after" not in answer.headers
 
 
-def test_only_the_app_makes_addresses(tmp_path: Path, brush: Brush) -> None:
+def test_only_the_app_can_make_urls(tmp_path: Path, brush: Brush) -> None:
     with browser(gallery(tmp_path, painter="a-brush")) as client:
         address = source(client.get("/").text)
         token, _, signature = address.removeprefix(PICTURES_PREFIX).partition(".")
-        other = PictureTag(lambda: b"another world", lambda ask: ("", False)).address(
-            PictureRequest("A bomb.", 300, 180)
-        )
+        other = picture_tag(b"another world").url(PictureRequest("A bomb.", 300, 180))
         for bad in (
             other,
             PICTURES_PREFIX + token,
@@ -128,13 +132,13 @@ def test_only_the_app_makes_addresses(tmp_path: Path, brush: Brush) -> None:
     assert brush.painted == []
 
 
-def test_prompts_are_cut_and_kept_on_one_line() -> None:
-    pictures = PictureTag(lambda: b"secret", lambda ask: ("", False))
+def test_prompts_are_cut_and_put_on_one_line() -> None:
+    pictures = picture_tag()
 
     def read(prompt: str) -> str:
-        found = source(pictures.tag(prompt, ""))
+        found = source(pictures.render(prompt, ""))
         assert len(found) < 2400
-        return pictures.read(found.removeprefix(PICTURES_PREFIX)).prompt
+        return pictures.parse(found.removeprefix(PICTURES_PREFIX)).prompt
 
     assert read("a\r\n\0 b\u202e\ud800 c") == "a b c"
     assert read("é" * 100_000) == "é" * 300
@@ -145,35 +149,29 @@ def test_prompts_are_cut_and_kept_on_one_line() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, UnsettledText("A red to")])
-def test_what_is_still_being_written_keeps_its_place(prompt: Any) -> None:
-    tag = PictureTag(lambda: b"s", lambda ask: ("", False)).tag(prompt, "x", 100, 50)
+def test_an_unfinished_prompt_keeps_the_space_free(prompt: Any) -> None:
+    tag = picture_tag().render(prompt, "x", 100, 50)
     assert PICTURES_PREFIX not in tag and 'width="100" height="50"' in tag and 'src="data:image/svg+xml' in tag
 
 
 @pytest.mark.parametrize("size", [0, 15, 2049, -1, True, "300", 3.5])
-def test_a_size_is_a_size(size: Any) -> None:
+def test_invalid_sizes(size: Any) -> None:
     with pytest.raises(BadTemplate, match="16 to 2048"):
-        PictureTag(lambda: b"s", lambda ask: ("", False)).tag("a", "b", width=size)
+        picture_tag().render("a", "b", width=size)
 
 
-def test_an_address_of_another_version_is_no_picture() -> None:
-    pictures = PictureTag(lambda: b"s", lambda ask: ("", False))
+def test_a_url_of_another_version_is_refused() -> None:
+    pictures = picture_tag()
     with pytest.raises(BadAddress, match="cannot be read"):
-        pictures.read(f"AAAA.{pictures._sign('AAAA')}")
+        pictures.parse(f"AAAA.{pictures._signer.signature('picture', 'AAAA')}")
 
 
-def test_an_ornament_of_its_own_has_the_rules_of_the_style_sheet() -> None:
-    svg = drawn(PictureRequest("Tea", 100, 100)).decode()
-    ElementTree.fromstring(svg)
-    assert ".ornament .t3" in svg and "oklch" in svg and len(svg) < 12_000
-
-
-def test_options_without_a_painter_are_a_mistake(tmp_path: Path) -> None:
+def test_options_without_a_painter_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="--painter OWNER/REPO"):
         gallery(tmp_path, painter_options="steps=4").prepare()
 
 
-def test_an_export_has_pictures_in_it(tmp_path: Path, brush: Brush) -> None:
+def test_an_export_contains_pictures(tmp_path: Path, brush: Brush) -> None:
     with browser(gallery(tmp_path, painter="a-brush")) as client:
         client.get(source(client.get("/").text))
     export_site(gallery(tmp_path, painter="a-brush"), tmp_path / "site")

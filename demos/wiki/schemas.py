@@ -1,4 +1,4 @@
-"""Shapes: what the boxes of the encyclopedia hold. The model is held to them."""
+"""The schemas of facts and meanings."""
 
 from typing import Annotated, Literal
 
@@ -13,9 +13,10 @@ Category = Literal[
 
 
 class Facts(BaseModel):
-    """What fits any subject, from a kitchen tool to a forgotten queen.
+    """Facts that fit any subject, from a kitchen tool to a forgotten queen.
 
-    The categories follow the kind: at the end, after facts that have gone astray, half of all articles were “People”.
+    The categories come right after the kind: at the end, after weaker facts, the model chose “People” for half of all
+    articles.
     """
 
     kind: str = Field(max_length=40)
@@ -27,14 +28,14 @@ class Facts(BaseModel):
 
 
 class Wonder(BaseModel):
-    """What a child would ask."""
+    """What a child would like to know."""
 
     feels_like: str = Field(max_length=50)
     questions: list[Annotated[str, Field(max_length=60)]] = Field(min_length=3, max_length=3)
 
 
 class Work(BaseModel):
-    """A work of the literature, as specialists name it."""
+    """A scholarly work."""
 
     author: str = Field(max_length=24)
     title: str = Field(max_length=50)
@@ -42,7 +43,7 @@ class Work(BaseModel):
 
 
 class Reading(BaseModel):
-    """What a specialist looks for first."""
+    """What specialists look for first."""
 
     field: str = Field(max_length=40)
     terms: list[Annotated[str, Field(max_length=30)]] = Field(min_length=2, max_length=2)
@@ -50,7 +51,7 @@ class Reading(BaseModel):
 
 
 class Brief(BaseModel):
-    """Facts in a language that the small model knows less well: fewer, and the links of the article."""
+    """Fewer facts, for languages that the small model knows less well. Two of them are the article's links."""
 
     kind: str = Field(max_length=40)
     found_in: str = Field(max_length=50)
@@ -60,35 +61,35 @@ class Brief(BaseModel):
 
 
 class Place(BaseModel):
-    """A place of that name."""
+    """A place with the name."""
 
     kind: Literal["town", "river", "island", "mountain", "planet", "valley"]
     line: str = Field(max_length=90)
 
 
 class Made(BaseModel):
-    """A work of that name."""
+    """A work with the name."""
 
     kind: Literal["song", "novel", "film", "painting", "play", "dance"]
     line: str = Field(max_length=90)
 
 
 class Living(BaseModel):
-    """A creature of that name."""
+    """A living thing with the name."""
 
     kind: Literal["bird", "horse", "fish", "moth", "crab", "tree"]
     line: str = Field(max_length=90)
 
 
 class Thing(BaseModel):
-    """A thing of that name."""
+    """A thing with the name."""
 
     kind: Literal["ship", "colour", "metal", "dish", "tool", "game"]
     line: str = Field(max_length=90)
 
 
 class Senses(BaseModel):
-    """What else a word can mean. What stands in the parentheses is one of a few words, so that no two are alike."""
+    """Other meanings of a word. A few fixed kinds keep them different from each other."""
 
     place: Place
     work: Made

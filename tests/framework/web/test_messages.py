@@ -1,4 +1,4 @@
-"""What the server says to a browser over the socket."""
+"""Messages of the server over the live socket."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from tests.support.apps import browser, make_wiki, write
 
-from unwritten.web.messages import encoded, frame_text, refused_message, settled_message
+from unwritten.web.messages import encode, refused_message, settled_message
 from unwritten_engine import Frame, scripted
 
 pytestmark = pytest.mark.timeout(30)
 
 
-def test_messages_are_compact_and_not_only_ascii() -> None:
-    assert encoded({"html": "▒é"}) == '{"html":"▒é"}'
+def test_messages_are_compact_and_not_limited_to_ascii() -> None:
+    assert encode({"html": "▒é"}) == '{"html":"▒é"}'
 
 
 def test_the_fields_of_every_message(tmp_path: Path) -> None:
@@ -33,9 +33,11 @@ def test_the_fields_of_every_message(tmp_path: Path) -> None:
     assert refused_message("No.") == {"type": "refused", "message": "No."}
 
 
-def test_a_frame_is_encoded_once_for_all_who_watch(tmp_path: Path) -> None:
+def test_a_frame_is_encoded_once_for_all_subscribers(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         write(client, "/wiki/X")
-        job = client.app.serving.generations.recent("/wiki/X")  # type: ignore[attr-defined]
-        assert frame_text(job, "body") is frame_text(job, "body")
-        assert json.loads(frame_text(job, "body"))["state"] == "written"
+        site = client.app.site  # type: ignore[attr-defined]
+        job = site.jobs.recent("/wiki/X")
+        message = site.live_pages.frame_message(job, "body")
+        assert site.live_pages.frame_message(job, "body") is message
+        assert json.loads(message)["state"] == "written"

@@ -1,4 +1,4 @@
-"""Links to the forms that change a region: where they lead, and where there are none."""
+"""Links to the edit page: where they lead, and where there are none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.apps import templates
 
 from unwritten import App, Canvas, Page
-from unwritten.editing.edit_pages import edit_address, edit_link, label_of
+from unwritten.editing.links import edit_link, edit_path, region_label
 from unwritten.testing import Visitor
 
 NOTE = """{% extends "layout.html" %}
@@ -25,18 +25,18 @@ def note(tmp_path: Path) -> App:
 
 
 def test_a_link_opens_one_region_or_the_whole_page() -> None:
-    assert edit_address("/wiki/A&B", region="lead") == "/_unwritten/edit?page=%2Fwiki%2FA%26B&region=lead"
-    assert edit_link("/a").endswith('edit?page=%2Fa">Edit</a>')
-    link = edit_link("/a", "known-for")
+    assert edit_path("/wiki/A&B", "lead") == "/_unwritten/edit?page=%2Fwiki%2FA%26B&region=lead"
+    assert edit_link("/base", "/a").endswith('href="/base/_unwritten/edit?page=%2Fa">Edit</a>')
+    link = edit_link("", "/a", "known-for")
     assert 'data-edit-link="known-for"' in link and "region=known-for" in link and " Known for</span>" in link
-    assert label_of("see_also-2") == "See also 2"
+    assert region_label("see_also-2") == "See also 2"
 
 
-def test_the_link_leads_to_the_forms_of_the_region(tmp_path: Path) -> None:
+def test_the_link_leads_to_the_forms_of_its_region(tmp_path: Path) -> None:
     page = Visitor(note(tmp_path)).visit("/note/Tea").click("Edit Lead")
-    assert page.status == 200 and "Save by hand" in page.html
+    assert page.status == 200 and "Save" in page.html
 
 
-def test_there_is_none_where_nobody_may_edit(tmp_path: Path) -> None:
+def test_there_are_no_links_if_visitors_may_not_edit(tmp_path: Path) -> None:
     visitor = Visitor(note(tmp_path), edits="off")
     assert "data-edit-link" not in visitor.visit("/note/Tea").html

@@ -1,0 +1,160 @@
+"""The forms of the edit page and the history: what they contain, and whether the visitor may submit them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from ..core.errors import BadAddress, BadEdit, BadForm
+from ..routing.routes import PageRequest
+from ..storage.records import StoredCanvas, StoredPage
+from ..web.form_data import FormData
+from ..web.site import Site
+from .editor import may_edit
+
+MAX_INSTRUCTION_LENGTH = 400
+"""Characters of an instruction for the model, or of a summary of a change."""
+
+MAX_TEXT_LENGTH = 60_000
+"""Characters of a text that was edited by hand."""
+
+MAX_FIELD_SIZE = 4 * MAX_TEXT_LENGTH
+"""Bytes that one field of an edit form may have."""
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "by hand": ("text", "note"),
+    "asked": ("ask", "keep", "only"),
+    "again": ("seed",),
+}
+"""The fields of an edit form by its kind, besides those that all have."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditInput:
+    """The input of a visitor in the edit form of a region.
+
+    Attributes:
+        kind: "by hand", "asked" (the model revises the text) or "again" (the model generates it again).
+        region: The region.
+        text: The text, by hand. None if the form has none.
+        note: The summary of the change, by hand.
+        ask: The instruction for the model.
+        keep: Indexes of the sentences that stay.
+        only: The passage outside of which all stays.
+        seed: The seed, as typed.
+    """
+
+    kind: str = ""
+    region: str = ""
+    text: str | None = None
+    note: str = ""
+    ask: str = ""
+    keep: tuple[int, ...] = ()
+    only: str = ""
+    seed: str = ""
+
+
+def parse_edit(form: FormData) -> EditInput:
+    """Return the input of an edit form.
+
+    Raises:
+        BadForm: If the form is of an unknown kind, or has invalid fields.
+    """
+    kind = form.one("means")
+    if kind not in _FIELDS:
+        raise BadForm(f"The form has the kind {kind[:40]!r}. The kinds are {', '.join(_FIELDS)}.")
+    form.require_only({"page", "region", "base", "means", *_FIELDS[kind]})
+    try:
+        keep = tuple(int(number) for number in form.all("keep") if len(number) < 10)
+    except ValueError:
+        raise BadForm("The field 'keep' must be a number. Reload the page.") from None
+    return EditInput(
+        kind=kind,
+        region=form.one("region"),
+        text=form.one("text") if "text" in form else None,
+        note=form.one("note"),
+        ask=form.one("ask"),
+        keep=keep,
+        only=form.one("only"),
+        seed=form.one("seed"),
+    )
+
+
+def parse_base(form: FormData, stored: StoredPage) -> int:
+    """Return the number of the version that a form was made for.
+
+    Raises:
+        BadForm: If there is no such version.
+    """
+    base = form.one("base")
+    if not base.isdecimal() or len(base) > 9 or not 1 <= int(base) <= stored.version:
+        raise BadForm(f"The form is for version {base[:20]!r} of this page, which does not exist. Reload the page.")
+    return int(base)
+
+
+def parse_seed(text: str) -> int | None:
+    """Return a seed as typed by a visitor, or None for an empty field.
+
+    Raises:
+        BadEdit: If it is not a seed.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
+        raise BadEdit(f"{text[:40]!r} is not a seed. Enter a whole number from 0 to {2**32 - 1}, or leave it empty.")
+    return int(text)
+
+
+def parse_line(text: str, label: str) -> str:
+    """Return a text on one line, without characters that cannot be printed.
+
+    Args:
+        text: The text.
+        label: What it is, for the message.
+
+    Raises:
+        BadEdit: If it is too long.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(line) > MAX_INSTRUCTION_LENGTH:
+        raise BadEdit(f"The {label} has {len(line):,} characters. Up to {MAX_INSTRUCTION_LENGTH} are allowed.")
+    return line
+
+
+def editable_text(canvas: StoredCanvas) -> str:
+    """Return a canvas's text for editing: JSON is indented."""
+    if canvas.format != "typed":
+        return canvas.text
+    try:
+        return json.dumps(json.loads(canvas.text), ensure_ascii=False, indent=2)
+    except ValueError:
+        return canvas.text
+
+
+def require_edits(site: Site) -> None:
+    """Check that visitors may edit.
+
+    Raises:
+        BadAddress: With status 403 if they may not.
+    """
+    if not may_edit(site.settings, site.exposure):
+        raise BadAddress("Visitors may not edit pages of this app. Its owner can allow it with --edits on.", 403)
+
+
+async def find_stored_page(site: Site, key: str, request: Request) -> tuple[PageRequest, StoredPage]:
+    """Return a page and its newest version.
+
+    Raises:
+        BadAddress: If there is no such page, or it is not written.
+    """
+    if not key.startswith("/"):
+        raise BadAddress("The URL does not name a page. It needs ?page=/… .")
+    page_request = await site.handler.find_page(key, request)
+    stored = site.store.get(page_request.key)
+    if stored is None:
+        raise BadAddress(f"The page {page_request.title!r} is not written yet. Open it first.", 404)
+    return page_request, stored

@@ -1,0 +1,35 @@
+"""Links to the edit page, and names of regions for visitors."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from ..core.paths import FRAMEWORK_PREFIX
+
+
+def edit_path(key: str, region: str = "") -> str:
+    """Return the path of the edit page for a page, or for one of its regions."""
+    query = {"page": key, "region": region} if region else {"page": key}
+    return f"{FRAMEWORK_PREFIX}edit?{urlencode(query)}"
+
+
+def edit_link(prefix: str, key: str, region: str = "") -> Markup:
+    """Return a link to the edit page.
+
+    Args:
+        prefix: The prefix under which the app is served.
+        key: The page's key.
+        region: The region to edit. Empty: the whole page.
+    """
+    url = prefix + edit_path(key, region)
+    if not region:
+        return Markup('<a href="{}">Edit</a>').format(url)
+    text = Markup('Edit<span class="visually-hidden"> {}</span>').format(region_label(region))
+    return Markup('<a class="edit-link" data-edit-link="{}" href="{}">{}</a>').format(region, url, text)
+
+
+def region_label(region: str) -> str:
+    """Return a region's name for visitors: ``see_also-2`` is "See also 2"."""
+    return " ".join(region.replace("-", " ").replace("_", " ").split()).capitalize()

@@ -1,0 +1,132 @@
+"""Read submitted forms: one parser and one CSRF policy for actions and for the framework's own forms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message
+
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import BadForm
+from ..core.paths import is_page_key
+from ..routing.form_fields import FormPairs
+from ..security.headers import is_cross_origin
+
+MAX_FIELDS = 1000
+"""Fields that a form may have."""
+
+MAX_FIELD_SIZE = 64 * 1024
+"""Bytes that one field of an action's form may have. Larger ones are refused."""
+
+_MAX_KEY_LENGTH = 8000
+
+_CONTENT_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class FormData:
+    """The fields of a submitted form. Line ends are ``\\n``, and NUL characters are removed.
+
+    Args:
+        pairs: Names and values as submitted.
+
+    Attributes:
+        pairs: Names and values, in their order.
+    """
+
+    def __init__(self, pairs: FormPairs) -> None:
+        self.pairs = [(name, _normalize(value)) for name, value in pairs]
+
+    def __contains__(self, name: str) -> bool:
+        return any(name == other for other, _ in self.pairs)
+
+    def all(self, name: str) -> list[str]:
+        """Return all values of a field."""
+        return [value for other, value in self.pairs if other == name]
+
+    def one(self, name: str) -> str:
+        """Return the value of a field, or "" if it is missing.
+
+        Raises:
+            BadForm: If it was submitted more than once.
+        """
+        values = self.all(name)
+        if len(values) > 1:
+            raise BadForm(f"The form has {len(values)} values for its field {name!r}, which takes one.")
+        return values[0] if values else ""
+
+    def require_only(self, names: Collection[str]) -> None:
+        """Check that the form has no other fields.
+
+        Raises:
+            BadForm: If it has. The message suggests the nearest name.
+        """
+        for name, _ in self.pairs:
+            if name not in names:
+                raise BadForm(f"The form has an unknown field {name!r}.{suggestion(name, names)}")
+
+    def page_key(self) -> str:
+        """Return the key of the page that the form is about, from its field ``page``.
+
+        Raises:
+            BadForm: If there is none.
+        """
+        key = self.one("page")
+        if not is_page_key(key) or not key.isascii() or len(key) > _MAX_KEY_LENGTH:
+            raise BadForm("The form does not name its page. Go back to the page and send the form again.")
+        return key
+
+
+async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> FormData:
+    """Read the form of a POST request, urlencoded or multipart.
+
+    Args:
+        request: The request.
+        max_field_size: Bytes that one field may have. The form as a whole may have about four times as many.
+
+    Raises:
+        BadForm: 403 if a page of another origin sent it, 413 if it is too large, 415 for another content type, and 400
+            if it contains a file or cannot be parsed.
+    """
+    if is_cross_origin(request.headers):
+        raise BadForm("This form was sent from another site, so nothing was done.", 403)
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type and content_type not in _CONTENT_TYPES:
+        raise BadForm(f"A form is sent as {' or '.join(_CONTENT_TYPES)}, not as {content_type[:60]}.", 415)
+    limit = f"{max_field_size // 1024} kB" if max_field_size >= 1024 else f"{max_field_size} bytes"
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        # Percent-encoding takes three bytes for one.
+        if received > 4 * max_field_size + 4096:
+            raise BadForm(
+                f"This form is too large. One field may have {limit}, all together about four times that.", 413
+            )
+        return message
+
+    # Starlette raises HTTPException, and not an exception of its own, if the scope has an "app".
+    counted = Request({**request.scope, "app": request.scope.get("app")}, receive)
+    try:
+        form = await counted.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=3 * max_field_size + 1024)
+    except HTTPException as error:
+        detail = str(error.detail)
+        if "files" in detail:
+            raise BadForm("This form contains a file. Files are not accepted.") from None
+        if "fields" in detail:
+            raise BadForm(f"This form has more than {MAX_FIELDS} fields.", 413) from None
+        if "exceeded" in detail:
+            raise BadForm(f"A field of this form is too large. It may have {limit}.", 413) from None
+        raise BadForm(f"This form cannot be parsed. {detail}") from None
+    pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    if any(len(value.encode("utf-8", "replace")) > max_field_size for _, value in pairs):
+        raise BadForm(f"A field of this form is too large. It may have {limit}.", 413)
+    return FormData(pairs)
+
+
+def _normalize(value: str) -> str:
+    return value.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
