@@ -11,10 +11,10 @@ from click import ClickException
 from tests.benchmarks.demos import JOURNEYS, Step, being_written, figures, grammar_from_examples, measure, show, take
 from tests.support.apps import make_app, served, templates
 from tests.support.terminal import unwritten
+from unwritten.cli.demos import all_demos
 
 from unwritten import Canvas, Page
 from unwritten.cli import demos
-from unwritten.cli.demos import all_demos
 from unwritten.cli.loading import load_app
 from unwritten.testing import answers
 from unwritten_engine import scripted

@@ -11,21 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from unwritten_engine.training.dataset import (
-    HELD_OUT,
-    TrainingPage,
-    to_json_line,
-    is_held_out,
-    read_pages,
-    read_prompts,
-    write_lines,
-)
+from unwritten_engine.training.dataset import HELD_OUT, TrainingPage, is_held_out, read_pages, to_json_line, write_lines
 
 from .articles import Writer
 from .dictionaries import read_foldoc, read_gcide, read_jargon
 from .entries import Dropped, Entry
 from .filters import fault, needs_care, record_fault
 from .packages import Package, find
+from .page_prompts import read_prompts
 from .prompt_forms import RECORD, forms_of
 from .sources import SOURCES, Source
 from .wikipedia import read_wikipedia

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from unwritten_engine.frames import Example
-from unwritten_engine.training.dataset import PagePrompt
+
+from .page_prompts import PagePrompt
 
 TITLE: Final = "{title}"
 """Where the title stands in an ask."""

@@ -20,11 +20,12 @@ from typing import Any, Final, TextIO
 from unwritten_engine.engine import Engine
 from unwritten_engine.errors import EngineClosed, EngineError, GenerationFailed, RequestRefused
 from unwritten_engine.frames import Example, Frame, Prompt, Request
-from unwritten_engine.training.dataset import TrainingPage, PagePrompt, to_json_line, is_held_out, read_json_lines
+from unwritten_engine.training.dataset import TrainingPage, is_held_out, read_json_lines, to_json_line
 
 from .dictd import ends
 from .entries import sentences
 from .filters import fault, record_fault
+from .page_prompts import PagePrompt
 
 _CANVAS: Final = 256
 _BLOCK: Final = 32

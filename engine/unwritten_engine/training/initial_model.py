@@ -1,4 +1,4 @@
-"""Where training begins: fresh weights of a named size, with a tokenizer for the pages, or a checkpoint."""
+"""Initial models: random weights of a named size with a new tokenizer, or an existing checkpoint."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .tokenizer_training import train_tokenizer
 def create_initial_model(
     name: str, pages: Callable[[], Iterable[TrainingPage]], vocabulary: int, *, seed: int = 0
 ) -> Iterator[Path]:
-    """A checkpoint folder to begin with; a fresh one is gone afterwards.
+    """Yield an initial checkpoint folder. A new one is temporary.
 
     Args:
-        name: a size (``conversion.scratch.SIZES``), or a checkpoint folder.
-        pages: what a new tokenizer is for.
-        vocabulary: its tokens.
-        seed: of fresh weights.
+        name: one of ``SIZES``, or a checkpoint folder.
+        pages: training pages for a new tokenizer.
+        vocabulary: size of a new tokenizer.
+        seed: of new weights.
 
     Raises:
-        ModelNotFound: it is neither.
-        EngineError: there are too few pages for such a tokenizer.
+        ModelNotFound: the name is neither.
+        EngineError: there are too few pages for this tokenizer.
     """
     if name not in SIZES:
         if not (Path(name) / "config.json").is_file():
@@ -46,29 +46,29 @@ def create_initial_model(
 
 
 _ROUTER_STD: Final = 0.1
-"""The standard deviation of a router's scores: tokens are spread evenly over the experts at first."""
+"""Initial standard deviation of router scores, which distributes tokens evenly over the experts."""
 _INITIAL_MARGIN: Final = 4.0
-"""About how much likelier than another token a model holds the one that it is given, in nats, at first."""
+"""Approximate initial advantage in nats of the input token over other tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The sizes of a fresh model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens.
+    """Sizes of a new model. ``window``, ``canvas`` and ``context`` are in tokens.
 
     Attributes:
-        hidden: numbers per token between layers.
-        layers: layers.
-        every: of so many layers the last has full attention, and so has the last of all.
+        hidden: hidden size.
+        layers: number of layers.
+        every: period of layers with full attention; the last layer always has it.
         heads: query heads.
         keys: heads of keys and values.
-        head: numbers per head; twice as many in layers with full attention, where keys serve as values too.
-        inner: width of the dense part.
+        head: size of a head; doubled in layers with full attention, where keys serve as values too.
+        inner: intermediate size of the dense MLP.
         experts: experts per layer.
-        expert_inner: width of an expert.
+        expert_inner: intermediate size of an expert.
         top_k: experts per token.
-        canvas: of a canvas.
-        window: that a sliding layer sees.
-        context: of prompt and text together.
+        canvas: canvas length.
+        window: sliding window.
+        context: maximum tokens of prompt and output together.
     """
 
     hidden: int
@@ -98,15 +98,15 @@ SIZES: Final[Mapping[str, ModelShape]] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""Sizes by name: "toy" trains in minutes on a processor, to see that all works; "small" writes pages."""
+"""Named sizes: "toy" trains in minutes on a CPU, for tests; "small" writes pages."""
 
 
 def new_config(shape: ModelShape, vocabulary: int) -> Any:
-    """The ``DiffusionGemmaConfig`` of a fresh model.
+    """Return the ``DiffusionGemmaConfig`` of a new model.
 
     Args:
         shape: its sizes.
-        vocabulary: tokens.
+        vocabulary: number of tokens.
     """
     full = [(at + 1) % shape.every == 0 or at + 1 == shape.layers for at in range(shape.layers)]
     return make_config(
@@ -132,11 +132,11 @@ def new_config(shape: ModelShape, vocabulary: int) -> Any:
 
 
 def new_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
-    """A fresh ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in training mode.
+    """Return a new ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in training mode.
 
     Args:
         shape: its sizes.
-        vocabulary: tokens.
+        vocabulary: number of tokens.
         seed: of the weights.
     """
     import torch
@@ -144,10 +144,10 @@ def new_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
 
     config = new_config(shape, vocabulary)
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
+    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers; keep the caller's state
         model: Any = DiffusionGemmaForBlockDiffusion(config)
     with torch.no_grad():
-        for name, weight in model.named_parameters():  # shared ones come once
+        for name, weight in model.named_parameters():  # shared ones occur once
             if weight.ndim >= 2:
                 weight.normal_(0.0, _init_std(name, weight.shape[-1]), generator=generator)
             else:
@@ -157,16 +157,16 @@ def new_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
 
 
 def _init_std(name: str, inputs: int) -> float:
-    """The standard deviation of a matrix at first."""
+    """Return the initial standard deviation of a matrix."""
     if name.endswith("self_conditioning.down_proj.weight"):
         return 0.0
     if name.endswith("router.proj.weight"):
-        return _ROUTER_STD  # what it reads is divided by the root of the hidden size already
+        return _ROUTER_STD  # its input is already divided by the root of the hidden size
     return 1 / math.sqrt(inputs)
 
 
 def _init_scale(name: str, shape: ModelShape, size: int) -> float:
-    """The weight of a norm or scale at first."""
+    """Return the initial weight of a norm or scale."""
     if name.endswith(("q_norm.weight", "k_norm.weight")):
         return float(size**-0.25)
     if name.endswith(("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")):
@@ -177,20 +177,20 @@ def _init_scale(name: str, shape: ModelShape, size: int) -> float:
 
 
 def write_new_model(folder: Path, size: str, tokenizer: Any, *, seed: int = 0) -> Path:
-    """Write a fresh model as a checkpoint folder.
+    """Write a new model as a checkpoint folder.
 
     Args:
-        folder: where; made if it is not there.
+        folder: target folder, created if needed.
         size: one of ``SIZES``.
-        tokenizer: of ``train_tokenizer``, or another with Gemma 4's control tokens.
+        tokenizer: from ``train_tokenizer``, or another with Gemma 4's control tokens.
         seed: of the weights.
 
     Returns:
         The folder.
 
     Raises:
-        EngineError: there is no such size, or the folder cannot be written.
+        EngineError: an unknown size, or the folder is not writable.
     """
     if size not in SIZES:
-        raise EngineError(f"There is no size {size!r}. Take one of {', '.join(SIZES)}.")
+        raise EngineError(f"There is no size {size!r}. Choose one of {', '.join(SIZES)}.")
     return write_checkpoint_folder(folder, new_model(SIZES[size], len(tokenizer), seed=seed), tokenizer)

@@ -1,4 +1,4 @@
-"""Texts by a model that is being trained: the engine's own denoising, without its thread and its queue."""
+"""Generate previews with a model in training: the engine's denoising without its thread and queue."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..frames import Prompt, Request
 
 
 class PreviewWriter:
-    """Writes texts, one after another.
+    """Generates texts, one after another.
 
     Args:
-        loaded: the model, which may be in training meanwhile.
-        context: tokens of prompt and text together.
+        loaded: the model, which may be in training.
+        context: maximum tokens of prompt and output together.
     """
 
     def __init__(self, loaded: LoadedModel, *, context: int) -> None:
@@ -33,27 +33,27 @@ class PreviewWriter:
 
     @property
     def end_id(self) -> int:
-        """The token that ends a text."""
+        """The end token."""
         return self._detokenizer.end_id
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text."""
+        """Return the tokens of a text."""
         return self._detokenizer.encode(text)
 
     @torch.no_grad()
     def write(
         self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, params: SamplingParams | None = None
     ) -> tuple[str, int]:
-        """A text from noise.
+        """Generate a text.
 
         Args:
             prompt: what to write.
-            canvases: at most; more only if the opening does not fit.
-            seed: of the noise.
-            dial: how it is denoised; None takes the checkpoint's own.
+            canvases: maximum number of canvases; more only if the opening does not fit.
+            seed: of the random numbers.
+            params: sampling parameters; None uses the checkpoint's own.
 
         Returns:
-            The text, and the steps it took; no text if the prompt is too long.
+            The text and the number of steps; an empty text if the prompt is too long.
         """
         ids = self._prompt_tokenizer.token_ids(prompt)
         canvases = max(
@@ -98,6 +98,6 @@ class PreviewWriter:
 
 
 def matching_share(wanted: str, found: str) -> float:
-    """The share of places at which two texts have the same character."""
+    """Return the share of positions at which two texts have the same character."""
     same = sum(one == other for one, other in zip(wanted, found, strict=False))
     return same / max(len(wanted), len(found), 1)

@@ -1,9 +1,9 @@
-"""A run in one small file, for machines that keep nothing and take little in.
+"""Pack a run into one small file, to move it between machines with limited storage and transfer.
 
-The file is a tar archive. Tokens are compressed (prompts repeat themselves), and weights are rounded to bfloat16 and
-packed in about 12 bits: their upper bytes, with the sign and most of the exponent, take four bits under Huffman
-coding; the lower ones cannot be packed. With the small state of the optimizer (``states.py``) a model of 30 million
-weights and the pages for it fit into 64 MiB. A run that is carried goes on nearly, not exactly, as it would have.
+The file is a tar archive. Tokens are compressed. Weights are rounded to bfloat16 and packed into about 12 bits: the
+upper bytes, with sign and most of the exponent, take four bits with Huffman coding; the lower bytes are stored. With
+the compact optimizer state (``checkpoints.py``), a model of 30 million weights and its pages fit into 64 MiB. An
+unpacked run continues approximately, not exactly, like the original.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from ..errors import EngineError, ModelBroken, ModelNotFound
 from .runs import TrainingRun
 
 DEFAULT_LIMIT: Final = 64 * 2**20
-"""Bytes of the file, unless something else is said."""
+"""Default size limit of the file in bytes."""
 _WEIGHTS: Final = "model.safetensors"
 _SHAPE: Final = ".shape"
 _COMPRESSED: Final = ("corpus.npz", "held_out.npz", "samples.jsonl", "log.jsonl")
 
 
 def pack_run(run: TrainingRun, path: Path, *, limit: int = DEFAULT_LIMIT) -> int:
-    """Put a run into a file.
+    """Pack a run into a file.
 
     Args:
-        run: one that has been trained a little, or just prepared.
+        run: a prepared run.
         path: the file.
-        limit: bytes that it may have.
+        limit: maximum size in bytes.
 
     Returns:
-        Its bytes.
+        The size in bytes.
 
     Raises:
-        EngineError: it would be larger; nothing is written then.
+        EngineError: the file would be larger; nothing is written then.
     """
     run.check()
     source = run.checkpoint if run.checkpoint.exists() else run.start
@@ -60,7 +60,7 @@ def pack_run(run: TrainingRun, path: Path, *, limit: int = DEFAULT_LIMIT) -> int
                         archive.add(packed, f"start/{_WEIGHTS}.packed")
                 else:
                     archive.add(file, f"start/{file.name}")
-            archive.add(run.folder / "recipe.json", "recipe.json")
+            archive.add(run.config_file, run.config_file.name)
             if run.compact_state.exists():
                 archive.add(run.compact_state, run.compact_state.name)
             for name in _COMPRESSED:
@@ -69,7 +69,7 @@ def pack_run(run: TrainingRun, path: Path, *, limit: int = DEFAULT_LIMIT) -> int
         size = beside.stat().st_size
         if size > limit:
             raise EngineError(
-                f"{run.folder} would take {size / 2**20:.1f} MiB, and may take {limit / 2**20:g}. Prepare a run with a "
+                f"{run.folder} needs {size / 2**20:.1f} MiB, and the limit is {limit / 2**20:g}. Prepare a run with a "
                 f"smaller model or fewer pages."
             )
         beside.replace(path)
@@ -79,14 +79,14 @@ def pack_run(run: TrainingRun, path: Path, *, limit: int = DEFAULT_LIMIT) -> int
 
 
 def unpack_run(path: Path, folder: Path) -> TrainingRun:
-    """Make a run's folder of a file.
+    """Unpack a file into a run's folder.
 
     Raises:
-        ModelNotFound, ModelBroken: there is no such file, or it is none of ours.
-        EngineError: the folder is there already.
+        ModelNotFound, ModelBroken: the file does not exist, or is not a packed run.
+        EngineError: the folder exists.
     """
     if folder.exists():
-        raise EngineError(f"{folder} is there already. Take another folder, or go on with it: train {folder}")
+        raise EngineError(f"{folder} exists. Choose another folder, or resume the run: train {folder}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
@@ -101,9 +101,9 @@ def unpack_run(path: Path, folder: Path) -> TrainingRun:
         TrainingRun(beside).check()
         beside.replace(folder)
     except FileNotFoundError:
-        raise ModelNotFound(f"{path} is not there. Give a file that `pack` has written.") from None
+        raise ModelNotFound(f"{path} does not exist. Give a file that was written by `pack`.") from None
     except (tarfile.TarError, lzma.LZMAError, SafetensorError, zlib.error, OSError, ValueError) as error:
-        raise ModelBroken(f"{path} is no packed run ({error}). Pack it again.") from None
+        raise ModelBroken(f"{path} is not a packed run ({error}). Pack it again.") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return TrainingRun(folder)
@@ -119,7 +119,7 @@ def pack_weights(source: Path, target: Path) -> None:
 
 
 def unpack_weights(source: Path, target: Path) -> None:
-    """The tensors of a packed file, in float32."""
+    """Unpack the tensors of a file, to float32."""
     tensors = load_file(source)
     whole = {
         name: _unpacked(tensors[name].numpy(), torch.Size(tensors[f"{name}{_SHAPE}"].tolist())).float()
@@ -130,7 +130,7 @@ def unpack_weights(source: Path, target: Path) -> None:
 
 
 def _packed(weight: Tensor) -> np.ndarray:
-    """The bytes of a tensor in bfloat16: lower ones, then the upper ones under Huffman coding."""
+    """Return a tensor's bfloat16 bytes: the lower ones, then the upper ones with Huffman coding."""
     halves = weight.to(torch.bfloat16).contiguous().flatten().view(torch.uint8).numpy().reshape(-1, 2)
     coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
     upper = coder.compress(halves[:, 1].tobytes()) + coder.flush()

@@ -13,17 +13,11 @@ from research.data.entries import Entry
 from research.data.filters import fault, record_fault
 from research.data.links import EntryLinker, lead
 from research.data.making import card_of, make
+from research.data.page_prompts import PagePrompt, write_prompts
 from research.data.prompt_forms import Form, forms_of
 from research.data.sources import SOURCES
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.dataset import (
-    TrainingPage,
-    PagePrompt,
-    is_held_out,
-    read_pages,
-    write_pages,
-    write_prompts,
-)
+from unwritten_engine.training.dataset import TrainingPage, is_held_out, read_pages, write_pages
 
 pytestmark = pytest.mark.timeout(60)
 

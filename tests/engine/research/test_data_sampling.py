@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from research.data import __main__ as command
+from research.data.page_prompts import PagePrompt, write_prompts
 from research.data.sampling import SampleReport, dropped_file, in_blocks, sample, whole
 from unwritten_engine import EngineError, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import ABOUT, Script, ScriptedEngine
-from unwritten_engine.training.dataset import PagePrompt, is_held_out, read_pages, write_prompts
+from unwritten_engine.training.dataset import is_held_out, read_pages
 
 pytestmark = pytest.mark.timeout(30)
 

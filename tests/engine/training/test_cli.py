@@ -12,7 +12,7 @@ from unwritten_engine import EngineError, Prompt
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import BadOption, UnknownOption
 from unwritten_engine.training.cli import main
-from unwritten_engine.training.config import TUNING, TrainingConfig, replace_values, make_config
+from unwritten_engine.training.config import TUNING, TrainingConfig, make_config, replace_values
 from unwritten_engine.training.dataset import TrainingPage, write_pages
 from unwritten_engine.training.initial_model import create_initial_model
 
@@ -35,10 +35,10 @@ def typed(line: str, *more: str) -> int:
 def test_prepare_train_and_recall(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("prepare run --pages pages.jsonl --start tiny --set", *SMALL) == 0
     told = capsys.readouterr().out
-    assert "8 pages with" in told and "2 others to judge by" in told and "train run" in told
+    assert "8 pages with" in told and "2 held-out pages" in told and "train run" in told
     assert typed("recall run --pages pages.jsonl") == 1
     assert "run has no checkpoint yet. Train it first" in capsys.readouterr().err
-    assert typed("train run --steps 3 --device cpu --threads 1 --judge-every 2") == 0
+    assert typed("train run --steps 3 --device cpu --threads 1 --eval-every 2") == 0
     told = capsys.readouterr().out
     assert "weights learn, on cpu" in told and "held out, by noise: " in told and "Step 3 of 4; the same" in told
     assert typed("train run --device cpu --threads 1") == 0
@@ -63,7 +63,7 @@ def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pyte
     assert typed(line, "--minutes", "0", "--set", *SMALL) == 0
     assert "Step 0 of 4; the same command goes on" in capsys.readouterr().out and not (home / "mine").exists()
     assert typed(line, "--set", *SMALL[1:]) == 1
-    assert "mine.run is under way with a recipe of its own" in capsys.readouterr().err
+    assert "mine.run exists with another configuration" in capsys.readouterr().err
     assert typed(line, "--minutes", "0", "--set", *SMALL) == 0, "the same command goes on"
     assert typed(line) == 0
     assert "--engine diffusion --model mine" in capsys.readouterr().out
@@ -80,7 +80,7 @@ def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pyte
         ("prepare run --pages none.jsonl --start tiny", "none.jsonl cannot be read"),
         ("prepare run --pages pages.jsonl --start large", "'large' is neither a size (toy, small) nor a checkpoint"),
         ("prepare run --pages pages.jsonl --start tiny --set step=3", "no option 'step'. Did you mean 'steps'?"),
-        ("prepare run --pages pages.jsonl --start tiny --set steps", "'steps' is no part of a recipe"),
+        ("prepare run --pages pages.jsonl --start tiny --set steps", "'steps' is not a setting"),
         ("prepare run --pages pages.jsonl --start toy", "tokens"),
         ("tune none --pages pages.jsonl --out mine", "nor a checkpoint folder"),
         ("recall tiny --pages empty.jsonl", "no pages in these files"),
@@ -101,26 +101,28 @@ def test_unknown_options_are_errors(home: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
-    recipe = make_config(["steps=7", "rate=0.5", "dtype=bfloat16"])
-    recipe.save(tmp_path / "recipe.json")
-    assert TrainingConfig.load(tmp_path / "recipe.json") == recipe and recipe.steps == 7
+    recipe = make_config(["steps=7", "learning_rate=0.5", "dtype=bfloat16"])
+    recipe.save(tmp_path / "training.json")
+    assert TrainingConfig.load(tmp_path / "training.json") == recipe and recipe.steps == 7
     assert make_config([], TUNING).lora_rank == 16
     for values, error, message in (
         (["steps=many"], BadOption, "steps is 'many'; give a int"),
-        (["rate=2"], BadOption, "rate is 2; give a number from 0 to 1"),
+        (["learning_rate=2"], BadOption, "learning_rate is 2; give a number from 0 to 1"),
         (["copies=9"], BadOption, "A row has 8 canvases, and 9 copies"),
         (["dtype=float16"], BadOption, "dtype is 'float16'; give 'auto', 'float32' or"),
         (["rat=1"], UnknownOption, "Did you mean 'rate'"),
     ):
         with pytest.raises(error, match=message):
             make_config(values)
-    (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(EngineError, match="is no recipe"):
-        TrainingConfig.load(tmp_path / "recipe.json")
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(EngineError, match="is not a training configuration"):
+        TrainingConfig.load(tmp_path / "training.json")
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    recipe = replace_values(TrainingConfig(), {"steps": 100, "warmup": 10, "cooldown": 0.3, "rate": 0.1})
+    recipe = replace_values(
+        TrainingConfig(), {"steps": 100, "warmup_steps": 10, "cooldown_share": 0.3, "learning_rate": 0.1}
+    )
     rates = [recipe.learning_rate_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.01) and rates[9] == rates[69] == pytest.approx(0.1)
     assert rates[85] == pytest.approx(0.05) and rates[100] == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unwritten_engine.training.objective import MIN_NOISE, add_noise_at_level, add_noise
+from unwritten_engine.training.objective import MIN_NOISE, add_noise, add_noise_at_level
 from unwritten_engine.training.packing import PINNED, TEXT
 
 pytestmark = pytest.mark.timeout(60)

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from unwritten_engine.training import objective as loss
-from unwritten_engine.training.objective import LossWeights, token_losses, mean_embeddings
+from unwritten_engine.training.objective import LossWeights, mean_embeddings, token_losses
 from unwritten_engine.training.packing import END, PAD, PINNED, TEXT
 
 pytestmark = pytest.mark.timeout(60)

@@ -21,7 +21,7 @@ from unwritten_engine.training.preview import PreviewWriter, matching_share
 from unwritten_engine.training.runs import TrainingRun, load_trainable
 from unwritten_engine.training.step import EVAL_NOISE_LEVELS
 from unwritten_engine.training.trainable_model import TrainableModel
-from unwritten_engine.training.trainer import TrainingProgress, Trainer
+from unwritten_engine.training.trainer import Trainer, TrainingProgress
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -69,13 +69,13 @@ def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
     one.run.state.write_bytes(wide.run.state.read_bytes())
     with pytest.raises(ModelBroken, match=r"belongs to another model: its .* does not fit"):
         trainer(one.run)
-    with pytest.raises(ModelNotFound, match=r"is no prepared run: recipe\.json, corpus\.npz"):
+    with pytest.raises(ModelNotFound, match=r"is not a prepared run: training\.json, corpus\.npz"):
         trainer(TrainingRun(tmp_path / "none"))
 
 
 def test_progress_is_told_with_held_out_loss_and_samples(tmp_path: Path) -> None:
     told: list[TrainingProgress] = []
-    one = trainer(run(tmp_path), judge_every=6, tell=told.append)
+    one = trainer(run(tmp_path), eval_every=6, report=told.append)
     last = one.train()
     judged = [progress for progress in told if progress.eval_losses]
     assert [progress.step for progress in judged] == [6, 12] and last is told[-1]
@@ -83,7 +83,7 @@ def test_progress_is_told_with_held_out_loss_and_samples(tmp_path: Path) -> None
     assert judged[0].nats_per_character > 0 and len(judged[0].previews) == 2
     assert {title for title, _ in judged[0].previews} <= {page.title for page in held_out(3)}
     line = json.loads(one.run.log.read_text().splitlines()[-1])
-    assert line["judged"]["0.5"] == round(last.eval_losses[0.5], 4) and len(line["samples"]) == 2
+    assert line["eval_losses"]["0.5"] == round(last.eval_losses[0.5], 4) and len(line["previews"]) == 2
     untrained = math.log(1400)
     assert last.eval_losses[0.25] < untrained and abs(judged[0].eval_losses[1.0] - untrained) < 2
 
@@ -114,7 +114,15 @@ def test_the_model_so_far_opens_in_the_engine_and_is_the_one_that_was_trained(tm
 def test_an_overfitted_model_gives_its_pages_back_from_noise(tmp_path: Path) -> None:
     given = pages(4, words=6)
     recipe = replace(
-        RECIPE, steps=220, rows=1, tokens=160, canvases=16, copies=4, rate=1e-2, warmup=10, conditioned=0.5
+        RECIPE,
+        steps=220,
+        rows=1,
+        tokens=160,
+        canvases=16,
+        copies=4,
+        learning_rate=1e-2,
+        warmup_steps=10,
+        self_conditioned_share=0.5,
     )
     one = trainer(run(tmp_path, recipe, given, hidden=48, layers=2))
     before = [matching_share(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]

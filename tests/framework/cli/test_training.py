@@ -12,7 +12,9 @@ from tests.support.training_runs import SIZES
 
 from unwritten_engine import Prompt
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
-from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.dataset import read_pages
+from unwritten_engine.training.dataset import write_pages
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(120)]
 
@@ -139,7 +141,7 @@ def test_a_world_without_texts_and_pages_that_are_none_are_told(home: Path) -> N
 def test_train_says_and_does_what_the_engine_says_and_does(written: Path) -> None:
     help = unwritten("train", "--help")
     assert help.exit_code == 0 and "prepare" in help.stdout and "Write training pages from noise" in help.stdout
-    assert "--judge-every STEPS" in unwritten("train", "train", "-h").stdout
+    assert "--eval-every STEPS" in unwritten("train", "train", "-h").stdout
     assert unwritten("tune", "--write", "pages.jsonl").exit_code == 0
     made = unwritten("train", "prepare", "run", "--pages", "pages.jsonl", "--start", "tiny", "--set", "tokens=2048")
     assert made.exit_code == 0 and made.stdout.startswith("2 pages with "), made.output

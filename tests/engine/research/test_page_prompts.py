@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from research.data.page_prompts import PagePrompt, read_prompts, write_prompts
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.dataset import PagePrompt, read_prompts, write_prompts
 
 FULL = PagePrompt(
     prompt=Prompt(
@@ -35,9 +35,9 @@ def test_prompts_come_back_as_they_were_written(tmp_path: Path) -> None:
         ("[]", "line 2: there should be an object with title, kind"),
         ('{"title": "A"}', "'prompt' is missing or empty"),
         ('{"prompt": {"ask": "A"}, "text": "B"}', "'text' is unknown. There are title"),
-        ('{"prompt": {"ask": "A"}, "tokens": -1}', "'tokens' is -1. Give at least 1."),
-        ('{"prompt": {"ask": "A"}, "tokens": true}', "'tokens' should be a int, not bool"),
-        ('{"prompt": {"ask": "A"}, "shape": "B"}', "'shape' should be a dict, not str"),
+        ('{"prompt": {"ask": "A"}, "max_tokens": -1}', "'max_tokens' is -1. Give at least 1."),
+        ('{"prompt": {"ask": "A"}, "max_tokens": true}', "'max_tokens' should be a int, not bool"),
+        ('{"prompt": {"ask": "A"}, "schema": "B"}', "'schema' should be a dict, not str"),
         ('{"prompt": {"ask": "A", "facts": [1]}}', "'facts' is a list of texts"),
     ],
 )
