@@ -45,7 +45,7 @@ def test_a_model_without_a_template_is_a_base_model(tmp_path: Path) -> None:
         (b"hello", "only 5 bytes"),
         (b"<!doctype html><html>Sign in to download</html>", "It looks like a web page. Download it again"),
         (b"PK\x03\x04" + b"\0" * 60, "does not begin with 'GGUF'"),
-        (b"GGUF\x03\0\0\0" + b"\xff" * 60, "damaged or truncated in its head"),
+        (b"GGUF\x03\0\0\0" + b"\xff" * 60, "damaged or truncated in its header"),
     ],
 )
 def test_what_is_no_model_is_said_to_be_none(tmp_path: Path, content: bytes, message: str) -> None:
@@ -72,8 +72,8 @@ def test_a_diffusion_gemma_is_known_however_it_is_spelt(tmp_path: Path, architec
     ("metadata", "message"),
     [
         ({"general.architecture": "dream"}, "text-diffusion model.*'embedded'"),
-        ({"general.architecture": "clip"}, "does not write text"),
-        ({"general.type": "adapter"}, "of the type 'adapter'"),
+        ({"general.architecture": "clip"}, "does not generate text"),
+        ({"general.type": "adapter"}, "has the type 'adapter'"),
     ],
 )
 def test_models_of_other_kinds_are_refused(tmp_path: Path, metadata: dict[str, Any], message: str) -> None:

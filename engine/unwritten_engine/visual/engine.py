@@ -180,7 +180,7 @@ class VisualEngine:
         """
         options = check_options(request.options, SAMPLING, _OWNER)
         unsupported = {
-            "support schemas. Leave the schema out, or use the engine 'diffusion'": request.schema is not None,
+            "follow a schema. Leave the schema out, or use the engine 'diffusion'": request.schema is not None,
             "edit a draft. Put the text into the prompt's facts, or use the engine 'diffusion'": request.draft,
             "see images. Leave them out of the prompt": request.prompt.images,
         }

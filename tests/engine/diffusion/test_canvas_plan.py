@@ -151,7 +151,7 @@ def test_a_shape_stands_alone(given: dict[str, Any], message: str) -> None:
 
 def test_a_shape_too_large_says_what_it_needs() -> None:
     large = {"type": "object", "properties": {f"field{n}": {"type": "string"} for n in range(20)}}
-    with pytest.raises(RequestRefused, match=r"The shape needs \d+ canvases of 16 tokens .* the request has 1"):
+    with pytest.raises(RequestRefused, match=r"The schema needs \d+ canvases of 16 tokens .* the request has 1"):
         laid(schema=large)
 
 
@@ -160,7 +160,7 @@ def test_a_shape_stays_in_max_tokens() -> None:
     assert whole is not None
     made = laid(schema=SCHEMA, canvases=4, max_tokens=whole.length)
     assert made.skeleton is not None and made.skeleton.length < whole.length == len(made.pins)
-    with pytest.raises(RequestRefused, match=r"The shape needs \d\d tokens .* and max_tokens is 12. Ask for more"):
+    with pytest.raises(RequestRefused, match=r"The schema needs \d\d tokens .* and max_tokens is 12. Ask for more"):
         laid(schema=SCHEMA, canvases=4, max_tokens=12)
 
 

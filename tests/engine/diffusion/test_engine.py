@@ -183,7 +183,7 @@ async def test_a_beginning_is_warmed_for_later_ones(engine: Engine) -> None:
         (
             Request(PROMPT, schema={"type": "array", "minItems": 40, "items": Bread.model_json_schema()}),
             RequestRefused,
-            "The shape needs",
+            "The schema needs",
         ),
         (Request(PROMPT, schema={"type": "thing"}), RequestRefused, "has the type 'thing'"),
         (Request(PROMPT, options={"step": 3}), UnknownOption, "no option 'step'. Did you mean 'steps'?"),

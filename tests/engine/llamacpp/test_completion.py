@@ -130,5 +130,5 @@ async def test_a_prompt_that_is_too_long_is_refused_before_it_is_evaluated() -> 
 
 async def test_a_call_that_ends_without_a_word_is_a_failure() -> None:
     job = a_job(sends())
-    with pytest.raises(GenerationFailed, match="without saying why"):
+    with pytest.raises(GenerationFailed, match="without a reason"):
         await job.next_frame()

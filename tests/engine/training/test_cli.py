@@ -17,7 +17,7 @@ from unwritten_engine.training.dataset import TrainingPage, write_pages
 from unwritten_engine.training.initial_model import create_initial_model
 
 pytestmark = pytest.mark.timeout(120)
-SMALL = "steps=4 rows=1 tokens=96 canvases=4 copies=2 warmup=2".split()
+SMALL = "steps=4 rows=1 tokens=96 canvases=4 copies=2 warmup_steps=2".split()
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_prepare_train_and_recall(home: Path, capsys: pytest.CaptureFixture[str]
     assert "Done, after" in capsys.readouterr().out
     assert typed("recall run --pages pages.jsonl --count 2 --show 1 --device cpu --threads 1") == 0
     told = capsys.readouterr().out
-    assert told.count("Wanted: ") == 1 and "Of 2 pages 0 came back whole" in told
+    assert told.count("Wanted: ") == 1 and "Of 2 pages 0 are exact" in told
 
 
 def test_a_packed_run_is_trained_in_its_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,13 +69,13 @@ def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pyte
     assert "--engine diffusion --model mine" in capsys.readouterr().out
     assert (home / "mine" / "model.safetensors").is_file()
     assert typed(line) == 1
-    assert "mine is there already" in capsys.readouterr().err
+    assert "mine exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train none", "none is no prepared run"),
+        ("train none", "none is not a prepared run"),
         ("train tiny --out other.pack", "--out is for packed runs"),
         ("prepare run --pages none.jsonl --start tiny", "none.jsonl cannot be read"),
         ("prepare run --pages pages.jsonl --start large", "'large' is neither a size (toy, small) nor a checkpoint"),
@@ -83,7 +83,7 @@ def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pyte
         ("prepare run --pages pages.jsonl --start tiny --set steps", "'steps' is not a setting"),
         ("prepare run --pages pages.jsonl --start toy", "tokens"),
         ("tune none --pages pages.jsonl --out mine", "nor a checkpoint folder"),
-        ("recall tiny --pages empty.jsonl", "no pages in these files"),
+        ("recall tiny --pages empty.jsonl", "These files have no pages"),
     ],
 )
 def test_mistakes_are_told(home: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
@@ -108,7 +108,7 @@ def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
     for values, error, message in (
         (["steps=many"], BadOption, "steps is 'many'; give a int"),
         (["learning_rate=2"], BadOption, "learning_rate is 2; give a number from 0 to 1"),
-        (["copies=9"], BadOption, "A row has 8 canvases, and 9 copies"),
+        (["copies=9"], BadOption, "A row has 8 canvases, too few for 9 copies"),
         (["dtype=float16"], BadOption, "dtype is 'float16'; give 'auto', 'float32' or"),
         (["rat=1"], UnknownOption, "Did you mean 'rate'"),
     ):

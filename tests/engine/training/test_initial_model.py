@@ -115,7 +115,7 @@ def test_the_seed_decides_and_the_callers_numbers_stay(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"no size 'huge'\. Take one of toy, small"):
+    with pytest.raises(EngineError, match=r"no size 'huge'\. Choose one of toy, small"):
         write_new_model(tmp_path, "huge", make_tokenizer(640))
     (tmp_path / "file").write_text("here")
     with pytest.raises(EngineError, match="cannot be written"):

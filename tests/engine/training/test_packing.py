@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_counted_and_told(tokenizer: Any, tmp_path: Path) -
             made(tokenizer, pages(2))[0], BatchLayout(rows=1, tokens=10, canvases=2, canvas=8), seed=0, end=106, pad=0
         )
     (tmp_path / "corpus.npz").write_bytes(b"PK nothing")
-    with pytest.raises(ModelBroken, match="is no corpus"):
+    with pytest.raises(ModelBroken, match="is not a corpus"):
         Corpus.load(tmp_path / "corpus.npz")
 
 

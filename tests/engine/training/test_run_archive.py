@@ -66,20 +66,20 @@ def test_a_run_that_was_only_prepared_can_be_carried(tmp_path: Path) -> None:
 
 def test_what_is_too_large_or_no_run_is_told(tmp_path: Path) -> None:
     here = run(tmp_path)
-    with pytest.raises(EngineError, match=r"would take 0\.\d MiB, and may take 0\.00"):
+    with pytest.raises(EngineError, match=r"needs 0\.\d MiB, and the limit is 0\.00"):
         pack_run(here, tmp_path / "run.pack", limit=1000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "start"]
-    with pytest.raises(ModelNotFound, match="is not there"):
+    with pytest.raises(ModelNotFound, match="does not exist"):
         unpack_run(tmp_path / "none.pack", tmp_path / "there")
     (tmp_path / "odd.pack").write_text("odd")
-    with pytest.raises(ModelBroken, match="is no packed run"):
+    with pytest.raises(ModelBroken, match="is not a packed run"):
         unpack_run(tmp_path / "odd.pack", tmp_path / "there")
-    with pytest.raises(EngineError, match="is there already"):
+    with pytest.raises(EngineError, match="exists"):
         unpack_run(tmp_path / "odd.pack", here.folder)
     pack_run(here, tmp_path / "run.pack")
     evil = tmp_path / "evil.pack"
     with tarfile.open(evil, "w") as archive:
         archive.add(tmp_path / "odd.pack", "../outside")
-    with pytest.raises(ModelBroken, match="is no packed run"):
+    with pytest.raises(ModelBroken, match="is not a packed run"):
         unpack_run(evil, tmp_path / "there")
     assert not (tmp_path / "outside").exists() and not (tmp_path / "there").exists()

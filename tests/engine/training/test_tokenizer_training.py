@@ -87,7 +87,7 @@ def test_held_out_pages_are_not_read_and_repeated_texts_count_once() -> None:
 def test_what_cannot_be_made_is_told() -> None:
     with pytest.raises(EngineError, match="639 tokens is too small"):
         train_tokenizer(PAGES, 639)
-    with pytest.raises(EngineError, match=r"words for \d[\d,]+ tokens, not for 20,000"):
+    with pytest.raises(EngineError, match=r"only provide \d[\d,]+ tokens, not 20,000"):
         train_tokenizer(PAGES, 20_000)
 
 

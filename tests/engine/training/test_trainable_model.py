@@ -102,7 +102,7 @@ def test_few_experts_all_computed_are_those_that_were_chosen(model: Any, monkeyp
     weights = torch.rand(30, 2, generator=generator)
     all_of_them = run_experts(experts, flat, chosen, weights)
     torch.testing.assert_close(all_of_them, experts(flat, chosen, weights), rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr("unwritten_engine.training.trainable_model.FEW", 3)
+    monkeypatch.setattr("unwritten_engine.training.trainable_model.MAX_DENSE_EXPERTS", 3)
     assert torch.equal(run_experts(experts, flat, chosen, weights), experts(flat, chosen, weights))
 
 

@@ -62,7 +62,7 @@ def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
     one.train(steps=1)
     data = one.run.state.read_bytes()
     one.run.state.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ModelBroken, match="is no state of a run"):
+    with pytest.raises(ModelBroken, match="is not a training state"):
         trainer(one.run)
     wide = trainer(run(tmp_path / "wide", hidden=48))
     wide.save()
@@ -186,7 +186,7 @@ def test_a_run_is_prepared_whole_or_not_at_all(tmp_path: Path) -> None:
         run(tmp_path, given=long)
     assert [path.name for path in tmp_path.iterdir()] == ["start"]
     run(tmp_path)
-    with pytest.raises(EngineError, match="is there already"):
+    with pytest.raises(EngineError, match="exists"):
         run(tmp_path)
 
 

@@ -18,7 +18,7 @@ from unwritten_engine.training.dataset import write_pages
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(120)]
 
-TINY = "--device cpu --threads 1 --set steps=2 --set rows=1 --set tokens=2048 --set warmup=1".split()
+TINY = "--device cpu --threads 1 --set steps=2 --set rows=1 --set tokens=2048 --set warmup_steps=1".split()
 TUNE = "tune --model tiny --out mine".split()
 
 SHAPED = """
@@ -155,7 +155,7 @@ def test_train_says_and_does_what_the_engine_says_and_does(written: Path) -> Non
         ([], 2, "the following arguments are required: COMMAND"),
         (["learn"], 2, "invalid choice: 'learn'"),
         (["train", "run", "--minuts", "3"], 2, "unrecognized arguments: --minuts 3"),
-        (["train", "none"], 1, "none is no prepared run"),
+        (["train", "none"], 1, "none is not a prepared run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
