@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
@@ -67,22 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_config_option(prepare)
 
     train = command("train", _train, "Start or resume training.")
-    train.add_argument("run", type=Path, help="its folder, or a packed run")
+    train.add_argument("run", type=Path, help="its folder")
     train.add_argument("--minutes", type=float, default=math.inf, help="stop after this many minutes")
     train.add_argument("--steps", type=int, help="stop after this many steps")
-    train.add_argument("--out", type=Path, help="output file of a packed run; default: the input file")
     train.add_argument("--eval-every", type=int, default=500, metavar="STEPS", help="evaluate and write samples (500)")
-    _add_limit(train)
     _add_device(train)
-
-    pack = command("pack", _pack, "Pack a run into one small file, to move it between machines.")
-    pack.add_argument("run", type=Path)
-    pack.add_argument("file", type=Path)
-    _add_limit(pack)
-
-    unpack = command("unpack", _unpack, "Unpack a packed run.")
-    unpack.add_argument("file", type=Path)
-    unpack.add_argument("run", type=Path)
 
     recall = command("recall", _recall, "Generate training pages, and measure how much of them is reproduced.")
     recall.add_argument("checkpoint", type=Path, help="a checkpoint folder, or a run")
@@ -111,10 +99,6 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help=f"change the configuration: {names}")
 
 
-def _add_limit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=float, default=64, metavar="MIB", help="maximum size of a packed run (64)")
-
-
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="torch's device name; default: a GPU if there is one")
     parser.add_argument("--threads", type=int, help="threads of torch on a CPU; default: one per core")
@@ -136,38 +120,9 @@ def _prepare(given: argparse.Namespace) -> None:
 
 
 def _train(given: argparse.Namespace) -> None:
-    from .run_archive import pack_run, unpack_run
     from .runs import TrainingRun
 
-    if given.run.is_dir() or not given.run.exists():
-        if given.out is not None:
-            raise BadOption(f"--out is for packed runs; {given.run} is a folder, which is updated in place.")
-        _run_training(TrainingRun(given.run), given, given.eval_every)
-        return
-    with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
-        run = unpack_run(given.run, Path(folder) / "run")
-        try:
-            _run_training(run, given, given.eval_every)
-        finally:
-            target = given.out or given.run
-            _say(f"{target}: {pack_run(run, target, limit=_limit_bytes(given)) / 2**20:.1f} MiB.")
-
-
-def _pack(given: argparse.Namespace) -> None:
-    from .run_archive import pack_run
-    from .runs import TrainingRun
-
-    _say(f"{given.file}: {pack_run(TrainingRun(given.run), given.file, limit=_limit_bytes(given)) / 2**20:.1f} MiB.")
-
-
-def _limit_bytes(given: argparse.Namespace) -> int:
-    return int(given.limit * 2**20)
-
-
-def _unpack(given: argparse.Namespace) -> None:
-    from .run_archive import unpack_run
-
-    _say(f"Train with: python -m unwritten_engine.training train {unpack_run(given.file, given.run).folder}")
+    _run_training(TrainingRun(given.run), given, given.eval_every)
 
 
 def _recall(given: argparse.Namespace) -> None:

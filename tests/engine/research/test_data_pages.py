@@ -12,7 +12,7 @@ from research.data.articles import LONGEST, PageBuilder, shorten
 from research.data.entries import Entry
 from research.data.filters import find_fault, find_record_fault
 from research.data.links import EntryLinker, lead
-from research.data.making import data_card, build_dataset
+from research.data.making import build_dataset, data_card
 from research.data.page_prompts import PagePrompt, write_prompts
 from research.data.prompt_forms import PromptForm, extract_forms
 from research.data.sources import SOURCES

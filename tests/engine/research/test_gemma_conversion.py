@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from research.conversion.__main__ import main, table
-from research.conversion.calibration import compare_models, attention_inputs, ridge_regression
+from research.conversion.calibration import attention_inputs, compare_models, ridge_regression
 from research.conversion.gemma import ConversionReport, restrict_vocabulary
 from research.conversion.mapping import convert_model
 from research.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokenizer, whole_tokenizer

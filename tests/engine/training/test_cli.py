@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.training_runs import SIZES, held_out, pages
 
+from research import run_archive
 from unwritten_engine import EngineError, Prompt
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.errors import BadOption, UnknownOption
@@ -40,28 +41,29 @@ def test_prepare_train_and_recall(home: Path, capsys: pytest.CaptureFixture[str]
     assert "run has no checkpoint yet. Train it first" in capsys.readouterr().err
     assert typed("train run --steps 3 --device cpu --threads 1 --eval-every 2") == 0
     told = capsys.readouterr().out
-    assert "weights learn, on cpu" in told and "held out, by noise: " in told and "Step 3 of 4; the same" in told
+    assert "weights on cpu" in told and "held-out loss by noise level: " in told and "Step 3 of 4; the same" in told
     assert typed("train run --device cpu --threads 1") == 0
     assert "Done, after" in capsys.readouterr().out
     assert typed("recall run --pages pages.jsonl --count 2 --show 1 --device cpu --threads 1") == 0
     told = capsys.readouterr().out
-    assert told.count("Wanted: ") == 1 and "Of 2 pages 0 are exact" in told
+    assert told.count("Expected: ") == 1 and "0 of 2 pages are exact" in told
 
 
 def test_a_packed_run_is_trained_in_its_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("prepare run --pages pages.jsonl --start tiny --set", *SMALL) == 0
-    assert typed("pack run run.pack") == 0
-    assert typed("train run.pack --steps 2 --out out.pack --device cpu --threads 1") == 0
-    assert typed("train out.pack --device cpu --threads 1") == 0
+    assert run_archive.main("pack run run.pack".split()) == 0
+    assert run_archive.main("train run.pack --steps 2 --out out.pack --device cpu --threads 1".split()) == 0
+    assert run_archive.main("train out.pack --device cpu --threads 1".split()) == 0
     assert "Done, after" in capsys.readouterr().out
-    assert typed("unpack out.pack there") == 0
+    assert run_archive.main("unpack out.pack there".split()) == 0
+    assert run_archive.main("unpack out.pack there".split()) == 1
     assert (home / "there" / "log.jsonl").read_text().count('"step": 4') == 1
 
 
 def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = "tune tiny --pages pages.jsonl --out mine --device cpu --threads 1"
     assert typed(line, "--minutes", "0", "--set", *SMALL) == 0
-    assert "Step 0 of 4; the same command goes on" in capsys.readouterr().out and not (home / "mine").exists()
+    assert "Step 0 of 4; the same command resumes" in capsys.readouterr().out and not (home / "mine").exists()
     assert typed(line, "--set", *SMALL[1:]) == 1
     assert "mine.run exists with another configuration" in capsys.readouterr().err
     assert typed(line, "--minutes", "0", "--set", *SMALL) == 0, "the same command goes on"
@@ -76,7 +78,6 @@ def test_tune_makes_a_new_checkpoint_and_can_be_stopped(home: Path, capsys: pyte
     ("line", "message"),
     [
         ("train none", "none is not a prepared run"),
-        ("train tiny --out other.pack", "--out is for packed runs"),
         ("prepare run --pages none.jsonl --start tiny", "none.jsonl cannot be read"),
         ("prepare run --pages pages.jsonl --start large", "'large' is neither a size (toy, small) nor a checkpoint"),
         ("prepare run --pages pages.jsonl --start tiny --set step=3", "no option 'step'. Did you mean 'steps'?"),

@@ -4,16 +4,23 @@ The file is a tar archive. Tokens are compressed. Weights are rounded to bfloat1
 upper bytes, with sign and most of the exponent, take four bits with Huffman coding; the lower bytes are stored. With
 the compact optimizer state (``checkpoints.py``), a model of 30 million weights and its pages fit into 64 MiB. An
 unpacked run continues approximately, not exactly, like the original.
+
+    python -m research.run_archive pack run run.pack
+    python -m research.run_archive train run.pack --minutes 8      # options as for the training command `train`
+    python -m research.run_archive unpack run.pack run
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import lzma
 import shutil
+import sys
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +30,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import EngineError, ModelBroken, ModelNotFound
-from .runs import TrainingRun
+from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound
+from unwritten_engine.training.cli import main as training_main
+from unwritten_engine.training.runs import TrainingRun
 
 DEFAULT_LIMIT: Final = 64 * 2**20
 """Default size limit of the file in bytes."""
+
+
 _WEIGHTS: Final = "model.safetensors"
+
+
 _SHAPE: Final = ".shape"
+
+
 _COMPRESSED: Final = ("corpus.npz", "held_out.npz", "samples.jsonl", "log.jsonl")
 
 
@@ -148,3 +162,48 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(data)
     archive.addfile(entry, io.BytesIO(data))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Return the exit status: 0, or 1 after an error message."""
+    parser = argparse.ArgumentParser(prog="python -m research.run_archive", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    pack = commands.add_parser("pack", help="pack a run into a file", allow_abbrev=False)
+    pack.add_argument("run", type=Path)
+    pack.add_argument("file", type=Path)
+    unpack = commands.add_parser("unpack", help="unpack a packed run", allow_abbrev=False)
+    unpack.add_argument("file", type=Path)
+    unpack.add_argument("run", type=Path)
+    train = commands.add_parser("train", help="train a packed run and pack it again", allow_abbrev=False)
+    train.add_argument("file", type=Path)
+    train.add_argument("--out", type=Path, help="output file; default: the input file")
+    for command in (pack, train):
+        command.add_argument("--limit", type=float, default=64, metavar="MIB", help="maximum size (64)")
+    given, options = parser.parse_known_args(arguments)
+    if options and given.command != "train":
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
+    try:
+        if given.command == "unpack":
+            print(f"Unpacked {unpack_run(given.file, given.run).folder}.")
+            return 0
+        if given.command == "pack":
+            _pack(TrainingRun(given.run), given.file, given.limit)
+            return 0
+        with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
+            run = unpack_run(given.file, Path(folder) / "run")
+            try:
+                return training_main(["train", str(run.folder), *options])
+            finally:
+                _pack(run, given.out or given.file, given.limit)
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _pack(run: TrainingRun, path: Path, limit: float) -> None:
+    print(f"{path}: {pack_run(run, path, limit=int(limit * 2**20)) / 2**20:.1f} MiB.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.support.training_runs import run
 
+from research.run_archive import pack_run, pack_weights, unpack_run, unpack_weights
 from unwritten_engine import EngineError
 from unwritten_engine.errors import ModelBroken, ModelNotFound
-from unwritten_engine.training.run_archive import pack_run, pack_weights, unpack_run, unpack_weights
 from unwritten_engine.training.trainer import Trainer
 
 pytestmark = pytest.mark.timeout(120)
