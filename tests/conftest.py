@@ -11,6 +11,23 @@ import pytest
 
 from unwritten_engine import Engine, open_engine
 
+SLOW = ("tests/browser", "tests/benchmarks", "tests/engine")
+"""Folders whose tests take longest. A parallel run starts with them, so that no worker is left with one at the end."""
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    # Every worker and every program that it starts computes with its share of the processors. OpenMP reads this once.
+    os.environ.setdefault("OMP_THREAD_LIMIT", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a parallel run, keep the tests of a file on one worker, and all that drive Chromium too."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group("browser" if file.startswith("tests/browser/") else file))
+    items.sort(key=lambda item: next((at for at, name in enumerate(SLOW) if item.nodeid.startswith(name)), len(SLOW)))
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

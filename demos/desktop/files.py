@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from unwritten import Canvas, Page
 
 from .dates import Month, format_date, split_date
-from .desk import app, examples, is_short, look, pick, window
+from .desk import app, examples, look, pick, window
 
 
 class Entry(BaseModel):
@@ -83,7 +83,7 @@ def rows(path: str, folder: Any) -> Iterator[Row]:
             changed = format_date(entry)
             full_name = f"{name}{EXTENSIONS[kind]}" if changed else name
             full_path = f"{path}/{full_name}" if path else full_name
-            key = app.url_path_for(PAGES[kind], path=full_path) if name and changed and is_short(full_path) else None
+            key = app.url_path_for(PAGES[kind], path=full_path, default=None) if name and changed else None
             if full_name in seen and changed:
                 continue
             seen.add(full_name)

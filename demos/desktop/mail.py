@@ -82,8 +82,8 @@ def find_letter(subject: str) -> Letter | None:
 
 
 def letter_key(subject: str | None) -> str | None:
-    """Return the key of the letter with this subject, or None if there is no subject yet."""
-    return app.url_path_for("letter", subject=clean_subject(subject)) if subject and clean_subject(subject) else None
+    """Return the key of the letter with this subject, or None if there is no subject yet, or none that fits a URL."""
+    return app.url_path_for("letter", subject=clean_subject(subject), default=None) if subject else None
 
 
 @app.page("/mail")

@@ -77,7 +77,7 @@ def next_trail(trail: str, button: str | None) -> str:
 def press(number: int, trail: str, button: str | None) -> str | None:
     """Return the key of the screen behind a button, or None without a usable label."""
     following = next_trail(trail, button)
-    return app.url_path_for("screen", number=number, trail=following) if following else None
+    return app.url_path_for("screen", number=number, trail=following, default=None) if following else None
 
 
 def field_label(trail: str) -> str:

@@ -62,7 +62,7 @@ def web_key(typed: str | None, host: str = "") -> str | None:
     """
     typed = f"{host}/{typed.lower().replace(' ', '-').replace('/', '-')}" if host and typed else typed
     address = parse_address(typed or "")
-    return app.url_path_for("site", address=address) if address and is_short(address) else None
+    return app.url_path_for("site", address=address, default=None) if address else None
 
 
 def go_to(request: Request, typed: str) -> Response:

@@ -211,8 +211,9 @@ def post_canvas(post: talk.Post, format: str | Format = "text") -> Canvas:
 
 
 def thread_key(board: str, author: Person, title: str) -> str:
-    """Return the key of a thread of the town."""
-    return app.url_path_for("thread", board=board, author=author.name, title=title)
+    """Return the key of a thread of the town, or of its board if no page can have the title."""
+    key = app.url_path_for("thread", board=board, author=author.name, title=title, default=None)
+    return key or app.url_path_for("board", board=board)
 
 
 def visitor_threads(board: str = "") -> list[Row]:

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from unwritten import App, Canvas, Page
-from unwritten.core.errors import BadAddress
 
 from .chart import build_chart
 from .editions import EDITIONS, EXAMPLES, GENERAL, Edition
@@ -178,7 +177,4 @@ def article_key(title: str, edition: Edition = GENERAL) -> str:
 
 def find_key(title: str, edition: Edition = GENERAL) -> str | None:
     """Return the key of an article, or None if no article can have this title."""
-    try:
-        return article_key(title, edition)
-    except BadAddress:
-        return None
+    return app.url_path_for(edition.code, title=title, default=None)

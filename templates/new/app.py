@@ -1,8 +1,8 @@
-"""$title: every page is written when somebody clicks on it.
+"""$title: every page is generated when someone clicks on it.
 
     unwritten run app.py
 
-A page function says what a page needs. Each canvas is written by the model, and drawn by the block of its name.
+A page function returns what a page needs. The model writes each canvas, and the template's block of that name shows it.
 """
 
 from pydantic import BaseModel, Field
@@ -18,7 +18,7 @@ app = App(
 
 
 class Facts(BaseModel):
-    """What is said of every subject. The model is held to this shape; the template sees its fields."""
+    """Facts about a subject. The model must follow this schema; the template sees its fields."""
 
     kind: str = Field(max_length=40)
     found_in: str = Field(max_length=60)
@@ -29,13 +29,13 @@ EXAMPLE = Example("Facts about the umbrella.", '{"kind":"household object","foun
 
 @app.page("/")
 def front() -> Response:
-    """The front page: nothing on it is written by a model."""
+    """The front page, without generated text."""
     return app.render("front.html", subjects=["Tea", "The umbrella", "Paper"], recent=app.store.recent(8))
 
 
 @app.page("/about/{subject}")
 def about(subject: str) -> Page:
-    """A page about anything: two canvases, written at the same time, each drawn by the block of its name."""
+    """A page about any subject: two canvases that are generated at the same time."""
     return Page(
         "about.html",
         title=subject,

@@ -1,4 +1,4 @@
-"""The app as a visitor sees it: no server, no browser and no model. Type: pytest"""
+"""Visit the app without a server, a browser or a model: pytest"""
 
 from unwritten.testing import Visitor
 
@@ -10,19 +10,19 @@ ANSWERS = {
 }
 
 
-def test_a_page_is_written_when_it_is_clicked() -> None:
+def test_a_page_is_generated_when_it_is_clicked() -> None:
     page = Visitor(app, ANSWERS).visit("/").click("Tea")
     assert page.heading == "Tea"
     assert "made of water and patience" in page.region("text")
     assert "kitchens" in page.region("facts")
 
 
-def test_its_links_lead_on() -> None:
+def test_links_lead_to_other_pages() -> None:
     page = Visitor(app, ANSWERS).visit("/about/Tea").click("water")
     assert page.key == "/about/water" and page.state == "written"
 
 
-def test_what_was_written_is_on_the_front_page() -> None:
-    visitor = Visitor(app)  # stand-ins of the right form for everything
+def test_the_front_page_lists_recent_pages() -> None:
+    visitor = Visitor(app)  # writes placeholders of the right form
     visitor.visit("/about/Paper")
-    assert "Written last" in visitor.visit("/")
+    assert "Recent pages" in visitor.visit("/")

@@ -1,8 +1,8 @@
-"""``unwritten bench ahead``: what writing ahead saves readers, and what it costs.
+"""``python tests/benchmarks ahead``: what prefetching saves readers, and what it costs.
 
-Simulated readers read a page for some seconds and click on one of its links, mostly on one of the first; once with
-pages written ahead and once without, on the same engine. Then clicks on other pages are timed while work ahead runs,
-and while none does.
+Simulated readers read a page for some seconds and click on one of its links, mostly on one of the first: once with
+prefetching and once without, on the same engine. Then clicks on other pages are timed, with and without a running
+prefetch.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 
 import click
 import uvicorn
-from tests.benchmarks.click import click_on
-from tests.benchmarks.readers import LONGEST, Reached, chromium, over_http, read
+from tests.benchmarks.click_latency import click_on
+from tests.benchmarks.readers import MAX_SECONDS, Reached, chromium, over_http, read
 from tests.benchmarks.report import report
 from websockets.asyncio.client import connect
 
@@ -36,7 +36,6 @@ from unwritten_engine.scripted import ABOUT
 
 _FIRST = "Amber Bell Cedar Delta Ember Fjord Garnet Harbour Iron Juniper Kelp Lantern Marble North Otter Pearl".split()
 
-
 _SECOND = "Archive Bridge Canal Dance Engine Festival Garden House Island Journal Kite Ledger Market Opera".split()
 
 
@@ -45,42 +44,42 @@ _FRAMES, _TOKENS = 60, 120
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What readers saw with pages written ahead, or without.
+    """What readers saw, with or without prefetching.
 
     Attributes:
-        model: who wrote.
-        browser: whether they read in one.
-        reached: every click.
-        ready: the keys that stood complete when they were clicked.
-        ahead: tokens that were written ahead and kept.
-        unopened: how many of them nobody has read.
-        lost: tokens of work ahead that was broken off, about.
-        taken_over: pages that were clicked on while they were being written ahead.
+        model: The model's name.
+        browser: True if they used a browser.
+        reached: Every click.
+        ready: The keys of pages that were complete when they were clicked.
+        prefetched: Tokens that were prefetched and stored.
+        unopened: How many of them no reader has opened.
+        discarded: About how many tokens of prefetches were discarded.
+        promoted: Pages that were clicked while they were being prefetched.
     """
 
     model: str
     browser: bool
     reached: list[Reached]
     ready: set[str]
-    ahead: int
+    prefetched: int
     unopened: int
-    lost: int
-    taken_over: int
+    discarded: int
+    promoted: int
 
     def median(self) -> float:
-        """Milliseconds from a click to the complete page."""
+        """Return the median milliseconds from a click to the complete page."""
         return statistics.median(reached.complete for reached in self.reached)
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Milliseconds from a click to the first words, medians.
+    """Median milliseconds from a click to the first words.
 
     Attributes:
-        quiet: while nothing else ran.
-        busy: while work ahead ran when the click came.
-        running: in how many rounds it did.
-        rounds: of how many.
+        quiet: While nothing else ran.
+        busy: While a prefetch ran.
+        running: In how many rounds it ran when the click came.
+        rounds: The number of rounds.
     """
 
     quiet: float
@@ -90,7 +89,7 @@ class Beside:
 
 
 def page_text(subject: str) -> str:
-    """A text of about 120 tokens with eight links, the same for the same subject."""
+    """Return a text of about 120 tokens with eight links, always the same for a subject."""
     rng = random.Random(subject)
     names = [f"{rng.choice(_FIRST)} {rng.choice(_SECOND)}" for _ in range(8)]
     return " ".join(
@@ -99,7 +98,7 @@ def page_text(subject: str) -> str:
 
 
 def script_engine(seconds: float) -> Engine:
-    """A script that takes so many seconds for a page, in 60 frames, for four pages at the same time."""
+    """Return a scripted engine that takes this long for a page, in 60 frames, for four pages at the same time."""
 
     def write(request: EngineRequest) -> list[str]:
         text = page_text(request.prompt.ask)
@@ -108,10 +107,10 @@ def script_engine(seconds: float) -> Engine:
     return scripted(write, delay=seconds / _FRAMES, about=replace(ABOUT, model="a script", parallel=4))
 
 
-def wiki(engine: Engine | str, folder: Path, ahead: bool) -> App:
-    """A small app, with pages of one short region."""
+def wiki(engine: Engine | str, folder: Path, prefetch: bool) -> App:
+    """Return a small app, with pages of one short region."""
     folder.mkdir(exist_ok=True)
-    app = App("Bench", engine=engine, database=str(folder / f"{ahead}.db"), prefetch="on" if ahead else "off")
+    app = App("Bench", engine=engine, database=str(folder / f"{prefetch}.db"), prefetch="on" if prefetch else "off")
 
     @app.page("/wiki/{title}")
     async def article(title: str) -> Canvas:
@@ -122,7 +121,7 @@ def wiki(engine: Engine | str, folder: Path, ahead: bool) -> App:
 
 @contextlib.contextmanager
 def site(app: App) -> Iterator[str]:
-    """The app on a real server, in a thread; yields its address."""
+    """Serve the app in a thread. Yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(app, log_level="error", access_log=False)
         server = uvicorn.Server(config)
@@ -137,40 +136,40 @@ def site(app: App) -> Iterator[str]:
             thread.join(15)
 
 
-async def readers(app: App, address: str, count: int, resolver: int, seconds: float) -> tuple[list[Reached], bool]:
-    """Let readers read; says whether they did it in a browser."""
+async def readers(app: App, address: str, count: int, clicks: int, seconds: float) -> tuple[list[Reached], bool]:
+    """Let readers read. Return their clicks, and True if they used a browser."""
     async with chromium(address) as tab, over_http(address) as plain:
         opened = [await (tab or plain)() for _ in range(count)]
         starts = [f"/wiki/{_FIRST[number % len(_FIRST)]}_{_SECOND[number % len(_SECOND)]}" for number in range(count)]
         reached = await asyncio.gather(
             *(
-                read(reader, start, resolver, seconds, seed)
+                read(reader, start, clicks, seconds, seed)
                 for seed, (reader, start) in enumerate(zip(opened, starts, strict=True))
             )
         )
         return [one for many in reached for one in many], tab is not None
 
 
-def side(app: App, count: int, resolver: int, seconds: float) -> Side:
-    """Let readers read, and add up what they saw."""
+def side(app: App, count: int, clicks: int, seconds: float) -> Side:
+    """Let readers read, and count what they saw."""
     with site(app) as address:
-        reached, browser = asyncio.run(readers(app, address, count, resolver, seconds))
-        time.sleep(0.2)  # that a page was opened is noted after it is sent
-        ahead = app.site.prefetcher
+        reached, browser = asyncio.run(readers(app, address, count, clicks, seconds))
+        time.sleep(0.2)  # the first visit of a page is stored after the response
+        prefetcher = app.site.prefetcher
         rows = app.store.database.read(
-            "SELECT p.key, v.tokens, v.opened_after FROM versions v JOIN pages p ON p.id = v.page WHERE v.opened_after NOT NULL",
-            (),
+            "SELECT p.key, v.tokens, v.opened_after FROM versions v JOIN pages p ON p.id = v.page "
+            "WHERE v.opened_after NOT NULL"
         )
-        opened = {key for key, _, seconds_before in rows if seconds_before >= 0}
+        opened = {key for key, _, opened_after in rows if opened_after >= 0}
         return Side(
             model=app.engine.about.model,
             browser=browser,
             reached=reached,
             ready={one.key for one in reached} & opened,
-            ahead=sum(tokens for _, tokens, _ in rows),
+            prefetched=sum(tokens for _, tokens, _ in rows),
             unopened=sum(tokens for key, tokens, _ in rows if key not in opened),
-            lost=ahead.discarded_tokens if ahead else 0,
-            taken_over=ahead.num_promoted if ahead else 0,
+            discarded=prefetcher.discarded_tokens if prefetcher else 0,
+            promoted=prefetcher.num_promoted if prefetcher else 0,
         )
 
 
@@ -182,7 +181,7 @@ async def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def beside(app: App, rounds: int) -> Beside:
-    """Time clicks while nothing else runs, and while work ahead does, in turn."""
+    """Time clicks without and with a running prefetch, in turn."""
     quiet: list[float] = []
     busy: list[float] = []
     running = 0
@@ -214,29 +213,29 @@ def beside(app: App, rounds: int) -> Beside:
 @click.option(
     "--read-seconds", default=5.0, show_default=True, help="Seconds that each page is read.", type=click.FloatRange(1)
 )
-@click.option("--rounds", default=4, show_default=True, help="Clicks beside work ahead.")
-def command(engine: str, page_seconds: float, count: int, resolver: int, read_seconds: float, rounds: int) -> None:
-    """Measure what pages that are written ahead save readers, and what is written in vain."""
+@click.option("--rounds", default=4, show_default=True, help="Clicks during a prefetch.")
+def command(engine: str, page_seconds: float, count: int, clicks: int, read_seconds: float, rounds: int) -> None:
+    """Measure what prefetching saves readers, and what it wastes."""
 
-    def app(folder: Path, ahead: bool) -> App:
-        return wiki(script_engine(page_seconds) if engine == "script" else engine, folder, ahead)
+    def app(folder: Path, prefetch: bool) -> App:
+        return wiki(script_engine(page_seconds) if engine == "script" else engine, folder, prefetch)
 
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            on = side(app(folder, True), count, resolver, read_seconds)
-            off = side(app(folder, False), count, resolver, read_seconds)
+            on = side(app(folder, True), count, clicks, read_seconds)
+            off = side(app(folder, False), count, clicks, read_seconds)
             alongside = beside(app(folder / "beside", True), rounds)
     except TimeoutError as error:
         raise click.ClickException(
-            f"A page did not come within {LONGEST:g} seconds. Is something else keeping this machine busy? Try again."
+            f"A page was not finished within {MAX_SECONDS:g} seconds. Is this machine busy? Try again."
         ) from error
     _report(on, off, alongside)
 
 
 def _report(on: Side, off: Side, alongside: Beside) -> None:
     ready = [one.complete for one in on.reached if one.key in on.ready]
-    spent = on.ahead + on.lost
+    spent = on.prefetched + on.discarded
     document: dict[str, Any] = {
         "model": on.model,
         "browser": "Chromium" if on.browser else "",
@@ -244,8 +243,8 @@ def _report(on: Side, off: Side, alongside: Beside) -> None:
         "ahead_ready_share": round(len(ready) / len(on.reached), 3),
         "ahead_ms_p50": round(statistics.median(ready), 1) if ready else None,
         "ahead_ms_worst": round(max(ready), 1) if ready else None,
-        "ahead_taken_over_share": round(on.taken_over / len(on.reached), 3),
-        "ahead_wasted_share": round((on.unopened + on.lost) / spent, 3) if spent else None,
+        "ahead_taken_over_share": round(on.promoted / len(on.reached), 3),
+        "ahead_wasted_share": round((on.unopened + on.discarded) / spent, 3) if spent else None,
         "complete_ms_p50_on": round(on.median(), 1),
         "complete_ms_p50_off": round(off.median(), 1),
         "times_sooner": round(off.median() / on.median(), 1),
@@ -253,16 +252,16 @@ def _report(on: Side, off: Side, alongside: Beside) -> None:
         "first_words_ms_beside_ahead": round(alongside.busy, 1),
         "beside_ahead_rounds": f"{alongside.running} of {alongside.rounds}",
     }
-    how = "in Chromium" if on.browser else "over HTTP: there is no Playwright or no Chromium here"
+    how = "in Chromium" if on.browser else "over HTTP: Playwright or Chromium is not installed"
     rows = [
-        ("clicks on pages that stood ready", f"{document['ahead_ready_share']:.0%}", ""),
+        ("clicks on pages that were ready", f"{document['ahead_ready_share']:.0%}", ""),
         (f"click to the complete page, ready ones, p50 ({how})", f"{document['ahead_ms_p50']} ms", "≤ 100 ms"),
         ("the same, worst", f"{document['ahead_ms_worst']} ms", ""),
-        ("clicks that took over work under way", f"{document['ahead_taken_over_share']:.0%}", ""),
-        ("tokens written ahead that nobody read", f"{document['ahead_wasted_share'] or 0:.0%}", ""),
+        ("clicks on pages that were being prefetched", f"{document['ahead_taken_over_share']:.0%}", ""),
+        ("prefetched tokens that were not read", f"{document['ahead_wasted_share'] or 0:.0%}", ""),
         ("click to the complete page, all, p50: with, without", f"{on.median():.0f} ms, {off.median():.0f} ms", ""),
-        ("without against with", f"{document['times_sooner']} ×", ""),
+        ("speed-up", f"{document['times_sooner']} ×", ""),
         ("click to the first words: alone", f"{alongside.quiet:.0f} ms", ""),
-        (f"the same beside work ahead ({document['beside_ahead_rounds']})", f"{alongside.busy:.0f} ms", "the same"),
+        (f"the same during a prefetch ({document['beside_ahead_rounds']})", f"{alongside.busy:.0f} ms", "the same"),
     ]
-    report(f"Written ahead: {on.model}", rows, document)
+    report(f"Prefetching: {on.model}", rows, document)

@@ -1,4 +1,4 @@
-"""The servers that ``unwritten bench web`` measures, each in a process of its own.
+"""The servers that ``web`` measures, each in a process of its own.
 
 ``python -m tests.benchmarks.apps ours|bare FOLDER`` serves on a free port and prints it.
 """
@@ -25,18 +25,19 @@ from unwritten.cli.server import bind
 from unwritten_engine import Request as EngineRequest
 from unwritten_engine import scripted
 
+ROOT = Path(__file__).resolve().parents[2]
+
 WORDS = (
     "The **{0}** is known in every harbour of the coast. It was first described by a [[Surveyor|surveyor]] who had "
     "lost his way in the [[Fog]], and it has been repaired more often than anybody can say. In winter the "
     "[[Keeper]] writes down each ship that passes, and in summer nobody asks for the list.\n\n"
 )
 
-
 HEADING = "## Chapter {1}\n\n"
 
 
 def long_text(subject: str, size: int) -> str:
-    """A text of about ``size`` characters, with headings, emphasis and links, always the same."""
+    """Return a text of ``size`` characters, with headings, emphasis and links, always the same."""
     parts: list[str] = []
     length = 0
     while length < size:
@@ -48,7 +49,7 @@ def long_text(subject: str, size: int) -> str:
 
 
 def ours(folder: Path) -> App:
-    """An app of ours with a fast script for a model: 60 frames a page, 5 ms apart."""
+    """Return an app with a scripted engine: 60 frames per page, 5 ms apart."""
 
     def write(request: EngineRequest) -> list[str]:
         text = long_text(request.prompt.ask.removeprefix("About ").rstrip("."), 2000)
@@ -78,14 +79,14 @@ def ours(folder: Path) -> App:
 
 
 def _memory() -> int:
-    """This process's memory in MB, where /proc tells it."""
+    """Return this process's memory in MB, or 0 if it is not known."""
     status = Path("/proc/self/status")
     found = re.search(r"VmRSS:\s+(\d+)", status.read_text()) if status.exists() else None
     return int(found[1]) // 1024 if found else 0
 
 
 def bare(folder: Path) -> Starlette:
-    """The least that sends the same bytes: one Starlette route, one Jinja2 template, the page from memory."""
+    """Return the smallest app that sends the same bytes: one Starlette route, one Jinja2 template, one page."""
     html = Markup((folder / "kept.html").read_text(encoding="utf-8"))
     template = Environment(loader=DictLoader({"page.html": "{{ page }}"}), autoescape=True).get_template("page.html")
 
@@ -97,9 +98,9 @@ def bare(folder: Path) -> Starlette:
 
 @contextlib.contextmanager
 def served(which: str, folder: Path) -> Iterator[int]:
-    """Run one of the servers; yields its port."""
+    """Run one of the servers. Yields its port."""
     command = [sys.executable, "-m", "tests.benchmarks.apps", which, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
             yield int(process.stdout.readline())

@@ -1,7 +1,7 @@
-"""``unwritten bench demos``: what a visitor waits for in each demo, side by side.
+"""``python tests/benchmarks demos``: how long a visitor waits in each demo.
 
-Each demo is served as a newcomer serves it, with an empty database. Its journey is what a person does in a first
-minute: a page that nobody has written is opened, or a form is sent, over HTTP; the frames come over the socket.
+Each demo is served with an empty database. Its journey is what a person does in the first minute: open an unwritten
+page, or send a form, over HTTP. Frames arrive over the socket.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import click
 import httpx2
 from rich.console import Console
 from rich.table import Table
-from tests.benchmarks.click import Clicked, demo, watch_to_end
+from tests.benchmarks.click_latency import Clicked, demo, watch_to_end
 
-from unwritten.cli.demos import all_demos
+from unwritten.cli.loading import all_demos
 from unwritten.storage.pages import PageStore
 from unwritten.testing.html_tree import Node, parse_html
 from unwritten_engine.errors import suggestion
@@ -30,14 +30,14 @@ from unwritten_engine.errors import suggestion
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that a visitor does, some times.
+    """One thing that a visitor does several times.
 
     Attributes:
-        does: what, in a few words.
-        paths: the pages that are opened for it, one for each time.
-        typed: what is typed into a form of that page, and sent; without it opening the page is what is timed. Of
-            several forms it is the first that has these fields.
-        reach: the seconds to the end that are good enough; None says nothing.
+        does: A description in a few words.
+        paths: The pages that are opened for it, one for each time.
+        typed: Values for the first form of that page that has these fields. The form is sent and timed. Without values
+            opening the page is timed.
+        reach: The target in seconds. None: there is none.
     """
 
     does: str
@@ -72,17 +72,16 @@ JOURNEYS: dict[str, tuple[Step, ...]] = {
         ),
     ),
 }
-"""What is done in each demo. A new demo adds a line."""
-
+"""What is done in each demo. A new demo needs an entry."""
 
 UNFINISHED = {"waiting", "writing"}
 
 
 async def take(port: int, step: Step, path: str) -> tuple[str, Clicked]:
-    """Take a step on one page; which page was then written, and what it took.
+    """Take a step on one page. Return the page that was generated, and how long it took.
 
     Raises:
-        click.ClickException: if that cannot be done, or a page fails.
+        click.ClickException: If the step cannot be taken, or the page fails.
     """
     async with httpx2.AsyncClient(
         base_url=f"http://127.0.0.1:{port}", headers={"accept": "text/html"}, follow_redirects=True, timeout=300
@@ -92,7 +91,7 @@ async def take(port: int, step: Step, path: str) -> tuple[str, Clicked]:
             page, seen = being_written(before.text)
             if seen:
                 await watch_to_end(port, page, time.perf_counter(), seen)
-            to, data = grammar_from_examples(before.text, step.typed, path)
+            to, data = find_form(before.text, step.typed, path)
             begun = time.perf_counter()
             answer = await client.post(to, data=data)
         else:
@@ -101,20 +100,19 @@ async def take(port: int, step: Step, path: str) -> tuple[str, Clicked]:
     shell = time.perf_counter() - begun
     page, seen = being_written(answer.text)
     if step.typed and not seen and answer.is_success:
-        return answer.url.path, Clicked(
-            shell, shell, shell, shell, 0
-        )  # an engine may be done before the page is asked for
+        # The engine was finished before the page was requested.
+        return answer.url.path, Clicked(shell, shell, shell, shell, 0)
     if answer.is_error or not seen:
-        words = " ".join(parse_html(answer.text).words.split()[:40])
-        raise click.ClickException(f"{path} was not answered with a page that is being written: {words}")
+        words = " ".join(parse_html(answer.text).line.split()[:40])
+        raise click.ClickException(f"The response for {path} is not a page that is being generated: {words}")
     first, frames = await watch_to_end(port, page, begun, seen)
     return page, Clicked(shell, min(first.values()), max(first.values()), time.perf_counter() - begun, frames)
 
 
 def being_written(html: str) -> tuple[str, dict[str, int]]:
-    """The page whose regions are not finished, and the frame that is there of each of them."""
+    """Return the key of a page with unfinished regions, and the number of the frame of each region."""
     page, seen = "", dict[str, int]()
-    for node in parse_html(html).all("div"):
+    for node in parse_html(html).find_all("div"):
         if node.attributes.get("data-state") in UNFINISHED and "data-region" in node.attributes:
             page = page or node.attributes["data-page"]
             if node.attributes["data-page"] == page:
@@ -122,14 +120,14 @@ def being_written(html: str) -> tuple[str, dict[str, int]]:
     return page, seen
 
 
-def grammar_from_examples(html: str, typed: Mapping[str, str], path: str) -> tuple[str, dict[str, str]]:
-    """Where the first form with these fields goes, and what it sends.
+def find_form(html: str, typed: Mapping[str, str], path: str) -> tuple[str, dict[str, str]]:
+    """Return the URL of the first form with these fields, and what it sends.
 
     Raises:
-        click.ClickException: if there is no such form.
+        click.ClickException: If there is no such form.
     """
-    for form in parse_html(html).all("form"):
-        fields = {node.attributes.get("name", ""): node for node in form.all("input", "textarea", "select")}
+    for form in parse_html(html).find_all("form"):
+        fields = {node.attributes.get("name", ""): node for node in form.find_all("input", "textarea", "select")}
         if typed.keys() <= fields.keys():
             sent = {name: value for name, node in fields.items() if name and (value := _value(node)) is not None}
             return form.attributes.get("action") or path, {**sent, **typed}
@@ -137,12 +135,11 @@ def grammar_from_examples(html: str, typed: Mapping[str, str], path: str) -> tup
 
 
 def _value(node: Node) -> str | None:
-    """What a browser would send of a field that nobody touched; None if nothing."""
+    """Return what a browser sends for a field that was not changed, or None."""
     kind = node.attributes.get("type", "")
     if node.tag == "select":
-        options = [option for option in node.all("option") if "selected" in option.attributes] or list(
-            node.all("option")
-        )
+        every = list(node.find_all("option"))
+        options = [option for option in every if "selected" in option.attributes] or every
         return options[0].attributes.get("value", options[0].text) if options else None
     if node.tag == "textarea":
         return node.text
@@ -154,7 +151,7 @@ def _value(node: Node) -> str | None:
 
 
 def measure(port: int, name: str, times: int) -> list[tuple[Step, list[tuple[str, Clicked]]]]:
-    """The journey of a demo that is served at a port; each step at most so many times."""
+    """Take the journey of a demo, each step at most ``times`` times."""
     journey = []
     for step in JOURNEYS[name]:
         click.echo(f"{name}: {step.does} …", err=True)
@@ -163,7 +160,7 @@ def measure(port: int, name: str, times: int) -> list[tuple[Step, list[tuple[str
 
 
 def figures(name: str, step: Step, taken: list[tuple[str, Clicked]], store: PageStore) -> dict[str, Any]:
-    """The medians of a step."""
+    """Return the medians of a step."""
     kept = [page.provenance for key, _ in taken if (page := store.get(key))]
     results = [clicked for _, clicked in taken]
     return {
@@ -184,10 +181,10 @@ def figures(name: str, step: Step, taken: list[tuple[str, Clicked]], store: Page
 @click.command()
 @click.argument("names", nargs=-1, metavar="[DEMO]...")
 @click.option("--engine", default="embedded", show_default=True, help="Engine, as for `unwritten demo`.")
-@click.option("--times", default=3, show_default=True, help="How often each step is taken, at most.")
+@click.option("--times", default=3, show_default=True, help="The largest number of times for each step.")
 @click.option("--warm-up", default=12.0, show_default=True, help="Seconds between start and the first click.")
 def command(names: tuple[str, ...], engine: str, times: int, warm_up: float) -> None:
-    """Measure what a visitor waits for in each demo, or in those that are named."""
+    """Measure how long a visitor waits in each demo, or in those that are named."""
     for name in names:
         if name not in JOURNEYS:
             raise click.UsageError(f"There is no journey through a demo {name!r}.{suggestion(name, JOURNEYS)}")
@@ -207,8 +204,8 @@ def command(names: tuple[str, ...], engine: str, times: int, warm_up: float) -> 
 
 
 def show(found: list[dict[str, Any]]) -> None:
-    """Print a table for people, and one JSON document on the last line."""
-    table = Table(title=f"What a visitor waits for: {found[0]['model']}", title_justify="left")
+    """Print a table, and one JSON document on the last line."""
+    table = Table(title=f"How long a visitor waits: {found[0]['model']}", title_justify="left")
     table.add_column("demo")
     table.add_column("what is done")
     for heading in ("shell", "first words", "settled", "worst", "to reach", "tokens", "a second"):

@@ -1,4 +1,4 @@
-"""What ``unwritten bench world`` plants: invented facts, each in a sentence of a page that links to its subject."""
+"""Facts for ``world``: invented, each in a sentence of a page that links to its subject."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Planted:
     """One fact.
 
     Attributes:
-        page: the title of the page that says it.
-        sentence: the sentence, with the subject in double square brackets.
-        value: the word or number in it that a page about the subject should know.
+        page: The title of the page with the fact.
+        sentence: The sentence, with the subject in double square brackets.
+        value: The word or number in it that a page about the subject should know.
     """
 
     page: str
@@ -24,17 +24,17 @@ class Planted:
 
     @property
     def subject(self) -> str:
-        """The title of the page that is asked."""
+        """The title of the page that is requested."""
         match = WIKI_LINK.search(self.sentence)
         return match[1] if match else ""
 
     def text(self, *, linked: bool = True) -> str:
-        """The whole page that says it, with or without the link."""
+        """Return the text of the page with the fact, with or without the link."""
         sentence = self.sentence if linked else WIKI_LINK.sub(lambda match: match[1], self.sentence)
         return f"**{self.page}** is a part of the island of Ferra. {sentence} Visitors come in the summer."
 
     def is_in(self, text: str) -> bool:
-        """Whether a text has the value, as a word of its own."""
+        """True if a text has the value as a word of its own."""
         return re.search(rf"(?<!\w){re.escape(self.value.casefold())}(?!\w)", text.casefold()) is not None
 
 

@@ -1,8 +1,7 @@
-"""``unwritten bench quality``: how good the pages are that a model writes, as far as counting can tell.
+"""``python tests/benchmarks quality``: how good the pages of a model are, as far as it can be counted.
 
-It writes the articles of the demo wiki for a list of titles, or the single page of the five-line app, and counts
-what makes a reader wince. No figure here says whether a page is good; a page that scores badly is bad. Read the
-pages too: ``--out DIR`` keeps them.
+It generates articles of the demo wiki for a list of titles, or pages with one prompt, and counts faults that readers
+notice. A page that scores badly is bad; one that scores well need not be good. Read the pages too: ``--out DIR``.
 """
 
 from __future__ import annotations
@@ -50,18 +49,14 @@ _REACH = {
     "first_words": "< 0.3",
 }
 
-
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
-
 _END = re.compile(r"[.!?…。！？][\"”’»)*_]*$")
-
 
 _STRAY = re.compile(
     r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad)\w*\|?>|```|https?:|={4,}|\ufffd|\]\(|(?<!\[)\[\d+\](?!\])|&\w+;"
     r"|</?[A-Za-z][^<>\n]{0,40}>|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
-
 
 _COMMON = frozenset(
     "about after also because been before book called first from have history into known made many most name "
@@ -72,24 +67,24 @@ _COMMON = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What was counted on one page, or the mean of many.
+    """The counts of one page, or the mean of many pages.
 
     Attributes:
-        repeated_sentences: sentences that came before on the page.
-        repeated_grams: share of the four-word sequences that came before in the same region, from 0 to 1.
-        broken_markup: marks without a partner, and links inside links or without a name.
-        stray_tokens: fences, tags, foreign URLs, footnotes, control tokens and characters, letters of scripts that the
-            title has not.
-        leaks: sequences of five words or more that stand in the examples.
-        cut_endings: regions of prose that do not end with a whole sentence.
-        empty_regions: regions with fewer than three words.
-        bad_facts: typed regions that are not valid.
-        links: links on the page.
-        on_topic: share of the title's longer words that occur in the prose, from 0 to 1.
-        shared_words: content words that occur in two regions or more.
-        words: words of prose.
-        seconds: from the first request of the page to its last frame.
-        first_words: seconds to the first words that the model wrote.
+        repeated_sentences: Sentences that occur earlier on the page.
+        repeated_grams: Share of the four-word sequences that occur earlier in the same region, from 0 to 1.
+        broken_markup: Unmatched marks, and links inside links or without a name.
+        stray_tokens: Fences, tags, foreign URLs, footnotes, control tokens and characters, letters of scripts that the
+            title does not use.
+        leaks: Sequences of five words that occur in the examples.
+        cut_endings: Regions of prose that do not end with a complete sentence.
+        empty_regions: Regions with fewer than three words.
+        bad_facts: Regions with a schema whose value is not valid.
+        links: Links on the page.
+        on_topic: Share of the title's longer words that occur in the prose, from 0 to 1.
+        shared_words: Content words that occur in two or more regions.
+        words: Words of prose.
+        seconds: From the first request of the page to its last frame.
+        first_words: Seconds to the first words of the model.
     """
 
     repeated_sentences: float = 0
@@ -111,18 +106,18 @@ class Faults:
 def judge(
     title: str,
     prose: Mapping[str, str],
-    typed: Mapping[str, bool] | None = None,
+    values: Mapping[str, bool] | None = None,
     examples: Sequence[Example] = (),
     openings: Sequence[str] = (),
 ) -> Faults:
     """Count the faults of one page.
 
     Args:
-        title: its subject.
-        prose: the regions of Markdown or text, by name.
-        typed: the typed regions by name, each with whether it is valid.
-        examples: what the model was shown.
-        openings: what the regions began with; it is not the model's doing.
+        title: Its subject.
+        prose: The regions of Markdown or text, by name.
+        values: The regions with a schema, by name: True if the value is valid.
+        examples: The examples in the prompts.
+        openings: What the regions began with, which the model did not write.
     """
     texts = [text for text in prose.values() if text.strip()]
     sentences = [s for text in texts for s in sentences_of(text)]
@@ -140,7 +135,7 @@ def judge(
         leaks=sum(gram in shown for region in words for gram in grams(region, 5)),
         cut_endings=sum(not _END.search(text.rstrip()) for text in texts),
         empty_regions=sum(len(plain_text(text).split()) < 3 for text in prose.values()),
-        bad_facts=sum(not valid for valid in (typed or {}).values()),
+        bad_facts=sum(not valid for valid in (values or {}).values()),
         links=sum(len(WIKI_LINK.findall(text)) for text in texts),
         on_topic=mean(any(form in everything for form in _forms(word)) for word in named) if named else 1,
         shared_words=sum(count > 1 for count in Counter(word for found in content for word in found).values()),
@@ -149,23 +144,23 @@ def judge(
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in order, in lower case and without marks of Markdown, for comparison."""
+    """Return the words of a text in order, in lower case and without Markdown, for comparison."""
     return plain_text(text).casefold().split()
 
 
 def content_words(text: str) -> set[str]:
-    """The longer words of a text, but for those that stand in any text."""
+    """Return the longer words of a text, except common ones."""
     return set(_WORD.findall(plain_text(text).casefold())) - _COMMON
 
 
 def sentences_of(text: str) -> list[str]:
-    """The sentences of a text without its headings, in lower case and without marks, for comparison."""
+    """Return the sentences of a text without headings, in lower case and without Markdown, for comparison."""
     body = re.sub(r"^#{1,6} .*$", "", text, flags=re.MULTILINE)
     return [s for s in re.split(r"(?<=[.!?。！？])\s+", plain_text(body).casefold()) if len(s.split()) > 2]
 
 
 def broken_markup(text: str) -> int:
-    """How many marks of a text have no partner or no sense."""
+    """Count the marks of a text that are unmatched or have no meaning."""
     rest = WIKI_LINK.sub("", text)
     broken = rest.count("[[") + rest.count("]]")
     for line in rest.split("\n"):
@@ -175,7 +170,7 @@ def broken_markup(text: str) -> int:
 
 
 def strange_letters(text: str, title: str) -> int:
-    """How many stretches of letters and signs there are that neither Latin writing nor the title uses."""
+    """Count the runs of letters and signs that neither the Latin script nor the title uses."""
     known = {ord(char) >> 8 for char in title if ord(char) > 0x24F}
     cjk = any(0x3040 <= ord(char) <= 0x9FFF for char in title)
 
@@ -189,7 +184,7 @@ def strange_letters(text: str, title: str) -> int:
 
 
 def grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """All sequences of so many words."""
+    """Return all sequences of this many words."""
     return [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
 
 
@@ -199,15 +194,15 @@ def _repetition(words: Sequence[str]) -> float:
 
 
 def _forms(word: str) -> tuple[str, ...]:
-    """A word, and its stem if it ends like a plural or a derivation."""
+    """Return a word, and the word without its last letter if it may be a plural."""
     return (word, word[:-1]) if len(word) > 5 else (word,)
 
 
 async def write_page(engine: Engine, world: str, page: Page, title: str) -> tuple[dict[str, str], float, float]:
-    """All canvases of a page at the same time, as an app would write them.
+    """Generate all canvases of a page at the same time, as an app does.
 
     Returns:
-        The finished text of each canvas, the seconds that they took, and those to the first words.
+        The finished text of each canvas, the seconds for all of them, and the seconds to the first words.
     """
     began = time.monotonic()
     firsts: list[float] = []
@@ -237,7 +232,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
 
 
 def is_valid(canvas: Canvas, text: str) -> bool:
-    """Whether a finished typed text is what its shape asks for."""
+    """True if a finished text is a valid value of the canvas's schema."""
     try:
         parse_value(canvas.schema or object, text)
     except PageFailed:
@@ -252,23 +247,23 @@ async def run(
     out: Path | None = None,
     told: Callable[[str, Faults], None] | None = None,
 ) -> list[tuple[str, Faults]]:
-    """Write pages one after another and judge each.
+    """Generate pages one after another, and judge each.
 
     Args:
-        engine: writes.
-        world: leads every prompt.
-        pages: what to write, by title.
-        out: a folder for the pages as Markdown files.
-        told: called with each title and its faults.
+        engine: The engine.
+        world: Leads every prompt.
+        pages: What to generate, by title.
+        out: A folder for the pages as Markdown files.
+        told: Called with each title and its faults.
     """
     results = []
     for title, page in pages.items():
         texts, seconds, first = await write_page(engine, world, page, title)
         prose = {name: text for name, text in texts.items() if get_format(page.canvases[name].format).prose}
-        typed = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
+        values = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
         prompts = [build_prompt(world=world, canvas=canvas, subject=title) for canvas in page.canvases.values()]
         shown = [example for prompt in prompts for example in prompt.examples]
-        counted = judge(title, prose, typed, shown, [prompt.opening for prompt in prompts])
+        counted = judge(title, prose, values, shown, [prompt.opening for prompt in prompts])
         faults = replace(counted, seconds=seconds, first_words=first)
         results.append((title, faults))
         if out is not None:
@@ -281,7 +276,7 @@ async def run(
 
 
 def summary(results: Sequence[tuple[str, Faults]]) -> dict[str, float]:
-    """The mean of every figure over all pages."""
+    """Return the mean of every figure over all pages."""
     return {
         field.name: round(mean(float(getattr(faults, field.name)) for _, faults in results), 3)
         for field in fields(Faults)
@@ -291,14 +286,14 @@ def summary(results: Sequence[tuple[str, Faults]]) -> dict[str, float]:
 @click.command("quality")
 @click.option("--app", "target", default=None, help="An app with a page of one parameter; the demo wiki by default.")
 @click.option("--ask", default=None, help="A single page with this prompt, {} for the title, instead of an app.")
-@click.option("--titles", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One title a line.")
-@click.option("--limit", type=click.IntRange(1), default=None, help="Only so many of them, spread over the list.")
+@click.option("--titles", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One title per line.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="The number of titles, spread over the list.")
 @click.option("--engine", "spec", default="auto", show_default=True, help="The engine to measure.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Keep the pages in this folder.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the pages to this folder.")
 def command(
     target: str | None, ask: str | None, titles: Path | None, limit: int | None, spec: str, out: Path | None
 ) -> None:
-    """How good the pages are that a model writes."""
+    """Measure how good the pages of a model are."""
     wiki = asset_dir("demos") / "wiki"
     names = [n for n in (titles or wiki / "titles.txt").read_text(encoding="utf-8").splitlines() if n.strip()]
     if limit:
@@ -334,24 +329,24 @@ async def _measure(
 
 
 async def articles(app: App, titles: Sequence[str]) -> dict[str, Page]:
-    """The pages of an app about some titles, as its author declares them; where it answers with no page, none.
+    """Return what an app's page function returns for titles. Titles for which it returns no page are left out.
 
     Raises:
-        NotAnApp: it has no page for a title.
+        NotAnApp: If the app has no page with the parameter ``title``.
     """
     route = next((route for route in app.pages if list(route.pattern.parameters) == ["title"]), None)
     if route is None:
         raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
     found = {}
     for title in titles:
-        page = await route.function.call({"title": title}, Visit(route.pattern.build({"title": title})), None, 30)
+        page = await route.function.call({"title": title}, Visit(route.pattern.build({"title": title})), None)
         if isinstance(page, Page):
             found[title] = page
     return found
 
 
 def spread(found: Sequence[Any], count: int) -> list[Any]:
-    """So many of a list, spread evenly over it; all of them if there are no more."""
+    """Return ``count`` items, spread evenly over a list, or all if there are fewer."""
     return [found[at * len(found) // count] for at in range(count)] if count < len(found) else list(found)
 
 

@@ -1,6 +1,6 @@
-"""The readers of ``unwritten bench ahead``: they read for a while, and click on a link.
+"""Simulated readers for ``ahead``: they read for a while and click on a link.
 
-One reads in Chromium, one over HTTP and the socket with the hints that a browser gives.
+One uses Chromium, the other HTTP and the socket, with the hints that a browser sends.
 """
 
 from __future__ import annotations
@@ -20,17 +20,14 @@ from typing import Any, Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 
-LIKELY = 3
-"""The links that most readers click on: the first of a page."""
+NUM_LIKELY = 3
+"""Most readers click on one of the first links of a page: so many."""
 
+HOVER_SECONDS = 0.4
+"""How long the pointer is over a link before the click."""
 
-HOVER = 0.4
-"""Seconds that a pointer rests on a link before it is pressed."""
-
-
-LONGEST = 60.0
-"""Seconds until a page that does not come is given up."""
-
+MAX_SECONDS = 60.0
+"""Seconds until a page that is not finished is an error."""
 
 _CLOCK = """
 const now = () => performance.timeOrigin + performance.now();
@@ -58,9 +55,9 @@ class Reached:
     """One click.
 
     Attributes:
-        key: the page that was clicked on.
-        first: milliseconds to its first words.
-        complete: milliseconds to the whole page.
+        key: The page that was clicked on.
+        first: Milliseconds to its first words.
+        complete: Milliseconds to the complete page.
     """
 
     key: str
@@ -69,55 +66,55 @@ class Reached:
 
 
 class Reader(Protocol):
-    """Somebody who reads."""
+    """A reader."""
 
     async def open(self, key: str) -> None:
-        """Open a page, and wait until it is written."""
+        """Open a page, and wait until it is finished."""
         ...
 
     async def links(self) -> list[str]:
-        """The keys of the links on the page, in order."""
+        """Return the keys of the links on the page, in order."""
         ...
 
     async def click(self, key: str) -> Reached:
-        """Rest on a link, press it, and wait until its page is complete."""
+        """Hover over a link, click it, and wait until its page is complete."""
         ...
 
 
-async def read(reader: Reader, start: str, resolver: int, seconds: float, seed: int) -> list[Reached]:
+async def read(reader: Reader, start: str, clicks: int, seconds: float, seed: int) -> list[Reached]:
     """Read from page to page.
 
     Args:
-        reader: who reads.
-        start: the first page.
-        clicks: how many links to follow.
-        seconds: that each page is read.
-        seed: of the choice of links: seven clicks in ten go to one of the first links, the others anywhere.
+        reader: The reader.
+        start: The first page.
+        clicks: The number of links to follow.
+        seconds: How long each page is read.
+        seed: Seed for the choice of links. Seven clicks in ten go to one of the first links, the others anywhere.
     """
     rng = random.Random(seed)
     found: list[Reached] = []
     await reader.open(start)
-    for number in range(resolver):
-        await asyncio.sleep(seconds - HOVER)
+    for number in range(clicks):
+        await asyncio.sleep(seconds - HOVER_SECONDS)
         links = await reader.links()
         for other in range(8):
-            if not links:  # a small model may forget them
+            if not links:  # a small model may write none
                 await reader.open(f"{start}_{number}{other}")
-                await asyncio.sleep(seconds - HOVER)
+                await asyncio.sleep(seconds - HOVER_SECONDS)
                 links = await reader.links()
         seen = {reached.key for reached in found}
         fresh = [key for key in links if key not in seen] or links
-        choice = rng.choice(fresh[:LIKELY] if rng.random() < 0.7 else fresh)
+        choice = rng.choice(fresh[:NUM_LIKELY] if rng.random() < 0.7 else fresh)
         found.append(await reader.click(choice))
     return found
 
 
 class PlainReader:
-    """Reads over HTTP and the socket, and gives the hints that a browser gives.
+    """Reads over HTTP and the socket, and sends the hints that a browser sends.
 
     Args:
-        address: such as ``127.0.0.1:8000``.
-        live: the open socket.
+        address: Such as ``127.0.0.1:8000``.
+        live: The open socket.
     """
 
     def __init__(self, address: str, live: ClientConnection) -> None:
@@ -127,21 +124,21 @@ class PlainReader:
         self._html = ""
 
     async def open(self, key: str) -> None:
-        """Open a page, and wait until it is written."""
+        """Open a page, and wait until it is finished."""
         await self._visit(key)
         self._html = (await self._get(key)).decode()
         self._page = key
         await self._near(None)
 
     async def links(self) -> list[str]:
-        """The keys of the links on the page, in order."""
+        """Return the keys of the links on the page, in order."""
         found = re.findall(r'<a href="(/[^"]+)" class="(?:un)?written"', self._html)
         return list(dict.fromkeys(map(unescape, found)))
 
     async def click(self, key: str) -> Reached:
-        """Rest on a link, press it, and wait until its page is complete."""
+        """Hover over a link, click it, and wait until its page is complete."""
         await self._near(key)
-        await asyncio.sleep(HOVER)
+        await asyncio.sleep(HOVER_SECONDS)
         first, complete = await self._visit(key)
         self._html = (await self._get(key)).decode()
         self._page = key
@@ -149,7 +146,7 @@ class PlainReader:
         return Reached(key, first, complete)
 
     async def _near(self, hover: str | None) -> None:
-        links = (await self.links())[:LIKELY]
+        links = (await self.links())[:NUM_LIKELY]
         await self._send({"type": "near", "page": self._page, "links": links, "hover": hover, "press": None})
 
     async def _visit(self, key: str) -> tuple[float, float]:
@@ -158,7 +155,7 @@ class PlainReader:
         html = (await self._get(key)).decode()
         if 'data-state="waiting"' in html or 'data-state="writing"' in html:
             await self._send({"type": "watch", "page": key, "seen": {}})
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(MAX_SECONDS):
                 async for text in self._live:
                     message = json.loads(text)
                     if message["type"] == "frame" and re.sub(r"<[^>]*>", "", message["html"]).strip():
@@ -186,7 +183,7 @@ class ChromiumReader:
     """Reads in a tab of Chromium.
 
     Args:
-        address: such as ``127.0.0.1:8000``.
+        address: Such as ``127.0.0.1:8000``.
         tab: Playwright's page.
     """
 
@@ -195,22 +192,22 @@ class ChromiumReader:
         self._tab = tab
 
     async def open(self, key: str) -> None:
-        """Open a page, and wait until it is written."""
+        """Open a page, and wait until it is finished."""
         await self._tab.goto(f"http://{self._address}{key}", wait_until="load")
         await self._wait("() => !document.querySelector('[data-state=waiting], [data-state=writing]')")
 
     async def links(self) -> list[str]:
-        """The keys of the links on the page, in order."""
+        """Return the keys of the links on the page, in order."""
         script = (
             """() => [...document.querySelectorAll("[data-region] a[href^='/']")].map((a) => a.getAttribute("href"))"""
         )
         return list(dict.fromkeys(await self._tab.evaluate(script)))
 
     async def click(self, key: str) -> Reached:
-        """Rest on a link, press it, and wait until its page is complete."""
+        """Hover over a link, click it, and wait until its page is complete."""
         link = self._tab.locator(f'[data-region] a[href="{key}"]').first
         await link.hover()
-        await asyncio.sleep(HOVER)
+        await asyncio.sleep(HOVER_SECONDS)
         await link.click()
         await self._wait("() => !!sessionStorage.reached")
         reached = json.loads(await self._tab.evaluate("() => sessionStorage.reached"))
@@ -218,10 +215,10 @@ class ChromiumReader:
         return Reached(key, reached["first"], reached["ms"])
 
     async def _wait(self, condition: str) -> None:
-        # Playwright's own waiting evaluates text, which the policy of our pages forbids.
-        async with asyncio.timeout(LONGEST):
+        # Playwright's own waiting evaluates strings, which the Content-Security-Policy of the pages forbids.
+        async with asyncio.timeout(MAX_SECONDS):
             while True:
-                with contextlib.suppress(Exception):  # the document may be going just now
+                with contextlib.suppress(Exception):  # the document may be unloading
                     if await self._tab.evaluate(condition):
                         return
                 await asyncio.sleep(0.05)
@@ -229,7 +226,7 @@ class ChromiumReader:
 
 @contextlib.asynccontextmanager
 async def chromium(address: str) -> AsyncIterator[Callable[[], Any] | None]:
-    """A function that opens a reader in Chromium; None if there is no Playwright or no Chromium."""
+    """Yield a function that opens a reader in Chromium, or None if Playwright or Chromium is not installed."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
         from playwright.async_api import async_playwright
@@ -256,7 +253,7 @@ async def chromium(address: str) -> AsyncIterator[Callable[[], Any] | None]:
 
 @contextlib.asynccontextmanager
 async def over_http(address: str) -> AsyncIterator[Callable[[], Any]]:
-    """A function that opens a reader without a browser."""
+    """Yield a function that opens a reader without a browser."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def reader() -> PlainReader:

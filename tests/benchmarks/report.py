@@ -1,4 +1,4 @@
-"""How a benchmark reports: a table for people, and one JSON document on its last line."""
+"""The report of a benchmark: a table, and one JSON document on the last line."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.table import Table
 
 
 def report(title: str, rows: Sequence[tuple[str, str, str]], document: Mapping[str, Any]) -> None:
-    """Print what was measured.
+    """Print a report.
 
     Args:
-        title: what it was.
-        rows: the name of each figure, the figure with its unit, and the figure to reach ("" if there is none).
-        document: the same for programs.
+        title: What was measured.
+        rows: Name, figure with its unit, and target ("" if there is none).
+        document: The same for programs.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("what")
@@ -29,6 +29,6 @@ def report(title: str, rows: Sequence[tuple[str, str, str]], document: Mapping[s
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which this share of the values lies (nearest rank)."""
+    """Return the value below which this share of the values lies (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,6 +1,6 @@
-"""``unwritten bench engine``: the diffusion engine's loop beside ``generate()`` of transformers.
+"""``python tests/benchmarks engine``: the diffusion engine's loop and ``generate()`` of transformers.
 
-The measuring is done by the engine; here it is asked for and told.
+This module has the command line and the table. ``tests.benchmarks.engine`` measures.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def command(
     pairs: int,
     quick: bool,
 ) -> None:
-    """Measure the diffusion engine beside generate() of transformers."""
+    """Compare the diffusion engine with generate() of transformers."""
     try:
         document = _bench()(
             model,
@@ -66,7 +66,7 @@ def command(
 
 
 def _bench() -> Any:
-    """The engine's own function; torch is imported by then."""
+    """Return the function that measures. It imports torch."""
     try:
         return importlib.import_module("tests.benchmarks.engine").bench
     except ImportError as error:
@@ -81,7 +81,7 @@ def _counts(text: str) -> tuple[int, ...]:
     except ValueError:
         found = ()
     if not found or min(found) < 1:
-        raise click.BadParameter(f"{text!r} is no list of counts such as 1,2,4.", param_hint="--batches")
+        raise click.BadParameter(f"{text!r} is not a list of counts such as 1,2,4.", param_hint="--batches")
     return found
 
 
@@ -97,7 +97,7 @@ def _title(found: Mapping[str, Any]) -> str:
 
 
 def rows(found: Mapping[str, Any]) -> Rows:
-    """The table of a document."""
+    """Return the rows of the table."""
     gpu = found["device"] != "CPU"
     table: Rows = [
         ("steps per second, over generate()", f"{found['step_ratio']} ×", "≥ 3 ×" if gpu else "≥ 4 ×"),

@@ -1,9 +1,8 @@
-"""``unwritten bench shapes``: how often what an engine writes for a shape is a value of it, before and after repair.
+"""``python tests/benchmarks shapes``: how often an engine's values of schemas are valid, before and after repair.
 
-Each engine is asked for values of different shapes: flat, nested, a list of objects, choices with bounds, and
-optional ones. "As written" is the share that validates as it came; "repaired" is what the framework makes of it; "asked
-again" is what an app shows in the end. The engine ``prose`` is a script that answers as a chatty model without any
-grammar might.
+Each engine is asked for values of different schemas: flat, nested, a list of objects, choices with bounds, and optional
+fields. "As written" is the share that is valid at once, "repaired" the share after repair, "asked again" what an app
+shows in the end. The engine ``prose`` is a script that answers like a chatty model without a grammar.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Engine, EngineError, Request, open_engine, scripted
 
 ENGINES = ("embedded", "diffusion", "prose")
-
 
 Line = Annotated[str, Field(max_length=40)]
 
@@ -62,14 +60,14 @@ class Bounded(BaseModel):
 
 
 class Person(BaseModel):
-    """Somebody."""
+    """A person."""
 
     name: Line
     born: int = Field(ge=1000, le=1999)
 
 
 class Nested(BaseModel):
-    """A shape in a shape."""
+    """A model in a model."""
 
     title: Line
     keeper: Person
@@ -84,7 +82,7 @@ class Listed:
 
 
 class Optionals(BaseModel):
-    """What may be missing, and a day."""
+    """Optional fields, and a date."""
 
     name: Line
     nickname: Line | None
@@ -93,7 +91,7 @@ class Optionals(BaseModel):
     tags: list[Line] = Field(default=[], max_length=3)
 
 
-SHAPES: Mapping[str, type[Any]] = {
+SCHEMAS: Mapping[str, type[Any]] = {
     "flat": Flat,
     "bounded": Bounded,
     "nested": Nested,
@@ -104,13 +102,13 @@ SHAPES: Mapping[str, type[Any]] = {
 
 @dataclass
 class Count:
-    """What came of one engine's answers, or of those for one shape.
+    """How many values of one engine or one schema were valid.
 
     Attributes:
-        asked: values that were asked for.
-        raw: of these, valid as they were written.
-        repaired: valid after repair.
-        shown: valid after repair, or after asking again.
+        asked: Values that were requested.
+        raw: Valid as they were written.
+        repaired: Valid after repair.
+        shown: Valid after repair, or after a second request.
     """
 
     asked: int = 0
@@ -120,7 +118,7 @@ class Count:
     faults: list[str] = field(default_factory=list)
 
     def share(self, count: int) -> float:
-        """A count as a share of what was asked, from 0 to 1."""
+        """Return a count as a share of what was requested, from 0 to 1."""
         return round(count / self.asked, 3) if self.asked else 0.0
 
 
@@ -130,26 +128,26 @@ async def measure(
     """Ask an engine for values.
 
     Args:
-        engine: writes.
-        requests: how many, spread over the shapes.
-        seed: of the first request.
-        options: sampling options.
+        engine: The engine.
+        requests: How many, spread over the schemas.
+        seed: The seed of the first request.
+        options: Sampling options.
 
     Returns:
-        The counts of each shape.
+        The counts of each schema.
     """
     lines = (asset_dir("demos") / "wiki" / "titles.txt").read_text(encoding="utf-8").splitlines()
     titles = [line for line in lines if line.strip()]
     places = asyncio.Semaphore(max(1, engine.about.parallel))
-    counts = {name: Count() for name in SHAPES}
-    names = list(SHAPES)
+    counts = {name: Count() for name in SCHEMAS}
+    names = list(SCHEMAS)
 
     async def one(number: int) -> None:
         name = names[number % len(names)]
         async with places:
             canvas = Canvas(
                 f"A record about {titles[number % len(titles)]}.",
-                schema=SHAPES[name],
+                schema=SCHEMAS[name],
                 seed=seed + number,
                 options=options or {},
             )
@@ -161,23 +159,23 @@ async def measure(
 
 async def _ask(engine: Engine, canvas: Canvas, count: Count) -> None:
     assert canvas.schema is not None and canvas.seed is not None
-    shape = canvas.schema
+    schema = canvas.schema
     request = Request(
         build_prompt(world="", canvas=canvas, subject=""),
         canvases=canvas.canvases,
-        schema=json_schema_of(shape),
+        schema=json_schema_of(schema),
         seed=canvas.seed,
         options=canvas.options,
     )
     text = await _text(engine, request)
     count.asked += 1
-    count.raw += is_valid(shape, text)
-    if _repaired(shape, text, count):
+    count.raw += is_valid(schema, text)
+    if _repaired(schema, text, count):
         count.repaired += 1
         count.shown += 1
         return
     again = await _text(engine, replace(request, seed=canvas.seed + 2**20))
-    count.shown += _repaired(shape, again, count)
+    count.shown += _repaired(schema, again, count)
 
 
 async def _text(engine: Engine, request: Request) -> str:
@@ -190,18 +188,18 @@ async def _text(engine: Engine, request: Request) -> str:
     return text
 
 
-def is_valid(shape: type[Any], text: str) -> bool:
-    """Whether a text is a value of a shape as it stands."""
+def is_valid(schema: type[Any], text: str) -> bool:
+    """True if a text is a valid value of a schema as it is."""
     try:
-        type_adapter(shape).validate_json(text)
+        type_adapter(schema).validate_json(text)
     except ValidationError:
         return False
     return True
 
 
-def _repaired(shape: type[Any], text: str, count: Count) -> bool:
+def _repaired(schema: type[Any], text: str, count: Count) -> bool:
     try:
-        repair(shape, text)
+        repair(schema, text)
     except SchemaMismatch as error:
         count.faults.append(str(error))
         return False
@@ -212,12 +210,12 @@ def _repaired(shape: type[Any], text: str, count: Count) -> bool:
 
 
 def prose() -> Engine:
-    """A script that answers with JSON as models do that nothing holds to it; now and then with no JSON at all."""
-    return scripted(lambda request: spoilt(request.schema or {}, random.Random(request.seed)))
+    """Return a script that answers with JSON like a model without a grammar; sometimes with no JSON at all."""
+    return scripted(lambda request: with_faults(request.schema or {}, random.Random(request.seed)))
 
 
-def spoilt(schema: Mapping[str, Any], rng: random.Random) -> str:
-    """A value of a schema with faults: each common one with its own chance, so that many answers have several."""
+def with_faults(schema: Mapping[str, Any], rng: random.Random) -> str:
+    """Return a value of a schema with common faults, each with its own probability."""
     value = sample(schema, schema, rng)
     text = json.dumps(value, indent=rng.choice([None, 2]), ensure_ascii=False)
     chance = rng.random
@@ -239,7 +237,7 @@ def spoilt(schema: Mapping[str, Any], rng: random.Random) -> str:
 
 
 def sample(schema: Any, root: Mapping[str, Any], rng: random.Random) -> Any:
-    """What a chatty model might give for a schema: most of it right, some of it beside the bounds or the words."""
+    """Return a value as a chatty model might write it: mostly valid, sometimes out of bounds or with other words."""
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if "enum" in schema:
@@ -274,17 +272,17 @@ def sample(schema: Any, root: Mapping[str, Any], rng: random.Random) -> Any:
 
 @click.command("shapes")
 @click.option(
-    "--requests", type=click.IntRange(1), default=100, show_default=True, help="Values to ask each engine for."
+    "--requests", type=click.IntRange(1), default=100, show_default=True, help="Values to request from each engine."
 )
 @click.option(
     "--engines",
     default=",".join(ENGINES),
     show_default=True,
-    help="With commas between them: embedded, diffusion (small, with random weights), prose (a script that chats), or "
+    help="Separated by commas: embedded, diffusion (small, with random weights), prose (a chatty script), or "
     "anything that --engine takes.",
 )
 def command(requests: int, engines: str) -> None:
-    """How often an engine's values of shapes are valid."""
+    """Measure how often an engine's values of schemas are valid."""
     found: dict[str, dict[str, Count]] = {}
     seconds: dict[str, float] = {}
     for name in dict.fromkeys(part.strip() for part in engines.split(",") if part.strip()):
@@ -294,9 +292,9 @@ def command(requests: int, engines: str) -> None:
     whole = {name: _sum(counts) for name, counts in found.items()}
     rows = []
     for name, counts in found.items():
-        for shape, count in [*counts.items(), ("all", whole[name])]:
+        for schema, count in [*counts.items(), ("all", whole[name])]:
             shares = [f"{count.share(n):.2f}" for n in (count.raw, count.repaired, count.shown)]
-            rows.append((f"{name}: {shape}", " / ".join(shares), "≥ 0.95 at the end" if shape == "all" else ""))
+            rows.append((f"{name}: {schema}", " / ".join(shares), "≥ 0.95 at the end" if schema == "all" else ""))
     document = {
         "requests": requests,
         "shape_valid": {name: count.share(count.shown) for name, count in whole.items()},
@@ -305,7 +303,7 @@ def command(requests: int, engines: str) -> None:
         "seconds": seconds,
         "faults": {name: count.faults[:5] for name, count in whole.items() if count.faults},
     }
-    report("Valid values of shapes: as written / repaired / asked again", rows, document)
+    report("Valid values of schemas: as written / repaired / asked again", rows, document)
 
 
 async def _measured(name: str, requests: int) -> dict[str, Count]:
@@ -315,7 +313,7 @@ async def _measured(name: str, requests: int) -> dict[str, Count]:
     options: dict[str, Any] = {"model": "random"} if random_weights else {}
     engine = await asyncio.to_thread(lambda: open_engine(name, **options))
     try:
-        # Random weights write gibberish at any number of steps; what holds the shape is the same at each.
+        # Random weights write gibberish at any number of steps, and the schema is followed at each.
         return await measure(engine, requests, options={"steps": 6} if random_weights else None)
     finally:
         await engine.close()

@@ -1,4 +1,4 @@
-"""``unwritten bench small``: a small diffusion model beside the autoregressive model in the box, in one run.
+"""``python tests/benchmarks small``: a small diffusion model beside the autoregressive model in the box, in one run.
 
 Both write the opening paragraphs of the same articles in turn, with the prompt of the demo wiki, as long as one canvas
 of a small model. How soon there is something to read is timed; what they wrote is counted, and read by one judge, the

@@ -1,4 +1,4 @@
-"""What ``unwritten bench small`` has written: subjects that no model of ours was trained on, and the wiki's prompts."""
+"""Subjects for ``small``, which no model of this repository was trained on, and the wiki's prompts for them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from unwritten_engine import Prompt, scripted
 from unwritten_engine.training.dataset import read_pages
 
 BUILT_IN: Final = Path(__file__).with_name("subjects.txt")
-"""Plain things, places and people, one title a line. Training holds out all of them, by their names alone."""
+"""Common things, places and people, one title per line. Training holds all of them out, by their titles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a text is to be about.
+    """The subject of a text.
 
     Attributes:
-        title: its name.
-        reference: a text about it that people wrote; "" if there is none.
+        title: Its name.
+        reference: A text about it that people wrote, or "".
     """
 
     title: str
@@ -34,14 +34,14 @@ class Subject:
 
 
 def subjects(pages: Path | None, count: int) -> list[Subject]:
-    """So many subjects, spread evenly over those there are.
+    """Return subjects, evenly spread over those that exist.
 
     Args:
-        pages: a file of training pages, whose texts are the references; None takes the built-in list.
-        count: how many at most.
+        pages: A file of training pages, whose texts are the references. None: the built-in list.
+        count: The largest number.
 
     Raises:
-        EngineError: the file cannot be read, or has no title.
+        EngineError: If the file cannot be read.
     """
     if pages is None:
         found = [Subject(title) for title in BUILT_IN.read_text(encoding="utf-8").splitlines()]
@@ -55,9 +55,9 @@ def subjects(pages: Path | None, count: int) -> list[Subject]:
 
 
 async def prompts(titles: Sequence[str]) -> dict[str, Prompt]:
-    """The prompt of the opening paragraph of each article in the demo wiki, as the framework sends it to an engine.
+    """Return the prompt for the opening paragraph of each article of the demo wiki, as the framework sends it.
 
-    Titles of which the wiki has no article, such as "Mercury (disambiguation)", are left out.
+    Titles without an article, such as "Mercury (disambiguation)", are left out.
     """
     app = load_app(str(asset_dir("demos") / "wiki"))
     with tempfile.TemporaryDirectory() as folder:

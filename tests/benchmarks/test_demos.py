@@ -1,4 +1,4 @@
-"""`unwritten bench demos`: the journey of each demo works, over scripted answers; forms are sent as a browser does."""
+"""``python tests/benchmarks demos``: the journey of each demo, with scripted texts; forms as a browser sends them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 from click import ClickException
-from tests.benchmarks.demos import JOURNEYS, Step, being_written, figures, grammar_from_examples, measure, show, take
-from tests.support.apps import make_app, served, templates
-from tests.support.terminal import unwritten
-from unwritten.cli.demos import all_demos
+from click.testing import CliRunner
+from tests.benchmarks.demos import JOURNEYS, Step, being_written, command, figures, find_form, measure, show, take
+from tests.support.apps import make_app, templates
+from tests.support.servers import served
 
 from unwritten import Canvas, Page
-from unwritten.cli import demos
-from unwritten.cli.loading import load_app
+from unwritten.cli.loading import all_demos, find_demo, load_app
 from unwritten.testing import answers
 from unwritten_engine import scripted
 
@@ -33,10 +32,9 @@ def test_every_demo_has_a_journey() -> None:
 
 
 @pytest.mark.parametrize("name", all_demos())
-def test_the_journey_through_a_demo_leads_to_its_end(name: str, tmp_path: Path) -> None:
-    app = load_app(str(demos.find_demo(name)))
-    app.configure({"database": str(tmp_path / "demo.db"), "prefetch": "off"})
-    app._life.brought = answers()
+def test_the_journey_of_a_demo_is_measured(name: str, tmp_path: Path) -> None:
+    app = load_app(str(find_demo(name)))
+    before = app.override(answers(), {"database": str(tmp_path / "demo.db"), "prefetch": "off"})
     try:
         with served(app) as address:
             journey = measure(int(address.rpartition(":")[2]), name, 1)
@@ -45,10 +43,10 @@ def test_the_journey_through_a_demo_leads_to_its_end(name: str, tmp_path: Path) 
                 assert 0 < row["shell_ms"] / 1000 <= row["first_words_s"] + 0.006 <= row["settled_s"] + 0.012
                 assert row["model"]
     finally:
-        app._life.brought = None
+        app.override(*before)
 
 
-def test_a_form_is_sent_and_its_answer_is_watched(tmp_path: Path) -> None:
+def test_a_form_is_sent_and_its_page_is_watched(tmp_path: Path) -> None:
     app = make_app(
         tmp_path, scripted(["It ", "It is ", "It is so."], delay=0.02), folder=templates(tmp_path, board=FORM)
     )
@@ -72,21 +70,21 @@ def test_a_form_is_sent_and_its_answer_is_watched(tmp_path: Path) -> None:
             asyncio.run(take(int(address.rpartition(":")[2]), Step("x", ("/",), {"colour": "red"}), "/"))
 
 
-def test_what_is_written_already_is_not_timed() -> None:
+def test_finished_regions_are_not_timed() -> None:
     one = '<div class="region" data-region="{0}" data-page="/a" data-frame="3" data-state="{1}"></div>'
     assert being_written(one.format("lead", "written") + one.format("posts-2", "waiting")) == ("/a", {"posts-2": 3})
     assert being_written(one.format("lead", "written")) == ("", {})
 
 
-def test_a_form_without_an_address_goes_to_its_page() -> None:
-    assert grammar_from_examples("<form><input name=a value=1><input type=submit name=b></form>", {"a": "2"}, "/x") == (
+def test_a_form_without_an_action_is_sent_to_its_page() -> None:
+    assert find_form("<form><input name=a value=1><input type=submit name=b></form>", {"a": "2"}, "/x") == (
         "/x",
         {"a": "2"},
     )
 
 
-def test_an_unknown_journey_gets_the_nearest() -> None:
-    told = unwritten("bench", "demos", "wikki")
+def test_an_unknown_demo_gets_a_suggestion() -> None:
+    told = CliRunner().invoke(command, ["wikki"])
     assert told.exit_code == 2 and "There is no journey through a demo 'wikki'. Did you mean 'wiki'?" in told.output
 
 

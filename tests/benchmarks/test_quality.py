@@ -96,7 +96,9 @@ def test_pages_are_written_judged_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_the_command_prints_a_table_and_one_line_of_json(tmp_path: Path) -> None:
-    result = CliRunner().invoke(command, ["--limit", "1", "--engine", "embedded", "--out", str(tmp_path)])
+    result = CliRunner().invoke(
+        command, ["--ask", "An article about {}.", "--limit", "1", "--engine", "embedded", "--out", str(tmp_path)]
+    )
     assert result.exit_code == 0, result.output
     figures = json.loads(result.output.strip().splitlines()[-1])
     assert figures["pages"] == 1

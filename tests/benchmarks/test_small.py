@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from tests.benchmarks import small
+from tests.benchmarks.__main__ import FOLDER, main
 from tests.benchmarks.subjects import Subject, prompts, subjects
 from tests.benchmarks.turns import Writer, Written, in_turn, write
 from tests.benchmarks.verdicts import compare, context
 
 from research.judging.judge import Surprisal
-from unwritten.cli import main
 from unwritten.core.assets import asset_dir
 from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.scripted import ABOUT, Script, Step
@@ -233,7 +233,7 @@ def run(monkeypatch: pytest.MonkeyPatch, engines: dict[str, Engine], *arguments:
 
     monkeypatch.setattr(small, "open_engine", open_engine)
     monkeypatch.setattr(small, "_tools", lambda: ((lambda progress: Judge()), lambda: 0.25))
-    return CliRunner().invoke(main, ["bench", "small", *arguments]), opened
+    return CliRunner().invoke(main, ["small", *arguments]), opened
 
 
 def test_the_whole_bench_over_two_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +285,7 @@ def test_a_run_that_is_stopped_tells_what_there_is(monkeypatch: pytest.MonkeyPat
 
 def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def told(*arguments: str) -> str:
-        result = CliRunner().invoke(main, ["bench", "small", *arguments])
+        result = CliRunner().invoke(main, ["small", *arguments])
         assert result.exit_code != 0
         return " ".join(result.stderr.split())
 
@@ -302,8 +302,11 @@ def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_without_torch_it_says_what_to_type() -> None:
-    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main()"
-    command = [sys.executable, "-c", code, "bench", "small", "--model", "random"]
+    code = (
+        "import runpy, sys; sys.modules['torch'] = None; sys.argv = ['', 'small', '--model', 'random']; "
+        f"runpy.run_path({str(FOLDER)!r}, run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert 'pip install "unwritten[training]"' in done.stderr
@@ -312,7 +315,7 @@ def test_without_torch_it_says_what_to_type() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.model
 def test_random_weights_are_seen_to_be_bad() -> None:
-    result = CliRunner().invoke(main, "bench small --model random --titles 1 --tokens 16 --steps 4 --threads 1".split())
+    result = CliRunner().invoke(main, "small --model random --titles 1 --tokens 16 --steps 4 --threads 1".split())
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.strip().splitlines()[-1])
     assert found["judge_perplexity_ratio"] > 10 and not found["reached"]["judge_perplexity_ratio"]

@@ -1,9 +1,8 @@
-"""``unwritten bench world``: whether later pages know what earlier ones said.
+"""``python tests/benchmarks world``: whether later pages know what earlier ones said.
 
-Each of a set of invented facts is planted on a page, word for word. Then the page that it links to is written by a
-model: with memory, by a visitor who clicked the link; without memory; and with memory by a visitor who typed the
-address of a subject that a page mentions but does not link to, so that only search can help. Recall is the share of
-these pages on which the planted value stands.
+Invented facts are planted on pages, word for word. Then a model writes the pages that they link to: with memory, for a
+visitor who clicked the link; without memory; and with memory, for a visitor who typed the address of a subject that a
+page mentions without a link, so that only search can help. Recall is the share of these pages with the planted value.
 """
 
 from __future__ import annotations
@@ -31,21 +30,20 @@ from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
 from unwritten.testing.asgi_client import request, running
 from unwritten_engine import Engine, open_engine
 
-PLACE = PagePattern("/wiki/{title}")
-
+PATTERN = PagePattern("/wiki/{title}")
 
 WORLD = "The Book of Ferra is a calm, exact encyclopedia of one small island."
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way of asking for the pages.
+    """One way to request the pages.
 
     Attributes:
-        name: in the table and in the document.
-        words: the same for people.
-        memory: tokens for what earlier pages say.
-        linked: whether the planted page links to the subject, and that link is clicked; otherwise the address is typed.
+        name: The name in the document.
+        words: The name in the table.
+        memory: Tokens for what earlier pages say.
+        linked: True if the planted page links to the subject and that link is clicked. Otherwise the address is typed.
     """
 
     name: str
@@ -55,7 +53,7 @@ class Way:
 
 
 def ways(memory: int) -> tuple[Way, ...]:
-    """The three ways, with so many tokens of memory."""
+    """Return the three ways, with this many tokens of memory."""
     return (
         Way("on", "link clicked, memory on", memory, True),
         Way("off", "link clicked, memory off", 0, True),
@@ -65,7 +63,7 @@ def ways(memory: int) -> tuple[Way, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One page that was asked for: its planted fact, its text, and whether the value stands in it."""
+    """A page that was requested: its planted fact, its text, and True if the text has the value."""
 
     fact: Planted
     text: str
@@ -81,15 +79,15 @@ async def measure(
     folder: Path,
     told: Callable[[Asked], None] = lambda asked: None,
 ) -> list[Asked]:
-    """Plant the facts in a new world, and ask for the page of each subject.
+    """Plant the facts in a new world, and request the page of each subject.
 
     Args:
-        engine: writes.
-        way: how they are asked for.
-        facts: what is planted.
-        tokens: the length of an answer.
-        folder: a place for the world's file.
-        told: called with each page when it is written.
+        engine: The engine.
+        way: How the pages are requested.
+        facts: The facts.
+        tokens: The largest number of tokens of a page.
+        folder: Where the database is created.
+        told: Called with each page when it is finished.
     """
     app = App(
         "The Book of Ferra",
@@ -109,8 +107,8 @@ async def measure(
             await _plant(app.store, fact, linked=way.linked)
 
         async def one(fact: Planted) -> Asked:
-            key = PLACE.build({"title": fact.subject})
-            headers = {"referer": "http://127.0.0.1" + PLACE.build({"title": fact.page})} if way.linked else {}
+            key = PATTERN.build({"title": fact.subject})
+            headers = {"referer": "http://127.0.0.1" + PATTERN.build({"title": fact.page})} if way.linked else {}
             await request(app, f"{key}?plain=1", lambda _: None, headers=headers)
             kept = app.store.get(key)
             text = plain_text("\n".join(canvas.text for canvas in kept.canvases.values())) if kept else ""
@@ -122,9 +120,9 @@ async def measure(
 
 
 async def _plant(store: PageStore, fact: Planted, *, linked: bool) -> None:
-    """Keep a page that says a fact, as if it had been written."""
-    key, text = PLACE.build({"title": fact.page}), fact.text(linked=linked)
-    linker = Linker(key, PLACE.link, store.exists)
+    """Store a page with a fact, as if it had been generated."""
+    key, text = PATTERN.build({"title": fact.page}), fact.text(linked=linked)
+    linker = Linker(key, PATTERN.link, store.exists)
     canvas = StoredCanvas("body", "markdown", "", text, 0, 0, 0, 1, 0.0, "end")
     provenance = Provenance("planted", "none", 0, 0, 0, 1, 0.0, "end")
     page = PageWrite(key, fact.page, plain_text(text), "", provenance, (canvas,), tuple(find_links(text, linker)))
@@ -132,15 +130,15 @@ async def _plant(store: PageStore, fact: Planted, *, linked: bool) -> None:
 
 
 def recall(asked: Sequence[Asked]) -> float:
-    """The share of the pages that know their fact, from 0 to 1."""
+    """Return the share of the pages that know their fact, from 0 to 1."""
     return round(sum(one.recalled for one in asked) / len(asked), 3) if asked else 0.0
 
 
 @click.command("world")
 @click.option("--engine", "spec", default="auto", show_default=True, help="The engine to measure.")
 @click.option("--model", default=None, help="The model of the engine, as for `unwritten run`.")
-@click.option("--limit", type=click.IntRange(1, len(FACTS)), default=len(FACTS), help="Only so many facts.")
-@click.option("--tokens", type=click.IntRange(8), default=40, show_default=True, help="The length of an answer.")
+@click.option("--limit", type=click.IntRange(1, len(FACTS)), default=len(FACTS), help="The number of facts.")
+@click.option("--tokens", type=click.IntRange(8), default=40, show_default=True, help="Tokens of a page, at most.")
 @click.option(
     "--memory",
     type=click.IntRange(1),
@@ -149,7 +147,7 @@ def recall(asked: Sequence[Asked]) -> float:
 )
 @click.option("--show", is_flag=True, help="Print every page.")
 def command(spec: str, model: str | None, limit: int, tokens: int, memory: int, show: bool) -> None:
-    """Whether later pages know what earlier ones said."""
+    """Measure whether later pages know what earlier ones said."""
     options: dict[str, Any] = {"model": model} if model else {}
     engine = open_engine(spec, **options)
     began = time.monotonic()

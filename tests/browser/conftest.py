@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.packages import packed
 from tests.browser.tabs import CDN, Tab
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten import App
 from unwritten.core.assets import HTMX, HTMX_VERSION, integrity_of
@@ -55,17 +55,53 @@ def no_copy_of_htmx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.core.assets.htmx_cache", lambda: tmp_path / "no-htmx")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+class _Chromium:
+    """One Chromium for all browser tests.
+
+    Playwright keeps an event loop running in this thread, which tests elsewhere cannot have: they run one of their own.
+    So it is stopped before the first test of another folder, which no scope of a fixture can express.
+    """
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._browser: Browser | None = None
+
+    def get(self) -> Browser:
+        """The browser. It is started if there is none, or if the last one has crashed."""
+        if self._browser is None or not self._browser.is_connected():
+            self.stop()
+            executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+            if executable is None:
+                pytest.fail("There is no Chromium on this machine. Install it: apt install chromium")
+            sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+            playwright = self._stack.enter_context(sync_playwright())
+            browser = playwright.chromium.launch(executable_path=executable, args=[*_FLAGS, *sandbox])
+            self._stack.callback(browser.close)
+            self._browser = browser
+        return self._browser
+
+    def stop(self) -> None:
+        """End the browser, if it runs."""
+        self._browser = None
+        self._stack.close()
+
+
+_CHROMIUM = _Chromium()
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    """Stop Chromium after the last browser test."""
+    yield
+    if nextitem is None or not nextitem.path.is_relative_to(_HERE):
+        _CHROMIUM.stop()
+
+
+@pytest.fixture
+def chromium() -> Browser:
     """The system's Chromium."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.fail("There is no Chromium on this machine. Install it: apt install chromium")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=[*_FLAGS, *sandbox])
-        yield browser
-        browser.close()
+    return _CHROMIUM.get()
 
 
 @pytest.fixture

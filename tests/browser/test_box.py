@@ -324,7 +324,7 @@ def test_an_app_that_starts_itself_over_and_over_is_stopped(
     until(lambda: "This app was stopped because it kept restarting itself" in tab.page.inner_text("main"))
     count = asked(tab, "GET", "/_unwritten/box?")
     assert count <= 7
-    tab.page.click("text=Restart")
+    tab.page.get_by_role("button", name="Restart").click()
     until(lambda: asked(tab, "GET", "/_unwritten/box?") > count)
 
 
@@ -440,6 +440,6 @@ def test_a_browser_without_what_it_takes_shows_words_and_no_app(
     tab.page.add_init_script("delete window.trustedTypes")
     tab.goto(f"{url}/p/Boxes")
     inside = frame_of(tab)
-    until(lambda: "This browser has no Trusted Types" in inside.evaluate("document.documentElement.textContent"))
+    until(lambda: "Apps need a browser with Trusted Types" in inside.evaluate("document.documentElement.textContent"))
     assert inside.locator("button").count() == 0
     assert inside.evaluate("typeof box") == "undefined"

@@ -1,4 +1,4 @@
-"""The desktop in a browser: its windows, and a first minute on the embedded model."""
+"""The desktop in a browser: its windows, and a first minute with scripted text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Frame, Locator
 from tests.browser.tabs import Tab, note, until
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten.cli.loading import load_app
 from unwritten.testing.scripted_engine import placeholder_text
@@ -191,7 +191,9 @@ def test_fifty_windows_are_twelve_and_a_question(start: Start, open_tab: OpenTab
 
 
 def test_a_telephone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(scripted(placeholder_text)), viewport={"width": 320, "height": 640}, has_touch=True)
+    tab = on_desktop(
+        open_tab, start(scripted(placeholder_text)), viewport={"width": 320, "height": 640}, has_touch=True
+    )
     launch(tab, "Files")
     launch(tab, "Settings")
     assert windows(tab).count() == 1 and box(tab)["width"] == 320
@@ -259,9 +261,8 @@ def test_everybody_can_use_it_and_nothing_jumps(start: Start, open_tab: OpenTab,
         assert tab.layout_shift() <= 0.05, f"{path} {note(tab.shifts)}"
 
 
-@pytest.mark.model
 def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
-    tab = on_desktop(open_tab, start(open_engine("embedded")))
+    tab = on_desktop(open_tab, start(scripted(placeholder_text, delay=0.25)))
     launch(tab, "Files")
     inside(tab).locator("a", has_text="Bees").click()
     launch(tab, "New app")

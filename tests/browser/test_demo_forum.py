@@ -1,28 +1,28 @@
-"""The demo forum in Chromium: a first minute on the embedded model, and the same mechanics with drafts."""
+"""The demo forum in Chromium: a first minute with scripted text, and the same mechanics with drafts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten_engine import open_engine
+from unwritten.testing.scripted_engine import placeholder_text
+from unwritten_engine import Engine, open_engine, scripted
 
-pytestmark = [pytest.mark.browser, pytest.mark.model]
+pytestmark = pytest.mark.browser
 
 FORUM = Path(__file__).resolve().parents[2] / "demos" / "forum"
 PATIENCE = 300
 """Seconds for what takes a few on a machine that does nothing else."""
 
 OpenTab = Callable[..., Tab]
-Forum = Callable[[str], str]
+Forum = Callable[[Engine], str]
 
 
 @pytest.fixture
@@ -31,10 +31,8 @@ def forum(tmp_path: Path) -> Iterator[Forum]:
     app: App = load_app(str(FORUM))
     running = []
 
-    def start(engine: str) -> str:
-        model: dict[str, Any] = {"model": "random"} if engine == "diffusion" else {}
-        # Opened here: loading takes longer than a server may to start.
-        app.override(open_engine(engine, **model), {"database": str(tmp_path / "forum.db"), "prefetch": "off"})
+    def start(engine: Engine) -> str:
+        app.override(engine, {"database": str(tmp_path / "forum.db"), "prefetch": "off"})
         running.append(served(app))
         return f"http://{running[0].__enter__()}"
 
@@ -44,7 +42,7 @@ def forum(tmp_path: Path) -> Iterator[Forum]:
     app.override(None, {})
 
 
-def region_job(tab: Tab) -> bool:
+def generating(tab: Tab) -> bool:
     return bool(tab.js("() => !!document.querySelector('[data-state=waiting], [data-state=writing]')"))
 
 
@@ -62,17 +60,17 @@ def good(tab: Tab) -> None:
 
 
 def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
-    url = forum("embedded")
+    url = forum(scripted(placeholder_text, delay=0.02))
     tab, other = open_tab(viewport={"width": 1200, "height": 900}), open_tab(viewport={"width": 375, "height": 800})
     tab.goto(url)
     tab.ready()
     good(tab)
     tab.page.get_by_role("link", name="Kettles").click()
-    until(lambda: tab.page.locator(".threads .thread-title a").count() >= 6 and not region_job(tab), PATIENCE)
+    until(lambda: tab.page.locator(".threads .thread-title a").count() >= 6 and not generating(tab), PATIENCE)
     good(tab)
 
     tab.page.locator(".threads .thread-title a").first.click()
-    until(lambda: tab.page.locator("#post-c4").count() == 1 and not region_job(tab), PATIENCE)
+    until(lambda: tab.page.locator("#post-c4").count() == 1 and not generating(tab), PATIENCE)
     assert all(tab.text(f"posts-c{number}").strip() for number in range(5))
     good(tab)
     other.goto(tab.page.url)
@@ -94,24 +92,24 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     for each in (tab, other):
         until(partial(says, each, "tree", "Is it still warm?"))
         until(partial(says, each, "posts-a1-0"), PATIENCE)
-    until(lambda: not region_job(tab) and not region_job(other), PATIENCE)
+    until(lambda: not generating(tab) and not generating(other), PATIENCE)
     assert tab.text("posts-a1-0") == other.text("posts-a1-0") != ""
     good(other)
 
     name = tab.page.locator("#post-c1 .author").inner_text()
     tab.page.locator("#post-c1 .author").click()
-    until(lambda: tab.page.inner_text("h1") == name and not region_job(tab), PATIENCE)
+    until(lambda: tab.page.inner_text("h1") == name and not generating(tab), PATIENCE)
     assert tab.page.locator("section a.written").count() >= 1, "the thread is listed"
     good(tab)
     assert tab.page.input_value("#jump") == "", "there is a way on"
 
 
 def test_the_same_with_drafts(forum: Forum, open_tab: OpenTab) -> None:
-    url = forum("diffusion")
+    url = forum(open_engine("diffusion", model="random"))
     tab = open_tab(viewport={"width": 1200, "height": 900})
     tab.goto(url)
     tab.ready()
     tab.page.get_by_role("link", name="Allotments").click()
     until(lambda: tab.page.locator("[data-region^=starters] .unsettled").count() > 0, PATIENCE)
-    until(lambda: tab.page.locator(".threads").count() == 1 and not region_job(tab), PATIENCE)
+    until(lambda: tab.page.locator(".threads").count() == 1 and not generating(tab), PATIENCE)
     assert tab.page.locator(".threads .thread-title").count() == 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
@@ -73,10 +73,10 @@ def scripted_todo(tmp_path: Path) -> Iterator[str]:
     app.override(None, {})
 
 
-@pytest.fixture(scope="module")
-def embedded_todo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def embedded_todo(tmp_path: Path) -> Iterator[str]:
     """The demo over the embedded model."""
-    app = app_of(tmp_path_factory.mktemp("todo"), open_engine("embedded"))
+    app = app_of(tmp_path, open_engine("embedded"))
     with served(app) as address:
         yield f"http://{address}"
     app.override(None, {})
@@ -97,7 +97,7 @@ def said(tab: Tab) -> str:
 def order(tab: Tab, words: str, answer: str) -> None:
     tab.page.fill("#order", words)
     tab.page.click("button:text('Change list')")
-    until(lambda: answer in tab.page.inner_text("main"))
+    until(lambda: answer in tab.page.inner_text("main"), 60)
 
 
 @pytest.mark.model

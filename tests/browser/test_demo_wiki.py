@@ -1,18 +1,19 @@
-"""A stranger's first minute in the encyclopedia, on the embedded model; and the first click on a model that drafts."""
+"""The first minute in the encyclopedia, with the embedded model and with scripted text; and a first click on drafts."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.support.apps import served
+from tests.support.servers import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app
-from unwritten_engine import Engine, open_engine
+from unwritten.testing.scripted_engine import placeholder_text
+from unwritten_engine import Engine, open_engine, scripted
 
 pytestmark = pytest.mark.browser
 
@@ -24,13 +25,6 @@ def wiki(home: Path, engine: Engine) -> App:
     app = load_app(str(WIKI))
     app.override(engine, {"database": str(home / "wiki.db"), "prefetch": "off"})
     return app
-
-
-@pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[str]:
-    """The encyclopedia on the embedded model."""
-    with served(wiki(tmp_path, open_engine("embedded"))) as address:
-        yield f"http://{address}"
 
 
 def settle(tab: Tab) -> None:
@@ -49,10 +43,18 @@ def calm(tab: Tab, kind: str) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("width", [375, 1280])
-def test_a_first_minute(embedded: str, open_tab: Callable[..., Tab], width: int) -> None:
-    tab = open_tab(viewport={"width": width, "height": 800})
-    tab.goto(embedded)
+def test_a_first_minute_with_the_embedded_model(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
+    with served(wiki(tmp_path, open_engine("embedded"))) as address:
+        first_minute(f"http://{address}", open_tab(viewport={"width": 375, "height": 800}))
+
+
+def test_a_first_minute_on_a_wide_screen(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
+    with served(wiki(tmp_path, scripted(placeholder_text, delay=0.02))) as address:
+        first_minute(f"http://{address}", open_tab(viewport={"width": 1280, "height": 800}))
+
+
+def first_minute(url: str, tab: Tab) -> None:
+    tab.goto(url)
     tab.ready()
     calm(tab, "front page")
     began = time.monotonic()
@@ -71,7 +73,7 @@ def test_a_first_minute(embedded: str, open_tab: Callable[..., Tab], width: int)
     calm(tab, "meanings")
     assert tab.page.locator(".meanings a.unwritten").count() == 4
     for path, kind in (("/categories", "categories"), ("/graph", "graph"), ("/written", "contents")):
-        tab.goto(embedded + path)
+        tab.goto(url + path)
         tab.ready()
         calm(tab, kind)
     assert tab.page.locator("main a", has_text="Lighthouse").count() >= 1

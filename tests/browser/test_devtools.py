@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 from tests.browser.tabs import Tab, until
-from tests.support.apps import free_port, make_app, make_two, make_wiki, templates
+from tests.support.apps import make_app, make_two, make_wiki, templates
+from tests.support.servers import free_port
 
 from unwritten import App
 from unwritten_engine.scripted import HANG, denoising_frames, scripted
@@ -42,11 +43,11 @@ def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab
     assert not shown(tab, ".devtools-panel")
     tab.page.keyboard.press("Backquote")
     until(lambda: shown(tab, ".devtools-stage"))
-    assert tab.js("() => document.activeElement.textContent") == "Developer", "the focus is in the panel"
+    assert tab.js("() => document.activeElement.textContent") == "Developer tools", "the focus is in the panel"
     stage = tab.page.locator(".devtools-stage")
     until(lambda: stage.inner_text() == tab.text("body"))
     assert stage.locator(".unsettled").count() == 0
-    scrubber = tab.page.get_by_label("Frame")
+    scrubber = tab.page.get_by_label("Frame", exact=True)
     assert scrubber.get_attribute("max") == "12"
     scrubber.focus()
     tab.page.keyboard.press("Home")
@@ -236,12 +237,12 @@ def test_a_changed_app_is_shown_in_place_once_it_has_started_again(author: str, 
     (home / "app.py").write_text(APP.replace("old title", "new title"))
     until(lambda: tab.page.title() == "The new title · Small", 30)
     assert_kept(tab)
-    assert "app.py changed: starting again." in log.read_text()
+    assert "app.py changed: restarting." in log.read_text()
     templates(home, form=FORM.replace("The old words", "The new words"))
     until(lambda: tab.page.locator("h1").inner_text() == "The new words")
     assert_kept(tab)
-    assert "form.html changed: shown in open pages." in log.read_text()
-    assert log.read_text().count("starting again") == 1
+    assert "form.html changed: updating open pages." in log.read_text()
+    assert log.read_text().count("changed: restarting") == 1
 
 
 def test_an_app_that_cannot_be_started_is_shown_over_the_page(author: str, home: Path, open_tab: OpenTab) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.browser.tabs import Tab, note, until
-from tests.support.apps import make_wiki, served
+from tests.support.apps import make_wiki
+from tests.support.servers import served
 
 from unwritten import App
 from unwritten.cli.loading import load_app

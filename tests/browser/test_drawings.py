@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.browser.tabs import Tab, until
 from tests.support.apps import templates
-from tests.support.drawings import KETTLE
+from tests.support.svg_checks import KETTLE
 
 from unwritten import App, Canvas, Page
 from unwritten_engine.scripted import scripted

@@ -58,7 +58,7 @@ def test_a_region_is_rewritten_while_a_second_tab_looks(tmp_path: Path, serve: S
     writer.page.click("section:has(#text-body) >> text=Save")
     for tab in (writer, reader):
         until(lambda tab=tab: "My own body." in tab.text("body"))  # type: ignore[misc]
-    until(lambda: "Changed by hand" in reader.page.inner_text("[data-colophon]"))
+    until(lambda: "Edited by hand" in reader.page.inner_text("[data-colophon]"))
     assert reader.loads("/") == loads
 
 

@@ -102,13 +102,13 @@ def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open
     tab.page.fill("#text", "y" * 300)
     tab.page.click("button:text('Post')")
     tab.page.wait_for_selector("[data-form-error]")
-    assert "too large: up to 256 bytes are taken" in tab.page.inner_text("[data-form-error]")
+    assert "too large. It may have 256 bytes" in tab.page.inner_text("[data-form-error]")
     assert tab.page.input_value("#text") == "y" * 300
     forge = "(form) => form.setAttribute('action', form.getAttribute('action').replace(/_form=./, '_form=0'))"
     tab.page.eval_on_selector("[data-action]", forge)
     tab.page.fill("#text", "Short")
     tab.page.click("button:text('Post')")
-    until(lambda: "does not come from a page of this app" in tab.page.inner_text("form[data-action]"))
+    until(lambda: "does not belong to the current version" in tab.page.inner_text("form[data-action]"))
     tab.page.click("button:text('Post')")
     until(lambda: "Short" in tab.text("posts"))
     assert posts.count() == 1 and tab.page.locator("[data-form-error]").count() == 0

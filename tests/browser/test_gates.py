@@ -109,7 +109,7 @@ def test_the_search_box_writes_with_and_without_scripts(serve: Serve, open_tab: 
         if script:
             tab.ready()
         tab.page.get_by_role("searchbox").fill(subject)
-        tab.page.get_by_role("button", name="Write this page").click()
+        tab.page.get_by_role("button", name="Write article").click()
         tab.page.wait_for_selector(f"h1:has-text('{subject}')")
         until(lambda tab=tab: "is known for its" in tab.text("lead"))  # type: ignore[misc]
         assert address(tab).removesuffix("?plain=1") == f"/wiki/{subject}"

@@ -14,7 +14,7 @@ from tests.framework.pictures.test_painting import Brush
 from tests.support.apps import make_app, templates
 
 from unwritten import App, Page
-from unwritten.app import lifespan as lifetime
+from unwritten.pictures import extension
 from unwritten_engine import scripted
 from unwritten_engine.text_to_image import Painted
 
@@ -59,7 +59,7 @@ def test_the_painted_picture_takes_the_place_of_its_ornament(
     tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     brush = RealBrush()
-    monkeypatch.setattr(lifetime, "open_painter", lambda name, **options: brush)
+    monkeypatch.setattr(extension, "open_painter", lambda name, **options: brush)
     brush.leave.clear()
     tab = open_tab()
     tab.goto(serve(gallery(tmp_path, painter="a-brush")))

@@ -59,7 +59,7 @@ def test_links_turn_blue_and_open_without_any_writing(
     tab.page.click("a:text-is('A')")
     until(lambda: tab.js("() => document.querySelector('h1').textContent") == "A")
     assert tab.js("() => document.querySelectorAll('[data-state=waiting], [data-state=writing]').length") == 0
-    assert "Written ahead" in tab.page.inner_text("[data-colophon]")
+    assert "Written in advance" in tab.page.inner_text("[data-colophon]")
     assert "before your visit" in tab.page.inner_text("[data-colophon]")
     assert tab.loads("/wiki/A") == 1 and "A" not in asked(engine)[1:]
     until(lambda: asked(engine) == "ABCEF")  # it is opened: what lies behind it comes next

@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from tests.browser.tabs import Tab
-from tests.support.apps import a_linker, faults, text_frame
-from tests.support.drawings import HOSTILE, drawing_faults
+from tests.support.apps import a_linker, text_frame
 from tests.support.hostile import VECTORS
+from tests.support.html_checks import faults
 from tests.support.payloads import payloads
+from tests.support.svg_checks import HOSTILE, drawing_faults
 
 from unwritten import App
 from unwritten.core.errors import PageFailed

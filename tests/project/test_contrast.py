@@ -1,4 +1,4 @@
-"""Contrast: what the tokens of our style sheets come to, light and dark, by the arithmetic of WCAG."""
+"""Contrast of the colours in the style sheets, light and dark, by the formula of WCAG."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ SCHEMES = ("light", "dark")
 
 TEXT = [(ink, paper) for ink in ("ink", "soft", "written", "unwritten") for paper in ("paper", "raised")]
 TEXT += [("ink", "mark"), ("paper", "ink"), ("on-accent", "accent")]
-"""Words, and what they stand on."""
+"""Colours of text, with their backgrounds."""
 
 CONTROLS = [("line", "paper"), ("line", "raised"), ("focus", "paper"), ("focus", "raised"), ("accent", "paper")]
-"""What shows where a control is, and what it stands on."""
+"""Colours that show where a control is, with their backgrounds."""
 
 Colour = tuple[float, float, float]
 
 
 def tokens(sheet: str) -> dict[str, str]:
-    """The custom properties of the first ``:root`` of a sheet."""
+    """Return the custom properties of the first ``:root`` rule of a style sheet."""
     found = re.search(r":root\s*\{(.*?)\n\}", re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL), re.DOTALL)
     return dict(re.findall(r"--([\w-]+):\s*([^;]+);", found[1])) if found else {}
 
 
 def colour(value: str, scheme: str, known: dict[str, str], under: Colour) -> Colour:
-    """A value of CSS as red, green and blue from 0 to 1, laid on what is under it."""
+    """Return a CSS colour as red, green and blue from 0 to 1, blended with the background ``under``."""
     value = value.strip()
     if found := re.fullmatch(r"light-dark\(([^,]+),\s*([^)]+)\)", value):
         return colour(found[1 if scheme == "light" else 2], scheme, known, under)
@@ -46,7 +46,7 @@ def colour(value: str, scheme: str, known: dict[str, str], under: Colour) -> Col
 
 
 def ratio(one: Colour, two: Colour) -> float:
-    """From 1, the same, to 21, black on white."""
+    """Return the contrast ratio of two colours: from 1 (equal) to 21 (black on white)."""
 
     def light(parts: Colour) -> float:
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
@@ -57,13 +57,13 @@ def ratio(one: Colour, two: Colour) -> float:
 
 
 def contrast(over: str, under: str, scheme: str, known: dict[str, str]) -> float:
-    """The contrast of two tokens."""
+    """Return the contrast ratio of two custom properties."""
     ground = colour(known[under], scheme, known, (0, 0, 0))
     return ratio(colour(known[over], scheme, known, ground), ground)
 
 
 def sheets() -> dict[str, dict[str, str]]:
-    """The tokens of ours, and what they are in each demo that changes some."""
+    """Return the custom properties of the framework, and of each demo that changes some."""
     ours = tokens(SHEET)
     found = {"unwritten": ours}
     for path in sorted((ROOT / "demos").glob("*/static/*.css")):
@@ -75,7 +75,7 @@ def sheets() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", sheets())
-def test_words_and_controls_stand_out(name: str, scheme: str) -> None:
+def test_text_and_controls_have_enough_contrast(name: str, scheme: str) -> None:
     known = sheets()[name]
     weak = {
         f"{over} on {under}": round(found, 2)
@@ -87,7 +87,7 @@ def test_words_and_controls_stand_out(name: str, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_palest_draft_can_be_read(scheme: str) -> None:
+def test_the_palest_draft_has_enough_contrast(scheme: str) -> None:
     found = re.search(r"\.unsettled \{ color: color-mix\(in srgb, currentcolor calc\((\d+)% - (\d+)%", SHEET)
     assert found
     known = tokens(SHEET)
@@ -96,7 +96,7 @@ def test_the_palest_draft_can_be_read(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_what_was_added_and_removed_can_be_read(scheme: str) -> None:
+def test_differences_of_versions_have_enough_contrast(scheme: str) -> None:
     known = tokens(SHEET)
     for tag, over in (("ins", "ink"), ("del", "soft")):
         found = re.search(rf"^{tag} \{{.*?background: ([^;]+);", SHEET, re.MULTILINE)
@@ -104,6 +104,6 @@ def test_what_was_added_and_removed_can_be_read(scheme: str) -> None:
         assert contrast(over, "ground", scheme, {**known, "ground": found[1]}) >= 4.5, tag
 
 
-def test_the_arithmetic_is_that_of_wcag() -> None:
+def test_the_formula_is_that_of_wcag() -> None:
     assert round(ratio((0, 0, 0), (1, 1, 1)), 2) == 21
     assert round(ratio(colour("#777", "light", {}, (0, 0, 0)), (1, 1, 1)), 2) == 4.48

@@ -1,4 +1,4 @@
-"""The guide: every block of it is run, in its order, in one folder that grows as the guide does."""
+"""The guide: its blocks run in order, in one folder that grows as the guide does."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.project.test_docs import commands
+from tests.project.test_docs import DOCS, commands
 
-ROOT = Path(__file__).resolve().parents[2]
-GUIDE = ROOT / "framework" / "GUIDE.md"
+GUIDE = DOCS / "guide.md"
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of the guide: what is done with it, in which language it is, and on which line it stands."""
+    """A block of the guide.
 
-    what: str
+    Attributes:
+        action: "file: NAME" writes a file, and runs it if it is a test; "try" runs the code.
+        language: Its language.
+        code: Its text.
+        line: The line on which it begins.
+    """
+
+    action: str
     language: str
     code: str
     line: int
@@ -33,29 +39,33 @@ def blocks() -> list[Block]:
     return [Block(m[1] or "", m[2], m[3], text.count("\n", 0, m.start()) + 1) for m in found]
 
 
-def test_every_block_is_one_that_is_run() -> None:
+def test_every_block_is_run() -> None:
     assert len(blocks()) > 10
     for block in blocks():
-        known = block.what.startswith("file: ") or block.what == "try" or (not block.what and block.language == "sh")
-        assert known, f"{GUIDE.name}:{block.line}: nothing runs this block; say <!-- file: … --> or <!-- try -->"
+        known = block.action.startswith("file: ") or block.action == "try"
+        assert known or (not block.action and block.language == "sh"), (
+            f"{GUIDE.name}:{block.line}: this block is not run; write <!-- file: … --> or <!-- try --> above it"
+        )
 
 
+@pytest.mark.timeout(240)
 def test_the_guide_works_from_its_first_block_to_its_last(tmp_path: Path) -> None:
     for block in blocks():
-        if block.what.startswith("file: "):
-            file = tmp_path / block.what.removeprefix("file: ")
+        # In a process of its own, as a reader would: the app is imported again each time.
+        command = [sys.executable, "-W", "error"]
+        if block.action.startswith("file: "):
+            file = tmp_path / block.action.removeprefix("file: ")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.code, encoding="utf-8")
-        elif block.what == "try":
-            # In a process of its own, as a reader would: the app is imported anew each time.
-            ran = subprocess.run(
-                [sys.executable, "-W", "error", "-c", block.code],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=120,
-            )
-            assert ran.returncode == 0, f"{GUIDE.name}:{block.line}:\n{ran.stderr}"
+            if not file.name.startswith("test_"):
+                continue
+            command += ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
+        elif block.action == "try":
+            command += ["-c", block.code]
+        else:
+            continue
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, f"{GUIDE.name}:{block.line}:\n{ran.stdout}\n{ran.stderr}"
 
 
 @pytest.mark.parametrize("block", [b for b in blocks() if b.language == "sh"], ids=lambda block: f"line {block.line}")

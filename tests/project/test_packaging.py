@@ -1,4 +1,4 @@
-"""What a wheel holds: two packages at the top, the assets inside, and nothing that is only ours."""
+"""The wheel: two packages at the top level, their assets, and nothing else."""
 
 import subprocess
 import sys
@@ -37,6 +37,7 @@ def test_the_wheel_has_two_packages_at_the_top(wheel: zipfile.ZipFile) -> None:
     [
         "unwritten/py.typed",
         "unwritten_engine/py.typed",
+        "unwritten/llms.txt",
         "unwritten/templates/layout.html",
         "unwritten/static/box-host.js",
         "unwritten/static/box-guest.js",
@@ -50,7 +51,7 @@ def test_the_assets_are_inside(wheel: zipfile.ZipFile, name: str) -> None:
     assert name in wheel.namelist()
 
 
-def test_demos_are_whole_but_for_their_pictures(wheel: zipfile.ZipFile) -> None:
+def test_demos_are_complete_except_for_their_pictures(wheel: zipfile.ZipFile) -> None:
     demos = {path.relative_to(ROOT).as_posix() for path in FILES if path.parts[len(ROOT.parts)] == "demos"}
     inside = {name.removeprefix("unwritten/") for name in wheel.namelist() if name.startswith("unwritten/demos/")}
     assert inside == {name for name in demos if "/pictures/" not in name}
@@ -61,16 +62,17 @@ def test_the_wheel_is_small(wheel: zipfile.ZipFile) -> None:
     assert sum(entry.compress_size for entry in wheel.infolist()) < 1_500_000
 
 
-def test_nothing_else_slips_in(wheel: zipfile.ZipFile) -> None:
-    strangers = [
+def test_the_wheel_contains_nothing_else(wheel: zipfile.ZipFile) -> None:
+    unexpected = [
         name
         for name in wheel.namelist()
-        if "__pycache__" in name or "tests/" in name or name.endswith((".db", ".db-wal", ".gguf", ".pyc"))
+        if any(part in name for part in ("__pycache__", "tests/", "docs/", "research/", "bench"))
+        or name.endswith((".db", ".db-wal", ".gguf", ".pyc"))
     ]
-    assert strangers == []
+    assert unexpected == []
 
 
-def test_the_licence_comes_along(wheel: zipfile.ZipFile) -> None:
+def test_the_licence_is_included(wheel: zipfile.ZipFile) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
 
 

@@ -11,13 +11,13 @@ import unwritten
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_module_says_what_it_is(package: str) -> None:
-    silent = [
+def test_every_module_has_a_docstring(package: str) -> None:
+    missing = [
         name
         for name, path in MODULES.items()
         if name.partition(".")[0] == package and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert silent == []
+    assert missing == []
 
 
 def test_the_changelog_begins_with_this_version() -> None:
@@ -26,16 +26,16 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert versions[0] == unwritten.__version__
 
 
-def test_errors_are_in_their_tree() -> None:
-    for path in (PACKAGES["unwritten"] / "errors.py", PACKAGES["unwritten_engine"] / "errors.py"):
+def test_all_errors_are_in_the_trees() -> None:
+    for path in (PACKAGES["unwritten"] / "core" / "errors.py", PACKAGES["unwritten_engine"] / "errors.py"):
         module = ast.parse(path.read_text(encoding="utf-8"))
-        drawn = set(re.findall(r"^[* +-]+(\w+)", ast.get_docstring(module) or "", re.MULTILINE))
-        classes = {node.name for node in module.body if isinstance(node, ast.ClassDef)}
-        assert classes == drawn & classes, f"{path}: {sorted(classes - drawn)} are not in the tree"
+        tree = set(re.findall(r"^[ *+│├└─-]*(\w+)", ast.get_docstring(module) or "", re.MULTILINE))
+        classes = {node.name for node in module.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"}
+        assert classes - tree == set(), f"{path}: these are not in the tree"
 
 
-def test_no_file_names_what_is_no_part_of_the_project() -> None:
-    # Spelt in halves, or this file would name them itself.
+def test_no_file_names_registries_or_build_folders() -> None:
+    # In halves, so that this file does not contain them.
     halves = [
         ("registry.", "npmjs"),
         ("files.", "pythonhosted"),
@@ -63,28 +63,28 @@ def test_files_are_clean_text() -> None:
 
 
 @pytest.mark.parametrize("folder", DEMOS, ids=lambda folder: folder.name)
-def test_a_demo_has_what_its_readers_look_for(folder: Path) -> None:
+def test_a_demo_is_complete(folder: Path) -> None:
     file = folder / "app.py"
     text = file.read_text(encoding="utf-8")
-    said = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
-    assert said.endswith("."), "its first sentence is what `unwritten demo` says of it"
-    assert f"unwritten demo {folder.name}" in text, "and then how to start it"
-    assert list(folder.glob("static/*.css")), "a character of its own"
-    assert list(folder.glob("examples/**/*.txt")), "what the model is shown"
+    summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    assert summary.endswith("."), "`unwritten demo` shows its first sentence"
+    assert f"unwritten demo {folder.name}" in text
+    assert list(folder.glob("static/*.css"))
+    assert list(folder.glob("examples/**/*.txt"))
 
     readme = (folder / "README.md").read_text(encoding="utf-8")
     heading, _, rest = readme.partition("\n")
-    assert heading.startswith("# ") and rest.strip()[0].isalpha(), "its README begins with a sentence"
+    assert heading.startswith("# ") and rest.strip()[0].isalpha(), "the README begins with a sentence"
     assert f"unwritten demo {folder.name}" in readme
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)
-    assert shown, "its README shows a picture"
+    assert shown, "the README shows a picture"
     assert [name for name in shown if not (folder / name).is_file()] == []
     large = {path.name: path.stat().st_size for path in (folder / "pictures").iterdir()}
     assert {name: size for name, size in large.items() if size > 200_000} == {}
-    assert (folder / f"test_{folder.name}.py").is_file(), "the test that an author would copy"
+    assert (folder / f"test_{folder.name}.py").is_file(), "`unwritten new --from` copies a test"
 
 
-def test_the_demos_are_shown_together() -> None:
+def test_the_demos_are_listed() -> None:
     page = ROOT / "demos" / "README.md"
     text = page.read_text(encoding="utf-8")
     assert [folder.name for folder in DEMOS if f"]({folder.name}/README.md)" not in text] == []

@@ -1,4 +1,4 @@
-"""A small forum for tests: threads with posts, and a reply to each that the model writes."""
+"""A small forum: threads with posts, and generated replies."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ THREAD = """{% extends "layout.html" %}{% block main %}<h1>{{ page.title }}</h1>
 <textarea id="text" name="text">{{ form.value.text }}</textarea>
 {% if form.errors.text %}<p class="error" id="error">{{ form.errors.text }}</p>{% endif %}
 <button>Post</button></form>{% endblock %}"""
-"""The page of a thread."""
+"""The template of a thread."""
 
 
 class Post(BaseModel):
-    """What somebody wrote in a thread."""
+    """A post in a thread."""
 
     id: int | None = None
     thread: int
@@ -34,13 +34,13 @@ class Post(BaseModel):
 
 
 class Draft(BaseModel):
-    """What is typed into the form."""
+    """The fields of the form."""
 
     text: Annotated[str, Field(min_length=2, max_length=200)]
 
 
 def make_forum(home: Path, engine: Engine, template: str = THREAD, **given: Any) -> tuple[App, Table[Post]]:
-    """The forum, with its table of posts. Posts with a question mark get a reply."""
+    """Return the forum and its table of posts. Posts with a question mark get a reply."""
     app = make_app(home, engine, folder=templates(home, thread=template), **given)
     posts = app.table(Post, index=["thread"])
 
@@ -59,17 +59,17 @@ def make_forum(home: Path, engine: Engine, template: str = THREAD, **given: Any)
 
 
 def address(html: str, path: str) -> str:
-    """Where a page's form for this action is sent to."""
+    """Return the URL that a page's form for this action is submitted to."""
     found = re.search(rf'action="({re.escape(path)}\?[^"]*)"', html)
     assert found, f"there is no form for {path}"
     return found[1].replace("&amp;", "&")
 
 
 def send(client: TestClient, page: str, path: str, **fields: str) -> Any:
-    """Open a page and send its form for this action."""
+    """Open a page, and submit its form for this action."""
     return client.post(address(client.get(page).text, path), data=fields)
 
 
 def query(address: str) -> dict[str, str]:
-    """The parts of the address that a form is sent to."""
+    """Return the query parameters of a URL."""
     return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}

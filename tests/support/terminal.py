@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from unwritten.cli import main
+from unwritten.cli.main import main
 
 APP = """
 from unwritten import App

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
-from tests.support.apps import served
+from tests.support.servers import served
+from unwritten.cli.demos import find_demo
 
 from unwritten import App, Canvas, Page
-from unwritten.cli.demos import find_demo
 from unwritten.cli.loading import load_app
 from unwritten_engine import open_engine
 

@@ -1,9 +1,12 @@
-"""The parts of the READMEs that are generated. ``python tests/tools/readme.py`` writes them; a test checks them."""
+"""The generated parts of the documentation. ``python tests/tools/readme.py`` writes them, and a test checks them."""
 
 import ast
+import importlib
 import inspect
+import itertools
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,13 @@ from typing import Any
 from click.testing import CliRunner
 
 import unwritten
-from unwritten.cli import main
-from unwritten.core.settings import SETTINGS
+from unwritten import testing
+from unwritten.cli.main import main
+from unwritten.core.settings import REMOVED, SETTINGS
 from unwritten.formats.page import TEMPLATE_NAMES
 from unwritten.rendering.regions import PageView, Region
+from unwritten.storage.pages import PageStore
+from unwritten.storage.tables import Table
 from unwritten_engine.diffusion.loading.memory_plan import (
     KIND_LABELS,
     KINDS,
@@ -32,16 +38,17 @@ from unwritten_engine.text_to_image import OPTIONS as PAINTER
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORK = ROOT / "framework" / "unwritten"
+DOCS = ROOT / "framework" / "docs"
 
 
 def help_block() -> str:
-    """What ``unwritten --help`` prints."""
+    """Return what ``unwritten --help`` prints."""
     shown = CliRunner().invoke(main, ["--help"], prog_name="unwritten", terminal_width=100)
     return f"```\n$ unwritten --help\n{shown.output.strip()}\n```"
 
 
 def settings_table() -> str:
-    """One row for each setting."""
+    """Return one row for each setting."""
     rows = ["| Flag | Variable | Default | What it is |", "|---|---|---|---|"]
     for setting in SETTINGS:
         default = f"{setting.default:g}" if isinstance(setting.default, float) else str(setting.default)
@@ -50,19 +57,47 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
+def limits_table() -> str:
+    """Return one row for each constant that was a setting in an earlier version."""
+    rows = ["| Constant | Value | What it is | Module |", "|---|---|---|---|"]
+    for place in REMOVED.values():
+        name, _, module = place.partition(" of ")
+        path = module.removeprefix("unwritten.").replace(".", "/") + ".py"
+        value = getattr(importlib.import_module(module), name)
+        shown = f"{value:,g}" if isinstance(value, float) else f"{value:,}"
+        text = constants_of(FRAMEWORK / path)[name]
+        rows.append(f"| `{name}` | {shown} | {text} | [{path}](../unwritten/{path}) |")
+    return "\n".join(rows)
+
+
+def constants_of(path: Path) -> dict[str, str]:
+    """Return the documentation of the constants in a module: the string below each, on one line."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    found = {}
+    for statement, following in itertools.pairwise(body):
+        if (
+            isinstance(statement, (ast.Assign, ast.AnnAssign))
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+        ):
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+            found[ast.unparse(target)] = " ".join(str(following.value.value).split())
+    return found
+
+
 def modules_table() -> str:
-    """The first paragraph of the docstring of each module of the framework."""
+    """Return the first paragraph of the docstring of each module of the framework, grouped by package."""
     rows = ["| Module | What it is |", "|---|---|"]
     for path in sorted(FRAMEWORK.rglob("*.py"), key=lambda path: (len(path.relative_to(FRAMEWORK).parts), path)):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         paragraph = " ".join(text.partition("\n\n")[0].split()).replace("``", "`")
         name = path.relative_to(FRAMEWORK).as_posix()
-        rows.append(f"| [{name}](unwritten/{name}) | {paragraph} |")
+        rows.append(f"| [{name}](../unwritten/{name}) | {paragraph} |")
     return "\n".join(rows)
 
 
 def templates_table() -> str:
-    """What every template sees, and what a page and a region have in it."""
+    """Return the names that every template sees, and the attributes of a page and a region."""
     rows = ["| In a template | What it is |", "|---|---|"]
     rows += [f"| `{name}` | {help} |" for name, help in TEMPLATE_NAMES.items()]
     for name, kind in (("page", PageView), ("lead", Region)):
@@ -71,30 +106,69 @@ def templates_table() -> str:
 
 
 def llms_text() -> str:
-    """What a language model that writes apps with us needs to know, from the code itself."""
-    parts = [
-        "# Unwritten",
-        "> " + " ".join((unwritten.__doc__ or "").partition("\n\n")[0].split()),
-        (unwritten.__doc__ or "").partition("\n\n")[2].strip(),
-        "## Public names (`from unwritten import …`)",
-    ]
-    for name in unwritten.__all__:
-        found = getattr(unwritten, name)
-        if inspect.isclass(found):
-            parts.append(f"### {name}\n\n{_signature(name, found)}\n\n{inspect.getdoc(found)}")
-            parts += [
-                f"#### {name}.{method}\n\n{_signature(method, function)}\n\n{inspect.getdoc(function)}"
-                for method, function in _methods(found).items()
-            ]
+    """Return what a language model that writes apps needs to know, from the docstrings of the code."""
+    summary, _, rest = (unwritten.__doc__ or "").partition("\n\n")
+    sentence = " ".join(summary.split()).removeprefix("Unwritten: ")
+    parts = ["# Unwritten", f"> {sentence[:1].upper()}{sentence[1:]}", _fence(rest)]
+    public = {name: getattr(unwritten, name) for name in unwritten.__all__ if name != "__version__"}
+    errors = {name: found for name, found in public.items() if _is_error(found)}
+    parts.append("## Public names: `from unwritten import …`")
+    for name, found in public.items():
+        if name not in errors:
+            parts += _reference(name, found)
+    parts.append("### Errors\n\nEach message says what happened and what to do.")
+    parts[-1] += "\n\n" + "\n".join(f"* `{name}`: {_first_line(found)}" for name, found in errors.items())
+    parts += ["## Tables: what `app.table(…)` returns", *_reference("Table", Table)[1:]]
+    parts += ["## Stored pages: `app.store`", *_reference("PageStore", PageStore)[1:]]
+    parts.append("## Tests: `from unwritten.testing import Visitor, answers`")
+    for found in (testing.Visitor, testing.answers, testing.VisitedPage):
+        parts += _reference(found.__name__, found)
     parts += ["## Templates", templates_table(), "## Settings", settings_table(), "## Commands", help_block()]
     return "\n\n".join(parts) + "\n"
 
 
+def _fence(text: str) -> str:
+    """Return the text of a docstring with its indented paragraphs as code."""
+    parts = []
+    for is_code, group in itertools.groupby(text.strip("\n").split("\n\n"), lambda part: part.startswith("    ")):
+        block = "\n\n".join(group)
+        parts.append(f"```python\n{textwrap.dedent(block)}\n```" if is_code else block)
+    return "\n\n".join(parts)
+
+
+def _is_error(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, Exception)
+
+
+def _first_line(found: object) -> str:
+    return (inspect.getdoc(found) or "").partition("\n")[0]
+
+
+def _reference(name: str, found: Any) -> list[str]:
+    """Return the signature and the docstring of a class or function, and of the class's methods."""
+    parts = [f"### {name}\n\n{_signature(name, found)}\n\n{inspect.getdoc(found)}"]
+    if inspect.isclass(found):
+        parts += [
+            f"#### {name}.{method}\n\n{_signature(method, function)}\n\n{inspect.getdoc(function)}"
+            for method, function in _methods(found).items()
+        ]
+    return parts
+
+
+_INTERNAL = frozenset(
+    {
+        "add_route_object", "build_middleware_stack", "check", "close", "configure", "notify", "observe", "on_event",
+        "open", "override", "ready",
+    }
+)  # fmt: skip
+"""Methods that apps do not call."""
+
+
 def _methods(found: type) -> dict[str, Callable[..., Any]]:
-    """The public methods of a class that are ours, with those of bases that are ours."""
+    """Return the public methods of a class, with those that it inherits from the framework."""
     ours = [base for base in reversed(found.__mro__) if base.__module__.startswith("unwritten")]
     methods = {name: value for base in ours for name, value in vars(base).items() if inspect.isfunction(value)}
-    return {name: value for name, value in methods.items() if not name.startswith("_")}
+    return {name: value for name, value in methods.items() if not name.startswith("_") and name not in _INTERNAL}
 
 
 class _Plain(str):
@@ -106,19 +180,23 @@ class _Plain(str):
 
 def _signature(name: str, called: Callable[..., Any]) -> str:
     signature = inspect.signature(called)
-    empty, made = inspect.Signature.empty, inspect.isclass(called)
-    shown = [
-        parameter if parameter.annotation is empty else parameter.replace(annotation=_Plain(parameter.annotation))
-        for parameter in signature.parameters.values()
-        if parameter.name != "self"
-    ]
-    returned = empty if made or signature.return_annotation is empty else _Plain(signature.return_annotation)
-    whole = signature.replace(parameters=shown, return_annotation=returned)
+    empty, is_class = inspect.Signature.empty, inspect.isclass(called)
+    shown = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.annotation is not empty:
+            parameter = parameter.replace(annotation=_Plain(parameter.annotation))
+        if type(parameter.default) is object:  # a sentinel
+            parameter = parameter.replace(default=...)
+        shown.append(parameter)
+    returned = empty if is_class or signature.return_annotation is empty else _Plain(signature.return_annotation)
+    whole = str(signature.replace(parameters=shown, return_annotation=returned)).replace("= Ellipsis", "= ...")
     return f"```python\n{name}{whole}\n```"
 
 
 def attributes_of(kind: type) -> list[tuple[str, str]]:
-    """What a docstring says of its class's attributes, and the first line of each property."""
+    """Return the attributes that a class's docstring describes, and its properties with their first line."""
     section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
     found = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", section, re.MULTILINE)
     rows = [(name, " ".join(help.split())) for name, help in found]
@@ -129,7 +207,7 @@ def attributes_of(kind: type) -> list[tuple[str, str]]:
 
 
 def options_table(options: Sequence[Option]) -> str:
-    """One row for each option, with what it is if it is not given."""
+    """Return one row for each option, with its default."""
     published = None if options is PAINTER else SamplingParams()
     rows = ["| Option | Default | What it is |", "|---|---|---|"]
     for option in options:
@@ -146,7 +224,7 @@ def _real() -> Any:
 
 
 def memory_table() -> str:
-    """What the real model takes, by how its weights are kept; all with the driver's share."""
+    """Return the memory that DiffusionGemma needs for each precision of its weights, with the driver's share."""
     sizes = _real()
     rows = ["| Weights in | They take | With 1 canvas | With 4 | With 16 |", "|---|---|---|---|---|"]
     for kind in KINDS:
@@ -156,7 +234,7 @@ def memory_table() -> str:
 
 
 def cards_table() -> str:
-    """What the engine chooses on cards of these sizes, if nothing else is on them."""
+    """Return what the engine chooses on cards of these sizes, if nothing else uses them."""
     rows = ["| A card with | Weights in | Canvases together | Tokens of each |", "|---|---|---|---|"]
     for size in (16, 20, 24, 32, 48, 80, 141):
         try:
@@ -169,8 +247,10 @@ def cards_table() -> str:
 
 
 GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
-    ROOT / "README.md": {"help": help_block, "settings": settings_table},
-    ROOT / "framework" / "README.md": {"templates": templates_table, "modules": modules_table},
+    DOCS / "cli.md": {"help": help_block},
+    DOCS / "settings.md": {"settings": settings_table, "limits": limits_table},
+    DOCS / "templates.md": {"templates": templates_table},
+    DOCS / "architecture.md": {"modules": modules_table},
     ROOT / "engine" / "README.md": {
         "options": lambda: options_table(OPTIONS),
         "sampling": lambda: options_table(SAMPLING),
@@ -182,10 +262,10 @@ GENERATED: dict[Path, dict[str, Callable[[], str]]] = {
 
 
 def generate(path: Path) -> str:
-    """A README with its generated parts as they should be.
+    """Return a file with its generated parts as they should be.
 
     Raises:
-        ValueError: if the marks of a part are missing.
+        ValueError: If the marks of a part are missing.
     """
     text = path.read_text(encoding="utf-8")
     for name, make in GENERATED[path].items():
@@ -199,7 +279,7 @@ def generate(path: Path) -> str:
 
 
 LLMS = FRAMEWORK / "llms.txt"
-"""Generated as a whole. It lies in the package, so that it is there wherever Unwritten is installed."""
+"""Generated as a whole. It is part of the package, so that it is there wherever Unwritten is installed."""
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))

@@ -2,7 +2,7 @@
 pages sampled from a larger model.
 
     python -m research.data make --out data
-    python -m research.data prompts /wiki/Tea --app demos/wiki --out prompts.jsonl
+    python tests/benchmarks prompts /wiki/Tea --demo wiki        # from the repository's root
     python -m research.data sample prompts.jsonl --out sampled.jsonl --minutes 60
 """
 

@@ -1,4 +1,4 @@
-"""``python -m research.data``: build training files, collect prompts of an app, and sample pages."""
+"""``python -m research.data``: build training files, and sample pages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from unwritten.cli.loading import load_app
-from unwritten.core.errors import UnwrittenError
 from unwritten_engine.errors import EngineError
 from unwritten_engine.open import open_engine
 
-from .app_prompts import collect_prompts, expand_paths
 from .making import build_dataset, data_card, table, to_json
-from .page_prompts import read_prompts, write_prompts
+from .page_prompts import read_prompts
 from .sampling import SampleReport, dropped_file, sample_pages
 from .sources import SOURCES
 
@@ -34,11 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _make_options(commands.add_parser("make", help="write pages.jsonl, held_out.jsonl and CARD.md", allow_abbrev=False))
     _sample_options(commands.add_parser("sample", help="generate pages for prompts with a model", allow_abbrev=False))
-    _prompts_options(commands.add_parser("prompts", help="collect the prompts of an app's pages", allow_abbrev=False))
     given = parser.parse_args(arguments)
     try:
-        return {"make": _make, "sample": _sample, "prompts": _prompts}[given.command](given)
-    except (EngineError, UnwrittenError) as error:
+        return _make(given) if given.command == "make" else _sample(given)
+    except EngineError as error:
         _NOTES.print(f"Error: {error}")
         return 1
     except KeyboardInterrupt:
@@ -52,7 +48,12 @@ def _make_options(parser: argparse.ArgumentParser) -> None:
         "--packages", type=Path, metavar="DIR", help="folder of downloaded packages; nothing is fetched"
     )
     parser.add_argument(
-        "--forms", type=Path, nargs="+", default=[], metavar="FILE", help="prompts of an app, from the command prompts"
+        "--forms",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="prompts of an app (python tests/benchmarks prompts)",
     )
     parser.add_argument("--sampled", type=Path, nargs="+", default=[], metavar="FILE", help="sampled pages")
     parser.add_argument(
@@ -83,31 +84,8 @@ def _make(given: argparse.Namespace) -> int:
     return 0
 
 
-def _prompts_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a page, such as /wiki/Tea; {} stands for a name")
-    parser.add_argument("--app", required=True, metavar="APP", help="a file, a folder or module:variable")
-    parser.add_argument("--names", type=Path, metavar="FILE", help="names for {}, one per line")
-    parser.add_argument("--base", action="store_true", help="collect the prompts for a base model")
-    parser.add_argument(
-        "--out", type=Path, default=Path("prompts.jsonl"), metavar="FILE", help="(default: prompts.jsonl)"
-    )
-
-
-def _prompts(given: argparse.Namespace) -> int:
-    for path in given.paths:
-        if not path.startswith("/"):
-            raise EngineError(f"{path!r} is not a path. Paths start with a slash: /{path}")
-    if given.names is None and any("{}" in path for path in given.paths):
-        raise EngineError("A path with {} needs names: --names FILE, with one name per line.")
-    names = given.names.read_text(encoding="utf-8").splitlines() if given.names else None
-    paths = expand_paths(given.paths, names)
-    count = write_prompts(given.out, collect_prompts(load_app(given.app), paths, base=given.base))
-    _say(f"{given.out} has {count:,} prompts of {len(paths):,} pages.")
-    return 0
-
-
 def _sample_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompts", type=Path, metavar="PROMPTS", help="a file of prompts, from the command prompts")
+    parser.add_argument("prompts", type=Path, metavar="PROMPTS", help="prompts (python tests/benchmarks prompts)")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="output file of pages; an existing one is continued"
     )

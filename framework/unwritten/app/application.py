@@ -27,7 +27,7 @@ from ..core.errors import BadAddress, BadApp, BadSetting, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
 from ..core.settings import load_settings
-from ..devtools.toolbar import DevTools
+from ..devtools import DevTools
 from ..editing import Editing
 from ..formats.registry import supports
 from ..generation.hooks import Policies
@@ -408,7 +408,7 @@ class App(Router, Starlette):
     # -- ASGI ---------------------------------------------------------------------------------------------
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Build the stack: server errors, connections, extensions, the author's middleware, exceptions, router."""
+        """Build the stack: connections, extensions, server errors, the author's middleware, exceptions, router."""
         pages = ErrorPages(self.name, self.ready, self.devtools.is_visible)
         handlers: dict[Any, ExceptionHandler] = {
             HTTPException: pages.http_error,
@@ -420,10 +420,10 @@ class App(Router, Starlette):
         server_error = handlers.pop(500, None) or handlers.pop(Exception)
         handlers.pop(Exception, None)
         stack = [
-            Middleware(ServerErrorMiddleware, handler=server_error),
             *self._proxy_middleware(),
             Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
             *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
+            Middleware(ServerErrorMiddleware, handler=server_error),
             *self.user_middleware,
             Middleware(ExceptionMiddleware, handlers=handlers),
         ]

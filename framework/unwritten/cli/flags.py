@@ -11,10 +11,13 @@ import click
 import platformdirs
 
 from ..app.application import App
-from ..core.settings import BY_NAME, REMOVED, SETTINGS, Setting
+from ..core.settings import BY_NAME, REMOVED, RENAMED, SETTINGS, Setting
 from .loading import find_demo, load_app
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_FORMER = (*RENAMED, *REMOVED)
+"""Settings of earlier versions. Their flags are accepted, so that the error can say what became of them."""
 
 _METAVARS = {int: "NUMBER", float: "NUMBER", str: "TEXT"}
 
@@ -26,7 +29,7 @@ def settings_options(*excluded: str) -> Callable[[F], F]:
         for setting in reversed(SETTINGS):
             if setting.name not in excluded:
                 function = _option(setting)(function)
-        for name in REMOVED:  # accepted here, so that reading the settings reports what became of them
+        for name in _FORMER:
             function = click.option(f"--{name.replace('_', '-')}", name, hidden=True)(function)
         return function
 
@@ -46,9 +49,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
 
 def given_settings(options: Mapping[str, object]) -> dict[str, object]:
     """Return the settings among a command's options that were given on the command line."""
-    return {
-        name: value for name, value in options.items() if (name in BY_NAME or name in REMOVED) and value is not None
-    }
+    return {name: value for name, value in options.items() if name in {*BY_NAME, *_FORMER} and value is not None}
 
 
 def to_arguments(settings: Mapping[str, object]) -> list[str]:

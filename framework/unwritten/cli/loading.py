@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from unwritten_engine.errors import EngineError, suggestion
@@ -17,7 +17,7 @@ from unwritten_engine.errors import EngineError, suggestion
 from ..app.application import App
 from ..core.assets import asset_dir
 from ..core.errors import NotAnApp, UnwrittenError
-from ..web.tracebacks import error_reports, format_report
+from ..core.tracebacks import error_reports, format_report
 
 _IMPORTED: dict[Path, list[str]] = {}
 """The names of the modules that were imported with each app file in this process."""
@@ -269,10 +269,21 @@ def _explain_errors(importing: Callable[[], ModuleType], shown: str) -> ModuleTy
             f'{shown} ends the program when it is imported. Put what starts a server under if __name__ == "__main__":'
         ) from error
     except Exception as error:
+        error.__traceback__ = _from_author(error.__traceback__)
         hint = ""
         if isinstance(error, ImportError) and "partially initialized module" in str(error):
             hint = "\n\nTwo modules import each other. Create the app first, and import the other module below it."
         raise NotAnApp(f"{shown} cannot be imported.\n\n{format_report(error)}{hint}") from error
+
+
+def _from_author(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames that import the app."""
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in {
+        "unwritten",
+        "importlib",
+    }:
+        trace = trace.tb_next
+    return trace
 
 
 def _place_of(error: BaseException) -> str:

@@ -65,20 +65,17 @@ class LazyGroup(click.Group):
             raise click.exceptions.NoSuchCommand(name, problem, self.lazy_commands, ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section(f"{self.noun.capitalize()}s"):
-            formatter.write_dl([(name, command.help) for name, command in self.lazy_commands.items()])
-
-
-class _Main(LazyGroup):
-    """Shows known errors as one message. Other exceptions are bugs and keep their traceback."""
-
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. Known errors become one message. Other exceptions are bugs and keep their traceback."""
         try:
             return super().invoke(ctx)
         except (UnwrittenError, EngineError) as error:
             raise click.ClickException(str(error)) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section(f"{self.noun.capitalize()}s"):
+            formatter.write_dl([(name, command.help) for name, command in self.lazy_commands.items()])
 
 
 COMMANDS: Mapping[str, LazyCommand] = {
@@ -98,7 +95,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
 
 
 @click.command(
-    cls=_Main,
+    cls=LazyGroup,
     lazy_commands=COMMANDS,
     package=__package__,
     noun="command",

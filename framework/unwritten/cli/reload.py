@@ -25,9 +25,9 @@ from watchfiles import DefaultFilter, watch
 
 from ..app.application import App
 from ..core.assets import asset_dir
+from ..core.tracebacks import error_reports
 from ..rendering.templates import Templates
 from ..security.client_address import is_loopback
-from ..web.tracebacks import error_reports
 from .loading import app_file, is_file
 
 VARIABLE = "_UNWRITTEN_INHERITED"

@@ -38,81 +38,89 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: str = Field(
-        "auto",
+        default="auto",
         description="Engine: auto, embedded, diffusion, a .gguf file, a recorded .tape, hf:OWNER/REPO/FILE.gguf, or "
         "the address of a model server.",
     )
     model: str = Field(
-        "", description="The engine's model: a name on its server, or a folder or OWNER/REPO for diffusion."
+        default="", description="The engine's model: a name on its server, or a folder or OWNER/REPO for diffusion."
     )
     engine_options: str = Field(
-        "", description="Options of the engine, such as `quantize=nf4 threads=2`; its README lists them."
+        default="", description="Options of the engine, such as `quantize=nf4 threads=2`; its README lists them."
     )
     painter: str = Field(
-        "",
+        default="",
         description="Text-to-image model for `picture(…)`: a folder with a diffusers pipeline, OWNER/REPO, or `random` "
         "for noise. Empty: ornaments.",
     )
-    painter_options: str = Field("", description="Options of the painter: steps, guidance, size, device, dtype.")
-    database: str = Field("", description="SQLite file for pages and tables. Empty: NAME-OF-THE-APP.db in this folder.")
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 accepts other machines.")
-    port: int = Field(8000, ge=0, description="Port to listen on; 0 for any free port.")
+    painter_options: str = Field(
+        default="", description="Options of the painter: steps, guidance, size, device, dtype."
+    )
+    database: str = Field(
+        default="", description="SQLite file for pages and tables. Empty: NAME-OF-THE-APP.db in this folder."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 accepts other machines.")
+    port: int = Field(default=8000, ge=0, description="Port to listen on; 0 for any free port.")
     root_path: str = Field(
-        "",
+        default="",
         pattern=r"^(/[\w.~@-]+)*/?$",
         description="Path prefix that a proxy removes before it forwards a request, such as /wiki.",
     )
     hosts: str = Field(
-        "",
+        default="",
         description="Host names that the app responds to, separated by commas; `*` for any. Empty: this machine's own "
         "names on a loopback address, any name otherwise.",
     )
     trusted_proxies: str = Field(
-        "",
+        default="",
         description="Proxies whose X-Forwarded-For, -Proto and -Host headers are used: addresses or networks, "
         "separated by commas.",
     )
-    jobs: int = Field(4, ge=1, description="Pages that are generated at the same time.")
+    jobs: int = Field(default=4, ge=1, description="Pages that are generated at the same time.")
     queue_limit: int = Field(
-        64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503."
+        default=64, ge=0, description="Pages that may wait to be generated; beyond that, visitors get 503."
     )
-    time_limit: float = Field(180.0, ge=1, description="Seconds until the generation of a page is cancelled.")
+    time_limit: float = Field(default=180.0, ge=1, description="Seconds until the generation of a page is cancelled.")
     prefetch: Switch = Field(
-        "auto",
+        default="auto",
         description="Generate likely next pages before they are clicked: on, off, or auto: on if the engine costs "
         "nothing but time.",
     )
     memory_tokens: int = Field(
-        200, ge=0, description="Tokens of each prompt for what earlier pages say about its subject; 0 for none."
+        default=200, ge=0, description="Tokens of each prompt for what earlier pages say about its subject; 0 for none."
     )
     markup: Switch = Field(
-        "auto",
+        default="auto",
         description="Report drawings and programs as supported (`app.supports`): on, off, or auto: as the engine says.",
     )
     signed_links: Switch = Field(
-        "auto",
+        default="auto",
         description="Generate pages only for links that a page displayed: on, off, or auto: on if other machines can "
         "reach the app.",
     )
     edits: Switch = Field(
-        "auto",
+        default="auto",
         description="Let visitors edit pages: on, off, or auto: on while only this machine can reach the app.",
     )
     visitor_pages: int = Field(
-        240,
+        default=240,
         ge=0,
         description="Pages that one visitor may generate in an hour; 0 for no limit. On a loopback address the limit "
         "applies only if it is set explicitly.",
     )
     visitor_seconds: float = Field(
-        1800.0, ge=0, description="Seconds of generation that one visitor may cause in an hour; otherwise as above."
+        default=1800.0,
+        ge=0,
+        description="Seconds of generation that one visitor may cause in an hour; otherwise as above.",
     )
     engine_seconds: float = Field(
-        7200.0, ge=0, description="Seconds of generation in an hour for all visitors together; otherwise as above."
+        default=7200.0,
+        ge=0,
+        description="Seconds of generation in an hour for all visitors together; otherwise as above.",
     )
-    metrics: bool = Field(False, description="Serve /metrics to every client, not only to this machine.")
+    metrics: bool = Field(default=False, description="Serve /metrics to every client, not only to this machine.")
     debug: bool = Field(
-        False, description="Show tracebacks and developer tools to every browser. Not for the open web."
+        default=False, description="Show tracebacks and developer tools to every browser. Not for the open web."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -94,41 +94,43 @@ class Trace:
         return sum(statement.milliseconds for statement in self.statements)
 
 
-_current: ContextVar[Trace | None] = ContextVar("unwritten_trace", default=None)
-
-
-def current() -> Trace | None:
-    """Return the trace of the current request, or None if it is not traced."""
-    return _current.get()
+current_trace: ContextVar[Trace | None] = ContextVar("unwritten_trace", default=None)
+"""The trace of the current request; None if it is not traced."""
 
 
 @contextmanager
 def tracing(path: str) -> Iterator[Trace]:
     """Trace the work inside this context."""
     trace = Trace(path)
-    token = _current.set(trace)
+    token = current_trace.set(trace)
     try:
         yield trace
     finally:
         trace.milliseconds = (time.perf_counter() - trace.started) * 1000
-        _current.reset(token)
+        current_trace.reset(token)
+
+
+def step(name: str) -> AbstractContextManager[None]:
+    """Measure a part of the work, if the request is traced."""
+    trace = current_trace.get()
+    return _UNTRACED if trace is None else _measure(trace, name)
+
+
+_UNTRACED = nullcontext()
 
 
 @contextmanager
-def step(name: str) -> Iterator[None]:
-    """Measure a part of the work, if the request is traced."""
-    trace = _current.get()
+def _measure(trace: Trace, name: str) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
     finally:
-        if trace is not None:
-            trace.steps.append(Step(name, (time.perf_counter() - started) * 1000))
+        trace.steps.append(Step(name, (time.perf_counter() - started) * 1000))
 
 
 def record_page(key: str, cache: str) -> None:
     """Record which page the request asked for and where it comes from, if the request is traced."""
-    trace = _current.get()
+    trace = current_trace.get()
     if trace is not None:
         trace.key, trace.cache = key, cache
 

@@ -1,1 +1,5 @@
-"""Developer tools: the toolbar, the panel with recorded frames, request traces and live reload."""
+"""Developer tools: the panel, request traces, recorded frames and live reload. ``DevTools`` is the extension."""
+
+from .extension import DevTools
+
+__all__ = ["DevTools"]

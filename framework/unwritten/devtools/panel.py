@@ -1,24 +1,29 @@
-"""The developer panel's content: what is known about a page, its canvases and the request that brought it."""
+"""The content of the developer panel: a page, its canvases, and the last request for it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
 from unwritten_engine import About, Frame, Usage
 
 from ..core.errors import UnwrittenError
+from ..core.tracebacks import ErrorReport, error_reports
 from ..core.tracing import Trace
 from ..generation.page_job import PageJob
 from ..generation.region_job import RegionJob
-from ..storage.records import StoredCanvas
+from ..storage.records import StoredCanvas, StoredPage
 from ..web.site import Site
-from ..web.tracebacks import ErrorReport, error_reports
 from .recordings import Recording, RegionRecording
+
+Rows: TypeAlias = list[tuple[str, str]]
+"""Rows of a table: names and values."""
+
+_ENDINGS: Mapping[str, str] = {"end": "its own end", "length": "its budget", "stop": "a stop string"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +31,12 @@ class PanelFrame:
     """One frame in the panel.
 
     Attributes:
-        number: its place among the remembered frames, from 0.
-        count: how many are remembered.
-        label: which frame it is, in words: "step 3 of 32", "settled".
-        html: drawn as the page drew it.
-        text: as the model wrote it.
-        unsettled: the share of it that may still change, from 0 to 1.
+        number: Its index among the recorded frames.
+        count: The number of recorded frames.
+        label: A description: "step 3 of at most 32" or "settled".
+        html: The frame as the page showed it.
+        text: The text as the model wrote it.
+        unsettled: The share of it that may still change, from 0 to 1.
     """
 
     number: int
@@ -47,22 +52,22 @@ class CanvasPanel:
     """One canvas in the panel.
 
     Attributes:
-        name: its name.
-        state: of its region.
-        format: how its text is read.
-        prompt: the parts of the prompt as they were sent, by name.
-        settings: seed, budget, options and the like, by name.
-        figures: steps, times and speeds, by name.
-        frame: what is shown of it; None if there is nothing.
-        errors: why it failed.
+        name: Its name.
+        state: The state of its region.
+        format: The name of its format.
+        prompt: The parts of its prompt.
+        settings: Seed, budget, options and the like.
+        figures: Steps, times and speeds.
+        frame: The frame to show. None if there is none.
+        errors: Why it failed.
     """
 
     name: str
     state: str
     format: str
-    prompt: list[tuple[str, str]]
-    settings: list[tuple[str, str]]
-    figures: list[tuple[str, str]]
+    prompt: Rows
+    settings: Rows
+    figures: Rows
     frame: PanelFrame | None = None
     errors: list[ErrorReport] = field(default_factory=list)
 
@@ -72,185 +77,203 @@ class Panel:
     """The panel of one page.
 
     Attributes:
-        key: the page's key.
-        going_on: whether it is being written.
-        recorded: whether its frames are remembered.
-        page: what is known about it, by name.
-        engine: what is known about the engine, by name.
-        canvases: its canvases.
-        trace: what the last request for it did.
+        key: The page's key.
+        is_active: True if the page is being generated.
+        recorded: True if its frames are recorded.
+        page: What is known about the page.
+        engine: What is known about the engine.
+        canvases: Its canvases.
+        trace: The trace of the last request for it.
     """
 
     key: str
-    going_on: bool
+    is_active: bool
     recorded: bool
-    page: list[tuple[str, str]]
-    engine: list[tuple[str, str]]
+    page: Rows
+    engine: Rows
     canvases: list[CanvasPanel]
     trace: Trace | None
 
 
-def panel_of(
-    site: Site, recording: Recording | None, trace: Trace | None, key: str, places: Mapping[str, str]
+def build_panel(
+    site: Site, recording: Recording | None, trace: Trace | None, key: str, frame_numbers: Mapping[str, str]
 ) -> Panel:
-    """The panel of a page.
+    """Return the panel of a page.
 
     Args:
-        serving: the app's pages.
-        recording: its frames, if they are remembered.
-        trace: what the last request for it did, if that is known.
-        key: the page's key.
-        places: which frame of a canvas to show, by its number from 0; the last one of all others.
+        site: The app's components.
+        recording: The recording of its last job.
+        trace: The trace of the last request for it.
+        key: The page's key.
+        frame_numbers: Indexes of frames to show, by canvas. Of the other canvases the latest frame is shown.
     """
-    kept = site.store.get(key)
-    job = recording.job if recording else None
-    page: list[tuple[str, str]] = [("state", job.state if job else "written" if kept else "not written")]
-    if kept:
-        page += [
-            ("version", f"{kept.version} of {kept.versions}"),
-            ("written", f"{kept.written_at:%d %B %Y, %H:%M:%S} UTC by {kept.provenance.model}"),
-        ]
-    if trace:
-        page += [("this request", trace.cache or "no page of a model"), ("ETag", trace.etag or "none")]
-    page.append(("database stamp", str(site.store.data_version())))
-    if recording:
-        page.append(("seconds", f"{recording.so_far:.2f}, of which {recording.queued or 0:.2f} queued"))
+    stored = site.store.get(key)
     canvases: list[CanvasPanel] = []
     if recording:
-        for name, strip in recording.strips.items():
-            region_job = recording.job.regions[name]
-            before = kept.canvases.get(name) if kept and not strip.moments else None
-            canvases.append(_canvas(site, recording, region_job, strip, places.get(name, ""), before))
-    elif kept:
-        canvases = [_kept_canvas(canvas) for canvas in kept.canvases.values()]
+        canvases = [
+            _recorded_canvas(site, recording, region, frame_numbers.get(name, ""))
+            for name, region in recording.regions.items()
+        ]
+    elif stored:
+        canvases = [_stored_canvas(canvas) for canvas in stored.canvases.values()]
     return Panel(
         key=key,
-        going_on=job is not None and not job.finished.is_set(),
+        is_active=recording is not None and not recording.job.finished.is_set(),
         recorded=recording is not None,
-        page=page,
-        engine=_engine(site.engine.about),
+        page=_page_rows(site, stored, recording, trace),
+        engine=_engine_rows(site.engine.about),
         canvases=canvases,
         trace=trace,
     )
 
 
-def _engine(about: About) -> list[tuple[str, str]]:
-    able = [
-        name for name in ("instruct", "drafts", "schemas", "images", "edits", "markup") if getattr(about.abilities, name)
-    ]
+def _page_rows(site: Site, stored: StoredPage | None, recording: Recording | None, trace: Trace | None) -> Rows:
+    state = recording.job.state if recording else "written" if stored else "not written"
+    rows: Rows = [("state", state)]
+    if stored:
+        rows += [
+            ("version", f"{stored.version} of {stored.versions}"),
+            ("written", f"{stored.written_at:%d %B %Y, %H:%M:%S} UTC by {stored.provenance.model}"),
+        ]
+    if trace:
+        rows += [("this request", trace.cache or "not a generated page"), ("ETag", trace.etag or "none")]
+    rows.append(("database version", str(site.store.data_version())))
+    if recording:
+        rows.append(("seconds", f"{recording.elapsed:.2f}, of which {recording.queued_seconds or 0:.2f} queued"))
+    return rows
+
+
+def _engine_rows(about: About) -> Rows:
+    names = ("instruct", "drafts", "schemas", "images", "edits", "markup")
+    abilities = [name for name in names if getattr(about.abilities, name)]
+    has_quantization = about.quantization in about.model
     return [
         ("engine", about.engine),
-        ("model", f"{about.model} ({about.quantization})" if about.quantization not in about.model else about.model),
+        ("model", about.model if has_quantization else f"{about.model} ({about.quantization})"),
         ("device", about.device),
-        ("context", f"{about.context} tokens, canvases of {about.canvas_length}, {about.parallel} at once"),
-        ("can do", ", ".join(able) or "plain text"),
-        ("why", " ".join(about.reasons)),
+        ("context", f"{about.context} tokens, canvases of {about.canvas_length}, {about.parallel} in parallel"),
+        ("abilities", ", ".join(abilities) or "plain text"),
+        ("reasons", " ".join(about.reasons)),
     ]
 
 
-def _canvas(
-    site: Site,
-    recording: Recording,
-    region_job: RegionJob,
-    strip: RegionRecording,
-    place: str,
-    before: StoredCanvas | None,
-) -> CanvasPanel:
-    request = strip.request
-    usage = strip.last.usage if strip.last else region_job.frame.usage
+# -- canvases ---------------------------------------------------------------------------------------------
+
+
+def _recorded_canvas(site: Site, recording: Recording, region: RegionRecording, number: str) -> CanvasPanel:
+    """Return a canvas whose job is recorded. ``number`` is the index of the frame to show, as in the URL."""
+    region_job = recording.job.regions[region.name]
+    request, frames = region.request, region.frames
+    usage = region.last.usage if region.last else region_job.frame.usage
+    seed = str(usage.seed) if usage else str(request.seed) if request.seed is not None else "chosen by the engine"
     settings = [
         ("format", region_job.format.name),
-        (
-            "seed",
-            str(usage.seed) if usage else str(request.seed) if request.seed is not None else "drawn by the engine",
-        ),
+        ("seed", seed),
         ("budget", f"{request.budget(site.engine.about.canvas_length)} tokens in {request.canvases} canvas(es)"),
         ("priority", request.priority.name.lower()),
         *(("stop", repr(stop)) for stop in request.stop),
         *((name, repr(value)) for name, value in request.options.items()),
     ]
     if request.schema is not None:
-        settings.append(("shape", json.dumps(request.schema, ensure_ascii=False)))
+        settings.append(("schema", json.dumps(request.schema, ensure_ascii=False)))
     if region_job.repairs:
         settings.append(("repaired", "; ".join(region_job.repairs)))
-    if not strip.moments and region_job.state == "written":
-        settings.append(("from", "an earlier attempt; it was not written again"))
+    if not frames and region_job.state == "written":
+        settings.append(("from", "an earlier job; it was not generated again"))
     return CanvasPanel(
-        name=region_job.name,
+        name=region.name,
         state=region_job.state,
         format=region_job.format.name,
-        prompt=_prompt(_as_dict(region_job)),
+        prompt=_prompt_rows(asdict(region_job.prompt)),
         settings=settings,
-        figures=_figures(strip, usage),
-        frame=_shown(site, recording, region_job, strip, place),
-        errors=error_reports(strip.error) if strip.error else [],
+        figures=_figures(region, usage),
+        frame=_frame(site, recording.job, region_job, region, number),
+        errors=error_reports(region.error) if region.error else [],
     )
 
 
-def _as_dict(region_job: RegionJob) -> dict[str, Any]:
-    prompt = region_job.prompt
-    return {
-        "system": prompt.system,
-        "examples": [{"ask": example.ask, "answer": example.answer} for example in prompt.examples],
-        "facts": list(prompt.facts),
-        "ask": prompt.ask,
-        "opening": prompt.opening,
-    }
+def _stored_canvas(canvas: StoredCanvas) -> CanvasPanel:
+    """Return a canvas of which only the stored result is known."""
+    try:
+        prompt = _prompt_rows(json.loads(canvas.prompt))
+    except (ValueError, AttributeError, TypeError, KeyError):  # stored by another version of the framework
+        prompt = [("prompt", canvas.prompt)]
+    speed = canvas.steps / canvas.seconds if canvas.seconds else 0.0
+    settings = [("format", canvas.format), ("seed", str(canvas.seed))]
+    if canvas.repairs:
+        settings.append(("repaired", canvas.repairs))
+    return CanvasPanel(
+        name=canvas.name,
+        state="written",
+        format=canvas.format,
+        prompt=prompt,
+        settings=settings,
+        figures=[
+            ("steps", f"{canvas.steps} at {speed:.1f} a second"),
+            ("tokens", f"{canvas.tokens} in {canvas.seconds:.2f} s"),
+            ("canvases", str(canvas.canvases)),
+            ("ended by", _ENDINGS.get(canvas.reason, canvas.reason)),
+        ],
+    )
 
 
-def _prompt(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A prompt part by part, from the most stable to the least; parts without words are left out."""
-    examples = "\n\n".join(f"=== {example['ask']}\n{example['answer']}" for example in document.get("examples", []))
+def _prompt_rows(prompt: Mapping[str, Any]) -> Rows:
+    """Return the parts of a prompt, from the most stable to the least. Empty parts are left out."""
+    examples = "\n\n".join(f"=== {example['ask']}\n{example['answer']}" for example in prompt.get("examples", []))
     parts = [
-        ("system", str(document.get("system", ""))),
+        ("system", str(prompt.get("system", ""))),
         ("examples", examples),
-        ("facts", "\n".join(f"- {fact}" for fact in document.get("facts", []))),
-        ("ask", str(document.get("ask", ""))),
-        ("opening", str(document.get("opening", ""))),
+        ("facts", "\n".join(f"- {fact}" for fact in prompt.get("facts", []))),
+        ("ask", str(prompt.get("ask", ""))),
+        ("opening", str(prompt.get("opening", ""))),
     ]
     return [(name, text) for name, text in parts if text]
 
 
-def _figures(strip: RegionRecording, usage: Usage | None) -> list[tuple[str, str]]:
-    last = strip.last
-    figures: list[tuple[str, str]] = []
-    if strip.first_words is not None:
-        figures.append(("first words", f"{strip.first_words:.2f} s"))
-    if strip.moments:
-        kept = f", {len(strip.moments)} remembered" if len(strip.moments) < strip.seen else ""
-        figures.append(("frames", f"{strip.seen}{kept}"))
+def _figures(region: RegionRecording, usage: Usage | None) -> Rows:
+    last = region.last
+    figures: Rows = []
+    if region.first_words is not None:
+        figures.append(("first words", f"{region.first_words:.2f} s"))
+    if region.frames:
+        is_thinned = len(region.frames) < region.num_frames
+        figures.append(("frames", f"{region.num_frames}" + (f", {len(region.frames)} recorded" if is_thinned else "")))
     if usage:
         figures += [
             ("steps", f"{usage.steps} at {usage.steps / usage.seconds if usage.seconds else 0:.1f} a second"),
             ("tokens", f"{usage.tokens} at {usage.tokens_per_second:.1f} a second"),
-            ("prompt", f"{usage.prompt_tokens} tokens, {usage.cached_tokens} of them from the cache"),
+            ("prompt", f"{usage.prompt_tokens} tokens, {usage.cached_tokens} of them cached"),
             ("canvases", str(usage.canvases)),
             ("work", f"{usage.seconds:.2f} s, {usage.queued_seconds:.2f} s in the engine's queue"),
-            ("ended by", {"end": "its own end", "length": "its budget", "stop": "a stop string"}[usage.reason]),
+            ("ended by", _ENDINGS[usage.reason]),
         ]
     elif last is not None and last.step:
         figures.append(("step", f"{last.step} of {last.steps}"))
     return figures
 
 
-def _shown(
-    site: Site, recording: Recording, region_job: RegionJob, strip: RegionRecording, place: str
-) -> PanelFrame | None:
-    if not strip.moments:
+# -- frames -----------------------------------------------------------------------------------------------
+
+
+def _frame(site: Site, job: PageJob, region_job: RegionJob, region: RegionRecording, number: str) -> PanelFrame | None:
+    count = len(region.frames)
+    if not count:
         return None
-    count = len(strip.moments)
-    number = min(max(int(place), 0), count - 1) if place.isdecimal() else count - 1
-    moment = strip.moments[number]
-    frame = moment.frame
-    unsettled = sum(end - start for start, end in frame.unsettled) / (len(frame.text) or 1)
+    index = min(int(number), count - 1) if number.isdecimal() else count - 1
+    recorded = region.frames[index]
+    frame = recorded.frame
     return PanelFrame(
-        number=number,
+        number=index,
         count=count,
-        label=f"{_label(frame)}, {moment.seconds:.2f} s",
-        html=_render_frame(site, recording.job, region_job, frame),
+        label=f"{_label(frame)}, {recorded.seconds:.2f} s",
+        html=_render(site, job, region_job, frame),
         text=frame.text,
-        unsettled=round(unsettled, 2),
+        unsettled=round(_length(frame.unsettled) / (len(frame.text) or 1), 2),
     )
+
+
+def _length(spans: Sequence[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in spans)
 
 
 def _label(frame: Frame) -> str:
@@ -260,33 +283,7 @@ def _label(frame: Frame) -> str:
     return f"{canvas}step {frame.step}" + (f" of at most {frame.steps}" if frame.steps else "")
 
 
-def _kept_canvas(canvas: StoredCanvas) -> CanvasPanel:
-    """A canvas of which only the end is known."""
-    try:
-        prompt = _prompt(json.loads(canvas.prompt))
-    except (ValueError, UnwrittenError, AttributeError, TypeError, KeyError):
-        prompt = [("prompt", canvas.prompt)]
-    speed = canvas.steps / canvas.seconds if canvas.seconds else 0.0
-    return CanvasPanel(
-        name=canvas.name,
-        state="written",
-        format=canvas.format,
-        prompt=prompt,
-        settings=[
-            ("format", canvas.format),
-            ("seed", str(canvas.seed)),
-            *([("repaired", canvas.repairs)] if canvas.repairs else []),
-        ],
-        figures=[
-            ("steps", f"{canvas.steps} at {speed:.1f} a second"),
-            ("tokens", f"{canvas.tokens} in {canvas.seconds:.2f} s"),
-            ("canvases", str(canvas.canvases)),
-            ("ended by", canvas.reason),
-        ],
-    )
-
-
-def _render_frame(site: Site, job: PageJob, region_job: RegionJob, frame: Frame) -> Markup:
+def _render(site: Site, job: PageJob, region_job: RegionJob, frame: Frame) -> Markup:
     """Render a region as it was at an earlier frame. If it cannot be rendered, return the error."""
     try:
         region = region_job.region_at(frame)

@@ -1,4 +1,4 @@
-"""Recordings: the frames of the pages written last, kept in memory while an author develops, to be looked at again."""
+"""Recorded frames of recent pages, in memory, so that developers can step through them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from unwritten_engine import Frame, Request
 from ..generation.page_job import JobObserver, PageJob
 from ..generation.region_job import RegionJob
 
-MOST_PAGES = 16
+MAX_PAGES = 16
 """Pages that are remembered."""
 
+MAX_FRAMES = 400
+"""Recorded frames of one canvas. Of a longer one every second frame is kept, then every fourth, and so on."""
 
-MOST_FRAMES = 400
-"""Frames of one canvas that are remembered. Of a longer one every second, every fourth and so on."""
-
-
-MOST_CHARACTERS = 1_000_000
-"""Characters in the remembered frames of one canvas."""
+MAX_CHARACTERS = 1_000_000
+"""Characters in the recorded frames of one canvas."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedFrame:
-    """A frame, with the seconds since the page was begun."""
+    """A frame, and the seconds from the start of its job."""
 
     seconds: float
     frame: Frame
@@ -36,130 +34,130 @@ class RegionRecording:
     """The frames of one canvas.
 
     Attributes:
-        name: the canvas's name.
-        request: what the engine was asked for.
-        moments: the remembered frames, the latest last.
-        seen: how many there were.
-        error: why it failed; None if it did not.
+        name: The canvas's name.
+        request: The request to the engine.
+        frames: The recorded frames, the latest last.
+        num_frames: How many frames there were.
+        error: Why the canvas failed. None if it did not.
     """
 
     name: str
     request: Request
-    moments: list[RecordedFrame] = field(default_factory=list)
-    seen: int = 0
+    frames: list[RecordedFrame] = field(default_factory=list)
+    num_frames: int = 0
     error: Exception | None = None
-    _every: int = 1
+    _interval: int = 1
     _characters: int = 0
 
     def add(self, seconds: float, frame: Frame) -> None:
-        """Remember the next frame."""
-        # The latest is always there; it stays if its turn has come, and else makes room for the next one.
-        if self.moments and (self.seen - 1) % self._every:
-            self._characters -= len(self.moments.pop().frame.text)
-        self.moments.append(RecordedFrame(seconds, frame))
+        """Record the next frame."""
+        # The latest frame is always in the list. If it is not one to keep, the next one replaces it.
+        if self.frames and (self.num_frames - 1) % self._interval:
+            self._characters -= len(self.frames.pop().frame.text)
+        self.frames.append(RecordedFrame(seconds, frame))
         self._characters += len(frame.text)
-        self.seen += 1
-        if len(self.moments) > MOST_FRAMES or (self._characters > MOST_CHARACTERS and len(self.moments) > 2):
-            self._every *= 2
-            last = self.moments[-1]
-            self.moments = self.moments[::2]
-            if self.moments[-1] is not last:
-                self.moments.append(last)
-            self._characters = sum(len(moment.frame.text) for moment in self.moments)
+        self.num_frames += 1
+        if len(self.frames) > MAX_FRAMES or (self._characters > MAX_CHARACTERS and len(self.frames) > 2):
+            self._interval *= 2
+            last = self.frames[-1]
+            self.frames = self.frames[::2]
+            if self.frames[-1] is not last:
+                self.frames.append(last)
+            self._characters = sum(len(recorded.frame.text) for recorded in self.frames)
 
     @property
     def last(self) -> Frame | None:
         """The latest frame."""
-        return self.moments[-1].frame if self.moments else None
+        return self.frames[-1].frame if self.frames else None
 
     @property
     def first_words(self) -> float | None:
-        """Seconds from the beginning of the page to the first words of the model; None before they come."""
+        """Seconds from the start of the job to the model's first words. None before they arrive."""
         opening = len(self.request.prompt.opening)
-        return next((moment.seconds for moment in self.moments if moment.frame.text[opening:].strip()), None)
+        return next((recorded.seconds for recorded in self.frames if recorded.frame.text[opening:].strip()), None)
 
 
 @dataclass(eq=False)
 class Recording:
-    """A page on its way from noise to settled.
+    """The recording of one job.
 
     Attributes:
-        generation: the page.
-        strips: its canvases by name. One that was finished before has no frames.
-        queued: seconds that it waited for its turn; None while it waits.
-        seconds: from its beginning to its end; None before.
-        opened: whether anybody has asked for it, and it was not only written ahead.
+        job: The job.
+        regions: The recordings of its canvases by name. Canvases that were finished before have no frames.
+        queued_seconds: How long it waited in the queue. None while it waits.
+        seconds: How long it took. None while it runs.
+        opened: True if a visitor has requested the page, so that it was not only prefetched.
+        started_at: When it was submitted, in monotonic seconds.
     """
 
     job: PageJob
-    strips: dict[str, RegionRecording]
-    queued: float | None = None
+    regions: dict[str, RegionRecording]
+    queued_seconds: float | None = None
     seconds: float | None = None
     opened: bool = False
-    begun: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
 
     @property
-    def so_far(self) -> float:
-        """Seconds since its beginning, up to its end."""
-        return time.monotonic() - self.begun if self.seconds is None else self.seconds
+    def elapsed(self) -> float:
+        """Seconds from its start, up to its end."""
+        return time.monotonic() - self.started_at if self.seconds is None else self.seconds
 
 
 class FrameRecorder(JobObserver):
-    """Remembers the pages that were begun last, each with its frames."""
+    """Records the frames of the most recent jobs."""
 
     def __init__(self) -> None:
         self._recordings: OrderedDict[str, Recording] = OrderedDict()
 
     def get(self, key: str) -> Recording | None:
-        """The recording of a page, if it is remembered."""
+        """Return the recording of a page's last job, if it is remembered."""
         return self._recordings.get(key)
 
     def on_start(self, job: PageJob) -> None:
-        """A page is being written: what was remembered of it is forgotten, and so is the oldest."""
-        strips = {
+        """Start a recording. It replaces the page's earlier one, and the oldest one if there are too many."""
+        regions = {
             name: RegionRecording(name, region_job.request(job.priority)) for name, region_job in job.regions.items()
         }
-        self._recordings[job.key] = Recording(job, strips)
+        self._recordings[job.key] = Recording(job, regions)
         self._recordings.move_to_end(job.key)
-        while len(self._recordings) > MOST_PAGES:
-            # What was written ahead and never opened goes first: it must not push out what the author looks at.
+        while len(self._recordings) > MAX_PAGES:
+            # Unopened prefetches go first: they must not replace what the developer looks at.
             older = list(self._recordings)[:-1]
             del self._recordings[next((key for key in older if not self._recordings[key].opened), older[0])]
 
-    def opened(self, key: str) -> None:
-        """Somebody looks at a page: it is forgotten last."""
+    def mark_opened(self, key: str) -> None:
+        """Note that a page was requested, so that its recording is removed last."""
         recording = self._recordings.get(key)
         if recording is not None:
             recording.opened = True
             self._recordings.move_to_end(key)
 
     def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
-        """A canvas has its next frame."""
-        recording = self._of(job)
+        """Record a frame."""
+        recording = self._recording_of(job)
         if recording is None:
             return
-        if recording.queued is None:
+        if recording.queued_seconds is None:
             usage = region_job.frame.usage
-            recording.queued = usage.queued_seconds if usage else 0.0
-        strip = recording.strips.get(region_job.name)
-        if strip is None:  # the page needs more than when it was begun: a reply to what was posted meanwhile, say
-            strip = recording.strips[region_job.name] = RegionRecording(
-                region_job.name, region_job.request(job.priority)
-            )
-        strip.add(recording.so_far, region_job.frame)
+            recording.queued_seconds = usage.queued_seconds if usage else 0.0
+        region = recording.regions.get(region_job.name)
+        if region is None:  # it was added while the job runs
+            region = RegionRecording(region_job.name, region_job.request(job.priority))
+            recording.regions[region_job.name] = region
+        region.add(recording.elapsed, region_job.frame)
 
     def on_region_failed(self, job: PageJob, region_job: RegionJob, error: Exception) -> None:
-        """A canvas cannot be written or drawn."""
-        recording = self._of(job)
-        if recording is not None and region_job.name in recording.strips:
-            recording.strips[region_job.name].error = error
+        """Record the error of a region."""
+        recording = self._recording_of(job)
+        if recording is not None and region_job.name in recording.regions:
+            recording.regions[region_job.name].error = error
 
     def on_end(self, job: PageJob) -> None:
-        """A page has come to its end."""
-        recording = self._of(job)
+        """Record how long the job took."""
+        recording = self._recording_of(job)
         if recording is not None:
-            recording.seconds = time.monotonic() - recording.begun
+            recording.seconds = recording.elapsed
 
-    def _of(self, job: PageJob) -> Recording | None:
+    def _recording_of(self, job: PageJob) -> Recording | None:
         recording = self._recordings.get(job.key)
         return recording if recording is not None and recording.job is job else None

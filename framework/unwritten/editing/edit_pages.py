@@ -41,7 +41,7 @@ from .editor import Editor
 from .links import region_label
 
 _MAX_REVISIONS = 64
-"""Revisions whose input is remembered, in case that they fail."""
+"""Revisions whose input is remembered, in case they fail."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ TEMPLATE_NAMES: Mapping[str, str] = MappingProxyType(
         "static": "`static('file.css')`: the URL of a static file, with its version.",
         "link": "`link(key)`, or `key|link`: the URL of a page, for a link to it. It is signed where only signed links "
         "may cause generation.",
-        "url_for": "`url_for('article', title='Tea')`: the URL of a page or a route, by its name.",
+        "url_for": "`url_for('article', title='Tea')`: the URL of a page or a route, by its name. If the model has "
+        "written a parameter, add `default=none`: it is returned for a text that no page can have.",
         "root_path": "The prefix under which the app is served, often empty, for URLs that you write yourself.",
         "ornament": "`ornament(text, label=None)`: a small abstract picture as inline SVG, computed from the text, so "
         "that equal texts have equal pictures. Say under it that it is an ornament. Without a label, screen readers "
@@ -159,7 +160,6 @@ class Page:
             raise BadPage("Page has no argument 'frames': it is called 'embeds' now.")
         self.template = template
         self.title = title
-        self.embeds_pages = embeds
         self.canvases: dict[str, Canvas] = {}
         self.context: dict[str, Any] = {}
         self.canvas_groups: dict[str, CanvasGroup] = {}
@@ -176,21 +176,14 @@ class Page:
                 self.canvases.update((regions[key], canvas) for key, canvas in members.items())
             else:
                 self.context[name] = value
+        self.embeds: Embeds = "pages" if embeds else ""
         formats: dict[str, Format] = {}
         for canvas in self.canvases.values():
             format = get_format(canvas.format)
+            if format.uses_iframe and not self.embeds:
+                self.embeds = "boxes"
             if formats.setdefault(format.name, format) != format:
                 raise BadPage(f"A page has two formats with the name {format.name!r}: give each its own name.")
-
-    @property
-    def embeds(self) -> Embeds:
-        """What the page's content security policy must allow in frames.
-
-        "pages" of this app, "boxes" of generated apps, or "" for nothing.
-        """
-        if self.embeds_pages:
-            return "pages"
-        return "boxes" if any(get_format(canvas.format).uses_iframe for canvas in self.canvases.values()) else ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
@@ -198,7 +191,7 @@ class Page:
         return (
             self.template == other.template
             and self.title == other.title
-            and self.embeds_pages == other.embeds_pages
+            and self.embeds == other.embeds
             and self.canvases == other.canvases
             and self.canvas_groups == other.canvas_groups
             and self.context == other.context
@@ -254,9 +247,8 @@ def as_page(result: object, function: str) -> Page | Response:
             raise BadPage(f"The page function {function!r} returned an empty prompt: say what to write.")
         result = Canvas(result)
     if isinstance(result, Canvas):
-        page = Page()
-        page.canvases[DEFAULT_CANVAS] = result
-        return page
+        parts: dict[str, Any] = {DEFAULT_CANVAS: result}
+        return Page(**parts)
     raise BadPage(
         f"The page function {function!r} returned {type(result).__name__} ({str(result)[:60]!r}), which is not a "
         "page. Return a prompt (a string), a Canvas, a Page, or a Starlette Response."

@@ -3,7 +3,7 @@
 The SVG is parsed as HTML and rebuilt from listed elements, listed attributes and safe characters. That removes scripts,
 style sheets, links, images, filters, animations (which a reader cannot stop) and every URL except references to parts
 of the same drawing. Ids get the name of their region as a prefix, and references follow. The outermost element is
-written by us: it has a role, a text alternative, and no size of its own.
+replaced by one that has a role, a text alternative, and no size of its own.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ class Budgets(JobObserver):
         for budget in (*pages, "visitor_seconds", "engine_seconds"):
             self._check(budget, client_id, self.limit(budget) * share, now)
         for budget in pages:
-            self._windows[budget][client_id].add(now)
+            if self.limit(budget):
+                self._windows[budget].add(client_id, now)
 
     def check_seconds(self, client_id: str) -> None:
         """Check that a client has seconds left, for work that is not a page, such as a picture.
@@ -102,7 +103,7 @@ class Budgets(JobObserver):
     def charge(self, client_id: str, seconds: float) -> None:
         """Charge a client for seconds of work."""
         now = self._clock()
-        self._windows["visitor_seconds"][client_id].add(now, seconds)
+        self._windows["visitor_seconds"].add(client_id, now, seconds)
         self._all_clients.add(now, seconds)
 
     def on_start(self, job: PageJob) -> None:
@@ -116,8 +117,10 @@ class Budgets(JobObserver):
             self.charge(job.client_id, job.seconds)
 
     def _check(self, budget: str, client_id: str, limit: float, now: float) -> None:
+        if not limit:
+            return
         window = self._windows[budget][client_id] if budget in self._windows else self._all_clients
-        if limit and window.total(now) + self._running_seconds(budget, client_id) >= limit:
+        if window.total(now) + self._running_seconds(budget, client_id) >= limit:
             # With running jobs alone it cannot be known when they end: a minute is a guess.
             seconds = max(1, math.ceil(window.wait(now, limit) or MINUTE))
             raise OverBudget(f"{_MESSAGES[budget].format(limit=limit)} {_retry_hint(seconds)}", seconds, budget)

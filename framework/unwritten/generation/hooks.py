@@ -21,6 +21,7 @@ from starlette.routing import Match
 from unwritten_engine import Prompt
 
 from ..core.errors import BadAddress, BadApp, Denied
+from ..core.tracebacks import log_error
 from ..routing import page_function
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
@@ -103,7 +104,7 @@ class Policies:
                 raise TypeError(f"the policy returned {answer!r}, but must return True, False, None or a sentence")
         except Exception as error:
             number = secrets.token_hex(4)
-            log.error("%s is denied, because its policy failed (%s)", subject, number, exc_info=error)
+            log_error(log, f"{subject} is denied, because its policy failed ({number})", error)
             raise Denied(
                 f"{denied} Its check failed. The server's log has the reason under the number {number}."
             ) from error
@@ -176,18 +177,22 @@ class OnWrittenRunner:
             if arguments is not None:
                 try:
                     await self._run(hook.function, arguments)
-                except Exception:
-                    log.exception("%s is written, but its on_written hook %r failed", job.key, hook.function.name)
+                except Exception as error:
+                    title = f"{job.key} is written, but its on_written hook {hook.function.name!r} failed"
+                    log_error(log, title, error)
 
     async def _run(self, function: PageFunction, arguments: dict[str, Any]) -> None:
         async with self._write_lock:
             transaction = Transaction(self._database, function.name)
             try:
+                if function.is_async:  # its first statement must not wait for the lock on the event loop
+                    await asyncio.to_thread(transaction.begin)
                 with table_access(transaction):
                     await function.run(arguments, None, None)
                 await asyncio.to_thread(transaction.commit)
             except BaseException:
-                transaction.rollback(f"{function.name!r} has failed, and its writes were rolled back.")
+                reason = f"{function.name!r} has failed, and its writes were rolled back."
+                await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
                 raise
         for table in transaction.written:
             self._on_table_written(table)

@@ -25,7 +25,7 @@ from ..core.settings import Settings
 from ..storage.database import LOCK_TIMEOUT
 from ..storage.pages import PageStore
 from ..storage.records import StoredCanvas
-from .page_job import INTERNAL_ERROR, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
+from .page_job import INTERNAL_ERROR, SHUTDOWN, CancelReason, JobObserver, PageJob, Subscriber, TextCheck
 
 WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 """Called with a job whose page has just been stored, before the job is finished. It must not raise."""
@@ -263,18 +263,22 @@ class JobQueue:
             preempted = job.state == "queued"
             if preempted:
                 self._waiting.appendleft(job)
-            self._start_next()
-        if preempted:
-            return
-        if job.finished.is_set():  # it failed or was cancelled
-            results = job.partial_results()
-            if results:
-                self._partial_results[job.key] = results
-            self._remove(job)
+            self._start_next()  # may be this job again
+            if not preempted and job.finished.is_set():  # it failed or was cancelled
+                results = job.partial_results()
+                if results:
+                    self._partial_results[job.key] = results
+                self._remove(job)
+        if preempted or job.finished.is_set():
             return
         self._seconds_per_page += 0.2 * (job.seconds - self._seconds_per_page)
         try:
             await self._store_page(job)
+        except asyncio.CancelledError:  # the event loop ends
+            if not job.finished.is_set():
+                job.finish("stopped", SHUTDOWN)
+                self._remove(job)
+            raise
         except Exception:
             # No retry helps, for example with a text that no database can hold. The page must not stay blocked.
             log.exception("%s could not be stored", job.key)

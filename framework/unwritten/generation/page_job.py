@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 from unwritten_engine import Engine, EngineError, Priority, Request
 
 from ..core.errors import PageFailed, SchemaMismatch, TimedOut, UnwrittenError
+from ..core.tracebacks import log_error
 from ..formats.links import Linker
 from ..formats.page import Page
 from ..rendering.regions import PageState, PageView, Region
@@ -25,18 +26,19 @@ from .region_job import RegionJob, page_to_store
 log = logging.getLogger("unwritten")
 
 CancelReason: TypeAlias = Literal["stopped", "abandoned", "shutdown"]
-"""Why a job was cancelled: a visitor stopped it, nobody is subscribed any more, or the server shuts down."""
-
-_CANCEL_MESSAGES: Mapping[CancelReason, str] = {
-    "stopped": "",
-    "abandoned": "The page was left before it was finished.",
-    "shutdown": "The server was stopped before the page was finished.",
-}
+"""Why a job was cancelled: a visitor stopped it, its last subscriber left, or the server shuts down."""
 
 TextCheck: TypeAlias = Callable[[str, str, str], Awaitable[None]]
 """Called with a page's key, a region's name and its finished text. Raises ``Denied`` to reject the text."""
 
 INTERNAL_ERROR = "Something went wrong on the server. Its log has the details."
+SHUTDOWN = "The server was stopped before the page was finished."
+
+_CANCEL_MESSAGES: Mapping[CancelReason, str] = {
+    "stopped": "",
+    "abandoned": "The page was left before it was finished.",
+    "shutdown": SHUTDOWN,
+}
 
 
 @dataclass(eq=False)
@@ -354,7 +356,8 @@ class PageJob:
                 self.finish("stopped", _CANCEL_MESSAGES[self.cancel_reason])
             elif self._preempted:
                 self._requeue()
-            else:
+            else:  # the event loop ends
+                self.finish("stopped", SHUTDOWN)
                 raise
         else:
             self._group = None
@@ -384,7 +387,7 @@ class PageJob:
             if region_job.state != "failed":  # rendering may have failed it meanwhile
                 self.fail_region(region_job, error)
         except Exception as error:
-            log.exception("%s: the region %r failed", self.key, region_job.name)
+            log_error(log, f"{self.key}: the region {region_job.name!r} failed", error)
             self.fail_region(region_job, error, INTERNAL_ERROR)
 
     async def _generate(self, engine: Engine, region_job: RegionJob) -> None:

@@ -23,6 +23,7 @@ from unwritten_engine import About, Priority
 
 from ..core.errors import Busy, UnwrittenError
 from ..core.settings import Settings
+from ..core.tracebacks import log_error
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..security.client_address import client_id
@@ -110,7 +111,7 @@ class _Candidate:
 
     Attributes:
         is_guess: True unless the pointer is on the link.
-        is_new: True unless it is being generated already. What runs is not cancelled because somebody scrolls.
+        is_new: True unless it is being generated already. Scrolling does not cancel what runs.
         rank: The rank of the link.
         position: The position of the link on its page.
         key: The key of the page.
@@ -350,8 +351,8 @@ class Prefetcher(JobObserver):
                         break
         except Busy as busy:
             log.debug("Nothing is prefetched: %s", busy)
-        except Exception:
-            log.exception("Prefetching failed")
+        except Exception as error:
+            log_error(log, "Prefetching failed", error)
         finally:
             self._task = None
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from functools import partial
 from typing import Any, get_type_hints
 from urllib.parse import urlencode
@@ -198,12 +198,17 @@ class PageFunction:
         keywords = dict(arguments)
         keywords.update((name, visit) for name in self._visit)
         keywords.update((name, request) for name in self._request)
+        work: Awaitable[object]
+        if self.is_async:
+            work = _BlockingMonitor(self.function(**keywords), self._report_blocking)
+            if work.start():
+                return work.result  # most functions never wait, and need no timer
+        else:
+            work = anyio.to_thread.run_sync(partial(self.function, **keywords), abandon_on_cancel=True)
         timeout = asyncio.timeout(FUNCTION_TIME_LIMIT)
         try:
             async with timeout:
-                if self.is_async:
-                    return await _BlockingMonitor(self.function(**keywords), self._report_blocking)
-                return await anyio.to_thread.run_sync(partial(self.function, **keywords), abandon_on_cancel=True)
+                return await work
         except TimeoutError:
             if not timeout.expired():
                 raise  # the function itself raised it
@@ -224,35 +229,49 @@ class PageFunction:
 
 
 class _BlockingMonitor:
-    """Awaits a coroutine, and reports each of its steps that blocks the event loop.
+    """Runs a coroutine, and reports each of its steps that blocks the event loop. Start it before awaiting it.
 
     Args:
         coroutine: The coroutine.
         report: Called with the seconds of a step that took longer than ``BLOCKING_SECONDS``.
+
+    Attributes:
+        result: What the coroutine has returned.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], report: Callable[[float], None]) -> None:
         self._coroutine = coroutine
         self._report = report
+        self._awaited: Any = None
+        self.result: Any = None
+
+    def start(self) -> bool:
+        """Run the coroutine up to its first wait. Return True if it has returned."""
+        return self._run(partial(self._coroutine.send, None))
+
+    def _run(self, step: Callable[[], Any]) -> bool:
+        started = time.perf_counter()
+        try:
+            self._awaited = step()
+        except StopIteration as done:
+            self.result = done.value
+            return True
+        finally:
+            seconds = time.perf_counter() - started
+            if seconds > BLOCKING_SECONDS:
+                self._report(seconds)
+        return False
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        step: Callable[[], Any] = partial(self._coroutine.send, None)
         while True:
-            started = time.perf_counter()
             try:
-                awaited = step()
-            except StopIteration as done:
-                return done.value
-            finally:
-                seconds = time.perf_counter() - started
-                if seconds > BLOCKING_SECONDS:
-                    self._report(seconds)
-            try:
-                value = yield awaited
+                value = yield self._awaited
             except BaseException as error:
-                step = partial(self._coroutine.throw, error)
+                step: Callable[[], Any] = partial(self._coroutine.throw, error)
             else:
                 step = partial(self._coroutine.send, value)
+            if self._run(step):
+                return self.result
 
 
 def _reason(error: ValidationError) -> str:

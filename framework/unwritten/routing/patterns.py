@@ -149,6 +149,11 @@ class PagePattern:
             return _clean_path(str(value), limit)
         return value
 
+    @property
+    def is_constant(self) -> bool:
+        """True if a path always has the same meaning: no function of the author's makes it canonical."""
+        return self._canonical is None
+
     def parse_request(self, path_params: Mapping[str, Any], limit: int = MAX_PARAMETER_LENGTH) -> dict[str, Any]:
         """Parse the parameters of a request. Those of an outer ``Mount`` are left out."""
         return self.parse({name: path_params[name] for name in self._convertors}, limit)

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from cachetools import LRUCache
 from starlette.convertors import FloatConvertor, IntegerConvertor, UUIDConvertor
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,6 +55,25 @@ _SAMPLES: Mapping[type, Any] = {
 """Sample parameters by their convertor. Others are "Lighthouse"."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """What a URL says about a page.
+
+    Attributes:
+        key: The page's key.
+        title: Its title, if the page function returns none.
+        arguments: The page function's arguments.
+        redirect: The key to redirect to, if the URL is another spelling of it.
+        is_constant: True if the URL will always mean this.
+    """
+
+    key: str
+    title: str
+    arguments: Mapping[str, Any]
+    redirect: str | None
+    is_constant: bool
+
+
 class PageResolver:
     """Resolves requests to page requests, for one app.
 
@@ -90,6 +111,7 @@ class PageResolver:
         self._memory = memory
         self._visitor_cookie = visitor_cookie
         self._sign = sign
+        self._addresses: LRUCache[tuple[str, bytes | str], _Address] = LRUCache(1024)
 
     async def resolve(self, request: Request, route: PageRoute) -> PageRequest | Response:
         """Call the page function of a request.
@@ -106,6 +128,26 @@ class PageResolver:
             TimedOut: If the page function takes too long.
             BadPage: If it returns something else than a page or a response.
         """
+        scope = request.scope
+        address_key = route.path, scope.get("raw_path") or scope["path"]
+        address = self._addresses.get(address_key)
+        if address is None or scope["query_string"]:
+            address = self._parse(request, route)
+            if address.is_constant and not scope["query_string"]:
+                self._addresses[address_key] = address
+        if address.redirect is not None:
+            return CanonicalRedirect(address.redirect, self._mount.prefix)
+        visit = self.visit(request, address.key) if route.function.wants_visit else None
+        tracker = ReadTracker(route.name)
+        with table_access(tracker), step("page function"):
+            page = await route.function.call(address.arguments, visit, request)
+        if isinstance(page, Response):
+            return page
+        title = address.title if page.title is None else safe_title(page.title)
+        tables = frozenset(tracker.tables)
+        return PageRequest(address.key, route, page, title, request, tables, client_id(scope))
+
+    def _parse(self, request: Request, route: PageRoute) -> _Address:
         values = route.pattern.parse_request(request.path_params)
         query: dict[str, str] = {}
         if request.scope["query_string"]:
@@ -114,19 +156,16 @@ class PageResolver:
         arguments = route.function.parse(values, query)
         path = route.pattern.build(values)
         requested = self._mount.route_path(request.scope["path"])
+        redirect = None
         if path != requested and unquote(path) != requested:
-            query_string = f"?{request.query_params}" if request.query_params else ""
-            return CanonicalRedirect(path + query_string, self._mount.prefix)
-        key = path + route.function.canonical_query(arguments, query)
-        visit = self.visit(request, key) if route.function.wants_visit else None
-        tracker = ReadTracker(route.name)
-        with table_access(tracker), step("page function"):
-            page = await route.function.call(arguments, visit, request)
-        if isinstance(page, Response):
-            return page
-        title = page.title if page.title is not None else _default_title(route.pattern, values) or self._name
-        tables = frozenset(tracker.tables)
-        return PageRequest(key, route, page, safe_title(title), request, tables, client_id(request.scope))
+            redirect = path + (f"?{request.query_params}" if request.query_params else "")
+        return _Address(
+            key=path + route.function.canonical_query(arguments, query),
+            title=safe_title(_default_title(route.pattern, values) or self._name),
+            arguments=arguments,
+            redirect=redirect,
+            is_constant=route.pattern.is_constant and all(isinstance(value, str) for value in arguments.values()),
+        )
 
     def visit(self, request: Request, key: str) -> Visit:
         """Return what is known about a click: the page with the link, and the words around it.

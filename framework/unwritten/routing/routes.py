@@ -135,6 +135,8 @@ class PageRequest:
     @property
     def frame_src(self) -> str:
         """What the page's content security policy must allow in frames; see ``security.headers.frame_src``."""
+        if not self.page.embeds:
+            return ""
         root_path = self.request.scope.get("root_path", "")
         return frame_src(self.page.embeds, self.request.headers.get("host"), root_path)
 

@@ -114,10 +114,13 @@ def is_cross_origin(headers: Headers) -> bool:
     return not is_same_origin(headers.get("origin"), headers.get("host"))
 
 
+_PURPOSE_HEADERS = frozenset({b"sec-purpose", b"purpose", b"x-moz"})
+
+
 def is_prefetch(headers: Headers) -> bool:
     """True if a browser states that it prefetches, before the visitor has clicked."""
-    purpose = headers.get("sec-purpose") or headers.get("purpose") or headers.get("x-moz") or ""
-    return purpose.partition(";")[0].strip().lower() == "prefetch"
+    purposes = (value for name, value in headers.raw if name in _PURPOSE_HEADERS)
+    return any(value.partition(b";")[0].strip().lower() == b"prefetch" for value in purposes)
 
 
 def saves_data(headers: Headers) -> bool:

@@ -65,3 +65,7 @@ class ClientWindows:
         if window is None:
             window = self._windows[client_id] = SlidingWindow(self._seconds)
         return window
+
+    def add(self, client_id: str, now: float, amount: float = 1.0) -> None:
+        """Spend an amount of a client's."""
+        self[client_id].add(now, amount)

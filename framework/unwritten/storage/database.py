@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import sqlite_utils
 
 from ..core.errors import StoreError, StoreFull, StoreLocked, UnknownDatabase
-from ..core.tracing import SQLTimer, Trace, current
+from ..core.tracing import SQLTimer, Trace, current_trace
 from .migrations import APPLICATION_ID, migrations
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class Database:
         return self._submit(work).result()
 
     def _submit(self, work: Callable[[sqlite_utils.Database], T]) -> Future[T]:
-        trace = current()
+        trace = current_trace.get()
 
         def run() -> T:
             with self._translate_errors(), self._traced(trace), self._transaction(self._write_database.conn):
@@ -171,7 +171,7 @@ class Database:
         Raises:
             StoreError: If the database cannot be read.
         """
-        trace = current()
+        trace = current_trace.get()
         started = time.perf_counter() if trace else 0.0
         try:  # not the context manager: this runs several times per request
             return self._reader().execute(sql, tuple(parameters)).fetchall()

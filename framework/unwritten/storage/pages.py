@@ -295,9 +295,10 @@ def _change(kind: str, note: str, base: int | None, regions: str) -> Change:
 
 def _save(database: sqlite_utils.Database, page: PageWrite) -> StoredPage:
     rows = database.conn.execute("SELECT id, version FROM pages WHERE key = ?", (page.key,)).fetchall()
-    if rows and page.amends:
-        return _amend(database, page, *rows[0])
-    return _add_version(database, page, *(rows[0] if rows else (None, 0)))
+    page_id, version = rows[0] if rows else (None, 0)
+    if page_id is not None and page.amends:
+        return _amend(database, page, page_id, version)
+    return _add_version(database, page, page_id, version)
 
 
 def _add_version(database: sqlite_utils.Database, page: PageWrite, page_id: int | None, current: int) -> StoredPage:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
@@ -131,14 +131,17 @@ TableAccess: TypeAlias = ReadTracker | Transaction
 _access: ContextVar[TableAccess | None] = ContextVar("unwritten_table_access", default=None)
 
 
-@contextlib.contextmanager
-def table_access(access: TableAccess) -> Iterator[None]:
+class table_access:
     """Give the code inside this context this access to tables."""
-    token = _access.set(access)
-    try:
-        yield
-    finally:
-        _access.reset(token)
+
+    def __init__(self, access: TableAccess) -> None:
+        self._access = access
+
+    def __enter__(self) -> None:
+        self._token = _access.set(self._access)
+
+    def __exit__(self, *error: object) -> None:
+        _access.reset(self._token)
 
 
 def is_autocommit() -> bool:

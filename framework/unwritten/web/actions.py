@@ -42,7 +42,7 @@ from .live_updates import LiveUpdates
 from .page_handler import PageHandler
 
 RESPONSE_LIFETIME = 24 * 3600.0
-"""Seconds for which the response to a form is stored, in case that the form is submitted again."""
+"""Seconds for which the response to a form is stored, in case the form is submitted again."""
 
 _MAX_STORED_BODY = 64 * 1024
 """Bytes. Larger responses are not stored: a form that is submitted again gets 204 (No Content) instead."""

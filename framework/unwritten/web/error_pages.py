@@ -26,9 +26,9 @@ from ..core.errors import (
     TimedOut,
     UnwrittenError,
 )
+from ..core.tracebacks import error_reports, format_report, is_logged, log_error
 from ..security.headers import accepts_html
 from .site import GetSite
-from .tracebacks import error_reports, format_report
 
 log = logging.getLogger("unwritten")
 
@@ -48,9 +48,6 @@ _TITLES: Mapping[int, str] = {
     503: "The server is busy",
     504: "This took too long",
 }
-
-_LOGGED = "_unwritten_logged"
-"""Attribute of exceptions that are in the log, so that servers do not log them again."""
 
 
 class ErrorPages:
@@ -103,7 +100,7 @@ class ErrorPages:
         """Respond to an unexpected exception. Its traceback is logged with a number, and shown to developers."""
         number = secrets.token_hex(4)
         request.state.failure = error  # ``unwritten.testing`` raises it in the test
-        log_error(f"{request.url.path} failed ({number})", error)
+        log_error(log, f"{request.url.path} failed ({number})", error)
         if self._is_developer(request.scope):
             return await self._respond(request, 500, f"{type(error).__name__}: {error}", error=error)
         return await self._respond(request, 500, f"The server's log has the details under the number {number}.")
@@ -131,7 +128,7 @@ class ErrorPages:
                 site = await self._get_site()
                 return site.renderer.error_page(status, values, headers)
             except Exception as problem:  # the author's error.html is broken, or the site cannot be built
-                log_error("error.html cannot be rendered", problem)
+                log_error(log, "error.html cannot be rendered", problem)
         text = f"{title}. {message}\n{format_report(error) if error is not None else ''}".strip() + "\n"
         return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
 
@@ -143,18 +140,10 @@ def _reload_after(request: Request, headers: Mapping[str, str]) -> str | None:
     return seconds if reloads else None
 
 
-def log_error(title: str, error: Exception) -> None:
-    """Log an exception with a short traceback: the author's frames only, or all if none is the author's."""
-    if any(report.locations for report in error_reports(error)):
-        log.error("%s:\n%s", title, format_report(error))
-    else:
-        log.error("%s", title, exc_info=error)
-    setattr(error, _LOGGED, True)
-
-
 def _is_unlogged(record: logging.LogRecord) -> bool:
     """Filter of the server's log: False for exceptions that the app has logged."""
-    return not (record.exc_info and getattr(record.exc_info[1], _LOGGED, False))
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or not is_logged(error)
 
 
 def describe_error(send: Send) -> Send:

@@ -22,7 +22,7 @@ class Extension:
         return ()
 
     def middleware(self, get_site: GetSite) -> Sequence[Middleware]:
-        """Return ASGI middleware. It runs before the author's."""
+        """Return ASGI middleware. It runs before the author's, and sees error pages, too."""
         return ()
 
     def template_globals(self) -> Mapping[str, Callable[..., Any]]:

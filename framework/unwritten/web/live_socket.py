@@ -34,6 +34,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..core.errors import StoreError
 from ..core.paths import is_page_key
+from ..core.tracebacks import log_error
 from ..generation.page_job import PageJob, Subscriber
 from ..generation.prefetcher import Viewer
 from ..security.client_address import client_id
@@ -286,9 +287,9 @@ class LiveSocket:
             return  # the tab is gone, which the receiving side notices too
         except TimeoutError:
             await self._websocket.close(_TRY_AGAIN_LATER, "the browser does not receive")
-        except Exception:
+        except Exception as error:
             # Nothing awaits this task: without the log the exception would be lost, and the browser would wait.
-            log.exception("A live socket failed")
+            log_error(log, "A live socket failed", error)
             await self._websocket.close(_INTERNAL_ERROR, "internal error")
 
     def _pending_messages(self) -> list[str]:

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from unwritten_engine.errors import suggestion
 
 from ..core.errors import BadApp, Busy, Denied, OverBudget, UnwrittenError
+from ..core.tracebacks import log_error
 from ..formats.page import Page
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
@@ -185,8 +186,8 @@ class LiveUpdates(JobObserver):
                     await self._update_regions(key)
                 except UnwrittenError as error:
                     log.warning("%s: open tabs are not updated: %s", key, error)
-                except Exception:
-                    log.exception("%s: open tabs are not updated", key)
+                except Exception as error:
+                    log_error(log, f"{key}: open tabs are not updated", error)
             await asyncio.sleep(1 / MAX_REFRESH_RATE)
 
     async def _update_pending(self, key: str) -> None:

@@ -141,7 +141,7 @@ class PageHandler:
         if signature is None:
             # The author declared a page without parameters, so its address counts as offered.
             offered = (
-                isinstance(page_request, PageRequest) and not route.pattern.parameters and "?" not in page_request.key
+                isinstance(page_request, PageRequest) and not route.param_convertors and "?" not in page_request.key
             )
             return page_request, _SignedTarget(None, "link" if offered else None)
         address = address_of(request.scope).removeprefix(self._mount.prefix)

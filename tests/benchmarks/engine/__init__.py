@@ -1,6 +1,6 @@
 """Measures the denoising loop beside ``generate()`` of transformers: the same weights, one run, in turn.
 
-For ``unwritten bench engine``, which prints what ``bench`` returns.
+For ``python tests/benchmarks engine``, which prints what ``bench`` returns.
 """
 
 from __future__ import annotations

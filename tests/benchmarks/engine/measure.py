@@ -1,4 +1,4 @@
-"""What ``unwritten bench engine`` measures, as one document of plain numbers.
+"""What ``python tests/benchmarks engine`` measures, as one document of plain numbers.
 
 Every ratio is the median of pairs: one side, then the other, again and again, so that a slow minute of the machine
 slows both.

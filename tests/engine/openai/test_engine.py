@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from starlette.requests import Request as WebRequest
 from starlette.responses import JSONResponse, Response
-from tests.support.servers import (
+from tests.support.model_server import (
     ASK,
-    SHAPE,
+    SCHEMA,
     ModelServer,
     event,
     frames_of,
@@ -121,7 +121,7 @@ async def test_a_real_server_repeats_itself_for_a_seed(engine: OpenAIEngine) -> 
 
 @pytest.mark.model
 async def test_a_real_server_holds_a_shape(engine: OpenAIEngine) -> None:
-    last = (await frames_of(engine, Request(Prompt("A keeper."), max_tokens=200, schema=SHAPE, seed=1)))[-1]
+    last = (await frames_of(engine, Request(Prompt("A keeper."), max_tokens=200, schema=SCHEMA, seed=1)))[-1]
     value = json.loads(last.text)
     assert value.keys() == {"name", "age"} and isinstance(value["age"], int)
     assert last.text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
@@ -226,7 +226,7 @@ async def test_images_are_sent_with_the_ask(server: ModelServer) -> None:
         (Request(Prompt("A."), options={"top_p": 2}), BadOption, "from 0 to 1"),
         (Request(Prompt("A."), options={"extra": "no"}), BadOption, "a JSON object"),
         (Request(Prompt("A."), draft=Draft("B.")), RequestRefused, "cannot edit"),
-        (Request(Prompt("A.", opening="B"), schema=SHAPE), RequestRefused, "cannot have an opening"),
+        (Request(Prompt("A.", opening="B"), schema=SCHEMA), RequestRefused, "cannot have an opening"),
         (Request(Prompt("A."), canvases=16), PromptTooLong, "4,096 tokens of text do not fit"),
     ],
 )

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.requests import Request as WebRequest
 from starlette.responses import HTMLResponse, Response
-from tests.support.servers import (
+from tests.support.model_server import (
     ASK,
-    SHAPE,
+    SCHEMA,
     ModelServer,
     event,
     frames_of,
@@ -77,7 +77,7 @@ async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
     server.answers = [unless("response_format", "json_schema is not supported", answer, kind="json_schema")]
     async with opened(server) as engine:
         for _ in range(2):
-            last = (await frames_of(engine, Request(Prompt("A keeper."), schema=SHAPE)))[-1]
+            last = (await frames_of(engine, Request(Prompt("A keeper."), schema=SCHEMA)))[-1]
             assert last.text == '{"name":"A b","age":3}'
         assert any("JSON objects are requested instead" in reason for reason in engine.about.reasons)
     assert [body["response_format"]["type"] for body in server.bodies] == ["json_schema", "json_object", "json_object"]
@@ -87,7 +87,7 @@ async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
 async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> None:
     # vLLM with DiffusionGemma answers 400 to all of it, and does not say what it means.
     server.answers = [unless("response_format", "Bad Request", says('Here it is: {"name": "A", "age": 3}. Bye.'))]
-    request = Request(Prompt("A keeper."), schema=SHAPE)
+    request = Request(Prompt("A keeper."), schema=SCHEMA)
     async with opened(server) as engine:
         assert [(await frames_of(engine, request))[-1].text for _ in range(2)] == ['{"name":"A","age":3}'] * 2
     assert ["response_format" in body for body in server.bodies] == [True, True, False, False]
@@ -105,7 +105,7 @@ async def test_a_server_that_holds_nothing_to_a_shape(server: ModelServer) -> No
 async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: ModelServer, answer: str) -> None:
     server.answers = [says(*answer)]
     async with opened(server) as engine:
-        frames = await frames_of(engine, Request(Prompt("A keeper."), schema=SHAPE))
+        frames = await frames_of(engine, Request(Prompt("A keeper."), schema=SCHEMA))
     assert frames[-1].text == answer.strip()
     assert all(frame.fixed == 0 for frame in frames[:-1]), "earlier frames promise nothing"
 
@@ -113,10 +113,10 @@ async def test_what_is_not_json_in_the_end_is_given_as_it_was_written(server: Mo
 async def test_one_odd_schema_does_not_cost_the_others(server: ModelServer) -> None:
     async with opened(server) as engine:
         server.answers = [says('{"name":"A","age":3}')]
-        await frames_of(engine, Request(Prompt("A."), schema=SHAPE))
+        await frames_of(engine, Request(Prompt("A."), schema=SCHEMA))
         server.answers = [refuses(400, "unsupported schema: pattern"), says("{}"), says('{"name":"A","age":3}')]
         await frames_of(engine, Request(Prompt("A."), schema={"type": "object", "patternProperties": {}}))
-        await frames_of(engine, Request(Prompt("A."), schema=SHAPE))
+        await frames_of(engine, Request(Prompt("A."), schema=SCHEMA))
     assert [body["response_format"]["type"] for body in server.bodies] == [
         "json_schema",
         "json_schema",

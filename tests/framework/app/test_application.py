@@ -10,7 +10,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Host, Route
-from tests.support.apps import LIGHTHOUSE, browser, inner, make_app, make_wiki, templates, wait_for, write
+from tests.support.apps import LIGHTHOUSE, browser, make_app, make_wiki, templates, write
+from tests.support.html_checks import inner
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadApp, BadSetting

@@ -1,14 +1,29 @@
-"""Finding an app: in a file, a folder or a module, and what is said when it is not there."""
+"""Loading an app from a file, a folder or a module, and the messages when that fails."""
 
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.terminal import APP, message, write
+from tests.support.terminal import APP, message, unwritten, write
 
+from unwritten import App
 from unwritten.cli.loading import load_app
+from unwritten.testing import Visitor
 
 pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture(autouse=True)
+def imports() -> Iterator[None]:
+    """Forget the modules that a test has imported."""
+    before, path = dict(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in sys.modules.keys() - before.keys():
+        if name.partition(".")[0] in {"app", "pages", "site_of_test", "one", "two", "lamp", "people"}:
+            del sys.modules[name]
 
 
 def test_a_file_that_is_not_there() -> None:
@@ -17,14 +32,14 @@ def test_a_file_that_is_not_there() -> None:
     assert message("run", "lib/wiki.py") == "There is no file lib/wiki.py: its folder lib does not exist."
 
 
-def test_a_folder_stands_for_its_app() -> None:
+def test_a_folder_means_its_app() -> None:
     write(APP, "small/app.py")
     assert load_app("small").name == "Small"
     Path("empty").mkdir()
     assert message("run", "empty").startswith("The folder empty has no app.py.")
 
 
-def test_an_app_of_several_files_says_where_they_are_with_a_dot() -> None:
+def test_an_app_of_several_files_with_relative_imports() -> None:
     write("from .people import NAME\nfrom unwritten import App\napp = App(NAME)\n", "one/app.py")
     write("from .people import NAME\nfrom unwritten import App\napp = App(NAME)\n", "two/app.py")
     write("NAME = 'First'\n", "one/people.py")
@@ -41,7 +56,7 @@ def test_something_that_is_not_python() -> None:
 
 def test_a_file_without_an_app() -> None:
     write("x = 1\n", "empty.py")
-    assert message("run", "empty.py").startswith("empty.py has no variable `app`. An app file has at least:")
+    assert message("run", "empty.py").startswith("empty.py has no variable `app`. An app file needs at least:")
     write(APP.replace("app", "site").replace("App", "App"), "site.py")
     assert "It has `site`: name it after a colon, site.py:site" in message("run", "site.py")
     write("app = 'wiki'\n", "text.py")
@@ -58,12 +73,12 @@ def test_a_module_is_found_from_this_folder(monkeypatch: pytest.MonkeyPatch) -> 
     write("", "package_of_test/__init__.py")
     write(APP, "package_of_test/small.py")
     assert load_app("package_of_test.small").name == "Small"
-    assert message("run", "package_of_test.big").startswith("There is no module 'package_of_test.big' here")
+    assert message("run", "package_of_test.big").startswith("There is no module 'package_of_test.big' in this folder")
     write(APP, "lonely.py")
-    assert message("run", "lonely_module_x").startswith("There is no module 'lonely_module_x' here")
+    assert message("run", "lonely_module_x").startswith("There is no module 'lonely_module_x' in this folder")
 
 
-def test_a_syntax_error_is_shown_with_its_line_and_nothing_of_ours() -> None:
+def test_a_syntax_error_is_shown_with_its_line_only() -> None:
     write("from unwritten import App\napp = App('x'\n", "broken.py")
     shown = message("run", "broken.py")
     assert "broken.py cannot be imported." in shown
@@ -80,7 +95,7 @@ def test_an_error_while_importing_is_shown_with_the_authors_lines_only() -> None
     assert "importlib" not in shown
 
 
-def test_a_missing_import_of_the_author_is_theirs() -> None:
+def test_a_missing_package_is_named() -> None:
     write("import a_module_that_nobody_has\n", "needy.py")
     assert "ModuleNotFoundError: No module named 'a_module_that_nobody_has'" in message("run", "needy.py")
 
@@ -88,10 +103,117 @@ def test_a_missing_import_of_the_author_is_theirs() -> None:
 def test_a_wrong_setting_in_an_app_names_the_line() -> None:
     write("from unwritten import App\n\napp = App('x', prot=1)\n", "wrong.py")
     shown = message("run", "wrong.py")
-    assert "'prot' is not known to Unwritten. Did you mean 'port'?" in shown
+    assert "App takes no argument 'prot'." in shown
     assert "wrong.py, line 3: app = App('x', prot=1)" in shown
 
 
 def test_an_app_that_ends_the_program() -> None:
     write("import sys\nsys.exit(3)\n", "leaving.py")
     assert "ends the program when it is imported" in message("run", "leaving.py")
+
+
+# -- apps of two files ------------------------------------------------------------------------------------------------
+
+TWO_FILES = {
+    "app imports pages": {
+        "app.py": "from unwritten import App\napp = App('Two')\nimport pages\n",
+        "pages.py": "from app import app\n@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n"
+        "    return f'About {title}.'\n",
+    },
+    "pages is imported first": {
+        "app.py": "import pages\nfrom site_of_test import app\n",
+        "pages.py": "from site_of_test import app\n@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n"
+        "    return f'About {title}.'\n",
+        "site_of_test.py": "from unwritten import App\napp = App('Two')\n",
+    },
+    "pages imports the module": {
+        "app.py": "from unwritten import App\n\napp = App('Two')\n\nimport pages\n",
+        "pages.py": "import app\n\n@app.app.page('/wiki/{title}')\ndef article(title: str) -> str:\n"
+        "    return f'About {title}.'\n",
+    },
+}
+
+
+def write_files(files: dict[str, str], folder: str = ".") -> None:
+    for name, text in files.items():
+        write(text, f"{folder}/{name}")
+
+
+@pytest.mark.parametrize("files", TWO_FILES.values(), ids=TWO_FILES)
+def test_an_app_of_two_files_is_one_app(files: dict[str, str]) -> None:
+    write_files(files)
+    app = load_app("app.py")
+    assert app is sys.modules["app"].app  # type: ignore[attr-defined]
+    assert Visitor(app, {"": "It is a drink."}).visit("/wiki/Tea").state == "written"
+    # Alone in a process: as uvicorn imports it, and in both orders.
+    for code in ("from app import app", "import pages; from app import app", "import app, pages; app = app.app"):
+        code += "; print([page.path for page in app.pages])"
+        printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert printed.stdout == "['/wiki/{title}']\n"
+
+
+def test_a_page_of_an_app_of_two_files_is_found_by_the_command_line() -> None:
+    write_files(TWO_FILES["app imports pages"])
+    command = [sys.executable, "-m", "unwritten", "get", "/nowhere", "--app", "app.py", "--engine", "none.gguf"]
+    assert "none.gguf" in subprocess.run(command, capture_output=True, text=True).stderr
+    doctor = unwritten("doctor", "--no-engine", "--app", "app.py")
+    assert "ok    Two: 1 declared page;" in doctor.output
+
+
+def test_a_module_that_was_imported_before_is_the_same_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    write_files(TWO_FILES["app imports pages"])
+    import pages  # type: ignore[import-not-found]
+
+    app = load_app("app.py")
+    assert app is pages.app and len(app.pages) == 1
+
+
+def test_two_apps_of_the_same_file_name_have_their_own_modules() -> None:
+    for folder, name in (("one", "First"), ("two", "Second")):
+        write_files(TWO_FILES["app imports pages"], folder)
+        write(f"from unwritten import App\napp = App({name!r})\nimport pages\n", f"{folder}/app.py")
+    first, second = load_app("one/app.py"), load_app("two/app.py")
+    assert (first.name, second.name) == ("First", "Second")
+    assert [len(app.pages) for app in (first, second)] == [1, 1]
+    assert [page.path for page in load_app("one/app.py").pages] == ["/wiki/{title}"], "loaded again, with its own pages"
+
+
+def test_an_app_in_a_package_has_the_name_of_the_package() -> None:
+    write("", "site_of_test/__init__.py")
+    write("from unwritten import App\napp = App('Package')\nfrom . import pages\n", "site_of_test/app.py")
+    write(
+        TWO_FILES["app imports pages"]["pages.py"].replace("from app", "from site_of_test.app"), "site_of_test/pages.py"
+    )
+    app = load_app("site_of_test/app.py")
+    assert len(app.pages) == 1 and app is sys.modules["site_of_test.app"].app  # type: ignore[attr-defined]
+
+
+def test_a_file_with_the_name_of_a_library_does_not_replace_it() -> None:
+    import json
+
+    write(APP, "json.py")
+    write(APP, "click.py")
+    write(APP, "my-app.py")
+    assert [load_app(name).name for name in ("json.py", "click.py", "my-app.py")] == ["Small"] * 3
+    assert sys.modules["json"] is json and hasattr(sys.modules["click"], "Command")
+
+
+def test_an_app_that_is_imported_under_two_names_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    write("from unwritten import App\napp = App('Two')\nimport pages\n", "one/app.py")
+    write("from one.app import app\n", "one/pages.py")
+    shown = message("run", "one/app.py")
+    assert "app.py was imported twice, as 'app' and as 'one.app', so there are two apps." in shown
+    assert shown.endswith("from app import …")
+
+
+def test_modules_that_import_each_other_too_early_get_a_hint() -> None:
+    write("import pages\nfrom unwritten import App\napp = App('Two')\n")
+    write("from app import app\n", "pages.py")
+    assert "Create the app first, and import the other module below it." in message("run", "app.py")
+
+
+def test_what_load_app_returns_is_an_app() -> None:
+    write(APP)
+    assert isinstance(load_app("app.py"), App)

@@ -1,4 +1,4 @@
-"""The command line: what a person types, and what they read when it is wrong."""
+"""The command line: help, mistakes, settings, pages, ``offline`` and ``doctor``."""
 
 import re
 import tarfile
@@ -23,7 +23,7 @@ def test_version() -> None:
     assert unwritten("--version").output == "unwritten 0.1.0\n"
 
 
-def test_help_names_every_command_and_what_to_try_first() -> None:
+def test_help_lists_every_command_and_examples() -> None:
     shown = unwritten("--help").output
     assert all(f"  {name} " in shown for name in COMMANDS)
     assert "unwritten demo wiki" in shown
@@ -34,8 +34,7 @@ def test_help_names_every_command_and_what_to_try_first() -> None:
     [
         (["dmo"], "There is no command 'dmo'. Did you mean 'demo'?"),
         (["app.py"], "There is no command 'app.py'. To serve an app: unwritten run app.py"),
-        (["demo", "--jbos", "1"], "No such option '--jbos'. Did you mean '--jobs'?"),
-        (["bench", "clik"], "There is no benchmark 'clik'. Did you mean 'click'?"),
+        (["demo", "--databse", "x"], "No such option '--databse'. Did you mean '--database'?"),
         (["pages", "serch", "x"], "No such command 'serch'. Did you mean 'search'?"),
         (["get", "wiki/Lighthouse"], "A path begins with a slash: unwritten get /wiki/Lighthouse"),
         (["get", "/", "--app", "app.py", "--demo", "wiki"], "Give --app or --demo, not both."),
@@ -43,7 +42,7 @@ def test_help_names_every_command_and_what_to_try_first() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_typed_wrong_gets_a_suggestion(typed: list[str], answer: str) -> None:
+def test_mistakes_get_a_suggestion(typed: list[str], answer: str) -> None:
     result = unwritten(*typed)
     assert result.exit_code == 2
     assert answer in result.output
@@ -82,7 +81,8 @@ def test_every_setting_is_a_flag_that_names_its_variable(command: str) -> None:
 
 def test_a_wrong_value_is_refused_before_anything_is_loaded() -> None:
     write(APP)
-    assert message("get", "/", "--time-limit", "long").startswith("The flag --time-limit is 'long', but it takes a number")
+    long = message("get", "/", "--time-limit", "long")
+    assert long.startswith("The flag --time-limit is 'long', but it takes a number")
     assert message("run", "app.py", "--port", "-5").startswith("The flag --port is '-5', but it must be at least 0")
 
 
@@ -92,10 +92,16 @@ def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "UNWRITTEN_PROT is not known to Unwritten. Did you mean 'port'?" in message("get", "/")
 
 
+def test_the_flag_of_an_earlier_setting_says_what_became_of_it() -> None:
+    write(APP)
+    assert message("get", "/", "--gates", "on") == "The flag --gates is now the flag --signed-links."
+    assert "It is now the constant GRACE_PERIOD of unwritten.generation.job_queue." in message("get", "/", "--grace", "3")
+
+
 # -- get and pages ------------------------------------------------------------------------------------------
 
 
-def test_get_prints_a_page_and_keeps_it() -> None:
+def test_get_prints_and_stores_a_page() -> None:
     write(APP)
     result = unwritten("get", "/wiki/Small_thing")
     assert result.exit_code == 0, result.output
@@ -104,19 +110,19 @@ def test_get_prints_a_page_and_keeps_it() -> None:
     assert unwritten("pages", "count").stdout == "1\n"
 
 
-def test_get_follows_the_way_to_the_right_address() -> None:
+def test_get_follows_redirects() -> None:
     write(APP)
     assert "<h1>Small thing</h1>" in unwritten("get", "/wiki/Small%20thing").stdout
 
 
-def test_get_of_what_is_not_there_says_so_and_fails() -> None:
+def test_get_of_an_unknown_page_fails() -> None:
     write(APP)
     result = unwritten("get", "/nowhere")
     assert result.exit_code == 1
-    assert "/nowhere was answered with status 404" in result.stderr
+    assert "The response for /nowhere has status 404" in result.stderr
 
 
-def test_get_of_a_page_that_breaks_off_fails() -> None:
+def test_get_of_an_unfinished_page_fails() -> None:
     broken = """scripted(["It is", GenerationFailed("The lamp went out.")])"""
     write(
         APP.replace('scripted("It is a [[Small thing]], and was always so.")', broken).replace(
@@ -126,13 +132,13 @@ def test_get_of_a_page_that_breaks_off_fails() -> None:
     result = unwritten("get", "/wiki/Lamp")
     assert result.exit_code == 1
     assert "It <span" in result.stdout and "The lamp went out." in result.stdout
-    assert "/wiki/Lamp could not be finished, and is not kept" in result.stderr
+    assert "/wiki/Lamp could not be finished and is not stored" in result.stderr
 
 
-def test_without_an_app_here_it_is_about_the_demo_wiki() -> None:
+def test_without_an_app_the_demo_wiki_is_used() -> None:
     result = unwritten("pages", "count")
-    assert "There is no app.py in this folder, so this is about the demo wiki." in result.stderr
-    assert "Nothing is written yet" in result.stderr
+    assert "There is no app.py in this folder: using the demo wiki." in result.stderr
+    assert "No pages are stored yet" in result.stderr
 
 
 def test_pages_are_listed_searched_counted_and_deleted() -> None:
@@ -145,14 +151,14 @@ def test_pages_are_listed_searched_counted_and_deleted() -> None:
     assert unwritten("pages", "search", "zebra").exit_code == 1
     assert "Did you mean '/wiki/Lamp'?" in message("pages", "delete", "/wiki/Lump")
     assert re.match(r" +1  \d{4}-\d\d-\d\d \d\d:\d\d  written  ", unwritten("pages", "history", "/wiki/Lamp").stdout)
-    assert "The page /wiki/Lump is not written. Did you mean '/wiki/Lamp'?" in message("pages", "history", "/wiki/Lump")
+    assert "The page /wiki/Lump is not stored. Did you mean '/wiki/Lamp'?" in message("pages", "history", "/wiki/Lump")
     assert unwritten("pages", "delete", "/wiki/Lamp").stdout == "Deleted 1 page.\n"
     assert unwritten("pages", "count", "--database", "small.db").stdout == "2\n"
     assert unwritten("pages", "delete", "--all", answer="n\n").exit_code == 1
     assert "Deleted 2 pages." in unwritten("pages", "delete", "--all", "--yes").stdout
 
 
-def test_a_database_of_something_else_is_left_alone() -> None:
+def test_a_database_of_another_program_is_not_changed() -> None:
     write(APP)
     Path("other.db").write_bytes(b"this is not a database, whatever its name says" * 100)
     assert "other.db" in message("get", "/wiki/Lamp", "--database", "other.db")
@@ -165,7 +171,7 @@ def test_a_database_of_something_else_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "content", [None, b"", b"GGUF", b"this is not a model" * 1000], ids=["missing", "empty", "truncated", "text"]
 )
-def test_a_model_file_that_is_none_is_one_clear_line(content: bytes | None) -> None:
+def test_a_broken_model_file_is_one_clear_message(content: bytes | None) -> None:
     write(WITHOUT_ENGINE)
     if content is not None:
         Path("model.gguf").write_bytes(content)
@@ -190,7 +196,7 @@ def htmx(monkeypatch: pytest.MonkeyPatch) -> Script:
     return script
 
 
-def test_offline_takes_htmx_from_a_package_a_folder_or_a_file(htmx: Script, home: Path) -> None:
+def test_offline_reads_htmx_from_a_package_a_folder_or_a_file(htmx: Script, home: Path) -> None:
     write("var htmx", "package/dist/htmx.min.js")
     with tarfile.open("htmx.tgz", "w:gz") as package:
         package.add("package/dist/htmx.min.js")
@@ -202,23 +208,23 @@ def test_offline_takes_htmx_from_a_package_a_folder_or_a_file(htmx: Script, home
         assert not (htmx_cache() / "htmx.min.js").exists()
 
 
-def test_offline_refuses_what_has_another_hash(htmx: Script) -> None:
+def test_offline_rejects_another_hash(htmx: Script) -> None:
     write("alert('not htmx')", "htmx.min.js")
-    assert "its hash is another" in message("offline", "--from", "htmx.min.js")
+    assert "its hash differs" in message("offline", "--from", "htmx.min.js")
     assert not htmx_cache().exists()
     write("not a package", "htmx.tgz")
     assert "cannot be read as an npm package" in message("offline", "--from", "htmx.tgz")
 
 
-def test_doctor_finds_all_well_without_an_engine() -> None:
+def test_doctor_without_an_engine() -> None:
     result = unwritten("doctor", "--no-engine")
     assert result.exit_code == 0, result.output
     for title in ("Versions", "Machine", "Settings", "Files", "Pages", "htmx"):
         assert f"{title}\n  ok " in result.output
-    assert "All is well." in result.output
+    assert "Everything works." in result.output
 
 
-def test_doctor_goes_on_when_something_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_continues_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNWRITTEN_PROT", "1")
     folder = tmp_path / "home" / "unwritten"
     folder.mkdir(parents=True)
@@ -228,16 +234,16 @@ def test_doctor_goes_on_when_something_is_broken(tmp_path: Path, monkeypatch: py
     assert "FAULT The environment variable UNWRITTEN_PROT is not known" in result.output
     assert re.search(r"FAULT .*wiki\.db", result.output)
     assert "htmx\n  ok " in result.output
-    assert "Not well: Settings, Pages." in result.output
+    assert "Faults in: Settings, Pages." in result.output
 
 
-def test_doctor_says_what_is_wrong_with_an_engine() -> None:
+def test_doctor_reports_a_missing_model() -> None:
     result = unwritten("doctor", "--engine", "model.gguf")
     assert result.exit_code == 1
     assert re.search(r"Engine\n(.*\n)?  FAULT .*model\.gguf", result.output)
 
 
-def test_doctor_takes_a_model_and_options_and_shows_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_takes_a_model_and_options_and_hides_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     result = unwritten("doctor", "--engine", "embedded", "--model", "m")
     assert result.exit_code == 1 and "FAULT The engine 'embedded' takes no model" in result.output
     result = unwritten("doctor", "--engine", "embedded", "--engine-options", "threads")
@@ -250,20 +256,41 @@ def test_doctor_takes_a_model_and_options_and_shows_no_key(monkeypatch: pytest.M
     assert "sk-" not in result.output
 
 
+def test_doctor_without_an_engine_loads_no_model_of_an_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    for module in ("unwritten.cli.doctor", "unwritten.app.build"):
+        monkeypatch.setattr(f"{module}.open_engine", fail)
+    write(WITHOUT_ENGINE)
+    result = unwritten("doctor", "--no-engine", "--app", "app.py")
+    assert result.exit_code == 0, result.output
+    assert "ok    Small: 1 declared page; the engine was not checked" in result.output
+
+
+def test_doctor_reports_an_app_without_pages() -> None:
+    write("from unwritten import App\napp = App('Empty')\n")
+    result = unwritten("doctor", "--no-engine", "--app", "app.py")
+    assert result.exit_code == 1
+    assert "FAULT The app 'Empty' has no pages." in result.output and "Faults in: App." in result.output
+
+
 @pytest.mark.model
-def test_doctor_tries_the_engine_that_is_here() -> None:
+def test_doctor_measures_the_engine() -> None:
     result = unwritten("doctor")
     assert result.exit_code == 0, result.output
-    assert re.search(r"ok    wrote \d+ tokens in [\d.]+ s: \d+ tokens a second", result.output)
+    assert re.search(r"ok    \d+ tokens per second: \d+ tokens in [\d.]+ s", result.output)
+    click = r"a click on an unwritten page: shell after \d+ ms, first words after [\d.]+ s, complete after [\d.]+ s"
+    assert re.search(click, result.output)
     assert "Gemma" in result.output
 
 
-def test_doctor_tries_a_whole_canvas_of_a_diffusion_model() -> None:
+def test_doctor_measures_a_whole_canvas_of_a_diffusion_model() -> None:
     result = unwritten("doctor", "--engine", "diffusion", "--model", "random")
     assert result.exit_code == 0, result.output
     assert re.search(r"ok    for diffusion: torch [\d.]+", result.output)
     assert "the mechanics are real, the text is gibberish" in result.output
-    found = re.search(r"wrote (\d+) tokens in [\d.]+ s: \d+ tokens a second, in (\d+) steps of \d+ ms", result.output)
+    found = re.search(r"\d+ tokens per second: (\d+) tokens in [\d.]+ s, (\d+) steps of \d+ ms", result.output)
     assert found is not None, result.output
     assert int(found[1]) > 100 and 1 < int(found[2]) <= 48
 
@@ -276,15 +303,15 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys: pytest.Captu
     assert capsys.readouterr().err == "Reading the model\nReady\n"
 
 
-def test_doctor_says_what_holds_visitors_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_shows_limits_for_visitors(monkeypatch: pytest.MonkeyPatch) -> None:
     home = unwritten("doctor", "--no-engine").output
-    assert "ok    only this machine reaches an app; with --host 0.0.0.0 others do" in home
+    assert "ok    only this machine can reach an app. With --host 0.0.0.0 others can" in home
     monkeypatch.setenv("UNWRITTEN_HOST", "0.0.0.0")
     monkeypatch.setenv("UNWRITTEN_VISITOR_SECONDS", "0")
     beyond = unwritten("doctor", "--no-engine").output
-    assert "ok    gates: links are signed" in beyond
+    assert "ok    links are signed" in beyond
     assert "ok    visitor_pages: 240 an hour" in beyond
     assert "note  visitor_seconds is 0: there is no limit" in beyond
     assert "note  behind a proxy all visitors look like one" in beyond
     monkeypatch.setenv("UNWRITTEN_SIGNED_LINKS", "off")
-    assert "note  gates are off" in unwritten("doctor", "--no-engine").output
+    assert "note  links are not signed" in unwritten("doctor", "--no-engine").output

@@ -1,4 +1,4 @@
-"""`unwritten new`: a small app that works, and what is refused."""
+"""``unwritten new``: a small app that works, and names that are refused."""
 
 import subprocess
 import sys
@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.terminal import unwritten
 
-from unwritten.cli.demos import all_demos
-from unwritten.cli.loading import load_app
-from unwritten.cli.new import PLACES
+from unwritten.cli.loading import all_demos, load_app
+from unwritten.cli.new import FILES
 from unwritten.testing import Visitor
 
 DEMOS = list(all_demos())
@@ -20,7 +19,7 @@ def test_a_new_app_passes_its_own_tests(home: Path) -> None:
     assert made.exit_code == 0 and "cd rain-garden" in made.output
     folder = home / "rain-garden"
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert found == set(PLACES.values())
+    assert found == set(FILES.values())
     assert not any("$" in path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file())
     command = [sys.executable, "-m", "pytest", "-q"]
     told = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -29,7 +28,7 @@ def test_a_new_app_passes_its_own_tests(home: Path) -> None:
 
 
 @pytest.mark.parametrize("demo", DEMOS)
-def test_an_app_that_begins_from_a_demo_runs_and_passes_its_test(demo: str, home: Path) -> None:
+def test_a_copy_of_a_demo_runs_and_passes_its_test(demo: str, home: Path) -> None:
     made = unwritten("new", "mine", "--from", demo)
     assert made.exit_code == 0 and f"a copy of the demo {demo}, with its test" in made.output
     folder = home / "mine"
@@ -43,7 +42,7 @@ def test_an_app_that_begins_from_a_demo_runs_and_passes_its_test(demo: str, home
     assert not list(folder.glob("*.db")), "its tests keep nothing"
 
 
-def test_an_unknown_demo_to_begin_from_gets_the_nearest(home: Path) -> None:
+def test_an_unknown_demo_gets_a_suggestion(home: Path) -> None:
     told = unwritten("new", "mine", "--from", "wikki")
     assert told.exit_code == 1 and "There is no demo 'wikki'. Did you mean 'wiki'?" in told.output
     assert list(home.iterdir()) == []
@@ -61,7 +60,7 @@ def test_a_new_app_is_clean_code(home: Path) -> None:
         assert told.returncode == 0, told.stdout + told.stderr
 
 
-def test_a_new_app_is_called_by_its_folder(home: Path) -> None:
+def test_a_new_app_is_named_after_its_folder(home: Path) -> None:
     unwritten("new", "rain_garden")
     app = load_app("rain_garden")
     assert app.name == "Rain garden"
@@ -83,12 +82,12 @@ def test_a_new_app_is_called_by_its_folder(home: Path) -> None:
 )
 def test_a_bad_name_gets_a_better_one(name: str, better: str, home: Path) -> None:
     told = unwritten("new", name)
-    assert told.exit_code == 2 and told.output.rstrip().endswith(f"a letter first: unwritten new {better}")
+    assert told.exit_code == 2 and told.output.rstrip().endswith(f"start with a letter: unwritten new {better}")
     assert list(home.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_there_is_left_as_it_is(kind: str, home: Path) -> None:
+def test_an_existing_file_or_folder_is_not_changed(kind: str, home: Path) -> None:
     there = home / "garden"
     there.mkdir() if kind == "folder" else there.write_text("mine")
     told = unwritten("new", "garden")
@@ -96,10 +95,10 @@ def test_what_is_there_is_left_as_it_is(kind: str, home: Path) -> None:
     assert list(there.iterdir()) == [] if kind == "folder" else there.read_text() == "mine"
 
 
-def test_a_folder_that_takes_nothing_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = home / "gone"
     there.mkdir()
     monkeypatch.chdir(there)
     there.rmdir()
     told = unwritten("new", "garden")
-    assert told.exit_code == 1 and "cannot be made: No such file or directory." in told.output
+    assert told.exit_code == 1 and "cannot be created: No such file or directory." in told.output

@@ -1,15 +1,19 @@
-"""What a browser is told while the app cannot be started."""
+"""What browsers see while an app cannot start, and which files matter to a running one."""
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
-from tests.support.apps import page_faults
+from tests.support.html_checks import page_faults
 
-from unwritten.cli.reload import ErrorServer, standby_page
+from unwritten.cli.reload import ErrorServer, WatchedFiles, standby_page
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -28,28 +32,83 @@ def test_the_page_shows_the_authors_line_with_its_style() -> None:
         divmod(1, 0)
     page = standby_page(caught.value)
     assert page_faults(page) == []
-    assert "<h2>ZeroDivisionError</h2>" in page and "test_cli_standby.py</b>, line" in page
+    assert "<h2>ZeroDivisionError</h2>" in page and "test_reload.py</b>, line" in page
     assert "[data-stop]" in page and ".devtools-error h2" in page and "/* style */" not in page
 
 
-def test_it_answers_until_it_is_stopped_and_leaves_the_socket_to_the_server() -> None:
+def test_the_error_server_responds_until_it_is_closed_and_leaves_the_socket_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         standby = ErrorServer(sock, "<p>Why not</p>")
         assert ask(port) == ask(port) == (503, "<p>Why not</p>")
         with socket.create_connection(("127.0.0.1", port)):
-            pass  # somebody who leaves without a word
+            pass  # a client that disconnects
         assert ask(port)[0] == 503
-        standby.stop()
+        standby.close()
         with socket.create_connection(("127.0.0.1", port)) as waiting:
             connection, _ = sock.accept()
             connection.close()
-            assert waiting.recv(10) == b"", "whoever listens now has it"
+            assert waiting.recv(10) == b"", "the next server accepts it"
 
 
-def test_browsers_elsewhere_learn_nothing() -> None:
+def test_browsers_on_other_machines_see_no_details() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         standby = ErrorServer(sock, "<p>Why not</p>")
         elsewhere = standby._response("10.0.0.7")
-        standby.stop()
-    assert elsewhere.startswith(b"HTTP/1.1 503 ") and elsewhere.endswith(b"\r\n\r\nThis app is being mended.\n")
+        standby.close()
+    assert elsewhere.startswith(b"HTTP/1.1 503 ") and elsewhere.endswith(
+        b"\r\n\r\nThis app cannot start at the moment.\n"
+    )
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+READER = """
+import os, sys
+from unwritten.cli.reload import _record_files
+
+_record_files(int(sys.argv[1]))
+import module_of_test
+open("data.json").read()
+os.close(os.open("low.json", os.O_RDONLY))
+open("log.txt", "a").write("x")
+open("state.json").read()
+open("state.json", "w").write("{}")
+try:
+    open("missing.json")
+except OSError:
+    pass
+"""
+
+
+def test_files_that_a_process_reads_and_writes_are_recorded(home: Path) -> None:
+    for name in ("module_of_test.py", "data.json", "low.json", "state.json", "other.json"):
+        Path(name).write_text("")
+    files = WatchedFiles()
+    for _ in range(2):  # the second time the module comes from its cache
+        files.clear()
+        subprocess.run(
+            [sys.executable, "-c", READER, str(files.file.fileno())],
+            pass_fds=[files.file.fileno()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(home), *sys.path])},
+            check=True,
+        )
+        files.update()
+        read = {path.name for path in files.read if path.parent == home}
+        assert {"module_of_test.py", "data.json", "low.json", "state.json", "missing.json"} == read
+        assert {path.name for path in files.written if path.parent == home} == {"log.txt", "state.json"}
+        assert files.needs_restart(home / "module_of_test.py", home) and files.needs_restart(home / "data.json", home)
+        for name in ("other.json", "state.json", "log.txt"):
+            assert not files.needs_restart(home / name, home)
+    files.file.close()
+
+
+def test_templates_and_static_files_need_no_restart(tmp_path: Path) -> None:
+    folder = tmp_path / "templates"
+    files = WatchedFiles(folders={folder}, read={folder / "feed.xml", folder / "a.html"})
+    for name in ("a.html", "new.html", "feed.xml"):
+        assert files.needs_refresh(folder / name)
+    assert not files.needs_refresh(folder / "notes.log") and not files.needs_refresh(tmp_path / "a.html")
+    assert files.needs_restart(tmp_path / "static" / "a.css", tmp_path), "the first file of a folder that was not there"
+    assert not files.needs_restart(tmp_path / "a.css", tmp_path)
+    files.file.close()

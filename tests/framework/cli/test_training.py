@@ -1,4 +1,4 @@
-"""``unwritten tune`` and ``unwritten train``: from the pages of an app to a checkpoint that writes them."""
+"""``unwritten tune``: from the pages of an app to a checkpoint that writes like them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(120)]
 TINY = "--device cpu --threads 1 --set steps=2 --set rows=1 --set tokens=2048 --set warmup_steps=1".split()
 TUNE = "tune --model tiny --out mine".split()
 
-SHAPED = """
+WITH_SCHEMA = """
 from pydantic import BaseModel
 from unwritten import App, Canvas
 from unwritten_engine import scripted
@@ -63,7 +63,16 @@ def test_tune_makes_a_checkpoint_that_writes_the_pages_of_the_app(written: Path)
         written / "mine" / "model.safetensors"
     ).read_bytes()
     write(WITHOUT_ENGINE)
-    options = ["--engine", "diffusion", "--model", "mine", "--engine-options", "threads=1 device=cpu", "--ahead", "off"]
+    options = [
+        "--engine",
+        "diffusion",
+        "--model",
+        "mine",
+        "--engine-options",
+        "threads=1 device=cpu",
+        "--prefetch",
+        "off",
+    ]
     page = unwritten("get", "/wiki/Wick", *options)
     assert page.exit_code == 0, page.output
     assert "<strong>Wick</strong>" in page.stdout
@@ -74,16 +83,16 @@ def test_tune_makes_a_checkpoint_that_writes_the_pages_of_the_app(written: Path)
 def test_write_only_writes_the_training_pages(written: Path) -> None:
     told = unwritten("tune", "--write", "pages.jsonl")
     assert told.exit_code == 0, told.output
-    assert "unwritten train tune FOLDER --pages pages.jsonl --out FOLDER" in told.stdout
+    assert "python -m unwritten_engine.training tune FOLDER --pages pages.jsonl --out FOLDER" in told.stdout
     pages = list(read_pages(Path("pages.jsonl")))
     assert [page.title for page in pages] == ["Lamp", "Oil"] and pages[0].source == "Small"
     assert pages[0].prompt.opening == "**Lamp**" and pages[0].text.startswith("**Lamp**")
     assert not Path("mine").exists()
-    assert "pages.jsonl is there already" in message("tune", "--write", "pages.jsonl")
+    assert "pages.jsonl exists already" in message("tune", "--write", "pages.jsonl")
     assert "no/pages.jsonl cannot be written: No such file" in message("tune", "--write", "no/pages.jsonl")
 
 
-def test_few_texts_are_tuned_on_only_if_that_is_meant(written: Path) -> None:
+def test_tuning_on_few_texts_needs_confirmation(written: Path) -> None:
     few = message(*TUNE)
     assert few.startswith("From fewer than 20 texts a model learns their words") and few.endswith("with --yes")
     write_pages(Path("more.jsonl"), [TrainingPage(Prompt(f"Page {n}."), "Old stone.") for n in range(18)])
@@ -92,11 +101,11 @@ def test_few_texts_are_tuned_on_only_if_that_is_meant(written: Path) -> None:
     assert more.stdout.startswith("2 texts of Small; 18 more from files.\n20 pages with ")
 
 
-def test_what_is_left_out_is_told(written: Path) -> None:
-    write(SHAPED)
+def test_texts_that_are_left_out_are_counted(written: Path) -> None:
+    write(WITH_SCHEMA)
     assert unwritten("get", "/wiki/Tower").exit_code == 0
     told = unwritten("tune", "--write", "pages.jsonl")
-    assert told.stderr == "Left out: 1 values of shapes, whose form the engine holds itself.\n"
+    assert told.stderr == "Left out: 1 values of schemas, whose layout the engine sets.\n"
     assert told.stdout.startswith("2 texts of Small.\n")
 
 
@@ -105,15 +114,15 @@ def test_what_is_left_out_is_told(written: Path) -> None:
     [
         (["tune"], "Name the checkpoint and a folder for the tuned one: --model FOLDER --out FOLDER."),
         (["tune", "--model", "tiny"], "To write only the training pages: --write FILE.jsonl"),
-        ([*TUNE, "--write", "x.jsonl"], "With --write nothing is trained"),
-        (["tune", "--model", "none", "--out", "mine"], "none is no checkpoint: it has no config.json."),
+        ([*TUNE, "--write", "x.jsonl"], "--write trains nothing"),
+        (["tune", "--model", "none", "--out", "mine"], "none is not a checkpoint: it has no config.json."),
         (["tune", "--rnk", "4"], "No such option '--rnk'. Did you mean '--rank'?"),
         ([*TUNE, "--rank", "0"], "0 is not in the range 1<=x<=1024"),
         ([*TUNE, "--app", "app.py", "--demo", "wiki"], "Give --app or --demo, not both."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_typed_wrong_is_told(home: Path, typed: list[str], answer: str) -> None:
+def test_mistakes_are_reported(home: Path, typed: list[str], answer: str) -> None:
     (home / "tiny").mkdir()
     (home / "tiny" / "config.json").touch()
     result = unwritten(*typed)
@@ -121,10 +130,10 @@ def test_what_is_typed_wrong_is_told(home: Path, typed: list[str], answer: str) 
     assert answer in " ".join(result.output.split())
 
 
-def test_a_world_without_texts_and_pages_that_are_none_are_told(home: Path) -> None:
+def test_a_world_without_texts_and_broken_pages_are_reported(home: Path) -> None:
     write(APP)
     write_checkpoint(home / "tiny", **SIZES)
-    assert "Nothing is written yet: there is no database" in message(*TUNE)
+    assert "No pages are stored yet: there is no database" in message(*TUNE)
     assert unwritten("get", "/wiki/Lamp").exit_code == 0
     assert unwritten("pages", "delete", "--all", "--yes").exit_code == 0
     assert "There is no text to learn from. Open some pages" in message(*TUNE)
@@ -135,38 +144,9 @@ def test_a_world_without_texts_and_pages_that_are_none_are_told(home: Path) -> N
     assert unknown.exit_code == 1 and "no option 'stps'. Did you mean 'steps'?" in unknown.stderr
 
 
-# -- train ------------------------------------------------------------------------------------------------
-
-
-def test_train_says_and_does_what_the_engine_says_and_does(written: Path) -> None:
-    help = unwritten("train", "--help")
-    assert help.exit_code == 0 and "prepare" in help.stdout and "Write training pages from noise" in help.stdout
-    assert "--eval-every STEPS" in unwritten("train", "train", "-h").stdout
-    assert unwritten("tune", "--write", "pages.jsonl").exit_code == 0
-    made = unwritten("train", "prepare", "run", "--pages", "pages.jsonl", "--start", "tiny", "--set", "tokens=2048")
-    assert made.exit_code == 0 and made.stdout.startswith("2 pages with "), made.output
-    packed = unwritten("train", "pack", "run", "run.pack")
-    assert packed.exit_code == 0 and Path("run.pack").is_file()
-
-
-@pytest.mark.parametrize(
-    ("typed", "status", "answer"),
-    [
-        ([], 2, "the following arguments are required: COMMAND"),
-        (["learn"], 2, "invalid choice: 'learn'"),
-        (["train", "run", "--minuts", "3"], 2, "unrecognized arguments: --minuts 3"),
-        (["train", "none"], 1, "none is not a prepared run"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_train_hands_messages_and_statuses_on(typed: list[str], status: int, answer: str) -> None:
-    result = unwritten("train", *typed)
-    assert result.exit_code == status
-    assert answer in result.stderr
-
-
-def test_without_torch_it_is_said_what_to_install() -> None:
-    code = "import sys; sys.modules['torch'] = None; from unwritten.cli import main; main(prog_name='unwritten')"
-    told = subprocess.run([sys.executable, "-c", code, "train", "train", "run"], capture_output=True, text=True)
+def test_without_torch_the_error_says_what_to_install(written: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from unwritten.cli.main import main; main(prog_name='unwritten')"
+    command = [sys.executable, "-c", code, *TUNE, "--yes"]
+    told = subprocess.run(command, capture_output=True, text=True)
     assert told.returncode == 1
     assert told.stderr == "Training needs the package torch. Type: pip install 'unwritten[training]'\n"

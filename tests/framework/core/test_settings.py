@@ -1,6 +1,7 @@
 """One typed model feeds flags, environment, keywords and the documentation."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,11 @@ from unwritten.core.errors import BadSetting
 from unwritten.core.settings import BY_NAME, REMOVED, RENAMED, SETTINGS, Setting, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3] / "framework"
+
+
+def former(name: str) -> dict[str, Any]:
+    """The keywords of an app that uses a setting of an earlier version."""
+    return {name: 1}
 
 
 def test_defaults_without_anything() -> None:
@@ -91,7 +97,7 @@ def test_an_unknown_keyword_is_reported_although_a_flag_sets_the_same_name() -> 
 def test_the_error_for_an_earlier_name_gives_the_new_one(name: str, new: str) -> None:
     assert name not in BY_NAME and new in BY_NAME
     with pytest.raises(BadSetting, match=f"The setting '{name}' is now the setting '{new}'."):
-        App("Test", **{name: 1})
+        App("Test", **former(name))
     with pytest.raises(BadSetting, match=f"UNWRITTEN_{name.upper()} is now the .* UNWRITTEN_{new.upper()}."):
         load_settings(environment={f"UNWRITTEN_{name.upper()}": "1"})
     with pytest.raises(BadSetting, match=f"The flag --{name} is now the flag {BY_NAME[new].flag}."):
@@ -102,7 +108,7 @@ def test_the_error_for_an_earlier_name_gives_the_new_one(name: str, new: str) ->
 def test_the_error_for_a_former_setting_names_the_constant(name: str, constant: str) -> None:
     assert name not in BY_NAME
     with pytest.raises(BadSetting, match=f"The setting '{name}' does not exist any more. It is now the constant "):
-        App("Test", **{name: 1})
+        App("Test", **former(name))
     variable, _, module = constant.partition(" of ")
     source = (ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
     assert f"\n{variable} = " in source

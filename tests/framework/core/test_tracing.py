@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from unwritten.core.tracing import MAX_STATEMENTS, current, record_page, step, tracing
+from unwritten.core.tracing import MAX_STATEMENTS, current_trace, record_page, step, tracing
 from unwritten.storage.database import Database
 
 
 def test_nothing_is_traced_by_default() -> None:
     with step("anything"):
         record_page("/", "stored")
-    assert current() is None
+    assert current_trace.get() is None
 
 
 def test_steps_and_statements_have_durations(tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ def test_a_failed_statement_is_recorded(tmp_path: Path) -> None:
 
 def test_concurrent_requests_have_separate_traces() -> None:
     def other() -> None:
-        assert current() is None
+        assert current_trace.get() is None
 
     with tracing("/") as trace:
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-        assert current() is trace
+        assert current_trace.get() is trace

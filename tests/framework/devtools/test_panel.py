@@ -1,4 +1,4 @@
-"""What the developer panel says of a page."""
+"""The developer panel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from tests.support.apps import make_app, make_two, make_wiki, page_faults
+from tests.support.apps import make_app, make_two, make_wiki
+from tests.support.html_checks import page_faults
 
 from unwritten import Canvas, Page
 from unwritten.testing import VisitedPage, Visitor, answers
@@ -21,11 +22,11 @@ PANEL = "/_unwritten/developer?page="
 
 
 def facts(page: VisitedPage) -> str:
-    """What the panel says, on one line."""
+    """Return the text of the panel on one line."""
     return " ".join(page.text.split())
 
 
-def test_it_says_what_was_sent_and_what_it_took(tmp_path: Path) -> None:
+def test_the_panel_shows_the_prompt_the_settings_and_the_figures(tmp_path: Path) -> None:
     visitor = Visitor(
         make_wiki(tmp_path, answers({"tea": denoising_frames("Tea is a [[drink]].", steps=4)}), debug=True)
     )
@@ -45,13 +46,13 @@ def test_it_says_what_was_sent_and_what_it_took(tmp_path: Path) -> None:
         "engine scripted",
         "state written",
         "version 1 of 1",
-        "kept in the database, and drawn now",
+        "stored, rendered now",
         "SELECT p.key, v.title",
     ):
         assert words in facts(panel), words
 
 
-def test_a_frame_is_drawn_as_the_page_drew_it(tmp_path: Path) -> None:
+def test_a_frame_is_rendered_as_the_page_showed_it(tmp_path: Path) -> None:
     engine = answers({"lead": denoising_frames("A tower with a [[lamp]].", steps=4), "body": "It stands by the sea."})
     visitor = Visitor(make_two(tmp_path, engine, debug=True))
     visitor.visit("/")
@@ -64,7 +65,7 @@ def test_a_frame_is_drawn_as_the_page_drew_it(tmp_path: Path) -> None:
     assert "A tower with a [[lamp]]." in last.html
 
 
-def test_it_may_be_asked_in_the_middle(tmp_path: Path) -> None:
+def test_the_panel_of_a_running_job(tmp_path: Path) -> None:
     script = ["Tea", HANG]
     visitor = Visitor(make_wiki(tmp_path, answers({"tea": script}), debug=True))
     visitor.visit("/wiki/Tea", wait=False)
@@ -72,17 +73,17 @@ def test_it_may_be_asked_in_the_middle(tmp_path: Path) -> None:
     assert "data-active" in early.html and "state</dt><dd>writing" in early.html
 
 
-def test_a_page_of_an_earlier_server_says_what_is_known(tmp_path: Path) -> None:
-    app, kept = make_wiki(tmp_path, answers({"": "Tea is a drink."})), tmp_path / "kept.db"
-    with Visitor(app, database=kept) as visitor:
+def test_the_panel_of_a_page_of_an_earlier_server(tmp_path: Path) -> None:
+    app, database = make_wiki(tmp_path, answers({"": "Tea is a drink."})), tmp_path / "stored.db"
+    with Visitor(app, database=database) as visitor:
         visitor.visit("/wiki/Tea")
-    visitor = Visitor(app, database=kept, debug=True)
+    visitor = Visitor(app, database=database, debug=True)
     panel = visitor.visit(f"{PANEL}/wiki/Tea")
     assert "This page was written before the server started." in panel.text
     assert "An encyclopedia article about Tea." in panel.text and "This page has not been requested" in panel.text
 
 
-def test_it_says_what_was_repaired_in_a_shape(tmp_path: Path) -> None:
+def test_repairs_are_shown(tmp_path: Path) -> None:
     class Facts(BaseModel):
         kind: str
 
@@ -99,15 +100,15 @@ def test_it_says_what_was_repaired_in_a_shape(tmp_path: Path) -> None:
         asyncio.run(app.close())
 
 
-def test_a_page_that_nobody_wrote_has_little_to_say(tmp_path: Path) -> None:
+def test_the_panel_of_an_unwritten_page(tmp_path: Path) -> None:
     visitor = Visitor(make_wiki(tmp_path, answers(), debug=True))
     assert "state not written" in facts(visitor.visit(f"{PANEL}/wiki/Tea"))
 
 
-def test_what_failed_is_shown_with_its_place(tmp_path: Path) -> None:
+def test_errors_are_shown(tmp_path: Path) -> None:
     engine = answers({"lead": "A tower.", "body": GenerationFailed("The lamp broke.")})
     visitor = Visitor(make_two(tmp_path, engine, debug=True))
     page = visitor.visit("/", wait=False)
     visitor.wait()
-    faults = visitor.visit(f"{PANEL}/&bare=faults")
-    assert page.state == "waiting" and "<h2>GenerationFailed</h2>" in faults.html and "The lamp broke." in faults.html
+    errors = visitor.visit(f"{PANEL}/&bare=errors")
+    assert page.state == "waiting" and "<h2>GenerationFailed</h2>" in errors.html and "The lamp broke." in errors.html

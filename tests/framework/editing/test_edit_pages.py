@@ -12,19 +12,9 @@ import pytest
 from httpx2 import Response
 from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
-from tests.support.apps import (
-    browser,
-    follow,
-    in_turn,
-    inner,
-    make_app,
-    make_two,
-    make_wiki,
-    page_faults,
-    until_over,
-    wait_for,
-    write,
-)
+from tests.support.apps import browser, follow, in_turn, make_app, make_two, make_wiki, until_over, write
+from tests.support.html_checks import inner, page_faults
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas
 from unwritten.formats.base import Format

@@ -8,19 +8,9 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.support.apps import (
-    TWO,
-    browser,
-    follow,
-    in_turn,
-    inner,
-    make_app,
-    make_two,
-    make_wiki,
-    templates,
-    wait_for,
-    write,
-)
+from tests.support.apps import TWO, browser, follow, in_turn, make_app, make_two, make_wiki, templates, write
+from tests.support.html_checks import inner
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page
 from unwritten.core.settings import Settings

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from tests.support.apps import browser, follow, in_turn, inner, make_two, make_wiki, page_faults, write
+from tests.support.apps import browser, follow, in_turn, make_two, make_wiki, write
+from tests.support.html_checks import inner, page_faults
 
 from unwritten.editing import history
 from unwritten.storage.records import Change

@@ -1,23 +1,23 @@
-"""A page as the server sends it, made to stand alone."""
+"""Pages of a static site: rewritten links, removed scripts, disabled forms."""
 
 from __future__ import annotations
 
 import pytest
 
-from unwritten.export.static_html import ASLEEP, addresses_of, is_offered, local, make_static
+from unwritten.export.static_html import FORM_NOTE, is_signed, local_url, make_static, urls_of
 
 
-def alone(html: str, foot: str = "") -> str:
-    """A page whose links all lead to x, and whose boxes are empty."""
-    return make_static(html, lambda tag, address: None if "/gone" in address else "x", lambda address: "<b>", foot)
+def static(html: str, footer: str = "") -> str:
+    """Return a page whose links all lead to x, and whose boxes are empty."""
+    return make_static(html, lambda tag, url: None if "/gone" in url else "x", lambda url: "<b>", footer)
 
 
-def test_what_needs_no_change_is_copied_letter_by_letter() -> None:
+def test_tags_without_changes_are_copied_exactly() -> None:
     html = (
         '<!doctype html>\n<svg viewBox="0 0 1 1"><linearGradient id=a /><path d="M0 0"/></svg>'
         "<p title='a &amp; b'>x &lt; y&#8212;z<br><b>z</b></p>"
     )
-    assert make_static(html, lambda tag, address: address, lambda address: "") == html
+    assert make_static(html, lambda tag, url: url, lambda url: "") == html
     assert make_static("<body hx-boost='1'><script>1</script><noscript>x</noscript>y</body>", lambda t, a: a, str) == (
         "<body>y</body>"
     )
@@ -38,7 +38,7 @@ def test_what_needs_no_change_is_copied_letter_by_letter() -> None:
         ('<form method="post" action="/_unwritten/rewrite"><button>w</button></form>.', "."),
         (
             '<form action="/s"><input><input type="hidden" name="n"></form>',
-            f'<form><input disabled><input type="hidden" name="n"></form><p class="quiet asleep">{ASLEEP}</p>',
+            f'<form><input disabled><input type="hidden" name="n"></form><p class="quiet">{FORM_NOTE}</p>',
         ),
         (
             '<footer class="colophon"><div class="actions">w<div>w</div></div>.</footer><div class="actions">w</div>',
@@ -46,18 +46,18 @@ def test_what_needs_no_change_is_copied_letter_by_letter() -> None:
         ),
     ],
 )
-def test_what_needs_a_server_is_changed_or_left_out(html: str, expected: str) -> None:
-    assert alone(html) == expected
+def test_elements_that_need_a_server_are_changed_or_removed(html: str, expected: str) -> None:
+    assert static(html) == expected
 
 
-def test_the_foot_stands_at_the_end() -> None:
-    assert alone("<body>w</body></html>", "<p>f</p>") == "<body>w<p>f</p></body></html>"
+def test_the_footer_is_at_the_end() -> None:
+    assert static("<body>w</body></html>", "<p>f</p>") == "<body>w<p>f</p></body></html>"
 
 
-def test_addresses_are_read_without_their_signature() -> None:
-    assert local("/wiki/A?b=1&_s=xyz#c") == ("/wiki/A?b=1", "c")
-    assert local("/wiki/A?_s=xyz") == ("/wiki/A", "")
-    assert is_offered("/wiki/A?_s=xyz") and not is_offered("/wiki/A_s=")
+def test_urls_are_read_without_their_signature() -> None:
+    assert local_url("/wiki/A?b=1&_s=xyz#c") == ("/wiki/A?b=1", "c")
+    assert local_url("/wiki/A?_s=xyz") == ("/wiki/A", "")
+    assert is_signed("/wiki/A?_s=xyz") and not is_signed("/wiki/A_s=")
     for elsewhere in ("https://example.org/", "//example.org/", "#a", "mailto:a@b", "http://["):
-        assert local(elsewhere) is None
-    assert addresses_of('<a href="/a?b&amp;c">x</a><img src="/i.png">') == ["/a?b&c", "/i.png"]
+        assert local_url(elsewhere) is None
+    assert urls_of('<a href="/a?b&amp;c">x</a><img src="/i.png">') == ["/a?b&c", "/i.png"]

@@ -1,21 +1,25 @@
-"""A static site: what is written of a world, as files that stand alone."""
+"""``export``: the stored pages of a world as a static site."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urljoin
 
 import pytest
 from click.testing import CliRunner
-from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, page_faults, templates, write
+from tests.support.apps import LIGHTHOUSE, browser, make_app, make_clock, make_wiki, templates, write
+from tests.support.html_checks import page_faults
 
 from unwritten import App, Canvas, Page
+from unwritten.cli.main import main
 from unwritten.core.errors import ShareError
-from unwritten.export.static_html import ASLEEP
-from unwritten.export.static_site import MARK, ExportReport, export_site, file_of
+from unwritten.export.static_html import FORM_NOTE
+from unwritten.export.static_site import MARKER, ExportReport, export_site, file_of
 from unwritten_engine import scripted
+from unwritten_engine.scripted import ABOUT
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -23,7 +27,7 @@ TEXT = "A **tower** by the [[Lamp]] and the [[Great Auk|bird]], not by the [[Sea
 
 
 def written(home: Path, *pages: str, text: str = TEXT) -> App:
-    """The five-line wiki with these pages written. What is returned is not prepared."""
+    """Write pages of the five-line wiki. Return the app, not prepared."""
     with browser(make_wiki(home, scripted(text))) as client:
         for page in pages:
             write(client, f"/wiki/{page}")
@@ -31,7 +35,7 @@ def written(home: Path, *pages: str, text: str = TEXT) -> App:
 
 
 def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dict[str, str]]:
-    """An export, and its HTML files by name. Every local link in them leads to a file."""
+    """Export an app. Return the report, and the HTML files by name, whose links all lead to files."""
     site = export_site(app, folder, **options)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     pages = {name: path.read_text() for name, path in files.items() if name.endswith(".html")}
@@ -59,12 +63,12 @@ def test_a_world_becomes_files_whose_links_lead_to_files(tmp_path: Path) -> None
     assert '<a href="Great_Auk.html" class="written">bird</a>' in tower
     assert re.search(r'<a href="../unwritten.html" class="unwritten"[^>]*>Sea &amp; Shore</a>', tower)
     assert '<a class="written" href="wiki/Tower.html">Tower</a>' in pages["index.html"]
-    assert "Where the world runs" in pages["unwritten.html"]
+    assert "In the running app" in pages["unwritten.html"]
     assert (tmp_path / "site" / "unwritten-static" / "unwritten.css").is_file()
     assert not list((tmp_path / "site").rglob("*.js"))
 
 
-def test_nothing_is_written_or_marked_on_the_way(tmp_path: Path) -> None:
+def test_an_export_generates_no_page(tmp_path: Path) -> None:
     app = written(tmp_path, "Tower")
     exported(app, tmp_path / "site")
     again = make_wiki(tmp_path, scripted())
@@ -72,7 +76,7 @@ def test_nothing_is_written_or_marked_on_the_way(tmp_path: Path) -> None:
         assert [entry.key for entry in again.store.all()] == ["/wiki/Tower"]
 
 
-def test_what_only_a_server_can_do_is_not_offered(tmp_path: Path) -> None:
+def test_functions_of_the_server_are_left_out(tmp_path: Path) -> None:
     app = written(tmp_path, "Tower")
     _, pages = exported(app, tmp_path / "site")
     tower = pages["wiki/Tower.html"]
@@ -80,7 +84,7 @@ def test_what_only_a_server_can_do_is_not_offered(tmp_path: Path) -> None:
     assert "Regenerate" not in tower and "/_unwritten/" not in tower
 
 
-def test_other_pages_of_the_app_come_along_and_forms_rest(tmp_path: Path) -> None:
+def test_other_pages_are_exported_and_forms_are_disabled(tmp_path: Path) -> None:
     form = """{% extends "layout.html" %}{% block main %}<form action="/search"><input name="q"><button>Go</button>
     </form><a href="/list?sort=1">sorted</a> <a href="/list">all</a> <a href="https://example.org/x">x</a>
     {% endblock %}"""
@@ -108,11 +112,11 @@ def test_other_pages_of_the_app_come_along_and_forms_rest(tmp_path: Path) -> Non
     assert (site.pages, site.more) == (1, 2)
     front = pages["index.html"]
     assert '<input name="q" disabled><button disabled>Go</button>' in front
-    assert ASLEEP in front and "action=" not in front
+    assert FORM_NOTE in front and "action=" not in front
     assert '<a href="unwritten.html">sorted</a> <a href="list.html">all</a> <a href="https://example.org/x">' in front
 
 
-def test_pages_that_the_app_draws_no_more_are_told(tmp_path: Path) -> None:
+def test_pages_that_the_app_cannot_render_any_more_are_reported(tmp_path: Path) -> None:
     written(tmp_path, "Tower")
     app = make_app(tmp_path, scripted())
 
@@ -139,11 +143,11 @@ def test_pages_that_the_app_draws_no_more_are_told(tmp_path: Path) -> None:
         ("/wiki/.htaccess", "wiki/~.htaccess~.html"),
     ],
 )
-def test_every_key_has_a_file_that_all_systems_take(key: str, file: str) -> None:
+def test_every_key_has_a_file_name_for_all_systems(key: str, file: str) -> None:
     assert file_of(key) == file
 
 
-def test_long_names_and_names_that_differ_in_case_do_not_meet(tmp_path: Path) -> None:
+def test_long_names_and_names_that_differ_in_case_do_not_collide(tmp_path: Path) -> None:
     assert len(file_of("/wiki/" + "%E4%BA%AC" * 120).encode()) < 200
     app = written(tmp_path, "Tea", "tea", "TEA", "%2e_x", "AC%2FDC")
     site, pages = exported(app, tmp_path / "site")
@@ -152,63 +156,57 @@ def test_long_names_and_names_that_differ_in_case_do_not_meet(tmp_path: Path) ->
     assert len(names) == len(set(names)) == 7
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     app = written(tmp_path, "Tower")
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter.txt").write_text("mine")
-    with pytest.raises(ShareError, match=r"is not empty, and an export replaces nothing\. Name another one\."):
+    with pytest.raises(ShareError, match=r"is not empty\. Name another one\."):
         export_site(app, folder)
-    with pytest.raises(ShareError, match=rf"has no file {MARK}, so it is no former export, and is not replaced"):
-        export_site(app, folder, replacing=True)
-    with pytest.raises(ShareError, match="is there already, and is no folder"):
+    with pytest.raises(ShareError, match=rf"has no file {MARKER}, so it is not an export and is not replaced"):
+        export_site(app, folder, replace=True)
+    with pytest.raises(ShareError, match="exists already and is not a folder"):
         export_site(app, folder / "chapter.txt")
     assert [path.name for path in folder.iterdir()] == ["chapter.txt"]
-    with pytest.raises(ShareError, match="Nothing is written yet"):
+    with pytest.raises(ShareError, match="No pages are stored yet"):
         export_site(make_app(tmp_path, scripted(), database=str(tmp_path / "none.db")), tmp_path / "x")
 
 
-def test_only_a_former_export_is_replaced(tmp_path: Path) -> None:
+def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "site"
     folder.mkdir()  # empty: nothing is lost
     exported(written(tmp_path, "Tower"), folder)
     (folder / "stale.html").touch()
-    with pytest.raises(ShareError, match=r"or replace this former export: unwritten export .* --replace"):
+    with pytest.raises(ShareError, match=r"or replace this earlier export: unwritten export .* --replace"):
         export_site(written(tmp_path, "Lamp"), folder)
     assert (folder / "stale.html").exists()
-    exported(written(tmp_path, "Lamp"), folder, replacing=True)
+    exported(written(tmp_path, "Lamp"), folder, replace=True)
     assert (folder / "wiki" / "Lamp.html").is_file() and not (folder / "stale.html").exists()
-    assert json.loads((folder / MARK).read_text())["pages"] == 2
+    assert json.loads((folder / MARKER).read_text())["pages"] == 2
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".site")] == []
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
     written(tmp_path, "Tower")
-    app = make_app(tmp_path, scripted(), folder=templates(tmp_path, exported="{{ 1 / 0 }}"))
+    app = make_wiki(tmp_path, scripted(), folder=templates(tmp_path, exported="{{ 1 / 0 }}"))
     with pytest.raises(Exception, match=r"exported\.html"):
         export_site(app, tmp_path / "site")
     assert [path.name for path in tmp_path.iterdir() if "site" in path.name] == []
 
 
-def test_the_command_exports_with_the_worlds_file(tmp_path: Path, home: Path) -> None:
+def test_the_command_adds_the_database(tmp_path: Path, home: Path) -> None:
     (home / "app.py").write_text(
         "from unwritten import App\napp = App('Book', database='book.db')\n"
         "@app.page('/wiki/{title}')\ndef article(title: str) -> str:\n    return f'About {title}.'\n"
     )
     written(tmp_path, "Tower").database.rename(home / "book.db")
-    from unwritten.cli import main
-
     result = CliRunner().invoke(main, ["export", "site", "--world"])
     assert result.exit_code == 0, result.output
-    assert "Wrote 1 page of Book into site." in result.output
+    assert "Exported 1 page of Book to site." in result.output
     assert b"secret" not in (home / "site" / "world.db").read_bytes()
 
 
-def test_the_licence_of_a_pages_model_is_kept(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from unwritten_engine.scripted import ABOUT
-
+def test_the_licence_of_a_pages_model_is_shown(tmp_path: Path) -> None:
     engine = scripted(LIGHTHOUSE, about=replace(ABOUT, licence="Terms & conditions."))
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, "/wiki/Tower")
@@ -216,7 +214,7 @@ def test_the_licence_of_a_pages_model_is_kept(tmp_path: Path) -> None:
     assert '<p class="licence">Terms &amp; conditions.</p>' in pages["wiki/Tower.html"]
 
 
-def test_boxes_keep_their_walls(tmp_path: Path) -> None:
+def test_boxes_keep_their_sandbox(tmp_path: Path) -> None:
     with browser(
         make_clock(tmp_path, "<!doctype html><html><title>Clock</title><body><p>12:00</p></body></html>")
     ) as client:

@@ -1,4 +1,4 @@
-"""Lessons: what a model can learn from a world, whoever wrote it."""
+"""Training examples from the stored pages of a world."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.support.apps import browser, follow, in_turn, make_app, make_two, mak
 from unwritten import App, Canvas, Example, Page
 from unwritten.core.errors import StoreError, UnknownDatabase
 from unwritten.export.training_examples import (
-    BROKEN,
-    PICTURED,
-    SHAPED,
-    UNKNOWN,
+    HAS_IMAGE,
+    HAS_SCHEMA,
+    INCOMPLETE,
+    UNKNOWN_PROMPT,
     TrainingExamples,
     read_prompt,
     training_examples,
@@ -35,7 +35,7 @@ class Tower(BaseModel):
     height: int
 
 
-def lessons(app: App) -> TrainingExamples:
+def examples(app: App) -> TrainingExamples:
     return training_examples(app.database)
 
 
@@ -58,23 +58,23 @@ def asked(ask: str, base: int = 1, region: str = "lead") -> dict[str, str]:
     ],
     ids=["bare", "full"],
 )
-def test_a_prompt_comes_back_as_it_was_kept(prompt: Prompt) -> None:
+def test_a_stored_prompt_is_parsed(prompt: Prompt) -> None:
     assert read_prompt(prompt_text(prompt)) == prompt
 
 
 @pytest.mark.parametrize("text", ["A lead.", "[]", '{"ask": "x"}'])
-def test_what_is_no_prompt_is_told(text: str) -> None:
+def test_other_texts_are_not_prompts(text: str) -> None:
     with pytest.raises(ValueError):
         read_prompt(text)
 
 
-def test_a_lesson_has_its_prompt_exactly_as_the_engine_got_it(tmp_path: Path) -> None:
+def test_an_example_has_the_prompt_that_the_engine_got(tmp_path: Path) -> None:
     engine = scripted(" is a house of [[Stone]] by the sea.")
     app = make_wiki(tmp_path, engine, world="A calm book.", links="/wiki/{title}")
     with browser(app) as client:
         write(client, "/wiki/Tower")
         write(client, "/wiki/Stone")
-    found = lessons(app)
+    found = examples(app)
     assert [page.prompt for page in found.pages] == [request.prompt for request in engine.requests]
     assert found.pages[0].prompt.system.startswith("A calm book.") and found.pages[0].prompt.examples
     assert any(page.prompt.facts for page in found.pages), "what one page said is told to the next"
@@ -92,13 +92,13 @@ def test_a_lesson_has_its_prompt_exactly_as_the_engine_got_it(tmp_path: Path) ->
 # -- changes ----------------------------------------------------------------------------------------------
 
 
-def test_a_text_that_a_person_left_is_the_answer_to_the_prompt_as_it_was_sent(tmp_path: Path) -> None:
+def test_an_edited_text_is_the_answer_to_the_first_prompt(tmp_path: Path) -> None:
     engine = scripted(in_turn("A lead.", "A body."))
     app = make_two(tmp_path, engine)
     with browser(app) as client:
         write(client, "/")
         assert client.post(EDIT, data=by_hand("My own lead.")).status_code == 303
-    found = lessons(app)
+    found = examples(app)
     assert [(page.prompt, page.text) for page in found.pages] == [
         (engine.requests[0].prompt, "My own lead."),
         (engine.requests[1].prompt, "A body."),
@@ -106,7 +106,7 @@ def test_a_text_that_a_person_left_is_the_answer_to_the_prompt_as_it_was_sent(tm
     assert found.by_hand == 1 and not found.left_out
 
 
-def test_a_change_that_was_asked_for_answers_the_first_prompt_and_not_the_ask(tmp_path: Path) -> None:
+def test_a_requested_change_is_the_answer_to_the_first_prompt(tmp_path: Path) -> None:
     engine = scripted(in_turn("A lead.", "A body.", "A shorter lead.", "A new lead."))
     app = make_two(tmp_path, engine)
     with browser(app) as client:
@@ -114,25 +114,25 @@ def test_a_change_that_was_asked_for_answers_the_first_prompt_and_not_the_ask(tm
         for base, means in ((1, asked("Shorter.")), (2, by_hand("Shortest.", 2)), (3, asked("Newer.", 3))):
             assert client.post(EDIT, data=means).status_code == 303, base
             follow(client, "/")
-            found = lessons(app)
+            found = examples(app)
             assert found.pages[0].prompt == engine.requests[0].prompt and found.pages[1].text == "A body."
             assert found.by_hand == (base == 2)
     assert found.pages[0].text == "A new lead." and engine.requests[-1].prompt.ask.endswith("Newer.")
 
 
-def test_versions_before_the_current_one_are_not_learned(tmp_path: Path) -> None:
+def test_earlier_versions_are_no_examples(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted(in_turn(" First.", " Second.")))
     with browser(app) as client:
         write(client, "/wiki/Tower")
         client.post("/_unwritten/rewrite", data={"page": "/wiki/Tower"})
         follow(client, "/wiki/Tower")
-        assert [page.text for page in lessons(app).pages] == ["**Tower** Second."]
+        assert [page.text for page in examples(app).pages] == ["**Tower** Second."]
         restore = {"page": "/wiki/Tower", "version": "1", "base": "2"}
         assert client.post("/_unwritten/restore", data=restore).status_code == 303
-    assert [page.text for page in lessons(app).pages] == ["**Tower** First."]
+    assert [page.text for page in examples(app).pages] == ["**Tower** First."]
 
 
-def test_a_change_whose_first_prompt_did_not_come_along_is_left_out(tmp_path: Path) -> None:
+def test_a_change_without_its_first_prompt_is_left_out(tmp_path: Path) -> None:
     app = make_two(tmp_path, scripted(in_turn("A lead.", "A body.", "A shorter lead.")))
     (tmp_path / "there").mkdir()
     other = make_two(tmp_path / "there", scripted("Other words."))
@@ -144,11 +144,11 @@ def test_a_change_whose_first_prompt_did_not_come_along_is_left_out(tmp_path: Pa
     with sqlite3.connect(other.database) as connection:
         connection.execute("DELETE FROM canvases")  # so that nothing of its own is left to answer to
     import_world(other.database, app.database, theirs=True)
-    found = lessons(other)
-    assert [page.text for page in found.pages] == ["A body."] and found.left_out == {UNKNOWN: 1}
+    found = examples(other)
+    assert [page.text for page in found.pages] == ["A body."] and found.left_out == {UNKNOWN_PROMPT: 1}
 
 
-def test_a_text_that_begins_otherwise_has_no_opening(tmp_path: Path) -> None:
+def test_a_text_with_another_beginning_has_no_opening(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted(" stands."))
 
     @app.page("/")
@@ -157,19 +157,19 @@ def test_a_text_that_begins_otherwise_has_no_opening(tmp_path: Path) -> None:
 
     with browser(app) as client:
         write(client, "/")
-        (before,) = lessons(app).pages
+        (before,) = examples(app).pages
         client.post(EDIT, data=by_hand("A **tower** is high.", region="body"))
-    (after,) = lessons(app).pages
+    (after,) = examples(app).pages
     assert before.prompt.opening == "The **tower**" and before.text == "The **tower** stands."
     assert after.prompt.opening == "" and after.prompt.ask == before.prompt.ask
     write_pages(tmp_path / "pages.jsonl", [after])  # a page must begin with its opening
     assert list(read_pages(tmp_path / "pages.jsonl")) == [after]
 
 
-# -- what is no lesson ------------------------------------------------------------------------------------
+# -- what is left out ------------------------------------------------------------------------------------
 
 
-def test_shapes_pictures_and_what_broke_off_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_schemas_images_and_incomplete_texts_are_left_out_and_counted(tmp_path: Path) -> None:
     names = ("lead", "facts", "art", "more")
     shell = "".join(f"{{% block {name} %}}{{{{ {name} }}}}{{% endblock %}}" for name in names)
     folder = templates(tmp_path, four=f'{{% extends "layout.html" %}}{{% block main %}}{shell}{{% endblock %}}')
@@ -196,13 +196,13 @@ def test_shapes_pictures_and_what_broke_off_are_left_out_and_counted(tmp_path: P
         connection.execute("UPDATE canvases SET reason = 'length' WHERE name IN ('art', 'more')")
         prompt = prompt_text(Prompt("What is this?", images=(b"picture",)))
         connection.execute("UPDATE canvases SET prompt = ? WHERE name = 'lead'", (prompt,))
-    found = lessons(app)
+    found = examples(app)
     assert [page.prompt.ask for page in found.pages] == ["More. The subject is Front."], "prose was cut to a sentence"
-    assert found.left_out == {PICTURED: 1, SHAPED: 1, BROKEN: 1}
+    assert found.left_out == {HAS_IMAGE: 1, HAS_SCHEMA: 1, INCOMPLETE: 1}
 
 
-def test_a_world_that_is_not_there_or_no_world_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"Nothing is written yet: there is no database .*none\.db"):
+def test_a_missing_or_foreign_database_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"No pages are stored yet: there is no database .*none\.db"):
         training_examples(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
     with sqlite3.connect(tmp_path / "foreign.db") as connection:
@@ -212,8 +212,8 @@ def test_a_world_that_is_not_there_or_no_world_is_told(tmp_path: Path) -> None:
         training_examples(tmp_path / "foreign.db")
 
 
-def test_an_empty_world_has_no_lessons(tmp_path: Path) -> None:
+def test_an_empty_world_has_no_examples(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted())
     with browser(app):
         pass
-    assert lessons(app) == TrainingExamples("Fake Wiki", (), 0, {})
+    assert examples(app) == TrainingExamples("Fake Wiki", (), 0, {})

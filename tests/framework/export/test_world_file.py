@@ -1,4 +1,4 @@
-"""Sharing a world: copies of its file, and pages that are brought in from another."""
+"""``copy`` and ``import``: copies of a world's database, and pages from another world."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tests.support.apps import browser, make_app, make_wiki, tables, write
 
 from unwritten import App, Canvas
-from unwritten.cli import main
+from unwritten.cli.main import main
 from unwritten.core.errors import ShareError
 from unwritten.export.world_file import copy_world, import_world
 from unwritten_engine import scripted
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(30)
 
 
 def a_world(home: Path, text: str = "A tower with a [[Lamp]].", pages: tuple[str, ...] = ("Tower",)) -> Path:
-    """A world with these pages, all with this text. Returns its file."""
+    """Create a world with these pages, all with this text. Return its database."""
     home.mkdir(exist_ok=True)
     app = make_wiki(home, scripted(text))
     with browser(app) as client:
@@ -36,7 +36,7 @@ def cli(*arguments: object) -> Result:
 
 
 def texts(home: Path) -> dict[str, str]:
-    """The first word that was written on each page, asked of an app that can write nothing."""
+    """Return the first generated word of each stored page."""
     app = make_wiki(home, scripted())
     with browser(app):
         kept = {entry.key: app.store.get(entry.key) for entry in app.store.all()}
@@ -46,7 +46,7 @@ def texts(home: Path) -> dict[str, str]:
 # -- copying --------------------------------------------------------------------------------------------------
 
 
-def test_a_world_is_copied_while_it_is_used(tmp_path: Path) -> None:
+def test_a_world_is_copied_while_it_is_in_use(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A tower."))
     copy = tmp_path / "copy.db"
     with browser(app) as client:
@@ -60,8 +60,8 @@ def test_a_world_is_copied_while_it_is_used(tmp_path: Path) -> None:
     assert _of_world(copy, "secret") == secret.hex()
 
 
-def test_a_world_says_what_it_is(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("x"), world="A calm book.", links="/wiki/{title}")
+def test_a_database_has_the_name_of_its_world(tmp_path: Path) -> None:
+    app = make_wiki(tmp_path, scripted("x"), world="A calm book.", links="/wiki/{title}")
     with browser(app):
         world = app.site.world
         assert (world.get("name"), world.get("world"), world.get("links")) == (
@@ -81,16 +81,16 @@ def test_a_public_copy_has_no_secret_anywhere_in_its_file(tmp_path: Path) -> Non
     assert import_world(tmp_path / "new.db", tmp_path / "public.db").new == ["/wiki/Tower"]
 
 
-def test_a_copy_replaces_nothing(tmp_path: Path) -> None:
+def test_a_copy_replaces_no_file(tmp_path: Path) -> None:
     database = a_world(tmp_path / "a")
     (tmp_path / "there.db").write_text("mine")
     result = cli("copy", tmp_path / "there.db", "--database", database)
     assert result.exit_code == 1
-    assert "is there already, and a copy replaces nothing. Name another file." in result.output
+    assert "exists already and is not replaced. Name another file." in result.output
     assert (tmp_path / "there.db").read_text() == "mine"
     with pytest.raises(ShareError, match="There is no folder"):
         copy_world(database, tmp_path / "no" / "where.db")
-    with pytest.raises(ShareError, match="Nothing is written yet"):
+    with pytest.raises(ShareError, match="No pages are stored yet"):
         copy_world(tmp_path / "none.db", tmp_path / "copy.db")
 
 
@@ -102,10 +102,10 @@ def test_the_command_copies(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "copy.db"]
 
 
-# -- bringing in ----------------------------------------------------------------------------------------------
+# -- importing ----------------------------------------------------------------------------------------------
 
 
-def test_pages_are_brought_in_with_versions_links_and_values(tmp_path: Path) -> None:
+def test_pages_are_imported_with_versions_links_and_values(tmp_path: Path) -> None:
     class Card(BaseModel):
         height: int
 
@@ -164,19 +164,22 @@ def test_the_command_counts_before_and_after(tmp_path: Path) -> None:
     ours = a_world(tmp_path / "b", "Ours.")
     dry = cli("import", theirs, "--database", ours, "--dry-run")
     assert dry.exit_code == 0, dry.output
-    assert f"Would bring 1 page of Fake Wiki into {ours}." in dry.output
-    assert "1 page say something else here, and stay so: /wiki/Tower. To take theirs: --theirs" in dry.output
-    assert "Brought 1 page" in cli("import", theirs, "--database", ours).output
-    assert "1 page have theirs as a new version." in cli("import", theirs, "--database", ours, "--theirs").output
+    assert f"Would import 1 page of Fake Wiki into {ours}." in dry.output
+    assert "Left unchanged: 1 page with another text here: /wiki/Tower. To add theirs: --theirs" in dry.output
+    assert "Imported 1 page" in cli("import", theirs, "--database", ours).output
+    assert (
+        "Added a new version of 1 page that had another text here."
+        in cli("import", theirs, "--database", ours, "--theirs").output
+    )
 
 
-def test_a_dry_run_makes_no_file(tmp_path: Path) -> None:
+def test_a_dry_run_creates_no_file(tmp_path: Path) -> None:
     theirs = a_world(tmp_path / "a")
     assert import_world(tmp_path / "none.db", theirs, dry_run=True).new == ["/wiki/Tower"]
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_file_that_is_no_world_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_world_is_refused(tmp_path: Path) -> None:
     ours = a_world(tmp_path / "a")
     before = tables(ours)
     foreign, text, empty, newer = (tmp_path / name for name in ("foreign.db", "text.db", "empty.db", "newer.db"))
@@ -193,11 +196,11 @@ def test_a_file_that_is_no_world_is_refused(tmp_path: Path) -> None:
     connection.close()
     for path, words in {
         foreign: "is not a world of Unwritten: it is a database of another program, or empty.",
-        text: "is not a world of Unwritten: it is no database",
+        text: "is not a world of Unwritten: it is not a database",
         empty: "is not a world of Unwritten: it is a database of another program, or empty.",
-        newer: "was made by a newer version of Unwritten (m999_dreams). Update with: pip install --upgrade unwritten",
+        newer: "was created by a newer version of Unwritten (m999_dreams). Update with: pip install --upgrade unwritten",
         tmp_path / "none.db": "There is no file",
-        ours: "is this very world",
+        ours: "is this world itself",
     }.items():
         result = cli("import", path, "--database", ours)
         assert result.exit_code == 1

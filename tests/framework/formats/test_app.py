@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.apps import a_linker, browser, faults, make_app, tables, text_frame, write
+from tests.support.apps import a_linker, browser, make_app, tables, text_frame, write
 from tests.support.hostile import VECTORS
+from tests.support.html_checks import faults
 
 from unwritten import Canvas
 from unwritten.core.errors import PageFailed

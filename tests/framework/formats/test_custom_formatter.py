@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup, escape
-from tests.support.apps import a_linker, browser, faults, make_app, tables, text_frame, write
+from tests.support.apps import a_linker, browser, make_app, tables, text_frame, write
 from tests.support.hostile import VECTORS, few_examples, hostile_texts, prefix_of, spans_in
+from tests.support.html_checks import faults
 
 from unwritten import Canvas, Example, Page
 from unwritten.core.errors import BadPage, PageFailed

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from markupsafe import escape
 from pydantic import BaseModel, Field
-from tests.support.apps import a_linker, faults
-from tests.support.drawings import drawing_faults
+from tests.support.apps import a_linker
+from tests.support.html_checks import faults
+from tests.support.svg_checks import drawing_faults
 
 from unwritten.formats.base import RegionContext
 from unwritten.formats.registry import FORMATS

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 from pydantic import BaseModel
-from tests.support.apps import a_linker, faults, text_frame
+from tests.support.apps import a_linker, text_frame
 from tests.support.hostile import VECTORS, few_examples, good_texts, hostile_texts, markdown_texts, prefix_of, spans_in
+from tests.support.html_checks import faults
 
 from unwritten.core.errors import PageFailed
 from unwritten.formats.base import Formatter, RegionContext

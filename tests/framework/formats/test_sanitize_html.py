@@ -6,8 +6,9 @@ from html import unescape
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.apps import a_linker, faults
+from tests.support.apps import a_linker
 from tests.support.hostile import ADDRESSES, VECTORS, few_examples, hostile_texts, prefix_of
+from tests.support.html_checks import faults
 
 from unwritten.formats.sanitize_html import clean_html, clean_rendered
 

@@ -8,8 +8,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.drawings import HOSTILE, KETTLE, drawing_faults
 from tests.support.hostile import VECTORS, few_examples, prefix_of
+from tests.support.svg_checks import HOSTILE, KETTLE, drawing_faults
 
 from unwritten.formats.sanitize_svg import SVGSanitizer
 from unwritten.formats.svg import complete_prefix

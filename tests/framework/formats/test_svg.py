@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.apps import a_linker, browser, make_app, tables, text_frame, write
-from tests.support.drawings import HOSTILE, KETTLE, drawing_faults
+from tests.support.svg_checks import HOSTILE, KETTLE, drawing_faults
 
 from unwritten import Canvas
 from unwritten.core.errors import PageFailed

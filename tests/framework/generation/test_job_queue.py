@@ -1,4 +1,4 @@
-"""Pages that are being written: one generation for each, whoever comes and goes."""
+"""The job queue: one job per page, who may subscribe, and what happens when a job ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import http.client
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.apps import (
@@ -14,17 +15,16 @@ from tests.support.apps import (
     browser,
     follow,
     in_turn,
-    inner,
     make_two,
     make_wiki,
-    served,
     tables,
     until,
     until_over,
-    wait_for,
     watch,
     write,
 )
+from tests.support.html_checks import inner
+from tests.support.servers import served, wait_for
 
 from unwritten_engine import scripted
 from unwritten_engine.errors import GenerationFailed
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(30)
 KEY = "/wiki/Lighthouse"
 
 
-def test_a_click_writes_a_page_and_the_next_one_finds_it(tmp_path: Path) -> None:
+def test_a_page_is_generated_once_and_then_served_from_the_store(tmp_path: Path) -> None:
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
         assert write(client, KEY)[-1]["state"] == "written"
@@ -43,7 +43,7 @@ def test_a_click_writes_a_page_and_the_next_one_finds_it(tmp_path: Path) -> None
     assert len(engine.requests) == 1
 
 
-def test_a_crowd_on_one_page_is_one_generation(tmp_path: Path) -> None:
+def test_many_visitors_of_one_page_share_one_job(tmp_path: Path) -> None:
     engine = scripted(LIGHTHOUSE, delay=0.01)
     with browser(make_wiki(tmp_path, engine)) as client, ThreadPoolExecutor(16) as crowd:
         answers = list(crowd.map(lambda i: client.get(KEY + ("?plain=1" if i % 2 else "")), range(100)))
@@ -55,7 +55,7 @@ def test_a_crowd_on_one_page_is_one_generation(tmp_path: Path) -> None:
     assert len(tables(tmp_path / "pages.db")["versions"]) == 1
 
 
-def test_all_regions_are_written_at_the_same_time(tmp_path: Path) -> None:
+def test_all_regions_are_generated_at_the_same_time(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
     with browser(make_two(tmp_path, engine)) as client:
         client.get("/")
@@ -63,7 +63,7 @@ def test_all_regions_are_written_at_the_same_time(tmp_path: Path) -> None:
     assert engine.stopped == 2
 
 
-def test_who_comes_late_gets_what_is_there_and_then_the_rest(tmp_path: Path) -> None:
+def test_a_late_subscriber_gets_the_current_frame_and_then_the_rest(tmp_path: Path) -> None:
     engine = scripted(["One two three four", 0.3, "One two three four five."])
     with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
@@ -74,7 +74,7 @@ def test_who_comes_late_gets_what_is_there_and_then_the_rest(tmp_path: Path) -> 
     assert len(engine.requests) == 1
 
 
-def test_a_page_outlives_its_first_visitor(tmp_path: Path) -> None:
+def test_a_page_is_finished_although_its_first_visitor_has_left(tmp_path: Path) -> None:
     engine = scripted(LIGHTHOUSE, delay=0.01)
     with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
@@ -85,7 +85,9 @@ def test_a_page_outlives_its_first_visitor(tmp_path: Path) -> None:
     assert engine.stopped == 0
 
 
-def test_a_page_that_everybody_left_is_given_up_after_the_grace_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_without_subscribers_is_cancelled_after_the_grace_period(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.2)
     engine = scripted(["A", HANG])
     with browser(make_wiki(tmp_path, engine)) as client:
@@ -95,12 +97,14 @@ def test_a_page_that_everybody_left_is_given_up_after_the_grace_time(tmp_path: P
             until(ws, type="frame")
             wait_for(lambda: engine.running == 1)
             with pytest.raises(AssertionError, match="in vain"):
-                wait_for(lambda: engine.stopped, 0.4)  # somebody looks
+                wait_for(lambda: engine.stopped, 0.4)  # there is a subscriber
         wait_for(lambda: engine.stopped == 1, 2)
         assert follow(client, KEY)[-1]["state"] == "stopped"
 
 
-def test_coming_back_within_the_grace_time_keeps_it_going(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_subscriber_within_the_grace_period_keeps_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.3)
     engine = scripted(["A", 0.5, "A b."])
     with browser(make_wiki(tmp_path, engine)) as client:
@@ -113,7 +117,7 @@ def test_coming_back_within_the_grace_time_keeps_it_going(tmp_path: Path, monkey
     assert len(engine.requests) == 1
 
 
-def test_an_explicit_stop_stops(tmp_path: Path) -> None:
+def test_a_visitor_can_stop_a_job_and_start_it_again(tmp_path: Path) -> None:
     engine = scripted(["A light", HANG])
     with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
@@ -126,10 +130,10 @@ def test_an_explicit_stop_stops(tmp_path: Path) -> None:
         assert [m["state"] for m in heard if m["type"] == "frame"][-1] == "stopped"
         wait_for(lambda: engine.stopped == 1)
         client.get(KEY)
-        wait_for(lambda: len(engine.requests) == 2)  # it can be written again at once
+        wait_for(lambda: len(engine.requests) == 2)  # it can be generated again at once
 
 
-def test_nobody_takes_a_page_from_the_others(tmp_path: Path) -> None:
+def test_a_visitor_cannot_stop_a_job_that_others_watch(tmp_path: Path) -> None:
     engine = scripted(["A light", HANG])
     with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
@@ -138,11 +142,11 @@ def test_nobody_takes_a_page_from_the_others(tmp_path: Path) -> None:
                 watch(ws, KEY)
                 until(ws, type="frame")
             one.send_json({"type": "stop", "page": KEY})
-            until(one, type="page", message="Others are reading this page, so it is written on.")
+            until(one, type="page", message="Other visitors are reading this page, so it is not stopped.")
             assert engine.stopped == 0
 
 
-def test_a_failure_reaches_the_page_and_is_not_cached(tmp_path: Path) -> None:
+def test_a_failure_is_reported_and_not_stored(tmp_path: Path) -> None:
     engine = scripted(in_turn(["A light", GenerationFailed("The lamp broke.")], ["A light", CUT], "A lighthouse."))
     with browser(make_wiki(tmp_path, engine)) as client:
         heard = write(client, KEY)
@@ -153,7 +157,9 @@ def test_a_failure_reaches_the_page_and_is_not_cached(tmp_path: Path) -> None:
         assert write(client, KEY)[-1]["state"] == "written"
 
 
-def test_a_bug_in_the_engine_is_told_without_its_details(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_of_the_engine_is_reported_without_its_details(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     engine = scripted(["A", ZeroDivisionError("secret")])
     with browser(make_wiki(tmp_path, engine)) as client:
         heard = write(client, KEY)
@@ -162,7 +168,7 @@ def test_a_bug_in_the_engine_is_told_without_its_details(tmp_path: Path, caplog:
     assert "secret" in caplog.text
 
 
-def test_finished_regions_are_used_again_after_a_failure(tmp_path: Path) -> None:
+def test_finished_regions_are_used_by_the_next_attempt(tmp_path: Path) -> None:
     bodies = in_turn(["Half a", GenerationFailed("The lamp broke.")], "A body.")
     engine = scripted(by_ask={"Lead": "A lead.", "Body": bodies})
     with browser(make_two(tmp_path, engine)) as client:
@@ -173,7 +179,7 @@ def test_finished_regions_are_used_again_after_a_failure(tmp_path: Path) -> None
     assert [request.prompt.ask.partition(".")[0] for request in engine.requests] == ["Lead", "Body", "Body"]
 
 
-def test_the_other_regions_of_a_page_go_on(tmp_path: Path) -> None:
+def test_a_failed_region_does_not_stop_the_others(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": [GenerationFailed("No.")], "Body": ["A", 0.1, "A body."]})
     with browser(make_two(tmp_path, engine)) as client:
         heard = write(client, "/")
@@ -182,22 +188,22 @@ def test_the_other_regions_of_a_page_go_on(tmp_path: Path) -> None:
     assert heard[-1]["state"] == "failed"
 
 
-def test_what_hangs_is_given_up(tmp_path: Path) -> None:
+def test_a_job_that_takes_too_long_fails(tmp_path: Path) -> None:
     engine = scripted(["A light", HANG])
     with browser(make_wiki(tmp_path, engine, time_limit=1)) as client:
         heard = write(client, KEY)
         assert heard[-1]["state"] == "failed"
-        assert "after 1 seconds" in heard[-1]["message"]
+        assert "within 1 seconds" in heard[-1]["message"]
         wait_for(lambda: engine.stopped == 1)
 
 
-def test_an_empty_text_is_a_failure(tmp_path: Path) -> None:
+def test_an_empty_text_fails(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(["", "  \n"]))) as client:
         heard = write(client, KEY)
     assert (heard[-1]["state"], "wrote nothing" in heard[-1]["message"]) == ("failed", True)
 
 
-def test_a_full_queue_is_said_with_503_and_a_page_for_people(tmp_path: Path) -> None:
+def test_a_full_queue_is_a_503(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
     with browser(make_wiki(tmp_path, engine, jobs=1, queue_limit=1)) as client:
         assert client.get("/wiki/One").status_code == 200
@@ -206,24 +212,24 @@ def test_a_full_queue_is_said_with_503_and_a_page_for_people(tmp_path: Path) -> 
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert "Try again in about" in answer.text and answer.text.rstrip().endswith("</html>")
-        assert client.get("/wiki/One").status_code == 200  # who is in already is not asked again
+        assert client.get("/wiki/One").status_code == 200  # a page in the queue can be joined
         answer = client.get("/wiki/Three", headers={"accept": "*/*"})
         assert answer.headers["content-type"].startswith("text/plain")
-        assert client.app.serving.generations.load == (1, 1)  # type: ignore[attr-defined]
+        assert client.app.site.jobs.load == (1, 1)  # type: ignore[attr-defined]
 
 
-def test_who_waits_is_told_how_many_come_first(tmp_path: Path) -> None:
+def test_a_waiting_subscriber_is_told_the_position_in_the_queue(tmp_path: Path) -> None:
     engine = scripted(["A", 0.5, "A b."])
     with browser(make_wiki(tmp_path, engine, jobs=1)) as client:
         for name in ("One", "Two", "Three"):
             client.get(f"/wiki/{name}")
         heard = follow(client, "/wiki/Three")
-    told = [m["message"] for m in heard if m["type"] == "page" and m["state"] == "queued"]
-    assert told == ["One page is written before this one.", "This page is next to be written."]
+    messages = [m["message"] for m in heard if m["type"] == "page" and m["state"] == "queued"]
+    assert messages == ["One page is written before this one.", "This page is next to be written."]
     assert heard[-1]["state"] == "written"
 
 
-def test_a_stop_in_the_queue(tmp_path: Path) -> None:
+def test_a_waiting_job_can_be_stopped(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
     with browser(make_wiki(tmp_path, engine, jobs=1)) as client:
         client.get("/wiki/One")
@@ -233,36 +239,36 @@ def test_a_stop_in_the_queue(tmp_path: Path) -> None:
             until(ws, type="page", state="queued")
             ws.send_json({"type": "stop", "page": "/wiki/Two"})
             assert until_over(ws)[-1]["state"] == "stopped"
-        assert client.app.serving.generations.load == (1, 0)  # type: ignore[attr-defined]
+        assert client.app.site.jobs.load == (1, 0)  # type: ignore[attr-defined]
     assert len(engine.requests) == 1
 
 
-def test_a_stop_at_the_very_start_frees_its_place(tmp_path: Path) -> None:
-    """A page may be stopped in the same turn of the loop in which its writing begins."""
+def test_a_job_can_be_stopped_before_its_task_has_started(tmp_path: Path) -> None:
+    """A job may be stopped in the same iteration of the event loop in which its task is created."""
 
     async def scene() -> None:
         engine = scripted(["A", HANG])
         app = make_wiki(tmp_path, engine, jobs=1)
         app.prepare()
-        site = app.handler
-        await ask(app, "/wiki/One")
+        site = app.site
+        await get(app, "/wiki/One")
         one = site.jobs.get("/wiki/One")
         assert one is not None
-        await ask(app, "/wiki/Two")
+        await get(app, "/wiki/Two")
         two = site.jobs.get("/wiki/Two")
         assert two is not None and two.state == "queued"
-        # The end of the first begins the second; stop the second before it has had its turn.
-        begun = asyncio.Event()
+        # The end of the first job starts the second. Stop that before its task runs.
+        started = asyncio.Event()
         start = two.start
 
-        def start_and_stop(run: object) -> None:
-            start(run)  # type: ignore[arg-type]
+        def start_and_stop(create_task: Any) -> None:
+            start(create_task)
             site.jobs.stop(two)
-            begun.set()
+            started.set()
 
         two.start = start_and_stop  # type: ignore[method-assign]
         site.jobs.stop(one)
-        await asyncio.wait_for(begun.wait(), 2)
+        await asyncio.wait_for(started.wait(), 2)
         await asyncio.wait_for(two.finished.wait(), 2)
         assert (two.state, site.jobs.load) == ("stopped", (0, 0))
         assert site.jobs.get("/wiki/Two") is None
@@ -271,8 +277,8 @@ def test_a_stop_at_the_very_start_frees_its_place(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-async def ask(app: object, path: str) -> None:
-    """A GET without a server."""
+async def get(app: object, path: str) -> None:
+    """Send a GET request without a server."""
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -292,17 +298,17 @@ async def ask(app: object, path: str) -> None:
     await app(scope, receive, send)  # type: ignore[operator]
 
 
-def test_a_text_that_no_database_can_hold_is_a_failure(tmp_path: Path) -> None:
+def test_a_text_that_no_database_can_hold_does_not_block_its_page(tmp_path: Path) -> None:
     engine = scripted(["A lone half \ud83d of a pair."])
     with browser(make_wiki(tmp_path, engine)) as client:
         client.get(KEY)
-        job = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
+        job = client.app.site.jobs.recent(KEY)  # type: ignore[attr-defined]
         wait_for(job.finished.is_set)
-        assert client.app.serving.generations.get(KEY) is None  # type: ignore[attr-defined]
+        assert client.app.site.jobs.get(KEY) is None  # type: ignore[attr-defined]
 
 
-def test_a_rewrite_goes_on_counting_frames(tmp_path: Path) -> None:
-    """A browser shows a frame only if its number is higher than that of the last: also of the last generation."""
+def test_frame_numbers_rise_across_jobs(tmp_path: Path) -> None:
+    """A browser shows a frame only if its number is higher than the last one's, also if that was of an earlier job."""
     engine = scripted(LIGHTHOUSE)
     with browser(make_wiki(tmp_path, engine)) as client:
         seen = max(m["frame"] for m in write(client, KEY) if m["type"] == "frame")
@@ -311,7 +317,7 @@ def test_a_rewrite_goes_on_counting_frames(tmp_path: Path) -> None:
         assert frames and min(frames) > seen
 
 
-def test_a_server_that_closes_breaks_off_what_is_not_finished(tmp_path: Path) -> None:
+def test_a_shutdown_cancels_unfinished_jobs(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
     with browser(make_wiki(tmp_path, engine, jobs=1)) as client:
         client.get("/wiki/One")
@@ -321,26 +327,35 @@ def test_a_server_that_closes_breaks_off_what_is_not_finished(tmp_path: Path) ->
     assert tables(tmp_path / "pages.db")["pages"] == []
 
 
-def test_a_server_that_closes_keeps_what_is_finished(tmp_path: Path) -> None:
+def test_a_job_does_not_block_its_page_when_the_event_loop_ends(tmp_path: Path) -> None:
+    engine = scripted(in_turn(["A", HANG], "A lighthouse."))
+    app = make_wiki(tmp_path, engine)
+    client = browser(app)  # without a lifespan each request has its own event loop
+    client.get(KEY)
+    assert app.site.jobs.get(KEY) is None and app.site.jobs.load == (0, 0)
+    assert "A lighthouse." in client.get(f"{KEY}?plain=1").text
+
+
+def test_a_shutdown_stores_finished_pages(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A lighthouse."))) as client:
         client.get(KEY)
-        job = client.app.serving.generations.recent(KEY)  # type: ignore[attr-defined]
-        wait_for(lambda: all(region_job.state == "written" for region_job in job.writings.values()))
+        job = client.app.site.jobs.recent(KEY)  # type: ignore[attr-defined]
+        wait_for(lambda: all(region_job.state == "written" for region_job in job.regions.values()))
     assert [row["key"] for row in tables(tmp_path / "pages.db")["pages"]] == [KEY]
 
 
-def test_memory_of_what_is_over_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_RECENT", 3)
+def test_a_limited_number_of_ended_jobs_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwritten.generation.job_queue._RECENT_JOBS", 3)
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         for i in range(8):
             write(client, f"/wiki/Page_{i}")
-        all_of_them = client.app.serving.generations  # type: ignore[attr-defined]
-        assert [i for i in range(8) if all_of_them.recent(f"/wiki/Page_{i}")] == [5, 6, 7]
+        jobs = client.app.site.jobs  # type: ignore[attr-defined]
+        assert [i for i in range(8) if jobs.recent(f"/wiki/Page_{i}")] == [5, 6, 7]
         assert follow(client, "/wiki/Page_0")[-1]["state"] == "written"
         assert follow(client, "/wiki/Nowhere")[-1]["state"] == "unwritten"
 
 
-def test_two_hundred_visitors_on_a_real_server_are_one_generation(tmp_path: Path) -> None:
+def test_two_hundred_visitors_on_a_server_share_one_job(tmp_path: Path) -> None:
     engine = scripted(LIGHTHOUSE, delay=0.02)
 
     async def visit(address: str) -> str:
@@ -360,8 +375,8 @@ def test_two_hundred_visitors_on_a_real_server_are_one_generation(tmp_path: Path
     assert len(tables(tmp_path / "pages.db")["versions"]) == 1
 
 
-def test_a_real_server_stops_although_people_are_reading(tmp_path: Path) -> None:
-    """A stream that is open must not hold the server, nor the server the page."""
+def test_a_server_stops_although_a_page_is_streamed(tmp_path: Path) -> None:
+    """An open stream does not keep the server running, and the server cancels the job."""
     engine = scripted(["A light", HANG])
     app = make_wiki(tmp_path, engine)
     with served(app, timeout_graceful_shutdown=1) as address:

@@ -1,4 +1,4 @@
-"""From a click to a page that is being written, if it may be."""
+"""The job starter: which regions of a page are generated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unwritten_engine import scripted
 pytestmark = pytest.mark.timeout(30)
 
 
-def test_what_is_kept_is_not_written_again(tmp_path: Path) -> None:
+def test_only_regions_that_are_not_stored_are_generated(tmp_path: Path) -> None:
     engine = scripted("A text.")
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -35,8 +35,8 @@ def test_what_is_kept_is_not_written_again(tmp_path: Path) -> None:
     assert page.count("A text.") == 2 and page.count("Another text.") == 1
 
 
-def test_a_region_whose_format_has_changed_is_written_anew(tmp_path: Path) -> None:
-    asked = []
+def test_a_region_whose_format_has_changed_is_generated_again(tmp_path: Path) -> None:
+    num_requests = []
     for format in ("markdown", "markdown", "text"):
         engine = scripted("A text.")
         app = make_app(tmp_path, engine)
@@ -47,5 +47,5 @@ def test_a_region_whose_format_has_changed_is_written_anew(tmp_path: Path) -> No
         app.page("/note")(lambda: front())
         with browser(app) as client:
             assert "A text." in client.get("/note?plain=1").text
-        asked.append(len(engine.requests))
-    assert asked == [1, 0, 1]
+        num_requests.append(len(engine.requests))
+    assert num_requests == [1, 0, 1]

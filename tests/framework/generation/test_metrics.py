@@ -1,4 +1,4 @@
-"""What the app has done, counted."""
+"""Counters of jobs, pages and refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(30)
 
 
 def counts(client: TestClient) -> dict[str, float]:
-    """All samples, by name and labels."""
+    """Return all samples of ``/metrics``, by name and labels."""
     answer = client.get("/metrics")
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=")
@@ -29,7 +29,7 @@ def counts(client: TestClient) -> dict[str, float]:
     }
 
 
-def test_what_happens_to_pages_is_counted(tmp_path: Path) -> None:
+def test_jobs_and_stored_pages_are_counted(tmp_path: Path) -> None:
     engine = scripted(["A", "A b."], by_ask={"Slow": ["A", HANG]})
     app = make_wiki(tmp_path, engine, signed_links="on")
     with browser(app) as client:
@@ -60,7 +60,7 @@ def test_what_happens_to_pages_is_counted(tmp_path: Path) -> None:
     assert (now["refused_total unsigned"], now["refused_total signature"]) == (1, 1)
 
 
-def test_what_is_refused_is_counted_by_reason(tmp_path: Path) -> None:
+def test_refusals_are_counted_by_reason(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted(["A", HANG]), jobs=1, queue_limit=0, visitor_pages=1)
     app.allow_prompt(lambda asked: asked.title != "Bomb")
     with browser(app) as client:
@@ -70,14 +70,14 @@ def test_what_is_refused_is_counted_by_reason(tmp_path: Path) -> None:
     assert (now["refused_total denied"], now["refused_total busy"], now["refused_total host"]) == (1, 1, 0)
 
 
-def test_over_budget_is_counted_by_budget(tmp_path: Path) -> None:
+def test_refusals_for_a_budget_are_counted_by_budget(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."), visitor_pages=1)) as client:
         write(client, "/wiki/One")
         client.get("/wiki/Two")
         assert counts(client)["refused_total visitor_pages"] == 1
 
 
-def test_only_this_machine_may_read_them_unless_the_setting_says_so(tmp_path: Path) -> None:
+def test_metrics_are_served_to_this_machine_or_to_all_with_the_setting(tmp_path: Path) -> None:
     for setting, status in ((False, 403), (True, 200)):
         app = make_wiki(tmp_path, scripted("Words."), metrics=setting)
         with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
@@ -87,25 +87,25 @@ def test_only_this_machine_may_read_them_unless_the_setting_says_so(tmp_path: Pa
     assert setting
 
 
-def test_strangers_are_told_how_to_be_let_in(tmp_path: Path) -> None:
+def test_other_machines_get_a_403(tmp_path: Path) -> None:
     with TestClient(make_wiki(tmp_path, scripted("Words.")), base_url="http://192.0.2.1") as client:
         answer = client.get("/metrics")
     assert answer.status_code == 403
     assert answer.text == (
-        "Metrics are shown on this machine only. To show them to others, start the app with --metrics.\n"
+        "Metrics are served to this machine only. Start the app with --metrics to serve them to all clients.\n"
     )
 
 
-def test_without_the_library_it_is_said_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_metrics_are_a_501(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "prometheus_client" else find(name))
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         answer = client.get("/metrics")
     assert answer.status_code == 501
-    assert answer.text == 'Metrics need a library. Type: pip install "unwritten[metrics]"\n'
+    assert answer.text == 'Metrics need a library. Install it: pip install "unwritten[metrics]"\n'
 
 
-def test_seconds_fall_into_intervals() -> None:
+def test_a_histogram_counts_durations_by_bucket() -> None:
     histogram = Histogram()
     for seconds in (0.05, 0.06, 1.0, 500.0):
         histogram.observe(seconds)

@@ -1,4 +1,4 @@
-"""Sequels: what an app does with a page that has just been written."""
+"""Hooks that run when a page has been written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.support.apps import LIVE, browser, make_app, templates, until, wait_for, watch
+from tests.support.apps import LIVE, browser, make_app, templates, until, watch
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page, Visit
 from unwritten.core.errors import BadApp
@@ -37,7 +38,7 @@ class Thing(BaseModel):
 
 
 def make_shed(home: Path, engine: Engine) -> tuple[App, Table[Thing], list[str]]:
-    """A page that becomes what was written on it: its things are put into a table, once."""
+    """Return an app whose hook moves the things on a written page into a table, once."""
     app = make_app(home, engine, folder=templates(home, shed=TEMPLATE))
     things = app.table(Thing, index=["shed"])
     called: list[str] = []
@@ -61,19 +62,21 @@ def make_shed(home: Path, engine: Engine) -> tuple[App, Table[Thing], list[str]]
     return app, things, called
 
 
-def test_what_was_written_becomes_state_before_anybody_is_told(tmp_path: Path) -> None:
+def test_a_hook_runs_before_the_job_is_finished(tmp_path: Path) -> None:
     app, things, called = make_shed(tmp_path, scripted(PLAN))
     visitor = Visitor(app)
     page = visitor.visit("/shed/Old_barn")
     assert called == ["Old barn"]
     assert "hammer" in page.region("sheet") and "plan" not in page.html.partition("<main")[2].split("data-region")[1]
     assert [thing.text for thing in things.select(shed="Old barn")] == ["hammer", "nails"]
-    assert "nails" in visitor.visit("/shed/Old_barn").text and called == ["Old barn"], "a kept page is not written"
+    assert "nails" in visitor.visit("/shed/Old_barn").text and called == ["Old barn"], (
+        "a stored page is not written again"
+    )
 
 
-def test_whoever_comes_while_it_is_done_is_told_when_it_is_over(tmp_path: Path) -> None:
+def test_the_page_is_written_when_its_hook_has_returned(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("A shed."))
-    begun, may_end = threading.Event(), threading.Event()
+    started, may_end = threading.Event(), threading.Event()
 
     @app.page("/shed/{name}")
     def shed(name: str) -> str:
@@ -81,19 +84,19 @@ def test_whoever_comes_while_it_is_done_is_told_when_it_is_over(tmp_path: Path) 
 
     @app.on_written("/shed/{name}")
     def fill(name: str) -> None:
-        begun.set()
+        started.set()
         may_end.wait(10)
 
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         client.get("/shed/Barn")
-        wait_for(begun.is_set)
+        wait_for(started.is_set)
         watch(ws, "/shed/Barn")
         assert until(ws, type="page")[-1]["state"] == "writing"
         may_end.set()
         assert until(ws, type="page")[-1]["state"] == "written"
 
 
-def test_whoever_looks_sees_it_without_loading_the_page_again(tmp_path: Path) -> None:
+def test_open_pages_show_what_a_hook_has_written(tmp_path: Path) -> None:
     app, _, _ = make_shed(tmp_path, scripted([PLAN[:10], PLAN], delay=0.05))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         client.get("/shed/Barn")
@@ -102,19 +105,19 @@ def test_whoever_looks_sees_it_without_loading_the_page_again(tmp_path: Path) ->
         assert 'class="thing">hammer' in client.get("/shed/Barn").text
 
 
-def test_a_sequel_that_fails_takes_back_what_it_wrote_and_harms_no_page(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_hook_that_raises_is_rolled_back_and_the_page_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     app, things, _ = make_shed(tmp_path, scripted(PLAN))
     visitor = Visitor(app)
     with caplog.at_level(logging.ERROR, "unwritten"):
         page = visitor.visit("/shed/Bad")
     assert page.status == 200 and "hammer" in page.text
     assert things.count(shed="Bad") == 0
-    assert "/shed/Bad is written, but 'fill' of it failed" in caplog.text and "nothing fits" in caplog.text
+    assert (
+        "/shed/Bad is written, but its on_written hook 'fill' failed" in caplog.text and "nothing fits" in caplog.text
+    )
 
 
-def test_other_pages_are_none_of_its_business(tmp_path: Path) -> None:
+def test_a_hook_runs_only_for_pages_of_its_pattern(tmp_path: Path) -> None:
     app, _, called = make_shed(tmp_path, scripted("Words."))
 
     @app.page("/other/{name}")
@@ -126,16 +129,16 @@ def test_other_pages_are_none_of_its_business(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("function", [lambda name, more: None, lambda: None])
-def test_the_parameters_are_those_of_the_page(tmp_path: Path, function: Any) -> None:
+def test_a_hook_takes_the_parameters_of_the_page(tmp_path: Path, function: Any) -> None:
     app = make_app(tmp_path, scripted("Words."))
     if function.__code__.co_argcount:
-        app.on_written("/shed/{name}")(function)  # `more` comes from the query of the page
+        app.on_written("/shed/{name}")(function)  # `more` comes from the query
     else:
         with pytest.raises(BadApp, match="has no parameter 'name'"):
             app.on_written("/shed/{name}")(function)
 
 
-def test_nobody_in_particular_is_there(tmp_path: Path) -> None:
+def test_a_hook_cannot_take_a_visit(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."))
     with pytest.raises(BadApp, match="cannot take a Visit"):
 

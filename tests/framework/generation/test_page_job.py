@@ -1,4 +1,4 @@
-"""What listeners are told of a page that is written."""
+"""What observers are told about a job."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from unwritten_engine import scripted
 pytestmark = pytest.mark.timeout(30)
 
 
-class Diary(JobObserver):
+class Recorder(JobObserver):
     def __init__(self) -> None:
         self.entries: list[str] = []
 
-    def begun(self, job: PageJob) -> None:
-        self.entries.append(f"begun {generation.key}")
+    def on_start(self, job: PageJob) -> None:
+        self.entries.append(f"started {job.key}")
 
-    def framed(self, job: PageJob, region_job: RegionJob) -> None:
-        self.entries.append(f"frame {writing.name}{' last' if writing.frame.done else ''}")
+    def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
+        self.entries.append(f"frame {region_job.name}{' last' if region_job.frame.done else ''}")
 
-    def ended(self, job: PageJob) -> None:
-        self.entries.append(f"ended {generation.state} {generation.kept is not None}")
+    def on_end(self, job: PageJob) -> None:
+        self.entries.append(f"ended {job.state} {job.stored is not None}")
 
 
-def test_a_listener_hears_of_the_beginning_every_frame_and_the_end(tmp_path: Path) -> None:
+def test_an_observer_is_told_about_the_start_every_frame_and_the_end(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
-    diary = Diary()
+    recorder = Recorder()
     with browser(app) as client:
-        app.site.jobs.observers.append(diary)
+        app.site.jobs.observe(recorder)
         write(client, "/wiki/Lighthouse")
-    assert diary.entries[0] == "begun /wiki/Lighthouse"
-    assert diary.entries[-2:] == ["frame body last", "ended written True"]
-    assert set(diary.entries[1:-2]) <= {"frame body"}
+    assert recorder.entries[0] == "started /wiki/Lighthouse"
+    assert recorder.entries[-2:] == ["frame body last", "ended written True"]
+    assert set(recorder.entries[1:-2]) <= {"frame body"}
 
 
-def test_what_a_listener_raises_harms_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_observer_that_raises_does_not_affect_the_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(JobObserver):
-        def framed(self, job: PageJob, region_job: RegionJob) -> None:
+        def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
             raise ZeroDivisionError
 
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
-    diary = Diary()
+    recorder = Recorder()
     with browser(app) as client:
-        app.site.jobs.observers += [Broken(), diary]
+        app.site.jobs.observe(Broken(), recorder)
         client.get("/wiki/Lighthouse")
         assert follow(client, "/wiki/Lighthouse")[-1]["state"] == "written"
-    assert diary.entries[-1] == "ended written True"
-    assert "Broken raised" in caplog.text
+    assert recorder.entries[-1] == "ended written True"
+    assert "the observer Broken failed" in caplog.text

@@ -1,4 +1,4 @@
-"""Written ahead: what is written before anybody clicks, in which order, within which bounds, and for how long."""
+"""The prefetcher: which pages are prefetched, in which order, within which limits, and for how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from starlette.responses import RedirectResponse, Response
 from starlette.testclient import TestClient, WebSocketTestSession
-from tests.support.apps import LIVE, TWO, browser, make_app, make_wiki, tables, templates, until, wait_for, write
+from tests.support.apps import LIVE, TWO, browser, make_app, make_wiki, tables, templates, until, write
+from tests.support.servers import wait_for
 
 from unwritten import Canvas, Page
 from unwritten.core.settings import Settings
@@ -30,17 +31,17 @@ def key(title: str) -> str:
 
 
 def wiki_engine(others: Script = "Behind it lies [[F]].\n") -> ScriptedEngine:
-    """Writes a hub with five links, and the same script for all other pages."""
+    """Return an engine that writes a hub with five links, and the same script for all other pages."""
     return scripted(lambda request: LINKS if "Hub" in request.prompt.ask else others)
 
 
 def asked(engine: ScriptedEngine, start: int = 1) -> list[str]:
-    """The titles that the engine was asked for, in order."""
+    """Return the titles that the engine was asked for, in order."""
     return [request.prompt.ask.split(".")[0].split()[-1] for request in engine.requests[start:]]
 
 
 def near(ws: WebSocketTestSession, page: str = HUB, links: Sequence[str] = (), **more: str) -> None:
-    """Say what is near, as the browser's script does."""
+    """Report the visible links of a page, as the browser's script does."""
     others = {name: key(title) for name, title in more.items()}
     ws.send_json(
         {"type": "near", "page": page, "links": [key(t) for t in links], "hover": None, "press": None, **others}
@@ -48,13 +49,13 @@ def near(ws: WebSocketTestSession, page: str = HUB, links: Sequence[str] = (), *
 
 
 def nothing_more(engine: ScriptedEngine, seconds: float = 0.2) -> None:
-    """Nothing is asked of the engine for a while."""
+    """Assert that the engine gets no request for a while."""
     before = len(engine.requests)
     time.sleep(seconds)
     assert len(engine.requests) == before, asked(engine)
 
 
-def test_what_is_in_view_comes_first_then_the_order_of_the_page_and_then_it_is_enough(tmp_path: Path) -> None:
+def test_links_in_view_come_first_and_a_limited_number_is_prefetched(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -78,7 +79,7 @@ def test_what_is_in_view_comes_first_then_the_order_of_the_page_and_then_it_is_e
             wait_for(lambda: asked(engine)[4:] == ["C"])
 
 
-def test_a_page_says_that_it_was_written_ahead_to_its_first_reader(tmp_path: Path) -> None:
+def test_the_first_visitor_of_a_prefetched_page_is_told(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -97,7 +98,7 @@ def test_a_page_says_that_it_was_written_ahead_to_its_first_reader(tmp_path: Pat
     assert versions[0]["opened_after"] is None and versions[2]["opened_after"] == -1
 
 
-def test_a_hovered_link_takes_the_place_of_a_guess(tmp_path: Path) -> None:
+def test_a_hovered_link_replaces_a_guess(tmp_path: Path) -> None:
     engine = wiki_engine(["One", HANG])
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -113,7 +114,7 @@ def test_a_hovered_link_takes_the_place_of_a_guess(tmp_path: Path) -> None:
             nothing_more(engine)
 
 
-def test_a_click_takes_over_the_work_and_all_other_work_ahead_makes_way(tmp_path: Path) -> None:
+def test_a_click_promotes_its_prefetch_and_preempts_the_others(tmp_path: Path) -> None:
     engine = wiki_engine(["One two", HANG])
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -127,11 +128,11 @@ def test_a_click_takes_over_the_work_and_all_other_work_ahead_makes_way(tmp_path
             nothing_more(engine)
             assert asked(engine) == ["A", "B"]
             app: Any = client.app
-            assert app.serving.ahead.taken_over == 1
-            assert app.serving.generations.get(key("A")).priority is Priority.CLICK
+            assert app.site.prefetcher.num_promoted == 1
+            assert app.site.jobs.get(key("A")).priority is Priority.CLICK
 
 
-def test_a_click_does_not_wait_for_work_ahead_which_goes_on_afterwards(tmp_path: Path) -> None:
+def test_a_click_preempts_prefetches_which_go_on_afterwards(tmp_path: Path) -> None:
     def script(request: Request) -> Script:
         if "Hub" in request.prompt.ask:
             return LINKS
@@ -152,7 +153,7 @@ def test_a_click_does_not_wait_for_work_ahead_which_goes_on_afterwards(tmp_path:
             wait_for(lambda: asked(engine)[3:] == ["C", "D"] and engine.running == 2)
 
 
-def test_finished_regions_are_kept_when_work_ahead_makes_way(tmp_path: Path) -> None:
+def test_a_preempted_prefetch_keeps_its_finished_regions(tmp_path: Path) -> None:
     def script(request: Request) -> Script:
         ask = request.prompt.ask
         return ["Slow", 0.4, "Slow."] if "Body" in ask else "To [[Two]]." if "Hub" in ask else "Words."
@@ -178,7 +179,7 @@ def test_finished_regions_are_kept_when_work_ahead_makes_way(tmp_path: Path) -> 
     assert asked(engine) == ["Lead", "Body", "Other", "Body"] and engine.stopped == 1
 
 
-def test_leaving_ends_what_nobody_wants_but_a_reload_keeps_it(tmp_path: Path) -> None:
+def test_a_closed_tab_cancels_its_prefetches_but_a_reload_does_not(tmp_path: Path) -> None:
     engine = wiki_engine(["One", HANG])
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -197,7 +198,7 @@ def test_leaving_ends_what_nobody_wants_but_a_reload_keeps_it(tmp_path: Path) ->
             assert engine.stopped == 2
 
 
-def test_another_page_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+def test_another_page_replaces_the_prefetches_of_the_one_before(tmp_path: Path) -> None:
     def script(request: Request) -> Script:
         ask = request.prompt.ask
         return LINKS if "Hub" in ask else "Leads to [[X]].\n" if "Two" in ask else ["One", HANG]
@@ -216,7 +217,7 @@ def test_another_page_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
             assert engine.running == 1
 
 
-def test_a_page_that_was_written_ahead_causes_nothing_until_it_is_opened(tmp_path: Path) -> None:
+def test_the_links_of_a_prefetched_page_are_not_followed_until_it_is_opened(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -231,7 +232,7 @@ def test_a_page_that_was_written_ahead_causes_nothing_until_it_is_opened(tmp_pat
             assert until(ws, type="written")[-1]["links"] == [key("F")]
 
 
-def test_a_forged_hint_causes_nothing(tmp_path: Path) -> None:
+def test_a_forged_report_starts_no_prefetch(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, key("Dead_end"))
@@ -254,17 +255,17 @@ def test_a_forged_hint_causes_nothing(tmp_path: Path) -> None:
         ({"links": "A"}, "The links that are near are a list of up to 32 keys."),
         ({"links": [3]}, "The links that are near are a list of up to 32 keys."),
         ({"links": ["/a"] * 33}, "The links that are near are a list of up to 32 keys."),
-        ({"links": [], "hover": 3}, "The link that is hovered or pressed is a key, or null."),
-        ({"links": [], "press": ["/a"]}, "The link that is hovered or pressed is a key, or null."),
+        ({"links": [], "hover": 3}, "The link that is hovered or pressed is a key or null."),
+        ({"links": [], "press": ["/a"]}, "The link that is hovered or pressed is a key or null."),
     ],
 )
-def test_a_hint_that_makes_no_sense_is_refused(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:
+def test_an_invalid_report_is_refused(tmp_path: Path, wrong: dict[str, Any], reason: str) -> None:
     with browser(make_wiki(tmp_path, wiki_engine(), prefetch="auto")) as client, client.websocket_connect(LIVE) as ws:
         ws.send_json({"type": "near", "page": HUB, **wrong})
         assert until(ws, type="refused")[-1]["message"] == reason
 
 
-def test_all_visitors_together_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_visitors_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.prefetcher.PREFETCH_LIMIT", 4)
     engine = wiki_engine(["One", HANG])
     app = make_wiki(tmp_path, engine, prefetch="auto", jobs=64)
@@ -273,7 +274,7 @@ def test_all_visitors_together_have_a_bound(tmp_path: Path, monkeypatch: pytest.
         with client.websocket_connect(LIVE) as one:
             near(one)
             wait_for(lambda: engine.running == 3)
-            nothing_more(engine)  # as many as one visitor may have
+            nothing_more(engine)  # the limit of one visitor
             other = TestClient(app, client=("192.0.2.7", 50000))
             other.portal = client.portal
             with other.websocket_connect(LIVE) as two:
@@ -282,7 +283,7 @@ def test_all_visitors_together_have_a_bound(tmp_path: Path, monkeypatch: pytest.
                 nothing_more(engine)
 
 
-def test_who_saves_data_gets_nothing_ahead(tmp_path: Path) -> None:
+def test_nothing_is_prefetched_for_clients_that_save_data(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -292,7 +293,7 @@ def test_who_saves_data_gets_nothing_ahead(tmp_path: Path) -> None:
         assert client.get(key("A"), headers={**PREFETCH, "save-data": "on"}).status_code == 503
 
 
-def test_a_prefetch_is_work_ahead_on_the_visitors_account(tmp_path: Path) -> None:
+def test_a_prefetch_of_the_browser_counts_for_its_visitor(tmp_path: Path) -> None:
     engine = wiki_engine(["One", HANG])
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -308,7 +309,9 @@ def test_a_prefetch_is_work_ahead_on_the_visitors_account(tmp_path: Path) -> Non
         wait_for(lambda: asked(engine) == ["X", "Y", "W"] and engine.running == 1)
 
 
-def test_a_prefetch_that_nobody_follows_is_given_up_after_the_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefetch_of_the_browser_is_cancelled_after_the_grace_period(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.3)
     engine = wiki_engine(["One", HANG])
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
@@ -317,21 +320,21 @@ def test_a_prefetch_that_nobody_follows_is_given_up_after_the_grace(tmp_path: Pa
         wait_for(lambda: engine.running == 0 and engine.stopped == 1)
 
 
-def test_switched_off_there_is_no_script_and_hints_cause_nothing(tmp_path: Path) -> None:
+def test_if_prefetching_is_off_there_is_no_script_and_reports_are_ignored(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="off")) as client:
         write(client, HUB)
-        assert "/ahead." not in client.get(HUB).text
+        assert "/prefetch." not in client.get(HUB).text
         with client.websocket_connect(LIVE) as ws:
             near(ws, hover="A")
             ws.send_json({"type": "away", "page": HUB})
             nothing_more(engine)
         assert client.get(key("A"), headers=PREFETCH).status_code == 503
     with browser(make_wiki(tmp_path, wiki_engine(), prefetch="auto")) as client:
-        assert "/ahead." in client.get(HUB).text
+        assert "/prefetch." in client.get(HUB).text
 
 
-def test_auto_leaves_it_to_what_the_engines_work_costs() -> None:
+def test_auto_depends_on_the_cost_of_the_engine() -> None:
     from dataclasses import replace
 
     costly = replace(ABOUT, abilities=replace(ABOUT.abilities, prefetch=False))
@@ -341,7 +344,7 @@ def test_auto_leaves_it_to_what_the_engines_work_costs() -> None:
     )
 
 
-def test_only_pages_that_a_model_writes_and_that_may_be_are_written_ahead(tmp_path: Path) -> None:
+def test_only_pages_with_canvases_that_allow_it_are_prefetched(tmp_path: Path) -> None:
     engine = scripted(lambda request: LINKS if "Hub" in request.prompt.ask else "Words.")
     app = make_app(tmp_path, engine, prefetch="auto")
     called: list[str] = []
@@ -372,10 +375,10 @@ def test_only_pages_that_a_model_writes_and_that_may_be_are_written_ahead(tmp_pa
             near(ws, hover="E")
             nothing_more(engine)
     assert asked(engine) == ["C", "D"]
-    assert sorted(called) == ["A", "B", "C", "D", "E"]  # nobody is asked twice
+    assert sorted(called) == ["A", "B", "C", "D", "E"]  # no page function is called twice
 
 
-def test_what_fails_ahead_is_not_tried_again_ahead_but_a_click_may(tmp_path: Path) -> None:
+def test_a_failed_prefetch_is_tried_again_only_by_a_click(tmp_path: Path) -> None:
     engine = wiki_engine([ValueError("no")])
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -388,8 +391,8 @@ def test_what_fails_ahead_is_not_tried_again_ahead_but_a_click_may(tmp_path: Pat
             wait_for(lambda: asked(engine)[5:] == ["A"])
 
 
-def test_the_prompt_of_a_page_ahead_is_that_of_a_click(tmp_path: Path) -> None:
-    """It comes from the page that is read, and knows what that says about it."""
+def test_the_prompt_of_a_prefetch_is_that_of_a_click(tmp_path: Path) -> None:
+    """The page that links to it counts as its referer."""
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -398,8 +401,8 @@ def test_the_prompt_of_a_page_ahead_is_that_of_a_click(tmp_path: Path) -> None:
             until(ws, type="written", links=[key("A")])
         client.get(key("E"), headers={"referer": f"http://testserver{HUB}"})
         wait_for(lambda: asked(engine)[-1] == "E")
-    ahead, click = engine.requests[1].prompt, engine.requests[-1].prompt
-    assert ahead.facts == click.facts and 'The page "Hub" says: ' in ahead.facts[0]
+    prefetched, clicked = engine.requests[1].prompt, engine.requests[-1].prompt
+    assert prefetched.facts == clicked.facts and 'The page "Hub" says: ' in prefetched.facts[0]
 
 
 def test_a_pressed_link_comes_before_a_hovered_one_and_that_before_one_in_view() -> None:

@@ -1,4 +1,4 @@
-"""From an ask and an old text to requests, and from their frames back to one text."""
+"""Revisions: from an instruction and an old text to requests, and from their frames to the new text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from unwritten.generation.revisions import (
     EDIT_KINDS,
     Revision,
     RevisionTask,
-    editable_spans,
     classify_edit,
-    split_sentences,
+    editable_spans,
     plan_revision,
     plan_rewrite,
+    split_sentences,
 )
 from unwritten.routing.prompts import build_prompt
 from unwritten_engine import Abilities, Frame, Prompt, open_engine
@@ -40,7 +40,7 @@ def cut(text: str, spans: Any) -> list[str]:
     return [text[a:b] for a, b in spans]
 
 
-def test_the_pieces_of_a_text_are_its_sentences_headings_and_items() -> None:
+def test_a_text_is_split_into_sentences_headings_and_items() -> None:
     assert cut(OLD, split_sentences(OLD)) == [
         "**Tea** is a drink.",
         "It is hot!",
@@ -57,36 +57,38 @@ def test_the_pieces_of_a_text_are_its_sentences_headings_and_items() -> None:
 
 @few_examples
 @given(st.text(alphabet="ab. \n-#!", max_size=80), st.sets(st.integers(0, 8)))
-def test_what_may_change_and_what_is_kept_are_all_of_a_text(text: str, keep: set[int]) -> None:
-    pieces = split_sentences(text)
-    kept = [number for number in sorted(keep) if number < len(pieces)]
+def test_editable_and_kept_spans_cover_the_whole_text(text: str, keep: set[int]) -> None:
+    sentences = split_sentences(text)
+    kept = [number for number in sorted(keep) if number < len(sentences)]
     try:
-        free = editable_spans(text, kept)
+        editable = editable_spans(text, kept)
     except BadEdit:
         return
     for number in kept:
-        assert all(b <= pieces[number][0] or a >= pieces[number][1] for a, b in free)
-    assert all(text[a:b] == text[a:b].strip() for a, b in free)
-    left = "".join(c for n, c in enumerate(text) if not any(a <= n < b for a, b in [*free, *(pieces[k] for k in kept)]))
+        assert all(b <= sentences[number][0] or a >= sentences[number][1] for a, b in editable)
+    assert all(text[a:b] == text[a:b].strip() for a, b in editable)
+    left = "".join(
+        c for n, c in enumerate(text) if not any(a <= n < b for a, b in [*editable, *(sentences[k] for k in kept)])
+    )
     assert not any(c.isalnum() for c in left)
 
 
-def test_only_some_words_may_change_whatever_the_white_space_between_them() -> None:
+def test_only_a_part_of_the_text_may_change() -> None:
     assert cut(OLD, editable_spans(OLD, [], "It is hot! ## History")) == ["It is hot!\n\n## History"]
     assert cut(OLD, editable_spans(OLD, [2], "It is hot! ## History")) == ["It is hot!"]
     assert cut(OLD, editable_spans(OLD, [0, 3])) == ["It is hot!\n\n## History", "- one cup.\n- two cups."]
-    with pytest.raises(BadEdit, match="do not stand in the text"):
+    with pytest.raises(BadEdit, match="is not in the text"):
         editable_spans(OLD, [], "cold")
     with pytest.raises(BadEdit, match="more than once"):
         editable_spans(OLD, [], "It")
     with pytest.raises(BadEdit, match="no sentence 10"):
         editable_spans(OLD, [9])
-    with pytest.raises(BadEdit, match="All of the text is to be kept"):
+    with pytest.raises(BadEdit, match="The whole text is marked to be kept"):
         editable_spans(OLD, range(6))
 
 
 @pytest.mark.parametrize(
-    ("ask", "strength"),
+    ("instruction", "strength"),
     [
         ("fix the spelling", 0.35),
         ("Make it shorter.", 0.85),
@@ -96,8 +98,8 @@ def test_only_some_words_may_change_whatever_the_white_space_between_them() -> N
         ("", 0.75),
     ],
 )
-def test_the_strength_follows_from_the_kind_of_the_ask(ask: str, strength: float) -> None:
-    assert classify_edit(ask).strength == strength
+def test_the_strength_depends_on_the_kind_of_the_instruction(instruction: str, strength: float) -> None:
+    assert classify_edit(instruction).strength == strength
     assert len(EDIT_KINDS) == 4
 
 
@@ -109,7 +111,7 @@ def test_an_engine_that_edits_gets_the_old_text_with_pins() -> None:
     assert draft is not None and draft.text == OLD
     assert cut(OLD, draft.keep) == ["**Tea** is a drink.", "It came by sea."]
     assert revision.task.prompt.opening == ""
-    # Pins have fixed places: what is to become shorter is written apart, and what follows it can move up.
+    # Pinned text cannot move. A span that becomes shorter is generated alone, so that what follows it can move up.
     revision = plan_revision(
         OLD, "make it shorter", Prompt("Tea."), abilities=EDITS, prose=True, editable=editable_spans(OLD, [0])
     )
@@ -117,10 +119,10 @@ def test_an_engine_that_edits_gets_the_old_text_with_pins() -> None:
     assert draft is not None and draft.keep == () and draft.text.startswith("It is hot!")
 
 
-def test_a_small_model_begins_with_the_old_beginning_and_is_not_told_the_rest() -> None:
-    free = editable_spans(OLD, [1])
-    small = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True, editable=free).task.prompt
-    large = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=PLAIN, prose=True, editable=free).task.prompt
+def test_a_base_model_continues_the_first_words_and_gets_no_context() -> None:
+    editable = editable_spans(OLD, [1])
+    small = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True, editable=editable).task.prompt
+    large = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=PLAIN, prose=True, editable=editable).task.prompt
     assert small.opening == "" and small.facts == ()  # three words are most of this part
     assert large.opening == "" and large.facts == (f"It is a part of this text: {OLD}",)
     assert (
@@ -129,15 +131,15 @@ def test_a_small_model_begins_with_the_old_beginning_and_is_not_told_the_rest() 
     assert plan_revision('{"a":1}', "shorter", Prompt("Tea."), abilities=BASE, prose=False).task.prompt.opening == ""
 
 
-def test_too_many_parts_are_refused_before_anything_is_written() -> None:
+def test_too_many_separate_parts_are_an_error() -> None:
     text = " ".join(f"Sentence {n}." for n in range(20))
-    with pytest.raises(BadEdit, match="falls into 10 separate parts, and up to 8"):
+    with pytest.raises(BadEdit, match="has 10 separate parts, and up to 8"):
         plan_revision(
             text, "shorter", Prompt("A"), abilities=PLAIN, prose=True, editable=editable_spans(text, range(0, 20, 2))
         )
 
 
-def test_frames_of_parts_become_frames_of_the_whole_text() -> None:
+def test_frames_of_spans_are_merged_into_frames_of_the_whole_text() -> None:
     old = "One. Two. Three. Four."
     spans = editable_spans(old, [0, 2])
     revision = Revision(old, [RevisionTask(span, Prompt("A")) for span in spans], prose=True, kept=["One.", "Three."])
@@ -153,23 +155,23 @@ def test_frames_of_parts_become_frames_of_the_whole_text() -> None:
     assert frame.usage.tokens == 2 and frame.usage.seconds == 0.2
 
 
-def test_what_is_lost_or_empty_fails() -> None:
+def test_a_revision_fails_if_kept_text_is_lost_or_nothing_is_written() -> None:
     lost = Revision("Keep. This.", [RevisionTask((0, 11), Prompt("A"))], kept=["Keep."])
-    with pytest.raises(PageFailed, match=r"did not keep 'Keep\.', which was to stay"):
+    with pytest.raises(PageFailed, match=r"changed 'Keep\.', which must be kept"):
         lost.merge(text_frame("Kept. That.", done=True))
     with pytest.raises(PageFailed, match="wrote nothing"):
         plan_rewrite("Old.", Prompt("A", opening="**Tea**"), prose=True).merge(text_frame("**Tea** ", done=True))
 
 
-def test_the_same_prompt_again_is_the_prompt_as_it_is() -> None:
+def test_a_rewrite_uses_the_prompt_unchanged() -> None:
     prompt = build_prompt(world="W", canvas=Canvas("An article."), subject="Tea")
     revision = plan_rewrite("", prompt, prose=True)
     assert revision.task.prompt is prompt and revision.task.tokens is None and revision.initial_frame().unsettled == ()
     assert revision.merge(text_frame("A text", [(2, 6)])) == text_frame("A text", [(2, 6)])
 
 
-def test_a_model_that_draws_keeps_what_was_kept(tmp_path: Path) -> None:
-    """The small model's text is noise; what was kept of it comes back letter by letter, and the rest changes."""
+def test_a_diffusion_model_keeps_pinned_sentences(tmp_path: Path) -> None:
+    """The random model writes noise. Pinned sentences stay the same, and the others change."""
     engine = open_engine("diffusion", model="random", threads=1)
     app = make_app(tmp_path, engine)
 

@@ -1,4 +1,4 @@
-"""Shapes from the declaration to the kept value: held, drawn, repaired, asked again, and used elsewhere."""
+"""Schemas from the declaration to the stored value: checked, rendered, repaired, generated again, used elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from markupsafe import escape
 from pydantic import BaseModel, Field
-from tests.support.apps import a_linker, browser, follow, in_turn, inner, make_app, templates, text_frame, write
+from tests.support.apps import a_linker, browser, follow, in_turn, make_app, templates, text_frame, write
+from tests.support.html_checks import inner
 
 from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadSchema
@@ -37,7 +38,7 @@ FACTS = """{% extends "layout.html" %}{% block main %}
 
 
 def atlas(home: Path, engine: Engine, **given: Any) -> App:
-    """An app whose pages are one shape, and a list of all of them."""
+    """Return an app with pages that have one schema, and a list of their values."""
     listed = """{% extends "layout.html" %}{% block main %}{% for source, facts in app.values("Facts") %}
     <a href="{{ source.key }}">{{ source.title }}: {{ facts.kind }}</a>{% endfor %}
     {% set one = app.value("/place/Tower", "facts") %}[{{ one.kind if one else "none" }}]{% endblock %}"""
@@ -54,7 +55,7 @@ def atlas(home: Path, engine: Engine, **given: Any) -> App:
     return app
 
 
-def test_a_value_is_kept_with_its_page_and_used_by_others(tmp_path: Path) -> None:
+def test_a_value_is_stored_with_its_page_and_used_by_others(tmp_path: Path) -> None:
     app = atlas(tmp_path, scripted(GOOD))
     with browser(app) as client:
         assert "[none]" in client.get("/places").text
@@ -67,15 +68,17 @@ def test_a_value_is_kept_with_its_page_and_used_by_others(tmp_path: Path) -> Non
         assert '<a href="/place/Tower">Tower: tower</a>' in page and "[tower]" in page
 
 
-def test_what_a_model_says_in_prose_is_repaired_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_value_in_prose_is_repaired_and_the_repairs_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     answer = 'Here you are:\n```json\n{"Kind": "tower", "founded": 2050,}\n```'
     app = atlas(tmp_path, scripted(answer))
     with browser(app) as client, caplog.at_level(logging.INFO, "unwritten"):
         write(client, "/place/Tower")
         assert "tower of 1999" in inner(client.get("/place/Tower").text, "facts")
-        kept = app.store.get("/place/Tower")
-        assert kept is not None
-        facts = kept.canvases["facts"]
+        stored = app.store.get("/place/Tower")
+        assert stored is not None
+        facts = stored.canvases["facts"]
         assert facts.text == '{"kind":"tower","founded":1999}'
         assert facts.repairs == (
             "removed a code fence; removed text around the JSON; removed an extra comma; kind: renamed from 'Kind'; "
@@ -84,29 +87,31 @@ def test_what_a_model_says_in_prose_is_repaired_and_told(tmp_path: Path, caplog:
     assert "the region 'facts' was repaired: removed a code fence" in caplog.text
 
 
-def test_what_cannot_be_repaired_is_asked_for_again_with_another_seed(tmp_path: Path) -> None:
+def test_a_value_that_cannot_be_repaired_is_generated_again_with_another_seed(tmp_path: Path) -> None:
     engine = scripted(in_turn("It is a tower, and it is old.", GOOD))
     app = atlas(tmp_path, engine, seed=2**32 - 1)
     with browser(app) as client:
         assert write(client, "/place/Tower")[-1]["state"] == "written"
         assert [request.seed for request in engine.requests] == [2**32 - 1, 0]
-        kept = app.store.get("/place/Tower")
-        assert kept is not None and kept.canvases["facts"].repairs.startswith("generated again: The generated text")
+        stored = app.store.get("/place/Tower")
+        assert stored is not None and stored.canvases["facts"].repairs.startswith("generated again: The generated text")
         assert app.value("/place/Tower", "facts").kind == "tower"
 
 
-def test_a_model_that_answers_with_prose_twice_fails_its_page_with_words(tmp_path: Path) -> None:
+def test_a_page_fails_after_two_values_that_cannot_be_repaired(tmp_path: Path) -> None:
     engine = scripted("It is a tower, and it is old.")
     app = atlas(tmp_path, engine)
     with browser(app) as client:
         last = write(client, "/place/Tower")[-1]
         assert last["state"] == "failed"
-        assert last["message"].startswith("The model was asked twice. The generated text does not match the schema Facts: ")
+        assert last["message"].startswith(
+            "The model was asked twice. The generated text does not match the schema Facts: "
+        )
         assert len(engine.requests) == 2
         assert app.value("/place/Tower", "facts") is None and app.values(Facts) == []
 
 
-def test_a_shape_that_never_ends_is_taken_if_enough_is_there(tmp_path: Path) -> None:
+def test_an_incomplete_value_is_used_if_it_fits_the_schema(tmp_path: Path) -> None:
     class Endless(BaseModel):
         kind: str
         names: list[str]
@@ -123,7 +128,7 @@ def test_a_shape_that_never_ends_is_taken_if_enough_is_there(tmp_path: Path) -> 
         assert names[0] == "fog" and names[1].startswith("light house by the very") and len(names) == 2
 
 
-def test_a_page_whose_shape_has_changed_since_is_written_anew(tmp_path: Path) -> None:
+def test_a_page_whose_schema_has_changed_is_generated_again(tmp_path: Path) -> None:
     with browser(atlas(tmp_path, scripted(GOOD))) as client:
         write(client, "/place/Tower")
 
@@ -138,20 +143,20 @@ def test_a_page_whose_shape_has_changed_since_is_written_anew(tmp_path: Path) ->
         return Page("facts.html", facts=Canvas(f"Facts about {name}.", schema=Facts))
 
     with browser(app) as client:
-        assert app.values(Facts) == [], "no error, and nothing that does not fit"
+        assert app.values(Facts) == [], "values that do not fit are left out"
         assert write(client, "/place/Tower")[-1]["state"] == "written"
         assert app.value("/place/Tower", "facts") == Facts(kind="tower", height=30)
 
 
-# -- a shape that an engine cannot hold -----------------------------------------------------------------------
+# -- schemas that an engine does not support ------------------------------------------------------------------
 
 
-class Pages(BaseModel):
+class Book(BaseModel):
     code: str = Field(pattern="^[a-z]+$")
 
 
 class Refusing(ScriptedEngine):
-    """A script that is held to what a grammar can hold."""
+    """A scripted engine that supports only schemas that can be converted to a grammar."""
 
     def check(self, request: Request) -> None:
         if request.schema is not None:
@@ -163,7 +168,7 @@ def refusing() -> Engine:
 
 
 MESSAGE = (
-    "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The shape Pages at $.code "
+    "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The schema Book at $.code "
     "has 'pattern', which a shape cannot be held to. Leave it out and check it afterwards."
 )
 
@@ -175,18 +180,18 @@ def library(home: Path, *, picky: bool = False) -> App:
     def book(name: str) -> Page:
         if picky and name == "Lighthouse":
             raise LookupError(name)
-        return Page(body=Canvas(f"On {name}.", schema=Pages))
+        return Page(body=Canvas(f"On {name}.", schema=Book))
 
     return app
 
 
-def test_a_shape_that_the_engine_cannot_hold_is_an_error_at_start_up(tmp_path: Path) -> None:
+def test_a_schema_that_the_engine_does_not_support_is_an_error_at_start_up(tmp_path: Path) -> None:
     with pytest.raises(BadSchema) as raised, browser(library(tmp_path)):
         pass
     assert str(raised.value) == MESSAGE
 
 
-def test_a_page_without_a_sample_is_checked_at_its_first_click_in_the_same_words(tmp_path: Path) -> None:
+def test_a_page_without_a_sample_is_checked_on_its_first_request(tmp_path: Path) -> None:
     app = library(tmp_path, picky=True)
     app.configure({"debug": True})
     with browser(app) as client:
@@ -196,7 +201,7 @@ def test_a_page_without_a_sample_is_checked_at_its_first_click_in_the_same_words
         assert app.store.count() == 0
 
 
-def test_what_is_no_shape_is_an_error_at_start_up(tmp_path: Path) -> None:
+def test_something_that_is_not_a_schema_is_an_error_at_start_up(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("x"))
 
     @app.page("/{name}")
@@ -207,7 +212,7 @@ def test_what_is_no_shape_is_an_error_at_start_up(tmp_path: Path) -> None:
         pass
 
 
-def test_a_server_says_why_it_cannot_start_and_shows_no_traceback(tmp_path: Path) -> None:
+def test_a_failed_start_up_is_reported_without_a_traceback(tmp_path: Path) -> None:
     async def start() -> dict[str, Any]:
         heard: list[Any] = []
 
@@ -272,7 +277,7 @@ def harbour(home: Path, engine: Engine) -> App:
     return app
 
 
-def test_nested_shapes_optionals_enums_and_maps_are_drawn_from_the_first_character_to_the_last(tmp_path: Path) -> None:
+def test_nested_values_are_rendered_from_the_first_character_on(tmp_path: Path) -> None:
     steps = [text_frame(WHOLE[:n]) for n in [*range(0, len(WHOLE), 3), len(WHOLE)]]
     app = harbour(tmp_path, scripted(steps))
     with browser(app) as client:
@@ -285,21 +290,21 @@ def test_nested_shapes_optionals_enums_and_maps_are_drawn_from_the_first_charact
     assert all(text.count("|") == 6 for text in shown)
 
 
-def test_what_may_still_change_in_nested_shapes_looks_so(tmp_path: Path) -> None:
+def test_unsettled_parts_of_nested_values_are_marked(tmp_path: Path) -> None:
     at = [WHOLE.index(word) for word in ("dark blue", "keel", "Ada", "12")]
     spans = tuple((a, a + 2) for a in at)
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
-    value = drawer.format(Frame(WHOLE, spans)).value
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    value = formatter.format(Frame(WHOLE, spans)).value
     soft = '<span class="unsettled">'
     for text in (value.colour, value.yard.parts[1].name, value.captain.name, value.counts["guns"]):
         assert str(escape(text)).startswith(soft)
     assert value.colour.value == "dark blue" and value.yard.parts[0].colour.value == "red"
     for n in range(len(WHOLE)):
-        value = drawer.format(Frame(WHOLE[:n], ((0, n),) if n else ())).value
+        value = formatter.format(Frame(WHOLE[:n], ((0, n),) if n else ())).value
         assert value.yard.parts is not None and value.counts is not None
 
 
-def test_a_union_of_shapes_grows_too() -> None:
+def test_a_union_of_models_is_rendered_while_it_grows() -> None:
     class Cat(BaseModel):
         kind: str
         lives: int
@@ -311,34 +316,34 @@ def test_a_union_of_shapes_grows_too() -> None:
     class Home(BaseModel):
         pet: Cat | Dog | None
 
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "home", "", Home))
-    assert drawer.format(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
-    assert drawer.format(Frame("")).value.pet is None
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "home", "", Home))
+    assert formatter.format(Frame('{"pet":{"kind":"do')).value.pet.tricks == ()
+    assert formatter.format(Frame("")).value.pet is None
 
 
 @pytest.mark.anyio
-async def test_a_diffusion_model_settles_a_nested_shape(tmp_path: Path) -> None:
+async def test_a_diffusion_model_settles_a_nested_value(tmp_path: Path) -> None:
     engine = await asyncio.to_thread(open_engine, "diffusion", model="random")
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
     request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship), options={"steps": 6})
     frames = [frame async for frame in engine.generate(request)]
     await engine.close()
     for frame in frames[:-1]:
-        value = drawer.format(frame).value
+        value = formatter.format(frame).value
         assert value.colour.value in {"red", "dark blue"} and isinstance(value.yard.name, str)
-    assert isinstance(drawer.format(frames[-1]).value, Ship)
+    assert isinstance(formatter.format(frames[-1]).value, Ship)
 
 
 @pytest.mark.anyio
-async def test_a_real_model_is_held_to_a_nested_shape_as_the_page_shows_it_growing(embedded: Engine) -> None:
-    drawer = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
+async def test_the_embedded_model_writes_a_nested_value_that_is_rendered_while_it_grows(embedded: Engine) -> None:
+    formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
     request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship))
     embedded.check(request)
     named = set()
     last = None
     async for last in embedded.generate(request):
         if not last.done:
-            named.add(drawer.format(last).value.yard.name)
+            named.add(formatter.format(last).value.yard.name)
     assert last is not None
     done = repair(Ship, last.text)
     assert done.value.yard.name in named and None in named, "from nothing to the whole name"

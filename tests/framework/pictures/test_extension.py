@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 from tests.framework.pictures.test_painting import Brush
-from tests.support.apps import browser, make_app, templates, wait_for
+from tests.support.apps import browser, make_app, templates
+from tests.support.servers import wait_for
 
 from unwritten import App, Page
 from unwritten.core.errors import BadAddress, BadSetting, BadTemplate

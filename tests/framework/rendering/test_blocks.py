@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from markupsafe import Markup
-from tests.support.apps import inner, page_faults, templates
+from tests.support.apps import templates
+from tests.support.html_checks import inner, page_faults
 
 from unwritten import Canvas, Page
 from unwritten.core.errors import BadTemplate

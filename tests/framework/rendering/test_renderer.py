@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.apps import browser, follow, make_wiki, page_faults, write
+from tests.support.apps import browser, follow, make_wiki, write
+from tests.support.html_checks import page_faults
 
 from unwritten_engine import scripted
 from unwritten_engine.scripted import HANG

@@ -7,19 +7,8 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 from pydantic import BaseModel
-from tests.support.apps import (
-    TWO,
-    browser,
-    follow,
-    inner,
-    make_app,
-    make_two,
-    make_wiki,
-    templates,
-    until_over,
-    watch,
-    write,
-)
+from tests.support.apps import TWO, browser, follow, make_app, make_two, make_wiki, templates, until_over, watch, write
+from tests.support.html_checks import inner
 
 from unwritten import Canvas, Page
 from unwritten.core.errors import BadTemplate
@@ -205,3 +194,33 @@ def test_a_value_that_does_not_fit_its_schema_fails_its_region_alone(tmp_path: P
     lead = [m for m in heard if m["type"] == "frame" and m["region"] == "lead"]
     assert [m["state"] for m in lead if m["state"] == "failed"] == ["failed"]
     assert "does not match the schema Facts" in heard[-1]["message"]
+
+
+@pytest.mark.parametrize("name", ["Great Auk", "x" * 200, "..", "?"])
+def test_a_url_with_text_of_the_model_has_a_default(tmp_path: Path, name: str) -> None:
+    source = (
+        "{% block facts %}{% set url = url_for('article', title=facts.founder.name, default=none) %}"
+        "{% if url %}<a href='{{ url }}'>x</a>{% else %}no link{% endif %}"
+        "|{{ app.url_path_for('article', title=facts.founder.name, default=none)|link(default='#') }}{% endblock %}"
+    )
+    text = Facts(founder=Person(name=name), known_for=[]).model_dump_json()
+    app = make_app(
+        tmp_path,
+        scripted([Frame(text[:n]) for n in range(len(text))] + [text]),
+        folder=templates(tmp_path, facts=source),
+    )
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("facts.html", facts=Canvas("Facts.", schema=Facts))
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str:
+        return f"About {title}."
+
+    with browser(app) as client:
+        assert write(client, "/")[-1]["state"] == "written"
+        stored = client.get("/")
+    assert stored.status_code == 200
+    expected = "<a href='/wiki/Great_Auk'>x</a>|/wiki/Great_Auk" if name == "Great Auk" else "no link|#"
+    assert inner(stored.text, "facts") == (expected if name != "?" else "<a href='/wiki/%3F'>x</a>|/wiki/%3F")

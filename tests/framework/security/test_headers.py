@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
-from tests.support.apps import LIVE, browser, make_app, make_wiki, page_faults, templates, write
+from tests.support.apps import LIVE, browser, make_app, make_wiki, templates, write
 from tests.support.hostile import VECTORS
+from tests.support.html_checks import page_faults
 
 from unwritten import Canvas, Page
 from unwritten.rendering.document import NONCE, page_response

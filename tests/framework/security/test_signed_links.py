@@ -12,7 +12,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.testclient import TestClient
-from tests.support.apps import browser, follow, make_app, make_wiki, tables, templates, wait_for, write
+from tests.support.apps import browser, follow, make_app, make_wiki, tables, templates, write
+from tests.support.servers import wait_for
 
 from unwritten import App, Page, Visit
 from unwritten.core.errors import BadAddress
@@ -166,9 +167,9 @@ def test_a_signed_link_starts_the_page_and_redirects_to_its_clean_address(tmp_pa
         assert '<a href="/wiki/Lamp" class="written">' in stored.text, "the link to a written page is clean"
         assert client.get(lamp).headers["location"] == "/wiki/Lamp", "an old link still leads there"
     assert len(engine.requests) == 3
-    stored = tables(tmp_path / "pages.db")
-    assert {row["target"] for row in stored["links"]} <= {"/wiki/Lamp", "/wiki/Deep%20Sea"}
-    assert "_s=" not in str(stored)
+    rows = tables(tmp_path / "pages.db")
+    assert {row["target"] for row in rows["links"]} <= {"/wiki/Lamp", "/wiki/Deep%20Sea"}
+    assert "_s=" not in str(rows)
 
 
 def test_a_signed_link_works_without_a_browser(tmp_path: Path) -> None:

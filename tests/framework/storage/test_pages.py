@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.apps import LIGHTHOUSE, browser, inner, make_wiki, tables, until, wait_for, watch
+from tests.support.apps import LIGHTHOUSE, browser, make_wiki, tables, until, watch
 from tests.support.hostile import few_examples
+from tests.support.html_checks import inner
+from tests.support.servers import wait_for
 
 from unwritten.core.errors import EditConflict, StoreError, StoreFull, StoreLocked, UnknownDatabase
 from unwritten.formats.links import Link

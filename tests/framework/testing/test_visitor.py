@@ -19,8 +19,9 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
-from tests.support.apps import LIGHTHOUSE, templates, wait_for
+from tests.support.apps import LIGHTHOUSE, templates
 from tests.support.forum import make_forum
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page, Visit
 from unwritten.core.errors import BadAddress, BadSetting, BadTemplate, UnwrittenError

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
-from tests.support.apps import browser, inner, make_app, page_faults, templates, wait_for
+from tests.support.apps import browser, make_app, templates
 from tests.support.forum import address, make_forum, query, send
+from tests.support.html_checks import inner, page_faults
+from tests.support.servers import wait_for
 
 from unwritten import App, Page, Redraw, Visit
 from unwritten.core.errors import BadApp
@@ -45,7 +49,7 @@ def one(home: Path, function: Any, template: str = FORM, **given: Any) -> App:
     return app
 
 
-def test_a_form_is_taken_and_leads_back_to_its_page(tmp_path: Path) -> None:
+def test_a_form_is_accepted_and_redirects_to_its_page(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         answer = send(client, "/thread/1", PATH, text="Hello")
@@ -55,7 +59,7 @@ def test_a_form_is_taken_and_leads_back_to_its_page(tmp_path: Path) -> None:
         assert posts.select()[0].thread == 1
 
 
-def test_a_post_with_a_canvas_is_replied_to_at_once_and_kept_in_the_same_version(tmp_path: Path) -> None:
+def test_a_new_canvas_is_generated_and_added_to_the_same_version(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Why": "Because.", "How": "Like this."})
     app, _ = make_forum(tmp_path, engine)
     with browser(app) as client:
@@ -71,7 +75,7 @@ def test_a_post_with_a_canvas_is_replied_to_at_once_and_kept_in_the_same_version
     assert len(engine.requests) == 2, "what was there is not written again"
 
 
-def test_without_the_tables_of_an_action_nothing_is_begun(tmp_path: Path) -> None:
+def test_a_post_without_a_canvas_starts_no_job(tmp_path: Path) -> None:
     engine = scripted("Words.")
     app, _ = make_forum(tmp_path, engine)
     with browser(app) as client:
@@ -83,7 +87,7 @@ def test_without_the_tables_of_an_action_nothing_is_begun(tmp_path: Path) -> Non
 # -- what is typed --------------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_is_said_and_nothing_typed_is_lost(tmp_path: Path) -> None:
+def test_errors_are_shown_beside_the_fields_and_the_input_is_kept(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         answer = send(client, "/thread/1", PATH, text="<")
@@ -103,7 +107,7 @@ def test_an_unknown_field_is_an_error(tmp_path: Path) -> None:
         assert "&#39;text&#39;" in answer.text and posts.count() == 0
 
 
-def test_what_is_too_large_is_refused_with_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forms_that_are_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.web.actions.MAX_FIELD_SIZE", 1024)
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
@@ -119,7 +123,7 @@ def test_what_is_too_large_is_refused_with_words(tmp_path: Path, monkeypatch: py
         assert posts.count() == 0
 
 
-def test_single_parameters_come_from_the_form_by_type(tmp_path: Path) -> None:
+def test_fields_are_converted_to_the_types_of_parameters(tmp_path: Path) -> None:
     seen: list[Any] = []
 
     def act(n: int, tick: bool, visit: Visit, request: Request, words: list[str], note: str = "none") -> None:
@@ -134,7 +138,7 @@ def test_single_parameters_come_from_the_form_by_type(tmp_path: Path) -> None:
     assert seen == [(3, True, "/", "POST", ["a", "b"], "none"), (4, False, "/", "POST", [], "")]
 
 
-def test_a_form_of_a_page_that_is_no_page_of_ours_shows_what_is_wrong_by_itself(tmp_path: Path) -> None:
+def test_errors_of_a_form_outside_of_a_page_are_shown_on_a_page_of_their_own(tmp_path: Path) -> None:
     def act(n: int) -> None:
         raise AssertionError("not called")
 
@@ -150,6 +154,49 @@ def test_a_form_of_a_page_that_is_no_page_of_ours_shows_what_is_wrong_by_itself(
         assert ">x</textarea>" in answer.text and "A whole number, please." in answer.text
 
 
+class Note(BaseModel):
+    """A model that an action makes from its fields."""
+
+    text: Annotated[str, Field(min_length=3)]
+    stars: Annotated[int, Field(le=5)] = 0
+
+
+NOTE = """{% extends "layout.html" %}{% block main %}<form {{ action("pin") }}>
+<input name="text" value="{{ form.value.text }}">
+<p id="error">{{ form.errors.text }}</p><p id="message">{{ form.message }}</p></form>{% endblock %}"""
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_errors_of_a_model_that_the_function_makes_are_shown_beside_the_field(tmp_path: Path, is_async: bool) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=NOTE))
+    rows = app.table(Row)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html", title="Front")
+
+    def pin(text: str) -> None:
+        rows.insert(Row(text="too early"))
+        Note(text=text)
+        if text == "many stars":
+            Note(text=text, stars=9)
+
+    async def pin_async(text: str) -> None:
+        pin(text)
+
+    app.action("/pin", name="pin")(pin_async if is_async else pin)
+    with browser(app) as client:
+        answer = client.post(address(client.get("/").text, "/pin"), data={"text": "<"})
+        assert answer.status_code == 422
+        assert '<p id="error">At least 3 characters, please.</p>' in answer.text and 'value="&lt;"' in answer.text
+        assert rows.count() == 0, "its changes are rolled back"
+        answer = client.post(address(answer.text, "/pin"), data={"text": "many stars"})
+        assert answer.status_code == 422, "an error of something that is not a field is shown above the form"
+        assert '<p id="message">stars: At most 5, please.</p>' in answer.text
+        assert client.post(address(answer.text, "/pin"), data={"text": "Hello"}).status_code == 303
+        assert rows.count() == 1
+
+
 # -- who sends it ---------------------------------------------------------------------------------------------
 
 
@@ -162,7 +209,7 @@ def test_a_form_of_a_page_that_is_no_page_of_ours_shows_what_is_wrong_by_itself(
         {"sec-fetch-site": "same-site"},
     ],
 )
-def test_a_form_from_elsewhere_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
+def test_a_cross_origin_form_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         answer = client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
@@ -176,7 +223,7 @@ def inner_main(html: str) -> str:
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://testserver"}, {"sec-fetch-site": "same-origin"}, {}])
-def test_a_form_from_here_is_taken(tmp_path: Path, headers: dict[str, str]) -> None:
+def test_a_same_origin_form_is_accepted(tmp_path: Path, headers: dict[str, str]) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         client.post(address(client.get("/thread/1").text, PATH), data={"text": "Hello"}, headers=headers)
@@ -198,20 +245,22 @@ def forged(to: str) -> list[str]:
     ]
 
 
-def test_a_forged_form_is_refused_and_what_was_typed_is_given_back(tmp_path: Path) -> None:
+def test_a_forged_form_is_refused_and_the_input_is_kept(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         for to in forged(address(client.get("/thread/1").text, PATH)):
             answer = client.post(to, data={"text": "A long and precious text"})
             assert answer.status_code == 403, to
-            assert "does not belong to the current version of a page of this app, so nothing was done yet" in answer.text
+            assert (
+                "does not belong to the current version of a page of this app, so nothing was done yet" in answer.text
+            )
             assert "A long and precious text</textarea>" in answer.text and posts.count() == 0
         answer = client.post(PATH, data={"text": "A long text"})
         assert client.post(address(answer.text, PATH), data={"text": "A long text"}).status_code == 303
         assert posts.count() == 1
 
 
-def test_a_copy_of_a_world_takes_its_forms_and_another_world_does_not(tmp_path: Path) -> None:
+def test_a_copy_of_a_world_accepts_its_forms_and_another_world_does_not(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         to = address(client.get("/thread/1").text, PATH)
@@ -224,7 +273,9 @@ def test_a_copy_of_a_world_takes_its_forms_and_another_world_does_not(tmp_path: 
         assert client.post(to, data={"text": "Hello"}).status_code == 403 and posts.count() == 0
 
 
-def test_with_closed_gates_a_post_still_brings_its_reply_within_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_signed_links_an_action_generates_within_the_search_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("unwritten.generation.budgets.SEARCH_PAGES", 1)
     engine = scripted(by_ask={"Why": "Because.", "How": "Like this."})
     app, posts = make_forum(tmp_path, engine, signed_links="on")
@@ -238,7 +289,7 @@ def test_with_closed_gates_a_post_still_brings_its_reply_within_the_budget(tmp_p
     assert len(engine.requests) == 1
 
 
-def test_a_stale_form_is_given_back_to_be_sent_again(tmp_path: Path) -> None:
+def test_a_stale_form_can_be_sent_again(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         client.get("/thread/1")
@@ -256,7 +307,7 @@ def test_a_stale_form_is_given_back_to_be_sent_again(tmp_path: Path) -> None:
 # -- sent twice -----------------------------------------------------------------------------------------------
 
 
-def test_a_form_that_is_sent_twice_is_done_once(tmp_path: Path) -> None:
+def test_a_form_that_is_sent_twice_runs_once(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         to = address(client.get("/thread/1").text, PATH)
@@ -269,7 +320,7 @@ def test_a_form_that_is_sent_twice_is_done_once(tmp_path: Path) -> None:
         assert posts.count() == 3, "each page that is sent brings a new key"
 
 
-def test_the_key_is_new_though_the_drawn_page_is_held(tmp_path: Path) -> None:
+def test_a_cached_page_gets_new_form_keys(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         pages = [client.get("/thread/1") for _ in range(3)]
@@ -278,7 +329,7 @@ def test_the_key_is_new_though_the_drawn_page_is_held(tmp_path: Path) -> None:
         assert all("etag" not in page.headers for page in pages), "no browser shows its own copy with an old key"
 
 
-def test_the_first_answer_is_given_again_whatever_it_was(tmp_path: Path) -> None:
+def test_a_repeated_form_gets_the_first_response(tmp_path: Path) -> None:
     calls: list[int] = []
 
     def act() -> Response:
@@ -291,7 +342,7 @@ def test_the_first_answer_is_given_again_whatever_it_was(tmp_path: Path) -> None
     assert [(a.status_code, a.text, a.headers["x-note"]) for a in answers] == [(201, "Call 1", "one")] * 2
 
 
-def test_answers_are_forgotten_after_a_day(tmp_path: Path) -> None:
+def test_responses_are_stored_for_a_day(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         to = address(client.get("/thread/1").text, PATH)
@@ -308,7 +359,7 @@ def test_answers_are_forgotten_after_a_day(tmp_path: Path) -> None:
 # -- one transaction ------------------------------------------------------------------------------------------
 
 
-def test_an_action_that_raises_has_written_nothing(tmp_path: Path) -> None:
+def test_an_action_that_raises_is_rolled_back(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row)
 
@@ -330,7 +381,9 @@ def test_an_action_that_raises_has_written_nothing(tmp_path: Path) -> None:
         rows.insert(Row(text="y"))  # nobody holds the database
 
 
-def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_action_that_hangs_is_cancelled_and_releases_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.3)
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row)
@@ -362,6 +415,68 @@ def test_an_action_that_hangs_is_given_up_and_holds_nothing(tmp_path: Path, monk
         assert [row.text for row in rows.select()] == ["z"]
 
 
+def test_an_async_action_that_waits_for_the_database_does_not_block_the_event_loop(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
+    rows = app.table(Row)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html")
+
+    @app.action("/act")
+    async def act() -> None:
+        rows.insert(Row(text="x"))
+
+    ticks: list[float] = []
+
+    async def measure(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            ticks.append(time.monotonic() - before)
+
+    with browser(app) as client, ThreadPoolExecutor() as pool:
+        assert client.portal is not None
+        to = address(client.get("/").text, "/act")
+        other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = pool.submit(client.post, to)
+        client.portal.call(measure, 1.0)
+        assert not answer.done() and rows.count() == 0
+        assert client.get("/").status_code == 200, "pages are served meanwhile"
+        other.rollback()
+        other.close()
+        assert answer.result(10).status_code == 303 and rows.count() == 1
+    assert max(ticks) < 0.5
+
+
+def test_an_async_action_is_refused_if_the_database_stays_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unwritten.storage.transactions.LOCK_TIMEOUT", 0.2)
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
+    calls: list[int] = []
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("one.html")
+
+    @app.action("/act")
+    async def act() -> None:
+        calls.append(1)
+
+    with browser(app) as client:
+        to = address(client.get("/").text, "/act")
+        other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = client.post(to)
+        assert answer.status_code == 503 and "locked" in answer.text and calls == []
+        other.rollback()
+        other.close()
+        assert client.post(to).status_code == 303
+
+
 def test_actions_take_turns(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row, initial=[Row(text="0")])
@@ -377,9 +492,7 @@ def test_actions_take_turns(tmp_path: Path) -> None:
         rows.update(1, text=str(int(last.text) + 1))
         return "/"
 
-    import concurrent.futures
-
-    with browser(app) as client, concurrent.futures.ThreadPoolExecutor(8) as pool:
+    with browser(app) as client, ThreadPoolExecutor(8) as pool:
         addresses = [address(client.get("/").text, "/act") for _ in range(8)]
         assert {answer.status_code for answer in pool.map(client.post, addresses)} == {303}
         assert rows.select()[0].text == "8"
@@ -395,20 +508,20 @@ def test_a_key_leads_to_another_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("result", ["//evil.example", "/\\evil.example", "thread", 3])
-def test_what_is_no_answer_is_said(tmp_path: Path, result: Any) -> None:
+def test_invalid_results_are_reported(tmp_path: Path, result: Any) -> None:
     app = one(tmp_path, lambda: result, debug=True)
     with browser(app) as client:
         answer = client.post(address(client.get("/").text, "/act"))
         assert answer.status_code == 500 and "which is not a response. Return None, Redraw" in answer.text
 
 
-def test_a_region_that_there_is_not_is_said(tmp_path: Path) -> None:
+def test_an_unknown_region_is_reported(tmp_path: Path) -> None:
     with browser(one(tmp_path, lambda: Redraw("nothing"), debug=True)) as client:
         answer = client.post(address(client.get("/").text, "/act"))
         assert answer.status_code == 500 and "The page has no region &#39;nothing&#39;" in answer.text
 
 
-def test_a_canvas_is_written_again_when_an_action_asks_for_it(tmp_path: Path) -> None:
+def test_redraw_generates_a_canvas_again(tmp_path: Path) -> None:
     source = """{% extends "layout.html" %}{% block main %}{% block lead %}{{ lead }}{% endblock %}
     {% block body %}{{ body }}{% endblock %}<form {{ action("again") }}></form>{% endblock %}"""
     from unwritten import Canvas
@@ -435,12 +548,12 @@ def test_a_canvas_is_written_again_when_an_action_asks_for_it(tmp_path: Path) ->
     assert len(engine.requests) == 3
 
 
-def test_a_get_is_no_action(tmp_path: Path) -> None:
+def test_actions_do_not_respond_to_get(tmp_path: Path) -> None:
     with browser(one(tmp_path, lambda: None)) as client:
         assert client.get("/act").status_code == 405
 
 
-def test_an_action_and_a_page_may_have_one_address(tmp_path: Path) -> None:
+def test_an_action_and_a_page_may_share_a_path(tmp_path: Path) -> None:
     app = one(tmp_path, lambda: None)
 
     @app.page("/act")
@@ -459,14 +572,14 @@ def test_an_action_and_a_page_may_have_one_address(tmp_path: Path) -> None:
         ("{{ action('post') }}", "has the pattern &#39;/thread/{id}/post&#39;, but was given []"),
     ],
 )
-def test_a_template_that_names_no_action_is_said(tmp_path: Path, template: str, words: str) -> None:
+def test_an_unknown_action_in_a_template_is_reported(tmp_path: Path, template: str, words: str) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."), template, debug=True)
     with browser(app) as client:
         answer = client.get("/thread/1")
         assert answer.status_code == 500 and words in answer.text
 
 
-def test_a_signature_that_does_not_fit_its_pattern_is_said(tmp_path: Path) -> None:
+def test_a_signature_that_does_not_fit_its_pattern_is_reported(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."))
     with pytest.raises(BadApp, match=r"has \{id\}, but the page function 'reply' has no parameter"):
 
@@ -474,7 +587,7 @@ def test_a_signature_that_does_not_fit_its_pattern_is_said(tmp_path: Path) -> No
         def reply(text: str) -> None: ...
 
 
-def test_a_client_without_javascript_needs_nothing_but_the_form(tmp_path: Path) -> None:
+def test_actions_work_without_javascript(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with TestClient(app) as client:  # follows redirects, asks for anything
         page = client.get("/thread/1").text

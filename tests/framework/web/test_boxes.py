@@ -40,7 +40,7 @@ def address(html: str) -> str:
     return found[1].replace("&amp;", "&")
 
 
-def test_a_box_is_served_under_a_policy_that_leaves_it_nothing(tmp_path: Path) -> None:
+def test_a_box_is_served_with_a_policy_that_forbids_everything(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         shown = [message["html"] for message in write(client, "/app/Laps") if "html" in message][-1]
         page = client.get("/app/Laps")
@@ -74,7 +74,7 @@ def test_a_box_is_served_under_a_policy_that_leaves_it_nothing(tmp_path: Path) -
         assert box.headers["cross-origin-resource-policy"] == "same-origin"
 
 
-def test_only_pages_with_a_box_allow_frames_and_only_boxes_in_them(tmp_path: Path) -> None:
+def test_only_pages_with_a_box_allow_frames(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         shell, words = client.get("/app/Laps"), client.get("/wiki/Laps")
         write(client, "/app/Laps")
@@ -97,13 +97,13 @@ def test_only_pages_with_a_box_allow_frames_and_only_boxes_in_them(tmp_path: Pat
         (None, "'self'"),
     ],
 )
-def test_the_source_of_frames_is_a_host_and_nothing_more(host: str | None, source: str) -> None:
+def test_frame_src_is_a_host_and_the_path_of_boxes(host: str | None, source: str) -> None:
     assert frame_src("boxes", host) == source
     assert frame_src("pages", host) == "'self'"
     assert frame_src("", host) == ""
 
 
-def test_nothing_but_an_app_is_served_as_a_box(tmp_path: Path) -> None:
+def test_only_apps_are_served_as_boxes(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         write(client, "/app/Laps")
         write(client, "/wiki/Laps")
@@ -121,7 +121,7 @@ def test_nothing_but_an_app_is_served_as_a_box(tmp_path: Path) -> None:
             assert client.get(f"/_unwritten/box{nonsense}").status_code == 400
 
 
-def test_a_box_alone_in_a_tab_leads_to_its_page(tmp_path: Path) -> None:
+def test_a_box_opened_in_a_tab_redirects_to_its_page(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         write(client, "/app/Laps")
         place = address(client.get("/app/Laps").text)
@@ -145,7 +145,7 @@ def test_an_old_version_keeps_its_own_app(tmp_path: Path) -> None:
         assert "so far" in client.get(address(client.get("/app/Laps?version=1").text)).text
 
 
-def test_a_state_is_kept_and_found_and_goes_with_its_page(tmp_path: Path) -> None:
+def test_a_state_is_saved_loaded_and_deleted_with_its_page(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         write(client, "/app/Laps")
         place = {"page": "/app/Laps", "region": "body"}
@@ -182,9 +182,7 @@ def test_a_state_is_kept_and_found_and_goes_with_its_page(tmp_path: Path) -> Non
         (b"x" * 60_000, 413, "up to 16 kB"),
     ],
 )
-def test_a_state_that_cannot_be_kept_is_refused_in_words(
-    tmp_path: Path, body: bytes, status: int, message: str
-) -> None:
+def test_invalid_states_are_refused(tmp_path: Path, body: bytes, status: int, message: str) -> None:
     with browser(a_counter(tmp_path)) as client:
         write(client, "/app/Laps")
         write(client, "/wiki/Laps")
@@ -192,7 +190,7 @@ def test_a_state_that_cannot_be_kept_is_refused_in_words(
         assert answer.status_code == status and message in answer.json()["message"]
 
 
-def test_only_its_own_page_keeps_a_state_and_not_too_often(tmp_path: Path) -> None:
+def test_saves_are_limited_to_the_page_and_in_rate(tmp_path: Path) -> None:
     with browser(a_counter(tmp_path)) as client:
         write(client, "/app/Laps")
         given = {"page": "/app/Laps", "region": "body", "state": "1"}
@@ -203,7 +201,7 @@ def test_only_its_own_page_keeps_a_state_and_not_too_often(tmp_path: Path) -> No
         assert answers == [200] * MAX_SAVES + [429] * 2
 
 
-def test_what_would_open_a_document_or_a_connection_has_another_name() -> None:
+def test_forbidden_elements_are_renamed() -> None:
     text = box_document(
         "<!doctype html><IFRAME src=x></iframe><link\nrel=x><base/><object>a<frameset><embed><p>"
         "<meta HTTP-EQUIV=refresh><script>for (let i = 0; i<frames.length; i++);</script><linkage><basefont>",
@@ -215,7 +213,7 @@ def test_what_would_open_a_document_or_a_connection_has_another_name() -> None:
     )
 
 
-def test_our_side_of_the_wall_can_stand_in_a_script() -> None:
+def test_the_state_is_escaped_in_the_script() -> None:
     text = box_document("<!doctype html><p>x", '"</script>\u2028"')
     assert text.count("</script") == 1 and text.count("<script") == 1 and "<!--" not in text
     with pytest.raises(PageFailed):

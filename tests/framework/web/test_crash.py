@@ -1,4 +1,4 @@
-"""A server that is killed while it writes leaves whole pages, and nothing else."""
+"""A server that is killed while it generates pages leaves only complete ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.apps import free_port, tables, wait_for
+from tests.support.apps import tables
+from tests.support.servers import free_port, wait_for
 
 from unwritten.storage.pages import PageStore
 
@@ -73,7 +74,7 @@ def visit(port: int, numbers: Iterator[int], going: threading.Event) -> None:
             going.set()
 
 
-def test_a_server_killed_at_any_moment_leaves_only_whole_pages(tmp_path: Path) -> None:
+def test_a_killed_server_leaves_only_complete_pages(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(SERVER)
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "two.html").write_text(TWO)

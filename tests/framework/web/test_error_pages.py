@@ -1,13 +1,19 @@
-"""What people and programs see when something goes wrong, and what a developer sees."""
+"""Error pages, for visitors, other clients and developers."""
 
 from __future__ import annotations
 
 import re
+import urllib.error
+import urllib.request
+from html import escape
 from pathlib import Path
 
 import pytest
 from starlette.responses import PlainTextResponse
-from tests.support.apps import browser, make_app, make_wiki, page_faults, templates
+from tests.support.apps import browser, make_app, make_wiki, templates
+from tests.support.forum import address
+from tests.support.html_checks import page_faults
+from tests.support.servers import served
 
 from unwritten import App, Page
 from unwritten_engine import scripted
@@ -44,7 +50,7 @@ def helper_of_the_author() -> str:
     raise KeyError("the <secret> lamp")
 
 
-def test_a_page_that_is_nowhere(tmp_path: Path) -> None:
+def test_not_found_and_method_not_allowed(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         answer = client.get("/nowhere/<b>")
         assert answer.status_code == 404
@@ -58,7 +64,7 @@ def test_a_page_that_is_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/raises", "/wrong", "/empty", "/template"])
-def test_a_broken_page_has_a_number_that_the_log_has_too(
+def test_a_server_error_has_a_number_that_is_in_the_log(
     tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with browser(broken_app(tmp_path), raise_server_exceptions=False) as client:
@@ -71,7 +77,7 @@ def test_a_broken_page_has_a_number_that_the_log_has_too(
         assert page_faults(client.get(path).text) == []
 
 
-def test_a_wrong_return_is_explained_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_return_value_is_explained_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with browser(broken_app(tmp_path), raise_server_exceptions=False) as client:
         client.get("/wrong")
         assert "The page function 'wrong' returned int ('7'), which is not a page. Return a prompt" in caplog.text
@@ -82,7 +88,7 @@ def test_a_wrong_return_is_explained_in_the_log(tmp_path: Path, caplog: pytest.L
 
 
 @pytest.mark.parametrize("headers", [None, PROGRAM])
-def test_a_developer_sees_the_traceback_without_our_frames(tmp_path: Path, headers: dict[str, str] | None) -> None:
+def test_developers_see_the_traceback_without_framework_frames(tmp_path: Path, headers: dict[str, str] | None) -> None:
     with browser(broken_app(tmp_path, debug=True), raise_server_exceptions=False) as client:
         answer = client.get("/raises", headers=headers)
     assert answer.status_code == 500
@@ -93,7 +99,63 @@ def test_a_developer_sees_the_traceback_without_our_frames(tmp_path: Path, heade
         assert ours not in answer.text
 
 
-def test_a_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [("/wrong", "    def wrong() -> int:"), ("/empty", "    async def empty() -> str:")],
+)
+def test_the_overlay_shows_the_definition_of_a_function_with_a_wrong_return_value(
+    tmp_path: Path, path: str, line: str
+) -> None:
+    with browser(broken_app(tmp_path, debug=True)) as client:
+        page = client.get(path).text
+    number = Path(__file__).read_text(encoding="utf-8").split("\n").index(line) + 1
+    assert f"<b>{Path(__file__).relative_to(Path.cwd())}</b>, line {number}, in {path[1:]}" in page
+    current = f'aria-current="true"><span class="devtools-number">{number}</span>{escape(line)}'
+    assert current in page and "returned" in page
+
+
+def test_an_action_with_a_wrong_return_value_is_shown_at_its_definition(tmp_path: Path) -> None:
+    form = """{% extends "layout.html" %}{% block main %}<form {{ action("act") }}></form>{% endblock %}"""
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, form=form), debug=True)
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("form.html")
+
+    @app.action("/act")
+    def act() -> int:
+        return 7
+
+    with browser(app) as client:
+        page = client.post(address(client.get("/").text, "/act")).text
+    assert "</span>    def act() -&gt; int:" in page and "which is not a response" in page
+
+
+def test_a_traceback_is_logged_short_and_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with served(broken_app(tmp_path)) as host, pytest.raises(urllib.error.HTTPError, match="500"):
+        urllib.request.urlopen(f"http://{host}/raises")
+    records = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.name for record in records] == ["unwritten"], "the server does not log it again"
+    text = records[0].getMessage()
+    hidden = r"\(\d+ frames of the framework and its libraries are hidden\)"
+    assert re.match(rf"/raises failed \([0-9a-f]{{8}}\):\n  {hidden}\n", text)
+    assert [line.strip() for line in text.split("\n")[2:]] == [
+        f'File "{Path(__file__).relative_to(Path.cwd())}", line {line_of("return helper_of_the_author()")}, in raises',
+        "return helper_of_the_author()",
+        f'File "{Path(__file__).relative_to(Path.cwd())}", line {line_of("raise KeyError(")}, in helper_of_the_author',
+        'raise KeyError("the <secret> lamp")',
+        "KeyError: 'the <secret> lamp'",
+    ]
+    assert records[0].exc_info is None
+
+
+def line_of(text: str) -> int:
+    """Return the number of the first line of this file that begins with a text."""
+    lines = Path(__file__).read_text(encoding="utf-8").split("\n")
+    return next(number for number, line in enumerate(lines, 1) if line.strip().startswith(text))
+
+
+def test_a_page_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.2)
     import asyncio
     import threading
@@ -135,7 +197,7 @@ def test_the_authors_error_template_takes_precedence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/raises", "/wiki/" + "x" * 500])
-def test_every_failure_is_sent_securely(tmp_path: Path, path: str) -> None:
+def test_error_pages_have_security_headers(tmp_path: Path, path: str) -> None:
     app = broken_app(tmp_path)
 
     @app.page("/wiki/{title}")
@@ -149,7 +211,7 @@ def test_every_failure_is_sent_securely(tmp_path: Path, path: str) -> None:
         assert client.get(path, headers=PROGRAM).headers["x-content-type-options"] == "nosniff"
 
 
-def test_an_author_may_raise_what_starlette_knows(tmp_path: Path) -> None:
+def test_authors_may_raise_http_exceptions(tmp_path: Path) -> None:
     from starlette.exceptions import HTTPException
 
     app = make_app(tmp_path, scripted("Words."))
@@ -169,7 +231,7 @@ def test_an_author_may_raise_what_starlette_knows(tmp_path: Path) -> None:
         assert (answer.status_code, answer.text) == (202, "as it is")
 
 
-def test_a_request_with_broken_headers_is_answered_all_the_same(tmp_path: Path) -> None:
+def test_broken_referers_are_ignored(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         for referer in ("http://[", "http://testserver[/", "http://testserver/wiki/X?y=%FF", "x" * 5000):
             assert client.get("/wiki/A", headers={"referer": referer}).status_code == 200

@@ -79,7 +79,11 @@ async def test_invalid_forms_are_refused(body: bytes, headers: dict[str, str], s
 
 
 async def test_same_origin_forms_are_accepted_whatever_header_says_so() -> None:
-    for headers in ({}, {"origin": "http://here"}, {"sec_fetch_site": "same-origin", "origin": "http://proxied.example"}):
+    for headers in (
+        {},
+        {"origin": "http://here"},
+        {"sec_fetch_site": "same-origin", "origin": "http://proxied.example"},
+    ):
         assert (await submit(b"a=1", **headers)).one("a") == "1"
 
 

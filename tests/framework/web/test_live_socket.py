@@ -18,14 +18,13 @@ from tests.support.apps import (
     follow,
     make_two,
     make_wiki,
-    served,
     templates,
     until,
     until_over,
-    wait_for,
     watch,
     write,
 )
+from tests.support.servers import served, wait_for
 from websockets.asyncio.client import connect
 
 from unwritten_engine import Frame, scripted
@@ -37,7 +36,7 @@ KEY = "/wiki/Lighthouse"
 HOST = {"host": "testserver"}
 
 
-def test_frames_arrive_whole_and_the_page_message_comes_last(tmp_path: Path) -> None:
+def test_frames_are_complete_and_the_page_message_is_last(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE, delay=0.02))) as client:
         heard = write(client, KEY)
     frames = [m for m in heard if m["type"] == "frame"]
@@ -49,7 +48,7 @@ def test_frames_arrive_whole_and_the_page_message_comes_last(tmp_path: Path) -> 
     assert "a script" in heard[-1]["colophon"]
 
 
-def test_a_page_that_finishes_before_anybody_watches_is_still_told(tmp_path: Path) -> None:
+def test_a_finished_job_is_sent_to_later_subscribers(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         client.get(KEY)
         wait_for(lambda: client.app.site.jobs.get(KEY) is None)  # type: ignore[attr-defined]
@@ -60,7 +59,7 @@ def test_a_page_that_finishes_before_anybody_watches_is_still_told(tmp_path: Pat
         assert [m["type"] for m in heard] == ["page"]
 
 
-def test_coming_back_brings_only_what_is_new(tmp_path: Path) -> None:
+def test_a_reconnected_tab_receives_only_what_is_new(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A lead.", "Body": ["A", HANG]})
     with browser(make_two(tmp_path, engine)) as client:
         client.get("/")
@@ -73,14 +72,14 @@ def test_coming_back_brings_only_what_is_new(tmp_path: Path) -> None:
             assert ws.receive_json()["type"] == "page"
 
 
-def test_frame_numbers_from_another_generation_hide_nothing(tmp_path: Path) -> None:
+def test_frame_numbers_of_another_job_are_ignored(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         client.get(KEY)
         assert follow(client, KEY, body=2**53)[0]["type"] == "frame"
         assert follow(client, KEY, body=3)[0]["type"] == "frame"
 
 
-def test_a_page_that_is_kept_or_unknown_is_told_at_once(tmp_path: Path) -> None:
+def test_stored_and_unknown_pages_are_reported_at_once(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         write(client, KEY)
     engine = scripted(LIGHTHOUSE)
@@ -100,7 +99,7 @@ def test_one_socket_for_many_pages(tmp_path: Path) -> None:
     assert sorted(ends) == ["/wiki/One", "/wiki/Two"]
 
 
-def test_leaving_a_page_ends_its_frames(tmp_path: Path) -> None:
+def test_leaving_a_page_stops_its_frames(tmp_path: Path) -> None:
     engine = scripted(["A", 0.1, "A b", 0.1, "A b c"])
     with browser(make_wiki(tmp_path, engine)) as client, client.websocket_connect(LIVE) as ws:
         client.get(KEY)
@@ -135,7 +134,7 @@ def test_leaving_a_page_ends_its_frames(tmp_path: Path) -> None:
         "x" * 100_000,
     ],
 )
-def test_a_message_that_makes_no_sense_is_refused_with_a_reason(tmp_path: Path, nonsense: str) -> None:
+def test_invalid_messages_are_refused_with_a_reason(tmp_path: Path, nonsense: str) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
         ws.send_text(nonsense)
         answer = ws.receive_json()
@@ -151,14 +150,14 @@ def test_bytes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seen", [None, 7, [], "x", {"body": "x"}, {"body": None}, {"body": 1.5}, {"other": 3}])
-def test_what_was_seen_may_be_anything(tmp_path: Path, seen: Any) -> None:
+def test_invalid_seen_numbers_are_ignored(tmp_path: Path, seen: Any) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client, client.websocket_connect(LIVE) as ws:
         client.get(KEY)
         ws.send_json({"type": "watch", "page": KEY, "seen": seen})
         assert until_over(ws)[-1]["state"] == "written"
 
 
-def test_who_goes_on_with_nonsense_is_shown_the_door(tmp_path: Path) -> None:
+def test_many_invalid_messages_close_the_socket(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
         for _ in range(7):
             ws.send_text("nonsense")
@@ -168,7 +167,7 @@ def test_who_goes_on_with_nonsense_is_shown_the_door(tmp_path: Path) -> None:
         assert door.value.code == 1008
 
 
-def test_a_flood_is_cut_off(tmp_path: Path) -> None:
+def test_too_many_messages_close_the_socket(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
         for i in range(100):
             ws.send_json({"type": "leave", "page": f"/wiki/{i}"})
@@ -177,7 +176,7 @@ def test_a_flood_is_cut_off(tmp_path: Path) -> None:
         assert door.value.code == 1008
 
 
-def test_a_tab_watches_so_many_pages_and_no_more(tmp_path: Path) -> None:
+def test_a_tab_may_watch_a_limited_number_of_pages(tmp_path: Path) -> None:
     engine = scripted(["A", HANG])
     with browser(make_wiki(tmp_path, engine)) as client, client.websocket_connect(LIVE) as ws:
         for i in range(33):
@@ -189,12 +188,12 @@ def test_a_tab_watches_so_many_pages_and_no_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://testserver.evil.example", "http://testserver:81", "http://["]
 )
-def test_a_foreign_origin_is_refused_before_it_is_let_in(tmp_path: Path, origin: str) -> None:
+def test_a_cross_origin_socket_is_refused_before_it_is_accepted(tmp_path: Path, origin: str) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, pytest.raises(WebSocketDisconnect):
         client.websocket_connect(LIVE, headers={"origin": origin}).__enter__()
 
 
-def test_our_own_origin_is_let_in(tmp_path: Path) -> None:
+def test_a_same_origin_socket_is_accepted(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client:
         for headers in ({"origin": "http://testserver"}, {"origin": "https://TESTSERVER"}, {}):
             with client.websocket_connect(LIVE, headers=headers) as ws:
@@ -202,7 +201,7 @@ def test_our_own_origin_is_let_in(tmp_path: Path) -> None:
                 assert ws.receive_json()["state"] == "unwritten"
 
 
-def test_a_foreign_origin_sees_403_on_a_real_server(tmp_path: Path) -> None:
+def test_a_cross_origin_socket_gets_403_from_a_real_server(tmp_path: Path) -> None:
     async def knock(address: str) -> int:
         try:
             async with connect(f"ws://{address}{LIVE}", origin="https://evil.example"):  # type: ignore[arg-type]
@@ -214,7 +213,7 @@ def test_a_foreign_origin_sees_403_on_a_real_server(tmp_path: Path) -> None:
         assert asyncio.run(knock(address)) == 403
 
 
-def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
+def test_a_slow_client_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
     words = [f"word{i} " * 20 for i in range(400)]
     script = ["".join(words[: i + 1]) for i in range(0, 399, 2)]
     engine = scripted(script, delay=0.005)
@@ -240,7 +239,7 @@ def test_a_slow_reader_skips_frames_and_gets_the_last(tmp_path: Path) -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_who_never_reads_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_never_reads_does_not_delay_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.web.live_socket.MAX_FRAME_RATE", 100)
     monkeypatch.setattr("unwritten.web.live_socket.SEND_TIMEOUT", 0.5)
     big = "A very long word. " * 60_000
@@ -310,7 +309,7 @@ def test_sockets_of_this_machine_are_not_limited(tmp_path: Path, monkeypatch: py
         assert last.receive_json()["state"] == "unwritten"
 
 
-def test_one_visitor_has_so_many_sockets_and_the_next_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sockets_of_one_client_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.budgets.VISITOR_SOCKETS", 2)
     app = make_wiki(tmp_path, scripted("Words."), signed_links="on")
     with browser(app) as client:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient, WebSocketTestSession
-from tests.support.apps import LIVE, browser, make_app, templates, until, wait_for
+from tests.support.apps import LIVE, browser, make_app, templates, until
 from tests.support.forum import THREAD, Post, make_forum, send
+from tests.support.servers import wait_for
 
 from unwritten import App, Canvas, Page, Redraw
 from unwritten.storage.tables import Table
@@ -33,7 +34,7 @@ def shown(ws: WebSocketTestSession, region: str, words: str) -> dict[str, Any]:
             return message
 
 
-def test_everybody_sees_a_post_and_the_same_reply(tmp_path: Path) -> None:
+def test_all_subscribers_see_a_post_and_the_same_reply(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Why": ["Be", "Because ", "Because it is so."]}, delay=0.02)
     app, _ = make_forum(tmp_path, engine)
     with browser(app) as client, client.websocket_connect(LIVE) as one, client.websocket_connect(LIVE) as two:
@@ -50,7 +51,7 @@ def test_everybody_sees_a_post_and_the_same_reply(tmp_path: Path) -> None:
     assert len(engine.requests) == 1
 
 
-def test_who_has_seen_it_is_told_nothing_and_who_comes_back_what_was_missed(tmp_path: Path) -> None:
+def test_a_tab_receives_what_it_has_missed_and_nothing_twice(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         client.get("/thread/1")
@@ -85,7 +86,7 @@ def two_pages(home: Path, engine: Any) -> tuple[App, Table[Any]]:
     return app, posts
 
 
-def test_other_pages_that_show_the_same_table_are_told_too(tmp_path: Path) -> None:
+def test_other_pages_that_show_the_same_table_are_updated(tmp_path: Path) -> None:
     app, _ = two_pages(tmp_path, scripted("Words."))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         for key in ("/newest", "/other"):
@@ -97,7 +98,7 @@ def test_other_pages_that_show_the_same_table_are_told_too(tmp_path: Path) -> No
         assert app.site.updates._current["/other"].tables == frozenset()
 
 
-def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
+def test_subscribing_starts_no_job_and_unsubscribing_forgets_the_page(tmp_path: Path) -> None:
     engine = scripted("Words.")
     app, posts = make_forum(tmp_path, engine)
     with browser(app) as client:
@@ -112,7 +113,7 @@ def test_looking_starts_no_work_and_leaving_forgets(tmp_path: Path) -> None:
     assert engine.requests == []
 
 
-def test_a_tab_looks_at_so_many_pages_and_no_more(tmp_path: Path) -> None:
+def test_a_tab_may_look_at_a_limited_number_of_pages(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         for number in range(33):
@@ -123,7 +124,7 @@ def test_a_tab_looks_at_so_many_pages_and_no_more(tmp_path: Path) -> None:
         assert refused["message"] == "One tab may look at up to 32 pages at the same time."
 
 
-def test_a_post_that_comes_while_the_page_is_written_is_written_along(tmp_path: Path) -> None:
+def test_a_new_canvas_joins_a_running_job(tmp_path: Path) -> None:
     slow = ["Slow", *(f"Slow {n}" for n in range(40)), "Slow answer."]
     engine = scripted(by_ask={"First": slow, "Second": "Quick answer."}, delay=0.02)
     app, _ = make_forum(tmp_path, engine)
@@ -141,7 +142,7 @@ def test_a_post_that_comes_while_the_page_is_written_is_written_along(tmp_path: 
         assert app.store.get("/thread/1").version == 1  # type: ignore[union-attr]
 
 
-def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) -> None:
+def test_a_canvas_that_cannot_join_is_generated_after_the_job(tmp_path: Path) -> None:
     source = THREAD.replace("{% block posts %}", "{% block lead %}{{ lead }}{% endblock %}{% block posts %}")
     engine = scripted(by_ask={"Lead": ["A", "A slow ", "A slow lead."]}, delay=0.1)
     app = make_app(tmp_path, engine, folder=templates(tmp_path, thread=source))
@@ -162,7 +163,7 @@ def test_what_cannot_join_follows_as_soon_as_the_page_is_over(tmp_path: Path) ->
     assert len(engine.requests) == 2
 
 
-def test_a_full_queue_loses_no_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_delays_new_canvases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.2)
     engine = scripted(by_ask={"Hang": ["A", HANG], "Why": "Because."})
     app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0)
@@ -180,7 +181,7 @@ def test_a_full_queue_loses_no_reply(tmp_path: Path, monkeypatch: pytest.MonkeyP
         shown(ws, "replies-1", "Because.")  # the slow page was left, and there is room
 
 
-def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: Path) -> None:
+def test_a_page_with_missing_canvases_shows_its_tables(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
 
     @app.page("/slow")
@@ -198,7 +199,7 @@ def test_what_is_not_written_for_now_hides_nothing_that_people_wrote(tmp_path: P
         assert posts.count() == 1
 
 
-def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> None:
+def test_subscribers_see_a_post_before_its_reply_is_generated(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
 
     @app.page("/slow")
@@ -215,7 +216,7 @@ def test_who_looks_sees_a_post_though_its_reply_has_to_wait(tmp_path: Path) -> N
             assert list(app.site.starter.pending_regions) == ["/thread/1"]
 
 
-def test_what_is_written_outside_an_action_is_seen_too(tmp_path: Path) -> None:
+def test_writes_outside_of_actions_update_open_pages(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         look(ws, "/thread/1")

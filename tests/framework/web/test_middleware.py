@@ -58,9 +58,7 @@ class Connection:
 
 async def test_proxy_headers_are_applied_before_the_host_is_checked() -> None:
     connection = Connection(trusted_proxies="127.0.0.1", hosts="wiki.example")
-    await connection.open(
-        b"q=1&_s=abc", host="10.0.0.1", x_forwarded_host="wiki.example", x_forwarded_for="192.0.2.7"
-    )
+    await connection.open(b"q=1&_s=abc", host="10.0.0.1", x_forwarded_host="wiki.example", x_forwarded_for="192.0.2.7")
     [scope] = connection.scopes
     assert client_id(scope) == "192.0.2.7"
     assert (scope["query_string"], signature_of(scope)) == (b"q=1", "abc")

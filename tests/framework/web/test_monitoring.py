@@ -15,7 +15,7 @@ from unwritten_engine.scripted import HANG
 pytestmark = pytest.mark.timeout(30)
 
 
-def test_a_healthy_app_says_what_it_does(tmp_path: Path) -> None:
+def test_the_health_of_a_running_app(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted(["A", HANG]), jobs=1)
     with browser(app) as client:
         client.get("/wiki/One")
@@ -35,7 +35,7 @@ def test_a_healthy_app_says_what_it_does(tmp_path: Path) -> None:
     }
 
 
-def test_a_database_that_takes_nothing_is_a_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_is_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.web.monitoring.WRITE_TIMEOUT", 0.1)
     monkeypatch.setattr("unwritten.web.monitoring._CACHE_SECONDS", 0.0)
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
@@ -49,7 +49,7 @@ def test_a_database_that_takes_nothing_is_a_503(tmp_path: Path, monkeypatch: pyt
         assert client.get("/health").status_code == 200
 
 
-def test_an_app_that_cannot_be_opened_says_no_more_than_that(tmp_path: Path) -> None:
+def test_the_health_of_an_app_that_cannot_start(tmp_path: Path) -> None:
     from starlette.testclient import TestClient
 
     (tmp_path / "pages.db").write_text("no database, and its path is nobody's business")

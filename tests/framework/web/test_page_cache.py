@@ -1,4 +1,4 @@
-"""Written pages, drawn and sent again while nothing has changed."""
+"""The cache of rendered pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def nonce(policy: str) -> str:
     return found[1]
 
 
-def test_a_page_is_drawn_once_and_sent_with_a_new_nonce_each_time(tmp_path: Path) -> None:
+def test_a_page_is_rendered_once_and_each_response_has_a_new_nonce(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
     with browser(app) as client:
         write(client, KEY)
@@ -33,7 +33,7 @@ def test_a_page_is_drawn_once_and_sent_with_a_new_nonce_each_time(tmp_path: Path
         assert client.get(KEY, headers={"if-none-match": one.headers["etag"]}).status_code == 304
 
 
-def test_a_link_turns_blue_when_its_page_is_written(tmp_path: Path) -> None:
+def test_links_to_a_new_page_are_rendered_again(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted(by_ask={"Lighthouse": "A [[Tower]].", "Tower": "A tall house."}))
     with browser(app) as client:
         write(client, KEY)
@@ -44,7 +44,7 @@ def test_a_link_turns_blue_when_its_page_is_written(tmp_path: Path) -> None:
         assert after.status_code == 200 and 'class="unwritten"' not in after.text
 
 
-def test_an_old_version_is_found_by_its_number_and_no_other(tmp_path: Path) -> None:
+def test_old_versions_are_found_by_their_numbers(tmp_path: Path) -> None:
     texts = iter(("The first.", "The second."))
     app = make_wiki(tmp_path, scripted(lambda request: next(texts)))
     with browser(app) as client:

@@ -1,4 +1,4 @@
-"""The same page over plain HTTP: without JavaScript, and with curl."""
+"""Streamed pages: without JavaScript, and for command-line clients."""
 
 from __future__ import annotations
 
@@ -10,21 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from tests.support.apps import (
-    LIGHTHOUSE,
-    browser,
-    inner,
-    make_app,
-    make_two,
-    make_wiki,
-    page_faults,
-    served,
-    templates,
-    text_frame,
-    wait_for,
-    write,
-)
+from tests.support.apps import LIGHTHOUSE, browser, make_app, make_two, make_wiki, templates, write
 from tests.support.hostile import few_examples, markdown_texts
+from tests.support.html_checks import inner, page_faults
+from tests.support.servers import served, wait_for
 
 from unwritten import Canvas
 from unwritten.routing.prompts import finalize_text, settled_text
@@ -42,7 +31,7 @@ class Facts(BaseModel):
 KEY = "/wiki/Lighthouse"
 
 
-def test_the_plain_page_is_whole_and_equals_the_kept_one(tmp_path: Path) -> None:
+def test_a_streamed_page_is_complete_and_equals_the_stored_one(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE, delay=0.005))) as client:
         plain = client.get(KEY + "?plain=1")
         assert plain.headers["cache-control"] == "no-store"
@@ -54,13 +43,13 @@ def test_the_plain_page_is_whole_and_equals_the_kept_one(tmp_path: Path) -> None
     assert "a script" in plain.text  # the colophon has its figures
 
 
-def test_a_program_gets_the_plain_page_without_asking(tmp_path: Path) -> None:
+def test_clients_that_do_not_accept_html_get_a_stream(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         assert "<li>light</li>" in client.get(KEY, headers={"accept": "*/*"}).text
         assert "skeleton" in client.get("/wiki/Other?plain=0", headers={"accept": "*/*"}).text
 
 
-def test_a_region_is_sent_block_by_block_in_the_order_of_the_page(tmp_path: Path) -> None:
+def test_regions_are_streamed_block_by_block_in_document_order(tmp_path: Path) -> None:
     engine = scripted(
         by_ask={
             "Lead": ["One.\n\n", "One.\n\nTwo.", 0.6, "One.\n\nTwo.\n\nThree."],
@@ -83,7 +72,7 @@ def test_a_region_is_sent_block_by_block_in_the_order_of_the_page(tmp_path: Path
     assert whole.index("Three") < whole.index("The body")
 
 
-def test_two_regions_equal_the_kept_ones(tmp_path: Path) -> None:
+def test_streamed_regions_equal_the_stored_ones(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": denoising_frames(LIGHTHOUSE, canvases=2), "Body": LIGHTHOUSE}, delay=0.002)
     two = """{% extends "layout.html" %}{% block main %}{% set word = "before" %}
 {% block lead %}<section>{{ word }}{{ lead }} after</section>{% endblock %}
@@ -95,7 +84,7 @@ def test_two_regions_equal_the_kept_ones(tmp_path: Path) -> None:
         assert inner(plain, name) == inner(kept, name)
 
 
-def test_a_text_that_was_cut_at_its_length_is_the_same_everywhere(tmp_path: Path) -> None:
+def test_a_truncated_text_is_the_same_everywhere(tmp_path: Path) -> None:
     """What was sent cannot be taken back: so nothing is sent that may still be cut off."""
     text = "A sentence that stays.\n\n- a list\n\nwithout any end\n\nand still without\n\n"
     usage = Usage(9, 9, 0, 9, 1, 0.1, 0.0, "length", 0)
@@ -108,7 +97,7 @@ def test_a_text_that_was_cut_at_its_length_is_the_same_everywhere(tmp_path: Path
 
 @few_examples
 @given(markdown_texts, st.integers(0, 60))
-def test_what_is_certain_survives_the_end(text: str, more: int) -> None:
+def test_settled_text_is_a_prefix_of_the_final_text(text: str, more: int) -> None:
     whole = text + "\n\nand so on"[:more]
     for reason in ("length", "end"):
         end = finalize_text(whole, reason)
@@ -116,7 +105,7 @@ def test_what_is_certain_survives_the_end(text: str, more: int) -> None:
         assert end.startswith(sure) or not end.strip()
 
 
-def test_a_failure_in_the_middle_is_said_where_it_happened(tmp_path: Path) -> None:
+def test_a_failure_is_shown_in_its_region(tmp_path: Path) -> None:
     engine = scripted(["One.\n\nTwo", GenerationFailed("The lamp <broke>.")])
     with browser(make_wiki(tmp_path, engine)) as client:
         plain = client.get(KEY + "?plain=1").text
@@ -124,7 +113,7 @@ def test_a_failure_in_the_middle_is_said_where_it_happened(tmp_path: Path) -> No
     assert page_faults(plain) == []
 
 
-def test_a_block_that_raises_is_said_where_it_stands(tmp_path: Path) -> None:
+def test_a_block_that_raises_shows_its_error(tmp_path: Path) -> None:
     two = """{% extends "layout.html" %}{% block main %}
 {% block lead %}{% if lead.text %}{{ 1 / 0 }}{% endif %}{% endblock %}
 {% block body %}{{ body }}{% endblock %}{% endblock %}"""
@@ -135,7 +124,7 @@ def test_a_block_that_raises_is_said_where_it_stands(tmp_path: Path) -> None:
     assert page_faults(plain) == []
 
 
-def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disconnected_client_abandons_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.1)
     engine = scripted(["One.\n\nTwo.\n\n", HANG])
     with served(make_wiki(tmp_path, engine)) as address:
@@ -150,7 +139,7 @@ def test_a_reader_who_leaves_lets_the_page_go(tmp_path: Path, monkeypatch: pytes
         wait_for(lambda: engine.stopped == 1)
 
 
-def test_a_reader_over_http_counts_as_one_who_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_streaming_client_counts_as_a_subscriber(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.1)
     engine = scripted(["One.\n\nTwo.\n\n", 0.5, "One.\n\nTwo.\n\nThree."])
     with browser(make_wiki(tmp_path, engine)) as client:
@@ -158,13 +147,13 @@ def test_a_reader_over_http_counts_as_one_who_looks(tmp_path: Path, monkeypatch:
     assert engine.stopped == 0
 
 
-def test_a_page_that_is_kept_is_plain_already(tmp_path: Path) -> None:
+def test_a_stored_page_is_not_streamed(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         write(client, KEY)
         assert client.get(KEY + "?plain=1").headers["etag"] == client.get(KEY).headers["etag"]
 
 
-def test_a_shape_is_sent_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_region_with_a_schema_is_sent_when_it_is_finished(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted('{"kind":"tower"}'), folder=templates(tmp_path))
 
     @app.page("/")
@@ -175,11 +164,7 @@ def test_a_shape_is_sent_when_it_is_whole(tmp_path: Path) -> None:
         assert inner(client.get("/?plain=1").text, "body") == "<dl><dt>kind</dt><dd>tower</dd></dl>"
 
 
-def test_a_text_frame_by_hand_is_done_when_it_says_so() -> None:
-    assert text_frame("x", done=True).done and not text_frame("x").done
-
-
-def test_the_colophon_of_a_page_that_broke_off_does_not_say_that_it_is_being_written(tmp_path: Path) -> None:
+def test_the_colophon_of_a_failed_page_has_no_stop_button(tmp_path: Path) -> None:
     engine = scripted(["A light", GenerationFailed("The lamp broke.")])
     with browser(make_wiki(tmp_path, engine)) as client:
         html = client.get("/wiki/Lamp?plain=1").text

@@ -1,11 +1,11 @@
-"""A judge of drawings, written apart from the list that the sanitiser has; and texts that draw, well and badly."""
+"""Checks of SVG drawings, written independently of the sanitizer, and drawings that are valid, broken or hostile."""
 
 from __future__ import annotations
 
 import re
 
 import nh3
-from tests.support.apps import Judge
+from tests.support.html_checks import Checker
 
 _TAGS = set(
     """svg g path rect circle ellipse line polyline polygon text tspan textpath title desc use defs symbol marker
@@ -16,8 +16,8 @@ _NO_ATTRIBUTES = re.compile(
 )
 
 
-class _Judge(Judge):
-    """Of drawings."""
+class _SVGChecker(Checker):
+    """Checks a drawing."""
 
     def __init__(self, region: str) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class _Judge(Judge):
         if not self.open:
             self.roots += 1
             if tag != "svg" or self.roots > 1:
-                self.faults.append(f"<{tag}> stands outside")
+                self.faults.append(f"<{tag}> is outside of the drawing")
         if tag not in _TAGS:
             self.faults.append(f"<{tag}> is not allowed")
         if len(attrs) != len({name for name, _ in attrs}):
@@ -43,9 +43,9 @@ class _Judge(Judge):
         if name == "id" and not value.startswith(self.prefix):
             self.faults.append(f"the id {value!r} is not in its region")
         if name == "href" and not (tag in {"use", "textpath"} and value.startswith("#" + self.prefix)):
-            self.faults.append(f"the address {value!r} leads out of the drawing")
+            self.faults.append(f"the URL {value!r} leads out of the drawing")
         if name == "class" and value not in {"drawing", "unsettled"}:
-            self.faults.append(f"the class {value!r} is not ours")
+            self.faults.append(f"the class {value!r} is not allowed")
         if name not in {"id", "aria-labelledby", "href"}:
             rest = re.sub(rf"url\(#{re.escape(self.prefix)}[^()\s]+\)", "", value)
             if re.search(r"url|image|src\(|[:;@\\<>\"']", rest, re.I):
@@ -53,11 +53,11 @@ class _Judge(Judge):
 
     def handle_endtag(self, tag: str) -> None:
         if not self.open or self.open.pop() != tag:
-            self.faults.append(f"</{tag}> closes nothing")
+            self.faults.append(f"</{tag}> closes no element")
 
     def handle_data(self, data: str) -> None:
         if data.strip() and (not self.open or self.open[-1] not in {"text", "tspan", "textpath", "title", "desc"}):
-            self.faults.append(f"the words {data!r} stand where none belong")
+            self.faults.append(f"the text {data!r} is misplaced")
 
 
 _reader = nh3.Cleaner(
@@ -70,18 +70,18 @@ _reader = nh3.Cleaner(
 
 
 def drawing_faults(html: str, region: str = "art") -> list[str]:
-    """What is wrong with a drawing that should be one safe and balanced element; nothing, if all is well."""
+    """Return what is wrong with a drawing that should be one safe and balanced element."""
     if not html:
         return []
     html = html.replace("\r\n", "\n").replace("\r", "\n")
-    judge = _Judge(region)
-    judge.feed(html)
-    judge.close()
-    found = judge.faults + [f"<{tag}> is not closed" for tag in judge.open]
-    # html5ever reads as browsers do: what it reads and writes again unchanged, no browser will rearrange.
+    checker = _SVGChecker(region)
+    checker.feed(html)
+    checker.close()
+    found = checker.faults + [f"<{tag}> is not closed" for tag in checker.open]
+    # html5ever parses as browsers do. What it serializes unchanged, no browser rearranges.
     again = _reader.clean(html)
     if not found and re.findall(r"</?\w+", again) != re.findall(r"</?\w+", html):
-        found.append(f"a browser would read it as {again!r}")
+        found.append(f"a browser would parse it as {again!r}")
     return found
 
 
@@ -171,4 +171,4 @@ HOSTILE = [
     "<g id=a><use href='#a'/><use href='#a'/></g>",
     "<pattern id=p width=1 height=1><rect width=9 height=9 fill='url(#p)'/></pattern><rect fill='url(#p)'/>",
 ]  # fmt: skip
-"""What people have put into drawings, one kind in each."""
+"""Attacks that were found in drawings, one kind in each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader
 from tests.support.apps import templates
 
 from unwritten.core.errors import BadTemplate
+from unwritten.core.tracebacks import ErrorReport, error_reports, format_report, is_logged, log_error
 from unwritten.rendering.templates import Templates
-from unwritten.web.tracebacks import ErrorReport, error_reports, format_report
 
 
 def reports_of(work: object, *arguments: object) -> list[ErrorReport]:
@@ -36,7 +37,9 @@ def test_the_line_that_raised_is_shown_with_the_lines_around_it() -> None:
 def test_a_template_is_shown_as_a_template_and_the_layout_is_left_out(tmp_path: Path) -> None:
     source = '{% extends "layout.html" %}\n{% block main %}\n<p>{{ 1 / nothing }}</p>\n{% endblock %}'
     templates_ = Templates(templates(tmp_path, tea=source) / "templates", {})
-    report, *_ = reports_of(templates_.render, "tea.html", {"nothing": 0, "static": str, "app": templates_, "page": templates_})
+    report, *_ = reports_of(
+        templates_.render, "tea.html", {"nothing": 0, "static": str, "app": templates_, "page": templates_}
+    )
     assert report.kind == "ZeroDivisionError"
     [location] = [location for location in report.locations if location.file.endswith(".html")]
     assert location.file.endswith("tea.html") and location.line == 3 and location.function == ""
@@ -81,6 +84,14 @@ def test_a_deep_recursion_is_truncated() -> None:
 
     [report] = reports_of(down, 0)
     assert report.kind == "RecursionError" and len(report.locations) == 12
+
+
+def test_errors_outside_of_the_authors_code_are_logged_in_full(caplog: pytest.LogCaptureFixture) -> None:
+    error = ValueError("a bug of the framework")
+    assert not is_logged(error)
+    log_error(logging.getLogger("unwritten"), "Something failed", error)
+    assert caplog.records[0].exc_info is not None and caplog.records[0].getMessage() == "Something failed"
+    assert is_logged(error)
 
 
 def test_a_report_as_text() -> None:

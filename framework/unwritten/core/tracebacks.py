@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import logging
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError
 
-from ..core.assets import asset_dir
-from ..core.errors import BadApp, BadTemplate
+from .assets import asset_dir
+from .errors import BadApp, BadTemplate
 
 _CONTEXT = 3
 """Lines shown before and after the line of a frame."""
@@ -27,6 +28,9 @@ _MAX_FRAMES = 12
 _MAX_LINE_LENGTH = 300
 
 _DEFINITION = re.compile(r"\s*(async\s+)?def\b|.*\blambda\b")
+
+_LOGGED = "_unwritten_logged"
+"""Attribute of exceptions that were logged."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -108,6 +112,26 @@ def format_report(error: BaseException) -> str:
             lines += [f"    {line.text.strip()}" for line in location.lines if line.is_current]
         lines.append(f"{report.kind}: {report.message}")
     return "\n".join(lines)
+
+
+def log_error(log: logging.Logger, title: str, error: BaseException) -> None:
+    """Log an exception with a short traceback: the author's frames only, or all frames if none is the author's.
+
+    Args:
+        log: The logger.
+        title: What failed.
+        error: The exception. It is marked, see ``is_logged``.
+    """
+    if any(report.locations for report in error_reports(error)):
+        log.error("%s:\n%s", title, format_report(error))
+    else:
+        log.error("%s", title, exc_info=error)
+    setattr(error, _LOGGED, True)
+
+
+def is_logged(error: BaseException) -> bool:
+    """True if ``log_error`` has logged this exception, so that nothing else needs to."""
+    return bool(getattr(error, _LOGGED, False))
 
 
 def _report(error: BaseException) -> ErrorReport:

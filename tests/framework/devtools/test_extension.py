@@ -1,4 +1,4 @@
-"""The developer's tools: who sees them, and what they put into a page on its way out."""
+"""The developer tools: who sees them, and what they insert into pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Scope
-from tests.support.apps import browser, make_app, make_wiki, page_faults, templates, write
+from tests.support.apps import browser, make_app, make_wiki, templates, write
+from tests.support.html_checks import page_faults
 
 from unwritten import App
 from unwritten.testing import Visitor
@@ -28,11 +29,11 @@ def scope(client: str = "127.0.0.1", server: str = "127.0.0.1", **headers: str) 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "a.localhost:1", "[::1]:8000"])
-def test_under_run_a_browser_on_this_machine_sees_it(host: str) -> None:
+def test_browsers_on_this_machine_see_the_tools_under_run(host: str) -> None:
     app = App("Tea")
-    assert not app.devtools.sees(scope(host=host))
-    app.devtools.at_home = True
-    assert app.devtools.sees(scope(host=host)) and app.devtools.sees(scope("::1", "::1", host=host))
+    assert not app.devtools.is_visible(scope(host=host))
+    app.devtools.local = True
+    assert app.devtools.is_visible(scope(host=host)) and app.devtools.is_visible(scope("::1", "::1", host=host))
 
 
 @pytest.mark.parametrize(
@@ -48,25 +49,25 @@ def test_under_run_a_browser_on_this_machine_sees_it(host: str) -> None:
     ],
     ids=str,
 )
-def test_who_comes_through_a_proxy_or_by_another_name_does_not(asked: Scope) -> None:
+def test_proxied_connections_and_other_host_names_do_not(asked: Scope) -> None:
     app = App("Tea")
-    app.devtools.at_home = True
-    assert not app.devtools.sees(asked)
+    app.devtools.local = True
+    assert not app.devtools.is_visible(asked)
 
 
-def test_a_visitor_sees_none_of_it(tmp_path: Path) -> None:
+def test_visitors_do_not_see_the_tools(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A drink."))) as client:
         write(client, "/wiki/Tea")
         assert TOOLS not in client.get("/wiki/Tea").text
         refused = client.get(PANEL)
-        assert refused.status_code == 404 and "start it with --debug" in refused.text
+        assert refused.status_code == 404 and "start the app with --debug" in refused.text
         refused = client.get("/wiki/Tea?_trace=1")
         assert refused.status_code == 404
-        assert refused.text == "?_trace=1 is for who develops this app: start it with --debug.\n"
+        assert refused.text == "?_trace=1 only works for developers: start the app with --debug.\n"
         assert client.get("/wiki/Tea?not_trace=1").status_code == 200
 
 
-def test_with_debug_everybody_sees_it(tmp_path: Path) -> None:
+def test_every_browser_sees_the_tools_with_debug(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A drink."), debug=True)
     with browser(app) as client:
         write(client, "/wiki/Tea")
@@ -79,9 +80,9 @@ def test_with_debug_everybody_sees_it(tmp_path: Path) -> None:
         assert client.get(PANEL).status_code == 200
 
 
-def test_a_stranger_does_not(tmp_path: Path) -> None:
+def test_other_machines_do_not_see_the_tools_under_run(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A drink."))
-    app.devtools.at_home = True
+    app.devtools.local = True
     visitor = Visitor(app)
     stranger = visitor.another("10.0.0.7")
     assert TOOLS in visitor.visit("/wiki/Tea").html
@@ -91,7 +92,7 @@ def test_a_stranger_does_not(tmp_path: Path) -> None:
     assert stranger.visit("/wiki/Tea?_trace=1").status == 404
 
 
-def test_a_trace_is_at_the_end_of_the_page_and_no_part_of_its_key(tmp_path: Path) -> None:
+def test_a_trace_is_at_the_end_of_the_page_and_not_part_of_its_key(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A drink with <b>leaves</b>."), debug=True)
 
     @app.page("/echo")
@@ -104,8 +105,8 @@ def test_a_trace_is_at_the_end_of_the_page_and_no_part_of_its_key(tmp_path: Path
         before, _, after = page.text.partition('<section class="devtools-trace"')
         assert after.rstrip().endswith("</section></body>\n</html>") and page_faults(page.text) == []
         assert "<td>page function</td>" in after and "SELECT p.key, v.title" in after and "&#39;/wiki/Tea&#39;" in after
-        assert "kept in the database, and drawn now" in after
-        assert "sent as it was drawn before" in client.get("/wiki/Tea?_trace=1").text
+        assert "stored, rendered now" in after
+        assert "stored, rendered before" in client.get("/wiki/Tea?_trace=1").text
         assert "devtools-trace" not in client.get("/wiki/Tea?_trace=0").text
         assert 'data-page="/wiki/Tea"' in before and app.store.count() == 1
         assert "_trace" not in client.get("/echo?a=1&_trace=1").text.partition("<section")[0]
@@ -113,15 +114,15 @@ def test_a_trace_is_at_the_end_of_the_page_and_no_part_of_its_key(tmp_path: Path
         assert (moved.status_code, moved.headers["location"]) == (302, "/wiki/Green_tea?_trace=1")
 
 
-def test_a_trace_of_a_page_that_is_streamed_comes_at_its_end(tmp_path: Path) -> None:
+def test_the_trace_of_a_streamed_page_is_at_its_end(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A drink."), debug=True)) as client:
         page = client.get("/wiki/Tea?plain=1&_trace=1").text
-    assert "not written before" in page and page.index("A drink.") < page.index("devtools-trace") < page.index(
+    assert "not generated before" in page and page.index("A drink.") < page.index("devtools-trace") < page.index(
         "</body>"
     )
 
 
-def test_marks_that_come_in_pieces_are_found(tmp_path: Path) -> None:
+def test_tags_that_are_split_between_messages_are_found(tmp_path: Path) -> None:
     async def parts(request: Request) -> Response:
         async def pieces() -> object:
             for piece in ("<html><head></he", "ad><bo", "dy>text</b", "od", "y></html>", "</hea"):
@@ -136,7 +137,7 @@ def test_marks_that_come_in_pieces_are_found(tmp_path: Path) -> None:
     assert text.count(TOOLS) == 1 and "<body>text<section" in text.replace("\n", "")
 
 
-def test_what_is_no_page_is_left_as_it_is(tmp_path: Path) -> None:
+def test_other_responses_are_not_changed(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A drink."), debug=True)
     with browser(app) as client:
         style = client.get("/_unwritten/static/unwritten.css")
@@ -144,7 +145,7 @@ def test_what_is_no_page_is_left_as_it_is(tmp_path: Path) -> None:
         assert client.get("/_unwritten/static/morph.js").headers["cache-control"] == "no-cache"
 
 
-def test_what_the_authors_code_raised_is_shown_in_the_page(tmp_path: Path) -> None:
+def test_errors_of_the_authors_code_are_shown_in_the_page(tmp_path: Path) -> None:
     source = '{% extends "layout.html" %}{% block main %}\n{{ lamps / 0 }}\n{% endblock %}'
     app = make_app(tmp_path, scripted("x"), folder=templates(tmp_path, broken=source), debug=True)
 
@@ -160,9 +161,9 @@ def test_what_the_authors_code_raised_is_shown_in_the_page(tmp_path: Path) -> No
     with browser(app, raise_server_exceptions=False) as client:
         page = client.get("/function").text
         assert page_faults(page) == [] and TOOLS in page
-        assert "<h2>KeyError</h2>" in page and "in function" in page and "test_developer.py" in page
+        assert "<h2>KeyError</h2>" in page and "in function" in page and "test_extension.py" in page
         assert "return str(lamps[&#34;&lt;green&gt;&#34;])" in page
-        assert "routing.py" not in page and "starlette/" not in page
+        assert "routes.py" not in page and "starlette/" not in page
         page = client.get("/template").text
         assert "<h2>ZeroDivisionError</h2>" in page and "broken.html</b>, line 2" in page
         assert 'aria-current="true"><span class="devtools-number">2</span>{{ lamps / 0 }}' in page
@@ -183,9 +184,7 @@ def test_what_the_authors_code_raised_is_shown_in_the_page(tmp_path: Path) -> No
         ("?page=/&bare=frame", 400, "has no part &#39;frame&#39;"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_answered_in_words(
-    query: str, status: int, words: str, tmp_path: Path
-) -> None:
+def test_invalid_queries(query: str, status: int, words: str, tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A drink."), debug=True)) as client:
         answer = client.get(f"/_unwritten/developer{query}")
     assert answer.status_code == status and words in answer.text

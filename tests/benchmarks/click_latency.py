@@ -1,7 +1,7 @@
-"""``unwritten bench click``: from a click to the first words and to the finished page, on a real model.
+"""``python tests/benchmarks click``: from a click to the first words and to the finished page, with a real model.
 
-The demo wiki is served as a newcomer serves it, with an empty database, and unwritten articles are asked for
-one after another, as a browser does: a GET, and then frames over the socket.
+The demo wiki is served with an empty database. Unwritten articles are requested one after another, as a browser does: a
+GET, and then frames over the socket.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ TITLES = (
 
 @dataclass(frozen=True, slots=True)
 class Clicked:
-    """What one click took, in seconds from the request.
+    """How long one click took, in seconds after the request.
 
     Attributes:
-        shell: to the last byte of the shell.
-        first_words: to the first frame with a word that the model wrote, in any region.
-        all_begun: to the moment when every region had such a frame.
-        settled: to the finished page.
-        frames: how many frames arrived.
+        shell: Until the last byte of the shell.
+        first_words: Until the first frame with a word of the model, in any region.
+        all_begun: Until every region had such a frame.
+        settled: Until the page was finished.
+        frames: The number of frames that arrived.
     """
 
     shell: float
@@ -61,10 +61,10 @@ class Clicked:
 
 
 async def click_on(port: int, path: str) -> Clicked:
-    """Ask for an unwritten page and watch it to its end.
+    """Request an unwritten page, and watch it until it is finished.
 
     Raises:
-        click.ClickException: if it fails.
+        click.ClickException: If it fails.
     """
     begun = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
@@ -75,7 +75,7 @@ async def click_on(port: int, path: str) -> Clicked:
     writer.close()
     regions = set(re.findall(r'data-region="(\w+)"', answer))
     if not regions:
-        raise click.ClickException(f"{path} was not answered with a page that is being written: {answer[:200]}")
+        raise click.ClickException(f"The response for {path} is not a page that is being generated: {answer[:200]}")
     first, frames = await watch_to_end(port, path, begun)
     settled = time.perf_counter() - begun
     return Clicked(shell, min(first.values()), max(first.values()), settled, frames)
@@ -84,19 +84,19 @@ async def click_on(port: int, path: str) -> Clicked:
 async def watch_to_end(
     port: int, path: str, begun: float, seen: Mapping[str, int] | None = None
 ) -> tuple[dict[str, float], int]:
-    """Watch a page until it is written.
+    """Watch a page until it is finished.
 
     Args:
-        port: where it is served.
-        path: the page.
-        begun: when the click was, by ``time.perf_counter``.
-        seen: the regions that are being written, with the frame that the shell has of each; None counts all regions.
+        port: The server's port.
+        path: The page.
+        begun: The time of the click, from ``time.perf_counter``.
+        seen: The regions that are being generated, with the number of the frame in the shell. None: all regions.
 
     Returns:
-        For each region the seconds to the first frame with a word that the model wrote; and how many frames came.
+        The seconds to the first frame with a word of the model, by region, and the number of frames.
 
     Raises:
-        click.ClickException: if it fails.
+        click.ClickException: If it fails.
     """
     first: dict[str, float] = {}
     frames = 0
@@ -108,21 +108,21 @@ async def watch_to_end(
                 if message["state"] == "live" or (seen is not None and message["region"] not in seen):
                     continue
                 frames += 1
-                # Step 0 is an opening that the author wrote; what the model wrote begins with step 1.
+                # Step 0 is the author's opening. The model's text begins with step 1.
                 if message["step"] > 0 and re.search(r"\w", re.sub(r"<[^>]*>", "", message["html"])):
                     first.setdefault(message["region"], time.perf_counter() - begun)
             elif message["state"] == "written":
                 break
             elif message["state"] in {"failed", "stopped", "unwritten"}:
-                raise click.ClickException(f"{path} was not written: {message['message']}")
+                raise click.ClickException(f"{path} was not generated: {message['message']}")
     if not first:
-        raise click.ClickException(f"{path} was written without a word.")
+        raise click.ClickException(f"{path} was generated without a word.")
     return first, frames
 
 
 @contextlib.contextmanager
 def demo(name: str, folder: Path, engine: str) -> Iterator[int]:
-    """Serve a demo as a newcomer serves it, with an empty database ``NAME.db`` in a folder; yields its port."""
+    """Serve a demo with an empty database ``NAME.db`` in a folder. Yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "unwritten", "demo", name, "--port", str(port)]
@@ -148,17 +148,17 @@ def demo(name: str, folder: Path, engine: str) -> Iterator[int]:
 
 @click.command()
 @click.option("--engine", default="auto", show_default=True, help="Engine, as for `unwritten demo`.")
-@click.option("--clicks", default=6, show_default=True, help="Articles to ask for.")
+@click.option("--clicks", default=6, show_default=True, help="Articles to request.")
 @click.option("--warm-up", default=12.0, show_default=True, help="Seconds between start and the first click.")
-def command(engine: str, resolver: int, warm_up: float) -> None:
-    """Measure from a click to the first words, and to the finished page."""
+def command(engine: str, clicks: int, warm_up: float) -> None:
+    """Measure the time from a click to the first words and to the finished page."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with demo("wiki", folder, engine) as port:
             time.sleep(warm_up)
             results: list[Clicked] = []
             keys: list[str] = []
-            for title in (TITLES * (resolver // len(TITLES) + 1))[:resolver]:
+            for title in (TITLES * (clicks // len(TITLES) + 1))[:clicks]:
                 number = f" {len(keys) // len(TITLES) + 1}" if len(keys) >= len(TITLES) else ""
                 keys.append("/wiki/" + quote((title + number).replace(" ", "_")))
                 results.append(asyncio.run(click_on(port, keys[-1])))
@@ -185,12 +185,12 @@ def command(engine: str, resolver: int, warm_up: float) -> None:
         ("shell", f"{document['shell_ms']} ms", "≤ 15 ms"),
         ("first words", f"{document['first_words_s']} s", "≤ 1 s"),
         ("first words, worst click", f"{document['first_words_worst_s']} s", ""),
-        ("every region has begun", f"{document['all_begun_s']} s", ""),
+        ("every region has words", f"{document['all_begun_s']} s", ""),
         ("finished page", f"{document['settled_s']} s", ""),
         ("finished page, worst click", f"{document['settled_worst_s']} s", ""),
         ("tokens per second, all regions together", f"{document['tokens_per_s']}", ""),
         ("tokens on a page", f"{document['tokens']}", ""),
-        ("frames that arrived", f"{document['frames']}", ""),
-        ("pages kept", f"{document['kept']} of {len(results)}", f"{len(results)}"),
+        ("frames", f"{document['frames']}", ""),
+        ("pages stored", f"{document['kept']} of {len(results)}", f"{len(results)}"),
     ]
     report(f"From a click to the page: {document['model']}", rows, document)

@@ -1,0 +1,150 @@
+"""The developer tools extension: who may see the tools, the route of the panel, and live reload.
+
+With ``debug`` every browser sees the tools; under ``unwritten run`` browsers on this machine do. Rendered pages do not
+depend on them: the middleware inserts them into responses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+from cachetools import LRUCache
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import BadAddress
+from ..core.settings import Settings
+from ..core.tracing import Trace
+from ..security.client_address import is_in_process, is_local_client, is_loopback
+from ..web.extension import Extension
+from ..web.site import GetSite, Site
+from .middleware import DevToolsMiddleware
+from .panel import build_panel
+from .recordings import FrameRecorder
+
+MAX_TRACES = 64
+"""Pages of which the trace of the last request is remembered."""
+
+_PARTS = ("panel", "frame", "errors")
+"""Parts of the panel that devtools.js requests on their own."""
+
+
+class DevTools(Extension):
+    """The developer tools of one app: panel, request traces, recorded frames and live reload.
+
+    Args:
+        settings: ``debug`` shows the tools to every browser.
+
+    Attributes:
+        local: True if the app is served by ``unwritten run``. Then browsers on this machine see the tools.
+        recorder: Records the frames of recent pages.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.local = False
+        self.recorder = FrameRecorder()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._traces: LRUCache[str, Trace] = LRUCache(MAX_TRACES)
+        self._site: Site | None = None
+
+    def configure(self, settings: Settings) -> None:
+        """Replace the settings, before the app is built."""
+        self._settings = settings
+
+    def is_visible(self, scope: Scope) -> bool:
+        """True if the client of this connection may see the tools."""
+        return self._settings.debug or (self.local and is_local_client(scope) and _is_local_host_name(scope))
+
+    def connect(self, site: Site) -> None:
+        """Start recording, if anyone may see the result."""
+        self._site = site
+        if self._settings.debug or self.local:
+            site.jobs.observe(self.recorder)
+
+    async def close(self) -> None:
+        """Release the site."""
+        self._site = None
+
+    def middleware(self, get_site: GetSite) -> list[Middleware]:
+        """Return the middleware that inserts the tools into pages."""
+        return [Middleware(DevToolsMiddleware, get_site, self.is_visible, self.add_trace)]
+
+    def routes(self, get_site: GetSite) -> list[BaseRoute]:
+        """Return the route of the panel."""
+
+        async def show(request: Request) -> Response:
+            return await self._respond(request, await get_site())
+
+        return [Route("/developer", show, methods=["GET"], name="developer")]
+
+    # -- traces -------------------------------------------------------------------------------------------
+
+    def trace(self, key: str) -> Trace | None:
+        """Return the trace of the last request for a page."""
+        return self._traces.get(key)
+
+    def add_trace(self, trace: Trace) -> None:
+        """Remember the trace of a request, if it was for a page. Call it in the app's event loop."""
+        self._loop = asyncio.get_running_loop()
+        if trace.key:
+            self.recorder.mark_opened(trace.key)
+            self._traces[trace.key] = trace
+
+    # -- live reload --------------------------------------------------------------------------------------
+
+    def refresh_soon(self) -> None:
+        """Reload templates and static files, and notify every open page. May be called from any thread.
+
+        Before the first request there are no open pages, and nothing is done.
+        """
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._refresh)
+
+    def _refresh(self) -> None:
+        if self._site is not None:
+            self._site.refresh()
+
+    # -- the panel ----------------------------------------------------------------------------------------
+
+    async def _respond(self, request: Request, site: Site) -> Response:
+        """Respond with the panel of a page, or with a part of it for devtools.js.
+
+        It shows the frame ``at`` of the chosen canvas, and the latest frame of the others.
+        """
+        if not self.is_visible(request.scope):
+            raise BadAddress("The developer panel is only shown to developers: start the app with --debug.", 404)
+        query = request.query_params
+        unknown = sorted(set(query) - {"page", "canvas", "at", "bare"})
+        key = query.get("page", "")
+        if unknown or not key.startswith("/"):
+            problem = f"has no parameter {unknown[0]!r}" if unknown else "needs the page: ?page=/wiki/Lighthouse"
+            raise BadAddress(f"The developer panel {problem}.")
+        name = query.get("canvas", "")
+        panel = build_panel(site, self.recorder.get(key), self.trace(key), key, {name: query.get("at", "")})
+        canvas = next((canvas for canvas in panel.canvases if canvas.name == name), None)
+        if name and canvas is None:
+            raise BadAddress(f"The page {key} has no canvas {name!r}.", 404)
+        errors = [error for canvas in panel.canvases for error in canvas.errors]
+        values = {"panel": panel, "canvas": canvas, "errors": errors, "title": f"Developer tools: {key}"}
+        part = query.get("bare", "")
+        if not part:
+            return site.renderer.render("devtools/page.html", values)
+        if part not in _PARTS or (part == "frame" and canvas is None):
+            raise BadAddress(f"The developer panel has no part {part!r}.{suggestion(part, _PARTS)}")
+        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+        html = site.renderer.templates.render(f"devtools/{part}.html", {**values, "root_path": site.mount.prefix})
+        return HTMLResponse(html, headers=headers)
+
+
+def _is_local_host_name(scope: Scope) -> bool:
+    """True if a request uses a host name that only stands for this machine, and did not pass a proxy."""
+    headers = dict(scope["headers"])
+    host = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
+    return is_in_process(scope) or (is_loopback(host) and b"via" not in headers)
