@@ -1,4 +1,4 @@
-"""``python -m unwritten_engine "An encyclopedia article about lighthouses."``: watch frames arrive in a terminal."""
+"""``python -m unwritten_engine "An encyclopedia article about lighthouses."``: show frames in a terminal."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .open import open_engine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write one text and show it while it grows. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m unwritten_engine", description="Write one text.")
+    """Generate one text and show its frames. Return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m unwritten_engine", description="Generate one text.")
     parser.add_argument("ask", help='what to write, such as "An encyclopedia article about lighthouses."')
     parser.add_argument("--engine", default="auto", help="as open_engine takes it (default: auto)")
     parser.add_argument("--model", default="", help="the model of the engine, such as a name on its server")
-    parser.add_argument("--system", default="", help="who writes, and in what manner")
+    parser.add_argument("--system", default="", help="role and style of the writer")
     parser.add_argument("--opening", default="", help="how the text begins")
-    parser.add_argument("--tokens", type=int, default=256, help="the longest text, in tokens (default: 256)")
+    parser.add_argument("--tokens", type=int, default=256, help="maximum length in tokens (default: 256)")
     parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same text")
     given = parser.parse_args(arguments)
     console, notes = Console(), Console(stderr=True)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         used = last.usage
         notes.print(
             f"{engine.about.model} on {engine.about.device}: {used.tokens} tokens in {used.seconds:.1f} s, "
-            f"{used.tokens_per_second:.0f} a second, seed {used.seed}",
+            f"{used.tokens_per_second:.0f} tokens/s, seed {used.seed}",
             style="dim",
         )
     return 0
@@ -69,7 +69,7 @@ async def _show(engine: Engine, request: Request, console: Console) -> Frame:
 
 
 def _drawn(frame: Frame) -> Text:
-    """The text, with what is not settled in grey."""
+    """Return the text with unsettled spans in grey."""
     text = Text(frame.text)
     for start, end in frame.unsettled:
         text.stylize("bright_black", start, end)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and downloads that say how large they are first."""
+"""Atomic file writes, and downloads that report their size first."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .errors import EngineError, MissingPackage, ModelNotFound
 
 
 def models_folder() -> Path:
-    """Where models are kept: ``unwritten/models`` in the user's cache folder."""
+    """Return the folder of downloaded models: ``unwritten/models`` in the user's cache folder."""
     return Path(platformdirs.user_cache_dir("unwritten", appauthor=False)) / "models"
 
 
 @contextlib.contextmanager
 def whole_file(target: Path, size: int) -> Iterator[BinaryIO]:
-    """Write a file under another name, and give it its own when it is complete.
+    """Write a file atomically: under a temporary name that is renamed when it is complete.
 
-    Two processes may do so at once: each writes a file of its own, and the last to finish wins.
+    Several processes may write the same target; the last to finish wins.
 
     Args:
-        target: where the file goes.
-        size: bytes that it will have, to see beforehand whether they fit.
+        target: the destination.
+        size: expected size in bytes, used to check the free disk space.
 
     Raises:
-        EngineError: the disk is full, or the folder cannot be written.
+        EngineError: the disk is full, or the folder is not writable.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,32 +70,32 @@ def _unwritable(target: Path, size: int, error: OSError) -> EngineError:
             f"XDG_CACHE_HOME to a folder on another disk."
         )
     return EngineError(
-        f"{target.parent} cannot be written ({error.strerror or error}), and {target.name} ({need}) belongs there. "
-        f"Change its permissions, or set XDG_CACHE_HOME to a folder of your own."
+        f"Cannot write {target.name} ({need}) to {target.parent}: {error.strerror or error}. "
+        f"Change the permissions, or set XDG_CACHE_HOME to a folder of your own."
     )
 
 
 def download(url: str, target: Path, progress: Progress) -> Path:
-    """Fetch a file over HTTP, unless it is there already.
+    """Download a file over HTTP, unless it exists. Return its path.
 
     Raises:
         ModelNotFound: the server does not have it, or cannot be reached.
-        EngineError: the disk is full, or the folder cannot be written.
+        EngineError: the disk is full, or the folder is not writable.
     """
     if target.exists():
         return target
-    request = urllib.request.Request(url, headers={"User-Agent": "unwritten"})  # noqa: S310 - http(s), see opening
+    request = urllib.request.Request(url, headers={"User-Agent": "unwritten"})  # noqa: S310 - http(s), see open.py
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             size = int(answer.headers.get("Content-Length") or 0)
-            saying = f"Downloading {target.name}, {size / 1e6:,.0f} MB, to {target.parent}"
-            progress(0.0, saying)
+            message = f"Downloading {target.name}, {size / 1e6:,.0f} MB, to {target.parent}"
+            progress(0.0, message)
             done = 0
             with whole_file(target, size) as file:
                 while block := answer.read(1 << 20):
                     file.write(block)
                     done += len(block)
-                    progress(min(done / size, 1.0) if size else 0.0, saying)
+                    progress(min(done / size, 1.0) if size else 0.0, message)
                 if size and done < size:
                     raise ConnectionError(f"the connection ended after {done:,} of {size:,} bytes")
     except urllib.error.HTTPError as error:
@@ -111,7 +111,7 @@ def download(url: str, target: Path, progress: Progress) -> Path:
 
 
 def hugging_face() -> Any:
-    """The module huggingface_hub. Not imported at the top: few need it.
+    """Return the module huggingface_hub, imported on demand.
 
     Raises:
         MissingPackage: it is not installed.

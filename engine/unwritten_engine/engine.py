@@ -1,4 +1,4 @@
-"""What an engine is: something that turns requests into frames, and says what it can do."""
+"""The engine protocol: an engine turns requests into frames and describes itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from .frames import Frame, Prompt, Request
 
 Progress: TypeAlias = Callable[[float, str], None]
-"""Called while a model loads: the share done, from 0 to 1, and what is being done, in words."""
+"""Called while a model loads, with the share done (0 to 1) and a description of the current step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +17,15 @@ class Abilities:
     """What an engine can do.
 
     Attributes:
-        instruct: follows instructions; otherwise the model only continues text.
-        drafts: earlier text may change in later frames (diffusion).
-        shapes: can be held to a JSON schema.
-        images: can see images in the prompt.
-        edits: can edit a text in place, keeping spans of it.
-        ahead: a text that nobody may come to read costs no more than this machine's time.
-        rests: while a click is at work, requests with ``Priority.AHEAD`` make way by themselves, and lose nothing.
-            Of an engine that does not, they are better stopped.
-        markup: can be trusted with drawings and whole programs. Models that only continue text cannot, and random
-            weights neither.
+        instruct: follows instructions. A base model only continues text.
+        drafts: later frames may change earlier text (diffusion).
+        schemas: can be constrained to a JSON schema.
+        images: accepts images in the prompt.
+        edits: can edit a text in place and keep spans of it.
+        prefetch: speculative requests cost only time on this machine, not money.
+        preempts: while a click runs, requests with ``Priority.PREFETCH`` are preempted and resumed without loss. For
+            other engines, the caller should cancel them.
+        markup: output is good enough for drawings and whole programs. False for base models and random weights.
     """
 
     instruct: bool = False
@@ -41,19 +40,19 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What an engine says of itself.
+    """Description of an open engine.
 
     Attributes:
-        engine: the engine's name, as ``open_engine`` takes it.
-        model: the model's name for people.
+        engine: the engine's name, as in ``open_engine``.
+        model: the model's display name.
         device: where it runs, such as "CPU, 2 threads".
-        quantization: how the weights are stored, such as "Q4_K_M" or "bf16".
-        memory_bytes: what the weights and caches take; 0 if unknown.
-        context: tokens that one request may use, prompt and text together.
+        quantization: the weight format, such as "Q4_K_M" or "bf16".
+        memory_bytes: size of weights and caches; 0 if unknown.
+        context: maximum tokens of one request, prompt and output together.
         canvas_length: tokens in one canvas.
-        parallel: requests that are worked on at the same time.
-        abilities: what it can do.
-        licence: the terms of the model, in words, with where to read them; "" if there are none to tell.
+        parallel: requests that run at the same time.
+        abilities: what the engine can do.
+        licence: terms of the model and where to read them; "" if unknown.
         reasons: why this engine, model and device were chosen, one sentence each.
     """
 
@@ -71,46 +70,46 @@ class About:
 
 
 class Engine(Protocol):
-    """Prompts in, frames out. All methods are called from one event loop."""
+    """Prompts in, frames out. Call all methods from one event loop."""
 
     @property
     def about(self) -> About:
-        """What this engine is, and why it was chosen."""
+        """Description of this engine and why it was chosen."""
         ...
 
     def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """Write one text.
+        """Generate one text.
 
-        Yields frames with the cumulative text; the last one carries the usage. Several generations may run
-        at once. Closing the iterator (``aclose``) stops the work within one step.
+        Yields frames with the cumulative text; the last frame carries the usage. Several generations may run at once.
+        Closing the iterator (``aclose``) stops the work within one step.
 
         Raises:
             RequestRefused: before the first frame, if this engine cannot fulfil the request.
-            GenerationFailed: if the work breaks off.
-            EngineClosed: if the engine is or gets closed.
+            GenerationFailed: the generation failed after it had started.
+            EngineClosed: the engine is closed, or was closed meanwhile.
         """
         ...
 
     def check(self, request: Request) -> None:
-        """Say whether this engine can fulfil a request, without beginning any work.
+        """Check whether this engine can fulfil a request, without starting work.
 
-        What it cannot know before (whether a server likes a schema, say) passes.
+        Conditions that only a server can judge are not checked.
 
         Raises:
-            RequestRefused: if it cannot. Of a shape, the message names the place that it cannot be held to.
-            UnknownOption, BadOption: for a sampling option that it does not have, or cannot set so.
+            RequestRefused: it cannot. For a schema, the message names the unsupported part.
+            UnknownOption, BadOption: an unknown sampling option, or an invalid value.
         """
         ...
 
     def promote(self, request: Request) -> None:
-        """Somebody waits for this very request now: from here on it counts as a click (``Priority.CLICK``).
+        """Raise a queued or running request to ``Priority.CLICK``, because a visitor now waits for it.
 
-        Does nothing for a request that is not at work and does not wait.
+        Does nothing if the request is not active.
         """
         ...
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
-        """Evaluate the parts that these prompts will share with later ones, so that the first click is quick.
+        """Evaluate the prefixes that these prompts share with later ones, so that the first click is fast.
 
         May do nothing. Never raises for a prompt that cannot be warmed.
         """

@@ -1,17 +1,17 @@
-"""What can go wrong in the engine. Every message says what happened, to what, and what to do next.
+"""Errors of the engine. Every message says what happened, to what, and what to do next.
 
 * EngineError
   + UnknownEngine        no engine, file or server of that name
   + UnknownOption        an option that this engine does not have
-  + BadOption            an option with a value that it cannot take
+  + BadOption            an invalid value of an option
   + MissingPackage       an optional dependency is not installed
-  + ModelNotFound        no model file there
-  + ModelBroken          a file that is truncated, damaged, or not a model
+  + ModelNotFound        the model file does not exist
+  + ModelBroken          a file is truncated, damaged, or not a model
   + ModelUnsupported     a model that this engine cannot run
   + RequestRefused       a request that this engine cannot fulfil
     - PromptTooLong      more tokens than the context holds
-  + GenerationFailed     the work broke off in the middle
-  + EngineClosed         the engine has been closed
+  + GenerationFailed     the generation failed after it had started
+  + EngineClosed         the engine is closed
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 
 class EngineError(Exception):
-    """The root of all errors of the engine. The message is meant for people."""
+    """Base class of all engine errors. The message is shown to users."""
 
 
 class UnknownEngine(EngineError):
@@ -37,7 +37,7 @@ class UnknownOption(EngineError):
 
 
 class BadOption(EngineError):
-    """An option with a value that it cannot take."""
+    """An invalid value of an option."""
 
 
 class MissingPackage(EngineError):
@@ -45,11 +45,11 @@ class MissingPackage(EngineError):
 
 
 class ModelNotFound(EngineError):
-    """No model file there."""
+    """The model file does not exist."""
 
 
 class ModelBroken(EngineError):
-    """A file that is truncated, damaged, or not a model."""
+    """A file is truncated, damaged, or not a model."""
 
 
 class ModelUnsupported(EngineError):
@@ -65,15 +65,15 @@ class PromptTooLong(RequestRefused):
 
 
 class GenerationFailed(EngineError):
-    """The work broke off in the middle. Other requests are not affected."""
+    """The generation failed after it had started. Other requests are not affected."""
 
 
 class EngineClosed(EngineError):
-    """The engine has been closed."""
+    """The engine is closed."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a message about a misspelt name: the nearest known one, or the list of all."""
+    """Return the end of a message about an unknown name: the nearest known name, or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     if near:

@@ -1,12 +1,9 @@
-"""Hold a base model to the form of its examples: a grammar that is read off them.
+"""Derive a grammar from examples that keeps a base model to their form.
 
-A small model that continues a transcript copies the form of the examples most of the time. Now and then it opens
-a link inside a link, strings forty links together, invents a footnote or never finds the end. The examples say
-plainly what is wanted, so their form is made a grammar (GBNF): which kinds of blocks follow each other, how many
-sentences a paragraph has, how many words and links a sentence, and which marks are used at all. The words stay
-free, and every paragraph ends with a whole sentence.
-
-An instruct model needs none of this, and no example is ever quoted.
+A small model that continues a transcript mostly copies the form of the examples. Sometimes it nests links, chains forty
+of them, invents footnotes or never ends. The grammar (GBNF) encodes the form of the examples: the sequence of blocks,
+sentences per paragraph, words and links per sentence, and the markup in use. Words are free, and every paragraph ends
+with a complete sentence. Instruct models do not need this.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-# Not whole ranges: text whose encoding was broken once (Ã, Â and their like) is something that models have read.
+# Explicit letters, because models reproduce text with a broken encoding (Ã, Â and similar).
 _LATIN = "A-Za-z0-9àáâãäåæçèéêëìíîïñòóôõöøœùúûüßÁÄÅÆÇÈÉÖØŒÜ"
 _SIGNS = "'’%&+$€£°–—-"
 _LINK = re.compile(r"\[\[[^\[\]\n]+\]\]")
@@ -28,25 +25,26 @@ _LINE = {
     "speech": _SPEAKER,
 }
 _SLACK = 1.6
-"""How much longer than the longest example a sentence may get. At the limit only its end is left to write, and a
-model that had not come to it runs words together; so the limit is for sentences that go on and on."""
+"""Limit of a sentence's length, relative to the longest example. At the limit a model that is not finished runs words
+together, so the limit only catches endless sentences.
+"""
 
 
 def grammar_from_examples(answers: Sequence[str], opening: str, end: str, subject: str = "") -> str | None:
-    """The common form of some answers as a grammar for the text after ``opening``.
+    """Return the common form of answers as a grammar for the text after ``opening``.
 
     Args:
         answers: the answers of the examples.
-        opening: what the text begins with already.
+        opening: text that the answer begins with.
         end: what follows an answer in the transcript; the model writes it when it has finished.
-        subject: a text whose scripts may be used besides Latin. A model that is kept from one mark likes to try a
-            look-alike, so letters are allowed by name.
+        subject: a text whose scripts are allowed besides Latin. Letters are listed explicitly, because a model that is
+            denied one character tends to use a look-alike.
 
     Returns:
-        GBNF; or None if there are no examples, or they are no prose (HTML, JSON, code, tables).
+        GBNF, or None without examples, or if they are not prose (HTML, JSON, code, tables).
     """
     answers = [answer.strip() for answer in answers]
-    if not answers or any(_is_foreign(answer) for answer in answers):
+    if not answers or any(_is_not_prose(answer) for answer in answers):
         return None
     bodies = [_after_opening(answer, opening) for answer in answers]
     kinds = [[kind for kind, _ in _blocks(answer)] for answer in answers]
@@ -55,18 +53,18 @@ def grammar_from_examples(answers: Sequence[str], opening: str, end: str, subjec
     if all(kind == kinds[0] for kind in kinds) and _continues(begun, kinds[0]):
         blocks = _strict(answers, kinds[0])[max(0, len(begun) - 1) :]
         if begun:
-            blocks[0] = _begun(blocks[0], opening)
+            blocks[0] = _rest_of_block(blocks[0], opening)
         root = [blocks[0], *(f'"\\n\\n" {block}' for block in blocks[1:])]
     else:
         longest = max(len(kind) for kind in kinds)
         rules["block"] = " | ".join(sorted({f"({_loose(kind)})" for found in kinds for kind in found}))
-        root = [_begun(_loose(begun[-1]), opening) if begun else "block", f'("\\n\\n" block){{0,{longest}}}']
-    rules = _needed({"root": " ".join([*root, _quoted(end)]), **rules})
+        root = [_rest_of_block(_loose(begun[-1]), opening) if begun else "block", f'("\\n\\n" block){{0,{longest}}}']
+    rules = _reachable_rules({"root": " ".join([*root, _quoted(end)]), **rules})
     return "\n".join(f"{name} ::= {rule}" for name, rule in rules.items()) + "\n"
 
 
-def _needed(rules: dict[str, str]) -> dict[str, str]:
-    """The rules that are reached from the root; a grammar without spares is quicker to load and to read."""
+def _reachable_rules(rules: dict[str, str]) -> dict[str, str]:
+    """Return the rules that are reachable from the root; smaller grammars load faster."""
     needed, waiting = set(), ["root"]
     while waiting:
         name = waiting.pop()
@@ -78,7 +76,7 @@ def _needed(rules: dict[str, str]) -> dict[str, str]:
 
 
 def _continues(begun: Sequence[str], kinds: Sequence[str]) -> bool:
-    """Whether blocks that are there already, the last of them unfinished, can be the first of these."""
+    """True if the blocks of the opening, the last of them unfinished, can be the first of ``kinds``."""
     if not begun:
         return True
     *whole, last = begun
@@ -86,20 +84,20 @@ def _continues(begun: Sequence[str], kinds: Sequence[str]) -> bool:
     return fits and (kinds[len(whole)] == last or (last == "line" and kinds[len(whole)] == "prose"))
 
 
-def _is_foreign(answer: str) -> bool:
+def _is_not_prose(answer: str) -> bool:
     marks = _LINK.sub("", answer)
     return bool(re.match(r"[{<\[]", marks)) or "```" in marks or bool(re.search(r"</?\w|^\|", marks, re.MULTILINE))
 
 
 def _after_opening(answer: str, opening: str) -> str:
-    """What an answer says after its own opening, which has the same shape as the given one."""
+    """Return the answer without its own opening, which has the same form as the given one."""
     if opening.startswith("**") and answer.startswith("**"):
         return answer.partition("**")[2].partition("**")[2]
     return answer
 
 
 def _blocks(answer: str) -> list[tuple[str, str]]:
-    """The blocks of a text between blank lines, each with its kind."""
+    """Return the blocks of a text between blank lines, each with its kind."""
     blocks = []
     for block in re.split(r"\n\s*\n", answer):
         lines = block.split("\n")
@@ -117,7 +115,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _scripts(text: str) -> str:
-    """The letters beyond Latin that a text uses, as ranges of whole blocks."""
+    """Return the non-Latin letters of a text, as ranges of whole blocks."""
     ranges = set()
     for code in (ord(char) for char in text if char.isalpha() and ord(char) > 0x24F):
         if 0x3040 <= code <= 0x30FF or 0x4E00 <= code <= 0x9FFF:
@@ -128,7 +126,7 @@ def _scripts(text: str) -> str:
 
 
 def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[str, str]:
-    """The rules below blocks: sentences, words, links, emphasis."""
+    """Return the rules below blocks: sentences, words, links, emphasis."""
     prose = [s for block in blocks for s in _sentences(block)]
     words = max(8, round(_SLACK * max(len(sentence.split()) for sentence in prose)))
     links = min(3, max(len(_LINK.findall(sentence)) for sentence in prose))
@@ -170,7 +168,7 @@ def _rules(blocks: Sequence[str], bodies: Sequence[str], subject: str) -> dict[s
 
 
 def _strict(answers: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """One rule for each block of a sequence that all examples share, with as many sentences as they have."""
+    """Return one rule per block of a sequence that all examples share, with as many sentences as they have."""
     rules = []
     for place, kind in enumerate(kinds):
         texts = [_blocks(answer)[place][1] for answer in answers]
@@ -202,8 +200,8 @@ def _loose(kind: str) -> str:
     return {"heading": '"## " label', "prose": _prose(1, 5), "speech": speech}.get(kind, kind)
 
 
-def _begun(rule: str, opening: str) -> str:
-    """The rule of a block of which the opening is already there."""
+def _rest_of_block(rule: str, opening: str) -> str:
+    """Return the rule of a block that the opening has started."""
     if rule.startswith('"#') and rule.endswith(" label"):
         bare = re.search(r"(?:^|\n)#+( ?)$", opening)
         if bare is None:

@@ -1,14 +1,11 @@
-"""The contract between the engine and everything above it: prompts go in, frames come out.
+"""The contract between the engine and its callers: requests with prompts, and frames.
 
-The engine knows prompts, tokens and frames. It knows nothing of HTML, HTTP or pages.
+Terms:
 
-Words that mean the same thing everywhere in this project:
-
-* a *canvas* is a block of up to ``About.canvas_length`` tokens that is written as one piece;
-* a *draft* is the text of a canvas before it is finished;
-* a stretch of text is *settled* when the engine does not expect to change it any more, and *fixed*
-  when it promises not to;
-* a *frame* is the whole text so far, with what is not settled yet.
+* A *canvas* is a block of up to ``About.canvas_length`` tokens that is generated as one piece.
+* A *draft* is the text of a canvas before it is finished.
+* Text is *settled* when the engine does not expect to change it, and *fixed* when it guarantees not to.
+* A *frame* is the whole text so far, with its unsettled spans.
 """
 
 from __future__ import annotations
@@ -22,24 +19,24 @@ Span: TypeAlias = tuple[int, int]
 """A half-open range ``(start, end)`` of character positions in a text."""
 
 StopReason: TypeAlias = Literal["end", "length", "stop"]
-"""Why a generation ended: the model ended its text, the budget ran out, or a stop string came."""
+"""Why a generation ended: the model ended its text, the budget was used up, or a stop string was found."""
 
 
 class Priority(IntEnum):
-    """Who is waiting. A lower number goes first."""
+    """Scheduling priority. Lower values run first."""
 
     CLICK = 0
-    """A person is looking at the page."""
+    """A visitor waits for the page."""
     PREFETCH = 10
-    """Nobody has asked yet."""
+    """The page was not requested yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One ask with the answer that it should get.
+    """A request with a good answer (few-shot example).
 
-    A base model continues the series of examples; an instruct model is shown them as earlier turns. An example with
-    ``facts`` shows that an answer says what is known; without one, a small base model passes facts over.
+    A base model continues the series of examples; an instruct model sees them as earlier turns. Examples with ``facts``
+    teach the model to use the facts of a prompt. Small base models ignore facts without such an example.
     """
 
     ask: str
@@ -49,35 +46,34 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What to write, from the most stable part to the least.
+    """What to write, ordered from the most stable part to the least.
 
-    The order matters for speed: ``system`` and ``examples`` are the same for many requests, so an engine
-    evaluates them once and reuses the result (prefix reuse). Text that comes from a visitor belongs in
-    ``facts`` and ``ask``, never in ``system``.
+    ``system`` and ``examples`` are the same for many requests, so engines evaluate them once and reuse the result
+    (prefix caching). Text from visitors belongs in ``facts`` and ``ask``, never in ``system``.
     """
 
     ask: str
     """The request itself, one short paragraph."""
     system: str = ""
-    """Who writes, in what manner and form. Shared by every page of an app."""
+    """Role, style and format. Shared by all pages of an app."""
     examples: tuple[Example, ...] = ()
-    """Asks with good answers, in the form that is wanted."""
+    """Requests with good answers in the wanted format."""
     facts: tuple[str, ...] = ()
-    """What is known about the subject, one statement each, most relevant first. Data, not instructions."""
+    """Facts about the subject, one statement each, most relevant first. Data, not instructions."""
     opening: str = ""
-    """Text that the answer begins with. It is part of every frame."""
+    """Text that the answer starts with. It is part of every frame."""
     images: tuple[bytes, ...] = ()
-    """Encoded images (PNG, JPEG or WebP), for engines that can see."""
+    """Encoded images (PNG, JPEG or WebP), for engines with the ``images`` ability."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A starting text for an edit.
+    """A text to edit.
 
     Attributes:
         text: the text to start from.
-        keep: spans of ``text`` that must stay as they are, in order and without overlap.
-        strength: how much of the rest is written anew, from 0 (a light touch) to 1 (everything).
+        keep: spans of ``text`` that must not change, in order and without overlap.
+        strength: how much of the rest may change, from 0 (lightly) to 1 (completely).
     """
 
     text: str
@@ -99,20 +95,20 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One text to write.
+    """One text to generate.
 
     Attributes:
         prompt: what to write.
-        canvases: the budget in canvases, each ``About.canvas_length`` tokens.
-        max_tokens: a smaller budget in tokens, if the canvases are more than is wanted.
-        shape: a JSON schema (a dict) that the text must satisfy as compact JSON, or None for free text. A text whose
-            budget ran out is the beginning of such JSON; and a server that holds its model to nothing may write
-            anything: then the last frame has all of it.
-        seed: makes the output repeatable on the same engine; None draws one.
-        priority: who is waiting.
+        canvases: budget in canvases of ``About.canvas_length`` tokens each.
+        max_tokens: a smaller budget in tokens, or None.
+        schema: a JSON schema (a dict) that the text must satisfy as compact JSON, or None for free text. If the budget
+            runs out, the text is a prefix of such JSON. A server without constrained decoding may write anything; the
+            last frame then contains all of it.
+        seed: makes the output reproducible on the same engine; None draws a random seed.
+        priority: scheduling priority.
         stop: strings that end the text; they are not part of it.
         draft: a text to edit, for engines with the ``edits`` ability.
-        options: sampling options of the engine by name; an unknown one is an error.
+        options: sampling options of the engine by name; an unknown name is an error.
     """
 
     prompt: Prompt
@@ -134,24 +130,24 @@ class Request:
             raise ValueError(f"Request.seed is {self.seed}: give a whole number from 0 to {2**32 - 1}.")
 
     def budget(self, canvas_length: int) -> int:
-        """The largest number of tokens that may be written."""
+        """Maximum number of tokens to generate."""
         tokens = self.canvases * canvas_length
         return tokens if self.max_tokens is None else min(tokens, self.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a finished generation took.
+    """Statistics of a finished generation.
 
     Attributes:
-        tokens: tokens written, end token and padding not counted.
+        tokens: generated tokens, without end token and padding.
         prompt_tokens: tokens of the prompt.
-        cached_tokens: how many of these were not evaluated again (prefix reuse).
-        steps: denoising passes over all canvases; for an engine that writes token by token, its tokens.
-        canvases: canvases begun.
-        seconds: from the start of the work to its end; time in the queue is not counted.
+        cached_tokens: prompt tokens that were reused from a cache.
+        steps: denoising steps over all canvases; for autoregressive engines, generated tokens.
+        canvases: canvases that were started.
+        seconds: duration of the work, without time in the queue.
         queued_seconds: time in the queue.
-        reason: why it ended.
+        reason: why the generation ended.
         seed: the seed that was used.
     """
 
@@ -167,7 +163,7 @@ class Usage:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens written per second of work; 0 if no time was measured."""
+        """Generated tokens per second of work; 0 if no time was measured."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -176,14 +172,14 @@ class Frame:
     """The whole text so far.
 
     Attributes:
-        text: everything written so far, from the first character (cumulative, not a difference).
+        text: cumulative text from the first character.
         unsettled: spans of ``text`` that may still change, in order and without overlap.
-        fixed: how many leading characters will not change in any later frame.
-        canvas: the canvas being written, counted from 0.
-        canvases: how many canvases may be written.
-        step: the step within this canvas, counted from 1; 0 before the first.
-        steps: the largest number of steps that this canvas may take.
-        usage: set on the last frame, and only there.
+        fixed: number of leading characters that no later frame changes.
+        canvas: index of the current canvas, from 0.
+        canvases: maximum number of canvases.
+        step: step within this canvas, from 1; 0 before the first.
+        steps: maximum steps of this canvas.
+        usage: set on the last frame only.
     """
 
     text: str

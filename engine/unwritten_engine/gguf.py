@@ -1,10 +1,9 @@
-"""Reads the head of a GGUF file: enough to say what model it is, whether the file is whole, and where its weights lie.
+"""Read the header of a GGUF file: metadata, tensors, and whether the file is complete. No weights are loaded.
 
-llama.cpp answers "failed to load" to everything that is wrong with a file. This reader is asked first, so
-that a person learns what is wrong and what to do. It needs the head alone and loads no weights.
+llama.cpp reports "failed to load" for every problem with a file. Reading the header first gives precise messages.
 
-The format (all little-endian): magic "GGUF", version, tensor count, pair count; then the pairs of metadata
-(name, type, value); then for each tensor its name, shape, type and offset; then, aligned, the weights.
+The format (little-endian): magic "GGUF", version, number of tensors, number of metadata pairs; the pairs (name, type,
+value); for each tensor its name, shape, type and offset; then, aligned, the weights.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .errors import ModelBroken, ModelNotFound, ModelUnsupported
 
 _NUMBERS: Final = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _TEXT, _ARRAY = 8, 9
-_MOST = 1 << 24  # more pairs, items or tensors than any model has: the file is damaged
+_MOST = 1 << 24  # larger counts of pairs, items or tensors mean that the file is damaged
 _BLOCKS: Final = {  # tensor type: (weights per block, bytes per block); others are not checked for size
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
     10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
@@ -40,19 +39,19 @@ _NOT_WRITERS: Final = {"clip", "bert", "nomic-bert", "jina-bert-v2", "whisper", 
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """What a GGUF file says of itself.
+    """Metadata of a GGUF model.
 
     Attributes:
         path: the file.
         architecture: such as "gemma3" or "llama".
-        name: the model's name, or the file's if it has none.
-        quantization: such as "Q4_K_M"; "mixed" if the file does not say.
-        context: the longest context that the model was trained for, in tokens.
-        chat_template: how turns of a conversation are written; "" for a base model.
-        controls: the vocabulary's control tokens, such as "<end_of_turn>".
-        kv_bytes: bytes that one token takes in a 16-bit cache.
+        name: the model's name, or the file name without one.
+        quantization: such as "Q4_K_M"; "mixed" if unknown.
+        context: maximum context of the model in tokens.
+        chat_template: template of a conversation; "" for a base model.
+        control_tokens: control tokens of the vocabulary, such as "<end_of_turn>".
+        kv_bytes: bytes of one token in a 16-bit KV cache.
         weight_bytes: bytes of all files of the model.
-        metadata: all pairs but the long arrays.
+        metadata: all pairs except long arrays.
     """
 
     path: Path
@@ -61,26 +60,26 @@ class GGUFHeader:
     quantization: str
     context: int
     chat_template: str
-    controls: tuple[str, ...]
+    control_tokens: tuple[str, ...]
     kv_bytes: int
     weight_bytes: int
     metadata: dict[str, Any] = field(repr=False)
 
     @property
     def is_diffusion_gemma(self) -> bool:
-        """It is a DiffusionGemma, which llama.cpp's pull requests spell in several ways."""
+        """True for DiffusionGemma, whose architecture name differs between llama.cpp branches."""
         return bool(re.fullmatch(r"diffusion[-_]?gemma\w*", self.architecture))
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
-    """Where the weights of a tensor lie in a file.
+class GGUFTensor:
+    """Location of a tensor's weights in a file.
 
     Attributes:
-        shape: its sizes, the outermost first; the file has them the other way round.
-        kind: how the weights are stored, by the format's own number, such as 0 for F32 and 8 for Q8_0.
-        start: bytes of the file before it.
-        size: its bytes; 0 if the kind is one that this reader does not know.
+        shape: sizes, outermost first (the file stores them in reverse).
+        kind: type number of the format, such as 0 for F32 and 8 for Q8_0.
+        start: byte offset in the file.
+        size: bytes; 0 for an unknown type.
     """
 
     shape: tuple[int, ...]
@@ -90,7 +89,7 @@ class Tensor:
 
 
 class _Cursor:
-    """Reads values from a file in memory, in order."""
+    """Reads consecutive values from a memory-mapped file."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data = data
@@ -133,24 +132,24 @@ class _Cursor:
 
 
 def read_header(path: str | Path) -> GGUFHeader:
-    """Read what a GGUF file says of itself, and check that it is whole and a model that writes text.
+    """Read the header of a GGUF file, and check that it is complete and a text-generating model.
 
     Raises:
-        ModelNotFound: no file there, or a part of a split model is missing.
+        ModelNotFound: the file, or a part of a split model, does not exist.
         ModelBroken: not a GGUF file, truncated, or damaged.
-        ModelUnsupported: a kind of model that llama.cpp does not run as a writer.
+        ModelUnsupported: a kind of model that llama.cpp cannot use for generation.
     """
     path = Path(path)
     metadata, _ = read_contents(path)
     _refuse_other_kinds(path, metadata)
-    return _head(path, metadata)
+    return _make_header(path, metadata)
 
 
-def read_contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """All metadata of a GGUF file of whatever kind, long arrays too, and its tensors by name.
+def read_contents(path: Path) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
+    """Return all metadata of a GGUF file of any kind, including long arrays, and its tensors by name.
 
     Raises:
-        ModelNotFound: no file there.
+        ModelNotFound: the file does not exist.
         ModelBroken: not a GGUF file, truncated, or damaged.
     """
     try:
@@ -163,7 +162,7 @@ def read_contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (FileNotFoundError, IsADirectoryError):
         raise ModelNotFound(f"There is no model file at {path}. Check the path; it should end in .gguf.") from None
     except PermissionError:
-        raise ModelNotFound(f"The model file {path} may not be read. Change its permissions.") from None
+        raise ModelNotFound(f"The model file {path} is not readable. Change its permissions.") from None
     end = max((tensor.start + tensor.size for tensor in tensors.values()), default=0)
     if size < end:
         raise ModelBroken(f"{path} is truncated: it should have at least {end:,} bytes and has {size:,}. {_AGAIN}")
@@ -173,7 +172,7 @@ def read_contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 _AGAIN = "Download it again."
 
 
-def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
     if data[:4] != b"GGUF":
         hint = " It looks like a web page." if data[:256].lstrip()[:1] == b"<" else ""
         raise ModelBroken(f"{path} is not a GGUF file: it does not begin with 'GGUF'.{hint} {_AGAIN}")
@@ -181,7 +180,7 @@ def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, Tensor
     cursor.at = 4
     version = cursor.number("<I")
     if version not in (2, 3):
-        raise ModelUnsupported(f"{path} has GGUF version {version}; versions 2 and 3 can be read.")
+        raise ModelUnsupported(f"{path} has GGUF version {version}; versions 2 and 3 are supported.")
     try:
         tensors, pairs = cursor.count(), cursor.count()
         metadata = {}
@@ -190,35 +189,35 @@ def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, Tensor
             metadata[name] = cursor.value(cursor.number("<I"))
         found = dict(_tensor(cursor) for _ in range(tensors))
     except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
-        raise ModelBroken(f"{path} is damaged or truncated in its head ({error}). {_AGAIN}") from error
+        raise ModelBroken(f"{path} is damaged or truncated in its header ({error}). {_AGAIN}") from error
     alignment = int(metadata.get("general.alignment", 32)) or 32
     start = -(-cursor.at // alignment) * alignment
     return metadata, {name: replace(tensor, start=start + tensor.start) for name, tensor in found.items()}
 
 
-def _tensor(cursor: _Cursor) -> tuple[str, Tensor]:
-    """A tensor's name, and where it lies, counted from the first weight."""
+def _tensor(cursor: _Cursor) -> tuple[str, GGUFTensor]:
+    """Return a tensor's name and its location relative to the first weight."""
     name = cursor.text()
     sizes = [int(cursor.number("<Q")) for _ in range(cursor.number("<I"))]
     kind, offset = int(cursor.number("<I")), int(cursor.number("<Q"))
     per_block, block_bytes = _BLOCKS.get(kind, (1, 0))
-    return name, Tensor(tuple(reversed(sizes)), kind, offset, math.prod(sizes) // per_block * block_bytes)
+    return name, GGUFTensor(tuple(reversed(sizes)), kind, offset, math.prod(sizes) // per_block * block_bytes)
 
 
 def _refuse_other_kinds(path: Path, metadata: dict[str, Any]) -> None:
     architecture = str(metadata.get("general.architecture", ""))
     kind = str(metadata.get("general.type", "model"))
     if not architecture:
-        raise ModelBroken(f"{path} does not say what architecture it has. {_AGAIN}")
+        raise ModelBroken(f"{path} does not name its architecture. {_AGAIN}")
     if architecture in _DIFFUSION:
         raise ModelUnsupported(
-            f"{path} is a text-diffusion model (architecture {architecture!r}), which llama.cpp cannot run as a "
-            f"writer yet. Give a GGUF file of an ordinary language model, or 'embedded' for the built-in one."
+            f"{path} is a text-diffusion model (architecture {architecture!r}), which llama.cpp cannot use for "
+            f"generation yet. Use a GGUF file of an ordinary language model, or 'embedded' for the built-in one."
         )
     if kind != "model" or architecture in _NOT_WRITERS:
         raise ModelUnsupported(
-            f"{path} does not write text: it is of the type {kind!r} with architecture {architecture!r}. "
-            f"Give the GGUF file of the language model itself."
+            f"{path} does not generate text: it has the type {kind!r} and the architecture {architecture!r}. "
+            f"Use the GGUF file of the language model itself."
         )
     parts = int(metadata.get("split.count", 0))
     for part in _parts(path, parts):
@@ -227,19 +226,19 @@ def _refuse_other_kinds(path: Path, metadata: dict[str, Any]) -> None:
 
 
 def _parts(path: Path, count: int) -> list[Path]:
-    """All files of a model that is split into several."""
+    """Return all files of a split model."""
     match = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
     if count < 2 or not match:
         return [path]
     return [path.with_name(f"{match[1]}-{number:05}-of-{match[2]}.gguf") for number in range(1, count + 1)]
 
 
-def _is_mark(token: str) -> bool:
-    """Whether a token that was added to the vocabulary is a mark such as <start_of_image>: no space, no HTML tag."""
+def _is_control(token: str) -> bool:
+    """True if a token added to the vocabulary is a marker such as <start_of_image>: no space, no HTML tag."""
     return token[:1] in ("<", "[") and len(token) > 2 and not re.fullmatch(r"</?[a-z]+\d?>", token)
 
 
-def _head(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
+def _make_header(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
     architecture = str(metadata["general.architecture"])
 
     def number(key: str, default: int) -> int:
@@ -259,7 +258,9 @@ def _head(path: Path, metadata: dict[str, Any]) -> GGUFHeader:
         quantization=_QUANTIZATIONS.get(metadata.get("general.file_type", -1), "mixed"),
         context=number("context_length", 2048),
         chat_template=str(metadata.get("tokenizer.chat_template") or ""),
-        controls=tuple(t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_mark(t))),
+        control_tokens=tuple(
+            t for t, kind in zip(tokens, kinds, strict=False) if kind == 3 or (kind == 4 and _is_control(t))
+        ),
         kv_bytes=number("block_count", 0) * kv_heads * per_layer * 2,
         weight_bytes=sum(part.stat().st_size for part in _parts(path, int(metadata.get("split.count", 0)))),
         metadata={key: value for key, value in metadata.items() if not isinstance(value, list) or len(value) < 64},

@@ -1,12 +1,12 @@
-"""From a JSON schema to a grammar in GBNF that a small model can follow to its end.
+"""Convert a JSON schema into a GBNF grammar that a small model can complete.
 
-The grammar allows less than the schema does, and never more: no white space between tokens (a small model pads
-for ever where it may), every property in the schema's order, texts that are not empty, and bounds on everything
-that the schema leaves open. What it cannot hold, it refuses, with the place in the schema.
+The grammar allows a subset of the schema: no white space between tokens (small models pad without end), every property
+in the schema's order, non-empty texts, and limits where the schema has none. Unsupported parts are refused, with their
+path in the schema.
 
-Held: objects, ``$ref`` (recursive too), maps, lists with bounds, tuples, enums, constants, unions, optional
-values, booleans, integers and numbers with bounds, texts with bounds, and the formats date, time, date-time and
-uuid. Not held but harmless, and so ignored: ``uniqueItems``, ``default``, titles and descriptions.
+Supported: objects, ``$ref`` (also recursive), maps, bounded lists, tuples, enums, constants, unions, optional values,
+booleans, integers and numbers with bounds, texts with bounds, and the formats date, time, date-time and uuid. Ignored:
+``uniqueItems``, ``default``, titles and descriptions.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from typing import Any, Final
 
 from .errors import RequestRefused
 
-TEXT_LENGTH: Final = 240
-"""Characters of a text whose length the schema leaves open."""
-ITEMS: Final = 8
-"""Items of a list, and entries of a map, whose number the schema leaves open."""
-WHOLE: Final = 10**9 - 1
-"""The largest number where the schema leaves it open, and the smallest with the other sign."""
+DEFAULT_MAX_LENGTH: Final = 240
+"""Characters of a text without a maximum length."""
+DEFAULT_MAX_ITEMS: Final = 8
+"""Items of a list, or entries of a map, without a maximum."""
+MAX_INTEGER: Final = 10**9 - 1
+"""Largest absolute value of a number without bounds."""
 DECIMALS: Final = 2
-"""Digits after the point; more if a bound has more."""
-LONGEST: Final = 2000
+"""Digits after the decimal point, unless a bound has more."""
+MAX_REPETITIONS: Final = 2000
 """The largest repetition that llama.cpp accepts in a grammar."""
 Schema = Mapping[str, Any]
 _ANNOTATIONS: Final = {
     "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator",
     "$defs", "definitions", "$schema", "$id", "$comment", "uniqueItems",
 }  # fmt: skip
-KEYS: Final = {
+SUPPORTED_KEYS: Final = {
     "object": {"properties", "required", "additionalProperties", "minProperties", "maxProperties"},
     "array": {"items", "prefixItems", "minItems", "maxItems"},
     "string": {"minLength", "maxLength", "format"},
@@ -43,7 +43,7 @@ KEYS: Final = {
     "boolean": set[str](),
     "null": set[str](),
 }
-"""What is held of each type."""
+"""Supported keywords by type."""
 _CHAR: Final = r'[^"\\\x00-\x1F\x7F] | "\\" ["\\n]'
 _FIRST: Final = r'[^" \\\x00-\x1F\x7F] | "\\" ["\\]'
 _DATE: Final = '[12] [0-9]{3} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])'
@@ -58,13 +58,13 @@ _FORMATS: Final = {
 
 
 def grammar_from_schema(schema: Schema) -> str:
-    """The grammar of all compact JSON texts that this schema wants.
+    """Return the grammar of compact JSON texts that satisfy the schema.
 
     Args:
-        schema: a JSON schema, as pydantic makes them.
+        schema: a JSON schema as pydantic generates it.
 
     Raises:
-        RequestRefused: a part of the schema that a grammar cannot hold; the message names its place.
+        RequestRefused: an unsupported part of the schema. The message has its path.
     """
     return _Grammar(schema).text()
 
@@ -80,35 +80,35 @@ class _Grammar:
         return "\n".join([f"root ::= {root}", *(f"{name} ::= {rule}" for name, rule in self._rules.items()), ""])
 
     def _value(self, schema: Any, path: str) -> str:
-        """An expression for one value; it may stand anywhere in a sequence."""
+        """Return an expression for one value, usable anywhere in a sequence."""
         if not isinstance(schema, Mapping):
-            raise refused(path, f"is {schema!r}", "Give a schema with a type")
+            raise unsupported(path, f"is {schema!r}", "Give a schema with a type")
         if "$ref" in schema:
             return self._reference(str(schema["$ref"]), path)
         if "const" in schema:
-            return _literal(compact(schema["const"]))
+            return _literal(compact_json(schema["const"]))
         if "enum" in schema:
             return self._enum(schema["enum"], path)
         for key in ("anyOf", "oneOf"):
             if key in schema:
-                only(schema, {key}, path)
-                return _either([self._value(s, f"{path}.{key}[{n}]") for n, s in enumerate(schema[key])])
+                check_keys(schema, {key}, path)
+                return _alternatives([self._value(s, f"{path}.{key}[{n}]") for n, s in enumerate(schema[key])])
         if "allOf" in schema:
             if len(schema["allOf"]) != 1:
-                raise refused(path, "joins several schemas (allOf)", "Write them as one")
-            only(schema, {"allOf"}, path)
+                raise unsupported(path, "joins several schemas (allOf)", "Write them as one")
+            check_keys(schema, {"allOf"}, path)
             return self._value(schema["allOf"][0], f"{path}.allOf[0]")
         kind = schema.get("type")
         if isinstance(kind, list):
-            return _either([self._typed(str(one), schema, path, shared=True) for one in kind])
+            return _alternatives([self._typed(str(one), schema, path, shared=True) for one in kind])
         if kind is None:
-            raise refused(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
+            raise unsupported(path, "has no type", "Give it a type; fields of type Any are not supported")
         return self._typed(str(kind), schema, path)
 
     def _typed(self, kind: str, schema: Schema, path: str, shared: bool = False) -> str:
-        if kind not in KEYS:
-            raise refused(path, f"has the type {kind!r}", f"Known: {', '.join(KEYS)}")
-        only(schema, set().union(*KEYS.values()) if shared else KEYS[kind], path)
+        if kind not in SUPPORTED_KEYS:
+            raise unsupported(path, f"has the type {kind!r}", f"Known: {', '.join(SUPPORTED_KEYS)}")
+        check_keys(schema, set().union(*SUPPORTED_KEYS.values()) if shared else SUPPORTED_KEYS[kind], path)
         match kind:
             case "object":
                 return self._object(schema, path)
@@ -129,94 +129,94 @@ class _Grammar:
             return self._map(schema, path)
         for name in schema.get("required", ()):
             if name not in properties:
-                raise refused(f"{path}.{name}", "is required and not described", "Describe it in properties")
+                raise unsupported(f"{path}.{name}", "is required but not defined", "Define it in properties")
         parts = []
         for number, (name, inner) in enumerate(properties.items()):
-            parts.append(_literal(("," if number else "{") + compact(name) + ":"))
+            parts.append(_literal(("," if number else "{") + compact_json(name) + ":"))
             parts.append(self._value(inner, f"{path}.{name}"))
         return " ".join([*parts, '"}"'])
 
     def _map(self, schema: Schema, path: str) -> str:
-        """An object with any keys, all with values of one schema."""
+        """Return an expression for an object with free keys and values of one schema."""
         inner = schema.get("additionalProperties", False)
         if inner is False:
             return '"{}"'
-        least, most = bounds(schema, "minProperties", "maxProperties", ITEMS, path)
+        minimum, maximum = length_bounds(schema, "minProperties", "maxProperties", DEFAULT_MAX_ITEMS, path)
         entry = f'{self._text(1, 40)} ":" {self._value(inner, f"{path}.*")}'
-        return f'"{{" {_series(entry, least, most)} "}}"'
+        return f'"{{" {_series(entry, minimum, maximum)} "}}"'
 
     def _array(self, schema: Schema, path: str) -> str:
         if first := schema.get("prefixItems"):
             parts = [self._value(inner, f"{path}[{n}]") for n, inner in enumerate(first)]
             if schema.get("minItems", len(parts)) != len(parts) or isinstance(schema.get("items"), Mapping):
-                raise refused(path, "is a tuple of open length", "Give it as many items as it has types")
+                raise unsupported(path, "is a tuple of open length", "Give it as many items as it has types")
             inside = ' "," '.join(parts)
             return f'"[" {inside} "]"'
         if "items" not in schema:
-            raise refused(path, "is a list of anything", "Say what its items are, such as list[str]")
-        least, most = bounds(schema, "minItems", "maxItems", ITEMS, path)
-        return f'"[" {_series(self._value(schema["items"], f"{path}[]"), least, most)} "]"'
+            raise unsupported(path, "is a list without an item type", "Give the type of its items, such as list[str]")
+        minimum, maximum = length_bounds(schema, "minItems", "maxItems", DEFAULT_MAX_ITEMS, path)
+        return f'"[" {_series(self._value(schema["items"], f"{path}[]"), minimum, maximum)} "]"'
 
     def _string(self, schema: Schema, path: str) -> str:
         if form := schema.get("format"):
             if form not in _FORMATS:
                 known = ", ".join(_FORMATS)
-                raise refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
+                raise unsupported(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
             self._rules.setdefault(form, _FORMATS[form])
             return rf'"\"" {form} "\""'
-        least, most = bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
-        return self._text(least if "minLength" in schema else min(1, most), most)
+        minimum, maximum = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
+        return self._text(minimum if "minLength" in schema else min(1, maximum), maximum)
 
-    def _text(self, least: int, most: int) -> str:
+    def _text(self, minimum: int, maximum: int) -> str:
         self._rules.setdefault("char", _CHAR)
         self._rules.setdefault("first", _FIRST)
-        if most == 0:
+        if maximum == 0:
             return r'"\"\""'
-        name = f"text-{least}-{most}"
-        body = f"first char{{{max(0, least - 1)},{most - 1}}}" if most > 1 else "first"
-        self._rules.setdefault(name, rf'"\"" {body} "\""' if least else rf'"\"" ({body})? "\""')
+        name = f"text-{minimum}-{maximum}"
+        body = f"first char{{{max(0, minimum - 1)},{maximum - 1}}}" if maximum > 1 else "first"
+        self._rules.setdefault(name, rf'"\"" {body} "\""' if minimum else rf'"\"" ({body})? "\""')
         return name
 
     def _enum(self, values: Sequence[Any], path: str) -> str:
         if not values:
-            raise refused(path, "is an enum without values", "Give it at least one")
-        return _either([_literal(compact(value)) for value in values])
+            raise unsupported(path, "is an enum without values", "Give it at least one")
+        return _alternatives([_literal(compact_json(value)) for value in values])
 
     def _reference(self, ref: str, path: str) -> str:
-        """A rule of its own for every definition, so that it may refer to itself."""
+        """Create a rule for every definition, so that it may refer to itself."""
         if ref not in self._refs:
-            target = referred(self._schema, ref, path)
+            target = resolve_ref(self._schema, ref, path)
             stem = re.sub(r"[^a-zA-Z0-9]+", "-", ref.rsplit("/", 1)[-1]).strip("-") or "root"
             self._refs[ref] = rule = f"d{len(self._refs)}-{stem}"
-            self._rules[rule] = ""  # keeps its place before the rules that it needs
+            self._rules[rule] = ""  # reserves its place before the rules that it uses
             self._rules[rule] = self._value(target, path)
         return self._refs[ref]
 
 
-def referred(root: Schema, ref: str, path: str) -> Any:
-    """What ``$ref`` refers to in this schema."""
+def resolve_ref(root: Schema, ref: str, path: str) -> Any:
+    """Return the target of a ``$ref``."""
     target: Any = root
     for part in ref.removeprefix("#").strip("/").split("/") if ref != "#" else ():
         name = part.replace("~1", "/").replace("~0", "~")
         if not ref.startswith("#") or not isinstance(target, Mapping) or name not in target:
-            raise refused(path, f"refers to {ref!r}, which is not there", "Put it under $defs")
+            raise unsupported(path, f"refers to {ref!r}, which does not exist", "Define it under $defs")
         target = target[name]
     return target
 
 
 def _number(schema: Schema, path: str, *, whole: bool) -> str:
-    """Numbers between the bounds; what has a fraction has a fixed number of digits after the point at most."""
-    least, most, places = limits(schema, path, whole=whole)
+    """Return an expression for numbers within the bounds, with a limited number of decimals."""
+    minimum, maximum, places = number_bounds(schema, path, whole=whole)
     parts = []
-    if most >= 0:
-        parts.append(_digits(max(least, 0), most, places))
-    if least < 0:
-        parts.append('"-" ' + _digits(max(-most, 1), -least, places))
-    return _either(parts)
+    if maximum >= 0:
+        parts.append(_digits(max(minimum, 0), maximum, places))
+    if minimum < 0:
+        parts.append('"-" ' + _digits(max(-maximum, 1), -minimum, places))
+    return _alternatives(parts)
 
 
-def limits(schema: Schema, path: str, *, whole: bool) -> tuple[int, int, int]:
-    """The smallest and the largest number, both in units of the last digit, and how many digits follow the point."""
+def number_bounds(schema: Schema, path: str, *, whole: bool) -> tuple[int, int, int]:
+    """Return minimum and maximum in units of the last decimal, and the number of decimals."""
     given = {
         key: Decimal(str(schema[key]))
         for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -224,7 +224,7 @@ def limits(schema: Schema, path: str, *, whole: bool) -> tuple[int, int, int]:
     }
     places = 0 if whole else max([DECIMALS, *(-int(bound.as_tuple().exponent) for bound in given.values())])
     scale = Decimal(10) ** places
-    # From here on, numbers are whole multiples of the last digit.
+    # From here on, numbers are in units of the last decimal.
     low = given.get("minimum")
     low = None if low is None else (low * scale).to_integral_value(ROUND_CEILING)
     if (above := given.get("exclusiveMinimum")) is not None:
@@ -233,18 +233,18 @@ def limits(schema: Schema, path: str, *, whole: bool) -> tuple[int, int, int]:
     high = None if high is None else (high * scale).to_integral_value(ROUND_FLOOR)
     if (below := given.get("exclusiveMaximum")) is not None:
         high = min(Decimal("Infinity") if high is None else high, (below * scale).to_integral_value(ROUND_CEILING) - 1)
-    widest = WHOLE * int(scale)
-    least = int(low) if low is not None else min(-widest, int(high or 0) - widest)
-    most = int(high) if high is not None else max(widest, least + widest)
-    if least > most:
-        raise refused(path, "is a number with bounds that leave none", "Give a minimum below the maximum")
-    return least, most, places
+    widest = MAX_INTEGER * int(scale)
+    minimum = int(low) if low is not None else min(-widest, int(high or 0) - widest)
+    maximum = int(high) if high is not None else max(widest, minimum + widest)
+    if minimum > maximum:
+        raise unsupported(path, "is a number without possible values", "Give a minimum below the maximum")
+    return minimum, maximum, places
 
 
 def _digits(low: int, high: int, places: int) -> str:
-    """Numbers from 0 up, as multiples of the last digit after the point."""
+    """Return an expression for non-negative numbers, given in units of the last decimal."""
     if places == 0:
-        return _either(list(_ranges(low, high)))
+        return _alternatives(list(_ranges(low, high)))
     scale = 10**places
     first, last = low // scale, high // scale
     fraction = f'("." [0-9]{{1,{places}}})?'
@@ -259,12 +259,12 @@ def _digits(low: int, high: int, places: int) -> str:
         parts.append(f'"{last}"{ending}')
         last -= 1
     if first <= last:
-        parts.insert(0, f"{_either(list(_ranges(first, last)))} {fraction}")
-    return _either(parts)
+        parts.insert(0, f"{_alternatives(list(_ranges(first, last)))} {fraction}")
+    return _alternatives(parts)
 
 
 def _ranges(low: int, high: int) -> Iterator[str]:
-    """Whole numbers from ``low`` to ``high``: the lengths that are not full, and all full ones together."""
+    """Yield expressions for integers from ``low`` to ``high``; all complete digit counts share one."""
     full = []
     for width in range(len(str(low)), len(str(high)) + 1):
         first, last = max(low, 10 ** (width - 1) if width > 1 else 0), min(high, 10**width - 1)
@@ -273,16 +273,16 @@ def _ranges(low: int, high: int) -> Iterator[str]:
         else:
             yield _range(str(first), str(last))
     if full:
-        yield f"[1-9] {_some(full[0], full[-1])}"
+        yield f"[1-9] {_digit_count(full[0], full[-1])}"
 
 
-def _some(least: int, most: int) -> str:
-    """So many digits."""
-    return "[0-9]" if least == most == 1 else f"[0-9]{{{least},{most}}}"
+def _digit_count(minimum: int, maximum: int) -> str:
+    """Return an expression for ``minimum`` to ``maximum`` digits."""
+    return "[0-9]" if minimum == maximum == 1 else f"[0-9]{{{minimum},{maximum}}}"
 
 
 def _range(low: str, high: str) -> str:
-    """Digits from ``low`` to ``high``, which have the same length."""
+    """Return an expression for digit strings from ``low`` to ``high``, which have equal length."""
     if low == high:
         return f'"{low}"'
     at = next(n for n, (a, b) in enumerate(zip(low, high, strict=True)) if a != b)
@@ -298,48 +298,50 @@ def _range(low: str, high: str) -> str:
         tail.append(f'"{last}" {_range("0" * rest, high[at + 1 :])}')
         last -= 1
     if first <= last:
-        parts.append(f"[{first}-{last}] {_some(rest, rest)}")
-    return head + _either(parts + tail)
+        parts.append(f"[{first}-{last}] {_digit_count(rest, rest)}")
+    return head + _alternatives(parts + tail)
 
 
-def _series(item: str, least: int, most: int) -> str:
-    """Items with commas between them."""
-    if most == 0:
+def _series(item: str, minimum: int, maximum: int) -> str:
+    """Return an expression for items separated by commas."""
+    if maximum == 0:
         return '""'
-    if most == 1:
-        return f"({item})" if least else f"({item})?"
-    more = f'{item} ("," {item}){{{max(0, least - 1)},{most - 1}}}'
-    return more if least else f"({more})?"
+    if maximum == 1:
+        return f"({item})" if minimum else f"({item})?"
+    more = f'{item} ("," {item}){{{max(0, minimum - 1)},{maximum - 1}}}'
+    return more if minimum else f"({more})?"
 
 
-def bounds(schema: Schema, low: str, high: str, default: int, path: str) -> tuple[int, int]:
-    """The least and the most of a length or a count."""
-    least = int(schema.get(low) or 0)
-    most = int(schema[high]) if schema.get(high) is not None else max(default, least)
-    if least > most or most > LONGEST:
-        raise refused(path, f"has {low} {least} and {high} {most}", f"Give bounds in order, up to {LONGEST}")
-    return least, most
+def length_bounds(schema: Schema, low: str, high: str, default: int, path: str) -> tuple[int, int]:
+    """Return minimum and maximum of a length or a count."""
+    minimum = int(schema.get(low) or 0)
+    maximum = int(schema[high]) if schema.get(high) is not None else max(default, minimum)
+    if minimum > maximum or maximum > MAX_REPETITIONS:
+        raise unsupported(
+            path, f"has {low} {minimum} and {high} {maximum}", f"Give bounds in order, up to {MAX_REPETITIONS}"
+        )
+    return minimum, maximum
 
 
-def only(schema: Schema, known: set[str], path: str) -> None:
-    """Refuses keys that are not known."""
+def check_keys(schema: Schema, known: set[str], path: str) -> None:
+    """Refuse unknown keywords."""
     for key in schema:
         if key not in known and key != "type" and key not in _ANNOTATIONS:
-            raise refused(path, f"has {key!r}, which a shape cannot be held to", "Leave it out and check it afterwards")
+            raise unsupported(path, f"has {key!r}, which cannot be enforced", "Leave it out and check it afterwards")
 
 
-def refused(path: str, what: str, advice: str) -> RequestRefused:
-    """The refusal of a part of a schema."""
-    return RequestRefused(f"The shape at {path} {what}. {advice}.")
+def unsupported(path: str, what: str, advice: str) -> RequestRefused:
+    """Return the error for an unsupported part of a schema."""
+    return RequestRefused(f"The schema at {path} {what}. {advice}.")
 
 
-def _either(parts: Sequence[str]) -> str:
+def _alternatives(parts: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(parts))
     return distinct[0] if len(distinct) == 1 else f"({' | '.join(distinct)})"
 
 
-def compact(value: Any) -> str:
-    """JSON without white space."""
+def compact_json(value: Any) -> str:
+    """Return JSON without white space."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -1,6 +1,6 @@
-"""Options as tables: name, default, what it may be, and one line of help.
+"""Tables of options: name, default, type and help text.
 
-One table feeds validation, messages and documentation, so that they cannot disagree.
+One table is used for validation, messages and documentation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORDS: dict[Kind, str] = {
     "text": "a text",
     "texts": "a list of texts",
     "biases": "a list of pairs of a text and a number, such as [['Paris', -2.5]]",
-    "object": "a JSON object, as a dict or as its text",
+    "object": "a JSON object, as a dict or a string",
 }
 
 
@@ -30,12 +30,12 @@ class Option:
     """One option.
 
     Attributes:
-        name: as it is given.
-        default: used if it is not given; None leaves the choice to the engine, and may be given too.
-        kind: what it may be.
-        help: what it does, in one line.
-        low: the smallest number.
-        high: the largest number.
+        name: the keyword.
+        default: used if the option is not given. None means that the engine chooses.
+        kind: the type of the value.
+        help: description in one line.
+        low: minimum of a number.
+        high: maximum of a number.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Option:
     high: float | None = None
 
     def check(self, value: Any, owner: str) -> Any:
-        """The value in the option's own type.
+        """Return the value in the option's type.
 
         Raises:
-            BadOption: it is of another kind, or outside the bounds.
+            BadOption: the value has another type, or is out of bounds.
         """
         if value is None and self.default is None:
             return None
@@ -107,16 +107,16 @@ def _is_bias(value: Any) -> bool:
 
 
 def check_options(given: Mapping[str, Any], table: Sequence[Option], owner: str) -> dict[str, Any]:
-    """Every option of the table with its value: the one given, or its default.
+    """Return every option of the table with its value or default.
 
     Args:
         given: options by name.
-        table: the options that there are.
+        table: the known options.
         owner: who has them, for messages, such as "The llama.cpp engine".
 
     Raises:
-        UnknownOption: a name that is not in the table; the message suggests the nearest.
-        BadOption: a value that does not fit.
+        UnknownOption: a name is not in the table. The message suggests the nearest.
+        BadOption: an invalid value.
     """
     known = {option.name: option for option in table}
     for name in given:

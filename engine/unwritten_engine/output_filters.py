@@ -1,7 +1,7 @@
-"""What a server's model wrote, cleaned while it arrives: no thoughts, the opening once, JSON without its wrapping.
+"""Filters for streamed model output: remove reasoning, a repeated opening, and text around JSON.
 
-Each of these is a small machine that takes pieces of text and gives pieces back, and holds back what it cannot
-judge yet. They stand in a row before the ``Stream``, which makes frames of what is left.
+Each filter takes pieces of text, returns pieces, and holds back what it cannot decide yet. They run before
+``TextFrames``.
 """
 
 from __future__ import annotations
@@ -9,38 +9,38 @@ from __future__ import annotations
 from typing import Final
 
 _MARKS: Final = {"<think>": "</think>", "<thinking>": "</thinking>", "<|channel>": "<channel|>"}
-"""How thoughts begin, and how they end."""
+"""Start and end markers of reasoning."""
 _BARE: Final = "thought\n"
-"""What is left of an empty thought of Gemma where a server drops its control tokens."""
+"""What remains of empty reasoning of Gemma if a server drops the control tokens."""
 _CLOSES: Final = ("</think>", "</thinking>")
 _ORNAMENTS: Final = frozenset(" \t\n\r*_#`\"'“”‘’>")
-"""Characters that a model adds to, or leaves out of, words that it was asked to begin with."""
+"""Characters that a model may add to or drop from a requested opening."""
 _CLOSING: Final = frozenset(",.;:!?)]’”…")
-"""Characters that stand close to the word before them."""
+"""Characters that follow a word without a space."""
 
 
 class UnopenedReasoning(ValueError):
-    """A thought ended that had not begun: what came before it was no answer."""
+    """An end marker of reasoning without a start marker: the text before it was reasoning."""
 
 
 class ReasoningFilter:
-    """Leaves out what a model thinks before it answers.
+    """Removes reasoning before the answer.
 
     Args:
-        begun: the server's template has opened the thought already, so that only its end comes.
+        in_reasoning: the server's chat template has opened the reasoning, so that only the end marker is sent.
     """
 
-    def __init__(self, *, begun: bool = False) -> None:
+    def __init__(self, *, in_reasoning: bool = False) -> None:
         self._held = ""
-        self._close = _CLOSES[0] if begun else ""
+        self._close = _CLOSES[0] if in_reasoning else ""
         self._answering = False
         self._tail = ""
 
     def push(self, piece: str) -> str:
-        """The part of the answer that is certain now.
+        """Add output; return the part that is certainly answer.
 
         Raises:
-            OpenThoughts: a thought ends that nobody saw begin.
+            UnopenedReasoning: an end marker without a start marker.
         """
         if self._answering:
             self._look_for_an_end(piece)
@@ -65,11 +65,11 @@ class ReasoningFilter:
 
     @property
     def thinking(self) -> bool:
-        """A thought has begun and not ended."""
+        """True while reasoning is open."""
         return bool(self._close)
 
     def end(self) -> str:
-        """What was held back and is part of the answer after all: nothing of an open thought."""
+        """Return held-back text that is part of the answer; nothing of open reasoning."""
         return "" if self._close or self._answering else self._release()
 
     def _release(self) -> str:
@@ -86,10 +86,10 @@ class ReasoningFilter:
 
 
 class PrefillFilter:
-    """Leaves out the words that an answer was asked to begin with, which every frame has anyway.
+    """Removes the requested opening from the answer, because every frame already has it.
 
     Args:
-        opening: those words. Ornaments around them, such as ``**``, and capitals make no difference.
+        opening: the opening. Case and ornaments such as ``**`` around it are ignored.
     """
 
     def __init__(self, opening: str) -> None:
@@ -99,7 +99,7 @@ class PrefillFilter:
         self._done = not self._wanted
 
     def push(self, piece: str) -> str:
-        """What follows the opening, as soon as it is certain where that is."""
+        """Add output; return what follows the opening once its end is certain."""
         if self._done:
             return piece
         self._held += piece
@@ -117,14 +117,14 @@ class PrefillFilter:
         return ""
 
     def end(self) -> str:
-        """What was held back when the text ended."""
+        """Return what was held back when the text ended."""
         if self._done:
             return ""
         whole = [char.casefold() for char in self._held if char not in _ORNAMENTS] == self._wanted
         return "" if whole else self._apart()
 
     def _between(self, before: str, after: str) -> str:
-        """The ornaments after the opening's last letter, without those that close what began before its first."""
+        """Return the ornaments after the opening, without those that close an ornament before it."""
         own = self._opening[len(self._opening.rstrip("".join(_ORNAMENTS))) :]
         for mark in (own, before):
             if mark and after.startswith(mark):
@@ -132,7 +132,7 @@ class PrefillFilter:
         return after
 
     def _apart(self) -> str:
-        """The whole answer, set off from the opening that it does not begin with."""
+        """Return the whole answer, separated from the opening that it does not begin with."""
         self._done = True
         text = self._held.lstrip()
         gap = text and text[0] not in _CLOSING and not self._opening[-1:].isspace()
@@ -140,10 +140,10 @@ class PrefillFilter:
 
 
 class JSONFilter:
-    """JSON without white space, fences and whatever a model says before and after it.
+    """Removes white space, fences and text before and after a JSON value.
 
     Args:
-        starts: the characters that the value may begin with; for an object ``{``.
+        starts: the characters that the value may begin with; ``{`` for an object.
     """
 
     def __init__(self, starts: str) -> None:
@@ -153,10 +153,10 @@ class JSONFilter:
         self.done = False
         """The value is complete."""
         self.said = ""
-        """All that the model wrote."""
+        """All output of the model."""
 
     def push(self, piece: str) -> str:
-        """The part of the value in this piece."""
+        """Add output; return its part of the value."""
         self.said += piece
         kept = []
         for char in piece:
@@ -178,6 +178,6 @@ class JSONFilter:
 
 
 def json_start_characters(schema: object) -> str:
-    """The characters that a value of this schema may begin with."""
+    """Return the characters that a value of this schema may begin with."""
     kind = schema.get("type") if isinstance(schema, dict) else None
     return {"object": "{", "array": "[", "string": '"'}.get(str(kind), '{["-0123456789tfn')

@@ -1,11 +1,11 @@
-"""Who waits, who works, and in which slot.
+"""Schedule requests onto the cache slots of a runtime.
 
-A *slot* keeps the evaluated tokens (the KV cache) of the last prompt that went through it. A request that has
-the same *beginning* (the system part and the examples) need not evaluate it again, so it is sent to such a slot
-if one is free. There may be more slots than requests at work: the spare ones keep beginnings warm.
+A *slot* keeps the KV cache of the last prompt that it ran. A request with the same *prefix* (system text and examples)
+reuses it, so it is sent to such a slot if one is free. There may be more slots than running requests; the spare slots
+keep prefixes warm.
 
-The next to work is the one with the lowest priority number, and among equals the one who came first. Requests
-that nobody waits for (``Priority.AHEAD``) never take more than half of the places, so that a click finds one.
+The queue is ordered by priority, then by arrival. Requests with ``Priority.PREFETCH`` use at most half of the places,
+so that a click finds a free one.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Slot:
     """One slot of the cache.
 
     Attributes:
-        number: as the model's runtime counts it.
-        beginning: of the prompt that went through it last; None for none.
-        used: when it was last taken, as a running number; 0 for never.
-        priority: of the request at work in it; None while it is free.
-        request: the one at work in it.
+        number: the runtime's index.
+        prefix: prefix of the last prompt; None if unused.
+        last_used: when it was last acquired, as a running number; 0 for never.
+        priority: priority of the running request; None while the slot is free.
+        request: the running request.
     """
 
     number: int
-    beginning: str | None = None
-    used: int = 0
+    prefix: str | None = None
+    last_used: int = 0
     priority: Priority | None = None
     request: object = None
 
@@ -43,71 +43,71 @@ class Slot:
 class _QueuedRequest:
     priority: Priority
     number: int
-    beginning: str = field(compare=False)
+    prefix: str = field(compare=False)
     request: object = field(compare=False)
-    turn: asyncio.Future[Slot] = field(compare=False)
+    future: asyncio.Future[Slot] = field(compare=False)
 
 
 class SlotScheduler:
-    """Hands out slots. All methods are called from one event loop.
+    """Assigns slots to requests. Call all methods from one event loop.
 
     Args:
         count: slots of the cache.
-        places: how many of them may work at the same time.
+        max_running: slots that may run at the same time.
     """
 
-    def __init__(self, count: int, places: int) -> None:
+    def __init__(self, count: int, max_running: int) -> None:
         self._slots = [Slot(number) for number in range(count)]
-        self._places = min(places, count)
-        self._places_ahead = max(1, self._places // 2)
+        self._max_running = min(max_running, count)
+        self._max_prefetches = max(1, self._max_running // 2)
         self._waiting: list[_QueuedRequest] = []
         self._numbers = itertools.count(1)
         self._closed = False
 
     @property
     def busy(self) -> int:
-        """Slots at work."""
+        """Number of slots that are in use."""
         return sum(slot.priority is not None for slot in self._slots)
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
-        return sum(not waiting.turn.done() for waiting in self._waiting)
+        """Number of queued requests."""
+        return sum(not waiting.future.done() for waiting in self._waiting)
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    async def take(self, beginning: str, priority: Priority, request: object = None) -> Slot:
-        """Wait for a place, and take the free slot that suits this beginning best.
+    async def acquire(self, prefix: str, priority: Priority, request: object = None) -> Slot:
+        """Wait for a place, and return the free slot that suits this prefix best.
 
         Args:
-            beginning: what the prompt shares with others.
-            priority: who is waiting.
-            request: what ``promote`` may name later.
+            prefix: the part of the prompt that other prompts share.
+            priority: scheduling priority.
+            request: identifies the request for ``promote``.
 
         Raises:
-            EngineClosed: while waiting, or before.
+            EngineClosed: the scheduler is closed, or was closed meanwhile.
         """
         if self._closed:
             raise EngineClosed("The engine is closed. Open it again.")
-        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, _QueuedRequest(priority, next(self._numbers), beginning, request, turn))
-        self._hand_out()
+        future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, _QueuedRequest(priority, next(self._numbers), prefix, request, future))
+        self._schedule()
         try:
-            return await turn
+            return await future
         except asyncio.CancelledError:
-            # The turn may have come in the very moment of the cancellation: pass it on.
-            if turn.done() and not turn.cancelled() and not turn.exception():
-                self.give_back(turn.result())
+            # A slot may have been assigned at the moment of the cancellation: pass it on.
+            if future.done() and not future.cancelled() and not future.exception():
+                self.release(future.result())
             raise
 
-    def give_back(self, slot: Slot) -> None:
+    def release(self, slot: Slot) -> None:
         """Free a slot."""
         slot.priority = slot.request = None
-        self._hand_out()
+        self._schedule()
 
     def promote(self, request: object) -> None:
-        """Somebody waits for this request now: it goes before all that is written ahead."""
+        """Raise a queued or running request to ``Priority.CLICK``."""
         for waiting in self._waiting:
             if waiting.request is request:
                 waiting.priority = Priority.CLICK
@@ -115,37 +115,39 @@ class SlotScheduler:
         for slot in self._slots:
             if slot.priority is not None and slot.request is request:
                 slot.priority = Priority.CLICK
-        self._hand_out()
+        self._schedule()
 
     def close(self) -> None:
-        """Turn away everyone who waits."""
+        """Reject all queued requests."""
         self._closed = True
         for waiting in self._waiting:
-            if not waiting.turn.done():
-                waiting.turn.set_exception(EngineClosed("The engine was closed before the work began."))
+            if not waiting.future.done():
+                waiting.future.set_exception(EngineClosed("The engine was closed before the generation started."))
         self._waiting.clear()
 
-    def _hand_out(self) -> None:
+    def _schedule(self) -> None:
         while self._waiting:
             first = self._waiting[0]
-            if first.turn.done():  # cancelled while it waited
+            if first.future.done():  # cancelled while it waited
                 heapq.heappop(self._waiting)
                 continue
             ahead = sum(slot.priority is Priority.PREFETCH for slot in self._slots)
-            if self.busy >= self._places or (first.priority is Priority.PREFETCH and ahead >= self._places_ahead):
+            if self.busy >= self._max_running or (
+                first.priority is Priority.PREFETCH and ahead >= self._max_prefetches
+            ):
                 return
             heapq.heappop(self._waiting)
-            slot = self._best(first.beginning)
-            slot.beginning = first.beginning
+            slot = self._best_slot(first.prefix)
+            slot.prefix = first.prefix
             slot.priority, slot.request = first.priority, first.request
-            slot.used = next(self._numbers)
-            first.turn.set_result(slot)
+            slot.last_used = next(self._numbers)
+            first.future.set_result(slot)
 
-    def _best(self, beginning: str) -> Slot:
-        """A free slot with this beginning, else the one that will be missed least."""
+    def _best_slot(self, beginning: str) -> Slot:
+        """Return a free slot with this prefix, else the one whose prefix is least valuable."""
         free = [slot for slot in self._slots if slot.priority is None]
-        same = [slot for slot in free if slot.beginning == beginning]
+        same = [slot for slot in free if slot.prefix == beginning]
         if same:
-            return max(same, key=lambda slot: slot.used)
-        held = Counter(slot.beginning for slot in self._slots)
-        return min(free, key=lambda slot: (slot.used > 0, held[slot.beginning] == 1, slot.used))
+            return max(same, key=lambda slot: slot.last_used)
+        held = Counter(slot.prefix for slot in self._slots)
+        return min(free, key=lambda slot: (slot.last_used > 0, held[slot.prefix] == 1, slot.last_used))

@@ -1,6 +1,6 @@
-"""An engine without a model that writes what a script says: for tests and for showing edge cases.
+"""An engine without a model that plays a script, for tests and demonstrations.
 
-    engine = scripted("A lighthouse is a tower with a lamp.")            # word by word, whatever is asked
+    engine = scripted("A lighthouse is a tower with a lamp.")            # word by word, for every request
     engine = scripted("Else.", by_ask={"Facts": '{"kind":"tower"}'})     # the first key found in the ask
     engine = scripted(lambda request: f"About {request.prompt.ask}")     # by function
     engine = scripted([Frame("Light", unsettled=((0, 5),)), Frame("Lamp", fixed=4)], delay=0.05)
@@ -8,17 +8,16 @@
 
 A *script* is a text, or a sequence of these:
 
-* a ``Frame``: yielded as it is;
+* a ``Frame``: yielded unchanged;
 * a text: a frame with this cumulative text (after the request's ``opening``), its last word unsettled;
 * a number: wait that many seconds;
 * an exception: raised;
 * ``HANG``: wait until the generation is stopped or the engine closed;
 * ``CUT``: end without a last frame, as a broken engine might.
 
-A script that comes to its end gets a last frame with usage, unless its last frame has one. ``delay`` waits
-before every frame. For tests, the engine counts: ``requests`` (all that came, in order), ``warmed``,
-``running``, ``stopped`` (generations that were closed before their end) and ``hurried`` (requests that a click
-took over).
+At its end, a script gets a last frame with usage, unless its last frame has one. ``delay`` waits before every frame.
+For tests, the engine records: ``requests`` (all requests, in order), ``warmed``, ``running``, ``stopped`` (generations
+that were closed before their end) and ``promoted`` (requests passed to ``promote``).
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ ABOUT: Final = About(
     canvas_length=256,
     parallel=64,
     abilities=Abilities(instruct=True, drafts=True, schemas=True, images=True, edits=True, prefetch=True, markup=True),
-    reasons=("A script was asked for by name.",),
+    reasons=("A script was requested by name.",),
 )
 
 
@@ -70,19 +69,19 @@ def scripted(
     delay: float = 0.0,
     about: About = ABOUT,
 ) -> ScriptedEngine:
-    """An engine that writes what a script says. See the module's docstring for what a script may hold.
+    """Return an engine that plays a script. The module's docstring describes scripts.
 
     Args:
-        default: the script for every request that no key of ``by_ask`` claims, or a function that returns it.
+        default: the script for requests without a match in ``by_ask``, or a function that returns it.
         by_ask: scripts by a part of the request's ask; the first key that occurs in the ask wins.
         delay: seconds before every frame.
-        about: what the engine says of itself.
+        about: the engine's description.
     """
     return ScriptedEngine(default, by_ask or {}, delay, about)
 
 
 class ScriptedEngine:
-    """An engine that writes what a script says. Made by ``scripted``."""
+    """An engine that plays a script. Created by ``scripted``."""
 
     def __init__(self, default: Answer | None, by_ask: Mapping[str, Answer], delay: float, about: About) -> None:
         self._default = default
@@ -92,13 +91,13 @@ class ScriptedEngine:
         self._closed = asyncio.Event()
         self.requests: list[Request] = []
         self.warmed: list[Prompt] = []
-        self.hurried: list[Request] = []
+        self.promoted: list[Request] = []
         self.running = 0
         self.stopped = 0
 
     @property
     def about(self) -> About:
-        """What this engine says of itself."""
+        """Description of this engine."""
         return self._about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
@@ -135,22 +134,22 @@ class ScriptedEngine:
             self.stopped += not whole
 
     def check(self, request: Request) -> None:
-        """Refuse a shape if the script plays an engine that holds none; anything else is up to the script.
+        """Refuse a schema if the described engine supports none. Everything else depends on the script.
 
         Raises:
-            RequestRefused: for such a shape.
+            RequestRefused: schemas are not supported.
         """
         if request.schema is not None and not self._about.abilities.schemas:
             raise RequestRefused(
-                f"{self._about.model} cannot be held to a shape. Leave it out, or take another engine."
+                f"{self._about.model} does not support schemas. Leave the schema out, or use another engine."
             )
 
     def promote(self, request: Request) -> None:
-        """Note the request in ``hurried``."""
-        self.hurried.append(request)
+        """Append the request to ``promoted``."""
+        self.promoted.append(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
-        """Note the prompts in ``warmed``."""
+        """Append the prompts to ``warmed``."""
         self.warmed += prompts
 
     async def close(self) -> None:
@@ -163,24 +162,24 @@ class ScriptedEngine:
         script = answer(request) if callable(answer) else answer
         if script is None:
             known = ", ".join(map(repr, self._by_ask)) or "nothing"
-            raise RequestRefused(f"The script has no answer for {ask!r}. It answers asks with {known} in them.")
+            raise RequestRefused(f"The script has no answer for {ask!r}. It answers requests that contain {known}.")
         return _words(script) if isinstance(script, str) else script
 
     async def _wait(self, seconds: float | None) -> None:
-        """Wait that long, None for ever; raise if the engine is closed meanwhile."""
+        """Wait that many seconds, or forever for None. Raise if the engine is closed meanwhile."""
         if seconds == 0.0 and not self._closed.is_set():
-            await asyncio.sleep(0)  # give other tasks a turn, as any engine does
+            await asyncio.sleep(0)  # let other tasks run, as any engine does
             return
         try:
             async with asyncio.timeout(seconds):
                 await self._closed.wait()
         except TimeoutError:
             return
-        raise EngineClosed("The engine was closed while it was writing.")
+        raise EngineClosed("The engine was closed during the generation.")
 
 
 def _words(text: str) -> list[str]:
-    """Cumulative texts, one word more in each."""
+    """Return cumulative texts, each one word longer."""
     return [text[: match.end()] for match in re.finditer(r"\s*\S+(\s+$)?", text)] or [text]
 
 
@@ -206,15 +205,15 @@ def _finished(last: Frame, request: Request, begun: float) -> Frame:
 
 
 def denoising_frames(text: str, *, canvases: int = 1, steps: int = 6, seed: int = 0) -> list[Frame]:
-    """Frames such as a diffusion engine gives: all words of a canvas at once, settling in any order.
+    """Return frames like those of a diffusion engine: all words of a canvas at once, settling in random order.
 
     Args:
-        text: the finished text; its words are shared out evenly between the canvases.
-        canvases: how many canvases it takes.
+        text: the finished text; its words are distributed evenly over the canvases.
+        canvases: number of canvases.
         steps: steps per canvas.
         seed: of the order in which the words settle.
     """
-    rng = random.Random(seed)  # noqa: S311 - a repeatable order, no secret
+    rng = random.Random(seed)  # noqa: S311 - reproducible order, not a secret
     pieces = re.findall(r"\s*\S+\s*$|\s*\S+", text)
     share = -(-len(pieces) // canvases) or 1
     frames: list[Frame] = []

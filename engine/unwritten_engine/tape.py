@@ -1,20 +1,18 @@
-"""Tapes: frames of real generations kept in a file, played back without a model.
+"""Tapes: recorded frames of real generations, played back without a model.
 
-    engine = Recorder(open_engine("embedded"), "lighthouse.tape")      # writes while it is used
+    engine = Recorder(open_engine("embedded"), "lighthouse.tape")      # records while it is used
     engine = open_engine("lighthouse.tape", speed=4.0)                 # plays four times faster
-    engine = open_engine("tape:tests/tapes/wiki.tape", speed=0)        # plays at once
+    engine = open_engine("tape:tests/tapes/wiki.tape", speed=0)        # plays without delay
 
-A tape is a text file with one JSON document a line. The first line holds the version of the format and what
-the recorded engine said of itself; every other line holds one whole generation, so that a crash while
-recording loses no finished one. Texts are kept as differences: how many characters of the last text stay,
-and what follows.
+A tape is a text file with one JSON document per line. The first line holds the format version and the description of
+the recorded engine. Every other line holds one generation, so a crash loses no finished one. Texts are stored as
+differences: how many characters of the previous text remain, and what follows.
 
-A request finds its recording by what it asks for: everything in it except seed and priority. If there is
-none and ``strict`` is off, one with the same ask, opening and shape will do, so that a tape outlives changes
-of the system part, the examples and the sampling. Several takes of one request are played in turn. Anything
-else is refused; a tape never invents. It is never chosen by ``auto``.
+A request matches a recording if everything except seed and priority is equal. Unless ``strict`` is on, a recording
+with the same ask, opening and schema also matches, so that a tape survives changes of system text, examples and
+sampling. Several recordings of one request are played in turn. Other requests are refused. ``auto`` never opens a tape.
 
-Tests that need no real text use ``script.scripted`` instead.
+Tests that need no real text use ``scripted`` instead.
 """
 
 from __future__ import annotations
@@ -49,11 +47,11 @@ class Take:
     """One recorded generation.
 
     Attributes:
-        key: stable hash of the request, see ``request_key``.
-        loose: stable hash of its ask, opening and shape.
+        key: hash of the request, see ``request_key``.
+        loose: hash of its ask, opening and schema.
         ask: the request's ask, for messages.
         frames: seconds since the start of the work, and the frame.
-        failure: the error that ended it, as a class of ``errors`` and a message; None if it came to its end.
+        failure: the error that ended it, as the name of a class in ``errors`` and a message; None if it succeeded.
     """
 
     key: str
@@ -64,7 +62,7 @@ class Take:
 
 
 def request_key(request: Request) -> str:
-    """A stable hash of what a request asks for: everything but its seed and priority."""
+    """Return a stable hash of a request, without seed and priority."""
     names = [field.name for field in fields(request) if field.name not in ("seed", "priority")]
     # The format calls the schema "shape".
     return _digest({"shape" if name == "schema" else name: getattr(request, name) for name in names})
@@ -80,8 +78,8 @@ def _digest(document: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know, in words that it knows."""
-    if isinstance(value, Mapping):  # options and shapes may be any mapping, such as a read-only one
+    """Convert a value that JSON does not support."""
+    if isinstance(value, Mapping):  # options and schemas may be any mapping, such as a read-only one
         return dict(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
@@ -89,12 +87,12 @@ def _plain(value: Any) -> Any:
 
 
 class Recorder:
-    """Wraps an engine and writes every generation that it finishes, or that fails, to a tape.
+    """Wrap an engine and record every generation that finishes or fails.
 
-    Generations that are stopped from outside are not kept. An existing tape of the same model is added to.
+    Generations that the caller stops are not recorded. An existing tape of the same model is extended.
 
     Raises:
-        ModelBroken: the file exists and is not a tape, or is one of another model.
+        ModelBroken: the file exists and is not a tape, or is a tape of another model.
     """
 
     def __init__(self, engine: Engine, path: str | Path) -> None:
@@ -104,8 +102,8 @@ class Recorder:
             about, _ = read_tape(self._path)
             if about.model != engine.about.model:
                 raise ModelBroken(
-                    f"The tape {self._path} holds generations of {about.model!r}, not of "
-                    f"{engine.about.model!r}. Record to another file, or delete this one first."
+                    f"The tape {self._path} has recordings of {about.model!r}, not of {engine.about.model!r}. "
+                    f"Record to another file, or delete this one first."
                 )
         else:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,18 +111,18 @@ class Recorder:
 
     @property
     def about(self) -> About:
-        """What the recorded engine says of itself."""
+        """Description of the recorded engine."""
         return self._engine.about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """Generate with the wrapped engine, and keep the frames."""
+        """Generate with the wrapped engine and record the frames."""
         frames: list[tuple[float, Frame]] = []
         begun = time.monotonic()
         inner = self._engine.generate(request)
         try:
             async for frame in inner:
                 frames.append((time.monotonic() - begun, frame))
-                if frame.done:  # kept before it is handed on: nobody needs to ask for a frame after the last
+                if frame.done:  # recorded before the yield, because the caller may stop after the last frame
                     self._keep(request, frames, None)
                 yield frame
         except EngineClosed:
@@ -136,11 +134,11 @@ class Recorder:
             await inner.aclose()
 
     def check(self, request: Request) -> None:
-        """Ask the wrapped engine."""
+        """Check with the wrapped engine."""
         self._engine.check(request)
 
     def promote(self, request: Request) -> None:
-        """Tell the wrapped engine."""
+        """Promote the request in the wrapped engine."""
         self._engine.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
@@ -148,7 +146,7 @@ class Recorder:
         await self._engine.warm(prompts)
 
     async def close(self) -> None:
-        """Close the wrapped engine. The tape needs no closing."""
+        """Close the wrapped engine."""
         await self._engine.close()
 
     def _keep(self, request: Request, frames: list[tuple[float, Frame]], failure: tuple[str, str] | None) -> None:
@@ -167,7 +165,7 @@ class Recorder:
         self._write(document)
 
     def _write(self, document: Any) -> None:
-        # One write per line, so that two recorders in one process never mix their lines.
+        # One write per line, so that lines of two recorders in one process never mix.
         with self._path.open("a", encoding="utf-8", errors="surrogatepass") as file:
             file.write(json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
 
@@ -192,7 +190,7 @@ def _packed(frames: Sequence[tuple[float, Frame]], queued: float) -> Iterator[li
 
 
 def _common(a: str, b: str) -> int:
-    """Length of the common beginning of two texts."""
+    """Return the length of the common prefix of two texts."""
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
@@ -200,17 +198,17 @@ def read_tape(path: str | Path) -> tuple[About, tuple[Take, ...]]:
     """Read a whole tape.
 
     Raises:
-        ModelNotFound: no file there.
+        ModelNotFound: the file does not exist.
         ModelBroken: not a tape, a tape of a newer format, or a damaged line.
     """
     path = Path(path)
     try:
-        # Not splitlines(): a text may hold U+2028 and the like, which JSON leaves as they are.
+        # Not splitlines(): a text may contain U+2028 and similar characters, which JSON does not escape.
         lines = path.read_text(encoding="utf-8", errors="surrogatepass").removesuffix("\n").split("\n")
     except (FileNotFoundError, IsADirectoryError):
         raise ModelNotFound(f"There is no tape at {path}. Record one with Recorder(engine, path).") from None
     except UnicodeDecodeError:
-        raise ModelBroken(f"{path} is not a tape: it is not a UTF-8 text. Record it anew.") from None
+        raise ModelBroken(f"{path} is not a tape: it is not UTF-8 text. Record it again.") from None
     about = _read_header(path, lines[0] if lines else "")
     takes = []
     for number, line in enumerate(lines[1:], 2):
@@ -219,7 +217,7 @@ def read_tape(path: str | Path) -> tuple[About, tuple[Take, ...]]:
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ModelBroken(
                 f"The tape {path} is damaged in line {number} ({type(error).__name__}). "
-                f"Delete that line to keep the rest, or record it anew."
+                f"Delete that line to keep the rest, or record it again."
             ) from error
     return about, tuple(takes)
 
@@ -229,10 +227,10 @@ def _read_header(path: Path, line: str) -> About:
         header = json.loads(line)
         version = header["unwritten_tape"]
     except (ValueError, TypeError, KeyError):
-        raise ModelBroken(f"{path} is not a tape: its first line does not say so. Record it anew.") from None
+        raise ModelBroken(f"{path} is not a tape: its first line has no tape header. Record it again.") from None
     if version != FORMAT:
         raise ModelBroken(
-            f"The tape {path} has format {version!r}; this version reads format {FORMAT}. Record it anew."
+            f"The tape {path} has format {version!r}; this version reads format {FORMAT}. Record it again."
         )
     try:
         about = dict(header["about"])
@@ -240,7 +238,7 @@ def _read_header(path: Path, line: str) -> About:
         about["reasons"] = tuple(about["reasons"])
         return About(**about)
     except (TypeError, KeyError, ValueError) as error:
-        raise ModelBroken(f"The tape {path} is damaged in its first line. Record it anew.") from error
+        raise ModelBroken(f"The tape {path} is damaged in its first line. Record it again.") from error
 
 
 def _take(document: Mapping[str, Any]) -> Take:
@@ -265,15 +263,15 @@ def _take(document: Mapping[str, Any]) -> Take:
 
 
 class TapeEngine:
-    """Plays a tape.
+    """An engine that plays a tape.
 
     Args:
         path: the tape.
-        speed: 1.0 plays in real time, 4.0 four times faster, 0 at once.
-        strict: refuse a request that is not the same in everything but seed and priority.
+        speed: 1.0 plays in real time, 4.0 four times faster, 0 without delay.
+        strict: refuse requests that differ in more than seed and priority.
 
     Raises:
-        ModelNotFound: no file there.
+        ModelNotFound: the file does not exist.
         ModelBroken: not a tape, or a damaged one.
     """
 
@@ -298,26 +296,26 @@ class TapeEngine:
             memory_bytes=0,
             abilities=replace(recorded.abilities, prefetch=False, preempts=False),
             reasons=(
-                f"The tape {self._path.name} was asked for by name.",
+                f"The tape {self._path.name} was requested by name.",
                 f"It was recorded from {recorded.model} on {recorded.device}.",
             ),
         )
 
     @property
     def about(self) -> About:
-        """What the recorded engine said of itself, with the engine's name ``tape``."""
+        """Description of the recorded engine, with the engine name ``tape``."""
         return self._about
 
     @property
     def asks(self) -> tuple[str, ...]:
-        """What the tape answers, in order, each once."""
+        """The asks on the tape, in order, without duplicates."""
         return tuple(dict.fromkeys(take.ask for take in self._takes))
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
         """Play the recording of this request.
 
         Raises:
-            RequestRefused: the tape does not hold it.
+            RequestRefused: the tape has no recording of it.
             GenerationFailed: the recorded generation failed (or another engine error, as recorded).
         """
         take = self._find(request)
@@ -333,15 +331,15 @@ class TapeEngine:
             raise (kind if known else GenerationFailed)(message)
 
     def check(self, request: Request) -> None:
-        """Refuse a shape if the recorded engine could hold none. Whether the tape has the request, its turn shows.
+        """Refuse a schema if the recorded engine supported none. Whether the tape has the request is not checked.
 
         Raises:
-            RequestRefused: for such a shape.
+            RequestRefused: schemas are not supported.
         """
         if request.schema is not None and not self._about.abilities.schemas:
             raise RequestRefused(
-                f"The tape {self._path.name} was recorded from {self._about.model}, which could not be held to a "
-                f"shape. Leave the shape out, or take another engine."
+                f"The tape {self._path.name} was recorded from {self._about.model}, which does not support schemas. "
+                f"Leave the schema out, or use another engine."
             )
 
     def promote(self, request: Request) -> None:
@@ -364,8 +362,8 @@ class TapeEngine:
             shown = ", ".join(repr(ask) for ask in self.asks[:8]) or "nothing"
             more = f", and {len(self.asks) - 8} more" if len(self.asks) > 8 else ""
             raise RequestRefused(
-                f"The tape {self._path.name} does not hold {request.prompt.ask!r}. It holds {shown}{more}. "
-                f"Ask for one of these, or record this one with Recorder(engine, path)."
+                f"The tape {self._path.name} has no recording of {request.prompt.ask!r}. It has {shown}{more}. "
+                f"Request one of these, or record this one with Recorder(engine, path)."
             )
         turn = self._played.get(key, 0)
         self._played[key] = turn + 1
@@ -382,4 +380,4 @@ class TapeEngine:
                 await self._closed.wait()
         except TimeoutError:
             return
-        raise EngineClosed("The engine was closed while it was writing.")
+        raise EngineClosed("The engine was closed during the generation.")

@@ -1,8 +1,7 @@
-"""Pieces of text in, frames out: what may be shown of a text that grows at its end.
+"""Convert a growing text into frames.
 
-Three things are held back or marked until they are certain: a tail that may be the beginning of a stop string
-(it must never flash on the screen), the last word, which the next token may continue (unsettled), and white space
-at the end, which is dropped if nothing follows.
+Three things are held back or marked until they are certain: a tail that may start a stop string, the last word, which
+the next token may continue (unsettled), and trailing white space, which is dropped if nothing follows.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from dataclasses import replace
 from .frames import Frame
 
 _LONGEST_WORD = 64
-"""Characters; what is longer is no word, but a language without spaces."""
+"""In characters. Longer runs are text of a language without spaces."""
 _WHOLE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
-"""Chinese and Japanese characters and marks: no token continues one of them."""
+"""Chinese and Japanese characters and punctuation, which later tokens never extend."""
 
 
 def _last_word(text: str) -> int:
-    """Where the word begins that the text ends with; its length if it ends with a whole one."""
+    """Return where the last word of the text begins; the length of the text if it ends between words."""
     start = len(text)
     while start and len(text) - start < _LONGEST_WORD:
         if text[start - 1].isspace() or _WHOLE.match(text[start - 1]):
@@ -34,10 +33,10 @@ class TextFrames:
 
     Args:
         opening: text that every frame begins with.
-        ends: strings that end the text and are its natural end.
-        stops: strings that end the text because the request said so.
+        ends: strings that end the text naturally.
+        stops: stop strings of the request.
         canvas_length: tokens per canvas.
-        budget: the largest number of tokens.
+        budget: maximum number of tokens.
     """
 
     def __init__(
@@ -51,19 +50,19 @@ class TextFrames:
         self._canvas_length = canvas_length
         self._budget = budget
         self.stopped = False
-        """A stop string of the request came."""
+        """A stop string of the request was found."""
         self.ended = False
-        """A stop string of either kind came."""
+        """A stop string or an end string was found."""
 
     @property
-    def written(self) -> str:
-        """All that the model wrote, what is held back included."""
+    def raw_text(self) -> str:
+        """All output of the model so far, including held-back text."""
         return self._text
 
     def push(self, piece: str) -> bool:
-        """Add what the model wrote next. True if the text has come to its end with it."""
+        """Append output of the model. Return True if the text has ended."""
         if not self._text and not self._opening.strip():
-            piece = piece.lstrip()  # an answer does not begin with white space
+            piece = piece.lstrip()  # no leading white space
         searched = max(0, len(self._text) - self._longest + 1)
         self._text += piece
         found = [(at, wanted) for stop, wanted in self._stops if (at := self._text.find(stop, searched)) >= 0]
@@ -71,11 +70,11 @@ class TextFrames:
             at, self.stopped = min(found)
             self._text = self._text[:at]
             self.ended = True
-        self._shown = len(self._text) - (0 if self.ended else self._held())
+        self._shown = len(self._text) - (0 if self.ended else self._num_held_back())
         return self.ended
 
-    def _held(self) -> int:
-        """How many characters at the end may be the beginning of a stop string."""
+    def _num_held_back(self) -> int:
+        """Return how many trailing characters may be the start of a stop string."""
         for size in range(min(self._longest - 1, len(self._text)), 0, -1):
             tail = self._text[-size:]
             if any(stop.startswith(tail) for stop, _ in self._stops):
@@ -83,21 +82,21 @@ class TextFrames:
         return 0
 
     def frame(self, tokens: int) -> Frame:
-        """What may be shown after so many tokens."""
+        """Return the frame after ``tokens`` tokens."""
         text = self._opening + self._text[: self._shown]
         if text[-1:].isspace():
-            return self._placed(Frame(text, (), len(text.rstrip())), tokens)
+            return self._with_position(Frame(text, (), len(text.rstrip())), tokens)
         start = max(_last_word(text), len(self._opening))  # the opening itself never changes
         spans = ((start, len(text)),) if start < len(text) else ()
-        return self._placed(Frame(text, spans, start), tokens)
+        return self._with_position(Frame(text, spans, start), tokens)
 
     def last(self, tokens: int) -> Frame:
-        """The whole text, all of it fixed. The usage is still to be added."""
+        """Return the last frame, with the whole text fixed. The caller adds the usage."""
         text = self._opening + self._text
         text = text.rstrip() if self._text.strip() else self._opening
-        return self._placed(Frame(text, (), len(text)), tokens)
+        return self._with_position(Frame(text, (), len(text)), tokens)
 
-    def _placed(self, frame: Frame, tokens: int) -> Frame:
+    def _with_position(self, frame: Frame, tokens: int) -> Frame:
         length, budget = self._canvas_length, self._budget
         canvas = max(0, tokens - 1) // length
         return replace(

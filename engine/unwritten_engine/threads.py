@@ -1,7 +1,7 @@
-"""How many threads to compute with, and why.
+"""Choose the number of threads for computation, with a reason.
 
-Too many threads are far worse than too few: the threads of a matrix product wait for each other many hundred
-times per token, so that one that must share its core holds up all the others.
+Too many threads are much slower than too few: the threads of a matrix product wait for each other hundreds of times
+per token, so one thread that shares its core delays all others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import re
 from pathlib import Path
 
 _MOST = 8
-"""Reading the weights is the limit of small models; more threads than this only wait for memory."""
+"""Small models are limited by memory bandwidth; more threads than this only wait for memory."""
 
 
 def choose_num_threads() -> tuple[int, str]:
-    """The number of threads, and the reason in one sentence."""
+    """Return the number of threads and the reason in one sentence."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     cores = min(usable, _physical_cores(usable), quota or usable)
@@ -30,7 +30,7 @@ def choose_num_threads() -> tuple[int, str]:
 
 
 def _physical_cores(usable: int) -> int:
-    """Cores without their hyper-threads, as far as the system says."""
+    """Return the number of cores without hyper-threads, if the system tells."""
     cores = set()
     for file in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list"):
         try:
@@ -44,7 +44,7 @@ def _physical_cores(usable: int) -> int:
 
 
 def _quota() -> int | None:
-    """Whole cores that the container may use, if it is limited."""
+    """Return the whole cores that the container may use, or None without a limit."""
     try:
         limit = re.match(r"(\d+) (\d+)", Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii"))
     except OSError:

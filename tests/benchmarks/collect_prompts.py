@@ -10,19 +10,19 @@ from urllib.parse import quote
 
 import click
 
+from research.data.page_prompts import PagePrompt, write_prompts
 from unwritten import App
 from unwritten.cli.flags import app_options, choose_app
 from unwritten.testing import Visitor
 from unwritten.testing.scripted_engine import placeholder_text
 from unwritten_engine import Priority, Prompt
 from unwritten_engine.scripted import ABOUT, scripted
-from unwritten_engine.training.dataset import WantedPage, write_prompts
 
 SETTINGS: Final[dict[str, Any]] = {"memory_tokens": 0, "prefetch": "off", "signed_links": "off", "markup": "off"}
 """No memory, because other pages are placeholders, and no drawings, which a small model cannot make."""
 
 
-def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[WantedPage]:
+def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[PagePrompt]:
     """Yield the prompts of pages, each once, in the order in which they are sent.
 
     Placeholders are written into a temporary database.
@@ -48,13 +48,13 @@ def collect(app: App, paths: Iterable[str], *, base: bool = False) -> Iterator[W
             for request in engine.requests:
                 if request.priority is Priority.CLICK and request.draft is None and request.prompt not in seen:
                     seen.add(request.prompt)
-                    yield WantedPage(
+                    yield PagePrompt(
                         prompt=request.prompt,
                         title=stored.title if stored else page.title,
                         kind=page.key.split("/")[1],
                         source=app.name,
                         schema=request.schema,
-                        tokens=request.budget(ABOUT.canvas_length),
+                        max_tokens=request.budget(ABOUT.canvas_length),
                     )
 
 

@@ -7,8 +7,8 @@ from click.testing import CliRunner, Result
 from tests.benchmarks.collect_prompts import collect, command
 from tests.support.terminal import WITHOUT_ENGINE, write
 
+from research.data.page_prompts import read_prompts
 from unwritten.cli.loading import load_app
-from unwritten_engine.training.dataset import read_prompts
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(60)]
 
@@ -36,7 +36,7 @@ def test_the_prompts_of_a_demo_are_those_of_its_engine() -> None:
     pages = list(collect(load_app(str(DEMOS / "wiki")), ["/wiki/Tea", "/wiki/Cup", "/wiki/Tea"]))
     assert [page.title for page in pages] == ["Tea"] * 3 + ["Cup"] * 3
     assert all(page.prompt.facts == () for page in pages)
-    assert [page.tokens for page in pages[:3]] == [140, 170, 256]
+    assert [page.max_tokens for page in pages[:3]] == [140, 170, 256]
     assert [page.schema is None for page in pages[:3]] == [True, False, True]
     todo = load_app(str(DEMOS / "todo"))
     (instructed,), (base,) = collect(todo, ["/list/tea"]), collect(todo, ["/list/tea"], base=True)

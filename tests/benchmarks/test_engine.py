@@ -17,12 +17,13 @@ from tests.benchmarks.engine.peaks import peak
 from tests.benchmarks.engine.scenes import join, page, prefix
 from tests.benchmarks.engine.sides import Ours, Theirs, prompt
 from tests.benchmarks.engine.subject import Spec, Subject, open_subject
+from tests.support.logits import canvas_logits, compare
 
 from unwritten_engine.diffusion import model_runner as batch
 from unwritten_engine.diffusion import sampler
 from unwritten_engine.diffusion.loading.loader import count_bytes
 from unwritten_engine.diffusion.loading.memory_plan import weight_bytes
-from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
 from unwritten_engine.errors import ModelUnsupported
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from tests.benchmarks.subjects import Subject, prompts, subjects
 from tests.benchmarks.turns import Writer, Written, in_turn, write
 from tests.benchmarks.verdicts import compare, context
 
-from research.judging.judge import Surprise
+from research.judging.judge import Surprisal
 from unwritten.core.assets import asset_dir
 from unwritten_engine import Engine, Example, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.scripted import ABOUT, Script, Step
@@ -46,10 +46,10 @@ def written(title: str, own: str, *, first: float = 0.1, settled: float = 1.0, *
     return Written(title, prompt, title + own, first, settled, replace(USAGE, **usage))
 
 
-def one_nat_a_word(pairs: Sequence[tuple[str, str]]) -> list[Surprise]:
+def one_nat_a_word(pairs: Sequence[tuple[str, str]]) -> list[Surprisal]:
     """A judge to whom every word is a token that costs one nat, and two if the text is read under another title."""
     return [
-        Surprise(len(text.split()) * (1.0 if text.split()[-1] in before else 2.0), len(text.split()))
+        Surprisal(len(text.split()) * (1.0 if text.split()[-1] in before else 2.0), len(text.split()))
         for before, text in pairs
     ]
 
@@ -106,7 +106,7 @@ def test_the_judge_reads_what_was_written_under_its_title_and_under_the_next() -
     ]
     asked: list[tuple[str, str]] = []
 
-    def reads(given: Sequence[tuple[str, str]]) -> list[Surprise]:
+    def reads(given: Sequence[tuple[str, str]]) -> list[Surprisal]:
         asked.extend(given)
         return one_nat_a_word(given)
 
@@ -218,9 +218,9 @@ class Judge:
 
     name = "a judge"
 
-    def surprises(self, pairs: Sequence[tuple[str, str]], progress: Any) -> list[Surprise]:
+    def surprises(self, pairs: Sequence[tuple[str, str]], progress: Any) -> list[Surprisal]:
         progress(0.0, "It reads")
-        return [Surprise(2.0 * len(text.split()), len(text.split())) for _, text in pairs]
+        return [Surprisal(2.0 * len(text.split()), len(text.split())) for _, text in pairs]
 
 
 def run(monkeypatch: pytest.MonkeyPatch, engines: dict[str, Engine], *arguments: str) -> tuple[Result, list[Any]]:

@@ -16,9 +16,9 @@ from tests.benchmarks.report import percentile
 from tests.benchmarks.turns import Written
 
 if TYPE_CHECKING:
-    from research.judging.judge import Surprise
+    from research.judging.judge import Surprisal
 
-Reads: TypeAlias = "Callable[[Sequence[tuple[str, str]]], Sequence[Surprise]]"
+Reads: TypeAlias = "Callable[[Sequence[tuple[str, str]]], Sequence[Surprisal]]"
 """How surprising each text is after its context, to the judge: ``Judge.surprises``."""
 
 

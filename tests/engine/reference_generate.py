@@ -34,7 +34,7 @@ class _Noise:
     def tokens(self) -> Tensor:
         """What a canvas begins with, and what replaces tokens that are not accepted."""
         stream = RequestRandom.RENOISE if self.step else RequestRandom.CANVAS
-        return noise.tokens(*self._place(), stream, self._size, self._vocabulary)
+        return noise.random_tokens(*self._place(), stream, self._size, self._vocabulary)
 
     def choice(self, probabilities: Tensor, num_samples: int) -> Tensor:
         """In place of ``torch.multinomial``: by the cumulative distribution."""

@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_meanwhile_is_said_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    said = pytest.raises(EngineError, match=r"cannot be written .*XDG_CACHE_HOME")
+    said = pytest.raises(EngineError, match=r"Cannot write .*XDG_CACHE_HOME")
     with said, whole_file(tmp_path / "file" / "model", 1):
         pass
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.ggufs import MODEL, write_gguf
 
 from unwritten_engine.errors import EngineError, ModelBroken, ModelNotFound, ModelUnsupported
-from unwritten_engine.gguf import Tensor, read_contents, read_header
+from unwritten_engine.gguf import GGUFTensor, read_contents, read_header
 
 
 def test_the_head_of_a_model(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_the_head_of_a_model(tmp_path: Path) -> None:
     head = read_header(path)
     assert (head.architecture, head.name, head.quantization, head.context) == ("llama", "A tiny model", "Q4_K_M", 1024)
     assert head.chat_template == "{{ messages }}"
-    assert head.controls == ("<s>", "<|end|>")
+    assert head.control_tokens == ("<s>", "<|end|>")
     assert head.kv_bytes == 2 * 2 * (16 + 16) * 2
     assert head.weight_bytes == path.stat().st_size
 
@@ -27,7 +27,7 @@ def test_the_contents_of_a_file_say_where_its_weights_lie(tmp_path: Path) -> Non
     metadata, tensors = read_contents(path)
     assert metadata["tokenizer.ggml.tokens"] == ["<s>", "a", "<|end|>"] and metadata["general.type"] == "adapter"
     size = path.stat().st_size
-    assert tensors == {"weights": Tensor((80,), 0, size - 320, 320)}
+    assert tensors == {"weights": GGUFTensor((80,), 0, size - 320, 320)}
     assert path.read_bytes()[tensors["weights"].start :] == b"\1" * 320
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelBroken, match=f"at least {size:,} bytes and has {size - 1:,}"):
@@ -45,7 +45,7 @@ def test_a_model_without_a_template_is_a_base_model(tmp_path: Path) -> None:
         (b"hello", "only 5 bytes"),
         (b"<!doctype html><html>Sign in to download</html>", "It looks like a web page. Download it again"),
         (b"PK\x03\x04" + b"\0" * 60, "does not begin with 'GGUF'"),
-        (b"GGUF\x03\0\0\0" + b"\xff" * 60, "damaged or truncated in its head"),
+        (b"GGUF\x03\0\0\0" + b"\xff" * 60, "damaged or truncated in its header"),
     ],
 )
 def test_what_is_no_model_is_said_to_be_none(tmp_path: Path, content: bytes, message: str) -> None:
@@ -72,8 +72,8 @@ def test_a_diffusion_gemma_is_known_however_it_is_spelt(tmp_path: Path, architec
     ("metadata", "message"),
     [
         ({"general.architecture": "dream"}, "text-diffusion model.*'embedded'"),
-        ({"general.architecture": "clip"}, "does not write text"),
-        ({"general.type": "adapter"}, "of the type 'adapter'"),
+        ({"general.architecture": "clip"}, "does not generate text"),
+        ({"general.type": "adapter"}, "has the type 'adapter'"),
     ],
 )
 def test_models_of_other_kinds_are_refused(tmp_path: Path, metadata: dict[str, Any], message: str) -> None:

@@ -48,7 +48,7 @@ def test_defaults_are_filled_in_and_values_get_their_type() -> None:
         ({"name": 3}, "a text"),
         ({"words": "abc"}, "a list of texts"),
         ({"words": [1]}, "a list of texts"),
-        ({"more": "{"}, "a JSON object, as a dict or as its text"),
+        ({"more": "{"}, "a JSON object, as a dict or a string"),
         ({"more": "[1]"}, "a JSON object"),
         ({"more": {1: 2}}, "a JSON object"),
         ({"biases": [["a"]]}, "a list of pairs"),

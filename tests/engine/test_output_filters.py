@@ -17,7 +17,7 @@ from unwritten_engine.output_filters import (
 
 
 def thoughtless(*pieces: str, begun: bool = False) -> str:
-    thoughts = ReasoningFilter(begun=begun)
+    thoughts = ReasoningFilter(in_reasoning=begun)
     return "".join(map(thoughts.push, pieces)) + thoughts.end()
 
 

@@ -21,13 +21,13 @@ async def turn() -> None:
 
 async def test_clicks_go_before_what_is_written_ahead_and_else_the_first_comes_first() -> None:
     slots = SlotScheduler(1, 1)
-    held = await slots.take("", CLICK)
+    held = await slots.acquire("", CLICK)
     order: list[str] = []
 
     async def ask(name: str, priority: Priority) -> None:
-        slot = await slots.take("", priority)
+        slot = await slots.acquire("", priority)
         order.append(name)
-        slots.give_back(slot)
+        slots.release(slot)
 
     waiting = [
         asyncio.ensure_future(ask(name, priority))
@@ -35,7 +35,7 @@ async def test_clicks_go_before_what_is_written_ahead_and_else_the_first_comes_f
     ]
     await turn()
     assert slots.waiting == 4
-    slots.give_back(held)
+    slots.release(held)
     await asyncio.gather(*waiting)
     assert order == ["click 1", "click 2", "ahead 1", "ahead 2"]
     assert (slots.busy, slots.waiting) == (0, 0)
@@ -43,34 +43,34 @@ async def test_clicks_go_before_what_is_written_ahead_and_else_the_first_comes_f
 
 async def test_a_request_goes_to_the_slot_that_knows_its_beginning() -> None:
     slots = SlotScheduler(3, 3)
-    lead, facts = await slots.take("lead", CLICK), await slots.take("facts", CLICK)
+    lead, facts = await slots.acquire("lead", CLICK), await slots.acquire("facts", CLICK)
     assert lead is not facts
-    slots.give_back(lead)
-    slots.give_back(facts)
-    again = [await slots.take("facts", CLICK), await slots.take("lead", CLICK)]
+    slots.release(lead)
+    slots.release(facts)
+    again = [await slots.acquire("facts", CLICK), await slots.acquire("lead", CLICK)]
     assert again == [facts, lead]
 
 
 async def test_a_new_beginning_takes_an_unused_slot_then_a_duplicate_then_the_oldest() -> None:
     slots = SlotScheduler(4, 4)
-    taken = [await slots.take(beginning, CLICK) for beginning in ("a", "b", "b")]
+    taken = [await slots.acquire(beginning, CLICK) for beginning in ("a", "b", "b")]
     for slot in taken:
-        slots.give_back(slot)
-    unused = await slots.take("c", CLICK)
+        slots.release(slot)
+    unused = await slots.acquire("c", CLICK)
     assert unused not in taken
-    slots.give_back(unused)
-    duplicate = await slots.take("d", CLICK)
+    slots.release(unused)
+    duplicate = await slots.acquire("d", CLICK)
     assert duplicate in taken[1:]
-    slots.give_back(duplicate)
-    assert await slots.take("e", CLICK) is taken[0]
+    slots.release(duplicate)
+    assert await slots.acquire("e", CLICK) is taken[0]
 
 
 async def test_what_is_written_ahead_leaves_half_of_the_places_free() -> None:
     slots = SlotScheduler(4, 4)
-    ahead = [asyncio.ensure_future(slots.take("", AHEAD)) for _ in range(4)]
+    ahead = [asyncio.ensure_future(slots.acquire("", AHEAD)) for _ in range(4)]
     await turn()
     assert sum(task.done() for task in ahead) == 2
-    clicks = [await asyncio.wait_for(slots.take("", CLICK), 1) for _ in range(2)]
+    clicks = [await asyncio.wait_for(slots.acquire("", CLICK), 1) for _ in range(2)]
     assert len(clicks) == 2
     for task in ahead:
         task.cancel()
@@ -79,7 +79,7 @@ async def test_what_is_written_ahead_leaves_half_of_the_places_free() -> None:
 
 async def test_places_limit_the_work_even_if_there_are_more_slots() -> None:
     slots = SlotScheduler(4, 2)
-    tasks = [asyncio.ensure_future(slots.take("", CLICK)) for _ in range(4)]
+    tasks = [asyncio.ensure_future(slots.acquire("", CLICK)) for _ in range(4)]
     await turn()
     assert (slots.busy, slots.waiting) == (2, 2)
     for task in tasks:
@@ -89,21 +89,21 @@ async def test_places_limit_the_work_even_if_there_are_more_slots() -> None:
 
 async def test_one_who_leaves_the_queue_takes_no_place() -> None:
     slots = SlotScheduler(1, 1)
-    held = await slots.take("", CLICK)
-    leaving, staying = (asyncio.ensure_future(slots.take("", CLICK)) for _ in range(2))
+    held = await slots.acquire("", CLICK)
+    leaving, staying = (asyncio.ensure_future(slots.acquire("", CLICK)) for _ in range(2))
     await turn()
     leaving.cancel()
     await turn()
-    slots.give_back(held)
+    slots.release(held)
     assert isinstance(await staying, Slot)
 
 
 async def test_a_turn_that_comes_in_the_moment_of_cancelling_is_passed_on() -> None:
     slots = SlotScheduler(1, 1)
-    held = await slots.take("", CLICK)
-    leaving, staying = (asyncio.ensure_future(slots.take("", CLICK)) for _ in range(2))
+    held = await slots.acquire("", CLICK)
+    leaving, staying = (asyncio.ensure_future(slots.acquire("", CLICK)) for _ in range(2))
     await turn()
-    slots.give_back(held)  # the turn of the first is set, but it has not gone on yet
+    slots.release(held)  # the turn of the first is set, but it has not gone on yet
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
@@ -113,34 +113,34 @@ async def test_a_turn_that_comes_in_the_moment_of_cancelling_is_passed_on() -> N
 
 async def test_closing_turns_everybody_away() -> None:
     slots = SlotScheduler(1, 1)
-    await slots.take("", CLICK)
-    waiting = asyncio.ensure_future(slots.take("", CLICK))
+    await slots.acquire("", CLICK)
+    waiting = asyncio.ensure_future(slots.acquire("", CLICK))
     await turn()
     slots.close()
     with pytest.raises(EngineClosed):
         await waiting
     with pytest.raises(EngineClosed):
-        await slots.take("", CLICK)
+        await slots.acquire("", CLICK)
 
 
 async def test_a_hurried_request_goes_before_what_came_before_it() -> None:
     slots = SlotScheduler(2, 2)
-    held = await slots.take("", CLICK)
+    held = await slots.acquire("", CLICK)
     first, wanted = object(), object()
-    at_work = await slots.take("", AHEAD, first)
+    at_work = await slots.acquire("", AHEAD, first)
     order: list[object] = []
 
     async def ask(request: object) -> None:
-        slot = await slots.take("", AHEAD, request)
+        slot = await slots.acquire("", AHEAD, request)
         order.append(request)
-        slots.give_back(slot)
+        slots.release(slot)
 
     other = object()
     waiting = [asyncio.ensure_future(ask(request)) for request in (other, wanted)]
     await turn()
     slots.promote(wanted)
     slots.promote(object())  # nobody knows it
-    slots.give_back(held)
+    slots.release(held)
     await asyncio.gather(*waiting[1:])
     assert order == [wanted]  # the other one is ahead, and all places for that are taken
     slots.promote(first)

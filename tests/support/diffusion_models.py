@@ -62,7 +62,7 @@ class Model:
         )
         self.batch = batch(self.model, body(self.model, kv))
         self.loop = DenoisingLoop(
-            self.model, self.batch, kept_bytes=self.kept if kept is None else kept, patience=patience
+            self.batch, prefix_cache_bytes=self.kept if kept is None else kept, max_queue_seconds=patience
         )
         return self.loop
 
@@ -93,7 +93,7 @@ class Model:
         for _ in self.loop.generate(runs):
             pass
         assert all(run.error is None for run in runs), [run.error for run in runs]
-        return [until_end(run.written, END) for run in runs]
+        return [until_end(run.output_ids, END) for run in runs]
 
     def theirs(self, *runs: Sequence) -> list[list[int]]:
         """What ``generate()`` makes of these requests, which have prompts of one length and one dial."""

@@ -16,7 +16,7 @@ SIZES: dict[str, Any] = {
     "vocabulary": 1400, "hidden": 32, "layers": 3, "experts": 4, "top_k": 2, "canvas": 16, "window": 24,
     "spread": 0.3, "branch": 0.3,
 }  # fmt: skip
-RECIPE = TrainingConfig(steps=12, rows=2, tokens=96, canvases=6, copies=2, rate=3e-3, warmup=3)
+RECIPE = TrainingConfig(steps=12, rows=2, tokens=96, canvases=6, copies=2, learning_rate=3e-3, warmup_steps=3)
 
 
 def pages(count: int, words: int = 8) -> list[TrainingPage]:

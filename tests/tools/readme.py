@@ -22,9 +22,9 @@ from unwritten.rendering.regions import PageView, Region
 from unwritten.storage.pages import PageStore
 from unwritten.storage.tables import Table
 from unwritten_engine.diffusion.loading.memory_plan import (
+    KIND_LABELS,
     KINDS,
     RESERVE,
-    WORDS,
     gigabytes,
     plan_memory,
     required_bytes,
@@ -229,7 +229,7 @@ def memory_table() -> str:
     rows = ["| Weights in | They take | With 1 canvas | With 4 | With 16 |", "|---|---|---|---|---|"]
     for kind in KINDS:
         whole = [gigabytes(required_bytes(sizes, kind, count, 4096) + RESERVE) for count in (1, 4, 16)]
-        rows.append(f"| {WORDS[kind]} | {gigabytes(weight_bytes(sizes, kind))} | {' | '.join(whole)} |")
+        rows.append(f"| {KIND_LABELS[kind]} | {gigabytes(weight_bytes(sizes, kind))} | {' | '.join(whole)} |")
     return "\n".join(rows)
 
 
@@ -242,7 +242,7 @@ def cards_table() -> str:
         except ModelUnsupported:
             rows.append(f"| {size} GB | does not fit | | |")
         else:
-            rows.append(f"| {size} GB | {WORDS[found.kind]} | {found.rows} | {found.context:,} |")
+            rows.append(f"| {size} GB | {KIND_LABELS[found.kind]} | {found.rows} | {found.context:,} |")
     return "\n".join(rows)
 
 

@@ -1,3 +1,3 @@
-"""Where training begins: a fresh model with a tokenizer of its own, or one that writes left to right, converted."""
+"""Create initial models for training: random weights, or Gemma 3 converted to DiffusionGemma."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model's attention is given while it reads ordinary text: from this the conversion takes its means."""
+"""Measure attention inputs on text for the conversion, and compare the converted model with the original."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BATCH = 4
 
 
 def attention_inputs(model: Any, ids: Tensor, progress: Progress) -> list[Tensor]:
-    """What the attention of each layer is given, normalised, before the weights of the norm.
+    """Return the normalized input of each layer's attention, before the norm's weights.
 
     Args:
         model: ``Gemma3ForCausalLM``.
-        ids: [n, length] int64; every row begins with the token that begins a text.
-        progress: told the share of the rows that are read.
+        ids: [n, length] int64; every row starts with the begin token.
+        progress: gets the share of processed rows.
 
     Returns:
         For each layer [n, length, hidden]; every vector has a mean square of 1.
@@ -46,14 +46,14 @@ def attention_inputs(model: Any, ids: Tensor, progress: Progress) -> list[Tensor
     return [torch.cat(parts) for parts in found]
 
 
-def ridge(inputs: Tensor, targets: Tensor, weights: Tensor, strength: float) -> Tensor:
-    """The linear map that comes closest to the targets and is small.
+def ridge_regression(inputs: Tensor, targets: Tensor, weights: Tensor, strength: float) -> Tensor:
+    """Return the regularized linear map from inputs to targets.
 
     Args:
         inputs: [n, in].
         targets: [n, out].
-        weights: [n], how much each of them counts.
-        strength: how much the size of the map counts, as a share of the sum of the weights.
+        weights: [n], weights of the samples.
+        strength: regularization, relative to the sum of the weights.
 
     Returns:
         [out, in].
@@ -67,15 +67,15 @@ def ridge(inputs: Tensor, targets: Tensor, weights: Tensor, strength: float) -> 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How two models agree on the next tokens of a text.
+    """Agreement of two models on the next tokens of a text.
 
     Attributes:
-        tokens: that were predicted.
+        tokens: predicted tokens.
         divergence: mean of KL(original || converted), in nats.
-        same: share of the tokens of which both hold the same one for the likeliest.
+        same: share of tokens with the same most likely prediction.
         original: perplexity of the original.
         converted: perplexity of the converted model.
-        capped: the divergence if logits were capped at 30, as DiffusionGemma's are.
+        capped: the divergence if logits were capped at 30, as in DiffusionGemma.
     """
 
     tokens: int
@@ -86,13 +86,13 @@ class Agreement:
     capped: float
 
 
-def agreement(original: Any, model: Any, ids: Tensor) -> Agreement:
-    """Let both predict a text.
+def compare_models(original: Any, model: Any, ids: Tensor) -> Agreement:
+    """Compare the predictions of two models.
 
     Args:
         original: ``Gemma3ForCausalLM``.
-        model: ``DiffusionGemmaForBlockDiffusion`` over the same vocabulary.
-        ids: [n, length] int64; every row begins with the token that begins a text.
+        model: ``DiffusionGemmaForBlockDiffusion`` with the same vocabulary.
+        ids: [n, length] int64; every row starts with the begin token.
     """
     totals = torch.zeros(5, dtype=torch.float64)
     count = 0

@@ -1,4 +1,4 @@
-"""Gemma 3 270M, which comes with the installation, as the start of a diffusion model: a checkpoint folder."""
+"""Convert the embedded Gemma 3 270M to an initial DiffusionGemma checkpoint."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from unwritten_engine.engine import Progress
 from unwritten_engine.errors import EngineError
 from unwritten_engine.gguf import read_contents
 from unwritten_engine.llamacpp.embedded import LICENCE, MODEL, embedded_file
-from unwritten_engine.training.checkpoints import write_folder
+from unwritten_engine.training.checkpoints import write_checkpoint_folder
 from unwritten_engine.training.dataset import TrainingPage
-from unwritten_engine.training.tokenizer_training import texts_of
+from unwritten_engine.training.tokenizer_training import training_texts
 
 from ..judging.gemma import load_gemma
-from .calibration import Agreement, agreement
-from .mapping import converted
+from .calibration import Agreement, compare_models
+from .mapping import convert_model
 from .pruning import Vocabulary, pruned_tokenizer
 
 _ROW: Final = 512
-"""Tokens in a row of text: as many as a sliding layer sees."""
+"""Tokens per row of text: the sliding window."""
 _MEASURED, _CHECKED = 12, 4
-"""Rows that means are taken from, and rows that the result is checked on."""
+"""Rows for calibration, and rows for the comparison with the original."""
 _BEGIN: Final = 2
-"""The token that begins a text."""
+"""The begin token."""
 _GAP: Final = 108
-"""Two line ends, which stand between texts."""
+"""Two line ends, which separate texts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What was written.
+class ConversionReport:
+    """Result of the conversion.
 
     Attributes:
         folder: the checkpoint.
         wide: whether heads of sliding layers are wider than Gemma's.
-        parameters: of the model, the vision tower's stump left out.
-        embeddings: those of them that are embeddings.
-        vocabulary: tokens.
-        agreement: with the original, on text that no mean was taken from.
+        parameters: parameters without the vision tower.
+        embeddings: embedding parameters.
+        vocabulary: number of tokens.
+        agreement: agreement with the original on other text.
     """
 
     folder: Path
@@ -64,38 +64,38 @@ def write_converted(
     wide: bool,
     progress: Progress,
     narrow_numbers: bool = False,
-) -> Report:
-    """Write the model in the box as a DiffusionGemma. Takes some minutes, and 3 GB of memory.
+) -> ConversionReport:
+    """Write the embedded model as a DiffusionGemma. Takes minutes and 3 GB of memory.
 
     Args:
-        folder: where; made if it is not there.
-        vocabulary: tokens to keep.
-        pages: the tokens that these use most are kept, and on their texts means are taken. Without them, the tokens
-            are those that are most common in Gemma's own data, and the text is the manual that Python carries.
-        wide: exact sliding layers, in heads that are wider; see ``heads``.
-        progress: told the share of the work that is done.
-        narrow_numbers: write bfloat16; otherwise float32.
+        folder: target folder, created if needed.
+        vocabulary: number of tokens to keep.
+        pages: training pages: their most frequent tokens are kept, and their texts are used for calibration. Without
+            them, Gemma's most frequent tokens are kept, and the text is Python's manual.
+        wide: exact sliding layers with wider heads; see ``heads``.
+        progress: gets the share of the work.
+        narrow_numbers: write bfloat16 instead of float32.
 
     Raises:
-        MissingPackage, ModelBroken: the model in the box is not there, or damaged.
-        EngineError: the vocabulary is too small or too large, the pages are too few, or the folder cannot be written.
+        MissingPackage, ModelBroken: the embedded model is missing or damaged.
+        EngineError: an unsuitable vocabulary size, too few pages, or the folder is not writable.
     """
     file = embedded_file(lambda share, doing: progress(0.05 * share, doing))
-    texts = list(texts_of(pages)) if pages is not None else []
+    texts = list(training_texts(pages)) if pages is not None else []
     progress(0.05, "Choosing tokens")
     tokenizer, origins = pruned_tokenizer(Vocabulary.of(read_contents(file)[0]), vocabulary, texts)
     progress(0.1, f"Reading {MODEL}")
-    original = restricted(load_gemma(file)[0], origins)
+    original = restrict_vocabulary(load_gemma(file)[0], origins)
     progress(0.2, "Collecting text")
     rows = _rows(tokenizer, texts or list(topics.values()))
-    model = converted(
+    model = convert_model(
         original, rows[:_MEASURED], wide=wide, progress=lambda share, doing: progress(0.2 + 0.5 * share, doing)
     )
     progress(0.7, "Checking the result against the original")
-    found = agreement(original, model, rows[_MEASURED:])
+    found = compare_models(original, model, rows[_MEASURED:])
     progress(0.95, f"Writing {folder}")
     text = [weight for name, weight in model.named_parameters() if "vision" not in name]  # shared ones come once
-    report = Report(
+    report = ConversionReport(
         folder=folder,
         wide=wide,
         parameters=sum(weight.numel() for weight in text),
@@ -106,17 +106,17 @@ def write_converted(
     if narrow_numbers:
         model.to(torch.bfloat16)
         model.config.dtype = torch.bfloat16
-    write_folder(folder, model, tokenizer, _card(report))
+    write_checkpoint_folder(folder, model, tokenizer, _card(report))
     progress(1.0, f"{folder} is written")
     return report
 
 
-def restricted(model: Any, origins: list[int]) -> Any:
-    """A ``Gemma3ForCausalLM`` with a part of its vocabulary.
+def restrict_vocabulary(model: Any, origins: list[int]) -> Any:
+    """Restrict a ``Gemma3ForCausalLM`` to a part of its vocabulary, in place.
 
     Args:
-        model: with the whole one; it is changed.
-        origins: for each id of the part the id in the whole.
+        model: the model.
+        origins: for each new id the original id.
     """
     rows = model.model.embed_tokens.weight[torch.tensor(origins)].clone()
     model.model.embed_tokens.weight = model.lm_head.weight = torch.nn.Parameter(rows, requires_grad=False)
@@ -126,7 +126,7 @@ def restricted(model: Any, origins: list[int]) -> Any:
 
 
 def _rows(tokenizer: Any, texts: list[str]) -> Tensor:
-    """[n, length] int64: texts drawn at random, one after another; every row begins with the token of a beginning."""
+    """Return concatenated random texts, [n, length] int64; every row starts with the begin token."""
     drawn = random.Random(0).sample(texts, len(texts))  # noqa: S311 - not for secrets
     ids: list[int] = []
     needed = (_MEASURED + _CHECKED) * (_ROW - 1)
@@ -140,7 +140,7 @@ def _rows(tokenizer: Any, texts: list[str]) -> Tensor:
     return torch.cat([torch.full((len(body), 1), _BEGIN), body], dim=1)
 
 
-def _card(report: Report) -> str:
+def _card(report: ConversionReport) -> str:
     found = report.agreement
     return f"""---
 license: gemma

@@ -1,21 +1,21 @@
-"""Attention heads of Gemma 3 as those of DiffusionGemma, whose values pass a norm and whose scores are not scaled.
+"""Convert Gemma 3's attention to DiffusionGemma's, whose values are normalized and whose scores are not scaled.
 
-Three things differ. The scores are not divided by the root of the head's size: that goes into the norm of the queries.
-Values are divided by their size, so that a token cannot say little, as the first of a text does, at which everybody
-looks who looks at nothing. And layers with full attention have no projection for values: keys, before their norm, serve
-as such. Both norms are outwitted with dimensions that carry something else:
+There are three differences. Scores are not divided by the root of the head size; the norm of the queries absorbs it.
+Values are RMS-normalized, so that tokens such as the first of a text cannot have small values. Layers with full
+attention have no value projection and use keys before their norm. Constant dimensions are added so that RMS norm leaves
+the values unchanged:
 
-* In a sliding layer a dimension of the values holds a number that is much larger than they are and nearly the same for
-  every token. It decides the size, and the values come out as they went in, times a constant. ``wide`` heads have room
-  for the whole input, whose size is the same for every token by its own norm: that is exact. Narrow ones keep their
-  size: the dimension in which values differ least makes room, for a linear function that is fitted to ordinary text.
-* In a full layer heads are twice as wide. Keys lie in one half of the dimensions, values, made small, in the other. The
-  norm's weights drop the values from the keys, and the output's the keys from the values. So keys are exact, and values
-  are divided by the size of the keys, which is nearly the same for all tokens but the first. What differs is taken from
-  the projection as far as a linear function can tell it.
+* In a sliding layer a dimension of the values holds a number that is much larger than the values and nearly constant.
+  It dominates the norm, so that values are only scaled by a constant. ``wide`` heads have room for the whole input,
+  whose norm is constant: this is exact. Narrow heads keep their size: the dimension with the least variance is replaced
+  by a linear function that is fitted to text.
+* In a full layer heads are twice as wide. Keys are in one half of the dimensions and scaled-down values in the other.
+  The norm's weights remove the values from the keys, and the output projection removes the keys from the values. Keys
+  are exact; values are divided by the norm of the keys, which is nearly constant except for the first token. A linear
+  correction of the projection compensates the difference.
 
-Wider heads turn by the same angles: dimension ``i`` of a head of the size ``h`` turns with the frequency
-``base ** (-2 i / h)``, so ``base ** (wider / h)`` as base gives the first dimensions of each half the old frequencies.
+Rotary frequencies are preserved in wider heads: dimension ``i`` of a head of size ``h`` has the frequency
+``base ** (-2 i / h)``, so the base ``base ** (wider / h)`` gives the first dimensions of each half the old frequencies.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from .calibration import ridge
+from .calibration import ridge_regression
 
 _EXACT: Final = 32.0
 _NARROW: Final = 4.0
-"""How many times larger what decides the size is than the rest: exact, or in numbers that are well to train with."""
+"""Size of the constant dimension relative to the values: nearly exact, or suitable for training."""
 _STRENGTHS: Final = (0.01, 0.1, 1.0, 10.0)
 _FIRST: Final = 0.25
-"""What the first token of a text counts, as a share of all others: much attention is spent on it."""
+"""Weight of the first token of a text relative to all others, because it receives much attention."""
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
-    """The projections of one layer's attention.
+class AttentionWeights:
+    """Weights of one layer's attention.
 
     Attributes:
         query: [heads x head, hidden].
         keys: [key heads x head, hidden].
-        values: [key heads x head, hidden]; None where keys serve as values.
+        values: [key heads x head, hidden]; None if keys serve as values.
         output: [hidden, heads x head].
-        query_norm: [head], what normalised queries are multiplied with.
-        key_norm: [head].
-        head: numbers per head.
+        query_norm: [head], weights of the query norm.
+        key_norm: [head], weights of the key norm.
+        head: head size.
     """
 
     query: Tensor
@@ -60,13 +60,13 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What a layer's attention is given for ordinary text.
+class CalibrationSample:
+    """Attention inputs of a layer for calibration text.
 
     Attributes:
-        inputs: [n, hidden], normalised, before the weights of the norm; the first token of a text comes last, once.
-        counts: [n], how much each counts.
-        weight: [hidden], of the norm.
+        inputs: [n, hidden], normalized, before the norm's weights; the first token of a text is last, once.
+        counts: [n], weights of the samples.
+        weight: [hidden], weights of the norm.
     """
 
     inputs: Tensor
@@ -74,34 +74,36 @@ class Sample:
     weight: Tensor
 
     @classmethod
-    def of(cls, inputs: Tensor, weight: Tensor) -> Sample:
-        """The sample of ``attention_inputs`` [n, length, hidden], whose rows all begin with the same token."""
+    def of(cls, inputs: Tensor, weight: Tensor) -> CalibrationSample:
+        """Return the sample of ``attention_inputs`` [n, length, hidden], whose rows start with the same token."""
         rest = inputs[:, 1:].flatten(0, 1)
         counts = torch.ones(len(rest) + 1)
         counts[-1] = _FIRST * len(rest)
         return cls(torch.cat([rest, inputs[:1, 0]]), counts, weight)
 
     def through(self, matrix: Tensor) -> Tensor:
-        """[n, out]: what a projection [out, hidden] makes of it."""
+        """Apply a projection [out, hidden], [n, out]."""
         return (self.inputs * self.weight) @ matrix.T
 
     def plain(self, matrix: Tensor) -> Tensor:
-        """A map of the inputs before the weights of the norm as a projection that comes after them."""
+        """Convert a map of the unweighted inputs to a projection after the norm's weights."""
         return torch.where(self.weight.abs() > 1e-4, matrix / self.weight, torch.zeros_like(matrix))
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the sample but for the first token, which is unlike the others."""
+        """Return the mean over the sample without the first token."""
         return values[:-1].mean()
 
 
-def sliding_heads(old: Heads, sample: Sample, scale: float, wide: bool) -> Heads:
-    """The heads of a layer with a sliding window.
+def convert_sliding_attention(
+    old: AttentionWeights, sample: CalibrationSample, scale: float, wide: bool
+) -> AttentionWeights:
+    """Convert a layer with a sliding window.
 
     Args:
-        old: Gemma 3's.
+        old: weights of Gemma 3.
         sample: of the layer.
-        scale: what the scores are multiplied with in Gemma 3.
-        wide: exact, in heads that are wider by the hidden size; otherwise in heads of the old size.
+        scale: factor of the scores in Gemma 3.
+        wide: exact, with heads that are wider by the hidden size; otherwise heads keep their size.
     """
     assert old.values is not None
     hidden = old.query.shape[1]
@@ -122,7 +124,7 @@ def sliding_heads(old: Heads, sample: Sample, scale: float, wide: bool) -> Heads
             squares = found.pow(2).sum(-1)
             size = _NARROW * sample.mean(squares).sqrt()
             target = (size**2 - squares).clamp(min=(size / 4) ** 2).sqrt()
-            more = sample.plain(ridge(sample.inputs, target[:, None], sample.counts, 1e-3))
+            more = sample.plain(ridge_regression(sample.inputs, target[:, None], sample.counts, 1e-3))
         values.append(torch.cat([kept @ projection, more]))
         # A norm divides by the root of the mean square, which is size / sqrt(head) now.
         back = torch.zeros(old.head, head)
@@ -130,7 +132,7 @@ def sliding_heads(old: Heads, sample: Sample, scale: float, wide: bool) -> Heads
         mine = torch.split(old.output, old.head, dim=1)[at * groups : (at + 1) * groups]
         outputs += [part @ back for part in mine]
     places = _places(old.head, head)
-    return Heads(
+    return AttentionWeights(
         query=_spread(old.query, old.head, places, head),
         keys=_spread(old.keys, old.head, places, head),
         values=torch.cat(values),
@@ -141,8 +143,8 @@ def sliding_heads(old: Heads, sample: Sample, scale: float, wide: bool) -> Heads
     )
 
 
-def full_heads(old: Heads, sample: Sample, scale: float) -> Heads:
-    """The heads of a layer with full attention. Arguments are as for ``sliding_heads``."""
+def convert_full_attention(old: AttentionWeights, sample: CalibrationSample, scale: float) -> AttentionWeights:
+    """Convert a layer with full attention. Arguments are those of ``convert_sliding_attention``."""
     assert old.values is not None
     head = 2 * old.head
     places = _places(old.head, head)
@@ -167,7 +169,7 @@ def full_heads(old: Heads, sample: Sample, scale: float) -> Heads:
         mine = torch.split(old.output, old.head, dim=1)[at * groups : (at + 1) * groups]
         outputs += [part @ back for part in mine]
     share = torch.stack(shares).mean()
-    return Heads(
+    return AttentionWeights(
         query=_spread(old.query, old.head, places, head),
         keys=torch.cat(keys),
         values=None,
@@ -178,24 +180,23 @@ def full_heads(old: Heads, sample: Sample, scale: float) -> Heads:
     )
 
 
-def _correction(sample: Sample, values: Tensor, factors: Tensor) -> Tensor:
-    """What must be added to the projection of values, so that multiplied with these factors they are what they were.
+def _correction(sample: CalibrationSample, values: Tensor, factors: Tensor) -> Tensor:
+    """Return the change of the value projection that compensates multiplication with these factors, as far as linear.
 
-    A linear function tells only a part of it. How strongly it is fitted is decided by a part of the sample that it has
-    not seen.
+    The regularization is chosen on a held-out part of the sample.
     """
     inputs, targets = sample.inputs * factors[:, None], values - values * factors[:, None]
     seen = torch.arange(len(inputs)) % 4 != 0
     seen[-1] = True  # the first token of a text is the same in all
     tried = []
     for strength in _STRENGTHS:
-        fitted = ridge(inputs[seen], targets[seen], sample.counts[seen], strength)
+        fitted = ridge_regression(inputs[seen], targets[seen], sample.counts[seen], strength)
         tried.append(((inputs[~seen] @ fitted.T - targets[~seen]).square().sum().item(), strength))
-    return sample.plain(ridge(inputs, targets, sample.counts, min(tried)[1]))
+    return sample.plain(ridge_regression(inputs, targets, sample.counts, min(tried)[1]))
 
 
 def _places(old: int, head: int) -> Tensor:
-    """Where the dimensions of a head lie in a wider one, so that those that turn together still do."""
+    """Return the positions of a head's dimensions in a wider one, preserving rotary pairs."""
     half = torch.arange(old // 2)
     return torch.cat([half, half + head // 2])
 
@@ -210,7 +211,7 @@ def _spread(matrix: Tensor, old: int, places: Tensor, head: int) -> Tensor:
 
 
 def _norm(weight: Tensor, places: Tensor, head: int) -> Tensor:
-    """The weights of a norm over a wider head, most of which is zero: its root mean square is smaller."""
+    """Return norm weights for a wider head that is mostly zero and therefore has a smaller RMS."""
     wider = torch.zeros(head)
     wider[places] = weight * (len(places) / head) ** 0.5
     return wider

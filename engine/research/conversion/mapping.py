@@ -1,15 +1,12 @@
-"""The layers of Gemma 3 as those of DiffusionGemma: what fits is copied, what does not is made to come out the same.
+"""Convert the layers of Gemma 3 to DiffusionGemma. The causal encoder then predicts the next token like Gemma 3.
 
-The causal encoder then predicts the next token as Gemma 3 does. The decoder, which has the same weights, sees a whole
-canvas and has never seen noise: that is what training is for.
+The decoder has the same weights, attends to a whole canvas and has never seen noise; it must be trained.
 
-* Dense part and experts stand side by side. The experts are silenced by the weight of the norm after them; they are few
-  and narrow, and can be woken by training. The dense part passes a norm more, which does nothing to what has been
-  normalised already.
-* The decoder normalises its embeddings, the encoder does not. Gemma 3's embeddings all have nearly the same size, so
-  all that is added up from layer to layer is divided by it: what encoder and decoder begin with is the same, but for a
-  twentieth of a percent.
-* Self-conditioning adds nothing until it has learned to.
+* Dense MLP and experts run in parallel. The experts are disabled by a zero norm weight after them; they are few and
+  narrow, and training can enable them. The dense MLP passes an additional norm without effect.
+* The decoder normalizes its embeddings, the encoder does not. Gemma 3's embeddings all have nearly the same norm, so
+  the residual stream is divided by it; encoder and decoder inputs agree within 0.05 %.
+* Self-conditioning adds nothing before training.
 """
 
 from __future__ import annotations
@@ -22,29 +19,29 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.loading.random_model import ENDS, make_config
+from unwritten_engine.diffusion.loading.random_model import END_IDS, make_config
 from unwritten_engine.engine import Progress
 
 from .calibration import attention_inputs
-from .heads import Heads, Sample, full_heads, sliding_heads
+from .heads import AttentionWeights, CalibrationSample, convert_full_attention, convert_sliding_attention
 
 CANVAS: Final = 128
 CONTEXT: Final = 4096
 CAP: Final = 1000.0
-"""Logits are capped softly here. Gemma 3 has no cap and reaches 43: a cap so high changes them by less than 0.03."""
+"""Soft cap of the logits. Gemma 3 has none and reaches 43; this cap changes logits by less than 0.03."""
 _EXPERTS, _EXPERT_INNER, _TOP = 4, 16, 2
 _COPIED: Final = ("gate_proj", "up_proj", "down_proj")
 _SEED: Final = 0
 
 
-def converted(old: Any, ids: Tensor, *, wide: bool, progress: Progress) -> Any:
-    """A DiffusionGemma whose encoder predicts what a Gemma 3 does.
+def convert_model(old: Any, ids: Tensor, *, wide: bool, progress: Progress) -> Any:
+    """Return a DiffusionGemma whose encoder predicts like a Gemma 3.
 
     Args:
         old: ``Gemma3ForCausalLM`` in float32.
-        ids: [n, length] int64, ordinary text; every row begins with the token that begins a text.
-        wide: heads of sliding layers that are wider, and exact; see ``heads``.
-        progress: told the share of the work that is done.
+        ids: [n, length] int64, ordinary text; every row starts with the begin token.
+        wide: exact sliding layers with wider heads; see ``heads``.
+        progress: gets the share of the work.
 
     Returns:
         ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in eval mode without gradients.
@@ -56,23 +53,23 @@ def converted(old: Any, ids: Tensor, *, wide: bool, progress: Progress) -> Any:
     heads = []
     for at, (layer, inputs) in enumerate(zip(old.model.layers, seen, strict=True)):
         progress(0.9 + 0.1 * at / len(seen), "Converting layers")
-        sample = Sample.of(inputs, 1 + layer.input_layernorm.weight)
+        sample = CalibrationSample.of(inputs, 1 + layer.input_layernorm.weight)
         scale = text.query_pre_attn_scalar**-0.5
         if text.layer_types[at] == "full_attention":
-            heads.append(full_heads(_heads(layer.self_attn), sample, scale))
+            heads.append(convert_full_attention(_heads(layer.self_attn), sample, scale))
         else:
-            heads.append(sliding_heads(_heads(layer.self_attn), sample, scale, wide))
+            heads.append(convert_sliding_attention(_heads(layer.self_attn), sample, scale, wide))
     with torch.random.fork_rng(devices=[]):  # the constructor draws numbers; the caller's stay as they are
         torch.manual_seed(_SEED)
         make: Any = DiffusionGemmaForBlockDiffusion
         model = make(_config(text, heads))
         _fill(model.model.decoder, old.model, heads)
-    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     return model.eval().requires_grad_(False)
 
 
-def _heads(attention: Any) -> Heads:
-    return Heads(
+def _heads(attention: Any) -> AttentionWeights:
+    return AttentionWeights(
         query=attention.q_proj.weight,
         keys=attention.k_proj.weight,
         values=attention.v_proj.weight,
@@ -83,7 +80,7 @@ def _heads(attention: Any) -> Heads:
     )
 
 
-def _config(text: Any, heads: list[Heads]) -> Any:
+def _config(text: Any, heads: list[AttentionWeights]) -> Any:
     kinds = list(text.layer_types)
     sizes = {kind: head.head for kind, head in zip(kinds, heads, strict=True)}
     rope = {
@@ -118,8 +115,8 @@ def _config(text: Any, heads: list[Heads]) -> Any:
     )
 
 
-def _fill(decoder: Any, old: Any, heads: list[Heads]) -> None:
-    """Put the weights in their places; encoder and output share them."""
+def _fill(decoder: Any, old: Any, heads: list[AttentionWeights]) -> None:
+    """Set the weights, which encoder and output share."""
     embeddings = old.embed_tokens.weight
     size = float(embeddings.square().mean(-1).sqrt().mean()) * math.sqrt(embeddings.shape[1])
     with torch.no_grad():
@@ -156,10 +153,10 @@ _NORMS: Final[Mapping[str, bool]] = MappingProxyType(
         "post_feedforward_layernorm": True,
     }
 )
-"""Norms with a counterpart, and whether what they give is added up from layer to layer."""
+"""Norms with a counterpart, and whether their output is added to the residual stream."""
 
 
 def _draw(*weights: Tensor) -> None:
-    """Random numbers for what has no counterpart and is silent: training can only wake what is not zero."""
+    """Initialize disabled weights with random numbers, because training cannot enable zeros."""
     for weight in weights:
         weight.normal_(0.0, 1 / math.sqrt(weight.shape[-1]))

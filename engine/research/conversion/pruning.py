@@ -1,8 +1,7 @@
-"""Gemma's tokenizer with a part of its vocabulary: texts of kept pieces become the same pieces as before.
+"""Prune the vocabulary of Gemma's tokenizer. Texts of kept tokens are tokenized as before.
 
-A kept piece brings along all pieces that merge into it on the way. So whatever merges happen in the whole tokenizer
-happen in the pruned one too, in the same order, as long as the result is kept; a text that has other pieces becomes
-smaller ones, down to bytes.
+Keeping a token also keeps all tokens on its merge path. So merges of the original tokenizer also happen in the pruned
+one, in the same order, if the result is kept. Other texts are split into smaller tokens, down to bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any, Final
 
 from unwritten_engine.diffusion.loading.random_tokenizer import as_fast, fixed_pieces
 from unwritten_engine.errors import EngineError
-from unwritten_engine.training.tokenizer_training import bpe
+from unwritten_engine.training.tokenizer_training import build_bpe
 
 NORMAL, WHOLE = 1, 4
-"""Kinds of pieces: those that merge, and those that are cut out of a text before: runs of blanks, tags."""
+"""Kinds of tokens: merged ones, and those that are split off in advance (runs of blanks, tags)."""
 _RUNS: Final = r"\n{1,31}|▁{2,31}|\t{2,31}"
-"""Runs are cut out of a text, the longest piece first, before the rest is looked at."""
+"""Runs that are split off in advance, longest first."""
 _CONTROLS: Final = 107
-"""The first so many ids are control tokens in both vocabularies, those of turns at the same ids."""
+"""Number of leading ids that are control tokens in both vocabularies."""
 _COUNTERPARTS: Final = {"<|image>": "<start_of_image>", "<image|>": "<end_of_image>"}
 _BATCH: Final = 256
 
@@ -32,9 +31,9 @@ class Vocabulary:
     """The vocabulary of a GGUF file, by id.
 
     Attributes:
-        names: the pieces; ``▁`` is a blank.
-        kinds: of each.
-        scores: of two merges, that whose piece scores higher comes first.
+        names: the tokens; ``▁`` is a blank.
+        kinds: kind of each.
+        scores: merge priorities.
     """
 
     names: Sequence[str]
@@ -43,31 +42,30 @@ class Vocabulary:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Vocabulary:
-        """That of a file's metadata."""
+        """Return the vocabulary of a file's metadata."""
         names, kinds, scores = (metadata[f"tokenizer.ggml.{key}"] for key in ("tokens", "token_type", "scores"))
         # The file writes runs of blanks as such, and a blank in other pieces as ▁.
         return cls([name.replace(" ", "▁") for name in names], kinds, scores)
 
 
 def whole_tokenizer(pieces: Vocabulary) -> Any:
-    """The ``tokenizers.Tokenizer`` of the whole vocabulary. Names of control tokens are plain text to it."""
+    """Return the ``tokenizers.Tokenizer`` of the whole vocabulary. Names of control tokens are plain text."""
     return _tokenizer({name: at for at, name in enumerate(pieces.names)}, pieces)
 
 
 def pruned_tokenizer(pieces: Vocabulary, size: int, texts: Iterable[str]) -> tuple[Any, list[int]]:
-    """The tokenizer of a part of the vocabulary, dressed as Gemma 4's.
+    """Return a tokenizer with a part of the vocabulary, in the format of Gemma 4.
 
     Args:
         pieces: the whole vocabulary.
-        size: tokens.
-        texts: the pieces that are used most in these are kept; if they use too few, those follow that Gemma merges
-            first, which are the most common in what its tokenizer was trained on.
+        size: number of tokens.
+        texts: their most frequent tokens are kept, then the first merges of Gemma's tokenizer.
 
     Returns:
-        A fast tokenizer of ``transformers``, and for each of its ids the id in the whole vocabulary.
+        A fast tokenizer of ``transformers``, and for each id the original id.
 
     Raises:
-        EngineError: the size is smaller than what must be kept, or the vocabulary has fewer pieces.
+        EngineError: the size is too small or too large.
     """
     fixed = fixed_pieces(size)
     free = size - len(fixed)
@@ -87,7 +85,7 @@ def pruned_tokenizer(pieces: Vocabulary, size: int, texts: Iterable[str]) -> tup
 
 
 def count_pieces(tokenizer: Any, texts: Iterable[str]) -> Counter[int]:
-    """How often each id comes in some texts."""
+    """Count the tokens of some texts."""
     found = Counter[int]()
     left = iter(texts)
     while batch := list(islice(left, _BATCH)):
@@ -103,7 +101,7 @@ def _tokenizer(vocabulary: Mapping[str, int], pieces: Vocabulary) -> Any:
     whole = [pieces.names[at] for at in there if pieces.kinds[at] == WHOLE]
     runs = sorted((name for name in whole if not name.strip("\n\t▁")), key=len)
     scored = sorted((at for at in there if pieces.kinds[at] == NORMAL), key=lambda at: (-pieces.scores[at], at))
-    tokenizer = bpe(vocabulary, [*runs, *(pieces.names[at] for at in scored)])
+    tokenizer = build_bpe(vocabulary, [*runs, *(pieces.names[at] for at in scored)])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_RUNS), behavior="isolated")
     tags = [name for name in whole if name[0] == "<" and name[-1] == ">"]
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in tags])
@@ -111,7 +109,7 @@ def _tokenizer(vocabulary: Mapping[str, int], pieces: Vocabulary) -> Any:
 
 
 def _closed(ranking: Iterable[int], pieces: Vocabulary, fixed: set[str], free: int) -> set[int]:
-    """The first of the ranking that there is room for, each with all that it is made of."""
+    """Return the first tokens of the ranking that fit, each with its merge path."""
     ranks = {name: at for at, (name, kind) in enumerate(zip(pieces.names, pieces.kinds, strict=True)) if kind == NORMAL}
     usable = {at for name, at in ranks.items() if name not in fixed}
     usable |= {at for at, kind in enumerate(pieces.kinds) if kind == WHOLE and pieces.names[at] not in fixed}
@@ -129,7 +127,7 @@ def _closed(ranking: Iterable[int], pieces: Vocabulary, fixed: set[str], free: i
 
 
 def _built_of(piece: str, ranks: Mapping[str, int]) -> Iterator[str]:
-    """A piece, the characters that it is made of, and what they merge into on the way to it."""
+    """Yield a token, its characters, and the intermediate merges."""
     yield piece
     parts = list(piece)
     yield from (part for part in parts if part in ranks)
@@ -143,7 +141,7 @@ def _built_of(piece: str, ranks: Mapping[str, int]) -> Iterator[str]:
 
 
 def _origin(at: int, name: str, ids: Mapping[str, int]) -> int:
-    """Whose embedding a fixed token gets. What Gemma 3 has no counterpart for gets that of an unused control token."""
+    """Return the original id for the embedding of a fixed token, or an unused token."""
     if at < _CONTROLS:
         return at
     return ids.get(_COUNTERPARTS.get(name, name), ids["<unused0>"])

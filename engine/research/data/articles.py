@@ -1,7 +1,7 @@
-"""From entries to training pages: each entry is asked for in several ways, and answered in the manner of each.
+"""Convert entries to training pages with various prompts and matching answers.
 
-In a share of the pages the prompt is one that an app really sends (``forms``), with its system part and its examples;
-in others it has a system part of ours, two or three other entries as examples, something known, or nothing of all that.
+Some prompts are those of an app (``prompt_forms``), with system text and examples. Others have our own system text,
+other entries as examples, facts, or none of these.
 """
 
 from __future__ import annotations
@@ -18,32 +18,44 @@ from unwritten_engine.training.dataset import TrainingPage, is_held_out
 
 from .entries import Entry, sentences
 from .links import EntryLinker, lead, name_of
-from .prompt_forms import ARTICLE, COMPUTING, DEFINITION, JARGON, LIST, PLAIN, RECORD, SHORT, TITLE, Form, Way
+from .prompt_forms import (
+    ARTICLE,
+    COMPUTING,
+    DEFINITION,
+    JARGON,
+    LIST,
+    PLAIN,
+    RECORD,
+    SHORT,
+    TITLE,
+    AnswerStyle,
+    PromptForm,
+)
 
 LONGEST: Final = 1200
-"""Characters of a text; a longer one ends at the last sentence that has room."""
+"""Maximum characters of a text; a longer one is cut after a sentence."""
 _BEGINNING: Final = 420
-"""Characters of the beginning of an article, as the apps have it."""
+"""Maximum characters of an article's lead."""
 _EXAMPLE: Final = 300
-"""Characters of a text that may be an example."""
+"""Maximum characters of a text that is used as an example."""
 _SYSTEM, _EXAMPLES, _OPENING, _FACT = 0.5, 0.3, 0.7, 0.25
-"""The shares of pages with a system part, with examples, with the title as opening, and with something known."""
+"""Shares of pages with system text, examples, an opening, and facts."""
 _TRIED: Final = 12
-"""How many of them are looked at for one page."""
+"""Candidate examples per page."""
 _ROOM: Final = 400
-"""How many entries of a source stand ready to be examples."""
+"""Maximum number of candidate examples per source and kind."""
 
 
-class Writer:
-    """Writes the pages of entries.
+class PageBuilder:
+    """Builds the pages of entries.
 
     Args:
-        entries: all of them; some are taken as examples in the prompts of others, and never those held out.
-        forms: prompts that an app sends.
-        seed: the same entries with the same seed give the same pages.
+        entries: all entries; some are used as examples in other prompts, except held-out ones.
+        forms: prompts of an app.
+        seed: random seed.
     """
 
-    def __init__(self, entries: Sequence[Entry], forms: Sequence[Form], seed: int) -> None:
+    def __init__(self, entries: Sequence[Entry], forms: Sequence[PromptForm], seed: int) -> None:
         self._forms = forms
         self._seed = seed
         encyclopedia = [entry for entry in entries if entry.source == "wikipedia"]
@@ -57,7 +69,7 @@ class Writer:
                 group.append(entry)
 
     def pages(self, entry: Entry) -> Iterator[TrainingPage]:
-        """The pages of an entry, always the same ones."""
+        """Yield the pages of an entry. They are deterministic."""
         chance = random.Random(f"{self._seed}/{entry.source}/{entry.kind}/{entry.title}")  # noqa: S311 - as above
         begun = lead(entry)
         if entry.source == "wikipedia":
@@ -85,19 +97,19 @@ class Writer:
                 yield self._in_form(entry, begun, chance)
 
     def _in_form(self, entry: Entry, begun: str, chance: random.Random) -> TrainingPage:
-        """The beginning of an article, asked for as an app does it."""
+        """Return the lead of an article for a prompt of an app."""
         form, name = chance.choice(self._forms), name_of(entry.title)
         prompt = Prompt(
             form.ask.replace(TITLE, name), system=form.system, examples=form.examples, opening=f"**{name}**"
         )
-        text = shortened(begun, _BEGINNING)
+        text = shorten(begun, _BEGINNING)
         page = TrainingPage(prompt, text, entry.title, ARTICLE.kind, entry.source)
         if chance.random() < _FACT:
             page = self._knowing(page, entry, chance)
         return replace(page, text=self._linker.link(text, name, entry.links, chance))
 
-    def _page(self, entry: Entry, way: Way, chance: random.Random) -> TrainingPage:
-        """A page asked for in words of ours."""
+    def _page(self, entry: Entry, way: AnswerStyle, chance: random.Random) -> TrainingPage:
+        """Return a page for one of our prompts."""
         ask = chance.choice(way.asks)
         others = self._others(entry, way, chance) if chance.random() < _EXAMPLES else ()
         examples = tuple(Example(_asked(ask, other), self._answer(other, way, chance)) for other in others)
@@ -117,34 +129,34 @@ class Writer:
         )
         return self._knowing(page, entry, chance) if way is PLAIN and chance.random() < _FACT else page
 
-    def _others(self, entry: Entry, way: Way, chance: random.Random) -> list[Entry]:
-        """Two or three other entries that can be examples for the page of an entry."""
+    def _others(self, entry: Entry, way: AnswerStyle, chance: random.Random) -> list[Entry]:
+        """Return two or three other entries as examples."""
         group = self._examples[entry.source, entry.kind]
         drawn = chance.sample(group, min(_TRIED, len(group)))
         fit = [other for other in drawn if other.title != entry.title and _can(other, way)]
         return fit[: chance.randint(2, 3)]
 
-    def _answer(self, entry: Entry, way: Way, chance: random.Random) -> str:
-        """What is answered about an entry in the manner of a way."""
+    def _answer(self, entry: Entry, way: AnswerStyle, chance: random.Random) -> str:
+        """Return the answer about an entry in a style."""
         if way is ARTICLE:
-            return self._linker.link(shortened(lead(entry), LONGEST), name_of(entry.title), entry.links, chance)
+            return self._linker.link(shorten(lead(entry), LONGEST), name_of(entry.title), entry.links, chance)
         if way is SHORT:
             return entry.short.rstrip(".") + "."
         if way is LIST:
             return "\n".join(f"- {fact}" for fact in entry.facts)
         if way is RECORD:
             return json.dumps(dict(entry.record), ensure_ascii=False, separators=(",", ":"))
-        return shortened(entry.text, LONGEST)
+        return shorten(entry.text, LONGEST)
 
     def _continued(self, entry: Entry, chance: random.Random) -> TrainingPage:
-        """A text of which the first words are given, as the apps give some words for a small model to go on from."""
+        """Return a text whose first words are the opening."""
         words = entry.text.split(" ")
         given = " ".join(words[: chance.randint(2, min(9, len(words) - 1))]) if len(words) > 3 else ""
         page = self._page(entry, PLAIN, chance)
         return replace(page, prompt=replace(page.prompt, opening=given.partition("\n")[0]))
 
     def _knowing(self, page: TrainingPage, entry: Entry, chance: random.Random) -> TrainingPage:
-        """The page, told beforehand one or two of the things that its text says."""
+        """Return the page with one or two statements of its text as facts."""
         name = name_of(entry.title)
         told = [_about(name, sentence) for sentence in sentences(page.text.partition("\n")[0])[1:]]
         facts = [fact for fact in told if 30 <= len(fact) <= 240 and fact[0].isalpha()]
@@ -156,8 +168,8 @@ class Writer:
         return replace(page, prompt=replace(page.prompt, facts=tuple(chosen)))
 
 
-def shortened(text: str, longest: int) -> str:
-    """The paragraphs of a text as far as there is room, the last one up to its last sentence; never less than one."""
+def shorten(text: str, longest: int) -> str:
+    """Return the leading paragraphs up to a length, the last one cut after a sentence; at least one sentence."""
     if len(text) <= longest:
         return text
     kept, room = "", longest
@@ -175,8 +187,8 @@ def shortened(text: str, longest: int) -> str:
     return kept
 
 
-def _can(entry: Entry, way: Way) -> bool:
-    """Whether an entry can be told in a manner."""
+def _can(entry: Entry, way: AnswerStyle) -> bool:
+    """True if the entry has an answer in this style."""
     if way is ARTICLE:
         return bool(lead(entry))
     return bool({SHORT.kind: entry.short, LIST.kind: entry.facts, RECORD.kind: entry.record}.get(way.kind, entry.text))
@@ -187,6 +199,6 @@ def _asked(ask: str, entry: Entry) -> str:
 
 
 def _about(name: str, sentence: str) -> str:
-    """A sentence of a text as a statement that can stand alone."""
+    """Return a sentence that is understandable on its own."""
     first, _, rest = sentence.partition(" ")
     return f"{name} {rest}" if first in {"It", "They", "He", "She"} else sentence

@@ -1,7 +1,7 @@
-"""Dictionaries of dictd: an index of words with places, and a file of texts.
+"""Read dictd dictionaries (an index and a text file) and clean their markup.
 
-A line of the index is a word, where its text begins and how long it is, with tabs between them; the numbers are in
-base 64. The texts are packed by dictzip, which any gunzip reads.
+A line of the index has a word, the offset and the length of its text, separated by tabs; the numbers are in base 64.
+The texts are compressed with dictzip, which is compatible with gzip.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _DIGITS: Final = {
     digit: value for value, digit in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 }
 _ABOUT: Final = "00"
-"""How the names begin under which a dictionary speaks about itself."""
+"""Prefix of entries about the dictionary itself."""
 
 
 def read_dictd(index: bytes, texts: bytes) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The entries of a dictionary, in the order of its texts: the words that lead to each, and its text.
+    """Yield the entries in the order of their texts: the words that lead to each, and its text.
 
     Args:
         index: the ``.index`` file.
         texts: the ``.dict.dz`` file.
 
     Raises:
-        EngineError: if these are no such files.
+        EngineError: the files have another format.
     """
     try:
         whole = gzip.decompress(texts)
@@ -45,7 +45,7 @@ def read_dictd(index: bytes, texts: bytes) -> Iterator[tuple[tuple[str, ...], st
 
 
 def _number(digits: str) -> int:
-    """A number in base 64, its highest digit first."""
+    """Parse a big-endian number in base 64."""
     value = 0
     for digit in digits:
         value = value * 64 + _DIGITS[digit]
@@ -63,7 +63,7 @@ _ENDS: Final = re.compile(r"[.!?…][\"'”’)]*$")
 
 
 def references(text: str) -> tuple[str, tuple[str, ...]]:
-    """A text without the braces around names of other entries, and these names. White space becomes single spaces."""
+    """Return a text without the braces around references, and the references. White space becomes single spaces."""
     found: list[str] = []
 
     def name(match: re.Match[str]) -> str:
@@ -75,23 +75,23 @@ def references(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def has_address(text: str) -> bool:
-    """Whether there is an address of the web or of a mailbox in a text."""
+    """True if the text has a web or mail address."""
     return _URL.search(text) is not None
 
 
 def without_see(text: str) -> str:
-    """A text without the sentences that only send the reader elsewhere."""
+    """Return a text without sentences that only refer to other entries."""
     left = " ".join(_SEE.sub("", text).split())
     return re.sub(r"[;,]$", ".", left)
 
 
 def ends(text: str) -> bool:
-    """Whether a text ends as a sentence does."""
+    """True if the text ends like a sentence."""
     return _ENDS.search(text) is not None
 
 
 def in_order(senses: Sequence[tuple[bool, str]]) -> str:
-    """Paragraphs as one text. Those that begin a meaning of their own are numbered, if there are several."""
+    """Join paragraphs. Paragraphs that start a meaning are numbered, if there are several."""
     several = sum(first for first, _ in senses) > 1
     text, number = "", 0
     for first, words in senses:
@@ -102,7 +102,7 @@ def in_order(senses: Sequence[tuple[bool, str]]) -> str:
 
 
 def without_brackets(text: str) -> str:
-    """A text without what stands in square brackets, such as remarks of editors and origins of words."""
+    """Return a text without square brackets and their contents, such as editor's notes and etymologies."""
     depth, kept = 0, []
     for character in text:
         depth += character == "["
@@ -114,10 +114,10 @@ def without_brackets(text: str) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """What stands between empty lines, with its line ends and its indentation."""
+    """Split a text at empty lines, keeping line ends and indentation."""
     return [part for part in re.split(r"\n[ \t]*\n", text.strip("\n")) if part.strip()]
 
 
 def indentation(paragraph: str) -> int:
-    """How far the first line of a paragraph is from the left edge, in characters."""
+    """Return the indentation of the first line in characters."""
     return len(paragraph) - len(paragraph.lstrip(" "))

@@ -1,7 +1,7 @@
-"""GCIDE, a dictionary of 1913 with additions: its meanings in plain words.
+"""Readers of three dictionaries: GCIDE, FOLDOC and the Jargon File.
 
-What a reader of today would stumble over is left out: how a word is spoken and where it is from, quotations with their
-authors, meanings that were obsolete then, and what it has from WordNet, which is a source of its own.
+GCIDE is a dictionary of 1913 with additions. Pronunciations, etymologies, quotations, obsolete meanings, and parts from
+WordNet (a separate source) are removed.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ _HENCE: Final = re.compile(r"\s*--\s+.*$")
 _ODD: Final = re.compile(r"^\W|^[A-Za-z]\. |,\.$|[\[\]{}\\<>|~*^`?=]|\(\)|--|\b(?:q\. v|fig|Fig|Illust|imp|p\. p)\b\.?")
 _SUBENTRY: Final = re.compile(r"^\{([A-Z][\w' -]{3,40})\}(?:\s*\(([A-Z][A-Za-z. &]{1,24})\))?,\s+((?:an?|the) .{30,})$")
 _QUOTATION: Final = 6
-"""How much further than its meaning a quotation stands in, in characters."""
+"""Indentation of quotations relative to the meaning, in characters."""
 
 
 def read_gcide(package: Package, dropped: Dropped) -> Iterator[Entry]:
-    """The entries, each with those of its meanings that are plain, and what stands under them.
+    """Yield the entries of GCIDE with their plain meanings, and entries for terms below them.
 
     Raises:
-        EngineError: if the package is not what it was.
+        EngineError: the package has an unexpected format.
     """
     for _, text in read_dictd(package.file("gcide.index"), package.file("gcide.dict.dz")):
         title = text.partition("\\")[0].strip(" ,\n")
@@ -86,7 +86,7 @@ def read_gcide(package: Package, dropped: Dropped) -> Iterator[Entry]:
 
 
 def _head(text: str) -> tuple[str, str]:
-    """What kind of word it is, and the text after what stands at the head of an entry; "" if that is not told."""
+    """Return the part of speech and the text after the head of an entry; "" if unknown."""
     at = max((match.end() for match in _SPELT.finditer(text.partition("\n\n")[0])), default=0)
     at = _skipped(text, at, "(")
     found = _PART.match(text, at)
@@ -104,7 +104,7 @@ def _head(text: str) -> tuple[str, str]:
 
 
 def _skipped(text: str, at: int, bracket: str) -> int:
-    """The place after a bracket that may begin at a place, with all that is nested in it."""
+    """Return the position after a bracket that starts at ``at``, with nested brackets."""
     start = at + len(text[at:]) - len(text[at:].lstrip())
     if text[start : start + 1] != bracket:
         return at
@@ -118,7 +118,7 @@ def _skipped(text: str, at: int, bracket: str) -> int:
 
 
 def _sense(paragraph: str) -> tuple[str, str]:
-    """A meaning in plain words, or "" and the reason why it is left out."""
+    """Return a meaning in plain words, or "" with the reason why it is dropped."""
     if _BORROWED.search(paragraph):
         return "", "from WordNet"
     lead = paragraph.lstrip("\n")
@@ -141,7 +141,7 @@ def _sense(paragraph: str) -> tuple[str, str]:
 
 
 def _under(paragraph: str) -> Iterator[Entry]:
-    """The article of a paragraph that explains a term of several words: "{Zodiacal light}, a luminous tract …"."""
+    """Yield the article of a paragraph that explains a term: "{Zodiacal light}, a luminous tract …"."""
     found = _SUBENTRY.match(" ".join(_TAG.sub("", paragraph).split()))
     plural = found and re.search(r"[^isu]s$", found[1])
     if found and not plural and " " in found[1] and not _GONE.search(paragraph):
@@ -155,20 +155,20 @@ _DATE: Final = re.compile(r"\(\d{4}-\d\d-\d\d\)")
 _FOLDOC_SENSE: Final = re.compile(r"\s*\d+\.\s+")
 _SUBJECT: Final = re.compile(r"<([^<>]{2,60})>\s*")
 _SHORT: Final = re.compile(r"\((?:[^()]|\([^()]*\))*\)\s*")
-"""What stands in parentheses at the beginning: what it is short for, its plural, or how it is spoken."""
+"""Leading parentheses: an abbreviation, a plural or a pronunciation."""
 _FOLDOC_SPOKEN: Final = re.compile(r"/[^/\n]{1,40}/\s*(?:or\s*/[^/\n]{1,40}/\s*)?(?:[a-z]{1,4}\.\s*)?")
 _CITED: Final = re.compile(r'\s*"[^"]{8,}",\s[^a-z].*$')
-"""A book or a paper, up to the end of the paragraph."""
+"""A citation of a book or paper, up to the end of the paragraph."""
 _STANDARD: Final = re.compile(r"\s*\(rfc:\d+\)\.?")
 _BODY: Final = 3
-"""The indentation of running text; what stands further in is a table, a list or a program."""
+"""Indentation of running text; deeper text is a table, a list or a program."""
 
 
 def read_foldoc(package: Package, dropped: Dropped) -> Iterator[Entry]:
-    """The entries, each meaning of a word as a paragraph.
+    """Yield the entries of the Free On-line Dictionary of Computing, each meaning as a paragraph.
 
     Raises:
-        EngineError: if the package is not what it was.
+        EngineError: the package has an unexpected format.
     """
     index, texts = package.file("foldoc.index"), package.file("foldoc.dict.dz")
     for _, text in read_dictd(index, texts):
@@ -189,7 +189,7 @@ def read_foldoc(package: Package, dropped: Dropped) -> Iterator[Entry]:
 
 
 def _clean_foldoc(paragraph: str) -> str:
-    """A paragraph as plain words, still with references in braces; "" if it is none."""
+    """Return a paragraph as plain text, with references in braces; "" for other contents."""
     if indentation(paragraph) != _BODY or "\t" in paragraph or re.search(r"\n {4,}\S|\S {3,}\S", paragraph):
         return ""
     words = " ".join(paragraph.split())
@@ -212,10 +212,10 @@ _JARGON_SPOKEN: Final = re.compile(r"(?<=\s)/[^/\n]{1,40}/(?:\s*,)?\s*")
 
 
 def read_jargon(package: Package, dropped: Dropped) -> Iterator[Entry]:
-    """The entries, each meaning of a word as a paragraph.
+    """Yield the entries of the Jargon File, each meaning as a paragraph.
 
     Raises:
-        EngineError: if the package is not what it was.
+        EngineError: the package has an unexpected format.
     """
     index, texts = package.file("jargon.index"), package.file("jargon.dict.dz")
     for _, text in read_dictd(index, texts):
@@ -237,7 +237,7 @@ def read_jargon(package: Package, dropped: Dropped) -> Iterator[Entry]:
 
 
 def _clean_jargon(words: str) -> str:
-    """A paragraph as plain words; "" if nothing is left of it."""
+    """Return a paragraph as plain text; "" if nothing remains."""
     if has_address(words):
         return ""
     words = without_brackets(words)

@@ -1,4 +1,4 @@
-"""Entries: what the readers of all sources give, plain good English about one thing each."""
+"""Entries: the common result of all readers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ EntryKind: TypeAlias = Literal["article", "definition"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a source says of one thing.
+    """The text of a source about one thing.
 
     Attributes:
-        title: its name, as the title of a page would have it.
-        text: paragraphs without markup, with an empty line between them.
-        source: the name of the source.
-        kind: "article" if the text is prose that begins with the thing's name; else "definition".
-        short: what it is, in half a sentence; "" if that is not known.
-        links: words of the text that its source has marked as names of other entries.
-        facts: statements about it, a sentence each.
-        person: whether it is about somebody who lives or has lived.
-        record: the same for programs: names of properties with what they are.
+        title: its title.
+        text: paragraphs without markup, separated by empty lines.
+        source: name of the source.
+        kind: "article" if the text is prose that starts with the thing's name; else "definition".
+        short: a short description; "" if unknown.
+        links: words of the text that the source marks as references.
+        facts: statements, one sentence each.
+        person: whether it is about a person.
+        record: structured data: property names with values.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Entry:
 
 
 Dropped: TypeAlias = Callable[[str, str], None]
-"""Told of what is left out: for which reason, and the text or the name."""
+"""Called with a reason and the dropped text or name."""
 _ABBREVIATION: Final = re.compile(
     r"(?:\b(?:[A-Z]|[a-z]|e\.g|i\.e|etc|ca?|cf|esp|vs|Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|Gen|Col|Capt|Lt|No|vol|pp?|ed|Inc|Ltd"
     r"|Co|Corp|approx|lit|fl|dept|gov|Mt|Ft|Univ|incl|orig|resp|usu))\.$"
@@ -47,7 +47,7 @@ _SENTENCE_END: Final = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(\[]*
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a paragraph. A dot after a known abbreviation or an initial ends none."""
+    """Split a paragraph into sentences. Dots after known abbreviations and initials do not count."""
     found: list[str] = []
     start = 0
     for match in _SENTENCE_END.finditer(text):
@@ -58,5 +58,5 @@ def sentences(text: str) -> list[str]:
 
 
 def capital(text: str) -> str:
-    """The text with a capital letter at its beginning."""
+    """Capitalize the first letter."""
     return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""What must not be learned: texts that repeat themselves, break off, are no English, have broken marks, or hurt."""
+"""Filters for training texts: repetition, truncation, foreign languages, broken markup, and offensive words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STRAY: Final = re.compile(
     r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad|div|span|br|p|a|b|i)\b[^<>]*\|?>|```|https?:|www\.|={4,}|\ufffd|\]\("
     r"|[,;:][?!.](?!\w)|(?<!\[)\[\d+\](?!\])|&\w+;|\\[a-z{}()\[\]]|[\x00-\x09\x0b-\x1f]"
 )
-"""HTML, fences, addresses, footnotes, entities, TeX, and what stands for a letter that was lost."""
+"""HTML, fences, addresses, footnotes, entities, TeX, and replacement characters."""
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _FUNCTION: Final = frozenset(
     "a an the of and or to in on at by for from with as is are was were be been it its he she they we you i that "
@@ -22,21 +22,21 @@ _FUNCTION: Final = frozenset(
     "such".split()
 )
 _ENGLISH: Final = 0.12
-"""The share of English function words below which a text of some length is taken for something else."""
+"""Minimum share of English function words in texts of some length."""
 _LONG_ENOUGH: Final = 16
-"""Words from which on a language, or a share of repetition, can be told."""
+"""Minimum number of words for checks of language and repetition."""
 _NAMES: Final = frozenset({"name", "title", "heading"})
-"""Properties of a record that may well be what its title is."""
+"""Properties of a record that may equal its title."""
 _LEADING: Final = frozenset("a an the of and or to at from with as is are was were that this its".split())
-"""Words that no value ends with, unless it was cut off."""
+"""Words that a complete value never ends with."""
 _SHORT_WORD, _OFTEN, _ONE_THING = 3, 5, 0.2
-"""Letters, times, and the share of a record's longer words, beyond which one word is too much."""
+"""Limits for repeated words in a record: minimum letters, count, and share of the longer words."""
 _TITLE: Final = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Prof|Capt|Gen|Lt)\.$")
-"""A dot that ends no sentence, since a name was to follow."""
+"""Dots that do not end a sentence because a name follows."""
 _LINKED: Final = 2
-"""How often a text may link to the same thing."""
+"""Maximum number of links to the same target."""
 _REPEATED: Final = 0.15
-"""The share of sequences of four words that may have come before."""
+"""Maximum share of repeated sequences of four words."""
 _FOREIGN: Final = re.compile(r"[^\u0000-\u024f\u1e00-\u1eff\u2000-\u206f\u20a0-\u20bf\u2100-\u214f\u2190-\u22ff]")
 _RUDE: Final = re.compile(
     r"\b(?:fuck\w*|motherfuck\w*|shit\w*|bullshit\w*|cunt\w*|cocksuck\w*|dickhead\w*|asshole\w*|arsehole\w*|bitch\w*"
@@ -55,20 +55,20 @@ _CARE: Final = re.compile(
     r"|kill(?:ed|s|ing)?|affairs?|addict\w*|heroin|cocaine|drugs?|cancer|corrupt\w*|fraud\w*|criminals?|convicted|arrested|accused)\b",
     re.IGNORECASE,
 )
-"""Words about which a tiny model has little but slander to say. In texts that people have checked they may stand."""
+"""Words about which tiny models tend to produce slander. They are allowed in reviewed texts."""
 
 
 def needs_care(text: str) -> bool:
-    """Whether a text has rude words, or some that call for care: a small model is not asked about such titles."""
+    """True if a text has offensive or sensitive words. Small models are not asked about such titles."""
     return bool(_RUDE.search(text) or _CARE.search(text))
 
 
-def fault(text: str, *, care: bool = False) -> str:
-    """Why a text must not be learned; "" if it may.
+def find_fault(text: str, *, care: bool = False) -> str:
+    """Return why a text is not suitable for training; "" if it is.
 
     Args:
-        text: whole, with its links and marks.
-        care: whether it was written by a model, so that nobody has checked what it says of people.
+        text: the text, with links and markup.
+        care: whether it was generated, so that statements about people are not reviewed.
     """
     plain = re.sub(r"\[\[|\]\]|\*\*", "", text)
     words = _WORD.findall(plain)
@@ -85,13 +85,13 @@ def fault(text: str, *, care: bool = False) -> str:
     return _language(plain, words) or repetition(plain) or ("" if _has_ends(text) else "no end")
 
 
-def record_fault(text: str, *, title: str = "", care: bool = False) -> str:
-    """Why a record, which is a line of JSON, must not be learned; "" if it may.
+def find_record_fault(text: str, *, title: str = "", care: bool = False) -> str:
+    """Return why a record, a line of JSON, is not suitable for training; "" if it is.
 
     Args:
         text: the line.
-        title: what it is about, if a value that only says this again is a fault.
-        care: see ``fault``.
+        title: its subject; values that only repeat it are a fault.
+        care: see ``find_fault``.
     """
     try:
         given = json.loads(text)
@@ -117,7 +117,7 @@ def record_fault(text: str, *, title: str = "", care: bool = False) -> str:
 
 
 def broken_marks(text: str) -> bool:
-    """Whether a mark has no partner, or a link is empty, too long, or inside another one."""
+    """True if a mark has no partner, or a link is empty, too long or nested."""
     links = re.findall(r"\[\[([^\[\]\n]*)\]\]", text)
     if len(links) != text.count("[[") or len(links) != text.count("]]") or text.count("**") % 2:
         return True
@@ -125,7 +125,7 @@ def broken_marks(text: str) -> bool:
 
 
 def repetition(text: str) -> str:
-    """The fault of a text that says something again and again; "" if it does not."""
+    """Return "repetition" for a text that repeats itself; else ""."""
     words = [word.casefold() for word in _WORD.findall(text)]
     if any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False)):
         return "repetition"
@@ -148,7 +148,7 @@ def _language(text: str, words: list[str]) -> str:
 
 
 def _has_ends(text: str) -> bool:
-    """Whether each paragraph ends as a sentence does. Headings and items of lists need not."""
+    """True if each paragraph ends like a sentence. Headings and list items need not."""
     paragraphs = [part.strip() for part in text.split("\n") if part.strip()]
     prose = [part for part in paragraphs if not re.match(r"#{1,6} |[-*] ", part)]
     if not prose or paragraphs[-1].startswith("#"):
@@ -157,13 +157,13 @@ def _has_ends(text: str) -> bool:
 
 
 def _cut_off(value: str) -> bool:
-    """Whether a value breaks off since there was no more room: after a space, or a word that something must follow."""
+    """True if a value is truncated: it ends with a space, or with a word that needs a continuation."""
     words = value.split()
     return value != value.rstrip() or (len(words) > 2 and words[-1].casefold() in _LEADING)
 
 
 def _one_thing_only(values: list[str], title: str) -> bool:
-    """Whether one word, which is none of the title's, stands again and again in the values."""
+    """True if a word that is not in the title occurs too often in the values."""
     known = {*_FUNCTION, *title.casefold().split()}
     words = [word.casefold() for value in values for word in _WORD.findall(value)]
     told = [word for word in words if len(word) > _SHORT_WORD and word not in known]
@@ -172,7 +172,7 @@ def _one_thing_only(values: list[str], title: str) -> bool:
 
 
 def _twice_in_a_list(value: Any) -> bool:
-    """Whether a list says something twice."""
+    """True if a list has duplicates."""
     if isinstance(value, dict):
         return any(_twice_in_a_list(inner) for inner in value.values())
     if isinstance(value, list):
@@ -182,7 +182,7 @@ def _twice_in_a_list(value: Any) -> bool:
 
 
 def _texts(value: Any, left_out: frozenset[str] = frozenset()) -> Iterator[str]:
-    """All texts in a value of JSON, but for those of some properties."""
+    """Yield all strings in a JSON value, except those of some properties."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

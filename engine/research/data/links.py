@@ -1,4 +1,4 @@
-"""Links: names of other entries put into double square brackets, where a text first mentions them."""
+"""Links and leads: mark mentions of other entries, and write the lead of an article."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _NAME_BEFORE: Final = re.compile(
 )
 _NAME_AFTER: Final = re.compile(r"(?: of| of the)? [A-Z]")
 _LONGEST: Final = 4
-"""Words that a linked name may have."""
+"""Maximum words of a linked name."""
 _MOST: Final = 4
 _SHORTEST: Final = 4
-"""Letters that a name must have, if its source has not marked it."""
+"""Minimum letters of a name that its source has not marked."""
 _COMMON: Final = 0.01
-"""The share of texts from which on a word that they mention is one of everyday, and leads nowhere."""
+"""Share of texts above which a mentioned word counts as common and is not linked."""
 _FEW: Final = 500
-"""Texts from which on such shares say something."""
+"""Minimum number of texts for this statistic."""
 
 
 class EntryLinker:
@@ -105,12 +105,12 @@ class EntryLinker:
 
 
 def _first_words(names: Iterable[str]) -> set[str]:
-    """The words with which names begin: where none of them stands, none of the names does."""
+    """Return the first words of names, for a quick check."""
     return {found[0] for name in names if (found := _WORD.search(name))}
 
 
 def _in_a_name(text: str, start: int, end: int) -> bool:
-    """Whether words are a part of a longer name, as "Lake" in "Lake Texcoco" and "Valley" in "Valley of Mexico"."""
+    """True if the words are part of a longer name, such as "Lake" in "Lake Texcoco"."""
     if not text[start].isupper():
         return False
     return bool(_NAME_BEFORE.search(text[:start]) or _NAME_AFTER.match(text[end:]))
@@ -122,18 +122,18 @@ _SUBJECT: Final = re.compile(r"^(.{2,110}?),? (is|was|are|were) ((?:an?|the|one|
 _ARTICLE: Final = re.compile(r"^(?:An?|The) ", re.IGNORECASE)
 _PART: Final = re.compile(r"^(?:1\. )?(?:\((\w+)\) )?")
 _STEM: Final = 4
-"""Letters that a word of the title and a word of the first sentence share, if both name the same thing."""
+"""Letters that a title word and a word of the first sentence must share to name the same thing."""
 
 
 def name_of(title: str) -> str:
-    """A title without the meaning in parentheses at its end."""
+    """Return a title without a disambiguation in parentheses."""
     return re.sub(r" \([^()]*\)$", "", title)
 
 
 def lead(entry: Entry) -> str:
-    """The text of an entry as an article begins; "" if it cannot be made to.
+    """Return an entry's text in the form of an article; "" if that is impossible.
 
-    Of an article all paragraphs come, of a definition the first meaning, if it says what something is.
+    Articles are used completely, definitions up to their first meaning if it says what something is.
     """
     name = name_of(entry.title)
     if "*" in name or "[" in name:
@@ -173,7 +173,7 @@ def _of_definition(name: str, text: str) -> str:
 
 
 def _same(name: str, subject: str) -> bool:
-    """Whether a subject names the same thing: all that is longer in the name has a word in it that begins alike."""
+    """True if a subject names the same thing as the title, judged by common word stems."""
     stems = [word[:_STEM].casefold() for word in re.findall(r"[^\W\d_]+", name) if len(word) >= _STEM]
     words = [word.casefold() for word in re.findall(r"[^\W\d_]+", subject)]
     return bool(stems) and any(word.startswith(stem) for stem in stems for word in words)

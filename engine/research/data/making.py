@@ -1,4 +1,4 @@
-"""From packages and sampled pages to the files that a model is trained on."""
+"""Build the training files from packages and sampled pages, with a data card."""
 
 from __future__ import annotations
 
@@ -11,22 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from unwritten_engine.training.dataset import (
-    HELD_OUT,
-    TrainingPage,
-    as_line,
-    is_held_out,
-    read_pages,
-    read_prompts,
-    write_lines,
-)
+from unwritten_engine.training.dataset import HELD_OUT, TrainingPage, is_held_out, read_pages, to_json_line, write_lines
 
-from .articles import Writer
+from .articles import PageBuilder
 from .dictionaries import read_foldoc, read_gcide, read_jargon
 from .entries import Dropped, Entry
-from .filters import fault, needs_care, record_fault
-from .packages import Package, find
-from .prompt_forms import RECORD, forms_of
+from .filters import find_fault, find_record_fault, needs_care
+from .packages import Package, find_package
+from .page_prompts import read_prompts
+from .prompt_forms import RECORD, extract_forms
 from .sources import SOURCES, Source
 from .wikipedia import read_wikipedia
 from .wordnet import read_wordnet
@@ -38,20 +31,20 @@ READERS: Final[Mapping[str, Callable[[Package, Dropped], Iterator[Entry]]]] = {
     "gcide": read_gcide,
     "jargon": read_jargon,
 }
-"""What reads each source."""
+"""The reader of each source."""
 
 
 @dataclass(slots=True)
-class Tally:
-    """What became of one source.
+class SourceStats:
+    """Statistics of one source.
 
     Attributes:
-        pages: for training.
-        held_out: pages kept for measuring.
-        words: of the texts for training.
-        size: bytes of these texts, in UTF-8.
-        kinds: pages for training, by kind.
-        dropped: what was left out, by reason.
+        pages: training pages.
+        held_out: held-out pages.
+        words: words of the training texts.
+        size: bytes of these texts in UTF-8.
+        kinds: training pages by kind.
+        dropped: dropped texts by reason.
     """
 
     pages: int = 0
@@ -63,23 +56,23 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What was made.
+class DataReport:
+    """Statistics of the data.
 
     Attributes:
-        packages: what was read.
-        tallies: by the name of the source, the packages' first.
-        seed: of all chance in it.
-        forms: how many forms of prompts of apps are among the asks.
+        packages: the packages.
+        tallies: statistics by source, packages first.
+        seed: random seed.
+        forms: number of prompt forms of apps.
     """
 
     packages: Sequence[Package]
-    tallies: Mapping[str, Tally]
+    tallies: Mapping[str, SourceStats]
     seed: int
     forms: int
 
 
-def make(
+def build_dataset(
     out: Path,
     sources: Sequence[Source],
     packages: Path,
@@ -88,80 +81,80 @@ def make(
     forms: Sequence[Path] = (),
     sampled: Sequence[Path] = (),
     seed: int = 0,
-    told: Callable[[str], None] = lambda words: None,
-) -> Made:
+    progress: Callable[[str], None] = lambda words: None,
+) -> DataReport:
     """Write ``pages.jsonl``, ``held_out.jsonl`` and ``titles.txt`` into a folder.
 
-    The titles are those of articles, without people and without the ones held out: what pages can be sampled for.
+    The titles are those of articles, without people and held-out titles: subjects for which pages can be sampled.
 
     Args:
         out: the folder.
-        sources: what to read.
-        packages: where their packages lie, or are fetched to.
-        fetch: whether to fetch what is not there.
-        forms: files of prompts that an app sends.
-        sampled: files of pages that a model has written.
-        seed: of all chance.
-        told: called with what is being done.
+        sources: sources to read.
+        packages: folder of their packages.
+        fetch: whether to download missing packages.
+        forms: files of prompts of an app.
+        sampled: files of sampled pages.
+        seed: random seed.
+        progress: called with the current step.
 
     Raises:
-        EngineError: a package is missing or broken, or one of the files.
+        EngineError: a package or a file is missing or broken.
     """
-    found = [find(source, packages, fetch=fetch) for source in sources]
-    shapes = forms_of(wanted for path in forms for wanted in read_prompts(path))
-    tallies = {source.name: Tally() for source in sources}
+    found = [find_package(source, packages, fetch=fetch) for source in sources]
+    shapes = extract_forms(wanted for path in forms for wanted in read_prompts(path))
+    tallies = {source.name: SourceStats() for source in sources}
     entries: list[Entry] = []
     for package in found:
         name = package.source.name
-        told(f"{name}: reading {package.path.name}")
+        progress(f"{name}: reading {package.path.name}")
         entries += READERS[name](package, _dropping(tallies[name]))
-    writer = Writer(entries, shapes, seed)
-    chosen = _Chosen(tallies)
+    writer = PageBuilder(entries, shapes, seed)
+    chosen = _PageCollector(tallies)
     for name in tallies:
-        told(f"{name}: writing pages")
+        progress(f"{name}: writing pages")
         for entry in (entry for entry in entries if entry.source == name):
             for page in writer.pages(entry):
-                chosen.take(page, record_fault(page.text) if page.kind == RECORD.kind else fault(page.text))
+                chosen.take(page, find_record_fault(page.text) if page.kind == RECORD.kind else find_fault(page.text))
     for path in sampled:
-        told(f"reading {path}")
+        progress(f"reading {path}")
         for page in read_pages(path):
             chosen.take(page, sampled_fault(page))
     out.mkdir(parents=True, exist_ok=True)
-    random.Random(seed).shuffle(chosen.lines)  # noqa: S311 - a repeatable order, no secret
+    random.Random(seed).shuffle(chosen.lines)  # noqa: S311 - reproducible, not a secret
     write_lines(out / "pages.jsonl", chosen.lines)
     write_lines(out / "held_out.jsonl", chosen.held_out)
     write_lines(out / "titles.txt", [f"{title}\n" for title in _titles(entries, seed)])
-    return Made(found, chosen.tallies, seed, len(shapes))
+    return DataReport(found, chosen.tallies, seed, len(shapes))
 
 
 def sampled_fault(page: TrainingPage) -> str:
-    """Why a page that a model has written must not be learned; "" if it may."""
+    """Return why a sampled page is not suitable for training; "" if it is."""
     if page.text.startswith("{"):
-        return record_fault(page.text, title=page.title, care=True)
-    return fault(page.text, care=True)
+        return find_record_fault(page.text, title=page.title, care=True)
+    return find_fault(page.text, care=True)
 
 
 def _titles(entries: Iterable[Entry], seed: int) -> list[str]:
-    """What pages can be sampled for. Of people a model would tell what is not true."""
+    """Return titles for sampling, without people, about whom a model would make false statements."""
     titles = {entry.title: None for entry in entries if entry.kind == "article" and not entry.person}
     fit = [title for title in titles if not is_held_out(title) and not needs_care(title)]
-    random.Random(seed).shuffle(fit)  # noqa: S311 - a repeatable order, no secret
+    random.Random(seed).shuffle(fit)  # noqa: S311 - reproducible, not a secret
     return fit
 
 
-class _Chosen:
-    """The pages so far, as lines, each once."""
+class _PageCollector:
+    """Collects pages as lines without duplicates."""
 
-    def __init__(self, tallies: dict[str, Tally]) -> None:
+    def __init__(self, tallies: dict[str, SourceStats]) -> None:
         self.tallies = tallies
         self.lines: list[str] = []
         self.held_out: list[str] = []
         self._seen: set[bytes] = set()
 
     def take(self, page: TrainingPage, fault: str) -> None:
-        """Take a page, unless something is wrong with it."""
-        tally = self.tallies.setdefault(page.source, Tally())
-        line = as_line(page)
+        """Add a page, unless it has a fault."""
+        tally = self.tallies.setdefault(page.source, SourceStats())
+        line = to_json_line(page)
         said = hashlib.blake2b(line.encode(), digest_size=12).digest()
         if fault or said in self._seen:
             tally.dropped[fault or "the same again"] += 1
@@ -178,15 +171,15 @@ class _Chosen:
         self.lines.append(line)
 
 
-def _dropping(tally: Tally) -> Dropped:
+def _dropping(tally: SourceStats) -> Dropped:
     def dropped(reason: str, what: str) -> None:
         tally.dropped[reason] += 1
 
     return dropped
 
 
-def as_document(made: Made) -> str:
-    """The counts as one JSON document, for programs."""
+def to_json(made: DataReport) -> str:
+    """Return the counts as JSON."""
     rows = {
         name: {"pages": tally.pages, "held_out": tally.held_out, "words": tally.words, "bytes": tally.size}
         for name, tally in made.tallies.items()
@@ -198,8 +191,8 @@ GEMMA: Final = "Gemma Terms of Use, ai.google.dev/gemma/terms: they hold for mod
 _ABOUT: Final = {source.name: source for source in SOURCES}
 
 
-def card_of(made: Made) -> str:
-    """The card, in Markdown."""
+def data_card(made: DataReport) -> str:
+    """Return the data card in Markdown."""
     parts = [
         "# Training pages",
         "Prompts with the texts that they should get, made by "
@@ -231,13 +224,13 @@ def card_of(made: Made) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def table(made: Made) -> str:
-    """The counts of all sources, in Markdown."""
+def table(made: DataReport) -> str:
+    """Return the counts of all sources as a Markdown table."""
     rows = [
         "| Source | Pages | Held out | Words | Megabytes | Left out | Kinds |",
         "|---|--:|--:|--:|--:|--:|---|",
     ]
-    whole = Tally()
+    whole = SourceStats()
     for name, tally in made.tallies.items():
         rows.append(_row(name, tally))
         whole.pages += tally.pages
@@ -248,13 +241,13 @@ def table(made: Made) -> str:
     return "\n".join([*rows, _row("all", whole)])
 
 
-def _row(name: str, tally: Tally) -> str:
+def _row(name: str, tally: SourceStats) -> str:
     kinds = ", ".join(f"{kind or 'other'} {count:,}" for kind, count in tally.kinds.most_common())
     counts = f"{tally.pages:,} | {tally.held_out:,} | {tally.words:,} | {tally.size / 1e6:.1f}"
     return f"| {name} | {counts} | {tally.dropped.total():,} | {kinds} |"
 
 
-def _provenance(made: Made, name: str) -> str:
+def _provenance(made: DataReport, name: str) -> str:
     source = _ABOUT.get(name)
     package = next((package for package in made.packages if package.source.name == name), None)
     if source is None or package is None:
@@ -266,6 +259,6 @@ def _provenance(made: Made, name: str) -> str:
     )
 
 
-def _left_out(name: str, tally: Tally) -> str:
+def _left_out(name: str, tally: SourceStats) -> str:
     reasons = [f"{reason} {count:,}" for reason, count in tally.dropped.most_common()]
     return f"**{name or 'without a source'}**: {'; '.join(reasons) or 'nothing'}."

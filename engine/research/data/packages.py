@@ -1,4 +1,4 @@
-"""Packages as files: fetched with pip or apt-get into a folder, or found there, and read without installing them."""
+"""Read packages without installing them: download with pip or apt-get into a folder, or use existing files."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .sources import Source
 _AR: Final = b"!<arch>\n"
 _AR_HEAD: Final = 60
 _PATIENCE: Final = 600
-"""Seconds that a download may take."""
+"""Maximum seconds of a download."""
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package that lies here.
+    """A package file.
 
     Attributes:
-        source: what it is.
-        path: its file, a wheel or a .deb.
-        files: what it holds, by path.
+        source: its source.
+        path: a wheel or a .deb.
+        files: its contents by path.
     """
 
     source: Source
@@ -41,20 +41,20 @@ class Package:
 
     @property
     def version(self) -> str:
-        """Its version, as its file's name has it."""
+        """Version from the file name."""
         name = self.path.name.replace("%3a", ":")
         return name.split("-" if self.source.registry == "PyPI" else "_")[1]
 
     @property
     def sha256(self) -> str:
-        """The hash of its file, so that somebody else can see whether theirs is the same."""
+        """Hash of the file, for comparison."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def file(self, end: str) -> bytes:
-        """The file whose path ends so.
+        """Return the file whose path ends so.
 
         Raises:
-            EngineError: if there is none: the package is not what it was.
+            EngineError: there is none; the package has an unexpected format.
         """
         for path, content in self.files.items():
             if path.endswith(end):
@@ -65,16 +65,16 @@ class Package:
         )
 
 
-def find(source: Source, folder: Path, *, fetch: bool) -> Package:
-    """The package of a source, out of a folder.
+def find_package(source: Source, folder: Path, *, fetch: bool) -> Package:
+    """Return the package of a source from a folder.
 
     Args:
-        source: which one.
-        folder: where packages lie.
-        fetch: whether to fetch it if it is not there.
+        source: the source.
+        folder: folder of packages.
+        fetch: whether to download it if it is missing.
 
     Raises:
-        EngineError: it is not there and must not or cannot be fetched, or its file is damaged.
+        EngineError: it is missing and cannot be downloaded, or the file is damaged.
     """
     found = sorted(folder.glob(source.pattern))
     if not found and fetch:
@@ -116,7 +116,7 @@ def _wheel(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _deb(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The files of a .deb: an ar archive, in which an archive ``data.tar`` has them."""
+    """Yield the files of a .deb, an ar archive with an archive ``data.tar``."""
     name, packed = next(
         ((name, data) for name, data in _ar(path.read_bytes()) if name.startswith("data.tar")), ("", b"")
     )

@@ -1,4 +1,4 @@
-"""Ways of asking: our own phrasings, and the forms of prompts that an app really sends."""
+"""Prompts for training pages: our own phrasings, and the prompts of an app."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from unwritten_engine.frames import Example
-from unwritten_engine.training.dataset import WantedPage
+
+from .page_prompts import PagePrompt
 
 TITLE: Final = "{title}"
-"""Where the title stands in an ask."""
+"""Placeholder of the title."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A manner of answering, and how one asks for it.
+class AnswerStyle:
+    """A style of answer with matching prompts.
 
     Attributes:
-        kind: of text, as pages name it.
-        asks: phrasings, each with ``{title}``.
-        systems: what may stand in the system part.
-        bold: the text begins with its title between ``**``.
-        links: names of other things stand in double square brackets.
+        kind: kind of text.
+        asks: phrasings with ``{title}``.
+        systems: possible system texts.
+        bold: the text starts with its title between ``**``.
+        links: references are in double square brackets.
     """
 
     kind: str
@@ -33,13 +34,13 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """A prompt that an app sends, without its title.
+class PromptForm:
+    """A prompt of an app, with a placeholder for the title.
 
     Attributes:
         ask: with ``{title}``.
-        system: as it was sent.
-        examples: as they were sent.
+        system: system text.
+        examples: examples.
     """
 
     ask: str
@@ -53,7 +54,7 @@ _CALM: Final = (
     "A small library of plain texts.",
     "Somebody who knows many things answers in a few sentences.",
 )
-ARTICLE: Final = Way(
+ARTICLE: Final = AnswerStyle(
     "article",
     (
         "An encyclopedia article about {title}.",
@@ -70,7 +71,7 @@ ARTICLE: Final = Way(
     bold=True,
     links=True,
 )
-PLAIN: Final = Way(
+PLAIN: Final = AnswerStyle(
     "text",
     (
         "What is known about {title}?",
@@ -81,7 +82,7 @@ PLAIN: Final = Way(
     ),
     (*_CALM, "Every text is short, calm and complete, and has no markup."),
 )
-SHORT: Final = Way(
+SHORT: Final = AnswerStyle(
     "description",
     (
         "A description of {title} in one line.",
@@ -90,7 +91,7 @@ SHORT: Final = Way(
     ),
     _CALM,
 )
-DEFINITION: Final = Way(
+DEFINITION: Final = AnswerStyle(
     "definition",
     (
         "A definition of {title}.",
@@ -100,7 +101,7 @@ DEFINITION: Final = Way(
     ),
     (*_CALM, "A dictionary that says what words mean."),
 )
-COMPUTING: Final = Way(
+COMPUTING: Final = AnswerStyle(
     "definition",
     (
         "What is {title}, in computing?",
@@ -109,7 +110,7 @@ COMPUTING: Final = Way(
     ),
     (*_CALM, "A dictionary for programmers."),
 )
-JARGON: Final = Way(
+JARGON: Final = AnswerStyle(
     "definition",
     (
         "What do hackers mean by “{title}”?",
@@ -117,7 +118,7 @@ JARGON: Final = Way(
     ),
     (*_CALM, "A dictionary of slang, with a dry sense of humour."),
 )
-LIST: Final = Way(
+LIST: Final = AnswerStyle(
     "list",
     (
         "Facts about {title}, as a list.",
@@ -126,7 +127,7 @@ LIST: Final = Way(
     ),
     _CALM,
 )
-RECORD: Final = Way(
+RECORD: Final = AnswerStyle(
     "record",
     (
         "Facts about {title} as one line of JSON.",
@@ -137,16 +138,16 @@ RECORD: Final = Way(
 )
 
 
-def forms_of(wanted: Iterable[WantedPage]) -> list[Form]:
-    """The forms of prompts for the beginning of an article: free text that is to begin with its title between ``**``.
+def extract_forms(wanted: Iterable[PagePrompt]) -> list[PromptForm]:
+    """Return the forms of prompts for the lead of an article: free text that starts with its title between ``**``.
 
     Args:
-        wanted: what an app sends; of other prompts nothing is taken, since no dictionary answers them.
+        wanted: prompts of an app; others are ignored, because no dictionary can answer them.
     """
-    forms: dict[Form, None] = {}
+    forms: dict[PromptForm, None] = {}
     for page in wanted:
         prompt = page.prompt
         about = page.title and page.title in prompt.ask and prompt.opening == f"**{page.title}**"
         if about and page.schema is None and not prompt.facts:
-            forms[Form(prompt.ask.replace(page.title, TITLE), prompt.system, prompt.examples)] = None
+            forms[PromptForm(prompt.ask.replace(page.title, TITLE), prompt.system, prompt.examples)] = None
     return list(forms)

@@ -1,7 +1,7 @@
-"""Pages written in bulk by a model: for a file of prompts, several at once, and going on where it was stopped.
+"""Sample pages in bulk from a model: several at once, resumable.
 
-What is good is appended to a file of training pages, what is not to a second one beside it, each with the reason. Both
-say what is done already. A text that was cut off at its budget is cut back to its last sentence.
+Good pages are appended to a file of training pages, others to a second file with the reason. Both files record what is
+done. A text that was truncated at its budget is cut after its last sentence.
 """
 
 from __future__ import annotations
@@ -20,93 +20,94 @@ from typing import Any, Final, TextIO
 from unwritten_engine.engine import Engine
 from unwritten_engine.errors import EngineClosed, EngineError, GenerationFailed, RequestRefused
 from unwritten_engine.frames import Example, Frame, Prompt, Request
-from unwritten_engine.training.dataset import TrainingPage, WantedPage, as_line, is_held_out, json_lines
+from unwritten_engine.training.dataset import TrainingPage, is_held_out, read_json_lines, to_json_line
 
 from .dictd import ends
 from .entries import sentences
-from .filters import fault, record_fault
+from .filters import find_fault, find_record_fault
+from .page_prompts import PagePrompt
 
 _CANVAS: Final = 256
 _BLOCK: Final = 32
-"""Prompts with the same beginning that are worked on one after the other."""
+"""Prompts with the same prefix that are run one after the other."""
 _AGAIN: Final = 0.3
-"""The share of a text that must be left when it is cut back to its last sentence."""
+"""Minimum share of a text that must remain after cutting."""
 
 
 @dataclass(slots=True)
 class SampleReport:
-    """What came of it.
+    """Statistics.
 
     Attributes:
-        pages: good ones, that were kept.
-        dropped: the others, by reason.
-        before: how many prompts had been done before.
-        held_out: how many have a title that is never trained on.
-        left: how many are not done yet.
-        seconds: how long it took.
-        tokens: that were written.
+        pages: good pages.
+        dropped: other pages by reason.
+        done_before: prompts that were done before.
+        held_out: prompts with a held-out title.
+        remaining: prompts that are not done yet.
+        seconds: duration.
+        tokens: generated tokens.
     """
 
     pages: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    before: int = 0
+    done_before: int = 0
     held_out: int = 0
-    left: int = 0
+    remaining: int = 0
     seconds: float = 0.0
     tokens: int = 0
 
 
-async def sample(
+async def sample_pages(
     engine: Engine,
-    wanted: Iterable[WantedPage],
+    wanted: Iterable[PagePrompt],
     out: Path,
     *,
     seconds: float | None = None,
     seed: int | None = None,
-    told: Callable[[SampleReport], None] = lambda sampled: None,
+    progress: Callable[[SampleReport], None] = lambda sampled: None,
 ) -> SampleReport:
-    """Write the pages that are not written yet.
+    """Generate the pages that are not done yet.
 
     Args:
-        engine: who writes; as many at once as it says that it can.
+        engine: the engine; ``about.parallel`` pages run at once.
         wanted: the prompts.
-        out: the file of training pages; pages are appended. What is dropped goes into ``dropped_file(out)``.
-        seconds: how long to go on; a page that has begun is finished. None goes on to the end.
-        seed: makes the pages repeatable on the same engine, each with a seed of its own; slower, since an engine then
-            reads each prompt from its first token. None leaves it to the engine.
-        told: called after each page.
+        out: file of training pages, which is appended to. Dropped pages go to ``dropped_file(out)``.
+        seconds: time limit; running pages are finished. None for no limit.
+        seed: makes the pages reproducible on the same engine, with an own seed each; slower, because prompts are then
+            evaluated from their first token.
+        progress: called after each page.
 
     Raises:
         EngineError: a file cannot be read or written, or the engine was closed.
     """
     found = SampleReport()
     done = _done(out) | _done(dropped_file(out))
-    waiting: list[WantedPage] = []
+    waiting: list[PagePrompt] = []
     for page in wanted:
         if is_held_out(page.title):
             found.held_out += 1
         elif _key(page.title, page.prompt) in done:
-            found.before += 1
+            found.done_before += 1
         else:
             waiting.append(page)
     began = time.monotonic()
-    queue = iter(in_blocks(waiting))
-    found.left = len(waiting)
+    queue = iter(group_by_prefix(waiting))
+    found.remaining = len(waiting)
 
     async def work(good: TextIO, bad: TextIO) -> None:
-        for page in queue:  # each takes the next one that nobody has begun
+        for page in queue:  # shared by all workers
             text, reason, tokens = await _written(engine, page, seed)
             if reason:
                 found.dropped[reason] += 1
                 bad.write(_dropped_line(page, reason, text))
             else:
                 found.pages += 1
-                good.write(as_line(_page(page, text, engine.about.model)))
-            (bad if reason else good).flush()  # whoever pulls the plug loses what was under way, and no more
+                good.write(to_json_line(_page(page, text, engine.about.model)))
+            (bad if reason else good).flush()  # so that a crash only loses running pages
             found.tokens += tokens
-            found.left -= 1
+            found.remaining -= 1
             found.seconds = time.monotonic() - began
-            told(found)
+            progress(found)
             if seconds is not None and found.seconds >= seconds:
                 return
 
@@ -122,13 +123,13 @@ async def sample(
     return found
 
 
-def in_blocks(wanted: Iterable[WantedPage]) -> list[WantedPage]:
-    """The same prompts in an order in which an engine reads their common beginning once for many.
+def group_by_prefix(wanted: Iterable[PagePrompt]) -> list[PagePrompt]:
+    """Order prompts so that engines evaluate common prefixes once.
 
-    Prompts with the same system part and examples come in blocks, and all sorts of blocks in turn, so that a run that
-    is stopped early has some of each.
+    Prompts with the same system text and examples form blocks, which alternate, so that an incomplete run has pages of
+    all kinds.
     """
-    sorts: dict[tuple[str, tuple[Example, ...]], list[WantedPage]] = {}
+    sorts: dict[tuple[str, tuple[Example, ...]], list[PagePrompt]] = {}
     for page in wanted:
         sorts.setdefault((page.prompt.system, page.prompt.examples), []).append(page)
     rounds = range(0, max(map(len, sorts.values()), default=0), _BLOCK)
@@ -136,16 +137,16 @@ def in_blocks(wanted: Iterable[WantedPage]) -> list[WantedPage]:
 
 
 def dropped_file(out: Path) -> Path:
-    """Where the pages go that are not good: ``sampled.dropped.jsonl`` beside ``sampled.jsonl``."""
+    """Return the file of dropped pages: ``sampled.dropped.jsonl`` beside ``sampled.jsonl``."""
     return out.with_suffix(".dropped.jsonl")
 
 
-async def _written(engine: Engine, page: WantedPage, seed: int | None) -> tuple[str, str, int]:
-    """A page's text, why it is not good ("" if it is), and its tokens."""
+async def _written(engine: Engine, page: PagePrompt, seed: int | None) -> tuple[str, str, int]:
+    """Return a page's text, why it is dropped ("" if it is not), and its number of tokens."""
     request = Request(
         page.prompt,
-        canvases=-(-page.tokens // _CANVAS),
-        max_tokens=page.tokens,
+        canvases=-(-page.max_tokens // _CANVAS),
+        max_tokens=page.max_tokens,
         schema=page.schema,
         seed=None if seed is None else _number(f"{seed}/{_key(page.title, page.prompt)}"),
     )
@@ -164,15 +165,15 @@ async def _written(engine: Engine, page: WantedPage, seed: int | None) -> tuple[
     if not text.startswith(page.prompt.opening):
         return text, "another opening", last.usage.tokens
     if page.schema is not None:
-        return text, record_fault(text, title=page.title, care=True), last.usage.tokens
-    text = whole(text) if last.usage.reason == "length" else text
+        return text, find_record_fault(text, title=page.title, care=True), last.usage.tokens
+    text = trim_to_sentence(text) if last.usage.reason == "length" else text
     if len(text) <= len(page.prompt.opening) + 1:
         return text, "too short", last.usage.tokens
-    return text, fault(text, care=True), last.usage.tokens
+    return text, find_fault(text, care=True), last.usage.tokens
 
 
-def whole(text: str) -> str:
-    """A text that was cut off, up to its last sentence, if enough of it is left; else the text as it is."""
+def trim_to_sentence(text: str) -> str:
+    """Cut a truncated text after its last sentence, if enough remains."""
     paragraphs = text.split("\n")
     while paragraphs and not ends(paragraphs[-1]):
         last = paragraphs.pop()
@@ -184,30 +185,30 @@ def whole(text: str) -> str:
     return cut if len(cut) >= _AGAIN * len(text) else text
 
 
-def _page(page: WantedPage, text: str, model: str) -> TrainingPage:
+def _page(page: PagePrompt, text: str, model: str) -> TrainingPage:
     return TrainingPage(page.prompt, text, page.title, page.kind, model)
 
 
-def _dropped_line(page: WantedPage, reason: str, text: str) -> str:
+def _dropped_line(page: PagePrompt, reason: str, text: str) -> str:
     row = {"title": page.title, "key": _key(page.title, page.prompt), "reason": reason, "text": text}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _done(path: Path) -> set[str]:
-    """What a file says is done. A last line that was cut off is taken away: its page is written again."""
+    """Return the keys of finished prompts in a file. An incomplete last line is removed."""
     if not path.exists():
         return set()
-    _mend(path)
+    _drop_incomplete_line(path)
     keys = set()
-    for row, where in json_lines(path, "sampled pages"):
+    for row, where in read_json_lines(path, "sampled pages"):
         if not isinstance(row, dict):
             raise EngineError(f"{where}: this is no page. Give another file for the pages.")
         keys.add(row["key"] if "key" in row else _key_of(row))
     return keys
 
 
-def _mend(path: Path) -> None:
-    """Take away a last line that has no end."""
+def _drop_incomplete_line(path: Path) -> None:
+    """Remove a last line without an end."""
     with path.open("rb+") as file:
         content = file.read()
         if content and not content.endswith(b"\n"):
@@ -215,7 +216,7 @@ def _mend(path: Path) -> None:
 
 
 def _key(title: str, prompt: Prompt) -> str:
-    """What makes a wanted page the same as one that is done: its title, its ask and its opening."""
+    """Return the identity of a prompt: title, ask and opening."""
     return _hash(title, prompt.ask, prompt.opening)
 
 

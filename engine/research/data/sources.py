@@ -1,4 +1,4 @@
-"""Where texts come from: packages that may be used, and whose licences allow what is made of them to be passed on."""
+"""Sources of texts: packages whose licences allow redistribution of derived data."""
 
 from __future__ import annotations
 
@@ -92,4 +92,4 @@ SOURCES: Final = (
         0.6,
     ),
 )
-"""All sources, the most encyclopedic first."""
+"""All sources, most encyclopedic first."""

@@ -1,4 +1,4 @@
-"""Wikipedia's vital articles: their summaries, out of a package that reads them aloud."""
+"""Read summaries of Wikipedia's vital articles from a package."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .packages import Package
 
 SUMMARIES: Final = "data/summaries_en-us.json"
 _GAP: Final = re.compile(r"\S  +\S|\s[.,](?:\s|$)|\(\s*[,;]|\bof \.|\( | and \.|\{|\\")
-"""Where a formula, a letter of another script or a pronunciation stood, and nothing is left."""
+"""Gaps where a formula, foreign letters or a pronunciation were removed."""
 _BROKEN: Final = re.compile(r"(?<![.!?:”\")\n])\s*\n+(?=[a-z])")
-"""A line that ends in the middle of a sentence, after something that is not there any more."""
+"""A line break in the middle of a sentence, after removed contents."""
 _SPACES: Final = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f]")
 _HIDDEN: Final = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 
 
 def read_wikipedia(package: Package, dropped: Dropped) -> Iterator[Entry]:
-    """The summaries, each as one article.
+    """Yield the summaries as articles.
 
-    A sentence in which a formula is missing is left out; if it is the first, so is the article.
+    Sentences with a missing formula are dropped; if it is the first, the article is dropped.
 
     Raises:
-        EngineError: if the package is not what it was.
+        EngineError: the package has an unexpected format.
     """
     try:
         summaries = json.loads(package.file(SUMMARIES))

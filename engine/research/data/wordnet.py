@@ -1,7 +1,7 @@
-"""WordNet: what a word means, and what is a kind or a part of what, out of the files of its database.
+"""Read WordNet's database: meanings of words, hypernyms and parts.
 
-A line of ``data.noun`` is a *synset*: words that mean the same, pointers to other synsets, and after a bar the gloss,
-with sentences in which the words are used in quotes. ``index.noun`` has the synsets of each word, the commonest first.
+A line of ``data.noun`` is a *synset*: synonyms, pointers to other synsets, and after a bar the gloss, with quoted
+examples. ``index.noun`` has the synsets of each word, most common first.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from .entries import Dropped, Entry, capital
 from .packages import Package
 
 PARTS: Final = {"noun": "noun", "verb": "verb", "adj": "adjective", "adv": "adverb"}
-"""The files of the database by their ends, and what their words are called."""
+"""File endings of the database, and the parts of speech."""
 _RELATIONS: Final = {"@": "kind_of", "~": "kinds", "%p": "parts", "#p": "part_of", "@i": "instance_of"}
 _CREATURES: Final = {"05", "20"}
-"""The files of animals and plants, in which names with a capital are Latin."""
+"""Files of animals and plants, where capitalized names are Latin."""
 _PERSONS: Final = "18"
-"""The file of people."""
+"""File of people."""
 _EXAMPLE: Final = re.compile(r';?\s*"([^"]*)"(?:;?\s*-[^;]*)?')
 _LABEL: Final = re.compile(r"^\(([A-Za-z][^()]*)\)\s*")
 _BEGINS: Final = re.compile(r"(?:an?|the|any|one|some|all|either|each|several|something|someone|that|those)\b")
 _SENSES: Final = 4
-"""How many meanings of a word are told."""
+"""Maximum number of meanings per word."""
 _NAMED: Final = 4
-"""How many other things of one relation are named."""
+"""Maximum number of related things."""
 
 
 @dataclass(slots=True)
 class Synset:
-    """Words that mean the same.
+    """A set of synonyms.
 
     Attributes:
-        words: as they are written, with spaces.
-        file: the number of the lexicographer's file, which is a subject: "05" is animals.
-        meaning: the gloss without its label and its examples.
-        label: the subject in whose language it is said, such as "telecommunication"; "" if there is none.
+        words: the synonyms.
+        file: number of the lexicographer file, which is a subject: "05" is animals.
+        meaning: the gloss without label and examples.
+        label: subject label, such as "telecommunication"; "" for none.
         examples: sentences.
-        related: identities of other synsets, by relation.
+        related: ids of other synsets by relation.
     """
 
     words: list[str]
@@ -54,10 +54,10 @@ class Synset:
 
 
 def read_wordnet(package: Package, dropped: Dropped) -> Iterator[Entry]:
-    """One article for each noun synset, and one definition for each word that is more than one noun.
+    """Yield one article per noun synset, and one definition per word with several meanings.
 
     Raises:
-        EngineError: if the package is not what it was.
+        EngineError: the package has an unexpected format.
     """
     try:
         nouns = dict(_synsets(package, "noun"))
@@ -74,7 +74,7 @@ def read_wordnet(package: Package, dropped: Dropped) -> Iterator[Entry]:
 def _synsets(package: Package, part: str) -> Iterator[tuple[str, Synset]]:
     for line in package.file(f"wordnet/data.{part}").decode("utf-8").splitlines():
         if line.startswith("  "):
-            continue  # the licence stands at the beginning
+            continue  # the licence at the beginning
         head, _, gloss = line.partition(" | ")
         fields = head.split()
         count = int(fields[3], 16)
@@ -89,7 +89,7 @@ def _synsets(package: Package, part: str) -> Iterator[tuple[str, Synset]]:
 
 
 def _parted(gloss: str) -> tuple[str, str, list[str]]:
-    """A gloss as its meaning, its label and its examples."""
+    """Split a gloss into meaning, label and examples."""
     gloss = gloss.replace("`", "'")
     examples = [found.strip() for found in _EXAMPLE.findall(gloss) if found.strip()]
     meaning = _EXAMPLE.sub("", gloss).strip(" ;,")
@@ -98,7 +98,7 @@ def _parted(gloss: str) -> tuple[str, str, list[str]]:
 
 
 def _unfit(synset: Synset) -> str:
-    """Why there is no article about a synset; "" if there can be one."""
+    """Return why there is no article for a synset; "" if there is one."""
     if "instance_of" in synset.related or (synset.file == _PERSONS and synset.words[0][0].isupper()):
         return "the name of somebody or of a place"
     if synset.file in _CREATURES and synset.words[0][0].isupper():
@@ -141,7 +141,7 @@ def _article(synset: Synset, nouns: Mapping[str, Synset]) -> Entry:
 
 
 def _is(synset: Synset, above: Sequence[str]) -> str:
-    """The sentence that says what something is."""
+    """Return the sentence that says what something is."""
     subject, meaning = capital(synset.words[0]), synset.meaning
     where = f", in {synset.label}," if synset.label else ""
     if _BEGINS.match(meaning):
@@ -153,7 +153,7 @@ def _is(synset: Synset, above: Sequence[str]) -> str:
 
 
 def _names(synset: Synset, relation: str, synsets: Mapping[str, Synset]) -> list[str]:
-    """What the synsets are called that a relation leads to, without Latin names."""
+    """Return the names of related synsets, without Latin names."""
     names = [synsets[target].words[0] for target in synset.related.get(relation, ()) if not _unfit(synsets[target])]
     return list(dict.fromkeys(names))[:_NAMED]
 
@@ -176,7 +176,7 @@ def _definitions(package: Package, nouns: Mapping[str, Synset]) -> Iterator[Entr
                         meanings.setdefault(word.replace("_", " "), []).append((called, synsets[place]))
     for word, found in meanings.items():
         if len(found) == 1 and found[0][0] == "noun":
-            continue  # its article says the same
+            continue  # same as its article
         lines = [_sense(called, synset) for called, synset in found[:_SENSES]]
         if len(lines) > 1:
             lines = [f"{number}. {line}" for number, line in enumerate(lines, 1)]

@@ -1,7 +1,7 @@
-"""How likely a language model finds a text: the perplexity of what other models wrote, all under the same judge.
+"""Perplexity of generated texts under one reference model.
 
-``gemma`` reads the judge's weights from the file of the model in the box, ``pieces`` makes tokens of texts as that
-model knows them, and ``judge`` adds up how surprising each token was.
+``gemma`` loads the weights of the embedded model from its GGUF file, ``pieces`` tokenizes texts, and ``judge`` computes
+the surprisal of each text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Gemma 3 from a GGUF file as a model of transformers, every weight in float32.
+"""Load Gemma 3 from a GGUF file as a transformers model in float32.
 
-The reader of transformers takes most of a minute for the vocabulary alone; this one takes seconds, for it reads the
-head with ours and unpacks nothing but weights. Needs ``pip install "unwritten[training]"``.
+transformers' own reader needs most of a minute for the vocabulary; this one takes seconds. Needs the extra
+``training``.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import torch
 from gguf import GGMLQuantizationType, dequantize
 from torch import Tensor
 
-from unwritten_engine.diffusion.loading.random_model import without_bars
+from unwritten_engine.diffusion.loading.random_model import no_progress_bars
 from unwritten_engine.errors import ModelBroken, ModelUnsupported
-from unwritten_engine.gguf import Tensor as Place
+from unwritten_engine.gguf import GGUFTensor as Place
 from unwritten_engine.gguf import read_contents
 
-from .pieces import Pieces
+from .pieces import SentencePieceTokenizer
 
 if TYPE_CHECKING:
     from transformers import Gemma3ForCausalLM
 
 Tokenize: TypeAlias = Callable[[str], list[int]]
-"""The ids of a text's tokens, without those that mark its begin and end."""
+"""Converts a text to ids, without begin and end tokens."""
 _TOP: Final = {"token_embd": "embed_tokens", "output_norm": "norm"}
 _LAYER: Final = {
     "attn_norm": "input_layernorm",
@@ -44,22 +44,22 @@ _LAYER: Final = {
     "ffn_down": "mlp.down_proj",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
-"""What llama.cpp calls the weights, and what transformers calls them."""
+"""Names of weights in llama.cpp and transformers."""
 _LOCAL_BASE: Final = 10_000.0
-"""The base of rotary positions in layers with a sliding window, which no GGUF file of Gemma 3 names."""
+"""Rotary base of layers with a sliding window, which is not in the GGUF file."""
 _FULL_EVERY: Final = 6
-"""Every sixth layer has full attention; no GGUF file names this either."""
+"""Period of layers with full attention, which is not in the GGUF file."""
 
 
 def load_gemma(path: Path) -> tuple[Gemma3ForCausalLM, Tokenize]:
-    """Load a model. It takes seconds, and four bytes for each weight.
+    """Load a model. Takes seconds, and four bytes per weight.
 
     Returns:
-        The model in eval mode without gradients, on the CPU, and what makes tokens for it.
+        The model in eval mode without gradients on the CPU, and its tokenize function.
 
     Raises:
-        ModelNotFound, ModelBroken: no such file, or a damaged one.
-        ModelUnsupported: another architecture, or weights in a form that cannot be unpacked.
+        ModelNotFound, ModelBroken: the file does not exist, or is damaged.
+        ModelUnsupported: another architecture, or an unsupported weight format.
     """
     from transformers import Gemma3ForCausalLM
 
@@ -67,13 +67,13 @@ def load_gemma(path: Path) -> tuple[Gemma3ForCausalLM, Tokenize]:
     architecture = metadata.get("general.architecture")
     if architecture != "gemma3":
         raise ModelUnsupported(f"{path} has the architecture {architecture!r}. Give a GGUF file of Gemma 3.")
-    pieces = Pieces(metadata)
+    pieces = SentencePieceTokenizer(metadata)
     try:
         config = _config(metadata, len(metadata["tokenizer.ggml.tokens"]))
     except KeyError as error:
         raise ModelBroken(f"{path} does not say its {error.args[0]}. Download it again.") from error
     made: Any = Gemma3ForCausalLM  # the type of what this returns does not show the report
-    with without_bars():
+    with no_progress_bars():
         model, report = made.from_pretrained(
             None,
             config=config,
@@ -84,7 +84,7 @@ def load_gemma(path: Path) -> tuple[Gemma3ForCausalLM, Tokenize]:
     if wrong := [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]:
         raise ModelBroken(f"{path} does not have the weights of a Gemma 3: {wrong[0]} is wrong. Download it again.")
     loaded: Gemma3ForCausalLM = model.eval().requires_grad_(False)
-    return loaded, pieces.ids
+    return loaded, pieces.encode
 
 
 def _config(metadata: Mapping[str, Any], vocabulary: int) -> Any:
@@ -119,7 +119,7 @@ def _config(metadata: Mapping[str, Any], vocabulary: int) -> Any:
 
 
 def _weights(path: Path, places: Mapping[str, Place]) -> Iterator[tuple[str, Tensor]]:
-    """All weights under the names of transformers."""
+    """Yield all weights under transformers' names."""
     raw = np.memmap(path, dtype=np.uint8, mode="r")
     for name, place in places.items():
         try:

@@ -1,8 +1,7 @@
-"""Tokens of a text as llama.cpp makes them for a SentencePiece vocabulary, from the metadata of a GGUF file alone.
+"""Tokenize text like llama.cpp for a SentencePiece vocabulary, from GGUF metadata.
 
-The tokenizers of transformers want every pair of pieces that may merge spelt out, which takes most of a minute for the
-vocabulary of Gemma. Here neighbours merge as long as what they make is a piece, the best piece first; a text of a few
-hundred characters takes a millisecond.
+transformers' tokenizers need explicit merges, which takes most of a minute for Gemma's vocabulary. Here neighbours
+merge if the result is a token, best token first; a few hundred characters take a millisecond.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from typing import Any
 from unwritten_engine.errors import ModelUnsupported
 
 _NORMAL, _WHOLE, _BYTE = 1, 4, 6
-"""Kinds of tokens: those that are merged, those that are taken as they stand, and single bytes."""
+"""Kinds of tokens: merged ones, ones that are split off in advance, and single bytes."""
 _BLANK = "▁"
 
 
-class Pieces:
-    """The vocabulary of a GGUF file.
+class SentencePieceTokenizer:
+    """Tokenizer of a GGUF file's vocabulary.
 
     Args:
-        metadata: of the file, with its long arrays.
+        metadata: of the file, including long arrays.
 
     Raises:
-        ModelUnsupported: a vocabulary of another kind than SentencePiece's.
+        ModelUnsupported: the vocabulary is not SentencePiece.
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
@@ -44,8 +43,8 @@ class Pieces:
         longest_first = sorted(self._wholes, key=len, reverse=True)
         self._split = re.compile(f"({'|'.join(map(re.escape, longest_first))})" if longest_first else "(?!)")
 
-    def ids(self, text: str) -> list[int]:
-        """The ids of a text's tokens. A control token that is spelt out in it is text like other text."""
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text. Names of control tokens are plain text."""
         found: list[int] = []
         for part in self._split.split(text):
             if part in self._wholes:
@@ -57,7 +56,7 @@ class Pieces:
         return found
 
     def _merged(self, text: str) -> list[str]:
-        """The pieces of a text: of all neighbours that make a piece, those with the best one merge, again and again."""
+        """Return the tokens of a text by repeatedly merging the best pair of neighbours."""
         parts = list(text)  # "" where a part was swallowed by the one before
         before, after = list(range(-1, len(text) - 1)), list(range(1, len(text) + 1))
         waiting: list[tuple[float, int, str]] = []

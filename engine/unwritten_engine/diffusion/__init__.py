@@ -1,8 +1,9 @@
-"""DiffusionGemma in a denoising loop of our own. Needs the extra ``diffusion`` (torch, transformers, bitsandbytes).
+"""DiffusionGemma in our own denoising loop. Needs the extra ``diffusion`` (torch, transformers, bitsandbytes).
 
-The life of a request: ``prompts`` puts the prompt into tokens and ``outline`` lays out its canvases; ``engine``
-hands both to ``loop``, whose thread gives it a row, reads the prompt into the cache (``kv``, ``body``) and denoises
-it together with all others (``batch``, ``sampler``); ``text`` makes frames of the drafts.
+Read in this order: ``engine`` (requests and the loop's thread), ``loop`` (scheduling), ``sequence`` (state of a
+request), ``model_runner`` (one denoising step for all rows), ``model`` (the layers), ``kv_cache``, ``sampler``. The
+package ``tokenization`` converts prompts, schemas and drafts between text and tokens, ``loading`` loads checkpoints,
+and ``build`` puts everything together.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from .engine import DiffusionEngine
 def open_diffusion(
     reference: str, *, progress: Progress | None = None, reasons: tuple[str, ...] = (), **options: Any
 ) -> DiffusionEngine:
-    """Load a DiffusionGemma and begin to serve requests.
+    """Load a DiffusionGemma.
 
     Args:
         reference: a checkpoint folder, OWNER/REPO on the hub, or "random" for a small random model.
-        progress: told what will be downloaded and what it will take in memory, before it happens.
+        progress: called with download and memory sizes before the download and the load.
         reasons: why this engine was chosen.
-        options: those in ``options.OPTIONS``.
+        options: see ``OPTIONS`` of ``sampling_params``.
 
     Raises:
-        UnknownOption, BadOption: an option that there is not, or with a value that it cannot take.
+        UnknownOption, BadOption: an unknown option, or an invalid value.
         ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the checkpoint cannot be loaded, or does not fit.
     """
     from .build import build_engine
 
-    return build_engine(reference, progress or (lambda share, doing: None), reasons, options)
+    return build_engine(reference, progress or (lambda share, step: None), reasons, options)
 
 
 __all__ = ["DiffusionEngine", "open_diffusion"]

@@ -1,4 +1,4 @@
-"""From a reference to a running engine: load, plan the memory, and put the parts together."""
+"""Build the engine: load the model, plan its memory, and create all components."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .tokenization.image_processor import ImageProcessor
 from .tokenization.prompt_tokenizer import PromptTokenizer
 
 ROWS_ON_CPU = 8
-"""Canvases together on a CPU, where arithmetic is the limit: more only make each other slower."""
+"""Canvases that run together on a CPU, which is compute-bound: more would only slow each other down."""
 CONTEXT_ON_CPU = 8192
 
 
 def build_engine(
     reference: str, progress: Progress, reasons: tuple[str, ...], options: Mapping[str, Any]
 ) -> DiffusionEngine:
-    """See ``open_diffusion``."""
+    """Load a model and build its engine. See ``open_diffusion``."""
     settings = engine_options(options)
     budget = None if settings["memory_gb"] is None else int(settings["memory_gb"] * 1e9)
     loaded = load_model(
@@ -52,47 +52,46 @@ def build_engine(
 def assemble_engine(
     loaded: LoadedModel, *, budget: int | None, settings: Mapping[str, Any], reasons: tuple[str, ...]
 ) -> DiffusionEngine:
-    """An engine over a loaded model.
+    """Build the engine of a loaded model.
 
     Args:
         loaded: the model.
-        budget: bytes for everything, weights included; None takes what is free.
+        budget: bytes for everything including weights; None uses the free memory.
         settings: all of ``OPTIONS`` by name.
         reasons: why this engine was chosen.
     """
-    device, why = loaded.device, list(reasons)
+    device, all_reasons = loaded.device, list(reasons)
     on_cpu = device.type == "cpu"
     if on_cpu:
         threads, reason = choose_num_threads()
         if settings["threads"]:
-            threads, reason = settings["threads"], f"{settings['threads']} threads were asked for."
+            threads, reason = settings["threads"], f"{settings['threads']} threads were requested."
         torch.set_num_threads(threads)
-        why.append(reason)
-    found = _plan(loaded, budget, settings)
-    canvas = int(loaded.model.config.canvas_length)
-    kv = KVCache(
+        all_reasons.append(reason)
+    plan = _plan(loaded, budget, settings)
+    canvas_length = int(loaded.model.config.canvas_length)
+    kv_cache = KVCache(
         loaded.model.config.text_config,
-        rows=found.rows,
-        context=found.context,
-        canvas=canvas,
+        rows=plan.rows,
+        context=plan.context,
+        canvas=canvas_length,
         device=device,
         dtype=loaded.model.model.decoder.embed_tokens.weight.dtype,
     )
-    use_graphs = device.type == "cuda" if settings["graphs"] is None else settings["graphs"] and device.type == "cuda"
-    batch = ModelRunner(
+    runner = ModelRunner(
         loaded.model,
-        DiffusionModel(loaded.model, kv),
+        DiffusionModel(loaded.model, kv_cache),
         top_k=settings["self_conditioning_top_k"],
-        graphs=CUDAGraphs() if use_graphs else None,
+        cuda_graphs=CUDAGraphs() if device.type == "cuda" and settings["cuda_graphs"] is not False else None,
     )
-    kept = found.prefixes if settings["prefix_mb"] is None else settings["prefix_mb"] * 10**6
+    prefix_cache_bytes = plan.prefixes if settings["prefix_cache_mb"] is None else settings["prefix_cache_mb"] * 10**6
     processor, no_images = load_processor(loaded.checkpoint, loaded.tokenizer)
-    why += (*loaded.reasons, *no_images)
-    why.append(
-        f"{found.rows} canvases of {found.context:,} tokens run together ({gigabytes(kv.nbytes)}), and up to "
-        f"{gigabytes(kept)} hold beginnings of prompts."
+    all_reasons += (*loaded.reasons, *no_images)
+    all_reasons.append(
+        f"{plan.rows} canvases of {plan.context:,} tokens run together ({gigabytes(kv_cache.nbytes)}); the prefix "
+        f"cache has {gigabytes(prefix_cache_bytes)}."
     )
-    reader = Detokenizer(loaded.tokenizer, loaded.ends, loaded.pad, batch.head.vocabulary)
+    detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, runner.head.vocabulary)
     about = About(
         engine="diffusion",
         model=loaded.name,
@@ -100,10 +99,10 @@ def assemble_engine(
         if on_cpu
         else describe_device(device).removeprefix("This GPU (").removesuffix(")"),
         quantization=loaded.quantization,
-        memory_bytes=loaded.weight_bytes + kv.nbytes,
-        context=found.context,
-        canvas_length=canvas,
-        parallel=found.rows,
+        memory_bytes=loaded.weight_bytes + kv_cache.nbytes,
+        context=plan.context,
+        canvas_length=canvas_length,
+        parallel=plan.rows,
         abilities=Abilities(
             instruct=True,
             drafts=True,
@@ -115,32 +114,32 @@ def assemble_engine(
             markup=loaded.name != RANDOM,
         ),
         licence=loaded.licence,
-        reasons=tuple(why),
+        reasons=tuple(all_reasons),
     )
     return DiffusionEngine(
-        DenoisingLoop(loaded.model, batch, kept_bytes=kept, exclusive_clicks=on_cpu),
+        DenoisingLoop(runner, prefix_cache_bytes=prefix_cache_bytes, exclusive_clicks=on_cpu),
         about,
-        reader=reader,
-        speaker=PromptTokenizer(loaded.tokenizer, reader, processor, loaded.name),
-        masks=batch.masks,
-        base=default_params(loaded.model.generation_config),
+        detokenizer=detokenizer,
+        prompt_tokenizer=PromptTokenizer(loaded.tokenizer, detokenizer, processor, loaded.name),
+        masks=runner.masks,
+        default_params=default_params(loaded.model.generation_config),
     )
 
 
 def _plan(loaded: LoadedModel, budget: int | None, settings: Mapping[str, Any]) -> MemoryPlan:
-    """How the memory that is left is divided: the weights are there already."""
-    sizes = read_model_config(loaded.model.config.to_dict(), loaded.name)
+    """Plan the memory besides the loaded weights."""
+    config = read_model_config(loaded.model.config.to_dict(), loaded.name)
     on_cpu = loaded.device.type == "cpu"
     memory = free_bytes(loaded.device) + loaded.weight_bytes if budget is None else budget
     rows, context = settings["parallel"], settings["context"]
     if on_cpu:
         rows = rows or ROWS_ON_CPU
-        context = context or min(CONTEXT_ON_CPU, sizes.context)
+        context = context or min(CONTEXT_ON_CPU, config.context)
         number = 4 if loaded.dtype == torch.float32 else 2
-        while settings["parallel"] is None and rows > 1 and rows * cache_bytes(sizes, context, number) > memory // 4:
+        while settings["parallel"] is None and rows > 1 and rows * cache_bytes(config, context, number) > memory // 4:
             rows //= 2
     return plan_memory(
-        sizes,
+        config,
         memory=memory,
         device=describe_device(loaded.device),
         kind=loaded.quantization,
@@ -150,25 +149,25 @@ def _plan(loaded: LoadedModel, budget: int | None, settings: Mapping[str, Any]) 
 
 
 def load_processor(checkpoint: Checkpoint, tokenizer: Any) -> tuple[ImageProcessor | None, tuple[str, ...]]:
-    """The processor, if the checkpoint has a vision tower and Pillow is installed; else None, and why in a sentence."""
+    """Return the image processor if the checkpoint has a vision tower and Pillow is installed, else None and why."""
     if not checkpoint.vision:
         return None, ()
     try:
-        cutter = _cutter(checkpoint)
+        hf_processor = _hf_processor(checkpoint)
     except MissingPackage as error:
         return None, (str(error),)
     image = checkpoint.config.get("image_token_id")
     if image is None or tokenizer.convert_tokens_to_ids(getattr(tokenizer, "image_token", "")) != image:
-        return None, ("Pictures cannot be read: tokenizer and config.json disagree on the image token.",)
-    return ImageProcessor(cutter, tokenizer, image), ()
+        return None, ("Images are not supported: tokenizer and config.json disagree on the image token.",)
+    return ImageProcessor(hf_processor, tokenizer, image), ()
 
 
-def _cutter(checkpoint: Checkpoint) -> Any:
+def _hf_processor(checkpoint: Checkpoint) -> Any:
     try:
         import PIL  # noqa: F401
         from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
     except ImportError as error:
-        raise MissingPackage("Pictures need the package pillow. Type: pip install pillow") from error
+        raise MissingPackage("Images need the package pillow. Type: pip install pillow") from error
     file = checkpoint.folder / "processor_config.json"
     config: dict[str, Any] = read_json(file).get("image_processor") or {} if file.is_file() else {}
     if not config and (checkpoint.folder / "preprocessor_config.json").is_file():

@@ -1,8 +1,9 @@
-"""Captured passes: on a GPU a pass is some two thousand small kernels, and launching them takes longer than their work.
+"""CUDA graphs for denoising steps. A step has about two thousand small kernels, whose launches take longer than the
+work.
 
-A pass is captured once for each bucket of rows and kept tokens, and replayed from then on: one launch. The first
-pass of a bucket runs plainly, which readies libraries and buffers, the second is captured. Where capturing fails,
-passes run plainly, and ``reason`` says why.
+A step is captured once per bucket of rows and cached tokens and then replayed with one launch. The first step of a
+bucket runs eagerly, which initializes libraries and buffers; the second is captured. If capturing fails, steps run
+eagerly, and ``reason`` has the error.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any
 
 import torch
 
-LEAST = 256
-"""The smallest bucket of kept tokens; the others double."""
+MIN_LENGTH_BUCKET = 256
+"""The smallest bucket of cached tokens; the others are doublings."""
 
 
 class CUDAGraphs:
-    """Passes by bucket. One thread uses it."""
+    """Captured steps by bucket. Use it from one thread."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -27,8 +28,8 @@ class CUDAGraphs:
 
     @staticmethod
     def buckets(count: int, longest: int, rows: int, context: int) -> tuple[int, int]:
-        """The bucket for so many rows and kept tokens: powers of two, not beyond what there is."""
-        wide, long = 1, LEAST
+        """Return the bucket for a number of rows and cached tokens: powers of two, limited by the cache."""
+        wide, long = 1, MIN_LENGTH_BUCKET
         while wide < count:
             wide *= 2
         while long < longest:
@@ -36,7 +37,7 @@ class CUDAGraphs:
         return min(wide, rows), min(long, context)
 
     def run(self, key: Hashable, work: Callable[[], None]) -> None:
-        """Do the work, which reads and writes the same memory each time for the same key."""
+        """Run ``work``, which must use the same memory in every call with the same key."""
         if self.reason or key not in self._seen:
             self._seen.add(key)
             work()
@@ -51,8 +52,8 @@ class CUDAGraphs:
         try:
             with torch.cuda.graph(graph, pool=self._pool):
                 work()
-        except RuntimeError as error:  # something reads back to the host, or memory ran out
-            self.reason = f"Passes run one kernel at a time, for capturing them failed: {str(error).splitlines()[0]}"
+        except RuntimeError as error:  # a host sync, or out of memory
+            self.reason = f"Steps run without CUDA graphs, because the capture failed: {str(error).splitlines()[0]}"
             torch.cuda.synchronize()
             return False
         self._pool = graph.pool()

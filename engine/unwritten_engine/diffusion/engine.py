@@ -1,4 +1,4 @@
-"""The engine over the loop: a thread that steps, and requests that come from an event loop."""
+"""The diffusion engine: runs the denoising loop in a thread and bridges it to the event loop."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from .tokenization.prompt_tokenizer import PromptTokenizer
 
 @dataclass(slots=True)
 class _RequestInbox:
-    """What other threads tell the loop's."""
+    """Messages from other threads to the loop's thread."""
 
-    ready: threading.Condition = field(default_factory=threading.Condition)
-    runs: deque[Sequence] = field(default_factory=deque)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    sequences: deque[Sequence] = field(default_factory=deque)
     closed: bool = False
 
 
 class DiffusionEngine:
-    """An engine over one loaded DiffusionGemma. Made by ``open_diffusion``.
+    """An engine for one loaded DiffusionGemma. Created by ``open_diffusion``.
 
     Args:
-        loop: the requests of the model.
-        about: what this engine is.
-        reader: reads its tokens.
-        speaker: makes its prompts.
-        masks: where shapes get their classes.
-        base: the checkpoint's own dial.
+        loop: schedules the sequences.
+        about: description of this engine.
+        detokenizer: decodes the model's tokens.
+        prompt_tokenizer: encodes prompts.
+        masks: registry of token masks for schemas.
+        default_params: sampling parameters of the checkpoint.
     """
 
     def __init__(
@@ -47,145 +47,152 @@ class DiffusionEngine:
         loop: DenoisingLoop,
         about: About,
         *,
-        reader: Detokenizer,
-        speaker: PromptTokenizer,
+        detokenizer: Detokenizer,
+        prompt_tokenizer: PromptTokenizer,
         masks: TokenMasks,
-        base: SamplingParams,
+        default_params: SamplingParams,
     ) -> None:
         self._about = about
-        self._reader, self._speaker, self._masks, self._base = reader, speaker, masks, base
+        self._detokenizer, self._prompt_tokenizer, self._masks, self._default_params = (
+            detokenizer,
+            prompt_tokenizer,
+            masks,
+            default_params,
+        )
         self._inbox = _RequestInbox()
-        self._at_work: dict[int, Sequence] = {}  # by the identity of their requests
-        # Only the thread holds the loop, and with it the model: when it ends, their memory is free.
-        self._thread = threading.Thread(target=self._work, args=(loop,), name="unwritten-diffusion", daemon=True)
+        self._active: dict[int, Sequence] = {}  # by id of the request
+        # Only the thread references the loop and the model, so that their memory is freed when it ends.
+        self._thread = threading.Thread(target=self._run_loop, args=(loop,), name="unwritten-diffusion", daemon=True)
         self._thread.start()
 
     @property
     def about(self) -> About:
-        """What this engine is, and why it was chosen."""
+        """See ``Engine.about``."""
         return self._about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """Write one text. See ``Engine.generate``; options are those in ``options.SAMPLING``."""
+        """See ``Engine.generate``. Options are those in ``sampling_params.SAMPLING``."""
         self._check_open()
-        run = self._run(request, self._masks.place)
-        news = _heard(run)
-        self._submit(run)
-        self._at_work[id(request)] = run
+        seq = self._make_sequence(request, self._masks.register)
+        updated = _update_event(seq)
+        self._submit(seq)
+        self._active[id(request)] = seq
         try:
             while True:
-                await news.wait()
-                news.clear()
-                if run.error is not None:
-                    raise run.error
-                frame = run.frame()
+                await updated.wait()
+                updated.clear()
+                if seq.error is not None:
+                    raise seq.error
+                frame = seq.frame()
                 if frame is None:
                     continue
                 yield frame
                 if frame.done:
                     return
         finally:
-            self._at_work.pop(id(request), None)
-            run.cancelled = True
+            self._active.pop(id(request), None)
+            seq.cancelled = True
             self._wake()
 
     def check(self, request: Request) -> None:
         """See ``Engine.check``."""
-        self._run(request, lambda mask: 1)
+        self._make_sequence(request, lambda mask: 1)
 
     def promote(self, request: Request) -> None:
         """See ``Engine.promote``."""
-        run = self._at_work.get(id(request))
-        if run is not None:
-            run.priority = Priority.CLICK
+        seq = self._active.get(id(request))
+        if seq is not None:
+            seq.priority = Priority.CLICK
             self._wake()
 
     async def warm(self, prompts: abc.Sequence[Prompt]) -> None:
-        """Read the beginnings that these prompts share with later ones."""
+        """Prefill the prefixes that these prompts share with later ones."""
         for prompt in prompts:
             if self._inbox.closed:
                 return
             try:
-                spoken = await asyncio.to_thread(self._speaker.tokenize, Prompt("A", prompt.system, prompt.examples))
+                bare = Prompt("A", prompt.system, prompt.examples)
+                tokenized = await asyncio.to_thread(self._prompt_tokenizer.tokenize, bare)
             except EngineError:
                 continue
-            if spoken.shared == 0 or len(spoken.ids) > self._about.context:
+            if tokenized.num_shared == 0 or len(tokenized.ids) > self._about.context:
                 continue
-            run = Sequence(spoken, CanvasPlan(1, 1, self._reader), self._base, 0, Priority.PREFETCH, warming=True)
-            done = _heard(run)
+            plan = CanvasPlan(1, 1, self._detokenizer)
+            seq = Sequence(tokenized, plan, self._default_params, 0, Priority.PREFETCH, warm_only=True)
+            done = _update_event(seq)
             try:
-                self._submit(run)
+                self._submit(seq)
                 await done.wait()
             except EngineClosed:
                 return
             finally:
-                run.cancelled = True
+                seq.cancelled = True
 
     async def close(self) -> None:
-        """Stop all work and free the model. Running generations raise ``EngineClosed``."""
-        with self._inbox.ready:
+        """See ``Engine.close``."""
+        with self._inbox.changed:
             self._inbox.closed = True
-            self._inbox.ready.notify()
+            self._inbox.changed.notify()
         await asyncio.to_thread(self._thread.join)
 
-    def _run(self, request: Request, place: Callable[[bytes], int]) -> Sequence:
-        """A request in tokens; ``place`` gives the masks of a shape their rows.
+    def _make_sequence(self, request: Request, register_mask: Callable[[bytes], int]) -> Sequence:
+        """Tokenize a request. ``register_mask`` returns the row of a schema's token mask.
 
         Raises:
-            RequestRefused, UnknownOption, BadOption: what this engine cannot do.
+            RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
-        setting = sampling_params(request.options, self._base)
-        made = plan_canvases(request, self._reader, self._about.canvas_length, place)
-        spoken = self._speaker.tokenize(request.prompt)
-        # The last canvas is denoised after what is kept, and is never kept itself.
-        needed = len(spoken.ids) + (made.canvases - 1) * self._about.canvas_length
+        params = sampling_params(request.options, self._default_params)
+        plan = plan_canvases(request, self._detokenizer, self._about.canvas_length, register_mask)
+        prompt = self._prompt_tokenizer.tokenize(request.prompt)
+        # The last canvas never enters the KV cache.
+        needed = len(prompt.ids) + (plan.canvases - 1) * self._about.canvas_length
         if needed > self._about.context:
             raise PromptTooLong(
-                f"The prompt has {len(spoken.ids):,} tokens, and with {made.canvases} canvases of "
+                f"The prompt has {len(prompt.ids):,} tokens, and with {plan.canvases} canvases of "
                 f"{self._about.canvas_length} it does not fit into the context of {self._about.context:,}. Shorten "
                 f"the prompt, ask for fewer canvases, or open the engine with a larger context."
             )
         seed = secrets.randbelow(2**32) if request.seed is None else request.seed
-        return Sequence(spoken, made, setting, seed, request.priority)
+        return Sequence(prompt, plan, params, seed, request.priority)
 
     def _check_open(self) -> None:
         if self._inbox.closed:
             raise EngineClosed("The engine is closed. Open it again.")
 
-    def _submit(self, run: Sequence) -> None:
-        with self._inbox.ready:
+    def _submit(self, seq: Sequence) -> None:
+        with self._inbox.changed:
             self._check_open()
-            self._inbox.runs.append(run)
-            self._inbox.ready.notify()
+            self._inbox.sequences.append(seq)
+            self._inbox.changed.notify()
 
     def _wake(self) -> None:
-        with self._inbox.ready:
-            self._inbox.ready.notify()
+        with self._inbox.changed:
+            self._inbox.changed.notify()
 
-    def _work(self, loop: DenoisingLoop) -> None:
-        """The loop's thread: step while there is something to do."""
+    def _run_loop(self, loop: DenoisingLoop) -> None:
+        """Run steps in the loop's thread while there is work."""
         inbox = self._inbox
         while True:
-            with inbox.ready:
-                while not (inbox.runs or inbox.closed or not loop.idle):
-                    inbox.ready.wait()
-                while inbox.runs:
-                    loop.add(inbox.runs.popleft())
+            with inbox.changed:
+                while not (inbox.sequences or inbox.closed or not loop.idle):
+                    inbox.changed.wait()
+                while inbox.sequences:
+                    loop.add(inbox.sequences.popleft())
                 if inbox.closed:
                     break
             try:
                 loop.step()
-            except Exception as error:  # a defect here must not leave everybody waiting
-                loop.fail_all(GenerationFailed(f"The denoising loop broke off: {error!r}. Try again."))
+            except Exception as error:  # a bug here must not leave readers waiting
+                loop.fail_all(GenerationFailed(f"The denoising loop failed: {error!r}. Try again."))
         loop.close()
 
 
-def _heard(run: Sequence) -> asyncio.Event:
-    """An event of the running event loop that is set whenever the request has news."""
-    news, loop = asyncio.Event(), asyncio.get_running_loop()
+def _update_event(seq: Sequence) -> asyncio.Event:
+    """Return an event of the running event loop that is set on every update of the sequence."""
+    updated, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def notify() -> None:
-        loop.call_soon_threadsafe(news.set)  # raises when the event loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(updated.set)  # raises if the event loop is closed; the sequence is then cancelled
 
-    run.notify = notify
-    return news
+    seq.notify = notify
+    return updated

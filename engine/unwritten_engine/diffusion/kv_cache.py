@@ -1,13 +1,12 @@
-"""Keys and values: of the requests that run, and of beginnings that are kept.
+"""Keys and values of running sequences, and of cached prefixes.
 
-Each running request has a *row* in buffers that are made once: for every layer ``[rows, heads, canvas + kept, width]``.
-The first places of a row belong to the canvas being denoised and are written anew in every step, so that a step need
-not join tensors; the others hold the prompt and the finished canvases. A layer with a sliding window of W keeps the
-last W - 1 tokens in a ring: token p lies at place p modulo (W - 1). Attention does not care about the order of places.
+Each running sequence has a *row* in preallocated buffers, one per layer: ``[rows, heads, canvas + places, head_dim]``.
+The first places of a row belong to the canvas and are overwritten in every step, so that a step concatenates nothing.
+The other places hold the prompt and the finished canvases. A layer with a sliding window of W keeps the last W - 1
+tokens in a ring buffer: token p is stored at place p modulo (W - 1). Attention does not depend on the order of places.
 
-A *snapshot* is a copy of a row together with the tokens that it stands for. Shared beginnings of prompts and requests
-that were pre-empted are kept so, in one store with a limit in bytes. What it forgets is encoded again: that costs
-time, never correctness.
+A *snapshot* is a copy of a row with its tokens. Shared prefixes and preempted sequences are stored as snapshots in
+``PrefixCache``, which has a size limit. Evicted tokens are prefilled again; results stay the same.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ class Snapshot:
     """A copy of the first tokens of a row.
 
     Attributes:
-        tokens: what it stands for; pictures are marked by what was seen (see ``prompts.py``).
-        layers: keys and values of each layer, [2, heads, places, width].
+        tokens: their keys; for images, keys depend on the content (see ``prompt_tokenizer.py``).
+        layers: keys and values of each layer, [2, heads, places, head_dim].
     """
 
     tokens: tuple[Hashable, ...]
@@ -40,14 +39,14 @@ class Snapshot:
 
 
 class KVCache:
-    """The buffers of all rows.
+    """Preallocated buffers for all rows.
 
     Args:
-        config: the text config of the model.
-        rows: requests that run together.
-        context: tokens of prompt and finished canvases that a row holds.
+        config: text config of the model.
+        rows: sequences that run together.
+        context: tokens of prompt and finished canvases per row.
         canvas: tokens in a canvas.
-        device: where the buffers are.
+        device: device of the buffers.
         dtype: of keys and values.
     """
 
@@ -63,17 +62,17 @@ class KVCache:
         for number, places in enumerate(self.places):
             layer = config.per_layer_config[number]
             shape = (rows, layer.num_key_value_heads, canvas + places, layer.head_dim)
-            # Zeros, not empty: masked places are multiplied by 0, and nan times 0 is nan.
+            # Zeros, not uninitialized memory: masked places are multiplied by 0, and nan * 0 is nan.
             self.keys.append(torch.zeros(shape, device=device, dtype=dtype))
             self.values.append(torch.zeros(shape, device=device, dtype=dtype))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all buffers."""
+        """Size of all buffers in bytes."""
         return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
 
     def write(self, layer: int, row: int, start: int, keys: Tensor, values: Tensor) -> None:
-        """Keep the keys and values of tokens ``start`` and following, each [heads, tokens, width]."""
+        """Store keys and values of the tokens from ``start`` on, each [heads, tokens, head_dim]."""
         places = self.places[layer]
         count = keys.shape[1]
         if self.sliding[layer] and start + count > places:
@@ -87,12 +86,12 @@ class KVCache:
         self.values[layer][row, :, place] = values
 
     def past(self, layer: int, row: int, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of the first ``length`` tokens, as far as they are kept, each [heads, places, width]."""
+        """Return the stored keys and values of the first ``length`` tokens, each [heads, places, head_dim]."""
         place = slice(self.canvas, self.canvas + min(length, self.places[layer]))
         return self.keys[layer][row, :, place], self.values[layer][row, :, place]
 
     def positions(self, layer: int, length: int) -> Tensor:
-        """[places] int64 on the host: which token lies at each place of ``past``."""
+        """Return the token position at each place of ``past``, [places] int64 on the host."""
         places = self.places[layer]
         if length <= places:
             return torch.arange(length)
@@ -100,19 +99,19 @@ class KVCache:
         return slots + (length - 1 - slots) // places * places
 
     def save(self, row: int, tokens: Sequence[Hashable]) -> Snapshot:
-        """A copy of a row that holds exactly these tokens."""
+        """Return a snapshot of a row that holds exactly these tokens."""
         layers = [torch.stack(self.past(layer, row, len(tokens))) for layer in range(len(self.keys))]
         return Snapshot(tuple(tokens), tuple(layers))
 
     def load(self, row: int, snapshot: Snapshot) -> None:
-        """Begin a row with the tokens of a snapshot."""
+        """Fill a row with the tokens of a snapshot."""
         for layer, kept in enumerate(snapshot.layers):
             place = slice(self.canvas, self.canvas + kept.shape[2])
             self.keys[layer][row, :, place] = kept[0]
             self.values[layer][row, :, place] = kept[1]
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy a row of so many tokens to another."""
+        """Copy the first ``length`` tokens of one row to another."""
         for layer in range(len(self.keys)):
             place = slice(self.canvas, self.canvas + min(length, self.places[layer]))
             self.keys[layer][target, :, place] = self.keys[layer][source, :, place]
@@ -120,14 +119,14 @@ class KVCache:
 
 
 class PrefixCache:
-    """Snapshots under a limit in bytes; the one unused for longest goes first.
+    """An LRU cache of snapshots with a limit in bytes.
 
     Args:
-        limit: bytes of all snapshots together.
+        max_bytes: limit of all snapshots together.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.nbytes = 0
         self._snapshots: OrderedDict[tuple[Hashable, ...], Snapshot] = OrderedDict()
 
@@ -138,7 +137,7 @@ class PrefixCache:
         return tokens in self._snapshots
 
     def longest_prefix(self, tokens: tuple[Hashable, ...]) -> Snapshot | None:
-        """The snapshot with the longest beginning of these tokens that leaves at least nothing to encode."""
+        """Return the longest snapshot whose tokens are a prefix of ``tokens``, or None."""
         found = None
         for snapshot in self._snapshots.values():
             length = len(snapshot.tokens)
@@ -149,24 +148,24 @@ class PrefixCache:
         return found
 
     def put(self, snapshot: Snapshot) -> bool:
-        """Keep a snapshot; False if it alone is larger than the limit."""
-        if snapshot.nbytes > self.limit:
+        """Store a snapshot. Return False if it exceeds the limit on its own."""
+        if snapshot.nbytes > self.max_bytes:
             return False
         self.drop(snapshot.tokens)
         self._snapshots[snapshot.tokens] = snapshot
         self.nbytes += snapshot.nbytes
-        while self.nbytes > self.limit:
+        while self.nbytes > self.max_bytes:
             _, oldest = self._snapshots.popitem(last=False)
             self.nbytes -= oldest.nbytes
         return True
 
     def drop(self, tokens: tuple[Hashable, ...]) -> None:
-        """Forget a snapshot, if it is there."""
+        """Remove a snapshot, if it exists."""
         gone = self._snapshots.pop(tokens, None)
         if gone is not None:
             self.nbytes -= gone.nbytes
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all snapshots."""
         self._snapshots.clear()
         self.nbytes = 0

@@ -1,22 +1,21 @@
-"""The denoising loop: ``step`` is one pass over all that runs, and ``generate`` loops over it.
+"""The denoising loop: ``step`` runs one denoising step for all running sequences, ``generate`` repeats it.
 
-Requests join and leave at any step. Those that run have the rows 0, 1, 2, … of cache and batch without a gap; the
-one whose prompt is being read has the row after them. Before each pass the loop lets go of what nobody wants any
-more, gives free rows to those who wait, and reads a bounded part of their prompts, so that long prompts do not hold
-up the others.
+Sequences join and leave at any step (continuous batching). Running sequences use the rows 0, 1, 2, … of cache and
+runner without a gap; the sequence whose prompt is being prefilled uses the next row. Before each step the loop drops
+cancelled sequences, admits waiting ones to free rows, and prefills a limited number of prompt tokens, so that a long
+prompt does not delay the others.
 
-A click goes before what is written ahead. If no row is free for it, something written ahead is pre-empted: its
-canvas is set aside and its cache goes to the store of snapshots; when its turn comes it goes on where it was. Reading
-something ahead stops likewise for a click. With ``rest``, where arithmetic is the limit, everything ahead makes way
-as long as a click is at work, so that no click shares its passes. What has waited for ``PATIENCE`` seconds in all
-counts as a click, so that nothing starves.
+Clicks run before prefetches. If no row is free for a click, a prefetch is preempted: the state of its canvas is saved,
+its KV cache becomes a snapshot in the prefix cache, and it resumes later. The prefill of a prefetch is interrupted
+likewise. With ``exclusive_clicks``, for compute-bound devices, all prefetches are preempted while a click is active. A
+sequence that has waited for ``MAX_QUEUE_SECONDS`` in total counts as a click, so that nothing starves.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -29,366 +28,352 @@ from .sequence import CanvasState, Sequence
 from .tokenization.image_processor import ImagePatches
 
 MAX_QUEUE_SECONDS: Final = 30.0
-"""Seconds in the queue after which a request counts as a click."""
+"""Seconds in the queue after which a sequence counts as a click."""
 MIN_SHARED_TOKENS: Final = 16
-"""Tokens of a shared beginning that are worth a snapshot."""
+"""Minimum length of a shared prefix that is cached."""
 PREFILL_TOKENS: Final = {"cpu": 512}
-"""Tokens of prompts that are read before a pass, where they would hold up the others."""
+"""Prompt tokens that are prefilled per step, by device type."""
 PREFILL_TOKENS_ON_GPU: Final = 4096
 
 
 class DenoisingLoop:
-    """All requests of one model. One thread uses it; ``Run.cancelled`` may be set from any.
+    """Schedules all sequences of one model. Use it from one thread; ``Sequence.cancelled`` may be set from any.
 
     Args:
-        model: transformers' ``DiffusionGemmaForBlockDiffusion``.
-        batch: the rows.
-        kept_bytes: limit of the store of snapshots.
-        patience: seconds in the queue after which a request counts as a click.
-        rest: let nothing that is written ahead run beside a click.
+        runner: runs the denoising steps.
+        prefix_cache_bytes: size limit of the prefix cache.
+        max_queue_seconds: seconds in the queue after which a sequence counts as a click.
+        exclusive_clicks: run no prefetches beside a click.
     """
 
     def __init__(
         self,
-        model: Any,
-        batch: ModelRunner,
+        runner: ModelRunner,
         *,
-        kept_bytes: int,
-        patience: float = MAX_QUEUE_SECONDS,
+        prefix_cache_bytes: int,
+        max_queue_seconds: float = MAX_QUEUE_SECONDS,
         exclusive_clicks: bool = False,
     ) -> None:
-        self._model = model
-        self._batch = batch
-        self._model_layers: DiffusionModel = batch.body
-        self._kv_cache: KVCache = batch.body.kv
-        self.prefix_cache = PrefixCache(kept_bytes)
-        self.patience = patience
+        self._runner = runner
+        self._model: DiffusionModel = runner.model
+        self._kv_cache: KVCache = runner.model.kv_cache
+        self.prefix_cache = PrefixCache(prefix_cache_bytes)
+        self.max_queue_seconds = max_queue_seconds
         self.exclusive_clicks = exclusive_clicks
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
-        self._reading: Sequence | None = None
+        self._prefilling: Sequence | None = None
         self._numbers = itertools.count(1)
-        self.read_at_once = PREFILL_TOKENS.get(batch.device.type, PREFILL_TOKENS_ON_GPU)
-        self._seeing: dict[Sequence, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.prefill_tokens = PREFILL_TOKENS.get(runner.device.type, PREFILL_TOKENS_ON_GPU)
+        self._image_inputs: dict[Sequence, tuple[torch.Tensor, torch.Tensor]] = {}
 
     @property
     def idle(self) -> bool:
-        """There is nothing to do."""
-        return not (self.waiting or self.running or self._reading)
+        """True if there is no work."""
+        return not (self.waiting or self.running or self._prefilling)
 
-    def add(self, run: Sequence) -> None:
-        """Let a request wait for its turn."""
-        run.number = next(self._numbers)
-        self.waiting.append(run)
+    def add(self, seq: Sequence) -> None:
+        """Append a sequence to the queue."""
+        seq.number = next(self._numbers)
+        self.waiting.append(seq)
 
-    def generate(self, runs: Iterable[Sequence]) -> Iterator[list[Sequence]]:
-        """Work on these requests to their end. Yields after each pass those that have news."""
-        for run in runs:
-            self.add(run)
+    def generate(self, seqs: Iterable[Sequence]) -> Iterator[list[Sequence]]:
+        """Run sequences to their end. Yields the updated sequences after each step."""
+        for seq in seqs:
+            self.add(seq)
         while not self.idle:
             yield self.step()
 
     @torch.inference_mode()
     def step(self) -> list[Sequence]:
-        """Let requests in, and make one denoising pass over all that run.
+        """Admit waiting sequences and run one denoising step.
 
         Returns:
-            The requests that have a new draft or have come to their end.
+            The sequences that have a new draft or have finished.
         """
-        news: list[Sequence] = []
+        updated: list[Sequence] = []
         self._drop_cancelled()
-        self._admit(news)
-        if self.running and self._passed(news):
-            self._fetch(news)
-        for run in news:
-            _tell(run)
-        return news
+        self._admit(updated)
+        if self.running and self._forward(updated):
+            self._fetch(updated)
+        for seq in updated:
+            _notify(seq)
+        return updated
 
     def fail_all(self, error: EngineError) -> None:
-        """End everything with an error."""
-        everyone = [*self.running, *([self._reading] if self._reading else []), *self.waiting]
-        self.running, self._reading, self.waiting = [], None, []
-        self._seeing.clear()
-        for run in everyone:
-            run.error = type(error)(*error.args)  # each is raised somewhere else
-            _tell(run)
+        """Fail all sequences with this error."""
+        seqs = [*self.running, *([self._prefilling] if self._prefilling else []), *self.waiting]
+        self.running, self._prefilling, self.waiting = [], None, []
+        self._image_inputs.clear()
+        for seq in seqs:
+            seq.error = type(error)(*error.args)  # a copy, because each is raised separately
+            _notify(seq)
 
     def _drop_cancelled(self) -> None:
-        """Drop what nobody wants any more."""
-        for run in [run for run in self.waiting if run.cancelled]:
-            self.waiting.remove(run)
-            if run.saved_state is not None:
-                self.prefix_cache.drop(run.keys)
-        if self._reading is not None and self._reading.cancelled:
-            self._seeing.pop(self._reading, None)
-            self._reading = None
-        for run in [run for run in self.running if run.cancelled]:
-            self._leave(run)
+        """Drop cancelled sequences."""
+        for seq in [seq for seq in self.waiting if seq.cancelled]:
+            self.waiting.remove(seq)
+            if seq.saved_state is not None:
+                self.prefix_cache.drop(seq.cache_keys)
+        if self._prefilling is not None and self._prefilling.cancelled:
+            self._image_inputs.pop(self._prefilling, None)
+            self._prefilling = None
+        for seq in [seq for seq in self.running if seq.cancelled]:
+            self._remove(seq)
 
-    def _admit(self, news: list[Sequence]) -> None:
-        """Give rows to those who wait, and read their prompts, as far as may be before the next pass."""
-        left = self.read_at_once
+    def _admit(self, updated: list[Sequence]) -> None:
+        """Admit waiting sequences to free rows, and prefill their prompts within the limit per step."""
+        left = self.prefill_tokens
         self._preempt_for_click()
-        if self.exclusive_clicks and self._clicks():
+        if self.exclusive_clicks and self._has_clicks():
             for other in [other for other in self.running if self._rank(other) > Priority.CLICK]:
                 self._preempt(other)
         while left > 0:
-            if self._reading is None and not self._next_sequence():
+            if self._prefilling is None and not self._next_sequence():
                 return
-            run = self._reading
-            assert run is not None
+            seq = self._prefilling
+            assert seq is not None
             try:
-                left -= self._read(run, left)
-                if run.num_cached_tokens >= run.num_target_tokens:
-                    self._join(run, news)
-            except Exception as error:  # whatever torch raises concerns this request alone
-                self._reading = None
-                if run in self.running:
-                    self.running.remove(run)  # it is the last: no row has to move
-                self._fail(run, self._why(error, "while its prompt was read"), news)
+                left -= self._prefill(seq, left)
+                if seq.num_cached_tokens >= seq.num_target_tokens:
+                    self._start(seq, updated)
+            except Exception as error:  # affects only this sequence
+                self._prefilling = None
+                if seq in self.running:
+                    self.running.remove(seq)  # the last row: no other has to move
+                self._fail(seq, self._to_error(error, "while the prompt was processed"), updated)
 
     def _next_sequence(self) -> bool:
-        """Choose who gets the next row; False if nobody does."""
+        """Choose the next sequence to prefill. Return False if there is none."""
         if not self.waiting:
             return False
-        first = min(self.waiting, key=lambda run: (self._rank(run), run.number))
-        if self.exclusive_clicks and self._rank(first) > Priority.CLICK and self._clicks():
+        seq = min(self.waiting, key=lambda seq: (self._rank(seq), seq.number))
+        if self.exclusive_clicks and self._rank(seq) > Priority.CLICK and self._has_clicks():
             return False
         if len(self.running) == self._kv_cache.rows:
-            ahead = [run for run in self.running if self._rank(run) > Priority.CLICK]
-            if self._rank(first) > Priority.CLICK or not ahead:
+            prefetches = [other for other in self.running if self._rank(other) > Priority.CLICK]
+            if self._rank(seq) > Priority.CLICK or not prefetches:
                 return False
-            self._preempt(max(ahead, key=lambda run: run.number))
-        self.waiting.remove(first)
-        row = len(self.running)
-        found = self.prefix_cache.longest_prefix(first.keys)
-        first.num_cached_tokens = 0
-        if found is not None:
-            self._kv_cache.load(row, found)
-            first.num_cached_tokens = len(found.tokens)
-            if first.saved_state is not None and first.num_cached_tokens == first.num_target_tokens:
-                self.prefix_cache.drop(found.tokens)  # nobody else goes on from there
-        if first.begun is None:
-            first.num_reused_tokens = first.num_cached_tokens
-        first.joined()
-        self._reading = first
+            self._preempt(max(prefetches, key=lambda seq: seq.number))
+        self.waiting.remove(seq)
+        seq.num_cached_tokens = 0
+        snapshot = self.prefix_cache.longest_prefix(seq.cache_keys)
+        if snapshot is not None:
+            self._kv_cache.load(len(self.running), snapshot)
+            seq.num_cached_tokens = len(snapshot.tokens)
+            if seq.saved_state is not None and seq.num_cached_tokens == seq.num_target_tokens:
+                self.prefix_cache.drop(snapshot.tokens)  # no other sequence can use it
+        if seq.start_time is None:
+            seq.num_reused_tokens = seq.num_cached_tokens
+        seq.mark_running()
+        self._prefilling = seq
         return True
 
-    def _rank(self, run: Sequence) -> int:
-        """0 for a click, or for who has waited too long."""
-        return 0 if run.queued > self.patience else int(run.priority)
+    def _rank(self, seq: Sequence) -> int:
+        """Return the effective priority: that of a click after a long wait."""
+        return 0 if seq.queued_seconds > self.max_queue_seconds else int(seq.priority)
 
-    def _clicks(self) -> bool:
-        """Whether a click is at work, or waits."""
-        return any(self._rank(run) <= Priority.CLICK for run in (*self.running, *self.waiting))
+    def _has_clicks(self) -> bool:
+        """True if a click is running or waiting."""
+        return any(self._rank(seq) <= Priority.CLICK for seq in (*self.running, *self.waiting))
 
     def _preempt_for_click(self) -> None:
-        """If a click waits while something ahead is read, that waits, and what is read of it goes to the store."""
-        run = self._reading
-        if run is None or self._rank(run) <= Priority.CLICK:
+        """Interrupt the prefill of a prefetch if a click is waiting. Its prefilled tokens are saved."""
+        seq = self._prefilling
+        if seq is None or self._rank(seq) <= Priority.CLICK:
             return
         if any(self._rank(other) <= Priority.CLICK for other in self.waiting):
-            self._keep(len(self.running), run.keys[: run.num_cached_tokens])
-            self._reading = None
-            self._seeing.pop(run, None)
-            run.waits()
-            self.waiting.append(run)
+            self._save_prefix(len(self.running), seq.cache_keys[: seq.num_cached_tokens])
+            self._prefilling = None
+            self._image_inputs.pop(seq, None)
+            seq.mark_waiting()
+            self.waiting.append(seq)
 
-    def _preempt(self, run: Sequence) -> None:
-        """Pre-empt a request: its canvas is set aside, its cache goes to the store."""
-        row = self.running.index(run)
-        run.saved_state = self._batch.save(row)
-        self._keep(row, run.keys)
-        self._leave(run)
-        run.waits()
-        self.waiting.append(run)
+    def _preempt(self, seq: Sequence) -> None:
+        """Preempt a running sequence: save the state of its canvas and its KV cache."""
+        row = self.running.index(seq)
+        seq.saved_state = self._runner.save(row)
+        self._save_prefix(row, seq.cache_keys)
+        self._remove(seq)
+        seq.mark_waiting()
+        self.waiting.append(seq)
 
-    def _keep(self, row: int, keys: tuple[Hashable, ...]) -> None:
-        """Put a copy of a row, which holds exactly these tokens, into the store, if there is memory for it."""
-        if self.prefix_cache.limit == 0:
+    def _save_prefix(self, row: int, keys: tuple[Hashable, ...]) -> None:
+        """Save a copy of a row, which holds exactly these tokens, if there is memory for it."""
+        if self.prefix_cache.max_bytes == 0:
             return
         try:
             self.prefix_cache.put(self._kv_cache.save(row, keys))
         except torch.OutOfMemoryError:
-            self._free()
+            self._free_memory()
 
-    def _read(self, run: Sequence, most: int) -> int:
-        """Read some more of the tokens that a row should hold. Returns how many."""
-        row, keys = len(self.running), run.keys
-        shared = run.prompt.shared
-        end = max(run.num_cached_tokens, min(run.num_target_tokens, run.num_cached_tokens + most))
-        if run.num_cached_tokens < shared < end:
-            end = shared  # to take a snapshot there
-        if run.prompt.seen is not None and end > run.num_cached_tokens:
-            end = self._whole(run.prompt.seen, run.num_cached_tokens, end)
-        if end > run.num_cached_tokens:
-            self._model_layers.encode(self._piece(run, row, run.num_cached_tokens, end))
-        count, run.num_cached_tokens = end - run.num_cached_tokens, end
+    def _prefill(self, seq: Sequence, limit: int) -> int:
+        """Prefill up to ``limit`` tokens of a sequence. Return the number of tokens."""
+        row, keys = len(self.running), seq.cache_keys
+        shared = seq.prompt.num_shared
+        start = seq.num_cached_tokens
+        end = max(start, min(seq.num_target_tokens, start + limit))
+        if start < shared < end:
+            end = shared  # to save the shared prefix
+        if seq.prompt.images is not None and end > start:
+            end = self._end_of_image(seq.prompt.images, start, end)
+        if end > start:
+            self._model.encode(self._chunk(seq, row, start, end))
+        seq.num_cached_tokens = end
         if end == shared and shared >= MIN_SHARED_TOKENS and keys[:shared] not in self.prefix_cache:
-            self._keep(row, keys[:shared])
-        return max(count, 1)
+            self._save_prefix(row, keys[:shared])
+        return max(end - start, 1)
 
-    def _piece(self, run: Sequence, row: int, start: int, end: int) -> TokenChunk:
-        ids = to_tensor(run.ids[start:end], self._batch.device)
-        seen = run.prompt.seen
-        if seen is None or start >= len(run.prompt.ids):
+    def _chunk(self, seq: Sequence, row: int, start: int, end: int) -> TokenChunk:
+        ids = to_tensor(seq.token_ids[start:end], self._runner.device)
+        images = seq.prompt.images
+        if images is None or start >= len(seq.prompt.ids):
             return TokenChunk(row, start, ids)
-        if run not in self._seeing:
-            self._seeing[run] = see(self._model, self._model_layers, seen)
-        embeddings, blocks = self._seeing[run]
+        if seq not in self._image_inputs:
+            self._image_inputs[seq] = self._model.embed_images(images)
+        embeddings, blocks = self._image_inputs[seq]
         if end > len(embeddings):
-            return self._piece(run, row, start, len(embeddings))
+            return self._chunk(seq, row, start, len(embeddings))
         return TokenChunk(row, start, ids, embeddings[start:end], blocks[start:end])
 
     @staticmethod
-    def _whole(seen: ImagePatches, start: int, end: int) -> int:
-        """The end of a piece that breaks no picture: its tokens see each other."""
-        marks = seen.mm_token_type_ids[0].tolist()
-        total = len(marks)
+    def _end_of_image(images: ImagePatches, start: int, end: int) -> int:
+        """Return the end of a chunk that does not split an image, because tokens of one image attend to each other."""
+        is_image = images.mm_token_type_ids[0].tolist()
+        total = len(is_image)
         if end >= total:
             return end if start >= total else total
-        while end < total and marks[end] and marks[end - 1]:
+        while end < total and is_image[end] and is_image[end - 1]:
             end += 1
         return end
 
-    def _join(self, run: Sequence, news: list[Sequence]) -> None:
-        """The tokens are read: denoising begins, or goes on."""
-        self._reading = None
-        self._seeing.pop(run, None)
-        if run.warming:
-            run.finish("end")
-            news.append(run)
+    def _start(self, seq: Sequence, updated: list[Sequence]) -> None:
+        """Start or resume denoising after the prefill."""
+        self._prefilling = None
+        self._image_inputs.pop(seq, None)
+        if seq.warm_only:
+            seq.finish("end")
+            updated.append(seq)
             return
         row = len(self.running)
-        self.running.append(run)
-        if run.saved_state is not None:
-            self._batch.load(row, run.saved_state)
-            run.saved_state = None
+        self.running.append(seq)
+        if seq.saved_state is not None:
+            self._runner.load(row, seq.saved_state)
+            seq.saved_state = None
         else:
-            self._open(run, row)
+            self._begin_canvas(seq, row)
 
-    def _open(self, run: Sequence, row: int) -> None:
-        canvas = run.plan.canvas(run.canvas, self._batch.size)
-        run.most = self._batch.begin_canvas(
-            row, seed=run.seed, length=run.num_cached_tokens, dial=run.params, canvas=canvas
+    def _begin_canvas(self, seq: Sequence, row: int) -> None:
+        canvas = seq.plan.init_canvas(seq.canvas, self._runner.canvas_length)
+        seq.max_steps = self._runner.begin_canvas(
+            row, seed=seq.seed, length=seq.num_cached_tokens, params=seq.params, canvas=canvas
         )
 
-    def _leave(self, run: Sequence) -> None:
-        """Free a row; the last ones move up, so that there is no gap."""
-        row, last = self.running.index(run), len(self.running) - 1
+    def _remove(self, seq: Sequence) -> None:
+        """Free a row. The last rows move up, so that there is no gap."""
+        row, last = self.running.index(seq), len(self.running) - 1
         if row < last:
             other = self.running[last]
             self._kv_cache.move(last, row, other.num_cached_tokens)
-            self._batch.load(row, self._batch.save(last))
+            self._runner.load(row, self._runner.save(last))
             self.running[row] = other
         self.running.pop()
-        if self._reading is not None:
-            self._kv_cache.move(last + 1, last, self._reading.num_cached_tokens)
+        if self._prefilling is not None:
+            self._kv_cache.move(last + 1, last, self._prefilling.num_cached_tokens)
 
-    def _passed(self, news: list[Sequence]) -> bool:
-        """Make a pass. If memory runs out, the others go on without the one who came last."""
+    def _forward(self, updated: list[Sequence]) -> bool:
+        """Run a denoising step. If memory runs out, fail the last sequence and retry with the others."""
         while self.running:
-            lengths = [run.num_cached_tokens for run in self.running]
-            shaped = any(run.plan.classes for run in self.running)
-            even = min(lengths) == max(lengths)
+            lengths = [seq.num_cached_tokens for seq in self.running]
             try:
-                self._batch.step(len(lengths), max(lengths), even=even, shaped=shaped)
+                self._runner.step(
+                    len(lengths),
+                    max(lengths),
+                    equal_lengths=min(lengths) == max(lengths),
+                    constrained=any(seq.plan.mask_ids for seq in self.running),
+                )
                 return True
-            except Exception as error:  # memory, or a broken driver or model: then nobody's pass has a result
-                why = self._why(error, "in the middle of a pass")
-                last = max(self.running, key=lambda run: (self._rank(run), run.number))
-                for run in [last] if _is_memory(error) else list(self.running):
-                    self._leave(run)
-                    self._fail(run, why, news)
+            except Exception as error:  # out of memory, or a failure of driver or model without results for any row
+                failure = self._to_error(error, "in a denoising step")
+                last = max(self.running, key=lambda seq: (self._rank(seq), seq.number))
+                for seq in [last] if _is_out_of_memory(error) else list(self.running):
+                    self._remove(seq)
+                    self._fail(seq, failure, updated)
         return False
 
-    def _fetch(self, news: list[Sequence]) -> None:
-        """Take the results of a pass, and open the next canvas or end the request where one is finished."""
-        looked = self._batch.fetch(len(self.running))
+    def _fetch(self, updated: list[Sequence]) -> None:
+        """Fetch the results of a step. Finished canvases start the next one or end the sequence."""
+        output = self._runner.fetch(len(self.running))
         finished: list[tuple[Sequence, list[int]]] = []
-        for row, run in enumerate(self.running):
-            run.steps += 1
-            step = run.most - looked.left[row]
-            run.draft = CanvasState(run.canvas, run.before, looked.best[row], looked.unsettled[row], step, run.most)
-            news.append(run)
-            if looked.finished[row]:
-                finished.append((run, looked.best[row]))
-        for run, ids in finished:
-            self._finish_canvas(run, ids, news)
+        for row, seq in enumerate(self.running):
+            seq.steps += 1
+            step = seq.max_steps - output.steps_left[row]
+            seq.state = CanvasState(
+                seq.canvas, seq.finished_text, output.best[row], output.unsettled[row], step, seq.max_steps
+            )
+            updated.append(seq)
+            if output.finished[row]:
+                finished.append((seq, output.best[row]))
+        for seq, ids in finished:
+            self._finish_canvas(seq, ids, updated)
 
-    def _finish_canvas(self, run: Sequence, ids: list[int], news: list[Sequence]) -> None:
+    def _finish_canvas(self, seq: Sequence, ids: list[int], updated: list[Sequence]) -> None:
         try:
-            reason = run.commit(ids)
+            reason = seq.commit(ids)
             if reason is not None:
-                run.finish(reason)
-                self._leave(run)
+                seq.finish(reason)
+                self._remove(seq)
                 return
-            row = self.running.index(run)
-            self._model_layers.encode(
-                TokenChunk(row, run.num_cached_tokens, to_tensor(run.ids[run.num_cached_tokens :], self._batch.device))
+            row = self.running.index(seq)
+            self._model.encode(
+                TokenChunk(
+                    row, seq.num_cached_tokens, to_tensor(seq.token_ids[seq.num_cached_tokens :], self._runner.device)
+                )
             )
-            run.num_cached_tokens = run.num_target_tokens
-            self._open(run, row)
-        except Exception as error:  # it concerns this request alone
-            self._leave(run)
-            self._fail(run, self._why(error, "between two canvases"), news)
+            seq.num_cached_tokens = seq.num_target_tokens
+            self._begin_canvas(seq, row)
+        except Exception as error:  # affects only this sequence
+            self._remove(seq)
+            self._fail(seq, self._to_error(error, "between two canvases"), updated)
 
-    def _why(self, error: Exception, when: str) -> EngineError:
-        """What to tell of an error; if memory ran out, what is there only for speed is given back."""
-        if _is_memory(error):
-            self._free()
+    def _to_error(self, error: Exception, when: str) -> EngineError:
+        """Convert an exception to an engine error. If memory ran out, free the prefix cache."""
+        if _is_out_of_memory(error):
+            self._free_memory()
             return GenerationFailed(
-                f"Memory ran out {when}; the others go on. Open the engine with a smaller parallel or context, or "
-                f"with quantize='nf4'."
+                f"Memory ran out {when}; other requests continue. Open the engine with a smaller parallel or context, "
+                f"or with quantize='nf4'."
             )
-        return GenerationFailed(f"It broke off {when}: {str(error) or repr(error)}. Try again.")
+        return GenerationFailed(f"The generation failed {when}: {str(error) or repr(error)}. Try again.")
 
-    def _fail(self, run: Sequence, error: EngineError, news: list[Sequence]) -> None:
-        self._seeing.pop(run, None)
-        run.error = type(error)(*error.args)  # each is raised somewhere else
-        if run not in news:
-            news.append(run)
+    def _fail(self, seq: Sequence, error: EngineError, updated: list[Sequence]) -> None:
+        self._image_inputs.pop(seq, None)
+        seq.error = type(error)(*error.args)  # a copy, because each is raised separately
+        if seq not in updated:
+            updated.append(seq)
 
-    def _free(self) -> None:
-        """Give memory back that is only there for speed."""
+    def _free_memory(self) -> None:
+        """Free memory that only improves speed."""
         self.prefix_cache.clear()
-        if self._batch.device.type == "cuda":
+        if self._runner.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def close(self) -> None:
-        """End everything."""
-        self.fail_all(EngineClosed("The engine was closed while it was writing."))
+        """Fail all sequences and clear the prefix cache."""
+        self.fail_all(EngineClosed("The engine was closed during the generation."))
         self.prefix_cache.clear()
 
 
-def see(model: Any, body: DiffusionModel, seen: ImagePatches) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings [tokens, hidden] of a prompt with its pictures in place, and the blocks [tokens] that they form."""
-    device = body.device
-    ids = seen.input_ids.to(device)
-    encoder = model.model.encoder
-    pixels = seen.pixel_values.to(device, body.embed(ids[:, :1]).dtype)
-    features = encoder.get_image_features(pixels, seen.image_position_ids.to(device), return_dict=True).pooler_output
-    embeddings = body.embed(ids)
-    here = seen.mm_token_type_ids.to(device) == 1
-    embeddings = embeddings.masked_scatter(here[..., None], features.to(embeddings.dtype))
-    marks = here[0].long()
-    starts = marks - torch.cat([marks.new_zeros(1), marks[:-1]]) == 1
-    blocks = torch.where(here[0], starts.cumsum(0) - 1, -1)
-    if model.config.text_config.use_bidirectional_attention != "vision":
-        blocks = torch.full_like(blocks, -1)
-    return embeddings[0], blocks
-
-
-def _tell(run: Sequence) -> None:
-    """Say that there is news. Nobody else shall wait because one listener is broken."""
-    if run.notify is None:
+def _notify(seq: Sequence) -> None:
+    """Call the listener of a sequence. A listener that raises cancels only its own sequence."""
+    if seq.notify is None:
         return
     try:
-        run.notify()
+        seq.notify()
     except Exception:
-        run.cancelled = True
+        seq.cancelled = True
 
 
-def _is_memory(error: Exception) -> bool:
-    """Whether memory ran out; on a CPU torch raises a plain error of its allocator."""
+def _is_out_of_memory(error: Exception) -> bool:
+    """True if memory ran out. On a CPU torch raises a plain RuntimeError of its allocator."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,7 +1,7 @@
-"""The canvases that are denoised together, as tensors on the device, and one denoising pass over all of them.
+"""The state of all canvases as tensors on the device, and one denoising step over all of them.
 
-Every row is a request at its own step, with its own temperature, noise and prompt. A pass reads nothing back: whether a
-canvas is finished is decided on the device, and the host looks at the result afterwards.
+Every row is a sequence with its own step, temperature, random numbers and prompt. A step reads nothing back to the
+host: whether a canvas is finished is decided on the device, and the host fetches the result afterwards.
 """
 
 from __future__ import annotations
@@ -12,48 +12,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import random_numbers as noise
 from .cuda_graphs import CUDAGraphs
 from .model import DiffusionModel
-from .random_numbers import RequestRandom
-from .sampler import EntropyLimits, OutputHead, accept_tokens, sample
+from .random_numbers import RequestRandom, random_tokens, uniform
+from .sampler import OutputHead, TokenConstraints, accept_tokens, sample
 from .sampling_params import SamplingParams
 from .tokenization.canvas_plan import CanvasInit
 
-UNSETTLED_NATS = 0.1
-"""A position is unsettled while its entropy is above this, or if its likeliest token has just changed."""
+UNSETTLED_ENTROPY = 0.1
+"""A position is unsettled while its entropy in nats is above this, or if its most likely token has just changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What a pass found, on the host.
+    """Results of a step on the host.
 
     Attributes:
-        best: [B, C] int64, the drafts.
-        unsettled: [B, C] bool.
-        finished: [B] bool, no more steps are needed.
-        left: [B] int64, steps that may still be done in this canvas.
+        best: [B, C], the most likely tokens.
+        unsettled: [B, C], whether a token may still change.
+        finished: [B], whether the canvas is finished.
+        steps_left: [B], steps that remain in this canvas.
     """
 
     best: list[list[int]]
     unsettled: list[list[bool]]
     finished: list[bool]
-    left: list[int]
+    steps_left: list[int]
 
 
 class TokenMasks:
-    """Which tokens may stand in a class of positions: rows of one tensor, [rows, vocabulary] bool, row 0 all true.
+    """Registry of allowed tokens for positions with a schema: one tensor, [rows, vocabulary] bool; row 0 allows
+    everything.
 
-    Equal masks share a row. Rows are never taken away while the engine runs; there are as many as different kinds
-    of values in the shapes that were asked for.
+    Equal masks share a row. Rows are never removed; there are as many as different kinds of values in the schemas in
+    use.
     """
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self.rows = torch.ones((8, vocabulary), dtype=torch.bool, device=device)
         self._places: dict[bytes, int] = {}
 
-    def place(self, mask: bytes) -> int:
-        """The row of a mask, one byte per token, 1 where it may stand; shorter ones allow nothing after their end."""
+    def register(self, mask: bytes) -> int:
+        """Return the row of a mask, given as one byte per token (1 is allowed). Missing bytes count as 0."""
         if mask not in self._places:
             number = len(self._places) + 1
             if number == len(self.rows):
@@ -65,19 +65,24 @@ class TokenMasks:
 
 
 class ModelRunner:
-    """The state of all rows, and the pass.
+    """State of all rows, and the denoising step.
 
     Args:
         model: transformers' ``DiffusionGemmaForBlockDiffusion``.
-        body: its layers over the cache.
-        top_k: truncates self-conditioning to so many tokens; None takes the whole distribution.
-        graphs: replays passes on a GPU; None runs them plainly.
+        model_layers: its layers with our KV cache.
+        top_k: number of tokens in the self-conditioning; None uses the whole distribution.
+        cuda_graphs: replays steps on a GPU; None runs them eagerly.
     """
 
     def __init__(
-        self, model: Any, body: DiffusionModel, *, top_k: int | None = None, graphs: CUDAGraphs | None = None
+        self,
+        model: Any,
+        model_layers: DiffusionModel,
+        *,
+        top_k: int | None = None,
+        cuda_graphs: CUDAGraphs | None = None,
     ) -> None:
-        self.body, self.top_k, self.graphs = body, top_k, graphs
+        self.model, self.top_k, self.cuda_graphs = model_layers, top_k, cuda_graphs
         config = model.config
         table = model.model.decoder.embed_tokens
         self.head = OutputHead(
@@ -86,8 +91,8 @@ class ModelRunner:
             scale=float(table.embed_scale.to(table.weight.dtype)),
             cap=float(model.final_logit_softcapping),
         )
-        rows, size, device = body.kv.rows, int(config.canvas_length), body.device
-        self.size, self.device = size, device
+        rows, size, device = model_layers.kv_cache.rows, int(config.canvas_length), model_layers.device
+        self.canvas_length, self.device = size, device
         self.masks = TokenMasks(self.head.vocabulary, device)
 
         def per_row(dtype: torch.dtype) -> Tensor:
@@ -96,126 +101,130 @@ class ModelRunner:
         def per_place(dtype: torch.dtype) -> Tensor:
             return torch.zeros((rows, size), dtype=dtype, device=device)
 
-        self.seeds, self.numbers, self.lengths = per_row(torch.int64), per_row(torch.int64), per_row(torch.int64)
-        self.left, self.total = per_row(torch.int64), torch.ones(rows, dtype=torch.int64, device=device)
-        self.coolest, self.span = per_row(torch.float32), per_row(torch.float32)
-        self.bound, self.confidence = per_row(torch.float32), per_row(torch.float32)
+        self.seeds, self.canvas_numbers, self.lengths = per_row(torch.int64), per_row(torch.int64), per_row(torch.int64)
+        self.steps_left, self.max_steps = per_row(torch.int64), torch.ones(rows, dtype=torch.int64, device=device)
+        self.t_min, self.t_span = per_row(torch.float32), per_row(torch.float32)
+        self.entropy_bound, self.confidence = per_row(torch.float32), per_row(torch.float32)
         self.stability, self.unchanged = per_row(torch.int64), per_row(torch.int64)
         self.finished = torch.ones(rows, dtype=torch.bool, device=device)
-        self.pins, self.classes = per_place(torch.int64), per_place(torch.int64)
+        self.pins, self.mask_ids = per_place(torch.int64), per_place(torch.int64)
         self.canvas, self.best = per_place(torch.int64), per_place(torch.int64)
         self.unsettled = torch.ones((rows, size), dtype=torch.bool, device=device)
-        self.soft = torch.zeros((rows, size, table.weight.shape[1]), dtype=table.weight.dtype, device=device)
+        self.soft_embeddings = torch.zeros((rows, size, table.weight.shape[1]), dtype=table.weight.dtype, device=device)
         self._state = [value for value in vars(self).values() if isinstance(value, Tensor)]
 
-    def begin_canvas(self, row: int, *, seed: int, length: int, dial: SamplingParams, canvas: CanvasInit) -> int:
-        """Open a canvas in a row that holds ``length`` tokens. Returns how many steps it may take."""
-        size, device = self.size, self.device
+    def begin_canvas(self, row: int, *, seed: int, length: int, params: SamplingParams, canvas: CanvasInit) -> int:
+        """Start a canvas in a row that holds ``length`` tokens. Return its maximum number of steps."""
+        size, device = self.canvas_length, self.device
         here = slice(row, row + 1)
-        self.seeds[row], self.numbers[row], self.lengths[row] = seed, canvas.number, length
-        steps = dial.steps
-        if canvas.start and canvas.strength < 1:
-            steps = max(1, round(dial.steps * canvas.strength))
-        self.left[row], self.total[row] = steps, dial.steps
-        self.coolest[row], self.span[row] = dial.t_min, dial.t_max - dial.t_min
-        self.bound[row], self.confidence[row] = dial.entropy_bound, dial.confidence
-        self.stability[row], self.unchanged[row] = dial.stability, 0
+        self.seeds[row], self.canvas_numbers[row], self.lengths[row] = seed, canvas.number, length
+        steps = params.steps
+        if canvas.initial and canvas.strength < 1:
+            steps = max(1, round(params.steps * canvas.strength))
+        self.steps_left[row], self.max_steps[row] = steps, params.steps
+        self.t_min[row], self.t_span[row] = params.t_min, params.t_max - params.t_min
+        self.entropy_bound[row], self.confidence[row] = params.entropy_bound, params.confidence
+        self.stability[row], self.unchanged[row] = params.stability, 0
         self.finished[row] = False
-        self.soft[row] = 0
+        self.soft_embeddings[row] = 0
         self.best[row] = -1
         self.unsettled[row] = True
         zero = torch.zeros(1, dtype=torch.int64, device=device)
-        place = (self.seeds[here], self.numbers[here], zero)
-        tokens = noise.tokens(*place, RequestRandom.CANVAS, size, self.head.vocabulary)[0]
-        if canvas.start:
-            start = torch.tensor(canvas.start, dtype=torch.int64, device=device)
-            old = noise.uniform(*place, RequestRandom.EDIT, size)[0] >= canvas.strength
-            tokens = torch.where((start >= 0) & old, start, tokens)
+        coordinates = (self.seeds[here], self.canvas_numbers[here], zero)
+        tokens = random_tokens(*coordinates, RequestRandom.CANVAS, size, self.head.vocabulary)[0]
+        if canvas.initial:
+            start = torch.tensor(canvas.initial, dtype=torch.int64, device=device)
+            keep = uniform(*coordinates, RequestRandom.EDIT, size)[0] >= canvas.strength
+            tokens = torch.where((start >= 0) & keep, start, tokens)
         self.pins[row] = torch.tensor(canvas.pins, dtype=torch.int64, device=device) if canvas.pins else -1
-        self.classes[row] = torch.tensor(canvas.classes, dtype=torch.int64, device=device) if canvas.classes else 0
+        self.mask_ids[row] = torch.tensor(canvas.mask_ids, dtype=torch.int64, device=device) if canvas.mask_ids else 0
         self.canvas[row] = torch.where(self.pins[row] >= 0, self.pins[row], tokens)
         return steps
 
     def save(self, row: int) -> list[Tensor]:
-        """A copy of a row's state."""
+        """Return a copy of a row's state."""
         return [tensor[row].clone() for tensor in self._state]
 
     def load(self, row: int, state: list[Tensor]) -> None:
-        """Put a row's state back."""
+        """Restore a row's state."""
         for tensor, value in zip(self._state, state, strict=True):
             tensor[row] = value
 
-    def step(self, count: int, longest: int, *, even: bool, shaped: bool) -> None:
-        """One denoising pass over the rows 0 to ``count`` - 1.
+    def step(self, count: int, max_length: int, *, equal_lengths: bool, constrained: bool) -> None:
+        """Run one denoising step for the rows 0 to ``count`` - 1.
 
         Args:
-            count: rows.
-            longest: the largest number of tokens that one of them holds.
-            even: all of them hold so many.
-            shaped: some of them has ``classes``.
+            count: number of rows.
+            max_length: the largest number of cached tokens of a row.
+            equal_lengths: all rows hold ``max_length`` tokens.
+            constrained: some row has ``mask_ids``.
         """
-        if self.graphs is None:
-            self._pass(count, longest, not even, shaped)
+        if self.cuda_graphs is None:
+            self._step(count, max_length, not equal_lengths, constrained)
             return
-        count, longest = self.graphs.buckets(count, longest, self.body.kv.rows, self.body.kv.context)
-        key = (count, longest, shaped, self.masks.rows.data_ptr() if shaped else 0)
-        self.graphs.run(key, lambda: self._pass(count, longest, True, shaped))
+        count, max_length = self.cuda_graphs.buckets(
+            count, max_length, self.model.kv_cache.rows, self.model.kv_cache.context
+        )
+        key = (count, max_length, constrained, self.masks.rows.data_ptr() if constrained else 0)
+        self.cuda_graphs.run(key, lambda: self._step(count, max_length, True, constrained))
 
     def fetch(self, count: int) -> StepOutput:
-        """The drafts of the last pass; waits for it."""
+        """Wait for the last step and return its results."""
         return StepOutput(
             best=self.best[:count].tolist(),
             unsettled=self.unsettled[:count].tolist(),
             finished=self.finished[:count].tolist(),
-            left=self.left[:count].tolist(),
+            steps_left=self.steps_left[:count].tolist(),
         )
 
-    def _pass(self, count: int, longest: int, padded: bool, shaped: bool) -> None:
-        canvas, soft, pins = self.canvas[:count], self.soft[:count], self.pins[:count]
-        left, total = self.left[:count], self.total[:count]
-        hidden = self.body.decode(canvas, soft, self.lengths[:count], longest, padded)
+    def _step(self, count: int, max_length: int, padded: bool, constrained: bool) -> None:
+        canvas, soft, pins = self.canvas[:count], self.soft_embeddings[:count], self.pins[:count]
+        left, total = self.steps_left[:count], self.max_steps[:count]
+        hidden = self.model.decode(canvas, soft, self.lengths[:count], max_length, padded)
 
-        place = (self.seeds[:count], self.numbers[:count], total - left + 1)
-        temperature = self.coolest[:count] + self.span[:count] * (left / total)
-        found = sample(
-            hidden.reshape(count * self.size, -1),
+        coordinates = (self.seeds[:count], self.canvas_numbers[:count], total - left + 1)
+        temperature = self.t_min[:count] + self.t_span[:count] * (left / total)
+        output = sample(
+            hidden.reshape(count * self.canvas_length, -1),
             self.head,
-            temperature.repeat_interleave(self.size, output_size=count * self.size),
-            noise.uniform(*place, RequestRandom.CHOICE, self.size).view(-1),
-            limits=EntropyLimits(self.classes[:count].reshape(-1), self.masks.rows) if shaped else None,
+            temperature.repeat_interleave(self.canvas_length, output_size=count * self.canvas_length),
+            uniform(*coordinates, RequestRandom.CHOICE, self.canvas_length).view(-1),
+            constraints=TokenConstraints(self.mask_ids[:count].reshape(-1), self.masks.rows) if constrained else None,
             top_k=self.top_k,
         )
         pinned = pins >= 0
-        best = torch.where(pinned, pins, found.best.view(count, -1))
-        entropy = torch.where(pinned, 0.0, found.entropy.view(count, -1))
-        kept = accept_tokens(entropy, self.bound[:count])
-        fresh = noise.tokens(*place, RequestRandom.RENOISE, self.size, self.head.vocabulary)
-        if shaped:
-            fresh = torch.where(self.masks.rows[self.classes[:count], fresh], fresh, found.drawn.view(count, -1))
-        following = torch.where(kept, found.drawn.view(count, -1), fresh)
-        following = torch.where(pinned, pins, following)
-        certain = self.head.embeddings[pins.clamp(min=0)] * self.head.scale
-        signal = torch.where(pinned[..., None], certain, found.soft.view(count, self.size, -1))
+        best = torch.where(pinned, pins, output.best.view(count, -1))
+        entropy = torch.where(pinned, 0.0, output.entropy.view(count, -1))
+        accepted = accept_tokens(entropy, self.entropy_bound[:count])
+        fresh = random_tokens(*coordinates, RequestRandom.RENOISE, self.canvas_length, self.head.vocabulary)
+        if constrained:
+            fresh = torch.where(self.masks.rows[self.mask_ids[:count], fresh], fresh, output.sampled.view(count, -1))
+        next_canvas = torch.where(accepted, output.sampled.view(count, -1), fresh)
+        next_canvas = torch.where(pinned, pins, next_canvas)
+        pin_embeddings = self.head.embeddings[pins.clamp(min=0)] * self.head.scale
+        next_soft = torch.where(
+            pinned[..., None], pin_embeddings, output.soft_embeddings.view(count, self.canvas_length, -1)
+        )
 
         changed = (best != self.best[:count]) & ~pinned
         unchanged = torch.where(changed.any(-1), 0, self.unchanged[:count] + 1)
-        mean = entropy.sum(-1) / (~pinned).sum(-1).clamp(min=1)  # pins must not dilute it
-        calm = (unchanged >= self.stability[:count]) & (mean < self.confidence[:count])
+        mean = entropy.sum(-1) / (~pinned).sum(-1).clamp(min=1)  # without pinned positions
+        stable = (unchanged >= self.stability[:count]) & (mean < self.confidence[:count])
         live = ~self.finished[:count]
-        unsettled = changed | (entropy > UNSETTLED_NATS)
+        unsettled = changed | (entropy > UNSETTLED_ENTROPY)
         remaining = left - live.to(torch.int64)
-        # All results are there before the first is written: a pass that runs out of memory leaves all as it was. They
-        # are written in place, for a captured pass reads and writes the same memory each time.
+        # All results are computed before the first is written, so that running out of memory changes nothing. They are
+        # written in place, because a CUDA graph uses the same memory each time.
         results = [
             (target[:count], torch.where(live.view(-1, *[1] * (value.dim() - 1)), value, target[:count]))
             for target, value in (
-                (self.canvas, following),
+                (self.canvas, next_canvas),
                 (self.best, best),
-                (self.soft, signal),
+                (self.soft_embeddings, next_soft),
                 (self.unsettled, unsettled),
                 (self.unchanged, unchanged),
-                (self.left, remaining),
-                (self.finished, calm | (remaining <= 0)),
+                (self.steps_left, remaining),
+                (self.finished, stable | (remaining <= 0)),
             )
         ]
         for target, result in results:

@@ -1,9 +1,9 @@
-"""Random numbers that belong to a request: by its seed, canvas, step and position, and by nothing else.
+"""Random numbers that depend only on a request's seed and the canvas, step and position.
 
-A generator with a state would give a request other numbers when it is pre-empted and resumed, or when somebody joins
-its batch, and would have to be kept in step between host and device. A hash of the coordinates has no state: the
-numbers are the same in every batch, on every device, and inside a captured graph. The hash is SplitMix64's finaliser
-(Steele, Lea and Flood, 2014), chained over the coordinates; 64-bit integers wrap around in torch as they do in C.
+A stateful generator would give a request other numbers after a preemption or in another batch. A hash of the
+coordinates has no state: the numbers are the same in every batch, on every device and inside a CUDA graph. The hash is
+the finalizer of SplitMix64 (Steele, Lea and Flood, 2014), chained over the coordinates; 64-bit integers wrap around in
+torch.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ _SECOND: Final = 0x94D049BB133111EB - 2**64
 
 
 class RequestRandom(IntEnum):
-    """What a number is drawn for; each has numbers of its own."""
+    """The purpose of a number. Each purpose has its own stream of numbers."""
 
     CANVAS = 1
-    """The tokens that a canvas begins with."""
+    """Initial tokens of a canvas."""
     CHOICE = 2
-    """Which token is sampled."""
+    """Sampling of tokens."""
     RENOISE = 3
-    """The tokens that take the place of those not accepted."""
+    """Random tokens that replace those not accepted."""
     EDIT = 4
-    """Which tokens of a starting text are drawn anew."""
+    """Which tokens of an edited text are replaced."""
 
 
-def hashed(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
-    """Hashes of the coordinates.
+def hash_coordinates(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
+    """Hash the coordinates.
 
     Args:
         seeds: [B] int64, one per request.
-        canvases: [B] int64, the number of the canvas.
-        steps: [B] int64, the number of the step; 0 for what is drawn before the first.
-        stream: what the numbers are for.
+        canvases: [B] int64, index of the canvas.
+        steps: [B] int64, number of the step; 0 before the first.
+        stream: purpose of the numbers.
         length: positions in a canvas.
 
     Returns:
-        [B, length] int64, all 64 bits random.
+        [B, length] int64 with 64 random bits.
     """
     state = _mixed(seeds * _GOLDEN + int(stream))
     state = _mixed(state + canvases * _GOLDEN)
@@ -53,18 +53,18 @@ def hashed(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom
 
 
 def uniform(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:
-    """Numbers from 0 up to but not including 1, [B, length] float32, each a multiple of 2^-24."""
-    return (hashed(seeds, canvases, steps, stream, length) >> 40 & 0xFFFFFF).to(torch.float32) * 2.0**-24
+    """Return uniform numbers in [0, 1), [B, length] float32, each a multiple of 2^-24."""
+    return (hash_coordinates(seeds, canvases, steps, stream, length) >> 40 & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
-def tokens(
+def random_tokens(
     seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int, vocabulary: int
 ) -> Tensor:
-    """Tokens drawn evenly from the whole vocabulary, [B, length] int64.
+    """Return uniformly random tokens, [B, length] int64.
 
-    The bias of scaling 32 random bits to a vocabulary of 2^18 is below 2^-14 of each token's share.
+    The bias of scaling 32 random bits to a vocabulary of 2^18 is below 2^-14 of each token's probability.
     """
-    return ((hashed(seeds, canvases, steps, stream, length) >> 32 & 0xFFFFFFFF) * vocabulary) >> 32
+    return ((hash_coordinates(seeds, canvases, steps, stream, length) >> 32 & 0xFFFFFFFF) * vocabulary) >> 32
 
 
 def _mixed(state: Tensor) -> Tensor:
@@ -74,5 +74,5 @@ def _mixed(state: Tensor) -> Tensor:
 
 
 def _shifted(state: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right; that of torch copies the sign."""
+    """Logical right shift; torch's shift copies the sign bit."""
     return state >> bits & ((1 << (64 - bits)) - 1)

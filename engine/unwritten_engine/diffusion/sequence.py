@@ -1,4 +1,4 @@
-"""One request under way: from its tokens to its last canvas."""
+"""The state of one request: from its tokens to its last canvas."""
 
 from __future__ import annotations
 
@@ -18,48 +18,54 @@ from .tokenization.prompt_tokenizer import TokenizedPrompt
 
 @dataclass(frozen=True, slots=True)
 class CanvasState:
-    """What is on the canvas after a step. It is replaced as a whole, for another thread reads it.
+    """State of a canvas after a step. Replaced as a whole, because another thread reads it.
 
     Attributes:
-        canvas: its number.
-        before: the text of the canvases before it.
-        ids: of the canvas.
-        unsettled: for each of them.
-        step: within this canvas, counted from 1.
-        steps: that this canvas may take.
+        canvas: index of the canvas.
+        finished_text: text of the previous canvases.
+        ids: tokens of the canvas.
+        unsettled: for each token, whether it may still change.
+        step: step within this canvas, from 1.
+        max_steps: maximum steps of this canvas.
     """
 
     canvas: int
-    before: DecodedText
+    finished_text: DecodedText
     ids: list[int]
     unsettled: list[bool]
     step: int
-    steps: int
+    max_steps: int
 
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """One request under way. The loop's thread works on it; others may read frames, and set ``cancelled`` and
+    """One running request. The loop's thread updates it; other threads may read frames, and set ``cancelled`` and
     ``priority``.
 
     Attributes:
-        spoken: the prompt.
-        outline: what stands on its canvases, and how they are read.
-        dial: how they are denoised.
-        seed: of its noise.
-        priority: who is waiting.
-        number: counts requests; among equals the lower goes first.
-        warming: only the beginning of the prompt is wanted, in the store.
-        notify: called from the loop's thread when there is a new frame or an end.
-        cancelled: nobody wants it any more.
-        written: tokens of the finished canvases.
-        before: their text.
-        held: tokens of prompt and finished canvases that the row holds.
-        parked: the state of its canvas while it is pre-empted.
-        most: steps that its canvas may take.
-        draft: what is on the canvas now.
+        prompt: the tokenized prompt.
+        plan: initial contents of the canvases, and how to decode them.
+        params: sampling parameters.
+        seed: of the random numbers.
+        priority: scheduling priority.
+        number: order of arrival.
+        warm_only: only the shared prefix is prefilled, for the prefix cache.
+        notify: called in the loop's thread after a new draft or the end.
+        cancelled: the result is no longer needed.
+        output_ids: tokens of the finished canvases.
+        finished_text: their text.
+        canvas: index of the current canvas.
+        steps: steps so far, over all canvases.
+        num_cached_tokens: tokens of prompt and finished canvases in the KV cache.
+        num_reused_tokens: prompt tokens that came from the prefix cache.
+        saved_state: state of the canvas while the sequence is preempted.
+        max_steps: maximum steps of the current canvas.
+        state: state of the current canvas.
         error: why it failed.
         usage: set at its end.
+        arrival_time, start_time: monotonic seconds; the start is the first admission.
+        waiting_since: start of the current wait; None while it has a row.
+        waited_before: seconds of earlier waits, including those after a preemption.
     """
 
     prompt: TokenizedPrompt
@@ -68,103 +74,100 @@ class Sequence:
     seed: int
     priority: Priority = Priority.CLICK
     number: int = 0
-    warming: bool = False
+    warm_only: bool = False
     notify: Callable[[], None] | None = None
     cancelled: bool = False
-    written: list[int] = field(default_factory=list)
-    before: DecodedText = field(default_factory=lambda: DecodedText(""))
+    output_ids: list[int] = field(default_factory=list)
+    finished_text: DecodedText = field(default_factory=lambda: DecodedText(""))
     canvas: int = 0
     steps: int = 0
     num_cached_tokens: int = 0
     num_reused_tokens: int = 0
     saved_state: list[Tensor] | None = None
-    most: int = 0
-    draft: CanvasState | None = None
+    max_steps: int = 0
+    state: CanvasState | None = None
     error: EngineError | None = None
     usage: Usage | None = None
-    asked: float = field(default_factory=time.monotonic)
-    begun: float | None = None
-    since: float | None = field(default_factory=time.monotonic)
-    """When it began to wait; None while it has a row."""
-    waited: float = 0.0
-    """Seconds in the queue before, those after a pre-emption too."""
+    arrival_time: float = field(default_factory=time.monotonic)
+    start_time: float | None = None
+    waiting_since: float | None = field(default_factory=time.monotonic)
+    waited_before: float = 0.0
     _fixed: int = 0
 
     @property
     def finished(self) -> bool:
-        """It has come to its end, or failed."""
+        """True after the end or a failure."""
         return self.usage is not None or self.error is not None
 
     @property
-    def keys(self) -> tuple[Hashable, ...]:
-        """What stands for all tokens that its row should hold."""
-        return (*self.prompt.keys, *self.written)
+    def cache_keys(self) -> tuple[Hashable, ...]:
+        """Keys of all tokens that belong into the KV cache, for the prefix cache."""
+        return (*self.prompt.cache_keys, *self.output_ids)
 
     @property
-    def ids(self) -> tuple[int, ...]:
-        """All tokens that its row should hold."""
-        return (*self.prompt.ids, *self.written)
+    def token_ids(self) -> tuple[int, ...]:
+        """All tokens that belong into the KV cache."""
+        return (*self.prompt.ids, *self.output_ids)
 
     @property
     def num_target_tokens(self) -> int:
-        """How many tokens its row should hold before it is denoised, or has warmed what it should."""
-        return self.prompt.shared if self.warming else len(self.prompt.ids) + len(self.written)
+        """Number of tokens that must be cached before denoising, or for a warm-up."""
+        return self.prompt.num_shared if self.warm_only else len(self.prompt.ids) + len(self.output_ids)
 
     @property
-    def queued(self) -> float:
+    def queued_seconds(self) -> float:
         """Seconds in the queue so far."""
-        return self.waited + (0.0 if self.since is None else time.monotonic() - self.since)
+        return self.waited_before + (0.0 if self.waiting_since is None else time.monotonic() - self.waiting_since)
 
-    def joined(self) -> None:
-        """It gets a row: waiting is over."""
-        self.waited, self.since = self.queued, None
-        self.begun = time.monotonic() if self.begun is None else self.begun
+    def mark_running(self) -> None:
+        """End the wait: the sequence has a row."""
+        self.waited_before, self.waiting_since = self.queued_seconds, None
+        self.start_time = time.monotonic() if self.start_time is None else self.start_time
 
-    def waits(self) -> None:
-        """It has no row any more, and waits for another."""
-        self.since = time.monotonic()
+    def mark_waiting(self) -> None:
+        """Start to wait for a row."""
+        self.waiting_since = time.monotonic()
 
     def commit(self, ids: list[int]) -> StopReason | None:
-        """Take a finished canvas in. Returns why the text is at its end, or None if another canvas follows."""
-        self.written += ids
+        """Append a finished canvas. Return why the text ends, or None if another canvas follows."""
+        self.output_ids += ids
         self.canvas += 1
-        settled = [False] * len(self.written)
-        self.before = self.plan.read(self.written, settled, self.before)
-        full = self.canvas == self.plan.canvases
+        settled = [False] * len(self.output_ids)
+        self.finished_text = self.plan.decode(self.output_ids, settled, self.finished_text)
+        last = self.canvas == self.plan.canvases
         if self.plan.skeleton is not None:
-            return "end" if full else None
-        if self.before.ended:
-            return "stop" if self.plan.stopped(self.written) else "end"
-        return "length" if full else None
+            return "end" if last else None
+        if self.finished_text.ended:
+            return "stop" if self.plan.ends_with_stop(self.output_ids) else "end"
+        return "length" if last else None
 
     def finish(self, reason: StopReason) -> None:
-        """It is at its end."""
+        """Set the usage."""
         self.usage = Usage(
-            tokens=self.before.tokens,
+            tokens=self.finished_text.num_tokens,
             prompt_tokens=len(self.prompt.ids),
             cached_tokens=self.num_reused_tokens,
             steps=self.steps,
             canvases=self.canvas,
-            seconds=max(0.0, time.monotonic() - self.asked - self.waited),
-            queued_seconds=self.waited,
+            seconds=max(0.0, time.monotonic() - self.arrival_time - self.waited_before),
+            queued_seconds=self.waited_before,
             reason=reason,
             seed=self.seed,
         )
 
     def frame(self) -> Frame | None:
-        """The newest frame; None before the first. Called from one thread, the reader's."""
-        usage, draft = self.usage, self.draft
+        """Return the newest frame, or None before the first. Call it from one thread."""
+        usage, state, canvases = self.usage, self.state, self.plan.canvases
         if usage is not None:
             last = max(self.canvas - 1, 0)
-            text = self.before.text
-            step, steps = (0, self.params.steps) if draft is None else (draft.step, draft.steps)
-            return Frame(text, (), len(text), last, self.plan.canvases, step, steps, usage)
-        if draft is None:
+            text = self.finished_text.text
+            step, max_steps = (0, self.params.steps) if state is None else (state.step, state.max_steps)
+            return Frame(text, (), len(text), last, canvases, step, max_steps, usage)
+        if state is None:
             return None
-        done = self.written[: draft.canvas * len(draft.ids)]
-        flags = [False] * len(done) + draft.unsettled
-        found = self.plan.read([*done, *draft.ids], flags, draft.before)
-        if self.plan.skeleton is None and draft.before.whole:
-            self._fixed = max(self._fixed, self.plan.certain(draft.before))
-        canvases = self.plan.canvases
-        return Frame(found.text, found.unsettled, self._fixed, draft.canvas, canvases, draft.step, draft.steps)
+        done = self.output_ids[: state.canvas * len(state.ids)]
+        unsettled = [False] * len(done) + state.unsettled
+        decoded = self.plan.decode([*done, *state.ids], unsettled, state.finished_text)
+        if self.plan.skeleton is None and state.finished_text.resumable:
+            self._fixed = max(self._fixed, self.plan.num_fixed_chars(state.finished_text))
+        return Frame(decoded.text, decoded.unsettled, self._fixed, state.canvas, canvases, state.step, state.max_steps)

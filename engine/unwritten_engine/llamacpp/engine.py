@@ -1,9 +1,9 @@
-"""GGUF models in this process, through llama.cpp: the embedded default, and any other ``.gguf`` file.
+"""The llama.cpp engine: the embedded model and any other ``.gguf`` file, in this process.
 
-The life of a request: it waits for a slot (``slots``), a thread of its own calls llama.cpp, which works on all
-running requests in one batch and calls back for every token; the callback adds the token to the text (``stream``)
-and leaves the newest frame for the event loop to fetch. Nothing queues up: a slow reader skips frames, and only
-the last one, with the usage, is sure to come. Returning True from the callback stops the work within one token.
+A request waits for a slot (``request_slots``). Then a thread calls llama.cpp, which runs all requests in one batch and
+calls back for every token. The callback appends the token to the text (``text_frames``) and publishes the newest frame.
+Nothing queues up: a slow reader skips frames, and only the last one, with the usage, is guaranteed. If the callback
+returns True, the work stops within one token.
 """
 
 from __future__ import annotations
@@ -42,46 +42,46 @@ from ..threads import choose_num_threads
 from .completion import Completion
 
 CANVAS_LENGTH: Final = 256
-"""Tokens in one canvas. llama.cpp has no canvases; this is the length of DiffusionGemma's."""
+"""Tokens in one canvas. llama.cpp has no canvases; this is the canvas length of DiffusionGemma."""
 
 OPTIONS: Final = (
     Option("threads", None, "count", "threads to compute with; None chooses", 1, 512),
-    Option("context", 4096, "count", "tokens that one request may use, prompt and text together", 256, 1 << 20),
-    Option("parallel", 4, "count", "requests that are worked on at the same time", 1, 64),
-    Option("gpu_layers", None, "count", "layers to put on a GPU; None puts all there if there is one", 0, 1000),
-    Option("instruct", None, "flag", "treat the model as an instruct model, or not; None asks the file"),
-    Option("log", False, "flag", "let llama.cpp write its log to standard error"),
+    Option("context", 4096, "count", "maximum tokens of one request, prompt and output together", 256, 1 << 20),
+    Option("parallel", 4, "count", "requests that run at the same time", 1, 64),
+    Option("gpu_layers", None, "count", "layers to put on a GPU; None means all if there is one", 0, 1000),
+    Option("instruct", None, "flag", "treat the model as an instruct model; None decides by its chat template"),
+    Option("log", False, "flag", "write llama.cpp's log to standard error"),
 )
-"""Options of the engine, as ``open_engine`` takes them."""
+"""Options of the engine, for ``open_engine``."""
 
 SAMPLING: Final = (
-    Option("temperature", 0.7, "number", "0 always takes the likeliest token; higher is more varied", 0, 5),
-    Option("top_k", 40, "count", "choose among so many likeliest tokens; 0 for all", 0, 1 << 20),
-    Option("top_p", 0.95, "number", "choose among the likeliest tokens that have this share together", 0, 1),
-    Option("min_p", 0.05, "number", "drop tokens less likely than this share of the likeliest", 0, 1),
-    Option("typical_p", 1.0, "number", "keep tokens whose likelihood is typical; 1 for all", 0, 1),
-    Option("repeat_penalty", 1.08, "number", "make tokens that came lately less likely; 1 does not", 0.1, 10),
+    Option("temperature", 0.7, "number", "0 always takes the most likely token; higher is more varied", 0, 5),
+    Option("top_k", 40, "count", "sample from this many most likely tokens; 0 for all", 0, 1 << 20),
+    Option("top_p", 0.95, "number", "sample from the most likely tokens with this total probability", 0, 1),
+    Option("min_p", 0.05, "number", "drop tokens below this share of the highest probability", 0, 1),
+    Option("typical_p", 1.0, "number", "keep tokens of typical probability; 1 for all", 0, 1),
+    Option("repeat_penalty", 1.08, "number", "penalty for recent tokens; 1 for none", 0.1, 10),
     Option("repeat_last_n", 256, "count", "how far back the penalties look, in tokens", 0, 1 << 20),
-    Option("presence_penalty", 0.0, "number", "make tokens that came at all less likely", -5, 5),
-    Option("frequency_penalty", 0.0, "number", "make tokens less likely for each time they came", -5, 5),
-    Option("dry_multiplier", 0.8, "number", "strength of the penalty for repeating sequences; 0 for none", 0, 10),
-    Option("dry_base", 1.75, "number", "how quickly that penalty grows with the sequence's length", 1, 10),
+    Option("presence_penalty", 0.0, "number", "penalty for tokens that occurred", -5, 5),
+    Option("frequency_penalty", 0.0, "number", "penalty for each occurrence of a token", -5, 5),
+    Option("dry_multiplier", 0.8, "number", "strength of the penalty for repeated sequences; 0 for none", 0, 10),
+    Option("dry_base", 1.75, "number", "growth of that penalty with the sequence's length", 1, 10),
     Option("dry_allowed_length", 3, "count", "sequences up to this length may repeat", 0, 1 << 20),
     Option("dry_penalty_last_n", 512, "count", "how far back that penalty looks, in tokens", 0, 1 << 20),
-    # llama.cpp searches the whole vocabulary for each breaker, at the beginning of every request.
+    # llama.cpp searches the whole vocabulary for each breaker at the start of every request.
     Option("dry_sequence_breakers", ["\n"], "texts", "texts that end a repeated sequence; each costs 50 ms or more"),
-    Option("xtc_probability", 0.0, "number", "chance of leaving out the likeliest tokens", 0, 1),
-    Option("xtc_threshold", 0.1, "number", "how likely a token must be to be left out", 0, 1),
-    Option("logit_bias", None, "biases", "pairs of a text and a number that makes its tokens more or less likely"),
-    Option("grammar", None, "text", "a grammar in GBNF that the text must follow; None for none"),
+    Option("xtc_probability", 0.0, "number", "probability of excluding the most likely tokens", 0, 1),
+    Option("xtc_threshold", 0.1, "number", "minimum probability of excluded tokens", 0, 1),
+    Option("logit_bias", None, "biases", "pairs of a text and a number that is added to the logits of its tokens"),
+    Option("grammar", None, "text", "a GBNF grammar for the text; None for none"),
 )
-"""Sampling options of a request. The defaults keep small models from repeating themselves."""
+"""Sampling options of a request. The defaults prevent repetition in small models."""
 
-_SHAPED: Final = {"repeat_penalty": 1.0}
-"""Other defaults under a shape: the marks of JSON repeat and must (DRY breaks at quotes and colons by itself)."""
+_SCHEMA_DEFAULTS: Final = {"repeat_penalty": 1.0}
+"""Defaults for requests with a schema: JSON syntax repeats (DRY breaks at quotes and colons anyway)."""
 
 _SPARE_BYTES: Final = 256 << 20
-"""The cache may take this much for slots beyond those at work, which keep beginnings warm."""
+"""Maximum cache size of the slots beyond ``parallel``, which keep prefixes warm."""
 
 
 def open_llamacpp(
@@ -97,24 +97,24 @@ def open_llamacpp(
     """Load a GGUF model. Takes seconds; call it in a thread.
 
     Args:
-        path: the file; of a split model, its first.
+        path: the file; the first file of a split model.
         progress: called while the model loads.
         name: the engine's name in ``about``.
-        model: the model's name for people; the file's own by default.
-        licence: the terms of the model.
+        model: display name of the model; by default from the file.
+        licence: terms of the model.
         reasons: why this model was chosen.
         options: see ``OPTIONS``.
 
     Raises:
-        ModelNotFound, ModelBroken, ModelUnsupported: see ``gguf.read_head``.
-        UnknownOption, BadOption: an option that there is not, or that cannot have this value.
+        ModelNotFound, ModelBroken, ModelUnsupported: see ``gguf.read_header``.
+        UnknownOption, BadOption: an unknown option, or an invalid value.
     """
-    told = progress or (lambda share, doing: None)
+    report = progress or (lambda share, step: None)
     settings = check_options(options, OPTIONS, "The llama.cpp engine")
-    told(0.0, f"Reading {Path(path).name}")
+    report(0.0, f"Reading {Path(path).name}")
     head = read_header(path)
-    told(0.1, f"Loading {model or head.name}, {head.weight_bytes / 1e6:,.0f} MB")
-    plan = _plan(head, settings)
+    report(0.1, f"Loading {model or head.name}, {head.weight_bytes / 1e6:,.0f} MB")
+    plan = _make_plan(head, settings)
     server = _load(head, plan, bool(settings["log"]))
     about = About(
         engine=name,
@@ -129,12 +129,12 @@ def open_llamacpp(
         licence=licence or str(head.metadata.get("general.license", "")),
         reasons=(*reasons, *plan.reasons),
     )
-    told(1.0, f"{about.model} is ready")
-    return LlamaCppEngine(server, about, plan.slots, head.controls)
+    report(1.0, f"{about.model} is ready")
+    return LlamaCppEngine(server, about, plan.slots, head.control_tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _LoadPlan:
     threads: int
     context: int
     parallel: int
@@ -145,13 +145,13 @@ class _Plan:
     reasons: tuple[str, ...]
 
 
-def _plan(head: GGUFHeader, settings: dict[str, Any]) -> _Plan:
-    """What to load the model with, and why."""
+def _make_plan(head: GGUFHeader, settings: dict[str, Any]) -> _LoadPlan:
+    """Choose load parameters, with reasons."""
     reasons = []
     gpus = [str(device["description"]) for device in _devices() if "GPU" in str(device["type"])]
     layers = settings["gpu_layers"]
     if not gpus:
-        reasons.append("No GPU was found that this build of llama.cpp can use.")
+        reasons.append("This build of llama.cpp found no GPU that it can use.")
     elif layers == 0:
         reasons.append(f"The GPU ({gpus[0]}) is not used, because gpu_layers is 0.")
     else:
@@ -159,15 +159,15 @@ def _plan(head: GGUFHeader, settings: dict[str, Any]) -> _Plan:
     layers = layers if layers is not None else 999
     threads, why = choose_num_threads()
     if settings["threads"]:
-        threads, why = settings["threads"], f"{settings['threads']} threads were asked for."
+        threads, why = settings["threads"], f"{settings['threads']} threads were requested."
     reasons.append(why)
     context = min(settings["context"], head.context)
     if context < settings["context"]:
-        reasons.append(f"The context is {context:,} tokens: the model was not trained for more.")
+        reasons.append(f"The context is {context:,} tokens, the model's maximum.")
     parallel = settings["parallel"]
     spare = _SPARE_BYTES // max(1, context * head.kv_bytes)
     on_gpu = bool(gpus) and layers > 0
-    return _Plan(
+    return _LoadPlan(
         threads=threads,
         context=context,
         parallel=parallel,
@@ -184,10 +184,10 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _runtime() -> Any:
-    """The module xllamacpp. Not imported at the top: it takes a while, and tapes and scripts do without."""
-    # The threads meet several hundred times per token, and by default spin for milliseconds until all are there.
-    # If something else wants the cores (the server, the browser), that costs nine tenths of the speed. A short
-    # spin costs nothing on an idle machine. Read by libgomp when it is loaded, so it must be set before.
+    """Return the module xllamacpp. It is imported on demand because the import is slow."""
+    # The threads synchronize hundreds of times per token and by default spin for milliseconds. If the server or the
+    # browser needs the cores, that costs 90 % of the speed. A short spin costs nothing on an idle machine. libgomp
+    # reads the variable when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         return importlib.import_module("xllamacpp")
@@ -197,28 +197,28 @@ def _runtime() -> Any:
         raise MissingPackage(f"llama.cpp cannot be loaded ({error}). Type: pip install xllamacpp") from error
 
 
-def _load(head: GGUFHeader, plan: _Plan, log: bool) -> Any:
+def _load(head: GGUFHeader, plan: _LoadPlan, log: bool) -> Any:
     xllamacpp = _runtime()
     params = xllamacpp.CommonParams()
     params.model.path = str(head.path)
     params.n_ctx = plan.context * plan.slots
     params.n_parallel = plan.slots
     params.kv_unified = False  # every slot has its own share: a long request cannot starve another
-    params.swa_full = True  # else models with a sliding window (Gemma) forget the beginning that is reused
+    params.swa_full = True  # otherwise models with a sliding window (Gemma) lose the reusable prefix
     params.cache_ram_mib = 0  # the slots are the cache
     params.cache_idle_slots = False
     params.slot_prompt_similarity = 0.0  # slots are chosen here
     if not plan.gpu_layers:
-        # Between two batches, all who write get their next token, and who was stopped leaves. A long prompt must
-        # not hold them up for seconds; a processor is as quick with small batches as with large ones.
+        # Running requests get their next token, and stopped ones end, between two batches. Small batches keep a
+        # long prompt from delaying them for seconds, and are as fast as large ones on a CPU.
         params.n_batch = params.n_ubatch = 128
     params.n_gpu_layers = plan.gpu_layers
-    params.fit_params = False  # do not quietly change what was asked for
+    params.fit_params = False  # do not change requested values silently
     params.cpuparams.n_threads = plan.threads
     params.cpuparams_batch.n_threads = plan.threads
     params.warmup = False
     params.verbosity = 3 if log else -1
-    # The runtime listens on a free loopback port whether one wants it or not: lock it, and switch off its pages.
+    # The runtime always listens on a loopback port: protect it with a key and disable its pages.
     params.api_keys = [secrets.token_urlsafe(32)]
     params.endpoint_slots = False
     params.endpoint_props = False
@@ -228,22 +228,22 @@ def _load(head: GGUFHeader, plan: _Plan, log: bool) -> Any:
         return xllamacpp.Server(params)
     except RuntimeError as error:
         if head.is_diffusion_gemma:
-            raise ModelUnsupported(_diffusion_gemma(head)) from error
+            raise ModelUnsupported(_diffusion_gemma_help(head)) from error
         raise ModelUnsupported(
             f"llama.cpp could not load {head.path} (architecture {head.architecture!r}, {head.quantization}). "
-            f"Either this version does not know the architecture, or there is not enough memory for "
+            f"Either this version does not support the architecture, or there is not enough memory for "
             f"{head.weight_bytes / 1e9:.1f} GB of weights and "
             f"{plan.context * plan.slots * head.kv_bytes / 1e9:.1f} GB of cache. "
-            f"Try a smaller context or model; log=True shows what llama.cpp says."
+            f"Try a smaller context or model; log=True shows llama.cpp's log."
         ) from error
 
 
-def _diffusion_gemma(head: GGUFHeader) -> str:
-    """What to do with a DiffusionGemma if the llama.cpp that is installed does not run it."""
+def _diffusion_gemma_help(head: GGUFHeader) -> str:
+    """Return advice for a DiffusionGemma that the installed llama.cpp cannot run."""
     return (
         f"{head.path} is a DiffusionGemma (architecture {head.architecture!r}, {head.quantization}), and the llama.cpp "
         f"in the package xllamacpp could not load it: so far only builds of llama.cpp's pull request 24423 can. Either "
-        f"build that one: git clone https://github.com/ggml-org/llama.cpp && cd llama.cpp && git fetch origin "
+        f"build it: git clone https://github.com/ggml-org/llama.cpp && cd llama.cpp && git fetch origin "
         f"pull/24423/head:diffusion-gemma && git checkout diffusion-gemma && cmake -B build -DGGML_CUDA=ON && cmake "
         f"--build build -j --config Release --target llama-diffusion-cli; and open the engine "
         f"'visual:llama.cpp/build/bin/llama-diffusion-cli' with model={head.path}. Or run the checkpoint in this "
@@ -252,45 +252,45 @@ def _diffusion_gemma(head: GGUFHeader) -> str:
 
 
 class LlamaCppEngine:
-    """An engine over one loaded GGUF model. Made by ``open_llamacpp``."""
+    """An engine for one loaded GGUF model. Created by ``open_llamacpp``."""
 
-    def __init__(self, server: Any, about: About, slots: int, controls: Sequence[str]) -> None:
+    def __init__(self, server: Any, about: About, slots: int, control_tokens: Sequence[str]) -> None:
         self._server = server
         self._about = about
         self._slots = SlotScheduler(slots, about.parallel)
-        self._controls = ControlTokens(controls)
-        self._jobs: set[Completion] = set()
-        self._held: dict[Completion, Slot] = {}
+        self._control_tokens = ControlTokens(control_tokens)
+        self._completions: set[Completion] = set()
+        self._acquired: dict[Completion, Slot] = {}
         self._closing = False
         _open_engines.add(self)
 
     @property
     def about(self) -> About:
-        """What this engine is, and why it was chosen."""
+        """See ``Engine.about``."""
         return self._about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """Write one text. See ``Engine.generate``; options are those in ``SAMPLING``."""
+        """See ``Engine.generate``. Options are those in ``SAMPLING``."""
         if self._closing:
             raise EngineClosed("The engine is closed. Open it again.")
-        call, budget = self._call(request), self._budget(request)
-        asked = time.monotonic()
-        slot = await self._slots.take(self._beginning(request.prompt), request.priority, request)
-        job = self._start(request, call, budget, slot, time.monotonic() - asked)
+        call, budget = self._build_call(request), self._budget(request)
+        arrival = time.monotonic()
+        slot = await self._slots.acquire(self._shared_prefix(request.prompt), request.priority, request)
+        completion = self._start(request, call, budget, slot, time.monotonic() - arrival)
         try:
             while True:
-                frame = await job.newest()
+                frame = await completion.next_frame()
                 if frame.done:
-                    self._free(job)  # now, not when the thread has ended: the next request may want it
+                    self._release_slot(completion)  # before the thread ends, for the next request
                 yield frame
                 if frame.done:
                     return
         finally:
-            job.stop()
+            completion.stop()
 
     def check(self, request: Request) -> None:
         """See ``Engine.check``."""
-        self._call(request)
+        self._build_call(request)
         self._budget(request)
 
     def promote(self, request: Request) -> None:
@@ -298,9 +298,9 @@ class LlamaCppEngine:
         self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
-        """Evaluate what each of these prompts shares with others of its kind, one slot per beginning."""
-        beginnings = {self._beginning(p): replace(p, ask="A", facts=(), opening="") for p in prompts}
-        for prompt in list(beginnings.values())[: len(self._slots)]:
+        """Evaluate the shared prefixes of these prompts, one slot per prefix."""
+        prefixes = {self._shared_prefix(p): replace(p, ask="A", facts=(), opening="") for p in prompts}
+        for prompt in list(prefixes.values())[: len(self._slots)]:
             try:
                 async for _ in self.generate(Request(prompt, max_tokens=1, priority=Priority.PREFETCH)):
                     pass
@@ -308,50 +308,50 @@ class LlamaCppEngine:
                 continue
 
     async def close(self) -> None:
-        """Stop all work and free the model. Running generations raise ``EngineClosed``."""
+        """See ``Engine.close``."""
         if self._closing:
             return
         self._closing = True
         self._slots.close()
-        jobs = list(self._jobs)
-        for job in jobs:
-            job.fail(EngineClosed("The engine was closed while it was writing."))
-        await asyncio.to_thread(_release, jobs, self._take_server())
+        completions = list(self._completions)
+        for completion in completions:
+            completion.fail(EngineClosed("The engine was closed during the generation."))
+        await asyncio.to_thread(_join_and_free, completions, self._take_server())
 
     def stop(self) -> None:
-        """Stop all work at once, from any thread; for the end of the process."""
+        """Stop all work at once, from any thread. Used at the end of the process."""
         self._closing = True
-        jobs = list(self._jobs)
-        for job in jobs:
-            job.stop()
-        _release(jobs, self._take_server())
+        completions = list(self._completions)
+        for completion in completions:
+            completion.stop()
+        _join_and_free(completions, self._take_server())
 
     def _take_server(self) -> list[Any]:
-        """The server, in a list that is its only owner."""
+        """Return the server in a list that holds its only reference."""
         server, self._server = [self._server], None
         return server
 
-    def _beginning(self, prompt: Prompt) -> str:
-        """What the prompt shares with others of its kind: where two asks of one letter part."""
+    def _shared_prefix(self, prompt: Prompt) -> str:
+        """Return the part of the prompt that other prompts share: the common prefix for two different asks."""
         bare = replace(prompt, facts=(), opening="", images=())
-        one, other = (self._text(replace(bare, ask=ask)) for ask in ("A", "B"))
+        one, other = (self._prompt_text(replace(bare, ask=ask)) for ask in ("A", "B"))
         return one[: next(n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)]
 
-    def _text(self, prompt: Prompt) -> str:
-        """The prompt as one text; for an instruct model, what stands for it when beginnings are compared."""
+    def _prompt_text(self, prompt: Prompt) -> str:
+        """Return the prompt as text. For an instruct model, the text is only used to compare prefixes."""
         if not self._about.abilities.instruct:
-            return self._controls.escape(to_transcript(prompt))
+            return self._control_tokens.escape(to_transcript(prompt))
         return "".join(f"{message['role']}: {message['content']}\n" for message in self._messages(prompt))
 
     def _messages(self, prompt: Prompt) -> list[dict[str, str]]:
         messages = to_messages(prompt, prefill=True)
-        return [message | {"content": self._controls.escape(message["content"])} for message in messages]
+        return [message | {"content": self._control_tokens.escape(message["content"])} for message in messages]
 
-    def _call(self, request: Request) -> dict[str, Any]:
-        """What llama.cpp is called with, but for what depends on the slot.
+    def _build_call(self, request: Request) -> dict[str, Any]:
+        """Return the arguments for llama.cpp that do not depend on the slot.
 
         Raises:
-            RequestRefused, UnknownOption, BadOption: what this engine cannot do.
+            RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
         if request.prompt.images:
             raise RequestRefused(f"{self._about.model} cannot see images. Leave them out of the prompt.")
@@ -360,10 +360,10 @@ class LlamaCppEngine:
         options = check_options(request.options, SAMPLING, "The llama.cpp engine")
         if request.schema is not None:
             if options["grammar"] is not None:
-                raise RequestRefused("A request has a shape or a grammar, not both. Leave one out.")
+                raise RequestRefused("A request has a schema or a grammar, not both. Leave one out.")
             if request.prompt.opening.strip():
-                raise RequestRefused("A request with a shape cannot have an opening. Leave it out.")
-            options |= {key: value for key, value in _SHAPED.items() if key not in request.options}
+                raise RequestRefused("A request with a schema cannot have an opening. Leave it out.")
+            options |= {key: value for key, value in _SCHEMA_DEFAULTS.items() if key not in request.options}
             options["grammar"] = grammar_from_schema(request.schema)
         call = {key: value for key, value in options.items() if value is not None}
         if self._about.abilities.instruct:
@@ -371,16 +371,16 @@ class LlamaCppEngine:
                 "messages": self._messages(request.prompt),
                 "chat_template_kwargs": {"enable_thinking": False},
             }
-        # Hold the text to the form of the examples, unless the request says otherwise.
-        tuned = transcript_sampling(request.prompt, shaped=request.schema is not None)
+        # Restrict the text to the form of the examples, unless the request has other options.
+        tuned = transcript_sampling(request.prompt, constrained=request.schema is not None)
         call |= {key: value for key, value in tuned.items() if key not in request.options}
-        return call | {"prompt": self._text(request.prompt)}
+        return call | {"prompt": self._prompt_text(request.prompt)}
 
     def _budget(self, request: Request) -> int:
-        """The tokens that may be written.
+        """Return the maximum number of tokens to generate.
 
         Raises:
-            PromptTooLong: if they leave no room for a prompt.
+            PromptTooLong: no room remains for a prompt.
         """
         budget = request.budget(CANVAS_LENGTH)
         if budget >= self._about.context:
@@ -391,13 +391,13 @@ class LlamaCppEngine:
         return budget
 
     def _start(self, request: Request, call: dict[str, Any], budget: int, slot: Slot, queued: float) -> Completion:
-        """Begin the work in a thread of its own, which gives the slot back at its end."""
+        """Start the work in a thread that releases the slot at its end."""
         base = not self._about.abilities.instruct
         seed = secrets.randbelow(2**32 - 1) if request.seed is None else request.seed
         call |= {
             "stream": True,
-            # What was evaluated in another batch differs in the last bits, and then in the words: a text that is
-            # to be repeated is evaluated from its first token each time.
+            # Results of different batches differ in the last bits, and then in the words. With a seed, the prompt
+            # is always evaluated from its first token, so that the text is reproducible.
             "cache_prompt": request.seed is None,
             "timings_per_token": True,
             "return_progress": True,
@@ -409,25 +409,25 @@ class LlamaCppEngine:
         loop = asyncio.get_running_loop()
 
         server = self._server
-        ended = self._ended
+        on_end = self._on_thread_end
 
-        def work(job: Completion) -> None:
+        def work(completion: Completion) -> None:
             nonlocal server
             try:
                 if server is None:
-                    raise EngineClosed("The engine was closed before the work began.")
-                (server.handle_completions if base else server.handle_chat_completions)(call, job.take)
+                    raise EngineClosed("The engine was closed before the generation started.")
+                (server.handle_completions if base else server.handle_chat_completions)(call, completion.on_chunk)
             except EngineError as error:
-                job.fail(error)
+                completion.fail(error)
             except Exception as error:
-                job.fail(GenerationFailed(f"llama.cpp broke off: {error}. Try again."))
+                completion.fail(GenerationFailed(f"llama.cpp failed: {error}. Try again."))
             finally:
                 server = None  # the model is freed with the last reference
-                job.settle()
-                with contextlib.suppress(RuntimeError):  # the event loop is closed, and the slots with it
-                    loop.call_soon_threadsafe(ended, job)
+                completion.finish()
+                with contextlib.suppress(RuntimeError):  # the event loop is closed
+                    loop.call_soon_threadsafe(on_end, completion)
 
-        job = Completion(
+        completion = Completion(
             loop,
             TextFrames(request.prompt.opening, ends, request.stop, CANVAS_LENGTH, budget),
             context=self._about.context,
@@ -436,31 +436,31 @@ class LlamaCppEngine:
             seed=seed,
             work=work,
         )
-        self._jobs.add(job)
-        self._held[job] = slot
+        self._completions.add(completion)
+        self._acquired[completion] = slot
         try:
-            job.start()
+            completion.start()
         except RuntimeError as error:  # the system allows no more threads
-            self._ended(job)
-            raise GenerationFailed(f"The work could not begin: {error}. Try again later.") from error
-        return job
+            self._on_thread_end(completion)
+            raise GenerationFailed(f"No thread could be started: {error}. Try again later.") from error
+        return completion
 
-    def _ended(self, job: Completion) -> None:
-        """The thread of a job is done."""
-        self._jobs.discard(job)
-        self._free(job)
+    def _on_thread_end(self, completion: Completion) -> None:
+        """Forget a completion whose thread has ended."""
+        self._completions.discard(completion)
+        self._release_slot(completion)
 
-    def _free(self, job: Completion) -> None:
-        """Give the slot of a job back, once."""
-        slot = self._held.pop(job, None)
+    def _release_slot(self, completion: Completion) -> None:
+        """Release the slot of a completion, once."""
+        slot = self._acquired.pop(completion, None)
         if slot is not None:
-            self._slots.give_back(slot)
+            self._slots.release(slot)
 
 
-def _release(jobs: Sequence[Completion], server: list[Any]) -> None:
-    """Wait for the threads, which stop with their next token, and free the model."""
-    for job in jobs:
-        job.join()
+def _join_and_free(completions: Sequence[Completion], server: list[Any]) -> None:
+    """Wait for the threads, which stop at their next token, and free the model."""
+    for completion in completions:
+        completion.join()
     server.clear()
 
 
@@ -469,6 +469,6 @@ _open_engines: weakref.WeakSet[LlamaCppEngine] = weakref.WeakSet()
 
 @atexit.register
 def _stop_all() -> None:
-    """No thread may call back into an interpreter that is gone."""
+    """Stop all threads before the interpreter shuts down."""
     for engine in list(_open_engines):
         engine.stop()

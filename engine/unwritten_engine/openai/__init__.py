@@ -1,6 +1,5 @@
-"""Model servers that speak OpenAI's chat protocol.
+"""The engine for OpenAI-compatible servers.
 
-The life of a request: ``engine`` waits for a place and starts an ``exchange``, which sends it, reads the events that
-come back (``sse``), and takes off what is no answer (``answers``). ``servers`` has looked at the server before; what it
-turns out not to understand is kept in ``dialect``; what it says when it refuses is read by ``refusals``.
+``discovery`` finds the server's models. ``engine`` queues requests; ``chat_request`` sends one, reads the event stream
+and makes frames. ``capabilities`` remembers what the server does not support, and ``errors`` parses its errors.
 """

@@ -1,8 +1,8 @@
-"""What a server understands of the chat protocol, learnt from what it refuses.
+"""Which parts of the chat protocol a server supports, learned from its errors.
 
-Everyone's servers take messages and stream text. Schemas, thinking, seeds and usage are another matter: a server
-answers 400, or 422, to what it does not know. Then the part that it seems to mean is left out and the request sent
-again; if that works, the engine remembers it for its life.
+All servers accept messages and stream text, but not all support schemas, thinking, seeds and usage. A server answers
+400 or 422 to what it does not support. The part that the error seems to mean is then omitted and the request sent
+again. If that works, the engine remembers it.
 """
 
 from __future__ import annotations
@@ -25,77 +25,77 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     _SCHEMA: ("response_format", "json_schema", "schema", "structured", "guided", "grammar"),
     _OBJECT: ("response_format", "json_object", "json", "structured", "guided", "grammar"),
 }
-"""Words by which a refusal shows what it means, the surest first."""
+"""Words in an error message that identify the unsupported part, most specific first."""
 _REASONS: Final = {
-    _SCHEMA: "The server does not take JSON schemas; shapes are asked for as JSON objects.",
-    _OBJECT: "The server does not hold its answers to JSON; shapes are asked for in words, and parsed.",
-    _THINKING: "The server does not let thinking be turned off; what a model thinks is left out.",
-    _SEED: "The server takes no seed; texts cannot be repeated.",
-    _USAGE: "The server does not count tokens in its stream; numbers of tokens are estimates.",
+    _SCHEMA: "The server does not support JSON schemas; JSON objects are requested instead.",
+    _OBJECT: "The server does not support JSON output; schemas are described in the prompt.",
+    _THINKING: "The server cannot turn thinking off; reasoning is removed from the text.",
+    _SEED: "The server does not support seeds; texts are not reproducible.",
+    _USAGE: "The server does not report usage in its stream; token counts are estimates.",
 }
 
 
 class ServerCapabilities:
-    """What one server turned out not to understand."""
+    """What one server does not support."""
 
     def __init__(self) -> None:
         self.unsupported: frozenset[str] = frozenset()
-        """What is not sent any more."""
-        self.thinks_openly = False
-        """A thought ended that had not begun: the template begins it."""
+        """Parts that are not sent any more."""
+        self.in_reasoning = False
+        """The chat template opens the reasoning: an end marker arrived without a start marker."""
         self._takes_schemas = False
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What was learnt, one sentence each."""
-        told = [sentence for name, sentence in _REASONS.items() if name in self.unsupported]
-        return (*told, *(["The server's template begins a thought; the text begins after it."] * self.thinks_openly))
+        """What was learned, one sentence each."""
+        learned = [sentence for name, sentence in _REASONS.items() if name in self.unsupported]
+        return (*learned, *(["The server's template opens the reasoning; it is removed."] * self.in_reasoning))
 
-    def learn(self, lacks: frozenset[str], body: Mapping[str, Any]) -> None:
-        """Remember what had to be left out for a request to be taken.
+    def learn(self, unsupported: frozenset[str], body: Mapping[str, Any]) -> None:
+        """Remember what was omitted from a request that the server accepted.
 
-        A server that has taken one schema and refuses another means that other one: that is not remembered.
+        If the server accepted one schema and refuses another, the schema itself is at fault; this is not remembered.
         """
         if body.get("response_format", {}).get("type") == "json_schema":
             self._takes_schemas = True
         if self._takes_schemas:
-            lacks -= {_SCHEMA, _OBJECT}
-        for name in sorted(lacks - self.unsupported):
-            log.warning("%s", _REASONS.get(name, f"The server does not understand {name}."))
-        self.unsupported |= lacks
+            unsupported -= {_SCHEMA, _OBJECT}
+        for name in sorted(unsupported - self.unsupported):
+            log.warning("%s", _REASONS.get(name, f"The server does not support {name}."))
+        self.unsupported |= unsupported
 
 
-def build_body(body: Mapping[str, Any], shape: Mapping[str, Any] | None, lacks: frozenset[str]) -> Body:
-    """The request for a server that lacks these things.
+def build_body(body: Mapping[str, Any], schema: Mapping[str, Any] | None, unsupported: frozenset[str]) -> Body:
+    """Return the request body without unsupported parts.
 
-    What the body has already, from the fields that somebody added, is left as it is.
+    Fields that are already in the body, from the option ``extra``, are not changed.
     """
     told: Body = dict(body)
-    if _SEED in lacks:
+    if _SEED in unsupported:
         told.pop("seed", None)
-    if _MAX_TOKENS in lacks:
+    if _MAX_TOKENS in unsupported:
         told["max_completion_tokens"] = told.pop("max_tokens")
-    if _THINKING not in lacks:
+    if _THINKING not in unsupported:
         told.setdefault("chat_template_kwargs", {"enable_thinking": False})
-    if _USAGE not in lacks:
-        steady = {} if _STEADY_USAGE in lacks else {"continuous_usage_stats": True}
+    if _USAGE not in unsupported:
+        steady = {} if _STEADY_USAGE in unsupported else {"continuous_usage_stats": True}
         told.setdefault("stream_options", {"include_usage": True, **steady})
-    if shape is not None and _SCHEMA not in lacks:
-        schema = {"name": "answer", "strict": True, "schema": to_strict_schema(shape)}
+    if schema is not None and _SCHEMA not in unsupported:
+        schema = {"name": "answer", "strict": True, "schema": to_strict_schema(schema)}
         told.setdefault("response_format", {"type": "json_schema", "json_schema": schema})
-    elif shape is not None:
-        if _OBJECT not in lacks:
+    elif schema is not None:
+        if _OBJECT not in unsupported:
             told.setdefault("response_format", {"type": "json_object"})
-        _instruct(told, shape)
+        _instruct(told, schema)
     return told
 
 
-def _instruct(body: Body, shape: Mapping[str, Any]) -> None:
-    """Ask for the shape in words, at the end of the last message."""
+def _instruct(body: Body, schema: Mapping[str, Any]) -> None:
+    """Describe the schema in the last message."""
     *before, last = body["messages"]
     wish = (
         "Answer with one JSON value on one line, without white space and without anything before or after it. It "
-        f"must satisfy this JSON schema: {json.dumps(dict(shape), ensure_ascii=False, separators=(',', ':'))}"
+        f"must satisfy this JSON schema: {json.dumps(dict(schema), ensure_ascii=False, separators=(',', ':'))}"
     )
     content = last["content"]
     told = f"{content}\n\n{wish}" if isinstance(content, str) else [*content, {"type": "text", "text": wish}]
@@ -103,10 +103,10 @@ def _instruct(body: Body, shape: Mapping[str, Any]) -> None:
 
 
 def to_strict_schema(schema: Mapping[str, Any]) -> Body:
-    """The schema with every property required and no others, which some servers insist on. It allows less, never more.
+    """Return the schema with every property required and no others, which some servers demand. It allows a subset.
 
     Args:
-        schema: a JSON schema, as pydantic makes them.
+        schema: a JSON schema as pydantic generates it.
     """
     if "$ref" in schema and "$defs" not in schema:
         return {"$ref": schema["$ref"]}  # nothing may stand beside it
@@ -125,13 +125,13 @@ def to_strict_schema(schema: Mapping[str, Any]) -> Body:
     return told
 
 
-def without_unsupported(said: str, body: Body, lacks: frozenset[str]) -> frozenset[str] | None:
-    """What to leave out after a refusal, together with what is left out already; None if nothing can be.
+def without_unsupported(message: str, body: Body, unsupported: frozenset[str]) -> frozenset[str] | None:
+    """Return the parts to omit after an error, including those omitted before, or None if nothing can be omitted.
 
     Args:
-        said: what the server says.
-        body: what it refused.
-        lacks: what was left out of it.
+        message: the server's error message.
+        body: the refused body.
+        unsupported: parts that were omitted from it.
     """
     tests: dict[str, Callable[[], bool]] = {
         _THINKING: lambda: "chat_template_kwargs" in body,
@@ -142,12 +142,12 @@ def without_unsupported(said: str, body: Body, lacks: frozenset[str]) -> frozens
         _SCHEMA: lambda: body.get("response_format", {}).get("type") == "json_schema",
         _OBJECT: lambda: body.get("response_format", {}).get("type") == "json_object",
     }
-    possible = [name for name, test in tests.items() if name not in lacks and test()]
-    words = said.casefold()
+    possible = [name for name, test in tests.items() if name not in unsupported and test()]
+    words = message.casefold()
     meant = [name for name in possible if any(word in words for word in _WORDS[name])]
-    # A refusal that names nothing is most likely about the shape, which fewest servers take; then about what
-    # is not OpenAI's own.
+    # An error without a hint is probably about the schema, which fewest servers support, then about extensions
+    # of OpenAI's protocol.
     likely = [name for name in (_SCHEMA, _OBJECT, _THINKING, _STEADY_USAGE, _USAGE, _SEED) if name in possible]
     for name in (*meant, *likely):
-        return lacks | {name}
+        return unsupported | {name}
     return None

@@ -1,4 +1,4 @@
-"""One request to a model server: sent, sent again while nothing has come, read, and turned into frames."""
+"""One request to a model server: send it, retry it, read the event stream, and make frames."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .errors import ServerError, parse_error, read_error
 
 log = logging.getLogger("unwritten_engine")
 _LONGEST_WAIT: Final = 30.0
-"""Seconds; a server that wants to be left alone for longer is given up."""
+"""In seconds. A server that asks for a longer delay is not retried."""
 _GRACE: Final = 0.5
-"""Seconds that the count of tokens is waited for when the text is complete."""
+"""Seconds to wait for the token count after the text is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How patient a request is.
+    """Time limits of a request.
 
     Attributes:
         first: seconds until the first text.
         silence: seconds between two pieces.
-        retries: how often it is sent again.
+        retries: maximum number of retries.
     """
 
     first: float
@@ -42,33 +42,33 @@ class Timeouts:
     retries: int
 
 
-class _Again(Exception):
-    """It may work if it is sent again, as long as no text has come."""
+class _Retry(Exception):
+    """A retry may succeed, as long as no text was received."""
 
     def __init__(self, error: EngineError, wait: float | None = None) -> None:
         self.error = error
         self.wait = wait
 
 
-class _Refused(Exception):
-    """The server does not take the request as it is."""
+class _Rejected(Exception):
+    """The server does not accept the request in this form."""
 
-    def __init__(self, refusal: ServerError) -> None:
-        self.refusal = refusal
+    def __init__(self, error: ServerError) -> None:
+        self.error = error
 
 
 class ChatRequest:
-    """One request at work. Made in the event loop that reads it.
+    """One running request. Create it in the event loop that reads it.
 
     Args:
         http: the module httpx2.
         client: its client.
-        found: the server.
-        dialect: what it understands; what is learnt is added.
-        limits: how patient to be.
-        request: what to write.
-        body: what to send, but for what depends on the dialect.
-        budget: tokens that may be written.
+        server: the server.
+        capabilities: what the server supports; updated with what is learned.
+        timeouts: time limits.
+        request: what to generate.
+        body: the request body, before it is adapted to the server.
+        budget: maximum tokens of the output.
         canvas_length: tokens per canvas.
         queued: seconds that the request waited.
     """
@@ -77,9 +77,9 @@ class ChatRequest:
         self,
         http: Any,
         client: Any,
-        found: ServerInfo,
-        dialect: ServerCapabilities,
-        limits: Timeouts,
+        server: ServerInfo,
+        capabilities: ServerCapabilities,
+        timeouts: Timeouts,
         request: Request,
         body: Mapping[str, Any],
         *,
@@ -88,36 +88,34 @@ class ChatRequest:
         queued: float,
     ) -> None:
         self._http, self._client = http, client
-        self._found, self._dialect, self._limits = found, dialect, limits
+        self._server, self._capabilities, self._timeouts = server, capabilities, timeouts
         self._request, self._body = request, body
         self._budget, self._canvas_length, self._queued = budget, canvas_length, queued
         self._event = asyncio.Event()
         self._frame: Frame | None = None
         self._error: EngineError | None = None
         self._begun = time.monotonic()
-        self._texted = False
-        self._start_over()
+        self._has_text = False
+        self._reset()
 
-    def _start_over(self) -> None:
-        """Nothing has come yet."""
+    def _reset(self) -> None:
+        """Reset the state before an attempt."""
         opening = self._request.prompt.opening
-        self._stream = TextFrames(opening, (), self._request.stop, self._canvas_length, self._budget)
-        self._thoughts = ReasoningFilter(begun=self._dialect.thinks_openly)
+        self._frames = TextFrames(opening, (), self._request.stop, self._canvas_length, self._budget)
+        self._reasoning_filter = ReasoningFilter(in_reasoning=self._capabilities.in_reasoning)
         shape = self._request.schema
-        self._form: JSONFilter | PrefillFilter = (
+        self._text_filter: JSONFilter | PrefillFilter = (
             PrefillFilter(opening) if shape is None else JSONFilter(json_start_characters(shape))
         )
         self._reason: StopReason | None = None
-        self._thought = False
+        self._has_reasoning = False
         self._chunks = self._tokens = self._prompt = self._cached = 0
 
-    # -- for the reader -----------------------------------------------------------------------------------
-
-    async def newest(self) -> Frame:
-        """The newest frame, once there is one that was not fetched.
+    async def next_frame(self) -> Frame:
+        """Wait for a new frame and return the newest.
 
         Raises:
-            EngineError: the work failed.
+            EngineError: the generation failed.
         """
         while True:
             await self._event.wait()
@@ -131,177 +129,174 @@ class ChatRequest:
                 return frame
 
     def fail(self, error: EngineError) -> None:
-        """Let ``newest`` raise this. The first error counts, and none after the last frame."""
+        """Let ``next_frame`` raise this error. Ignored after the first error or the last frame."""
         if self._error is None:
             self._error = error
         self._event.set()
 
-    # -- the work -----------------------------------------------------------------------------------------
-
     async def run(self) -> None:
-        """Do the work; what goes wrong comes out of ``newest``."""
+        """Run the request. Errors are raised by ``next_frame``."""
         try:
-            await self._try_and_again()
+            await self._send_with_retries()
         except EngineError as error:
             self.fail(error)
         except UnopenedReasoning:
-            self._dialect.thinks_openly = True
+            self._capabilities.in_reasoning = True
             self.fail(
                 GenerationFailed(
-                    f"{self._found.model} wrote what it thinks into its text. From now on the text begins where the "
-                    f"thought ends. Try again."
+                    f"{self._server.model} wrote its reasoning into the text. From now on the reasoning is removed. "
+                    f"Try again."
                 )
             )
-        except Exception as error:  # whatever else: nobody may wait for a frame that never comes
-            log.exception("A request to a model server broke off")
-            self.fail(GenerationFailed(f"The request broke off ({type(error).__name__}: {error}). Try again."))
+        except Exception as error:  # the reader must not wait forever
+            log.exception("A request to a model server failed")
+            self.fail(GenerationFailed(f"The request failed ({type(error).__name__}: {error}). Try again."))
 
-    async def _try_and_again(self) -> None:
-        lacks = self._dialect.unsupported
-        tries = 0
+    async def _send_with_retries(self) -> None:
+        unsupported = self._capabilities.unsupported
+        retries = 0
         while True:
-            self._start_over()
-            body = build_body(self._body, self._request.schema, lacks)
+            self._reset()
+            body = build_body(self._body, self._request.schema, unsupported)
             try:
-                await self._once(body, lacks)
+                await self._send(body, unsupported)
                 return
-            except _Refused as refused:
-                refusal = refused.refusal
-                weaker = None if refusal.too_long else without_unsupported(refusal.message, body, lacks)
-                if weaker is None:
-                    raise self._refusal_error(refusal) from None
-                lacks = weaker
-            except _Again as again:
-                if self._texted or tries >= self._limits.retries or (again.wait or 0) > _LONGEST_WAIT:
-                    raise again.error from None
-                tries += 1
-                # Half of the pause is chance, so that those who were turned away together do not return together.
-                pause = 0.5 * 2 ** (tries - 1) * (0.5 + random.random())  # noqa: S311 - no secret
-                await asyncio.sleep(max(again.wait or 0, pause))
+            except _Rejected as rejected:
+                error = rejected.error
+                more = None if error.too_long else without_unsupported(error.message, body, unsupported)
+                if more is None:
+                    raise self._to_error(error) from None
+                unsupported = more
+            except _Retry as retry:
+                if self._has_text or retries >= self._timeouts.retries or (retry.wait or 0) > _LONGEST_WAIT:
+                    raise retry.error from None
+                retries += 1
+                # Exponential backoff with jitter.
+                pause = 0.5 * 2 ** (retries - 1) * (0.5 + random.random())  # noqa: S311 - not a secret
+                await asyncio.sleep(max(retry.wait or 0, pause))
 
-    async def _once(self, body: dict[str, Any], lacks: frozenset[str]) -> None:
-        """Send it once, and read to the end."""
-        http, address = self._http, self._found.address
-        clock = asyncio.timeout(self._limits.first)
+    async def _send(self, body: dict[str, Any], unsupported: frozenset[str]) -> None:
+        """Send the request once and read the response to its end."""
+        http, address = self._http, self._server.address
+        clock = asyncio.timeout(self._timeouts.first)
         try:
             async with clock, self._client.stream("POST", f"{address}/chat/completions", json=body) as response:
                 if response.status_code != 200:
-                    await self._turned_away(response)
-                self._dialect.learn(lacks, body)
+                    await self._raise_http_error(response)
+                self._capabilities.learn(unsupported, body)
                 if "event-stream" in response.headers.get("content-type", ""):
-                    await self._read(response, clock)
+                    await self._read_events(response, clock)
                 else:
-                    self._take(_whole(self._json(await self._text(response))), clock)
+                    self._on_event(_as_event(self._parse_json(await self._read_body(response))), clock)
         except TimeoutError:
             if self._reason is None:
-                raise GenerationFailed(self._silence()) from None
+                raise GenerationFailed(self._timeout_message()) from None
         except http.ConnectTimeout as error:
-            raise _Again(GenerationFailed(f"{address} cannot be reached in time. Is it still running?")) from error
+            raise _Retry(GenerationFailed(f"{address} does not answer in time. Is it still running?")) from error
         except http.ConnectError as error:
-            raise _Again(GenerationFailed(f"{address} cannot be reached ({error}). Is it still running?")) from error
+            raise _Retry(GenerationFailed(f"{address} cannot be reached ({error}). Is it still running?")) from error
         except (http.TransportError, http.DecodingError) as error:
             if self._reason is None:
-                raise _Again(self._cut(str(error) or type(error).__name__)) from error
-        except NotEvents as error:
-            raise self._garbage(str(error)) from error
+                raise _Retry(self._cut_off(str(error) or type(error).__name__)) from error
+        except InvalidEventStream as error:
+            raise self._invalid_response(str(error)) from error
         if self._reason is None:
-            raise _Again(self._cut("the stream ended before the text did"))
+            raise _Retry(self._cut_off("the stream ended before the text did"))
         self._finish(self._reason)
 
-    async def _turned_away(self, response: Any) -> None:
-        text = await self._text(response)
-        refusal = read_error(response.status_code, text, response.headers.get("retry-after", ""))
-        self._raise(refusal)
+    async def _raise_http_error(self, response: Any) -> None:
+        text = await self._read_body(response)
+        self._raise_server_error(read_error(response.status_code, text, response.headers.get("retry-after", "")))
 
-    def _raise(self, refusal: ServerError) -> None:
-        if refusal.status in (400, 422) and not self._texted:
-            raise _Refused(refusal)
-        if refusal.transient:
-            raise _Again(self._refusal_error(refusal), refusal.wait)
-        raise self._refusal_error(refusal)
+    def _raise_server_error(self, error: ServerError) -> None:
+        if error.status in (400, 422) and not self._has_text:
+            raise _Rejected(error)
+        if error.transient:
+            raise _Retry(self._to_error(error), error.retry_after)
+        raise self._to_error(error)
 
-    async def _text(self, response: Any) -> str:
+    async def _read_body(self, response: Any) -> str:
         body = b""
         async for chunk in response.aiter_bytes():
             body += chunk
-            if len(body) > LONGEST:
-                raise self._garbage("its answer has no end")
+            if len(body) > MAX_EVENT_CHARS:
+                raise self._invalid_response("the response has no end")
         return body.decode("utf-8", "replace")
 
-    async def _read(self, response: Any, clock: asyncio.Timeout) -> None:
-        stream = events(response.aiter_bytes())
+    async def _read_events(self, response: Any, clock: asyncio.Timeout) -> None:
+        stream = parse_events(response.aiter_bytes())
         try:
             async for data in stream:
                 if data.strip() == "[DONE]":
                     self._reason = self._reason or ("end" if self._chunks else None)
                     return
-                self._take(self._json(data), clock)
+                self._on_event(self._parse_json(data), clock)
         finally:
             await stream.aclose()
 
-    def _json(self, data: str) -> dict[str, Any]:
+    def _parse_json(self, data: str) -> dict[str, Any]:
         try:
             value = json.loads(data)
         except ValueError:
-            raise self._garbage(f"it begins with {data.strip()[:60]!r}") from None
+            raise self._invalid_response(f"it begins with {data.strip()[:60]!r}") from None
         if not isinstance(value, dict):
-            raise self._garbage(f"it is {data[:60]!r}")
+            raise self._invalid_response(f"it is {data[:60]!r}")
         return value
 
-    def _take(self, event: Mapping[str, Any], clock: asyncio.Timeout) -> None:
-        """One event of the stream."""
+    def _on_event(self, event: Mapping[str, Any], clock: asyncio.Timeout) -> None:
+        """Handle one event of the stream."""
         if event.get("error"):
-            self._raise(parse_error(event))
+            self._raise_server_error(parse_error(event))
         try:
-            self._count(event)
+            self._update_usage(event)
             choice: Any = next(iter(event.get("choices") or ()), {})
             delta = choice.get("delta") or {}
             piece = delta.get("content") or ""
-            thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+            reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
             finish = choice.get("finish_reason")
             stopped = isinstance(choice.get("stop_reason"), str)  # vLLM: the string that it stopped at
             if not isinstance(piece, str):
                 raise TypeError
         except (TypeError, AttributeError, ValueError):
-            raise self._garbage(f"an event is {json.dumps(event)[:120]}") from None
-        if piece or thought:
-            self._thought = self._thought or bool(thought)
-            clock.reschedule(asyncio.get_running_loop().time() + self._limits.silence)
+            raise self._invalid_response(f"an event is {json.dumps(event)[:120]}") from None
+        if piece or reasoning:
+            self._has_reasoning = self._has_reasoning or bool(reasoning)
+            clock.reschedule(asyncio.get_running_loop().time() + self._timeouts.silence)
         if piece and self._reason is None:
             self._chunks += 1
-            self._push(self._form.push(self._thoughts.push(piece)))
+            self._push(self._text_filter.push(self._reasoning_filter.push(piece)))
         if finish and self._reason is None:
-            self._ended(finish, stopped)
+            self._on_finish(finish, stopped)
         if self._reason is not None:
             clock.reschedule(asyncio.get_running_loop().time() + _GRACE)
 
     def _push(self, piece: str) -> None:
         if piece:
-            self._texted = True
-            if self._stream.push(piece):
+            self._has_text = True
+            if self._frames.push(piece):
                 self._reason = "stop"
             else:
-                frame = self._stream.frame(self._written())
-                # What is not JSON in the end is given as it was written, with white space and all.
-                self._put(replace(frame, fixed=0) if isinstance(self._form, JSONFilter) else frame)
+                frame = self._frames.frame(self._num_tokens())
+                # If the text turns out not to be JSON, the last frame has the raw output.
+                self._publish(replace(frame, fixed=0) if isinstance(self._text_filter, JSONFilter) else frame)
         if (
-            isinstance(self._form, JSONFilter)
-            and self._form.done
+            isinstance(self._text_filter, JSONFilter)
+            and self._text_filter.done
             and self._reason is None
-            and _is_json(self._stream.written)
+            and _is_json(self._frames.raw_text)
         ):
             self._reason = "end"
 
-    def _ended(self, finish: str, stopped: bool) -> None:
-        """The server says why the text ended."""
+    def _on_finish(self, finish: str, stopped: bool) -> None:
+        """Handle the server's finish reason."""
         if finish == "content_filter":
-            raise GenerationFailed(f"{self._found.address} stopped the text by its content filter. Ask differently.")
-        held = self._form.push(self._thoughts.end())
-        self._push(held + (self._form.end() if isinstance(self._form, PrefillFilter) else ""))
+            raise GenerationFailed(f"The content filter of {self._server.address} stopped the text. Change the prompt.")
+        held = self._text_filter.push(self._reasoning_filter.end())
+        self._push(held + (self._text_filter.end() if isinstance(self._text_filter, PrefillFilter) else ""))
         if self._reason is None:
             self._reason = "length" if finish == "length" else "stop" if stopped else "end"
 
-    def _count(self, event: Mapping[str, Any]) -> None:
+    def _update_usage(self, event: Mapping[str, Any]) -> None:
         usage = event.get("usage")
         if isinstance(usage, Mapping):
             self._tokens = int(usage.get("completion_tokens") or 0)
@@ -309,23 +304,23 @@ class ChatRequest:
             details = usage.get("prompt_tokens_details") or {}
             self._cached = int(details.get("cached_tokens") or 0)
 
-    def _written(self) -> int:
-        """Tokens so far: the server's count, or else an estimate, at four characters to a token."""
+    def _num_tokens(self) -> int:
+        """Return the number of tokens so far: the server's count, or an estimate of four characters per token."""
         if self._tokens:
             return min(self._tokens, self._budget)
-        return max(1, min(max(self._chunks, len(self._stream.written) // 4), self._budget))
+        return max(1, min(max(self._chunks, len(self._frames.raw_text) // 4), self._budget))
 
     def _finish(self, reason: StopReason) -> None:
-        last = self._stream.last(self._written())
-        if not self._stream.written.strip() and (self._thought or self._thoughts.thinking):
+        last = self._frames.last(self._num_tokens())
+        if not self._frames.raw_text.strip() and (self._has_reasoning or self._reasoning_filter.thinking):
             raise GenerationFailed(
-                f"{self._found.model} thought, and wrote nothing within its {self._budget:,} tokens. Turn thinking off "
-                f"on the server, or ask for more canvases."
+                f"{self._server.model} used its {self._budget:,} tokens for reasoning and wrote no text. Turn thinking "
+                f"off on the server, or ask for more canvases."
             )
-        if isinstance(self._form, JSONFilter) and reason == "end" and not _is_json(last.text):
-            # Almost JSON, or none: whoever asked for it may make something of the whole.
-            last = replace(last, text=self._form.said.strip(), fixed=len(self._form.said.strip()))
-        tokens = self._written() if self._stream.written or self._tokens else 0
+        if isinstance(self._text_filter, JSONFilter) and reason == "end" and not _is_json(last.text):
+            # Not valid JSON: return the raw output, which the caller may repair.
+            last = replace(last, text=self._text_filter.said.strip(), fixed=len(self._text_filter.said.strip()))
+        tokens = self._num_tokens() if self._frames.raw_text or self._tokens else 0
         usage = Usage(
             tokens=tokens,
             prompt_tokens=self._prompt,
@@ -337,40 +332,38 @@ class ChatRequest:
             reason=reason,
             seed=int(self._body.get("seed") or 0),
         )
-        self._put(replace(last, usage=usage))
+        self._publish(replace(last, usage=usage))
 
-    def _put(self, frame: Frame) -> None:
+    def _publish(self, frame: Frame) -> None:
         self._frame = frame
         self._event.set()
 
-    # -- what goes wrong ----------------------------------------------------------------------------------
+    def _to_error(self, error: ServerError) -> EngineError:
+        return error.to_engine_error(self._server.address, self._server.model, self._server.models, self._budget)
 
-    def _refusal_error(self, refusal: ServerError) -> EngineError:
-        return refusal.error(self._found.address, self._found.model, self._found.models, self._budget)
-
-    def _silence(self) -> str:
-        if self._chunks or self._thought:
+    def _timeout_message(self) -> str:
+        if self._chunks or self._has_reasoning:
             return (
-                f"{self._found.address} fell silent for {self._limits.silence:g} seconds in the middle of a text. Look "
-                f"into its log; silence_timeout=… waits longer."
+                f"{self._server.address} sent nothing for {self._timeouts.silence:g} seconds in the middle of a text. "
+                f"Check its log; silence_timeout=… waits longer."
             )
         return (
-            f"{self._found.address} has written nothing within {self._limits.first:g} seconds. It may be busy or hang: "
-            f"look into its log; first_timeout=… waits longer."
+            f"{self._server.address} sent nothing within {self._timeouts.first:g} seconds. It may be busy or hang: "
+            f"check its log; first_timeout=… waits longer."
         )
 
-    def _cut(self, how: str) -> GenerationFailed:
-        return GenerationFailed(f"{self._found.address} cut the text off ({how.rstrip('.')}). Try again.")
+    def _cut_off(self, how: str) -> GenerationFailed:
+        return GenerationFailed(f"{self._server.address} cut the text off ({how.rstrip('.')}). Try again.")
 
-    def _garbage(self, what: str) -> GenerationFailed:
+    def _invalid_response(self, what: str) -> GenerationFailed:
         return GenerationFailed(
-            f"{self._found.address} answers something that is not a stream of text ({what}). Check that the address is "
-            f"that of an OpenAI-compatible server."
+            f"The response of {self._server.address} is not an event stream ({what}). Check that the address belongs "
+            f"to an OpenAI-compatible server."
         )
 
 
-def _whole(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer that was not streamed, as one event of a stream."""
+def _as_event(answer: dict[str, Any]) -> dict[str, Any]:
+    """Convert a response that was not streamed to one event."""
     choices = answer.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "message" in choices[0]:
         first = choices[0]
@@ -386,25 +379,24 @@ def _is_json(text: str) -> bool:
     return True
 
 
-LONGEST: Final = 1 << 22
-"""Characters that one event may have; the largest canvas with all its usage is far below."""
+MAX_EVENT_CHARS: Final = 1 << 22
+"""Maximum length of one event in characters, far above the largest canvas with usage."""
 
 
-class NotEvents(ValueError):
+class InvalidEventStream(ValueError):
     """The bytes are not server-sent events."""
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-    """The data of each event, in order; an event of several data lines is one text with line breaks.
+async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
+    """Yield the data of each server-sent event. Several data lines are joined by line breaks.
 
-    Comments, names and numbers of events are passed over. An event that the stream breaks off in is dropped, as
-    the format wants it.
+    Comments, event names and ids are ignored. An incomplete event at the end is dropped, as the specification demands.
 
     Args:
-        chunks: the bytes, however they are cut.
+        chunks: the bytes, split anywhere.
 
     Raises:
-        NotEvents: bytes that are not UTF-8, or an event without an end.
+        InvalidEventStream: bytes that are not UTF-8, or an event without an end.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     rest, data = "", list[str]()
@@ -412,7 +404,7 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
         try:
             rest += decoder.decode(chunk)
         except UnicodeDecodeError as error:
-            raise NotEvents(f"it is not UTF-8: {error.reason}") from error
+            raise InvalidEventStream(f"it is not UTF-8: {error.reason}") from error
         *lines, rest = rest.split("\n")
         for line in lines:
             text = line.removesuffix("\r")
@@ -421,5 +413,5 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
             elif not text and data:
                 yield "\n".join(data)
                 data = []
-        if len(rest) + sum(map(len, data)) > LONGEST:
-            raise NotEvents("an event has no end")
+        if len(rest) + sum(map(len, data)) > MAX_EVENT_CHARS:
+            raise InvalidEventStream("an event has no end")

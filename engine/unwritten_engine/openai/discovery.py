@@ -1,4 +1,4 @@
-"""Looks at a model server before anything is asked of it: is it one, which models has it, and what do they take."""
+"""Discover a server's models and their properties."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ServerInfo:
     """A server and one of its models.
 
     Attributes:
-        address: what ``/chat/completions`` is appended to.
-        model: the model's name, as the server has it.
-        models: the names of all its models; none if it does not say.
-        context: tokens that a request may use; 0 if it does not say.
-        images: it says that the model takes images.
-        local: it runs on this machine.
+        address: base address for ``/chat/completions``.
+        model: the server's name for the model.
+        models: all model names; empty if unknown.
+        context: maximum tokens of a request; 0 if unknown.
+        images: the server reports that the model accepts images.
+        local: the server runs on this machine.
         reasons: why this address and model, one sentence each.
     """
 
@@ -45,41 +45,43 @@ class ServerInfo:
 
 
 def discover(http: Any, address: str, model: str | None, key: str, timeout: float) -> ServerInfo:
-    """Ask a server for its models, and choose one.
+    """Fetch a server's models and choose one.
 
     Args:
         http: the module httpx2.
-        address: as it was given; ``/v1`` is tried too.
-        model: the name that was given; None for none.
-        key: the API key; "" for none.
-        timeout: seconds until a server that cannot be reached is given up.
+        address: the given address; ``/v1`` is tried too.
+        model: the requested model, or None.
+        key: the API key, or "".
+        timeout: seconds until a connection attempt fails.
 
     Raises:
-        UnknownEngine, ModelNotFound, BadOption: see ``openai.open_openai``.
+        UnknownEngine, ModelNotFound, BadOption: see ``open_openai``.
     """
-    given = _trimmed(address)
+    given = _normalize_address(address)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     bases = [given] if given.endswith("/v1") else [given, f"{given}/v1"]
     refusals: list[ServerError] = []
     local = is_local(given)
     try:
-        checked = given.startswith("https://")  # without TLS there are no certificates, whose loading takes a while
-        patience = http.Timeout(max(timeout, _MOST_SECONDS), connect=timeout)
-        with http.Client(headers=headers, timeout=patience, trust_env=not local, verify=checked) as client:
+        verify = given.startswith("https://")  # loading certificates is slow and useless without TLS
+        limits = http.Timeout(max(timeout, _MOST_SECONDS), connect=timeout)
+        with http.Client(headers=headers, timeout=limits, trust_env=not local, verify=verify) as client:
             for base in bases:
-                answer = _models(client, base)
+                answer = _fetch_models(client, base)
                 if not isinstance(answer, ServerError):
-                    return _chosen(base, answer, model, local, (f"/v1 was added to {given}.",) if base != given else ())
+                    return _choose_model(
+                        base, answer, model, local, (f"/v1 was added to {given}.",) if base != given else ()
+                    )
                 refusals.append(answer)
     except http.TimeoutException as error:
         raise UnknownEngine(f"{given} does not answer in time. {_START}") from error
     except (http.HTTPError, http.InvalidURL) as error:
         raise UnknownEngine(f"{given} cannot be reached ({_reason(error)}). {_START}") from error
-    return _without_list(given, bases[-1], refusals, model, local)
+    return _without_model_list(given, bases[-1], refusals, model, local)
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is one of this machine's own."""
+    """Return True for an address of this machine."""
     try:
         host = urlsplit(address).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -87,30 +89,30 @@ def is_local(address: str) -> bool:
         return False
 
 
-def _trimmed(address: str) -> str:
-    """The address without what people copy along with it."""
-    wrong = f"{address!r} is not the address of a server. Write it like http://localhost:8000/v1."
+def _normalize_address(address: str) -> str:
+    """Return the address without endpoint paths that users may have copied."""
+    wrong = f"{address!r} is not a server address. Example: http://localhost:8000/v1."
     try:
         parts = urlsplit(address.strip())
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:  # an IPv6 address without its end, or a port that is no number
+    except ValueError as error:  # an incomplete IPv6 address or an invalid port
         raise UnknownEngine(wrong) from error
     if not whole:
         raise UnknownEngine(wrong)
     if parts.username or parts.password:
-        raise BadOption("The address has a name or a password in it. Give the server's key with key=… instead.")
+        raise BadOption("The address contains a user name or password. Give the server's key with key=… instead.")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/models").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _models(client: Any, base: str) -> list[Mapping[str, Any]] | ServerError:
-    """What ``/models`` lists, or why it does not."""
+def _fetch_models(client: Any, base: str) -> list[Mapping[str, Any]] | ServerError:
+    """Return the entries of ``/models``, or an error."""
     with client.stream("GET", f"{base}/models") as response:
         body, begun = b"", time.monotonic()
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > _MOST_BYTES or time.monotonic() - begun > _MOST_SECONDS:
-                return ServerError(response.status_code, "an answer without an end")
+                return ServerError(response.status_code, "a response without an end")
     text = body.decode("utf-8", "replace")
     if response.status_code != 200:
         return read_error(response.status_code, text, response.headers.get("retry-after", ""))
@@ -119,12 +121,12 @@ def _models(client: Any, base: str) -> list[Mapping[str, Any]] | ServerError:
         entries = value["data"] if isinstance(value, dict) else value
         entries = [entry for entry in entries or () if isinstance(entry.get("id"), str)]
     except (ValueError, KeyError, TypeError, AttributeError):
-        kind = response.headers.get("content-type", "of no kind").partition(";")[0]
-        return ServerError(200, f"an answer of the type {kind} that lists no models")
+        kind = response.headers.get("content-type", "unknown").partition(";")[0]
+        return ServerError(200, f"a response of type {kind} without a list of models")
     return entries
 
 
-def _chosen(
+def _choose_model(
     base: str, entries: Sequence[Mapping[str, Any]], model: str | None, local: bool, reasons: tuple[str, ...]
 ) -> ServerInfo:
     names = tuple(str(entry["id"]) for entry in entries)
@@ -136,61 +138,63 @@ def _chosen(
         model = next(iter(names))
         reasons += ("The server has one model.",)
     else:
-        # Ollama's names have a tag, which people leave out; llama-server's are whole paths.
-        entry = next((e for e in entries if _is_called(e, model)), None)
+        # Ollama's names have a tag that users omit; llama-server's are paths with aliases.
+        entry = next((e for e in entries if _has_name(e, model)), None)
         if entry is None:
             raise ModelNotFound(f"{base} has no model {model!r}. {list_models(names)} Name one with model=…")
         model = str(entry["id"])
-        reasons += ("The model was asked for by name.",)
+        reasons += ("The model was requested by name.",)
     entry = next(e for e in entries if e["id"] == model)
     return ServerInfo(
-        base, model, names, _context(entry), _sees(entry), local, (*reasons, "It was asked for by address.")
+        base, model, names, _context(entry), _accepts_images(entry), local, (*reasons, "It was requested by address.")
     )
 
 
-def _is_called(entry: Mapping[str, Any], name: str) -> bool:
+def _has_name(entry: Mapping[str, Any], name: str) -> bool:
     aliases = entry.get("aliases")
     names = [entry["id"], *(aliases if isinstance(aliases, list) else [])]
     return name in names or f"{name}:latest" in names
 
 
 def _context(entry: Mapping[str, Any]) -> int:
-    """The context that a server names; vLLM, SGLang, llama-server and OpenRouter each have a word of their own."""
+    """Return the context length; vLLM, SGLang, llama-server and OpenRouter use different fields."""
     meta = entry.get("meta")
     values = [entry.get("max_model_len"), entry.get("context_length"), entry.get("context_window")]
     values += [meta.get("n_ctx"), meta.get("n_ctx_train")] if isinstance(meta, dict) else []
     return next((value for value in values if isinstance(value, int) and value > 0), 0)
 
 
-def _sees(entry: Mapping[str, Any]) -> bool:
+def _accepts_images(entry: Mapping[str, Any]) -> bool:
     architecture = entry.get("architecture")
     takes = architecture.get("input_modalities") if isinstance(architecture, dict) else None
     return isinstance(takes, list) and "image" in takes
 
 
-def _without_list(given: str, base: str, refusals: Sequence[ServerError], model: str | None, local: bool) -> ServerInfo:
-    """A server that lists no models: usable if one is named and it is not something else altogether."""
+def _without_model_list(
+    given: str, base: str, refusals: Sequence[ServerError], model: str | None, local: bool
+) -> ServerInfo:
+    """Handle a server without ``/models``: usable if a model is named and the endpoint is only missing."""
     locked = next((refusal for refusal in refusals if refusal.status in (401, 403)), None)
     if locked is not None:
         raise BadOption(key_problem(given, locked.status, locked.message))
     failing = next((refusal for refusal in refusals if refusal.transient), None)
     if failing is not None:
-        raise _failing(given, failing)
+        raise _unavailable(given, failing)
     if model is not None and all(refusal.status in (404, 405, 501) for refusal in refusals):
         return ServerInfo(
-            base, model, (), 0, False, local, ("The server does not list its models; it is asked for this.",)
+            base, model, (), 0, False, local, ("The server does not list its models; this one was requested.",)
         )
     last = refusals[0]
     raise UnknownEngine(
-        f"{given} is not a server of OpenAI's kind: to GET /models it answers {last.status} "
-        f"({last.message or 'nothing'}). {_START}"
+        f"{given} is not an OpenAI-compatible server: GET /models answers {last.status} "
+        f"({last.message or 'no text'}). {_START}"
     )
 
 
-def _failing(given: str, refusal: ServerError) -> EngineError:
+def _unavailable(given: str, refusal: ServerError) -> EngineError:
     return UnknownEngine(
         f"{given} answers {refusal.status}{f' ({refusal.message})' if refusal.message else ''}. It may still be "
-        f"loading its model: wait until its log says that it is ready, and try again."
+        f"loading its model: wait until its log reports that it is ready, and try again."
     )
 
 

@@ -1,12 +1,11 @@
-"""Any server that speaks OpenAI's chat protocol: vLLM, SGLang, llama-server, Ollama, or a hosted one.
+"""The engine for OpenAI-compatible servers: vLLM, SGLang, llama-server, Ollama, or a hosted one.
 
-The life of a request: it waits for a place (``slots``), a task of its own sends it and reads the events that come
-back (``sse``); what a model thinks, repeats or wraps around its answer is taken off (``answers``), and the newest
-frame waits in one place for its reader. Closing the iterator cancels the task, and with it the connection, which
-is how such servers learn that nobody reads any more.
+A request waits for a place (``request_slots``), then a task sends it and reads the event stream (``chat_request``).
+Reasoning, a repeated opening and text around JSON are removed (``output_filters``), and the newest frame is published.
+Closing the iterator cancels the task and the connection, which tells the server to stop.
 
-Servers differ in what they understand. What one refuses is left out, said in ``about.reasons``, and not sent to it
-again (``dialect``). A request is sent again only as long as nothing of its text has come, so no text is repeated.
+Servers support different parts of the protocol. Unsupported parts are omitted, listed in ``about.reasons`` and not sent
+again (``capabilities``). A request is retried only before its first text, so that no text is repeated.
 """
 
 from __future__ import annotations
@@ -33,33 +32,33 @@ from .discovery import ServerInfo, discover, is_local
 from .errors import KEY_VARIABLES
 
 CANVAS_LENGTH: Final = 256
-"""Tokens in one canvas: the length of DiffusionGemma's, which vLLM sends as one piece."""
+"""Tokens in one canvas: the canvas length of DiffusionGemma, which vLLM sends as one piece."""
 
 OPTIONS: Final = (
     Option("model", None, "text", "the model's name, if the server has several"),
-    Option("key", None, "text", "the API key; None takes the variable UNWRITTEN_API_KEY or OPENAI_API_KEY"),
-    Option("context", None, "count", "tokens that one request may use; None asks the server", 256, 1 << 24),
+    Option("key", None, "text", "the API key; None reads UNWRITTEN_API_KEY or OPENAI_API_KEY"),
+    Option("context", None, "count", "maximum tokens of one request; None asks the server", 256, 1 << 24),
     Option("parallel", 4, "count", "requests that are sent at the same time", 1, 1024),
-    Option("images", None, "flag", "whether the model sees images; None asks the server"),
-    Option("connect_timeout", 5.0, "number", "seconds until a server that cannot be reached is given up", 0.1, 3600),
+    Option("images", None, "flag", "whether the model accepts images; None asks the server"),
+    Option("connect_timeout", 5.0, "number", "seconds until a connection attempt fails", 0.1, 3600),
     Option("first_timeout", 60.0, "number", "seconds until the first text", 0.1, 36000),
     Option("silence_timeout", 30.0, "number", "seconds between two pieces of text", 0.1, 36000),
-    Option("retries", 2, "count", "how often a request is sent again while nothing of its text has come", 0, 20),
-    Option("extra", None, "object", "fields that every request has in addition"),
+    Option("retries", 2, "count", "retries of a request before its first text", 0, 20),
+    Option("extra", None, "object", "additional fields of every request"),
 )
-"""Options of the engine, as ``open_engine`` takes them."""
+"""Options of the engine, for ``open_engine``."""
 
 SAMPLING: Final = (
-    Option("temperature", None, "number", "0 always takes the likeliest token; higher is more varied", 0, 5),
-    Option("top_p", None, "number", "choose among the likeliest tokens that have this share together", 0, 1),
-    Option("top_k", None, "count", "choose among so many likeliest tokens", 0, 1 << 20),
-    Option("min_p", None, "number", "drop tokens less likely than this share of the likeliest", 0, 1),
-    Option("presence_penalty", None, "number", "make tokens that came at all less likely", -2, 2),
-    Option("frequency_penalty", None, "number", "make tokens less likely for each time they came", -2, 2),
-    Option("repetition_penalty", None, "number", "make tokens that came less likely; 1 does not", 0.1, 10),
-    Option("extra", None, "object", "fields that this request has in addition"),
+    Option("temperature", None, "number", "0 always takes the most likely token; higher is more varied", 0, 5),
+    Option("top_p", None, "number", "sample from the most likely tokens with this total probability", 0, 1),
+    Option("top_k", None, "count", "sample from this many most likely tokens", 0, 1 << 20),
+    Option("min_p", None, "number", "drop tokens below this share of the highest probability", 0, 1),
+    Option("presence_penalty", None, "number", "penalty for tokens that occurred", -2, 2),
+    Option("frequency_penalty", None, "number", "penalty for each occurrence of a token", -2, 2),
+    Option("repetition_penalty", None, "number", "penalty for tokens that occurred; 1 for none", 0.1, 10),
+    Option("extra", None, "object", "additional fields of this request"),
 )
-"""Sampling options of a request. What is not given is left to the server."""
+"""Sampling options of a request. Options that are not given are left to the server."""
 
 _OWNER: Final = "The engine for OpenAI-compatible servers"
 _KINDS: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
@@ -68,7 +67,7 @@ _KINDS: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
 def open_openai(
     address: str, *, progress: Progress | None = None, reasons: Sequence[str] = (), **options: Any
 ) -> OpenAIEngine:
-    """Look at a server, and choose its model. Takes a moment; call it in a thread.
+    """Connect to a server and choose its model. Blocks; call it in a thread.
 
     Args:
         address: such as ``http://localhost:8000/v1``; ``/v1`` is added if the server answers there.
@@ -77,30 +76,30 @@ def open_openai(
         options: see ``OPTIONS``.
 
     Raises:
-        UnknownEngine: nobody answers there, or not like such a server.
-        ModelNotFound: it has no such model, or several and none is named; the message lists them.
-        BadOption: the key is missing or wrong, or another option is.
-        UnknownOption: an option that there is not.
+        UnknownEngine: no server answers, or it is not OpenAI-compatible.
+        ModelNotFound: it has no such model, or several and none was named. The message lists them.
+        BadOption: the key is missing or wrong, or another option is invalid.
+        UnknownOption: an unknown option.
         MissingPackage: httpx2 is not installed.
     """
     settings = check_options(options, OPTIONS, _OWNER)
-    told = progress or (lambda share, doing: None)
-    told(0.0, f"Asking {address} for its models")
+    report = progress or (lambda share, step: None)
+    report(0.0, f"Asking {address} for its models")
     key = settings["key"] or environment_key(address)
-    found = discover(_http(), address, settings["model"], key, settings["connect_timeout"])
-    told(1.0, f"{found.model} is ready")
-    return OpenAIEngine(found, settings, key, reasons)
+    server = discover(_http(), address, settings["model"], key, settings["connect_timeout"])
+    report(1.0, f"{server.model} is ready")
+    return OpenAIEngine(server, settings, key, reasons)
 
 
 def environment_key(address: str) -> str:
-    """The key in the environment. One that was set for other programs is not sent over an open network."""
-    own, others = KEY_VARIABLES
-    guarded = address.startswith("https://") or is_local(address)
-    return os.environ.get(own) or (os.environ.get(others, "") if guarded else "")
+    """Return the API key in the environment. ``OPENAI_API_KEY`` is not sent over an unencrypted network."""
+    own, shared = KEY_VARIABLES
+    secure = address.startswith("https://") or is_local(address)
+    return os.environ.get(own) or (os.environ.get(shared, "") if secure else "")
 
 
 def _http() -> Any:
-    """The module httpx2. Not imported at the top: other engines do without."""
+    """Return the module httpx2, imported on demand."""
     try:
         return importlib.import_module("httpx2")
     except ImportError as error:
@@ -108,93 +107,93 @@ def _http() -> Any:
 
 
 class OpenAIEngine:
-    """An engine over one model of one server. Made by ``open_openai``."""
+    """An engine for one model of one server. Created by ``open_openai``."""
 
-    def __init__(self, found: ServerInfo, settings: Mapping[str, Any], key: str, reasons: Sequence[str]) -> None:
-        self._found = found
+    def __init__(self, server: ServerInfo, settings: Mapping[str, Any], key: str, reasons: Sequence[str]) -> None:
+        self._server = server
         self._extra = settings["extra"] or {}
-        self._dialect = ServerCapabilities()
+        self._capabilities = ServerCapabilities()
         self._slots = SlotScheduler(settings["parallel"], settings["parallel"])
-        self._limits = Timeouts(settings["first_timeout"], settings["silence_timeout"], settings["retries"])
+        self._timeouts = Timeouts(settings["first_timeout"], settings["silence_timeout"], settings["retries"])
         self._running: dict[asyncio.Task[None], ChatRequest] = {}
         self._closed = False
         http = _http()
         self._http = http
         self._client = http.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            verify=found.address.startswith("https://"),  # loading certificates takes a while
-            trust_env=not found.local,  # a proxy knows nothing of this machine's own addresses
-            timeout=http.Timeout(None, connect=settings["connect_timeout"], write=30),  # reading is timed by us
+            verify=server.address.startswith("https://"),  # loading certificates is slow
+            trust_env=not server.local,  # no proxy for local addresses
+            timeout=http.Timeout(None, connect=settings["connect_timeout"], write=30),  # ChatRequest times reads
             limits=http.Limits(max_connections=None, max_keepalive_connections=settings["parallel"]),
         )
         self._about = About(
             engine="openai",
-            model=found.model.rpartition("/")[2] if found.model.startswith("/") else found.model,
-            device=found.address,
+            model=server.model.rpartition("/")[2] if server.model.startswith("/") else server.model,
+            device=server.address,
             quantization="",
             memory_bytes=0,
-            context=settings["context"] or found.context,
+            context=settings["context"] or server.context,
             canvas_length=CANVAS_LENGTH,
             parallel=settings["parallel"],
             abilities=Abilities(
                 instruct=True,
                 schemas=True,
-                prefetch=found.local,  # others may charge
+                prefetch=server.local,  # remote servers may charge
                 markup=True,
-                images=found.images if settings["images"] is None else settings["images"],
+                images=server.images if settings["images"] is None else settings["images"],
             ),
-            reasons=(*reasons, *found.reasons),
+            reasons=(*reasons, *server.reasons),
         )
 
     @property
     def about(self) -> About:
-        """What this engine is, and what its server turned out not to understand."""
-        return replace(self._about, reasons=(*self._about.reasons, *self._dialect.reasons))
+        """See ``Engine.about``. The reasons include what the server turned out not to support."""
+        return replace(self._about, reasons=(*self._about.reasons, *self._capabilities.reasons))
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """Write one text. See ``Engine.generate``; options are those in ``SAMPLING``."""
+        """See ``Engine.generate``. Options are those in ``SAMPLING``."""
         if self._closed:
             raise EngineClosed("The engine is closed. Open it again.")
-        body, budget = self._body(request)
-        asked = time.monotonic()
-        slot = await self._slots.take("", request.priority, request)
-        exchange = ChatRequest(
+        body, budget = self._build_body(request)
+        arrival = time.monotonic()
+        slot = await self._slots.acquire("", request.priority, request)
+        chat_request = ChatRequest(
             self._http,
             self._client,
-            self._found,
-            self._dialect,
-            self._limits,
+            self._server,
+            self._capabilities,
+            self._timeouts,
             request,
             body,
             budget=budget,
             canvas_length=CANVAS_LENGTH,
-            queued=time.monotonic() - asked,
+            queued=time.monotonic() - arrival,
         )
-        task = asyncio.create_task(exchange.run(), name="model server request")
-        self._running[task] = exchange
+        task = asyncio.create_task(chat_request.run(), name="model server request")
+        self._running[task] = chat_request
         try:
-            while not (frame := await exchange.newest()).done:
+            while not (frame := await chat_request.next_frame()).done:
                 yield frame
         finally:
             task.cancel()
             self._running.pop(task, None)
             try:
-                await asyncio.wait([task])  # the connection is closed now
+                await asyncio.wait([task])  # until the connection is closed
             finally:
-                self._slots.give_back(slot)
+                self._slots.release(slot)
         yield frame
 
     def check(self, request: Request) -> None:
-        """See ``Engine.check``. What a server makes of a schema, only the server knows."""
-        self._body(request)
+        """See ``Engine.check``. The server's support for a schema is not checked."""
+        self._build_body(request)
 
     def promote(self, request: Request) -> None:
         """See ``Engine.promote``."""
         self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
-        """Let a server on this machine evaluate what these prompts share; others are not asked, they may charge."""
-        if not self._found.local:
+        """Let a local server evaluate the shared prefixes. Remote servers may charge, so they are skipped."""
+        if not self._server.local:
             return
         for prompt in {p.system: replace(p, ask="A", facts=(), opening="", images=()) for p in prompts}.values():
             try:
@@ -210,18 +209,18 @@ class OpenAIEngine:
         self._closed = True
         self._slots.close()
         tasks = list(self._running)
-        for task, exchange in self._running.items():
-            exchange.fail(EngineClosed("The engine was closed while it was writing."))
+        for task, chat_request in self._running.items():
+            chat_request.fail(EngineClosed("The engine was closed during the generation."))
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
         await self._client.aclose()
 
-    def _body(self, request: Request) -> tuple[dict[str, Any], int]:
-        """What the server is sent, but for what depends on its dialect, and the budget in tokens.
+    def _build_body(self, request: Request) -> tuple[dict[str, Any], int]:
+        """Return the request body, before it is adapted to the server, and the budget in tokens.
 
         Raises:
-            RequestRefused, UnknownOption, BadOption: what this engine cannot do.
+            RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
         about = self._about
         options = check_options(request.options, SAMPLING, _OWNER)
@@ -229,11 +228,11 @@ class OpenAIEngine:
             raise RequestRefused(f"{about.model} cannot edit a draft. Put the text into the prompt's facts.")
         if request.prompt.images and not about.abilities.images:
             raise RequestRefused(
-                f"{about.model} cannot see images, as far as {about.device} says. Leave them out of the prompt, or "
+                f"{about.model} cannot see images, according to {about.device}. Leave them out of the prompt, or "
                 f"open the engine with images=True."
             )
         if request.schema is not None and request.prompt.opening.strip():
-            raise RequestRefused("A request with a shape cannot have an opening. Leave it out.")
+            raise RequestRefused("A request with a schema cannot have an opening. Leave it out.")
         budget = request.budget(CANVAS_LENGTH)
         if about.context and budget >= about.context:
             raise PromptTooLong(
@@ -242,7 +241,7 @@ class OpenAIEngine:
             )
         extra = {**self._extra, **(options.pop("extra") or {})}
         body: dict[str, Any] = {
-            "model": self._found.model,
+            "model": self._server.model,
             "messages": _with_images(to_messages(request.prompt), request.prompt.images),
             "stream": True,
             "max_tokens": budget,
@@ -251,24 +250,24 @@ class OpenAIEngine:
             **extra,
         }
         if request.stop:
-            body["stop"] = list(request.stop[:4])  # more are refused by some; all are looked for here too
+            body["stop"] = list(request.stop[:4])  # some servers refuse more; TextFrames checks all of them
         return body, budget
 
 
 def _with_images(messages: Sequence[dict[str, str]], images: Sequence[bytes]) -> list[dict[str, Any]]:
-    """The messages with the images before the text of the last one.
+    """Return the messages with the images before the text of the last one.
 
     Raises:
-        RequestRefused: one that is not an image of a known kind.
+        RequestRefused: an image of an unknown type.
     """
-    told: list[dict[str, Any]] = [dict(message) for message in messages]
+    result: list[dict[str, Any]] = [dict(message) for message in messages]
     if images:
-        parts = [{"type": "image_url", "image_url": {"url": _data(image)}} for image in images]
-        told[-1]["content"] = [*parts, {"type": "text", "text": told[-1]["content"]}]
-    return told
+        parts = [{"type": "image_url", "image_url": {"url": _data_url(image)}} for image in images]
+        result[-1]["content"] = [*parts, {"type": "text", "text": result[-1]["content"]}]
+    return result
 
 
-def _data(image: bytes) -> str:
+def _data_url(image: bytes) -> str:
     kind = next((kind for begin, kind in _KINDS.items() if image.startswith(begin)), "")
     if not kind:
         raise RequestRefused(f"An image of {len(image):,} bytes is neither PNG, JPEG nor WebP. Convert it first.")

@@ -1,4 +1,4 @@
-"""What a server says when it refuses, turned into our errors: what happened, and what to type next."""
+"""Parse errors of model servers and convert them to engine errors with advice."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from typing import Any, Final
 from ..errors import EngineError, GenerationFailed, ModelNotFound, PromptTooLong, RequestRefused
 
 KEY_VARIABLES: Final = ("UNWRITTEN_API_KEY", "OPENAI_API_KEY")
-"""Where a key is looked for, in this order."""
+"""Environment variables with an API key, in order of preference."""
 TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""Statuses that may be gone when one asks again."""
+"""HTTP statuses for which a retry may succeed."""
 _TOO_LONG: Final = re.compile(r"context.{0,20}(length|size|window)|too (long|large|many tokens)|exceeds? the", re.I)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """An answer that is none.
+    """An error response.
 
     Attributes:
         status: the HTTP status; 0 for none.
-        said: what the server says of it, in its own words, on one line.
-        kind: the server's name for it; "" for none.
-        wait: seconds that it asks to wait; None if it does not say.
+        message: the server's message, on one line.
+        kind: the server's error code or type; "" for none.
+        retry_after: seconds to wait, or None.
     """
 
     status: int
     message: str
     kind: str = ""
-    wait: float | None = None
+    retry_after: float | None = None
 
     @property
     def transient(self) -> bool:
-        """Asking again may help."""
+        """True if a retry may succeed."""
         return self.status in TRANSIENT_STATUSES and self.kind != "insufficient_quota"
 
     @property
     def too_long(self) -> bool:
-        """The prompt does not fit into the context."""
+        """True if the prompt does not fit into the context."""
         return "context" in self.kind or (self.status in (400, 413, 422) and bool(_TOO_LONG.search(self.message)))
 
-    def error(self, address: str, model: str, models: Sequence[str], budget: int) -> EngineError:
-        """What to raise.
+    def to_engine_error(self, address: str, model: str, models: Sequence[str], budget: int) -> EngineError:
+        """Return the exception to raise.
 
         Args:
             address: of the server, without a key.
-            model: the model that was asked for.
-            models: those that the server has, as far as is known.
-            budget: tokens that were to be written.
+            model: the requested model.
+            models: known models of the server.
+            budget: maximum tokens of the output.
         """
         said = f": {self.message}" if self.message else ""
         if self.status in (401, 403):
@@ -67,59 +67,59 @@ class ServerError:
                 f"prompt, ask for fewer canvases, or start the server with a larger context."
             )
         if self.status == 429:
-            after = f" after {self.wait:.0f} seconds" if self.wait else " later"
-            return GenerationFailed(f"{address} has no room for more requests (429{said}). Try again{after}.")
+            after = f" after {self.retry_after:.0f} seconds" if self.retry_after else " later"
+            return GenerationFailed(f"{address} accepts no more requests (429{said}). Try again{after}.")
         if self.status in (400, 413, 415, 422):
             return RequestRefused(
-                f"{address} refused the request ({self.status}{said}). Check its options, shape and images."
+                f"{address} refused the request ({self.status}{said}). Check its options, schema and images."
             )
         if 300 <= self.status < 400:
-            return GenerationFailed(f"{address} leads elsewhere ({self.status}). Give the address that it leads to.")
+            return GenerationFailed(f"{address} redirects ({self.status}). Give the address that it redirects to.")
         number = f"{self.status}" if self.status else "with an error"
-        return GenerationFailed(f"{address} answers {number}{said}. Look into the server's log, and try again.")
+        return GenerationFailed(f"{address} answers {number}{said}. Check the server's log, and try again.")
 
 
 def key_problem(address: str, status: int, said: str = "") -> str:
-    """What to do about a key that is missing or wrong."""
+    """Return the message about a missing or wrong key."""
     first, second = KEY_VARIABLES
     return (
-        f"{address} wants another key ({status}{f': {said}' if said else ''}). Set the variable {first} (or {second}) "
-        f"to the server's API key, or open the engine with key=…"
+        f"{address} rejects the API key ({status}{f': {said}' if said else ''}). Set the variable {first} (or "
+        f"{second}) to the server's API key, or open the engine with key=…"
     )
 
 
 def list_models(models: Sequence[str]) -> str:
-    """The models of a server, in a sentence."""
+    """Return a sentence that lists the models of a server."""
     if not models:
-        return "It does not say which models it has."
+        return "It does not list its models."
     shown = ", ".join(models[:20])
     return f"It has {shown}{' and more' if len(models) > 20 else ''}."
 
 
 def read_error(status: int, body: str, retry_after: str = "") -> ServerError:
-    """What an answer with an error status says; servers write it in half a dozen ways."""
+    """Parse the body of an error response."""
     try:
         value = json.loads(body)
     except ValueError:
         words = re.sub(r"<[^>]*>", " ", body)
-        return ServerError(status, _line(words, 160), "", parse_retry_after(retry_after))
+        return ServerError(status, _one_line(words, 160), "", parse_retry_after(retry_after))
     return parse_error(value, status, retry_after)
 
 
 def parse_error(value: Any, status: int = 0, retry_after: str = "") -> ServerError:
-    """The same, from the JSON of an answer or of an event. A status inside it counts if there is none outside."""
+    """Parse the JSON of an error response or event. ``status`` takes precedence over a code inside."""
     inner = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(inner, dict):
-        return ServerError(status, _line(str(inner)), "", parse_retry_after(retry_after))
+        return ServerError(status, _one_line(str(inner)), "", parse_retry_after(retry_after))
     said = inner.get("message") or inner.get("detail") or inner.get("error") or json.dumps(inner)
     code = inner.get("code")
     number = code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code < 600 else 0
     kind = code if isinstance(code, str) else inner.get("type")
-    return ServerError(status or number, _line(str(said)), str(kind or ""), parse_retry_after(retry_after))
+    return ServerError(status or number, _one_line(str(said)), str(kind or ""), parse_retry_after(retry_after))
 
 
 def parse_retry_after(header: str) -> float | None:
-    """Seconds in a ``Retry-After`` header, which has a number or a date; None if it has neither."""
+    """Return the seconds of a ``Retry-After`` header (a number or a date), or None."""
     if re.fullmatch(r"\d{1,9}(\.\d+)?", header.strip()):
         return float(header)
     try:
@@ -128,6 +128,6 @@ def parse_retry_after(header: str) -> float | None:
         return None
 
 
-def _line(text: str, most: int = 400) -> str:
+def _one_line(text: str, most: int = 400) -> str:
     line = " ".join(text.split()).rstrip(".")
     return line if len(line) <= most else f"{line[:most]}…"

@@ -1,8 +1,7 @@
-"""Pictures from words: a text-to-image pipeline on this machine. Needs the extra ``images``; it is imported when a
-painter is opened, and not before.
+"""Images from prompts: a text-to-image pipeline on this machine. Needs the extra ``images``, imported on demand.
 
-    painter = open_painter("OWNER/REPO")                                        # loads a model: seconds, in a thread
-    painted = painter.paint("A red lighthouse at dusk.", 512, 320, seed=7)      # seconds or minutes, in a thread
+painter = open_painter("OWNER/REPO")                                        # loads a model: seconds, in a thread
+painted = painter.paint("A red lighthouse at dusk.", 512, 320, seed=7)      # seconds or minutes, in a thread
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from ..errors import MissingPackage
 from ..options import Option
 
 PROMPT_LIMIT = 300
-"""Characters of a prompt. The text encoders of most pipelines read less."""
+"""Characters of a prompt. The text encoders of most pipelines read fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class PainterAbout:
-    """What a painter says of itself.
+    """Description of a painter.
 
     Attributes:
-        model: the model's name for people.
+        model: display name of the model.
         device: where it runs.
-        steps: denoising steps of one picture.
-        random: its weights are random: what it paints is noise.
-        reasons: why it paints as it does, one sentence each.
+        steps: denoising steps per image.
+        random: the weights are random, so images are noise.
+        reasons: why it was opened so, one sentence each.
     """
 
     model: str
@@ -41,12 +40,12 @@ class PainterAbout:
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A picture.
+    """An image.
 
     Attributes:
-        content: the file. It says of itself that it was generated, by which model, and with which seed.
+        content: the file. Its metadata says that it was generated, by which model and with which seed.
         media_type: of the file.
-        seed: what repeats it with the same model.
+        seed: reproduces the image with the same model.
         steps: denoising steps that it took.
     """
 
@@ -57,27 +56,27 @@ class Painted:
 
 
 class Painter(Protocol):
-    """Paints one picture at a time. Its methods take their time: call them in a thread."""
+    """Paints one image at a time. Its methods block; call them in a thread."""
 
     @property
     def about(self) -> PainterAbout:
-        """What this painter is."""
+        """Description of this painter."""
         ...
 
     def paint(
         self, prompt: str, width: int, height: int, *, seed: int, between: Callable[[], None] = lambda: None
     ) -> Painted:
-        """Paint a picture of about these proportions; it may be smaller than it was asked for.
+        """Paint an image with these proportions; it may be smaller than requested.
 
         Args:
-            prompt: what is on it.
+            prompt: what to paint.
             width: in pixels.
             height: in pixels.
-            seed: the same seed, words and model paint the same picture.
-            between: called between two steps. It may wait; what it raises breaks the work off, and comes out here.
+            seed: the same seed, prompt and model give the same image.
+            between: called between two steps. It may block; its exceptions stop the work and are raised by ``paint``.
 
         Raises:
-            GenerationFailed: it could not be painted.
+            GenerationFailed: the image could not be painted.
         """
         ...
 
@@ -87,23 +86,23 @@ class Painter(Protocol):
 
 
 def open_painter(name: str, *, progress: Progress | None = None, **options: Any) -> Painter:
-    """Open a painter. It loads a model, which takes seconds: call it in a thread.
+    """Open a painter. This loads a model, which takes seconds: call it in a thread.
 
     Args:
-        name: a folder with a pipeline of diffusers, ``OWNER/REPO`` on Hugging Face, or ``random``: a tiny pipeline with
-            random weights, which paints noise, to see the mechanics.
-        progress: called while it opens. Before a download it is told the size and the folder.
-        options: see ``painting.options.OPTIONS``.
+        name: a folder with a pipeline of diffusers, ``OWNER/REPO`` on Hugging Face, or ``random`` for a tiny pipeline
+            with random weights, which paints noise.
+        progress: called while it opens. Before a download it gets the size and the folder.
+        options: see ``OPTIONS``.
 
     Raises:
         MissingPackage: the extra ``images`` is not installed.
-        ModelNotFound, ModelBroken, ModelUnsupported: there is no such pipeline, or none that paints from words.
-        UnknownOption, BadOption: an option that there is not, or with a value that it cannot take.
+        ModelNotFound, ModelBroken, ModelUnsupported: there is no such pipeline, or it is not text-to-image.
+        UnknownOption, BadOption: an unknown option, or an invalid value.
     """
     for package in ("torch", "PIL", "transformers", "diffusers"):
         try:
             found = importlib.import_module(package)
-            if package == "transformers":  # which has something to say while diffusers asks it for parts nobody wants
+            if package == "transformers":  # it warns about optional parts that diffusers imports
                 found.utils.logging.set_verbosity_error()
         except ImportError as error:
             raise MissingPackage(
@@ -112,14 +111,14 @@ def open_painter(name: str, *, progress: Progress | None = None, **options: Any)
             ) from error
     from .pipeline import open_pipeline
 
-    return open_pipeline(name.strip(), progress or (lambda share, doing: None), options)
+    return open_pipeline(name.strip(), progress or (lambda share, step: None), options)
 
 
 OPTIONS: Final = (
-    Option("steps", None, "count", "denoising steps; those that the pipeline has by itself if it is not given", 1, 200),
-    Option("guidance", None, "number", "how closely it keeps to the words; few-step models want 0", 0, 30),
-    Option("size", 512, "count", "pixels along a side of the largest square that is painted", 64, 2048),
-    Option("device", None, "text", "as torch names it; a GPU if there is one"),
-    Option("dtype", None, "text", "float32, float16 or bfloat16; float32 on a CPU, else float16"),
+    Option("steps", None, "count", "denoising steps; None for the pipeline's default", 1, 200),
+    Option("guidance", None, "number", "guidance scale; few-step models need 0", 0, 30),
+    Option("size", 512, "count", "side of the largest square image in pixels", 64, 2048),
+    Option("device", None, "text", "torch's device name; None for a GPU if there is one"),
+    Option("dtype", None, "text", "float32, float16 or bfloat16; None for float32 on a CPU, else float16"),
 )
 """Options of a painter."""

@@ -1,4 +1,4 @@
-"""A painter over a pipeline of diffusers: any that makes pictures from a prompt, from a folder or the hub."""
+"""A painter for any text-to-image pipeline of diffusers, from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..errors import BadOption, GenerationFailed, ModelBroken, ModelNotFound, Mo
 from ..options import check_options
 from . import OPTIONS, PROMPT_LIMIT, Painted, PainterAbout
 
-# Their types say little, and some of it is wrong.
+# Imported without types: their annotations are incomplete and partly wrong.
 diffusers: Any = importlib.import_module("diffusers")
 transformers: Any = importlib.import_module("transformers")
 RANDOM: Final = "random"
 _RANDOM_STEPS: Final = 6
 _DTYPES: Final = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _UNIT: Final = 16
-"""Widths and heights are multiples of it; every pipeline takes those."""
+"""Widths and heights are multiples of this, which every pipeline supports."""
 
 
 def open_pipeline(name: str, progress: Progress, options: Mapping[str, Any]) -> DiffusersPainter:
@@ -53,8 +53,8 @@ def open_pipeline(name: str, progress: Progress, options: Mapping[str, Any]) -> 
     given = inspect.signature(pipe.__call__).parameters
     if "prompt" not in given or "num_inference_steps" not in given or "image" in given:
         raise ModelUnsupported(
-            f"{name} is a {type(pipe).__name__}, which does not make pictures from words alone. Name a pipeline for "
-            "text-to-image, or leave the painter out: then pictures are ornaments."
+            f"{name} is a {type(pipe).__name__}, which needs more than a prompt. Name a text-to-image pipeline, or "
+            "leave the painter out: then pictures are ornaments."
         )
     try:
         pipe.to(device)
@@ -74,28 +74,28 @@ def _load(name: str, dtype: torch.dtype, progress: Progress) -> Any:
     local = folder.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1
     if local and not (folder / "model_index.json").is_file():
         raise ModelNotFound(
-            f"{name!r} is no folder with a pipeline of diffusers (it has no model_index.json), and no OWNER/REPO. "
-            "To see the mechanics without a model: --painter random"
+            f"{name!r} is neither a folder with a diffusers pipeline (no model_index.json) nor an OWNER/REPO. "
+            "To try it without a model: --painter random"
         )
-    reference = str(folder) if local else _fetched(name, progress)
+    reference = str(folder) if local else _fetch(name, progress)
     try:
-        # Only safetensors: a pickle would run whatever is in it.
+        # Only safetensors: loading a pickle can run arbitrary code.
         return diffusers.DiffusionPipeline.from_pretrained(
             reference, dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
-    except Exception as error:  # it raises whatever its parts raise
+    except Exception as error:  # errors of any component
         raise ModelBroken(
             f"The painter {name} cannot be loaded ({type(error).__name__}: {error}). If files are missing, copy it "
             "again; it must have its weights as .safetensors."
         ) from error
 
 
-def _fetched(name: str, progress: Progress) -> str:
-    """The folder of a pipeline on the hub, downloaded if it is not there."""
+def _fetch(name: str, progress: Progress) -> str:
+    """Return the folder of a pipeline on the hub, downloading it if needed."""
     hub = hugging_face()
     try:
         return str(hub.snapshot_download(name, local_files_only=True, allow_patterns=_WANTED))
-    except Exception:  # noqa: S110 - it is not there yet, in whichever words the hub says so
+    except Exception:  # noqa: S110 - not cached yet; the error type differs between versions
         pass
     try:
         files = hub.HfApi().model_info(name, files_metadata=True).siblings or []
@@ -113,7 +113,7 @@ _WANTED: Final = ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.s
 
 
 class DiffusersPainter:
-    """Paints with one pipeline. Made by ``open_painter``."""
+    """A painter for one pipeline. Created by ``open_painter``."""
 
     def __init__(self, pipe: Any, about: PainterAbout, settings: Mapping[str, Any]) -> None:
         self.about = about
@@ -157,9 +157,9 @@ class DiffusersPainter:
                 f"{self.about.model} could not paint {across} by {down} pixels on {self.about.device} "
                 f"({type(error).__name__}: {error}). If memory ran out, try a smaller size or another device."
             ) from error
-        # Cut to the very proportions that were asked for: a page has left room for those.
+        # Crop to the requested proportions, for which the page has reserved space.
         image = ImageOps.fit(image.convert("RGB"), wanted)
-        return Painted(_file(image, self.about, seed), "image/webp", seed, self.about.steps)
+        return Painted(_encode_webp(image, self.about, seed), "image/webp", seed, self.about.steps)
 
     def close(self) -> None:
         """Free the model."""
@@ -168,8 +168,8 @@ class DiffusersPainter:
             torch.cuda.empty_cache()
 
 
-def _file(image: Image.Image, about: PainterAbout, seed: int) -> bytes:
-    """The picture as WebP, with a note of where it comes from in the fields that programs look at."""
+def _encode_webp(image: Image.Image, about: PainterAbout, seed: int) -> bytes:
+    """Return the image as WebP with its origin in the metadata."""
     exif = Image.Exif()
     exif[0x010E] = f"Generated by {about.model}, seed {seed}; not a photograph.".encode("ascii", "replace").decode()
     exif[0x0131] = "Unwritten"

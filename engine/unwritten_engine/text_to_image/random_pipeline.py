@@ -1,4 +1,4 @@
-"""A tiny text-to-image pipeline with random weights: real mechanics, pictures of noise. For tests and ``random``."""
+"""A tiny text-to-image pipeline with random weights that paints noise. For tests and ``random``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-diffusers: Any = importlib.import_module("diffusers")  # says that it is typed, and is not
+diffusers: Any = importlib.import_module("diffusers")  # its annotations are unusable
 SIZE = 128
-"""Pixels along each side that it is made for."""
+"""Side of its images in pixels."""
 WORDS = 40
-"""Tokens that its text encoder reads."""
+"""Maximum tokens of its text encoder."""
 
 
 def random_pipeline() -> Any:
-    """The pipeline. Always the same one: its weights are drawn from a fixed seed."""
+    """Return the pipeline. Its weights are drawn from a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         unet = diffusers.UNet2DConditionModel(
@@ -67,8 +67,8 @@ def random_pipeline() -> Any:
 
 
 def _tokenizer() -> Any:
-    """Bytes for letters: no vocabulary is downloaded."""
-    # The letters that stand for bytes in GPT-2's manner: printable ones for themselves, the others from 256 on.
+    """Return a tokenizer with one token per byte, so that no vocabulary is downloaded."""
+    # GPT-2's letters for bytes: printable bytes represent themselves, the others start at 256.
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(byte) for byte in plain] + [chr(256 + i) for i in range(256 - len(plain))]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]

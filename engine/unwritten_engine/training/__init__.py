@@ -1,4 +1,4 @@
-"""Training: small DiffusionGemma models from scratch, and larger ones adapted to somebody's own pages.
+"""Train small DiffusionGemma models from scratch, and adapt larger ones with LoRA.
 
-Needs the extra ``training``. Everything begins with ``python -m unwritten_engine.training``.
+Needs the extra ``training``. The command line is ``python -m unwritten_engine.training``.
 """

@@ -1,4 +1,4 @@
-"""``python -m unwritten_engine.training``: prepare a run, train, carry it, try it, and tune a checkpoint."""
+"""``python -m unwritten_engine.training``: prepare, train, pack and test a run; tune a checkpoint."""
 
 import sys
 

@@ -1,11 +1,10 @@
-"""States of a run: everything that is needed to go on exactly where it stopped, and a small form that can be carried.
+"""Training states: a full state that resumes a run exactly, and a compact state that is easy to move.
 
-The whole state has the weights and both moments of the optimizer in float32; a run that is resumed from it does what it
-would have done without a stop, bit for bit on one machine. It takes 12 bytes for each weight.
+The full state has the weights and both moments of the optimizer in float32, 12 bytes per weight. A run that is resumed
+from it continues bit for bit on the same machine.
 
-The small form has no weights (``carry.py`` packs those) and next to nothing of the moments: the second one of a matrix
-as the means of its rows and columns, as in Adafactor (arXiv 1804.04235), and nothing of the first, which remembers ten
-steps.
+The compact state has no weights (``run_archive.py`` packs those) and little of the moments: row and column means of the
+second moment of a matrix, as in Adafactor (arXiv 1804.04235), and nothing of the first.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..diffusion.loading.random_model import without_bars
+from ..diffusion.loading.random_model import no_progress_bars
 from ..errors import EngineError, ModelBroken
 
 FORMAT: Final = "1"
@@ -28,15 +27,15 @@ _FIRST, _SECOND, _COUNT = "exp_avg", "exp_avg_sq", "step"
 _ROWS, _COLUMNS = ".rows", ".columns"
 
 
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that are trained, by name; shared ones once."""
+def trainable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights that are trained, by name; shared ones once."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def save(
+def save_state(
     path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, notes: Mapping[str, Any]
 ) -> None:
-    """Write a whole state; the file is either there whole, or as it was before."""
+    """Write a full state atomically."""
     tensors: dict[str, Tensor] = {}
     for name, weight in weights.items():
         tensors[name] = weight.detach()
@@ -45,27 +44,27 @@ def save(
     _write(path, tensors, notes)
 
 
-def load(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Read a whole state into weights and optimizer. Returns the notes.
+def load_state(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Read a full state into weights and optimizer. Return the notes.
 
     Raises:
-        ModelBroken: the file is none, or belongs to another model.
+        ModelBroken: the file is not a state, or belongs to another model.
     """
     tensors, notes = _read(path)
     with torch.no_grad():
         for name, weight in weights.items():
-            weight.copy_(_of(tensors, name, weight.shape, path))
+            weight.copy_(_get(tensors, name, weight.shape, path))
             if f"{_COUNT} {name}" in tensors:
-                first = _of(tensors, f"{_FIRST} {name}", weight.shape, path)
-                second = _of(tensors, f"{_SECOND} {name}", weight.shape, path)
-                _put(optimizer, weight, tensors[f"{_COUNT} {name}"], first, second)
+                first = _get(tensors, f"{_FIRST} {name}", weight.shape, path)
+                second = _get(tensors, f"{_SECOND} {name}", weight.shape, path)
+                _set_optimizer_state(optimizer, weight, tensors[f"{_COUNT} {name}"], first, second)
     return notes
 
 
-def save_small(
+def save_compact_state(
     path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, notes: Mapping[str, Any]
 ) -> None:
-    """Write a small state."""
+    """Write a compact state."""
     tensors: dict[str, Tensor] = {}
     for name, weight in weights.items():
         state = optimizer.state.get(weight)
@@ -81,29 +80,35 @@ def save_small(
     _write(path, tensors, notes)
 
 
-def load_small(path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Read a small state into the optimizer. Returns the notes.
+def load_compact_state(
+    path: Path, weights: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Read a compact state into the optimizer. Return the notes.
 
     Raises:
-        ModelBroken: the file is none, or belongs to another model.
+        ModelBroken: the file is not a state, or belongs to another model.
     """
     tensors, notes = _read(path)
     for name, weight in weights.items():
         if f"{_COUNT} {name}" not in tensors:
             continue
         if weight.ndim < 2:
-            second = _of(tensors, f"{_SECOND} {name}", weight.shape, path)
+            second = _get(tensors, f"{_SECOND} {name}", weight.shape, path)
         else:
-            rows = _of(tensors, f"{_SECOND} {name}{_ROWS}", weight.shape[:-1], path)
-            columns = _of(tensors, f"{_SECOND} {name}{_COLUMNS}", weight.shape[:-2] + weight.shape[-1:], path)
+            rows = _get(tensors, f"{_SECOND} {name}{_ROWS}", weight.shape[:-1], path)
+            columns = _get(tensors, f"{_SECOND} {name}{_COLUMNS}", weight.shape[:-2] + weight.shape[-1:], path)
             mean = rows.mean(-1, keepdim=True)[..., None].clamp(min=1e-30)
             second = rows[..., :, None] * columns[..., None, :] / mean
-        _put(optimizer, weight, tensors[f"{_COUNT} {name}"].reshape(()), torch.zeros_like(weight), second)
+        _set_optimizer_state(
+            optimizer, weight, tensors[f"{_COUNT} {name}"].reshape(()), torch.zeros_like(weight), second
+        )
     return notes
 
 
-def _put(optimizer: torch.optim.Optimizer, weight: nn.Parameter, count: Tensor, first: Tensor, second: Tensor) -> None:
-    """The state of one weight. A fused optimizer wants its count on the device, others on the CPU."""
+def _set_optimizer_state(
+    optimizer: torch.optim.Optimizer, weight: nn.Parameter, count: Tensor, first: Tensor, second: Tensor
+) -> None:
+    """Set the state of one weight. A fused optimizer needs the count on the device, others on the CPU."""
     where = weight.device if optimizer.defaults.get("fused") else torch.device("cpu")
     optimizer.state[weight] = {
         _COUNT: count.to(where).clone(),
@@ -126,47 +131,43 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             names: list[str] = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
-        raise ModelBroken(f"{path} is no state of a run ({error}). Take the one before it, or begin anew.") from None
+        raise ModelBroken(f"{path} is not a training state ({error}). Use the previous one, or start again.") from None
     if metadata.get("format") != FORMAT:
-        raise ModelBroken(f"{path} was written by another version. Go on with that one, or begin anew.")
+        raise ModelBroken(f"{path} was written by another version. Resume with that one, or start again.")
     notes: dict[str, Any] = json.loads(metadata["notes"])
     return tensors, notes
 
 
-def _of(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, path: Path) -> Tensor:
+def _get(tensors: Mapping[str, Tensor], name: str, shape: torch.Size, path: Path) -> Tensor:
     if name not in tensors or tensors[name].shape != shape:
-        raise _foreign(path, name)
+        raise ModelBroken(f"{path} belongs to another model: its {name} does not match. Prepare the run again.")
     return tensors[name]
 
 
-def _foreign(path: Path, name: str) -> ModelBroken:
-    return ModelBroken(f"{path} belongs to another model: its {name} does not fit. Prepare the run again.")
-
-
-def write_folder(folder: Path, model: Any, tokenizer: Any, card: str = "") -> Path:
-    """Write a checkpoint as the engine loads it.
+def write_checkpoint_folder(folder: Path, model: Any, tokenizer: Any, card: str = "") -> Path:
+    """Write a checkpoint folder that the engine can load.
 
     Args:
-        folder: where; made if it is not there.
+        folder: target folder, created if needed.
         model: a ``DiffusionGemmaForBlockDiffusion``.
         tokenizer: its tokenizer.
-        card: what its README.md says; none is written if "".
+        card: text of the README.md; "" for none.
 
     Returns:
         The folder.
 
     Raises:
-        EngineError: the folder cannot be written.
+        EngineError: the folder is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with without_bars():
+        with no_progress_bars():
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         if card:
             (folder / "README.md").write_text(card, encoding="utf-8")
     except OSError as error:
         raise EngineError(
-            f"{folder} cannot be written ({error.strerror}). Give another folder, or make room."
+            f"Cannot write {folder} ({error.strerror}). Choose another folder, or free some space."
         ) from None
     return folder

@@ -1,11 +1,10 @@
-"""The commands of ``python -m unwritten_engine.training``: each says what it takes, and does it."""
+"""The command line of ``python -m unwritten_engine.training``."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
@@ -17,19 +16,19 @@ from .config import TUNING, TrainingConfig, make_config
 from .dataset import TrainingPage, read_pages
 
 if TYPE_CHECKING:
-    from .runs import Prepared, TrainingRun
-    from .trainer import Progress
+    from .runs import PreparedRun, TrainingRun
+    from .trainer import TrainingProgress
 
-NEW: Final = 12_288
+DEFAULT_VOCAB_SIZE: Final = 12_288
 """Tokens of a new tokenizer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit status: 0, or 1 after a sentence that says what is wrong."""
+    """Run a command. Return the exit status: 0, or 1 after an error message."""
     given = _parser().parse_args(arguments)
-    do: Callable[[argparse.Namespace], None] = given.do
+    run: Callable[[argparse.Namespace], None] = given.run_command
     try:
-        do(given)
+        run(given)
     except EngineError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     except KeyboardInterrupt:
-        print("Stopped. What was done is kept.", file=sys.stderr)  # noqa: T201
+        print("Stopped. The run is saved.", file=sys.stderr)  # noqa: T201
         return 130
     return 0
 
@@ -47,71 +46,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m unwritten_engine.training",
-        description="Trains small diffusion models, and adapts larger ones to your own pages.",
+        description="Train small diffusion models, and adapt larger ones to your own pages.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, do: Callable[[argparse.Namespace], None], what: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
-        made.set_defaults(do=do)
-        return made
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        parser.set_defaults(run_command=run)
+        return parser
 
-    made = command("prepare", _prepare, "Make a run: first weights, pages as tokens, and a recipe.")
-    made.add_argument("run", type=Path, help="its folder; it must not be there yet")
-    made.add_argument("--pages", type=Path, nargs="+", required=True, metavar="FILE", help="training pages (.jsonl)")
-    made.add_argument("--start", required=True, help="a size (toy, small: random weights), or a checkpoint folder")
-    made.add_argument("--vocabulary", type=int, default=NEW, help=f"tokens of a new tokenizer ({NEW})")
-    _add_recipe(made)
+    prepare = command("prepare", _prepare, "Create a run: initial weights, tokenized pages, and the configuration.")
+    prepare.add_argument("run", type=Path, help="its folder, which must not exist")
+    _add_pages(prepare)
+    prepare.add_argument("--start", required=True, help="a size (toy, small: random weights), or a checkpoint folder")
+    prepare.add_argument(
+        "--vocabulary", type=int, default=DEFAULT_VOCAB_SIZE, help=f"tokens of a new tokenizer ({DEFAULT_VOCAB_SIZE})"
+    )
+    _add_config_option(prepare)
 
-    made = command("train", _train, "Go on with a run, until it is done or the time is up.")
-    made.add_argument("run", type=Path, help="its folder, or a file that `pack` has written")
-    made.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
-    made.add_argument("--steps", type=int, help="stop after so many more")
-    made.add_argument("--out", type=Path, help="for a packed run: where it is written to; else to where it was")
-    made.add_argument("--judge-every", type=int, default=500, metavar="STEPS", help="judge and write samples (500)")
-    _add_limit(made)
-    _add_device(made)
+    train = command("train", _train, "Start or resume training.")
+    train.add_argument("run", type=Path, help="its folder")
+    train.add_argument("--minutes", type=float, default=math.inf, help="stop after this many minutes")
+    train.add_argument("--steps", type=int, help="stop after this many steps")
+    train.add_argument("--eval-every", type=int, default=500, metavar="STEPS", help="evaluate and write samples (500)")
+    _add_device(train)
 
-    made = command("pack", _pack, "Put a run into one small file, for a machine that keeps nothing.")
-    made.add_argument("run", type=Path)
-    made.add_argument("file", type=Path)
-    _add_limit(made)
+    recall = command("recall", _recall, "Generate training pages, and measure how much of them is reproduced.")
+    recall.add_argument("checkpoint", type=Path, help="a checkpoint folder, or a run")
+    _add_pages(recall)
+    recall.add_argument("--count", type=int, default=50, help="number of pages (50)")
+    recall.add_argument("--show", type=int, default=3, help="texts to print (3)")
+    _add_device(recall)
 
-    made = command("unpack", _unpack, "Make a run's folder of such a file.")
-    made.add_argument("file", type=Path)
-    made.add_argument("run", type=Path)
-
-    made = command("recall", _recall, "Write training pages from noise, and say how much of them comes back.")
-    made.add_argument("checkpoint", type=Path, help="a checkpoint folder, or a run")
-    made.add_argument("--pages", type=Path, nargs="+", required=True, metavar="FILE", help="pages with their prompts")
-    made.add_argument("--count", type=int, default=50, help="pages, from the first one (50)")
-    made.add_argument("--show", type=int, default=3, help="texts to print (3)")
-    _add_device(made)
-
-    made = command("tune", _tune, "Adapt a checkpoint to your own pages by small matrices beside its own (LoRA).")
-    made.add_argument("checkpoint", help="a checkpoint folder, which stays as it is")
-    made.add_argument("--pages", type=Path, nargs="+", required=True, metavar="FILE", help="training pages (.jsonl)")
-    made.add_argument("--out", type=Path, required=True, help="the new checkpoint's folder; it must not be there yet")
-    made.add_argument("--rank", type=int, default=16, help="of the matrices (16)")
-    made.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
-    _add_recipe(made)
-    _add_device(made)
+    tune = command("tune", _tune, "Adapt a checkpoint to your own pages with LoRA.")
+    tune.add_argument("checkpoint", help="a checkpoint folder, which is not changed")
+    _add_pages(tune)
+    tune.add_argument("--out", type=Path, required=True, help="folder of the new checkpoint, which must not exist")
+    tune.add_argument("--rank", type=int, default=16, help="LoRA rank (16)")
+    tune.add_argument("--minutes", type=float, default=math.inf, help="stop after this many minutes")
+    _add_config_option(tune)
+    _add_device(tune)
     return parser
 
 
-def _add_recipe(made: argparse.ArgumentParser) -> None:
+def _add_pages(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pages", type=Path, nargs="+", required=True, metavar="FILE", help="training pages (.jsonl)")
+
+
+def _add_config_option(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(f"{name}={getattr(TrainingConfig(), name)}" for name in TrainingConfig.__slots__)
-    made.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help=f"change the recipe: {names}")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help=f"change the configuration: {names}")
 
 
-def _add_limit(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--limit", type=float, default=64, metavar="MIB", help="that a packed run may take (64)")
-
-
-def _add_device(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--device", help="as torch names it; else a GPU if there is one")
-    made.add_argument("--threads", type=int, help="of torch on a CPU; else one for each core")
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="torch's device name; default: a GPU if there is one")
+    parser.add_argument("--threads", type=int, help="threads of torch on a CPU; default: one per core")
 
 
 def _pages(files: Sequence[Path]) -> Iterator[TrainingPage]:
@@ -122,76 +112,46 @@ def _prepare(given: argparse.Namespace) -> None:
     from .initial_model import create_initial_model
     from .runs import prepare
 
-    recipe = make_config(given.set)
-    with create_initial_model(
-        given.start, lambda: _pages(given.pages), given.vocabulary, seed=recipe.seed
-    ) as checkpoint:
-        made = prepare(given.run, _pages(given.pages), checkpoint, recipe, _counted)
-    _say_prepared(made)
-    say(f"Train with: python -m unwritten_engine.training train {given.run}")
+    config = make_config(given.set)
+    initial = create_initial_model(given.start, lambda: _pages(given.pages), given.vocabulary, seed=config.seed)
+    with initial as checkpoint:
+        _print_prepared(prepare(given.run, _pages(given.pages), checkpoint, config, _print_count))
+    _say(f"Train with: python -m unwritten_engine.training train {given.run}")
 
 
 def _train(given: argparse.Namespace) -> None:
-    from .run_archive import pack, unpack
     from .runs import TrainingRun
 
-    if given.run.is_dir() or not given.run.exists():
-        if given.out is not None:
-            raise BadOption(f"--out is for packed runs; {given.run} is a folder, and is kept up to date itself.")
-        _go(TrainingRun(given.run), given, given.judge_every)
-        return
-    with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
-        run = unpack(given.run, Path(folder) / "run")
-        try:
-            _go(run, given, given.judge_every)
-        finally:
-            target = given.out or given.run
-            say(f"{target}: {pack(run, target, limit=_bytes(given)) / 2**20:.1f} MiB.")
-
-
-def _pack(given: argparse.Namespace) -> None:
-    from .run_archive import pack
-    from .runs import TrainingRun
-
-    say(f"{given.file}: {pack(TrainingRun(given.run), given.file, limit=_bytes(given)) / 2**20:.1f} MiB.")
-
-
-def _bytes(given: argparse.Namespace) -> int:
-    return int(given.limit * 2**20)
-
-
-def _unpack(given: argparse.Namespace) -> None:
-    from .run_archive import unpack
-
-    say(f"Train with: python -m unwritten_engine.training train {unpack(given.file, given.run).folder}")
+    _run_training(TrainingRun(given.run), given, given.eval_every)
 
 
 def _recall(given: argparse.Namespace) -> None:
-    from .preview import PreviewWriter, given_back
-    from .runs import TrainingRun, load_trainable, use_threads
+    from .preview import PreviewWriter, matching_share
+    from .runs import TrainingRun, load_trainable, set_num_threads
 
     run = TrainingRun(given.checkpoint)
-    if (run.folder / "recipe.json").exists() and not run.checkpoint.exists():
+    if run.config_file.exists() and not run.checkpoint.exists():
         raise EngineError(f"{run.folder} has no checkpoint yet. Train it first: train {run.folder}")
     loaded = load_trainable(run.checkpoint if run.checkpoint.exists() else given.checkpoint, given.device)
     if loaded.device.type == "cpu":
-        use_threads(given.threads)
+        set_num_threads(given.threads)
     context = int(loaded.model.config.text_config.max_position_embeddings)
-    size = int(loaded.model.config.canvas_length)
-    sampler = PreviewWriter(loaded, context=min(context, 4096))
-    shares, whole, steps = [], 0, 0
+    canvas_length = int(loaded.model.config.canvas_length)
+    writer = PreviewWriter(loaded, context=min(context, 4096))
+    shares, exact, total_steps = [], 0, 0
     for page in islice(_pages(given.pages), given.count):
-        wanted = page.text.rstrip()
-        text, took = sampler.write(page.prompt, canvases=max(1, -(-len(sampler.tokens(wanted)) // size)))
-        shares.append(given_back(wanted, text))
-        whole, steps = whole + (text == wanted), steps + took
+        expected = page.text.rstrip()
+        canvases = max(1, -(-len(writer.encode(expected)) // canvas_length))
+        text, steps = writer.write(page.prompt, canvases=canvases)
+        shares.append(matching_share(expected, text))
+        exact, total_steps = exact + (text == expected), total_steps + steps
         if len(shares) <= given.show:
-            say(f"Wanted: {wanted!r}\nCame:   {text!r}")
+            _say(f"Expected:  {expected!r}\nGenerated: {text!r}")
     if not shares:
-        raise EngineError("There are no pages in these files.")
-    say(
-        f"Of {len(shares)} pages {whole} came back whole, and {sum(shares) / len(shares):.1%} of all characters stand "
-        f"where they should; {steps / len(shares):.1f} steps each."
+        raise EngineError("These files have no pages.")
+    _say(
+        f"{exact} of {len(shares)} pages are exact, and {sum(shares) / len(shares):.1%} of the characters match, "
+        f"with {total_steps / len(shares):.1f} steps per page."
     )
 
 
@@ -200,59 +160,61 @@ def _tune(given: argparse.Namespace) -> None:
     from .runs import TrainingRun, prepare
 
     if given.out.exists():
-        raise BadOption(f"{given.out} is there already. Take another folder for --out.")
+        raise BadOption(f"{given.out} exists. Choose another folder for --out.")
     run = TrainingRun(given.out.with_name(f"{given.out.name}.run"))
-    recipe = make_config([*given.set, f"rank={given.rank}"], TUNING)
+    config = make_config([*given.set, f"lora_rank={given.rank}"], TUNING)
     if run.folder.exists():
-        if given.set and run.config() != recipe:
-            raise BadOption(
-                f"{run.folder} is under way with a recipe of its own. Leave --set out, or remove the folder."
-            )
-        say(f"Going on with {run.folder}.")
+        if given.set and run.config() != config:
+            raise BadOption(f"{run.folder} exists with another configuration. Omit --set, or remove the folder.")
+        _say(f"Resuming {run.folder}.")
     else:
         with create_initial_model(given.checkpoint, lambda: _pages(given.pages), 0) as checkpoint:
-            _say_prepared(prepare(run.folder, _pages(given.pages), checkpoint, recipe, _counted))
-    at = _go(run, given, judge_every=100)
-    if at.step == at.steps:
+            _print_prepared(prepare(run.folder, _pages(given.pages), checkpoint, config, _print_count))
+    progress = _run_training(run, given, eval_every=100)
+    if progress.step == progress.steps:
         run.checkpoint.replace(given.out)
-        say(f"Open it with: --engine diffusion --model {given.out}. {run.folder} can be removed.")
+        _say(f"Open it with: --engine diffusion --model {given.out}. {run.folder} can be removed.")
 
 
-def _go(run: TrainingRun, given: argparse.Namespace, judge_every: int) -> Progress:
+def _run_training(run: TrainingRun, given: argparse.Namespace, eval_every: int) -> TrainingProgress:
     from .trainer import Trainer
 
-    trainer = Trainer(run, device=given.device, threads=given.threads, judge_every=judge_every, tell=_tell)
-    say(f"{sum(one.numel() for one in trainer.weights.values()):,} weights learn, on {trainer.loaded.device}.")
-    begun = time.monotonic()
-    at = trainer.go(minutes=given.minutes, steps=getattr(given, "steps", None))
-    done = "Done" if at.step == at.steps else f"Step {at.step:,} of {at.steps:,}; the same command goes on"
-    say(f"{done}, after {(time.monotonic() - begun) / 60:.1f} minutes. The model so far: {run.checkpoint}")
-    return at
+    trainer = Trainer(run, device=given.device, threads=given.threads, eval_every=eval_every, report=_print_progress)
+    _say(f"Training {sum(one.numel() for one in trainer.weights.values()):,} weights on {trainer.loaded.device}.")
+    start = time.monotonic()
+    progress = trainer.train(minutes=given.minutes, steps=getattr(given, "steps", None))
+    done = progress.step == progress.steps
+    state = "Done" if done else f"Step {progress.step:,} of {progress.steps:,}; the same command resumes"
+    _say(f"{state}, after {(time.monotonic() - start) / 60:.1f} minutes. Current checkpoint: {run.checkpoint}")
+    return progress
 
 
-def _tell(progress: Progress) -> None:
-    line = f"{progress.step:>8,} / {progress.steps:,}  loss {progress.loss:.3f}  rate {progress.rate:.2e}"
+def _print_progress(progress: TrainingProgress) -> None:
+    line = f"{progress.step:>8,} / {progress.steps:,}  loss {progress.loss:.3f}  rate {progress.learning_rate:.2e}"
     line += f"  {progress.tokens_per_second:,.0f} tokens/s"
-    say(line + (f"  {progress.left_out} steps left out" if progress.left_out else ""))
-    if progress.judged:
-        levels = ", ".join(f"{loss:.3f} at {level:.0%}" for level, loss in progress.judged.items())
-        say(f"          held out, by noise: {levels}; {progress.per_character:.3f} nats per character")
-    for title, text in progress.samples:
-        say(f"          {title}: {text!r}")
+    _say(line + (f"  {progress.skipped_steps} steps skipped" if progress.skipped_steps else ""))
+    if progress.eval_losses:
+        losses = ", ".join(f"{loss:.3f} at {level:.0%}" for level, loss in progress.eval_losses.items())
+        _say(f"          held-out loss by noise level: {losses}; {progress.nats_per_character:.3f} nats per character")
+    for title, text in progress.previews:
+        _say(f"          {title}: {text!r}")
 
 
-def _counted(done: int, whole: int) -> None:
-    """Many pages take minutes."""
+def _print_count(done: int, total: int) -> None:
+    """Report progress every 20,000 pages."""
     if done and done % 20_000 == 0:
-        say(f"{done:,} of {whole:,} pages are tokens.")
+        _say(f"Tokenized {done:,} of {total:,} pages.")
 
 
-def _say_prepared(made: Prepared) -> None:
-    say(f"{made.documents:,} pages with {made.tokens:,} tokens of text; {made.held_out:,} others to judge by.")
-    if made.left_out:
-        say(f"{made.left_out:,} pages were left out: their prompts are longer than a row. Longer rows: --set tokens=…")
+def _print_prepared(prepared: PreparedRun) -> None:
+    _say(
+        f"{prepared.documents:,} training pages with {prepared.tokens:,} tokens of text, and {prepared.held_out:,} "
+        f"held-out pages."
+    )
+    if prepared.skipped:
+        _say(f"Skipped {prepared.skipped:,} pages with prompts longer than a row. For longer rows: --set tokens=…")
 
 
-def say(text: str) -> None:
-    """A line for people."""
+def _say(text: str) -> None:
+    """Print a line."""
     print(text, flush=True)  # noqa: T201

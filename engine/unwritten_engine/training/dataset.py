@@ -1,4 +1,4 @@
-"""What a model is trained on: prompts as the engine gets them, with the texts that they should have got.
+"""Training pages: prompts with the texts that they should get.
 
 A file of training pages has one JSON object per line::
 
@@ -7,8 +7,8 @@ A file of training pages has one JSON object per line::
                 "opening": "**Lighthouse**"},
      "text": "**Lighthouse** towers stand on [[cliff]]s …"}
 
-All but ``prompt.ask`` and ``text`` may be left out. Whether a title is held out of training is a matter of its name
-alone, so that every file, of whichever source, holds out the same ones.
+Only ``prompt.ask`` and ``text`` are required. A title alone decides whether a page is held out of training, so that all
+files hold out the same titles.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from ..errors import EngineError
 from ..frames import Example, Prompt
 
 HELD_OUT: Final = 0.02
-"""The share of titles that is never trained on."""
+"""Share of titles that is never used for training."""
 _PAGE: Final = {"title": str, "kind": str, "source": str, "prompt": dict, "text": str}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPage:
-    """A prompt, and the text that it should get.
+    """A prompt with its text.
 
     Attributes:
-        prompt: as an engine gets it; without pictures.
-        text: what should come; it begins with the prompt's opening.
-        title: what it is about, as a reader would name it.
-        kind: of text, such as "article" or "thread".
-        source: where it comes from, as the data card names it.
+        prompt: as for an engine, without images.
+        text: the expected text, which starts with the prompt's opening.
+        title: subject of the page.
+        kind: kind of text, such as "article" or "thread".
+        source: origin of the page, as in the data card.
     """
 
     prompt: Prompt
@@ -49,12 +49,12 @@ class TrainingPage:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is kept for measuring."""
+        """True if the page is reserved for evaluation."""
         return is_held_out(self.title)
 
 
 def is_held_out(title: str) -> bool:
-    """Whether pages with this title are never trained on: by its words, however they are written."""
+    """True if pages with this title are never used for training. Depends only on the title's words."""
     words = " ".join(re.findall(r"\w+", title.casefold()))
     if not words:
         return False
@@ -62,28 +62,24 @@ def is_held_out(title: str) -> bool:
 
 
 def write_pages(path: Path, pages: Iterable[TrainingPage]) -> int:
-    """Write a file of training pages.
-
-    Returns:
-        How many.
-    """
-    return write_lines(path, map(as_line, pages))
+    """Write a file of training pages. Return their number."""
+    return write_lines(path, map(to_json_line, pages))
 
 
-def as_line(page: TrainingPage) -> str:
-    """One line of a file; what is empty is left out."""
-    whole = without_empty({"title": page.title, "kind": page.kind, "source": page.source})
+def to_json_line(page: TrainingPage) -> str:
+    """Return one line of a file, without empty values."""
+    whole = drop_empty({"title": page.title, "kind": page.kind, "source": page.source})
     return json.dumps(whole | {"prompt": prompt_object(page.prompt), "text": page.text}, ensure_ascii=False) + "\n"
 
 
 def read_pages(path: Path) -> Iterator[TrainingPage]:
-    """The pages of a file, in order.
+    """Yield the pages of a file.
 
     Raises:
-        EngineError: there is no such file, or a line of it is no page; the message names the line.
+        EngineError: the file does not exist, or a line is invalid. The message names the line.
     """
-    for given, where in json_lines(path, "training pages"):
-        page = checked(given, _PAGE, where, ("prompt", "text"))
+    for given, where in read_json_lines(path, "training pages"):
+        page = check_object(given, _PAGE, where, ("prompt", "text"))
         prompt = read_prompt(page["prompt"], where)
         if not page["text"].startswith(prompt.opening):
             raise EngineError(f"{where}: the text should begin with the opening, {prompt.opening!r}.")
@@ -96,72 +92,12 @@ def read_pages(path: Path) -> Iterator[TrainingPage]:
         )
 
 
-TOKENS: Final = 256
-"""The longest text, in tokens, where a line does not say."""
-_WANTED: Final = {"title": str, "kind": str, "source": str, "prompt": dict, "shape": dict, "tokens": int}
 _PROMPT: Final = {"ask": str, "system": str, "examples": list, "facts": list, "opening": str}
 _EXAMPLE: Final = {"ask": str, "answer": str, "facts": list}
 
 
-@dataclass(frozen=True, slots=True)
-class WantedPage:
-    """A prompt for which there is no text yet.
-
-    Attributes:
-        prompt: as an engine gets it; without pictures.
-        title: what it is about, as a reader would name it.
-        kind: of text, such as "article" or "thread".
-        source: whose prompt it is.
-        shape: the JSON schema that the text must satisfy; None for free text.
-        tokens: the longest text.
-    """
-
-    prompt: Prompt
-    title: str = ""
-    kind: str = ""
-    source: str = ""
-    schema: Mapping[str, Any] | None = None
-    tokens: int = TOKENS
-
-
-def write_prompts(path: Path, wanted: Iterable[WantedPage]) -> int:
-    """Write a file of prompts.
-
-    Returns:
-        How many.
-    """
-    return write_lines(path, map(_line, wanted))
-
-
-def _line(page: WantedPage) -> str:
-    whole: dict[str, Any] = {"title": page.title, "kind": page.kind, "source": page.source}
-    whole |= {"prompt": prompt_object(page.prompt), "shape": page.schema, "tokens": page.tokens}
-    return json.dumps(without_empty(whole), ensure_ascii=False) + "\n"
-
-
-def read_prompts(path: Path) -> Iterator[WantedPage]:
-    """The prompts of a file, in order.
-
-    Raises:
-        EngineError: there is no such file, or a line of it is no prompt; the message names the line.
-    """
-    for given, where in json_lines(path, "prompts"):
-        page = checked(given, _WANTED, where, ("prompt",))
-        tokens = page.get("tokens", TOKENS)
-        if tokens < 1:
-            raise EngineError(f"{where}: 'tokens' is {tokens}. Give at least 1.")
-        yield WantedPage(
-            prompt=read_prompt(page["prompt"], where),
-            title=page.get("title", ""),
-            kind=page.get("kind", ""),
-            source=page.get("source", ""),
-            schema=page.get("shape"),
-            tokens=tokens,
-        )
-
-
 def write_lines(path: Path, lines: Iterable[str]) -> int:
-    """Write a file of lines, each with its end; the same bytes on every system. Returns how many."""
+    """Write lines with their line ends, with the same bytes on every system. Return their number."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for line in lines:
@@ -170,15 +106,15 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
     return count
 
 
-def json_lines(path: Path, of: str) -> Iterator[tuple[object, str]]:
-    """What stands on the lines of a file, each with the place of its line in words.
+def read_json_lines(path: Path, of: str) -> Iterator[tuple[object, str]]:
+    """Yield the parsed lines of a file with their location in words.
 
     Args:
         path: the file.
-        of: what it has in its lines, for messages: "prompts" or "training pages".
+        of: the content of its lines, for messages: "prompts" or "training pages".
 
     Raises:
-        EngineError: the file cannot be read, or a line is no JSON.
+        EngineError: the file cannot be read, or a line is not JSON.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -196,19 +132,19 @@ def _json(line: str, where: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        raise EngineError(f"{where}: this is no JSON. There is one JSON object on each line.") from None
+        raise EngineError(f"{where}: not valid JSON. Each line must be one JSON object.") from None
 
 
 def read_prompt(given: object, where: str) -> Prompt:
-    """A prompt out of its JSON object.
+    """Return a prompt from its JSON object.
 
     Raises:
-        EngineError: it is none; the message begins with the place.
+        EngineError: it is invalid. The message starts with the location.
     """
-    prompt = checked(given, _PROMPT, f"{where}, prompt", ("ask",))
+    prompt = check_object(given, _PROMPT, f"{where}, prompt", ("ask",))
     examples = []
     for at, example in enumerate(prompt.get("examples", ())):
-        found = checked(example, _EXAMPLE, f"{where}, example {at + 1}", ("ask", "answer"))
+        found = check_object(example, _EXAMPLE, f"{where}, example {at + 1}", ("ask", "answer"))
         examples.append(Example(found["ask"], found["answer"], _facts(found, where)))
     return Prompt(
         ask=prompt["ask"],
@@ -220,12 +156,12 @@ def read_prompt(given: object, where: str) -> Prompt:
 
 
 def prompt_object(prompt: Prompt) -> dict[str, Any]:
-    """A prompt as a JSON object; what is empty is left out."""
+    """Return a prompt as a JSON object without empty values."""
     examples = [
-        without_empty({"ask": example.ask, "answer": example.answer, "facts": list(example.facts)})
+        drop_empty({"ask": example.ask, "answer": example.answer, "facts": list(example.facts)})
         for example in prompt.examples
     ]
-    return without_empty(
+    return drop_empty(
         {
             "ask": prompt.ask,
             "system": prompt.system,
@@ -236,17 +172,17 @@ def prompt_object(prompt: Prompt) -> dict[str, Any]:
     )
 
 
-def checked(given: object, kinds: Mapping[str, type], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
-    """An object with known keys of the right kinds.
+def check_object(given: object, kinds: Mapping[str, type], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    """Check that a value is an object with known keys of the right types.
 
     Raises:
-        EngineError: it is none; the message begins with the place.
+        EngineError: it is not. The message starts with the location.
     """
     if not isinstance(given, dict):
-        raise EngineError(f"{where}: there should be an object with {', '.join(kinds)}.")
+        raise EngineError(f"{where}: expected an object with {', '.join(kinds)}.")
     for key, value in given.items():
         if key not in kinds:
-            raise EngineError(f"{where}: {key!r} is unknown. There are {', '.join(kinds)}.")
+            raise EngineError(f"{where}: {key!r} is unknown. Known: {', '.join(kinds)}.")
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
             raise EngineError(f"{where}: {key!r} should be a {kinds[key].__name__}, not {type(value).__name__}.")
     for key in needed:
@@ -255,13 +191,13 @@ def checked(given: object, kinds: Mapping[str, type], where: str, needed: tuple[
     return given
 
 
-def without_empty(given: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what is empty in it."""
+def drop_empty(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the object without empty values."""
     return {key: value for key, value in given.items() if value}
 
 
 def _facts(given: Mapping[str, Any], where: str) -> tuple[str, ...]:
     facts = given.get("facts", ())
     if not all(isinstance(fact, str) for fact in facts):
-        raise EngineError(f"{where}: 'facts' is a list of texts.")
+        raise EngineError(f"{where}: 'facts' must be a list of strings.")
     return tuple(facts)

@@ -1,4 +1,4 @@
-"""Where training begins: fresh weights of a named size, with a tokenizer for the pages, or a checkpoint."""
+"""Initial models: random weights of a named size with a new tokenizer, or an existing checkpoint."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..diffusion.loading.random_model import ENDS, make_config
+from ..diffusion.loading.random_model import END_IDS, make_config
 from ..errors import EngineError, ModelNotFound
-from .checkpoints import write_folder
+from .checkpoints import write_checkpoint_folder
 from .dataset import TrainingPage
 from .tokenizer_training import train_tokenizer
 
@@ -22,17 +22,17 @@ from .tokenizer_training import train_tokenizer
 def create_initial_model(
     name: str, pages: Callable[[], Iterable[TrainingPage]], vocabulary: int, *, seed: int = 0
 ) -> Iterator[Path]:
-    """A checkpoint folder to begin with; a fresh one is gone afterwards.
+    """Yield an initial checkpoint folder. A new one is temporary.
 
     Args:
-        name: a size (``conversion.scratch.SIZES``), or a checkpoint folder.
-        pages: what a new tokenizer is for.
-        vocabulary: its tokens.
-        seed: of fresh weights.
+        name: one of ``SIZES``, or a checkpoint folder.
+        pages: training pages for a new tokenizer.
+        vocabulary: size of a new tokenizer.
+        seed: of new weights.
 
     Raises:
-        ModelNotFound: it is neither.
-        EngineError: there are too few pages for such a tokenizer.
+        ModelNotFound: the name is neither.
+        EngineError: there are too few pages for this tokenizer.
     """
     if name not in SIZES:
         if not (Path(name) / "config.json").is_file():
@@ -42,33 +42,33 @@ def create_initial_model(
         yield Path(name)
         return
     with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
-        yield write_scratch(Path(folder) / "start", name, train_tokenizer(pages(), vocabulary), seed=seed)
+        yield write_new_model(Path(folder) / "start", name, train_tokenizer(pages(), vocabulary), seed=seed)
 
 
-_ROUTING: Final = 0.1
-"""The standard deviation of a router's scores: tokens are spread evenly over the experts at first."""
-_CERTAINTY: Final = 4.0
-"""About how much likelier than another token a model holds the one that it is given, in nats, at first."""
+_ROUTER_STD: Final = 0.1
+"""Initial standard deviation of router scores, which distributes tokens evenly over the experts."""
+_INITIAL_MARGIN: Final = 4.0
+"""Approximate initial advantage in nats of the input token over other tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The sizes of a fresh model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens.
+    """Sizes of a new model. ``window``, ``canvas`` and ``context`` are in tokens.
 
     Attributes:
-        hidden: numbers per token between layers.
-        layers: layers.
-        every: of so many layers the last has full attention, and so has the last of all.
+        hidden: hidden size.
+        layers: number of layers.
+        every: period of layers with full attention; the last layer always has it.
         heads: query heads.
         keys: heads of keys and values.
-        head: numbers per head; twice as many in layers with full attention, where keys serve as values too.
-        inner: width of the dense part.
+        head: size of a head; doubled in layers with full attention, where keys serve as values too.
+        inner: intermediate size of the dense MLP.
         experts: experts per layer.
-        expert_inner: width of an expert.
+        expert_inner: intermediate size of an expert.
         top_k: experts per token.
-        canvas: of a canvas.
-        window: that a sliding layer sees.
-        context: of prompt and text together.
+        canvas: canvas length.
+        window: sliding window.
+        context: maximum tokens of prompt and output together.
     """
 
     hidden: int
@@ -98,15 +98,15 @@ SIZES: Final[Mapping[str, ModelShape]] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""Sizes by name: "toy" trains in minutes on a processor, to see that all works; "small" writes pages."""
+"""Named sizes: "toy" trains in minutes on a CPU, for tests; "small" writes pages."""
 
 
-def scratch_config(shape: ModelShape, vocabulary: int) -> Any:
-    """The ``DiffusionGemmaConfig`` of a fresh model.
+def new_config(shape: ModelShape, vocabulary: int) -> Any:
+    """Return the ``DiffusionGemmaConfig`` of a new model.
 
     Args:
         shape: its sizes.
-        vocabulary: tokens.
+        vocabulary: number of tokens.
     """
     full = [(at + 1) % shape.every == 0 or at + 1 == shape.layers for at in range(shape.layers)]
     return make_config(
@@ -131,66 +131,66 @@ def scratch_config(shape: ModelShape, vocabulary: int) -> Any:
     )
 
 
-def scratch_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
-    """A fresh ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in training mode.
+def new_model(shape: ModelShape, vocabulary: int, *, seed: int = 0) -> Any:
+    """Return a new ``DiffusionGemmaForBlockDiffusion`` in float32 on the CPU, in training mode.
 
     Args:
         shape: its sizes.
-        vocabulary: tokens.
+        vocabulary: number of tokens.
         seed: of the weights.
     """
     import torch
     from transformers import DiffusionGemmaForBlockDiffusion
 
-    config = scratch_config(shape, vocabulary)
+    config = new_config(shape, vocabulary)
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
+    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers; keep the caller's state
         model: Any = DiffusionGemmaForBlockDiffusion(config)
     with torch.no_grad():
-        for name, weight in model.named_parameters():  # shared ones come once
+        for name, weight in model.named_parameters():  # shared ones occur once
             if weight.ndim >= 2:
-                weight.normal_(0.0, _spread(name, weight.shape[-1]), generator=generator)
+                weight.normal_(0.0, _init_std(name, weight.shape[-1]), generator=generator)
             else:
-                weight.fill_(_level(name, shape, len(weight)))
-    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+                weight.fill_(_init_scale(name, shape, len(weight)))
+    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     return model.train()
 
 
-def _spread(name: str, inputs: int) -> float:
-    """The standard deviation of a matrix at first."""
+def _init_std(name: str, inputs: int) -> float:
+    """Return the initial standard deviation of a matrix."""
     if name.endswith("self_conditioning.down_proj.weight"):
         return 0.0
     if name.endswith("router.proj.weight"):
-        return _ROUTING  # what it reads is divided by the root of the hidden size already
+        return _ROUTER_STD  # its input is already divided by the root of the hidden size
     return 1 / math.sqrt(inputs)
 
 
-def _level(name: str, shape: ModelShape, size: int) -> float:
-    """The weight of a norm or scale at first."""
+def _init_scale(name: str, shape: ModelShape, size: int) -> float:
+    """Return the initial weight of a norm or scale."""
     if name.endswith(("q_norm.weight", "k_norm.weight")):
         return float(size**-0.25)
     if name.endswith(("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")):
         return 1 / math.sqrt(2 * shape.layers)
     if name.endswith(("decoder.norm.weight", "language_model.norm.weight")):
-        return _CERTAINTY / math.sqrt(shape.hidden)
+        return _INITIAL_MARGIN / math.sqrt(shape.hidden)
     return 1.0
 
 
-def write_scratch(folder: Path, size: str, tokenizer: Any, *, seed: int = 0) -> Path:
-    """Write a fresh model as a checkpoint folder.
+def write_new_model(folder: Path, size: str, tokenizer: Any, *, seed: int = 0) -> Path:
+    """Write a new model as a checkpoint folder.
 
     Args:
-        folder: where; made if it is not there.
+        folder: target folder, created if needed.
         size: one of ``SIZES``.
-        tokenizer: of ``train_tokenizer``, or another with Gemma 4's control tokens.
+        tokenizer: from ``train_tokenizer``, or another with Gemma 4's control tokens.
         seed: of the weights.
 
     Returns:
         The folder.
 
     Raises:
-        EngineError: there is no such size, or the folder cannot be written.
+        EngineError: an unknown size, or the folder is not writable.
     """
     if size not in SIZES:
-        raise EngineError(f"There is no size {size!r}. Take one of {', '.join(SIZES)}.")
-    return write_folder(folder, scratch_model(SIZES[size], len(tokenizer), seed=seed), tokenizer)
+        raise EngineError(f"There is no size {size!r}. Choose one of {', '.join(SIZES)}.")
+    return write_checkpoint_folder(folder, new_model(SIZES[size], len(tokenizer), seed=seed), tokenizer)

@@ -1,7 +1,7 @@
-"""Small matrices beside those of a checkpoint, which learn in their place (LoRA, arXiv 2106.09685).
+"""LoRA (arXiv 2106.09685): low-rank matrices that are trained instead of a checkpoint's own.
 
-Encoder and decoder share their weights, so they share the small matrices too: what is learned can be added to the
-checkpoint's own matrices, once, and the result is a checkpoint like any other. Experts, embeddings and norms stay.
+Encoder and decoder share their weights, so they share the LoRA matrices too. The result can be merged into the
+checkpoint. Experts, embeddings and norms are not adapted.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _ADAPTED: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj
 
 
 class LoRALinear(nn.Module):
-    """What is added to a matrix.
+    """The low-rank update of a matrix.
 
     Args:
         matrix: the matrix, [outputs, inputs].
-        rank: of what is added.
-        generator: draws the first of the two; the second begins at zero.
+        rank: rank of the update.
+        generator: draws the first factor; the second is zero.
     """
 
     def __init__(self, matrix: Tensor, rank: int, generator: torch.Generator) -> None:
@@ -34,21 +34,21 @@ class LoRALinear(nn.Module):
         self.up = nn.Parameter(torch.zeros(outputs, rank, device=matrix.device))
 
     def forward(self, given: Tensor) -> Tensor:
-        """What is added to the matrix' product with [..., inputs]."""
+        """Return what is added to the matrix product with [..., inputs]."""
         return nn.functional.linear(nn.functional.linear(given.to(self.down.dtype), self.down), self.up)
 
-    def product(self) -> Tensor:
-        """[outputs, inputs]: what is added to the matrix."""
+    def delta(self) -> Tensor:
+        """Return the update of the matrix, [outputs, inputs]."""
         return self.up.detach() @ self.down.detach()
 
 
 class LoRA(nn.Module):
-    """The small matrices of a model.
+    """The LoRA matrices of a model.
 
     Args:
-        model: transformers' ``DiffusionGemmaForBlockDiffusion``; from now on its products have them added.
-        rank: of each.
-        seed: of their first values.
+        model: transformers' ``DiffusionGemmaForBlockDiffusion``; its outputs include the updates from now on.
+        rank: rank of each update.
+        seed: of the initial values.
     """
 
     def __init__(self, model: Any, rank: int, seed: int) -> None:
@@ -67,15 +67,15 @@ class LoRA(nn.Module):
             self._matrices.append((module.weight, added))
             for here in (module, twins.get(name)):
                 if here is not None:
-                    here.register_forward_hook(_adding(added))
+                    here.register_forward_hook(_add_output(added))
 
     @contextmanager
     def merged(self) -> Iterator[None]:
-        """Meanwhile the small matrices are a part of the model's own, to be written. It must not be asked then."""
+        """Merge the updates into the model's matrices inside the block, to save it. The model must not run then."""
         before = [matrix.detach().clone() for matrix, _ in self._matrices]
         with torch.no_grad():
             for matrix, added in self._matrices:
-                matrix.add_(added.product().to(matrix.dtype))
+                matrix.add_(added.delta().to(matrix.dtype))
         try:
             yield
         finally:
@@ -84,7 +84,7 @@ class LoRA(nn.Module):
                     matrix.copy_(value)
 
 
-def _adding(added: LoRALinear) -> Any:
+def _add_output(added: LoRALinear) -> Any:
     def add(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> Tensor:
         more: Tensor = added(given[0])
         return result + more.to(result.dtype)

@@ -1,7 +1,7 @@
-"""Noise on canvases, as the sampler's own: a token is replaced by one drawn evenly from the whole vocabulary.
+"""The training objective: noise on canvases like the sampler's, and the loss.
 
-Every random number of a step is drawn on the CPU by the run's seed and the number of the step, so that a run that is
-resumed goes on as if it had never stopped, and is the same on every device.
+Noise replaces tokens by uniformly random ones. All random numbers of a step are drawn on the CPU from the run's seed
+and the number of the step, so that a resumed run continues identically on every device.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch.utils.checkpoint import checkpoint
 
 from .packing import END, PAD, PINNED, TEXT
 
-LEAST: Final = 0.02
-"""The lowest level of noise: below it there is hardly anything to learn."""
+MIN_NOISE: Final = 0.02
+"""The lowest noise level; below it there is little to learn."""
 _STRIDE: Final = 0x9E3779B1
-"""Sets the steps of one seed apart from those of its neighbours. A generator's seed has 32 bits that count on a CPU."""
+"""Separates the steps of neighbouring seeds. On a CPU, generator seeds have 32 effective bits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Noised:
-    """Canvases under noise.
+class NoisyCanvases:
+    """Canvases with noise.
 
     Attributes:
         ids: [N, C] int64.
-        levels: [N] float32, the share of tokens that was to be replaced.
-        conditioned: [N] bool, which get self-conditioning.
+        levels: [N] float32, the share of tokens to be replaced.
+        conditioned: [N] bool, which canvases get self-conditioning.
     """
 
     ids: Tensor
@@ -37,65 +37,69 @@ class Noised:
     conditioned: Tensor
 
 
-def corrupt(canvases: Tensor, kinds: Tensor, vocabulary: int, *, seed: int, step: int, share: float = 0.5) -> Noised:
-    """Noise for a training step.
+def add_noise(
+    canvases: Tensor, kinds: Tensor, vocabulary: int, *, seed: int, step: int, share: float = 0.5
+) -> NoisyCanvases:
+    """Add the noise of a training step.
 
-    Levels are spread evenly over the batch (one in each of N equal ranges from ``LEAST`` to 1, in random order): the
-    mean loss of a step wavers less than with independent ones. Openings stay as they are, for the engine pins them.
+    Noise levels are stratified over the batch (one in each of N equal ranges from ``MIN_NOISE`` to 1, in random order),
+    which reduces the variance of the loss. Openings are not changed, because the engine pins them.
 
     Args:
         canvases: [N, C] int64 on the CPU.
-        kinds: [N, C] uint8, what stands where.
-        vocabulary: tokens to draw from.
+        kinds: [N, C] uint8, kinds of positions.
+        vocabulary: number of tokens.
         seed: of the run.
-        step: its number.
-        share: of the canvases that get self-conditioning.
+        step: number of the step.
+        share: share of canvases with self-conditioning.
     """
     count = len(canvases)
     drawn = torch.Generator().manual_seed((seed * _STRIDE + step) % 2**32)
     ranges = torch.randperm(count, generator=drawn) + torch.rand(count, generator=drawn)
-    levels = LEAST + (1 - LEAST) * ranges / count
+    levels = MIN_NOISE + (1 - MIN_NOISE) * ranges / count
     conditioned = torch.rand(count, generator=drawn) < share
-    return Noised(at_level(canvases, kinds, vocabulary, levels, drawn), levels, conditioned)
+    return NoisyCanvases(add_noise_at_level(canvases, kinds, vocabulary, levels, drawn), levels, conditioned)
 
 
-def at_level(canvases: Tensor, kinds: Tensor, vocabulary: int, levels: Tensor, drawn: torch.Generator) -> Tensor:
-    """[N, C] int64: canvases with the share ``levels`` [N] of their tokens replaced, but for openings."""
+def add_noise_at_level(
+    canvases: Tensor, kinds: Tensor, vocabulary: int, levels: Tensor, drawn: torch.Generator
+) -> Tensor:
+    """Replace the share ``levels`` [N] of the tokens, except openings. Return [N, C] int64."""
     replaced = torch.rand(canvases.shape, generator=drawn) < levels[:, None]
     noise = torch.randint(vocabulary, canvases.shape, generator=drawn)
     return torch.where(replaced & (kinds != PINNED), noise, canvases)
 
 
 CHUNK: Final = 2**25
-"""Logits at a time: 128 MB in float32. They are made once more in the backward pass."""
+"""Logits at a time: 128 MB in float32. They are recomputed in the backward pass."""
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """How much the places of a canvas count, beside text, which counts 1. Openings count nothing: they are given.
+class LossWeights:
+    """Loss weights of positions, relative to text. Openings have weight 0.
 
     Attributes:
         end: the end token.
-        pad: each place after it. There are many of them, and they are soon learned.
+        pad: each padding position; there are many, and they are learned quickly.
     """
 
     end: float = 0.5
     pad: float = 0.05
 
-    def of(self, kinds: Tensor) -> Tensor:
-        """[...] float32 for uint8 kinds."""
+    def for_kinds(self, kinds: Tensor) -> Tensor:
+        """Return float32 weights for uint8 kinds, [...]."""
         table = torch.zeros(4, device=kinds.device)
         table[TEXT], table[END], table[PAD], table[PINNED] = 1.0, self.end, self.pad, 0.0
         return table[kinds.long()]
 
 
-def losses(hidden: Tensor, weight: Tensor, cap: float, targets: Tensor) -> Tensor:
-    """Cross-entropies under the soft-capped head.
+def token_losses(hidden: Tensor, weight: Tensor, cap: float, targets: Tensor) -> Tensor:
+    """Return cross-entropies under the soft-capped output head.
 
     Args:
         hidden: [N, hidden].
         weight: [vocabulary, hidden].
-        cap: logits are soft-capped to lie between -cap and cap.
+        cap: logits are soft-capped to [-cap, cap].
         targets: [N] int64.
 
     Returns:
@@ -111,7 +115,7 @@ def losses(hidden: Tensor, weight: Tensor, cap: float, targets: Tensor) -> Tenso
 
 @torch.no_grad()
 def mean_embeddings(hidden: Tensor, weight: Tensor, cap: float, temperature: Tensor, scale: float) -> Tensor:
-    """What the sampler hands to the next step: embeddings averaged over the distribution at a temperature.
+    """Return the self-conditioning of the sampler: embeddings averaged over the distribution at a temperature.
 
     Args:
         hidden: [N, hidden].

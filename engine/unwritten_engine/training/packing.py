@@ -1,8 +1,8 @@
-"""Training pages as tokens, and as batches: several documents in a row, so that little is padding.
+"""Tokenized pages, packed into batches with several documents per row, so that there is little padding.
 
-A *document* is a page in tokens: its prompt as the engine would read it, and its text cut into canvases, the last one
-filled up with an end token and padding. In a batch the encoder reads each prompt and all canvases but the last once; of
-every canvas the decoder gets one or more copies, each to be noised at a level of its own.
+A *document* is a tokenized page: its prompt, and its text split into canvases, the last one filled with an end token
+and padding. In a batch the encoder processes each prompt and all canvases except the last once. The decoder gets one or
+more copies of every canvas, each with its own noise.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from ..errors import EngineError, ModelBroken
 from .dataset import TrainingPage
 
 TEXT, END, PAD, PINNED = range(4)
-"""What stands at a place of a canvas: text, the end token, padding after it, or an opening, which is given."""
+"""Kinds of positions in a canvas: text, the end token, padding after it, or the pinned opening."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A page in tokens.
+    """A tokenized page.
 
     Attributes:
-        prompt: what the encoder reads first.
-        text: without an end token.
-        opening: how many of the first tokens of the text are given.
-        characters: of the text.
+        prompt: tokens of the prompt.
+        text: tokens of the text, without an end token.
+        num_pinned: leading tokens of the text that belong to the opening.
+        num_chars: characters of the text.
     """
 
     prompt: np.ndarray
     text: np.ndarray
-    opening: int
-    characters: int
+    num_pinned: int
+    num_chars: int
 
 
 class Corpus:
-    """Documents, in a few flat arrays.
+    """Documents in flat arrays.
 
     Args:
-        tokens: [all] of all prompts and texts, one after another.
-        sizes: [documents, 4] int32: tokens of the prompt, of the text, of its opening, characters of the text.
+        tokens: all prompts and texts, concatenated.
+        sizes: [documents, 4] int32: tokens of prompt, text and opening, and characters of the text.
     """
 
     def __init__(self, tokens: np.ndarray, sizes: np.ndarray) -> None:
         self.tokens, self.sizes = tokens, sizes
         self._starts = np.concatenate([[0], np.cumsum(sizes[:, :2].sum(1, dtype=np.int64))])
         if self._starts[-1] != len(tokens):
-            raise ModelBroken("The corpus is damaged: its parts do not add up. Prepare the run again.")
+            raise ModelBroken("The corpus is damaged: its sizes do not match. Prepare the run again.")
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -66,85 +66,86 @@ class Corpus:
         return Document(self.tokens[start:middle], self.tokens[middle : middle + text], opening, characters)
 
     @property
-    def text_tokens(self) -> int:
+    def num_text_tokens(self) -> int:
         """Tokens of all texts."""
         return int(self.sizes[:, 1].sum())
 
     @property
-    def characters(self) -> int:
+    def num_chars(self) -> int:
         """Characters of all texts."""
         return int(self.sizes[:, 3].sum())
 
     def save(self, path: Path) -> None:
-        """Write it to a file."""
+        """Write the corpus to a file."""
         with path.open("wb") as file:
             np.savez(file, tokens=self.tokens, sizes=self.sizes)
 
     @staticmethod
     def load(path: Path) -> Corpus:
-        """Read it from a file.
+        """Read a corpus.
 
         Raises:
-            ModelBroken: the file is no corpus.
+            ModelBroken: the file is not a corpus.
         """
         try:
             with np.load(path, allow_pickle=False) as parts:
                 return Corpus(parts["tokens"], parts["sizes"])
         except (OSError, ValueError, KeyError) as error:
-            raise ModelBroken(f"{path} is no corpus ({error}). Prepare the run again.") from None
+            raise ModelBroken(f"{path} is not a corpus ({error}). Prepare the run again.") from None
 
 
 def make_corpus(
     pages: Iterable[TrainingPage],
     tokenizer: Any,
     *,
-    ends: frozenset[int],
-    pad: int,
-    longest_prompt: int,
-    told: Callable[[int], None] = lambda done: None,
+    end_ids: frozenset[int],
+    pad_id: int,
+    max_prompt_tokens: int,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Corpus, int]:
-    """Pages as the engine would see them.
+    """Tokenize pages like the engine.
 
     Args:
         pages: prompts and texts.
         tokenizer: with a chat template.
-        ends: its end tokens.
-        pad: its padding token.
-        longest_prompt: in tokens; pages with longer ones are left out.
-        told: called with the number of pages that are done, for each.
+        end_ids: its end tokens.
+        pad_id: its padding token.
+        max_prompt_tokens: pages with longer prompts are skipped.
+        progress: called with the number of processed pages.
 
     Returns:
-        The corpus, and how many pages were left out.
+        The corpus, and the number of skipped pages.
 
     Raises:
-        EngineError: nothing is left.
+        EngineError: no page remains.
     """
-    reader = Detokenizer(tokenizer, ends, pad)
-    speaker = PromptTokenizer(tokenizer, reader, None, "the model")
-    kind = np.uint16 if reader.size <= 2**16 else np.uint32
+    detokenizer = Detokenizer(tokenizer, end_ids, pad_id)
+    prompt_tokenizer = PromptTokenizer(tokenizer, detokenizer, None, "the model")
+    dtype = np.uint16 if detokenizer.vocab_size <= 2**16 else np.uint32
     parts: list[np.ndarray] = []
     sizes: list[tuple[int, int, int, int]] = []
-    left_out, longest = 0, 0
+    skipped, longest = 0, 0
     for page in pages:
-        prompt = speaker.ids(page.prompt)
-        told(len(sizes) + left_out)
+        prompt = prompt_tokenizer.token_ids(page.prompt)
+        progress(len(sizes) + skipped)
         longest = max(longest, len(prompt))
-        if len(prompt) > longest_prompt:
-            left_out += 1
+        if len(prompt) > max_prompt_tokens:
+            skipped += 1
             continue
-        opening = reader.encode(reader.shield(page.prompt.opening)) if page.prompt.opening else ()
-        # The opening is cut off at its own tokens, as it stands on the canvas when the engine writes.
-        text = (*opening, *reader.encode(page.text[len(page.prompt.opening) :].rstrip()))
-        parts += [np.array(prompt, kind), np.array(text, kind)]
+        # Opening and rest are tokenized separately, as in the engine.
+        start = page.prompt.opening
+        opening = detokenizer.encode(detokenizer.protect_leading_space(start)) if start else ()
+        text = (*opening, *detokenizer.encode(page.text[len(start) :].rstrip()))
+        parts += [np.array(prompt, dtype), np.array(text, dtype)]
         sizes.append((len(prompt), len(text), len(opening), len(page.text)))
     if not sizes:
         raise EngineError(
-            f"There are no pages to train on: {left_out:,} have prompts of more than {longest_prompt:,} tokens. Take "
+            f"There are no pages to train on: {skipped:,} have prompts of more than {max_prompt_tokens:,} tokens. For "
             f"longer rows: --set tokens={1 << longest.bit_length()}"
-            if left_out
+            if skipped
             else "There are no pages to train on: the files are empty."
         )
-    return Corpus(np.concatenate(parts), np.array(sizes, np.int32)), left_out
+    return Corpus(np.concatenate(parts), np.array(sizes, np.int32)), skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,39 +153,39 @@ class PackedBatch:
     """Documents in B rows of S tokens and K canvases of C tokens.
 
     Attributes:
-        ids: [B, S] int64, what the encoder reads.
-        owners: [B, S] int64, the document of each token, -1 for none.
-        places: [B, S] int64, positions within the document.
+        ids: [B, S] int64, encoder tokens.
+        document_ids: [B, S] int64, document of each token, -1 for none.
+        positions: [B, S] int64, positions within the document.
         canvases: [B, K, C] int64, without noise.
-        kinds: [B, K, C] uint8, what stands at each place: ``TEXT``, ``END``, ``PAD``, ``PINNED``.
-        canvas_owners: [B, K] int64, the document of each canvas, -1 for none.
+        kinds: [B, K, C] uint8, kinds of positions: ``TEXT``, ``END``, ``PAD``, ``PINNED``.
+        canvas_document_ids: [B, K] int64, document of each canvas, -1 for none.
         starts: [B, K] int64, tokens of the document before the canvas.
     """
 
     ids: Tensor
-    owners: Tensor
-    places: Tensor
+    document_ids: Tensor
+    positions: Tensor
     canvases: Tensor
     kinds: Tensor
-    canvas_owners: Tensor
+    canvas_document_ids: Tensor
     starts: Tensor
 
     def to(self, device: torch.device) -> PackedBatch:
-        """The same on a device."""
+        """Return the batch on a device."""
         return PackedBatch(*(getattr(self, name).to(device, non_blocking=True) for name in PackedBatch.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """The size of a batch.
+class BatchLayout:
+    """Size of a batch.
 
     Attributes:
         rows: B.
-        tokens: S, that the encoder reads in a row.
-        canvases: K, in a row.
-        canvas: C, tokens in a canvas.
-        copies: of each canvas.
-        most: canvases of one document at most.
+        tokens: S, encoder tokens per row.
+        canvases: K, canvases per row.
+        canvas: C, tokens per canvas.
+        copies: copies of each canvas.
+        max_canvases: maximum number of canvases of one document.
     """
 
     rows: int
@@ -192,48 +193,48 @@ class Layout:
     canvases: int
     canvas: int
     copies: int = 1
-    most: int = 4
+    max_canvases: int = 4
 
-    def canvases_of(self, document: Document) -> int:
-        """How many canvases of a document a row has room for; 0 for none."""
+    def num_canvases(self, document: Document) -> int:
+        """Return how many canvases of a document fit into a row."""
         whole = -(-(len(document.text) + 1) // self.canvas)
         room = (self.tokens - len(document.prompt)) // self.canvas + 1 if len(document.prompt) <= self.tokens else 0
-        return max(0, min(whole, self.most, room, self.canvases // self.copies))
+        return max(0, min(whole, self.max_canvases, room, self.canvases // self.copies))
 
 
 class Packer:
-    """Puts documents into batches, in an order that depends on the seed alone.
+    """Packs documents into batches, in an order that only depends on the seed.
 
     Args:
         corpus: the documents.
-        layout: of the batches.
+        layout: size of the batches.
         seed: of the order.
         end: the end token.
         pad: the padding token.
 
     Attributes:
-        epoch: times that all documents have been used.
-        position: documents of this epoch that have been used.
+        epoch: number of finished passes over all documents.
+        position: number of used documents in this epoch.
     """
 
-    def __init__(self, corpus: Corpus, layout: Layout, *, seed: int, end: int, pad: int) -> None:
+    def __init__(self, corpus: Corpus, layout: BatchLayout, *, seed: int, end: int, pad: int) -> None:
         self.corpus, self.layout = corpus, layout
         self._seed, self._end, self._pad = seed, end, pad
         self.epoch, self.position = 0, 0
         self._order: tuple[int, np.ndarray] | None = None
-        if not any(layout.canvases_of(corpus[number]) for number in range(len(corpus))):
+        if not any(layout.num_canvases(corpus[number]) for number in range(len(corpus))):
             raise EngineError(
-                f"No page fits into rows of {layout.tokens} tokens and {layout.canvases} canvases. Take longer rows."
+                f"No page fits into rows of {layout.tokens} tokens and {layout.canvases} canvases. Use longer rows."
             )
 
     def batch(self) -> PackedBatch:
-        """The next one."""
-        filled = _Filled(self.layout, self._pad)
+        """Return the next batch."""
+        builder = _BatchBuilder(self.layout, self._pad)
         while True:
             document = self.corpus[self._next()]
-            count = self.layout.canvases_of(document)
-            if count and not filled.put(document, self._cut(document, count)):
-                return filled.batch()  # this document begins the next batch
+            count = self.layout.num_canvases(document)
+            if count and not builder.put(document, self._cut(document, count)):
+                return builder.batch()  # this document starts the next batch
             self.position += 1
 
     def _next(self) -> int:
@@ -245,22 +246,22 @@ class Packer:
         return int(self._order[1][self.position])
 
     def _cut(self, document: Document, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The first canvases of a document, [C] int64 tokens and [C] uint8 kinds each."""
+        """Return the first canvases of a document as int64 tokens and uint8 kinds, [C] each."""
         size = self.layout.canvas
         ids = np.full(count * size, self._pad, np.int64)
         kinds = np.full(count * size, PAD, np.uint8)
         length = min(len(document.text), count * size)
         ids[:length], kinds[:length] = document.text[:length], TEXT
-        kinds[: min(document.opening, length)] = PINNED
+        kinds[: min(document.num_pinned, length)] = PINNED
         if length < count * size:
             ids[length], kinds[length] = self._end, END
         return list(zip(ids.reshape(count, size), kinds.reshape(count, size), strict=True))
 
 
-class _Filled:
-    """A batch that is being filled."""
+class _BatchBuilder:
+    """A batch under construction."""
 
-    def __init__(self, layout: Layout, pad: int) -> None:
+    def __init__(self, layout: BatchLayout, pad: int) -> None:
         b, s, k, c = layout.rows, layout.tokens, layout.canvases, layout.canvas
         self._layout = layout
         self._used = [(0, 0, 0)] * b  # tokens, canvases, documents of each row
@@ -269,7 +270,7 @@ class _Filled:
         self._canvas_owners, self._starts = np.full((b, k), -1), np.zeros((b, k), np.int64)
 
     def put(self, document: Document, canvases: list[tuple[np.ndarray, np.ndarray]]) -> bool:
-        """Put a document behind what is there of the first row that has room; False if none has."""
+        """Append a document to the first row with enough room. Return False if there is none."""
         layout = self._layout
         read = np.concatenate([document.prompt, *(ids for ids, _ in canvases[:-1])])
         places = len(canvases) * layout.copies
@@ -294,7 +295,7 @@ class _Filled:
         return True
 
     def batch(self) -> PackedBatch:
-        """As tensors."""
+        """Return the batch as tensors."""
         arrays = (
             self._ids, self._owners, self._places, self._canvases, self._kinds, self._canvas_owners, self._starts,
         )  # fmt: skip

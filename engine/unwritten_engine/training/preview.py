@@ -1,4 +1,4 @@
-"""Texts by a model that is being trained: the engine's own denoising, without its thread and its queue."""
+"""Generate previews with a model in training: the engine's denoising without its thread and queue."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..frames import Prompt, Request
 
 
 class PreviewWriter:
-    """Writes texts, one after another.
+    """Generates texts, one after another.
 
     Args:
-        loaded: the model, which may be in training meanwhile.
-        context: tokens of prompt and text together.
+        loaded: the model, which may be in training.
+        context: maximum tokens of prompt and output together.
     """
 
     def __init__(self, loaded: LoadedModel, *, context: int) -> None:
@@ -28,54 +28,56 @@ class PreviewWriter:
         self._context = context
         self._size = int(loaded.model.config.canvas_length)
         vocabulary = int(loaded.model.config.text_config.vocab_size)
-        self._reader = Detokenizer(loaded.tokenizer, loaded.ends, loaded.pad, vocabulary)
-        self._speaker = PromptTokenizer(loaded.tokenizer, self._reader, None, loaded.name)
+        self._detokenizer = Detokenizer(loaded.tokenizer, loaded.end_ids, loaded.pad_id, vocabulary)
+        self._prompt_tokenizer = PromptTokenizer(loaded.tokenizer, self._detokenizer, None, loaded.name)
 
     @property
-    def end(self) -> int:
-        """The token that ends a text."""
-        return self._reader.end
+    def end_id(self) -> int:
+        """The end token."""
+        return self._detokenizer.end_id
 
-    def tokens(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text."""
-        return self._reader.encode(text)
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text."""
+        return self._detokenizer.encode(text)
 
     @torch.no_grad()
     def write(
-        self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, dial: SamplingParams | None = None
+        self, prompt: Prompt, *, canvases: int = 1, seed: int = 0, params: SamplingParams | None = None
     ) -> tuple[str, int]:
-        """A text from noise.
+        """Generate a text.
 
         Args:
             prompt: what to write.
-            canvases: at most; more only if the opening does not fit.
-            seed: of the noise.
-            dial: how it is denoised; None takes the checkpoint's own.
+            canvases: maximum number of canvases; more only if the opening does not fit.
+            seed: of the random numbers.
+            params: sampling parameters; None uses the checkpoint's own.
 
         Returns:
-            The text, and the steps it took; no text if the prompt is too long.
+            The text and the number of steps; an empty text if the prompt is too long.
         """
-        ids = self._speaker.ids(prompt)
-        canvases = max(canvases, len(self.tokens(self._reader.shield(prompt.opening))) // self._size + 1)
+        ids = self._prompt_tokenizer.token_ids(prompt)
+        canvases = max(
+            canvases, len(self.encode(self._detokenizer.protect_leading_space(prompt.opening))) // self._size + 1
+        )
         if len(ids) + canvases * self._size > self._context:
             return "", 0
-        settings = dial or default_params(self._model.generation_config)
+        settings = params or default_params(self._model.generation_config)
         batch, body = self._new()
-        plan = plan_canvases(Request(prompt, canvases=canvases), self._reader, self._size, batch.masks.place)
+        plan = plan_canvases(Request(prompt, canvases=canvases), self._detokenizer, self._size, batch.masks.register)
         body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
         written: list[int] = []
-        found, steps = plan.read([], []), 0
+        found, steps = plan.decode([], []), 0
         for number in range(canvases):
             held = len(ids) + len(written)
-            batch.begin_canvas(0, seed=seed, length=held, dial=settings, canvas=plan.canvas(number, self._size))
+            batch.begin_canvas(0, seed=seed, length=held, params=settings, canvas=plan.init_canvas(number, self._size))
             while True:
-                batch.step(1, held, even=True, shaped=False)
+                batch.step(1, held, equal_lengths=True, constrained=False)
                 steps += 1
                 looked = batch.fetch(1)
                 if looked.finished[0]:
                     break
             written += looked.best[0]
-            found = plan.read(written, [False] * len(written))
+            found = plan.decode(written, [False] * len(written))
             if found.ended or number + 1 == canvases:
                 break
             body.encode(TokenChunk(0, held, to_tensor(looked.best[0], self._device)))
@@ -95,7 +97,7 @@ class PreviewWriter:
         return ModelRunner(self._model, body), body
 
 
-def given_back(wanted: str, found: str) -> float:
-    """The share of places at which two texts have the same character."""
+def matching_share(wanted: str, found: str) -> float:
+    """Return the share of positions at which two texts have the same character."""
     same = sum(one == other for one, other in zip(wanted, found, strict=False))
     return same / max(len(wanted), len(found), 1)

@@ -1,14 +1,12 @@
-"""Runs: folders in which a model is trained, prepared once and gone on with as often as one likes.
+"""Training runs: folders that are prepared once and trained in any number of sessions.
 
-A run's folder holds ``start/`` (a checkpoint: the first weights and the tokenizer), ``recipe.json``, ``corpus.npz`` and
-``held_out.npz`` (tokens), ``samples.jsonl`` (a few held-out pages, written again and again to be read), ``log.jsonl``
-(what came), ``state.safetensors`` and the one before it, and ``checkpoint/``, the model so far, which the diffusion
-engine opens like any other.
+A run's folder has ``start/`` (initial checkpoint and tokenizer), ``training.json`` (configuration), ``corpus.npz`` and
+``held_out.npz`` (tokens), ``samples.jsonl`` (held-out pages that are generated as previews), ``log.jsonl`` (results),
+``state.safetensors`` with its predecessor, and ``checkpoint/``, the current model, which the diffusion engine can open.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import tempfile
@@ -27,188 +25,202 @@ from .config import TrainingConfig
 from .dataset import TrainingPage, read_pages, write_pages
 from .packing import Corpus, make_corpus
 
-SAMPLES: Final = 8
-"""Held-out pages that are written again and again."""
-JUDGED: Final = 512
-"""Held-out pages whose loss is looked at, at most."""
+NUM_PREVIEWS: Final = 8
+"""Held-out pages that are generated as previews."""
+MAX_EVAL_PAGES: Final = 512
+"""Maximum number of held-out pages for the evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """A folder in which a model is trained."""
+    """A training run's folder."""
 
     folder: Path
 
     @property
     def start(self) -> Path:
-        """The checkpoint that it begins with: its own copy, or the one that small matrices are trained for."""
+        """The initial checkpoint: the run's own copy, or for LoRA the original folder."""
         own, named = self.folder / "start", self.folder / "start.txt"
         return own if own.exists() or not named.exists() else Path(named.read_text(encoding="utf-8").strip())
 
     @property
     def checkpoint(self) -> Path:
-        """The model so far."""
+        """The current model."""
         return self.folder / "checkpoint"
 
     @property
     def state(self) -> Path:
-        """Everything that is needed to go on."""
+        """The full training state."""
         return self.folder / "state.safetensors"
 
     @property
-    def small_state(self) -> Path:
-        """What is carried of it (``carry.py``); all that there is of a run that was carried here."""
+    def compact_state(self) -> Path:
+        """The compact training state of a packed run (see ``run_archive.py``)."""
         return self.folder / "state.small.safetensors"
 
     @property
     def log(self) -> Path:
-        """What came, one JSON object per line."""
+        """The results, one JSON object per line."""
         return self.folder / "log.jsonl"
 
+    @property
+    def config_file(self) -> Path:
+        """The configuration."""
+        return self.folder / "training.json"
+
     def config(self) -> TrainingConfig:
-        """How it is trained."""
-        return TrainingConfig.load(self.folder / "recipe.json")
+        """Return the configuration."""
+        return TrainingConfig.load(self.config_file)
 
     def corpus(self) -> Corpus:
-        """What it is trained on."""
+        """Return the training pages."""
         return Corpus.load(self.folder / "corpus.npz")
 
     def held_out(self) -> Corpus | None:
-        """What it is judged by; None if nothing was held out."""
+        """Return the held-out pages, or None."""
         path = self.folder / "held_out.npz"
         return Corpus.load(path) if path.exists() else None
 
-    def samples(self) -> list[TrainingPage]:
-        """Pages that are written to be read."""
+    def preview_pages(self) -> list[TrainingPage]:
+        """Return the pages that are generated as previews."""
         path = self.folder / "samples.jsonl"
         return list(read_pages(path)) if path.exists() else []
 
     def load(self, device: str | None) -> LoadedModel:
-        """The model that it begins with: in float32, or as the engine has it where its own weights do not learn."""
-        return load_trainable(self.start, device, None if self.config().rank else "float32")
+        """Load the initial model: in float32, or in the engine's dtype for LoRA."""
+        return load_trainable(self.start, device, None if self.config().lora_rank else "float32")
 
     def check(self) -> None:
-        """Whether this is a run.
+        """Check that the folder is a prepared run.
 
         Raises:
             ModelNotFound: it is not.
         """
-        missing = [name for name in ("recipe.json", "corpus.npz") if not (self.folder / name).exists()]
+        missing = [name for name in (self.config_file.name, "corpus.npz") if not (self.folder / name).exists()]
         if not self.start.exists():
             missing.append(str(self.start))
         if missing:
             raise ModelNotFound(
-                f"{self.folder} is no prepared run: {', '.join(missing)} is missing. Prepare one first: "
+                f"{self.folder} is not a prepared run: {', '.join(missing)} is missing. Prepare one first: "
                 f"python -m unwritten_engine.training prepare {self.folder} --pages FILE"
             )
 
 
 def load_trainable(checkpoint: Path, device: str | None, dtype: str | None = "float32") -> LoadedModel:
-    """A checkpoint with whole weights."""
+    """Load a checkpoint without quantization."""
     return load_model(
         str(checkpoint),
         device=device,
         quantize="none",
         dtype=dtype,
         budget_bytes=None,
-        progress=lambda share, doing: None,
+        progress=lambda share, step: None,
     )
 
 
-def use_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None takes one for each core."""
+def set_num_threads(threads: int | None) -> None:
+    """Set the number of threads of torch; None uses one per core."""
     torch.set_num_threads(threads or choose_num_threads()[0])
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """How a checkpoint reads and writes.
+class TokenizerInfo:
+    """A checkpoint's tokenizer.
 
     Attributes:
         tokenizer: with a chat template.
-        ends: ids of its end tokens.
-        pad: id of its padding token.
+        end_ids: ids of end tokens.
+        pad_id: id of the padding token.
     """
 
     tokenizer: Any
-    ends: frozenset[int]
-    pad: int
+    end_ids: frozenset[int]
+    pad_id: int
 
 
-def read_tokens(checkpoint: Path) -> Tokens:
-    """The tokenizer of a checkpoint, without its weights."""
+def read_tokenizer(checkpoint: Path) -> TokenizerInfo:
+    """Return the tokenizer of a checkpoint, without loading weights."""
     found = inspect_checkpoint(checkpoint)
-    return Tokens(load_tokenizer(found), found.ends, found.pad)
+    return TokenizerInfo(load_tokenizer(found), found.end_ids, found.pad_id)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What was prepared.
+class PreparedRun:
+    """Statistics of a prepared run.
 
     Attributes:
-        documents: to train on.
-        tokens: of their texts.
-        held_out: documents to judge by.
-        left_out: pages with a prompt that is too long.
+        documents: training pages.
+        tokens: tokens of their texts.
+        held_out: pages for the evaluation.
+        skipped: pages whose prompt is too long.
     """
 
     documents: int
     tokens: int
     held_out: int
-    left_out: int
+    skipped: int
 
 
 def prepare(
     folder: Path,
     pages: Iterable[TrainingPage],
     start: Path,
-    recipe: TrainingConfig,
-    told: Callable[[int, int], None] = lambda done, whole: None,
-) -> Prepared:
-    """Make a run.
+    config: TrainingConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PreparedRun:
+    """Create a run.
 
     Args:
-        folder: where; it must not be there yet.
-        pages: to train on; those with held-out titles are set aside to judge by.
+        folder: its folder, which must not exist.
+        pages: training pages; those with held-out titles are used for the evaluation.
         start: a checkpoint folder with a tokenizer.
-        recipe: how.
-        told: called with how many pages to train on are tokens already, of how many.
+        config: the configuration.
+        progress: called with the number of tokenized pages and their total.
 
     Raises:
-        EngineError: the folder is there already, or no page is left.
+        EngineError: the folder exists, or no page remains.
     """
     if folder.exists():
-        raise EngineError(f"{folder} is there already. Take another folder, or go on with it: train {folder}")
+        raise EngineError(f"{folder} exists. Choose another folder, or resume the run: train {folder}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        if recipe.rank:  # it may be large, and stays as it is
+        if config.lora_rank:  # the checkpoint may be large and is not changed
             (beside / "start.txt").write_text(f"{start.resolve()}\n", encoding="utf-8")
         else:
             shutil.copytree(start, beside / "start")
-        tokens = read_tokens(start)
-        given: dict[bool, list[TrainingPage]] = {False: [], True: []}
+        tokens = read_tokenizer(start)
+        training: list[TrainingPage] = []
+        held_out: list[TrainingPage] = []
         for page in pages:
-            given[page.held_out].append(page)
-        wanted: dict[str, Any] = {"ends": tokens.ends, "pad": tokens.pad, "longest_prompt": recipe.tokens}
-        whole = len(given[False])
-        corpus, left_out = make_corpus(given[False], tokens.tokenizer, told=lambda done: told(done, whole), **wanted)
+            (held_out if page.held_out else training).append(page)
+        options: dict[str, Any] = {
+            "end_ids": tokens.end_ids,
+            "pad_id": tokens.pad_id,
+            "max_prompt_tokens": config.tokens,
+        }
+        corpus, skipped = make_corpus(
+            training, tokens.tokenizer, progress=lambda done: progress(done, len(training)), **options
+        )
         corpus.save(beside / "corpus.npz")
-        held = given[True]
-        spread = held[:: max(1, len(held) // JUDGED)][:JUDGED]
-        if spread:
-            make_corpus(spread, tokens.tokenizer, **wanted)[0].save(beside / "held_out.npz")
-        shown = spread[:: max(1, len(spread) // SAMPLES)] or given[False][:: max(1, len(given[False]) // SAMPLES)]
-        write_pages(beside / "samples.jsonl", itertools.islice(shown, SAMPLES))
-        recipe.save(beside / "recipe.json")
+        evaluated = _spread(held_out, MAX_EVAL_PAGES)
+        if evaluated:
+            make_corpus(evaluated, tokens.tokenizer, **options)[0].save(beside / "held_out.npz")
+        write_pages(beside / "samples.jsonl", _spread(evaluated or training, NUM_PREVIEWS))
+        config.save(TrainingRun(beside).config_file)
         beside.replace(folder)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    return Prepared(len(corpus), corpus.text_tokens, len(spread), left_out)
+    return PreparedRun(len(corpus), corpus.num_text_tokens, len(evaluated), skipped)
 
 
-def note(run: TrainingRun, **what: Any) -> None:
-    """Add a line to the log."""
+def _spread(pages: list[TrainingPage], count: int) -> list[TrainingPage]:
+    """Return up to ``count`` pages, evenly spread over the list."""
+    return pages[:: max(1, len(pages) // count)][:count]
+
+
+def log_entry(run: TrainingRun, **what: Any) -> None:
+    """Append an entry to the log."""
     with run.log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(what, ensure_ascii=False) + "\n")

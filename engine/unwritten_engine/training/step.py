@@ -1,4 +1,4 @@
-"""One training step: noise, self-conditioning, loss, and the change of the weights."""
+"""One training step: noise, self-conditioning, loss, and the optimizer step."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import torch
 from torch import Tensor, nn
 
 from .config import TrainingConfig
-from .objective import Weights, at_level, corrupt, losses, mean_embeddings
+from .objective import LossWeights, add_noise, add_noise_at_level, mean_embeddings, token_losses
 from .packing import TEXT, PackedBatch
-from .trainable_model import Prefix, TrainableModel
+from .trainable_model import EncodedPrefix, TrainableModel
 
-COOLEST, SPAN = 0.4, 0.4
-"""The published sampler's temperature falls from 0.8 to 0.4 as a canvas settles; self-conditioning is trained so."""
-LEVELS: Final = (0.25, 0.5, 0.75, 1.0)
-"""The levels of noise at which a model is judged."""
+T_MIN, T_SPAN = 0.4, 0.4
+"""The temperatures of the published sampler, which falls from 0.8 to 0.4 as a canvas settles, for self-conditioning."""
+EVAL_NOISE_LEVELS: Final = (0.25, 0.5, 0.75, 1.0)
+"""Noise levels of the evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """What a step says of itself.
+    """Metrics of a step.
 
     Attributes:
         loss: weighted mean over the canvases, in nats.
-        gradient: its length before it was clipped.
-        tokens: of text on the canvases that were looked at, copies counted.
+        grad_norm: gradient norm before clipping.
+        tokens: text tokens on the canvases, including copies.
     """
 
     loss: float
-    gradient: float
+    grad_norm: float
     tokens: int
 
 
-def make_optimizer(weights: Iterable[nn.Parameter], recipe: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW; matrices decay, vectors and scales do not."""
+def make_optimizer(weights: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
+    """Return AdamW with weight decay for matrices only."""
     found = [weight for weight in weights if weight.requires_grad]
     groups = [
-        {"params": [weight for weight in found if weight.ndim >= 2], "weight_decay": recipe.decay},
+        {"params": [weight for weight in found if weight.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [weight for weight in found if weight.ndim < 2], "weight_decay": 0.0},
     ]
     fused = bool(found) and found[0].device.type == "cuda"
@@ -49,110 +49,112 @@ def make_optimizer(weights: Iterable[nn.Parameter], recipe: TrainingConfig) -> t
 
 
 class Stepper:
-    """Takes steps.
+    """Runs training steps.
 
     Args:
         model: transformers' ``DiffusionGemmaForBlockDiffusion``.
-        weights: what is trained: its own, or those of its adapters.
-        recipe: how.
-        device: where it is.
+        weights: the trained weights: the model's own, or those of LoRA.
+        config: the configuration.
+        device: device of the model.
     """
 
     def __init__(
-        self, model: Any, weights: Iterable[nn.Parameter], recipe: TrainingConfig, device: torch.device
+        self, model: Any, weights: Iterable[nn.Parameter], config: TrainingConfig, device: torch.device
     ) -> None:
-        self._trunk = TrainableModel(model)
-        self._recipe, self._device = recipe, device
+        self._model = TrainableModel(model)
+        self._config, self._device = config, device
         self._weights = list(weights)
-        self._counts = Weights(recipe.end, recipe.pad)
+        self._loss_weights = LossWeights(config.end_weight, config.pad_weight)
         table = model.model.decoder.embed_tokens
         self._scale = float(table.scalar_embed_scale)
         self._vocabulary = int(table.weight.shape[0])
 
     def step(self, batch: PackedBatch, number: int, optimizer: torch.optim.AdamW) -> StepMetrics:
-        """Learn from a batch. A step whose gradient is not finite is left out, and told as nan.
+        """Train on a batch. A step whose gradient is not finite is skipped and reported as nan.
 
         Args:
             batch: on the CPU.
-            number: of the step, counted from 0.
+            number: number of the step, from 0.
             optimizer: of the weights.
         """
-        recipe = self._recipe
-        noised = corrupt(
+        config = self._config
+        noised = add_noise(
             batch.canvases.flatten(0, 1),
             batch.kinds.flatten(0, 1),
             self._vocabulary,
-            seed=recipe.seed,
+            seed=config.seed,
             step=number,
-            share=recipe.conditioned,
+            share=config.self_conditioned_share,
         )
         here, ids = batch.to(self._device), noised.ids.view(batch.canvases.shape).to(self._device)
-        counts = self._counts.of(here.kinds) * (here.canvas_owners >= 0)[:, :, None]
+        counts = self._loss_weights.for_kinds(here.kinds) * (here.canvas_document_ids >= 0)[:, :, None]
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate_at(number)
+            group["lr"] = config.learning_rate_at(number)
         optimizer.zero_grad(set_to_none=True)
-        with torch.enable_grad(), self._precision():
-            with self._trunk.routed() as reading:
-                prefix = self._trunk.read(here)
-            soft = self._signal(prefix, here, ids, noised.levels, noised.conditioned)
-            with self._trunk.routed() as looking:
-                hidden = self._trunk.look(prefix, here, ids, soft)
-            nats = losses(hidden.flatten(0, 1), self._trunk.weight, self._trunk.cap, here.canvases.flatten())
+        with torch.enable_grad(), self._autocast():
+            with self._model.record_routing() as reading:
+                prefix = self._model.encode(here)
+            soft = self._self_conditioning(prefix, here, ids, noised.levels, noised.conditioned)
+            with self._model.record_routing() as looking:
+                hidden = self._model.decode(prefix, here, ids, soft)
+            nats = token_losses(hidden.flatten(0, 1), self._model.weight, self._model.cap, here.canvases.flatten())
             loss = (nats * counts.flatten()).sum() / counts.sum().clamp(min=1e-6)
-            whole = loss + recipe.balance * torch.stack([*reading, *looking]).mean()
+            whole = loss + config.balance_weight * torch.stack([*reading, *looking]).mean()
         torch.autograd.backward(whole)
-        length = float(nn.utils.clip_grad_norm_(self._weights, recipe.clip))
-        if not math.isfinite(length):
+        grad_norm = float(nn.utils.clip_grad_norm_(self._weights, config.max_grad_norm))
+        if not math.isfinite(grad_norm):
             optimizer.zero_grad(set_to_none=True)
             return StepMetrics(math.nan, math.nan, 0)
         optimizer.step()
-        return StepMetrics(float(loss.detach()), length, int((here.kinds == TEXT).sum()))
+        return StepMetrics(float(loss.detach()), grad_norm, int((here.kinds == TEXT).sum()))
 
     @torch.no_grad()
-    def judge(self, batches: Iterable[PackedBatch]) -> dict[float, float]:
-        """Mean loss of the text on some batches, in nats per token, by the level of the noise (``LEVELS``).
+    def evaluate(self, batches: Iterable[PackedBatch]) -> dict[float, float]:
+        """Return the mean loss of text in nats per token, by noise level (``EVAL_NOISE_LEVELS``).
 
-        The noise is always the same, and there is no self-conditioning: a judgement repeats exactly.
+        The noise is always the same, and there is no self-conditioning, so that results are reproducible.
         """
-        sums, tokens = dict.fromkeys(LEVELS, 0.0), 0
+        sums, tokens = dict.fromkeys(EVAL_NOISE_LEVELS, 0.0), 0
         for number, batch in enumerate(batches):
             here = batch.to(self._device)
             flat, kinds = batch.canvases.flatten(0, 1), batch.kinds.flatten(0, 1)
-            text = ((here.kinds == TEXT) & (here.canvas_owners >= 0)[:, :, None]).flatten()
+            text = ((here.kinds == TEXT) & (here.canvas_document_ids >= 0)[:, :, None]).flatten()
             tokens += int(text.sum())
-            with self._precision():
-                prefix = self._trunk.read(here)
-                for level in LEVELS:
+            with self._autocast():
+                prefix = self._model.encode(here)
+                for level in EVAL_NOISE_LEVELS:
                     drawn = torch.Generator().manual_seed(number)
-                    noised = at_level(flat, kinds, self._vocabulary, torch.full((len(flat),), level), drawn)
+                    noised = add_noise_at_level(flat, kinds, self._vocabulary, torch.full((len(flat),), level), drawn)
                     ids = noised.view(batch.canvases.shape).to(self._device)
-                    hidden = self._trunk.look(prefix, here, ids, None).flatten(0, 1)
-                    nats = losses(hidden[text], self._trunk.weight, self._trunk.cap, here.canvases.flatten()[text])
+                    hidden = self._model.decode(prefix, here, ids, None).flatten(0, 1)
+                    nats = token_losses(
+                        hidden[text], self._model.weight, self._model.cap, here.canvases.flatten()[text]
+                    )
                     sums[level] += float(nats.sum())
         return {level: total / max(1, tokens) for level, total in sums.items()}
 
-    def _signal(
-        self, prefix: Prefix, batch: PackedBatch, ids: Tensor, levels: Tensor, conditioned: Tensor
+    def _self_conditioning(
+        self, prefix: EncodedPrefix, batch: PackedBatch, ids: Tensor, levels: Tensor, conditioned: Tensor
     ) -> Tensor | None:
-        """[B, K·C, hidden]: what a first look at the same noise gives, for the canvases that are to have it."""
+        """Return the mean embeddings of a first pass, for the canvases with self-conditioning, [B, K·C, hidden]."""
         if not bool(conditioned.any()):
             return None
         with torch.no_grad():
-            hidden = self._trunk.look(prefix.detached(), batch, ids, None)
+            hidden = self._model.decode(prefix.detached(), batch, ids, None)
             rows, count, size = ids.shape
-            heat = (COOLEST + SPAN * levels).to(self._device)
+            heat = (T_MIN + T_SPAN * levels).to(self._device)
             soft = mean_embeddings(
                 hidden.flatten(0, 1),
-                self._trunk.weight,
-                self._trunk.cap,
+                self._model.weight,
+                self._model.cap,
                 heat.repeat_interleave(size),
                 self._scale,
             )
             given = conditioned.to(self._device).view(rows, count, 1, 1)
             return (soft.view(rows, count, size, -1) * given).view(rows, count * size, -1)
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        plain = self._device.type != "cuda" if self._recipe.dtype == "auto" else self._recipe.dtype == "float32"
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        plain = self._device.type != "cuda" if self._config.dtype == "auto" else self._config.dtype == "float32"
         if plain:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16)

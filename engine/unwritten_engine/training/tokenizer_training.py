@@ -1,11 +1,11 @@
-"""A tokenizer trained on pages: few tokens, all of them useful. Control tokens and chat format are those of Gemma 4."""
+"""Train a tokenizer on pages. Control tokens and chat template are those of Gemma 4."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..diffusion.loading.random_tokenizer import SMALLEST, as_fast, fixed_pieces
+from ..diffusion.loading.random_tokenizer import MIN_VOCAB_SIZE, as_fast, fixed_pieces
 from ..errors import EngineError
 from .dataset import TrainingPage
 
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _WORDS: Final = (
-    r"▁?[\p{L}\p{M}]+"  # a word, with the blank before it
-    r"|\p{N}"  # a digit is a token: numbers are read alike wherever they begin
-    r"|▁?[^\p{L}\p{M}\p{N}\s▁]+"  # marks, with the blank before them
-    r"|▁+(?=▁[^\p{N}\s▁])|▁+"  # blanks, but for the last, which belongs to what follows
+    r"▁?[\p{L}\p{M}]+"  # a word with a leading blank
+    r"|\p{N}"  # single digits, so that numbers are tokenized consistently
+    r"|▁?[^\p{L}\p{M}\p{N}\s▁]+"  # punctuation with a leading blank
+    r"|▁+(?=▁[^\p{N}\s▁])|▁+"  # blanks, except the last before a word
     r"|\n+|\s"
 )
 _CHARACTERS: Final = 4
-"""At most one in so many tokens is a single character; rarer characters are written in bytes."""
+"""At most one in this many tokens is a single character; rarer characters are encoded as bytes."""
 
 
 def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedTokenizerFast:
-    """A tokenizer with exactly this many tokens.
+    """Return a tokenizer with exactly this many tokens.
 
     Args:
-        pages: what it should be good at; pages that are held out are left out. Texts that come many times, such as a
-            system part, count once.
-        size: tokens, at least ``vocabulary.SMALLEST``.
+        pages: training pages; held-out pages are skipped. Texts that occur several times, such as a system text, count
+            once.
+        size: number of tokens, at least ``random_tokenizer.MIN_VOCAB_SIZE``.
 
     Returns:
-        A BPE tokenizer that falls back to bytes: every text comes back as it was, but that ``▁`` is a blank.
+        A BPE tokenizer with a byte fallback. It is lossless, except that ``▁`` decodes to a blank.
 
     Raises:
-        EngineError: the size is too small, or the pages too few for it.
+        EngineError: the size is too small, or there are too few pages for it.
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    if size < SMALLEST:
-        raise EngineError(f"A vocabulary of {size} tokens is too small. Give at least {SMALLEST}.")
+    if size < MIN_VOCAB_SIZE:
+        raise EngineError(f"A vocabulary of {size} tokens is too small. Give at least {MIN_VOCAB_SIZE}.")
     fixed = fixed_pieces(size)
     words: Any = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
     learner = Tokenizer(models.BPE())
@@ -48,32 +48,32 @@ def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedToken
     learner.pre_tokenizer = words
     free = size - len(fixed)
     trainer = trainers.BpeTrainer(
-        vocab_size=size,  # as many as there may be; some of them are among the fixed ones
+        vocab_size=size,  # the maximum; some tokens are among the fixed ones
         min_frequency=2,
         limit_alphabet=max(128, free // _CHARACTERS),
         initial_alphabet=["▁", *map(chr, range(33, 127))],
         show_progress=False,
     )
-    learner.train_from_iterator(texts_of(pages), trainer)
+    learner.train_from_iterator(training_texts(pages), trainer)
     learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
     taken = set(fixed.values())
     fresh = [piece for piece, _ in learned if piece not in taken][:free]
     if len(fresh) < free:
         raise EngineError(
-            f"The pages have words for {len(fixed) + len(fresh):,} tokens, not for {size:,}. Give more pages, or a "
-            f"smaller vocabulary."
+            f"The pages only provide {len(fixed) + len(fresh):,} tokens, not {size:,}. Give more pages, or a smaller "
+            f"vocabulary."
         )
     more = iter(fresh)
     vocabulary = {fixed[at] if at in fixed else next(more): at for at in range(size)}
     runs = sorted((piece for piece in taken if piece.strip("\n") == "" or piece.strip("▁") == ""), key=len)
-    tokenizer = bpe(vocabulary, [piece for piece in (*runs, *fresh) if len(piece) > 1])
+    tokenizer = build_bpe(vocabulary, [piece for piece in (*runs, *fresh) if len(piece) > 1])
     tokenizer.pre_tokenizer = words
     fast: PreTrainedTokenizerFast = as_fast(tokenizer, size)
     return fast
 
 
-def texts_of(pages: Iterable[TrainingPage]) -> Iterator[str]:
-    """All that a model reads and writes in these pages but what is held out, every text once."""
+def training_texts(pages: Iterable[TrainingPage]) -> Iterator[str]:
+    """Yield all texts of the pages that are not held out, without duplicates."""
     seen = set[int]()
     for page in pages:
         if page.held_out:
@@ -88,13 +88,12 @@ def texts_of(pages: Iterable[TrainingPage]) -> Iterator[str]:
                 yield text
 
 
-def bpe(vocabulary: Mapping[str, int], order: Iterable[str]) -> Any:
-    """A ``tokenizers.Tokenizer`` that falls back to bytes and keeps blanks as they are; without a pre-tokenizer.
+def build_bpe(vocabulary: Mapping[str, int], order: Iterable[str]) -> Any:
+    """Return a ``tokenizers.Tokenizer`` with a byte fallback that preserves blanks, without a pre-tokenizer.
 
     Args:
-        vocabulary: all pieces with their ids, ``<unk>`` and the bytes among them.
-        order: the pieces that are made of others, those that merge first first. The rest (control tokens, bytes, single
-            characters) may be left out.
+        vocabulary: all tokens with their ids, including ``<unk>`` and the bytes.
+        order: composed tokens in merge order. Others (control tokens, bytes, single characters) may be omitted.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers
 
@@ -107,7 +106,7 @@ def bpe(vocabulary: Mapping[str, int], order: Iterable[str]) -> Any:
 
 
 def _merges(made: set[str], vocabulary: Mapping[str, int], order: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Every pair of pieces that is a piece, in order."""
+    """Yield every pair of tokens that forms a token, in order."""
     for whole in order:
         for cut in range(1, len(whole)):
             left, right = whole[:cut], whole[cut:]

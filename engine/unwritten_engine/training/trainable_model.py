@@ -1,9 +1,10 @@
 """The layers of the model over whole batches, with gradients.
 
-The encoder reads the rows of a batch once; the decoder looks at all canvases of all rows at the same time. Who sees
-what is a mask: a token of the encoder sees those before it in its document; a position of a canvas sees the tokens of
-its document before the canvas, and the whole canvas. With sliding windows, as in the engine (``diffusion/kv.py``), the
-encoder's token sees the last W tokens, itself among them, and a canvas the last W - 1 before it.
+The encoder processes each row of a batch once; the decoder processes all canvases of all rows together. Masks define
+the
+attention: an encoder token attends to earlier tokens of its document; a canvas position attends to its document before
+the canvas, and to the whole canvas. With a sliding window of W, as in the engine (``diffusion/kv_cache.py``), an
+encoder token attends to the last W tokens including itself, and a canvas to the last W - 1 before it.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from ..diffusion.model import apply_norm, feed_forward, project_qkv
 from .packing import PackedBatch
 
-FEW: Final = 16
-"""Up to so many experts are all computed for every token: what they take more is less than sorting tokens would."""
+MAX_DENSE_EXPERTS: Final = 16
+"""Up to this number, all experts run for every token, which is cheaper than sorting tokens."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """What the encoder has read.
+class EncodedPrefix:
+    """Output of the encoder.
 
     Attributes:
-        keys: of each layer, [B, heads, S, width].
+        keys: per layer, [B, heads, S, head_dim].
         values: the same.
-        masks: by the kind of layer, [B, 1, K·C, S + K·C] bool: what each position of a canvas sees.
+        masks: by layer type, [B, 1, K·C, S + K·C] bool: what each canvas position attends to.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
     masks: dict[str, Tensor]
 
-    def detached(self) -> Prefix:
-        """The same without gradients."""
-        return Prefix([one.detach() for one in self.keys], [one.detach() for one in self.values], self.masks)
+    def detached(self) -> EncodedPrefix:
+        """Return the same without gradients."""
+        return EncodedPrefix([one.detach() for one in self.keys], [one.detach() for one in self.values], self.masks)
 
 
 class TrainableModel:
-    """Encoder and decoder of a model.
+    """Encoder and decoder with gradients.
 
     Args:
         model: transformers' ``DiffusionGemmaForBlockDiffusion``.
@@ -60,28 +61,30 @@ class TrainableModel:
         self.weight: Tensor = model.lm_head.weight
         self.cap = float(model.final_logit_softcapping)
 
-    def read(self, batch: PackedBatch) -> Prefix:
-        """The encoder's pass."""
+    def encode(self, batch: PackedBatch) -> EncodedPrefix:
+        """Run the encoder."""
         stream = self.decoder.embed_tokens(batch.ids)
-        rotary = {kind: self._encoder.rotary_emb(stream, batch.places, kind) for kind in dict.fromkeys(self._types)}
-        masks = {kind: _causal(batch, self._reach(kind)) for kind in rotary}
+        rotary = {kind: self._encoder.rotary_emb(stream, batch.positions, kind) for kind in dict.fromkeys(self._types)}
+        masks = {kind: _causal(batch, self._window_of(kind)) for kind in rotary}
         found_keys, found_values = [], []
         for kind, layer in zip(self._types, self._encoder.layers, strict=True):
             query, keys, values = project_qkv(layer.self_attn, apply_norm(layer.input_layernorm, stream), rotary[kind])
             found_keys.append(keys)
             found_values.append(values)
-            stream = feed_forward(layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), mix)
-        seen = {kind: _visible(batch, self._reach(kind)) for kind in rotary}
-        return Prefix(found_keys, found_values, seen)
+            stream = feed_forward(
+                layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), run_experts
+            )
+        seen = {kind: _visible(batch, self._window_of(kind)) for kind in rotary}
+        return EncodedPrefix(found_keys, found_values, seen)
 
-    def look(self, prefix: Prefix, batch: PackedBatch, canvases: Tensor, soft: Tensor | None) -> Tensor:
-        """The decoder's pass.
+    def decode(self, prefix: EncodedPrefix, batch: PackedBatch, canvases: Tensor, soft: Tensor | None) -> Tensor:
+        """Run the decoder.
 
         Args:
-            prefix: what the encoder has read.
-            batch: where the canvases belong.
-            canvases: [B, K, C] int64, under noise.
-            soft: [B, K·C, hidden], scaled mean embeddings of a step before; None for none.
+            prefix: output of the encoder.
+            batch: the batch of the canvases.
+            canvases: [B, K, C] int64, with noise.
+            soft: [B, K·C, hidden], scaled mean embeddings for self-conditioning; None for none.
 
         Returns:
             [B, K·C, hidden], the last hidden states.
@@ -96,15 +99,15 @@ class TrainableModel:
             keys = torch.cat([prefix.keys[number], keys], dim=2)
             values = torch.cat([prefix.values[number], values], dim=2)
             heads = _attend(query, keys, values, prefix.masks[kind])
-            stream = feed_forward(layer, stream, layer.self_attn.o_proj(heads), mix)
+            stream = feed_forward(layer, stream, layer.self_attn.o_proj(heads), run_experts)
         return apply_norm(self.decoder.norm, stream)
 
     @contextmanager
-    def routed(self) -> Iterator[list[Tensor]]:
-        """Collects, of every layer's router that is passed meanwhile, how unevenly it chooses: a number, 1 at best.
+    def record_routing(self) -> Iterator[list[Tensor]]:
+        """Record a balance loss for every router call inside the block; 1 is optimal.
 
-        It is the product of the share of tokens that an expert gets and its mean probability, summed over experts and
-        times their number (the balance loss of the Switch Transformer, arXiv 2101.03961).
+        It is the sum over experts of the share of tokens times the mean probability, times the number of experts
+        (Switch Transformer, arXiv 2101.03961).
         """
         found: list[Tensor] = []
 
@@ -122,15 +125,15 @@ class TrainableModel:
             for hook in hooks:
                 hook.remove()
 
-    def _reach(self, kind: str) -> int | None:
+    def _window_of(self, kind: str) -> int | None:
         return self._window if kind == "sliding_attention" else None
 
 
-def mix(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-    """Experts for many tokens at once.
+def run_experts(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Run the experts for many tokens.
 
-    Few experts are all computed for every token, in three plain products, and those that were not chosen count nothing:
-    no token is sorted or waited for. Many are left to transformers.
+    A few experts all run for every token, in three dense products; unchosen ones get weight 0. Many experts are left to
+    transformers.
 
     Args:
         experts: of a layer.
@@ -141,9 +144,9 @@ def mix(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
     Returns:
         [N, hidden].
     """
-    if experts.num_experts > FEW:
-        left: Tensor = experts(flat, chosen, weights)
-        return left
+    if experts.num_experts > MAX_DENSE_EXPERTS:
+        mixed: Tensor = experts(flat, chosen, weights)
+        return mixed
     count, wide = experts.num_experts, experts.gate_up_proj.shape[1]
     shares = flat.new_zeros(len(flat), count, dtype=weights.dtype).scatter(1, chosen, weights)
     gate, up = linear(flat, experts.gate_up_proj.flatten(0, 1)).view(-1, count, wide).chunk(2, dim=-1)
@@ -153,7 +156,7 @@ def mix(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Attention over [B, heads, n, width] and fewer heads of keys, as [B, n, heads · width]."""
+    """Compute attention of [B, heads, n, head_dim] with grouped keys. Return [B, n, heads · head_dim]."""
     batch, heads, count, width = query.shape
     groups = heads // keys.shape[1]
     if groups > 1:
@@ -163,9 +166,9 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor
 
 
 def _causal(batch: PackedBatch, window: int | None) -> Tensor:
-    """[B, 1, S, S] bool: what each token of the encoder sees. Padding sees itself, for nobody may see nothing."""
-    behind = batch.places[:, :, None] - batch.places[:, None, :]
-    same = (batch.owners[:, :, None] == batch.owners[:, None, :]) & (batch.owners >= 0)[:, None, :]
+    """Return the encoder's mask, [B, 1, S, S] bool. Padding attends to itself, because no row may be empty."""
+    behind = batch.positions[:, :, None] - batch.positions[:, None, :]
+    same = (batch.document_ids[:, :, None] == batch.document_ids[:, None, :]) & (batch.document_ids >= 0)[:, None, :]
     seen = same & (behind >= 0)
     if window is not None:
         seen &= behind < window
@@ -174,11 +177,11 @@ def _causal(batch: PackedBatch, window: int | None) -> Tensor:
 
 
 def _visible(batch: PackedBatch, window: int | None) -> Tensor:
-    """[B, 1, K·C, S + K·C] bool: what each position of a canvas sees."""
+    """Return what each canvas position attends to, [B, 1, K·C, S + K·C] bool."""
     rows, count, size = batch.canvases.shape
-    ahead = batch.starts[:, :, None] - batch.places[:, None, :]
-    kept = (batch.canvas_owners[:, :, None] == batch.owners[:, None, :]) & (ahead > 0)
-    kept &= (batch.owners >= 0)[:, None, :]
+    ahead = batch.starts[:, :, None] - batch.positions[:, None, :]
+    kept = (batch.canvas_document_ids[:, :, None] == batch.document_ids[:, None, :]) & (ahead > 0)
+    kept &= (batch.document_ids >= 0)[:, None, :]
     if window is not None:
         kept &= ahead < window
     numbers = torch.arange(count, device=kept.device).repeat_interleave(size)

@@ -1,4 +1,4 @@
-"""The training loop: steps, judgements, samples to read, and states to go on from."""
+"""The training loop: steps, evaluation, previews and saved states."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ import torch
 
 from ..diffusion.loading.loader import LoadedModel
 from . import checkpoints as states
-from .checkpoints import write_folder
+from .checkpoints import write_checkpoint_folder
 from .config import TrainingConfig
 from .dataset import TrainingPage
 from .lora import LoRA
-from .packing import Corpus, Layout, PackedBatch, Packer
+from .packing import BatchLayout, Corpus, PackedBatch, Packer
 from .preview import PreviewWriter
-from .runs import TrainingRun, note, use_threads
+from .runs import TrainingRun, log_entry, set_num_threads
 from .step import StepMetrics, Stepper, make_optimizer
 
-EVERY: Final = 5.0
-"""Seconds between two lines of progress."""
-JUDGE_EVERY: Final = 500
-"""Steps between two judgements, with samples."""
-SAVE_EVERY: Final = 300.0
-"""Seconds between two states."""
-SHOWN: Final = 2
-"""Samples at each judgement; they take turns."""
+REPORT_SECONDS: Final = 5.0
+"""Seconds between two progress reports."""
+EVAL_STEPS: Final = 500
+"""Steps between two evaluations with previews."""
+SAVE_SECONDS: Final = 300.0
+"""Seconds between two saved states."""
+PREVIEWS_PER_EVAL: Final = 2
+"""Previews per evaluation; they rotate through the preview pages."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is.
+class TrainingProgress:
+    """Progress of a run.
 
     Attributes:
-        step: steps that are done, of all ``steps``.
-        loss: of the last steps, smoothed, in nats.
-        rate: the learning rate.
-        tokens_per_second: of text on the canvases, since the last report.
-        judged: loss of held-out text by level of noise, in nats per token; empty between judgements.
-        per_character: the mean of ``judged`` in nats per character, to compare models with different tokenizers.
-        samples: titles with what was written of them; empty between judgements.
-        left_out: steps whose gradient was not finite.
+        step: finished steps of ``steps``.
+        loss: smoothed training loss in nats.
+        learning_rate: current learning rate.
+        tokens_per_second: text tokens on canvases per second, since the last report.
+        eval_losses: loss of held-out text by noise level, in nats per token; empty between evaluations.
+        nats_per_character: mean of ``eval_losses`` per character, which is comparable between tokenizers.
+        previews: titles with generated texts; empty between evaluations.
+        skipped_steps: steps with a gradient that was not finite.
     """
 
     step: int
     steps: int
     loss: float
-    rate: float
+    learning_rate: float
     tokens_per_second: float
-    judged: dict[float, float] = field(default_factory=dict)
-    per_character: float = math.nan
-    samples: tuple[tuple[str, str], ...] = ()
-    left_out: int = 0
+    eval_losses: dict[float, float] = field(default_factory=dict)
+    nats_per_character: float = math.nan
+    previews: tuple[tuple[str, str], ...] = ()
+    skipped_steps: int = 0
 
 
 class Trainer:
-    """Goes on with a run.
+    """Trains a run.
 
     Args:
-        run: a prepared one.
-        device: as torch names it; None takes a GPU if there is one.
-        threads: of torch on a CPU; None takes one for each core.
-        judge_every: steps between two judgements.
-        tell: called with where it is.
+        run: a prepared run.
+        device: torch's device name; None chooses a GPU if there is one.
+        threads: threads of torch on a CPU; None uses one per core.
+        eval_every: steps between two evaluations.
+        report: called with the progress.
 
     Raises:
         ModelNotFound, ModelBroken: the run cannot be read.
@@ -80,58 +80,58 @@ class Trainer:
         *,
         device: str | None = None,
         threads: int | None = None,
-        judge_every: int = JUDGE_EVERY,
-        tell: Callable[[Progress], None] = lambda progress: None,
+        eval_every: int = EVAL_STEPS,
+        report: Callable[[TrainingProgress], None] = lambda progress: None,
     ) -> None:
         run.check()
-        self.run, self.recipe, self._tell, self._judge_every = run, run.config(), tell, judge_every
+        self.run, self.config, self._on_report, self._eval_every = run, run.config(), report, eval_every
         self.loaded = run.load(device)
         self._device = self.loaded.device
         if self._device.type == "cpu":
-            use_threads(threads)
+            set_num_threads(threads)
         else:
-            torch.set_float32_matmul_precision("high")  # what is left in float32 takes the tensor cores too
+            torch.set_float32_matmul_precision("high")  # use tensor cores for float32
         self.model = self.loaded.model
-        rank = self.recipe.rank
-        self.adapters = LoRA(self.model, rank, self.recipe.seed) if rank else None
+        rank = self.config.lora_rank
+        self.adapters = LoRA(self.model, rank, self.config.seed) if rank else None
         if self.adapters is None:
-            self.model.model.decoder.requires_grad_(True)  # which the encoder shares, and the loader had frozen
-        self.weights = states.trained(self.adapters or self.model)
-        self.optimizer = make_optimizer(self.weights.values(), self.recipe)
-        self._stepper = Stepper(self.model, self.weights.values(), self.recipe, self._device)
-        self._sampler = PreviewWriter(self.loaded, context=context_of(self.loaded, self.recipe))
+            self.model.model.decoder.requires_grad_(True)  # shared with the encoder; the loader froze it
+        self.weights = states.trainable_weights(self.adapters or self.model)
+        self.optimizer = make_optimizer(self.weights.values(), self.config)
+        self._stepper = Stepper(self.model, self.weights.values(), self.config, self._device)
+        self._preview_writer = PreviewWriter(self.loaded, context=max_context(self.loaded, self.config))
         self.packer = self._packer(run.corpus())
-        self._judged: list[PackedBatch] = []
+        self._eval_set: list[PackedBatch] = []
         self._tokens_per_character = math.nan
         if held := run.held_out():
-            self._judged = _once(self._packer(held))
-            self._tokens_per_character = held.text_tokens / held.characters
-        self._samples = run.samples()
-        self.step, self.left_out = 0, 0
+            self._eval_set = _eval_batches(self._packer(held))
+            self._tokens_per_character = held.num_text_tokens / held.num_chars
+        self._preview_pages = run.preview_pages()
+        self.step, self.skipped_steps = 0, 0
         self._loss = math.nan
         self._resume()
 
-    def go(self, *, minutes: float = math.inf, steps: int | None = None) -> Progress:
-        """Take steps, until the recipe's are done, or so many, or so many minutes are over. The state is kept at the
-        end, whatever ends it, Ctrl-C too.
+    def train(self, *, minutes: float = math.inf, steps: int | None = None) -> TrainingProgress:
+        """Train until the configured steps are done, or for this many steps or minutes. The state is always saved at
+        the end, also after Ctrl-C.
         """
-        end = self.recipe.steps if steps is None else min(self.recipe.steps, self.step + steps)
-        begun = told = saved = time.monotonic()
+        end = self.config.steps if steps is None else min(self.config.steps, self.step + steps)
+        start = reported = saved = time.monotonic()
         tokens = 0
         progress = self._progress(0.0)
         try:
-            while self.step < end and time.monotonic() - begun < minutes * 60:
-                did = self._stepper.step(self.packer.batch(), self.step, self.optimizer)
+            while self.step < end and time.monotonic() - start < minutes * 60:
+                metrics = self._stepper.step(self.packer.batch(), self.step, self.optimizer)
                 self.step += 1
-                tokens += did.tokens
-                self._smooth(did)
+                tokens += metrics.tokens
+                self._smooth(metrics)
                 now = time.monotonic()
-                judged = self.step % self._judge_every == 0 or self.step == self.recipe.steps
-                if judged or now - told >= EVERY or self.step == end:
-                    progress = self._progress(tokens / (now - told), judged=judged)
+                evaluate = self.step % self._eval_every == 0 or self.step == self.config.steps
+                if evaluate or now - reported >= REPORT_SECONDS or self.step == end:
+                    progress = self._progress(tokens / (now - reported), evaluate=evaluate)
                     self._report(progress)
-                    told, tokens = time.monotonic(), 0
-                if now - saved >= SAVE_EVERY:
+                    reported, tokens = time.monotonic(), 0
+                if now - saved >= SAVE_SECONDS:
                     self.save()
                     saved = time.monotonic()
         finally:
@@ -141,35 +141,35 @@ class Trainer:
         return progress
 
     def save(self) -> None:
-        """Keep the state, and the model so far; one with small matrices beside it is large, and waits for the end."""
+        """Save the state and the current model. With LoRA, the large model is only exported at the end."""
         before = self.run.state.with_name("state.before.safetensors")
         if self.run.state.exists():
             shutil.copyfile(self.run.state, before)
-        states.save(self.run.state, self.weights, self.optimizer, self._notes())
-        states.save_small(self.run.small_state, self.weights, self.optimizer, self._notes())
+        states.save_state(self.run.state, self.weights, self.optimizer, self._notes())
+        states.save_compact_state(self.run.compact_state, self.weights, self.optimizer, self._notes())
         if self.adapters is None:
             self.export(self.run.checkpoint)
 
     def export(self, folder: Path) -> None:
-        """Write the model so far as a checkpoint that the engine opens like any other, in place of what is there."""
+        """Write the current model as a checkpoint, replacing an existing one."""
         beside = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(beside, ignore_errors=True)
         with self.adapters.merged() if self.adapters is not None else nullcontext():
-            write_folder(beside, self.model, self.loaded.tokenizer)
+            write_checkpoint_folder(beside, self.model, self.loaded.tokenizer)
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
 
     def _packer(self, corpus: Corpus) -> Packer:
-        """Batches of the recipe's size."""
-        recipe = self.recipe
-        layout = Layout(
-            rows=recipe.rows,
-            tokens=recipe.tokens,
-            canvases=recipe.canvases,
+        """Return a packer with the configured batch size."""
+        config = self.config
+        layout = BatchLayout(
+            rows=config.rows,
+            tokens=config.tokens,
+            canvases=config.canvases,
             canvas=int(self.model.config.canvas_length),
-            copies=recipe.copies,
+            copies=config.copies,
         )
-        return Packer(corpus, layout, seed=recipe.seed, end=self._sampler.end, pad=self.loaded.pad)
+        return Packer(corpus, layout, seed=config.seed, end=self._preview_writer.end_id, pad=self.loaded.pad_id)
 
     def _notes(self) -> dict[str, Any]:
         return {
@@ -177,78 +177,80 @@ class Trainer:
             "epoch": self.packer.epoch,
             "position": self.packer.position,
             "loss": None if math.isnan(self._loss) else self._loss,
-            "left_out": self.left_out,
+            "skipped_steps": self.skipped_steps,
         }
 
     def _resume(self) -> None:
         if self.run.state.exists():
-            notes = states.load(self.run.state, self.weights, self.optimizer)
-        elif self.run.small_state.exists():
-            notes = states.load_small(self.run.small_state, self.weights, self.optimizer)
+            notes = states.load_state(self.run.state, self.weights, self.optimizer)
+        elif self.run.compact_state.exists():
+            notes = states.load_compact_state(self.run.compact_state, self.weights, self.optimizer)
         else:
             return
-        self.step, self.left_out = notes["step"], notes["left_out"]
+        self.step, self.skipped_steps = notes["step"], notes["skipped_steps"]
         self.packer.epoch, self.packer.position = notes["epoch"], notes["position"]
         self._loss = math.nan if notes["loss"] is None else notes["loss"]
 
-    def _smooth(self, did: StepMetrics) -> None:
-        if math.isnan(did.loss):
-            self.left_out += 1
+    def _smooth(self, metrics: StepMetrics) -> None:
+        if math.isnan(metrics.loss):
+            self.skipped_steps += 1
         elif math.isnan(self._loss):
-            self._loss = did.loss
+            self._loss = metrics.loss
         else:
-            self._loss += 0.02 * (did.loss - self._loss)
+            self._loss += 0.02 * (metrics.loss - self._loss)
 
-    def _progress(self, speed: float, judged: bool = False) -> Progress:
-        found = self._stepper.judge(self._judged) if judged and self._judged else {}
-        per_token = sum(found.values()) / len(found) if found else math.nan
-        return Progress(
+    def _progress(self, speed: float, evaluate: bool = False) -> TrainingProgress:
+        losses = self._stepper.evaluate(self._eval_set) if evaluate and self._eval_set else {}
+        per_token = sum(losses.values()) / len(losses) if losses else math.nan
+        return TrainingProgress(
             step=self.step,
-            steps=self.recipe.steps,
+            steps=self.config.steps,
             loss=self._loss,
-            rate=self.recipe.rate_at(self.step),
+            learning_rate=self.config.learning_rate_at(self.step),
             tokens_per_second=speed,
-            judged=found,
-            per_character=per_token * self._tokens_per_character,
-            samples=self._written() if judged else (),
-            left_out=self.left_out,
+            eval_losses=losses,
+            nats_per_character=per_token * self._tokens_per_character,
+            previews=self._write_previews() if evaluate else (),
+            skipped_steps=self.skipped_steps,
         )
 
-    def _written(self) -> tuple[tuple[str, str], ...]:
-        """A few samples; they take turns."""
-        first = self.step // self._judge_every * SHOWN
+    def _write_previews(self) -> tuple[tuple[str, str], ...]:
+        """Generate some previews."""
+        first = self.step // self._eval_every * PREVIEWS_PER_EVAL
         shown: list[TrainingPage] = [
-            self._samples[(first + at) % len(self._samples)] for at in range(min(SHOWN, len(self._samples)))
+            self._preview_pages[(first + at) % len(self._preview_pages)]
+            for at in range(min(PREVIEWS_PER_EVAL, len(self._preview_pages)))
         ]
         return tuple(
-            (page.title or page.prompt.ask, self._sampler.write(page.prompt, seed=self.step)[0]) for page in shown
+            (page.title or page.prompt.ask, self._preview_writer.write(page.prompt, seed=self.step)[0])
+            for page in shown
         )
 
-    def _report(self, progress: Progress) -> None:
-        what: dict[str, Any] = {
+    def _report(self, progress: TrainingProgress) -> None:
+        entry: dict[str, Any] = {
             "step": progress.step,
             "loss": round(progress.loss, 4),
-            "rate": progress.rate,
+            "learning_rate": progress.learning_rate,
             "tokens_per_second": round(progress.tokens_per_second),
-            "left_out": progress.left_out,
+            "skipped_steps": progress.skipped_steps,
         }
-        if progress.judged:
-            what["judged"] = {f"{level:g}": round(loss, 4) for level, loss in progress.judged.items()}
-            what["nats_per_character"] = round(progress.per_character, 4)
-        if progress.samples:
-            what["samples"] = [list(sample) for sample in progress.samples]
-        note(self.run, **what)
-        self._tell(progress)
+        if progress.eval_losses:
+            entry["eval_losses"] = {f"{level:g}": round(loss, 4) for level, loss in progress.eval_losses.items()}
+            entry["nats_per_character"] = round(progress.nats_per_character, 4)
+        if progress.previews:
+            entry["previews"] = [list(sample) for sample in progress.previews]
+        log_entry(self.run, **entry)
+        self._on_report(progress)
 
 
-def context_of(loaded: LoadedModel, recipe: TrainingConfig) -> int:
-    """Tokens of prompt and text together that a model in training is asked for at most."""
+def max_context(loaded: LoadedModel, config: TrainingConfig) -> int:
+    """Return the maximum number of tokens, prompt and output together, for previews."""
     most = int(loaded.model.config.text_config.max_position_embeddings)
-    return min(most, recipe.tokens + 4 * int(loaded.model.config.canvas_length))
+    return min(most, config.tokens + 4 * int(loaded.model.config.canvas_length))
 
 
-def _once(packs: Packer) -> list[PackedBatch]:
-    """Documents once through, in not more than a few batches."""
+def _eval_batches(packs: Packer) -> list[PackedBatch]:
+    """Return batches with all documents once, but not more than eight."""
     found = [packs.batch()]
     while packs.epoch == 0 and len(found) < 8:
         found.append(packs.batch())

@@ -1,1 +1,1 @@
-"""The command line of a llama.cpp that draws DiffusionGemma's canvas in a terminal: ``screen`` reads what it drew."""
+"""The engine for a llama.cpp command that shows DiffusionGemma's canvas in a terminal."""

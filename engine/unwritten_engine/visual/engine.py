@@ -1,11 +1,11 @@
-"""DiffusionGemma through a llama.cpp that runs it: its own command line, whose picture of the canvas becomes frames.
+"""DiffusionGemma through a llama.cpp command whose terminal drawing of the canvas is converted to frames.
 
-llama.cpp's pull request 24423, which is not merged, has a program ``llama-diffusion-cli`` that draws the canvas into
-its terminal after every step (``--diffusion-visual``). Each text is one run of that program, which loads the model
-anew: seconds, from a warm disk. It is a way to see drafts on a consumer card, and not the way to serve many visitors.
+llama.cpp's unmerged pull request 24423 has a program ``llama-diffusion-cli`` that draws the canvas into its terminal
+after every step (``--diffusion-visual``). Each text is one run of that program, which loads the model again. This shows
+drafts on a consumer card; it is not suitable for many visitors.
 
-The arguments and the drawing (``screen``) were read in the program's source, ``examples/diffusion/diffusion-cli.cpp``.
-This module has been run with a stand-in that prints the same, and never with the program itself.
+The arguments and the drawing (``screen``) follow the program's source, ``examples/diffusion/diffusion-cli.cpp``. This
+module was tested with a stand-in that prints the same, not with the program itself.
 """
 
 from __future__ import annotations
@@ -37,67 +37,67 @@ CANVAS_LENGTH: Final = 256
 """Tokens in one canvas of DiffusionGemma."""
 
 OPTIONS: Final = (
-    Option("model", None, "text", "the .gguf file; must be given"),
-    Option("parallel", 1, "count", "programs that run at the same time, each with a model of its own", 1, 64),
+    Option("model", None, "text", "the .gguf file; required"),
+    Option("parallel", 1, "count", "programs that run at the same time, each with its own copy of the model", 1, 64),
     Option("gpu_layers", 99, "count", "layers to put on a GPU", 0, 1000),
-    Option("threads", None, "count", "threads to compute with; None leaves it to the program", 1, 512),
+    Option("threads", None, "count", "threads to compute with; None for the program's default", 1, 512),
     Option("start_timeout", 300.0, "number", "seconds until the first draft, loading included", 0.1, 36000),
     Option("silence_timeout", 60.0, "number", "seconds between two drafts", 0.1, 36000),
-    Option("extra", "", "text", "more arguments for the program, such as '--n-cpu-moe 12'"),
+    Option("extra", "", "text", "additional arguments for the program, such as '--n-cpu-moe 12'"),
 )
-"""Options of the engine, as ``open_engine`` takes them."""
+"""Options of the engine, for ``open_engine``."""
 
 SAMPLING: Final = (
-    Option("steps", None, "count", "steps that a canvas may take", 1, 4096),
-    Option("entropy_bound", None, "number", "how unsure the tokens may be that are accepted in one step", 0, 100),
+    Option("steps", None, "count", "maximum steps per canvas", 1, 4096),
+    Option("entropy_bound", None, "number", "entropy bound of the tokens accepted in one step", 0, 100),
 )
-"""Sampling options of a request. What is not given is left to the model."""
+"""Sampling options of a request. Options that are not given are left to the model."""
 
 _OWNER: Final = "The visual engine"
-# The program cuts what it draws to the size of its terminal. No canvas is higher or wider than this.
+# The program crops its drawing to the size of the terminal. No canvas is larger than this.
 _ROWS, _COLUMNS = 2048, 60_000
 _PROMPT_ROOM: Final = 2048
-"""Tokens that the program leaves for the prompt if it is not told otherwise."""
+"""Tokens that the program reserves for the prompt by default."""
 
 
 def open_visual(program: str, *, progress: Progress | None = None, **options: Any) -> VisualEngine:
-    """Check that the program and the model are there. The model is loaded with each text.
+    """Check program and model. The model is loaded with each text.
 
     Args:
-        program: the path of ``llama-diffusion-cli``, or its name if it is on the PATH.
+        program: path of ``llama-diffusion-cli``, or its name if it is on the PATH.
         progress: called at the end.
         options: see ``OPTIONS``.
 
     Raises:
-        UnknownEngine: there is no such program, or no terminal for it on this system.
-        BadOption, UnknownOption: no model is named, or another option is wrong.
-        ModelNotFound, ModelBroken, ModelUnsupported: see ``gguf.read_head``.
+        UnknownEngine: the program does not exist, or the system has no pseudo-terminals.
+        BadOption, UnknownOption: no model was named, or another option is invalid.
+        ModelNotFound, ModelBroken, ModelUnsupported: see ``gguf.read_header``.
     """
     settings = check_options(options, OPTIONS, _OWNER)
     found = shutil.which(str(Path(program).expanduser())) if program.strip() else None
     if found is None:
         raise UnknownEngine(
-            f"There is no program {program!r}. Write visual:PATH with the path of llama-diffusion-cli; a build of "
+            f"There is no program {program!r}. Give visual:PATH with the path of llama-diffusion-cli; a build of "
             f"llama.cpp's pull request 24423 has it in build/bin."
         )
     if os.name != "posix":
-        raise UnknownEngine(f"{_OWNER} needs a terminal of Unix. On Windows, use it inside WSL.")
+        raise UnknownEngine(f"{_OWNER} needs a Unix terminal. On Windows, use it inside WSL.")
     try:
         shlex.split(settings["extra"])
     except ValueError as error:
-        raise BadOption(f"{_OWNER}: the option 'extra' has a quote too many ({error}).") from error
+        raise BadOption(f"{_OWNER}: the option 'extra' cannot be parsed ({error}).") from error
     if not settings["model"]:
-        raise BadOption(f"{_OWNER} needs the file of a model, such as model=diffusiongemma-26B-A4B-it-Q4_K_M.gguf")
+        raise BadOption(f"{_OWNER} needs a model file, such as model=diffusiongemma-26B-A4B-it-Q4_K_M.gguf")
     head = read_header(settings["model"])
     if not head.is_diffusion_gemma:
-        raise BadOption(f"{head.path} is no DiffusionGemma, but {head.architecture!r}. Open it by its path alone.")
+        raise BadOption(f"{head.path} is not a DiffusionGemma, but {head.architecture!r}. Open it by its path.")
     if progress:
         progress(1.0, f"{head.name} will be loaded with each text")
     return VisualEngine(found, head, settings)
 
 
 class VisualEngine:
-    """An engine that runs a program for each text. Made by ``open_visual``."""
+    """An engine that runs a program for each text. Created by ``open_visual``."""
 
     def __init__(self, program: str, head: GGUFHeader, settings: Mapping[str, Any]) -> None:
         self._program = program
@@ -118,39 +118,39 @@ class VisualEngine:
             abilities=Abilities(instruct=True, drafts=True, markup=True),
             licence=str(head.metadata.get("general.license", "")),
             reasons=(
-                "The program was asked for by its path.",
+                "The program was requested by its path.",
                 "It loads the model for each text.",
-                "It counts no tokens; numbers of tokens are estimates.",
+                "It does not count tokens; token counts are estimates.",
             ),
         )
 
     @property
     def about(self) -> About:
-        """What this engine is, and why it was chosen."""
+        """See ``Engine.about``."""
         return self._about
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
-        """Write one text, in whole canvases. See ``Engine.generate``; options are those in ``SAMPLING``."""
+        """See ``Engine.generate``. Writes whole canvases; options are those in ``SAMPLING``."""
         if self._closed:
             raise EngineClosed("The engine is closed. Open it again.")
         options = self._options(request)
         canvases = -(-request.budget(CANVAS_LENGTH) // CANVAS_LENGTH)
         seed = secrets.randbelow(2**31) if request.seed is None else request.seed
-        asked = time.monotonic()
-        slot = await self._slots.take("", request.priority, request)
-        begun = time.monotonic()
+        arrival = time.monotonic()
+        slot = await self._slots.acquire("", request.priority, request)
+        start = time.monotonic()
         screen, frames = Screen(), ScreenFrames(request.prompt.opening, request.stop, canvases)
         try:
             with tempfile.TemporaryDirectory(prefix="unwritten-") as name:
                 folder = Path(name)
                 arguments = self._arguments(request.prompt, options, canvases, seed, folder)
-                async with contextlib.aclosing(self._output(arguments, folder / "log", screen)) as output:
+                async with contextlib.aclosing(self._run(arguments, folder / "log", screen)) as output:
                     async for data in output:
                         if screen.feed(data):
                             yield frames.draft(screen)
         finally:
-            self._slots.give_back(slot)
-        yield frames.last(screen, seconds=time.monotonic() - begun, queued=begun - asked, seed=seed)
+            self._slots.release(slot)
+        yield frames.last(screen, seconds=time.monotonic() - start, queued=start - arrival, seed=seed)
 
     def check(self, request: Request) -> None:
         """See ``Engine.check``."""
@@ -161,7 +161,7 @@ class VisualEngine:
         self._slots.promote(request)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
-        """Nothing: the program forgets everything between two texts."""
+        """Do nothing: the program keeps nothing between two texts."""
 
     async def close(self) -> None:
         """Stop all programs. Running generations raise ``EngineClosed``."""
@@ -173,27 +173,27 @@ class VisualEngine:
             await process.wait()
 
     def _options(self, request: Request) -> dict[str, Any]:
-        """The sampling options.
+        """Return the sampling options.
 
         Raises:
-            RequestRefused, UnknownOption, BadOption: what this engine cannot do.
+            RequestRefused, UnknownOption, BadOption: the request is not supported.
         """
         options = check_options(request.options, SAMPLING, _OWNER)
-        cannot = {
-            "be held to a shape. Leave it out, or take the engine 'diffusion'": request.schema is not None,
-            "edit a draft. Put the text into the prompt's facts, or take the engine 'diffusion'": request.draft,
-            "be shown images. Leave them out of the prompt": request.prompt.images,
+        unsupported = {
+            "follow a schema. Leave the schema out, or use the engine 'diffusion'": request.schema is not None,
+            "edit a draft. Put the text into the prompt's facts, or use the engine 'diffusion'": request.draft,
+            "see images. Leave them out of the prompt": request.prompt.images,
         }
-        for what, asked in cannot.items():
-            if asked:
+        for what, requested in unsupported.items():
+            if requested:
                 raise RequestRefused(f"{Path(self._program).name} cannot {what}.")
         return options
 
     def _arguments(
         self, prompt: Prompt, options: Mapping[str, Any], canvases: int, seed: int, folder: Path
     ) -> list[str]:
-        """What the program is called with. Texts go through files, where nobody else on the machine reads them."""
-        system, text = _as_text(prompt)
+        """Return the program's arguments. Texts are passed in files, because arguments are visible to other users."""
+        system, text = _format_prompt(prompt)
         (folder / "prompt").write_text(text, encoding="utf-8")
         settings = self._settings
         arguments = ["-m", str(self._head.path), "-f", str(folder / "prompt"), "--no-escape"]
@@ -202,7 +202,7 @@ class VisualEngine:
             arguments += ["-sysf", str(folder / "system")]
         arguments += ["-n", str(canvases * CANVAS_LENGTH), "-ngl", str(settings["gpu_layers"]), "--seed", str(seed)]
         arguments += ["--diffusion-visual", "--diffusion-visual-progress", "--diffusion-visual-interval", "1"]
-        # Prompt and canvas go through the model in one piece. A token has two characters or more, as a rule.
+        # Prompt and canvas are one batch. Tokens are estimated at two characters each.
         tokens = len(system + text) // 2
         if tokens > _PROMPT_ROOM:
             room = str(canvases * CANVAS_LENGTH + tokens)
@@ -215,14 +215,14 @@ class VisualEngine:
             arguments += ["--diffusion-eb-entropy-bound", f"{options['entropy_bound']:g}"]
         return [*arguments, *shlex.split(settings["extra"])]
 
-    async def _output(self, arguments: Sequence[str], log: Path, screen: Screen) -> AsyncGenerator[bytes, None]:
-        """What the program draws and prints, to its end.
+    async def _run(self, arguments: Sequence[str], log: Path, screen: Screen) -> AsyncGenerator[bytes, None]:
+        """Run the program and yield its output.
 
         Raises:
-            GenerationFailed: it could not be started, fell silent, or failed; the message has the end of its log.
+            GenerationFailed: the program did not start, sent nothing in time, or failed. The message ends with its log.
             EngineClosed: the engine was closed.
         """
-        terminal, inside = _terminal()
+        terminal, inside = _open_terminal()
         try:
             with log.open("wb") as errors:
                 process = await asyncio.create_subprocess_exec(
@@ -231,7 +231,7 @@ class VisualEngine:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=inside,
                     stderr=errors,
-                    start_new_session=True,  # a Ctrl-C is for us
+                    start_new_session=True,  # so that Ctrl-C does not reach it
                 )
         except OSError as error:
             os.close(terminal)
@@ -239,17 +239,18 @@ class VisualEngine:
         finally:
             os.close(inside)
         self._running.add(process)
-        transport, drawing = await asyncio.get_running_loop().connect_read_pipe(_Drawing, os.fdopen(terminal, "rb", 0))
+        loop = asyncio.get_running_loop()
+        transport, output = await loop.connect_read_pipe(_TerminalOutput, os.fdopen(terminal, "rb", 0))
         try:
-            while data := await self._read(drawing, screen):
+            while data := await self._read(output, screen):
                 yield data
             status = await process.wait()
             if self._closed:
-                raise EngineClosed("The engine was closed while it was writing.")
+                raise EngineClosed("The engine was closed during the generation.")
             if status or not screen.ended or not (screen.canvases or screen.text()[0]):
-                raise self._failed(f"ended with status {status} and without a text", log)
+                raise self._failure(f"ended with status {status} and without a text", log)
         except TimeoutError:
-            raise self._failed("fell silent" if screen.canvases else "has drawn nothing in time", log) from None
+            raise self._failure("drew nothing in time", log) from None
         finally:
             _kill(process)
             transport.close()
@@ -258,25 +259,25 @@ class VisualEngine:
             finally:
                 self._running.discard(process)
 
-    async def _read(self, drawing: _Drawing, screen: Screen) -> bytes:
-        """All that has come since; nothing at the end."""
+    async def _read(self, output: _TerminalOutput, screen: Screen) -> bytes:
+        """Return all new output; empty at the end."""
         async with asyncio.timeout(self._settings["silence_timeout" if screen.canvases else "start_timeout"]):
-            return await drawing.read()
+            return await output.read()
 
-    def _failed(self, how: str, log: Path) -> EngineError:
+    def _failure(self, how: str, log: Path) -> EngineError:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        said = " / ".join(line.strip() for line in lines if line.strip())[-600:]
-        hint = "It may not know the model: " if "unknown model architecture" in said else ""
+        end = " / ".join(line.strip() for line in lines if line.strip())[-600:]
+        hint = "It may not support the model: " if "unknown model architecture" in end else ""
         return GenerationFailed(
-            f"{self._program} {how}. {hint}Its log ends: {said or 'nothing'}. Try it by hand with -m {self._head.path}"
+            f"{self._program} {how}. {hint}Its log ends: {end or 'nothing'}. Run it by hand with -m {self._head.path}"
         )
 
 
-class _Drawing(asyncio.Protocol):
-    """What comes out of the terminal. All of it is taken at once: a full terminal would hold the program up.
+class _TerminalOutput(asyncio.Protocol):
+    """Output of a terminal. It is read without limit, because a full terminal would block the program.
 
-    asyncio's own reader will not do: it forgets what it has when the program closes its side, which is an error on a
-    terminal.
+    ``asyncio.StreamReader`` is not usable: it loses buffered data when the program closes the terminal, which is an
+    error on a pseudo-terminal.
     """
 
     def __init__(self) -> None:
@@ -285,17 +286,17 @@ class _Drawing(asyncio.Protocol):
         self._event = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        """More was drawn."""
+        """Buffer new output."""
         self._data += data
         self._event.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The program has ended."""
+        """Handle the end of the program."""
         self._ended = True
         self._event.set()
 
     async def read(self) -> bytes:
-        """All that has come since the last time; nothing at the end."""
+        """Return all output since the last call; empty at the end."""
         while not self._data and not self._ended:
             self._event.clear()
             await self._event.wait()
@@ -303,8 +304,8 @@ class _Drawing(asyncio.Protocol):
         return data
 
 
-def _as_text(prompt: Prompt) -> tuple[str, str]:
-    """The system part, and all the rest as one message: the program takes no earlier turns."""
+def _format_prompt(prompt: Prompt) -> tuple[str, str]:
+    """Return the system text, and the rest as one message, because the program accepts no earlier turns."""
     messages = to_messages(prompt)
     system = messages.pop(0)["content"] if messages[0]["role"] == "system" else ""
     *turns, ask = [message["content"] for message in messages]
@@ -319,8 +320,8 @@ def _as_text(prompt: Prompt) -> tuple[str, str]:
     )
 
 
-def _terminal() -> tuple[int, int]:
-    """Both ends of a terminal that is large enough for every canvas, and changes nothing of what goes through."""
+def _open_terminal() -> tuple[int, int]:
+    """Return both ends of a raw pseudo-terminal that is large enough for every canvas."""
     fcntl, pty, termios, tty = (importlib.import_module(name) for name in ("fcntl", "pty", "termios", "tty"))
     outside, inside = pty.openpty()
     tty.setraw(inside)

@@ -1,14 +1,14 @@
-"""Reads what ``llama-diffusion-cli --diffusion-visual`` draws into its terminal, and makes frames of it.
+"""Parse the terminal output of ``llama-diffusion-cli --diffusion-visual`` and make frames of it.
 
-After every step the program draws one picture, between two marks of a synchronised update::
+After every step the program draws the canvas, between two synchronized-update sequences::
 
-    ESC[?2026h  ESC[<rows>A (not the first time)  CR
+    ESC[?2026h  ESC[<rows>A (except the first time)  CR
     diffusion step: 3/48 [===   …   ] 6%  ESC[K LF          (with --diffusion-visual-progress)
     <blank><line of the canvas>  ESC[K LF   …   ESC[K       (as many rows as the terminal has, less one)
     ESC[?2026l
 
-The canvas in the picture is the one being written; those before it are not drawn any more. At the end it clears the
-picture and shows the cursor, ``CR ESC[J ESC[?25h``, and prints the whole text and a line with its timing.
+Only the current canvas is drawn. At the end the program clears the drawing and shows the cursor, ``CR ESC[J ESC[?25h``,
+and prints the whole text and a line with its timing.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Picture:
     """One drawing of the canvas.
 
     Attributes:
-        step: the step within this canvas, counted from 0, as the program does.
-        steps: the largest number of steps.
+        step: step within this canvas, from 0 as in the program.
+        steps: maximum number of steps.
         text: the draft.
     """
 
@@ -46,11 +46,11 @@ class Picture:
 
 
 class Screen:
-    """Takes the bytes of the terminal, and keeps the newest picture of each canvas.
+    """Parses terminal output and keeps the newest drawing of each canvas.
 
     Attributes:
-        canvases: the newest picture of each canvas, the one at work last.
-        ended: the picture was cleared: what follows is the text.
+        canvases: newest drawing of each canvas, the current one last.
+        ended: the drawing was cleared; the final text follows.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Screen:
         self._rest = b""
 
     def feed(self, data: bytes) -> bool:
-        """Take more bytes. True if there is a new picture."""
+        """Add output. Return True if there is a new drawing."""
         self._rest += data
         if self.ended:
             return False
@@ -90,7 +90,7 @@ class Screen:
         return True
 
     def text(self) -> tuple[str, int, int]:
-        """The whole text at the end, with the steps and canvases that it took; 0 where the program did not say."""
+        """Return the final text, with the number of steps and canvases; 0 if the program did not print them."""
         printed = self._rest.decode("utf-8", "ignore").replace("\r\n", "\n")
         timings = list(_TIMING.finditer(printed))
         if not timings:
@@ -100,12 +100,12 @@ class Screen:
 
 
 class ScreenFrames:
-    """From pictures to frames.
+    """Converts drawings to frames.
 
     Args:
         opening: text that every frame begins with.
-        stops: strings that end the text.
-        canvases: how many canvases may be written.
+        stops: stop strings.
+        canvases: maximum number of canvases.
     """
 
     def __init__(self, opening: str, stops: Sequence[str], canvases: int) -> None:
@@ -116,19 +116,19 @@ class ScreenFrames:
         self._canvas = -1
 
     def draft(self, screen: Screen) -> Frame:
-        """What can be seen after the newest picture. What differs from the picture before is not settled."""
+        """Return the frame for the newest drawing. Words that differ from the previous drawing are unsettled."""
         *done, now = screen.canvases
-        # Line breaks at the end of a canvas cannot be told from the empty rows below it: what comes after the first
-        # canvas may still move.
-        fixed = len(self._whole(done[0].text) if done else self._opening)
-        text = self._whole("".join(canvas.text for canvas in screen.canvases))
+        # Line breaks at the end of a canvas look like the empty rows below it, so text after the first canvas may
+        # still move.
+        fixed = len(self._visible_text(done[0].text) if done else self._opening)
+        text = self._visible_text("".join(canvas.text for canvas in screen.canvases))
         fixed = min(fixed, len(text))
         canvas = len(done)
         before = self._before[fixed:] if canvas == self._canvas else ""
         self._before, self._canvas = text, canvas
         return Frame(
             text,
-            _changed(before, text[fixed:], fixed),
+            _changed_spans(before, text[fixed:], fixed),
             fixed,
             canvas=canvas,
             canvases=max(self._canvases, canvas + 1),
@@ -137,11 +137,11 @@ class ScreenFrames:
         )
 
     def last(self, screen: Screen, *, seconds: float, queued: float, seed: int) -> Frame:
-        """The whole text. Its tokens are estimated, at four characters to one: the program does not count them."""
+        """Return the last frame. The program does not count tokens; four characters are counted as one."""
         written, steps, canvases = screen.text()
-        text = self._whole(written, ended=True)
+        text = self._visible_text(written, ended=True)
         canvases = canvases or max(1, len(screen.canvases))
-        reason: StopReason = "stop" if len(self._whole(written, ended=True, stop=False)) > len(text) else "end"
+        reason: StopReason = "stop" if len(self._visible_text(written, ended=True, stop=False)) > len(text) else "end"
         usage = Usage(
             tokens=(len(text) - len(self._opening) + 3) // 4,
             prompt_tokens=0,
@@ -164,10 +164,10 @@ class ScreenFrames:
             usage=usage,
         )
 
-    def _whole(self, written: str, *, ended: bool = False, stop: bool = True) -> str:
-        """Text of the model as it is shown: without thoughts, behind the opening, up to a stop string.
+    def _visible_text(self, written: str, *, ended: bool = False, stop: bool = True) -> str:
+        """Return the text without reasoning, after the opening, up to a stop string.
 
-        What may yet become a thought or the opening is held back until the text has ended.
+        Text that may become reasoning or the opening is held back until the text has ended.
         """
         thoughts = ReasoningFilter()
         try:
@@ -181,8 +181,8 @@ class ScreenFrames:
         return self._opening + text if self._opening.strip() else text.lstrip()
 
 
-def _changed(before: str, now: str, offset: int) -> tuple[Span, ...]:
-    """Where a draft differs from the one before, word by word; all of it if there was none."""
+def _changed_spans(before: str, now: str, offset: int) -> tuple[Span, ...]:
+    """Return the spans of words that differ from the previous draft; all of it if there was none."""
     if not now:
         return ()
     if not before:

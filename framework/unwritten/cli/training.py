@@ -12,7 +12,9 @@ import click
 
 from unwritten_engine.training.cli import main as run_training
 from unwritten_engine.training.config import TUNING
-from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.dataset import read_pages
+from unwritten_engine.training.dataset import write_pages
 
 from ..core.errors import ShareError
 from ..export.training_examples import TrainingExamples, training_examples
@@ -27,7 +29,7 @@ MIN_TEXTS: Final = 20
 @click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), help="The folder for the tuned checkpoint.")
 @click.option(
     "--rank",
-    default=TUNING.rank,
+    default=TUNING.lora_rank,
     show_default=True,
     type=click.IntRange(1, 1024),
     help="Rank of the LoRA matrices. A larger one learns more, and forgets more.",

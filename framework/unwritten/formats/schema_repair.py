@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import ValidationError
 
 from unwritten_engine.errors import RequestRefused
-from unwritten_engine.json_grammar import compact, limits
+from unwritten_engine.json_grammar import compact_json, number_bounds
 
 from ..core.errors import SchemaMismatch
 from .lenient_json import LenientValue, parse_lenient
@@ -136,7 +136,7 @@ def _coerce(schema: type[Any], json_schema: JSONSchema, candidate: LenientValue)
     """
     while True:
         coercion = Coercion(json_schema)
-        text = compact(coercion.coerce(candidate.data))
+        text = compact_json(coercion.coerce(candidate.data))
         try:
             value = type_adapter(schema).validate_json(text)
             return RepairResult(value, text, (*candidate.notes, *coercion.notes))
@@ -396,7 +396,7 @@ class Coercion:
         if (step := schema.get("multipleOf")) and data % step:
             data = self._changed(path, data, round(data / step) * step)
         try:
-            minimum, maximum, places = limits(schema, path or "the value", whole=whole)
+            minimum, maximum, places = number_bounds(schema, path or "the value", whole=whole)
         except RequestRefused:
             return data
         scale = Decimal(10) ** places

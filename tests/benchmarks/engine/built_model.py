@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unwritten_engine.diffusion.loading.model_config import DECODER, ModelConfig, read_model_config
-from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.weight_loader import WeightLoader
 from unwritten_engine.engine import Progress
 
@@ -89,11 +89,11 @@ def build(
     sizes = read_model_config(config, "the random model")
     small_tower = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     make: Any = DiffusionGemmaConfig
-    kinds = ["full_attention" if layer.full else "sliding_attention" for layer in sizes.layers]
+    kinds = ["full_attention" if layer.full_attention else "sliding_attention" for layer in sizes.layers]
     given = make(
         text_config={**config["text_config"], "layer_types": kinds, "use_bidirectional_attention": "vision"},
         vision_config={"model_type": "gemma4_vision", **small_tower, "num_key_value_heads": 1, "head_dim": 8},
-        canvas_length=sizes.canvas,
+        canvas_length=sizes.canvas_length,
     )
     filler = WeightLoader(given, kind, device, dtype, name="the random model", vision=False)
     source = _Drawn(sizes, device, dtype, spread=spread, branch=branch, seed=seed)
@@ -102,7 +102,7 @@ def build(
         filler.put(name, source)
         done += math.prod(size)
         progress(done / whole, f"Making random weights in {kind}")
-    filler.model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    filler.model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     return filler.finish()[0], sizes
 
 
@@ -114,7 +114,7 @@ class _Drawn:
     ) -> None:
         self.shapes = sizes.tensors()
         self._device, self._dtype = device, dtype
-        self._table = spread / math.sqrt(sizes.hidden)
+        self._table = spread / math.sqrt(sizes.hidden_size)
         self._branch, self._seed = branch, seed
 
     def get_tensor(self, name: str) -> Tensor:

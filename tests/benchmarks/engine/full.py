@@ -20,11 +20,11 @@ from tests.benchmarks.engine.measure import Settings, inexact, measure, memory, 
 from tests.benchmarks.engine.peaks import forget, highest, resident
 from tests.benchmarks.engine.sides import prompt, synchronize
 from tests.benchmarks.engine.subject import Subject, open_subject
+from tests.support.logits import canvas_logits, compare
 
 from unwritten_engine.diffusion.loading import devices
 from unwritten_engine.diffusion.loading.memory_plan import KINDS, gigabytes, required_bytes, weight_bytes
 from unwritten_engine.diffusion.loading.model_config import read_model_config
-from unwritten_engine.diffusion.loading.quantization import canvas_logits, compare
 from unwritten_engine.engine import Progress
 from unwritten_engine.errors import ModelUnsupported
 

@@ -99,7 +99,7 @@ def _steps(subject: Subject, settings: Settings, theirs: Theirs) -> dict[str, An
         "theirs_steps_per_s": round(1 / their_step, 2),
         "theirs_tokens_per_s": tokens_per_second(subject, 1, their_step),
         "fixed_steps": FIXED,
-        "graphs": "" if ours.batch.graphs is None else ours.batch.graphs.reason or "captured",
+        "graphs": "" if ours.batch.cuda_graphs is None else ours.batch.cuda_graphs.reason or "captured",
     }
 
 
@@ -193,7 +193,7 @@ def _equal(subject: Subject, *, length: int, steps: int, canvases: int, batch: i
     until(ours, runs)
     dial: SamplingParams = runs[0].params
     found = reference(subject.model, prompts, seeds, dial, canvases, end=1)
-    equal = (until_end(run.written, 1) == until_end(ids, 1) for run, ids in zip(runs, found, strict=True))
+    equal = (until_end(run.output_ids, 1) == until_end(ids, 1) for run, ids in zip(runs, found, strict=True))
     return all(equal) and all(run.steps > 1 for run in runs)
 
 

@@ -76,8 +76,8 @@ class Ours:
             dtype=subject.model.model.decoder.embed_tokens.weight.dtype,
         )
         graphs = CUDAGraphs() if subject.device.type == "cuda" else None
-        self.batch = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv), graphs=graphs)
-        self.loop = DenoisingLoop(subject.model, self.batch, kept_bytes=10**9)
+        self.batch = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv), cuda_graphs=graphs)
+        self.loop = DenoisingLoop(self.batch, prefix_cache_bytes=10**9)
 
     def run(
         self, tokens: abc.Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1
@@ -107,13 +107,13 @@ class Ours:
     def forward(self, count: int, repeats: int) -> float:
         """Seconds of the layers alone, over the rows as the last runs left them."""
         batch, longest = self.batch, int(self.batch.lengths[:count].max())
-        if batch.graphs is not None:
-            count, longest = batch.graphs.buckets(count, longest, self.kv.rows, self.kv.context)
-        graphs = CUDAGraphs() if batch.graphs is not None else None
+        if batch.cuda_graphs is not None:
+            count, longest = batch.cuda_graphs.buckets(count, longest, self.kv.rows, self.kv.context)
+        graphs = CUDAGraphs() if batch.cuda_graphs is not None else None
 
         def work() -> None:
-            batch.body.decode(
-                batch.canvas[:count], batch.soft[:count], batch.lengths[:count], longest, graphs is not None
+            batch.model.decode(
+                batch.canvas[:count], batch.soft_embeddings[:count], batch.lengths[:count], longest, graphs is not None
             )
 
         seconds = []

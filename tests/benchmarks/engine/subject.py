@@ -11,9 +11,9 @@ from tests.benchmarks.engine.built_model import build, real_config
 
 from unwritten_engine.diffusion.loading.devices import find_device
 from unwritten_engine.diffusion.loading.loader import RANDOM, count_bytes, load_model
-from unwritten_engine.diffusion.loading.random_model import ENDS, random_model
+from unwritten_engine.diffusion.loading.random_model import END_IDS, random_model
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
-from unwritten_engine.diffusion.loading.weight_loader import choose_experts
+from unwritten_engine.diffusion.loading.weight_loader import choose_experts_implementation
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.engine import Progress
 
@@ -117,14 +117,14 @@ def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> 
         sizes: dict[str, Any] = {**SMALL_SIZES, **spec.sizes}
         model, tokenizer = random_model(branch=BRANCH, **sizes)
         model.to(device, dtype)
-        choose_experts(model, device, dtype)
+        choose_experts_implementation(model, device, dtype)
         kind = "float32" if dtype == torch.float32 else "bf16"
         name = "a small random body"
     elif spec.reference == FULL:
         kind, dtype = spec.kind or "bf16", torch.bfloat16
         config = real_config(**spec.sizes)
         model, shape = build(config, kind, device, dtype, branch=BRANCH, progress=progress)
-        tokenizer, name = make_tokenizer(shape.vocabulary), f"the real architecture, random, {shape_of(model)}"
+        tokenizer, name = make_tokenizer(shape.vocab_size), f"the real architecture, random, {shape_of(model)}"
     else:
         quantize = {"bf16": "none"}.get(spec.kind or "", spec.kind)
         loaded = load_model(
@@ -135,7 +135,7 @@ def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> 
         if spec.reference == RANDOM:
             name = "the engine's own random model"
     vocabulary = int(model.config.text_config.vocab_size)
-    reader = Detokenizer(tokenizer, frozenset(ENDS), 0, vocabulary)
+    reader = Detokenizer(tokenizer, frozenset(END_IDS), 0, vocabulary)
     return Subject(model, name, reader, device, dtype, kind, count_bytes(model))
 
 

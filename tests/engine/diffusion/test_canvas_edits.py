@@ -21,11 +21,11 @@ def test_kept_text_comes_back_whatever_stands_beside_it(data: st.DataObject, nam
     assert len(begun.tokens) == len(begun.pins)
     assert all(pin in (-1, token) for pin, token in zip(begun.pins, begun.tokens, strict=True))
     noise = data.draw(
-        st.lists(st.integers(0, reader.size - 1), min_size=len(begun.pins) + 8, max_size=len(begun.pins) + 8)
+        st.lists(st.integers(0, reader.vocab_size - 1), min_size=len(begun.pins) + 8, max_size=len(begun.pins) + 8)
     )
     pins = [*begun.pins, *[-1] * 8]
     ids = [other if pin < 0 else pin for pin, other in zip(pins, noise, strict=True)]
-    found = reader.read(ids, [pin < 0 for pin in pins], kept=begun.kept).text
+    found = reader.decode(ids, [pin < 0 for pin in pins], kept_span=begun.kept_span).text
     at = 0
     for a, b in keep:
         place = found.find(text[a:b], at)
@@ -39,19 +39,19 @@ def test_kept_text_comes_back_whatever_stands_beside_it(data: st.DataObject, nam
 def test_an_edit_begins_with_the_old_text(name: str) -> None:
     reader = READERS[name]
     begun = init_edit(Draft("the old text. the end", ((4, 13),)), reader, budget=100)
-    assert reader.read(begun.tokens, [False] * len(begun.tokens)).text == "the old text. the end"
+    assert reader.decode(begun.tokens, [False] * len(begun.tokens)).text == "the old text. the end"
     kept = [pin for pin in begun.pins if pin >= 0]
-    assert b"".join(map(reader.value, kept)) == b"old text."
-    assert begun.kept is not None and begun.pins[begun.kept[0] : begun.kept[1]] == tuple(kept)
+    assert b"".join(map(reader.token_bytes, kept)) == b"old text."
+    assert begun.kept_span is not None and begun.pins[begun.kept_span[0] : begun.kept_span[1]] == tuple(kept)
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_an_end_is_pinned_after_a_kept_end(name: str) -> None:
     reader = READERS[name]
-    assert init_edit(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[-1] == reader.end
-    assert reader.end not in init_edit(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[:-1]
+    assert init_edit(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[-1] == reader.end_id
+    assert reader.end_id not in init_edit(Draft("a <turn|>", ((2, 9),)), reader, budget=100).pins[:-1]
     assert init_edit(Draft("the end", ((0, 3),)), reader, budget=100).pins[-1] == -1
-    assert init_edit(Draft("the", ()), reader, budget=100).kept is None
+    assert init_edit(Draft("the", ()), reader, budget=100).kept_span is None
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers() -> None:

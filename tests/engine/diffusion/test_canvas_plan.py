@@ -23,11 +23,11 @@ OPEN, CLOSE = 100, 101
 
 def laid(**given: Any) -> CanvasPlan:
     prompt = Prompt("Write.", opening=given.pop("opening", ""))
-    return plan_canvases(Request(prompt, **given), READER, SIZE, TokenMasks(1024, torch.device("cpu")).place)
+    return plan_canvases(Request(prompt, **given), READER, SIZE, TokenMasks(1024, torch.device("cpu")).register)
 
 
 def read(made: CanvasPlan, ids: Sequence[int], before: DecodedText | None = None) -> DecodedText:
-    return made.read(ids, [False] * len(ids), before)
+    return made.decode(ids, [False] * len(ids), before)
 
 
 def ids_of(text: str) -> list[int]:
@@ -36,8 +36,8 @@ def ids_of(text: str) -> list[int]:
 
 def test_free_text_begins_with_nothing() -> None:
     made = laid(canvases=2)
-    assert made.canvas(0, SIZE).pins == made.canvas(1, SIZE).start == ()
-    assert (made.canvases, made.limit, made.kept) == (2, 32, None)
+    assert made.init_canvas(0, SIZE).pins == made.init_canvas(1, SIZE).initial == ()
+    assert (made.canvases, made.max_tokens, made.kept_span) == (2, 32, None)
 
 
 @pytest.mark.parametrize(
@@ -45,17 +45,17 @@ def test_free_text_begins_with_nothing() -> None:
 )
 def test_max_tokens_is_the_limit(most: int | None, canvases: int, limit: int) -> None:
     made = laid(canvases=4, max_tokens=most)
-    assert (made.canvases, made.limit) == (canvases, limit)
+    assert (made.canvases, made.max_tokens) == (canvases, limit)
     long = ids_of(" the light" * 40)[: canvases * SIZE]
-    assert read(made, long).text == READER.read(long[:limit], [False] * limit).text
+    assert read(made, long).text == READER.decode(long[:limit], [False] * limit).text
 
 
 def test_an_opening_is_pinned() -> None:
     made = laid(opening="The lighthouse stands", canvases=2)
-    pins = made.canvas(0, SIZE).pins
+    pins = made.init_canvas(0, SIZE).pins
     assert tuple(pins[: len(made.pins)]) == READER.encode("The lighthouse stands")
     assert set(pins[len(made.pins) :]) == {-1} and len(pins) == SIZE
-    assert made.canvas(1, SIZE).pins == ()
+    assert made.init_canvas(1, SIZE).pins == ()
     ids = [*made.pins, *ids_of(" by the sea"), TURN, *ids_of("more")]
     assert read(made, ids).text == "The lighthouse stands by the sea"
 
@@ -64,7 +64,7 @@ def test_an_opening_longer_than_a_canvas_goes_on_in_the_next() -> None:
     opening = "stone bridge " * 12
     made = laid(opening=opening, canvases=4)
     assert len(made.pins) > SIZE
-    joined = [token for number in range(4) for token in (made.canvas(number, SIZE).pins or [-1] * SIZE)]
+    joined = [token for number in range(4) for token in (made.init_canvas(number, SIZE).pins or [-1] * SIZE)]
     assert joined == [*made.pins, *[-1] * (64 - len(made.pins))]
     assert read(made, [*made.pins, TURN]).text == opening
 
@@ -87,31 +87,31 @@ def test_an_edit_begins_with_its_text() -> None:
     made = laid(draft=Draft(text, ((4, 20),), 0.5), canvases=2)
     assert made.strength == 0.5
     pinned = [pin for pin in made.pins if pin >= 0]
-    assert READER.read(pinned, [False] * len(pinned)).text.strip() == text[4:20].strip()
-    assert read(made, [token for token in made.start if token >= 0]).text == text
+    assert READER.decode(pinned, [False] * len(pinned)).text.strip() == text[4:20].strip()
+    assert read(made, [token for token in made.initial if token >= 0]).text == text
 
 
 def test_an_edit_ends_as_texts_do() -> None:
     """With noise behind its text, a light touch would write on."""
     made = laid(draft=Draft("The old bridge."), canvases=3)
     count = len(ids_of("The old bridge."))
-    assert list(made.start) == [*ids_of("The old bridge."), TURN, *[PAD] * (SIZE - count - 1)]
-    assert made.canvas(1, SIZE).start == ()
+    assert list(made.initial) == [*ids_of("The old bridge."), TURN, *[PAD] * (SIZE - count - 1)]
+    assert made.init_canvas(1, SIZE).initial == ()
 
 
 @pytest.mark.parametrize("count", [15, 16, 17, 31, 32])
 def test_the_end_of_an_edit_stays_in_its_budget(count: int) -> None:
     text = "".join(chr(97 + at % 26) + "\t" for at in range(count))
     ids = ids_of(text)[:count]
-    text = READER.read(ids, [False] * count).text
+    text = READER.decode(ids, [False] * count).text
     made = laid(draft=Draft(text), canvases=2)
-    assert len(made.start) <= 32 and list(made.start[: len(ids_of(text))]) == ids_of(text)
+    assert len(made.initial) <= 32 and list(made.initial[: len(ids_of(text))]) == ids_of(text)
     if len(ids_of(text)) < 32:
-        assert made.start[len(ids_of(text))] == TURN
+        assert made.initial[len(ids_of(text))] == TURN
 
 
 def test_an_edit_may_keep_its_opening() -> None:
-    assert laid(draft=Draft("The old bridge"), opening="The old").start
+    assert laid(draft=Draft("The old bridge"), opening="The old").initial
     with pytest.raises(RequestRefused, match="does not begin with the opening 'A new'"):
         laid(draft=Draft("The old bridge"), opening="A new")
 
@@ -127,14 +127,14 @@ SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength
 def test_a_shape_has_pins_and_classes() -> None:
     made = laid(schema=SCHEMA, canvases=4)
     assert made.skeleton is not None
-    assert made.canvases <= 4 and len(made.pins) == len(made.classes)
+    assert made.canvases <= 4 and len(made.pins) == len(made.mask_ids)
     masks = TokenMasks(1024, torch.device("cpu"))
-    first = plan_canvases(Request(Prompt("x"), schema=SCHEMA, canvases=4), READER, SIZE, masks.place)
-    again = plan_canvases(Request(Prompt("y"), schema=SCHEMA, canvases=4), READER, SIZE, masks.place)
-    assert first.classes == again.classes  # equal slots share their masks
-    for pin, kind in zip(first.pins, first.classes, strict=True):
+    first = plan_canvases(Request(Prompt("x"), schema=SCHEMA, canvases=4), READER, SIZE, masks.register)
+    again = plan_canvases(Request(Prompt("y"), schema=SCHEMA, canvases=4), READER, SIZE, masks.register)
+    assert first.mask_ids == again.mask_ids  # equal slots share their masks
+    for pin, kind in zip(first.pins, first.mask_ids, strict=True):
         assert pin < 0 or kind == 0
-    assert {kind for pin, kind in zip(first.pins, first.classes, strict=True) if pin < 0} - {0}
+    assert {kind for pin, kind in zip(first.pins, first.mask_ids, strict=True) if pin < 0} - {0}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_shape_stands_alone(given: dict[str, Any], message: str) -> None:
 
 def test_a_shape_too_large_says_what_it_needs() -> None:
     large = {"type": "object", "properties": {f"field{n}": {"type": "string"} for n in range(20)}}
-    with pytest.raises(RequestRefused, match=r"The shape needs \d+ canvases of 16 tokens .* the request has 1"):
+    with pytest.raises(RequestRefused, match=r"The schema needs \d+ canvases of 16 tokens .* the request has 1"):
         laid(schema=large)
 
 
@@ -160,7 +160,7 @@ def test_a_shape_stays_in_max_tokens() -> None:
     assert whole is not None
     made = laid(schema=SCHEMA, canvases=4, max_tokens=whole.length)
     assert made.skeleton is not None and made.skeleton.length < whole.length == len(made.pins)
-    with pytest.raises(RequestRefused, match=r"The shape needs \d\d tokens .* and max_tokens is 12. Ask for more"):
+    with pytest.raises(RequestRefused, match=r"The schema needs \d\d tokens .* and max_tokens is 12. Ask for more"):
         laid(schema=SCHEMA, canvases=4, max_tokens=12)
 
 
@@ -176,15 +176,15 @@ def test_stop_strings_begin_behind_what_is_kept() -> None:
     assert read(made, made.pins).text == "# The old bridge\n"
     assert read(made, [*made.pins, *ids_of("It is an old one")]).text == "# The old bridge\nIt is an "
     edit = laid(stop=("bridge",), draft=Draft("The bridge and the bridge", ((4, 10),)), canvases=3)
-    assert read(edit, edit.start).text == "The bridge and the "
+    assert read(edit, edit.initial).text == "The bridge and the "
 
 
 def test_blanks_at_the_end_are_not_shown() -> None:
     made = laid(canvases=2)
     flags = [False] * 3 + [True] * 2
-    found = made.read([*ids_of("the light")[:2], *ids_of("\n"), *ids_of("\n\n\n"), *ids_of("\n\n")], flags)
+    found = made.decode([*ids_of("the light")[:2], *ids_of("\n"), *ids_of("\n\n\n"), *ids_of("\n\n")], flags)
     assert found.text == "the light"[: len(found.text)] and not found.text.endswith("\n")
-    assert all(b <= len(found.text) for _, b in found.unsettled) and not found.whole
+    assert all(b <= len(found.text) for _, b in found.unsettled) and not found.resumable
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_blanks_at_the_end_are_not_shown() -> None:
 )
 def test_half_a_stop_string_is_not_certain(text: str, stops: tuple[str, ...], certain: int) -> None:
     made = laid(stop=stops, canvases=2)
-    assert made.certain(DecodedText(text)) == certain
+    assert made.num_fixed_chars(DecodedText(text)) == certain
     for stop in stops:  # whatever follows, what was certain stays
         for end in range(1, len(stop)):
             if text.endswith(stop[:end]):
@@ -211,7 +211,7 @@ def test_half_a_stop_string_is_not_certain(text: str, stops: tuple[str, ...], ce
 
 def test_half_a_stop_string_in_an_opening_is_certain() -> None:
     made = laid(stop=("STOP",), opening="the ST", canvases=2)
-    assert made.certain(read(made, made.pins)) == 6
+    assert made.num_fixed_chars(read(made, made.pins)) == 6
 
 
 @pytest.mark.parametrize(
@@ -225,15 +225,15 @@ def test_half_a_stop_string_in_an_opening_is_certain() -> None:
 )
 def test_why_a_text_ends(text: str, stops: tuple[str, ...], stopped: bool) -> None:
     made = laid(stop=stops, canvases=2)
-    assert made.stopped([*ids_of(text), TURN, *ids_of("STOP\n")]) == stopped
+    assert made.ends_with_stop([*ids_of(text), TURN, *ids_of("STOP\n")]) == stopped
 
 
 def test_kept_text_in_a_later_canvas_does_not_stop_reading() -> None:
     """The first canvas may hold anything: control tokens alone, an open thought, an end."""
-    made = replace(laid(canvases=3), kept=(20, 24), pins=(*[-1] * 20, *ids_of("stone")[:4]))
+    made = replace(laid(canvases=3), kept_span=(20, 24), pins=(*[-1] * 20, *ids_of("stone")[:4]))
     thoughts = ([OPEN] * SIZE, [OPEN, *[700] * 3, TURN, *[600] * 11], [CLOSE] * SIZE)
     for first in ([PAD] * SIZE, [TURN] * SIZE, *thoughts):
         before = read(made, first)
         later = read(made, [*first, *[700] * SIZE], before)
-        if before.whole:
+        if before.resumable:
             assert later.text.startswith(before.text)

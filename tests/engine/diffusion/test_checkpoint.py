@@ -30,11 +30,11 @@ def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
     found = inspect_checkpoint(folder)
     assert found.name == "small"
-    assert found.ends == {1, 106, 50}
-    assert found.pad == 0
+    assert found.end_ids == {1, 106, 50}
+    assert found.pad_id == 0
     assert found.licence == "apache-2.0"
     assert found.weight_bytes == 4 * found.counts.total
-    assert found.counts == found.sizes.counts()  # what the files hold is what the config says
+    assert found.counts == found.model_config.counts()  # what the files hold is what the config says
 
 
 def test_the_real_model_has_25_billion_parameters_and_half_a_billion_to_see() -> None:
@@ -227,10 +227,10 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
 def test_end_tokens_come_from_the_generation_config_then_the_config(folder: Path) -> None:
     (folder / "generation_config.json").write_text('{"eos_token_id": 7, "pad_token_id": 9}')
     found = inspect_checkpoint(folder)
-    assert (found.ends, found.pad) == (frozenset({7}), 9)
+    assert (found.end_ids, found.pad_id) == (frozenset({7}), 9)
     (folder / "generation_config.json").unlink()
     edit_config(folder, eos_token_id=[1, 106])
-    assert inspect_checkpoint(folder).ends == {1, 106}
+    assert inspect_checkpoint(folder).end_ids == {1, 106}
 
 
 def test_without_a_network_the_message_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("transformers")
 
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
-from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer, cut
+from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer, cut_at_stop
 from unwritten_engine.errors import ModelUnsupported
 
 
@@ -64,7 +64,7 @@ def reader(request: pytest.FixtureRequest) -> Detokenizer:
 
 
 def settled(reader: Detokenizer, ids: Any) -> str:
-    return reader.read(list(ids), [False] * len(ids)).text
+    return reader.decode(list(ids), [False] * len(ids)).text
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters="\n\t▁"), max_size=40)
@@ -74,37 +74,39 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_character
 @given(TEXTS, st.sampled_from(sorted(READERS)))
 def test_text_comes_back_from_its_tokens(text: str, name: str) -> None:
     reader = READERS[name]
-    ids = reader.encode(reader.shield(text))
-    assert not reader.special.intersection(ids)
+    ids = reader.encode(reader.protect_leading_space(text))
+    assert not reader.special_ids.intersection(ids)
     assert settled(reader, ids) == text
 
 
 def test_names_of_special_tokens_in_a_text_are_text(reader: Detokenizer) -> None:
     text = "a <turn|> b<|channel>thought<channel|><pad>"
     ids = reader.encode(text)
-    assert settled(reader, ids) == text and not reader.special.intersection(ids)
+    assert settled(reader, ids) == text and not reader.special_ids.intersection(ids)
 
 
 def test_nothing_is_shown_after_the_first_end(reader: Detokenizer) -> None:
-    ids = [*reader.encode("the"), reader.end, *reader.encode("in"), reader.pad]
-    reading = reader.read(ids, [True] * len(ids))
+    ids = [*reader.encode("the"), reader.end_id, *reader.encode("in"), reader.pad_id]
+    reading = reader.decode(ids, [True] * len(ids))
     assert (reading.text, reading.ended, reading.unsettled) == ("the", True, ((0, 3),))
-    assert reading.tokens == len(reader.encode("the"))
+    assert reading.num_tokens == len(reader.encode("the"))
 
 
 def test_halves_of_characters_are_held_back(reader: Detokenizer) -> None:
-    tower = [reader.token(bytes([byte])) for byte in "東".encode()]
+    tower = [reader.token_for(bytes([byte])) for byte in "東".encode()]
     ids = [id for id in tower if id is not None]
     assert len(ids) == 3
     assert settled(reader, ids[:2]) == "" and settled(reader, ids) == "東"
     assert settled(reader, [*ids[:2], *reader.encode("a"), *ids[1:]]) == "a"
-    reading = reader.read([*reader.encode("a"), *ids], [False] * len(reader.encode("a")) + [False, True, False])
+    reading = reader.decode([*reader.encode("a"), *ids], [False] * len(reader.encode("a")) + [False, True, False])
     assert reading.unsettled == ((1, 2),)
-    assert reader.read([*reader.encode("a"), *ids[:2]], [False] * len(reader.encode("a")) + [True] * 2).unsettled == ()
+    assert (
+        reader.decode([*reader.encode("a"), *ids[:2]], [False] * len(reader.encode("a")) + [True] * 2).unsettled == ()
+    )
 
 
 def test_control_characters_are_held_back(reader: Detokenizer) -> None:
-    ids = [id for byte in b"\x00\x1b\r\x7f\t\n" if (id := reader.token(bytes([byte]))) is not None]
+    ids = [id for byte in b"\x00\x1b\r\x7f\t\n" if (id := reader.token_for(bytes([byte]))) is not None]
     assert set(settled(reader, ids)) <= {"\t", "\n"}
 
 
@@ -126,9 +128,9 @@ def test_a_thought_at_the_beginning_is_stripped(make: Any) -> None:
     ):
         assert settled(reader, [*before, *said]) == "the answer"
     assert settled(reader, [opened, *label, *said]) == ""
-    ended = reader.read([opened, *said, reader.end, closed], [False] * (len(said) + 3))
+    ended = reader.decode([opened, *said, reader.end_id, closed], [False] * (len(said) + 3))
     assert ended.ended and ended.text == ""
-    assert not reader.read([opened, *label], [False] * (1 + len(label))).whole
+    assert not reader.decode([opened, *label], [False] * (1 + len(label))).resumable
     assert settled(reader, said) == "the answer"
     assert settled(reader, [*said, opened, *said]) == "the answer" * 2
 
@@ -137,9 +139,9 @@ def test_a_thought_at_the_beginning_is_stripped(make: Any) -> None:
 @given(st.data(), st.sampled_from(sorted(READERS)))
 def test_any_tokens_give_clean_text_with_spans_inside(data: st.DataObject, name: str) -> None:
     reader = READERS[name]
-    ids = data.draw(st.lists(st.integers(0, reader.size - 1), max_size=60))
+    ids = data.draw(st.lists(st.integers(0, reader.vocab_size - 1), max_size=60))
     flags = data.draw(st.lists(st.booleans(), min_size=len(ids), max_size=len(ids)))
-    reading = reader.read(ids, flags)
+    reading = reader.decode(ids, flags)
     reading.text.encode()
     assert all(char in "\n\t" or (char >= " " and not "\x7f" <= char < "\xa0") for char in reading.text)
     end = -1
@@ -147,35 +149,35 @@ def test_any_tokens_give_clean_text_with_spans_inside(data: st.DataObject, name:
         assert end < a < b <= len(reading.text)
         end = b
     assert len(reading.starts) == len(ids) and list(reading.starts) == sorted(reading.starts)
-    assert reader.read(ids, [False] * len(ids)).unsettled == ()
-    assert reader.read(ids, [True] * len(ids)).unsettled == (((0, len(reading.text)),) if reading.text else ())
+    assert reader.decode(ids, [False] * len(ids)).unsettled == ()
+    assert reader.decode(ids, [True] * len(ids)).unsettled == (((0, len(reading.text)),) if reading.text else ())
     at = data.draw(st.integers(0, len(ids)))
-    assert reader.read(ids, flags, before=reader.read(ids[:at], flags[:at])) == reading
+    assert reader.decode(ids, flags, before=reader.decode(ids[:at], flags[:at])) == reading
 
 
 def test_ids_outside_the_vocabulary_are_no_text(reader: Detokenizer) -> None:
-    assert settled(reader, [reader.size + 5, *reader.encode("in"), -1]) == "in"
+    assert settled(reader, [reader.vocab_size + 5, *reader.encode("in"), -1]) == "in"
 
 
 def test_stop_strings_cut_settled_text_only(reader: Detokenizer) -> None:
     ids = reader.encode("the end. the rest.")
-    reading = cut(reader.read(ids, [False] * len(ids)), (". ", "rest"))
-    assert reading.text == "the end" and reading.ended and reading.tokens < len(ids)
+    reading = cut_at_stop(reader.decode(ids, [False] * len(ids)), (". ", "rest"))
+    assert reading.text == "the end" and reading.ended and reading.num_tokens < len(ids)
     assert all(start <= 7 for start in reading.starts)
-    unsettled = reader.read(ids, [True] * len(ids))
-    assert cut(unsettled, (". ",)) == unsettled
-    half = reader.read(ids, [at < 3 for at in range(len(ids))])
-    assert cut(half, (".",)).unsettled == half.unsettled
+    unsettled = reader.decode(ids, [True] * len(ids))
+    assert cut_at_stop(unsettled, (". ",)) == unsettled
+    half = reader.decode(ids, [at < 3 for at in range(len(ids))])
+    assert cut_at_stop(half, (".",)).unsettled == half.unsettled
 
 
 def test_a_canvas_is_read_in_a_fraction_of_a_millisecond(reader: Detokenizer) -> None:
     rng = random.Random(1)
-    ids = [rng.choice([id for id in range(reader.size) if id not in reader.special]) for _ in range(256)]
+    ids = [rng.choice([id for id in range(reader.vocab_size) if id not in reader.special_ids]) for _ in range(256)]
     flags = [rng.random() < 0.5 for _ in ids]
 
     def once() -> float:
         begun = time.perf_counter()
-        reader.read(ids, flags)
+        reader.decode(ids, flags)
         return time.perf_counter() - begun
 
     assert min(once() for _ in range(30)) < 0.001

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 async def narrow(anyio_backend: str, folder: Path) -> AsyncIterator[Engine]:
     """A model that can see, with one row."""
-    made = await asyncio.to_thread(open_engine, f"diffusion:{folder}", threads=1, parallel=1, context=512, prefix_mb=10)
+    made = await asyncio.to_thread(open_engine, f"diffusion:{folder}", threads=1, parallel=1, context=512, prefix_cache_mb=10)
     yield made
     await made.close()
 
@@ -183,7 +183,7 @@ async def test_a_beginning_is_warmed_for_later_ones(engine: Engine) -> None:
         (
             Request(PROMPT, schema={"type": "array", "minItems": 40, "items": Bread.model_json_schema()}),
             RequestRefused,
-            "The shape needs",
+            "The schema needs",
         ),
         (Request(PROMPT, schema={"type": "thing"}), RequestRefused, "has the type 'thing'"),
         (Request(PROMPT, options={"step": 3}), UnknownOption, "no option 'step'. Did you mean 'steps'?"),

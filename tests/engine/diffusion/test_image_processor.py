@@ -13,7 +13,7 @@ from unwritten_engine.diffusion.build import load_processor
 from unwritten_engine.diffusion.kv_cache import KVCache
 from unwritten_engine.diffusion.loading.loader import LoadedModel, load_model
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
-from unwritten_engine.diffusion.loop import DenoisingLoop, see
+from unwritten_engine.diffusion.loop import DenoisingLoop
 from unwritten_engine.diffusion.model import DiffusionModel
 from unwritten_engine.diffusion.model_runner import ModelRunner
 from unwritten_engine.diffusion.sampling_params import SamplingParams
@@ -53,7 +53,7 @@ def processor(loaded: LoadedModel) -> ImageProcessor:
 
 
 def test_marks_stand_where_the_pictures_were(loaded: LoadedModel) -> None:
-    seen = processor(loaded).read(prompt(loaded, 2), [picture(), picture((48, 64), form="JPEG")])
+    seen = processor(loaded).process(prompt(loaded, 2), [picture(), picture((48, 64), form="JPEG")])
     ids = seen.input_ids[0]
     image = loaded.model.config.image_token_id
     assert (ids == image).sum() == seen.mm_token_type_ids.sum() > 0
@@ -66,7 +66,7 @@ def test_the_model_sees_them(loaded: LoadedModel) -> None:
     canvas = torch.arange(32)[None] + 500
 
     def look(color: str) -> torch.Tensor:
-        seen = processor(loaded).read(prompt(loaded, 1), [picture(color=color)])
+        seen = processor(loaded).process(prompt(loaded, 1), [picture(color=color)])
         with torch.no_grad():
             logits: torch.Tensor = loaded.model(
                 input_ids=seen.input_ids,
@@ -83,27 +83,27 @@ def test_the_model_sees_them(loaded: LoadedModel) -> None:
 
 def test_a_budget_bounds_the_tokens(loaded: LoadedModel) -> None:
     large = picture((640, 480))
-    few = processor(loaded).read(prompt(loaded, 1), [large])
-    many = processor(loaded).read(prompt(loaded, 1), [large], budget=280)
+    few = processor(loaded).process(prompt(loaded, 1), [large])
+    many = processor(loaded).process(prompt(loaded, 1), [large], budget=280)
     assert few.mm_token_type_ids.sum() <= 70 < many.mm_token_type_ids.sum() <= 280
     with pytest.raises(RequestRefused, match="cannot take 100 tokens; give 70, 140"):
-        processor(loaded).read(prompt(loaded, 1), [large], budget=100)
+        processor(loaded).process(prompt(loaded, 1), [large], budget=100)
 
 
 @pytest.mark.parametrize("data", [b"", b"<svg/>", picture()[:60], b"GIF89a" + b"\0" * 20])
 def test_what_is_no_picture_is_refused(loaded: LoadedModel, data: bytes) -> None:
     with pytest.raises(RequestRefused, match="Picture 2 cannot be opened"):
-        processor(loaded).read(prompt(loaded, 2), [picture(), data])
+        processor(loaded).process(prompt(loaded, 2), [picture(), data])
 
 
 def test_pictures_and_marks_must_match(loaded: LoadedModel) -> None:
     with pytest.raises(RequestRefused, match="places for 1 pictures, and 2 came"):
-        processor(loaded).read(prompt(loaded, 1), [picture(), picture()])
+        processor(loaded).process(prompt(loaded, 1), [picture(), picture()])
 
 
 def test_a_picture_that_is_a_line_is_refused(loaded: LoadedModel) -> None:
     with pytest.raises(RequestRefused, match="cannot"):
-        processor(loaded).read(prompt(loaded, 1), [picture((1, 60_000))], budget=None)
+        processor(loaded).process(prompt(loaded, 1), [picture((1, 60_000))], budget=None)
 
 
 def test_a_checkpoint_without_a_processor_sees_nothing(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_checkpoint_without_a_processor_sees_nothing(tmp_path: Path) -> None:
 def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
     from transformers.models.diffusion_gemma import modeling_diffusion_gemma as theirs
 
-    seen = processor(loaded).read(prompt(loaded, 2), [picture(), picture((48, 64), "blue")])
+    seen = processor(loaded).process(prompt(loaded, 2), [picture(), picture((48, 64), "blue")])
     encoder = loaded.model.model.encoder
     given: dict[str, torch.Tensor] = {}
     hook = encoder.language_model.register_forward_pre_hook(
@@ -126,7 +126,7 @@ def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
     )
     with torch.inference_mode():
         encoder(input_ids=seen.input_ids, pixel_values=seen.pixel_values, image_position_ids=seen.image_position_ids)
-        embeddings, blocks = see(loaded.model, DiffusionModel(loaded.model, kv), seen)
+        embeddings, blocks = DiffusionModel(loaded.model, kv).embed_images(seen)
     hook.remove()
     torch.testing.assert_close(embeddings, given["embeddings"][0])
     number: Any = theirs.get_block_sequence_ids_for_mask
@@ -137,7 +137,7 @@ def test_we_put_them_where_transformers_does(loaded: LoadedModel) -> None:
 @pytest.mark.parametrize(("at_once", "kept"), [(512, 10**8), (7, 10**8), (7, 0)])
 def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: LoadedModel, at_once: int, kept: int) -> None:
     """No piece breaks a picture, and what is forgotten is seen again: the text is what it is without all that."""
-    reader = Detokenizer(loaded.tokenizer, frozenset({1}), loaded.pad)  # random canvases are full of the other ends
+    reader = Detokenizer(loaded.tokenizer, frozenset({1}), loaded.pad_id)  # random canvases are full of the other ends
     speaker = PromptTokenizer(loaded.tokenizer, reader, processor(loaded), "seeing")
     asked = Prompt("What is it?", "You see. " * 8, images=(picture(), picture((48, 64), "blue")))
 
@@ -149,14 +149,14 @@ def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: LoadedM
     def loop(kept: int) -> DenoisingLoop:
         config = loaded.model.config.text_config
         kv = KVCache(config, rows=1, context=512, canvas=32, device=loaded.device, dtype=torch.float32)
-        return DenoisingLoop(loaded.model, ModelRunner(loaded.model, DiffusionModel(loaded.model, kv)), kept_bytes=kept)
+        return DenoisingLoop(ModelRunner(loaded.model, DiffusionModel(loaded.model, kv)), prefix_cache_bytes=kept)
 
     alone = run(Priority.CLICK)
     for _ in loop(10**8).generate([alone]):
         pass
-    assert alone.usage is not None and len(alone.written) == 64
+    assert alone.usage is not None and len(alone.output_ids) == 64
     made, ahead = loop(kept), run(Priority.PREFETCH)
-    made.read_at_once = at_once
+    made.prefill_tokens = at_once
     made.add(ahead)
     for number in range(200):
         if number in (2, 9, 15, 30):
@@ -164,4 +164,4 @@ def test_prompts_with_pictures_are_read_in_pieces_and_pre_empted(loaded: LoadedM
                 Sequence(TokenizedPrompt((2, 600), (2, 600), 0), CanvasPlan(1, 32, reader), SamplingParams(steps=2), 1)
             )
         made.step()
-    assert made.idle and ahead.error is None and ahead.written == alone.written
+    assert made.idle and ahead.error is None and ahead.output_ids == alone.output_ids

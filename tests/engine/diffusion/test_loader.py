@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.support.checkpoints import quiet, read_head, rewrite_head
+from tests.support.logits import canvas_logits, compare
 from torch import Tensor
 from transformers import DiffusionGemmaForBlockDiffusion
 
 from unwritten_engine.diffusion.loading.loader import RANDOM, RANDOM_SIZES, LoadedModel, load_model
-from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear, canvas_logits, compare
+from unwritten_engine.diffusion.loading.quantization import PackedExperts, PackedLinear
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
 from unwritten_engine.engine import Progress
 from unwritten_engine.errors import BadOption, ModelBroken, ModelNotFound, ModelUnsupported
@@ -67,8 +68,8 @@ def test_what_is_told(folder: Path) -> None:
     assert [share for share, _ in said] == sorted(share for share, _ in said)
     assert said[-1][0] == 1.0
     assert (loaded.name, loaded.quantization, loaded.dtype) == ("small", "float32", torch.float32)
-    assert loaded.ends == {1, 106, 50}
-    assert loaded.pad == 0 and not loaded.checkpoint.vision
+    assert loaded.end_ids == {1, 106, 50}
+    assert loaded.pad_id == 0 and not loaded.checkpoint.vision
     assert any("32 bits" in reason for reason in loaded.reasons)
     assert any("Experts are computed by transformers' grouped_mm" in reason for reason in loaded.reasons)
 

@@ -56,7 +56,7 @@ def alone(made: Model) -> dict[Asked, tuple[list[int], int]]:
 
 def check(run: Sequence, wanted: tuple[list[int], int]) -> None:
     assert run.error is None and run.usage is not None
-    assert (until_end(run.written, END), run.steps) == wanted
+    assert (until_end(run.output_ids, END), run.steps) == wanted
 
 
 def to_the_end(loop: DenoisingLoop, most: int = 300) -> None:
@@ -138,12 +138,12 @@ def test_pre_empted_and_resumed_equals_undisturbed(
     loop.step()
     assert loop.running == [click] and click.steps == 1
     assert loop.waiting == [ahead] and ahead.saved_state is not None
-    assert (ahead.keys in loop.prefix_cache) == bool(kept)
+    assert (ahead.cache_keys in loop.prefix_cache) == bool(kept)
     to_the_end(loop)
     check(click, alone[ASKED[0]])
     check(ahead, alone[LONG])
     assert ahead.usage is not None and ahead.usage.queued_seconds > 0 and ahead.usage.cached_tokens == 0
-    assert ahead.saved_state is None and ahead.keys not in loop.prefix_cache
+    assert ahead.saved_state is None and ahead.cache_keys not in loop.prefix_cache
 
 
 def test_pre_empted_again_and_again_equals_undisturbed(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
@@ -214,7 +214,7 @@ def test_reading_something_ahead_stops_for_a_click(
     made: Model, alone: dict[Asked, tuple[list[int], int]], kept: int
 ) -> None:
     loop = made.fresh(kept=kept)
-    loop.read_at_once = 8
+    loop.prefill_tokens = 8
     ahead, click = ASKED[3].run(made, AHEAD), ASKED[0].run(made)
     loop.add(ahead)
     loop.step()
@@ -232,7 +232,7 @@ def test_reading_something_ahead_stops_for_a_click(
 
 def test_long_prompts_do_not_hold_up_the_others(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
     loop = made.fresh()
-    loop.read_at_once = 10
+    loop.prefill_tokens = 10
     quick, long = ASKED[2].run(made), ASKED[3].run(made)
     for run in (quick, long):
         loop.add(run)
@@ -292,7 +292,7 @@ def test_running_for_long_is_not_waiting_for_long(made: Model) -> None:
 
 def test_what_nobody_wants_is_gone_after_one_step(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
     loop = made.fresh(rows=3)
-    loop.read_at_once = 23
+    loop.prefill_tokens = 23
     running = [asked.run(made) for asked in (ASKED[2], LONG)]
     reading, waiting = ASKED[3].run(made), ASKED[0].run(made)
     for run in (*running, reading, waiting):
@@ -321,7 +321,7 @@ def test_rows_move_up_when_one_leaves(made: Model, alone: dict[Asked, tuple[list
     for run in three:
         loop.add(run)
     loop.step()
-    loop.read_at_once = 30
+    loop.prefill_tokens = 30
     loop.add(last)
     loop.step()
     assert loop.running == three and last.num_cached_tokens == 30
@@ -339,10 +339,10 @@ def test_a_pre_empted_one_that_is_cancelled_leaves_nothing(made: Model) -> None:
     loop.step()
     loop.add(click)
     loop.step()
-    assert ahead.keys in loop.prefix_cache
+    assert ahead.cache_keys in loop.prefix_cache
     ahead.cancelled = True
     loop.step()
-    assert ahead.keys not in loop.prefix_cache and not loop.waiting
+    assert ahead.cache_keys not in loop.prefix_cache and not loop.waiting
 
 
 def shared(made: Model, ending: int, length: int = 50) -> Sequence:
@@ -384,11 +384,11 @@ def test_the_store_stays_in_its_limit(made: Model) -> None:
 def test_a_beginning_can_be_warmed(made: Model) -> None:
     loop = made.fresh()
     run = shared(made, 100)
-    run.warming = True
+    run.warm_only = True
     made.written(run)
     assert run.steps == 0 and run.num_cached_tokens == 40 and made.prompt(40) in loop.prefix_cache
     again = shared(made, 102, 60)
-    again.warming = True
+    again.warm_only = True
     made.written(again)
     assert again.num_cached_tokens == 40 and len(loop.prefix_cache) == 1
     real = shared(made, 101)
@@ -406,7 +406,7 @@ def test_a_longer_snapshot_does_not_confuse_warming(made: Model) -> None:
     loop.add(click)
     loop.step()
     warming = shared(made, 100)
-    warming.warming = True
+    warming.warm_only = True
     loop.prefix_cache.drop(made.prompt(40))
     loop.add(warming)
     to_the_end(loop)

@@ -53,7 +53,7 @@ def test_a_crowd_writes_what_each_would_write_alone(
 ) -> None:
     chance = random.Random(rows)
     loop = made.fresh(rows=rows, kept=kept, patience=patience)
-    loop.read_at_once = at_once
+    loop.prefill_tokens = at_once
     asked: list[tuple[int, Sequence]] = []
     steps = 0
     while steps < 70 or not loop.idle:
@@ -70,4 +70,4 @@ def test_a_crowd_writes_what_each_would_write_alone(
     assert len(finished) > 10
     for number, run in finished:
         assert run.error is None and run.usage is not None
-        assert (until_end(run.written, END), run.steps) == alone[number]
+        assert (until_end(run.output_ids, END), run.steps) == alone[number]

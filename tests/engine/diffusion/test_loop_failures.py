@@ -35,17 +35,17 @@ class TightBatch(ModelRunner):
     broken: Exception | None = None
     cannot_begin = -1
 
-    def step(self, count: int, longest: int, *, even: bool, shaped: bool) -> None:
+    def step(self, count: int, max_length: int, *, equal_lengths: bool, constrained: bool) -> None:
         if count > self.most:
             raise out_of_memory()
         if self.broken is not None:
             raise self.broken
-        super().step(count, longest, even=even, shaped=shaped)
+        super().step(count, max_length, equal_lengths=equal_lengths, constrained=constrained)
 
-    def begin_canvas(self, row: int, *, seed: int, length: int, dial: Any, canvas: CanvasInit) -> int:
+    def begin_canvas(self, row: int, *, seed: int, length: int, params: Any, canvas: CanvasInit) -> int:
         if seed == self.cannot_begin:
             raise out_of_memory()
-        return super().begin_canvas(row, seed=seed, length=length, dial=dial, canvas=canvas)
+        return super().begin_canvas(row, seed=seed, length=length, params=params, canvas=canvas)
 
 
 class TightBody(DiffusionModel):
@@ -65,10 +65,10 @@ class BrokenReader(Detokenizer):
 
     broken = False
 
-    def read(self, *given: Any, **named: Any) -> DecodedText:
+    def decode(self, *given: Any, **named: Any) -> DecodedText:
         if self.broken:
             raise ZeroDivisionError
-        return super().read(*given, **named)
+        return super().decode(*given, **named)
 
 
 class TightKV(KVCache):
@@ -113,14 +113,14 @@ def check(runs: list[Sequence], alone: list[list[int]], failed: int | None) -> N
             assert isinstance(run.error, GenerationFailed) and run.usage is None
         else:
             assert run.error is None and run.usage is not None
-            assert until_end(run.written, END) == wanted
+            assert until_end(run.output_ids, END) == wanted
 
 
 def test_memory_for_fewer_rows(made: Model, alone: list[list[int]]) -> None:
     """The one who came last fails, with a message; the store makes room."""
     loop = made.fresh(batch=TightBatch)
     runs = asked(made)
-    runs[0].prompt = type(runs[0].prompt)(runs[0].prompt.ids, runs[0].prompt.keys, 20)
+    runs[0].prompt = type(runs[0].prompt)(runs[0].prompt.ids, runs[0].prompt.cache_keys, 20)
     for run in runs:
         loop.add(run)
     loop.step()
@@ -216,7 +216,7 @@ def test_a_prompt_that_cannot_be_read(
             return error if piece.start + len(piece.ids) == LENGTHS[failed] else None
 
     loop, runs = made.fresh(body=Failing), asked(made)
-    loop.read_at_once = 15
+    loop.prefill_tokens = 15
     for run in runs:
         loop.add(run)
     finish(loop)
@@ -265,7 +265,7 @@ def test_a_text_that_cannot_be_read_fails_alone(made: Model, alone: list[list[in
 def test_no_memory_for_snapshots_is_no_failure(made: Model, alone: list[list[int]]) -> None:
     loop, runs = made.fresh(rows=2, cache=TightKV), asked(made)
     for run in runs:
-        run.prompt = type(run.prompt)(run.prompt.ids, run.prompt.keys, 18)
+        run.prompt = type(run.prompt)(run.prompt.ids, run.prompt.cache_keys, 18)
     runs[0].priority = runs[1].priority = Priority.PREFETCH
     for run in runs[:2]:
         loop.add(run)

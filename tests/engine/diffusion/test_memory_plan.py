@@ -40,7 +40,7 @@ def test_four_bits_fit_18_gigabytes_with_a_canvas_the_driver_and_4096_tokens() -
 
 
 def test_layers_with_a_window_stop_growing() -> None:
-    window = SHAPE.window
+    window = SHAPE.sliding_window
     first, second, third = (cache_bytes(SHAPE, tokens) for tokens in (window, 2 * window, 3 * window))
     assert second - first == third - second == window * 5 * 2 * 2 * 512 * 2  # five full layers, two heads of 512
     assert first == window * (25 * 2 * 8 * 256 * 2 + 5 * 2 * 2 * 512 * 2)

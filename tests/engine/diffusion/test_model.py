@@ -46,9 +46,9 @@ def read(made: DiffusionModel, row: int, tokens: Tensor, sizes: Sequence[int]) -
 def cached(made: DiffusionModel, row: int, length: int) -> list[Tensor]:
     """Keys and values of each layer, in the order of tokens."""
     found = []
-    for layer in range(len(made.kv.keys)):
-        order = made.kv.positions(layer, length).argsort()
-        found += [part[:, order] for part in made.kv.past(layer, row, length)]
+    for layer in range(len(made.kv_cache.keys)):
+        order = made.kv_cache.positions(layer, length).argsort()
+        found += [part[:, order] for part in made.kv_cache.past(layer, row, length)]
     return found
 
 

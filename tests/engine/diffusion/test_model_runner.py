@@ -29,9 +29,9 @@ class Watched(ModelRunner):
         super().__init__(*given, **named)
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def step(self, count: int, longest: int, *, even: bool, shaped: bool) -> None:
+    def step(self, count: int, max_length: int, *, equal_lengths: bool, constrained: bool) -> None:
         before = self.canvas[:count].clone()
-        super().step(count, longest, even=even, shaped=shaped)
+        super().step(count, max_length, equal_lengths=equal_lengths, constrained=constrained)
         self.seen.append((before, self.canvas[:count].clone(), self.best[:count].clone()))
 
 
@@ -56,16 +56,16 @@ class Plain:
     def canvas(self) -> tuple[list[int], int]:
         """The canvas, and how many steps it took."""
         run, dial, size, vocabulary = self.run, self.run.params, SIZE, self.made.vocabulary
-        opened = run.plan.canvas(0, size)
+        opened = run.plan.init_canvas(0, size)
         pins = torch.tensor(opened.pins or [-1] * size)
-        masks = self.made.batch.masks.rows[torch.tensor(opened.classes or [0] * size)]
+        masks = self.made.batch.masks.rows[torch.tensor(opened.mask_ids or [0] * size)]
         seeds, zero = torch.tensor([run.seed]), torch.tensor([0])
-        given = torch.tensor(opened.start or [-1] * size)
+        given = torch.tensor(opened.initial or [-1] * size)
         old = noise.uniform(seeds, zero, zero, RequestRandom.EDIT, size)[0] >= opened.strength
-        canvas = noise.tokens(seeds, zero, zero, RequestRandom.CANVAS, size, vocabulary)[0]
+        canvas = noise.random_tokens(seeds, zero, zero, RequestRandom.CANVAS, size, vocabulary)[0]
         canvas = torch.where((given >= 0) & old, given, canvas)
         canvas = torch.where(pins >= 0, pins, canvas)
-        first = dial.steps - max(1, round(dial.steps * opened.strength)) if opened.start else 0
+        first = dial.steps - max(1, round(dial.steps * opened.strength)) if opened.initial else 0
         before, logits, same = torch.full((size,), -1), None, 0
         encoded = self.made.model.model.encoder(torch.tensor([run.prompt.ids])).past_key_values
         for done in range(first, dial.steps):
@@ -93,7 +93,7 @@ class Plain:
                     break
                 kept[position] = True
                 total += float(entropy[position])
-            fresh = noise.tokens(seeds, zero, step, RequestRandom.RENOISE, size, vocabulary)[0]
+            fresh = noise.random_tokens(seeds, zero, step, RequestRandom.RENOISE, size, vocabulary)[0]
             fresh = torch.where(masks.gather(1, fresh[:, None])[:, 0], fresh, drawn)
             canvas = torch.where(pins >= 0, pins, torch.where(kept, drawn, fresh))
             best = scaled.argmax(-1)
@@ -116,7 +116,7 @@ def check(made: Model, run: Sequence) -> None:
         pass
     assert run.error is None
     made.batch = batch
-    assert (run.written, run.steps) == Plain(made, run).canvas()
+    assert (run.output_ids, run.steps) == Plain(made, run).canvas()
 
 
 PINS = tuple(700 + at if at % 5 in (0, 1) else -1 for at in range(SIZE))
@@ -141,17 +141,17 @@ def test_an_edit_is_the_plain_algorithm(made: Model, strength: float) -> None:
     made.fresh()
     run = ask(made, {"pins": PINS, "start": START, "strength": strength}, steps=10)
     check(made, run)
-    assert run.steps <= max(1, round(10 * strength)) == run.most
+    assert run.steps <= max(1, round(10 * strength)) == run.max_steps
 
 
 def test_a_shape_is_the_plain_algorithm(made: Model) -> None:
     made.fresh()
-    row = made.batch.masks.place(bytes(token % 7 == 0 for token in range(made.vocabulary)))
-    other = made.batch.masks.place(bytes(token == 650 for token in range(651)))
+    row = made.batch.masks.register(bytes(token % 7 == 0 for token in range(made.vocabulary)))
+    other = made.batch.masks.register(bytes(token == 650 for token in range(651)))
     classes = tuple((0, row, other, row)[at % 4] for at in range(SIZE))
     run = ask(made, {"classes": classes}, steps=9)
     check(made, run)
-    for token, kind in zip(run.written, classes, strict=True):
+    for token, kind in zip(run.output_ids, classes, strict=True):
         assert made.batch.masks.rows[kind, token]
 
 
@@ -171,18 +171,18 @@ def test_pins_hold_at_every_step_of_every_canvas(made: Model) -> None:
     steps = 0
     for _ in made.loop.generate([pinned, *others]):
         rows = watched.seen[-1]
-        if pinned.draft is None or pinned.steps == steps:
+        if pinned.state is None or pinned.steps == steps:
             continue
         steps = pinned.steps
-        here = pins[pinned.draft.canvas * SIZE : (pinned.draft.canvas + 1) * SIZE]
+        here = pins[pinned.state.canvas * SIZE : (pinned.state.canvas + 1) * SIZE]
         fixed = [at for at in range(SIZE) if here[at] >= 0]
         row = 0  # it came first, and leaves last or first: no other moves into its row before
         before, after, best = (part[row] for part in rows)
-        for tokens in (before, after, best, pinned.draft.ids):
+        for tokens in (before, after, best, pinned.state.ids):
             assert [int(tokens[at]) for at in fixed] == [here[at] for at in fixed]
-        assert not any(pinned.draft.unsettled[at] for at in fixed)
+        assert not any(pinned.state.unsettled[at] for at in fixed)
     assert steps == 15 and pinned.canvas == 3
-    assert [pinned.written[at] for at in range(48) if pins[at] >= 0] == [pin for pin in pins if pin >= 0]
+    assert [pinned.output_ids[at] for at in range(48) if pins[at] >= 0] == [pin for pin in pins if pin >= 0]
 
 
 @pytest.mark.parametrize("confidence", [1.5, 1e6])
@@ -198,8 +198,8 @@ def test_a_canvas_of_pins_alone_is_done_at_once(made: Model) -> None:
     made.fresh()
     run = ask(made, {"pins": tuple(range(700, 716))}, steps=6)
     made.written(run)
-    assert run.steps == 1 and run.written == list(range(700, 716))
-    assert run.draft is not None and not any(run.draft.unsettled)
+    assert run.steps == 1 and run.output_ids == list(range(700, 716))
+    assert run.state is not None and not any(run.state.unsettled)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
@@ -225,8 +225,8 @@ def test_an_edit_begins_late_in_the_schedule(made: Model) -> None:
     run = ask(made, {"start": START, "strength": 0.3}, canvases=2, steps=10, confidence=1e-9)
     drafts = []
     for _ in made.loop.generate([run]):
-        assert run.draft is not None
-        drafts.append((run.draft.canvas, run.draft.step, run.draft.steps))
+        assert run.state is not None
+        drafts.append((run.state.canvas, run.state.step, run.state.max_steps))
     # The second canvas has no starting text, and takes all its steps.
     assert drafts == [(0, step, 3) for step in (1, 2, 3)] + [(1, step, 10) for step in range(1, 11)]
 
@@ -238,7 +238,7 @@ def test_a_row_does_not_change_after_its_end(made: Model) -> None:
     made.written(run)
     state = [tensor.clone() for tensor in batch.save(0)]
     with torch.inference_mode():
-        batch.step(1, 12, even=True, shaped=False)
+        batch.step(1, 12, equal_lengths=True, constrained=False)
     assert all(map(torch.equal, state, batch.save(0)))
 
 
@@ -257,7 +257,7 @@ class Bucketed(ModelRunner):
     """Makes its passes in buckets of rows and kept tokens, as they are captured on a GPU."""
 
     def __init__(self, model: Any, body: Any) -> None:
-        super().__init__(model, body, graphs=Uncaptured())
+        super().__init__(model, body, cuda_graphs=Uncaptured())
 
 
 class Uncaptured(CUDAGraphs):
@@ -293,14 +293,14 @@ def test_buckets_double() -> None:
 
 def test_equal_masks_share_a_row() -> None:
     masks = TokenMasks(100, CPU)
-    first = masks.place(bytes([0, 1, 0]))
-    assert masks.place(bytes([0, 1, 0])) == first != masks.place(bytes([1, 1]))
+    first = masks.register(bytes([0, 1, 0]))
+    assert masks.register(bytes([0, 1, 0])) == first != masks.register(bytes([1, 1]))
     assert masks.rows[0].all() and masks.rows[first].nonzero().tolist() == [[1]]
 
 
 def test_many_masks_find_place_without_moving_others() -> None:
     masks = TokenMasks(100, CPU)
-    rows = [masks.place(bytes([0] * number + [1])) for number in range(40)]
+    rows = [masks.register(bytes([0] * number + [1])) for number in range(40)]
     assert rows == list(range(1, 41))
     for number, row in enumerate(rows):
         assert masks.rows[row].nonzero().tolist() == [[number]]

@@ -36,7 +36,7 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> PromptTokenizer:
     tokenizer = load_tokenizer(checkpoint)
     processor, why = load_processor(checkpoint, tokenizer)
     assert processor is not None, why
-    return PromptTokenizer(tokenizer, Detokenizer(tokenizer, checkpoint.ends, 0), processor, "seeing")
+    return PromptTokenizer(tokenizer, Detokenizer(tokenizer, checkpoint.end_ids, 0), processor, "seeing")
 
 
 def picture(color: str = "red", size: tuple[int, int] = (64, 48)) -> bytes:
@@ -50,32 +50,32 @@ def test_a_prompt_is_turns() -> None:
     text = TOKENIZER.decode(spoken.ids)
     assert text.startswith(f"<bos><|turn>system\n{SYSTEM}<turn|>\n<|turn>user\nA page on stone<turn|>\n<|turn>model\n")
     assert text.endswith("A page on light<turn|>\n<|turn>model\n")
-    assert spoken.keys == spoken.ids and spoken.seen is None
+    assert spoken.cache_keys == spoken.ids and spoken.images is None
 
 
 def test_the_beginning_is_shared() -> None:
     made = speaker()
     one = made.tokenize(Prompt("A page on light", SYSTEM, EXAMPLES))
     other = made.tokenize(Prompt("Bread", SYSTEM, EXAMPLES, ("It is warm.",)))
-    assert one.shared == other.shared > 30
-    assert one.ids[: one.shared] == other.ids[: one.shared]
-    assert TOKENIZER.decode(one.ids[: one.shared]).endswith("<turn|>\n<|turn>user\n")
+    assert one.num_shared == other.num_shared > 30
+    assert one.ids[: one.num_shared] == other.ids[: one.num_shared]
+    assert TOKENIZER.decode(one.ids[: one.num_shared]).endswith("<turn|>\n<|turn>user\n")
 
 
 @pytest.mark.parametrize("ask", ["A", "B", "Ab", "What is known", "", "\n", "A" * 50])
 def test_what_is_shared_depends_on_system_and_examples_alone(ask: str) -> None:
     made = speaker()
     alone, later = speaker().tokenize(Prompt(ask, SYSTEM, EXAMPLES)), Prompt("Bread", SYSTEM, EXAMPLES)
-    assert abs(alone.shared - made.tokenize(later).shared) <= 1
-    assert alone.ids[: alone.shared] == made.tokenize(later).ids[: alone.shared]
+    assert abs(alone.num_shared - made.tokenize(later).num_shared) <= 1
+    assert alone.ids[: alone.num_shared] == made.tokenize(later).ids[: alone.num_shared]
 
 
 def test_another_system_part_shares_less() -> None:
     made = speaker()
     one = made.tokenize(Prompt("Bread", SYSTEM, EXAMPLES))
     other = made.tokenize(Prompt("Bread", "You write letters.", EXAMPLES))
-    assert other.ids[: other.shared] != one.ids[: other.shared]
-    assert made.tokenize(Prompt("Bread")).shared < 6
+    assert other.ids[: other.num_shared] != one.ids[: other.num_shared]
+    assert made.tokenize(Prompt("Bread")).num_shared < 6
 
 
 def test_beginnings_of_many_apps() -> None:
@@ -108,8 +108,8 @@ def test_control_tokens_that_are_typed_are_text(typed: str, where: str) -> None:
         }[where]
 
     made = speaker()
-    plain = [id for id in made.tokenize(prompt("small")).ids if id in READER.special]
-    assert [id for id in made.tokenize(prompt(typed)).ids if id in READER.special] == plain
+    plain = [id for id in made.tokenize(prompt("small")).ids if id in READER.special_ids]
+    assert [id for id in made.tokenize(prompt(typed)).ids if id in READER.special_ids] == plain
 
 
 def test_the_opening_is_no_part_of_the_prompt() -> None:
@@ -124,17 +124,17 @@ def test_a_model_that_cannot_see_says_so() -> None:
 
 def test_pictures_stand_before_the_text(seeing: PromptTokenizer) -> None:
     spoken = seeing.tokenize(Prompt("What is it?", SYSTEM, images=(picture(), picture("blue"))))
-    assert spoken.seen is not None and len(spoken.keys) == len(spoken.ids)
-    marks = spoken.seen.mm_token_type_ids[0].tolist()
-    assert spoken.seen.input_ids[0].tolist() == list(spoken.ids)
-    assert [isinstance(key, tuple) for key in spoken.keys] == [mark == 1 for mark in marks]
-    assert 0 < spoken.shared <= marks.index(1)
+    assert spoken.images is not None and len(spoken.cache_keys) == len(spoken.ids)
+    marks = spoken.images.mm_token_type_ids[0].tolist()
+    assert spoken.images.input_ids[0].tolist() == list(spoken.ids)
+    assert [isinstance(key, tuple) for key in spoken.cache_keys] == [mark == 1 for mark in marks]
+    assert 0 < spoken.num_shared <= marks.index(1)
     assert TOKENIZER.decode(spoken.ids).rstrip().endswith("What is it?<turn|>\n<|turn>model")
 
 
 def test_pictures_change_the_keys(seeing: PromptTokenizer) -> None:
     def keys(*images: bytes) -> tuple[object, ...]:
-        return seeing.tokenize(Prompt("What is it?", SYSTEM, images=images)).keys
+        return seeing.tokenize(Prompt("What is it?", SYSTEM, images=images)).cache_keys
 
     red, blue = keys(picture()), keys(picture("blue"))
     assert len(red) == len(blue) and red != blue
@@ -148,14 +148,14 @@ def test_pictures_change_the_keys(seeing: PromptTokenizer) -> None:
 def test_frames_of_a_video_are_pictures_in_a_row(seeing: PromptTokenizer) -> None:
     frames = tuple(picture(color) for color in ("red", "orange", "yellow", "green"))
     spoken = seeing.tokenize(Prompt("What happens?", images=frames))
-    assert spoken.seen is not None and len(spoken.seen.pixel_values) == 4
+    assert spoken.images is not None and len(spoken.images.pixel_values) == 4
 
 
 def test_a_typed_mark_is_no_place_for_a_picture(seeing: PromptTokenizer) -> None:
     plain = seeing.tokenize(Prompt("What is it?", images=(picture(),)))
     typed = seeing.tokenize(Prompt("What is <|image|> it?", images=(picture(),)))
-    assert typed.seen is not None and plain.seen is not None
-    assert typed.seen.mm_token_type_ids.sum() == plain.seen.mm_token_type_ids.sum()
+    assert typed.images is not None and plain.images is not None
+    assert typed.images.mm_token_type_ids.sum() == plain.images.mm_token_type_ids.sum()
 
 
 def test_what_is_no_picture_is_refused(seeing: PromptTokenizer) -> None:

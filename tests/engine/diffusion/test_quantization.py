@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.support.logits import compare
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,7 +12,6 @@ from unwritten_engine.diffusion.loading.quantization import (
     PackedExperts,
     PackedLinear,
     can_pack,
-    compare,
     pack_int8,
     pack_nf4,
     unpack_nf4,
@@ -80,7 +80,7 @@ def test_experts_are_near_the_originals(kind: str) -> None:
 @pytest.mark.parametrize("group", [1, 3, EXPERTS])
 def test_the_way_of_the_gpu_gives_what_the_way_of_the_cpu_gives(kind: str, group: int) -> None:
     experts = packed(kind, group_bytes=group * 3 * HIDDEN * INNER * 4)
-    assert experts.group(torch.float32) == group
+    assert experts.experts_per_group(torch.float32) == group
     states, index, _ = routed(24)
     order = index.reshape(-1).argsort(stable=True)
     rows = states[order // CHOSEN]

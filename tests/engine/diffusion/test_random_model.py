@@ -9,8 +9,8 @@ import torch
 from tests.support.checkpoints import read_head
 
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.random_model import ENDS, random_config, random_model, write_checkpoint
-from unwritten_engine.diffusion.loading.random_tokenizer import SMALLEST, control_ids, make_tokenizer
+from unwritten_engine.diffusion.loading.random_model import END_IDS, random_config, random_model, write_checkpoint
+from unwritten_engine.diffusion.loading.random_tokenizer import MIN_VOCAB_SIZE, control_ids, make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def test_every_id_has_a_piece_of_its_own(tokenizer: Any) -> None:
 
 
 def test_control_tokens_have_the_ids_of_the_real_ones() -> None:
-    for vocabulary in (SMALLEST, 262_144):
+    for vocabulary in (MIN_VOCAB_SIZE, 262_144):
         ids = control_ids(vocabulary)
         assert [ids[name] for name in ("<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>")] == [
             0,
@@ -110,15 +110,17 @@ def test_a_folder_is_a_whole_checkpoint(tmp_path: Path) -> None:
     model, _ = random_model(layers=2)
     folder = write_checkpoint(tmp_path / "small", layers=2)
     loaded = DiffusionGemmaForBlockDiffusion.from_pretrained(folder)
-    assert loaded.generation_config.eos_token_id == list(ENDS)
+    assert loaded.generation_config.eos_token_id == list(END_IDS)
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, loaded.state_dict()[key]), key
     assert not inspect_checkpoint(folder).vision
 
 
 def test_a_model_of_many_layers_is_a_checkpoint_too(tmp_path: Path) -> None:
-    found = inspect_checkpoint(write_checkpoint(tmp_path, layers=12, vocabulary=SMALLEST, hidden=32))
-    assert [at for at, layer in enumerate(found.sizes.layers) if layer.full and layer.head == 16] == [5, 11]
+    found = inspect_checkpoint(write_checkpoint(tmp_path, layers=12, vocabulary=MIN_VOCAB_SIZE, hidden=32))
+    assert [
+        at for at, layer in enumerate(found.model_config.layers) if layer.full_attention and layer.head_dim == 16
+    ] == [5, 11]
 
 
 def test_shards_are_written_when_asked_for(tmp_path: Path) -> None:

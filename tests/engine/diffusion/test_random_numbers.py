@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.random_numbers import RequestRandom, hashed, tokens, uniform
+from unwritten_engine.diffusion.random_numbers import RequestRandom, hash_coordinates, random_tokens, uniform
 
 
 def at(*numbers: int) -> Tensor:
@@ -44,7 +44,7 @@ def test_the_largest_number_is_below_one() -> None:
 @pytest.mark.parametrize("vocabulary", [1000, 1024, 262_144])
 def test_tokens_are_even_and_in_the_vocabulary(vocabulary: int) -> None:
     seeds = torch.arange(100)
-    drawn = tokens(seeds, seeds * 0, seeds * 0, RequestRandom.CANVAS, 4096, vocabulary)
+    drawn = random_tokens(seeds, seeds * 0, seeds * 0, RequestRandom.CANVAS, 4096, vocabulary)
     assert drawn.dtype == torch.int64
     assert drawn.min() >= 0 and drawn.max() < vocabulary
     bins = torch.bincount(drawn.flatten() * 8 // vocabulary)
@@ -73,7 +73,7 @@ def test_bits_change_by_half() -> None:
             changed = list(base)
             changed[place] ^= 1 << bit
             one, other = (
-                hashed(at(given[0]), at(given[1]), at(given[2]), RequestRandom.RENOISE, 512)
+                hash_coordinates(at(given[0]), at(given[1]), at(given[2]), RequestRandom.RENOISE, 512)
                 for given in (base, changed)
             )
             flipped = sum(float(((one ^ other) >> n & 1).float().mean()) for n in range(64)) / 64

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unwritten_engine.diffusion.sampler import TILE, EntropyLimits, OutputHead, SamplerOutput, accept_tokens, sample
+from unwritten_engine.diffusion.sampler import TILE, OutputHead, SamplerOutput, TokenConstraints, accept_tokens, sample
 
 COUNT, HIDDEN = 12, 24
 VOCABULARIES = [(1024, 128), (1000, 64), (1000, 1024), (70, 64), (63, 64), (4100, 512), (4100, None)]
@@ -30,9 +30,11 @@ def chances(count: int = COUNT) -> Tensor:
     return torch.rand(count, generator=torch.Generator().manual_seed(2))
 
 
-def plain_logits(hidden: Tensor, head: OutputHead, temperature: Tensor, limits: EntropyLimits | None = None) -> Tensor:
+def plain_logits(
+    hidden: Tensor, head: OutputHead, temperature: Tensor, limits: TokenConstraints | None = None
+) -> Tensor:
     logits = (hidden.double() @ head.weight.double().t() / head.cap).tanh() * head.cap / temperature.double()[:, None]
-    return logits if limits is None else logits.masked_fill(~limits.allowed[limits.classes], -torch.inf)
+    return logits if limits is None else logits.masked_fill(~limits.masks[limits.mask_ids], -torch.inf)
 
 
 def plain(
@@ -40,7 +42,7 @@ def plain(
     head: OutputHead,
     temperature: Tensor,
     chance: Tensor,
-    limits: EntropyLimits | None = None,
+    limits: TokenConstraints | None = None,
     top: int | None = None,
 ) -> SamplerOutput:
     logits = plain_logits(hidden, head, temperature, limits)
@@ -53,17 +55,17 @@ def plain(
         kept = kept / kept.sum(-1, keepdim=True)
     return SamplerOutput(
         best=logits.argmax(-1),
-        drawn=torch.searchsorted(passed, chance.double()[:, None] * passed[:, -1:], right=True)[:, 0],
+        sampled=torch.searchsorted(passed, chance.double()[:, None] * passed[:, -1:], right=True)[:, 0],
         entropy=torch.special.entr(shares).sum(-1).float(),
-        soft=(kept @ head.embeddings.double()).float() * head.scale,
+        soft_embeddings=(kept @ head.embeddings.double()).float() * head.scale,
     )
 
 
 def check(found: SamplerOutput, wanted: SamplerOutput, *, near: float = 1e-4) -> None:
     assert torch.equal(found.best, wanted.best)
-    assert torch.equal(found.drawn, wanted.drawn)
+    assert torch.equal(found.sampled, wanted.sampled)
     torch.testing.assert_close(found.entropy, wanted.entropy, atol=near, rtol=near)
-    torch.testing.assert_close(found.soft, wanted.soft, atol=near * 10, rtol=near)
+    torch.testing.assert_close(found.soft_embeddings, wanted.soft_embeddings, atol=near * 10, rtol=near)
 
 
 @pytest.mark.parametrize(("vocabulary", "chunk"), VOCABULARIES)
@@ -78,10 +80,10 @@ def test_bfloat16_weights_differ_by_their_rounding() -> None:
     hidden = states().bfloat16()
     found = sample(hidden, rounded, temperatures(), chances(), chunk=512)
     wanted = plain(hidden, rounded, temperatures(), chances())
-    assert found.soft.dtype == torch.bfloat16
+    assert found.soft_embeddings.dtype == torch.bfloat16
     # A product of 24 numbers in bfloat16 is off by one part in 256.
     torch.testing.assert_close(found.entropy, wanted.entropy, atol=0.05, rtol=0.05)
-    torch.testing.assert_close(found.soft.float(), wanted.soft, atol=0.6, rtol=0.1)
+    torch.testing.assert_close(found.soft_embeddings.float(), wanted.soft_embeddings, atol=0.6, rtol=0.1)
     logits = plain_logits(hidden, rounded, temperatures())
     gap = logits.max(-1).values - logits.gather(1, found.best[:, None])[:, 0]
     assert gap.max() < 0.2
@@ -101,55 +103,58 @@ def test_the_likeliest_tokens_carry_the_mean(top: int) -> None:
 
 def test_the_error_of_truncation_falls_with_k() -> None:
     given = (states(64), head(4100), temperatures(64), chances(64))
-    whole = sample(*given).soft
-    errors = [float((sample(*given, top_k=top).soft - whole).norm() / whole.norm()) for top in (1, 8, 64, 512, 4100)]
+    whole = sample(*given).soft_embeddings
+    errors = [
+        float((sample(*given, top_k=top).soft_embeddings - whole).norm() / whole.norm())
+        for top in (1, 8, 64, 512, 4100)
+    ]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.2 and errors[3] < 0.05 and errors[4] < 1e-5
 
 
-def some_limits(vocabulary: int, count: int = COUNT) -> EntropyLimits:
+def some_limits(vocabulary: int, count: int = COUNT) -> TokenConstraints:
     allowed = torch.ones(4, vocabulary, dtype=torch.bool)
     allowed[1] = False
     allowed[1, vocabulary // 2 : vocabulary // 2 + 10] = True
     allowed[2] = False
     allowed[2, -1] = True  # far behind the first chunk
     allowed[3, : vocabulary // 2] = False
-    return EntropyLimits(torch.arange(count) % 4, allowed)
+    return TokenConstraints(torch.arange(count) % 4, allowed)
 
 
 @pytest.mark.parametrize(("vocabulary", "chunk"), VOCABULARIES)
 def test_only_allowed_tokens_are_drawn(vocabulary: int, chunk: int | None) -> None:
     given, limits = (states(), head(vocabulary), temperatures(), chances()), some_limits(vocabulary)
-    found = sample(*given, limits=limits, chunk=chunk)
+    found = sample(*given, constraints=limits, chunk=chunk)
     check(found, plain(*given, limits=limits))
-    for token in (found.best, found.drawn):
-        assert limits.allowed[limits.classes, token].all()
-    assert found.entropy[limits.classes == 2].abs().max() < 1e-6
-    assert (found.drawn[limits.classes == 2] == vocabulary - 1).all()
+    for token in (found.best, found.sampled):
+        assert limits.masks[limits.mask_ids, token].all()
+    assert found.entropy[limits.mask_ids == 2].abs().max() < 1e-6
+    assert (found.sampled[limits.mask_ids == 2] == vocabulary - 1).all()
 
 
 def test_many_positions_are_taken_in_tiles() -> None:
     count, table = 2 * TILE + 5, head(700)
     given = (states(count), table, temperatures(count), chances(count))
     limits = some_limits(700, count)
-    check(sample(*given, limits=limits), plain(*given, limits=limits))
+    check(sample(*given, constraints=limits), plain(*given, limits=limits))
 
 
 def test_limits_hold_for_every_chance() -> None:
     chance = torch.cat([torch.linspace(0, 1 - 2**-24, 997), torch.tensor([0.0, 2**-24, 1 - 2**-24])])
     hidden = states(1).expand(1000, -1).contiguous()
-    limits = EntropyLimits(torch.arange(1000) % 4, some_limits(1000).allowed)
-    found = sample(hidden, head(1000), torch.full((1000,), 0.7), chance, limits=limits, chunk=64)
-    assert limits.allowed[limits.classes, found.drawn].all()
-    assert found.drawn.max() < 1000
+    limits = TokenConstraints(torch.arange(1000) % 4, some_limits(1000).masks)
+    found = sample(hidden, head(1000), torch.full((1000,), 0.7), chance, constraints=limits, chunk=64)
+    assert limits.masks[limits.mask_ids, found.sampled].all()
+    assert found.sampled.max() < 1000
 
 
 def test_limits_and_truncation_go_together() -> None:
     given, limits = (states(), head(1000), temperatures(), chances()), some_limits(1000)
-    found = sample(*given, limits=limits, top_k=5, chunk=128)
-    only = limits.classes == 2
+    found = sample(*given, constraints=limits, top_k=5, chunk=128)
+    only = limits.mask_ids == 2
     wanted = given[1].embeddings[-1] * given[1].scale
-    torch.testing.assert_close(found.soft[only], wanted.expand(int(only.sum()), -1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.soft_embeddings[only], wanted.expand(int(only.sum()), -1), atol=1e-4, rtol=1e-4)
 
 
 def test_draws_follow_the_distribution() -> None:
@@ -158,7 +163,7 @@ def test_draws_follow_the_distribution() -> None:
     chance = torch.rand(draws, generator=torch.Generator().manual_seed(5))
     found = sample(hidden.expand(draws, -1).contiguous(), table, torch.full((draws,), 1.1), chance, chunk=64)
     expected = plain_logits(hidden, table, torch.tensor([1.1])).softmax(-1)[0] * draws
-    counts = torch.bincount(found.drawn, minlength=70).double()
+    counts = torch.bincount(found.sampled, minlength=70).double()
     large = expected > 5
     statistic = float(((counts - expected)[large] ** 2 / expected[large]).sum())
     free = int(large.sum())
@@ -171,7 +176,7 @@ def test_extreme_logits_stop_at_the_cap() -> None:
     given = (states() * 100, table, torch.full((COUNT,), 0.4), chances())
     found = sample(*given, chunk=128)
     wanted = plain(*given)
-    assert found.entropy.isfinite().all() and found.soft.isfinite().all()
+    assert found.entropy.isfinite().all() and found.soft_embeddings.isfinite().all()
     torch.testing.assert_close(found.entropy, wanted.entropy, atol=1e-3, rtol=1e-3)
     # Hundreds of tokens share the cap; the best is one of them, and in float32 the first.
     logits = plain_logits(*given[:3])
@@ -183,16 +188,16 @@ def test_one_token_can_have_everything() -> None:
     hidden = table.weight[700:701].clone()
     given = (hidden, table, torch.tensor([0.05]), torch.tensor([0.999]))
     found = sample(*given, chunk=64)
-    assert found.best == found.drawn == 700
+    assert found.best == found.sampled == 700
     assert 0 <= found.entropy < 1e-5
-    torch.testing.assert_close(found.soft[0], table.embeddings[700] * table.scale, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.soft_embeddings[0], table.embeddings[700] * table.scale, atol=1e-3, rtol=1e-3)
 
 
 def test_the_first_of_equals_is_best() -> None:
     weight = torch.ones(300, HIDDEN)
     table = OutputHead(weight, weight, 1.0, 30.0)
     found = sample(torch.ones(1, HIDDEN), table, torch.ones(1), torch.tensor([0.5]), chunk=64)
-    assert found.best == 0 and found.drawn == 150
+    assert found.best == 0 and found.sampled == 150
     assert abs(float(found.entropy) - torch.log(torch.tensor(300.0))) < 1e-4
 
 

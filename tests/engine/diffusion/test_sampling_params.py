@@ -104,8 +104,8 @@ def test_options_of_the_engine() -> None:
         engine_options({"thread": 1})
     with pytest.raises(BadOption, match="'parallel' is 0; give a whole number from 1 to 64"):
         engine_options({"parallel": 0})
-    with pytest.raises(BadOption, match="'graphs' is 1; give True or False"):
-        engine_options({"graphs": 1})
+    with pytest.raises(BadOption, match="'cuda_graphs' is 1; give True or False"):
+        engine_options({"cuda_graphs": 1})
 
 
 def test_every_option_has_a_line_of_help() -> None:

@@ -38,13 +38,15 @@ SCHEMA = {
 
 def asked(**given: Any) -> Sequence:
     prompt = Prompt("Write.", opening=given.pop("opening", ""))
-    made = plan_canvases(Request(prompt, **given), READER, SIZE, TokenMasks(1024, torch.device("cpu")).place)
+    made = plan_canvases(Request(prompt, **given), READER, SIZE, TokenMasks(1024, torch.device("cpu")).register)
     return Sequence(TokenizedPrompt((2, 3, 4), (2, 3, 4), 0), made, DIAL, 5)
 
 
 def draw(run: Sequence, ids: abc.Sequence[int], unsettled: abc.Sequence[bool] | None = None, step: int = 1) -> Frame:
     """A step that ends with these tokens."""
-    run.draft = CanvasState(run.canvas, run.before, list(ids), list(unsettled or [True] * SIZE), step, DIAL.steps)
+    run.state = CanvasState(
+        run.canvas, run.finished_text, list(ids), list(unsettled or [True] * SIZE), step, DIAL.steps
+    )
     frame = run.frame()
     assert frame is not None
     return frame
@@ -77,7 +79,7 @@ def write(run: Sequence, canvases: abc.Sequence[abc.Sequence[int]], noise: rando
     """Frames of a request that writes these canvases, each after two drafts of noise."""
     frames = []
     for ids in canvases:
-        opened = run.plan.canvas(run.canvas, SIZE)
+        opened = run.plan.init_canvas(run.canvas, SIZE)
         pins = opened.pins or [-1] * SIZE
         for step in (1, 2):
             mixed = [token if noise.random() < step / 4 else noise.randrange(1024) for token in ids]
@@ -225,16 +227,16 @@ def test_time_in_the_queue_is_counted_apart(monkeypatch: pytest.MonkeyPatch) -> 
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     run = asked()
-    run.asked = run.since = now
+    run.arrival_time = run.waiting_since = now
     now = 103.0
-    assert run.queued == 3.0
-    run.joined()
+    assert run.queued_seconds == 3.0
+    run.mark_running()
     now = 110.0
-    assert run.queued == 3.0
-    run.waits()
+    assert run.queued_seconds == 3.0
+    run.mark_waiting()
     now = 115.0
-    assert run.queued == 8.0
-    run.joined()
+    assert run.queued_seconds == 8.0
+    run.mark_running()
     now = 116.0
     run.commit(filled("x", TURN))
     run.finish("end")

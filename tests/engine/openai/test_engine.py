@@ -160,7 +160,7 @@ async def test_a_real_server_refuses_too_long_a_prompt(engine: OpenAIEngine) -> 
 async def test_a_real_server_wants_its_key(real: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UNWRITTEN_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(BadOption, match=r"wants another key \(401.*UNWRITTEN_API_KEY \(or OPENAI_API_KEY\)"):
+    with pytest.raises(BadOption, match=r"rejects the API key \(401.*UNWRITTEN_API_KEY \(or OPENAI_API_KEY\)"):
         await asyncio.to_thread(open_openai, real)
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
     monkeypatch.setenv("UNWRITTEN_API_KEY", "a-key")
@@ -259,10 +259,10 @@ async def test_v1_is_added_if_the_server_answers_there(server: ModelServer) -> N
         ({"data": []}, 200, {}, ModelNotFound, "has no model"),
         ({"error": {"message": "no key"}}, 401, {}, BadOption, "401: no key.*UNWRITTEN_API_KEY"),
         ({"error": "loading"}, 503, {}, UnknownEngine, "503 .loading.*still be loading"),
-        ("<h1>Hello</h1>", 200, {}, UnknownEngine, "not a server of OpenAI's kind.*text/html.*vLLM listens on"),
+        ("<h1>Hello</h1>", 200, {}, UnknownEngine, "not an OpenAI-compatible server.*text/html.*vLLM listens on"),
         ("<h1>Gone</h1>", 404, {}, UnknownEngine, "answers 404 .Gone"),
-        ({"models": []}, 200, {}, UnknownEngine, "lists no models"),
-        ([1, 2], 200, {}, UnknownEngine, "lists no models"),
+        ({"models": []}, 200, {}, UnknownEngine, "without a list of models"),
+        ([1, 2], 200, {}, UnknownEngine, "without a list of models"),
     ],
 )
 def test_what_is_wrong_with_a_server(
@@ -408,17 +408,17 @@ async def test_a_model_that_only_thinks(server: ModelServer) -> None:
         yield event({"choices": [{"delta": {}, "finish_reason": "length"}]})
 
     server.answers = [raw(chunks)]
-    with pytest.raises(GenerationFailed, match="thought, and wrote nothing within its 40 tokens"):
+    with pytest.raises(GenerationFailed, match="used its 40 tokens for reasoning and wrote no text"):
         await text_of(server)
 
 
 async def test_a_thought_that_the_template_began(server: ModelServer) -> None:
     server.answers = [says("Hm, well.", "</think>Tall towers.")]
     async with opened(server) as engine:
-        with pytest.raises(GenerationFailed, match="wrote what it thinks into its text"):
+        with pytest.raises(GenerationFailed, match="wrote its reasoning into the text"):
             await frames_of(engine)
         assert (await frames_of(engine))[-1].text == "Tall towers."
-        assert "The server's template begins a thought; the text begins after it." in engine.about.reasons
+        assert "The server's template opens the reasoning; it is removed." in engine.about.reasons
         server.answers = [says("Hm, well, and so on", finish="length")]
         with pytest.raises(GenerationFailed, match="thought, and wrote nothing"):
             await frames_of(engine)

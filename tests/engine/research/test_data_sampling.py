@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 
 from research.data import __main__ as command
-from research.data.sampling import SampleReport, dropped_file, in_blocks, sample, whole
+from research.data.page_prompts import PagePrompt, write_prompts
+from research.data.sampling import SampleReport, dropped_file, group_by_prefix, sample_pages, trim_to_sentence
 from unwritten_engine import EngineError, Frame, Prompt, Request, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import ABOUT, Script, ScriptedEngine
-from unwritten_engine.training.dataset import WantedPage, is_held_out, read_pages, write_prompts
+from unwritten_engine.training.dataset import is_held_out, read_pages
 
 pytestmark = pytest.mark.timeout(30)
 
 TITLES = [f"Thing {number}" for number in range(200)]
 WANTED = [
-    WantedPage(Prompt(f"About {title}.", opening=f"**{title}**"), title, "wiki", tokens=300)
+    PagePrompt(Prompt(f"About {title}.", opening=f"**{title}**"), title, "wiki", max_tokens=300)
     for title in TITLES
     if not is_held_out(title)
 ][:20]
@@ -37,15 +38,15 @@ def writes(text: str, *, tokens: int = 0, parallel: int = 4) -> ScriptedEngine:
     return scripted(answer, about=replace(ABOUT, parallel=parallel))
 
 
-def run(engine: ScriptedEngine, wanted: Sequence[WantedPage], out: Path, **options: object) -> SampleReport:
-    return asyncio.run(sample(engine, wanted, out, **options))  # type: ignore[arg-type]
+def run(engine: ScriptedEngine, wanted: Sequence[PagePrompt], out: Path, **options: object) -> SampleReport:
+    return asyncio.run(sample_pages(engine, wanted, out, **options))  # type: ignore[arg-type]
 
 
 def test_good_pages_are_kept_with_their_prompts(tmp_path: Path) -> None:
     out = tmp_path / "sampled.jsonl"
     engine = writes(" is a [[tool]] of the harbour.")
     found = run(engine, WANTED, out)
-    assert (found.pages, found.left, found.dropped.total()) == (20, 0, 0) and found.tokens > 100
+    assert (found.pages, found.remaining, found.dropped.total()) == (20, 0, 0) and found.tokens > 100
     pages = {page.title: page for page in read_pages(out)}
     assert [pages[wanted.title].prompt for wanted in WANTED] == [wanted.prompt for wanted in WANTED]
     page = pages[WANTED[0].title]
@@ -58,11 +59,11 @@ def test_good_pages_are_kept_with_their_prompts(tmp_path: Path) -> None:
 
 
 def test_prompts_with_the_same_beginning_come_in_blocks() -> None:
-    wanted = [WantedPage(Prompt(f"About {n}.", system=f"Book {n % 2}.")) for n in range(100)]
-    books = [page.prompt.system for page in in_blocks(wanted)]
+    wanted = [PagePrompt(Prompt(f"About {n}.", system=f"Book {n % 2}.")) for n in range(100)]
+    books = [page.prompt.system for page in group_by_prefix(wanted)]
     assert books == ["Book 0."] * 32 + ["Book 1."] * 32 + ["Book 0."] * 18 + ["Book 1."] * 18
-    assert sorted(page.prompt.ask for page in in_blocks(wanted)) == sorted(page.prompt.ask for page in wanted)
-    assert in_blocks([]) == []
+    assert sorted(page.prompt.ask for page in group_by_prefix(wanted)) == sorted(page.prompt.ask for page in wanted)
+    assert group_by_prefix([]) == []
 
 
 def test_several_are_written_at_once(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
         file.write('{"title": "cut off by a power cu')
     engine = scripted(answer)
     second = run(engine, [bad, *WANTED], out)
-    assert (second.before, second.pages, len(engine.requests)) == (6, 15, 15)
+    assert (second.done_before, second.pages, len(engine.requests)) == (6, 15, 15)
     assert len(list(read_pages(out))) == 20
     (dropped,) = [json.loads(line) for line in dropped_file(out).read_text(encoding="utf-8").splitlines()]
     assert (dropped["title"], dropped["reason"], dropped["text"]) == ("Bad", "no end", "It breaks off in the")
@@ -100,11 +101,11 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 def test_it_stops_when_its_time_is_over_and_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "sampled.jsonl"
     found = run(writes(" is a tool of the harbour.", parallel=2), WANTED, out, seconds=0)
-    assert (found.pages, found.left) == (2, 18) and len(list(read_pages(out))) == 2
+    assert (found.pages, found.remaining) == (2, 18) and len(list(read_pages(out))) == 2
 
 
 def test_held_out_titles_are_never_asked_for(tmp_path: Path) -> None:
-    held = [WantedPage(Prompt(f"About {title}."), title) for title in TITLES if is_held_out(title)]
+    held = [PagePrompt(Prompt(f"About {title}."), title) for title in TITLES if is_held_out(title)]
     engine = writes("It is a tool of the harbour.")
     found = run(engine, held, tmp_path / "sampled.jsonl")
     assert held and found.held_out == len(held) and engine.requests == []
@@ -129,7 +130,7 @@ def test_bad_pages_are_dropped_with_their_reason(tmp_path: Path, script: Script,
 
 
 def test_records_are_asked_for_with_their_shape(tmp_path: Path) -> None:
-    shaped = WantedPage(Prompt("Facts."), "Tea", schema={"type": "object"}, tokens=60)
+    shaped = PagePrompt(Prompt("Facts."), "Tea", schema={"type": "object"}, max_tokens=60)
     for text, kept in (('{"kind":"drink"}', 1), ('{"kind":"dri', 0)):
         engine = scripted(text)
         assert run(engine, [shaped], tmp_path / f"{kept}.jsonl").pages == kept
@@ -140,8 +141,8 @@ def test_texts_that_were_cut_off_end_with_their_last_sentence(tmp_path: Path) ->
     out = tmp_path / "sampled.jsonl"
     run(writes(" is a tool of the harbour. It was made in the", tokens=12), WANTED[:1], out)
     assert [page.text for page in read_pages(out)] == [f"**{WANTED[0].title}** is a tool of the harbour."]
-    assert whole("## Old\n\nIt is old. It is gr\n\n## Ne") == "## Old\n\nIt is old."
-    assert whole("Short. This sentence is long and has no end but it should have") == (
+    assert trim_to_sentence("## Old\n\nIt is old. It is gr\n\n## Ne") == "## Old\n\nIt is old."
+    assert trim_to_sentence("Short. This sentence is long and has no end but it should have") == (
         "Short. This sentence is long and has no end but it should have"
     )
 
@@ -165,7 +166,7 @@ def test_files_that_cannot_be_gone_on_with_are_told(tmp_path: Path) -> None:
     async def closed() -> None:
         engine = writes("It is.")
         await engine.close()
-        await sample(engine, WANTED, tmp_path / "sampled.jsonl")
+        await sample_pages(engine, WANTED, tmp_path / "sampled.jsonl")
 
     with pytest.raises(EngineError, match="The engine was closed"):
         asyncio.run(closed())

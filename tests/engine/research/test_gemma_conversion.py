@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from research.conversion.__main__ import main, table
-from research.conversion.calibration import agreement, attention_inputs, ridge
-from research.conversion.gemma import Report, restricted
-from research.conversion.mapping import converted
+from research.conversion.calibration import attention_inputs, compare_models, ridge_regression
+from research.conversion.gemma import ConversionReport, restrict_vocabulary
+from research.conversion.mapping import convert_model
 from research.conversion.pruning import NORMAL, WHOLE, Vocabulary, pruned_tokenizer, whole_tokenizer
-from research.judging.pieces import Pieces
+from research.judging.pieces import SentencePieceTokenizer
 from unwritten_engine import EngineError, Prompt, Request, open_engine
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
-from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
-from unwritten_engine.training.checkpoints import write_folder
+from unwritten_engine.training.checkpoints import write_checkpoint_folder
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -84,7 +84,8 @@ def test_sliding_layers_are_exact_in_wide_heads_and_close_in_narrow_ones(keys: i
     old = gemma([SLIDING, SLIDING, SLIDING, FULL], keys)
     old.model.layers[-1].self_attn.o_proj.weight.zero_()  # the last layer's attention says nothing
     wide, narrow = (
-        agreement(old, converted(old, texts(20), wide=wide, progress=quiet), texts(24)[20:]) for wide in (True, False)
+        compare_models(old, convert_model(old, texts(20), wide=wide, progress=quiet), texts(24)[20:])
+        for wide in (True, False)
     )
     assert wide.divergence < 1e-6 and wide.same > 0.99
     assert wide.converted == pytest.approx(wide.original, rel=1e-3)
@@ -93,7 +94,7 @@ def test_sliding_layers_are_exact_in_wide_heads_and_close_in_narrow_ones(keys: i
 
 def test_full_layers_are_close() -> None:
     old = gemma([SLIDING, FULL, SLIDING, FULL])
-    found = agreement(old, converted(old, texts(20), wide=True, progress=quiet), texts(24)[20:])
+    found = compare_models(old, convert_model(old, texts(20), wide=True, progress=quiet), texts(24)[20:])
     assert 1e-6 < found.divergence < 0.02 * spread(old)
     assert found.capped > found.divergence  # DiffusionGemma's own cap is felt
 
@@ -106,16 +107,16 @@ def spread(old: Any) -> float:
 
 def test_the_measure_tells_a_broken_mapping() -> None:
     old = gemma([SLIDING, SLIDING, FULL])
-    model = converted(old, texts(20), wide=True, progress=quiet)
-    good = agreement(old, model, texts(24)[20:]).divergence
+    model = convert_model(old, texts(20), wide=True, progress=quiet)
+    good = compare_models(old, model, texts(24)[20:]).divergence
     attention = model.model.decoder.layers[0].self_attn
     attention.q_norm.weight.mul_(4)
-    assert agreement(old, model, texts(24)[20:]).divergence > 10 * good
+    assert compare_models(old, model, texts(24)[20:]).divergence > 10 * good
 
 
 def test_experts_and_self_conditioning_are_silent_and_the_decoder_sees_what_the_encoder_sees() -> None:
     old = gemma([SLIDING, FULL])
-    model = converted(old, texts(20), wide=False, progress=quiet)
+    model = convert_model(old, texts(20), wide=False, progress=quiet)
     prompt, canvas = texts(1)[:, :32], texts(2)[1:, :32]
     before = model(input_ids=prompt, decoder_input_ids=canvas).logits
     for layer in model.model.decoder.layers:
@@ -134,10 +135,12 @@ def test_a_ridge_is_a_line_where_nothing_holds_it_back() -> None:
     inputs = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     line = torch.arange(10.0).view(2, 5)
     weights = torch.ones(200)
-    assert torch.allclose(ridge(inputs, inputs @ line.T, weights, 1e-9), line, atol=1e-4)
-    assert ridge(inputs, inputs @ line.T, weights, 1e9).abs().max() < 1e-6
+    assert torch.allclose(ridge_regression(inputs, inputs @ line.T, weights, 1e-9), line, atol=1e-4)
+    assert ridge_regression(inputs, inputs @ line.T, weights, 1e9).abs().max() < 1e-6
     weights[100:] = 0
-    assert torch.allclose(ridge(inputs, inputs @ line.T + weights[:, None] - 1, weights, 1e-9), line, atol=1e-4)
+    assert torch.allclose(
+        ridge_regression(inputs, inputs @ line.T + weights[:, None] - 1, weights, 1e-9), line, atol=1e-4
+    )
 
 
 def test_inputs_of_attention_are_normalised_and_leave_no_hooks() -> None:
@@ -151,7 +154,7 @@ def test_inputs_of_attention_are_normalised_and_leave_no_hooks() -> None:
 def test_a_part_of_the_vocabulary_keeps_its_embeddings() -> None:
     old = gemma([FULL])
     whole = old(texts(1)).logits[0, 5]
-    part = restricted(old, [5, 2, *range(600, 610)])
+    part = restrict_vocabulary(old, [5, 2, *range(600, 610)])
     assert part.lm_head.weight.shape == part.model.embed_tokens.weight.shape == (12, 32)
     assert torch.equal(part.lm_head.weight[1], part.model.embed_tokens.weight[1])
     again = gemma([FULL])
@@ -199,9 +202,9 @@ def test_the_whole_tokenizer_is_that_of_llama_cpp() -> None:
         "tokenizer.ggml.scores": known.scores,
     }
     assert Vocabulary.of(metadata) == known
-    theirs, ours = Pieces(metadata), whole_tokenizer(known)
+    theirs, ours = SentencePieceTokenizer(metadata), whole_tokenizer(known)
     for text in TEXTS:
-        assert ours.encode(text, add_special_tokens=False).ids == theirs.ids(text)
+        assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(text)
 
 
 def test_texts_of_kept_pieces_become_what_they_were() -> None:
@@ -215,8 +218,8 @@ def test_texts_of_kept_pieces_become_what_they_were() -> None:
         assert [origins[id] for id in ids] == whole.encode(text, add_special_tokens=False).ids
     for text in TEXTS:  # others come back all the same
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
-    reader = Detokenizer(tokenizer, frozenset(ENDS), 0)
-    assert b"".join(map(reader.value, reader.encode(TEXTS[2]))).decode() == TEXTS[2]
+    reader = Detokenizer(tokenizer, frozenset(END_IDS), 0)
+    assert b"".join(map(reader.token_bytes, reader.encode(TEXTS[2]))).decode() == TEXTS[2]
     assert tokenizer.apply_chat_template([{"role": "user", "content": "the"}], tokenize=False).startswith(
         "<bos><|turn>"
     )
@@ -230,11 +233,15 @@ def test_impossible_vocabularies_are_told() -> None:
 
 def test_the_folder_opens_in_the_engine(tmp_path: Path) -> None:
     old = gemma([SLIDING, SLIDING, FULL])
-    model = converted(old, texts(20), wide=False, progress=quiet)
-    folder = write_folder(tmp_path / "converted", model, make_tokenizer(640), "---\nlicense: gemma\n---\n")
+    model = convert_model(old, texts(20), wide=False, progress=quiet)
+    folder = write_checkpoint_folder(tmp_path / "converted", model, make_tokenizer(640), "---\nlicense: gemma\n---\n")
     found = inspect_checkpoint(folder)
-    assert found.licence == "gemma" and found.sizes.canvas == 128
-    assert [(layer.full, layer.head) for layer in found.sizes.layers] == [(False, 16), (False, 16), (True, 32)]
+    assert found.licence == "gemma" and found.model_config.canvas_length == 128
+    assert [(layer.full_attention, layer.head_dim) for layer in found.model_config.layers] == [
+        (False, 16),
+        (False, 16),
+        (True, 32),
+    ]
     engine = open_engine("diffusion", model=str(folder), threads=1)
 
     async def written() -> int:
@@ -258,8 +265,8 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys: pytest.Capt
 
 def test_the_report_is_a_table() -> None:
     old = gemma([FULL])
-    found = agreement(old, converted(old, texts(20), wide=False, progress=quiet), texts(21)[20:])
-    report = Report(Path("folder"), False, 123_456, 20_480, 640, found)
+    found = compare_models(old, convert_model(old, texts(20), wide=False, progress=quiet), texts(21)[20:])
+    report = ConversionReport(Path("folder"), False, 123_456, 20_480, 640, found)
     lines = table(report).splitlines()
     assert lines[1].split(maxsplit=1) == ["parameters", "123,456, of which 20,480 are embeddings"]
     assert f"{found.divergence:.4f} nats" in lines[3]

@@ -13,8 +13,8 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter, quantize
 
 from research.judging.gemma import load_gemma
-from research.judging.judge import Judge, Surprise, open_judge
-from research.judging.pieces import Pieces
+from research.judging.judge import Judge, Surprisal, open_judge
+from research.judging.pieces import SentencePieceTokenizer
 from unwritten_engine.errors import ModelBroken, ModelUnsupported
 from unwritten_engine.llamacpp.embedded import embedded_file
 
@@ -129,12 +129,12 @@ def write(path: Path, model: Any, *, kind: str = "gemma3", without: str = "", la
     ],
 )
 def test_neighbours_merge_the_best_first(text: str, pieces: list[str]) -> None:
-    assert [TOKENS[at] for at in Pieces(VOCABULARY).ids(text)] == pieces
+    assert [TOKENS[at] for at in SentencePieceTokenizer(VOCABULARY).encode(text)] == pieces
 
 
 def test_a_vocabulary_of_another_kind_is_refused() -> None:
     with pytest.raises(ModelUnsupported, match="of the kind 'gpt2'"):
-        Pieces({**VOCABULARY, "tokenizer.ggml.model": "gpt2"})
+        SentencePieceTokenizer({**VOCABULARY, "tokenizer.ggml.model": "gpt2"})
 
 
 def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -160,10 +160,10 @@ def test_files_that_are_no_judge_are_told(tmp_path: Path) -> None:
 
 
 def test_the_judge_agrees_with_the_loss_of_transformers() -> None:
-    model, tokenize = small_gemma(), Pieces(VOCABULARY).ids
+    model, tokenize = small_gemma(), SentencePieceTokenizer(VOCABULARY).encode
     pairs = [("the", " her the"), ("", "t"), ("her her her", ""), ("a\n\n", "there é " * 9), ("t", " the" * 200)]
     told: list[float] = []
-    found = Judge(model, tokenize, 2).surprises(pairs, batch=2, progress=lambda share, doing: told.append(share))
+    found = Judge(model, tokenize, 2).surprisals(pairs, batch=2, progress=lambda share, doing: told.append(share))
     for (context, text), surprise in zip(pairs, found, strict=True):
         before, ids = [2, *tokenize(context)], tokenize(text)
         assert surprise.tokens == len(ids)
@@ -176,7 +176,7 @@ def test_the_judge_agrees_with_the_loss_of_transformers() -> None:
 
 
 def test_surprises_add_up_by_tokens() -> None:
-    whole = Surprise(4 * math.log(2), 4) + Surprise(math.log(64), 1)
+    whole = Surprisal(4 * math.log(2), 4) + Surprisal(math.log(64), 1)
     assert whole.perplexity == pytest.approx(4.0)
 
 
@@ -197,7 +197,7 @@ def test_the_real_judge_agrees_with_llamacpp() -> None:
     theirs = [token["logprob"] for token in choice["logprobs"]["content"]]
     del server
     judge = open_judge()
-    greedy, gibberish = judge.surprises([(context, choice["text"]), (context, " lamp the of of tower 7 blue if")])
+    greedy, gibberish = judge.surprisals([(context, choice["text"]), (context, " lamp the of of tower 7 blue if")])
     assert greedy.tokens == len(theirs) == 32
     assert -greedy.nats / 32 == pytest.approx(sum(theirs) / 32, rel=0.05)
     assert greedy.perplexity is not None and gibberish.perplexity is not None

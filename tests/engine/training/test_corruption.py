@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unwritten_engine.training.objective import LEAST, at_level, corrupt
+from unwritten_engine.training.objective import MIN_NOISE, add_noise, add_noise_at_level
 from unwritten_engine.training.packing import PINNED, TEXT
 
 pytestmark = pytest.mark.timeout(60)
@@ -14,18 +14,18 @@ KINDS = torch.full((64, 256), TEXT, dtype=torch.uint8)
 
 
 def test_noise_repeats_by_seed_and_step() -> None:
-    one = corrupt(CANVASES, KINDS, 1000, seed=1, step=7)
-    same = corrupt(CANVASES, KINDS, 1000, seed=1, step=7)
+    one = add_noise(CANVASES, KINDS, 1000, seed=1, step=7)
+    same = add_noise(CANVASES, KINDS, 1000, seed=1, step=7)
     assert torch.equal(one.ids, same.ids) and torch.equal(one.levels, same.levels)
     for seed, step in ((1, 8), (2, 7)):
-        assert not torch.equal(one.ids, corrupt(CANVASES, KINDS, 1000, seed=seed, step=step).ids)
+        assert not torch.equal(one.ids, add_noise(CANVASES, KINDS, 1000, seed=seed, step=step).ids)
 
 
 def test_levels_are_spread_evenly_and_say_how_much_is_replaced() -> None:
-    noised = corrupt(CANVASES, KINDS, 100_000, seed=0, step=0)
+    noised = add_noise(CANVASES, KINDS, 100_000, seed=0, step=0)
     ordered = noised.levels.sort().values
-    assert float(ordered[0]) >= LEAST and float(ordered[-1]) <= 1
-    expected = LEAST + (1 - LEAST) * (torch.arange(64) + 0.5) / 64
+    assert float(ordered[0]) >= MIN_NOISE and float(ordered[-1]) <= 1
+    expected = MIN_NOISE + (1 - MIN_NOISE) * (torch.arange(64) + 0.5) / 64
     assert (ordered - expected).abs().max() <= 0.5 / 64 + 1e-6, "one in each of 64 equal ranges"
     replaced = (noised.ids != 5).float().mean(1)
     assert (replaced - noised.levels).abs().max() < 0.12
@@ -33,7 +33,7 @@ def test_levels_are_spread_evenly_and_say_how_much_is_replaced() -> None:
 
 
 def test_noise_is_drawn_from_the_whole_vocabulary() -> None:
-    ids = at_level(CANVASES, KINDS, 16, torch.ones(64), torch.Generator().manual_seed(0))
+    ids = add_noise_at_level(CANVASES, KINDS, 16, torch.ones(64), torch.Generator().manual_seed(0))
     counts = torch.bincount(ids.flatten(), minlength=16).float() / ids.numel()
     assert len(counts) == 16 and (counts - 1 / 16).abs().max() < 0.01
 
@@ -41,5 +41,5 @@ def test_noise_is_drawn_from_the_whole_vocabulary() -> None:
 def test_openings_stay() -> None:
     kinds = KINDS.clone()
     kinds[:, :9] = PINNED
-    ids = at_level(CANVASES, kinds, 1000, torch.ones(64), torch.Generator().manual_seed(0))
+    ids = add_noise_at_level(CANVASES, kinds, 1000, torch.ones(64), torch.Generator().manual_seed(0))
     assert (ids[:, :9] == 5).all() and (ids[:, 9:] != 5).float().mean() > 0.99

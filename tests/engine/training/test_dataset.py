@@ -31,14 +31,14 @@ def test_pages_come_back_as_they_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2: this is no JSON"),
-        ("[1]", "line 2: there should be an object with title, kind"),
+        ("{", "line 2: not valid JSON"),
+        ("[1]", "line 2: expected an object with title, kind"),
         ('{"prompt": {"ask": "A"}}', "'text' is missing or empty"),
         ('{"prompt": {}, "text": "B"}', "'prompt' is missing or empty"),
         ('{"prompt": {"ask": 1}, "text": "B"}', "prompt: 'ask' should be a str, not int"),
-        ('{"promt": {"ask": "A"}, "text": "B"}', "'promt' is unknown. There are title"),
+        ('{"promt": {"ask": "A"}, "text": "B"}', "'promt' is unknown. Known: title"),
         ('{"prompt": {"ask": "A", "opening": "C"}, "text": "B"}', "should begin with the opening, 'C'"),
-        ('{"prompt": {"ask": "A", "facts": [1]}, "text": "B"}', "'facts' is a list of texts"),
+        ('{"prompt": {"ask": "A", "facts": [1]}, "text": "B"}', "'facts' must be a list of strings"),
         ('{"prompt": {"ask": "A", "examples": [{"ask": "A"}]}, "text": "B"}', "example 1: 'answer' is missing"),
     ],
 )

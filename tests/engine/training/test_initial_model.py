@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from unwritten_engine import EngineError, Frame, Prompt, Request, open_engine
 from unwritten_engine.diffusion.loading.checkpoint import inspect_checkpoint
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
-from unwritten_engine.training.initial_model import SIZES, ModelShape, scratch_model, write_scratch
+from unwritten_engine.training.initial_model import SIZES, ModelShape, new_model, write_new_model
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -22,7 +22,7 @@ VOCABULARY = 4096
 @pytest.fixture(scope="module")
 def toy() -> Any:
     torch.set_num_threads(1)
-    return scratch_model(SIZES["toy"], VOCABULARY)
+    return new_model(SIZES["toy"], VOCABULARY)
 
 
 def test_the_first_loss_is_that_of_knowing_nothing(toy: Any) -> None:
@@ -58,7 +58,7 @@ def test_layers_add_as_much_as_the_embedding_is_and_attention_is_even(toy: Any) 
 
 
 def test_every_weight_gets_a_gradient(toy: Any) -> None:
-    model = scratch_model(SIZES["toy"], 640, seed=3)
+    model = new_model(SIZES["toy"], 640, seed=3)
     prompt, canvas = torch.randint(0, 640, (2, 1, 32), generator=torch.Generator().manual_seed(2))
     logits = model(input_ids=prompt, decoder_input_ids=canvas, self_conditioning_logits=torch.zeros(1, 32, 640)).logits
     loss: Any = cross_entropy(logits.flatten(0, 1), prompt.flatten())
@@ -73,11 +73,11 @@ def test_every_weight_gets_a_gradient(toy: Any) -> None:
 
 
 def test_a_folder_is_a_checkpoint_that_the_engine_opens(tmp_path: Path) -> None:
-    folder = write_scratch(tmp_path / "toy", "toy", make_tokenizer(VOCABULARY), seed=1)
+    folder = write_new_model(tmp_path / "toy", "toy", make_tokenizer(VOCABULARY), seed=1)
     found = inspect_checkpoint(folder)
     assert 1_000_000 < found.counts.total < 2_000_000
-    assert found.sizes.canvas == 32 and not found.vision
-    assert [layer.full for layer in found.sizes.layers] == [False, True, False, True]
+    assert found.model_config.canvas_length == 32 and not found.vision
+    assert [layer.full_attention for layer in found.model_config.layers] == [False, True, False, True]
     engine = open_engine("diffusion", model=str(folder), threads=1)
 
     async def written() -> Frame:
@@ -99,15 +99,15 @@ def test_the_small_size_is_small() -> None:
 def _meta(shape: ModelShape) -> Any:
     from transformers import DiffusionGemmaForBlockDiffusion
 
-    from unwritten_engine.training.initial_model import scratch_config
+    from unwritten_engine.training.initial_model import new_config
 
     make: Any = DiffusionGemmaForBlockDiffusion
-    return make(scratch_config(shape, 12_288))
+    return make(new_config(shape, 12_288))
 
 
 def test_the_seed_decides_and_the_callers_numbers_stay(tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    one, same, other = (scratch_model(SIZES["toy"], 640, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (new_model(SIZES["toy"], 640, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     name = "model.decoder.layers.1.mlp.up_proj.weight"
     assert torch.equal(one.get_parameter(name), same.get_parameter(name))
@@ -115,8 +115,8 @@ def test_the_seed_decides_and_the_callers_numbers_stay(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"no size 'huge'\. Take one of toy, small"):
-        write_scratch(tmp_path, "huge", make_tokenizer(640))
+    with pytest.raises(EngineError, match=r"no size 'huge'\. Choose one of toy, small"):
+        write_new_model(tmp_path, "huge", make_tokenizer(640))
     (tmp_path / "file").write_text("here")
     with pytest.raises(EngineError, match="cannot be written"):
-        write_scratch(tmp_path / "file", "toy", make_tokenizer(640))
+        write_new_model(tmp_path / "file", "toy", make_tokenizer(640))

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from unwritten_engine.training import objective as loss
-from unwritten_engine.training.objective import Weights, losses, mean_embeddings
+from unwritten_engine.training.objective import LossWeights, mean_embeddings, token_losses
 from unwritten_engine.training.packing import END, PAD, PINNED, TEXT
 
 pytestmark = pytest.mark.timeout(60)
@@ -25,7 +25,7 @@ def test_pieces_give_the_loss_and_the_gradients_of_the_whole(monkeypatch: pytest
     whole = cross_entropy(10 * torch.tanh(hidden @ weight.t() / 10), targets, reduction="none")
     expected = torch.autograd.grad(whole.square().sum(), (hidden, weight))
     monkeypatch.setattr(loss, "CHUNK", 300 * 7)
-    found = losses(hidden, weight, 10.0, targets)
+    found = token_losses(hidden, weight, 10.0, targets)
     torch.testing.assert_close(found, whole)
     for one, other in zip(torch.autograd.grad(found.square().sum(), (hidden, weight)), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
@@ -43,4 +43,4 @@ def test_mean_embeddings_are_those_of_the_distribution(monkeypatch: pytest.Monke
 
 def test_places_count_what_they_should() -> None:
     kinds = torch.tensor([[TEXT, END], [PAD, PINNED]], dtype=torch.uint8)
-    assert Weights(end=0.5, pad=0.125).of(kinds).tolist() == [[1.0, 0.5], [0.125, 0.0]]
+    assert LossWeights(end=0.5, pad=0.125).for_kinds(kinds).tolist() == [[1.0, 0.5], [0.125, 0.0]]

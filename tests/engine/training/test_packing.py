@@ -14,11 +14,21 @@ from unwritten_engine import EngineError, Prompt
 from unwritten_engine.diffusion.loading.random_tokenizer import make_tokenizer
 from unwritten_engine.errors import ModelBroken
 from unwritten_engine.training.dataset import TrainingPage
-from unwritten_engine.training.packing import END, PAD, PINNED, TEXT, Corpus, Layout, PackedBatch, Packer, make_corpus
+from unwritten_engine.training.packing import (
+    END,
+    PAD,
+    PINNED,
+    TEXT,
+    BatchLayout,
+    Corpus,
+    PackedBatch,
+    Packer,
+    make_corpus,
+)
 
 pytestmark = pytest.mark.timeout(60)
 ENDS = frozenset({1, 106, 50})
-LAYOUT = Layout(rows=2, tokens=64, canvases=6, canvas=8)
+LAYOUT = BatchLayout(rows=2, tokens=64, canvases=6, canvas=8)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +37,7 @@ def tokenizer() -> Any:
 
 
 def made(tokenizer: Any, given: list[TrainingPage], longest: int = 64) -> tuple[Corpus, int]:
-    return make_corpus(given, tokenizer, ends=ENDS, pad=0, longest_prompt=longest)
+    return make_corpus(given, tokenizer, end_ids=ENDS, pad_id=0, max_prompt_tokens=longest)
 
 
 def test_a_page_becomes_the_tokens_that_the_engine_would_see(tokenizer: Any, tmp_path: Path) -> None:
@@ -38,11 +48,11 @@ def test_a_page_becomes_the_tokens_that_the_engine_would_see(tokenizer: Any, tmp
     prompt = tokenizer.decode(document.prompt, skip_special_tokens=False)
     assert prompt.startswith("<bos><|turn>user\nA river.") and prompt.endswith("<turn|>\n<|turn>model\n")
     assert tokenizer.decode(document.text) == "**River** water"
-    assert tokenizer.decode(document.text[: document.opening]) == "**River** "
+    assert tokenizer.decode(document.text[: document.num_pinned]) == "**River** "
     corpus.save(tmp_path / "corpus.npz")
     again = Corpus.load(tmp_path / "corpus.npz")
     assert np.array_equal(again.tokens, corpus.tokens) and np.array_equal(again.sizes, corpus.sizes)
-    assert again.characters == len(page.text) and again.text_tokens == len(document.text)
+    assert again.num_chars == len(page.text) and again.num_text_tokens == len(document.text)
 
 
 def test_what_does_not_fit_is_counted_and_told(tokenizer: Any, tmp_path: Path) -> None:
@@ -53,9 +63,11 @@ def test_what_does_not_fit_is_counted_and_told(tokenizer: Any, tmp_path: Path) -
     with pytest.raises(EngineError, match="the files are empty"):
         made(tokenizer, [])
     with pytest.raises(EngineError, match="No page fits into rows of 10 tokens"):
-        Packer(made(tokenizer, pages(2))[0], Layout(rows=1, tokens=10, canvases=2, canvas=8), seed=0, end=106, pad=0)
+        Packer(
+            made(tokenizer, pages(2))[0], BatchLayout(rows=1, tokens=10, canvases=2, canvas=8), seed=0, end=106, pad=0
+        )
     (tmp_path / "corpus.npz").write_bytes(b"PK nothing")
-    with pytest.raises(ModelBroken, match="is no corpus"):
+    with pytest.raises(ModelBroken, match="is not a corpus"):
         Corpus.load(tmp_path / "corpus.npz")
 
 
@@ -63,10 +75,10 @@ def documents_of(batch: PackedBatch) -> list[list[int]]:
     """All documents of a batch: prompt and canvases up to the end token, once each."""
     found = []
     for row in range(len(batch.ids)):
-        for owner in range(int(batch.owners[row].max()) + 1):
-            read = batch.ids[row][batch.owners[row] == owner].tolist()
-            assert batch.places[row][batch.owners[row] == owner].tolist() == list(range(len(read)))
-            mine = batch.canvas_owners[row] == owner
+        for owner in range(int(batch.document_ids[row].max()) + 1):
+            read = batch.ids[row][batch.document_ids[row] == owner].tolist()
+            assert batch.positions[row][batch.document_ids[row] == owner].tolist() == list(range(len(read)))
+            mine = batch.canvas_document_ids[row] == owner
             by_start = dict(zip(batch.starts[row][mine].tolist(), batch.canvases[row][mine].tolist(), strict=True))
             starts = sorted(by_start)
             text = [token for start in starts for token in by_start[start]]
@@ -92,16 +104,16 @@ def test_every_document_comes_once_in_an_epoch_and_whole(tokenizer: Any) -> None
 def test_what_stands_where_is_told(tokenizer: Any) -> None:
     page = TrainingPage(Prompt("A river.", opening="the river"), "the river and city water")
     corpus, _ = made(tokenizer, [page])
-    batch = Packer(corpus, Layout(rows=1, tokens=64, canvases=1, canvas=8), seed=0, end=106, pad=0).batch()
+    batch = Packer(corpus, BatchLayout(rows=1, tokens=64, canvases=1, canvas=8), seed=0, end=106, pad=0).batch()
     assert batch.kinds[0, 0].tolist() == [PINNED, PINNED, TEXT, TEXT, TEXT, END, PAD, PAD]
     assert batch.canvases[0, 0, 5:].tolist() == [106, 0, 0]
 
 
 def test_a_text_that_is_too_long_is_cut_without_an_end(tokenizer: Any) -> None:
     corpus, _ = made(tokenizer, pages(1, words=60))
-    layout = Layout(rows=1, tokens=64, canvases=4, canvas=8, most=3)
+    layout = BatchLayout(rows=1, tokens=64, canvases=4, canvas=8, max_canvases=3)
     batch = Packer(corpus, layout, seed=0, end=106, pad=0).batch()
-    assert (batch.canvas_owners[0] >= 0).sum() == 3
+    assert (batch.canvas_document_ids[0] >= 0).sum() == 3
     assert (batch.kinds[0, :3] == TEXT).all()
 
 

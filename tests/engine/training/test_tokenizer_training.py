@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.diffusion.loading.random_model import ENDS
+from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.random_tokenizer import control_ids
 from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.training.dataset import TrainingPage, is_held_out
-from unwritten_engine.training.tokenizer_training import bpe, train_tokenizer
+from unwritten_engine.training.tokenizer_training import build_bpe, train_tokenizer
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,9 +58,9 @@ def test_control_tokens_have_the_ids_of_the_real_ones(tokenizer: Any) -> None:
 def test_texts_come_back_exactly(tokenizer: Any, text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.decode(ids) == text
-    reader = Detokenizer(tokenizer, frozenset(ENDS), 0)
+    reader = Detokenizer(tokenizer, frozenset(END_IDS), 0)
     read = reader.encode(text)
-    assert b"".join(map(reader.value, read)).decode() == text
+    assert b"".join(map(reader.token_bytes, read)).decode() == text
 
 
 def test_common_words_are_one_token_and_digits_stand_alone(tokenizer: Any) -> None:
@@ -87,11 +87,11 @@ def test_held_out_pages_are_not_read_and_repeated_texts_count_once() -> None:
 def test_what_cannot_be_made_is_told() -> None:
     with pytest.raises(EngineError, match="639 tokens is too small"):
         train_tokenizer(PAGES, 639)
-    with pytest.raises(EngineError, match=r"words for \d[\d,]+ tokens, not for 20,000"):
+    with pytest.raises(EngineError, match=r"only provide \d[\d,]+ tokens, not 20,000"):
         train_tokenizer(PAGES, 20_000)
 
 
 def test_the_earlier_piece_merges_first() -> None:
     vocabulary = {piece: at for at, piece in enumerate(["<unk>", "a", "b", "c", "ab", "bc", "abc"])}
-    assert bpe(vocabulary, ["ab", "bc", "abc"]).encode("abcbc").tokens == ["abc", "bc"]
-    assert bpe(vocabulary, ["bc", "ab"]).encode("abcab").tokens == ["a", "bc", "ab"]
+    assert build_bpe(vocabulary, ["ab", "bc", "abc"]).encode("abcbc").tokens == ["abc", "bc"]
+    assert build_bpe(vocabulary, ["bc", "ab"]).encode("abcab").tokens == ["a", "bc", "ab"]

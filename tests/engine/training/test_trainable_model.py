@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from unwritten_engine.diffusion.loading.random_model import random_model
-from unwritten_engine.training.packing import Corpus, Layout, PackedBatch, Packer
-from unwritten_engine.training.trainable_model import TrainableModel, mix
+from unwritten_engine.training.packing import BatchLayout, Corpus, PackedBatch, Packer
+from unwritten_engine.training.trainable_model import TrainableModel, run_experts
 
 pytestmark = pytest.mark.timeout(60)
 CANVAS = 8
@@ -27,7 +27,7 @@ def corpus(*documents: tuple[int, int]) -> Corpus:
     return Corpus(np.concatenate(tokens), sizes)
 
 
-def packed(documents: Corpus, layout: Layout) -> PackedBatch:
+def packed(documents: Corpus, layout: BatchLayout) -> PackedBatch:
     return Packer(documents, layout, seed=1, end=106, pad=0).batch()
 
 
@@ -37,23 +37,23 @@ def looked(model: Any, batch: PackedBatch, soft: bool) -> tuple[torch.Tensor, to
     noise = torch.randint(700, batch.canvases.shape, generator=torch.Generator().manual_seed(5))
     rows, count, size = batch.canvases.shape
     given = torch.full((rows, count * size, 32), 0.3) if soft else None
-    return trunk.look(trunk.read(batch), batch, noise, given).view(rows, count, size, -1), noise
+    return trunk.decode(trunk.encode(batch), batch, noise, given).view(rows, count, size, -1), noise
 
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_packed_documents_come_out_as_each_alone_in_transformers(model: Any, soft: bool) -> None:
     documents = corpus((5, 20), (17, 6), (3, 7), (9, 30), (26, 4))  # some within the window, some beyond it
-    layout = Layout(rows=2, tokens=64, canvases=8, canvas=CANVAS, copies=1)
+    layout = BatchLayout(rows=2, tokens=64, canvases=8, canvas=CANVAS, copies=1)
     batch = packed(documents, layout)
     found, noise = looked(model, batch, soft)
     checked = 0
     for row in range(2):
         for place in range(layout.canvases):
-            owner = int(batch.canvas_owners[row, place])
+            owner = int(batch.canvas_document_ids[row, place])
             if owner < 0:
                 continue
             start = int(batch.starts[row, place])
-            ids = batch.ids[row][(batch.owners[row] == owner)][:start]
+            ids = batch.ids[row][(batch.document_ids[row] == owner)][:start]
             assert len(ids) == start, "the encoder has read all that stands before the canvas"
             expected = alone(model, ids, noise[row, place], 0.3 if soft else None)
             torch.testing.assert_close(found[row, place], expected, rtol=1e-4, atol=1e-4)
@@ -83,13 +83,13 @@ def alone(model: Any, ids: torch.Tensor, canvas: torch.Tensor, soft: float | Non
 
 def test_copies_of_a_canvas_do_not_see_each_other(model: Any) -> None:
     documents = corpus((5, 12), (6, 3))
-    once = packed(documents, Layout(rows=1, tokens=40, canvases=4, canvas=CANVAS, copies=1))
-    twice = packed(documents, Layout(rows=1, tokens=40, canvases=8, canvas=CANVAS, copies=2))
+    once = packed(documents, BatchLayout(rows=1, tokens=40, canvases=4, canvas=CANVAS, copies=1))
+    twice = packed(documents, BatchLayout(rows=1, tokens=40, canvases=8, canvas=CANVAS, copies=2))
     assert torch.equal(twice.canvases[:, 0], twice.canvases[:, 1])
     trunk = TrainableModel(model)
-    single = trunk.look(trunk.read(once), once, once.canvases, None).view(4, CANVAS, -1)
-    double = trunk.look(trunk.read(twice), twice, twice.canvases, None).view(8, CANVAS, -1)
-    count = int((once.canvas_owners >= 0).sum())
+    single = trunk.decode(trunk.encode(once), once, once.canvases, None).view(4, CANVAS, -1)
+    double = trunk.decode(trunk.encode(twice), twice, twice.canvases, None).view(8, CANVAS, -1)
+    count = int((once.canvas_document_ids >= 0).sum())
     torch.testing.assert_close(double[: 2 * count : 2], single[:count], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(double[1 : 2 * count : 2], single[:count], rtol=1e-4, atol=1e-4)
 
@@ -100,20 +100,20 @@ def test_few_experts_all_computed_are_those_that_were_chosen(model: Any, monkeyp
     flat = torch.randn(30, 32, generator=generator)
     chosen = torch.stack([torch.randperm(4, generator=generator)[:2] for _ in range(30)])
     weights = torch.rand(30, 2, generator=generator)
-    all_of_them = mix(experts, flat, chosen, weights)
+    all_of_them = run_experts(experts, flat, chosen, weights)
     torch.testing.assert_close(all_of_them, experts(flat, chosen, weights), rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr("unwritten_engine.training.trainable_model.FEW", 3)
-    assert torch.equal(mix(experts, flat, chosen, weights), experts(flat, chosen, weights))
+    monkeypatch.setattr("unwritten_engine.training.trainable_model.MAX_DENSE_EXPERTS", 3)
+    assert torch.equal(run_experts(experts, flat, chosen, weights), experts(flat, chosen, weights))
 
 
 def test_gradients_reach_every_weight_that_writes() -> None:
     model, _ = random_model(vocabulary=700, hidden=32, layers=3, canvas=CANVAS, window=12, branch=0.5)
     model.model.decoder.requires_grad_(True)
     trunk = TrainableModel(model)
-    batch = packed(corpus((5, 20), (7, 9)), Layout(rows=1, tokens=40, canvases=6, canvas=CANVAS))
+    batch = packed(corpus((5, 20), (7, 9)), BatchLayout(rows=1, tokens=40, canvases=6, canvas=CANVAS))
     soft = torch.ones(1, 6 * CANVAS, 32)
-    with torch.enable_grad(), trunk.routed() as uneven:
-        hidden = trunk.look(trunk.read(batch), batch, batch.canvases, soft)
+    with torch.enable_grad(), trunk.record_routing() as uneven:
+        hidden = trunk.decode(trunk.encode(batch), batch, batch.canvases, soft)
         torch.autograd.backward(hidden.square().mean() + torch.stack(uneven).sum())
     assert len(uneven) == 2 * 3 and all(float(one.detach()) >= 0.99 for one in uneven)
     silent = [name for name, weight in model.model.decoder.named_parameters() if weight.grad is None]
@@ -123,8 +123,8 @@ def test_gradients_reach_every_weight_that_writes() -> None:
 def test_the_window_is_that_of_the_engine(model: Any) -> None:
     """What lies beyond the window of all sliding layers and comes through no full layer does not matter."""
     trunk = TrainableModel(model)
-    batch = packed(corpus((40, 4)), Layout(rows=1, tokens=40, canvases=1, canvas=CANVAS))
-    prefix = trunk.read(batch)
+    batch = packed(corpus((40, 4)), BatchLayout(rows=1, tokens=40, canvases=1, canvas=CANVAS))
+    prefix = trunk.encode(batch)
     seen = {kind: mask[0, 0, 0] for kind, mask in prefix.masks.items()}
     assert seen["full_attention"][:40].all()
     assert seen["sliding_attention"][:40].nonzero().flatten().tolist() == list(range(29, 40))  # W - 1 of them

@@ -17,11 +17,11 @@ from unwritten_engine.errors import ModelBroken, ModelNotFound
 from unwritten_engine.training import checkpoints as states
 from unwritten_engine.training.dataset import TrainingPage
 from unwritten_engine.training.lora import LoRA
-from unwritten_engine.training.preview import PreviewWriter, given_back
+from unwritten_engine.training.preview import PreviewWriter, matching_share
 from unwritten_engine.training.runs import TrainingRun, load_trainable
-from unwritten_engine.training.step import LEVELS
+from unwritten_engine.training.step import EVAL_NOISE_LEVELS
 from unwritten_engine.training.trainable_model import TrainableModel
-from unwritten_engine.training.trainer import Progress, Trainer
+from unwritten_engine.training.trainer import Trainer, TrainingProgress
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -40,12 +40,12 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_a_run_that_is_resumed_does_what_it_would_have_done(tmp_path: Path) -> None:
     whole = trainer(run(tmp_path / "whole"))
-    whole.go()
+    whole.train()
     parted = run(tmp_path / "parted")
     for steps in (5, 1, 99):
         part = trainer(parted)
         before = part.step
-        part.go(steps=steps)
+        part.train(steps=steps)
         assert part.step == min(before + steps, RECIPE.steps)
     assert same(weights(whole), weights(part))
     assert not same(weights(whole), weights(trainer(run(tmp_path / "new"))))
@@ -53,56 +53,56 @@ def test_a_run_that_is_resumed_does_what_it_would_have_done(tmp_path: Path) -> N
     again = [json.loads(line) for line in parted.log.read_text().splitlines()]
     assert logs[-1]["step"] == again[-1]["step"] == 12 and logs[-1]["loss"] == again[-1]["loss"]
     other = trainer(run(tmp_path / "other", replace(RECIPE, seed=1)))
-    other.go()
+    other.train()
     assert not same(weights(whole), weights(other))
 
 
 def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
     one = trainer(run(tmp_path / "one"))
-    one.go(steps=1)
+    one.train(steps=1)
     data = one.run.state.read_bytes()
     one.run.state.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ModelBroken, match="is no state of a run"):
+    with pytest.raises(ModelBroken, match="is not a training state"):
         trainer(one.run)
     wide = trainer(run(tmp_path / "wide", hidden=48))
     wide.save()
     one.run.state.write_bytes(wide.run.state.read_bytes())
     with pytest.raises(ModelBroken, match=r"belongs to another model: its .* does not fit"):
         trainer(one.run)
-    with pytest.raises(ModelNotFound, match=r"is no prepared run: recipe\.json, corpus\.npz"):
+    with pytest.raises(ModelNotFound, match=r"is not a prepared run: training\.json, corpus\.npz"):
         trainer(TrainingRun(tmp_path / "none"))
 
 
 def test_progress_is_told_with_held_out_loss_and_samples(tmp_path: Path) -> None:
-    told: list[Progress] = []
-    one = trainer(run(tmp_path), judge_every=6, tell=told.append)
-    last = one.go()
-    judged = [progress for progress in told if progress.judged]
+    told: list[TrainingProgress] = []
+    one = trainer(run(tmp_path), eval_every=6, report=told.append)
+    last = one.train()
+    judged = [progress for progress in told if progress.eval_losses]
     assert [progress.step for progress in judged] == [6, 12] and last is told[-1]
-    assert list(judged[0].judged) == list(LEVELS)
-    assert judged[0].per_character > 0 and len(judged[0].samples) == 2
-    assert {title for title, _ in judged[0].samples} <= {page.title for page in held_out(3)}
+    assert list(judged[0].eval_losses) == list(EVAL_NOISE_LEVELS)
+    assert judged[0].nats_per_character > 0 and len(judged[0].previews) == 2
+    assert {title for title, _ in judged[0].previews} <= {page.title for page in held_out(3)}
     line = json.loads(one.run.log.read_text().splitlines()[-1])
-    assert line["judged"]["0.5"] == round(last.judged[0.5], 4) and len(line["samples"]) == 2
+    assert line["eval_losses"]["0.5"] == round(last.eval_losses[0.5], 4) and len(line["previews"]) == 2
     untrained = math.log(1400)
-    assert last.judged[0.25] < untrained and abs(judged[0].judged[1.0] - untrained) < 2
+    assert last.eval_losses[0.25] < untrained and abs(judged[0].eval_losses[1.0] - untrained) < 2
 
 
 def test_a_step_with_an_endless_gradient_is_left_out(tmp_path: Path) -> None:
     one = trainer(run(tmp_path))
-    one.go(steps=2)
+    one.train(steps=2)
     before = weights(one)
     table = one.model.model.decoder.embed_tokens
     hook = table.register_forward_hook(lambda module, given, result: result * math.inf)
-    assert one.go(steps=1).left_out == 1
+    assert one.train(steps=1).skipped_steps == 1
     hook.remove()
     assert same(before, weights(one)) and one.step == 3
-    assert trainer(one.run).left_out == 1
+    assert trainer(one.run).skipped_steps == 1
 
 
 def test_the_model_so_far_opens_in_the_engine_and_is_the_one_that_was_trained(tmp_path: Path) -> None:
     one = trainer(run(tmp_path))
-    one.go()
+    one.train()
     loaded = load_trainable(one.run.checkpoint, "cpu")
     found = dict(loaded.model.named_parameters())
     assert all(torch.equal(found[name], weight) for name, weight in one.weights.items())
@@ -114,26 +114,34 @@ def test_the_model_so_far_opens_in_the_engine_and_is_the_one_that_was_trained(tm
 def test_an_overfitted_model_gives_its_pages_back_from_noise(tmp_path: Path) -> None:
     given = pages(4, words=6)
     recipe = replace(
-        RECIPE, steps=220, rows=1, tokens=160, canvases=16, copies=4, rate=1e-2, warmup=10, conditioned=0.5
+        RECIPE,
+        steps=220,
+        rows=1,
+        tokens=160,
+        canvases=16,
+        copies=4,
+        learning_rate=1e-2,
+        warmup_steps=10,
+        self_conditioned_share=0.5,
     )
     one = trainer(run(tmp_path, recipe, given, hidden=48, layers=2))
-    before = [given_back(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
-    one.go()
-    after = [given_back(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
+    before = [matching_share(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
+    one.train()
+    after = [matching_share(page.text, PreviewWriter(one.loaded, context=128).write(page.prompt)[0]) for page in given]
     assert sum(after) / 4 > 0.95 and sum(before) / 4 < 0.3
 
 
 def test_small_matrices_learn_in_place_of_the_model(tmp_path: Path) -> None:
     given = pages(4, words=6)
-    recipe = replace(RECIPE, rank=4, rate=1e-2, steps=10)
+    recipe = replace(RECIPE, lora_rank=4, learning_rate=1e-2, steps=10)
     one = trainer(run(tmp_path, recipe, given))
     assert not (one.run.folder / "start").exists(), "the checkpoint stays where it is"
     assert all(name.startswith("beside.") for name in one.weights)
     own = {name: weight.detach().clone() for name, weight in one.model.named_parameters()}
-    one.go(steps=6)
+    one.train(steps=6)
     resumed = trainer(one.run)
     assert same(weights(one), weights(resumed))
-    resumed.go()
+    resumed.train()
     for name, weight in resumed.model.named_parameters():
         assert torch.equal(weight, own[name]), "after writing the checkpoint too"
     merged = load_trainable(resumed.run.checkpoint, "cpu")
@@ -142,7 +150,7 @@ def test_small_matrices_learn_in_place_of_the_model(tmp_path: Path) -> None:
     batch = resumed.packer.batch()
     with torch.no_grad():
         seen = [
-            trunk.look(trunk.read(batch), batch, batch.canvases, None)
+            trunk.decode(trunk.encode(batch), batch, batch.canvases, None)
             for trunk in map(
                 TrainableModel, (merged.model, resumed.model, load_trainable(resumed.run.start, "cpu").model)
             )
@@ -178,14 +186,14 @@ def test_a_run_is_prepared_whole_or_not_at_all(tmp_path: Path) -> None:
         run(tmp_path, given=long)
     assert [path.name for path in tmp_path.iterdir()] == ["start"]
     run(tmp_path)
-    with pytest.raises(EngineError, match="is there already"):
+    with pytest.raises(EngineError, match="exists"):
         run(tmp_path)
 
 
 def test_a_model_in_bfloat16_products_learns_too(tmp_path: Path) -> None:
     one = trainer(run(tmp_path, replace(RECIPE, dtype="bfloat16")))
-    first = one.go(steps=1).loss
-    last = one.go().loss
+    first = one.train(steps=1).loss
+    last = one.train().loss
     assert math.isfinite(first) and last < first
     assert all(weight.dtype == torch.float32 for weight in one.weights.values())
 
@@ -203,13 +211,13 @@ def test_an_opening_that_fills_a_canvas_gets_another_one(tmp_path: Path) -> None
 
 def test_the_small_state_has_nearly_the_moments(tmp_path: Path) -> None:
     one = trainer(run(tmp_path))
-    one.go(steps=6)
+    one.train(steps=6)
     optimizer = torch.optim.AdamW(one.weights.values())
-    notes = states.load_small(one.run.small_state, one.weights, optimizer)
+    notes = states.load_compact_state(one.run.compact_state, one.weights, optimizer)
     assert notes["step"] == 6
     for weight in one.weights.values():
         exact, near = one.optimizer.state[weight], optimizer.state[weight]
         assert float(near["step"]) == float(exact["step"]) and not near["exp_avg"].any()
         torch.testing.assert_close(near["exp_avg_sq"].sum(), exact["exp_avg_sq"].sum(), rtol=1e-3, atol=1e-12)
-    size = one.run.small_state.stat().st_size
+    size = one.run.compact_state.stat().st_size
     assert size < 0.35 * one.run.state.stat().st_size

@@ -188,9 +188,9 @@ async def test_thoughts_and_half_characters_are_held_back(engine: VisualEngine) 
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        ("crash", r"ended with status 1 .*may not know the model: Its log ends: .*unknown model architecture"),
+        ("crash", r"ended with status 1 .*may not support the model: Its log ends: .*unknown model architecture"),
         ("die", "ended with status 3"),
-        ("stall", "fell silent"),
+        ("stall", "drew nothing in time"),
     ],
 )
 async def test_what_goes_wrong_is_said(engine: VisualEngine, ask: str, message: str) -> None:
@@ -200,7 +200,7 @@ async def test_what_goes_wrong_is_said(engine: VisualEngine, ask: str, message: 
 
 async def test_a_program_that_never_draws_is_given_up(program: Path, model: Path) -> None:
     engine = open_engine(f"visual:{program}", model=str(model), start_timeout=0.5)
-    with pytest.raises(GenerationFailed, match="has drawn nothing in time"):
+    with pytest.raises(GenerationFailed, match="drew nothing in time"):
         async for _ in engine.generate(Request(Prompt("hang"))):
             pass
     await engine.close()
@@ -224,9 +224,9 @@ async def test_closing_ends_the_program(engine: VisualEngine) -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request(Prompt("A."), schema={"type": "object"}), "cannot be held to a shape"),
+        (Request(Prompt("A."), schema={"type": "object"}), "cannot follow a schema"),
         (Request(Prompt("A."), draft=Draft("B.")), "cannot edit a draft"),
-        (Request(Prompt("A.", images=(b"x",))), "cannot be shown images"),
+        (Request(Prompt("A.", images=(b"x",))), "cannot see images"),
     ],
 )
 async def test_what_it_cannot_do_is_refused(engine: VisualEngine, request_: Request, message: str) -> None:
@@ -241,7 +241,7 @@ async def test_what_it_cannot_do_is_refused(engine: VisualEngine, request_: Requ
 def test_what_is_wrong_is_said_when_it_is_opened(program: Path, model: Path, tmp_path: Path) -> None:
     other = write_gguf(tmp_path / "other.gguf", MODEL)
     cases: list[tuple[str, dict[str, Any], type[EngineError], str]] = [
-        ("visual:", {"model": str(model)}, UnknownEngine, "no program ''. Write visual:PATH"),
+        ("visual:", {"model": str(model)}, UnknownEngine, "no program ''. Give visual:PATH"),
         ("visual:/nowhere/cli", {"model": str(model)}, UnknownEngine, "pull request 24423"),
         (f"visual:{program}", {}, BadOption, "needs the file of a model, such as model="),
         (f"visual:{program}", {"model": "none.gguf"}, ModelNotFound, "none.gguf"),

@@ -12,11 +12,13 @@ from tests.support.training_runs import SIZES
 
 from unwritten_engine import Prompt
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
-from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
+from unwritten_engine.training.dataset import TrainingPage
+from unwritten_engine.training.dataset import read_pages
+from unwritten_engine.training.dataset import write_pages
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(120)]
 
-TINY = "--device cpu --threads 1 --set steps=2 --set rows=1 --set tokens=2048 --set warmup=1".split()
+TINY = "--device cpu --threads 1 --set steps=2 --set rows=1 --set tokens=2048 --set warmup_steps=1".split()
 TUNE = "tune --model tiny --out mine".split()
 
 WITH_SCHEMA = """

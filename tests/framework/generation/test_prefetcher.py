@@ -124,7 +124,7 @@ def test_a_click_promotes_its_prefetch_and_preempts_the_others(tmp_path: Path) -
             time.sleep(0.1)
             assert "One <span" in client.get(key("A")).text  # what is there by now
             wait_for(lambda: engine.running == 1)
-            assert [request.prompt.ask for request in engine.hurried] == [engine.requests[1].prompt.ask]
+            assert [request.prompt.ask for request in engine.promoted] == [engine.requests[1].prompt.ask]
             nothing_more(engine)
             assert asked(engine) == ["A", "B"]
             app: Any = client.app

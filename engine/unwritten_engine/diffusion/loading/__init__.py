@@ -1,1 +1,1 @@
-"""From a reference to a model on its device: what a checkpoint holds, what it takes, and its weights on their way."""
+"""Load a checkpoint: inspect its files, plan its memory, and load its weights onto the device."""

@@ -1,7 +1,7 @@
-"""What a checkpoint folder holds, and whether this engine can load it. Reads heads and JSON alone; no torch.
+"""Inspect a checkpoint folder, and check that this engine can load it. Reads only headers and JSON, without torch.
 
-transformers would load a checkpoint that lacks tensors, or that is quantised in a way it does not know, with random
-numbers in their place. So everything is compared here first, and what is wrong is said in words.
+transformers fills missing tensors, or tensors of unknown quantization, with random numbers. Therefore everything is
+checked here first, with precise messages.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import ModelBroken, ModelNotFound, ModelUnsupported
-from .model_config import DECODER, ENCODER, VISION, Counts, ModelConfig, kind, read_model_config
-from .safetensors_index import Tensor, read_json, read_tensors
+from .model_config import DECODER, ENCODER, ModelConfig, ParameterCounts, read_model_config, tensor_kind
+from .safetensors_index import TensorInfo, read_json, read_tensors
 
 OFFICIAL: Final = "google/diffusiongemma-26B-A4B-it"
-"""The checkpoint in bf16 that all others derive from."""
+"""The published bf16 checkpoint."""
 ARCHITECTURE: Final = "DiffusionGemmaForBlockDiffusion"
 _ENDS: Final = (1, 106, 50)
 _DTYPES: Final = {"BF16", "F16", "F32"}
@@ -30,43 +30,43 @@ class Checkpoint:
     """A checkpoint that can be loaded.
 
     Attributes:
-        folder: where it lies.
-        name: for people.
+        folder: its folder.
+        name: display name.
         config: its ``config.json``.
-        sizes: the sizes of the model.
-        tensors: its tensors, by name.
-        counts: parameters by kind, counted in the files.
-        weight_bytes: bytes of all tensors, as they are stored.
-        ends: ids of the tokens that end a text.
-        pad: id of the token that fills a canvas after its end.
-        vision: it has a vision tower, and a processor that says how images are cut.
-        licence: its terms, in a word or two; "" if it does not tell.
+        model_config: sizes of the model.
+        tensors: its tensors by name.
+        counts: number of parameters by kind, counted in the files.
+        weight_bytes: bytes of all tensors as stored.
+        end_ids: ids of end tokens.
+        pad_id: id of the padding token.
+        vision: it has a vision tower and an image processor config.
+        licence: name of its licence; "" if unknown.
     """
 
     folder: Path
     name: str
     config: Mapping[str, Any] = field(repr=False)
-    sizes: ModelConfig = field(repr=False)
-    tensors: Mapping[str, Tensor] = field(repr=False)
-    counts: Counts
+    model_config: ModelConfig = field(repr=False)
+    tensors: Mapping[str, TensorInfo] = field(repr=False)
+    counts: ParameterCounts
     weight_bytes: int
-    ends: frozenset[int]
-    pad: int
+    end_ids: frozenset[int]
+    pad_id: int
     vision: bool
     licence: str
 
 
 def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
-    """Look into a checkpoint folder.
+    """Inspect a checkpoint folder.
 
     Args:
         folder: the folder.
-        name: what it is called in messages and ``Checkpoint.name``; its own name if "".
+        name: display name; the folder's name if "".
 
     Raises:
-        ModelNotFound: there is no such folder, or a file is missing.
-        ModelBroken: a file is truncated or damaged, or tensors are missing or of the wrong shape.
-        ModelUnsupported: another architecture, or quantised in a way that cannot be loaded here.
+        ModelNotFound: the folder or a file does not exist.
+        ModelBroken: a file is truncated or damaged, or tensors are missing or have the wrong shape.
+        ModelUnsupported: another architecture, or an unsupported quantization.
     """
     here = Path(folder).expanduser()
     name = name or here.resolve().name
@@ -85,19 +85,19 @@ def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
         raise ModelNotFound(f"{here} has no tokenizer.json. Fetch the checkpoint again, with its tokenizer.")
     kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "vision", "rest"), 0)
     for key, tensor in tensors.items():
-        if key != "lm_head.weight":  # where it is stored, it is the embeddings once more
-            kinds[kind(key)] += prod(tensor.shape)
+        if key != "lm_head.weight":  # a copy of the embeddings
+            kinds[tensor_kind(key)] += prod(tensor.shape)
     ends, pad = _ends(here, config)
     return Checkpoint(
         folder=here,
         name=name,
         config=config,
-        sizes=sizes,
+        model_config=sizes,
         tensors=tensors,
-        counts=Counts(**kinds),
+        counts=ParameterCounts(**kinds),
         weight_bytes=sum(tensor.size for tensor in tensors.values()),
-        ends=ends,
-        pad=pad,
+        end_ids=ends,
+        pad_id=pad,
         vision=kinds["vision"] > 0
         and any((here / file).is_file() for file in ("processor_config.json", "preprocessor_config.json")),
         licence=_licence(here, name),
@@ -105,18 +105,18 @@ def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """The ``config.json`` of a folder, if it is of a model that this engine can load.
+    """Return the ``config.json`` of a folder, if this engine supports the model.
 
     Raises:
-        ModelNotFound: there is none.
+        ModelNotFound: it does not exist.
         ModelBroken: it is damaged.
-        ModelUnsupported: another architecture, or a quantisation that cannot be loaded here.
+        ModelUnsupported: another architecture, or an unsupported quantization.
     """
     file = folder / "config.json"
     if not file.is_file():
         if gguf := sorted(path.name for path in folder.glob("*.gguf")):
-            raise ModelUnsupported(f"{folder} holds a GGUF file. Give that to the llama.cpp engine: {folder / gguf[0]}")
-        raise ModelNotFound(f"{folder} has no config.json, so it is no checkpoint. Give the folder that has one.")
+            raise ModelUnsupported(f"{folder} has a GGUF file. Open it with the llama.cpp engine: {folder / gguf[0]}")
+        raise ModelNotFound(f"{folder} has no config.json, so it is not a checkpoint. Give the folder that has one.")
     config = read_json(file)
     _check_architecture(config, name)
     _check_quantisation(folder, config, name)
@@ -131,81 +131,73 @@ def _check_architecture(config: Mapping[str, Any], name: str) -> None:
     what = str(found[0]) if found else (f"of the type {kind!r}" if kind else "of no known type")
     if _LEFT_TO_RIGHT.search(what):
         raise ModelUnsupported(
-            f"{name} is {what}, which writes from left to right; the diffusion engine runs {ARCHITECTURE}. Convert it "
-            f"to GGUF and give the .gguf file, which llama.cpp runs, or serve it with vLLM: vllm serve {name}"
+            f"{name} is {what}, an autoregressive model; the diffusion engine runs {ARCHITECTURE}. Convert it to GGUF "
+            f"and open the .gguf file with llama.cpp, or serve it with vLLM: vllm serve {name}"
         )
-    raise ModelUnsupported(
-        f"{name} is {what}; the diffusion engine runs {ARCHITECTURE}, such as {OFFICIAL}. Other models of "
-        f"this kind run in the libraries of their makers."
-    )
+    raise ModelUnsupported(f"{name} is {what}; the diffusion engine only runs {ARCHITECTURE}, such as {OFFICIAL}.")
 
 
 def _check_quantisation(folder: Path, config: Mapping[str, Any], name: str) -> None:
     found = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    if not found and (folder / "hf_quant_config.json").is_file():  # as NVIDIA's model optimiser writes it
+    if not found and (folder / "hf_quant_config.json").is_file():  # NVIDIA's model optimizer
         found = read_json(folder / "hf_quant_config.json").get("quantization") or {"quant_method": "modelopt"}
     if found:
         raise ModelUnsupported(_refusal(name, _quantisation(found)))
     if config.get("tie_word_embeddings") is False:
         raise ModelUnsupported(
-            f"{name} has an encoder and a decoder with weights of their own (tie_word_embeddings is false). This "
-            f"engine runs checkpoints in which they are shared, such as {OFFICIAL}."
+            f"{name} has separate weights for encoder and decoder (tie_word_embeddings is false). This engine runs "
+            f"checkpoints with shared weights, such as {OFFICIAL}."
         )
 
 
 def _quantisation(found: Any) -> str:
-    """What a checkpoint calls its quantisation, such as "compressed-tensors, nvfp4"."""
+    """Return the name of a quantization, such as "compressed-tensors, nvfp4"."""
     if not isinstance(found, Mapping):
         return str(found)
     words = [str(found[key]) for key in ("quant_method", "quant_algo", "format", "fmt") if found.get(key)]
     words += [f"{found['bits']} bits"] if "bits" in found else []
-    return ", ".join(dict.fromkeys(words)) or "a way that it does not name"
+    return ", ".join(dict.fromkeys(words)) or "an unnamed method"
 
 
 def _refusal(name: str, how: str) -> str:
     return (
-        f"{name} is quantised ({how}). transformers does not load experts that are stored so: they would be random "
-        f"numbers. Serve it with vLLM, which does (vllm serve {name} --max-num-seqs 4 --generation-config vllm), or "
-        f'load the checkpoint in bf16, {OFFICIAL}, with quantize="nf4" or "int8".'
+        f"{name} is quantized ({how}). transformers cannot load experts in this format and would use random numbers. "
+        f"Serve it with vLLM (vllm serve {name} --max-num-seqs 4 --generation-config vllm), or load the bf16 "
+        f'checkpoint {OFFICIAL} with quantize="nf4" or "int8".'
     )
 
 
-def _check_tensors(sizes: ModelConfig, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Everything is there, in its shape. The encoder's name may stand for the decoder's: they share the weights."""
-    missing, misshapen = [], []
+def _check_tensors(sizes: ModelConfig, tensors: Mapping[str, TensorInfo], name: str) -> None:
+    """Check that all tensors exist with the right shape. The encoder's name is accepted for a shared weight."""
+    missing, mismatched = [], []
     for key, wanted in sizes.tensors().items():
         tensor = tensors.get(key) or (tensors.get(_twin(key)) if not key.endswith("layer_scalar") else None)
         if tensor is None:
             missing.append(key)
         elif tensor.shape != wanted:
-            misshapen.append(f"{key} is {list(tensor.shape)} and should be {list(wanted)}")
-    odd = sorted({tensor.dtype for tensor in tensors.values()} - _DTYPES)
-    if odd:
-        raise ModelUnsupported(_refusal(name, f"tensors of the type {', '.join(odd)}"))
+            mismatched.append(f"{key} is {list(tensor.shape)} and should be {list(wanted)}")
+    unknown = sorted({tensor.dtype for tensor in tensors.values()} - _DTYPES)
+    if unknown:
+        raise ModelUnsupported(_refusal(name, f"tensors of type {', '.join(unknown)}"))
     if missing:
         raise ModelBroken(
-            f"{name} lacks {len(missing)} of its tensors, such as {missing[0]}. Fetch the checkpoint again, or save "
-            f"it again with save_pretrained."
+            f"{name} lacks {len(missing)} tensors, such as {missing[0]}. Fetch the checkpoint again, or save it again "
+            f"with save_pretrained."
         )
-    if misshapen:
+    if mismatched:
         raise ModelBroken(
-            f"{name} does not fit its config.json: {misshapen[0]}. The files belong to different checkpoints; fetch "
-            f"all of them again."
+            f"{name} does not match its config.json: {mismatched[0]}. The files belong to different checkpoints; "
+            f"fetch all of them again."
         )
 
 
 def _twin(key: str) -> str:
-    """The encoder's name of a weight of the decoder."""
+    """Return the encoder's name of a decoder weight."""
     return key.replace(DECODER, ENCODER, 1)
 
 
-def is_vision(key: str) -> bool:
-    """Whether a tensor belongs to the vision tower or its projection."""
-    return key.startswith(VISION)
-
-
 def _ends(folder: Path, config: Mapping[str, Any]) -> tuple[frozenset[int], int]:
-    """The end tokens and the padding: as generation_config.json says, else config.json, else as Gemma 4 has them."""
+    """Return end tokens and padding from generation_config.json, else config.json, else the defaults of Gemma 4."""
     file = folder / "generation_config.json"
     places = [read_json(file) if file.is_file() else {}, config, config.get("text_config") or {}]
     ends = next((place["eos_token_id"] for place in places if place.get("eos_token_id") is not None), _ENDS)
@@ -214,7 +206,7 @@ def _ends(folder: Path, config: Mapping[str, Any]) -> tuple[frozenset[int], int]
 
 
 def _licence(folder: Path, name: str) -> str:
-    """What the model card's head says; the official model's is known."""
+    """Return the licence from the model card; that of the official model is known."""
     card = folder / "README.md"
     if card.is_file():
         head = card.read_text(encoding="utf-8", errors="replace")[:4000]

@@ -1,4 +1,4 @@
-"""Checkpoints on Hugging Face: in the cache or not, how large, and fetching them. No torch."""
+"""Find or download checkpoints on Hugging Face. Does not use torch."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _SMALL: Final = ("*.json", "*.jinja", "tokenizer.model", "README.md")
 
 
 def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Mapping[str, Any]], None]) -> Path:
-    """The folder of a model on the hub: in its cache, downloaded if it is not there whole.
+    """Return the folder of a model on the hub, downloading it if it is not in the cache.
 
     Args:
         reference: OWNER/REPO.
-        progress: told the size and the folder before the download.
-        agree: called with the ``config.json`` before any weights are fetched; raises if the model would not fit.
+        progress: gets size and folder before the download.
+        agree: called with the ``config.json`` before weights are downloaded; raises if the model would not fit.
 
     Raises:
         MissingPackage: huggingface_hub is not installed.
-        ModelNotFound: there is no such model, or the network is away.
-        ModelUnsupported, ModelBroken: its ``config.json`` says that it cannot be loaded.
+        ModelNotFound: the model does not exist, or the hub cannot be reached.
+        ModelUnsupported, ModelBroken: according to its ``config.json``, it cannot be loaded.
         EngineError: the disk is too full.
     """
     hub = hugging_face()
@@ -41,7 +41,7 @@ def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Mappin
         about = hub.HfApi().model_info(reference, files_metadata=True)
         sizes = {item.rfilename: item.size or 0 for item in about.siblings or ()}
         small = Path(hub.snapshot_download(reference, allow_patterns=list(_SMALL)))
-    except Exception as error:  # its errors come from three packages and change with its versions
+    except Exception as error:  # its error types differ between versions
         raise _unreachable(reference, error) from error
     agree(read_config(small, reference))
     size = sum(count for file, count in sizes.items() if any(fnmatch.fnmatch(file, want) for want in _WANTED))
@@ -49,7 +49,7 @@ def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Mappin
     free = _free(place)
     if free < size:
         raise EngineError(
-            f"The disk is too full: {reference} has {gigabytes(size)}, and {place} has {gigabytes(free)} free. "
+            f"The disk is too full: {reference} needs {gigabytes(size)}, and {place} has {gigabytes(free)} free. "
             f"Free some space, or set HF_HOME to a folder on another disk."
         )
     progress(0.0, f"Downloading {reference}, {gigabytes(size)}, to {place}")
@@ -60,30 +60,30 @@ def fetch_checkpoint(reference: str, progress: Progress, agree: Callable[[Mappin
 
 
 def _cached(hub: Any, reference: str) -> Path | None:
-    """The folder in the cache if all files are there; None if the network is needed."""
+    """Return the folder in the cache if it is complete, else None."""
     try:
         folder = Path(hub.snapshot_download(reference, local_files_only=True))
         read_config(folder, reference)
         read_tensors(folder)
     except (ModelNotFound, FileNotFoundError, ValueError, OSError):
-        return None  # nothing, or a download that broke off; what else is wrong is worth telling
+        return None  # missing or incomplete; other errors are raised
     return folder
 
 
 def _unreachable(reference: str, error: Exception) -> ModelNotFound:
     return ModelNotFound(
-        f"{reference} cannot be fetched from Hugging Face ({type(error).__name__}: {_first(error)}), and it is not in "
-        f"its cache. Check the name, such as {OFFICIAL}, and the connection; a model behind a licence needs: "
-        f'hf auth login. A folder that is on this machine needs no network, nor does "random".'
+        f"{reference} cannot be fetched from Hugging Face ({type(error).__name__}: {_first_line(error)}), and it is "
+        f"not in its cache. Check the name, such as {OFFICIAL}, and the connection; a gated model needs: hf auth "
+        f'login. A local folder and "random" need no network.'
     )
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0][:200]
 
 
 def _free(folder: Path) -> int:
-    """Bytes free where a folder is or will be."""
+    """Return the free bytes of the disk of a folder, which may not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -1,9 +1,8 @@
-"""From a checkpoint to a model on the device, tensor by tensor.
+"""Load a checkpoint onto the device.
 
-transformers' classes are built without memory and filled from the files: each tensor goes to the device, is packed on
-its way if weights are to be quantised, and takes its place in the encoder and in the decoder, which share it. So
-neither the device nor the machine ever holds more than the finished weights and one slice. No code that comes with a
-checkpoint is run.
+transformers' classes are built without memory and filled from the files: each tensor is moved to the device, packed on
+the way if weights are quantized, and shared by encoder and decoder. Neither device nor host ever holds more than the
+finished weights and one slice. Code of a checkpoint is never executed.
 """
 
 from __future__ import annotations
@@ -26,14 +25,15 @@ from .model_config import ModelConfig, read_model_config
 from .weight_loader import load_weights
 
 RANDOM: Final = "random"
-"""The reference of a small random model that is made here."""
+"""Reference of a small random model."""
 RANDOM_SIZES: Final[Mapping[str, Any]] = {
     "vocabulary": 8192, "hidden": 64, "layers": 6, "canvas": 128, "window": 256, "spread": 4.0, "branch": 0.25,
     "words": True,
 }  # fmt: skip
-"""Its sizes, as ``small.write_checkpoint`` takes them: so that it is seen to settle. With these its sure positions
-grow evenly over 20 to 35 steps, from a quarter after three steps to all, in 2 to 3 seconds for three canvases on 2
-cores. At a branch of 0.15 it is sure of everything after 5 steps, and at 0.5 of hardly anything after 48."""
+"""Its sizes, for ``random_model.write_checkpoint``, chosen so that drafts settle visibly: the share of settled
+positions grows evenly over 20 to 35 steps, from a quarter after three steps, in 2 to 3 seconds for three canvases on 2
+cores. At a branch of 0.15 everything settles after 5 steps, and at 0.5 hardly anything after 48.
+"""
 _DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -42,19 +42,19 @@ class LoadedModel:
     """A model that is ready to run.
 
     Attributes:
-        checkpoint: what it was loaded from.
-        model: transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, its experts and linear
-            layers perhaps replaced by those of ``quantize.py``. Encoder and decoder share their weights.
+        checkpoint: its checkpoint.
+        model: transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients. If it is quantized,
+            experts and linear layers are those of ``quantization.py``. Encoder and decoder share their weights.
         tokenizer: a fast tokenizer with a chat template.
-        name: for people.
-        device: where it is.
-        dtype: of its activations.
-        quantization: how the weights are kept: "float32", "bf16", "int8" or "nf4".
-        weight_bytes: bytes of all weights and buffers, counted after loading, shared ones once.
-        ends: ids of the tokens that end a text.
-        pad: id of the token that fills a canvas after its end.
-        licence: terms of the model, in a few words; "" if the checkpoint does not tell.
-        reasons: why it was loaded so, one sentence each.
+        name: display name.
+        device: device of the weights.
+        dtype: of the activations.
+        quantization: weight format: "float32", "bf16", "int8" or "nf4".
+        weight_bytes: bytes of all weights and buffers after loading; shared ones count once.
+        end_ids: ids of end tokens.
+        pad_id: id of the padding token.
+        licence: terms of the model; "" if unknown.
+        reasons: choices that were made, one sentence each.
     """
 
     checkpoint: Checkpoint
@@ -65,8 +65,8 @@ class LoadedModel:
     dtype: torch.dtype
     quantization: str
     weight_bytes: int
-    ends: frozenset[int]
-    pad: int
+    end_ids: frozenset[int]
+    pad_id: int
     licence: str
     reasons: tuple[str, ...]
 
@@ -84,14 +84,14 @@ def load_model(
 
     Args:
         reference: a checkpoint folder, OWNER/REPO on the hub, or "random".
-        device: as torch names it, such as "cuda" or "cpu"; None takes a GPU if there is one.
-        quantize: "none", "int8" or "nf4"; None takes the best that fits.
-        dtype: "float32" or "bfloat16", of the activations; None takes float32 on a CPU, else bfloat16.
-        budget_bytes: bytes that weights, caches and workspace may take together; None takes what is free.
-        progress: told what will be downloaded and what it will take, before it happens.
+        device: torch's device name, such as "cuda" or "cpu"; None chooses a GPU if there is one.
+        quantize: "none", "int8" or "nf4"; None chooses the best that fits.
+        dtype: "float32" or "bfloat16", of the activations; None chooses float32 on a CPU, else bfloat16.
+        budget_bytes: limit of weights, caches and workspace together; None uses the free memory.
+        progress: gets download and memory sizes in advance.
 
     Raises:
-        BadOption: an option has a value that does not exist, or that this machine cannot serve.
+        BadOption: an invalid value, or one that this machine does not support.
         ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the checkpoint cannot be loaded, or does not fit.
         EngineError: memory or disk ran out.
     """
@@ -111,17 +111,17 @@ def load_model(
         from .random_model import write_checkpoint
 
         with tempfile.TemporaryDirectory(prefix="unwritten-") as folder:
-            progress(0.0, "Making a small random model; what it writes is gibberish")
+            progress(0.0, "Making a small random model; its text is gibberish")
             checkpoint = inspect_checkpoint(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
-            why = "The model is small and random: the mechanics are real, the text is gibberish."
-            return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, (why,))
+            reason = "The model is small and random, so its text is gibberish."
+            return _load(checkpoint, planned(checkpoint.model_config), where, number, progress, (reason,))
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
         checkpoint = inspect_checkpoint(local)
     else:
         folder_ = fetch_checkpoint(reference, progress, lambda config: _agree(planned, config, reference))
         checkpoint = inspect_checkpoint(folder_, name=reference)
-    return _load(checkpoint, planned(checkpoint.sizes), where, number, progress, ())
+    return _load(checkpoint, planned(checkpoint.model_config), where, number, progress, ())
 
 
 def _load(
@@ -132,7 +132,7 @@ def _load(
     progress: Progress,
     reasons: tuple[str, ...],
 ) -> LoadedModel:
-    told = ", ".join(f"{gigabytes(weight_bytes(checkpoint.sizes, kind))} in {kind}" for kind in KINDS)
+    told = ", ".join(f"{gigabytes(weight_bytes(checkpoint.model_config, kind))} in {kind}" for kind in KINDS)
     progress(0.0, f"Loading {checkpoint.name} in {found.kind}, {gigabytes(found.weights)} (weights: {told})")
     try:
         model, more = load_weights(checkpoint, found.kind, device, dtype, progress)
@@ -151,18 +151,18 @@ def _load(
         dtype=dtype,
         quantization=found.kind,
         weight_bytes=count_bytes(model),
-        ends=checkpoint.ends,
-        pad=checkpoint.pad,
+        end_ids=checkpoint.end_ids,
+        pad_id=checkpoint.pad_id,
         licence=checkpoint.licence,
         reasons=(*reasons, found.reason, *more),
     )
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's tokenizer.
+    """Return the checkpoint's tokenizer.
 
     Raises:
-        ModelUnsupported: it has no chat template, or fewer or more tokens than the model.
+        ModelUnsupported: it has no chat template, or more tokens than the model.
     """
     from transformers import AutoTokenizer
 
@@ -172,16 +172,16 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             f"The tokenizer of {checkpoint.name} has no chat template. Add the chat_template.jinja of the original "
             f"checkpoint to the folder."
         )
-    if len(tokenizer) > checkpoint.sizes.vocabulary:
+    if len(tokenizer) > checkpoint.model_config.vocab_size:
         raise ModelUnsupported(
             f"The tokenizer of {checkpoint.name} has {len(tokenizer):,} tokens and the model "
-            f"{checkpoint.sizes.vocabulary:,}. They belong to different checkpoints; fetch all files again."
+            f"{checkpoint.model_config.vocab_size:,}. They belong to different checkpoints; fetch all files again."
         )
     return tokenizer
 
 
 def count_bytes(model: torch.nn.Module) -> int:
-    """Bytes of all parameters and buffers of a model; storage that is shared counts once."""
+    """Return the bytes of all parameters and buffers; shared storage counts once."""
     seen = {}
     for tensor in (*model.parameters(), *model.buffers()):
         storage = tensor.untyped_storage()
@@ -198,7 +198,7 @@ def _dtype(name: str | None, device: torch.device) -> torch.dtype:
 
 
 def _is_hub(reference: str) -> bool:
-    """OWNER/REPO, and nothing that looks like a path."""
+    """Return True for OWNER/REPO, as opposed to a path."""
     owner, _, repo = reference.partition("/")
     return bool(owner and repo) and "/" not in repo and not reference.startswith((".", "~", "\\"))
 

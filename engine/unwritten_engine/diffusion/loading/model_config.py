@@ -1,7 +1,6 @@
-"""The sizes of a DiffusionGemma, read from its ``config.json``: layers, heads, parameters of each kind. No torch.
+"""The sizes of a DiffusionGemma from its ``config.json``: layers, heads, parameters by kind. Does not use torch.
 
-From these follow the memory that it takes (``memory.py``) and the tensors that a checkpoint must have
-(``checkpoint.py``).
+They determine the memory plan (``memory_plan.py``) and the tensors of a checkpoint (``checkpoint.py``).
 """
 
 from __future__ import annotations
@@ -16,34 +15,34 @@ from ...errors import ModelBroken
 DECODER: Final = "model.decoder."
 ENCODER: Final = "model.encoder.language_model."
 VISION: Final = ("model.encoder.vision_tower.", "model.encoder.embed_vision.")
-"""How the names of tensors begin. The encoder shares all weights with the decoder, but for ``layer_scalar``."""
+"""Prefixes of tensor names. The encoder shares all weights with the decoder except ``layer_scalar``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerConfig:
     """One layer.
 
     Attributes:
-        full: attends to everything; otherwise to the window alone.
-        head: numbers per head.
-        keys: heads of keys and values.
+        full_attention: attends to all tokens; otherwise to a sliding window.
+        head_dim: size of a head.
+        num_kv_heads: heads of keys and values.
     """
 
-    full: bool
-    head: int
-    keys: int
+    full_attention: bool
+    head_dim: int
+    num_kv_heads: int
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Parameters by kind.
+class ParameterCounts:
+    """Number of parameters by kind.
 
     Attributes:
-        experts: of the experts; quantised if anything is.
-        linears: of the other matrices of the layers; quantised too.
-        embeddings: of the token embeddings, which are the output's too; never quantised.
-        vision: of the vision tower and its projection; never quantised.
-        rest: of routers, norms and scales; never quantised.
+        experts: experts; quantized first.
+        linears: other matrices of the layers; quantized too.
+        embeddings: token embeddings, tied to the output; never quantized.
+        vision: vision tower and projection; never quantized.
+        rest: routers, norms and scales; never quantized.
     """
 
     experts: int
@@ -54,69 +53,69 @@ class Counts:
 
     @property
     def text(self) -> int:
-        """All but the vision tower's."""
+        """All parameters except the vision tower."""
         return self.experts + self.linears + self.embeddings + self.rest
 
     @property
     def total(self) -> int:
-        """All."""
+        """All parameters."""
         return self.text + self.vision
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The sizes of a model. Numbers are counts; ``window``, ``canvas`` and ``context`` are in tokens."""
+    """Sizes of a model. ``sliding_window``, ``canvas_length`` and ``context`` are in tokens."""
 
-    vocabulary: int
-    hidden: int
-    inner: int
-    expert_inner: int
-    experts: int
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    expert_size: int
+    num_experts: int
     top_k: int
-    heads: int
-    window: int
-    canvas: int
+    num_heads: int
+    sliding_window: int
+    canvas_length: int
     context: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerConfig, ...]
     vision: Mapping[str, Any]
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor that a checkpoint must have but those of the vision tower, with its shape."""
-        hidden, found = self.hidden, dict[str, tuple[int, ...]]()
-        found[f"{DECODER}embed_tokens.weight"] = (self.vocabulary, hidden)
+        """Return the shape of every required tensor, without the vision tower."""
+        hidden, found = self.hidden_size, dict[str, tuple[int, ...]]()
+        found[f"{DECODER}embed_tokens.weight"] = (self.vocab_size, hidden)
         found[f"{DECODER}norm.weight"] = (hidden,)
         found[f"{DECODER}self_conditioning.pre_norm.weight"] = (hidden,)
         found |= self._gated(f"{DECODER}self_conditioning.")
         for at, layer in enumerate(self.layers):
             here = f"{DECODER}layers.{at}."
-            queries, keys = self.heads * layer.head, layer.keys * layer.head
+            queries, keys = self.num_heads * layer.head_dim, layer.num_kv_heads * layer.head_dim
             found[f"{here}self_attn.q_proj.weight"] = (queries, hidden)
             found[f"{here}self_attn.k_proj.weight"] = (keys, hidden)
-            if not layer.full:  # layers with full attention use the keys as values
+            if not layer.full_attention:  # layers with full attention use keys as values
                 found[f"{here}self_attn.v_proj.weight"] = (keys, hidden)
             found[f"{here}self_attn.o_proj.weight"] = (hidden, queries)
-            found[f"{here}self_attn.q_norm.weight"] = found[f"{here}self_attn.k_norm.weight"] = (layer.head,)
+            found[f"{here}self_attn.q_norm.weight"] = found[f"{here}self_attn.k_norm.weight"] = (layer.head_dim,)
             found |= self._gated(f"{here}mlp.")
-            found[f"{here}experts.gate_up_proj"] = (self.experts, 2 * self.expert_inner, hidden)
-            found[f"{here}experts.down_proj"] = (self.experts, hidden, self.expert_inner)
-            found[f"{here}router.proj.weight"] = (self.experts, hidden)
+            found[f"{here}experts.gate_up_proj"] = (self.num_experts, 2 * self.expert_size, hidden)
+            found[f"{here}experts.down_proj"] = (self.num_experts, hidden, self.expert_size)
+            found[f"{here}router.proj.weight"] = (self.num_experts, hidden)
             found[f"{here}router.scale"] = (hidden,)
-            found[f"{here}router.per_expert_scale"] = (self.experts,)
+            found[f"{here}router.per_expert_scale"] = (self.num_experts,)
             for norm in _NORMS:
                 found[f"{here}{norm}.weight"] = (hidden,)
             found[f"{here}layer_scalar"] = found[f"{ENCODER}layers.{at}.layer_scalar"] = (1,)
         return found
 
     def _gated(self, here: str) -> dict[str, tuple[int, ...]]:
-        wide, narrow = (self.inner, self.hidden), (self.hidden, self.inner)
+        wide, narrow = (self.intermediate_size, self.hidden_size), (self.hidden_size, self.intermediate_size)
         return {f"{here}gate_proj.weight": wide, f"{here}up_proj.weight": wide, f"{here}down_proj.weight": narrow}
 
-    def counts(self) -> Counts:
-        """Parameters by kind."""
+    def counts(self) -> ParameterCounts:
+        """Return the number of parameters by kind."""
         kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "rest"), 0)
         for name, shape in self.tensors().items():
-            kinds[kind(name)] += prod(shape)
-        return Counts(vision=_vision(self.vision, self.hidden), **kinds)
+            kinds[tensor_kind(name)] += prod(shape)
+        return ParameterCounts(vision=_vision(self.vision, self.hidden_size), **kinds)
 
 
 _NORMS: Final = (
@@ -125,8 +124,8 @@ _NORMS: Final = (
 )  # fmt: skip
 
 
-def kind(name: str) -> str:
-    """Of which kind a tensor is, by its name: one of the names of ``Counts``."""
+def tensor_kind(name: str) -> str:
+    """Return the kind of a tensor by its name: a field of ``ParameterCounts``."""
     if name.startswith(VISION):
         return "vision"
     if ".experts." in name:
@@ -137,21 +136,21 @@ def kind(name: str) -> str:
 
 
 def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
-    """The sizes that a ``config.json`` gives.
+    """Read the sizes from a ``config.json``.
 
     Args:
         config: its contents.
-        name: whose it is, for messages.
+        name: display name, for messages.
 
     Raises:
-        ModelBroken: a size is missing or is no size; the message names it.
+        ModelBroken: a size is missing or invalid. The message names it.
     """
 
     def size(table: Mapping[str, Any], key: str, default: int | None = None) -> int:
         value = table.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            problem = "does not have" if value is None else f"has the value {value!r} for"
-            raise ModelBroken(f"The config.json of {name} {problem} {key!r}, a count. Fetch the checkpoint again.")
+            problem = "lacks" if value is None else f"has the invalid value {value!r} for"
+            raise ModelBroken(f"The config.json of {name} {problem} {key!r}. Fetch the checkpoint again.")
         return value
 
     text = config.get("text_config")
@@ -165,7 +164,7 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
         raise ModelBroken(
             f"The config.json of {name} lists {len(kinds)} layer types for {layers} layers. Fetch the checkpoint again."
         )
-    # As transformers saves it, with numbers that sort as text ("05"); the hub's form has the two global sizes.
+    # transformers saves sizes per layer, with keys like "05"; the hub's config has two global sizes instead.
     own = {int(at): sizes for at, sizes in (text.get("per_layer_config") or {}).items()}
     keys, head = size(text, "num_key_value_heads", 4), size(text, "head_dim", 256)
     found = []
@@ -176,17 +175,17 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
             wide = text.get("num_global_key_value_heads") or keys
             mine = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
         mine = mine or {}
-        found.append(Layer(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
+        found.append(LayerConfig(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
     return ModelConfig(
-        vocabulary=size(text, "vocab_size", 262_144),
-        hidden=size(text, "hidden_size"),
-        inner=size(text, "intermediate_size"),
-        expert_inner=size(text, "moe_intermediate_size"),
-        experts=size(text, "num_experts"),
+        vocab_size=size(text, "vocab_size", 262_144),
+        hidden_size=size(text, "hidden_size"),
+        intermediate_size=size(text, "intermediate_size"),
+        expert_size=size(text, "moe_intermediate_size"),
+        num_experts=size(text, "num_experts"),
         top_k=size(text, "top_k_experts"),
-        heads=size(text, "num_attention_heads", 8),
-        window=size(text, "sliding_window", 512),
-        canvas=size(config, "canvas_length", 256),
+        num_heads=size(text, "num_attention_heads", 8),
+        sliding_window=size(text, "sliding_window", 512),
+        canvas_length=size(config, "canvas_length", 256),
         context=size(text, "max_position_embeddings", 131_072),
         layers=tuple(found),
         vision=config.get("vision_config") or {},
@@ -194,7 +193,7 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
 
 
 def _vision(config: Mapping[str, Any], text_hidden: int) -> int:
-    """Parameters of the vision tower and its projection; 0 without one."""
+    """Return the number of parameters of the vision tower and its projection."""
     if not config:
         return 0
     hidden, head = config.get("hidden_size", 768), config.get("head_dim", 64)

@@ -1,20 +1,18 @@
-"""Weights in 4 or 8 bits: experts and linear layers that are unpacked as they are used.
+"""Weights in 4 or 8 bits: experts and linear layers that are unpacked on use.
 
 nf4: blocks of 64 weights share a scale, and each weight is one of 16 levels that suit a normal distribution
-(bitsandbytes packs and unpacks them; the scales are kept in bfloat16 here, not in float32, which saves 3 % of the
-memory and costs nothing that can be measured beside the 4 bits). int8: each output row has a scale, and each weight is
-a whole number from -127 to 127.
+(bitsandbytes packs and unpacks them; scales are stored in bfloat16 instead of float32, which saves 3 % of the memory
+without measurable loss). int8: each output row has a scale, and each weight is an integer from -127 to 127.
 
-bitsandbytes leaves the fused experts of this model alone. Here they are packed expert by expert, so that packing needs
-room for one expert, and unpacked in groups of at most ``GROUP_BYTES``, so that running needs room for one group. On a
-GPU nothing in a pass waits for the host: every group runs, whether a token chose it or not, over rows that are found on
-the device. On a CPU only the experts that were chosen are unpacked, one after the other.
+bitsandbytes does not quantize the fused experts of this model. Here they are packed one by one, so that packing needs
+memory for one expert, and unpacked in groups of at most ``GROUP_BYTES``. On a GPU a pass never waits for the host:
+every group runs, whether tokens chose it or not, over rows that are computed on the device. On a CPU only the chosen
+experts are unpacked, one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -24,11 +22,11 @@ from torch.nn import functional as F
 from .memory_plan import GROUP_BYTES
 
 BLOCK: Final = 64
-"""Weights that share a scale in nf4."""
+"""Weights per scale in nf4."""
 
 
 def can_pack(inputs: int, kind: str) -> bool:
-    """Whether matrices with so many inputs can be kept so: nf4 needs whole blocks in every row."""
+    """Return True if matrices with this many inputs can be packed: nf4 needs whole blocks in every row."""
     return kind == "int8" or inputs % BLOCK == 0
 
 
@@ -46,7 +44,7 @@ def pack_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unpack_nf4(codes: Tensor, scales: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The weights of ``pack_nf4`` again, in this shape and dtype. Codes of several matrices may stand in a row."""
+    """Unpack the result of ``pack_nf4``. Codes of several matrices may be concatenated."""
     from bitsandbytes import functional as bits
 
     make: Any = bits.QuantState
@@ -88,18 +86,18 @@ class PackedLinear(nn.Module):
 
 
 class PackedExperts(nn.Module):
-    """The experts of one layer in 4 or 8 bits; called like those of transformers.
+    """The experts of one layer in 4 or 8 bits, with the call signature of transformers' experts.
 
     Args:
-        experts: how many.
-        hidden: numbers per token.
-        inner: numbers inside an expert.
+        experts: number of experts.
+        hidden: hidden size.
+        inner: intermediate size of an expert.
         kind: "nf4" or "int8".
         activation: of the gate.
-        device: where.
-        group_bytes: bytes of unpacked experts at one time.
+        device: device of the weights.
+        group_bytes: bytes of unpacked experts at a time.
 
-    They are empty at first; ``put`` fills them.
+    The experts are empty until ``put`` fills them.
     """
 
     def __init__(
@@ -126,11 +124,11 @@ class PackedExperts(nn.Module):
             self.register_buffer(f"{name}_scales", scales)
 
     def put(self, name: str, expert: int, weight: Tensor) -> None:
-        """Pack the matrix of one expert.
+        """Pack a matrix of one expert.
 
         Args:
             name: "gate_up_proj", [2 * inner, hidden], or "down_proj", [hidden, inner].
-            expert: which.
+            expert: index of the expert.
             weight: on the same device.
         """
         codes, scales = pack_nf4(weight) if self.kind == "nf4" else pack_int8(weight)
@@ -139,29 +137,29 @@ class PackedExperts(nn.Module):
         getattr(self, f"{part}_scales")[expert].copy_(scales)
 
     def matrices(self, part: str, begin: int, end: int, dtype: torch.dtype) -> Tensor:
-        """The matrices of experts ``begin`` to ``end``, [end - begin, out, in]; ``part`` is "gate_up" or "down"."""
+        """Return the unpacked "gate_up" or "down" matrices of some experts, [end - begin, out, in]."""
         codes = getattr(self, f"{part}_codes")[begin:end]
         scales = getattr(self, f"{part}_scales")[begin:end]
         if self.kind == "int8":
             wide = scales[..., None].to(dtype)
-            on_gpu = codes.device.type == "cuda"  # one kernel there; on a CPU two vectorised passes beat one mixed
+            on_gpu = codes.device.type == "cuda"  # one kernel there; on a CPU two vectorized passes are faster
             whole: Tensor = codes * wide if on_gpu else codes.to(dtype).mul_(wide)
             return whole
         rows, columns = (2 * self.inner, self.hidden) if part == "gate_up" else (self.hidden, self.inner)
         return unpack_nf4(codes.reshape(-1), scales.reshape(-1), (end - begin, rows, columns), dtype)
 
-    def group(self, dtype: torch.dtype) -> int:
-        """How many experts are unpacked at one time."""
+    def experts_per_group(self, dtype: torch.dtype) -> int:
+        """Return how many experts are unpacked at a time."""
         one = 3 * self.hidden * self.inner * dtype.itemsize
         return max(1, min(self.experts, self.group_bytes // one))
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """Each token through its experts.
+        """Run each token through its experts.
 
         Args:
             hidden_states: [tokens, hidden].
             top_k_index: [tokens, k] int64, the experts of each token.
-            top_k_weights: [tokens, k], their shares.
+            top_k_weights: [tokens, k], their weights.
 
         Returns:
             [tokens, hidden].
@@ -169,7 +167,7 @@ class PackedExperts(nn.Module):
         tokens, chosen = top_k_index.shape
         order = top_k_index.reshape(-1).argsort(stable=True)
         rows = hidden_states[order // chosen]
-        if hidden_states.device.type == "cuda" and hidden_states.dtype == torch.bfloat16:  # what grouped_mm takes there
+        if hidden_states.device.type == "cuda" and hidden_states.dtype == torch.bfloat16:  # grouped_mm needs it
             out = self._grouped(rows, top_k_index)
         else:
             out = self._looped(rows, torch.bincount(top_k_index.reshape(-1), minlength=self.experts))
@@ -179,7 +177,7 @@ class PackedExperts(nn.Module):
         return out[back].view(tokens, chosen, self.hidden).sum(1).to(hidden_states.dtype)
 
     def _looped(self, rows: Tensor, counts: Tensor) -> Tensor:
-        """Expert by expert, those alone that were chosen. Waits for the counts, which on a CPU costs nothing."""
+        """Run the chosen experts one by one. Reads the counts on the host, which is free on a CPU."""
         out = torch.empty_like(rows)
         begin = 0
         for expert, count in enumerate(counts.tolist()):
@@ -192,11 +190,10 @@ class PackedExperts(nn.Module):
         return out
 
     def _grouped(self, rows: Tensor, top_k_index: Tensor, product: Callable[..., Tensor] | None = None) -> Tensor:
-        """Group by group of experts, without waiting for the host.
+        """Run the experts group by group, without waiting for the host.
 
-        The rows are sorted by expert. Those of a group are brought to the front by rolling, so that the grouped
-        product, which takes ends of runs that begin at row 0, touches them alone; what it leaves behind them is not
-        read.
+        Rows are sorted by expert. For each group they are rotated so that the group's rows come first, because the
+        grouped product takes ends of runs that start at row 0. Results of other rows are ignored.
         """
         multiply = product or F.grouped_mm
         total = rows.shape[0]
@@ -205,7 +202,7 @@ class PackedExperts(nn.Module):
         ends = counts.cumsum(0)
         places = torch.arange(total, device=rows.device)
         out = torch.zeros_like(rows)
-        size = self.group(rows.dtype)
+        size = self.experts_per_group(rows.dtype)
         for begin in range(0, self.experts, size):
             end = min(begin + size, self.experts)
             first = ends[begin] - counts[begin]
@@ -218,42 +215,3 @@ class PackedExperts(nn.Module):
             mine = (places < stops[-1])[:, None]
             out[at] = torch.where(mine, found, out[at])
         return out
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How far a packed model is from the model that it was made from, on the same inputs.
-
-    Attributes:
-        error: root mean square of the difference of the logits, as a share of their own spread.
-        largest: the largest difference of a logit.
-        agreement: share of the positions at which both have the same likeliest token.
-    """
-
-    error: float
-    largest: float
-    agreement: float
-
-
-def compare(logits: Tensor, packed: Tensor) -> Difference:
-    """Compare logits [..., vocabulary] of two models at the same positions."""
-    gap = (packed - logits).float()
-    spread = (logits - logits.mean(-1, keepdim=True)).float().pow(2).mean().sqrt()
-    same = (logits.argmax(-1) == packed.argmax(-1)).float().mean()
-    return Difference(float(gap.pow(2).mean().sqrt() / spread), float(gap.abs().max()), float(same))
-
-
-@torch.no_grad()
-def canvas_logits(model: Any, prompt: Tensor, canvas: Tensor) -> Tensor:
-    """Logits [batch, canvas, vocabulary] of one denoising pass over a canvas, with a prompt; ids are [batch, n]."""
-    found: Tensor = model(input_ids=prompt, decoder_input_ids=canvas).logits
-    return found
-
-
-def pack_linears(module: nn.Module, kind: str) -> Iterator[tuple[str, PackedLinear]]:
-    """Replace the linear layers directly in a module that can be packed, one after the other; yields name and layer."""
-    for name, layer in list(module.named_children()):
-        if isinstance(layer, nn.Linear) and layer.bias is None and can_pack(layer.in_features, kind):
-            packed = PackedLinear(layer.weight.detach(), kind)
-            setattr(module, name, packed)
-            yield name, packed

@@ -1,8 +1,7 @@
-"""Small random DiffusionGemma models: real mechanics, gibberish text. For tests, benchmarks and ``model="random"``.
+"""Small DiffusionGemma models with random weights, for tests, benchmarks and ``model="random"``. Nothing is downloaded.
 
-Everything is made here from a config and a seed; nothing is downloaded. The layers are as in the real model: five
-with a sliding window, then one with full attention, experts in each, a causal encoder and a decoder that share
-their weights.
+The layers are as in the real model: five with a sliding window, then one with full attention, experts in each, and a
+causal encoder and a decoder that share their weights.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any
 from .random_tokenizer import control_ids, make_tokenizer
 
 _BRANCHES = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
-ENDS = (1, 106, 50)
-"""The ids of the end tokens: the end of the text, of the turn, and the begin of a tool's answer."""
+END_IDS = (1, 106, 50)
+"""Ids of the end tokens: end of text, end of turn, and start of a tool response."""
 
 
 def random_config(
@@ -34,19 +33,19 @@ def random_config(
     context: int = 8192,
     vision: bool = False,
 ) -> Any:
-    """The ``DiffusionGemmaConfig`` of a small model.
+    """Return the ``DiffusionGemmaConfig`` of a small model.
 
     Args:
-        vocabulary: tokens; at least 640.
-        hidden: numbers per token between layers.
-        layers: layers; every sixth and the last have full attention.
+        vocabulary: number of tokens; at least 640.
+        hidden: hidden size.
+        layers: number of layers; every sixth and the last have full attention.
         experts: experts per layer.
         top_k: experts per token.
         canvas: tokens in one canvas.
-        window: tokens that a sliding layer sees.
+        window: sliding window in tokens.
         heads: query heads; half as many heads for keys and values (full layers: a quarter).
-        context: tokens of prompt and text together.
-        vision: a vision tower that can be used; without it there is a stump, for transformers always builds one.
+        context: maximum tokens of prompt and output together.
+        vision: whether to build a usable vision tower. Otherwise it is minimal, because transformers always builds one.
     """
     head = max(8, hidden // heads // 8 * 8)
     return make_config(
@@ -76,16 +75,16 @@ def random_config(
 
 
 def make_config(text: Mapping[str, Any], canvas: int, *, vision: bool = False) -> Any:
-    """A ``DiffusionGemmaConfig`` in float32, with the ids of the control tokens that belong to its vocabulary.
+    """Return a ``DiffusionGemmaConfig`` in float32 with matching ids of control tokens.
 
     Args:
-        text: its ``text_config``; ``vocab_size`` is among it.
+        text: its ``text_config``, including ``vocab_size``.
         canvas: tokens in one canvas.
-        vision: as for ``small_config``.
+        vision: as for ``random_config``.
     """
     from transformers import DiffusionGemmaConfig
 
-    make: Any = DiffusionGemmaConfig  # its signature does not show all that it takes
+    make: Any = DiffusionGemmaConfig  # its signature is incomplete
     controls = control_ids(text["vocab_size"])
     wide = 32 if vision else 8
     return make(
@@ -106,7 +105,7 @@ def make_config(text: Mapping[str, Any], canvas: int, *, vision: bool = False) -
         boi_token_id=controls["<|image>"],
         eoi_token_id=controls["<image|>"],
         image_token_id=controls["<|image|>"],
-        eos_token_id=list(ENDS),
+        eos_token_id=list(END_IDS),
         pad_token_id=0,
         dtype="float32",
     )
@@ -115,16 +114,16 @@ def make_config(text: Mapping[str, Any], canvas: int, *, vision: bool = False) -
 def random_model(
     *, spread: float = 4.0, branch: float = 1.0, words: bool = False, seed: int = 0, **shape: Any
 ) -> tuple[Any, Any]:
-    """A model in float32 on the CPU, and its tokenizer.
+    """Return a float32 model on the CPU and its tokenizer.
 
     Args:
-        spread: standard deviation of the logits: at 0.2 the model is sure of nothing, at 8 of nearly everything.
-        branch: how much each layer adds, as a share of what it is given. At 1 the model is chaotic, as random ones are:
-            a small error early is a large one at the end; at 0.3 it is as calm as a trained one.
-        words: the model prefers tokens that begin a word. The others (syllables, bytes, tags, controls, runs of
-            blanks) get embeddings near zero, and so logits that are no match; they still come as noise.
+        spread: standard deviation of the logits: at 0.2 the model is uncertain everywhere, at 8 it is nearly certain.
+        branch: scale of each layer's contribution. At 1 the model is chaotic like any random one: small early errors
+            become large. At 0.3 it is as stable as a trained one.
+        words: prefer tokens that start a word. Other tokens (syllables, bytes, tags, controls, blanks) get embeddings
+            near zero and only appear as noise.
         seed: of the weights.
-        shape: as for ``small_config``.
+        shape: as for ``random_config``.
 
     Returns:
         ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, and a fast tokenizer.
@@ -134,12 +133,12 @@ def random_model(
 
     config = random_config(**shape)
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers too; the caller's stay as they are
+    with torch.random.fork_rng(devices=[]):  # the constructor draws numbers; keep the caller's state
         model: Any = DiffusionGemmaForBlockDiffusion(config)
     model.eval().requires_grad_(False)
     hidden = config.text_config.hidden_size
     with torch.no_grad():
-        for name, weight in model.named_parameters():  # shared ones come once
+        for name, weight in model.named_parameters():  # shared ones occur once
             if name.endswith("embed_tokens.weight"):
                 weight.normal_(0.0, spread / math.sqrt(hidden), generator=generator)
             elif weight.ndim >= 2:
@@ -149,9 +148,9 @@ def random_model(
                 if name.endswith(_BRANCHES):
                     weight.mul_(branch)
         for name, buffer in model.named_buffers():
-            if name.endswith("layer_scalar"):  # encoder and decoder each have their own
+            if name.endswith("layer_scalar"):  # separate for encoder and decoder
                 buffer.normal_(1.0, 0.05, generator=generator)
-    model.generation_config.update(eos_token_id=list(ENDS), pad_token_id=0, bos_token_id=2)
+    model.generation_config.update(eos_token_id=list(END_IDS), pad_token_id=0, bos_token_id=2)
     tokenizer = make_tokenizer(config.text_config.vocab_size)
     if words:
         names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
@@ -161,12 +160,12 @@ def random_model(
 
 
 def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **options: Any) -> Path:
-    """Write a small random model as a checkpoint folder, as they are on the hub.
+    """Write a small random model as a checkpoint folder.
 
     Args:
-        folder: where; made if it is not there.
-        shard_bytes: split the weights into files of at most this size; None keeps them in one file.
-        options: as for ``small_model``.
+        folder: target folder, created if needed.
+        shard_bytes: maximum size of a weight file; None for a single file.
+        options: as for ``random_model``.
 
     Returns:
         The folder.
@@ -174,7 +173,7 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
     model, tokenizer = random_model(**options)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    with without_bars():
+    with no_progress_bars():
         model.save_pretrained(target, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
     tokenizer.save_pretrained(target)
     if options.get("vision"):
@@ -183,8 +182,8 @@ def write_checkpoint(folder: str | Path, *, shard_bytes: int | None = None, **op
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """transformers draws no bars of progress meanwhile: they are drawn over what the caller shows."""
+def no_progress_bars() -> Iterator[None]:
+    """Disable transformers' progress bars, which would overwrite the caller's output."""
     from transformers.utils import logging as theirs
 
     logging: Any = theirs
@@ -198,7 +197,7 @@ def without_bars() -> Iterator[None]:
 
 
 def _write_processor(folder: Path) -> None:
-    """What the processor of Gemma 4 needs to cut images into patches of the small tower."""
+    """Write the config of Gemma 4's image processor for the small vision tower."""
     image = {
         "image_processor_type": "Gemma4ImageProcessor",
         "patch_size": 4,

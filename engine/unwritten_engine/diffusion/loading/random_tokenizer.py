@@ -1,8 +1,7 @@
-"""A made-up tokenizer in the manner of Gemma 4's, for small random models: nothing is downloaded.
+"""A synthetic tokenizer in the format of Gemma 4's, for small random models. Nothing is downloaded.
 
-The ids of control tokens, the byte pieces and the chat format are those of the real one, so that what is written
-against this tokenizer works with the real one. The other pieces are common English words and syllables, then made
-words, so that random tokens look like text in no language.
+Ids of control tokens, byte tokens and the chat template equal the real ones, so that code works with both. Other tokens
+are common English words and syllables, then generated words.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _MEDIA: Final = {
     258_883: "<audio|>", 258_884: "<|video|>",
 }  # fmt: skip
 _RUNS, _BYTES, _PIECES, _REAL = 107, 238, 494, 262_144
-SMALLEST: Final = 640
-"""The smallest vocabulary: control tokens, bytes, the characters of English, and some words."""
+MIN_VOCAB_SIZE: Final = 640
+"""The smallest vocabulary: control tokens, bytes, characters of English, and some words."""
 _TAGS: Final = """
 a abbr article aside b blockquote body br button caption code dd div dl dt em figcaption figure footer h1 h2 h3 h4
 header hr i img li main mark nav ol p pre s section small span strong sub sup table tbody td th thead tr u ul
@@ -71,30 +70,30 @@ CHAT_TEMPLATE: Final = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|turn>model\\n' }}{%- endif -%}"
 )
-"""Turns as Gemma 4 has them; with ``enable_thinking`` the system part begins with ``<|think|>``."""
+"""Turns as in Gemma 4; with ``enable_thinking`` the system turn starts with ``<|think|>``."""
 
 
 def control_ids(vocabulary: int) -> dict[str, int]:
-    """The ids of the named control tokens, by name. Those of images stand lower where the vocabulary is small."""
+    """Return the ids of control tokens by name. In a small vocabulary, image tokens have lower ids."""
     media = _MEDIA if vocabulary == _REAL else {_PIECES + at: name for at, name in enumerate(_MEDIA.values())}
     return {name: at for at, name in (_CONTROLS | media).items()}
 
 
 def make_tokenizer(vocabulary: int) -> Any:
-    """A fast tokenizer of ``transformers`` with exactly this many tokens.
+    """Return a fast tokenizer of ``transformers`` with exactly this many tokens.
 
     Args:
-        vocabulary: tokens, at least ``SMALLEST``.
+        vocabulary: number of tokens, at least ``MIN_VOCAB_SIZE``.
 
     Raises:
-        ValueError: fewer than that.
+        ValueError: the vocabulary is too small.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    if vocabulary < SMALLEST:
-        raise ValueError(f"A vocabulary of {vocabulary} tokens is too small; the smallest has {SMALLEST}.")
+    if vocabulary < MIN_VOCAB_SIZE:
+        raise ValueError(f"A vocabulary of {vocabulary} tokens is too small; the smallest has {MIN_VOCAB_SIZE}.")
     pieces = _pieces(vocabulary)
-    # All pieces weigh the same, so that a text becomes as few of them as can be.
+    # Equal scores minimize the number of tokens.
     tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=3, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
@@ -102,11 +101,11 @@ def make_tokenizer(vocabulary: int) -> Any:
 
 
 def as_fast(tokenizer: Any, vocabulary: int) -> Any:
-    """A tokenizer of ``tokenizers`` as one of ``transformers``, with the control tokens and the chat format of Gemma 4.
+    """Convert a tokenizer of ``tokenizers`` to ``transformers``, with the control tokens and chat template of Gemma 4.
 
     Args:
-        tokenizer: a ``tokenizers.Tokenizer`` that has the pieces of ``fixed_pieces`` at their ids.
-        vocabulary: how many tokens it has.
+        tokenizer: a ``tokenizers.Tokenizer`` with the tokens of ``fixed_pieces`` at their ids.
+        vocabulary: number of tokens.
     """
     from tokenizers import AddedToken
     from transformers import PreTrainedTokenizerFast
@@ -130,7 +129,7 @@ def as_fast(tokenizer: Any, vocabulary: int) -> Any:
 
 
 def fixed_pieces(vocabulary: int) -> dict[int, str]:
-    """The pieces whose ids are the same in every vocabulary, by id: control tokens, runs of blanks, bytes."""
+    """Return the tokens with the same ids in every vocabulary: control tokens, runs of blanks, bytes."""
     fixed = {at: name for name, at in control_ids(vocabulary).items()}
     fixed |= {at: f"<unused{at}>" for at in range(_RUNS) if at not in fixed}
     fixed |= {_RUNS + at: "\n" * (at + 1) for at in range(31)} | {138 + at: "▁" * (at + 2) for at in range(30)}
@@ -138,7 +137,7 @@ def fixed_pieces(vocabulary: int) -> dict[int, str]:
 
 
 def _pieces(vocabulary: int) -> list[str]:
-    """All pieces, by id."""
+    """Return all tokens by id."""
     fixed = fixed_pieces(vocabulary)
     tags = [f"<{tag}>" for tag in _TAGS] + [f"</{tag}>" for tag in _TAGS]
     fixed |= {168 + at: tag for at, tag in enumerate(tags[:70])}
@@ -155,7 +154,7 @@ def _pieces(vocabulary: int) -> list[str]:
 
 
 def _readable() -> Iterator[str]:
-    """What is not fixed: characters, words, syllables, words with a capital, and made words without end."""
+    """Yield the other tokens: characters, words, syllables, capitalized words, and generated words."""
     yield "▁"
     yield "\t"
     yield from (chr(code) for code in range(33, 127))

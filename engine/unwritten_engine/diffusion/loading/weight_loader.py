@@ -1,4 +1,4 @@
-"""Builds transformers' model without memory, and fills it from the files of a checkpoint."""
+"""Build transformers' model on the meta device and load its weights tensor by tensor."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from torch import Tensor, nn
 from ...engine import Progress
 from ...errors import MissingPackage, ModelBroken, ModelUnsupported
 from .checkpoint import Checkpoint
-from .model_config import ENCODER, kind
+from .model_config import ENCODER, tensor_kind
 from .quantization import PackedExperts, PackedLinear, can_pack
 
 _OLDEST: Final = "5.11"
 _EXPERTS: Final = ("grouped_mm", "eager")
-"""How transformers computes unquantised experts: all in one product where that works, or one after the other."""
+"""transformers' implementations of unquantized experts: one grouped product, or one after the other."""
 
 
 def load_weights(
-    checkpoint: Checkpoint, kind_: str, device: torch.device, dtype: torch.dtype, progress: Progress
+    checkpoint: Checkpoint, kind: str, device: torch.device, dtype: torch.dtype, progress: Progress
 ) -> tuple[Any, tuple[str, ...]]:
-    """A model with the weights of a checkpoint.
+    """Return a model with the weights of a checkpoint.
 
     Args:
-        checkpoint: where from.
-        kind_: how weights are kept: "float32", "bf16", "int8" or "nf4".
-        device: where to.
-        dtype: of what is not quantised, and of activations.
-        progress: told the share of the bytes that are read.
+        checkpoint: the checkpoint.
+        kind: weight format: "float32", "bf16", "int8" or "nf4".
+        device: target device.
+        dtype: of activations and of weights that are not quantized.
+        progress: gets the share of bytes that are loaded.
 
     Returns:
         The model, in eval mode without gradients, and sentences about choices that were made.
 
     Raises:
-        ModelBroken: a file is damaged, or tensors are missing; the message names them.
-        ModelUnsupported: there are tensors for which the model has no place.
+        ModelBroken: a file is damaged, or tensors are missing. The message names them.
+        ModelUnsupported: the model has no place for some tensors.
         MissingPackage: transformers is too old, or bitsandbytes is missing.
     """
     config = read_transformers_config(checkpoint)
-    filler = WeightLoader(config, kind_, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
+    loader = WeightLoader(config, kind, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
     done, whole = 0, max(1, checkpoint.weight_bytes)
     for file, names in _by_file(checkpoint).items():
         try:
             with safe_open(file, framework="pt", device="cpu") as stream:
                 for name in names:
-                    filler.put(name, stream)
+                    loader.put(name, stream)
                     done += checkpoint.tensors[name].size
                     progress(done / whole, f"Loading {checkpoint.name}")
         except SafetensorError as error:
             raise ModelBroken(f"{file} is damaged ({error}). Fetch it again.") from error
-    filler.model.generation_config.update(eos_token_id=sorted(checkpoint.ends), pad_token_id=checkpoint.pad)
-    return filler.finish()
+    loader.model.generation_config.update(eos_token_id=sorted(checkpoint.end_ids), pad_token_id=checkpoint.pad_id)
+    return loader.finish()
 
 
 def _need_bitsandbytes() -> None:
@@ -66,7 +66,7 @@ def _need_bitsandbytes() -> None:
 
 
 def read_transformers_config(checkpoint: Checkpoint) -> Any:
-    """The ``DiffusionGemmaConfig`` of a checkpoint."""
+    """Return the ``DiffusionGemmaConfig`` of a checkpoint."""
     try:
         from transformers import DiffusionGemmaConfig
     except ImportError as error:
@@ -76,8 +76,8 @@ def read_transformers_config(checkpoint: Checkpoint) -> Any:
     return DiffusionGemmaConfig.from_pretrained(checkpoint.folder, local_files_only=True)
 
 
-def _skeleton(config: Any, dtype: torch.dtype) -> Any:
-    """The model on the meta device: sizes without numbers."""
+def _build_on_meta(config: Any, dtype: torch.dtype) -> Any:
+    """Return the model on the meta device, without memory."""
     from transformers import DiffusionGemmaForBlockDiffusion
 
     make: Any = DiffusionGemmaForBlockDiffusion
@@ -104,65 +104,69 @@ def _by_file(checkpoint: Checkpoint) -> dict[str, list[str]]:
 
 
 class Tensors(Protocol):
-    """Where tensors come from: what ``safe_open`` gives."""
+    """Source of tensors, as returned by ``safe_open``."""
 
     def get_tensor(self, name: str) -> Tensor:
-        """A whole tensor."""
+        """Return a whole tensor."""
         ...
 
     def get_slice(self, name: str) -> Any:
-        """What has a ``get_shape`` and hands out slices of a tensor by their number."""
+        """Return an object with ``get_shape`` that yields slices of a tensor by index."""
         ...
 
 
 class WeightLoader:
-    """A model without memory, and the tensors that are put in their places.
+    """A model on the meta device that is filled tensor by tensor.
 
     Args:
         config: transformers' ``DiffusionGemmaConfig``.
-        kind_: how weights are kept: "float32", "bf16", "int8" or "nf4".
-        device: where to.
-        dtype: of what is not quantised, and of activations.
-        name: of the model, for messages.
+        kind: weight format: "float32", "bf16", "int8" or "nf4".
+        device: target device.
+        dtype: of activations and of weights that are not quantized.
+        name: display name, for messages.
         vision: whether it has a vision tower.
     """
 
     def __init__(
-        self, config: Any, kind_: str, device: torch.device, dtype: torch.dtype, *, name: str, vision: bool
+        self, config: Any, kind: str, device: torch.device, dtype: torch.dtype, *, name: str, vision: bool
     ) -> None:
-        if kind_ == "nf4":
+        if kind == "nf4":
             _need_bitsandbytes()
-        self.model, self.name = _skeleton(config, dtype), name
-        self.kind = kind_ if kind_ in ("int8", "nf4") else None
+        self.model, self.name = _build_on_meta(config, dtype), name
+        self.kind = kind if kind in ("int8", "nf4") else None
         self.device, self.dtype = device, dtype
         self.reasons: list[str] = []
         if not vision:
             self.model.model.encoder.vision_tower = self.model.model.encoder.embed_vision = None
-            self.reasons.append("The checkpoint has no vision tower: it reads text alone.")
-        self.plain = 0
+            self.reasons.append("The checkpoint has no vision tower, so images are not supported.")
+        self.num_unpacked = 0
         self.unexpected: list[str] = []
         self.experts: dict[str, PackedExperts] = {}
-        self.places: dict[str, list[tuple[nn.Module, str, str]]] = {}
-        """By name of a tensor, everywhere that it belongs: the module, its attribute there, the module's name."""
+        self.targets: dict[str, list[tuple[nn.Module, str, str]]] = {}
+        """By tensor name, all uses of it: module, attribute and module path."""
         shared: dict[int, list[tuple[nn.Module, str, str]]] = defaultdict(list)
         for path, module in self.model.named_modules():
             for name, parameter in module.named_parameters(recurse=False):
                 shared[id(parameter)].append((module, name, path))
-                self.places[f"{path}.{name}"] = shared[id(parameter)]
+                self.targets[f"{path}.{name}"] = shared[id(parameter)]
             for name in module._buffers:
                 if name not in module._non_persistent_buffers_set:
-                    self.places[f"{path}.{name}"] = [(module, name, path)]
+                    self.targets[f"{path}.{name}"] = [(module, name, path)]
 
     def put(self, name: str, stream: Tensors) -> None:
-        """Read a tensor and put it in its places."""
-        places = self.places.get(name)
+        """Load a tensor into all its uses."""
+        places = self.targets.get(name)
         if places is None:
             self.unexpected.append(name)
             return
         module, attribute, _ = places[0]
-        if self.kind is not None and kind(name) == "experts" and self._packs_experts(module):
+        if self.kind is not None and tensor_kind(name) == "experts" and self._packs_experts(module):
             self._put_experts(name, attribute, places, stream)
-        elif self.kind is not None and kind(name) == "linears" and self._packs(stream.get_slice(name).get_shape()[-1]):
+        elif (
+            self.kind is not None
+            and tensor_kind(name) == "linears"
+            and self._packs(stream.get_slice(name).get_shape()[-1])
+        ):
             layer = PackedLinear(self._read(stream.get_tensor(name)), self.kind)
             for _, _, path in places:
                 self._replace(path, layer)
@@ -176,31 +180,30 @@ class WeightLoader:
                 owner._parameters[own] = parameter
 
     def finish(self) -> tuple[Any, tuple[str, ...]]:
-        """The model, in eval mode without gradients, and sentences about choices that were made.
+        """Return the model, in eval mode without gradients, and sentences about choices that were made.
 
         Raises:
-            ModelBroken: tensors are missing; the message names one.
-            ModelUnsupported: there were tensors for which the model has no place.
+            ModelBroken: tensors are missing. The message names one.
+            ModelUnsupported: the model has no place for some tensors.
         """
         if self.unexpected:
             raise ModelUnsupported(
-                f"{self.name} has {len(self.unexpected)} tensors for which the model has no place, such as "
-                f"{self.unexpected[0]}. It was saved by another version or changed; update transformers, or save it "
-                f"again with save_pretrained."
+                f"{self.name} has {len(self.unexpected)} unknown tensors, such as {self.unexpected[0]}. It was saved "
+                f"by another version or changed; update transformers, or save it again with save_pretrained."
             )
         _make_buffers(self.model, self.device)
         _check_whole(self.model, self.name)
         self.model.eval().requires_grad_(False)
         if self.kind is None:
-            self.reasons.append(choose_experts(self.model, self.device, self.dtype))
-        elif self.plain:
-            self.reasons.append(f"{self.plain} matrices stay unquantised: their rows are no whole blocks of 64.")
+            self.reasons.append(choose_experts_implementation(self.model, self.device, self.dtype))
+        elif self.num_unpacked:
+            self.reasons.append(f"{self.num_unpacked} matrices are not quantized: their rows are not multiples of 64.")
         return self.model, tuple(self.reasons)
 
     def _packs(self, inputs: int) -> bool:
         if self.kind is not None and can_pack(inputs, self.kind):
             return True
-        self.plain += 1
+        self.num_unpacked += 1
         return False
 
     def _packs_experts(self, module: Any) -> bool:
@@ -231,7 +234,7 @@ class WeightLoader:
         return tensor.to(self.device, self.dtype)
 
     def _copied(self, name: str, stream: Tensors) -> Tensor:
-        """A tensor of its own on the device; large ones slice by slice, so that the machine holds one slice."""
+        """Copy a tensor to the device; large ones slice by slice, to limit main memory."""
         parts = stream.get_slice(name)
         shape = parts.get_shape()
         if len(shape) < 3:
@@ -243,7 +246,7 @@ class WeightLoader:
 
 
 def _make_buffers(model: Any, device: torch.device) -> None:
-    """Compute what checkpoints do not store: the frequencies of positions, and the scale of embeddings."""
+    """Compute the buffers that checkpoints do not store: rotary frequencies and the embedding scale."""
     for module in model.modules():
         names = module._non_persistent_buffers_set
         if not names:
@@ -252,7 +255,7 @@ def _make_buffers(model: Any, device: torch.device) -> None:
             weight = module.weight
             module.embed_scale = torch.tensor(module.scalar_embed_scale, dtype=weight.dtype, device=device)
             continue
-        fresh = type(module)(module.config)  # on the CPU, where its constructor computes them
+        fresh = type(module)(module.config)  # on the CPU; its constructor computes them
         for name in names:
             setattr(module, name, getattr(fresh, name).to(device))
 
@@ -267,8 +270,8 @@ def _check_whole(model: Any, name: str) -> None:
         )
 
 
-def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
-    """Let transformers compute the experts in the quickest way that works here; says which, and why.
+def choose_experts_implementation(model: Any, device: torch.device, dtype: torch.dtype) -> str:
+    """Set transformers' fastest implementation of the experts that works here. Return it with the reason.
 
     Raises:
         ModelUnsupported: none works.
@@ -282,7 +285,7 @@ def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
     for choice in _EXPERTS:
         model.set_experts_implementation(choice)
         try:
-            _tried(lambda: experts(rows, which, share))
+            _run_and_sync(lambda: experts(rows, which, share))
         except (RuntimeError, NotImplementedError, ValueError) as error:
             why = f" ({_EXPERTS[0]} fails here: {str(error).strip().splitlines()[0][:120]})"
             continue
@@ -290,7 +293,7 @@ def choose_experts(model: Any, device: torch.device, dtype: torch.dtype) -> str:
     raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{why}. Give another device or dtype.")
 
 
-def _tried(run: Callable[[], Tensor]) -> None:
-    """Run it, and wait: a GPU tells of its failures late."""
+def _run_and_sync(run: Callable[[], Tensor]) -> None:
+    """Run a function and wait for its result, because GPU errors are asynchronous."""
     with torch.no_grad():
         float(run().sum())

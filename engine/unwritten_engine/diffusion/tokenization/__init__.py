@@ -1,3 +1,3 @@
-"""Between text and tokens: prompts and pictures in, canvases laid out, drafts read as text. No model is run here."""
+"""Convert prompts, images, schemas and drafts between text and tokens."""
 
 from __future__ import annotations

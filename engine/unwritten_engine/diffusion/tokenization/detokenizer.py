@@ -1,8 +1,8 @@
-"""Token ids to text: what a canvas shows while its tokens change, and text back to tokens that come out exactly.
+"""Decode tokens of drafts, and encode text exactly.
 
-A canvas in flux holds anything at any place. Shown is only what is text: special tokens, bytes that are not whole
-characters, control characters, an open or closed thought at the beginning and all that follows the first end token
-are held back. The bytes of every token are looked up in a table that is made once, so that a frame costs no decoding.
+A draft may have any token at any position. Special tokens, bytes that are not complete characters, control characters,
+a thought at the beginning, and everything after the first end token are not shown. The bytes of every token are looked
+up in a table that is built once, so that a frame needs no tokenizer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTROLS: Final = {
 }
 _LABEL: Final = "thought"
 _MASKS: Final = 512
-"""Masks that are kept; each is as long as the vocabulary."""
+"""Number of cached masks. Each has one byte per token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,94 +32,94 @@ class DecodedText:
     """The text of some tokens.
 
     Attributes:
-        text: what can be shown of them.
-        unsettled: spans of ``text`` that stand on unsettled tokens; in order, merged, none empty.
+        text: the visible text.
+        unsettled: spans of ``text`` from unsettled tokens, in order, merged and non-empty.
         ended: an end token was found.
-        tokens: tokens before the end that are text; special ones are not counted.
-        starts: for every token, where its text begins in ``text``; held-back ones have none, and the next one's place.
-        whole: more tokens may be read after it without reading these again.
+        num_tokens: tokens before the end, without special tokens.
+        starts: for every token, the start of its text in ``text``; for a hidden token, that of the next one.
+        resumable: more tokens can be decoded after it without decoding these again.
     """
 
     text: str
     unsettled: tuple[Span, ...] = ()
     ended: bool = False
-    tokens: int = 0
+    num_tokens: int = 0
     starts: tuple[int, ...] = ()
-    whole: bool = True
+    resumable: bool = True
 
 
 class Detokenizer:
-    """Reads the tokens of one model.
+    """Decodes the tokens of one model.
 
     Args:
         tokenizer: a fast tokenizer of ``transformers``.
-        ends: ids of end tokens; at least one.
-        pad: id of the padding token.
-        size: length of the model's vocabulary; what the tokenizer does not know of it is never text.
+        end_ids: ids of end tokens; at least one.
+        pad_id: id of the padding token.
+        vocab_size: size of the model's vocabulary. Tokens that the tokenizer does not know are not text.
 
     Raises:
-        ModelUnsupported: the tokenizer decodes in a manner that is not known here.
+        ModelUnsupported: the tokenizer's decoder is not supported.
     """
 
-    def __init__(self, tokenizer: Any, ends: frozenset[int], pad: int, size: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, end_ids: frozenset[int], pad_id: int, vocab_size: int | None = None) -> None:
         self._backend = tokenizer.backend_tokenizer
         self._tokenizer = tokenizer
         vocabulary: dict[str, int] = tokenizer.get_vocab()
-        self.size: int = max(size or 0, 1 + max(vocabulary.values()))
-        self.ends, self.pad = ends, pad
-        self.special = self._specials(vocabulary)
-        self.end: int = next(
-            (id for id in sorted(ends) if "turn" in str(tokenizer.convert_ids_to_tokens(id))),
-            tokenizer.eos_token_id if tokenizer.eos_token_id in ends else min(ends),
+        self.vocab_size: int = max(vocab_size or 0, 1 + max(vocabulary.values()))
+        self.end_ids, self.pad_id = end_ids, pad_id
+        self.special_ids = self._specials(vocabulary)
+        self.end_id: int = next(
+            (id for id in sorted(end_ids) if "turn" in str(tokenizer.convert_ids_to_tokens(id))),
+            tokenizer.eos_token_id if tokenizer.eos_token_id in end_ids else min(end_ids),
         )
-        """The end token that ends a turn."""
+        """The end token of a turn."""
         self._open: int = vocabulary.get("<|channel>", -1)
         self._close: int = vocabulary.get("<channel|>", -1)
         self._strip, raw = _pieces(json.loads(self._backend.to_str()).get("decoder"), vocabulary)
-        self._bytes: list[bytes] = [b""] * self.size
+        self._bytes: list[bytes] = [b""] * self.vocab_size
         for id, piece in raw.items():
-            if id not in self.special:
+            if id not in self.special_ids:
                 self._bytes[id] = piece
-        # Text where a token is whole characters, bytes where it is a part of some, None where it is nothing.
+        # Text for tokens of complete characters, bytes for parts of characters, None for hidden tokens.
         self._table: list[str | bytes | None] = [_text(piece) for piece in self._bytes]
         self._ids = {piece: id for id, piece in reversed(list(enumerate(self._bytes))) if piece}
-        names = sorted((name for name, id in vocabulary.items() if id in self.special), key=len, reverse=True)
+        names = sorted((name for name, id in vocabulary.items() if id in self.special_ids), key=len, reverse=True)
         self._names = re.compile("|".join(map(re.escape, names)) or r"(?!)")
         self._masks: dict[tuple[str, bool, tuple[int, ...]], bytes] = {}
         self._check()
 
-    def read(
+    def decode(
         self,
         ids: Sequence[int],
         unsettled: Sequence[bool],
         *,
-        kept: Span | None = None,
+        kept_span: Span | None = None,
         before: DecodedText | None = None,
     ) -> DecodedText:
-        """The text of these tokens.
+        """Return the text of tokens.
 
         Args:
             ids: all tokens so far.
-            unsettled: for each, whether it may still change.
-            kept: the first kept position and the one after the last, where kept text stands among them: an end token
-                before its end does not count, and no thought hides it.
-            before: an earlier reading of the first ``len(before.starts)`` of them, which have not changed since.
+            unsettled: for each token, whether it may still change.
+            kept_span: first kept position and end of the last, for edits: end tokens before its end do not count, and
+                kept text is not hidden as a thought.
+            before: an earlier result for the first ``len(before.starts)`` tokens, which have not changed since.
         """
         count, tokens = 0, 0
         parts: list[str] = []
         starts: list[int] = []
         spans: list[Span] = []
-        if before is not None and before.whole and not before.ended and kept is None and before.text:
-            begin, parts, count, tokens = len(before.starts), [before.text], len(before.text), before.tokens
+        if before is not None and before.resumable and not before.ended and kept_span is None and before.text:
+            begin, parts, count, tokens = len(before.starts), [before.text], len(before.text), before.num_tokens
             starts, spans = list(before.starts), list(before.unsettled)
             begun = True
         else:
-            begin = self._thought(ids, kept)
+            begin = self._thought(ids, kept_span)
             starts = [0] * begin
             begun = begin < len(ids) or begin == 0
-        # A space is dropped at the very beginning only; in a kept text after free tokens it must stay.
+        # A space is only dropped at the very beginning, not in kept text after free tokens.
         first = begin if count == 0 else -1
-        least, table, size = kept[1] if kept else 0, self._table, self.size
+        least, table, size = kept_span[1] if kept_span else 0, self._table, self.vocab_size
         run: list[tuple[bytes, bool]] = []
         ended = False
         for at in range(begin, len(ids)):
@@ -129,7 +129,7 @@ class Detokenizer:
                 count += _flush(run, parts, spans, count)
             starts.append(count)
             if piece is None:
-                if id in self.ends and at >= least:
+                if id in self.end_ids and at >= least:
                     ended = True
                     break
                 continue
@@ -144,40 +144,40 @@ class Detokenizer:
                 if unsettled[at]:
                     _mark(spans, count, count + len(piece))
                 count += len(piece)
-        whole = begun and not run
+        resumable = begun and not run
         count += _flush(run, parts, spans, count)
         text = "".join(parts)
-        whole = whole and not _LABEL.startswith(text.strip())  # or a thought may begin here
+        resumable = resumable and not _LABEL.startswith(text.strip())  # a thought may start here
         starts.extend([count] * (len(ids) - len(starts)))
-        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), whole)
+        return DecodedText(text, tuple(spans), ended, tokens, tuple(starts), resumable)
 
-    def value(self, id: int) -> bytes:
-        """The bytes of one token; empty if it is never text."""
-        return self._bytes[id] if 0 <= id < self.size else b""
+    def token_bytes(self, id: int) -> bytes:
+        """Return the bytes of a token; empty if it is not text."""
+        return self._bytes[id] if 0 <= id < self.vocab_size else b""
 
-    def token(self, piece: bytes) -> int | None:
-        """The token that is exactly these bytes, if there is one."""
+    def token_for(self, piece: bytes) -> int | None:
+        """Return the token that is exactly these bytes, or None."""
         return self._ids.get(piece)
 
-    def matching(self, pattern: str) -> tuple[int, ...]:
-        """The tokens that are whole characters and match this pattern."""
+    def matching_tokens(self, pattern: str) -> tuple[int, ...]:
+        """Return the tokens of complete characters that match the pattern."""
         test = re.compile(pattern).fullmatch
         return tuple(id for id, piece in enumerate(self._table) if isinstance(piece, str) and test(piece))
 
-    def mask(self, *, pattern: str = "", parts: bool = False, ids: tuple[int, ...] = ()) -> bytes:
-        """A mask of the vocabulary, 1 for what may stand somewhere. Masks are kept: asking again costs nothing.
+    def token_mask(self, *, pattern: str = "", parts: bool = False, ids: tuple[int, ...] = ()) -> bytes:
+        """Return a mask of the vocabulary, one byte per token, 1 for allowed tokens. Masks are cached.
 
         Args:
-            pattern: tokens that match it.
-            parts: tokens that are parts of characters too.
-            ids: tokens by id.
+            pattern: allow tokens that match it.
+            parts: also allow tokens of incomplete characters.
+            ids: allow these tokens.
         """
         key = (pattern, parts, ids)
         if key not in self._masks:
             if len(self._masks) >= _MASKS:
                 self._masks.clear()
-            mask = bytearray(self.size)
-            for id in (*ids, *(self.matching(pattern) if pattern else ())):
+            mask = bytearray(self.vocab_size)
+            for id in (*ids, *(self.matching_tokens(pattern) if pattern else ())):
                 mask[id] = 1
             if parts:
                 for id, piece in enumerate(self._table):
@@ -186,32 +186,33 @@ class Detokenizer:
         return self._masks[key]
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Tokens that are exactly this text: names of special tokens in it are plain text, and nothing is normalised.
+        """Return tokens that decode to exactly this text. Names of special tokens are plain text; nothing is
+        normalized.
 
         Raises:
             ModelUnsupported: no tokens give this text.
         """
         parts, done = [], 0
         for match in self._names.finditer(text):
-            parts.append(text[done : match.start() + 1])  # broken after its first character, it is no name any more
+            parts.append(text[done : match.start() + 1])  # split after the first character of the name
             done = match.start() + 1
         parts.append(text[done:])
         return tuple(id for part in parts if part for id in self._plain(part))
 
-    def shield(self, text: str) -> str:
-        """The text so that its first space survives at the very beginning, where some tokenizers drop one."""
+    def protect_leading_space(self, text: str) -> str:
+        """Return the text with its first space doubled, for tokenizers that drop one at the beginning."""
         return f" {text}" if self._strip and text.startswith(" ") else text
 
     def _plain(self, text: str) -> tuple[int, ...]:
         wanted = text.encode()
         ids = tuple(self._backend.encode(text, add_special_tokens=False).ids)
-        found = b"".join(map(self.value, ids))
-        if found == b" " + wanted:  # some tokenizers put a space before every text
-            rest = self.value(ids[0])[1:]
+        found = b"".join(map(self.token_bytes, ids))
+        if found == b" " + wanted:  # some tokenizers prepend a space
+            rest = self.token_bytes(ids[0])[1:]
             head = () if not rest else (self._ids.get(rest, -1),)
             if -1 not in head:
                 return (*head, *ids[1:])
-        if found == wanted and not self.special.intersection(ids):
+        if found == wanted and not self.special_ids.intersection(ids):
             return ids
         if len(text) > 1:
             half = len(text) // 2
@@ -222,7 +223,7 @@ class Detokenizer:
             return (whole,)
         if None in single:
             raise ModelUnsupported(
-                f"The tokenizer has no tokens for {text!r}. Take a model whose tokenizer falls back to bytes."
+                f"The tokenizer has no tokens for {text!r}. Use a model whose tokenizer has a byte fallback."
             )
         return tuple(id for id in single if id is not None)
 
@@ -230,44 +231,44 @@ class Detokenizer:
         added: dict[int, Any] = self._tokenizer.added_tokens_decoder
         found = {id for id, token in added.items() if token.special} | set(self._tokenizer.all_special_ids)
         found |= {id for piece, id in vocabulary.items() if piece[0] in "<[" and _SPECIAL.fullmatch(piece)}
-        return frozenset(found | self.ends | {self.pad})
+        return frozenset(found | self.end_ids | {self.pad_id})
 
     def _thought(self, ids: Sequence[int], kept: Span | None) -> int:
-        """Where the text begins: after a thought. An open one hides all that follows, up to what is kept."""
+        """Return where the text begins: after a thought. An open thought hides everything up to the kept span."""
         limit = len(ids) if kept is None else min(kept[0], len(ids))
         said = ""
         for at in range(limit):
             if ids[at] == self._open:
-                stop = next((n for n in range(at, limit) if ids[n] in self.ends and kept is None), limit)
+                stop = next((n for n in range(at, limit) if ids[n] in self.end_ids and kept is None), limit)
                 close = next((n for n in range(at, stop) if ids[n] == self._close), None)
                 if close is not None:
                     return close + 1
                 return stop if limit == len(ids) else 0
-            if ids[at] == self._close:  # the opening is not there yet, or has gone again
+            if ids[at] == self._close:  # the opening token is not settled yet
                 return at + 1 if said.strip() in ("", _LABEL) else 0
-            piece = self._table[ids[at]] if 0 <= ids[at] < self.size else None
+            piece = self._table[ids[at]] if 0 <= ids[at] < self.vocab_size else None
             said += piece if isinstance(piece, str) else ""
-            if ids[at] in self.ends or isinstance(piece, bytes) or not _LABEL.startswith(said.strip()):
+            if ids[at] in self.end_ids or isinstance(piece, bytes) or not _LABEL.startswith(said.strip()):
                 break
         return 0
 
     def _check(self) -> None:
-        """Whether the table gives what the tokenizer itself would."""
+        """Check that the table agrees with the tokenizer."""
         ids = self._backend.encode(_SAMPLE, add_special_tokens=False).ids
-        ids = [id for id in ids if id not in self.special]
+        ids = [id for id in ids if id not in self.special_ids]
         expected = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        found = self.read(ids, [False] * len(ids)).text
+        found = self.decode(ids, [False] * len(ids)).text
         if found != expected:
             raise ModelUnsupported(
-                f"The tokenizer decodes a sample as {expected!r}, and its pieces say {found!r}. "
-                "Take a model with a SentencePiece-like or a byte-level tokenizer."
+                f"The tokenizer decodes a sample as {expected!r}, but its pieces give {found!r}. "
+                "Use a model with a SentencePiece-like or a byte-level tokenizer."
             )
 
 
-def cut(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedText:
-    """The reading up to the first stop string that stands in settled text; the stop string is not part of it.
+def cut_at_stop(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedText:
+    """Cut the text at the first stop string in settled text. The stop string is removed.
 
-    Stop strings that begin before ``begin`` do not count.
+    Stop strings that start before ``begin`` are ignored.
     """
     places = [place for stop in stops if stop for place in [_settled(reading, stop, begin)] if place is not None]
     if not places:
@@ -278,13 +279,13 @@ def cut(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> DecodedTe
         text=reading.text[:end],
         unsettled=tuple((a, min(b, end)) for a, b in reading.unsettled if a < end),
         ended=True,
-        tokens=min(reading.tokens, len({start for start in reading.starts if start < end})),
+        num_tokens=min(reading.num_tokens, len({start for start in reading.starts if start < end})),
         starts=tuple(min(start, end) for start in reading.starts),
     )
 
 
-def unshowable(text: str) -> str | None:
-    """The first character that a reader would hold back, or None."""
+def find_unshowable(text: str) -> str | None:
+    """Return the first character that is never shown, or None."""
     return next((char for char in text if ord(char) in _CONTROLS or "\ud800" <= char <= "\udfff"), None)
 
 
@@ -305,7 +306,7 @@ def _mark(spans: list[Span], start: int, end: int) -> None:
 
 
 def _flush(run: list[tuple[bytes, bool]], parts: list[str], spans: list[Span], count: int) -> int:
-    """The whole characters in a run of pieces that may hold halves; says how many there are."""
+    """Decode a run of bytes and append its complete characters. Return their number."""
     data = b"".join(piece for piece, _ in run)
     flags = [flag for piece, flag in run for _ in piece]
     run.clear()
@@ -338,7 +339,7 @@ def _text(piece: bytes) -> str | bytes | None:
 
 
 def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, bytes]]:
-    """Whether the first space of a text is dropped, and the bytes of every token, as the decoder makes them."""
+    """Return whether the first space of a text is dropped, and the bytes of every token."""
     steps = decoder["decoders"] if decoder and decoder["type"] == "Sequence" else [decoder] if decoder else []
     kinds = [step["type"] for step in steps]
     if "ByteLevel" in kinds and set(kinds) <= {"ByteLevel", "Fuse"}:
@@ -354,8 +355,8 @@ def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, b
     )
     if len(spaces) != 1 or not plain or not set(kinds) <= {"Replace", "Metaspace", "ByteFallback", "Fuse", "Strip"}:
         raise ModelUnsupported(
-            f"The tokenizer decodes by {' and '.join(kinds) or 'nothing'}. "
-            "Take a model with a SentencePiece-like or a byte-level tokenizer."
+            f"The tokenizer's decoder is {' and '.join(kinds) or 'empty'}. "
+            "Use a model with a SentencePiece-like or a byte-level tokenizer."
         )
     strip = any(step["type"] == "Strip" and step["start"] for step in steps)
     strip = strip or any(step.get("prepend_scheme", "never") != "never" for step in spaces)
@@ -367,7 +368,7 @@ def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, b
 
 
 def _byte_level() -> dict[str, int]:
-    """The characters that stand for bytes in byte-level vocabularies: readable ones for themselves."""
+    """Return the bytes by their characters in byte-level vocabularies."""
     readable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in readable]
     return {chr(byte): byte for byte in readable} | {chr(256 + n): byte for n, byte in enumerate(others)}

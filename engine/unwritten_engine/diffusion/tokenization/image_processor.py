@@ -1,8 +1,7 @@
-"""Pictures in prompts: opens them, cuts them into patches, and puts marks for them into the prompt.
+"""Images in prompts: decode them, split them into patches, and insert their tokens into the prompt.
 
-transformers' own processor for this model needs torchvision and a part for sound, even for a picture. Its image
-processor alone needs Pillow and is used here; the marks are put by this module. Frames of a video are
-pictures in a row.
+transformers' processor of this model needs torchvision and an audio processor. Its image processor alone only needs
+Pillow and is used here; this module inserts the tokens. Video frames are consecutive images.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from torch import Tensor
 
 from ...errors import RequestRefused
 
-BUDGETS: Final = (70, 140, 280, 560, 1120)
-"""Tokens that one picture may take at most: more see more."""
-_NARROWEST: Final = 100  # length over width; nothing can be seen in narrower ones
+IMAGE_TOKEN_BUDGETS: Final = (70, 140, 280, 560, 1120)
+"""Maximum tokens per image; more tokens show more detail."""
+_MAX_ASPECT_RATIO: Final = 100
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePatches:
-    """A prompt with pictures, ready for the encoder; names and shapes are those of its arguments.
+    """A prompt with images for the encoder. Names and shapes match its arguments.
 
     Attributes:
         input_ids: [1, tokens] int64.
-        pixel_values: [pictures, patches, numbers] float32, padded to the most patches.
-        image_position_ids: [pictures, patches, 2] int64, column and row of each patch; -1 where padded.
-        mm_token_type_ids: [1, tokens] int64, 1 where a picture stands.
+        pixel_values: [images, patches, values] float32, padded to the largest number of patches.
+        image_position_ids: [images, patches, 2] int64, column and row of each patch; -1 for padding.
+        mm_token_type_ids: [1, tokens] int64, 1 for image tokens.
     """
 
     input_ids: Tensor
@@ -41,64 +40,65 @@ class ImagePatches:
 
 
 class ImageProcessor:
-    """Makes prompts with pictures for one model.
+    """Builds prompts with images for one model.
 
     Args:
-        cutter: transformers' ``Gemma4ImageProcessorPil``.
-        tokenizer: of the model, with the image tokens named.
-        image: the id of the token that stands for a piece of a picture.
+        hf_processor: transformers' ``Gemma4ImageProcessorPil``.
+        tokenizer: of the model, with named image tokens.
+        image_token_id: id of the image token.
     """
 
-    def __init__(self, cutter: Any, tokenizer: Any, image: int) -> None:
-        self._cutter, self._tokenizer, self.image = cutter, tokenizer, image
-        self.mark: str = tokenizer.image_token
-        """What a chat template writes where a picture belongs."""
+    def __init__(self, hf_processor: Any, tokenizer: Any, image_token_id: int) -> None:
+        self._hf_processor, self._tokenizer, self.image_token_id = hf_processor, tokenizer, image_token_id
+        self.image_token: str = tokenizer.image_token
+        """The placeholder of an image in a chat template."""
 
-    def read(self, prompt: str, images: Sequence[bytes], budget: int | None = None) -> ImagePatches:
-        """Join a prompt and its pictures.
+    def process(self, prompt: str, images: Sequence[bytes], budget: int | None = None) -> ImagePatches:
+        """Combine a prompt with its images.
 
         Args:
-            prompt: as the chat template writes it, with one ``mark`` per picture.
-            images: the files, PNG, JPEG, WebP or GIF, in the order of the marks.
-            budget: tokens that one picture may take, one of ``BUDGETS``; None takes the checkpoint's own.
+            prompt: text of the chat template, with one ``image_token`` per image.
+            images: PNG, JPEG, WebP or GIF files in the order of the placeholders.
+            budget: maximum tokens per image, one of ``IMAGE_TOKEN_BUDGETS``; None uses the checkpoint's own.
 
         Raises:
-            RequestRefused: something is no picture, the numbers differ, or there is no such budget.
+            RequestRefused: an invalid image, another number of images than placeholders, or an unknown budget.
         """
-        if budget is not None and budget not in BUDGETS:
-            raise RequestRefused(f"A picture cannot take {budget} tokens; give {', '.join(map(str, BUDGETS))}.")
-        pieces = prompt.split(self.mark)
-        if not images or len(pieces) != len(images) + 1:
+        if budget is not None and budget not in IMAGE_TOKEN_BUDGETS:
             raise RequestRefused(
-                f"The prompt has places for {len(pieces) - 1} pictures, and {len(images)} came with it."
+                f"An image cannot have {budget} tokens; give {', '.join(map(str, IMAGE_TOKEN_BUDGETS))}."
             )
-        opened = [_open(data, at) for at, data in enumerate(images, 1)]
+        pieces = prompt.split(self.image_token)
+        if not images or len(pieces) != len(images) + 1:
+            raise RequestRefused(f"The prompt has {len(pieces) - 1} image placeholders, and {len(images)} images.")
+        decoded = [_decode(data, at) for at, data in enumerate(images, 1)]
         options = {} if budget is None else {"max_soft_tokens": budget}
         try:
-            cut = self._cutter(opened, return_tensors="pt", **options)
-        except ValueError as error:  # a picture far too long and narrow
-            raise RequestRefused(f"A picture cannot be cut into patches: {error}") from error
+            patches = self._hf_processor(decoded, return_tensors="pt", **options)
+        except ValueError as error:  # a very narrow image
+            raise RequestRefused(f"An image cannot be split into patches: {error}") from error
         begin, end = self._tokenizer.boi_token, self._tokenizer.eoi_token
         text = pieces[0]
-        for count, piece in zip(cut["num_soft_tokens_per_image"], pieces[1:], strict=True):
-            text += f"{begin}{self.mark * int(count)}{end}{piece}"
+        for count, piece in zip(patches["num_soft_tokens_per_image"], pieces[1:], strict=True):
+            text += f"{begin}{self.image_token * int(count)}{end}{piece}"
         ids = torch.tensor([self._tokenizer(text, add_special_tokens=False)["input_ids"]])
-        return ImagePatches(ids, cut["pixel_values"], cut["image_position_ids"], (ids == self.image).long())
+        is_image = (ids == self.image_token_id).long()
+        return ImagePatches(ids, patches["pixel_values"], patches["image_position_ids"], is_image)
 
 
-def _open(data: bytes, at: int) -> Any:
+def _decode(data: bytes, at: int) -> Any:
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             turned: Any = ImageOps.exif_transpose(picture)
             upright = turned.convert("RGB")
-    except Exception as error:  # damaged files raise whatever their decoder raises
+    except Exception as error:  # damaged files raise any error of their decoder
         raise RequestRefused(
-            f"Picture {at} cannot be opened ({len(data):,} bytes; {type(error).__name__}). Give a PNG, JPEG, WebP or "
+            f"Image {at} cannot be opened ({len(data):,} bytes; {type(error).__name__}). Give a PNG, JPEG, WebP or "
             f"GIF file of reasonable size."
         ) from error
     width, height = upright.size
-    if max(width, height) > _NARROWEST * min(width, height):
-        raise RequestRefused(f"Picture {at} cannot be read: it has {width} x {height} pixels, a line.")
+    if max(width, height) > _MAX_ASPECT_RATIO * min(width, height):
+        raise RequestRefused(f"Image {at} is too narrow: it has {width} x {height} pixels.")
     return upright

@@ -1,11 +1,11 @@
-"""A JSON schema as a skeleton: tokens that stand, and slots between them that the model fills.
+"""Convert a JSON schema to a skeleton: pinned tokens with slots between them that the model fills.
 
-Names, brackets and quotes are pinned from the first step. A text has a slot of free tokens, and ends at the first quote
-or padding in it; enums, numbers and dates have slots in which only tokens that can stand there may stand. Whatever the
-slots hold at any step, ``read`` makes JSON of it that parses and satisfies the schema; it allows less than the schema
-does, and never more. What cannot be held is refused, with the place in the schema.
+Names, brackets and quotes are pinned from the first step. A text has a slot of free tokens and ends at the first quote
+or padding in it; slots of enums, numbers and dates only allow matching tokens. Whatever the slots contain at any step,
+``decode`` returns JSON that parses and satisfies the schema. Unsupported parts are refused, with their path in the
+schema.
 
-Texts and lists of open length share what the budget leaves: all slots shrink by the same share until they fit.
+Texts and lists without a fixed length share the budget: all slots shrink by the same factor until they fit.
 """
 
 from __future__ import annotations
@@ -19,10 +19,21 @@ from typing import Any, Final
 
 from ...errors import RequestRefused
 from ...frames import Span
-from ...json_grammar import ITEMS, KEYS, TEXT_LENGTH, Schema, bounds, compact, limits, only, referred, refused
+from ...json_grammar import (
+    DEFAULT_MAX_ITEMS,
+    DEFAULT_MAX_LENGTH,
+    SUPPORTED_KEYS,
+    Schema,
+    check_keys,
+    compact_json,
+    length_bounds,
+    number_bounds,
+    resolve_ref,
+    unsupported,
+)
 from .detokenizer import DecodedText, Detokenizer
 from .skeleton_values import (
-    DIGITS,
+    DIGIT_FORMATS,
     CanvasView,
     Constant,
     Container,
@@ -38,16 +49,16 @@ from .skeleton_values import (
     Value,
 )
 
-CHARACTERS: Final = 3.5
-"""Characters that a token holds, on average."""
-SMALLEST: Final = 3
+CHARS_PER_TOKEN: Final = 3.5
+"""Average characters per token."""
+MIN_TEXT_TOKENS: Final = 3
 """Tokens of the smallest slot for a text, if the text may be that long."""
 NAME_LENGTH: Final = 40
-"""Characters of a name in a map."""
-DEPTH: Final = 3
-"""How often a schema may stand inside itself; less where the budget is small."""
-MOST: Final = 1024
-"""Canvases up to which it is said how many a schema needs."""
+"""Maximum characters of a name in a map."""
+MAX_DEPTH: Final = 3
+"""Maximum nesting of a recursive schema; less if the budget is small."""
+MAX_CANVASES: Final = 1024
+"""Limit of the search for the number of canvases that a schema needs, for the error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +66,25 @@ class Skeleton:
     """Pinned tokens and slots for the canvases of one request.
 
     Attributes:
-        pins: for every position of the budget the token that stands there, or -1 where it is free. After the JSON
-            there is an end token, then padding.
-        classes: 0 where anything may stand, or k: only the tokens of ``allowed[k - 1]``.
-        allowed: masks of the vocabulary, one byte per token, 1 where it may stand; for ``torch.frombuffer``.
-        length: positions up to the end token.
+        pins: for every position of the budget the fixed token, or -1 if it is free. The JSON is followed by an end
+            token and padding.
+        mask_ids: 0 for any token, or k for the tokens of ``masks[k - 1]``.
+        masks: masks of the vocabulary, one byte per token, 1 for allowed tokens; for ``torch.frombuffer``.
+        length: number of positions before the end token.
+        detokenizer: of the model.
+        value: the root value.
     """
 
     pins: tuple[int, ...]
-    classes: tuple[int, ...]
-    allowed: tuple[bytes, ...]
+    mask_ids: tuple[int, ...]
+    masks: tuple[bytes, ...]
     length: int
-    reader: Detokenizer
+    detokenizer: Detokenizer
     value: Value
 
-    def read(self, ids: Sequence[int], unsettled: Sequence[bool]) -> DecodedText:
-        """The JSON in these canvases. Positions that are not there yet count as empty and in flux."""
-        pieces = self.value.read(CanvasView(self.reader, ids, unsettled), True) or []
+    def decode(self, ids: Sequence[int], unsettled: Sequence[bool]) -> DecodedText:
+        """Return the JSON in these canvases. Positions that do not exist yet count as empty and unsettled."""
+        pieces = self.value.read(CanvasView(self.detokenizer, ids, unsettled), True) or []
         spans: list[Span] = []
         at = 0
         for text, flux in pieces:
@@ -81,47 +94,47 @@ class Skeleton:
                 else:
                     spans.append((at, at + len(text)))
             at += len(text)
-        special = self.reader.special
+        special = self.detokenizer.special_ids
         tokens = sum(id not in special for id in ids[: self.length])
         return DecodedText("".join(text for text, _ in pieces), tuple(spans), len(ids) > self.length, tokens)
 
 
 def build_skeleton(
-    schema: Schema, reader: Detokenizer, *, canvases: int, canvas_length: int, most: int | None = None
+    schema: Schema, detokenizer: Detokenizer, *, canvases: int, canvas_length: int, max_tokens: int | None = None
 ) -> Skeleton:
-    """The skeleton of a schema.
+    """Convert a schema to a skeleton.
 
     Args:
-        schema: a JSON schema, as pydantic makes them.
-        reader: of the model.
-        canvases: how many may be written.
-        canvas_length: tokens of each.
-        most: tokens that may be written, if they are fewer.
+        schema: a JSON schema as pydantic generates it.
+        detokenizer: of the model.
+        canvases: maximum number of canvases.
+        canvas_length: tokens per canvas.
+        max_tokens: maximum number of tokens, if it is less.
 
     Raises:
-        RequestRefused: a part of the schema that cannot be held (the message names its place), or a schema that does
-            not fit even with the smallest slots (the message says how many canvases it needs).
+        RequestRefused: an unsupported part of the schema (the message has its path), or a schema that does not fit even
+            with the smallest slots (the message has the number of canvases that it needs).
     """
-    budget = min(canvases * canvas_length, most or canvases * canvas_length)
-    depth = DEPTH
-    while (made := _Layout(schema, reader, 0.0, depth, budget - 1).made()) is None and depth > 1:
+    budget = min(canvases * canvas_length, max_tokens or canvases * canvas_length)
+    depth = MAX_DEPTH
+    while (made := _Layout(schema, detokenizer, 0.0, depth, budget - 1).build()) is None and depth > 1:
         depth -= 1
     if made is None:
-        enough = _Layout(schema, reader, 0.0, 1, MOST * canvas_length - 1).made()
-        need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MOST}"
+        enough = _Layout(schema, detokenizer, 0.0, 1, MAX_CANVASES * canvas_length - 1).build()
+        need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MAX_CANVASES}"
         if enough and len(enough.pins) + 1 <= canvases * canvas_length:
             raise RequestRefused(
-                f"The shape needs {len(enough.pins) + 1} tokens with the shortest texts and lists, and max_tokens is "
-                f"{budget}. Ask for more, or make the shape smaller."
+                f"The schema needs {len(enough.pins) + 1} tokens with the shortest texts and lists, and max_tokens is "
+                f"{budget}. Ask for more, or make the schema smaller."
             )
         raise RequestRefused(
-            f"The shape needs {need} canvases of {canvas_length} tokens with the shortest texts and lists, and the "
-            f"request has {canvases}. Ask for more canvases, or make the shape smaller."
+            f"The schema needs {need} canvases of {canvas_length} tokens with the shortest texts and lists, and the "
+            f"request has {canvases}. Ask for more canvases, or make the schema smaller."
         )
     low, high = 0.0, 1.0
     for share in (1.0, *[None] * 7):
         share = (low + high) / 2 if share is None else share
-        larger = _Layout(schema, reader, share, depth, budget - 1).made()
+        larger = _Layout(schema, detokenizer, share, depth, budget - 1).build()
         if larger is None:
             high = share
         else:
@@ -130,21 +143,21 @@ def build_skeleton(
                 break
     rest = budget - len(made.pins)
     return Skeleton(
-        pins=(*made.pins, reader.end, *[reader.pad] * (rest - 1)),
-        classes=(*made.classes, *[0] * rest),
-        allowed=tuple(made.masks),
+        pins=(*made.pins, detokenizer.end_id, *[detokenizer.pad_id] * (rest - 1)),
+        mask_ids=(*made.mask_ids, *[0] * rest),
+        masks=tuple(made.masks),
         length=len(made.pins),
-        reader=reader,
+        detokenizer=detokenizer,
         value=made.value,
     )
 
 
-class _Full(Exception):
-    """The layout is longer than its limit."""
+class _OverLimit(Exception):
+    """The layout exceeds its limit."""
 
 
-class _Deep(Exception):
-    """A schema stands inside itself too often."""
+class _TooDeep(Exception):
+    """A recursive schema is nested too deeply."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -153,115 +166,111 @@ class _Deep(Exception):
 
 @dataclass
 class _Layout:
-    """Lays one schema out, with texts and lists at a share of their full length."""
+    """Lays out a schema, with texts and lists at a share of their full length."""
 
     schema: Schema
-    reader: Detokenizer
+    detokenizer: Detokenizer
     share: float
     depth: int
     limit: int
     pins: list[int] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
+    mask_ids: list[int] = field(default_factory=list)
     masks: list[bytes] = field(default_factory=list)
     value: Value = field(default_factory=lambda: Constant("null"))
 
     def __post_init__(self) -> None:
         self._pending = ""
-        self._inside: dict[str, int] = {}
-        self._known: dict[bytes, int] = {}
+        self._ref_depths: dict[str, int] = {}
+        self._mask_numbers: dict[bytes, int] = {}
 
-    def made(self) -> _Layout | None:
-        """Itself, laid out; None if it does not fit."""
+    def build(self) -> _Layout | None:
+        """Lay out the schema. Return self, or None if it does not fit."""
         try:
             self.value = self._value(self.schema, "$", False)
             self._flush()
-        except _Full:
+        except _OverLimit:
             return None
-        except _Deep as deep:
-            raise refused(
+        except _TooDeep as deep:
+            raise unsupported(
                 deep.path, "contains itself without an end", "Make the inner one optional, or a list"
             ) from None
         return self
 
-    # --- places
-
     def _flush(self) -> None:
         if self._pending:
-            ids = self.reader.encode(self._pending)
+            ids = self.detokenizer.encode(self._pending)
             self._pending = ""
             self.pins.extend(ids)
-            self.classes.extend([0] * len(ids))
+            self.mask_ids.extend([0] * len(ids))
         if len(self.pins) > self.limit:
-            raise _Full
+            raise _OverLimit
 
     def _slot(self, size: int, *masks: bytes) -> int:
-        """Free positions after what is pending; one mask for all, or one for each."""
+        """Add free positions after the pending text. Give one mask for all, or one per position."""
         self._flush()
         start = len(self.pins)
         if start + size > self.limit:
-            raise _Full
+            raise _OverLimit
         self.pins.extend([-1] * size)
         for at in range(size):
             mask = masks[at if len(masks) > 1 else 0]
-            if mask not in self._known:
+            if mask not in self._mask_numbers:
                 self.masks.append(mask)
-                self._known[mask] = len(self.masks)
-            self.classes.append(self._known[mask])
+                self._mask_numbers[mask] = len(self.masks)
+            self.mask_ids.append(self._mask_numbers[mask])
         return start
 
     @contextmanager
-    def _inner(self, ref: str, path: str) -> Iterator[None]:
-        if self._inside.get(ref, 0) >= self.depth:
-            raise _Deep(path)
-        self._inside[ref] = self._inside.get(ref, 0) + 1
+    def _enter_ref(self, ref: str, path: str) -> Iterator[None]:
+        if self._ref_depths.get(ref, 0) >= self.depth:
+            raise _TooDeep(path)
+        self._ref_depths[ref] = self._ref_depths.get(ref, 0) + 1
         try:
             yield
         finally:
-            self._inside[ref] -= 1
+            self._ref_depths[ref] -= 1
 
-    def _attempt(self, schema: Any, path: str, optional: bool, before: str = "") -> Value | None:
-        """The value with what stands before it; None, and nothing laid, where the schema would go too deep."""
+    def _try_value(self, schema: Any, path: str, optional: bool, before: str = "") -> Value | None:
+        """Lay out a value with the text before it. If the schema is nested too deeply, undo it and return None."""
         mark = len(self.pins), self._pending
         self._pending += before
         try:
             return self._value(schema, path, optional)
-        except _Deep:
-            del self.pins[mark[0] :], self.classes[mark[0] :]
+        except _TooDeep:
+            del self.pins[mark[0] :], self.mask_ids[mark[0] :]
             self._pending = mark[1]
             return None
 
-    # --- the walk
-
     def _value(self, schema: Any, path: str, optional: bool) -> Value:
-        """Lays out one value; where it is optional, its slots may stay empty."""
+        """Lay out one value. The slots of an optional value may stay empty."""
         if not isinstance(schema, Mapping):
-            raise refused(path, f"is {schema!r}", "Give a schema with a type")
+            raise unsupported(path, f"is {schema!r}", "Give a schema with a type")
         if "$ref" in schema:
             ref = str(schema["$ref"])
-            with self._inner(ref, path):
-                return self._value(referred(self.schema, ref, path), path, optional)
+            with self._enter_ref(ref, path):
+                return self._value(resolve_ref(self.schema, ref, path), path, optional)
         if "const" in schema:
-            return self._options([schema["const"]], path, optional)
+            return self._enum([schema["const"]], path, optional)
         if "enum" in schema:
-            return self._options(schema["enum"], path, optional)
+            return self._enum(schema["enum"], path, optional)
         for key in ("anyOf", "oneOf"):
             if key in schema:
-                only(schema, {key}, path)
+                check_keys(schema, {key}, path)
                 return self._union([(one, f"{path}.{key}[{n}]") for n, one in enumerate(schema[key])], path, optional)
         if "allOf" in schema:
             if len(schema["allOf"]) != 1:
-                raise refused(path, "joins several schemas (allOf)", "Write them as one")
-            only(schema, {"allOf"}, path)
+                raise unsupported(path, "joins several schemas (allOf)", "Write them as one")
+            check_keys(schema, {"allOf"}, path)
             return self._value(schema["allOf"][0], f"{path}.allOf[0]", optional)
         kind = schema.get("type")
         if isinstance(kind, list):
-            only(schema, set().union(*KEYS.values()), path)
+            check_keys(schema, set().union(*SUPPORTED_KEYS.values()), path)
             return self._union([({**_keys(schema, str(one)), "type": str(one)}, path) for one in kind], path, optional)
         if kind is None:
-            raise refused(path, "has no type", "Say what it holds; a field of type Any cannot be held to a shape")
-        if kind not in KEYS:
-            raise refused(path, f"has the type {kind!r}", f"Known: {', '.join(KEYS)}")
-        only(schema, KEYS[kind], path)
+            raise unsupported(path, "has no type", "Give it a type; fields of type Any are not supported")
+        if kind not in SUPPORTED_KEYS:
+            raise unsupported(path, f"has the type {kind!r}", f"Known: {', '.join(SUPPORTED_KEYS)}")
+        check_keys(schema, SUPPORTED_KEYS[kind], path)
         match kind:
             case "object":
                 return self._object(schema, path, optional)
@@ -270,14 +279,16 @@ class _Layout:
             case "string":
                 return self._string(schema, path, optional)
             case "boolean":
-                return self._options([False, True], path, optional)
+                return self._enum([False, True], path, optional)
             case "null":
-                return self._options([None], path, optional)
+                return self._enum([None], path, optional)
             case _:
-                least, most, places = limits(schema, path, whole=kind == "integer")
-                size = max(len(str(least)), len(str(most))) + (1 if places else 0)
-                start = self._slot(size, self.reader.mask(pattern=r"[-.0-9]+", ids=(self.reader.pad,)))
-                return NumberSlot(start, size, least, most, places)
+                minimum, maximum, places = number_bounds(schema, path, whole=kind == "integer")
+                size = max(len(str(minimum)), len(str(maximum))) + (1 if places else 0)
+                start = self._slot(
+                    size, self.detokenizer.token_mask(pattern=r"[-.0-9]+", ids=(self.detokenizer.pad_id,))
+                )
+                return NumberSlot(start, size, minimum, maximum, places)
 
     def _union(self, options: list[tuple[Any, str]], path: str, optional: bool) -> Value:
         flat = [one for option, place in options for one in self._flat(option, place, 0)]
@@ -285,26 +296,26 @@ class _Layout:
         flat = [(one, place) for one, place in flat if one.get("type") != "null"]
         if all("const" in one or "enum" in one for one, _ in flat):
             values = [value for one, _ in flat for value in ([one["const"]] if "const" in one else one["enum"])]
-            return self._options([*values, *([None] if null else [])], path, optional)
+            return self._enum([*values, *([None] if null else [])], path, optional)
         start = len(self.pins)
         if len(flat) == 1:
-            inner = self._attempt(*flat[0], optional or null)
+            inner = self._try_value(*flat[0], optional or null)
             if inner is None:
                 if not null:
-                    raise _Deep(path)
-                return self._options([None], path, optional)
+                    raise _TooDeep(path)
+                return self._enum([None], path, optional)
         elif any("$ref" in one or one.get("type") in ("object", "array") for one, _ in flat):
-            inner = self._choice(flat, path)
+            inner = self._one_of(flat, path)
         else:
-            inner = self._either(flat, path)
+            inner = self._scalar_union(flat, path)
         return OptionalSlot(inner, start, len(self.pins) - start) if null else inner
 
     def _flat(self, schema: Any, path: str, level: int) -> Iterator[tuple[Schema, str]]:
-        """The options of a union, unions inside it included. References to objects stay as they are."""
+        """Yield the options of a union, including nested unions. References to objects are kept."""
         if not isinstance(schema, Mapping) or level > 20:
-            raise refused(path, f"is {schema!r}" if level <= 20 else "contains itself", "Give a schema with a type")
+            raise unsupported(path, f"is {schema!r}" if level <= 20 else "contains itself", "Give a schema with a type")
         if "$ref" in schema:
-            target = referred(self.schema, str(schema["$ref"]), path)
+            target = resolve_ref(self.schema, str(schema["$ref"]), path)
             leaf = isinstance(target, Mapping) and target.get("type", "object") not in ("object", "array")
             union = isinstance(target, Mapping) and any(
                 key in target for key in ("const", "enum", "anyOf", "oneOf", "$ref")
@@ -314,11 +325,11 @@ class _Layout:
             else:
                 yield schema, path
         elif options := schema.get("anyOf") or schema.get("oneOf"):
-            only(schema, {"anyOf", "oneOf"}, path)
+            check_keys(schema, {"anyOf", "oneOf"}, path)
             for n, option in enumerate(options):
                 yield from self._flat(option, f"{path}[{n}]", level + 1)
         elif isinstance(schema.get("type"), list) and "enum" not in schema and "const" not in schema:
-            only(schema, set().union(*KEYS.values()), path)
+            check_keys(schema, set().union(*SUPPORTED_KEYS.values()), path)
             for kind in schema["type"]:
                 yield {**_keys(schema, str(kind)), "type": str(kind)}, path
         elif "allOf" in schema and len(schema["allOf"]) == 1:
@@ -326,54 +337,54 @@ class _Layout:
         else:
             yield schema, path
 
-    def _either(self, flat: list[tuple[Schema, str]], path: str) -> Value:
-        """One slot for several kinds of leaves. Each is laid out once aside, to know it and its size."""
+    def _scalar_union(self, flat: list[tuple[Schema, str]], path: str) -> Value:
+        """Add one slot for several scalar types. Each is laid out separately first, to get its size."""
         leaves: list[Leaf] = []
         size = 1
         for schema, place in flat:
-            aside = _Layout(self.schema, self.reader, self.share, self.depth, self.limit)
+            aside = _Layout(self.schema, self.detokenizer, self.share, self.depth, self.limit)
             leaf: Any = aside._value(schema, place, False)
             aside._flush()
             leaves.append(leaf)
             size = max(size, len(aside.pins), *(len(ids) for ids in getattr(leaf, "tokens", ())))
-        return ScalarUnion(self._slot(size, self._texts()), size, tuple(leaves))
+        return ScalarUnion(self._slot(size, self._text_mask()), size, tuple(leaves))
 
-    def _choice(self, flat: list[tuple[Schema, str]], path: str) -> Value:
-        """A slot for the name of the shape that is meant, and then all of them: only the one that is named is read."""
+    def _one_of(self, flat: list[tuple[Schema, str]], path: str) -> Value:
+        """Add a selector slot and then all schemas, of which only the selected one is read."""
         named = [self._name(schema, place) for schema, place in flat]
         names = [f"{name} {n}" if name in named[:n] else name for n, name in enumerate(named)]
-        choice = self._options(names, path, False)
-        found = [self._attempt(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
+        choice = self._enum(names, path, False)
+        found = [self._try_value(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
         if all(one is None for one in found):
-            raise _Deep(path)
-        return OneOf(choice, tuple(compact(name) for name in names), tuple(found))
+            raise _TooDeep(path)
+        return OneOf(choice, tuple(compact_json(name) for name in names), tuple(found))
 
     def _name(self, schema: Schema, path: str) -> str:
-        """What tells one of several shapes from the others: the constant in it, or its name, or its type."""
-        target = referred(self.schema, str(schema["$ref"]), path) if "$ref" in schema else schema
+        """Return the name that identifies a schema in a union: its constant, title or type."""
+        target = resolve_ref(self.schema, str(schema["$ref"]), path) if "$ref" in schema else schema
         fixed = [one["const"] for one in target.get("properties", {}).values() if isinstance(one.get("const"), str)]
         return str(next(iter(fixed), target.get("title") or target.get("type")))
 
-    def _texts(self) -> bytes:
-        return self.reader.mask(pattern=r"(?s).*", parts=True, ids=(self.reader.pad,))
+    def _text_mask(self) -> bytes:
+        return self.detokenizer.token_mask(pattern=r"(?s).*", parts=True, ids=(self.detokenizer.pad_id,))
 
     def _object(self, schema: Schema, path: str, optional: bool) -> Value:
         properties: Schema = schema.get("properties") or {}
         required = schema.get("required", ())
         for name in required:
             if name not in properties:
-                raise refused(f"{path}.{name}", "is required and not described", "Describe it in properties")
+                raise unsupported(f"{path}.{name}", "is required but not defined", "Define it in properties")
         if not properties:
             return self._map(schema, path, optional)
         items: list[tuple[str, Value]] = []
         self._pending += "{"
         for name, inner in properties.items():
-            label = compact(name) + ":"
-            item = self._attempt(inner, f"{path}.{name}", optional, ("," if items else "") + label)
+            label = compact_json(name) + ":"
+            item = self._try_value(inner, f"{path}.{name}", optional, ("," if items else "") + label)
             if item is not None:
                 items.append((label, item))
             elif name in required:
-                raise _Deep(f"{path}.{name}")
+                raise _TooDeep(f"{path}.{name}")
         self._pending += "}"
         return Container("{}", tuple(items), len(items))
 
@@ -382,71 +393,71 @@ class _Layout:
         if inner is False:
             self._pending += "{}"
             return Constant("{}")
-        least, most = bounds(schema, "minProperties", "maxProperties", ITEMS, path)
+        minimum, maximum = length_bounds(schema, "minProperties", "maxProperties", DEFAULT_MAX_ITEMS, path)
         items: list[tuple[TextSlot, Value]] = []
         self._pending += "{"
-        for n in range(self._count(least, most)):
+        for n in range(self._count(minimum, maximum)):
             mark = len(self.pins), self._pending
             self._pending += "," if n else ""
             key = self._text(1, NAME_LENGTH)
-            item = self._attempt(inner, f"{path}.*", True, ":")
+            item = self._try_value(inner, f"{path}.*", True, ":")
             if item is None or not isinstance(key, TextSlot):
-                del self.pins[mark[0] :], self.classes[mark[0] :]
+                del self.pins[mark[0] :], self.mask_ids[mark[0] :]
                 self._pending = mark[1]
-                if n < least:
-                    raise _Deep(path)
+                if n < minimum:
+                    raise _TooDeep(path)
                 break
             items.append((key, item))
         self._pending += "}"
-        return MapSlot(tuple(items), least)
+        return MapSlot(tuple(items), minimum)
 
     def _array(self, schema: Schema, path: str, optional: bool) -> Value:
         items: list[tuple[str, Value]] = []
         self._pending += "["
         if first := schema.get("prefixItems"):
             if schema.get("minItems", len(first)) != len(first) or isinstance(schema.get("items"), Mapping):
-                raise refused(path, "is a tuple of open length", "Give it as many items as it has types")
+                raise unsupported(path, "is a tuple of open length", "Give it as many items as it has types")
             for n, inner in enumerate(first):
                 self._pending += "," if n else ""
                 items.append(("", self._value(inner, f"{path}[{n}]", optional)))
             self._pending += "]"
             return Container("[]", tuple(items), len(items))
         if "items" not in schema:
-            raise refused(path, "is a list of anything", "Say what its items are, such as list[str]")
-        least, most = bounds(schema, "minItems", "maxItems", ITEMS, path)
-        for n in range(self._count(least, most)):
+            raise unsupported(path, "is a list without an item type", "Give the type of its items, such as list[str]")
+        minimum, maximum = length_bounds(schema, "minItems", "maxItems", DEFAULT_MAX_ITEMS, path)
+        for n in range(self._count(minimum, maximum)):
             before = "," if n else ""
-            item = self._attempt(schema["items"], f"{path}[]", optional or n >= least, before)
+            item = self._try_value(schema["items"], f"{path}[]", optional or n >= minimum, before)
             if item is None:
-                if n < least:
-                    raise _Deep(path)
+                if n < minimum:
+                    raise _TooDeep(path)
                 break
             items.append(("", item))
         self._pending += "]"
-        return Container("[]", tuple(items), least)
+        return Container("[]", tuple(items), minimum)
 
-    def _count(self, least: int, most: int) -> int:
-        return max(least, min(most, 1), round(self.share * most))
+    def _count(self, minimum: int, maximum: int) -> int:
+        return max(minimum, min(maximum, 1), round(self.share * maximum))
 
     def _string(self, schema: Schema, path: str, optional: bool) -> Value:
         if form := schema.get("format"):
-            if form not in DIGITS:
-                known = ", ".join(DIGITS)
-                raise refused(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
-            return self._digits(DIGITS[form], optional)
-        least, most = bounds(schema, "minLength", "maxLength", TEXT_LENGTH, path)
-        return self._text(least, most)
+            if form not in DIGIT_FORMATS:
+                known = ", ".join(DIGIT_FORMATS)
+                raise unsupported(path, f"is a text of the format {form!r}", f"Known: {known}. Or leave the format out")
+            return self._digits(DIGIT_FORMATS[form], optional)
+        minimum, maximum = length_bounds(schema, "minLength", "maxLength", DEFAULT_MAX_LENGTH, path)
+        return self._text(minimum, maximum)
 
-    def _text(self, least: int, most: int) -> Value:
-        if most == 0:
+    def _text(self, minimum: int, maximum: int) -> Value:
+        if maximum == 0:
             self._pending += '""'
             return Constant('""')
-        full = math.ceil(most / CHARACTERS)
-        size = max(math.ceil(least / CHARACTERS), min(SMALLEST, full), round(self.share * full))
+        full = math.ceil(maximum / CHARS_PER_TOKEN)
+        size = max(math.ceil(minimum / CHARS_PER_TOKEN), min(MIN_TEXT_TOKENS, full), round(self.share * full))
         self._pending += '"'
-        start = self._slot(size, self._texts())
+        start = self._slot(size, self._text_mask())
         self._pending += '"'
-        return TextSlot(start, size, least, most)
+        return TextSlot(start, size, minimum, maximum)
 
     def _digits(self, parts: list[Any], optional: bool) -> Value:
         places: list[Span] = []
@@ -458,7 +469,9 @@ class _Layout:
                 separators[-1] += part
                 continue
             size, chars, between = part
-            mask = self.reader.mask(pattern=f"[{re.escape(chars)}]", ids=(self.reader.pad,) if optional else ())
+            mask = self.detokenizer.token_mask(
+                pattern=f"[{re.escape(chars)}]", ids=(self.detokenizer.pad_id,) if optional else ()
+            )
             places.append((self._slot(size, mask), size))
             digits.append(chars)
             ranges.append(between)
@@ -466,25 +479,25 @@ class _Layout:
         self._pending += '"'
         return DigitsSlot(tuple(places), tuple(separators), tuple(digits), tuple(ranges))
 
-    def _options(self, values: Sequence[Any], path: str, optional: bool) -> Value:
+    def _enum(self, values: Sequence[Any], path: str, optional: bool) -> Value:
         if not values:
-            raise refused(path, "is an enum without values", "Give it at least one")
-        json = tuple(dict.fromkeys(compact(value) for value in values))
+            raise unsupported(path, "is an enum without values", "Give it at least one")
+        json = tuple(dict.fromkeys(compact_json(value) for value in values))
         if len(json) == 1:
             self._pending += json[0]
             return Constant(json[0])
         quoted = all(isinstance(value, str) for value in values)
         self._pending += '"' if quoted else ""
-        ids = [self.reader.encode(text[1:-1] if quoted else text) for text in json]
-        size, pad = max(map(len, ids)), self.reader.pad
+        ids = [self.detokenizer.encode(text[1:-1] if quoted else text) for text in json]
+        size, pad = max(map(len, ids)), self.detokenizer.pad_id
         tokens = [(*one, *[pad] * (size - len(one))) for one in [*ids, *([()] if optional else [])]]
         start = self._slot(
-            size, *[self.reader.mask(ids=tuple(sorted({one[at] for one in tokens}))) for at in range(size)]
+            size, *[self.detokenizer.token_mask(ids=tuple(sorted({one[at] for one in tokens}))) for at in range(size)]
         )
         self._pending += '"' if quoted else ""
         return EnumSlot(start, size, json, tuple(tokens))
 
 
 def _keys(schema: Schema, kind: str) -> dict[str, Any]:
-    """The keys of a schema that belong to one of its types."""
-    return {key: value for key, value in schema.items() if key in KEYS.get(kind, ())}
+    """Return the keywords of a schema that belong to one of its types."""
+    return {key: value for key, value in schema.items() if key in SUPPORTED_KEYS.get(kind, ())}

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from research.data.page_prompts import PagePrompt, read_prompts, write_prompts
 from unwritten_engine import EngineError, Example, Prompt
-from unwritten_engine.training.dataset import WantedPage, read_prompts, write_prompts
 
-FULL = WantedPage(
+FULL = PagePrompt(
     prompt=Prompt(
         "Quick facts about Tea.",
         system="A calm book.",
@@ -19,26 +19,26 @@ FULL = WantedPage(
     kind="wiki",
     source="the demo wiki",
     schema={"type": "object"},
-    tokens=170,
+    max_tokens=170,
 )
 
 
 def test_prompts_come_back_as_they_were_written(tmp_path: Path) -> None:
-    assert write_prompts(tmp_path / "prompts.jsonl", [FULL, WantedPage(Prompt("Say."))]) == 2
-    assert list(read_prompts(tmp_path / "prompts.jsonl")) == [FULL, WantedPage(Prompt("Say."))]
+    assert write_prompts(tmp_path / "prompts.jsonl", [FULL, PagePrompt(Prompt("Say."))]) == 2
+    assert list(read_prompts(tmp_path / "prompts.jsonl")) == [FULL, PagePrompt(Prompt("Say."))]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2: this is no JSON"),
-        ("[]", "line 2: there should be an object with title, kind"),
+        ("{", "line 2: not valid JSON"),
+        ("[]", "line 2: expected an object with title, kind"),
         ('{"title": "A"}', "'prompt' is missing or empty"),
-        ('{"prompt": {"ask": "A"}, "text": "B"}', "'text' is unknown. There are title"),
-        ('{"prompt": {"ask": "A"}, "tokens": -1}', "'tokens' is -1. Give at least 1."),
-        ('{"prompt": {"ask": "A"}, "tokens": true}', "'tokens' should be a int, not bool"),
-        ('{"prompt": {"ask": "A"}, "shape": "B"}', "'shape' should be a dict, not str"),
-        ('{"prompt": {"ask": "A", "facts": [1]}}', "'facts' is a list of texts"),
+        ('{"prompt": {"ask": "A"}, "text": "B"}', "'text' is unknown. Known: title"),
+        ('{"prompt": {"ask": "A"}, "max_tokens": -1}', "'max_tokens' is -1. Give at least 1."),
+        ('{"prompt": {"ask": "A"}, "max_tokens": true}', "'max_tokens' should be a int, not bool"),
+        ('{"prompt": {"ask": "A"}, "schema": "B"}', "'schema' should be a dict, not str"),
+        ('{"prompt": {"ask": "A", "facts": [1]}}', "'facts' must be a list of strings"),
     ],
 )
 def test_a_line_that_is_no_prompt_is_told(tmp_path: Path, line: str, message: str) -> None:

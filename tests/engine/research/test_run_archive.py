@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.support.training_runs import run
 
+from research.run_archive import pack_run, pack_weights, unpack_run, unpack_weights
 from unwritten_engine import EngineError
 from unwritten_engine.errors import ModelBroken, ModelNotFound
-from unwritten_engine.training.run_archive import pack, pack_weights, unpack, unpack_weights
 from unwritten_engine.training.trainer import Trainer
 
 pytestmark = pytest.mark.timeout(120)
@@ -42,44 +42,44 @@ def test_packed_weights_come_back_as_bfloat16_has_them(tmp_path: Path) -> None:
 
 def test_a_carried_run_goes_on_nearly_as_it_would_have(tmp_path: Path) -> None:
     whole = Trainer(run(tmp_path / "whole"), device="cpu", threads=1)
-    whole.go()
+    whole.train()
     here = run(tmp_path / "here")
-    Trainer(here, device="cpu", threads=1).go(steps=6)
-    size = pack(here, tmp_path / "run.pack")
+    Trainer(here, device="cpu", threads=1).train(steps=6)
+    size = pack_run(here, tmp_path / "run.pack")
     assert size == (tmp_path / "run.pack").stat().st_size
-    there = unpack(tmp_path / "run.pack", tmp_path / "there")
+    there = unpack_run(tmp_path / "run.pack", tmp_path / "there")
     assert not there.state.exists() and there.config() == here.config()
     assert there.log.read_text() == here.log.read_text()
     carried = Trainer(there, device="cpu", threads=1)
     assert carried.step == 6
-    last = carried.go()
-    assert last.step == 12 and abs(last.loss - whole.go().loss) < 0.1
-    pack(there, tmp_path / "run.pack")  # in place of the one before
-    assert unpack(tmp_path / "run.pack", tmp_path / "third").small_state.exists()
+    last = carried.train()
+    assert last.step == 12 and abs(last.loss - whole.train().loss) < 0.1
+    pack_run(there, tmp_path / "run.pack")  # in place of the one before
+    assert unpack_run(tmp_path / "run.pack", tmp_path / "third").compact_state.exists()
 
 
 def test_a_run_that_was_only_prepared_can_be_carried(tmp_path: Path) -> None:
     here = run(tmp_path)
-    pack(here, tmp_path / "run.pack")
-    assert Trainer(unpack(tmp_path / "run.pack", tmp_path / "there"), device="cpu", threads=1).step == 0
+    pack_run(here, tmp_path / "run.pack")
+    assert Trainer(unpack_run(tmp_path / "run.pack", tmp_path / "there"), device="cpu", threads=1).step == 0
 
 
 def test_what_is_too_large_or_no_run_is_told(tmp_path: Path) -> None:
     here = run(tmp_path)
-    with pytest.raises(EngineError, match=r"would take 0\.\d MiB, and may take 0\.00"):
-        pack(here, tmp_path / "run.pack", limit=1000)
+    with pytest.raises(EngineError, match=r"needs 0\.\d MiB, and the limit is 0\.00"):
+        pack_run(here, tmp_path / "run.pack", limit=1000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "start"]
-    with pytest.raises(ModelNotFound, match="is not there"):
-        unpack(tmp_path / "none.pack", tmp_path / "there")
+    with pytest.raises(ModelNotFound, match="does not exist"):
+        unpack_run(tmp_path / "none.pack", tmp_path / "there")
     (tmp_path / "odd.pack").write_text("odd")
-    with pytest.raises(ModelBroken, match="is no packed run"):
-        unpack(tmp_path / "odd.pack", tmp_path / "there")
-    with pytest.raises(EngineError, match="is there already"):
-        unpack(tmp_path / "odd.pack", here.folder)
-    pack(here, tmp_path / "run.pack")
+    with pytest.raises(ModelBroken, match="is not a packed run"):
+        unpack_run(tmp_path / "odd.pack", tmp_path / "there")
+    with pytest.raises(EngineError, match="exists"):
+        unpack_run(tmp_path / "odd.pack", here.folder)
+    pack_run(here, tmp_path / "run.pack")
     evil = tmp_path / "evil.pack"
     with tarfile.open(evil, "w") as archive:
         archive.add(tmp_path / "odd.pack", "../outside")
-    with pytest.raises(ModelBroken, match="is no packed run"):
-        unpack(evil, tmp_path / "there")
+    with pytest.raises(ModelBroken, match="is not a packed run"):
+        unpack_run(evil, tmp_path / "there")
     assert not (tmp_path / "outside").exists() and not (tmp_path / "there").exists()
