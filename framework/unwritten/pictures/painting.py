@@ -61,7 +61,7 @@ class PaintQueue(JobObserver):
         self._budgets = budgets
         self._time_limit = time_limit
         self._tasks: dict[str, asyncio.Task[StoredPicture | None]] = {}
-        self._failed: TTLCache[str, bool] = TTLCache(_MAX_FAILURES, RETRY_DELAY)
+        self._failed: TTLCache[str, bool] = TTLCache[str, bool](_MAX_FAILURES, RETRY_DELAY)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-painter")
         self._awaited_jobs: set[PageJob] = set()
         self._may_paint = threading.Event()
