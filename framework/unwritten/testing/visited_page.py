@@ -17,9 +17,11 @@ class Browser(Protocol):
 
     def visit(self, path: str, *, referer: str | None = None) -> VisitedPage:
         """Open a page."""
+        ...
 
     def send(self, method: str, path: str, values: Mapping[str, str], *, referer: str | None = None) -> VisitedPage:
         """Send a form."""
+        ...
 
 
 @dataclass(frozen=True)

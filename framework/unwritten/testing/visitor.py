@@ -115,7 +115,7 @@ class Visitor:
         return self._runner.run(self._send(method.upper(), path, values, referer, wait))
 
     def wait(self) -> None:
-        """Wait until no page is being generated, whoever caused it.
+        """Wait until no page is being generated.
 
         Raises:
             TimeoutError: If that takes too long.

@@ -143,7 +143,7 @@ def write_files(files: dict[str, str], folder: str = ".") -> None:
 def test_an_app_of_two_files_is_one_app(files: dict[str, str]) -> None:
     write_files(files)
     app = load_app("app.py")
-    assert app is sys.modules["app"].app  # type: ignore[attr-defined]
+    assert app is sys.modules["app"].app
     assert Visitor(app, {"": "It is a drink."}).visit("/wiki/Tea").state == "written"
     # Alone in a process: as uvicorn imports it, and in both orders.
     for code in ("from app import app", "import pages; from app import app", "import app, pages; app = app.app"):
@@ -186,7 +186,7 @@ def test_an_app_in_a_package_has_the_name_of_the_package() -> None:
         TWO_FILES["app imports pages"]["pages.py"].replace("from app", "from site_of_test.app"), "site_of_test/pages.py"
     )
     app = load_app("site_of_test/app.py")
-    assert len(app.pages) == 1 and app is sys.modules["site_of_test.app"].app  # type: ignore[attr-defined]
+    assert len(app.pages) == 1 and app is sys.modules["site_of_test.app"].app
 
 
 def test_a_file_with_the_name_of_a_library_does_not_replace_it() -> None:

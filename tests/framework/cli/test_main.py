@@ -95,7 +95,8 @@ def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_flag_of_an_earlier_setting_says_what_became_of_it() -> None:
     write(APP)
     assert message("get", "/", "--gates", "on") == "The flag --gates is now the flag --signed-links."
-    assert "It is now the constant GRACE_PERIOD of unwritten.generation.job_queue." in message("get", "/", "--grace", "3")
+    shown = message("get", "/", "--grace", "3")
+    assert "It is now the constant GRACE_PERIOD of unwritten.generation.job_queue." in shown
 
 
 # -- get and pages ------------------------------------------------------------------------------------------
