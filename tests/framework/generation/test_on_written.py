@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +154,48 @@ def _frame(ws: Any, region: str, words: str) -> dict[str, Any]:
         message: dict[str, Any] = until(ws, region=region)[-1]
         if words in message.get("html", ""):
             return message
+
+
+def test_an_async_hook_that_waits_for_the_database_does_not_block_the_event_loop(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."))
+    things = app.table(Thing)
+    locked, delays = threading.Event(), list[float]()
+
+    @app.page("/shed/{name}")
+    def shed(name: str) -> str:
+        return f"A shed called {name}."
+
+    @app.on_written("/shed/{name}")
+    async def fill(name: str) -> None:
+        things.insert(Thing(shed=name, text="hammer"))
+
+    async def measure() -> None:
+        while locked.is_set():
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            delays.append(time.monotonic() - before)
+
+    with browser(app) as client:
+        assert client.portal is not None
+        job_queue = app.site.jobs
+        store_page = app.store.save
+
+        async def lock_and_save(page: Any) -> Any:
+            stored = await store_page(page)
+            other.execute("BEGIN IMMEDIATE")
+            locked.set()
+            return stored
+
+        other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
+        app.store.save = lock_and_save  # type: ignore[method-assign]
+        client.get("/shed/Red")
+        wait_for(locked.is_set)
+        running = client.portal.start_task_soon(measure)
+        time.sleep(0.5)
+        assert job_queue.get("/shed/Red") is not None and things.count() == 0
+        locked.clear()
+        running.result()
+        other.rollback()
+        other.close()
+        wait_for(lambda: things.count() == 1)
+    assert delays and max(delays) < 0.3
