@@ -297,42 +297,42 @@ def test_everything_works_under_a_mount(tmp_path: Path) -> None:
     def article(title: str) -> Page:
         return Page("page.html", body=Canvas(f"About {title}. See [[Tea]]."))
 
-    client = TestClient(outer(app), headers=BROWSER, follow_redirects=False)
-    assert client.get("/").text == "outer"
-    page = client.get("/guide/wiki/Great_Auk").text
-    assert 'data-root="/guide"' in page and 'href="/guide/_unwritten/static/' in page
-    assert 'url=/guide/wiki/Great_Auk?plain=1"' in page
-    style = page.partition('<link rel="stylesheet" href="')[2].partition('"')[0]
-    assert client.get(style).status_code == 200
-    with client.websocket_connect("/guide/_unwritten/live") as ws:
-        watch(ws, "/wiki/Great_Auk")
-        assert until_over(ws)[-1]["state"] == "written"
-    assert app.store.get("/wiki/Great_Auk") is not None, "keys are stored without the prefix"
-    # another spelling, and a redirect, stay inside
-    assert client.get("/guide/wiki/Great Auk").headers["location"] == "/guide/wiki/Great_Auk"
-    answer = client.get("/guide/login?name=ada")
-    assert answer.headers["location"] == "http://testserver/guide/members"
-    html = client.get("/guide/members?plain=1").text
-    address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
-    assert address.startswith("/guide/post?")
-    answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
-    assert client.get("/guide/health").json()["status"] == "ok"
-    assert client.get("/wiki/Great_Auk").status_code == 404
+    with TestClient(outer(app), headers=BROWSER, follow_redirects=False) as client:
+        assert client.get("/").text == "outer"
+        page = client.get("/guide/wiki/Great_Auk").text
+        assert 'data-root="/guide"' in page and 'href="/guide/_unwritten/static/' in page
+        assert 'url=/guide/wiki/Great_Auk?plain=1"' in page
+        style = page.partition('<link rel="stylesheet" href="')[2].partition('"')[0]
+        assert client.get(style).status_code == 200
+        with client.websocket_connect("/guide/_unwritten/live") as ws:
+            watch(ws, "/wiki/Great_Auk")
+            assert until_over(ws)[-1]["state"] == "written"
+        assert app.store.get("/wiki/Great_Auk") is not None, "keys are stored without the prefix"
+        # another spelling, and a redirect, stay inside
+        assert client.get("/guide/wiki/Great Auk").headers["location"] == "/guide/wiki/Great_Auk"
+        answer = client.get("/guide/login?name=ada")
+        assert answer.headers["location"] == "http://testserver/guide/members"
+        html = client.get("/guide/members?plain=1").text
+        address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+        assert address.startswith("/guide/post?")
+        answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
+        assert client.get("/guide/health").json()["status"] == "ok"
+        assert client.get("/wiki/Great_Auk").status_code == 404
 
 
 def test_links_carry_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A [[Tower]] by the sea."), signed_links="on")
-    client = TestClient(outer(app, "/gu ide/{lang}"), headers=BROWSER, follow_redirects=False)
-    first = client.get("/gu ide/en/wiki/Lighthouse")
-    assert first.status_code == 404, "nobody offered it"
-    signed = app.site.signed_links.sign("/wiki/Lighthouse")
-    answer = client.get(f"/gu%20ide/en{signed}")
-    assert answer.status_code == 303
-    html = client.get("/gu%20ide/en/wiki/Lighthouse?plain=1").text
-    link = html.partition('<a href="')[2].partition('"')[0]
-    assert "/wiki/Tower?_s=" in html
-    assert [link.key for link in app.store.links_to("/wiki/Tower")] == ["/wiki/Lighthouse"], link
+    with TestClient(outer(app, "/gu ide/{lang}"), headers=BROWSER, follow_redirects=False) as client:
+        first = client.get("/gu ide/en/wiki/Lighthouse")
+        assert first.status_code == 404, "nobody offered it"
+        signed = app.site.signed_links.sign("/wiki/Lighthouse")
+        answer = client.get(f"/gu%20ide/en{signed}")
+        assert answer.status_code == 303
+        html = client.get("/gu%20ide/en/wiki/Lighthouse?plain=1").text
+        link = html.partition('<a href="')[2].partition('"')[0]
+        assert "/wiki/Tower?_s=" in html
+        assert [link.key for link in app.store.links_to("/wiki/Tower")] == ["/wiki/Lighthouse"], link
 
 
 def test_a_root_path_set_by_the_server(tmp_path: Path) -> None:
