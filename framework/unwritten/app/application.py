@@ -35,7 +35,7 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import RAISE, PageRoute
+from ..routing.routes import RAISE, PageRoute, URLOnlyRoute
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
@@ -164,6 +164,7 @@ class App(Router, Starlette):
         pattern = PagePattern("/{path:path}")
         self._fallback = PageRoute(pattern, PageFunction(function, pattern), serve_page, None)
         self.router.default = self._serve_fallback
+        self.router.routes.append(URLOnlyRoute(self._fallback))
         return function
 
     def allow_prompt(self, function: F) -> F:
@@ -218,8 +219,6 @@ class App(Router, Starlette):
             BadAddress: If no page can have these parameters.
         """
         try:
-            if self._fallback is not None and name == self._fallback.name:
-                return self._fallback.url_path_for(name, **path_params)
             return super().url_path_for(name, **path_params)
         except NoMatchFound:
             raise UnknownRoute(name, path_params, self.routes) from None

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from starlette.datastructures import URLPath
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
-from starlette.routing import Match, NoMatchFound, Route
+from starlette.routing import BaseRoute, Match, NoMatchFound, Route
 from starlette.types import Scope
 
 from ..core.errors import BadAddress
@@ -108,6 +108,23 @@ class PageRoute(PatternRoute):
 
     def _validate(self, values: Mapping[str, Any]) -> None:
         self.function.parse_path(values)
+
+
+class URLOnlyRoute(BaseRoute):
+    """Builds the URLs of another route, and matches no request. The fallback has one, for ``url_for``."""
+
+    def __init__(self, route: PatternRoute) -> None:
+        self.name = route.name
+        self.path = route.path
+        self._route = route
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match nothing."""
+        return Match.NONE, {}
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the other route; see ``PatternRoute.url_path_for``."""
+        return self._route.url_path_for(name, **path_params)
 
 
 @dataclass(frozen=True, slots=True)
