@@ -7,7 +7,6 @@ page's schemas, the author's policies allow it, the queue has room, and the clie
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -226,7 +225,7 @@ class SchemaChecker:
                 self._engine.check(_request(canvas))
             except EngineError as error:
                 about = self._engine.about
-                reason = re.sub(r"^The (?:schema|shape) ", f"The schema {schema.__name__} ", str(error))
+                reason = str(error).replace("The schema ", f"The schema {schema.__name__} ", 1)
                 raise BadSchema(
                     f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
                     f"{reason}"

@@ -169,7 +169,7 @@ def refusing() -> Engine:
 
 MESSAGE = (
     "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The schema Book at $.code "
-    "has 'pattern', which a shape cannot be held to. Leave it out and check it afterwards."
+    "has 'pattern', which cannot be enforced. Leave it out and check it afterwards."
 )
 
 
