@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser, requires
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -60,7 +58,7 @@ def test_url_for_works_in_endpoints_page_functions_and_templates(tmp_path: Path)
         assert "/wiki/AC%2FDC http://testserver/wiki/Tea" in client.get("/").text
 
 
-def test_url_path_for_takes_numbers_and_dates_and_names_mistakes(tmp_path: Path) -> None:
+def test_url_path_for_converts_parameters_and_explains_errors(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("x"))
 
     @app.page("/day/{date}")
@@ -87,10 +85,10 @@ def test_url_path_for_takes_numbers_and_dates_and_names_mistakes(tmp_path: Path)
         app.url_path_for("article", title="")
 
 
-# -- arguments that Starlette knows -----------------------------------------------------------------------
+# -- arguments of Starlette -----------------------------------------------------------------------
 
 
-def test_middleware_lifespan_and_exception_handlers_pass_through(tmp_path: Path) -> None:
+def test_middleware_lifespan_and_exception_handlers_work(tmp_path: Path) -> None:
     seen: list[str] = []
 
     class Header(BaseHTTPMiddleware):
@@ -132,7 +130,7 @@ def test_middleware_lifespan_and_exception_handlers_pass_through(tmp_path: Path)
     assert seen == ["scripted 0", "closing 0"]
 
 
-def test_add_middleware_and_a_handler_of_all_exceptions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_add_middleware_and_a_handler_of_every_exception_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def anything(request: Request, error: Exception) -> Response:
         return PlainTextResponse(f"sorry: {error}", 500)
 
@@ -175,10 +173,10 @@ def test_two_apps_in_one_process_share_nothing(tmp_path: Path) -> None:
         assert "Two." in second.get("/wiki/A?plain=1").text
 
 
-# -- declarations that do not fit together ----------------------------------------------------------------
+# -- invalid declarations ----------------------------------------------------------------
 
 
-def test_mistakes_are_found_at_startup(tmp_path: Path) -> None:
+def test_invalid_declarations_are_errors_at_startup(tmp_path: Path) -> None:
     with pytest.raises(BadApp, match="has no pages"):
         make_app(tmp_path, scripted("x")).prepare()
     twice = make_wiki(tmp_path, scripted("x"))
@@ -195,7 +193,7 @@ def test_mistakes_are_found_at_startup(tmp_path: Path) -> None:
         make_app(tmp_path, scripted("x")).page(lambda: "x")  # type: ignore[arg-type]
 
 
-def test_a_template_without_canvases_sets_the_status(tmp_path: Path) -> None:
+def test_render_takes_a_status_code(tmp_path: Path) -> None:
     app = make_wiki(
         tmp_path, scripted("x"), folder=templates(tmp_path, lost="<h1>{{ title }}</h1>{{ url_for('home') }}")
     )
@@ -213,7 +211,7 @@ def test_a_template_without_canvases_sets_the_status(tmp_path: Path) -> None:
 
 
 class Backend(AuthenticationBackend):
-    """Whoever has a name in the session is signed in."""
+    """Sign in every visitor that has a name in the session."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         name = conn.session.get("name")
@@ -221,7 +219,7 @@ class Backend(AuthenticationBackend):
 
 
 def make_club(home: Path, **options: Any) -> App:
-    """An app with a login, a page for members with a form, and a page that greets the visitor."""
+    """Return an app with a login route and a members-only page that has a form."""
     page = (
         "{% extends 'layout.html' %}{% block main %}{% block body %}{{ body }}{% endblock %}"
         "<form {{ action('post') }}><input name='text'></form>{{ who }}{% endblock %}"
@@ -256,7 +254,7 @@ def make_club(home: Path, **options: Any) -> App:
     return app
 
 
-def test_requires_redirects_and_users_reach_page_functions(tmp_path: Path) -> None:
+def test_requires_redirects_and_page_functions_see_the_user(tmp_path: Path) -> None:
     with browser(make_club(tmp_path)) as client:
         answer = client.get("/members")
         assert answer.status_code == 303 and answer.headers["location"].startswith("http://testserver/login?next=")
@@ -308,7 +306,7 @@ def test_everything_works_under_a_mount(tmp_path: Path) -> None:
             watch(ws, "/wiki/Great_Auk")
             assert until_over(ws)[-1]["state"] == "written"
         assert app.store.get("/wiki/Great_Auk") is not None, "keys are stored without the prefix"
-        # another spelling, and a redirect, stay inside
+        # redirects keep the prefix
         assert client.get("/guide/wiki/Great Auk").headers["location"] == "/guide/wiki/Great_Auk"
         answer = client.get("/guide/login?name=ada")
         assert answer.headers["location"] == "http://testserver/guide/members"
@@ -321,11 +319,11 @@ def test_everything_works_under_a_mount(tmp_path: Path) -> None:
         assert client.get("/wiki/Great_Auk").status_code == 404
 
 
-def test_links_carry_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None:
+def test_links_have_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A [[Tower]] by the sea."), signed_links="on")
     with TestClient(outer(app, "/gu ide/{lang}"), headers=BROWSER, follow_redirects=False) as client:
         first = client.get("/gu ide/en/wiki/Lighthouse")
-        assert first.status_code == 404, "nobody offered it"
+        assert first.status_code == 404, "the URL is not signed"
         signed = app.site.signed_links.sign("/wiki/Lighthouse")
         answer = client.get(f"/gu%20ide/en{signed}")
         assert answer.status_code == 303
@@ -340,36 +338,3 @@ def test_a_root_path_set_by_the_server(tmp_path: Path) -> None:
     with TestClient(app, headers=BROWSER, root_path="/proxy", follow_redirects=False) as client:
         client.get("/proxy/wiki/Lighthouse?plain=1")
         assert 'href="/proxy/wiki/Tower"' in client.get("/proxy/wiki/Lighthouse").text
-
-
-# -- blocking ---------------------------------------------------------------------------------------------
-
-
-def test_an_async_page_function_that_blocks_is_reported_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import time
-
-    monkeypatch.setattr("unwritten.routing.page_function.BLOCKING_SECONDS", 0.01)
-    app = make_app(tmp_path, scripted("x"))
-
-    @app.page("/")
-    async def front() -> Page:
-        time.sleep(0.03)
-        return Page(title="Front")
-
-    with caplog.at_level(logging.WARNING), browser(app) as client:
-        client.get("/")
-        client.get("/")
-    assert sum("blocked the event loop" in message for message in caplog.messages) == 1
-
-
-def test_http_exceptions_of_a_page_are_answered(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("x"))
-
-    @app.page("/gone")
-    def gone() -> str:
-        raise HTTPException(410, "It is gone.")
-
-    with browser(app) as client:
-        assert client.get("/gone").status_code == 410
