@@ -16,7 +16,6 @@ from starlette.responses import RedirectResponse, Response
 from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadAddress, BadEdit, BadForm, Busy, Denied, EditConflict, StoreError
-from ..formats.registry import get_format
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
@@ -249,7 +248,7 @@ def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit:
     canvas, declared = stored.canvases[name], page_request.page.canvases[name]
     edit = edit if edit.region == name else EditInput(region=name)
     text = editable_text(canvas) if edit.text is None else edit.text
-    spans = split_sentences(canvas.text) if get_format(declared.format).prose else []
+    spans = split_sentences(canvas.text) if declared.resolved_format.prose else []
     return RegionForm(
         name=name,
         label=region_label(name),

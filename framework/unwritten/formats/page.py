@@ -77,6 +77,9 @@ class Canvas:
         seed: Makes the text repeatable on the same engine. None: random.
         options: Sampling options of the engine, by name.
 
+    Attributes:
+        resolved_format: The ``Format`` that ``format`` names.
+
     Raises:
         BadPage: If the prompt is empty, the format is unknown, the schema is invalid, or a length is below 1.
     """
@@ -93,13 +96,15 @@ class Canvas:
     stop: Sequence[str] = ()
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    resolved_format: Format = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise BadPage(f"A canvas needs a prompt as a string that is not empty, but got {self.prompt!r}.")
         if not self.format:
             object.__setattr__(self, "format", "typed" if self.schema else "markdown")
-        name = get_format(self.format).name
+        object.__setattr__(self, "resolved_format", get_format(self.format))
+        name = self.resolved_format.name
         if (self.schema is not None) != (name == "typed"):
             raise BadPage(
                 f"The canvas {self.prompt!r} has the format {name!r} and the schema {self.schema!r}: "
@@ -179,7 +184,7 @@ class Page:
         self.embeds: Embeds = "pages" if embeds else ""
         formats: dict[str, Format] = {}
         for canvas in self.canvases.values():
-            format = get_format(canvas.format)
+            format = canvas.resolved_format
             if format.uses_iframe and not self.embeds:
                 self.embeds = "boxes"
             if formats.setdefault(format.name, format) != format:

@@ -65,7 +65,7 @@ class Renderer:
         Raises:
             BadTemplate: If there is no such file.
         """
-        return self._mount.url(self._static_urls(path))
+        return self._mount.prefix + self._static_urls(path)
 
     # -- pages --------------------------------------------------------------------------------------------
 

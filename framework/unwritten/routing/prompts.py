@@ -19,7 +19,6 @@ from unwritten_engine.errors import suggestion
 from ..core.assets import asset_dir
 from ..core.errors import BadPage
 from ..formats.page import Canvas
-from ..formats.registry import get_format
 
 _BAD_LAST_LINE = re.compile(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*")
 """A line that must not be the last one: a heading, or the mark of a list with nothing after it."""
@@ -39,7 +38,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     Returns:
         A prompt whose system part and examples are the same for every subject.
     """
-    format = get_format(canvas.format)
+    format = canvas.resolved_format
     examples = tuple(canvas.examples or format.examples)
     opening = canvas.opening or format.opening
     if not examples:
@@ -61,7 +60,7 @@ def examples_file_for(canvas: Canvas, subject: str) -> str:
 
     The subject does not count: a page about "The Letter" is an article like the others.
     """
-    format = get_format(canvas.format)
+    format = canvas.resolved_format
     if not format.topic_examples:
         return format.examples_file
     prompt = canvas.prompt.casefold()

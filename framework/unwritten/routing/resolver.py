@@ -25,9 +25,10 @@ from ..core.paths import is_page_key
 from ..core.tracing import step
 from ..formats.links import Linker
 from ..security.client_address import client_id
+from ..security.headers import frame_src, is_prefetch
 from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
-from ..storage.transactions import ReadTracker, table_access
+from ..storage.transactions import ReadTracker
 from .memory import Memory
 from .patterns import PagePattern, safe_title, single_line
 from .prompts import build_prompt
@@ -138,14 +139,23 @@ class PageResolver:
         if address.redirect is not None:
             return CanonicalRedirect(address.redirect, self._mount.prefix)
         visit = self.visit(request, address.key) if route.function.wants_visit else None
-        tracker = ReadTracker(route.name)
-        with table_access(tracker), step("page function"):
+        with ReadTracker(route.name) as tracker, step("page function"):
             page = await route.function.call(address.arguments, visit, request)
         if isinstance(page, Response):
             return page
         title = address.title if page.title is None else safe_title(page.title)
-        tables = frozenset(tracker.tables)
-        return PageRequest(address.key, route, page, title, request, tables, client_id(scope))
+        embedded = frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else ""
+        return PageRequest(
+            key=address.key,
+            route=route,
+            page=page,
+            title=title,
+            request=request,
+            tables=frozenset(tracker.tables),
+            client_id=client_id(scope),
+            frame_src=embedded,
+            is_prefetch=is_prefetch(request.headers),
+        )
 
     def _parse(self, request: Request, route: PageRoute) -> _Address:
         values = route.pattern.parse_request(request.path_params)

@@ -16,7 +16,6 @@ from starlette.types import Scope
 from ..core.errors import BadAddress
 from ..core.paths import ENCODED_SLASH
 from ..formats.page import Page
-from ..security.headers import frame_src
 from .page_function import PageFunction
 from .patterns import PagePattern
 
@@ -139,6 +138,8 @@ class PageRequest:
         request: Starlette's request.
         tables: The tables that the page function has read.
         client_id: The client; see ``security.client_address.client_id``.
+        frame_src: What the page's content security policy allows in frames; see ``security.headers.frame_src``.
+        is_prefetch: True if the browser prefetches the page, before the visitor has clicked.
     """
 
     key: str
@@ -148,14 +149,8 @@ class PageRequest:
     request: Request
     tables: frozenset[str] = frozenset()
     client_id: str = ""
-
-    @property
-    def frame_src(self) -> str:
-        """What the page's content security policy must allow in frames; see ``security.headers.frame_src``."""
-        if not self.page.embeds:
-            return ""
-        root_path = self.request.scope.get("root_path", "")
-        return frame_src(self.page.embeds, self.request.headers.get("host"), root_path)
+    frame_src: str = ""
+    is_prefetch: bool = False
 
 
 class CanonicalRedirect(RedirectResponse):

@@ -4,7 +4,7 @@ A context variable, which follows a ``def`` function into its thread, holds the 
 
 * ``ReadTracker``: a page function is running. It may only read, and the tables that it reads are recorded.
 * ``Transaction``: an action or a hook is running. Its writes are committed together or not at all. It holds the write
-  lock from its first use of a table, so what it has read is still true when it writes.
+  lock from its first use of a table, so what it has read is still current when it writes.
 * neither: a script, or another route. Each write is a transaction of its own.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class ReadTracker:
-    """The table access of a page function.
+    """The table access of a page function: ``with ReadTracker(name) as tracker`` around its call.
 
     Args:
         function: The function's name, for messages.
@@ -36,6 +36,13 @@ class ReadTracker:
     def __init__(self, function: str) -> None:
         self.function = function
         self.tables: set[str] = set()
+
+    def __enter__(self) -> ReadTracker:
+        self._token = _access.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _access.reset(self._token)
 
 
 class Transaction:
@@ -131,17 +138,14 @@ TableAccess: TypeAlias = ReadTracker | Transaction
 _access: ContextVar[TableAccess | None] = ContextVar("unwritten_table_access", default=None)
 
 
-class table_access:
-    """Give the code inside this context this access to tables."""
-
-    def __init__(self, access: TableAccess) -> None:
-        self._access = access
-
-    def __enter__(self) -> None:
-        self._token = _access.set(self._access)
-
-    def __exit__(self, *error: object) -> None:
-        _access.reset(self._token)
+@contextlib.contextmanager
+def table_access(transaction: Transaction) -> Iterator[None]:
+    """Let the code inside this context read and write tables in a transaction."""
+    token = _access.set(transaction)
+    try:
+        yield
+    finally:
+        _access.reset(token)
 
 
 def is_autocommit() -> bool:

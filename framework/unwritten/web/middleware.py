@@ -48,7 +48,8 @@ class ConnectionMiddleware:
             self._exposure.observe(scope)
             if connection is not None:
                 self._checked[connection] = True
-        self._mount.update(scope.get("root_path", ""))
+        if scope.get("root_path", "") != self._mount.root_path:
+            self._mount.update(scope.get("root_path", ""))
         if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:
             scope = take_signature(scope)
         await self._app(scope, receive, send)

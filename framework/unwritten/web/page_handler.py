@@ -29,7 +29,6 @@ from ..routing.routes import CanonicalRedirect, PageRequest, PageRoute
 from ..security.headers import (
     NOINDEX,
     accepts_html,
-    is_prefetch,
     is_same_site_navigation,
     saves_data,
 )
@@ -125,7 +124,7 @@ class PageHandler:
         try:
             job = await self._start_or_join(page_request, target, job)
         except (Busy, Denied) as error:
-            if not page_request.tables or is_prefetch(request.headers):
+            if not page_request.tables or page_request.is_prefetch:
                 raise
             return self._incomplete(page_request, str(error))
         if target.signature is not None:
@@ -153,7 +152,7 @@ class PageHandler:
 
     def _stored(self, page_request: PageRequest, target: _SignedTarget) -> Response | None:
         request = page_request.request
-        opened = request.method == "GET" and not is_prefetch(request.headers) and target.signature is None
+        opened = request.method == "GET" and not page_request.is_prefetch and target.signature is None
         rendered = self._cache.rendered(page_request, opened=opened)
         if rendered is None:
             return None
@@ -163,7 +162,7 @@ class PageHandler:
         return rendered.response(request.headers.get("if-none-match"), page_request.frame_src)
 
     async def _start_or_join(self, page_request: PageRequest, target: _SignedTarget, job: PageJob | None) -> PageJob:
-        if is_prefetch(page_request.request.headers):
+        if page_request.is_prefetch:
             return job or await self._prefetch(page_request)
         if job is None:
             job = await self._starter.start(page_request, searched=target.source == "search")

@@ -119,8 +119,7 @@ def test_what_a_transaction_has_read_does_not_change_before_it_writes(database: 
 
 
 def test_a_page_function_is_tracked_and_must_not_write(database: Database) -> None:
-    tracker = ReadTracker("front")
-    with table_access(tracker):
+    with ReadTracker("front") as tracker:
         assert rows(database) == []
         with pytest.raises(BadTable, match=r"The page function 'front' writes to the table 't'. A GET must not change"):
             add(database, 1)
