@@ -9,7 +9,7 @@ log = logging.getLogger("unwritten")
 
 
 class MountPoint:
-    """Converts between keys, which never hold the prefix, and the paths that browsers see.
+    """Converts between page keys, which never contain the prefix, and the paths that browsers see.
 
     Rendered pages are shared by all visitors, so an app has one prefix at a time.
 
@@ -24,7 +24,7 @@ class MountPoint:
         self._warned = False
 
     def update(self, root_path: str) -> bool:
-        """Take the prefix of a request, from ``scope["root_path"]``. Return True if it differs from the one before."""
+        """Set the prefix from a request's ``scope["root_path"]``. Return True if it has changed."""
         root_path = root_path.rstrip("/")
         if root_path == self.root_path:
             return False

@@ -1,7 +1,7 @@
 """Traces for developer tools: the steps and SQL statements of one request, and their durations.
 
-A request is traced only while developer tools ask for it. A context variable carries its trace into threads and tasks
-that the request starts.
+A request is traced only if its client may see the developer tools. A context variable carries its trace into threads
+and tasks that the request starts.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class Step:
 
 @dataclass(eq=False, slots=True)
 class Trace:
-    """What a request has done so far.
+    """The steps and SQL statements of one request so far.
 
     Attributes:
         path: Its path with the query.
-        key: The key of the page that it asked for. Empty if it was not for a page.
+        key: The key of the requested page. Empty if the request was not for a page.
         status: The HTTP status of the response.
         milliseconds: From its arrival to the end of the response.
         steps: The parts of the work, in order.
         statements: The SQL statements, in order.
         omitted: The number of statements beyond ``MAX_STATEMENTS``.
-        cache: Where the page came from, in words.
+        cache: A description of where the page came from.
         etag: The ETag of the response. Empty if it had none.
         started: When it arrived, as ``time.perf_counter`` counts.
     """
@@ -85,7 +85,7 @@ class Trace:
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds since its arrival, up to the end of the response."""
+        """Milliseconds from its arrival until now, or until the end of the response."""
         return self.milliseconds or (time.perf_counter() - self.started) * 1000
 
     @property
@@ -148,12 +148,12 @@ class SQLTimer:
         self._started = 0.0
 
     def start(self, sql: str) -> None:
-        """Note that a statement starts, which ends the previous one."""
+        """Record the start of a statement, which ends the previous one."""
         self.stop()
         self._sql, self._started = sql, time.perf_counter()
 
     def stop(self) -> None:
-        """Note that the last statement has ended."""
+        """Record the end of the last statement."""
         if self._sql:
             self._trace.add_statement(self._sql, (), time.perf_counter() - self._started, writes=True)
         self._sql = ""

@@ -1,4 +1,4 @@
-"""Rate limits: how much was spent within the last seconds, in total or per client."""
+"""Rate limits: sliding windows that sum what was spent within the last seconds, in total or per client."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 
 MAX_CLIENTS = 20_000
-"""Clients that one limit remembers. Beyond that, the least recently active one is forgotten."""
+"""Maximum number of clients per limit. Beyond that, the least recently active one is forgotten."""
 
 
 @dataclass
 class SlidingWindow:
-    """What was spent within the last seconds.
+    """The sum of what was spent within the last seconds.
 
     Times are monotonic seconds, which the caller passes.
 
     Args:
-        seconds: How long what was spent counts.
+        seconds: The length of the window.
     """
 
     seconds: float
@@ -26,7 +26,7 @@ class SlidingWindow:
     _entries: deque[tuple[float, float]] = field(default_factory=deque)
 
     def total(self, now: float) -> float:
-        """Return what counts at a time."""
+        """Return the sum at a time."""
         while self._entries and self._entries[0][0] <= now - self.seconds:
             self._spent -= self._entries.popleft()[1]
         if not self._entries:
@@ -34,12 +34,12 @@ class SlidingWindow:
         return self._spent
 
     def add(self, now: float, amount: float = 1.0) -> None:
-        """Spend an amount."""
+        """Add an amount."""
         self._entries.append((now, amount))
         self._spent += amount
 
     def wait(self, now: float, limit: float) -> float:
-        """Return the seconds until less than ``limit`` counts."""
+        """Return the seconds until the sum is below ``limit``."""
         left = self.total(now)
         for at, amount in self._entries:
             left -= amount
@@ -52,8 +52,8 @@ class ClientWindows:
     """One sliding window per client, by the identifier of ``client_address.client_id``.
 
     Args:
-        seconds: How long what was spent counts.
-        max_clients: Clients to remember.
+        seconds: The length of each window.
+        max_clients: Maximum number of clients.
     """
 
     def __init__(self, seconds: float, max_clients: int = MAX_CLIENTS) -> None:
@@ -67,5 +67,5 @@ class ClientWindows:
         return window
 
     def add(self, client_id: str, now: float, amount: float = 1.0) -> None:
-        """Spend an amount of a client's."""
+        """Add an amount to a client's window."""
         self[client_id].add(now, amount)

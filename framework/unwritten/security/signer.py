@@ -86,10 +86,10 @@ def _form_text(hour: int, action: str, page: str) -> str:
 
 
 class VisitorCookie:
-    """Recognizes a visitor's browser by a signed cookie. It is set by the first form whose action asks for the visitor.
+    """Recognizes a visitor's browser by a signed cookie. It is set by the first form whose action takes a ``Visit``.
 
     The cookie holds a random number and its signature. Authors see a digest of the number, so a person who can read
-    a table cannot take over a visitor's identity. Nothing is known about the person.
+    a table cannot take over a visitor's identity. It contains no personal data.
 
     Args:
         signer: The world's signer.

@@ -107,7 +107,7 @@ class Database:
         return await asyncio.wrap_future(self._submit(work))
 
     def write_sync(self, work: Callable[[sqlite_utils.Database], T]) -> T:
-        """Do the same and block until it is done, for callers that are not on the event loop.
+        """Run a function like ``write``, and block until it is done. For callers outside of the event loop.
 
         Raises:
             StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.

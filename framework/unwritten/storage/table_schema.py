@@ -3,7 +3,7 @@
 The model's JSON schema is stored beside the rows. When the app starts, the table is changed to fit its model:
 
 * Fields with a default or that may be None are added. Existing rows get the default.
-* Fields that the model lacks stay in the file, unused.
+* Fields that the model no longer has stay in the file, unused.
 * Indexes are created and dropped.
 
 A renamed field, another type, or a new field without a default is an error that says what to do.

@@ -1,4 +1,4 @@
-"""The world store: what holds for the app as a whole, by name, in the database of its pages."""
+"""The world store: values of the app as a whole, by name, in the database of its pages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class WorldStore:
         await self._database.write(lambda database: _set(database, name, value))
 
     def update(self, name: str, world: str, links: str | None, about: About) -> None:
-        """Store what the app is and under which licences its pages are generated. Only changes are written.
+        """Store the app's description and the licences of its generated pages. Only changes are written.
 
         The secret is created too, so that every copy of the file has the same one.
 

@@ -42,7 +42,7 @@ def test_an_installed_copy_ignores_folders_of_other_programs(tmp_path: Path, mon
     package.mkdir(parents=True)
     (tmp_path / "lib" / "templates").mkdir()
     monkeypatch.setattr(assets, "_PACKAGE", package)
-    with pytest.raises(UnwrittenError, match=r"lacks its templates/ folder.*pip install"):
+    with pytest.raises(UnwrittenError, match=r"has no templates/ folder.*pip install"):
         asset_dir("templates")
 
 
