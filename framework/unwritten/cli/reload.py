@@ -158,12 +158,13 @@ class WatchedFiles:
     def needs_restart(self, path: Path, app_folder: Path) -> bool:
         """True if the child must restart after a change of a file.
 
-        These are the files that it has read, and the first files of a folder ``templates`` or ``static``.
+        These are the files that it has read, and a folder ``templates`` or ``static`` that did not exist at its start.
         """
-        if path in self.written:
+        if path in self.written or path in self.folders:
             return False
-        is_first = any(path.is_relative_to(app_folder / name) for name in ("templates", "static"))
-        return path in self.read or (is_first and path.suffix in REFRESHED_SUFFIXES)
+        new = [app_folder / name for name in ("templates", "static")]
+        is_new = path in new or (any(map(path.is_relative_to, new)) and path.suffix in REFRESHED_SUFFIXES)
+        return path in self.read or is_new
 
 
 def watched_folders(app: App, target: str) -> list[Path]:

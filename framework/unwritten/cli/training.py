@@ -12,9 +12,7 @@ import click
 
 from unwritten_engine.training.cli import main as run_training
 from unwritten_engine.training.config import TUNING
-from unwritten_engine.training.dataset import TrainingPage
-from unwritten_engine.training.dataset import read_pages
-from unwritten_engine.training.dataset import write_pages
+from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
 
 from ..core.errors import ShareError
 from ..export.training_examples import TrainingExamples, training_examples

@@ -221,7 +221,7 @@ def test_the_first_template_restarts_the_app() -> None:
         url = server.wait_for(r"http://127\.0\.0\.1:\d+")
         time.sleep(0.6)
         write("{% extends 'layout.html' %}{% block main %}First{% endblock %}", "templates/front.html")
-        server.wait_for("front.html changed: restarting")
+        server.wait_for("(templates|front.html).* changed: restarting")
         server.wait_for("Ready again at")
         assert "First" in fetch(f"{url}/")
         assert server.stop() == 0
