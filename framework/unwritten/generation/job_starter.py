@@ -1,7 +1,7 @@
-"""The job starter: from a page request to a job, if that is allowed.
+"""The job starter: creates the job for a page request, if the checks allow it.
 
-Every job starts here: clicks, forms, edits and prefetches. The checks are made in one place: the engine supports the
-page's schemas, the author's policies allow it, the queue has room, and the client has budget left.
+Every job starts here: clicks, forms, edits and prefetches. The checks are in one place: whether the engine supports
+the page's schemas, the author's policies allow it, the queue has room, and the client has budget left.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class JobStarter:
         about: The engine's capabilities.
         jobs: The queue.
         schemas: Checks that the engine supports a page's schemas.
-        values: Learns every schema.
-        budgets: How much a client may have generated.
+        values: Every schema is registered with it.
+        budgets: How much generation a client may cause.
         policies: The author's checks of prompts and texts.
         metrics: Counts refusals.
         validate: Called with a job before it is queued. Raises if the page cannot be rendered.
 
     Attributes:
-        pending_regions: Pages that are out of date, with the regions to generate again once their current job ends.
+        pending_regions: Pages that are out of date, with the regions to regenerate once their current job ends.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class JobStarter:
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
     ) -> PageJob:
-        """Start generating a page, or return the job that already does. Finished regions are not generated again.
+        """Start generating a page, or return the job that already does. Finished regions are not regenerated.
 
         Args:
             page_request: The page, and the client that is charged.
@@ -185,7 +185,7 @@ class JobStarter:
         return region_jobs
 
     def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
-        """Remember that a page is out of date, and which regions to generate again when its job has ended."""
+        """Mark a page as out of date, with the regions to regenerate when its job has ended."""
         self.pending_regions.setdefault(key, set()).update(regions)
 
 

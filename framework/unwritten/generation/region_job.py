@@ -95,7 +95,7 @@ class RegionJob:
             canvas_tokens = tokens or canvases * self._canvas_length
             tokens = task.tokens if task.partial else max(task.tokens, canvas_tokens)
             canvases = max(canvases, -(-tokens // self._canvas_length))
-        # The same seed would generate the same text again.
+        # The same seed would generate the same text.
         seed = (self._seed + 1) % 2**32 if self._seed is not None and self._retried else self._seed
         return Request(
             prompt=task.prompt if task else self.prompt,

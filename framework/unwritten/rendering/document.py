@@ -53,7 +53,7 @@ def insert_nonce(html: str, nonce: str) -> str:
 def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequence[str] = SCRIPTS) -> Markup:
     """Return the tags that a page needs in its ``<head>``: style sheet, scripts, and the sources of htmx.
 
-    htmx itself is loaded by ``live.js`` when the page is there, so that a slow CDN does not delay it.
+    ``live.js`` loads htmx itself after the page, so that a slow CDN does not delay it.
 
     Args:
         static_url: Returns the URL of a static file.

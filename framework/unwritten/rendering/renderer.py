@@ -85,7 +85,7 @@ class Renderer:
             view: What the template sees as ``page``.
             page: What the page function returned.
             regions: Its regions by name, as they are now. Missing ones are shown as waiting.
-            refresh: The URL where a browser without JavaScript gets the page's text. None: it stays here.
+            refresh: The URL of the streamed page for browsers without JavaScript. None: they stay on this page.
             placeholders: Render placeholders in place of the colophon and the regions' content.
             form: A submitted form that was not accepted.
 
@@ -136,12 +136,12 @@ class Renderer:
         return response
 
     def unwritten_page(self, key: str, title: str, message: str, status: int, as_html: bool) -> Response:
-        """Return a page that says that a page is not written yet, with a button that writes it.
+        """Return the response for an unwritten page: a notice, and a button that generates the page.
 
         Args:
             key: The page's key.
             title: The page's title.
-            message: A sentence more; "" for none.
+            message: An additional sentence; "" for none.
             status: 404, or 403 for a link whose signature is not valid.
             as_html: False returns plain text, for clients that are not browsers.
         """

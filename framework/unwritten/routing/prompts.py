@@ -1,7 +1,7 @@
 """Prompts: from a canvas to the engine's prompt, and from the model's raw text to text that ends well.
 
-An author writes one sentence. What a model needs besides, above all a small base model that can only continue text, is
-added here: the world, the format's instructions, and a few short examples with answers, chosen so that their form
+An author writes one sentence. This module adds what else a model needs, above all a small base model that can only
+continue text: the world, the format's instructions, and a few short examples with answers, chosen so that their form
 carries over and their subjects do not. These parts are the same for every page of a canvas, so that the engine
 evaluates them once.
 """

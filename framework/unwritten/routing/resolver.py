@@ -1,4 +1,4 @@
-"""The page resolver: from a request to a page request, with what is needed to generate the page."""
+"""The page resolver: calls the page function of a request, and builds what is needed to generate its page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .visit import Visit
 log = logging.getLogger("unwritten")
 
 SAMPLE_TIME_LIMIT = 3.0
-"""Seconds that a page function may take for its sample request while the server starts."""
+"""Seconds after which the sample request of a page function is cancelled while the server starts."""
 
 _INHERITED = frozenset(
     {"app", "router", "session", "user", "auth", "state", "extensions", "client", "server", "asgi", "http_version"}
@@ -127,7 +127,7 @@ class PageResolver:
         Raises:
             BadAddress: If no page can have the URL.
             TimedOut: If the page function takes too long.
-            BadPage: If it returns something else than a page or a response.
+            BadPage: If it returns something that is not a page or a response.
         """
         scope = request.scope
         address_key = route.path, scope.get("raw_path") or scope["path"]
@@ -217,7 +217,7 @@ class PageResolver:
         }
 
     def linker(self, page_request: PageRequest) -> Linker:
-        """Return what decides where the links of a page lead."""
+        """Return the linker of a page, which decides where its links lead."""
         links = page_request.route.links
         key_for = links.link if links else None
         return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
@@ -283,7 +283,7 @@ class PageResolver:
         Pages that reject the sample parameters are left out, and validated on first request.
 
         Raises:
-            BadSchema: If a page uses something as a schema that is none.
+            BadSchema: If the schema of a canvas is invalid.
         """
         found = await asyncio.gather(*map(self._sample_request, self._pages))
         return [page_request for page_request in found if page_request is not None]

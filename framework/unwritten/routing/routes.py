@@ -1,4 +1,4 @@
-"""Routes of pages, and the requests that they match."""
+"""Routes of pages, and ``PageRequest``, the resolved request for a page."""
 
 from __future__ import annotations
 

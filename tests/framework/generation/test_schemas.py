@@ -105,7 +105,7 @@ def test_a_page_fails_after_two_values_that_cannot_be_repaired(tmp_path: Path) -
         last = write(client, "/place/Tower")[-1]
         assert last["state"] == "failed"
         assert last["message"].startswith(
-            "The model was asked twice. The generated text does not match the schema Facts: "
+            "Two attempts failed. The generated text does not match the schema Facts: "
         )
         assert len(engine.requests) == 2
         assert app.value("/place/Tower", "facts") is None and app.values(Facts) == []
