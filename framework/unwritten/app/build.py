@@ -51,7 +51,7 @@ from ..web.template_globals import TemplateGlobals
 
 @dataclass(frozen=True)
 class Declarations:
-    """All that an author has declared, as ``build`` needs it."""
+    """Everything that an author has declared: the input of ``build``."""
 
     name: str
     world: str

@@ -92,7 +92,7 @@ class WellKnownRoutes(BaseRoute):
         return route.matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request."""
+        """Handle the request."""
         await self._routes[scope["path"].removeprefix(scope.get("root_path", ""))].handle(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:

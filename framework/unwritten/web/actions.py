@@ -1,8 +1,8 @@
 """Actions: from the POST request of a form to its response.
 
-1. The form must come from a page of this app: the browser's headers and the form's token say so.
+1. The browser's headers and the form's token must show that the form comes from a page of this app.
 2. Fields are converted to the types of the function's parameters. Errors are shown beside the fields.
-3. A form that was submitted before, with the same content, gets the same response as then.
+3. A form that was submitted before with the same content gets the same response.
 4. The function runs in one transaction, which also stores the response.
 5. Open pages are updated, and new canvases are generated.
 6. The response redirects to the page of the form or to another page, or it is the function's own.
@@ -53,8 +53,8 @@ _FORM_ID = re.compile(r"[\w-]{8,64}")
 class Redraw:
     """The result of an action that returns to the form's page and updates these of its regions.
 
-    Regions of state are rendered again, which happens in any case if their tables have changed. Canvases are generated
-    again. Of several canvases under one name, ``"replies-12"`` is one and ``"replies"`` are all of them.
+    Regions of state are rendered again, which also happens whenever their tables have changed. Canvases are
+    regenerated. In a group of canvases, ``"replies-12"`` names one of them and ``"replies"`` all.
 
     Args:
         names: The names of the regions.
@@ -112,7 +112,7 @@ class ActionHandler:
         """Respond to the POST request of a form.
 
         Raises:
-            BadForm, BadAddress, TimedOut, BadApp, StoreError: The app's error pages respond to them.
+            BadForm, BadAddress, TimedOut, BadApp, StoreError: Handled by the app's error pages.
         """
         pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
         values = route.pattern.parse_request(request.path_params)
@@ -277,7 +277,7 @@ class _Submission:
 
 
 async def _roll_back(transaction: Transaction, reason: str) -> None:
-    # In a thread: the function's own thread may hold the transaction while it waits for the database.
+    # In a thread, because the function's own thread may hold the transaction while it waits for the database.
     await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
 
 

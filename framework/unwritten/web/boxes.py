@@ -1,9 +1,9 @@
-"""Boxes: apps that a model wrote, each served into a sandboxed iframe that can reach nothing, and their saved state.
+"""Boxes: apps that a model wrote, each served into a sandboxed iframe without network access, and their saved state.
 
 The iframe has ``sandbox="allow-scripts"`` and nothing else, so its document has an opaque origin: no cookies, no
 storage, no access to the page around it. Its own policy forbids all connections, and the policy of the page forbids the
-frame to navigate anywhere but here. ``box-guest.js`` runs before the model's text and removes what no policy forbids.
-What remains is the messages that ``box-host.js`` accepts.
+frame to navigate to any other URL. ``box-guest.js`` runs before the model's text and removes what no policy forbids.
+The only way out is the messages that ``box-host.js`` accepts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_STATE_SIZE = 16 * 1024
 """Bytes of state, as JSON, that a box may save."""
 
 MAX_SAVES, SAVE_WINDOW = 30, 10.0
-"""How often one client's boxes may save their state, in so many seconds."""
+"""Maximum number of saves by one client's boxes, and the length of the window in seconds."""
 
 POLICY = "; ".join(
     [
@@ -161,7 +161,7 @@ def box_document(text: str, state: str | None) -> str:
     stored = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     script = script.replace("/*stored*/ null", stored, 1)
     body = _HTTP_EQUIV.sub("x-http-equiv", _FORBIDDEN.sub(r"<\1x-", extract_document(text)))
-    # The policy again, for a document that is opened without its headers, from a file for example.
+    # The policy is repeated for a document that is opened without its headers, for example from a file.
     policy = "; ".join(rule for rule in POLICY.split("; ") if not rule.startswith(("sandbox", "frame-ancestors")))
     meta = f'<meta charset="utf-8"><meta http-equiv="content-security-policy" content="{policy}">'
     return f"<!doctype html>{meta}<script>{script}</script>{body}"

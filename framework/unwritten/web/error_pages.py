@@ -33,7 +33,7 @@ from .site import GetSite
 log = logging.getLogger("unwritten")
 
 _MAX_RELOAD_SECONDS = 120
-"""Longest wait after which an error page reloads by itself."""
+"""Maximum number of seconds after which an error page reloads by itself."""
 
 _TITLES: Mapping[int, str] = {
     400: "This address is not valid",

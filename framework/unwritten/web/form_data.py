@@ -1,4 +1,4 @@
-"""Read submitted forms: one parser and one CSRF policy for actions and for the framework's own forms."""
+"""Submitted forms: one parser and one CSRF policy for actions and for the framework's own forms."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..routing.form_fields import FormPairs
 from ..security.headers import is_cross_origin
 
 MAX_FIELDS = 1000
-"""Fields that a form may have."""
+"""Maximum number of fields of a form."""
 
 MAX_FIELD_SIZE = 64 * 1024
-"""Bytes that one field of an action's form may have. Larger ones are refused."""
+"""Maximum size in bytes of one field of an action's form. Larger ones are refused."""
 
 _MAX_KEY_LENGTH = 8000
 

@@ -25,7 +25,7 @@ log = logging.getLogger("unwritten")
 
 @dataclass
 class _Rendered:
-    """What has been rendered of a job.
+    """The rendered parts of a job.
 
     Attributes:
         shell: The page as it was at the start.

@@ -47,22 +47,22 @@ from .site import Site
 log = logging.getLogger("unwritten")
 
 MAX_MESSAGE_LENGTH = 8192
-"""Characters in a message from a browser."""
+"""Maximum length of a message from a browser."""
 
 MAX_PAGES = 32
-"""Pages that one tab may follow at the same time."""
+"""Maximum number of pages that one tab may follow at the same time."""
 
 MAX_LINKS = 32
-"""Links that a tab may report as near."""
+"""Maximum number of links that a tab may report as near."""
 
 MAX_MESSAGE_RATE = 40
-"""Messages from a browser in one second."""
+"""Maximum number of messages from a browser in one second."""
 
 MAX_INVALID_MESSAGES = 5
-"""Invalid messages after which the socket is closed."""
+"""Number of invalid messages after which the socket is closed."""
 
 MAX_FRAME_RATE = 25.0
-"""Batches of frames that are sent to one browser in one second."""
+"""Maximum number of batches of frames that are sent to one browser in one second."""
 
 SEND_TIMEOUT = 30.0
 """Seconds after which a browser that does not receive is disconnected."""
@@ -332,7 +332,7 @@ class LiveSocket:
 
 
 def _seen_numbers(message: Mapping[str, Any]) -> dict[str, int]:
-    """Return the number of the frame that the browser shows of each region."""
+    """Return the number of the frame that the browser shows, for each region."""
     seen = message.get("seen")
     pairs = seen.items() if isinstance(seen, dict) else ()
     return {str(name): number for name, number in pairs if isinstance(number, int)}

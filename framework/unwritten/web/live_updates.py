@@ -37,7 +37,7 @@ from .page_cache import PageCache
 log = logging.getLogger("unwritten")
 
 MAX_REFRESH_RATE = 10.0
-"""How often in a second changed pages are resolved again. Changes in between are handled together."""
+"""Maximum rate, per second, at which changed pages are resolved again. Changes in between are handled together."""
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class PageSubscription:
 
     Attributes:
         subscriber: Notified when there is something new.
-        on_start: Called when the page is generated again, so that its frames are followed.
+        on_start: Called when a new job of the page starts, so that its frames are followed.
         scope: The connection of the tab.
     """
 
@@ -77,8 +77,8 @@ class LiveUpdates(JobObserver):
         store: The stored pages.
         jobs: The queue.
         starter: Starts jobs.
-        live_pages: Pages that are being generated, rendered.
-        cache: Stored pages, rendered.
+        live_pages: Renders pages that are being generated.
+        cache: Renders stored pages.
     """
 
     def __init__(
@@ -129,12 +129,12 @@ class LiveUpdates(JobObserver):
     # -- events -------------------------------------------------------------------------------------------
 
     async def on_action(self, key: str, tables: Collection[str], redraw: Collection[str], request: Request) -> None:
-        """Update pages after an action. On return, the generation of what is new on its own page has started.
+        """Update pages after an action. On return, the generation of new canvases on its own page has started.
 
         Args:
             key: The page with the action's form.
             tables: The tables that it has written.
-            redraw: Regions of that page to render or generate again.
+            redraw: Regions of that page to render again or regenerate.
             request: The action's request. Its client is charged.
 
         Raises:
@@ -160,7 +160,7 @@ class LiveUpdates(JobObserver):
             subscription.on_start(job)
 
     def on_end(self, job: PageJob) -> None:
-        """Generate what had to wait for the end of a job, or for a place in the queue."""
+        """Generate regions that had to wait for the end of a job or for room in the queue."""
         self._refresh([*self._starter.pending_regions], changed=True)
 
     def _pages_reading(self, tables: Collection[str]) -> list[str]:
@@ -236,12 +236,12 @@ class LiveUpdates(JobObserver):
     async def _update_page(
         self, key: str, *, allow_new: bool, redraw: Collection[str] = (), request: Request | None = None
     ) -> None:
-        """Resolve a page again, and generate what is new on it. Does nothing if there is no such page.
+        """Resolve a page again, and generate its new canvases. Does nothing if there is no such page.
 
         Args:
             key: The page.
             allow_new: True if missing canvases may be generated even if the page has never been generated.
-            redraw: Regions to generate again.
+            redraw: Regions to regenerate.
             request: The request that caused the update. Its client is charged. None: that of a subscriber.
 
         Raises:
@@ -266,7 +266,7 @@ class LiveUpdates(JobObserver):
             await self._starter.start(page_request, searched=True)
 
     async def _regenerate(self, page_request: PageRequest, names: set[str]) -> None:
-        """Generate canvases again, and missing ones, as the next version of the page."""
+        """Regenerate canvases, and generate missing ones, as the next version of the page."""
         stored = self._store.get(page_request.key)
         if stored is None or not names & stored.canvases.keys():
             await self._starter.start(page_request, searched=True)

@@ -1,4 +1,4 @@
-"""The page handler: from a request for a page to its response, read from top to bottom.
+"""The page handler: responds to requests for pages. ``PageHandler.handle`` reads from top to bottom.
 
 Stored pages are served from the cache. Otherwise a job is started, or joined, and the response is the page's shell:
 the template with placeholders, which the live socket fills. Without JavaScript the same page is streamed.
@@ -57,17 +57,17 @@ class _SignedTarget:
 
 
 class PageHandler:
-    """Answers GET and HEAD requests for the pages of one app.
+    """Responds to GET and HEAD requests for the pages of one app.
 
     Args:
         mount: The prefix under which the app is served.
         resolver: Resolves requests to page requests.
         signed_links: Whether generating a page requires a signed link.
         store: The stored pages.
-        cache: Stored pages, rendered.
+        cache: Renders stored pages.
         jobs: The queue of pages that are being generated.
         starter: Starts jobs.
-        live_pages: Pages that are being generated, rendered.
+        live_pages: Renders pages that are being generated.
         prefetcher: Generates pages before they are clicked. None if that is off.
         renderer: The app's renderer.
         metrics: Counts what is served and refused.
@@ -101,10 +101,10 @@ class PageHandler:
         self._metrics = metrics
 
     async def handle(self, request: Request, route: PageRoute) -> Response:
-        """Answer a request for a page.
+        """Respond to a request for a page.
 
         Raises:
-            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: The app's error pages answer them.
+            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
         """
         page_request, target = await self._resolve(request, route)
         if isinstance(page_request, Response):
@@ -119,7 +119,7 @@ class PageHandler:
             if self._signed_links.required and target.source is None:
                 return self._refuse(page_request, target)
         if request.method == "HEAD":
-            return page_response("", headers=NOINDEX)  # asking whether a page exists must not generate it
+            return page_response("", headers=NOINDEX)  # a HEAD request must not generate the page
         record_page(page_request.key, "being generated" if job else "not generated before")
         try:
             job = await self._start_or_join(page_request, target, job)
@@ -138,7 +138,7 @@ class PageHandler:
         page_request = await self._resolver.resolve(request, route)
         signature = signature_of(request.scope)
         if signature is None:
-            # The author declared a page without parameters, so its address counts as offered.
+            # A page without parameters was declared by the author, so its address needs no signature.
             offered = (
                 isinstance(page_request, PageRequest) and not route.param_convertors and "?" not in page_request.key
             )
@@ -177,7 +177,7 @@ class PageHandler:
         return await self._prefetcher.prefetch(page_request)
 
     def _refuse(self, page_request: PageRequest, target: _SignedTarget) -> Response:
-        """Respond that a page is not written, with a button that writes it."""
+        """Respond that a page is not written, with a button that generates it."""
         if page_request.tables:
             return self._incomplete(page_request, _INCOMPLETE)
         unsigned = target.signature is None
@@ -197,7 +197,7 @@ class PageHandler:
     def _incomplete(
         self, page_request: PageRequest, message: str, status: int = 200, form: FormState | None = None
     ) -> Response:
-        """Respond with what exists of a page. Missing canvases are not generated now, but its state is shown."""
+        """Respond with the existing parts of a page. Missing canvases are not generated now."""
         stored = self._store.get(page_request.key)
         linker = self._resolver.linker(page_request)
         region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, recall=False)
@@ -264,7 +264,7 @@ class PageHandler:
         return response
 
     def page_with_form(self, page_request: PageRequest, form: FormState) -> Response:
-        """Respond with the page of a form that was not accepted: what was typed, and what is wrong with it."""
+        """Respond with the page of a form that was not accepted, with the input and the errors."""
         job = self._jobs.get(page_request.key)
         if job is None:
             return self._incomplete(page_request, "", 422, form)

@@ -36,10 +36,10 @@ from .template_globals import TemplateGlobals
 
 
 class Closable(Protocol):
-    """An extension, as far as the site knows it."""
+    """What the site requires of an extension."""
 
     async def close(self) -> None:
-        """Release what it holds."""
+        """Release all resources."""
 
 
 @dataclass(frozen=True)

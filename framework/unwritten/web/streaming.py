@@ -40,7 +40,7 @@ class StreamingPage(StreamingResponse):
     """The response that streams a page while it is generated.
 
     Args:
-        jobs: The queue, which is told when the client disconnects.
+        jobs: The queue, which is notified when the client disconnects.
         live_pages: Renders the regions.
         renderer: Renders the colophon.
         job: The page.

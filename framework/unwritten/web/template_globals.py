@@ -1,4 +1,4 @@
-"""What every template can call: ``link``, ``action`` and ``url_for``."""
+"""Template globals that need the app: ``link``, ``action`` and ``url_for``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .action_routes import FormTags, find_action
 
 
 class TemplateGlobals:
-    """The functions that need to know the app.
+    """Template functions that depend on the components of the app.
 
     Args:
         mount: The prefix under which the app is served.
