@@ -26,23 +26,17 @@ from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, render_marks, strip_ma
 _CACHE_SIZE = 512
 """Number of models whose adapters are cached. It is limited because an app may create models as it runs."""
 
-_adapter = lru_cache(_CACHE_SIZE)(TypeAdapter[Any])
 
-
+@lru_cache(_CACHE_SIZE)
 def type_adapter(schema: Any) -> TypeAdapter[Any]:
     """Return pydantic's adapter of a type. Adapters are cached, because creating one takes milliseconds."""
-    adapter: TypeAdapter[Any] = _adapter(schema)
-    return adapter
+    return TypeAdapter(schema)
 
 
 @lru_cache(_CACHE_SIZE)
-def _json_schema(schema: Any) -> dict[str, Any]:
-    return type_adapter(schema).json_schema()
-
-
 def json_schema_of(schema: Any) -> dict[str, Any]:
     """Return the JSON schema of a type. The result is cached: do not change it."""
-    return _json_schema(schema)
+    return type_adapter(schema).json_schema()
 
 
 def check_schema(schema: Any) -> None:
