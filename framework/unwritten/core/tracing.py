@@ -136,11 +136,7 @@ def record_page(key: str, cache: str) -> None:
 
 
 class SQLTimer:
-    """Times the statements of one transaction in the write thread. SQLite reports only when each of them starts.
-
-    Args:
-        trace: Gets the statements.
-    """
+    """Times the statements of one transaction in the write thread. SQLite reports only when each of them starts."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace

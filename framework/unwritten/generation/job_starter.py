@@ -35,18 +35,6 @@ _PREFETCH_SHARE = 0.5
 class JobStarter:
     """Starts page jobs.
 
-    Args:
-        resolver: Builds the prompts of a page and decides where its links lead.
-        store: The stored pages.
-        about: The engine's capabilities.
-        jobs: The queue.
-        schemas: Checks that the engine supports a page's schemas.
-        values: Every schema is registered with it.
-        budgets: How much generation a client may cause.
-        policies: The author's checks of prompts and texts.
-        metrics: Counts refusals.
-        validate: Called with a job before it is queued. Raises if the page cannot be rendered.
-
     Attributes:
         pending_regions: Pages that are out of date, with the regions to regenerate once their current job ends.
     """
@@ -74,7 +62,7 @@ class JobStarter:
         self._budgets = budgets
         self._policies = policies
         self._metrics = metrics
-        self._validate = validate
+        self._validate = validate  # raises if the page cannot be rendered
         self.pending_regions: dict[str, set[str]] = {}
 
     async def start(
@@ -194,12 +182,7 @@ def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Promp
 
 
 class SchemaChecker:
-    """Checks once per schema that the engine supports it, and registers it for stored values.
-
-    Args:
-        engine: The engine.
-        values: The store of values.
-    """
+    """Checks once per schema that the engine supports it, and registers it for stored values."""
 
     def __init__(self, engine: Engine, values: ValueStore) -> None:
         self._engine = engine

@@ -25,15 +25,7 @@ _NO_FORM = FormState()
 
 
 class Renderer:
-    """Renders the pages of one app.
-
-    Args:
-        templates: The app's templates, with the framework's behind them.
-        static: Finds static files.
-        about: The engine, which the colophon names.
-        mount: The prefix under which the app is served.
-        scripts: The framework's scripts that pages load, in order.
-    """
+    """Renders the pages of one app."""
 
     def __init__(
         self,

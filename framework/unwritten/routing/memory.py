@@ -85,12 +85,7 @@ class Memory:
             self._max_tokens = min(self._max_tokens, context // 8)
 
     def facts(self, page_request: PageRequest, visit: Visit) -> list[str]:
-        """Return what is known about the subject of a page, the most relevant first, within the budget of tokens.
-
-        Args:
-            page_request: The page.
-            visit: Where the visitor comes from.
-        """
+        """Return what is known about the subject of a page, the most relevant first, within the budget of tokens."""
         if self._max_tokens <= 0:
             return []
         statements = deduplicate(self._statements(page_request.key, page_request.title, visit))

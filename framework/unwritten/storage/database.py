@@ -32,9 +32,6 @@ LOCK_TIMEOUT = 5.0
 class Database:
     """A SQLite file. It is opened and migrated on creation; its folder is created if it does not exist.
 
-    Args:
-        path: The file.
-
     Raises:
         UnknownDatabase: If the file belongs to another program, is damaged, or comes from a newer version.
         StoreError: If it cannot be opened.

@@ -54,9 +54,6 @@ class LinkNode:
 class PageStore:
     """The pages in a database. The database is opened on creation; its folder is created if it does not exist.
 
-    Args:
-        path: The file.
-
     Attributes:
         database: The database, for the stores of other data.
 

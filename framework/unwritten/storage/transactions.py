@@ -26,9 +26,6 @@ T = TypeVar("T")
 class ReadTracker:
     """The table access of a page function: ``with ReadTracker(name) as tracker`` around its call.
 
-    Args:
-        function: The function's name, for messages.
-
     Attributes:
         tables: The tables that it has read.
     """
@@ -47,10 +44,6 @@ class ReadTracker:
 
 class Transaction:
     """The table access of an action or a hook: one transaction.
-
-    Args:
-        database: The database.
-        action: The name of the action, for messages.
 
     Attributes:
         written: The tables that it has written to.

@@ -15,11 +15,7 @@ from .database import Database
 
 
 class WorldStore:
-    """Values of the app, by name. Each is stored as JSON.
-
-    Args:
-        database: The database.
-    """
+    """Values of the app, by name. Each is stored as JSON."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -65,12 +65,7 @@ class ActionRoute(PatternRoute):
 
 
 class FormTags:
-    """Makes the attributes of forms that are submitted to actions.
-
-    Args:
-        mount: The prefix under which the app is served.
-        signer: Signs forms.
-    """
+    """Makes the attributes of forms that are submitted to actions."""
 
     def __init__(self, mount: MountPoint, signer: Signer) -> None:
         self._mount = mount
@@ -91,11 +86,6 @@ class FormTags:
 
 def find_action(routes: Sequence[BaseRoute], name: str, parameters: Mapping[str, Any]) -> str:
     """Return the path of an action: ``find_action(routes, "reply", {"id": 3})``.
-
-    Args:
-        routes: The app's routes.
-        name: The action's name.
-        parameters: The parameters of its path.
 
     Raises:
         BadApp: If there is no action with this name, or it takes other parameters.

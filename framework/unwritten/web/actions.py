@@ -68,20 +68,7 @@ class Redraw:
 
 
 class ActionHandler:
-    """Responds to the forms of one app.
-
-    Args:
-        mount: The prefix under which the app is served.
-        signer: Verifies the tokens of forms.
-        forms: Makes the attributes of forms.
-        visitor_cookie: Recognizes visitors' browsers.
-        database: The database of pages and tables.
-        resolver: Resolves the page that shows the form.
-        renderer: The app's renderer.
-        handler: Responds with that page.
-        updates: Updates open pages.
-        write_lock: Held while an action runs. SQLite allows one writer, and waiting here does not occupy a thread.
-    """
+    """Responds to the forms of one app."""
 
     def __init__(
         self,
@@ -106,6 +93,7 @@ class ActionHandler:
         self._renderer = renderer
         self._handler = handler
         self._updates = updates
+        # Held while an action runs: SQLite allows one writer, and waiting here does not occupy a thread.
         self._write_lock = write_lock
 
     async def handle(self, request: Request, route: ActionRoute) -> Response:

@@ -51,13 +51,7 @@ _TITLES: Mapping[int, str] = {
 
 
 class ErrorPages:
-    """Turns exceptions into error pages, or into plain text for clients that do not accept HTML.
-
-    Args:
-        name: The app's name.
-        get_site: Returns the site, whose renderer renders the pages.
-        is_developer: True if the client may see tracebacks.
-    """
+    """Turns exceptions into error pages, or into plain text for clients that do not accept HTML."""
 
     def __init__(self, name: str, get_site: GetSite, is_developer: Callable[[Scope], bool]) -> None:
         self._name = name

@@ -41,12 +41,7 @@ class _Rendered:
 
 
 class LivePages:
-    """Renders the jobs of one app. Results are remembered while the job exists.
-
-    Args:
-        renderer: The app's renderer.
-        mount: The prefix under which the app is served.
-    """
+    """Renders the jobs of one app. Results are remembered while the job exists."""
 
     def __init__(self, renderer: Renderer, mount: MountPoint) -> None:
         self._renderer = renderer

@@ -96,10 +96,6 @@ class _InvalidMessage(Exception):
 class LiveSocket:
     """The socket of one tab.
 
-    Args:
-        site: The app's components.
-        websocket: The connection.
-
     Attributes:
         client_id: The client, whose open sockets are counted.
     """

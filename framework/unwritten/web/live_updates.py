@@ -69,17 +69,7 @@ class _LivePage:
 
 
 class LiveUpdates(JobObserver):
-    """Keeps open pages up to date with the app's tables.
-
-    Args:
-        resolver: Calls page functions again.
-        renderer: The app's renderer.
-        store: The stored pages.
-        jobs: The queue.
-        starter: Starts jobs.
-        live_pages: Renders pages that are being generated.
-        cache: Renders stored pages.
-    """
+    """Keeps open pages up to date with the app's tables."""
 
     def __init__(
         self,

@@ -28,11 +28,7 @@ _HEADERS: Mapping[str, str] = {"cache-control": "no-store", "x-robots-tag": "noi
 
 
 class Health:
-    """The endpoint ``/health``.
-
-    Args:
-        get_site: Returns the site.
-    """
+    """The endpoint ``/health``."""
 
     def __init__(self, get_site: GetSite) -> None:
         self._get_site = get_site

@@ -57,21 +57,7 @@ class _SignedTarget:
 
 
 class PageHandler:
-    """Responds to GET and HEAD requests for the pages of one app.
-
-    Args:
-        mount: The prefix under which the app is served.
-        resolver: Resolves requests to page requests.
-        signed_links: Whether generating a page requires a signed link.
-        store: The stored pages.
-        cache: Renders stored pages.
-        jobs: The queue of pages that are being generated.
-        starter: Starts jobs.
-        live_pages: Renders pages that are being generated.
-        prefetcher: Generates pages before they are clicked. None if that is off.
-        renderer: The app's renderer.
-        metrics: Counts what is served and refused.
-    """
+    """Responds to GET and HEAD requests for the pages of one app."""
 
     def __init__(
         self,
@@ -96,7 +82,7 @@ class PageHandler:
         self._jobs = jobs
         self._starter = starter
         self._live_pages = live_pages
-        self._prefetcher = prefetcher
+        self._prefetcher = prefetcher  # None if prefetching is off
         self._renderer = renderer
         self._metrics = metrics
 

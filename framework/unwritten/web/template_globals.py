@@ -20,16 +20,7 @@ from .action_routes import FormTags, find_action
 
 
 class TemplateGlobals:
-    """Template functions that depend on the components of the app.
-
-    Args:
-        mount: The prefix under which the app is served.
-        signed_links: Signs links where that is required.
-        store: The stored pages.
-        router: The app's router.
-        forms: Makes the attributes of forms.
-        routes: The app's routes, actions among them.
-    """
+    """Template functions that depend on the components of the app."""
 
     def __init__(
         self,
