@@ -26,6 +26,7 @@ from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadAddress, BadApp, BadSetting, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
+from ..core.renames import renamed_arguments
 from ..core.settings import load_settings
 from ..devtools import DevTools
 from ..editing import Editing
@@ -35,10 +36,11 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import RAISE, PageRoute, URLOnlyRoute
+from ..routing.routes import RAISE, PageRoute, PatternRoute, URLOnlyRoute
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
+from ..web.action_routes import ActionRoute
 from ..web.error_pages import ErrorPages, describe_error
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
@@ -54,15 +56,27 @@ S = TypeVar("S")
 
 _RENAMED = {
     "anywhere": "fallback",
+    "brought_engine": "open_engine",
     "can": "supports",
     "key": "url_path_for",
+    "serving": "site",
     "substitute": "override",
     "written": "on_written",
 }
 """Names of earlier versions, for error messages."""
 
 
-_ARGUMENTS = ("world", "folder", "links", "engine", "routes", "middleware", "exception_handlers", "lifespan")
+_ARGUMENTS = (
+    "world",
+    "folder",
+    "links",
+    "engine",
+    "routes",
+    "middleware",
+    "exception_handlers",
+    "lifespan",
+    "max_body_size",
+)
 
 
 class App(Router, Starlette):
@@ -81,6 +95,7 @@ class App(Router, Starlette):
         middleware: Starlette middleware.
         exception_handlers: Starlette exception handlers. They take precedence over the framework's error pages.
         lifespan: A Starlette lifespan. It runs while the engine and the store are open.
+        max_body_size: The largest size of a request's body in bytes. None: no limit beyond those of forms.
         settings: Any setting by name; see ``unwritten.core.settings``. Flags and environment variables override them.
 
     Raises:
@@ -101,6 +116,7 @@ class App(Router, Starlette):
         middleware: Sequence[Middleware] | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
         lifespan: StarletteLifespan[Any] | None = None,
+        max_body_size: int | None = None,
         **settings: Any,
     ) -> None:
         self.name = name
@@ -119,6 +135,8 @@ class App(Router, Starlette):
             self.settings = load_settings(self._keywords)
         except BadSetting:
             for setting in settings:
+                if setting in {"on_startup", "on_shutdown"}:
+                    raise BadSetting(f"App takes no argument {setting!r}. Pass lifespan=, as to Starlette.") from None
                 for near in difflib.get_close_matches(setting, _ARGUMENTS, n=1):
                     raise BadSetting(f"App takes no argument {setting!r}. Did you mean {near!r}?") from None
             raise
@@ -139,14 +157,15 @@ class App(Router, Starlette):
             middleware=middleware,
             exception_handlers=exception_handlers,
             lifespan=self._lifespan,
+            **({} if max_body_size is None else {"max_body_size": max_body_size}),  # Starlette 1.0 has no such limit
         )
 
-    if not TYPE_CHECKING:  # type checkers must not take it for a promise of any attribute
+    if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
         def __getattr__(self, name: str) -> Any:
             if name in _RENAMED:
                 raise AttributeError(f"App has no attribute {name!r}: it is called {_RENAMED[name]!r} now.")
-            raise AttributeError(f"App has no attribute {name!r}.{suggestion(name, dir(type(self)))}")
+            raise AttributeError(f"App has no attribute {name!r}.{suggestion(name, _public_names(type(self)))}")
 
     # -- declarations -------------------------------------------------------------------------------------
 
@@ -227,6 +246,7 @@ class App(Router, Starlette):
                 raise
             return default
 
+    @renamed_arguments(shape="schema")
     def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
         """Return the value of a canvas with a schema on a written page: ``app.value("/wiki/Tea", "facts")``.
 
@@ -244,6 +264,7 @@ class App(Router, Starlette):
     def values(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
     @overload
     def values(self, schema: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
+    @renamed_arguments(shape="schema")
     def values(self, schema: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
         """Return the values of a schema on all written pages, each with its source, the newest first.
 
@@ -334,7 +355,7 @@ class App(Router, Starlette):
 
     @property
     def database(self) -> Path:
-        """The file of the written pages."""
+        """The file of the database."""
         if self.settings.database:
             return Path(self.settings.database).expanduser()
         return Path(re.sub(r"\W+", "-", self.name.lower()).strip("-") or "unwritten").with_suffix(".db")
@@ -423,6 +444,7 @@ class App(Router, Starlette):
             Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
             *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
             Middleware(ServerErrorMiddleware, handler=server_error),
+            *self._body_limit(),
             *self.user_middleware,
             Middleware(ExceptionMiddleware, handlers=handlers),
         ]
@@ -432,6 +454,14 @@ class App(Router, Starlette):
             app = cls(app, *args, **kwargs)
         return app
 
+    def _body_limit(self) -> list[Middleware]:
+        max_body_size = getattr(self, "max_body_size", None)
+        if max_body_size is None:
+            return []
+        from starlette.middleware.body_limit import RequestBodyLimitMiddleware  # not in Starlette 1.0
+
+        return [Middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)]
+
     def _proxy_middleware(self) -> list[Middleware]:
         if not self.settings.trusted_proxies:
             return []
@@ -440,7 +470,7 @@ class App(Router, Starlette):
         return [Middleware(TrustedProxiesMiddleware, trusted_proxies=self.settings.trusted_proxies)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection."""
+        """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             send = describe_error(send)
         else:
@@ -506,27 +536,33 @@ class App(Router, Starlette):
                 f"The app {self.name!r} has no pages. Declare one: @app.page('/{{title}}') above a function that "
                 "returns a prompt. If your pages are in another module, import it where the app is made."
             )
-        paths: dict[str, PageRoute] = {}
-        names: dict[str, PageRoute] = {}
-        for route in pages:
-            shape = re.sub(r"\{[^}:]*", "{", route.pattern.path)
-            if shape in paths:
-                raise BadApp(
-                    f"The pages {paths[shape].name!r} and {route.name!r} have the same path {route.pattern.path!r}. "
-                    "The second would never be shown: give it another path."
-                )
-            if route.name in names:
-                raise BadApp(
-                    f"Two pages are called {route.name!r}: {names[route.name].pattern.path!r} and "
-                    f"{route.pattern.path!r}. Rename a function, or write @app.page(…, name='another')."
-                )
-            paths[shape] = names[route.name] = route
+        _check_duplicates("page", pages)
+        _check_duplicates("action", [route for route in self.routes if isinstance(route, ActionRoute)])
         for links in filter(None, (self.links, *(route.links for route in pages))):
             if not any(links.leads_to(route.pattern) for route in pages):
                 raise BadApp(
                     f"links={links.path!r} leads to no page. The pages are "
                     f"{', '.join(repr(route.pattern.path) for route in pages)}."
                 )
+
+
+def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
+    """Raise ``BadApp`` if two pages, or two actions, have the same path or the same name."""
+    paths: dict[str, PatternRoute] = {}
+    names: dict[str, PatternRoute] = {}
+    for route in routes:
+        requests = re.sub(r"\?P<\w+>", "", route.path_regex.pattern)  # what it matches, whatever its parameters' names
+        if requests in paths:
+            raise BadApp(
+                f"The {kind}s {paths[requests].name!r} and {route.name!r} have the same path {route.path!r}. "
+                "The second would never be reached: give it another path."
+            )
+        if route.name in names:
+            raise BadApp(
+                f"Two {kind}s are called {route.name!r}: {names[route.name].path!r} and {route.path!r}. "
+                f"Rename a function, or write @app.{kind}(…, name='another')."
+            )
+        paths[requests] = names[route.name] = route
 
 
 class UnknownRoute(BadApp, NoMatchFound):
@@ -540,6 +576,10 @@ class UnknownRoute(BadApp, NoMatchFound):
         else:
             message = f"There is no page or route {name!r}.{suggestion(name, named)}"
         Exception.__init__(self, message)
+
+
+def _public_names(cls: type) -> list[str]:
+    return [name for name in dir(cls) if not name.startswith("_")]
 
 
 def _subfolder(folder: str | Path | None, name: str) -> Path | None:

@@ -13,8 +13,9 @@ from starlette.responses import Response
 from unwritten_engine import Example
 
 from ..core.errors import BadPage
+from ..core.renames import renamed_arguments
 from ..security.headers import Embeds
-from .base import Format, renamed_arguments
+from .base import Format
 from .registry import get_format
 from .schema import check_schema
 

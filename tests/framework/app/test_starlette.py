@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
@@ -23,6 +23,7 @@ from tests.support.apps import BROWSER, browser, make_app, make_wiki, templates,
 
 from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadAddress, BadApp, BadSetting
+from unwritten.testing import answers
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -166,6 +167,32 @@ def test_unknown_arguments_are_errors(tmp_path: Path) -> None:
         _ = make_wiki(tmp_path, scripted("x")).anywhere  # type: ignore[attr-defined]
 
 
+def test_old_names_of_arguments_are_errors_that_give_the_new_ones(tmp_path: Path) -> None:
+    app: Any = make_wiki(tmp_path, scripted("x"))
+    calls: dict[str, Callable[[], Any]] = {
+        "page has no argument 'ahead': it is called 'prefetch' now": lambda: app.page("/", ahead=False),
+        "table has no argument 'first': it is called 'initial' now": lambda: app.table(object, first=[]),
+        "value has no argument 'shape': it is called 'schema' now": lambda: app.value("/", "facts", shape=object),
+        "values has no argument 'shape': it is called 'schema' now": lambda: app.values(shape=object),
+        "answers has no argument 'said': it is called 'texts' now": lambda: cast(Any, answers)(said={}),
+    }
+    for message, call in calls.items():
+        with pytest.raises(BadApp, match=message):
+            call()
+    with pytest.raises(BadSetting, match=r"no argument 'on_startup'\. Pass lifespan="):
+        App("x", on_startup=[])
+
+
+def test_a_limit_of_request_bodies_passes_through(tmp_path: Path) -> None:
+    async def size(request: Request) -> Response:
+        return PlainTextResponse(str(len(await request.body())))
+
+    app = make_app(tmp_path, scripted("x"), max_body_size=10, routes=[Route("/size", size, methods=["POST"])])
+    with browser(app) as client:
+        assert client.post("/size", content=b"small").text == "5"
+        assert client.post("/size", content=b"larger than ten").status_code == 413
+
+
 def test_two_apps_in_one_process_share_nothing(tmp_path: Path) -> None:
     one, two = (make_wiki(tmp_path, scripted(text), database=str(tmp_path / text)) for text in ("One.", "Two."))
     with browser(one) as first, browser(two) as second:
@@ -187,10 +214,23 @@ def test_invalid_declarations_are_errors_at_startup(tmp_path: Path) -> None:
     named.page("/other/{name}", name="article")(lambda name: name)
     with pytest.raises(BadApp, match="Two pages are called 'article'"):
         named.prepare()
+    raw = make_wiki(tmp_path, scripted("x"))
+    raw.page("/wiki/{name:raw}", name="other")(lambda name: name)
+    with pytest.raises(BadApp, match="same path"):
+        raw.prepare()
+    actions = make_wiki(tmp_path, scripted("x"))
+    actions.action("/one", name="save")(lambda: None)
+    actions.action("/two", name="save")(lambda: None)
+    with pytest.raises(BadApp, match="Two actions are called 'save'"):
+        actions.prepare()
     with pytest.raises(BadApp, match="leads to no page"):
         make_wiki(tmp_path, scripted("x"), links="/article/{title}").prepare()
-    with pytest.raises(BadApp, match=r"@app\.page\(\"/path\"\)"):
-        make_app(tmp_path, scripted("x")).page(lambda: "x")  # type: ignore[arg-type]
+    app: Any = make_app(tmp_path, scripted("x"))
+    for decorator in (app.page, app.action, app.route, app.on_written):
+        with pytest.raises(BadApp, match=r"Write @app\.\w+\(\"/path\"\)"):
+            decorator(lambda: "x")
+        with pytest.raises(BadApp, match="must begin with a slash"):
+            decorator("wiki/{title}")
 
 
 def test_render_takes_a_status_code(tmp_path: Path) -> None:
