@@ -24,7 +24,7 @@ FILES = {
 """The files of a new app: the path in ``templates/new``, and the path in the app."""
 
 SHARED_FILES = ("pyproject.toml", "gitignore")
-"""Those that a copy of a demo gets too."""
+"""The files of a new app that a copy of a demo also gets."""
 
 _README = """# $title
 

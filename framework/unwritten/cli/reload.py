@@ -39,7 +39,7 @@ REFRESHED_SUFFIXES = frozenset(
 """Suffixes of templates and static files. A change of one in its folder updates open pages, without a restart."""
 
 SOURCE_SUFFIXES = REFRESHED_SUFFIXES | {".py", ".json", ".toml"}
-"""Suffixes of files that may be what an app needs that could not start."""
+"""Suffixes of files whose changes restart an app that could not start."""
 
 STOP_TIMEOUT = 6.0
 """Seconds until a child that does not stop is killed."""
@@ -77,7 +77,7 @@ class InheritedSocket:
             raise
 
     def follow(self, app: App) -> None:
-        """Report the app's folders. Refresh its pages when the parent says so, and stop when the parent ends."""
+        """Report the app's folders. Refresh its pages when the parent requests it, and stop when the parent ends."""
         for folder in app.folders:
             os.write(self.files, b"F" + os.fsencode(folder.resolve()) + b"\0")
 
@@ -144,7 +144,7 @@ class WatchedFiles:
                 {b"R": self.read, b"W": self.written, b"F": self.folders}[kind].add(path)
 
     def clear(self) -> None:
-        """Forget everything, before the next child starts."""
+        """Clear all records before the next child starts."""
         self.file.seek(0)
         self.file.truncate()
         for paths in (self.read, self.written, self.folders):
@@ -228,7 +228,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
                 os.write(refresh, b"r")
             elif not is_running and not is_waiting:
                 if not has_restarted:
-                    sys.exit(child.returncode)  # it could not start, and has said why
+                    sys.exit(child.returncode)  # it could not start, and has printed the reason
                 click.echo("Waiting for a change of the files.", err=True)
                 is_waiting = True
                 report.seek(0)
@@ -243,7 +243,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
             error_server.close()
         report.close()
         files.file.close()
-    click.echo("Stopped. The pages are kept.")
+    click.echo("Stopped. All finished pages are stored.")
 
 
 def _names(paths: Iterable[Path]) -> str:

@@ -29,7 +29,7 @@ from .panel import build_panel
 from .recordings import FrameRecorder
 
 MAX_TRACES = 64
-"""Pages of which the trace of the last request is remembered."""
+"""Maximum number of pages whose last trace is remembered."""
 
 _PARTS = ("panel", "frame", "errors")
 """Parts of the panel that devtools.js requests on their own."""

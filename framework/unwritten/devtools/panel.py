@@ -80,8 +80,8 @@ class Panel:
         key: The page's key.
         is_active: True if the page is being generated.
         recorded: True if its frames are recorded.
-        page: What is known about the page.
-        engine: What is known about the engine.
+        page: The state and provenance of the page.
+        engine: The engine's description of itself.
         canvases: Its canvases.
         trace: The trace of the last request for it.
     """

@@ -1,7 +1,7 @@
 """Export a world as a static site: every stored page as a file, for any file server or for a browser alone.
 
-The app itself renders the pages, as for a visitor, but with signed links and an engine that generates nothing. So they
-look as in the running app, and none is generated.
+The app itself renders the pages, as for a visitor, but with signed links and an engine that generates nothing. So the
+files look like the running app, and no page is generated.
 """
 
 from __future__ import annotations
@@ -153,12 +153,7 @@ def _move(new: Path, folder: Path) -> None:
 
 
 class _Export:
-    """One export: requests pages from the app, then rewrites them as files.
-
-    Args:
-        app: The app.
-        folder: Where files are written.
-    """
+    """One export: requests pages from the app, then rewrites them as files."""
 
     def __init__(self, app: App, folder: Path) -> None:
         self._app = app
@@ -239,7 +234,7 @@ class _Export:
         return response.status, media_type, bytes(body)
 
     async def _request_box(self, url: str) -> None:
-        """Keep the document of a box. Its policy moves into the document, since a file server sends none."""
+        """Store the document of a box. Its policy moves into the document, since a file server sends no headers."""
         body = bytearray()
         response = await request(self._app, url, body.extend)
         policy = dict(response.headers).get("content-security-policy", "default-src 'none'")
@@ -256,7 +251,7 @@ class _Export:
             UNWRITTEN_PAGE: {
                 "title": "Not written yet",
                 "message": "This page had not been written when this copy was made.",
-                "hint": f"{name} is a world whose pages are written when they are clicked, by a model on one's own "
+                "hint": f"{name} is a world whose pages are written when they are clicked, by a model on your own "
                 f"machine. This is a copy of it with {count}, made on {made}. In the running app (pip install "
                 "unwritten; unwritten run app.py) a click writes the page.",
             },

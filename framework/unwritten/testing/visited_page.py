@@ -243,7 +243,7 @@ class VisitedPage(Part):
     # -- what can be done -----------------------------------------------------------------------------------------
 
     def click(self, text: str) -> VisitedPage:
-        """Follow a link, and wait until the page is finished. The app learns on which page the link was.
+        """Follow a link, and wait until the page is finished. The request has the page as its referer.
 
         Args:
             text: The link's text, or the beginning of it; or the path that it leads to.
@@ -270,7 +270,7 @@ class VisitedPage(Part):
 
         Args:
             button: The text of its button, or its action: the URL that it is sent to.
-            fields: Values by field, for names that are no Python names.
+            fields: Values by field, for names that are not valid in Python.
             more: Values by field. True checks a box, None leaves a field out.
 
         Raises:

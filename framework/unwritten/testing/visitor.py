@@ -34,8 +34,8 @@ class Visitor:
         assert "Tea" in page.text
 
     The visitor keeps cookies, so sessions and logins work. The app runs until the visitor is closed or
-    garbage-collected; use it in a ``with`` block, or let it go. Pages are stored in a temporary database. Exceptions of
-    the author's functions and templates are raised here.
+    garbage-collected; a ``with`` block closes it. Pages are stored in a temporary database. Exceptions of the author's
+    functions and templates are raised here.
 
     Args:
         app: The app, or an ASGI app that contains it: ``Starlette(routes=[Mount("/guide", app)])``. Paths are then
