@@ -46,8 +46,9 @@ class ThreadKey:
 
 def split_title(text: str) -> tuple[str, str]:
     """Split the first post of a thread into its title, which is the first sentence, and the rest."""
-    found = re.match(r"(.{12,90}?[.!?])(?:\s+|$)(.*)", " ".join(text.split()))
-    title, rest = (found[1], found[2]) if found else (text[:90], "")
+    text = " ".join(text.split())
+    found = re.match(r"(.{12,90}?[.!?])(?:\s+|$)(.*)", text)
+    title, rest = (found[1], found[2]) if found else (text[:90], text[90:])
     return re.sub(r"[\[\]|]", "", title).strip().removesuffix("."), rest
 
 
