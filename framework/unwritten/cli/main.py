@@ -99,7 +99,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "copy": LazyCommand("worlds:copy", "Copy a world's file while it is in use."),
     "tune": LazyCommand("training:tune", "Adapt a diffusion model to your own pages."),
     "offline": LazyCommand("offline:offline", "Keep a copy of htmx for use without a network."),
-    "doctor": LazyCommand("doctor:doctor", "Show what is used and why, how fast it is, and what is wrong."),
+    "doctor": LazyCommand("doctor:doctor", "Show the engine in use, its speed, and problems of the installation."),
 }
 """All commands."""
 
@@ -113,7 +113,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
 )
 @click.version_option(__version__, message="unwritten %(version)s")
 def main() -> None:
-    """Pages that do not exist until someone clicks them.
+    """Run and manage apps of Unwritten, a web framework for pages that are generated when someone clicks them.
 
     \b
     Try it:              unwritten demo wiki
