@@ -7,6 +7,7 @@ rendered again when state has changed. Canvases may be inside a live region, and
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -17,9 +18,11 @@ from cachetools import LRUCache
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from ..core.errors import BadTemplate
+from ..core.errors import BadAddress, BadTemplate
 from ..formats.page import CanvasGroup
 from .regions import PageView, Region
+
+log = logging.getLogger("unwritten")
 
 PLACEHOLDER = f"placeholder-{secrets.token_hex(16)}-"
 """Marks the place of a region's content, or of the colophon. The name and a line feed follow it. It is random, so that
@@ -164,7 +167,7 @@ class Blocks(dict[str, list[_Block]]):
                 "cannot be inside another: put them side by side."
             )
         if self._current_live:
-            self._nested[name] = check_not_nested("".join(block(context)), name)
+            self._nested[name] = self._canvas_html(name, block, context)
             yield f"{_CANVAS_MARK}{name};"
             return
         self._mark_rendered(name)
@@ -174,9 +177,19 @@ class Blocks(dict[str, list[_Block]]):
             yield f"{PLACEHOLDER}{name}\n"
         else:
             self._current_canvas = name
-            yield check_not_nested("".join(block(context)), name)
+            yield self._canvas_html(name, block, context)
             self._current_canvas = ""
         yield "</div>"
+
+    def _canvas_html(self, name: str, block: _Block, context: Context) -> str:
+        """Return the inner HTML of a canvas. If no URL can hold what the model has written, it is the error."""
+        try:
+            return check_not_nested("".join(block(context)), name)
+        except BadAddress as error:
+            if self._regions[name].state != "written":
+                raise
+            log.warning("%s: the region %r cannot be rendered: %s", self._page.key, name, error)
+            return str(Markup('<p class="region-error">{}</p>').format(error))
 
     def _render_live(self, name: str, block: _Block, context: Context) -> Iterator[str]:
         if self._current_canvas or self._current_live:
