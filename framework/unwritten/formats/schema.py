@@ -26,17 +26,23 @@ from .unsettled import CLOSE, OPEN, PIPE, FormattedFrame, render_marks, strip_ma
 _CACHE_SIZE = 512
 """Number of models whose adapters are cached. It is limited because an app may create models as it runs."""
 
+_adapter = lru_cache(_CACHE_SIZE)(TypeAdapter[Any])
 
-@lru_cache(_CACHE_SIZE)
+
 def type_adapter(schema: Any) -> TypeAdapter[Any]:
     """Return pydantic's adapter of a type. Adapters are cached, because creating one takes milliseconds."""
-    return TypeAdapter(schema)
+    adapter: TypeAdapter[Any] = _adapter(schema)
+    return adapter
 
 
 @lru_cache(_CACHE_SIZE)
+def _json_schema(schema: Any) -> dict[str, Any]:
+    return type_adapter(schema).json_schema()
+
+
 def json_schema_of(schema: Any) -> dict[str, Any]:
     """Return the JSON schema of a type. The result is cached: do not change it."""
-    return type_adapter(schema).json_schema()
+    return _json_schema(schema)  # a wrapper, because mypy does not take a type for the hashable that lru_cache wants
 
 
 def check_schema(schema: Any) -> None:
