@@ -42,6 +42,9 @@ _HEADERS = {
 NOINDEX = {"x-robots-tag": "noindex"}
 """Keeps a response out of search engines: an unwritten page or an error page."""
 
+NO_STORE = {"cache-control": "no-store", **NOINDEX}
+"""Keeps a response out of caches, too."""
+
 Embeds: TypeAlias = Literal["", "boxes", "pages"]
 """What a page may show in frames: nothing, boxes, or pages of this app."""
 

@@ -234,10 +234,7 @@ class ActionHandler:
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
             "attributes": self._forms.attributes(path, page),
         }
-        response = self._renderer.render("resubmit.html", values)
-        response.status_code = status
-        response.headers["cache-control"] = "no-store"
-        return response
+        return self._renderer.render("resubmit.html", values, status, {"cache-control": "no-store"})
 
 
 @dataclass(frozen=True, slots=True)

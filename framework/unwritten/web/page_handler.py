@@ -27,6 +27,7 @@ from ..routing.page_function import PLAIN, VERSION
 from ..routing.resolver import PageResolver
 from ..routing.routes import CanonicalRedirect, PageRequest, PageRoute
 from ..security.headers import (
+    NO_STORE,
     NOINDEX,
     accepts_html,
     is_same_site_navigation,
@@ -37,8 +38,6 @@ from ..storage.pages import PageStore
 from .live_pages import LivePages
 from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
-
-_NO_STORE = {"cache-control": "no-store", **NOINDEX}
 
 _INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
 
@@ -118,7 +117,7 @@ class PageHandler:
         if accepts_stream(request):
             return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frame_src)
         html = self._live_pages.current_shell(job).html
-        return page_response(html, headers=_NO_STORE, frame_src=page_request.frame_src)
+        return page_response(html, headers=NO_STORE, frame_src=page_request.frame_src)
 
     async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
         page_request = await self._resolver.resolve(request, route)
@@ -194,14 +193,14 @@ class PageHandler:
             region_job.abort("stopped")
         regions = {name: region_job.region() for name, region_job in region_jobs.items()}
         shell = self._renderer.shell(view, page_request.page, regions, form=form)
-        return page_response(shell.html, status, _NO_STORE, page_request.frame_src)
+        return page_response(shell.html, status, NO_STORE, page_request.frame_src)
 
     def _redirect_to_clean(self, key: str, request: Request) -> Response:
         """Redirect to the address without a signature, which can be stored and shared."""
         plain = request.query_params.get(PLAIN)
         if plain is not None:
             key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
-        return RedirectResponse(self._mount.url(key), 303, _NO_STORE)
+        return RedirectResponse(self._mount.url(key), 303, NO_STORE)
 
     # -- for forms and extensions -------------------------------------------------------------------------
 
@@ -256,4 +255,4 @@ class PageHandler:
             return self._incomplete(page_request, "", 422, form)
         self._starter.update(job, page_request)
         shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
-        return page_response(shell.html, 422, _NO_STORE, page_request.frame_src)
+        return page_response(shell.html, 422, NO_STORE, page_request.frame_src)

@@ -22,7 +22,7 @@ from ..rendering.regions import Region, RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Placeholder, Shell
 from ..routing.page_function import PLAIN
-from ..security.headers import NOINDEX, new_nonce, secure_headers
+from ..security.headers import NO_STORE, new_nonce, secure_headers
 from .live_pages import LivePages
 
 _UNFINISHED = {"waiting", "writing"}
@@ -53,8 +53,7 @@ class StreamingPage(StreamingResponse):
         nonce = new_nonce()
         headers = {
             **secure_headers(nonce, frame_src),
-            "cache-control": "no-store",
-            **NOINDEX,
+            **NO_STORE,
             "x-accel-buffering": "no",
         }
         super().__init__(_stream(jobs, live_pages, renderer, job, nonce), media_type="text/html", headers=headers)
