@@ -64,14 +64,11 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
 def _delete_private(path: Path) -> None:
     """Delete private data, also from the free space of the file."""
     Database(path).close()  # migrates it
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         for statement in _PRIVATE:
             connection.execute(statement)
         connection.execute("VACUUM")
-    finally:
-        connection.close()
 
 
 @contextlib.contextmanager
@@ -85,7 +82,7 @@ def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, isolation_level=None)
     except sqlite3.Error as error:
         raise ShareError(f"{path} cannot be opened: {error}.") from error
-    try:
+    with contextlib.closing(connection):
         try:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         except sqlite3.DatabaseError as error:
@@ -93,8 +90,6 @@ def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
         if application_id != APPLICATION_ID:
             raise ShareError(f"{path} is not a world of Unwritten: it is a database of another program, or empty.")
         yield connection
-    finally:
-        connection.close()
 
 
 # -- importing --------------------------------------------------------------------------------------------------------
@@ -169,10 +164,8 @@ def _migrated_copy(path: Path) -> Iterator[Database]:
             raise ShareError(f"{path} cannot be read: {error}.") from error
         except UnknownDatabase as error:
             raise ShareError(str(error).replace(str(copy), str(path))) from error
-        try:
+        with contextlib.closing(database):
             yield database
-        finally:
-            database.close()
 
 
 def _import(read: Any, connection: sqlite3.Connection | None, other: Database, theirs: bool) -> ImportReport:

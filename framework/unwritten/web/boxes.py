@@ -82,44 +82,27 @@ _FORBIDDEN = re.compile(
 _HTTP_EQUIV = re.compile(r"http-equiv", re.I)
 
 
-class BoxStore:
-    """The saved states of boxes, by page and region. It also limits how often clients may save."""
+def saved_state(database: Database, page: str, region: str) -> str | None:
+    """Return the state that a box saved last, as JSON, or None."""
+    rows = database.read("SELECT state FROM boxes WHERE page = ? AND region = ?", (page, region))
+    return str(rows[0][0]) if rows else None
 
-    def __init__(self) -> None:
-        self._saves = ClientWindows(SAVE_WINDOW)
 
-    def get(self, database: Database, page: str, region: str) -> str | None:
-        """Return the state that a box saved last, as JSON, or None."""
-        rows = database.read("SELECT state FROM boxes WHERE page = ? AND region = ?", (page, region))
-        return str(rows[0][0]) if rows else None
+async def save_state(database: Database, page: str, region: str, state: str) -> None:
+    """Save the state of a box. It replaces the one before.
 
-    async def save(self, database: Database, page: str, region: str, state: str) -> None:
-        """Save the state of a box. It replaces the one before.
-
-        Raises:
-            BadAddress: If it is not JSON, or larger than ``MAX_STATE_SIZE``.
-            StoreError: If it could not be written.
-        """
-        if len(state.encode("utf-8", "replace")) > MAX_STATE_SIZE:
-            raise _too_large()
-        try:
-            json.loads(state)
-        except (ValueError, RecursionError):
-            raise BadAddress("The state of a box must be JSON.") from None
-        row = {"page": page, "region": region, "state": state, "saved_at": datetime.now(UTC).isoformat()}
-        await database.write(lambda tables: tables.table("boxes").upsert(row, pk=("page", "region")))
-
-    def check_rate(self, client: str) -> None:
-        """Count a save of a client.
-
-        Raises:
-            BadAddress: With status 429 if the client saves too often.
-        """
-        now = time.monotonic()
-        window = self._saves[client]
-        if window.total(now) >= MAX_SAVES:
-            raise BadAddress(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
-        window.add(now)
+    Raises:
+        BadAddress: If it is not JSON, or larger than ``MAX_STATE_SIZE``.
+        StoreError: If it could not be written.
+    """
+    if len(state.encode("utf-8", "replace")) > MAX_STATE_SIZE:
+        raise _too_large()
+    try:
+        json.loads(state)
+    except (ValueError, RecursionError):
+        raise BadAddress("The state of a box must be JSON.") from None
+    row = {"page": page, "region": region, "state": state, "saved_at": datetime.now(UTC).isoformat()}
+    await database.write(lambda tables: tables.table("boxes").upsert(row, pk=("page", "region")))
 
 
 def find_text(site: Site, page: str, region: str, wanted_hash: str | None = None) -> str | None:
@@ -169,7 +152,7 @@ def box_document(text: str, state: str | None) -> str:
 
 def box_routes(get_site: GetSite) -> list[BaseRoute]:
     """Return the routes of boxes: their documents, and their saved states."""
-    boxes = BoxStore()
+    saves = ClientWindows(SAVE_WINDOW)
 
     async def show(request: Request) -> Response:
         site = await get_site()
@@ -179,14 +162,14 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
         text = find_text(site, page, region, request.query_params.get("text"))
         if text is None:
             return HTMLResponse("<!doctype html><p>This app does not exist any more.", 404, _HEADERS)
-        return HTMLResponse(box_document(text, boxes.get(site.store.database, page, region)), headers=_HEADERS)
+        return HTMLResponse(box_document(text, saved_state(site.store.database, page, region)), headers=_HEADERS)
 
     async def state(request: Request) -> Response:
         try:
             site = await get_site()
             if request.method == "POST":
-                return await _save(boxes, site, request)
-            return _load(boxes, site, request)
+                return await _save(saves, site, request)
+            return _load(site, request)
         except UnwrittenError as error:  # box-host.js expects JSON
             return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON_HEADERS)
 
@@ -196,20 +179,23 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
     ]
 
 
-def _load(boxes: BoxStore, site: Site, request: Request) -> Response:
+def _load(site: Site, request: Request) -> Response:
     page, region = _page_and_region(request.query_params)
     _check_exists(site, page, region)
-    return JSONResponse({"state": boxes.get(site.store.database, page, region)}, headers=_JSON_HEADERS)
+    return JSONResponse({"state": saved_state(site.store.database, page, region)}, headers=_JSON_HEADERS)
 
 
-async def _save(boxes: BoxStore, site: Site, request: Request) -> Response:
+async def _save(saves: ClientWindows, site: Site, request: Request) -> Response:
     if is_cross_origin(request.headers):
         raise BadAddress("The state of a box can only be saved from its own page.", 403)
-    boxes.check_rate(client_id(request.scope))
+    now, window = time.monotonic(), saves[client_id(request.scope)]
+    if window.total(now) >= MAX_SAVES:
+        raise BadAddress(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
+    window.add(now)
     values = await _read_json(request)
     page, region = _page_and_region(values)
     _check_exists(site, page, region)
-    await boxes.save(site.store.database, page, region, values["state"])
+    await save_state(site.store.database, page, region, values["state"])
     return JSONResponse({}, headers=_JSON_HEADERS)
 
 
