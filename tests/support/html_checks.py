@@ -24,10 +24,10 @@ _CLASSES = {"written", "unwritten", "unsettled"}
 
 
 class Checker(HTMLParser):
-    """Parses with the standard library, and collects what must not be there. Comments and declarations never may.
+    """Parses HTML with the standard library, and collects faults. Comments and declarations are always faults.
 
     Attributes:
-        faults: What is wrong.
+        faults: Descriptions of the faults.
         open: The open elements.
     """
 
