@@ -30,7 +30,7 @@ def test_the_folders_are_found(name: str) -> None:
     assert any(asset_dir(name).iterdir())
 
 
-def test_an_installed_copy_has_them_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_copy_has_the_assets_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "lib" / "python3" / "unwritten"
     (package / "templates").mkdir(parents=True)
     monkeypatch.setattr(assets, "_PACKAGE", package)

@@ -184,7 +184,7 @@ def test_errors_of_the_authors_code_are_shown_in_the_page(tmp_path: Path) -> Non
         ("?page=/&bare=frame", 400, "has no part &#39;frame&#39;"),
     ],
 )
-def test_invalid_queries(query: str, status: int, words: str, tmp_path: Path) -> None:
+def test_invalid_queries_are_errors(query: str, status: int, words: str, tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A drink."), debug=True)) as client:
         answer = client.get(f"/_unwritten/developer{query}")
     assert answer.status_code == status and words in answer.text

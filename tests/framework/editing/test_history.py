@@ -34,7 +34,7 @@ def by_hand(client: TestClient, text: str, base: int, region: str = "lead", **mo
 
 
 def write_versions(client: TestClient, count: int) -> None:
-    """Write a page, and write it again until it has so many versions."""
+    """Generate a page until it has this many versions."""
     write(client, KEY)
     for _ in range(count - 1):
         client.post("/_unwritten/rewrite", data={"page": KEY})
@@ -72,7 +72,7 @@ def test_any_two_versions_are_compared_by_words(tmp_path: Path) -> None:
         assert "&lt;lake&gt;" in page.text and "<lake>" not in page.text
         assert "Unchanged: Body." in shown(page.text)
         turned = client.get(HISTORY + "?page=/&from=2&to=1")
-        assert "Changes from version 1 to version 2" in turned.text  # always forward
+        assert "Changes from version 1 to version 2" in turned.text  # a restored version gets a new number
         assert "These versions have the same text." in client.get(HISTORY + "?page=/&from=2&to=2").text
 
 
@@ -127,7 +127,7 @@ def test_a_page_that_is_being_written_cannot_be_restored(tmp_path: Path) -> None
         ({"all": "1"}, 400, "unknown field"),
     ],
 )
-def test_invalid_restore_forms(tmp_path: Path, data: dict[str, str], status: int, words: str) -> None:
+def test_invalid_restore_forms_are_refused(tmp_path: Path, data: dict[str, str], status: int, words: str) -> None:
     with browser(make_wiki(tmp_path, scripted(in_turn("One.", "Two.")))) as client:
         write(client, KEY)
         client.post("/_unwritten/rewrite", data={"page": KEY})
@@ -151,7 +151,7 @@ def test_invalid_restore_forms(tmp_path: Path, data: dict[str, str], status: int
         (f"?page={KEY}&before=-1", 404),
     ],
 )
-def test_invalid_history_urls(tmp_path: Path, query: str, status: int) -> None:
+def test_invalid_history_urls_are_errors(tmp_path: Path, query: str, status: int) -> None:
     with browser(make_wiki(tmp_path, scripted("One."))) as client:
         write(client, KEY)
         answer = client.get(HISTORY + query)

@@ -27,7 +27,7 @@ TEXT = "A **tower** by the [[Lamp]] and the [[Great Auk|bird]], not by the [[Sea
 
 
 def written(home: Path, *pages: str, text: str = TEXT) -> App:
-    """Write pages of the five-line wiki. Return the app, not prepared."""
+    """Generate pages of the five-line wiki. Return the app without an engine, not prepared."""
     with browser(make_wiki(home, scripted(text))) as client:
         for page in pages:
             write(client, f"/wiki/{page}")
@@ -35,7 +35,7 @@ def written(home: Path, *pages: str, text: str = TEXT) -> App:
 
 
 def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dict[str, str]]:
-    """Export an app. Return the report, and the HTML files by name, whose links all lead to files."""
+    """Export an app, and check its links. Return the report and the HTML files by name."""
     site = export_site(app, folder, **options)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     pages = {name: path.read_text() for name, path in files.items() if name.endswith(".html")}
@@ -174,7 +174,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
 
 def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "site"
-    folder.mkdir()  # empty: nothing is lost
+    folder.mkdir()  # an empty folder may be used
     exported(written(tmp_path, "Tower"), folder)
     (folder / "stale.html").touch()
     with pytest.raises(ShareError, match=r"or replace this earlier export: unwritten export .* --replace"):

@@ -81,7 +81,7 @@ def test_the_number_of_a_live_region_rises_with_its_content_but_not_with_canvase
     assert number(page, reply=written("replies-2", "yes", 7)) == first
     later = number(forum(1, 2, 3, replies={2: Canvas("Reply.")}))
     assert later > first
-    assert number(page) > later, "earlier content again is new content"
+    assert number(page) > later, "a return to earlier content raises the number"
 
 
 def test_a_list_of_canvases_is_iterated_like_a_list(tmp_path: Path) -> None:
@@ -147,4 +147,4 @@ def test_numbers_are_kept_for_each_region_of_each_page() -> None:
     assert numbers.get("/a", "posts", "x") == first
     assert numbers.get("/a", "posts", "y") > first
     assert numbers.get("/b", "posts", "x") >= first
-    assert first > 1_700_000_000_000_000, "it is a time, so that it rises across restarts"
+    assert first > 1_700_000_000_000_000, "numbers start from the time, so that they rise across restarts"
