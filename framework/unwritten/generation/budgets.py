@@ -89,7 +89,7 @@ class Budgets(JobObserver):
             self._check(budget, client_id, self.limit(budget) * share, now)
         for budget in pages:
             if self.limit(budget):
-                self._windows[budget].add(client_id, now)
+                self._windows[budget][client_id].add(now)
 
     def check_seconds(self, client_id: str) -> None:
         """Check that a client has seconds left, for work that is not a page, such as a picture.
@@ -104,7 +104,7 @@ class Budgets(JobObserver):
     def charge(self, client_id: str, seconds: float) -> None:
         """Charge a client for seconds of work."""
         now = self._clock()
-        self._windows["visitor_seconds"].add(client_id, now, seconds)
+        self._windows["visitor_seconds"][client_id].add(now, seconds)
         self._all_clients.add(now, seconds)
 
     def on_start(self, job: PageJob) -> None:

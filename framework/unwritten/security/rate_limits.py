@@ -48,7 +48,7 @@ class SlidingWindow:
         return 0.0
 
 
-class ClientWindows:
+class ClientWindows(LRUCache[str, SlidingWindow]):
     """One sliding window per client, by the identifier of ``client_address.client_id``.
 
     Args:
@@ -57,15 +57,9 @@ class ClientWindows:
     """
 
     def __init__(self, seconds: float, max_clients: int = MAX_CLIENTS) -> None:
+        super().__init__(max_clients)
         self._seconds = seconds
-        self._windows: LRUCache[str, SlidingWindow] = LRUCache(max_clients)
 
-    def __getitem__(self, client_id: str) -> SlidingWindow:
-        window: SlidingWindow | None = self._windows.get(client_id)
-        if window is None:
-            window = self._windows[client_id] = SlidingWindow(self._seconds)
+    def __missing__(self, client_id: str) -> SlidingWindow:
+        window = self[client_id] = SlidingWindow(self._seconds)
         return window
-
-    def add(self, client_id: str, now: float, amount: float = 1.0) -> None:
-        """Add an amount to a client's window."""
-        self[client_id].add(now, amount)

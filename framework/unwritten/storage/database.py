@@ -144,10 +144,6 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            connection.rollback()
-            raise
-        try:
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
