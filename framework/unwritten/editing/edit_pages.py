@@ -70,11 +70,7 @@ class RegionForm:
 
 
 class EditPages:
-    """The endpoints of the edit page.
-
-    Args:
-        get_site: Returns the site.
-    """
+    """The endpoints of the edit page."""
 
     def __init__(self, get_site: GetSite) -> None:
         self._get_site = get_site

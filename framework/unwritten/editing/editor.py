@@ -150,11 +150,6 @@ class Editor:
     async def restore(self, page_request: PageRequest, stored: StoredPage, version: int) -> StoredPage:
         """Save an old version as the newest. Regions that do not fit the page any more stay as they are.
 
-        Args:
-            page_request: The page.
-            stored: Its newest version.
-            version: The number of the version to restore.
-
         Raises:
             BadEdit: If there is no such version, or it changes nothing.
             EditConflict: If the page has changed meanwhile.

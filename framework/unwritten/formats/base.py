@@ -144,12 +144,6 @@ class CustomFormatter:
 
     The function first gets the plain text, then the text with marks around its unsettled spans. The second result is
     used if it differs from the first only in the marks, so that unsettled words are shown as such.
-
-    Args:
-        name: The format's name, for messages.
-        render: The author's function.
-        css_classes: Class names that its HTML may use.
-        linker: Decides where links lead.
     """
 
     def __init__(self, name: str, render: Callable[[str], str], css_classes: frozenset[str], linker: Linker) -> None:

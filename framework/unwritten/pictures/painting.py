@@ -48,9 +48,6 @@ class PaintQueue(JobObserver):
         database: Where pictures are stored.
         budgets: Seconds of painting are charged to clients like seconds of generation.
         time_limit: Seconds after which painting a picture is cancelled.
-
-    Attributes:
-        painter: The painter.
     """
 
     def __init__(

@@ -77,10 +77,7 @@ class PictureTag:
         return self._mount.url(f"{PICTURES_PREFIX}{token}.{self._signer.signature('picture', token)}")
 
     def parse(self, signed_token: str) -> PictureRequest:
-        """Return the picture that a URL stands for.
-
-        Args:
-            signed_token: The last part of the URL.
+        """Return the picture that a URL stands for, from the last part of the URL.
 
         Raises:
             BadAddress: With status 404 if this app has not made the URL.

@@ -111,9 +111,6 @@ def settled_text(text: str) -> int:
     """Return how many leading characters ``finalize_text`` keeps, whatever follows them.
 
     That is the text up to its last full sentence, with the white space after it.
-
-    Args:
-        text: The beginning of a text.
     """
     for match in reversed(list(_SENTENCE_END.finditer(text, max(0, len(text) - 4000)))):
         end = match.end()

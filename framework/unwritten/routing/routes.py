@@ -24,14 +24,7 @@ RAISE: Final = object()
 
 
 class PatternRoute(Route):
-    """A Starlette route for a page pattern. An encoded slash stays in its parameter: ``AC%2FDC`` is one segment.
-
-    Args:
-        pattern: The pattern.
-        name: The route's name, for ``url_for``.
-        endpoint: Takes a request and returns a response.
-        method: The HTTP method.
-    """
+    """A Starlette route for a page pattern. An encoded slash stays in its parameter: ``AC%2FDC`` is one segment."""
 
     def __init__(self, pattern: PagePattern, name: str, endpoint: Callable[[Request], Any], method: str) -> None:
         super().__init__(pattern.path, endpoint, methods=[method], name=name)

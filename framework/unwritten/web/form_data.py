@@ -29,9 +29,6 @@ _CONTENT_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 class FormData:
     """The fields of a submitted form. Line ends are ``\\n``, and NUL characters are removed.
 
-    Args:
-        pairs: Names and values as submitted.
-
     Attributes:
         pairs: Names and values, in their order.
     """
