@@ -13,7 +13,7 @@ from httpx2 import Response
 from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
 from tests.support.apps import browser, follow, in_turn, make_app, make_two, make_wiki, until_over, write
-from tests.support.html_checks import inner, page_faults
+from tests.support.html_checks import inner, page_faults, text_of_html
 from tests.support.servers import wait_for
 
 from unwritten import App, Canvas
@@ -56,10 +56,6 @@ def changes(client: TestClient, key: str = "/") -> list[Change]:
 def text_of(client: TestClient, region: str = "lead", key: str = "/") -> str:
     app: Any = client.app
     return str(app.store.get(key).canvases[region].text)
-
-
-def shown(html: str) -> str:
-    return " ".join(unescape(re.sub(r"<[^<>]*>", " ", html)).split())
 
 
 def test_a_manual_text_is_formatted_like_a_generated_one(tmp_path: Path) -> None:
@@ -145,7 +141,7 @@ def test_kept_sentences_stay_with_an_autoregressive_engine(tmp_path: Path) -> No
     )
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
-        assert "One." in shown(client.get(EDIT + "?page=/&region=lead").text)
+        assert "One." in text_of_html(client.get(EDIT + "?page=/&region=lead").text)
         assert asked(client, "make it red", keep=["0", "2"]).status_code == 303
         heard = follow(client, "/")
         assert heard[-1]["state"] == "written"
@@ -162,9 +158,9 @@ def test_several_spans_are_generated_one_after_another(tmp_path: Path) -> None:
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
         assert asked(client, "make it new", keep=["0", "2"]).status_code == 303
-        assert "Two." in shown(inner(client.get("/").text, "lead"))
+        assert "Two." in text_of_html(inner(client.get("/").text, "lead"))
         wait_for(lambda: len(engine.requests) == 4)
-        wait_for(lambda: "New two. Three. New" in shown(inner(client.get("/").text, "lead")))
+        wait_for(lambda: "New two. Three. New" in text_of_html(inner(client.get("/").text, "lead")))
         page = client.get("/").text
         assert 'data-region="lead" data-page="/"' in page and "Body." in inner(page, "body")
         assert re.search(r'id="region-body"[^>]*data-state="written"', page)
@@ -258,7 +254,7 @@ def test_a_conflict_shows_the_other_change_and_keeps_the_input(tmp_path: Path) -
         answer = by_hand(client, "A tower <by> the lake.", base=1, note="no sea here")
         assert answer.status_code == 409 and page_faults(answer.text) == []
         assert "Another visitor has changed this part" in answer.text
-        assert "added: white" in shown(answer.text)
+        assert "added: white" in text_of_html(answer.text)
         assert "A tower &lt;by&gt; the lake.</textarea>" in answer.text and 'value="no sea here"' in answer.text
         assert text_of(client) == "A white tower by the sea."
         base = re.search(r'name="base" value="(\d+)"', answer.text)
