@@ -6,16 +6,15 @@ import contextlib
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.packages import packed
-from tests.browser.tabs import CDN, Tab
+from tests.browser.tabs import CDN, OpenTab, Serve, Tab
 from tests.support.servers import served
 
-from unwritten import App
 from unwritten.core.assets import HTMX, HTMX_VERSION, integrity_of
 
 _FLAGS = (
@@ -105,14 +104,14 @@ def chromium() -> Browser:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[App], str]]:
+def serve() -> Iterator[Serve]:
     """Return a function that serves an app on a real server and returns its URL."""
     with contextlib.ExitStack() as stack:
         yield lambda app: f"http://{stack.enter_context(served(app))}"
 
 
 @pytest.fixture
-def open_tab(chromium: Browser, htmx: dict[str, bytes]) -> Iterator[Callable[..., Tab]]:
+def open_tab(chromium: Browser, htmx: dict[str, bytes]) -> Iterator[OpenTab]:
     """Return a function that opens a tab in its own browser profile.
 
     With ``cdn=False`` the CDN cannot be reached. The other options are those of a Playwright context. At the end of

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute
 from tests.browser.axe import Findings, check
 
+from unwritten import App
 from unwritten.core.assets import HTMX_VERSION
 
 CDN = f"https://cdn.jsdelivr.net/npm/htmx.org@{HTMX_VERSION}"
@@ -164,6 +165,13 @@ class Tab:
         self.page.close()
         if self._owns:
             self._context.close()
+
+
+Serve: TypeAlias = Callable[[App], str]
+"""The fixture ``serve``: serves an app and returns its URL."""
+
+OpenTab: TypeAlias = Callable[..., Tab]
+"""The fixture ``open_tab``: opens a tab in its own browser profile."""
 
 
 def until(condition: Callable[[], object], seconds: float = 10) -> None:

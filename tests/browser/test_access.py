@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Serve, note, until
 from tests.support.apps import make_wiki
 
 from unwritten import App
@@ -16,8 +16,6 @@ from unwritten_engine.scripted import scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 LEAD = (
     " is a tower that holds a lamp above the reach of the sea, so that a [[Ship|ship]] at night may know where the "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import HTMLResponse
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Serve, Tab, note, until
 from tests.browser.test_access import BODY, FACTS, LEAD
 from tests.support.apps import make_app, make_wiki
 
@@ -18,8 +18,6 @@ from unwritten_engine.scripted import HANG, Step, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 TEXT = (
     "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]]. It stands by `the sea`.\n\n## History\n\n"

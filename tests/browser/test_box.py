@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Frame
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.escapes import MARKUP_ATTEMPTS, NAVIGATION_ATTEMPTS, NETWORK_ATTEMPTS, documents
 from tests.support.payloads import payloads
 
@@ -165,7 +165,7 @@ def stayed(tab: Tab, url: str) -> None:
 
 
 def test_boxed_apps_cannot_access_the_network(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
     texts = documents(elsewhere.name, NETWORK_ATTEMPTS, MARKUP_ATTEMPTS)
     app, seen = boxes_app(tmp_path, texts), list[str]()
@@ -181,7 +181,7 @@ def test_boxed_apps_cannot_access_the_network(
 
 
 def test_boxed_apps_cannot_navigate_out_of_their_box(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
     texts = documents(elsewhere.name, NAVIGATION_ATTEMPTS)
     app, seen = boxes_app(tmp_path, {**texts, "quiet": "<!doctype html><html><p>I stay."}), list[str]()
@@ -212,9 +212,7 @@ box.load().then((kept) => { laps = kept?.laps ?? 0; show(); });
 </script></html>"""
 
 
-def test_the_state_of_an_app_is_shared_by_all_visitors(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_the_state_of_an_app_is_shared_by_all_visitors(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -236,9 +234,7 @@ def test_the_state_of_an_app_is_shared_by_all_visitors(
     assert kept.evaluate(too_much) == "The state of a box is limited to 16 kB of JSON."
 
 
-def test_an_app_can_resize_and_open_a_page_after_a_click(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_an_app_can_resize_and_open_a_page_after_a_click(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -265,9 +261,7 @@ def test_an_app_can_resize_and_open_a_page_after_a_click(
     until(lambda: "a page of words" in tab.page.inner_text("main").lower())
 
 
-def test_a_boxed_app_opens_only_pages_of_its_own_site(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_a_boxed_app_opens_only_pages_of_its_own_site(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -293,9 +287,7 @@ def test_a_boxed_app_opens_only_pages_of_its_own_site(
     assert tab.page.url == f"{url}/p/Boxes"
 
 
-def test_a_page_with_a_box_is_loaded_as_a_document(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_a_page_with_a_box_is_loaded_as_a_document(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     """A page that is swapped into another document would have a policy that forbids frames."""
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
@@ -312,9 +304,7 @@ def test_a_page_with_a_box_is_loaded_as_a_document(
     until(lambda: place(tab) == f"{url}/wiki/Tea")
 
 
-def test_an_app_that_keeps_reloading_is_stopped(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_an_app_that_keeps_reloading_is_stopped(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     again = (
         "<!doctype html><html><p>x</p><script>onload = () => setTimeout(() => location.reload(), 50)</script></html>"
     )
@@ -328,9 +318,7 @@ def test_an_app_that_keeps_reloading_is_stopped(
     until(lambda: asked(tab, "GET", "/_unwritten/box?") > count)
 
 
-def test_the_source_is_shown_during_generation(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_the_source_is_shown_during_generation(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     lines = [LAPS[:end] for end in (60, 200, 400, len(LAPS))]
     app = App("Boxes", engine=scripted(lines, delay=0.6), database=str(tmp_path / "pages.db"))
 
@@ -347,9 +335,7 @@ def test_the_source_is_shown_during_generation(
     assert tab.page.locator("iframe.box").count() == 1 and tab.page.locator("pre.source").count() == 0
 
 
-def test_no_public_attack_vector_leaves_a_box(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_no_public_attack_vector_leaves_a_box(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     """The vectors run in their boxes, without effect on the page, its storage or any server."""
     vectors, size = payloads(), 100
     parts = [vectors[start : start + size] for start in range(0, len(vectors), size)]
@@ -407,9 +393,7 @@ addEventListener("hashchange", () => add("by a hash"));
 </script></body></html>"""
 
 
-def test_ordinary_programs_run_unchanged(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_ordinary_programs_run_unchanged(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"ordinary": ORDINARY}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -432,9 +416,7 @@ def test_ordinary_programs_run_unchanged(
     assert inside.inner_text("x-star") == "a star"
 
 
-def test_without_trusted_types_a_message_replaces_the_app(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_without_trusted_types_a_message_replaces_the_app(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.page.add_init_script("delete window.trustedTypes")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from playwright.sync_api import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from tests.browser.tabs import CDN, Tab, until
+from tests.browser.tabs import CDN, OpenTab, Serve, until
 from tests.support.apps import make_wiki
 
 from unwritten import App
@@ -19,8 +18,6 @@ from unwritten_engine.scripted import HANG, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 LIVE = "**/_unwritten/live"
 TEXT = "A lighthouse is a [[Tower]] with a bright lamp, and it stands by the sea for as long as the sea lets it."

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.apps import make_app, templates
 from tests.support.painters import FakePainter
 
@@ -56,7 +55,7 @@ WIDTH = "() => { const i = document.querySelector('img.picture'); return i.compl
 
 
 def test_a_painted_picture_replaces_its_ornament_in_place(
-    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, serve: Serve, open_tab: OpenTab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = ImagePainter()
     monkeypatch.setattr(extension, "open_painter", lambda name, **options: fake)
@@ -71,9 +70,7 @@ def test_a_painted_picture_replaces_its_ornament_in_place(
     assert len(fake.painted) == 1
 
 
-def test_ornaments_have_colors_for_light_and_dark(
-    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
-) -> None:
+def test_ornaments_have_colors_for_light_and_dark(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     address, fills = serve(gallery(tmp_path)), set()
     for scheme in ("light", "dark"):
         tab = open_tab(color_scheme=scheme)
