@@ -172,9 +172,7 @@ def guest(number: int) -> Page:
     if visitors.guests.get(number) is None:
         raise HTTPException(404, f"There is no visitor with the number {number} on this board.")
     replies = visitors.replies.select(guest=number, order="-id", limit=50)
-    return Page(
-        "guest.html", title=visitors.name(number), topics=visitors.topics.select(guest=number), replies=replies
-    )
+    return Page("guest.html", title=visitors.name(number), topics=visitors.topics.select(guest=number), replies=replies)
 
 
 @app.page("/you", prefetch=False)

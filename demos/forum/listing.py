@@ -93,7 +93,9 @@ def starter_format(seat: int, key_of: Callable[[str], str]) -> Format:
     def render(text: str) -> str:
         title, rest = split_title(text)
         is_complete = bool(re.search(r"[.!?]", text)) and bool(title)
-        linked = Markup('<a href="{}">{}</a>').format(key_of(title), title) if is_complete else Markup("{}").format(title)
+        linked = (
+            Markup('<a href="{}">{}</a>').format(key_of(title), title) if is_complete else Markup("{}").format(title)
+        )
         return Markup('<p class="thread-title">{}</p><p class="teaser">{}</p>').format(linked, rest)
 
     return Format(
