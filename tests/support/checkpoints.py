@@ -7,9 +7,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.engine.built_model import REAL as SIZES
+from tests.benchmarks.engine.random_weights import FULL_SIZE as SIZES
 
-REAL: dict[str, Any] = {
+FULL_SIZE: dict[str, Any] = {
     **SIZES,
     "vision_config": {
         "hidden_size": 1152,

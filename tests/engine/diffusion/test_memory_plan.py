@@ -67,7 +67,7 @@ def test_what_is_asked_for_is_taken() -> None:
     found = on(141, kind="nf4", rows=2, context=65_536)
     assert (found.kind, found.rows, found.context) == ("nf4", 2, 65_536)
     assert found.cache == 2 * cache_bytes(SHAPE, 65_536)
-    assert "as asked for" in found.reason
+    assert "as requested" in found.reason
 
 
 def test_a_card_that_is_too_small_is_told_every_figure_and_a_way() -> None:
@@ -76,7 +76,7 @@ def test_a_card_that_is_too_small_is_told_every_figure_and_a_way() -> None:
     text = str(caught.value)
     for part in (
         "This GPU has 16.0 GB",
-        "0.7 GB are left",
+        "of which the driver needs 0.7 GB",
         "52.0 GB in bf16",
         "27.8 GB in 8 bits",
         "16.3 GB in 4 bits",

@@ -54,7 +54,7 @@ def written(home: Path) -> Path:
 def test_tune_makes_a_checkpoint_that_writes_the_pages_of_the_app(written: Path) -> None:
     started = unwritten(*TUNE, *TINY, "--yes", "--rank", "2", "--minutes", "0")
     assert started.exit_code == 0, started.output
-    assert started.stdout.startswith("2 texts of Small.\n2 pages with ")
+    assert started.stdout.startswith("2 texts of Small.\n2 training pages with ")
     assert "Step 0 of 2; the same command goes on" in started.stdout and not Path("mine").exists()
     done = unwritten(*TUNE, "--yes", "--device", "cpu", "--threads", "1")
     assert done.exit_code == 0, done.output
@@ -98,7 +98,7 @@ def test_tuning_on_few_texts_needs_confirmation(written: Path) -> None:
     write_pages(Path("more.jsonl"), [TrainingPage(Prompt(f"Page {n}."), "Old stone.") for n in range(18)])
     more = unwritten(*TUNE, *TINY, "--pages", "more.jsonl", "--minutes", "0")
     assert more.exit_code == 0, more.output
-    assert more.stdout.startswith("2 texts of Small; 18 more from files.\n20 pages with ")
+    assert more.stdout.startswith("2 texts of Small; 18 more from files.\n20 training pages with ")
 
 
 def test_texts_that_are_left_out_are_counted(written: Path) -> None:
