@@ -41,9 +41,9 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
     sizes = read_model_config(full_size_config(**settings.spec.sizes), "the full architecture")
     if device.type == "cpu" and not settings.spec.sizes and settings.spec.device is None:
         raise ModelUnsupported(
-            f"The full size needs a GPU, and torch finds none: it has {gigabytes(weight_bytes(sizes, 'nf4'))} in 4 bits, "
-            f"and a step on the CPU takes minutes. To measure a few layers, add --layers 2; to run it on the CPU anyway, "
-            f"add --device cpu."
+            f"The full size needs a GPU, and torch finds none: it has {gigabytes(weight_bytes(sizes, 'nf4'))} in 4 "
+            f"bits, and a step on the CPU takes minutes. To measure a few layers, add --layers 2; to run it on the CPU "
+            f"anyway, add --device cpu."
         )
     kinds = KINDS if settings.spec.kind is None else (settings.spec.kind,)
     document: dict[str, Any] = {}

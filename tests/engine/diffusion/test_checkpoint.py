@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.checkpoints import REAL, edit_config, quiet, read_head, rewrite_head
+from tests.support.checkpoints import FULL_SIZE, edit_config, quiet, read_head, rewrite_head
 
 from unwritten_engine.diffusion.loading import hub
 from unwritten_engine.diffusion.loading.checkpoint import OFFICIAL, inspect_checkpoint
@@ -38,7 +38,7 @@ def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
 
 
 def test_the_real_model_has_25_billion_parameters_and_half_a_billion_to_see() -> None:
-    counts = read_model_config(REAL, "real").counts()
+    counts = read_model_config(FULL_SIZE, "real").counts()
     assert counts.text == pytest.approx(25.2e9, rel=0.005)
     assert counts.experts == pytest.approx(22.8e9, rel=0.005)
     assert counts.vision == pytest.approx(0.57e9, rel=0.02)

@@ -1,7 +1,7 @@
 """What models take, and plans: against the real model's sizes, and against what is really allocated."""
 
 import pytest
-from tests.support.checkpoints import REAL, quiet
+from tests.support.checkpoints import FULL_SIZE, quiet
 
 from unwritten_engine.diffusion.loading.loader import RANDOM, load_model
 from unwritten_engine.diffusion.loading.memory_plan import (
@@ -18,7 +18,7 @@ from unwritten_engine.diffusion.loading.memory_plan import (
 from unwritten_engine.diffusion.loading.model_config import read_model_config
 from unwritten_engine.errors import ModelUnsupported
 
-SHAPE = read_model_config(REAL, "real")
+SHAPE = read_model_config(FULL_SIZE, "real")
 GB = 10**9
 
 
@@ -95,7 +95,7 @@ def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
 
 
 def test_contexts_end_where_the_model_does() -> None:
-    short = read_model_config(REAL | {"text_config": REAL["text_config"] | {"max_position_embeddings": 2048}}, "short")
+    short = read_model_config(FULL_SIZE | {"text_config": FULL_SIZE["text_config"] | {"max_position_embeddings": 2048}}, "short")
     assert plan_memory(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
 
 

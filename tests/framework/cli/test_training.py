@@ -12,9 +12,7 @@ from tests.support.training_runs import SIZES
 
 from unwritten_engine import Prompt
 from unwritten_engine.diffusion.loading.random_model import write_checkpoint
-from unwritten_engine.training.dataset import TrainingPage
-from unwritten_engine.training.dataset import read_pages
-from unwritten_engine.training.dataset import write_pages
+from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(120)]
 

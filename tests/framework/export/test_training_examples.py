@@ -23,8 +23,7 @@ from unwritten.export.training_examples import (
 from unwritten.export.world_file import import_world
 from unwritten.generation.region_job import prompt_text
 from unwritten_engine import Prompt, scripted
-from unwritten_engine.training.dataset import read_pages
-from unwritten_engine.training.dataset import write_pages
+from unwritten_engine.training.dataset import read_pages, write_pages
 
 pytestmark = pytest.mark.timeout(30)
 
