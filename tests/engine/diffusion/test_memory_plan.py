@@ -95,7 +95,8 @@ def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
 
 
 def test_contexts_end_where_the_model_does() -> None:
-    short = read_model_config(FULL_SIZE | {"text_config": FULL_SIZE["text_config"] | {"max_position_embeddings": 2048}}, "short")
+    config = FULL_SIZE | {"text_config": FULL_SIZE["text_config"] | {"max_position_embeddings": 2048}}
+    short = read_model_config(config, "short")
     assert plan_memory(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
 
 
