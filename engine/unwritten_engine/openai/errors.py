@@ -83,7 +83,10 @@ def key_problem(address: str, status: int, server_message: str = "") -> str:
     """Return the message about a missing or wrong key."""
     first, second = KEY_VARIABLES
     details = f"{status}: {server_message}" if server_message else str(status)
-    return f"{address} rejects the API key ({details}). Set the variable {first} (or {second}) to the server's API key, or open the engine with key=…"
+    return (
+        f"{address} rejects the API key ({details}). Set the variable {first} (or {second}) to the server's API key, "
+        f"or open the engine with key=…"
+    )
 
 
 def list_models(models: Sequence[str]) -> str:

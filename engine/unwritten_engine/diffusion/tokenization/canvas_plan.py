@@ -66,8 +66,8 @@ class CanvasPlan:
         """Return the initial state of a canvas."""
 
         def part(values: tuple[int, ...], filler: int) -> tuple[int, ...]:
-            part = values[number * size : (number + 1) * size]
-            return (*part, *[filler] * (size - len(part))) if part else ()
+            found = values[number * size : (number + 1) * size]
+            return (*found, *[filler] * (size - len(found))) if found else ()
 
         return CanvasInit(number, part(self.pins, -1), part(self.initial, -1), self.strength, part(self.mask_ids, 0))
 
