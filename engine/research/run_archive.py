@@ -36,14 +36,8 @@ from unwritten_engine.training.runs import TrainingRun
 
 DEFAULT_LIMIT: Final = 64 * 2**20
 """Default size limit of the file in bytes."""
-
-
 _WEIGHTS: Final = "model.safetensors"
-
-
 _SHAPE: Final = ".shape"
-
-
 _COMPRESSED: Final = ("corpus.npz", "held_out.npz", "samples.jsonl", "log.jsonl")
 
 

@@ -28,17 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--opening", default="", help="how the text begins")
     parser.add_argument("--tokens", type=int, default=256, help="maximum length in tokens (default: 256)")
     parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same text")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     console, notes = Console(), Console(stderr=True)
     try:
         with notes.status("Opening the engine") as status:
             engine = open_engine(
-                given.engine,
+                options.engine,
                 progress=lambda share, doing: status.update(f"{doing} {share:.0%}"),
-                **({"model": given.model} if given.model else {}),
+                **({"model": options.model} if options.model else {}),
             )
-        prompt = Prompt(given.ask, system=given.system, opening=given.opening)
-        request = Request(prompt, canvases=-(-given.tokens // 256), max_tokens=given.tokens, seed=given.seed)
+        prompt = Prompt(options.ask, system=options.system, opening=options.opening)
+        request = Request(prompt, canvases=-(-options.tokens // 256), max_tokens=options.tokens, seed=options.seed)
         last = asyncio.run(_show(engine, request, console))
     except (EngineError, ValueError) as error:
         notes.print(f"[bold red]Error:[/] {error}")

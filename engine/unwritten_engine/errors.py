@@ -75,7 +75,7 @@ class EngineClosed(EngineError):
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the nearest known name, or all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f" Did you mean {near[0]!r}?"
+    matches = difflib.get_close_matches(name, names, n=1)
+    if matches:
+        return f" Did you mean {matches[0]!r}?"
     return f" Known: {', '.join(names)}." if names else " It takes none."

@@ -48,17 +48,20 @@ def grammar_from_examples(answers: Sequence[str], opening: str, end: str, subjec
         return None
     bodies = [_after_opening(answer, opening) for answer in answers]
     kinds = [[kind for kind, _ in _blocks(answer)] for answer in answers]
-    begun = [kind for kind, _ in _blocks(opening)] if opening.strip() else []
+    open_kinds = [kind for kind, _ in _blocks(opening)] if opening.strip() else []
     rules = _rules([text for answer in answers for _, text in _blocks(answer)], bodies, subject)
-    if all(kind == kinds[0] for kind in kinds) and _continues(begun, kinds[0]):
-        blocks = _strict(answers, kinds[0])[max(0, len(begun) - 1) :]
-        if begun:
+    if all(kind == kinds[0] for kind in kinds) and _continues(open_kinds, kinds[0]):
+        blocks = _strict(answers, kinds[0])[max(0, len(open_kinds) - 1) :]
+        if open_kinds:
             blocks[0] = _rest_of_block(blocks[0], opening)
         root = [blocks[0], *(f'"\\n\\n" {block}' for block in blocks[1:])]
     else:
         longest = max(len(kind) for kind in kinds)
-        rules["block"] = " | ".join(sorted({f"({_loose(kind)})" for found in kinds for kind in found}))
-        root = [_rest_of_block(_loose(begun[-1]), opening) if begun else "block", f'("\\n\\n" block){{0,{longest}}}']
+        rules["block"] = " | ".join(sorted({f"({_loose(kind)})" for block_kinds in kinds for kind in block_kinds}))
+        root = [
+            _rest_of_block(_loose(open_kinds[-1]), opening) if open_kinds else "block",
+            f'("\\n\\n" block){{0,{longest}}}',
+        ]
     rules = _reachable_rules({"root": " ".join([*root, _quoted(end)]), **rules})
     return "\n".join(f"{name} ::= {rule}" for name, rule in rules.items()) + "\n"
 
@@ -70,18 +73,18 @@ def _reachable_rules(rules: dict[str, str]) -> dict[str, str]:
         name = waiting.pop()
         if name not in needed:
             needed.add(name)
-            bare = re.sub(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]', " ", rules[name])
-            waiting += re.findall(r"[a-z]+", bare)
+            symbols = re.sub(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]', " ", rules[name])
+            waiting += re.findall(r"[a-z]+", symbols)
     return {name: rule for name, rule in rules.items() if name in needed}
 
 
-def _continues(begun: Sequence[str], kinds: Sequence[str]) -> bool:
+def _continues(open_kinds: Sequence[str], kinds: Sequence[str]) -> bool:
     """True if the blocks of the opening, the last of them unfinished, can be the first of ``kinds``."""
-    if not begun:
+    if not open_kinds:
         return True
-    *whole, last = begun
-    fits = len(begun) <= len(kinds) and list(kinds[: len(whole)]) == whole
-    return fits and (kinds[len(whole)] == last or (last == "line" and kinds[len(whole)] == "prose"))
+    *complete, last = open_kinds
+    fits = len(open_kinds) <= len(kinds) and list(kinds[: len(complete)]) == complete
+    return fits and (kinds[len(complete)] == last or (last == "line" and kinds[len(complete)] == "prose"))
 
 
 def _is_not_prose(answer: str) -> bool:
@@ -101,8 +104,8 @@ def _blocks(answer: str) -> list[tuple[str, str]]:
     blocks = []
     for block in re.split(r"\n\s*\n", answer):
         lines = block.split("\n")
-        found = [next((kind for kind, mark in _LINE.items() if mark.match(line)), "prose") for line in lines]
-        for kind, group in groupby(zip(found, lines, strict=True), key=lambda pair: pair[0]):
+        kinds = [next((kind for kind, mark in _LINE.items() if mark.match(line)), "prose") for line in lines]
+        for kind, group in groupby(zip(kinds, lines, strict=True), key=lambda pair: pair[0]):
             text = "\n".join(line for _, line in group)
             if kind == "prose" and not re.search(r"[.!?…][\"”’)]*$", text):
                 kind = "line"
@@ -183,9 +186,9 @@ def _strict(answers: Sequence[str], kinds: Sequence[str]) -> list[str]:
             rules.append(f"{_quoted(texts[0].split(' ')[0] + ' ')} label")
         elif kind == "line":
             ends = {text[-1] if text[-1] in ",.!?:" else "" for text in texts}
-            room = 2 * max(len(text.split()) for text in texts)
+            max_words = 2 * max(len(text.split()) for text in texts)
             end = _quoted(ends.pop()) if len(ends) == 1 else "[,.!?:]?"
-            rules.append(f'["(]? core close? (" " word){{0,{room}}} {end}')
+            rules.append(f'["(]? core close? (" " word){{0,{max_words}}} {end}')
         else:
             rules.append(kind)
     return rules
@@ -203,10 +206,10 @@ def _loose(kind: str) -> str:
 def _rest_of_block(rule: str, opening: str) -> str:
     """Return the rule of a block that the opening has started."""
     if rule.startswith('"#') and rule.endswith(" label"):
-        bare = re.search(r"(?:^|\n)#+( ?)$", opening)
-        if bare is None:
+        heading = re.search(r"(?:^|\n)#+( ?)$", opening)
+        if heading is None:
             return 'char* (" " char+){0,4}'
-        return "label" if bare[1] else '" " label'
+        return "label" if heading[1] else '" " label'
     if not rule.startswith(("sentence", '"')):
         return f"[a-z]* close? rest{_prose(1, 5).removeprefix('sentence')}"
     return re.sub(r"^sentence", "[a-z]* close? rest", rule)

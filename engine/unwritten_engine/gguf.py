@@ -187,12 +187,12 @@ def _read(path: Path, data: mmap.mmap) -> tuple[dict[str, Any], dict[str, GGUFTe
         for _ in range(pairs):
             name = cursor.text()
             metadata[name] = cursor.value(cursor.number("<I"))
-        found = dict(_tensor(cursor) for _ in range(tensors))
+        infos = dict(_tensor(cursor) for _ in range(tensors))
     except (struct.error, ValueError, KeyError, OverflowError, MemoryError) as error:
         raise ModelBroken(f"{path} is damaged or truncated in its header ({error}). {_AGAIN}") from error
     alignment = int(metadata.get("general.alignment", 32)) or 32
     start = -(-cursor.at // alignment) * alignment
-    return metadata, {name: replace(tensor, start=start + tensor.start) for name, tensor in found.items()}
+    return metadata, {name: replace(tensor, start=start + tensor.start) for name, tensor in infos.items()}
 
 
 def _tensor(cursor: _Cursor) -> tuple[str, GGUFTensor]:

@@ -206,56 +206,56 @@ def resolve_ref(root: Schema, ref: str, path: str) -> Any:
 
 def _number(schema: Schema, path: str, *, whole: bool) -> str:
     """Return an expression for numbers within the bounds, with a limited number of decimals."""
-    minimum, maximum, places = number_bounds(schema, path, whole=whole)
+    minimum, maximum, decimals = number_bounds(schema, path, whole=whole)
     parts = []
     if maximum >= 0:
-        parts.append(_digits(max(minimum, 0), maximum, places))
+        parts.append(_digits(max(minimum, 0), maximum, decimals))
     if minimum < 0:
-        parts.append('"-" ' + _digits(max(-maximum, 1), -minimum, places))
+        parts.append('"-" ' + _digits(max(-maximum, 1), -minimum, decimals))
     return _alternatives(parts)
 
 
 def number_bounds(schema: Schema, path: str, *, whole: bool) -> tuple[int, int, int]:
     """Return minimum and maximum in units of the last decimal, and the number of decimals."""
-    given = {
+    bounds = {
         key: Decimal(str(schema[key]))
         for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
         if schema.get(key) is not None
     }
-    places = 0 if whole else max([DECIMALS, *(-int(bound.as_tuple().exponent) for bound in given.values())])
-    scale = Decimal(10) ** places
+    decimals = 0 if whole else max([DECIMALS, *(-int(bound.as_tuple().exponent) for bound in bounds.values())])
+    scale = Decimal(10) ** decimals
     # From here on, numbers are in units of the last decimal.
-    low = given.get("minimum")
+    low = bounds.get("minimum")
     low = None if low is None else (low * scale).to_integral_value(ROUND_CEILING)
-    if (above := given.get("exclusiveMinimum")) is not None:
+    if (above := bounds.get("exclusiveMinimum")) is not None:
         low = max(Decimal("-Infinity") if low is None else low, (above * scale).to_integral_value(ROUND_FLOOR) + 1)
-    high = given.get("maximum")
+    high = bounds.get("maximum")
     high = None if high is None else (high * scale).to_integral_value(ROUND_FLOOR)
-    if (below := given.get("exclusiveMaximum")) is not None:
+    if (below := bounds.get("exclusiveMaximum")) is not None:
         high = min(Decimal("Infinity") if high is None else high, (below * scale).to_integral_value(ROUND_CEILING) - 1)
     widest = MAX_INTEGER * int(scale)
     minimum = int(low) if low is not None else min(-widest, int(high or 0) - widest)
     maximum = int(high) if high is not None else max(widest, minimum + widest)
     if minimum > maximum:
         raise unsupported(path, "is a number without possible values", "Give a minimum below the maximum")
-    return minimum, maximum, places
+    return minimum, maximum, decimals
 
 
-def _digits(low: int, high: int, places: int) -> str:
+def _digits(low: int, high: int, decimals: int) -> str:
     """Return an expression for non-negative numbers, given in units of the last decimal."""
-    if places == 0:
+    if decimals == 0:
         return _alternatives(list(_ranges(low, high)))
-    scale = 10**places
+    scale = 10**decimals
     first, last = low // scale, high // scale
-    fraction = f'("." [0-9]{{1,{places}}})?'
+    fraction = f'("." [0-9]{{1,{decimals}}})?'
     parts = []
     if first == last:
-        return f'"{first}." {_range(f"{low % scale:0{places}}", f"{high % scale:0{places}}")}'
+        return f'"{first}." {_range(f"{low % scale:0{decimals}}", f"{high % scale:0{decimals}}")}'
     if low % scale:
-        parts.append(f'"{first}." {_range(f"{low % scale:0{places}}", "9" * places)}')
+        parts.append(f'"{first}." {_range(f"{low % scale:0{decimals}}", "9" * decimals)}')
         first += 1
     if high % scale != scale - 1:
-        ending = "" if high % scale == 0 else f' ("." {_range("0" * places, f"{high % scale:0{places}}")})?'
+        ending = "" if high % scale == 0 else f' ("." {_range("0" * decimals, f"{high % scale:0{decimals}}")})?'
         parts.append(f'"{last}"{ending}')
         last -= 1
     if first <= last:
@@ -330,9 +330,9 @@ def check_keys(schema: Schema, known: set[str], path: str) -> None:
             raise unsupported(path, f"has {key!r}, which cannot be enforced", "Leave it out and check it afterwards")
 
 
-def unsupported(path: str, what: str, advice: str) -> RequestRefused:
+def unsupported(path: str, problem: str, advice: str) -> RequestRefused:
     """Return the error for an unsupported part of a schema."""
-    return RequestRefused(f"The schema at {path} {what}. {advice}.")
+    return RequestRefused(f"The schema at {path} {problem}. {advice}.")
 
 
 def _alternatives(parts: Sequence[str]) -> str:

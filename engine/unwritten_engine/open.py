@@ -154,9 +154,9 @@ def _fetch_hugging_face(repo: str, file: str, progress: Progress) -> Path:
         ) from error
 
 
-def _second(progress: Progress, begun: float) -> Progress:
+def _second(progress: Progress, begin: float) -> Progress:
     """Return a progress callback for the last part of the work, from share ``begun`` on."""
-    return lambda share, step: progress(begun + share * (1 - begun), step)
+    return lambda share, step: progress(begin + share * (1 - begin), step)
 
 
 def _open_server(address: str, progress: Progress, **options: Any) -> Engine:

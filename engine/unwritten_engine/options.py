@@ -106,7 +106,7 @@ def _is_bias(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and _is_text(value[0]) and _is_number(value[1])
 
 
-def check_options(given: Mapping[str, Any], table: Sequence[Option], owner: str) -> dict[str, Any]:
+def check_options(options: Mapping[str, Any], table: Sequence[Option], owner: str) -> dict[str, Any]:
     """Return every option of the table with its value or default.
 
     Args:
@@ -119,9 +119,10 @@ def check_options(given: Mapping[str, Any], table: Sequence[Option], owner: str)
         BadOption: an invalid value.
     """
     known = {option.name: option for option in table}
-    for name in given:
+    for name in options:
         if name not in known:
             raise UnknownOption(name, known, owner)
     return {
-        name: option.check(given[name], owner) if name in given else option.default for name, option in known.items()
+        name: option.check(options[name], owner) if name in options else option.default
+        for name, option in known.items()
     }

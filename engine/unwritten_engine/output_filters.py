@@ -79,10 +79,10 @@ class ReasoningFilter:
         return text
 
     def _look_for_an_end(self, piece: str) -> None:
-        seen = self._tail + piece
-        if any(close in seen for close in _CLOSES):
+        text = self._tail + piece
+        if any(close in text for close in _CLOSES):
             raise UnopenedReasoning
-        self._tail = seen[-12:]
+        self._tail = text[-12:]
 
 
 class PrefillFilter:
@@ -103,25 +103,25 @@ class PrefillFilter:
         if self._done:
             return piece
         self._held += piece
-        found = begin = end = 0
+        best_length = begin = end = 0
         for at, char in enumerate(self._held):
             if char in _ORNAMENTS:
                 continue
-            if found == len(self._wanted):
+            if best_length == len(self._wanted):
                 self._done = True
                 return self._between(self._held[:begin].strip(), self._held[end:at]) + self._held[at:]
-            if char.casefold() != self._wanted[found]:
+            if char.casefold() != self._wanted[best_length]:
                 return self._apart()
-            begin, end = (begin if found else at), at + 1
-            found += 1
+            begin, end = (begin if best_length else at), at + 1
+            best_length += 1
         return ""
 
     def end(self) -> str:
         """Return what was held back when the text ended."""
         if self._done:
             return ""
-        whole = [char.casefold() for char in self._held if char not in _ORNAMENTS] == self._wanted
-        return "" if whole else self._apart()
+        repeated = [char.casefold() for char in self._held if char not in _ORNAMENTS] == self._wanted
+        return "" if repeated else self._apart()
 
     def _between(self, before: str, after: str) -> str:
         """Return the ornaments after the opening, without those that close an ornament before it."""
@@ -158,7 +158,7 @@ class JSONFilter:
     def push(self, piece: str) -> str:
         """Add output; return its part of the value."""
         self.said += piece
-        kept = []
+        shown = []
         for char in piece:
             if self.done or (not self._begun and char not in self._starts):
                 continue
@@ -171,10 +171,10 @@ class JSONFilter:
             else:
                 self._quoted = char == '"'
                 self._depth += (char in "{[") - (char in "}]")
-            kept.append(char)
+            shown.append(char)
             if char in '}]"' and not self._quoted and self._depth == 0:
                 self.done = True
-        return "".join(kept)
+        return "".join(shown)
 
 
 def json_start_characters(schema: object) -> str:

@@ -149,5 +149,5 @@ class SlotScheduler:
         same = [slot for slot in free if slot.prefix == beginning]
         if same:
             return max(same, key=lambda slot: slot.last_used)
-        held = Counter(slot.prefix for slot in self._slots)
-        return min(free, key=lambda slot: (slot.last_used > 0, held[slot.prefix] == 1, slot.last_used))
+        slots_by_prefix = Counter(slot.prefix for slot in self._slots)
+        return min(free, key=lambda slot: (slot.last_used > 0, slots_by_prefix[slot.prefix] == 1, slot.last_used))

@@ -104,34 +104,34 @@ class ScriptedEngine:
         """Play the script for this request."""
         self.requests.append(request)
         steps = self._script(request)
-        begun = time.monotonic()
+        start = time.monotonic()
         last = Frame(request.prompt.opening)
         self.running += 1
-        whole = False
+        complete = False
         try:
             await self._wait(0.0)
             for step in steps:
                 if step is HANG:
                     await self._wait(None)
                 elif step is CUT:
-                    whole = True
+                    complete = True
                     return
                 elif isinstance(step, BaseException):
-                    whole = True
+                    complete = True
                     raise step
                 elif isinstance(step, int | float):
                     await self._wait(float(step))
                 else:
                     await self._wait(self._delay)
                     last = step if isinstance(step, Frame) else _frame(request.prompt.opening + step, last)
-                    whole = last.done
+                    complete = last.done
                     yield last
             if not last.done:
-                whole = True
-                yield _finished(last, request, begun)
+                complete = True
+                yield _finished(last, request, start)
         finally:
             self.running -= 1
-            self.stopped += not whole
+            self.stopped += not complete
 
     def check(self, request: Request) -> None:
         """Refuse a schema if the described engine supports none. Everything else depends on the script.
@@ -188,7 +188,7 @@ def _frame(text: str, before: Frame) -> Frame:
     return Frame(text, ((start, len(text)),) if start < len(text) else (), fixed=start, step=before.step + 1, steps=256)
 
 
-def _finished(last: Frame, request: Request, begun: float) -> Frame:
+def _finished(last: Frame, request: Request, start: float) -> Frame:
     words = len(last.text.split())
     usage = Usage(
         tokens=words,
@@ -196,7 +196,7 @@ def _finished(last: Frame, request: Request, begun: float) -> Frame:
         cached_tokens=0,
         steps=max(last.step, 1),
         canvases=last.canvas + 1,
-        seconds=time.monotonic() - begun,
+        seconds=time.monotonic() - start,
         queued_seconds=0.0,
         reason="end",
         seed=request.seed or 0,

@@ -117,11 +117,11 @@ class Recorder:
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
         """Generate with the wrapped engine and record the frames."""
         frames: list[tuple[float, Frame]] = []
-        begun = time.monotonic()
+        start = time.monotonic()
         inner = self._engine.generate(request)
         try:
             async for frame in inner:
-                frames.append((time.monotonic() - begun, frame))
+                frames.append((time.monotonic() - start, frame))
                 if frame.done:  # recorded before the yield, because the caller may stop after the last frame
                     self._keep(request, frames, None)
                 yield frame
@@ -319,9 +319,9 @@ class TapeEngine:
             GenerationFailed: the recorded generation failed (or another engine error, as recorded).
         """
         take = self._find(request)
-        begun = time.monotonic()
+        start = time.monotonic()
         for seconds, frame in take.frames:
-            await self._wait(begun + seconds / self._speed - time.monotonic() if self._speed else 0.0)
+            await self._wait(start + seconds / self._speed - time.monotonic() if self._speed else 0.0)
             yield frame
         if take.failure:
             await self._wait(0.0)

@@ -65,9 +65,9 @@ class TextFrames:
             piece = piece.lstrip()  # no leading white space
         searched = max(0, len(self._text) - self._longest + 1)
         self._text += piece
-        found = [(at, wanted) for stop, wanted in self._stops if (at := self._text.find(stop, searched)) >= 0]
-        if found:
-            at, self.stopped = min(found)
+        matches = [(at, wanted) for stop, wanted in self._stops if (at := self._text.find(stop, searched)) >= 0]
+        if matches:
+            at, self.stopped = min(matches)
             self._text = self._text[:at]
             self.ended = True
         self._shown = len(self._text) - (0 if self.ended else self._num_held_back())

@@ -19,14 +19,14 @@ def choose_num_threads() -> tuple[int, str]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     cores = min(usable, _physical_cores(usable), quota or usable)
-    found = f"{cores} physical core{'s' if cores > 1 else ''}"
+    reason = f"{cores} physical core{'s' if cores > 1 else ''}"
     if quota and quota <= cores:
-        found += " allowed to this container"
+        reason += " allowed to this container"
     if cores > _MOST:
-        return _MOST, f"{_MOST} threads: there are {found}, but more would only wait for memory."
+        return _MOST, f"{_MOST} threads: there are {reason}, but more would only wait for memory."
     if cores >= 4:
-        return cores - 1, f"{cores - 1} threads: there are {found}, and one is left for the server and the browser."
-    return cores, f"{cores} thread{'s' if cores > 1 else ''}: there {'are' if cores > 1 else 'is'} {found}."
+        return cores - 1, f"{cores - 1} threads: there are {reason}, and one is left for the server and the browser."
+    return cores, f"{cores} thread{'s' if cores > 1 else ''}: there {'are' if cores > 1 else 'is'} {reason}."
 
 
 def _physical_cores(usable: int) -> int:

@@ -104,9 +104,9 @@ def rows(found: Mapping[str, Any]) -> Rows:
         ("one step: ours", f"{found['ms_per_step']} ms", ""),
         ("  of it layers", f"{found['forward_ms']} ms", ""),
         ("  of it sampling and the rest", f"{found['sampling_ms']} ms", ""),
-        ("one step: generate()", f"{found['theirs_ms_per_step']} ms", ""),
-        ("  of it layers", f"{found['theirs_forward_ms']} ms", ""),
-        ("  of it sampling and the rest", f"{found['theirs_sampling_ms']} ms", ""),
+        ("one step: generate()", f"{found['reference_ms_per_step']} ms", ""),
+        ("  of it layers", f"{found['reference_forward_ms']} ms", ""),
+        ("  of it sampling and the rest", f"{found['reference_sampling_ms']} ms", ""),
     ]
     steps = found["fixed_steps"]
     table += [_batch_row(row, steps) for row in found["batches"]]
@@ -123,7 +123,7 @@ def rows(found: Mapping[str, Any]) -> Rows:
         ("  of one who waits for the end", f"{found['wait_first_draft_ms']} ms", ""),
         ("  both done, joined and waited", f"{found['join_both_done_ms']}, {found['wait_both_done_ms']} ms", ""),
         ("memory of a step beside the weights: ours", _mb(found["peak_mb"]), ""),
-        ("  generate()", _mb(found["theirs_peak_mb"]), ""),
+        ("  generate()", _mb(found["reference_peak_mb"]), ""),
         ("  ratio", "-" if found["peak_memory_ratio"] is None else f"{found['peak_memory_ratio']} ×", ""),
         ("the same tokens as generate(), small model", _yes(found["parity_small"]), "yes"),
     ]
@@ -139,7 +139,7 @@ def rows(found: Mapping[str, Any]) -> Rows:
 def _batch_row(row: Mapping[str, Any], steps: int) -> tuple[str, str, str]:
     if row["ms"] is None:
         return f"{row['batch']} together", "out of memory", ""
-    theirs = f"generate() {row['theirs_ms']} ms" if row["theirs_ms"] else f"generate() {row['why_not']}"
+    theirs = f"generate() {row['reference_ms']} ms" if row["reference_ms"] else f"generate() {row['why_not']}"
     return (
         f"{row['batch']} together",
         f"{row['ms']} ms a step, {row['tokens_per_s']} tokens/s at {steps} steps; {theirs}",

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 from tests.benchmarks.engine import QUICK_FULL, bench
-from tests.benchmarks.engine.built_model import build, real_config
-from tests.benchmarks.engine.full import read_bandwidth, touched_bytes
+from tests.benchmarks.engine.bench_model import BenchModel, ModelSpec, open_bench_model
+from tests.benchmarks.engine.full_size import read_bandwidth, touched_bytes
 from tests.benchmarks.engine.machine import busy_share
 from tests.benchmarks.engine.measure import Settings, parity
-from tests.benchmarks.engine.peaks import peak
-from tests.benchmarks.engine.scenes import join, page, prefix
-from tests.benchmarks.engine.sides import Ours, Theirs, prompt
-from tests.benchmarks.engine.subject import Spec, Subject, open_subject
+from tests.benchmarks.engine.peak_memory import peak
+from tests.benchmarks.engine.random_weights import build, full_size_config
+from tests.benchmarks.engine.runners import EngineRunner, ReferenceRunner, random_prompt
+from tests.benchmarks.engine.scenarios import join, page, prefix
 from tests.support.logits import canvas_logits, compare
 
 from unwritten_engine.diffusion import model_runner as batch
@@ -27,12 +27,12 @@ from unwritten_engine.diffusion.loading.quantization import PackedExperts, Packe
 from unwritten_engine.errors import ModelUnsupported
 
 CPU = torch.device("cpu")
-SMALL = Spec(device="cpu", sizes={"vocabulary": 2048, "canvas": 16, "layers": 2, "experts": 4})
+SMALL = ModelSpec(device="cpu", sizes={"vocabulary": 2048, "canvas": 16, "layers": 2, "experts": 4})
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
-    return open_subject(SMALL)
+def subject() -> BenchModel:
+    return open_bench_model(SMALL)
 
 
 def test_the_real_architecture_is_measured_in_all_three_ways() -> None:
@@ -49,7 +49,7 @@ def test_the_real_architecture_is_measured_in_all_three_ways() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_real_size_without_a_gpu_is_refused_in_words() -> None:
-    with pytest.raises(ModelUnsupported, match=r"wants a GPU.*in 4 bits.*--layers 2"):
+    with pytest.raises(ModelUnsupported, match=r"needs a GPU.*in 4 bits.*--layers 2"):
         bench("full")
 
 
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_left_out_in_words(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("kind", ["bf16", "int8", "nf4"])
 def test_a_model_that_is_built_is_what_a_checkpoint_would_give(kind: str) -> None:
-    model, shape = build(real_config(**QUICK_FULL), kind, CPU, torch.bfloat16)
+    model, shape = build(full_size_config(**QUICK_FULL), kind, CPU, torch.bfloat16)
     assert count_bytes(model) == pytest.approx(weight_bytes(shape, kind), rel=0.01)
     encoder, decoder = model.model.encoder.language_model, model.model.decoder
     assert model.lm_head.weight is decoder.embed_tokens.weight is encoder.embed_tokens.weight
@@ -74,7 +74,7 @@ def test_a_model_that_is_built_is_what_a_checkpoint_would_give(kind: str) -> Non
 def test_models_of_one_seed_have_the_same_weights_however_they_are_kept() -> None:
     ids = torch.arange(600, 640)[None], torch.arange(700, 716)[None]
     plain, eight, other = (
-        canvas_logits(build(real_config(**QUICK_FULL), kind, CPU, torch.bfloat16, seed=seed)[0], *ids)
+        canvas_logits(build(full_size_config(**QUICK_FULL), kind, CPU, torch.bfloat16, seed=seed)[0], *ids)
         for kind, seed in (("bf16", 0), ("int8", 0), ("bf16", 1))
     )
     assert compare(plain, eight).error < 0.1
@@ -83,17 +83,17 @@ def test_models_of_one_seed_have_the_same_weights_however_they_are_kept() -> Non
 
 BUILDING = """
 import sys, torch
-from tests.benchmarks.engine.peaks import forget, highest, resident
-from tests.benchmarks.engine.built_model import build, real_config
+from tests.benchmarks.engine.peak_memory import reset_peak, peak_bytes, resident_bytes
+from tests.benchmarks.engine.random_weights import build, full_size_config
 from unwritten_engine.diffusion.loading.loader import count_bytes
 sizes = dict(canvas=16, vocab_size=1024, hidden_size=512, intermediate_size=512, moe_intermediate_size=256)
 sizes |= dict(num_experts=32, num_attention_heads=4, num_key_value_heads=2, num_global_key_value_heads=1)
-config = real_config(**sizes, num_hidden_layers=int(sys.argv[2]), head_dim=64, global_head_dim=128)
-build(real_config(**sizes, num_hidden_layers=1), sys.argv[1], torch.device("cpu"), torch.bfloat16)
-forget()
-before = resident()
+config = full_size_config(**sizes, num_hidden_layers=int(sys.argv[2]), head_dim=64, global_head_dim=128)
+build(full_size_config(**sizes, num_hidden_layers=1), sys.argv[1], torch.device("cpu"), torch.bfloat16)
+reset_peak()
+before = resident_bytes()
 model, shape = build(config, sys.argv[1], torch.device("cpu"), torch.bfloat16)
-print(highest() - before, count_bytes(model))
+print(peak_bytes() - before, count_bytes(model))
 """
 
 
@@ -111,36 +111,36 @@ def test_building_holds_no_whole_copy_in_16_bits(kind: str, bits: int) -> None:
 
 
 def test_a_step_of_ours_takes_less_memory() -> None:
-    spec = Spec(device="cpu", sizes={"vocabulary": 65_536, "canvas": 64, "layers": 2, "experts": 4}, threads=1)
-    made = open_subject(spec)
-    ours, theirs = (peak(side, spec, made, batch=1, steps=2, length=16) for side in ("ours", "theirs"))
-    assert ours is not None and theirs is not None
+    spec = ModelSpec(device="cpu", sizes={"vocabulary": 65_536, "canvas": 64, "layers": 2, "experts": 4}, threads=1)
+    made = open_bench_model(spec)
+    engine, reference = (peak(side, spec, made, batch=1, steps=2, length=16) for side in ("engine", "reference"))
+    assert engine is not None and reference is not None
     logits = 64 * 65_536 * 4
-    assert ours < logits < 3 * logits < theirs
+    assert engine < logits < 3 * logits < reference
 
 
-def test_a_process_that_fails_has_no_peak(subject: Subject) -> None:
-    broken = Spec(reference="/no/such/folder", device="cpu")
-    assert peak("ours", broken, subject, batch=1, steps=2, length=16) is None
+def test_a_process_that_fails_has_no_peak(subject: BenchModel) -> None:
+    broken = ModelSpec(reference="/no/such/folder", device="cpu")
+    assert peak("engine", broken, subject, batch=1, steps=2, length=16) is None
 
 
 def test_a_spec_survives_the_way_to_another_process() -> None:
-    spec = Spec("full", device="cpu", kind="nf4", sizes={"num_hidden_layers": 2}, threads=1)
-    assert Spec.read(spec.text()) == spec
+    spec = ModelSpec("full", device="cpu", kind="nf4", sizes={"num_hidden_layers": 2}, threads=1)
+    assert ModelSpec.read(spec.text()) == spec
 
 
-def test_every_step_of_both_sides_is_timed(subject: Subject) -> None:
-    prompts = [prompt(subject, 20, seed) for seed in range(2)]
-    theirs = Theirs(subject)
-    assert len(theirs.steps(prompts, 4, watched=True)) == 3
-    assert len(theirs.forwards) == 4
-    ours = Ours(subject, rows=2, context=64)
-    assert len(ours.steps(prompts, 4)) == 3
-    assert ours.forward(2, 3) > 0
-    assert ours.loop.idle
+def test_every_step_of_both_sides_is_timed(subject: BenchModel) -> None:
+    prompts = [random_prompt(subject, 20, seed) for seed in range(2)]
+    reference = ReferenceRunner(subject)
+    assert len(reference.steps(prompts, 4, time_layers=True)) == 3
+    assert len(reference.layer_seconds) == 4
+    engine = EngineRunner(subject, rows=2, context=64)
+    assert len(engine.steps(prompts, 4)) == 3
+    assert engine.forward(2, 3) > 0
+    assert engine.loop.idle
 
 
-def test_parity_is_found_missing_where_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parity_is_found_missing_where_it_is(subject: BenchModel, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is True
     # The rule of acceptance turned upside down: another algorithm.
     accepted = sampler.accept_tokens
@@ -148,7 +148,7 @@ def test_parity_is_found_missing_where_it_is(subject: Subject, monkeypatch: pyte
     assert parity(subject, Settings(SMALL, prompt=16))["parity"] is False
 
 
-def test_the_scenes_tell_times_of_both_ways(subject: Subject) -> None:
+def test_the_scenes_tell_times_of_both_ways(subject: BenchModel) -> None:
     found: dict[str, Any] = prefix(subject, 1, length=16, shared=200)
     found |= page(subject, 1, steps=3, length=16, shared=32)
     found |= join(subject, 1, steps=3, length=16)
@@ -159,7 +159,7 @@ def test_the_scenes_tell_times_of_both_ways(subject: Subject) -> None:
     assert found["wait_first_draft_ms"] < found["wait_both_done_ms"]
 
 
-def test_what_a_step_reads_is_the_decoder_once(subject: Subject) -> None:
+def test_what_a_step_reads_is_the_decoder_once(subject: BenchModel) -> None:
     assert 0.9 * subject.weight_bytes < touched_bytes(subject) <= subject.weight_bytes
     assert 1e8 < read_bandwidth(CPU, 2) < 1e13
     assert 0 <= busy_share(0.05) <= 1

@@ -7,10 +7,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.engine.built_model import REAL as SIZES
+from tests.benchmarks.engine.random_weights import FULL_SIZE as TEXT_ONLY
 
-REAL: dict[str, Any] = {
-    **SIZES,
+FULL_SIZE: dict[str, Any] = {
+    **TEXT_ONLY,
     "vision_config": {
         "hidden_size": 1152,
         "intermediate_size": 4304,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from tests.engine.reference_generate import reference, until_end
+from tests.engine.reference_generate import reference_generate, until_end
 
 from unwritten_engine.diffusion.kv_cache import KVCache
 from unwritten_engine.diffusion.loading.random_model import random_model
@@ -97,7 +97,7 @@ class Model:
 
     def theirs(self, *runs: Sequence) -> list[list[int]]:
         """Return the output of the reference ``generate()``. Prompts must have the same length and parameters."""
-        found = reference(
+        found = reference_generate(
             self.model,
             [run.prompt.ids for run in runs],
             [run.seed for run in runs],

@@ -229,9 +229,9 @@ def options_table(options: Sequence[Option]) -> str:
 
 
 def _real() -> Any:
-    from tests.support.checkpoints import REAL
+    from tests.support.checkpoints import FULL_SIZE
 
-    return read_model_config(REAL, "DiffusionGemma")
+    return read_model_config(FULL_SIZE, "DiffusionGemma")
 
 
 def memory_table() -> str:

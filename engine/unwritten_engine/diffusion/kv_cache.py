@@ -59,9 +59,9 @@ class KVCache:
         self.places = [min(context, self.window - 1) if sliding else context for sliding in self.sliding]
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        for number, places in enumerate(self.places):
+        for number, num_slots in enumerate(self.places):
             layer = config.per_layer_config[number]
-            shape = (rows, layer.num_key_value_heads, canvas + places, layer.head_dim)
+            shape = (rows, layer.num_key_value_heads, canvas + num_slots, layer.head_dim)
             # Zeros, not uninitialized memory: masked places are multiplied by 0, and nan * 0 is nan.
             self.keys.append(torch.zeros(shape, device=device, dtype=dtype))
             self.values.append(torch.zeros(shape, device=device, dtype=dtype))
@@ -73,11 +73,11 @@ class KVCache:
 
     def write(self, layer: int, row: int, start: int, keys: Tensor, values: Tensor) -> None:
         """Store keys and values of the tokens from ``start`` on, each [heads, tokens, head_dim]."""
-        places = self.places[layer]
+        num_slots = self.places[layer]
         count = keys.shape[1]
-        if self.sliding[layer] and start + count > places:
-            skip = max(0, count - places)  # only the last ones are still in the window
-            ring = torch.arange(start + skip, start + count, device=keys.device) % places + self.canvas
+        if self.sliding[layer] and start + count > num_slots:
+            skip = max(0, count - num_slots)  # only the last ones are still in the window
+            ring = torch.arange(start + skip, start + count, device=keys.device) % num_slots + self.canvas
             self.keys[layer][row].index_copy_(1, ring, keys[:, skip:])
             self.values[layer][row].index_copy_(1, ring, values[:, skip:])
             return
@@ -92,11 +92,11 @@ class KVCache:
 
     def positions(self, layer: int, length: int) -> Tensor:
         """Return the token position at each place of ``past``, [places] int64 on the host."""
-        places = self.places[layer]
-        if length <= places:
+        num_slots = self.places[layer]
+        if length <= num_slots:
             return torch.arange(length)
-        slots = torch.arange(places)
-        return slots + (length - 1 - slots) // places * places
+        slots = torch.arange(num_slots)
+        return slots + (length - 1 - slots) // num_slots * num_slots
 
     def save(self, row: int, tokens: Sequence[Hashable]) -> Snapshot:
         """Return a snapshot of a row that holds exactly these tokens."""
@@ -105,10 +105,10 @@ class KVCache:
 
     def load(self, row: int, snapshot: Snapshot) -> None:
         """Fill a row with the tokens of a snapshot."""
-        for layer, kept in enumerate(snapshot.layers):
-            place = slice(self.canvas, self.canvas + kept.shape[2])
-            self.keys[layer][row, :, place] = kept[0]
-            self.values[layer][row, :, place] = kept[1]
+        for layer, tensors in enumerate(snapshot.layers):
+            place = slice(self.canvas, self.canvas + tensors.shape[2])
+            self.keys[layer][row, :, place] = tensors[0]
+            self.values[layer][row, :, place] = tensors[1]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` tokens of one row to another."""
@@ -138,14 +138,14 @@ class PrefixCache:
 
     def longest_prefix(self, tokens: tuple[Hashable, ...]) -> Snapshot | None:
         """Return the longest snapshot whose tokens are a prefix of ``tokens``, or None."""
-        found = None
+        best = None
         for snapshot in self._snapshots.values():
             length = len(snapshot.tokens)
-            if (found is None or length > len(found.tokens)) and tokens[:length] == snapshot.tokens:
-                found = snapshot
-        if found is not None:
-            self._snapshots.move_to_end(found.tokens)
-        return found
+            if (best is None or length > len(best.tokens)) and tokens[:length] == snapshot.tokens:
+                best = snapshot
+        if best is not None:
+            self._snapshots.move_to_end(best.tokens)
+        return best
 
     def put(self, snapshot: Snapshot) -> bool:
         """Store a snapshot. Return False if it exceeds the limit on its own."""

@@ -130,32 +130,32 @@ class DiffusionModel:
             query, keys, values = project_qkv(
                 attention, apply_norm(layer.input_layernorm, stream), rotary[self._types[number]]
             )
-            places = size + min(max_length, self.kv_cache.places[number])
+            num_keys = size + min(max_length, self.kv_cache.places[number])
             all_keys, all_values = self.kv_cache.keys[number], self.kv_cache.values[number]
             all_keys[:count, :, :size] = keys
             all_values[:count, :, :size] = values
             heads = _attend(
-                query, all_keys[:count, :, :places], all_values[:count, :, :places], masks[self._types[number]]
+                query, all_keys[:count, :, :num_keys], all_values[:count, :, :num_keys], masks[self._types[number]]
             )
             stream = feed_forward(layer, stream, attention.o_proj(heads.reshape(count, size, -1)))
         return apply_norm(self._decoder.norm, stream)
 
-    def _rotary(self, module: Any, like: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        return {kind: module.rotary_emb(like, positions, kind) for kind in dict.fromkeys(self._types)}
+    def _rotary(self, module: Any, hidden: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        return {kind: module.rotary_emb(hidden, positions, kind) for kind in dict.fromkeys(self._types)}
 
-    def _visible(self, layer: int, lengths: Tensor, seen: int) -> Tensor:
+    def _visible(self, layer: int, lengths: Tensor, num_keys: int) -> Tensor:
         """Return a mask of the canvas and the occupied places, [B, 1, 1, places] bool."""
-        places = min(seen, self.kv_cache.places[layer])
-        kept = torch.arange(places, device=self.device) < lengths[:, None]
+        num_cached = min(num_keys, self.kv_cache.places[layer])
+        cached = torch.arange(num_cached, device=self.device) < lengths[:, None]
         canvas = torch.ones((len(lengths), self.kv_cache.canvas), dtype=torch.bool, device=self.device)
-        return torch.cat([canvas, kept], dim=1)[:, None, None]
+        return torch.cat([canvas, cached], dim=1)[:, None, None]
 
     def _mask(self, layer: int, chunk: TokenChunk) -> Tensor:
         """Return which cached and new tokens each new token attends to, [n, places + n] bool."""
         count = len(chunk.ids)
         new = torch.arange(chunk.start, chunk.start + count)
-        places = torch.cat([self.kv_cache.positions(layer, chunk.start), new])
-        behind = new[:, None] - places
+        key_positions = torch.cat([self.kv_cache.positions(layer, chunk.start), new])
+        behind = new[:, None] - key_positions
         mask = behind >= 0 if self._causal else torch.ones_like(behind, dtype=torch.bool)
         if self.kv_cache.sliding[layer]:
             mask &= behind < self.kv_cache.window if self._causal else behind.abs() < self.kv_cache.window
@@ -199,8 +199,8 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) ->
     folded = query.reshape(batch, keys.shape[1], groups * count, width)
     if mask is not None and mask.dim() == 2:
         mask = mask.repeat(groups, 1)
-    found = scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=1.0)
-    return found.reshape(batch, heads, count, width).transpose(1, 2)
+    output = scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=1.0)
+    return output.reshape(batch, heads, count, width).transpose(1, 2)
 
 
 def _run_experts(experts: Any, flat: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:

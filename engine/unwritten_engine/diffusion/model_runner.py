@@ -116,7 +116,7 @@ class ModelRunner:
     def begin_canvas(self, row: int, *, seed: int, length: int, params: SamplingParams, canvas: CanvasInit) -> int:
         """Start a canvas in a row that holds ``length`` tokens. Return its maximum number of steps."""
         size, device = self.canvas_length, self.device
-        here = slice(row, row + 1)
+        rows = slice(row, row + 1)
         self.seeds[row], self.canvas_numbers[row], self.lengths[row] = seed, canvas.number, length
         steps = params.steps
         if canvas.initial and canvas.strength < 1:
@@ -130,7 +130,7 @@ class ModelRunner:
         self.best[row] = -1
         self.unsettled[row] = True
         zero = torch.zeros(1, dtype=torch.int64, device=device)
-        coordinates = (self.seeds[here], self.canvas_numbers[here], zero)
+        coordinates = (self.seeds[rows], self.canvas_numbers[rows], zero)
         tokens = random_tokens(*coordinates, RequestRandom.CANVAS, size, self.head.vocabulary)[0]
         if canvas.initial:
             start = torch.tensor(canvas.initial, dtype=torch.int64, device=device)

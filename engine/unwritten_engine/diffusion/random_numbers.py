@@ -48,8 +48,8 @@ def hash_coordinates(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: Req
     state = _mixed(seeds * _GOLDEN + int(stream))
     state = _mixed(state + canvases * _GOLDEN)
     state = _mixed(state + steps * _GOLDEN)
-    places = torch.arange(1, length + 1, device=seeds.device)
-    return _mixed(state[:, None] + places * _GOLDEN)
+    positions = torch.arange(1, length + 1, device=seeds.device)
+    return _mixed(state[:, None] + positions * _GOLDEN)
 
 
 def uniform(seeds: Tensor, canvases: Tensor, steps: Tensor, stream: RequestRandom, length: int) -> Tensor:

@@ -116,7 +116,7 @@ def sample(
     moment = torch.zeros_like(top)  # sum of exp(logit - top) * (logit - top)
     best = torch.zeros_like(top, dtype=torch.int64)
     mean = hidden.new_zeros((count, hidden.shape[1]), dtype=torch.float32)
-    masses = hidden.new_zeros((count, len(starts) * per_chunk), dtype=torch.float32)
+    block_sums = hidden.new_zeros((count, len(starts) * per_chunk), dtype=torch.float32)
     tops = hidden.new_zeros((count, len(starts)), dtype=torch.float32)
     top_tokens = _TopK(count, top_k, hidden) if top_k else None
 
@@ -125,13 +125,13 @@ def sample(
         logits = _logits(hidden, head.weight[start:end], head.cap, scale)
         if constraints is not None:
             logits.masked_fill_(~constraints.masks[constraints.mask_ids, start:end], _NEGATIVE)
-        here = _update_best(logits, top, best, start)
-        new = torch.maximum(top, here)
+        chunk_max = _update_best(logits, top, best, start)
+        new = torch.maximum(top, chunk_max)
         shrink = torch.exp(top - new)  # 0 for the first chunk
         logits -= new[:, None]
         shares = torch.exp(logits)
         blocks = _block_sums(shares)
-        masses[:, number * per_chunk : number * per_chunk + blocks.shape[1]] = blocks
+        block_sums[:, number * per_chunk : number * per_chunk + blocks.shape[1]] = blocks
         tops[:, number] = new
         if top_tokens is not None:
             top_tokens.add(logits, new, start)
@@ -145,7 +145,7 @@ def sample(
                 mean.mul_(shrink[:, None]).add_(torch.mm(shares.to(table.dtype), table))
         top = new
 
-    sampled = _draw(hidden, head, scale, uniform, masses, tops, top, per_chunk, constraints)
+    sampled = _draw(hidden, head, scale, uniform, block_sums, tops, top, per_chunk, constraints)
     soft = top_tokens.mean(head.embeddings) if top_tokens is not None else mean / mass[:, None]
     return SamplerOutput(
         best=best,
@@ -180,9 +180,9 @@ def accept_tokens(entropy: Tensor, bound: Tensor) -> Tensor:
     Returns:
         [B, C] bool, at least one true per row.
     """
-    ordered, places = torch.sort(entropy, dim=-1)
+    ordered, order = torch.sort(entropy, dim=-1)
     fits = torch.cumsum(ordered, dim=-1) - ordered <= bound[:, None]
-    return torch.zeros_like(fits).scatter(-1, places, fits)
+    return torch.zeros_like(fits).scatter(-1, order, fits)
 
 
 def _logits(hidden: Tensor, weight: Tensor, cap: float, scale: Tensor) -> Tensor:
@@ -194,13 +194,13 @@ def _update_best(logits: Tensor, top: Tensor, best: Tensor, start: int) -> Tenso
     """Return the largest logit of a chunk, [N]. Where it exceeds ``top``, update ``best`` in place."""
     if logits.device.type == "cpu":
         # argmax is ten times slower than amax, and few rows find a larger value in a chunk.
-        here = logits.amax(dim=-1)
-        rows = (here > top).nonzero().squeeze(1)
+        chunk_max = logits.amax(dim=-1)
+        rows = (chunk_max > top).nonzero().squeeze(1)
         best[rows] = logits[rows].argmax(dim=-1) + start
-        return here
-    here, place = logits.max(dim=-1)
-    best.copy_(torch.where(here > top, place + start, best))
-    return here
+        return chunk_max
+    chunk_max, place = logits.max(dim=-1)
+    best.copy_(torch.where(chunk_max > top, place + start, best))
+    return chunk_max
 
 
 def _block_sums(shares: Tensor) -> Tensor:
@@ -221,7 +221,7 @@ def _draw(
     head: OutputHead,
     scale: Tensor,
     uniform: Tensor,
-    masses: Tensor,
+    block_sums: Tensor,
     tops: Tensor,
     top: Tensor,
     per_chunk: int,
@@ -230,23 +230,23 @@ def _draw(
     """Return the token at which the cumulative distribution exceeds ``uniform``, [N] int64."""
     count = hidden.shape[0]
     shrink = torch.exp(tops - top[:, None])
-    masses = (masses.view(count, -1, per_chunk) * shrink[:, :, None]).view(count, -1)
-    block, left = _search_cumulative(masses, uniform * masses.sum(-1))
-    places = (block * BLOCK)[:, None] + torch.arange(BLOCK, device=hidden.device)
-    real = places < head.vocabulary
-    places = places.clamp_(max=head.vocabulary - 1)
-    rows = head.weight[places.view(-1)].view(count, BLOCK, -1)
+    block_sums = (block_sums.view(count, -1, per_chunk) * shrink[:, :, None]).view(count, -1)
+    block, left = _search_cumulative(block_sums, uniform * block_sums.sum(-1))
+    token_ids = (block * BLOCK)[:, None] + torch.arange(BLOCK, device=hidden.device)
+    real = token_ids < head.vocabulary
+    token_ids = token_ids.clamp_(max=head.vocabulary - 1)
+    rows = head.weight[token_ids.view(-1)].view(count, BLOCK, -1)
     logits = torch.bmm(rows, hidden[:, :, None]).squeeze(-1).float().mul_(1 / head.cap).tanh_().mul_(scale)
     if constraints is not None:
-        real &= constraints.masks[constraints.mask_ids[:, None], places]
+        real &= constraints.masks[constraints.mask_ids[:, None], token_ids]
     shares = torch.exp(logits - top[:, None]).masked_fill_(~real, 0.0)
     # The block's mass was summed in another order, so the target is rescaled to the sum used here.
-    share = left / masses.gather(1, block[:, None]).squeeze(1)
+    share = left / block_sums.gather(1, block[:, None]).squeeze(1)
     inside, _ = _search_cumulative(shares, share.clamp_(0.0, 1.0) * shares.sum(-1))
-    return places.gather(1, inside[:, None]).squeeze(1)
+    return token_ids.gather(1, inside[:, None]).squeeze(1)
 
 
-def _search_cumulative(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _search_cumulative(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first index whose cumulative mass exceeds the target, and the part of the target inside it.
 
     Args:
@@ -256,11 +256,11 @@ def _search_cumulative(masses: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         [N] int64 indices, each with a positive mass, and [N] float32.
     """
-    wide = torch.float64 if masses.device.type != "mps" else torch.float32
-    passed = torch.cumsum(masses, dim=-1, dtype=wide)
+    wide = torch.float64 if weights.device.type != "mps" else torch.float32
+    passed = torch.cumsum(weights, dim=-1, dtype=wide)
     wanted = torch.minimum(target.to(wide), passed[:, -1] * (1 - 1e-7))
-    place = torch.searchsorted(passed, wanted[:, None], right=True).clamp_(max=masses.shape[1] - 1)
-    before = passed.gather(1, place) - masses.gather(1, place)
+    place = torch.searchsorted(passed, wanted[:, None], right=True).clamp_(max=weights.shape[1] - 1)
+    before = passed.gather(1, place) - weights.gather(1, place)
     return place.squeeze(1), (wanted[:, None] - before).squeeze(1).to(torch.float32)
 
 
@@ -274,11 +274,11 @@ class _TopK:
 
     def add(self, shares_log: Tensor, top: Tensor, start: int) -> None:
         """Add a chunk of logits that are relative to ``top``."""
-        logits, places = shares_log.topk(min(self._k, shares_log.shape[1]), dim=-1)
+        logits, ids = shares_log.topk(min(self._k, shares_log.shape[1]), dim=-1)
         logits = torch.cat([self._logits, logits + top[:, None]], dim=1)
-        places = torch.cat([self._places, places + start], dim=1)
+        ids = torch.cat([self._places, ids + start], dim=1)
         self._logits, chosen = logits.topk(self._k, dim=-1)
-        self._places = places.gather(1, chosen)
+        self._places = ids.gather(1, chosen)
 
     def mean(self, embeddings: Tensor) -> Tensor:
         """Return the mean embedding under the renormalized probabilities, [N, hidden] float32."""

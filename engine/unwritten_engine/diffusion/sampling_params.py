@@ -59,7 +59,7 @@ class SamplingParams:
 def default_params(config: Any) -> SamplingParams:
     """Return the parameters of a checkpoint's generation config, with the published defaults."""
     sampler = getattr(config, "sampler_config", None)
-    given = {
+    values = {
         "steps": getattr(config, "max_denoising_steps", None),
         "entropy_bound": getattr(sampler, "entropy_bound", None),
         "t_max": getattr(config, "t_max", None),
@@ -67,7 +67,7 @@ def default_params(config: Any) -> SamplingParams:
         "stability": getattr(config, "stability_threshold", None),
         "confidence": getattr(config, "confidence_threshold", None),
     }
-    return SamplingParams(**{name: value for name, value in given.items() if value is not None})
+    return SamplingParams(**{name: value for name, value in values.items() if value is not None})
 
 
 def sampling_params(options: Mapping[str, Any], base: SamplingParams) -> SamplingParams:
@@ -80,11 +80,11 @@ def sampling_params(options: Mapping[str, Any], base: SamplingParams) -> Samplin
     Raises:
         UnknownOption, BadOption: an unknown option, or an invalid value.
     """
-    given = check_options(options, SAMPLING, _OWNER)
-    quality = given.pop("quality")
-    if given["steps"] is None:
-        given["steps"] = max(1, round(base.steps * (0.25 + 0.75 * quality)))
-    values = {name: getattr(base, name) if value is None else value for name, value in given.items()}
+    checked = check_options(options, SAMPLING, _OWNER)
+    quality = checked.pop("quality")
+    if checked["steps"] is None:
+        checked["steps"] = max(1, round(base.steps * (0.25 + 0.75 * quality)))
+    values = {name: getattr(base, name) if value is None else value for name, value in checked.items()}
     if values["t_max"] < values["t_min"]:
         raise BadOption(
             f"{_OWNER}: t_max={values['t_max']:g} is below t_min={values['t_min']:g}; give a t_max of at least "

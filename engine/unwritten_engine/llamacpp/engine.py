@@ -157,21 +157,21 @@ def _make_plan(head: GGUFHeader, settings: dict[str, Any]) -> _LoadPlan:
     else:
         reasons.append(f"A GPU was found: {gpus[0]}.")
     layers = layers if layers is not None else 999
-    threads, why = choose_num_threads()
+    threads, reason = choose_num_threads()
     if settings["threads"]:
-        threads, why = settings["threads"], f"{settings['threads']} threads were requested."
-    reasons.append(why)
+        threads, reason = settings["threads"], f"{settings['threads']} threads were requested."
+    reasons.append(reason)
     context = min(settings["context"], head.context)
     if context < settings["context"]:
         reasons.append(f"The context is {context:,} tokens, the model's maximum.")
     parallel = settings["parallel"]
-    spare = _SPARE_BYTES // max(1, context * head.kv_bytes)
+    spare_slots = _SPARE_BYTES // max(1, context * head.kv_bytes)
     on_gpu = bool(gpus) and layers > 0
     return _LoadPlan(
         threads=threads,
         context=context,
         parallel=parallel,
-        slots=parallel + min(parallel, spare),
+        slots=parallel + min(parallel, spare_slots),
         gpu_layers=layers if on_gpu else 0,
         instruct=bool(head.chat_template) if settings["instruct"] is None else settings["instruct"],
         device=gpus[0] if on_gpu else f"CPU, {threads} thread{'s' if threads > 1 else ''}",
@@ -333,8 +333,8 @@ class LlamaCppEngine:
 
     def _shared_prefix(self, prompt: Prompt) -> str:
         """Return the part of the prompt that other prompts share: the common prefix for two different asks."""
-        bare = replace(prompt, facts=(), opening="", images=())
-        one, other = (self._prompt_text(replace(bare, ask=ask)) for ask in ("A", "B"))
+        stable = replace(prompt, facts=(), opening="", images=())
+        one, other = (self._prompt_text(replace(stable, ask=ask)) for ask in ("A", "B"))
         return one[: next(n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)]
 
     def _prompt_text(self, prompt: Prompt) -> str:

@@ -48,8 +48,8 @@ class ServerCapabilities:
     @property
     def reasons(self) -> tuple[str, ...]:
         """What was learned, one sentence each."""
-        learned = [sentence for name, sentence in _REASONS.items() if name in self.unsupported]
-        return (*learned, *(["The server's template opens the reasoning; it is removed."] * self.in_reasoning))
+        sentences = [sentence for name, sentence in _REASONS.items() if name in self.unsupported]
+        return (*sentences, *(["The server's template opens the reasoning; it is removed."] * self.in_reasoning))
 
     def learn(self, unsupported: frozenset[str], body: Mapping[str, Any]) -> None:
         """Remember what was omitted from a request that the server accepted.
@@ -70,36 +70,38 @@ def build_body(body: Mapping[str, Any], schema: Mapping[str, Any] | None, unsupp
 
     Fields that are already in the body, from the option ``extra``, are not changed.
     """
-    told: Body = dict(body)
+    adapted: Body = dict(body)
     if _SEED in unsupported:
-        told.pop("seed", None)
+        adapted.pop("seed", None)
     if _MAX_TOKENS in unsupported:
-        told["max_completion_tokens"] = told.pop("max_tokens")
+        adapted["max_completion_tokens"] = adapted.pop("max_tokens")
     if _THINKING not in unsupported:
-        told.setdefault("chat_template_kwargs", {"enable_thinking": False})
+        adapted.setdefault("chat_template_kwargs", {"enable_thinking": False})
     if _USAGE not in unsupported:
         steady = {} if _STEADY_USAGE in unsupported else {"continuous_usage_stats": True}
-        told.setdefault("stream_options", {"include_usage": True, **steady})
+        adapted.setdefault("stream_options", {"include_usage": True, **steady})
     if schema is not None and _SCHEMA not in unsupported:
         schema = {"name": "answer", "strict": True, "schema": to_strict_schema(schema)}
-        told.setdefault("response_format", {"type": "json_schema", "json_schema": schema})
+        adapted.setdefault("response_format", {"type": "json_schema", "json_schema": schema})
     elif schema is not None:
         if _OBJECT not in unsupported:
-            told.setdefault("response_format", {"type": "json_object"})
-        _instruct(told, schema)
-    return told
+            adapted.setdefault("response_format", {"type": "json_object"})
+        _instruct(adapted, schema)
+    return adapted
 
 
 def _instruct(body: Body, schema: Mapping[str, Any]) -> None:
     """Describe the schema in the last message."""
     *before, last = body["messages"]
-    wish = (
+    instruction = (
         "Answer with one JSON value on one line, without white space and without anything before or after it. It "
         f"must satisfy this JSON schema: {json.dumps(dict(schema), ensure_ascii=False, separators=(',', ':'))}"
     )
     content = last["content"]
-    told = f"{content}\n\n{wish}" if isinstance(content, str) else [*content, {"type": "text", "text": wish}]
-    body["messages"] = [*before, {**last, "content": told}]
+    extended = (
+        f"{content}\n\n{instruction}" if isinstance(content, str) else [*content, {"type": "text", "text": instruction}]
+    )
+    body["messages"] = [*before, {**last, "content": extended}]
 
 
 def to_strict_schema(schema: Mapping[str, Any]) -> Body:
@@ -110,19 +112,19 @@ def to_strict_schema(schema: Mapping[str, Any]) -> Body:
     """
     if "$ref" in schema and "$defs" not in schema:
         return {"$ref": schema["$ref"]}  # nothing may stand beside it
-    told: Body = {key: value for key, value in schema.items() if key != "default"}
+    strict: Body = {key: value for key, value in schema.items() if key != "default"}
     for key in ("properties", "$defs"):
-        if key in told:
-            told[key] = {name: to_strict_schema(inner) for name, inner in told[key].items()}
+        if key in strict:
+            strict[key] = {name: to_strict_schema(inner) for name, inner in strict[key].items()}
     for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
-        if key in told:
-            told[key] = [to_strict_schema(inner) for inner in told[key]]
+        if key in strict:
+            strict[key] = [to_strict_schema(inner) for inner in strict[key]]
     for key in ("items", "additionalProperties"):
-        if isinstance(told.get(key), Mapping):
-            told[key] = to_strict_schema(told[key])
-    if told.get("properties"):
-        told |= {"required": list(told["properties"]), "additionalProperties": False}
-    return told
+        if isinstance(strict.get(key), Mapping):
+            strict[key] = to_strict_schema(strict[key])
+    if strict.get("properties"):
+        strict |= {"required": list(strict["properties"]), "additionalProperties": False}
+    return strict
 
 
 def without_unsupported(message: str, body: Body, unsupported: frozenset[str]) -> frozenset[str] | None:

@@ -291,8 +291,8 @@ class ChatRequest:
         """Handle the server's finish reason."""
         if finish == "content_filter":
             raise GenerationFailed(f"The content filter of {self._server.address} stopped the text. Change the prompt.")
-        held = self._text_filter.push(self._reasoning_filter.end())
-        self._push(held + (self._text_filter.end() if isinstance(self._text_filter, PrefillFilter) else ""))
+        text = self._text_filter.push(self._reasoning_filter.end())
+        self._push(text + (self._text_filter.end() if isinstance(self._text_filter, PrefillFilter) else ""))
         if self._reason is None:
             self._reason = "length" if finish == "length" else "stop" if stopped else "end"
 
@@ -352,13 +352,13 @@ class ChatRequest:
             f"check its log; first_timeout=… waits longer."
         )
 
-    def _cut_off(self, how: str) -> GenerationFailed:
-        return GenerationFailed(f"{self._server.address} cut the text off ({how.rstrip('.')}). Try again.")
+    def _cut_off(self, problem: str) -> GenerationFailed:
+        return GenerationFailed(f"{self._server.address} cut the text off ({problem.rstrip('.')}). Try again.")
 
-    def _invalid_response(self, what: str) -> GenerationFailed:
+    def _invalid_response(self, problem: str) -> GenerationFailed:
         return GenerationFailed(
-            f"The response of {self._server.address} is not an event stream ({what}). Check that the address belongs "
-            f"to an OpenAI-compatible server."
+            f"The response of {self._server.address} is not an event stream ({problem}). Check that the address "
+            f"belongs to an OpenAI-compatible server."
         )
 
 

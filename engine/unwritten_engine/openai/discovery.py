@@ -57,27 +57,27 @@ def discover(http: Any, address: str, model: str | None, key: str, timeout: floa
     Raises:
         UnknownEngine, ModelNotFound, BadOption: see ``open_openai``.
     """
-    given = _normalize_address(address)
+    url = _normalize_address(address)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    bases = [given] if given.endswith("/v1") else [given, f"{given}/v1"]
+    bases = [url] if url.endswith("/v1") else [url, f"{url}/v1"]
     refusals: list[ServerError] = []
-    local = is_local(given)
+    local = is_local(url)
     try:
-        verify = given.startswith("https://")  # loading certificates is slow and useless without TLS
+        verify = url.startswith("https://")  # loading certificates is slow and useless without TLS
         limits = http.Timeout(max(timeout, _MOST_SECONDS), connect=timeout)
         with http.Client(headers=headers, timeout=limits, trust_env=not local, verify=verify) as client:
             for base in bases:
                 answer = _fetch_models(client, base)
                 if not isinstance(answer, ServerError):
                     return _choose_model(
-                        base, answer, model, local, (f"/v1 was added to {given}.",) if base != given else ()
+                        base, answer, model, local, (f"/v1 was added to {url}.",) if base != url else ()
                     )
                 refusals.append(answer)
     except http.TimeoutException as error:
-        raise UnknownEngine(f"{given} does not answer in time. {_START}") from error
+        raise UnknownEngine(f"{url} does not answer in time. {_START}") from error
     except (http.HTTPError, http.InvalidURL) as error:
-        raise UnknownEngine(f"{given} cannot be reached ({_reason(error)}). {_START}") from error
-    return _without_model_list(given, bases[-1], refusals, model, local)
+        raise UnknownEngine(f"{url} cannot be reached ({_reason(error)}). {_START}") from error
+    return _without_model_list(url, bases[-1], refusals, model, local)
 
 
 def is_local(address: str) -> bool:
@@ -94,10 +94,10 @@ def _normalize_address(address: str) -> str:
     wrong = f"{address!r} is not a server address. Example: http://localhost:8000/v1."
     try:
         parts = urlsplit(address.strip())
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError as error:  # an incomplete IPv6 address or an invalid port
         raise UnknownEngine(wrong) from error
-    if not whole:
+    if not valid:
         raise UnknownEngine(wrong)
     if parts.username or parts.password:
         raise BadOption("The address contains a user name or password. Give the server's key with key=… instead.")
@@ -108,10 +108,10 @@ def _normalize_address(address: str) -> str:
 def _fetch_models(client: Any, base: str) -> list[Mapping[str, Any]] | ServerError:
     """Return the entries of ``/models``, or an error."""
     with client.stream("GET", f"{base}/models") as response:
-        body, begun = b"", time.monotonic()
+        body, start = b"", time.monotonic()
         for chunk in response.iter_bytes():
             body += chunk
-            if len(body) > _MOST_BYTES or time.monotonic() - begun > _MOST_SECONDS:
+            if len(body) > _MOST_BYTES or time.monotonic() - start > _MOST_SECONDS:
                 return ServerError(response.status_code, "a response without an end")
     text = body.decode("utf-8", "replace")
     if response.status_code != 200:
@@ -166,34 +166,34 @@ def _context(entry: Mapping[str, Any]) -> int:
 
 def _accepts_images(entry: Mapping[str, Any]) -> bool:
     architecture = entry.get("architecture")
-    takes = architecture.get("input_modalities") if isinstance(architecture, dict) else None
-    return isinstance(takes, list) and "image" in takes
+    modalities = architecture.get("input_modalities") if isinstance(architecture, dict) else None
+    return isinstance(modalities, list) and "image" in modalities
 
 
 def _without_model_list(
-    given: str, base: str, refusals: Sequence[ServerError], model: str | None, local: bool
+    url: str, base: str, refusals: Sequence[ServerError], model: str | None, local: bool
 ) -> ServerInfo:
     """Handle a server without ``/models``: usable if a model is named and the endpoint is only missing."""
     locked = next((refusal for refusal in refusals if refusal.status in (401, 403)), None)
     if locked is not None:
-        raise BadOption(key_problem(given, locked.status, locked.message))
+        raise BadOption(key_problem(url, locked.status, locked.message))
     failing = next((refusal for refusal in refusals if refusal.transient), None)
     if failing is not None:
-        raise _unavailable(given, failing)
+        raise _unavailable(url, failing)
     if model is not None and all(refusal.status in (404, 405, 501) for refusal in refusals):
         return ServerInfo(
             base, model, (), 0, False, local, ("The server does not list its models; this one was requested.",)
         )
     last = refusals[0]
     raise UnknownEngine(
-        f"{given} is not an OpenAI-compatible server: GET /models answers {last.status} "
+        f"{url} is not an OpenAI-compatible server: GET /models answers {last.status} "
         f"({last.message or 'no text'}). {_START}"
     )
 
 
-def _unavailable(given: str, refusal: ServerError) -> EngineError:
+def _unavailable(url: str, refusal: ServerError) -> EngineError:
     return UnknownEngine(
-        f"{given} answers {refusal.status}{f' ({refusal.message})' if refusal.message else ''}. It may still be "
+        f"{url} answers {refusal.status}{f' ({refusal.message})' if refusal.message else ''}. It may still be "
         f"loading its model: wait until its log reports that it is ready, and try again."
     )
 

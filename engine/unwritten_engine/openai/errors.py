@@ -54,37 +54,38 @@ class ServerError:
             models: known models of the server.
             budget: maximum tokens of the output.
         """
-        said = f": {self.message}" if self.message else ""
+        detail = f": {self.message}" if self.message else ""
         if self.status in (401, 403):
             return RequestRefused(key_problem(address, self.status, self.message))
         if self.status == 404:
             return ModelNotFound(
-                f"{address} answers 404 for the model {model!r}{said}. {list_models(models)} Name one with model=…"
+                f"{address} answers 404 for the model {model!r}{detail}. {list_models(models)} Name one with model=…"
             )
         if self.too_long:
             return PromptTooLong(
-                f"The prompt and {budget:,} tokens of text do not fit into the context of {model}{said}. Shorten the "
+                f"The prompt and {budget:,} tokens of text do not fit into the context of {model}{detail}. Shorten the "
                 f"prompt, ask for fewer canvases, or start the server with a larger context."
             )
         if self.status == 429:
             after = f" after {self.retry_after:.0f} seconds" if self.retry_after else " later"
-            return GenerationFailed(f"{address} accepts no more requests (429{said}). Try again{after}.")
+            return GenerationFailed(f"{address} accepts no more requests (429{detail}). Try again{after}.")
         if self.status in (400, 413, 415, 422):
             return RequestRefused(
-                f"{address} refused the request ({self.status}{said}). Check its options, schema and images."
+                f"{address} refused the request ({self.status}{detail}). Check its options, schema and images."
             )
         if 300 <= self.status < 400:
             return GenerationFailed(f"{address} redirects ({self.status}). Give the address that it redirects to.")
         number = f"{self.status}" if self.status else "with an error"
-        return GenerationFailed(f"{address} answers {number}{said}. Check the server's log, and try again.")
+        return GenerationFailed(f"{address} answers {number}{detail}. Check the server's log, and try again.")
 
 
-def key_problem(address: str, status: int, said: str = "") -> str:
+def key_problem(address: str, status: int, server_message: str = "") -> str:
     """Return the message about a missing or wrong key."""
     first, second = KEY_VARIABLES
+    details = f"{status}: {server_message}" if server_message else str(status)
     return (
-        f"{address} rejects the API key ({status}{f': {said}' if said else ''}). Set the variable {first} (or "
-        f"{second}) to the server's API key, or open the engine with key=…"
+        f"{address} rejects the API key ({details}). Set the variable {first} (or {second}) to the server's API key, "
+        f"or open the engine with key=…"
     )
 
 
@@ -92,8 +93,8 @@ def list_models(models: Sequence[str]) -> str:
     """Return a sentence that lists the models of a server."""
     if not models:
         return "It does not list its models."
-    shown = ", ".join(models[:20])
-    return f"It has {shown}{' and more' if len(models) > 20 else ''}."
+    names = ", ".join(models[:20])
+    return f"It has {names}{' and more' if len(models) > 20 else ''}."
 
 
 def read_error(status: int, body: str, retry_after: str = "") -> ServerError:
@@ -111,11 +112,11 @@ def parse_error(value: Any, status: int = 0, retry_after: str = "") -> ServerErr
     inner = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(inner, dict):
         return ServerError(status, _one_line(str(inner)), "", parse_retry_after(retry_after))
-    said = inner.get("message") or inner.get("detail") or inner.get("error") or json.dumps(inner)
+    message = inner.get("message") or inner.get("detail") or inner.get("error") or json.dumps(inner)
     code = inner.get("code")
     number = code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code < 600 else 0
     kind = code if isinstance(code, str) else inner.get("type")
-    return ServerError(status or number, _one_line(str(said)), str(kind or ""), parse_retry_after(retry_after))
+    return ServerError(status or number, _one_line(str(message)), str(kind or ""), parse_retry_after(retry_after))
 
 
 def parse_retry_after(header: str) -> float | None:

@@ -32,9 +32,9 @@ def open_painter(name: str, *, progress: Progress | None = None, **options: Any)
     """
     for package in ("torch", "PIL", "transformers", "diffusers"):
         try:
-            found = importlib.import_module(package)
+            module = importlib.import_module(package)
             if package == "transformers":  # it warns about optional parts that diffusers imports
-                found.utils.logging.set_verbosity_error()
+                module.utils.logging.set_verbosity_error()
         except ImportError as error:
             raise MissingPackage(
                 f"Painted pictures need diffusers, transformers, torch and pillow ({error}). Type: "

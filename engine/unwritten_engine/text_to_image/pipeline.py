@@ -43,15 +43,15 @@ def open_pipeline(name: str, progress: Progress, options: Mapping[str, Any]) -> 
     if name == RANDOM:
         from .random_pipeline import random_pipeline
 
-        pipe, shown = random_pipeline().to(_DTYPES[dtype]), "a tiny random painter"
+        pipe, display_name = random_pipeline().to(_DTYPES[dtype]), "a tiny random painter"
         settings = {**settings, "steps": settings["steps"] or _RANDOM_STEPS}
     else:
-        pipe, shown = (
+        pipe, display_name = (
             _load(name, _DTYPES[dtype], progress),
             Path(name).name if Path(name).expanduser().exists() else name,
         )
-    given = inspect.signature(pipe.__call__).parameters
-    if "prompt" not in given or "num_inference_steps" not in given or "image" in given:
+    parameters = inspect.signature(pipe.__call__).parameters
+    if "prompt" not in parameters or "num_inference_steps" not in parameters or "image" in parameters:
         raise ModelUnsupported(
             f"{name} is a {type(pipe).__name__}, which needs more than a prompt. Name a text-to-image pipeline, or "
             "leave the painter out: then pictures are ornaments."
@@ -61,12 +61,12 @@ def open_pipeline(name: str, progress: Progress, options: Mapping[str, Any]) -> 
     except (RuntimeError, AssertionError) as error:
         raise BadOption(f"The painter: the device {device!r} cannot be used ({error}). Try device=cpu.") from error
     pipe.set_progress_bar_config(disable=True)
-    steps = settings["steps"] or int(given["num_inference_steps"].default or 30)
-    progress(1.0, f"The painter {shown} is ready")
+    steps = settings["steps"] or int(parameters["num_inference_steps"].default or 30)
+    progress(1.0, f"The painter {display_name} is ready")
     reasons = (
         ("The painter is tiny and random: the mechanics are real, the pictures are noise.",) if name == RANDOM else ()
     )
-    return DiffusersPainter(pipe, PainterAbout(shown, str(device), steps, name == RANDOM, reasons), settings)
+    return DiffusersPainter(pipe, PainterAbout(display_name, str(device), steps, name == RANDOM, reasons), settings)
 
 
 def _load(name: str, dtype: torch.dtype, progress: Progress) -> Any:
@@ -129,21 +129,21 @@ class DiffusersPainter:
         share = min(1.0, self._settings["size"] / math.sqrt(width * height))
         wanted = (max(1, round(width * share)), max(1, round(height * share)))
         across, down = (max(4 * _UNIT, math.ceil(side / _UNIT) * _UNIT) for side in wanted)
-        given = inspect.signature(self._pipe.__call__).parameters
+        parameters = inspect.signature(self._pipe.__call__).parameters
         options: dict[str, Any] = {"num_inference_steps": self.about.steps, "width": across, "height": down}
-        if self._settings["guidance"] is not None and "guidance_scale" in given:
+        if self._settings["guidance"] is not None and "guidance_scale" in parameters:
             options["guidance_scale"] = self._settings["guidance"]
         stopped: list[BaseException] = []
 
-        def step(pipe: Any, number: int, time: Any, kept: dict[str, Any]) -> dict[str, Any]:
+        def step(pipe: Any, number: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             try:
                 between()
             except BaseException as error:
                 stopped.append(error)
                 raise
-            return kept
+            return tensors
 
-        if "callback_on_step_end" in given:
+        if "callback_on_step_end" in parameters:
             options["callback_on_step_end"] = step
         generator = torch.Generator("cpu").manual_seed(seed)
         try:

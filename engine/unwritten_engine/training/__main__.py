@@ -1,4 +1,4 @@
-"""``python -m unwritten_engine.training``: prepare, train, pack and test a run; tune a checkpoint."""
+"""``python -m unwritten_engine.training``: prepare, train and test a run, and tune a checkpoint."""
 
 import sys
 

@@ -109,9 +109,9 @@ def _set_optimizer_state(
     optimizer: torch.optim.Optimizer, weight: nn.Parameter, count: Tensor, first: Tensor, second: Tensor
 ) -> None:
     """Set the state of one weight. A fused optimizer needs the count on the device, others on the CPU."""
-    where = weight.device if optimizer.defaults.get("fused") else torch.device("cpu")
+    device = weight.device if optimizer.defaults.get("fused") else torch.device("cpu")
     optimizer.state[weight] = {
-        _COUNT: count.to(where).clone(),
+        _COUNT: count.to(device).clone(),
         _FIRST: first.to(weight.device, weight.dtype).clone(),
         _SECOND: second.to(weight.device, weight.dtype).clone(),
     }
@@ -119,9 +119,9 @@ def _set_optimizer_state(
 
 def _write(path: Path, tensors: dict[str, Tensor], notes: Mapping[str, Any]) -> None:
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    beside = path.with_name(f"{path.name}.part")
-    save_file(apart, beside, metadata={"format": FORMAT, "notes": json.dumps(notes)})
-    beside.replace(path)
+    temporary = path.with_name(f"{path.name}.part")
+    save_file(apart, temporary, metadata={"format": FORMAT, "notes": json.dumps(notes)})
+    temporary.replace(path)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -25,10 +25,10 @@ DEFAULT_VOCAB_SIZE: Final = 12_288
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Return the exit status: 0, or 1 after an error message."""
-    given = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], None] = given.run_command
+    args = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = args.run_command
     try:
-        run(given)
+        run(args)
     except EngineError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
@@ -108,44 +108,44 @@ def _pages(files: Sequence[Path]) -> Iterator[TrainingPage]:
     return chain.from_iterable(read_pages(file) for file in files)
 
 
-def _prepare(given: argparse.Namespace) -> None:
+def _prepare(args: argparse.Namespace) -> None:
     from .initial_model import create_initial_model
     from .runs import prepare
 
-    config = make_config(given.set)
-    initial = create_initial_model(given.start, lambda: _pages(given.pages), given.vocabulary, seed=config.seed)
+    config = make_config(args.set)
+    initial = create_initial_model(args.start, lambda: _pages(args.pages), args.vocabulary, seed=config.seed)
     with initial as checkpoint:
-        _print_prepared(prepare(given.run, _pages(given.pages), checkpoint, config, _print_count))
-    _say(f"Train with: python -m unwritten_engine.training train {given.run}")
+        _print_prepared(prepare(args.run, _pages(args.pages), checkpoint, config, _print_count))
+    _say(f"Train with: python -m unwritten_engine.training train {args.run}")
 
 
-def _train(given: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> None:
     from .runs import TrainingRun
 
-    _run_training(TrainingRun(given.run), given, given.eval_every)
+    _run_training(TrainingRun(args.run), args, args.eval_every)
 
 
-def _recall(given: argparse.Namespace) -> None:
+def _recall(args: argparse.Namespace) -> None:
     from .preview import PreviewWriter, matching_share
     from .runs import TrainingRun, load_trainable, set_num_threads
 
-    run = TrainingRun(given.checkpoint)
+    run = TrainingRun(args.checkpoint)
     if run.config_file.exists() and not run.checkpoint.exists():
         raise EngineError(f"{run.folder} has no checkpoint yet. Train it first: train {run.folder}")
-    loaded = load_trainable(run.checkpoint if run.checkpoint.exists() else given.checkpoint, given.device)
+    loaded = load_trainable(run.checkpoint if run.checkpoint.exists() else args.checkpoint, args.device)
     if loaded.device.type == "cpu":
-        set_num_threads(given.threads)
+        set_num_threads(args.threads)
     context = int(loaded.model.config.text_config.max_position_embeddings)
     canvas_length = int(loaded.model.config.canvas_length)
     writer = PreviewWriter(loaded, context=min(context, 4096))
     shares, exact, total_steps = [], 0, 0
-    for page in islice(_pages(given.pages), given.count):
+    for page in islice(_pages(args.pages), args.count):
         expected = page.text.rstrip()
         canvases = max(1, -(-len(writer.encode(expected)) // canvas_length))
         text, steps = writer.write(page.prompt, canvases=canvases)
         shares.append(matching_share(expected, text))
         exact, total_steps = exact + (text == expected), total_steps + steps
-        if len(shares) <= given.show:
+        if len(shares) <= args.show:
             _say(f"Expected:  {expected!r}\nGenerated: {text!r}")
     if not shares:
         raise EngineError("These files have no pages.")
@@ -155,34 +155,34 @@ def _recall(given: argparse.Namespace) -> None:
     )
 
 
-def _tune(given: argparse.Namespace) -> None:
+def _tune(args: argparse.Namespace) -> None:
     from .initial_model import create_initial_model
     from .runs import TrainingRun, prepare
 
-    if given.out.exists():
-        raise BadOption(f"{given.out} exists. Choose another folder for --out.")
-    run = TrainingRun(given.out.with_name(f"{given.out.name}.run"))
-    config = make_config([*given.set, f"lora_rank={given.rank}"], TUNING)
+    if args.out.exists():
+        raise BadOption(f"{args.out} exists. Choose another folder for --out.")
+    run = TrainingRun(args.out.with_name(f"{args.out.name}.run"))
+    config = make_config([*args.set, f"lora_rank={args.rank}"], TUNING)
     if run.folder.exists():
-        if given.set and run.config() != config:
+        if args.set and run.config() != config:
             raise BadOption(f"{run.folder} exists with another configuration. Omit --set, or remove the folder.")
         _say(f"Resuming {run.folder}.")
     else:
-        with create_initial_model(given.checkpoint, lambda: _pages(given.pages), 0) as checkpoint:
-            _print_prepared(prepare(run.folder, _pages(given.pages), checkpoint, config, _print_count))
-    progress = _run_training(run, given, eval_every=100)
+        with create_initial_model(args.checkpoint, lambda: _pages(args.pages), 0) as checkpoint:
+            _print_prepared(prepare(run.folder, _pages(args.pages), checkpoint, config, _print_count))
+    progress = _run_training(run, args, eval_every=100)
     if progress.step == progress.steps:
-        run.checkpoint.replace(given.out)
-        _say(f"Open it with: --engine diffusion --model {given.out}. {run.folder} can be removed.")
+        run.checkpoint.replace(args.out)
+        _say(f"Open it with: --engine diffusion --model {args.out}. {run.folder} can be removed.")
 
 
-def _run_training(run: TrainingRun, given: argparse.Namespace, eval_every: int) -> TrainingProgress:
+def _run_training(run: TrainingRun, args: argparse.Namespace, eval_every: int) -> TrainingProgress:
     from .trainer import Trainer
 
-    trainer = Trainer(run, device=given.device, threads=given.threads, eval_every=eval_every, report=_print_progress)
+    trainer = Trainer(run, device=args.device, threads=args.threads, eval_every=eval_every, report=_print_progress)
     _say(f"Training {sum(one.numel() for one in trainer.weights.values()):,} weights on {trainer.loaded.device}.")
     start = time.monotonic()
-    progress = trainer.train(minutes=given.minutes, steps=getattr(given, "steps", None))
+    progress = trainer.train(minutes=args.minutes, steps=getattr(args, "steps", None))
     done = progress.step == progress.steps
     state = "Done" if done else f"Step {progress.step:,} of {progress.steps:,}; the same command resumes"
     _say(f"{state}, after {(time.monotonic() - start) / 60:.1f} minutes. Current checkpoint: {run.checkpoint}")

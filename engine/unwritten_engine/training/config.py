@@ -91,13 +91,13 @@ class TrainingConfig:
             UnknownOption, BadOption: an unknown name, or an invalid value.
         """
         try:
-            given = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelBroken(f"{path} is not a training configuration ({error}). Prepare the run again.") from None
-        return replace_values(TrainingConfig(), given)
+        return replace_values(TrainingConfig(), values)
 
 
-def replace_values(config: TrainingConfig, given: Mapping[str, Any]) -> TrainingConfig:
+def replace_values(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:
     """Return a configuration with replaced values; strings are converted.
 
     Raises:
@@ -105,7 +105,7 @@ def replace_values(config: TrainingConfig, given: Mapping[str, Any]) -> Training
     """
     kinds = {field.name: type(getattr(TrainingConfig(), field.name)) for field in fields(TrainingConfig)}
     values = asdict(config)
-    for name, value in given.items():
+    for name, value in changes.items():
         if name not in kinds:
             raise UnknownOption(name, kinds, "The training configuration")
         try:
@@ -130,14 +130,14 @@ TUNING: Final = TrainingConfig(
 """Defaults for LoRA on a large checkpoint with dozens or hundreds of pages."""
 
 
-def make_config(given: Sequence[str], base: TrainingConfig | None = None) -> TrainingConfig:
+def make_config(assignments: Sequence[str], base: TrainingConfig | None = None) -> TrainingConfig:
     """Return a configuration from strings such as ``steps=1000``.
 
     Raises:
         UnknownOption, BadOption: an unknown name, or an invalid value.
     """
     values = {}
-    for pair in given:
+    for pair in assignments:
         name, sign, value = pair.partition("=")
         if not sign:
             raise BadOption(f"{pair!r} is not a setting: give NAME=VALUE, such as steps=1000.")

@@ -68,8 +68,8 @@ def write_pages(path: Path, pages: Iterable[TrainingPage]) -> int:
 
 def to_json_line(page: TrainingPage) -> str:
     """Return one line of a file, without empty values."""
-    whole = drop_empty({"title": page.title, "kind": page.kind, "source": page.source})
-    return json.dumps(whole | {"prompt": prompt_object(page.prompt), "text": page.text}, ensure_ascii=False) + "\n"
+    fields = drop_empty({"title": page.title, "kind": page.kind, "source": page.source})
+    return json.dumps(fields | {"prompt": prompt_object(page.prompt), "text": page.text}, ensure_ascii=False) + "\n"
 
 
 def read_pages(path: Path) -> Iterator[TrainingPage]:
@@ -78,11 +78,11 @@ def read_pages(path: Path) -> Iterator[TrainingPage]:
     Raises:
         EngineError: the file does not exist, or a line is invalid. The message names the line.
     """
-    for given, where in read_json_lines(path, "training pages"):
-        page = check_object(given, _PAGE, where, ("prompt", "text"))
-        prompt = read_prompt(page["prompt"], where)
+    for record, location in read_json_lines(path, "training pages"):
+        page = check_object(record, _PAGE, location, ("prompt", "text"))
+        prompt = read_prompt(page["prompt"], location)
         if not page["text"].startswith(prompt.opening):
-            raise EngineError(f"{where}: the text should begin with the opening, {prompt.opening!r}.")
+            raise EngineError(f"{location}: the text should begin with the opening, {prompt.opening!r}.")
         yield TrainingPage(
             prompt=prompt,
             text=page["text"],
@@ -120,37 +120,37 @@ def read_json_lines(path: Path, of: str) -> Iterator[tuple[object, str]]:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    where = f"{path}, line {number}"
-                    yield _json(line, where), where
+                    location = f"{path}, line {number}"
+                    yield _json(line, location), location
     except OSError as error:
         raise EngineError(f"{path} cannot be read ({error.strerror}). Give a file of {of} (.jsonl).") from None
     except UnicodeDecodeError:
         raise EngineError(f"{path} is not UTF-8 text. A file of {of} has JSON lines in UTF-8.") from None
 
 
-def _json(line: str, where: str) -> object:
+def _json(line: str, location: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        raise EngineError(f"{where}: not valid JSON. Each line must be one JSON object.") from None
+        raise EngineError(f"{location}: not valid JSON. Each line must be one JSON object.") from None
 
 
-def read_prompt(given: object, where: str) -> Prompt:
+def read_prompt(value: object, location: str) -> Prompt:
     """Return a prompt from its JSON object.
 
     Raises:
         EngineError: it is invalid. The message starts with the location.
     """
-    prompt = check_object(given, _PROMPT, f"{where}, prompt", ("ask",))
+    prompt = check_object(value, _PROMPT, f"{location}, prompt", ("ask",))
     examples = []
     for at, example in enumerate(prompt.get("examples", ())):
-        found = check_object(example, _EXAMPLE, f"{where}, example {at + 1}", ("ask", "answer"))
-        examples.append(Example(found["ask"], found["answer"], _facts(found, where)))
+        fields = check_object(example, _EXAMPLE, f"{location}, example {at + 1}", ("ask", "answer"))
+        examples.append(Example(fields["ask"], fields["answer"], _facts(fields, location)))
     return Prompt(
         ask=prompt["ask"],
         system=prompt.get("system", ""),
         examples=tuple(examples),
-        facts=_facts(prompt, where),
+        facts=_facts(prompt, location),
         opening=prompt.get("opening", ""),
     )
 
@@ -172,32 +172,32 @@ def prompt_object(prompt: Prompt) -> dict[str, Any]:
     )
 
 
-def check_object(given: object, kinds: Mapping[str, type], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
+def check_object(fields: object, kinds: Mapping[str, type], location: str, needed: tuple[str, ...]) -> dict[str, Any]:
     """Check that a value is an object with known keys of the right types.
 
     Raises:
         EngineError: it is not. The message starts with the location.
     """
-    if not isinstance(given, dict):
-        raise EngineError(f"{where}: expected an object with {', '.join(kinds)}.")
-    for key, value in given.items():
+    if not isinstance(fields, dict):
+        raise EngineError(f"{location}: expected an object with {', '.join(kinds)}.")
+    for key, value in fields.items():
         if key not in kinds:
-            raise EngineError(f"{where}: {key!r} is unknown. Known: {', '.join(kinds)}.")
+            raise EngineError(f"{location}: {key!r} is unknown. Known: {', '.join(kinds)}.")
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
-            raise EngineError(f"{where}: {key!r} should be a {kinds[key].__name__}, not {type(value).__name__}.")
+            raise EngineError(f"{location}: {key!r} should be a {kinds[key].__name__}, not {type(value).__name__}.")
     for key in needed:
-        if not given.get(key):
-            raise EngineError(f"{where}: {key!r} is missing or empty.")
-    return given
+        if not fields.get(key):
+            raise EngineError(f"{location}: {key!r} is missing or empty.")
+    return fields
 
 
-def drop_empty(given: Mapping[str, Any]) -> dict[str, Any]:
+def drop_empty(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the object without empty values."""
-    return {key: value for key, value in given.items() if value}
+    return {key: value for key, value in values.items() if value}
 
 
-def _facts(given: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    facts = given.get("facts", ())
+def _facts(fields: Mapping[str, Any], location: str) -> tuple[str, ...]:
+    facts = fields.get("facts", ())
     if not all(isinstance(fact, str) for fact in facts):
-        raise EngineError(f"{where}: 'facts' must be a list of strings.")
+        raise EngineError(f"{location}: 'facts' must be a list of strings.")
     return tuple(facts)

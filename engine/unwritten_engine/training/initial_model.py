@@ -116,7 +116,7 @@ def new_config(shape: ModelShape, vocabulary: int) -> Any:
             "intermediate_size": shape.inner,
             "moe_intermediate_size": shape.expert_inner,
             "num_hidden_layers": shape.layers,
-            "layer_types": ["full_attention" if here else "sliding_attention" for here in full],
+            "layer_types": ["full_attention" if is_full else "sliding_attention" for is_full in full],
             "num_attention_heads": shape.heads,
             "num_key_value_heads": shape.keys,
             "num_global_key_value_heads": max(1, shape.keys // 2),

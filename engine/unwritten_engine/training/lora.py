@@ -33,9 +33,9 @@ class LoRALinear(nn.Module):
         self.down = nn.Parameter(first.to(matrix.device))
         self.up = nn.Parameter(torch.zeros(outputs, rank, device=matrix.device))
 
-    def forward(self, given: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Return what is added to the matrix product with [..., inputs]."""
-        return nn.functional.linear(nn.functional.linear(given.to(self.down.dtype), self.down), self.up)
+        return nn.functional.linear(nn.functional.linear(inputs.to(self.down.dtype), self.down), self.up)
 
     def delta(self) -> Tensor:
         """Return the update of the matrix, [outputs, inputs]."""
@@ -65,9 +65,9 @@ class LoRA(nn.Module):
             added = LoRALinear(module.weight, rank, generator)
             self.beside[name.replace(".", "/")] = added
             self._matrices.append((module.weight, added))
-            for here in (module, twins.get(name)):
-                if here is not None:
-                    here.register_forward_hook(_add_output(added))
+            for owner in (module, twins.get(name)):
+                if owner is not None:
+                    owner.register_forward_hook(_add_output(added))
 
     @contextmanager
     def merged(self) -> Iterator[None]:
@@ -85,8 +85,8 @@ class LoRA(nn.Module):
 
 
 def _add_output(added: LoRALinear) -> Any:
-    def add(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> Tensor:
-        more: Tensor = added(given[0])
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> Tensor:
+        more: Tensor = added(inputs[0])
         return result + more.to(result.dtype)
 
     return add

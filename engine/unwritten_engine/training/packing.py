@@ -197,9 +197,11 @@ class BatchLayout:
 
     def num_canvases(self, document: Document) -> int:
         """Return how many canvases of a document fit into a row."""
-        whole = -(-(len(document.text) + 1) // self.canvas)
-        room = (self.tokens - len(document.prompt)) // self.canvas + 1 if len(document.prompt) <= self.tokens else 0
-        return max(0, min(whole, self.max_canvases, room, self.canvases // self.copies))
+        needed = -(-(len(document.text) + 1) // self.canvas)
+        available = (
+            (self.tokens - len(document.prompt)) // self.canvas + 1 if len(document.prompt) <= self.tokens else 0
+        )
+        return max(0, min(needed, self.max_canvases, available, self.canvases // self.copies))
 
 
 class Packer:
@@ -273,19 +275,19 @@ class _BatchBuilder:
         """Append a document to the first row with enough room. Return False if there is none."""
         layout = self._layout
         read = np.concatenate([document.prompt, *(ids for ids, _ in canvases[:-1])])
-        places = len(canvases) * layout.copies
+        count = len(canvases) * layout.copies
         free = (
             row
             for row, (tokens, taken, _) in enumerate(self._used)
-            if tokens + len(read) <= layout.tokens and taken + places <= layout.canvases
+            if tokens + len(read) <= layout.tokens and taken + count <= layout.canvases
         )
         row = next(free, None)
         if row is None:
             return False
         at, canvas, owner = self._used[row]
-        self._used[row] = at + len(read), canvas + places, owner + 1
-        here = slice(at, at + len(read))
-        self._ids[row, here], self._owners[row, here], self._places[row, here] = read, owner, np.arange(len(read))
+        self._used[row] = at + len(read), canvas + count, owner + 1
+        span = slice(at, at + len(read))
+        self._ids[row, span], self._owners[row, span], self._places[row, span] = read, owner, np.arange(len(read))
         for number, (ids, kinds) in enumerate(canvases):
             for _ in range(layout.copies):
                 self._canvases[row, canvas], self._kinds[row, canvas] = ids, kinds

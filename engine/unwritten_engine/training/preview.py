@@ -66,22 +66,24 @@ class PreviewWriter:
         plan = plan_canvases(Request(prompt, canvases=canvases), self._detokenizer, self._size, batch.masks.register)
         body.encode(TokenChunk(0, 0, to_tensor(ids, self._device)))
         written: list[int] = []
-        found, steps = plan.decode([], []), 0
+        decoded, steps = plan.decode([], []), 0
         for number in range(canvases):
-            held = len(ids) + len(written)
-            batch.begin_canvas(0, seed=seed, length=held, params=settings, canvas=plan.init_canvas(number, self._size))
+            num_cached = len(ids) + len(written)
+            batch.begin_canvas(
+                0, seed=seed, length=num_cached, params=settings, canvas=plan.init_canvas(number, self._size)
+            )
             while True:
-                batch.step(1, held, equal_lengths=True, constrained=False)
+                batch.step(1, num_cached, equal_lengths=True, constrained=False)
                 steps += 1
                 looked = batch.fetch(1)
                 if looked.finished[0]:
                     break
             written += looked.best[0]
-            found = plan.decode(written, [False] * len(written))
-            if found.ended or number + 1 == canvases:
+            decoded = plan.decode(written, [False] * len(written))
+            if decoded.ended or number + 1 == canvases:
                 break
-            body.encode(TokenChunk(0, held, to_tensor(looked.best[0], self._device)))
-        return found.text, steps
+            body.encode(TokenChunk(0, num_cached, to_tensor(looked.best[0], self._device)))
+        return decoded.text, steps
 
     def _new(self) -> tuple[ModelRunner, DiffusionModel]:
         table = self._model.model.decoder.embed_tokens.weight
@@ -97,7 +99,7 @@ class PreviewWriter:
         return ModelRunner(self._model, body), body
 
 
-def matching_share(wanted: str, found: str) -> float:
+def matching_share(expected: str, generated: str) -> float:
     """Return the share of positions at which two texts have the same character."""
-    same = sum(one == other for one, other in zip(wanted, found, strict=False))
-    return same / max(len(wanted), len(found), 1)
+    same = sum(one == other for one, other in zip(expected, generated, strict=False))
+    return same / max(len(expected), len(generated), 1)

@@ -140,8 +140,8 @@ class TokenizerInfo:
 
 def read_tokenizer(checkpoint: Path) -> TokenizerInfo:
     """Return the tokenizer of a checkpoint, without loading weights."""
-    found = inspect_checkpoint(checkpoint)
-    return TokenizerInfo(load_tokenizer(found), found.end_ids, found.pad_id)
+    info = inspect_checkpoint(checkpoint)
+    return TokenizerInfo(load_tokenizer(info), info.end_ids, info.pad_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +183,12 @@ def prepare(
     if folder.exists():
         raise EngineError(f"{folder} exists. Choose another folder, or resume the run: train {folder}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         if config.lora_rank:  # the checkpoint may be large and is not changed
-            (beside / "start.txt").write_text(f"{start.resolve()}\n", encoding="utf-8")
+            (temporary / "start.txt").write_text(f"{start.resolve()}\n", encoding="utf-8")
         else:
-            shutil.copytree(start, beside / "start")
+            shutil.copytree(start, temporary / "start")
         tokens = read_tokenizer(start)
         training: list[TrainingPage] = []
         held_out: list[TrainingPage] = []
@@ -202,15 +202,15 @@ def prepare(
         corpus, skipped = make_corpus(
             training, tokens.tokenizer, progress=lambda done: progress(done, len(training)), **options
         )
-        corpus.save(beside / "corpus.npz")
+        corpus.save(temporary / "corpus.npz")
         evaluated = _spread(held_out, MAX_EVAL_PAGES)
         if evaluated:
-            make_corpus(evaluated, tokens.tokenizer, **options)[0].save(beside / "held_out.npz")
-        write_pages(beside / "samples.jsonl", _spread(evaluated or training, NUM_PREVIEWS))
-        config.save(TrainingRun(beside).config_file)
-        beside.replace(folder)
+            make_corpus(evaluated, tokens.tokenizer, **options)[0].save(temporary / "held_out.npz")
+        write_pages(temporary / "samples.jsonl", _spread(evaluated or training, NUM_PREVIEWS))
+        config.save(TrainingRun(temporary).config_file)
+        temporary.replace(folder)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     return PreparedRun(len(corpus), corpus.num_text_tokens, len(evaluated), skipped)
 
@@ -220,7 +220,7 @@ def _spread(pages: list[TrainingPage], count: int) -> list[TrainingPage]:
     return pages[:: max(1, len(pages) // count)][:count]
 
 
-def log_entry(run: TrainingRun, **what: Any) -> None:
+def log_entry(run: TrainingRun, **values: Any) -> None:
     """Append an entry to the log."""
     with run.log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(what, ensure_ascii=False) + "\n")
+        file.write(json.dumps(values, ensure_ascii=False) + "\n")

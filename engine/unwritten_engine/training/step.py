@@ -39,12 +39,12 @@ class StepMetrics:
 
 def make_optimizer(weights: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
     """Return AdamW with weight decay for matrices only."""
-    found = [weight for weight in weights if weight.requires_grad]
+    trainable = [weight for weight in weights if weight.requires_grad]
     groups = [
-        {"params": [weight for weight in found if weight.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [weight for weight in found if weight.ndim < 2], "weight_decay": 0.0},
+        {"params": [weight for weight in trainable if weight.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [weight for weight in trainable if weight.ndim < 2], "weight_decay": 0.0},
     ]
-    fused = bool(found) and found[0].device.type == "cuda"
+    fused = bool(trainable) and trainable[0].device.type == "cuda"
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=1.0, betas=(0.9, 0.98), fused=fused)
 
 
@@ -86,27 +86,31 @@ class Stepper:
             step=number,
             share=config.self_conditioned_share,
         )
-        here, ids = batch.to(self._device), noised.ids.view(batch.canvases.shape).to(self._device)
-        counts = self._loss_weights.for_kinds(here.kinds) * (here.canvas_document_ids >= 0)[:, :, None]
+        batch_on_device, ids = batch.to(self._device), noised.ids.view(batch.canvases.shape).to(self._device)
+        counts = (
+            self._loss_weights.for_kinds(batch_on_device.kinds) * (batch_on_device.canvas_document_ids >= 0)[:, :, None]
+        )
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate_at(number)
         optimizer.zero_grad(set_to_none=True)
         with torch.enable_grad(), self._autocast():
             with self._model.record_routing() as reading:
-                prefix = self._model.encode(here)
-            soft = self._self_conditioning(prefix, here, ids, noised.levels, noised.conditioned)
+                prefix = self._model.encode(batch_on_device)
+            soft = self._self_conditioning(prefix, batch_on_device, ids, noised.levels, noised.conditioned)
             with self._model.record_routing() as looking:
-                hidden = self._model.decode(prefix, here, ids, soft)
-            nats = token_losses(hidden.flatten(0, 1), self._model.weight, self._model.cap, here.canvases.flatten())
+                hidden = self._model.decode(prefix, batch_on_device, ids, soft)
+            nats = token_losses(
+                hidden.flatten(0, 1), self._model.weight, self._model.cap, batch_on_device.canvases.flatten()
+            )
             loss = (nats * counts.flatten()).sum() / counts.sum().clamp(min=1e-6)
-            whole = loss + config.balance_weight * torch.stack([*reading, *looking]).mean()
-        torch.autograd.backward(whole)
+            total = loss + config.balance_weight * torch.stack([*reading, *looking]).mean()
+        torch.autograd.backward(total)
         grad_norm = float(nn.utils.clip_grad_norm_(self._weights, config.max_grad_norm))
         if not math.isfinite(grad_norm):
             optimizer.zero_grad(set_to_none=True)
             return StepMetrics(math.nan, math.nan, 0)
         optimizer.step()
-        return StepMetrics(float(loss.detach()), grad_norm, int((here.kinds == TEXT).sum()))
+        return StepMetrics(float(loss.detach()), grad_norm, int((batch_on_device.kinds == TEXT).sum()))
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[PackedBatch]) -> dict[float, float]:
@@ -116,19 +120,19 @@ class Stepper:
         """
         sums, tokens = dict.fromkeys(EVAL_NOISE_LEVELS, 0.0), 0
         for number, batch in enumerate(batches):
-            here = batch.to(self._device)
+            batch_on_device = batch.to(self._device)
             flat, kinds = batch.canvases.flatten(0, 1), batch.kinds.flatten(0, 1)
-            text = ((here.kinds == TEXT) & (here.canvas_document_ids >= 0)[:, :, None]).flatten()
+            text = ((batch_on_device.kinds == TEXT) & (batch_on_device.canvas_document_ids >= 0)[:, :, None]).flatten()
             tokens += int(text.sum())
             with self._autocast():
-                prefix = self._model.encode(here)
+                prefix = self._model.encode(batch_on_device)
                 for level in EVAL_NOISE_LEVELS:
                     drawn = torch.Generator().manual_seed(number)
                     noised = add_noise_at_level(flat, kinds, self._vocabulary, torch.full((len(flat),), level), drawn)
                     ids = noised.view(batch.canvases.shape).to(self._device)
-                    hidden = self._model.decode(prefix, here, ids, None).flatten(0, 1)
+                    hidden = self._model.decode(prefix, batch_on_device, ids, None).flatten(0, 1)
                     nats = token_losses(
-                        hidden[text], self._model.weight, self._model.cap, here.canvases.flatten()[text]
+                        hidden[text], self._model.weight, self._model.cap, batch_on_device.canvases.flatten()[text]
                     )
                     sums[level] += float(nats.sum())
         return {level: total / max(1, tokens) for level, total in sums.items()}
@@ -150,8 +154,8 @@ class Stepper:
                 heat.repeat_interleave(size),
                 self._scale,
             )
-            given = conditioned.to(self._device).view(rows, count, 1, 1)
-            return (soft.view(rows, count, size, -1) * given).view(rows, count * size, -1)
+            mask = conditioned.to(self._device).view(rows, count, 1, 1)
+            return (soft.view(rows, count, size, -1) * mask).view(rows, count * size, -1)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         plain = self._device.type != "cuda" if self._config.dtype == "auto" else self._config.dtype == "float32"

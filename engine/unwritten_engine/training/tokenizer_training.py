@@ -55,9 +55,9 @@ def train_tokenizer(pages: Iterable[TrainingPage], size: int) -> PreTrainedToken
         show_progress=False,
     )
     learner.train_from_iterator(training_texts(pages), trainer)
-    learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
+    tokens = sorted(learner.get_vocab().items(), key=lambda item: item[1])
     taken = set(fixed.values())
-    fresh = [piece for piece, _ in learned if piece not in taken][:free]
+    fresh = [piece for piece, _ in tokens if piece not in taken][:free]
     if len(fresh) < free:
         raise EngineError(
             f"The pages only provide {len(fixed) + len(fresh):,} tokens, not {size:,}. Give more pages, or a smaller "
@@ -105,10 +105,10 @@ def build_bpe(vocabulary: Mapping[str, int], order: Iterable[str]) -> Any:
     return tokenizer
 
 
-def _merges(made: set[str], vocabulary: Mapping[str, int], order: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _merges(known: set[str], vocabulary: Mapping[str, int], order: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield every pair of tokens that forms a token, in order."""
-    for whole in order:
-        for cut in range(1, len(whole)):
-            left, right = whole[:cut], whole[cut:]
-            if all(part in made or (len(part) == 1 and part in vocabulary) for part in (left, right)):
+    for token in order:
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if all(part in known or (len(part) == 1 and part in vocabulary) for part in (left, right)):
                 yield left, right

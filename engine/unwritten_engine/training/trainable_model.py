@@ -74,8 +74,8 @@ class TrainableModel:
             stream = feed_forward(
                 layer, stream, layer.self_attn.o_proj(_attend(query, keys, values, masks[kind])), run_experts
             )
-        seen = {kind: _visible(batch, self._window_of(kind)) for kind in rotary}
-        return EncodedPrefix(found_keys, found_values, seen)
+        visible_masks = {kind: _visible(batch, self._window_of(kind)) for kind in rotary}
+        return EncodedPrefix(found_keys, found_values, visible_masks)
 
     def decode(self, prefix: EncodedPrefix, batch: PackedBatch, canvases: Tensor, soft: Tensor | None) -> Tensor:
         """Run the decoder.
@@ -92,8 +92,8 @@ class TrainableModel:
         rows, count, size = canvases.shape
         embedded = self.decoder.embed_tokens(canvases.view(rows, count * size))
         stream = self.decoder.self_conditioning(embedded, torch.zeros_like(embedded) if soft is None else soft)
-        places = (batch.starts[:, :, None] + torch.arange(size, device=canvases.device)).view(rows, count * size)
-        rotary = {kind: self.decoder.rotary_emb(stream, places, kind) for kind in dict.fromkeys(self._types)}
+        positions = (batch.starts[:, :, None] + torch.arange(size, device=canvases.device)).view(rows, count * size)
+        rotary = {kind: self.decoder.rotary_emb(stream, positions, kind) for kind in dict.fromkeys(self._types)}
         for number, (kind, layer) in enumerate(zip(self._types, self.decoder.layers, strict=True)):
             query, keys, values = project_qkv(layer.self_attn, apply_norm(layer.input_layernorm, stream), rotary[kind])
             keys = torch.cat([prefix.keys[number], keys], dim=2)
@@ -109,18 +109,18 @@ class TrainableModel:
         It is the sum over experts of the share of tokens times the mean probability, times the number of experts
         (Switch Transformer, arXiv 2101.03961).
         """
-        found: list[Tensor] = []
+        losses: list[Tensor] = []
 
-        def look(module: Any, given: Any, result: tuple[Tensor, Tensor, Tensor]) -> None:
-            chances, _, chosen = result
-            experts = chances.shape[-1]
-            shares = torch.zeros(experts, device=chances.device)
-            shares.index_add_(0, chosen.flatten(), torch.ones(chosen.numel(), device=chances.device))
-            found.append(experts * (shares / chosen.numel() * chances.mean(0)).sum())
+        def look(module: Any, inputs: Any, result: tuple[Tensor, Tensor, Tensor]) -> None:
+            probabilities, _, chosen = result
+            experts = probabilities.shape[-1]
+            shares = torch.zeros(experts, device=probabilities.device)
+            shares.index_add_(0, chosen.flatten(), torch.ones(chosen.numel(), device=probabilities.device))
+            losses.append(experts * (shares / chosen.numel() * probabilities.mean(0)).sum())
 
         hooks = [router.register_forward_hook(look) for router in self._routers]
         try:
-            yield found
+            yield losses
         finally:
             for hook in hooks:
                 hook.remove()
@@ -161,29 +161,31 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor
     groups = heads // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
-    found = scaled_dot_product_attention(query, keys.to(query.dtype), values.to(query.dtype), attn_mask=mask, scale=1.0)
-    return found.transpose(1, 2).reshape(batch, count, heads * width)
+    output = scaled_dot_product_attention(
+        query, keys.to(query.dtype), values.to(query.dtype), attn_mask=mask, scale=1.0
+    )
+    return output.transpose(1, 2).reshape(batch, count, heads * width)
 
 
 def _causal(batch: PackedBatch, window: int | None) -> Tensor:
     """Return the encoder's mask, [B, 1, S, S] bool. Padding attends to itself, because no row may be empty."""
     behind = batch.positions[:, :, None] - batch.positions[:, None, :]
     same = (batch.document_ids[:, :, None] == batch.document_ids[:, None, :]) & (batch.document_ids >= 0)[:, None, :]
-    seen = same & (behind >= 0)
+    visible = same & (behind >= 0)
     if window is not None:
-        seen &= behind < window
-    itself = torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)
-    return (seen | itself)[:, None]
+        visible &= behind < window
+    itself = torch.eye(visible.shape[1], dtype=torch.bool, device=visible.device)
+    return (visible | itself)[:, None]
 
 
 def _visible(batch: PackedBatch, window: int | None) -> Tensor:
     """Return what each canvas position attends to, [B, 1, K·C, S + K·C] bool."""
     rows, count, size = batch.canvases.shape
     ahead = batch.starts[:, :, None] - batch.positions[:, None, :]
-    kept = (batch.canvas_document_ids[:, :, None] == batch.document_ids[:, None, :]) & (ahead > 0)
-    kept &= (batch.document_ids >= 0)[:, None, :]
+    earlier = (batch.canvas_document_ids[:, :, None] == batch.document_ids[:, None, :]) & (ahead > 0)
+    earlier &= (batch.document_ids >= 0)[:, None, :]
     if window is not None:
-        kept &= ahead < window
-    numbers = torch.arange(count, device=kept.device).repeat_interleave(size)
+        earlier &= ahead < window
+    numbers = torch.arange(count, device=earlier.device).repeat_interleave(size)
     same = (numbers[:, None] == numbers)[None].expand(rows, -1, -1)
-    return torch.cat([kept.repeat_interleave(size, 1), same], dim=2)[:, None]
+    return torch.cat([earlier.repeat_interleave(size, 1), same], dim=2)[:, None]

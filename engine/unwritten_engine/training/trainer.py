@@ -103,9 +103,9 @@ class Trainer:
         self.packer = self._packer(run.corpus())
         self._eval_set: list[PackedBatch] = []
         self._tokens_per_character = math.nan
-        if held := run.held_out():
-            self._eval_set = _eval_batches(self._packer(held))
-            self._tokens_per_character = held.num_text_tokens / held.num_chars
+        if held_out := run.held_out():
+            self._eval_set = _eval_batches(self._packer(held_out))
+            self._tokens_per_character = held_out.num_text_tokens / held_out.num_chars
         self._preview_pages = run.preview_pages()
         self.step, self.skipped_steps = 0, 0
         self._loss = math.nan
@@ -152,12 +152,12 @@ class Trainer:
 
     def export(self, folder: Path) -> None:
         """Write the current model as a checkpoint, replacing an existing one."""
-        beside = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(beside, ignore_errors=True)
+        temporary = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(temporary, ignore_errors=True)
         with self.adapters.merged() if self.adapters is not None else nullcontext():
-            write_checkpoint_folder(beside, self.model, self.loaded.tokenizer)
+            write_checkpoint_folder(temporary, self.model, self.loaded.tokenizer)
         shutil.rmtree(folder, ignore_errors=True)
-        beside.replace(folder)
+        temporary.replace(folder)
 
     def _packer(self, corpus: Corpus) -> Packer:
         """Return a packer with the configured batch size."""
@@ -217,13 +217,13 @@ class Trainer:
     def _write_previews(self) -> tuple[tuple[str, str], ...]:
         """Generate some previews."""
         first = self.step // self._eval_every * PREVIEWS_PER_EVAL
-        shown: list[TrainingPage] = [
+        pages: list[TrainingPage] = [
             self._preview_pages[(first + at) % len(self._preview_pages)]
             for at in range(min(PREVIEWS_PER_EVAL, len(self._preview_pages)))
         ]
         return tuple(
             (page.title or page.prompt.ask, self._preview_writer.write(page.prompt, seed=self.step)[0])
-            for page in shown
+            for page in pages
         )
 
     def _report(self, progress: TrainingProgress) -> None:
@@ -251,7 +251,7 @@ def max_context(loaded: LoadedModel, config: TrainingConfig) -> int:
 
 def _eval_batches(packs: Packer) -> list[PackedBatch]:
     """Return batches with all documents once, but not more than eight."""
-    found = [packs.batch()]
-    while packs.epoch == 0 and len(found) < 8:
-        found.append(packs.batch())
-    return found
+    batches = [packs.batch()]
+    while packs.epoch == 0 and len(batches) < 8:
+        batches.append(packs.batch())
+    return batches

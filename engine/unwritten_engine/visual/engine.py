@@ -74,8 +74,8 @@ def open_visual(program: str, *, progress: Progress | None = None, **options: An
         ModelNotFound, ModelBroken, ModelUnsupported: see ``gguf.read_header``.
     """
     settings = check_options(options, OPTIONS, _OWNER)
-    found = shutil.which(str(Path(program).expanduser())) if program.strip() else None
-    if found is None:
+    executable = shutil.which(str(Path(program).expanduser())) if program.strip() else None
+    if executable is None:
         raise UnknownEngine(
             f"There is no program {program!r}. Give visual:PATH with the path of llama-diffusion-cli; a build of "
             f"llama.cpp's pull request 24423 has it in build/bin."
@@ -93,7 +93,7 @@ def open_visual(program: str, *, progress: Progress | None = None, **options: An
         raise BadOption(f"{head.path} is not a DiffusionGemma, but {head.architecture!r}. Open it by its path.")
     if progress:
         progress(1.0, f"{head.name} will be loaded with each text")
-    return VisualEngine(found, head, settings)
+    return VisualEngine(executable, head, settings)
 
 
 class VisualEngine:
@@ -184,9 +184,9 @@ class VisualEngine:
             "edit a draft. Put the text into the prompt's facts, or use the engine 'diffusion'": request.draft,
             "see images. Leave them out of the prompt": request.prompt.images,
         }
-        for what, requested in unsupported.items():
+        for feature, requested in unsupported.items():
             if requested:
-                raise RequestRefused(f"{Path(self._program).name} cannot {what}.")
+                raise RequestRefused(f"{Path(self._program).name} cannot {feature}.")
         return options
 
     def _arguments(
@@ -205,8 +205,8 @@ class VisualEngine:
         # Prompt and canvas are one batch. Tokens are estimated at two characters each.
         tokens = len(system + text) // 2
         if tokens > _PROMPT_ROOM:
-            room = str(canvases * CANVAS_LENGTH + tokens)
-            arguments += ["-c", room, "-b", room, "-ub", room]
+            max_total = str(canvases * CANVAS_LENGTH + tokens)
+            arguments += ["-c", max_total, "-b", max_total, "-ub", max_total]
         if settings["threads"]:
             arguments += ["-t", str(settings["threads"])]
         if options["steps"]:
@@ -264,12 +264,13 @@ class VisualEngine:
         async with asyncio.timeout(self._settings["silence_timeout" if screen.canvases else "start_timeout"]):
             return await output.read()
 
-    def _failure(self, how: str, log: Path) -> EngineError:
+    def _failure(self, problem: str, log: Path) -> EngineError:
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         end = " / ".join(line.strip() for line in lines if line.strip())[-600:]
         hint = "It may not support the model: " if "unknown model architecture" in end else ""
         return GenerationFailed(
-            f"{self._program} {how}. {hint}Its log ends: {end or 'nothing'}. Run it by hand with -m {self._head.path}"
+            f"{self._program} {problem}. {hint}Its log ends: {end or 'nothing'}. Run it by hand with -m "
+            f"{self._head.path}"
         )
 
 
@@ -311,12 +312,12 @@ def _format_prompt(prompt: Prompt) -> tuple[str, str]:
     *turns, ask = [message["content"] for message in messages]
     if not turns:
         return system, ask
-    shown = "\n\n".join(
+    examples = "\n\n".join(
         f"Ask: {asked}\nAnswer: {answer}" for asked, answer in zip(turns[::2], turns[1::2], strict=True)
     )
     return (
         system,
-        f"This is how others were answered.\n\n{shown}\n\nNow answer this, without 'Answer:' before it.\n\n{ask}",
+        f"This is how others were answered.\n\n{examples}\n\nNow answer this, without 'Answer:' before it.\n\n{ask}",
     )
 
 

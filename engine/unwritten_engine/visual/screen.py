@@ -117,7 +117,7 @@ class ScreenFrames:
 
     def draft(self, screen: Screen) -> Frame:
         """Return the frame for the newest drawing. Words that differ from the previous drawing are unsettled."""
-        *done, now = screen.canvases
+        *done, current = screen.canvases
         # Line breaks at the end of a canvas look like the empty rows below it, so text after the first canvas may
         # still move.
         fixed = len(self._visible_text(done[0].text) if done else self._opening)
@@ -132,8 +132,8 @@ class ScreenFrames:
             fixed,
             canvas=canvas,
             canvases=max(self._canvases, canvas + 1),
-            step=now.step + 1,
-            steps=now.steps,
+            step=current.step + 1,
+            steps=current.steps,
         )
 
     def last(self, screen: Screen, *, seconds: float, queued: float, seed: int) -> Frame:
@@ -153,14 +153,14 @@ class ScreenFrames:
             reason=reason,
             seed=seed,
         )
-        now = screen.canvases[-1] if screen.canvases else Picture(0, 0, "")
+        current = screen.canvases[-1] if screen.canvases else Picture(0, 0, "")
         return Frame(
             text,
             fixed=len(text),
             canvas=canvases - 1,
             canvases=max(self._canvases, canvases),
-            step=now.step + 1,
-            steps=max(now.steps, now.step + 1),
+            step=current.step + 1,
+            steps=max(current.steps, current.step + 1),
             usage=usage,
         )
 
@@ -176,18 +176,18 @@ class ScreenFrames:
             text = written.rpartition(">")[2]
         opening = PrefillFilter(self._opening)
         text = (opening.push(text) + (opening.end() if ended else "")).rstrip()
-        found = [at for mark in self._stops if (at := text.find(mark)) >= 0] if stop else []
-        text = text[: min(found)].rstrip() if found else text
+        stops = [at for mark in self._stops if (at := text.find(mark)) >= 0] if stop else []
+        text = text[: min(stops)].rstrip() if stops else text
         return self._opening + text if self._opening.strip() else text.lstrip()
 
 
-def _changed_spans(before: str, now: str, offset: int) -> tuple[Span, ...]:
+def _changed_spans(before: str, after: str, offset: int) -> tuple[Span, ...]:
     """Return the spans of words that differ from the previous draft; all of it if there was none."""
-    if not now:
+    if not after:
         return ()
     if not before:
-        return ((offset, offset + len(now)),)
-    old, new = _PIECES.findall(before), _PIECES.findall(now)
+        return ((offset, offset + len(after)),)
+    old, new = _PIECES.findall(before), _PIECES.findall(after)
     starts = [offset]
     for piece in new:
         starts.append(starts[-1] + len(piece))

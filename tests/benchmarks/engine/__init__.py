@@ -1,22 +1,22 @@
-"""Measures the denoising loop beside ``generate()`` of transformers: the same weights, one run, in turn.
+"""Compare the denoising loop with ``generate()`` of transformers on the same weights, in alternating runs.
 
-For ``python tests/benchmarks engine``, which prints what ``bench`` returns.
+``python tests/benchmarks engine`` prints the results of ``bench``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.benchmarks.engine.full import measure_full
-from tests.benchmarks.engine.machine import machine
+from tests.benchmarks.engine.bench_model import FULL, SMALL, ModelSpec, open_bench_model
+from tests.benchmarks.engine.full_size import measure_full
+from tests.benchmarks.engine.machine import describe_machine
 from tests.benchmarks.engine.measure import Settings, measure, memory, parity
-from tests.benchmarks.engine.subject import FULL, SMALL, Spec, open_subject
 
 from unwritten_engine.engine import Progress
 from unwritten_engine.threads import choose_num_threads
 
 QUICK_SIZES = {"vocabulary": 2048, "canvas": 32, "layers": 2, "experts": 4}
-"""A body with which everything takes seconds. Its figures mean nothing."""
+"""A model with which everything takes seconds. Its results have no meaning."""
 QUICK_FULL = {
     "canvas": 16,
     "vocab_size": 2048,
@@ -31,7 +31,7 @@ QUICK_FULL = {
     "head_dim": 32,
     "global_head_dim": 64,
 }
-"""The same for the real architecture: its own path, with everything small."""
+"""Small sizes for the full architecture."""
 
 
 def bench(
@@ -49,19 +49,19 @@ def bench(
     """Measure a model.
 
     Args:
-        reference: "small" (a small random body at the real vocabulary), "full" (the real architecture, random),
-            "random", a checkpoint folder or OWNER/REPO.
-        device: as torch names it; None takes a GPU if there is one.
-        kind: how the weights are kept, "bf16", "int8" or "nf4"; None takes what fits, or for "full" all in turn.
-        threads: of torch on a CPU; None chooses.
-        layers: of "small" and "full", if not as many as they have.
-        batches: canvases together.
+        reference: "small" (a small random model with the full vocabulary), "full" (the full architecture with random
+            weights), "random", a checkpoint folder or OWNER/REPO.
+        device: torch's device name; None uses a GPU if there is one.
+        kind: weight format, "bf16", "int8" or "nf4"; None uses what fits, or for "full" all three.
+        threads: threads of torch on a CPU; None chooses.
+        layers: number of layers of "small" and "full"; None for all.
+        batches: batch sizes in canvases.
         pairs: repetitions of each comparison.
-        quick: everything small, so that it takes seconds; the figures mean nothing.
-        progress: told what is being measured.
+        quick: use small sizes, which take seconds; the results have no meaning.
+        progress: called with the share done and the current measurement.
 
     Returns:
-        Plain numbers, strings and lists; keys are explained in the engine's README.
+        Numbers, strings and lists that can be written as JSON.
 
     Raises:
         BadOption, ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the model cannot be measured here.
@@ -69,7 +69,7 @@ def bench(
     sizes = dict((QUICK_FULL if reference == FULL else QUICK_SIZES) if quick else {})
     if layers is not None:
         sizes["num_hidden_layers" if reference == FULL else "layers"] = layers
-    spec = Spec(
+    spec = ModelSpec(
         reference,
         device=device,
         kind=kind,
@@ -81,8 +81,8 @@ def bench(
         settings = Settings(spec, batches=batches, pairs=pairs, steps=3, prompt=16, shared=48)
     if reference == FULL:
         return {"model": reference, **measure_full(settings, progress)}
-    subject = open_subject(spec, progress)
-    where = machine(subject.device)
+    subject = open_bench_model(spec, progress)
+    where = describe_machine(subject.device)
     found = measure(subject, settings, progress)
     progress(0.9, "Token for token")
     found |= parity(subject, settings)

@@ -1,4 +1,4 @@
-"""The machine that is measured on: what it is, and whether others use it meanwhile."""
+"""The machine of a measurement, and whether other programs use it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 import transformers
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What it was measured on."""
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Return device, threads, versions, and a warning if other programs use the machine."""
     busy = busy_share()
     warning = ""
     if busy > 0.1:
@@ -31,7 +31,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def busy_share(seconds: float = 0.5) -> float:
-    """The share of the processor that others use while this process sleeps; 0 where the system does not tell."""
+    """Return the share of the processor that other programs use while this process sleeps; 0 if unknown."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return 0.0

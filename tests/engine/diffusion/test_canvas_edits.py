@@ -58,6 +58,6 @@ def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
     reader = READERS["pieces"]
     with pytest.raises(RequestRefused, match=r"has \d+ tokens, and the budget is 2"):
         init_edit(Draft("a long enough text"), reader, budget=2)
-    with pytest.raises(RequestRefused, match=r"span \(0, 3\) with the character '\\x00'"):
+    with pytest.raises(RequestRefused, match=r"span \(0, 3\) with the unsupported character '\\x00'"):
         init_edit(Draft("a\0b", ((0, 3),)), reader, budget=9)
     assert init_edit(Draft("a\0b"), reader, budget=9).pins == (-1, -1)

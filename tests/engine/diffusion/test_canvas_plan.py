@@ -78,7 +78,7 @@ def test_any_opening_comes_back(opening: str) -> None:
 def test_openings_that_cannot_be() -> None:
     with pytest.raises(RequestRefused, match=r"The opening has \d+ tokens, and the budget is 4. Ask for more canvases"):
         laid(opening="The lighthouse stands by the sea", max_tokens=4)
-    with pytest.raises(RequestRefused, match=r"The opening has the character '\\x00', which cannot be shown"):
+    with pytest.raises(RequestRefused, match=r"The opening has the unsupported character '\\x00'"):
         laid(opening="The \0 light")
 
 
@@ -140,8 +140,8 @@ def test_a_shape_has_pins_and_classes() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"opening": "Once"}, "A request with a shape cannot have an opening"),
-        ({"draft": Draft("Once")}, "A request with a shape cannot have a draft"),
+        ({"opening": "Once"}, "A request with a schema cannot have an opening"),
+        ({"draft": Draft("Once")}, "A request with a schema cannot have a draft"),
     ],
 )
 def test_a_shape_stands_alone(given: dict[str, Any], message: str) -> None:

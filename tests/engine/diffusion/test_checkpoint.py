@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.checkpoints import REAL, edit_config, quiet, read_head, rewrite_head
+from tests.support.checkpoints import FULL_SIZE, edit_config, quiet, read_head, rewrite_head
 
 from unwritten_engine.diffusion.loading import hub
 from unwritten_engine.diffusion.loading.checkpoint import OFFICIAL, inspect_checkpoint
@@ -38,7 +38,7 @@ def test_a_good_folder_tells_what_it_is(folder: Path) -> None:
 
 
 def test_the_real_model_has_25_billion_parameters_and_half_a_billion_to_see() -> None:
-    counts = read_model_config(REAL, "real").counts()
+    counts = read_model_config(FULL_SIZE, "real").counts()
     assert counts.text == pytest.approx(25.2e9, rel=0.005)
     assert counts.experts == pytest.approx(22.8e9, rel=0.005)
     assert counts.vision == pytest.approx(0.57e9, rel=0.02)
@@ -147,22 +147,22 @@ WRONG: list[tuple[str, Callable[[Path], object], type[EngineError], tuple[str, .
     ("no folder", shutil.rmtree, ModelNotFound, ("There is no folder", OFFICIAL)),
     ("a shard is missing", lambda f: _shards(f)[0].unlink(), ModelNotFound, ("lacks 1 of", "model-00001-of", "Fetch")),
     ("no weights", _no_weights_but(), ModelNotFound, ("no weights", "Fetch")),
-    ("pickled weights", _no_weights_but("pytorch_model.bin"), ModelNotFound, ("may run code", "save_pretrained")),
+    ("pickled weights", _no_weights_but("pytorch_model.bin"), ModelNotFound, ("can run code", "save_pretrained")),
     ("an adapter", _no_weights_but("adapter_config.json"), ModelNotFound, ("an adapter", "merge_and_unload")),
     ("GGUF beside", _no_weights_but("m.gguf"), ModelNotFound, ("GGUF", "m.gguf")),
     ("GGUF alone", _only("m.gguf"), ModelUnsupported, ("GGUF", "m.gguf")),
-    ("truncated", _truncate, ModelBroken, ("truncated", "should have", "Fetch it again")),
+    ("truncated", _truncate, ModelBroken, ("truncated", "should have", "fetch it again")),
     ("too long", _lengthen, ModelBroken, ("10 bytes more",)),
-    ("cut in the head", _cut_in_the_head, ModelBroken, ("ends in its own head", "Fetch it again")),
-    ("empty", _empty, ModelBroken, ("no safetensors file (0 bytes)",)),
+    ("cut in the head", _cut_in_the_head, ModelBroken, ("truncated in its header", "Fetch it again")),
+    ("empty", _empty, ModelBroken, ("not a safetensors file (0 bytes)",)),
     ("LFS pointer", _pointer, ModelBroken, ("git lfs pull",)),
     ("damaged head", _noise_in_the_head, ModelBroken, ("damaged head",)),
     ("sizes that disagree", _odd_sizes, ModelBroken, ("damaged head", "bytes for [3]")),
-    ("wrong shape", _wrong_shape, ModelBroken, ("does not fit its config.json", "[64, 1024]", "[1024, 64]")),
+    ("wrong shape", _wrong_shape, ModelBroken, ("does not match its config.json", "[64, 1024]", "[1024, 64]")),
     ("another checkpoint's shard", _renamed, ModelBroken, ("names tensors that its files do not have",)),
     ("damaged config", lambda f: (f / "config.json").write_text("{"), ModelBroken, ("cannot be read", "Fetch")),
-    ("config is a list", lambda f: (f / "config.json").write_text("[]"), ModelBroken, ("no JSON object",)),
-    ("a size is missing", _text(num_experts=None), ModelBroken, ("does not have 'num_experts'",)),
+    ("config is a list", lambda f: (f / "config.json").write_text("[]"), ModelBroken, ("not a JSON object",)),
+    ("a size is missing", _text(num_experts=None), ModelBroken, ("lacks 'num_experts'",)),
     ("a size is a word", _text(hidden_size="big"), ModelBroken, ("'big' for 'hidden_size'",)),
     ("too few layer types", _text(layer_types=["full_attention"]), ModelBroken, ("1 layer types for 2 layers",)),
     ("no text config", _config(text_config=None), ModelBroken, ("no 'text_config'",)),
@@ -170,7 +170,7 @@ WRONG: list[tuple[str, Callable[[Path], object], type[EngineError], tuple[str, .
         "left to right",
         _config(architectures=["Gemma4ForConditionalGeneration"], model_type="gemma4"),
         ModelUnsupported,
-        ("Gemma4ForConditionalGeneration", "from left to right", "llama.cpp", "vllm serve"),
+        ("Gemma4ForConditionalGeneration", "an autoregressive model", "llama.cpp", "vllm serve"),
     ),
     (
         "another diffuser",
@@ -179,7 +179,7 @@ WRONG: list[tuple[str, Callable[[Path], object], type[EngineError], tuple[str, .
         ("LLaDAModelLM",),
     ),
     ("no name", _config(architectures=None, model_type=None), ModelUnsupported, ("of no known type",)),
-    ("untied", _config(tie_word_embeddings=False), ModelUnsupported, ("weights of their own", OFFICIAL)),
+    ("untied", _config(tie_word_embeddings=False), ModelUnsupported, ("separate weights for", OFFICIAL)),
     ("eight-bit floats", _bytes_for_numbers, ModelUnsupported, ("F8_E4M3", "vLLM", 'quantize="nf4"')),
     ("NVFP4 of the model optimiser", _modelopt, ModelUnsupported, ("NVFP4", "random numbers", "vllm serve")),
     *(
@@ -220,7 +220,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     head = read_head(folder / "model.safetensors")
     del head["model.decoder.layers.1.mlp.up_proj.weight"]
     rewrite_head(folder / "model.safetensors", head)
-    with pytest.raises(ModelBroken, match=r"lacks 1 of its tensors, such as model\.decoder\.layers\.1\.mlp\.up_proj"):
+    with pytest.raises(ModelBroken, match=r"lacks 1 tensors, such as model\.decoder\.layers\.1\.mlp\.up_proj"):
         inspect_checkpoint(folder)
 
 

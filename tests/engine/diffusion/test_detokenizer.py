@@ -188,6 +188,6 @@ def test_other_tokenizers_are_refused() -> None:
 
     tokenizer = make_tokenizer(700)
     tokenizer.backend_tokenizer.decoder = decoders.WordPiece()
-    with pytest.raises(ModelUnsupported, match="decodes by WordPiece"):
+    with pytest.raises(ModelUnsupported, match="decoder is WordPiece"):
         reader_of(tokenizer)
     assert json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]["type"] == "WordPiece"

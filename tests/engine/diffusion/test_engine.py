@@ -58,7 +58,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 async def narrow(anyio_backend: str, folder: Path) -> AsyncIterator[Engine]:
     """A model that can see, with one row."""
-    made = await asyncio.to_thread(open_engine, f"diffusion:{folder}", threads=1, parallel=1, context=512, prefix_cache_mb=10)
+    made = await asyncio.to_thread(
+        open_engine, f"diffusion:{folder}", threads=1, parallel=1, context=512, prefix_cache_mb=10
+    )
     yield made
     await made.close()
 
@@ -270,7 +272,7 @@ async def test_pictures_are_seen(narrow: Engine) -> None:
 
 
 async def test_what_is_no_picture_is_refused(narrow: Engine) -> None:
-    with pytest.raises(RequestRefused, match="Picture 1 cannot be opened"):
+    with pytest.raises(RequestRefused, match="Image 1 cannot be opened"):
         await text(narrow, Request(Prompt("What is it?", images=(b"not a picture",))))
     await ends(narrow)
 

@@ -128,7 +128,7 @@ def test_what_does_not_fit_or_cannot_be_loaded_is_refused_before_the_weights_are
 ) -> None:
     assert "ModelUnsupported This machine has 1 MB" in run(hub, tmp_path / "home", budget=1_000_000)
     edit_config(hub.folder, quantization_config={"quant_method": "awq", "bits": 4})
-    assert "ModelUnsupported someone/small is quantised (awq, 4 bits)" in run(hub, tmp_path / "other")
+    assert "ModelUnsupported someone/small is quantized (awq, 4 bits)" in run(hub, tmp_path / "other")
     assert hub.weights == 0
 
 

@@ -128,7 +128,7 @@ def test_nothing_stays_on_the_meta_device_and_nothing_learns(folder: Path) -> No
 def test_matrices_without_whole_blocks_stay_as_they_are(tmp_path: Path) -> None:
     odd = write_checkpoint(tmp_path, layers=2, hidden=96)
     loaded = loading(odd, "nf4")
-    assert any("stay unquantised" in reason for reason in loaded.reasons)
+    assert any("are not quantized" in reason for reason in loaded.reasons)
     assert type(loaded.model.model.decoder.layers[0].experts) is not PackedExperts
     canvas_logits(loaded.model, PROMPT, CANVAS)
     assert isinstance(loading(odd, "int8").model.model.decoder.layers[0].experts, PackedExperts)
@@ -141,7 +141,7 @@ def test_a_checkpoint_without_a_vision_tower_reads_text(tmp_path: Path) -> None:
     save_file({key: tensor for key, tensor in tensors.items() if "vision" not in key}, blind / "model.safetensors")
     loaded = loading(blind)
     assert loaded.model.model.encoder.vision_tower is None
-    assert any("text alone" in reason for reason in loaded.reasons)
+    assert any("no vision tower" in reason for reason in loaded.reasons)
     wanted = canvas_logits(loading(whole).model, PROMPT, CANVAS)
     assert torch.equal(canvas_logits(loaded.model, PROMPT, CANVAS), wanted)
 
@@ -185,7 +185,7 @@ def test_a_tensor_without_a_place_is_named(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, layers=2)
     tensors = load_file(folder / "model.safetensors")
     save_file(tensors | {"model.decoder.layers.0.extra.weight": torch.ones(1)}, folder / "model.safetensors")
-    with pytest.raises(ModelUnsupported, match=r"1 tensors for which .* such as model\.decoder\.layers\.0\.extra"):
+    with pytest.raises(ModelUnsupported, match=r"1 unknown tensors, such as model\.decoder\.layers\.0\.extra"):
         loading(folder)
 
 
@@ -214,7 +214,7 @@ def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
         return load_model(str(folder), device="cpu", quantize=quantize, dtype=None, budget_bytes=budget, progress=quiet)
 
     assert at(100_000_000).quantization == "float32"
-    with pytest.raises(ModelUnsupported, match=r"This machine has 1 MB\. For 1 request of 4,096 tokens it would take"):
+    with pytest.raises(ModelUnsupported, match=r"The model needs .* for 1 request of 4,096 tokens"):
         at(1_000_000)
     with pytest.raises(ModelUnsupported, match="This machine has 1 MB"):
         at(1_000_000, "nf4")
@@ -225,7 +225,7 @@ def test_the_best_that_fits_the_budget_is_taken(folder: Path) -> None:
     [
         ({"device": "gpu"}, "'device' is 'gpu'; give 'cuda'"),
         ({"device": "meta"}, "'device' is 'meta'"),
-        ({"device": "cuda:99"}, "'device' is 'cuda:99', and this machine has"),
+        ({"device": "cuda:99"}, "'device' is 'cuda:99', but torch finds"),
         ({"dtype": "float16"}, "'dtype' is 'float16'; give 'float32' or 'bfloat16'"),
         ({"quantize": "int4"}, "'quantize' is 'int4'; give 'none', 'int8' or 'nf4'"),
     ],

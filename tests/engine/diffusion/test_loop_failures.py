@@ -131,7 +131,7 @@ def test_memory_for_fewer_rows(made: Model, alone: list[list[int]]) -> None:
     assert set(news) == set(runs) and loop.running == runs[:2] and len(loop.prefix_cache) == 0
     finish(loop)
     check(runs, alone, 2)
-    assert "Memory ran out in the middle of a pass; the others go on" in str(runs[2].error)
+    assert "Memory ran out in a denoising step; other requests continue" in str(runs[2].error)
     assert "smaller parallel" in str(runs[2].error)
 
 
@@ -201,9 +201,9 @@ def test_memory_running_out_at_any_operation_of_a_pass(made: Model, alone: list[
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (out_of_memory(), "Memory ran out while its prompt was read; the others go on"),
+        (out_of_memory(), "Memory ran out while the prompt was processed; other requests continue"),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory"), "Memory ran out"),
-        (RuntimeError("a broken kernel"), "It broke off while its prompt was read: a broken kernel. Try again."),
+        (RuntimeError("a broken kernel"), "failed while the prompt was processed: a broken kernel. Try again."),
     ],
 )
 @pytest.mark.parametrize("failed", [0, 1, 2])
@@ -286,7 +286,7 @@ def test_a_pass_that_breaks_off_fails_those_who_run(made: Model, alone: list[lis
     made.batch.broken = RuntimeError("CUDA error: an illegal memory access")
     assert set(loop.step()) == set(runs[:2])
     made.batch.broken = None
-    assert all("in the middle of a pass: CUDA error" in str(run.error) for run in runs[:2])
+    assert all("in a denoising step: CUDA error" in str(run.error) for run in runs[:2])
     assert runs[0].error is not runs[1].error
     finish(loop)
     check(runs[2:], alone[2:], None)

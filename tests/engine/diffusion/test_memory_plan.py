@@ -1,7 +1,7 @@
 """What models take, and plans: against the real model's sizes, and against what is really allocated."""
 
 import pytest
-from tests.support.checkpoints import REAL, quiet
+from tests.support.checkpoints import FULL_SIZE, quiet
 
 from unwritten_engine.diffusion.loading.loader import RANDOM, load_model
 from unwritten_engine.diffusion.loading.memory_plan import (
@@ -18,7 +18,7 @@ from unwritten_engine.diffusion.loading.memory_plan import (
 from unwritten_engine.diffusion.loading.model_config import read_model_config
 from unwritten_engine.errors import ModelUnsupported
 
-SHAPE = read_model_config(REAL, "real")
+SHAPE = read_model_config(FULL_SIZE, "real")
 GB = 10**9
 
 
@@ -67,7 +67,7 @@ def test_what_is_asked_for_is_taken() -> None:
     found = on(141, kind="nf4", rows=2, context=65_536)
     assert (found.kind, found.rows, found.context) == ("nf4", 2, 65_536)
     assert found.cache == 2 * cache_bytes(SHAPE, 65_536)
-    assert "as asked for" in found.reason
+    assert "as requested" in found.reason
 
 
 def test_a_card_that_is_too_small_is_told_every_figure_and_a_way() -> None:
@@ -76,7 +76,7 @@ def test_a_card_that_is_too_small_is_told_every_figure_and_a_way() -> None:
     text = str(caught.value)
     for part in (
         "This GPU has 16.0 GB",
-        "0.7 GB are left",
+        "of which the driver needs 0.7 GB",
         "52.0 GB in bf16",
         "27.8 GB in 8 bits",
         "16.3 GB in 4 bits",
@@ -95,7 +95,8 @@ def test_a_wish_that_is_too_large_is_told_what_would_fit() -> None:
 
 
 def test_contexts_end_where_the_model_does() -> None:
-    short = read_model_config(REAL | {"text_config": REAL["text_config"] | {"max_position_embeddings": 2048}}, "short")
+    config = FULL_SIZE | {"text_config": FULL_SIZE["text_config"] | {"max_position_embeddings": 2048}}
+    short = read_model_config(config, "short")
     assert plan_memory(short, memory=80 * GB, device="This GPU", context=10_000).context == 2048
 
 

@@ -159,5 +159,5 @@ def test_a_typed_mark_is_no_place_for_a_picture(seeing: PromptTokenizer) -> None
 
 
 def test_what_is_no_picture_is_refused(seeing: PromptTokenizer) -> None:
-    with pytest.raises(RequestRefused, match="Picture 2 cannot be opened"):
+    with pytest.raises(RequestRefused, match="Image 2 cannot be opened"):
         seeing.tokenize(Prompt("What is it?", images=(picture(), b"not a picture")))

@@ -58,8 +58,8 @@ def test_none_leaves_it_to_the_checkpoint() -> None:
         ({"t_min": 0}, "'t_min' is 0"),
         ({"stability": -1}, "'stability' is -1"),
         ({"confidence": True}, "'confidence' is True"),
-        ({"t_max": 0.3}, "falls from t_max=0.3 to t_min=0.4; give a t_max of at least 0.4"),
-        ({"t_min": 0.9}, "falls from t_max=0.8 to t_min=0.9"),
+        ({"t_max": 0.3}, "t_max=0.3 is below t_min=0.4; give a t_max of at least 0.4"),
+        ({"t_min": 0.9}, "t_max=0.8 is below t_min=0.9"),
     ],
 )
 def test_values_that_there_are_not(options: dict[str, Any], message: str) -> None:

@@ -420,5 +420,5 @@ async def test_a_thought_that_the_template_began(server: ModelServer) -> None:
         assert (await frames_of(engine))[-1].text == "Tall towers."
         assert "The server's template opens the reasoning; it is removed." in engine.about.reasons
         server.answers = [says("Hm, well, and so on", finish="length")]
-        with pytest.raises(GenerationFailed, match="thought, and wrote nothing"):
+        with pytest.raises(GenerationFailed, match="for reasoning and wrote no text"):
             await frames_of(engine)

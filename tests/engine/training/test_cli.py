@@ -36,7 +36,7 @@ def typed(line: str, *more: str) -> int:
 def test_prepare_train_and_recall(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("prepare run --pages pages.jsonl --start tiny --set", *SMALL) == 0
     told = capsys.readouterr().out
-    assert "8 pages with" in told and "2 held-out pages" in told and "train run" in told
+    assert "8 training pages with" in told and "2 held-out pages" in told and "train run" in told
     assert typed("recall run --pages pages.jsonl") == 1
     assert "run has no checkpoint yet. Train it first" in capsys.readouterr().err
     assert typed("train run --steps 3 --device cpu --threads 1 --eval-every 2") == 0
@@ -111,7 +111,7 @@ def test_a_recipe_is_checked_and_comes_back(tmp_path: Path) -> None:
         (["learning_rate=2"], BadOption, "learning_rate is 2; give a number from 0 to 1"),
         (["copies=9"], BadOption, "A row has 8 canvases, too few for 9 copies"),
         (["dtype=float16"], BadOption, "dtype is 'float16'; give 'auto', 'float32' or"),
-        (["rat=1"], UnknownOption, "Did you mean 'rate'"),
+        (["learning_rat=1"], UnknownOption, "Did you mean 'learning_rate'"),
     ):
         with pytest.raises(error, match=message):
             make_config(values)

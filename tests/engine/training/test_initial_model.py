@@ -118,5 +118,5 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"no size 'huge'\. Choose one of toy, small"):
         write_new_model(tmp_path, "huge", make_tokenizer(640))
     (tmp_path / "file").write_text("here")
-    with pytest.raises(EngineError, match="cannot be written"):
+    with pytest.raises(EngineError, match="Cannot write"):
         write_new_model(tmp_path / "file", "toy", make_tokenizer(640))

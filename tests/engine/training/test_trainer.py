@@ -67,7 +67,7 @@ def test_a_state_that_is_damaged_or_foreign_is_told(tmp_path: Path) -> None:
     wide = trainer(run(tmp_path / "wide", hidden=48))
     wide.save()
     one.run.state.write_bytes(wide.run.state.read_bytes())
-    with pytest.raises(ModelBroken, match=r"belongs to another model: its .* does not fit"):
+    with pytest.raises(ModelBroken, match=r"belongs to another model: its .* does not match"):
         trainer(one.run)
     with pytest.raises(ModelNotFound, match=r"is not a prepared run: training\.json, corpus\.npz"):
         trainer(TrainingRun(tmp_path / "none"))

@@ -243,9 +243,9 @@ def test_what_is_wrong_is_said_when_it_is_opened(program: Path, model: Path, tmp
     cases: list[tuple[str, dict[str, Any], type[EngineError], str]] = [
         ("visual:", {"model": str(model)}, UnknownEngine, "no program ''. Give visual:PATH"),
         ("visual:/nowhere/cli", {"model": str(model)}, UnknownEngine, "pull request 24423"),
-        (f"visual:{program}", {}, BadOption, "needs the file of a model, such as model="),
+        (f"visual:{program}", {}, BadOption, "needs a model file, such as model="),
         (f"visual:{program}", {"model": "none.gguf"}, ModelNotFound, "none.gguf"),
-        (f"visual:{program}", {"model": str(other)}, BadOption, "is no DiffusionGemma, but 'llama'"),
+        (f"visual:{program}", {"model": str(other)}, BadOption, "is not a DiffusionGemma, but 'llama'"),
         (f"visual:{program}", {"model": str(model), "extra": "'"}, BadOption, "a quote too many"),
         (f"visual:{program}", {"modle": str(model)}, UnknownOption, "Did you mean 'model'"),
     ]

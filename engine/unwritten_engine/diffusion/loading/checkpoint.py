@@ -68,28 +68,28 @@ def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
         ModelBroken: a file is truncated or damaged, or tensors are missing or have the wrong shape.
         ModelUnsupported: another architecture, or an unsupported quantization.
     """
-    here = Path(folder).expanduser()
-    name = name or here.resolve().name
-    if here.is_file():
-        hint = f"give its folder, {here.parent}" if here.suffix == ".safetensors" else "give a checkpoint folder"
-        raise ModelNotFound(f"{here} is a file; {hint}.")
-    if not here.is_dir():
+    path = Path(folder).expanduser()
+    name = name or path.resolve().name
+    if path.is_file():
+        hint = f"give its folder, {path.parent}" if path.suffix == ".safetensors" else "give a checkpoint folder"
+        raise ModelNotFound(f"{path} is a file; {hint}.")
+    if not path.is_dir():
         raise ModelNotFound(
-            f"There is no folder {here}. Give a checkpoint folder, or a model on the hub such as {OFFICIAL}."
+            f"There is no folder {path}. Give a checkpoint folder, or a model on the hub such as {OFFICIAL}."
         )
-    config = read_config(here, name)
+    config = read_config(path, name)
     sizes = read_model_config(config, name)
-    tensors = read_tensors(here)
+    tensors = read_tensors(path)
     _check_tensors(sizes, tensors, name)
-    if not any((here / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
-        raise ModelNotFound(f"{here} has no tokenizer.json. Fetch the checkpoint again, with its tokenizer.")
+    if not any((path / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
+        raise ModelNotFound(f"{path} has no tokenizer.json. Fetch the checkpoint again, with its tokenizer.")
     kinds: dict[str, int] = dict.fromkeys(("experts", "linears", "embeddings", "vision", "rest"), 0)
     for key, tensor in tensors.items():
         if key != "lm_head.weight":  # a copy of the embeddings
             kinds[tensor_kind(key)] += prod(tensor.shape)
-    ends, pad = _ends(here, config)
+    ends, pad = _ends(path, config)
     return Checkpoint(
-        folder=here,
+        folder=path,
         name=name,
         config=config,
         model_config=sizes,
@@ -99,8 +99,8 @@ def inspect_checkpoint(folder: str | Path, name: str = "") -> Checkpoint:
         end_ids=ends,
         pad_id=pad,
         vision=kinds["vision"] > 0
-        and any((here / file).is_file() for file in ("processor_config.json", "preprocessor_config.json")),
-        licence=_licence(here, name),
+        and any((path / file).is_file() for file in ("processor_config.json", "preprocessor_config.json")),
+        licence=_licence(path, name),
     )
 
 
@@ -124,25 +124,27 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_architecture(config: Mapping[str, Any], name: str) -> None:
-    found = config.get("architectures") or []
+    architectures = config.get("architectures") or []
     kind = str(config.get("model_type") or "")
-    if ARCHITECTURE in found or (not found and kind == "diffusion_gemma"):
+    if ARCHITECTURE in architectures or (not architectures and kind == "diffusion_gemma"):
         return
-    what = str(found[0]) if found else (f"of the type {kind!r}" if kind else "of no known type")
-    if _LEFT_TO_RIGHT.search(what):
+    description = str(architectures[0]) if architectures else (f"of the type {kind!r}" if kind else "of no known type")
+    if _LEFT_TO_RIGHT.search(description):
         raise ModelUnsupported(
-            f"{name} is {what}, an autoregressive model; the diffusion engine runs {ARCHITECTURE}. Convert it to GGUF "
-            f"and open the .gguf file with llama.cpp, or serve it with vLLM: vllm serve {name}"
+            f"{name} is {description}, an autoregressive model; the diffusion engine runs {ARCHITECTURE}. Convert it "
+            f"to GGUF and open the .gguf file with llama.cpp, or serve it with vLLM: vllm serve {name}"
         )
-    raise ModelUnsupported(f"{name} is {what}; the diffusion engine only runs {ARCHITECTURE}, such as {OFFICIAL}.")
+    raise ModelUnsupported(
+        f"{name} is {description}; the diffusion engine only runs {ARCHITECTURE}, such as {OFFICIAL}."
+    )
 
 
 def _check_quantisation(folder: Path, config: Mapping[str, Any], name: str) -> None:
-    found = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    if not found and (folder / "hf_quant_config.json").is_file():  # NVIDIA's model optimizer
-        found = read_json(folder / "hf_quant_config.json").get("quantization") or {"quant_method": "modelopt"}
-    if found:
-        raise ModelUnsupported(_refusal(name, _quantisation(found)))
+    quantization = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
+    if not quantization and (folder / "hf_quant_config.json").is_file():  # NVIDIA's model optimizer
+        quantization = read_json(folder / "hf_quant_config.json").get("quantization") or {"quant_method": "modelopt"}
+    if quantization:
+        raise ModelUnsupported(_refusal(name, _quantisation(quantization)))
     if config.get("tie_word_embeddings") is False:
         raise ModelUnsupported(
             f"{name} has separate weights for encoder and decoder (tie_word_embeddings is false). This engine runs "
@@ -150,12 +152,12 @@ def _check_quantisation(folder: Path, config: Mapping[str, Any], name: str) -> N
         )
 
 
-def _quantisation(found: Any) -> str:
+def _quantisation(quantization: Any) -> str:
     """Return the name of a quantization, such as "compressed-tensors, nvfp4"."""
-    if not isinstance(found, Mapping):
-        return str(found)
-    words = [str(found[key]) for key in ("quant_method", "quant_algo", "format", "fmt") if found.get(key)]
-    words += [f"{found['bits']} bits"] if "bits" in found else []
+    if not isinstance(quantization, Mapping):
+        return str(quantization)
+    words = [str(quantization[key]) for key in ("quant_method", "quant_algo", "format", "fmt") if quantization.get(key)]
+    words += [f"{quantization['bits']} bits"] if "bits" in quantization else []
     return ", ".join(dict.fromkeys(words)) or "an unnamed method"
 
 
@@ -199,9 +201,9 @@ def _twin(key: str) -> str:
 def _ends(folder: Path, config: Mapping[str, Any]) -> tuple[frozenset[int], int]:
     """Return end tokens and padding from generation_config.json, else config.json, else the defaults of Gemma 4."""
     file = folder / "generation_config.json"
-    places = [read_json(file) if file.is_file() else {}, config, config.get("text_config") or {}]
-    ends = next((place["eos_token_id"] for place in places if place.get("eos_token_id") is not None), _ENDS)
-    pad = next((place["pad_token_id"] for place in places if place.get("pad_token_id") is not None), 0)
+    sources = [read_json(file) if file.is_file() else {}, config, config.get("text_config") or {}]
+    ends = next((place["eos_token_id"] for place in sources if place.get("eos_token_id") is not None), _ENDS)
+    pad = next((place["pad_token_id"] for place in sources if place.get("pad_token_id") is not None), 0)
     return frozenset([ends] if isinstance(ends, int) else ends), int(pad)
 
 
@@ -210,6 +212,6 @@ def _licence(folder: Path, name: str) -> str:
     card = folder / "README.md"
     if card.is_file():
         head = card.read_text(encoding="utf-8", errors="replace")[:4000]
-        if head.startswith("---") and (found := re.search(r"^license:\s*[\"']?([\w.-]+)", head, re.MULTILINE)):
-            return found[1]
+        if head.startswith("---") and (match := re.search(r"^license:\s*[\"']?([\w.-]+)", head, re.MULTILINE)):
+            return match[1]
     return f"Apache-2.0 (huggingface.co/{OFFICIAL})" if name == OFFICIAL else ""

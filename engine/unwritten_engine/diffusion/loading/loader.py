@@ -95,16 +95,16 @@ def load_model(
         ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: the checkpoint cannot be loaded, or does not fit.
         EngineError: memory or disk ran out.
     """
-    where = devices.find_device(device)
-    number = _dtype(dtype, where)
+    torch_device = devices.find_device(device)
+    number = _dtype(dtype, torch_device)
     if quantize not in (None, "none", *KINDS[1:]):
         raise BadOption(f"The option 'quantize' is {quantize!r}; give 'none', 'int8' or 'nf4'.")
-    budget = devices.free_bytes(where) if budget_bytes is None else budget_bytes
+    budget = devices.free_bytes(torch_device) if budget_bytes is None else budget_bytes
 
     def planned(sizes: ModelConfig) -> MemoryPlan:
         plain = "float32" if number == torch.float32 else "bf16"
         kind = plain if quantize == "none" else quantize
-        name = devices.describe_device(where)
+        name = devices.describe_device(torch_device)
         return plan_memory(sizes, memory=budget, device=name, kind=kind, plain=plain, rows=1, context=4096)
 
     if reference == RANDOM:
@@ -114,32 +114,32 @@ def load_model(
             progress(0.0, "Making a small random model; its text is gibberish")
             checkpoint = inspect_checkpoint(write_checkpoint(folder, **RANDOM_SIZES), name=RANDOM)
             reason = "The model is small and random, so its text is gibberish."
-            return _load(checkpoint, planned(checkpoint.model_config), where, number, progress, (reason,))
+            return _load(checkpoint, planned(checkpoint.model_config), torch_device, number, progress, (reason,))
     local = Path(reference).expanduser()
     if local.exists() or not _is_hub(reference):
         checkpoint = inspect_checkpoint(local)
     else:
         folder_ = fetch_checkpoint(reference, progress, lambda config: _agree(planned, config, reference))
         checkpoint = inspect_checkpoint(folder_, name=reference)
-    return _load(checkpoint, planned(checkpoint.model_config), where, number, progress, ())
+    return _load(checkpoint, planned(checkpoint.model_config), torch_device, number, progress, ())
 
 
 def _load(
     checkpoint: Checkpoint,
-    found: MemoryPlan,
+    plan: MemoryPlan,
     device: torch.device,
     dtype: torch.dtype,
     progress: Progress,
     reasons: tuple[str, ...],
 ) -> LoadedModel:
-    told = ", ".join(f"{gigabytes(weight_bytes(checkpoint.model_config, kind))} in {kind}" for kind in KINDS)
-    progress(0.0, f"Loading {checkpoint.name} in {found.kind}, {gigabytes(found.weights)} (weights: {told})")
+    sizes = ", ".join(f"{gigabytes(weight_bytes(checkpoint.model_config, kind))} in {kind}" for kind in KINDS)
+    progress(0.0, f"Loading {checkpoint.name} in {plan.kind}, {gigabytes(plan.weights)} (weights: {sizes})")
     try:
-        model, more = load_weights(checkpoint, found.kind, device, dtype, progress)
+        model, more = load_weights(checkpoint, plan.kind, device, dtype, progress)
     except torch.OutOfMemoryError as error:
         raise EngineError(
-            f"{devices.describe_device(device)} ran out of memory while {checkpoint.name} was loaded in {found.kind}, "
-            f"which takes {gigabytes(found.weights)}. Close other programs that use it (nvidia-smi lists them), or "
+            f"{devices.describe_device(device)} ran out of memory while {checkpoint.name} was loaded in {plan.kind}, "
+            f"which takes {gigabytes(plan.weights)}. Close other programs that use it (nvidia-smi lists them), or "
             f"take a smaller quantize."
         ) from error
     return LoadedModel(
@@ -149,12 +149,12 @@ def _load(
         name=checkpoint.name,
         device=device,
         dtype=dtype,
-        quantization=found.kind,
+        quantization=plan.kind,
         weight_bytes=count_bytes(model),
         end_ids=checkpoint.end_ids,
         pad_id=checkpoint.pad_id,
         licence=checkpoint.licence,
-        reasons=(*reasons, found.reason, *more),
+        reasons=(*reasons, plan.reason, *more),
     )
 
 
@@ -182,11 +182,11 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
 def count_bytes(model: torch.nn.Module) -> int:
     """Return the bytes of all parameters and buffers; shared storage counts once."""
-    seen = {}
+    storages = {}
     for tensor in (*model.parameters(), *model.buffers()):
         storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-    return sum(seen.values())
+        storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
 
 
 def _dtype(name: str | None, device: torch.device) -> torch.dtype:

@@ -34,14 +34,14 @@ def weight_bytes(config: ModelConfig, kind: str) -> int:
     """
     counts = config.counts()
     packed = counts.experts + counts.linears
-    kept = counts.total - packed
+    unpacked = counts.total - packed
     if kind == "float32":
         return 4 * counts.total
     if kind == "bf16":
         return 2 * counts.total
     if kind == "int8":
-        return 2 * kept + packed + 4 * _rows(config)
-    return 2 * kept + packed // 2 + 2 * packed // _BLOCK
+        return 2 * unpacked + packed + 4 * _rows(config)
+    return 2 * unpacked + packed // 2 + 2 * packed // _BLOCK
 
 
 def _rows(config: ModelConfig) -> int:
@@ -71,8 +71,8 @@ def cache_bytes(config: ModelConfig, tokens: int, number: int = 2) -> int:
     """
     total = 0
     for layer in config.layers:
-        kept = tokens if layer.full_attention else min(tokens, config.sliding_window)
-        total += 2 * layer.num_kv_heads * layer.head_dim * kept * number
+        positions = tokens if layer.full_attention else min(tokens, config.sliding_window)
+        total += 2 * layer.num_kv_heads * layer.head_dim * positions * number
     return total
 
 
@@ -98,9 +98,9 @@ def workspace_bytes(config: ModelConfig, rows: int, kind: str, context: int = 40
             layer.num_kv_heads * layer.head_dim * (context if layer.full_attention else config.sliding_window)
         ),
     )
-    seen = (context if widest.full_attention else min(context, config.sliding_window)) + config.canvas_length
+    visible = (context if widest.full_attention else min(context, config.sliding_window)) + config.canvas_length
     attention = (
-        rows * 2 * widest.num_kv_heads * widest.head_dim * seen * number
+        rows * 2 * widest.num_kv_heads * widest.head_dim * visible * number
         + 3 * positions * config.num_heads * widest.head_dim * number
     )
     logits = positions * min(_TILE, config.vocab_size) * 4 * 3
@@ -171,11 +171,11 @@ def plan_memory(
     Raises:
         ModelUnsupported: it does not fit. The message has the numbers and advice.
     """
-    room = memory - reserve
+    available = memory - reserve
     for choice in (plain, *KINDS[1:]) if kind is None else (kind,):
-        found = _fit(config, room, choice, rows, context)
-        if found is not None:
-            return _with_reason(found, config, kind, memory, device)
+        plan = _fit(config, available, choice, rows, context)
+        if plan is not None:
+            return _with_reason(plan, config, kind, memory, device)
     raise ModelUnsupported(_refusal(config, memory, device, kind, rows, context, reserve))
 
 
@@ -183,13 +183,16 @@ def _min_context(config: ModelConfig, context: int | None) -> int:
     return min(config.context, 4096 if context is None else context)
 
 
-def _fit(config: ModelConfig, room: int, kind: str, rows: int | None, context: int | None) -> MemoryPlan | None:
+def _fit(config: ModelConfig, available: int, kind: str, rows: int | None, context: int | None) -> MemoryPlan | None:
     number = 4 if kind == "float32" else 2
     weights = weight_bytes(config, kind)
     tokens = _min_context(config, context)
     for count in (16, 12, 8, 6, 4, 3, 2, 1) if rows is None else (rows,):
         left = (
-            room - weights - count * cache_bytes(config, tokens, number) - workspace_bytes(config, count, kind, tokens)
+            available
+            - weights
+            - count * cache_bytes(config, tokens, number)
+            - workspace_bytes(config, count, kind, tokens)
         )
         if left < 0:
             continue
@@ -214,19 +217,19 @@ def _fit(config: ModelConfig, room: int, kind: str, rows: int | None, context: i
     return None
 
 
-def _with_reason(found: MemoryPlan, config: ModelConfig, asked: str | None, memory: int, device: str) -> MemoryPlan:
+def _with_reason(plan: MemoryPlan, config: ModelConfig, asked: str | None, memory: int, device: str) -> MemoryPlan:
     if asked is not None:
-        reason = f"The weights are kept in {KIND_LABELS[found.kind]} ({gigabytes(found.weights)}), as requested."
-    elif found.kind not in KINDS[1:]:
-        kept = f"{KIND_LABELS[found.kind]} ({gigabytes(found.weights)})"
-        reason = f"The weights are kept in {kept}: {device} has {gigabytes(memory)}."
+        reason = f"The weights are kept in {KIND_LABELS[plan.kind]} ({gigabytes(plan.weights)}), as requested."
+    elif plan.kind not in KINDS[1:]:
+        label = f"{KIND_LABELS[plan.kind]} ({gigabytes(plan.weights)})"
+        reason = f"The weights are kept in {label}: {device} has {gigabytes(memory)}."
     else:
-        better = KINDS[KINDS.index(found.kind) - 1]
+        better = KINDS[KINDS.index(plan.kind) - 1]
         reason = (
-            f"The weights are kept in {KIND_LABELS[found.kind]} ({gigabytes(found.weights)}): {device} has "
+            f"The weights are kept in {KIND_LABELS[plan.kind]} ({gigabytes(plan.weights)}): {device} has "
             f"{gigabytes(memory)}, and {KIND_LABELS[better]} would need {gigabytes(required_bytes(config, better))}."
         )
-    return replace(found, reason=reason)
+    return replace(plan, reason=reason)
 
 
 def required_bytes(config: ModelConfig, kind: str, rows: int = 1, context: int = 4096) -> int:
@@ -242,10 +245,10 @@ def _refusal(
     tokens = _min_context(config, context)
     count = rows or 1
     choices = [*KINDS, *([kind] if kind and kind not in KINDS else [])]
-    takes = {choice: required_bytes(config, choice, count, tokens) for choice in choices}
-    told = ", ".join(f"{gigabytes(size)} in {KIND_LABELS[choice]}" for choice, size in takes.items())
+    required = {choice: required_bytes(config, choice, count, tokens) for choice in choices}
+    sizes = ", ".join(f"{gigabytes(size)} in {KIND_LABELS[choice]}" for choice, size in required.items())
     ways = []
-    fitting = [choice for choice in KINDS if takes[choice] <= memory - reserve]
+    fitting = [choice for choice in KINDS if required[choice] <= memory - reserve]
     if kind is not None and fitting:
         ways.append(f'quantize="{fitting[0]}"'.replace('"bf16"', '"none"'))
     if count > 1 and required_bytes(config, kind or KINDS[-1], 1, tokens) <= memory - reserve:
@@ -260,7 +263,7 @@ def _refusal(
     reserved = f", of which the driver needs {gigabytes(reserve)}" if reserve else ""
     requests = f"{count} request{'s' * (count > 1)} of {tokens:,} tokens"
     return (
-        f"{device} has {gigabytes(memory)}{reserved}. The model needs {told} for {requests}. Try {' and '.join(ways)}."
+        f"{device} has {gigabytes(memory)}{reserved}. The model needs {sizes} for {requests}. Try {' and '.join(ways)}."
     )
 
 

@@ -81,34 +81,34 @@ class ModelConfig:
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every required tensor, without the vision tower."""
-        hidden, found = self.hidden_size, dict[str, tuple[int, ...]]()
-        found[f"{DECODER}embed_tokens.weight"] = (self.vocab_size, hidden)
-        found[f"{DECODER}norm.weight"] = (hidden,)
-        found[f"{DECODER}self_conditioning.pre_norm.weight"] = (hidden,)
-        found |= self._gated(f"{DECODER}self_conditioning.")
+        hidden, shapes = self.hidden_size, dict[str, tuple[int, ...]]()
+        shapes[f"{DECODER}embed_tokens.weight"] = (self.vocab_size, hidden)
+        shapes[f"{DECODER}norm.weight"] = (hidden,)
+        shapes[f"{DECODER}self_conditioning.pre_norm.weight"] = (hidden,)
+        shapes |= self._gated(f"{DECODER}self_conditioning.")
         for at, layer in enumerate(self.layers):
-            here = f"{DECODER}layers.{at}."
+            prefix = f"{DECODER}layers.{at}."
             queries, keys = self.num_heads * layer.head_dim, layer.num_kv_heads * layer.head_dim
-            found[f"{here}self_attn.q_proj.weight"] = (queries, hidden)
-            found[f"{here}self_attn.k_proj.weight"] = (keys, hidden)
+            shapes[f"{prefix}self_attn.q_proj.weight"] = (queries, hidden)
+            shapes[f"{prefix}self_attn.k_proj.weight"] = (keys, hidden)
             if not layer.full_attention:  # layers with full attention use keys as values
-                found[f"{here}self_attn.v_proj.weight"] = (keys, hidden)
-            found[f"{here}self_attn.o_proj.weight"] = (hidden, queries)
-            found[f"{here}self_attn.q_norm.weight"] = found[f"{here}self_attn.k_norm.weight"] = (layer.head_dim,)
-            found |= self._gated(f"{here}mlp.")
-            found[f"{here}experts.gate_up_proj"] = (self.num_experts, 2 * self.expert_size, hidden)
-            found[f"{here}experts.down_proj"] = (self.num_experts, hidden, self.expert_size)
-            found[f"{here}router.proj.weight"] = (self.num_experts, hidden)
-            found[f"{here}router.scale"] = (hidden,)
-            found[f"{here}router.per_expert_scale"] = (self.num_experts,)
+                shapes[f"{prefix}self_attn.v_proj.weight"] = (keys, hidden)
+            shapes[f"{prefix}self_attn.o_proj.weight"] = (hidden, queries)
+            shapes[f"{prefix}self_attn.q_norm.weight"] = shapes[f"{prefix}self_attn.k_norm.weight"] = (layer.head_dim,)
+            shapes |= self._gated(f"{prefix}mlp.")
+            shapes[f"{prefix}experts.gate_up_proj"] = (self.num_experts, 2 * self.expert_size, hidden)
+            shapes[f"{prefix}experts.down_proj"] = (self.num_experts, hidden, self.expert_size)
+            shapes[f"{prefix}router.proj.weight"] = (self.num_experts, hidden)
+            shapes[f"{prefix}router.scale"] = (hidden,)
+            shapes[f"{prefix}router.per_expert_scale"] = (self.num_experts,)
             for norm in _NORMS:
-                found[f"{here}{norm}.weight"] = (hidden,)
-            found[f"{here}layer_scalar"] = found[f"{ENCODER}layers.{at}.layer_scalar"] = (1,)
-        return found
+                shapes[f"{prefix}{norm}.weight"] = (hidden,)
+            shapes[f"{prefix}layer_scalar"] = shapes[f"{ENCODER}layers.{at}.layer_scalar"] = (1,)
+        return shapes
 
-    def _gated(self, here: str) -> dict[str, tuple[int, ...]]:
+    def _gated(self, prefix: str) -> dict[str, tuple[int, ...]]:
         wide, narrow = (self.intermediate_size, self.hidden_size), (self.hidden_size, self.intermediate_size)
-        return {f"{here}gate_proj.weight": wide, f"{here}up_proj.weight": wide, f"{here}down_proj.weight": narrow}
+        return {f"{prefix}gate_proj.weight": wide, f"{prefix}up_proj.weight": wide, f"{prefix}down_proj.weight": narrow}
 
     def counts(self) -> ParameterCounts:
         """Return the number of parameters by kind."""
@@ -167,15 +167,17 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
     # transformers saves sizes per layer, with keys like "05"; the hub's config has two global sizes instead.
     own = {int(at): sizes for at, sizes in (text.get("per_layer_config") or {}).items()}
     keys, head = size(text, "num_key_value_heads", 4), size(text, "head_dim", 256)
-    found = []
+    layer_configs = []
     for at, layer in enumerate(kinds):
         full = layer == "full_attention" or at + 1 == layers
-        mine = own.get(at)
-        if mine is None and full and not own:
+        own_type = own.get(at)
+        if own_type is None and full and not own:
             wide = text.get("num_global_key_value_heads") or keys
-            mine = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
-        mine = mine or {}
-        found.append(LayerConfig(full, size(mine, "head_dim", head), size(mine, "num_key_value_heads", keys)))
+            own_type = {"head_dim": text.get("global_head_dim", 512), "num_key_value_heads": wide}
+        own_type = own_type or {}
+        layer_configs.append(
+            LayerConfig(full, size(own_type, "head_dim", head), size(own_type, "num_key_value_heads", keys))
+        )
     return ModelConfig(
         vocab_size=size(text, "vocab_size", 262_144),
         hidden_size=size(text, "hidden_size"),
@@ -187,7 +189,7 @@ def read_model_config(config: Mapping[str, Any], name: str) -> ModelConfig:
         sliding_window=size(text, "sliding_window", 512),
         canvas_length=size(config, "canvas_length", 256),
         context=size(text, "max_position_embeddings", 131_072),
-        layers=tuple(found),
+        layers=tuple(layer_configs),
         vision=config.get("vision_config") or {},
     )
 

@@ -143,8 +143,8 @@ class PackedExperts(nn.Module):
         if self.kind == "int8":
             wide = scales[..., None].to(dtype)
             on_gpu = codes.device.type == "cuda"  # one kernel there; on a CPU two vectorized passes are faster
-            whole: Tensor = codes * wide if on_gpu else codes.to(dtype).mul_(wide)
-            return whole
+            matrices: Tensor = codes * wide if on_gpu else codes.to(dtype).mul_(wide)
+            return matrices
         rows, columns = (2 * self.inner, self.hidden) if part == "gate_up" else (self.hidden, self.inner)
         return unpack_nf4(codes.reshape(-1), scales.reshape(-1), (end - begin, rows, columns), dtype)
 
@@ -172,9 +172,9 @@ class PackedExperts(nn.Module):
         else:
             out = self._looped(rows, torch.bincount(top_k_index.reshape(-1), minlength=self.experts))
         out = out * top_k_weights.reshape(-1)[order, None]
-        back = torch.empty_like(order)
-        back[order] = torch.arange(order.numel(), device=order.device)
-        return out[back].view(tokens, chosen, self.hidden).sum(1).to(hidden_states.dtype)
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(order.numel(), device=order.device)
+        return out[inverse].view(tokens, chosen, self.hidden).sum(1).to(hidden_states.dtype)
 
     def _looped(self, rows: Tensor, counts: Tensor) -> Tensor:
         """Run the chosen experts one by one. Reads the counts on the host, which is free on a CPU."""
@@ -197,21 +197,21 @@ class PackedExperts(nn.Module):
         """
         multiply = product or F.grouped_mm
         total = rows.shape[0]
-        which = torch.arange(self.experts, device=rows.device)
-        counts = (top_k_index.reshape(-1, 1) == which).sum(0)
+        expert_ids = torch.arange(self.experts, device=rows.device)
+        counts = (top_k_index.reshape(-1, 1) == expert_ids).sum(0)
         ends = counts.cumsum(0)
-        places = torch.arange(total, device=rows.device)
+        positions = torch.arange(total, device=rows.device)
         out = torch.zeros_like(rows)
         size = self.experts_per_group(rows.dtype)
         for begin in range(0, self.experts, size):
             end = min(begin + size, self.experts)
             first = ends[begin] - counts[begin]
             stops = (ends[begin:end] - first).to(torch.int32)
-            at = (places + first) % total
+            at = (positions + first) % total
             up = multiply(rows[at], self.matrices("gate_up", begin, end, rows.dtype).transpose(-2, -1), offs=stops)
             gate, up = up.chunk(2, -1)
             inner = self.act_fn(gate) * up
-            found = multiply(inner, self.matrices("down", begin, end, rows.dtype).transpose(-2, -1), offs=stops)
-            mine = (places < stops[-1])[:, None]
-            out[at] = torch.where(mine, found, out[at])
+            result = multiply(inner, self.matrices("down", begin, end, rows.dtype).transpose(-2, -1), offs=stops)
+            in_group = (positions < stops[-1])[:, None]
+            out[at] = torch.where(in_group, result, out[at])
         return out

@@ -60,15 +60,15 @@ def read_tensors(folder: Path) -> dict[str, TensorInfo]:
             f"{folder} lacks {len(missing)} of {len(files)} weight files: {_first_names(missing)}. Fetch the "
             f"checkpoint again; existing files are kept."
         )
-    found: dict[str, TensorInfo] = {}
+    tensors: dict[str, TensorInfo] = {}
     for file in files:
-        found |= read_header(folder / file)
-    if absent := sorted(set(named) - set(found)):
+        tensors |= read_header(folder / file)
+    if absent := sorted(set(named) - set(tensors)):
         raise ModelBroken(
             f"The index of {folder} names tensors that its files do not have: {_first_names(absent)}. The files "
             f"belong to different checkpoints; fetch all of them again."
         )
-    return found
+    return tensors
 
 
 def read_header(file: Path) -> dict[str, TensorInfo]:
@@ -121,12 +121,12 @@ def read_json(file: Path) -> dict[str, Any]:
         ModelBroken: it cannot be read or is not an object.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelBroken(f"{file} cannot be read ({error}). Fetch it again.") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ModelBroken(f"{file} is not a JSON object. Fetch it again.")
-    return found
+    return content
 
 
 def _no_weights_message(folder: Path) -> str:

@@ -44,14 +44,14 @@ def load_weights(
     """
     config = read_transformers_config(checkpoint)
     loader = WeightLoader(config, kind, device, dtype, name=checkpoint.name, vision=checkpoint.counts.vision > 0)
-    done, whole = 0, max(1, checkpoint.weight_bytes)
+    done, total = 0, max(1, checkpoint.weight_bytes)
     for file, names in _by_file(checkpoint).items():
         try:
             with safe_open(file, framework="pt", device="cpu") as stream:
                 for name in names:
                     loader.put(name, stream)
                     done += checkpoint.tensors[name].size
-                    progress(done / whole, f"Loading {checkpoint.name}")
+                    progress(done / total, f"Loading {checkpoint.name}")
         except SafetensorError as error:
             raise ModelBroken(f"{file} is damaged ({error}). Fetch it again.") from error
     loader.model.generation_config.update(eos_token_id=sorted(checkpoint.end_ids), pad_token_id=checkpoint.pad_id)
@@ -155,20 +155,20 @@ class WeightLoader:
 
     def put(self, name: str, stream: Tensors) -> None:
         """Load a tensor into all its uses."""
-        places = self.targets.get(name)
-        if places is None:
+        targets = self.targets.get(name)
+        if targets is None:
             self.unexpected.append(name)
             return
-        module, attribute, _ = places[0]
+        module, attribute, _ = targets[0]
         if self.kind is not None and tensor_kind(name) == "experts" and self._packs_experts(module):
-            self._put_experts(name, attribute, places, stream)
+            self._put_experts(name, attribute, targets, stream)
         elif (
             self.kind is not None
             and tensor_kind(name) == "linears"
             and self._packs(stream.get_slice(name).get_shape()[-1])
         ):
             layer = PackedLinear(self._read(stream.get_tensor(name)), self.kind)
-            for _, _, path in places:
+            for _, _, path in targets:
                 self._replace(path, layer)
         else:
             tensor = self._copied(name, stream)
@@ -176,7 +176,7 @@ class WeightLoader:
                 module._buffers[attribute] = tensor
                 return
             parameter = nn.Parameter(tensor, requires_grad=False)
-            for owner, own, _ in places:
+            for owner, own, _ in targets:
                 owner._parameters[own] = parameter
 
     def finish(self) -> tuple[Any, tuple[str, ...]]:
@@ -210,10 +210,10 @@ class WeightLoader:
         return self._packs(module.hidden_dim) and self._packs(module.intermediate_dim)
 
     def _put_experts(
-        self, name: str, attribute: str, places: list[tuple[nn.Module, str, str]], stream: Tensors
+        self, name: str, attribute: str, targets: list[tuple[nn.Module, str, str]], stream: Tensors
     ) -> None:
-        module: Any = places[0][0]
-        path = places[0][2]
+        module: Any = targets[0][0]
+        path = targets[0][2]
         if path not in self.experts:
             assert self.kind is not None
             self.experts[path] = PackedExperts(
@@ -223,7 +223,7 @@ class WeightLoader:
         parts = stream.get_slice(name)
         for expert in range(module.num_experts):
             packed.put(attribute, expert, self._read(parts[expert]))
-        for _, _, where in places:
+        for _, _, where in targets:
             self._replace(where, packed)
 
     def _replace(self, path: str, module: nn.Module) -> None:
@@ -239,10 +239,10 @@ class WeightLoader:
         shape = parts.get_shape()
         if len(shape) < 3:
             return stream.get_tensor(name).to(self.device, self.dtype, copy=True)
-        whole = torch.empty(shape, dtype=self.dtype, device=self.device)
+        stacked = torch.empty(shape, dtype=self.dtype, device=self.device)
         for at in range(shape[0]):
-            whole[at].copy_(parts[at])
-        return whole
+            stacked[at].copy_(parts[at])
+        return stacked
 
 
 def _make_buffers(model: Any, device: torch.device) -> None:
@@ -279,18 +279,18 @@ def choose_experts_implementation(model: Any, device: torch.device, dtype: torch
     experts = model.model.decoder.layers[0].experts
     config = model.config.text_config
     rows = torch.zeros(8, config.hidden_size, device=device, dtype=dtype)
-    which = torch.arange(config.top_k_experts, device=device).repeat(8, 1)
+    expert_ids = torch.arange(config.top_k_experts, device=device).repeat(8, 1)
     share = torch.full((8, config.top_k_experts), 1 / config.top_k_experts, device=device, dtype=dtype)
-    why = ""
+    problem = ""
     for choice in _EXPERTS:
         model.set_experts_implementation(choice)
         try:
-            _run_and_sync(lambda: experts(rows, which, share))
+            _run_and_sync(lambda: experts(rows, expert_ids, share))
         except (RuntimeError, NotImplementedError, ValueError) as error:
-            why = f" ({_EXPERTS[0]} fails here: {str(error).strip().splitlines()[0][:120]})"
+            problem = f" ({_EXPERTS[0]} fails here: {str(error).strip().splitlines()[0][:120]})"
             continue
-        return f"Experts are computed by transformers' {choice}{why}."
-    raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{why}. Give another device or dtype.")
+        return f"Experts are computed by transformers' {choice}{problem}."
+    raise ModelUnsupported(f"Experts cannot be computed on {device} in {dtype}{problem}. Give another device or dtype.")
 
 
 def _run_and_sync(run: Callable[[], Tensor]) -> None:

@@ -66,8 +66,8 @@ class CanvasPlan:
         """Return the initial state of a canvas."""
 
         def part(values: tuple[int, ...], filler: int) -> tuple[int, ...]:
-            here = values[number * size : (number + 1) * size]
-            return (*here, *[filler] * (size - len(here))) if here else ()
+            found = values[number * size : (number + 1) * size]
+            return (*found, *[filler] * (size - len(found))) if found else ()
 
         return CanvasInit(number, part(self.pins, -1), part(self.initial, -1), self.strength, part(self.mask_ids, 0))
 
@@ -75,18 +75,18 @@ class CanvasPlan:
         """Return the text of all canvases so far. ``before`` is the text of the finished ones."""
         if self.skeleton is not None:
             return self.skeleton.decode(ids, unsettled)
-        found = self.detokenizer.decode(ids[: self.max_tokens], unsettled, kept_span=self.kept_span, before=before)
-        found = cut_at_stop(found, self.stop, self._free(found))
-        end = len(found.text.rstrip())
-        if self.kept_span is not None or end == len(found.text):
-            return found
-        spans = tuple((a, min(b, end)) for a, b in found.unsettled if a < end)
-        return replace(found, text=found.text[:end], unsettled=spans, resumable=False)
+        decoded = self.detokenizer.decode(ids[: self.max_tokens], unsettled, kept_span=self.kept_span, before=before)
+        decoded = cut_at_stop(decoded, self.stop, self._free(decoded))
+        end = len(decoded.text.rstrip())
+        if self.kept_span is not None or end == len(decoded.text):
+            return decoded
+        spans = tuple((a, min(b, end)) for a, b in decoded.unsettled if a < end)
+        return replace(decoded, text=decoded.text[:end], unsettled=spans, resumable=False)
 
     def ends_with_stop(self, ids: Sequence[int]) -> bool:
         """True if the text of these settled tokens ends with a stop string."""
-        found = self.detokenizer.decode(ids[: self.max_tokens], [False] * len(ids), kept_span=self.kept_span)
-        return cut_at_stop(found, self.stop, self._free(found)) is not found
+        decoded = self.detokenizer.decode(ids[: self.max_tokens], [False] * len(ids), kept_span=self.kept_span)
+        return cut_at_stop(decoded, self.stop, self._free(decoded)) is not decoded
 
     def num_fixed_chars(self, before: DecodedText) -> int:
         """Return how many characters of finished canvases are fixed: all but a partial stop string."""
@@ -96,11 +96,11 @@ class CanvasPlan:
                 return end if self.kept_span is not None else len(text[:end].rstrip())
         return len(text)
 
-    def _free(self, found: DecodedText) -> int:
+    def _free(self, decoded: DecodedText) -> int:
         """Return where stop strings start to count: after the kept span."""
         if self.kept_span is None:
             return 0
-        return found.starts[self.kept_span[1]] if self.kept_span[1] < len(found.starts) else len(found.text)
+        return decoded.starts[self.kept_span[1]] if self.kept_span[1] < len(decoded.starts) else len(decoded.text)
 
 
 def plan_canvases(
@@ -125,17 +125,17 @@ def plan_canvases(
         if opening.strip() or request.draft is not None:
             other = "a draft" if request.draft is not None else "an opening"
             raise RequestRefused(f"A request with a schema cannot have {other}. Leave it out.")
-        made = build_skeleton(
+        skeleton = build_skeleton(
             request.schema, detokenizer, canvases=request.canvases, canvas_length=canvas_length, max_tokens=limit
         )
-        rows = [0, *(register_mask(mask) for mask in made.masks)]
+        rows = [0, *(register_mask(mask) for mask in skeleton.masks)]
         return CanvasPlan(
-            canvases=-(-(made.length + 1) // canvas_length),
+            canvases=-(-(skeleton.length + 1) // canvas_length),
             max_tokens=limit,
             detokenizer=detokenizer,
-            pins=made.pins,
-            mask_ids=tuple(rows[number] for number in made.mask_ids),
-            skeleton=made,
+            pins=skeleton.pins,
+            mask_ids=tuple(rows[number] for number in skeleton.mask_ids),
+            skeleton=skeleton,
         )
     if request.draft is not None:
         if not request.draft.text.startswith(opening):
@@ -143,15 +143,15 @@ def plan_canvases(
                 f"The draft does not begin with the opening {opening[:40]!r}. Leave one of them out, or start the "
                 f"draft with the opening."
             )
-        begun = init_edit(request.draft, detokenizer, budget=limit)
+        edit = init_edit(request.draft, detokenizer, budget=limit)
         return CanvasPlan(
             canvases=canvases,
             max_tokens=limit,
             detokenizer=detokenizer,
-            pins=begun.pins,
-            initial=_ended(begun.tokens, detokenizer, canvas_length, limit),
+            pins=edit.pins,
+            initial=_ended(edit.tokens, detokenizer, canvas_length, limit),
             strength=request.draft.strength,
-            kept_span=begun.kept_span,
+            kept_span=edit.kept_span,
             stop=request.stop,
         )
     if (char := find_unshowable(opening)) is not None:

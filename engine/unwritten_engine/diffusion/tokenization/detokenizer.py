@@ -206,21 +206,21 @@ class Detokenizer:
     def _plain(self, text: str) -> tuple[int, ...]:
         wanted = text.encode()
         ids = tuple(self._backend.encode(text, add_special_tokens=False).ids)
-        found = b"".join(map(self.token_bytes, ids))
-        if found == b" " + wanted:  # some tokenizers prepend a space
+        raw = b"".join(map(self.token_bytes, ids))
+        if raw == b" " + wanted:  # some tokenizers prepend a space
             rest = self.token_bytes(ids[0])[1:]
             head = () if not rest else (self._ids.get(rest, -1),)
             if -1 not in head:
                 return (*head, *ids[1:])
-        if found == wanted and not self.special_ids.intersection(ids):
+        if raw == wanted and not self.special_ids.intersection(ids):
             return ids
         if len(text) > 1:
             half = len(text) // 2
             return self._plain(text[:half]) + self._plain(text[half:])
         single = [self._ids.get(bytes([byte])) for byte in wanted]
-        whole = self._ids.get(wanted)
-        if whole is not None:
-            return (whole,)
+        whole_id = self._ids.get(wanted)
+        if whole_id is not None:
+            return (whole_id,)
         if None in single:
             raise ModelUnsupported(
                 f"The tokenizer has no tokens for {text!r}. Use a model whose tokenizer has a byte fallback."
@@ -229,14 +229,14 @@ class Detokenizer:
 
     def _specials(self, vocabulary: dict[str, int]) -> frozenset[int]:
         added: dict[int, Any] = self._tokenizer.added_tokens_decoder
-        found = {id for id, token in added.items() if token.special} | set(self._tokenizer.all_special_ids)
-        found |= {id for piece, id in vocabulary.items() if piece[0] in "<[" and _SPECIAL.fullmatch(piece)}
-        return frozenset(found | self.end_ids | {self.pad_id})
+        special_ids = {id for id, token in added.items() if token.special} | set(self._tokenizer.all_special_ids)
+        special_ids |= {id for piece, id in vocabulary.items() if piece[0] in "<[" and _SPECIAL.fullmatch(piece)}
+        return frozenset(special_ids | self.end_ids | {self.pad_id})
 
     def _thought(self, ids: Sequence[int], kept: Span | None) -> int:
         """Return where the text begins: after a thought. An open thought hides everything up to the kept span."""
         limit = len(ids) if kept is None else min(kept[0], len(ids))
-        said = ""
+        text = ""
         for at in range(limit):
             if ids[at] == self._open:
                 stop = next((n for n in range(at, limit) if ids[n] in self.end_ids and kept is None), limit)
@@ -245,10 +245,10 @@ class Detokenizer:
                     return close + 1
                 return stop if limit == len(ids) else 0
             if ids[at] == self._close:  # the opening token is not settled yet
-                return at + 1 if said.strip() in ("", _LABEL) else 0
+                return at + 1 if text.strip() in ("", _LABEL) else 0
             piece = self._table[ids[at]] if 0 <= ids[at] < self.vocab_size else None
-            said += piece if isinstance(piece, str) else ""
-            if ids[at] in self.end_ids or isinstance(piece, bytes) or not _LABEL.startswith(said.strip()):
+            text += piece if isinstance(piece, str) else ""
+            if ids[at] in self.end_ids or isinstance(piece, bytes) or not _LABEL.startswith(text.strip()):
                 break
         return 0
 
@@ -257,10 +257,10 @@ class Detokenizer:
         ids = self._backend.encode(_SAMPLE, add_special_tokens=False).ids
         ids = [id for id in ids if id not in self.special_ids]
         expected = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        found = self.decode(ids, [False] * len(ids)).text
-        if found != expected:
+        decoded = self.decode(ids, [False] * len(ids)).text
+        if decoded != expected:
             raise ModelUnsupported(
-                f"The tokenizer decodes a sample as {expected!r}, but its pieces give {found!r}. "
+                f"The tokenizer decodes a sample as {expected!r}, but its pieces give {decoded!r}. "
                 "Use a model with a SentencePiece-like or a byte-level tokenizer."
             )
 
@@ -270,10 +270,10 @@ def cut_at_stop(reading: DecodedText, stops: Sequence[str], begin: int = 0) -> D
 
     Stop strings that start before ``begin`` are ignored.
     """
-    places = [place for stop in stops if stop for place in [_settled(reading, stop, begin)] if place is not None]
-    if not places:
+    matches = [place for stop in stops if stop for place in [_settled(reading, stop, begin)] if place is not None]
+    if not matches:
         return reading
-    end = min(places)
+    end = min(matches)
     return replace(
         reading,
         text=reading.text[:end],
@@ -343,9 +343,9 @@ def _pieces(decoder: Any, vocabulary: dict[str, int]) -> tuple[bool, dict[int, b
     steps = decoder["decoders"] if decoder and decoder["type"] == "Sequence" else [decoder] if decoder else []
     kinds = [step["type"] for step in steps]
     if "ByteLevel" in kinds and set(kinds) <= {"ByteLevel", "Fuse"}:
-        back = _byte_level()
+        bytes_of_chars = _byte_level()
         return False, {
-            id: bytes(back[c] for c in piece) if all(c in back for c in piece) else piece.encode()
+            id: bytes(bytes_of_chars[c] for c in piece) if all(c in bytes_of_chars for c in piece) else piece.encode()
             for piece, id in vocabulary.items()
         }
     spaces = [step for step in steps if step["type"] in ("Replace", "Metaspace")]

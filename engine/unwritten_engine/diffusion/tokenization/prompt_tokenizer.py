@@ -59,24 +59,24 @@ class PromptTokenizer:
             return TokenizedPrompt(ids, ids, _common(ids, shared))
         if self._processor is None:
             raise RequestRefused(f"{self._name} cannot see images. Leave them out of the prompt.")
-        seen = self._processor.process(self._text(prompt), prompt.images)
-        ids = tuple(seen.input_ids[0].tolist())
+        patches = self._processor.process(self._text(prompt), prompt.images)
+        ids = tuple(patches.input_ids[0].tolist())
         # All images have the same tokens, so their content is part of the keys.
         digest = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in prompt.images)).hexdigest()
         keys = tuple((digest, at) if id == self._processor.image_token_id else id for at, id in enumerate(ids))
-        return TokenizedPrompt(ids, keys, _common(keys, shared), seen)
+        return TokenizedPrompt(ids, keys, _common(keys, shared), patches)
 
     def _shared_prefix(self, prompt: Prompt) -> tuple[int, ...]:
         """Return the tokens that prompts with this system text and these examples share."""
         key = (prompt.system, prompt.examples)
-        found = self._shared.get(key)
-        if found is None:
+        cached = self._shared.get(key)
+        if cached is None:
             if len(self._shared) >= 256:  # apps have a few
                 self._shared.clear()
-            bare = Prompt("A", prompt.system, prompt.examples)
-            one, other = self.token_ids(bare), self.token_ids(replace(bare, ask="B"))
-            found = self._shared[key] = one[: _common(one, other)]
-        return found
+            probe = Prompt("A", prompt.system, prompt.examples)
+            one, other = self.token_ids(probe), self.token_ids(replace(probe, ask="B"))
+            cached = self._shared[key] = one[: _common(one, other)]
+        return cached
 
     def token_ids(self, prompt: Prompt) -> tuple[int, ...]:
         """Return the tokens of a prompt without images."""

@@ -87,8 +87,8 @@ class Skeleton:
         pieces = self.value.read(CanvasView(self.detokenizer, ids, unsettled), True) or []
         spans: list[Span] = []
         at = 0
-        for text, flux in pieces:
-            if flux and text:
+        for text, unsettled_text in pieces:
+            if unsettled_text and text:
                 if spans and spans[-1][1] == at:
                     spans[-1] = (spans[-1][0], at + len(text))
                 else:
@@ -117,9 +117,9 @@ def build_skeleton(
     """
     budget = min(canvases * canvas_length, max_tokens or canvases * canvas_length)
     depth = MAX_DEPTH
-    while (made := _Layout(schema, detokenizer, 0.0, depth, budget - 1).build()) is None and depth > 1:
+    while (skeleton := _Layout(schema, detokenizer, 0.0, depth, budget - 1).build()) is None and depth > 1:
         depth -= 1
-    if made is None:
+    if skeleton is None:
         enough = _Layout(schema, detokenizer, 0.0, 1, MAX_CANVASES * canvas_length - 1).build()
         need = f"{math.ceil((len(enough.pins) + 1) / canvas_length)}" if enough else f"more than {MAX_CANVASES}"
         if enough and len(enough.pins) + 1 <= canvases * canvas_length:
@@ -138,17 +138,17 @@ def build_skeleton(
         if larger is None:
             high = share
         else:
-            made, low = larger, share
+            skeleton, low = larger, share
             if share == 1.0:
                 break
-    rest = budget - len(made.pins)
+    rest = budget - len(skeleton.pins)
     return Skeleton(
-        pins=(*made.pins, detokenizer.end_id, *[detokenizer.pad_id] * (rest - 1)),
-        mask_ids=(*made.mask_ids, *[0] * rest),
-        masks=tuple(made.masks),
-        length=len(made.pins),
+        pins=(*skeleton.pins, detokenizer.end_id, *[detokenizer.pad_id] * (rest - 1)),
+        mask_ids=(*skeleton.mask_ids, *[0] * rest),
+        masks=tuple(skeleton.masks),
+        length=len(skeleton.pins),
         detokenizer=detokenizer,
-        value=made.value,
+        value=skeleton.value,
     )
 
 
@@ -283,12 +283,12 @@ class _Layout:
             case "null":
                 return self._enum([None], path, optional)
             case _:
-                minimum, maximum, places = number_bounds(schema, path, whole=kind == "integer")
-                size = max(len(str(minimum)), len(str(maximum))) + (1 if places else 0)
+                minimum, maximum, decimals = number_bounds(schema, path, whole=kind == "integer")
+                size = max(len(str(minimum)), len(str(maximum))) + (1 if decimals else 0)
                 start = self._slot(
                     size, self.detokenizer.token_mask(pattern=r"[-.0-9]+", ids=(self.detokenizer.pad_id,))
                 )
-                return NumberSlot(start, size, minimum, maximum, places)
+                return NumberSlot(start, size, minimum, maximum, decimals)
 
     def _union(self, options: list[tuple[Any, str]], path: str, optional: bool) -> Value:
         flat = [one for option, place in options for one in self._flat(option, place, 0)]
@@ -316,11 +316,11 @@ class _Layout:
             raise unsupported(path, f"is {schema!r}" if level <= 20 else "contains itself", "Give a schema with a type")
         if "$ref" in schema:
             target = resolve_ref(self.schema, str(schema["$ref"]), path)
-            leaf = isinstance(target, Mapping) and target.get("type", "object") not in ("object", "array")
+            is_scalar = isinstance(target, Mapping) and target.get("type", "object") not in ("object", "array")
             union = isinstance(target, Mapping) and any(
                 key in target for key in ("const", "enum", "anyOf", "oneOf", "$ref")
             )
-            if leaf or union:
+            if is_scalar or union:
                 yield from self._flat(target, path, level + 1)
             else:
                 yield schema, path
@@ -343,10 +343,10 @@ class _Layout:
         size = 1
         for schema, place in flat:
             aside = _Layout(self.schema, self.detokenizer, self.share, self.depth, self.limit)
-            leaf: Any = aside._value(schema, place, False)
+            value: Any = aside._value(schema, place, False)
             aside._flush()
-            leaves.append(leaf)
-            size = max(size, len(aside.pins), *(len(ids) for ids in getattr(leaf, "tokens", ())))
+            leaves.append(value)
+            size = max(size, len(aside.pins), *(len(ids) for ids in getattr(value, "tokens", ())))
         return ScalarUnion(self._slot(size, self._text_mask()), size, tuple(leaves))
 
     def _one_of(self, flat: list[tuple[Schema, str]], path: str) -> Value:
@@ -354,10 +354,12 @@ class _Layout:
         named = [self._name(schema, place) for schema, place in flat]
         names = [f"{name} {n}" if name in named[:n] else name for n, name in enumerate(named)]
         choice = self._enum(names, path, False)
-        found = [self._try_value(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)]
-        if all(one is None for one in found):
+        values = [
+            self._try_value(schema, place, True, ":" if n == 0 else "|") for n, (schema, place) in enumerate(flat)
+        ]
+        if all(one is None for one in values):
             raise _TooDeep(path)
-        return OneOf(choice, tuple(compact_json(name) for name in names), tuple(found))
+        return OneOf(choice, tuple(compact_json(name) for name in names), tuple(values))
 
     def _name(self, schema: Schema, path: str) -> str:
         """Return the name that identifies a schema in a union: its constant, title or type."""
@@ -460,7 +462,7 @@ class _Layout:
         return TextSlot(start, size, minimum, maximum)
 
     def _digits(self, parts: list[Any], optional: bool) -> Value:
-        places: list[Span] = []
+        slots: list[Span] = []
         separators, digits, ranges = [""], [], []
         self._pending += '"'
         for part in parts:
@@ -472,12 +474,12 @@ class _Layout:
             mask = self.detokenizer.token_mask(
                 pattern=f"[{re.escape(chars)}]", ids=(self.detokenizer.pad_id,) if optional else ()
             )
-            places.append((self._slot(size, mask), size))
+            slots.append((self._slot(size, mask), size))
             digits.append(chars)
             ranges.append(between)
             separators.append("")
         self._pending += '"'
-        return DigitsSlot(tuple(places), tuple(separators), tuple(digits), tuple(ranges))
+        return DigitsSlot(tuple(slots), tuple(separators), tuple(digits), tuple(ranges))
 
     def _enum(self, values: Sequence[Any], path: str, optional: bool) -> Value:
         if not values:

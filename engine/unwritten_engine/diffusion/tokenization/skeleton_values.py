@@ -156,10 +156,10 @@ class NumberSlot:
 
     def read(self, view: CanvasView, required: bool) -> JSONPieces | None:
         """Return the first number in the slot, clamped to the bounds."""
-        found = _NUMBER.search(view.slot_text(self.start, self.size))
-        if found is None and not required:
+        match = _NUMBER.search(view.slot_text(self.start, self.size))
+        if match is None and not required:
             return None
-        return [(self._json(found[0]) if found else self.blank(), view.is_unsettled(self.start, self.size))]
+        return [(self._json(match[0]) if match else self.blank(), view.is_unsettled(self.start, self.size))]
 
     def parse(self, text: str) -> str | None:
         """Accept a number."""
@@ -201,8 +201,8 @@ class DigitsSlot:
 
     def _field(self, at: int, text: str) -> str:
         size, digits, bounds = self.slots[at][1], self.digits[at], self.bounds[at]
-        kept = "".join(char if char in digits else digits[0] for char in text[:size]).ljust(size, digits[0])
-        return kept if bounds is None else f"{min(max(int(kept), bounds[0]), bounds[1]):0{size}}"
+        digits_only = "".join(char if char in digits else digits[0] for char in text[:size]).ljust(size, digits[0])
+        return digits_only if bounds is None else f"{min(max(int(digits_only), bounds[0]), bounds[1]):0{size}}"
 
     def parse(self, text: str) -> str | None:
         """Accept a text of this format."""
@@ -210,8 +210,8 @@ class DigitsSlot:
         pattern = re.escape(self.separators[0])
         for at, (_, size) in enumerate(self.slots):
             pattern += f"([{self.digits[at]}]{{{size}}}){re.escape(self.separators[at + 1])}"
-        found = re.fullmatch(pattern, text)
-        return self._join([found[at + 1] for at in range(len(self.slots))]) if found else None
+        match = re.fullmatch(pattern, text)
+        return self._join([match[at + 1] for at in range(len(self.slots))]) if match else None
 
     def blank(self) -> str:
         """Return the smallest value."""
@@ -277,14 +277,14 @@ class ScalarUnion:
         raw = view.slot_text(self.start, self.size).strip()
         quoted = raw.startswith('"')
         inner = _unescaped(raw[quoted:], ())[0].strip()
-        flux = view.is_unsettled(self.start, self.size)
+        is_unsettled = view.is_unsettled(self.start, self.size)
         if not inner and not required:
             return None
         texts = [option for option in self.options if isinstance(option, TextSlot)]
         for option in texts if quoted and texts else sorted(self.options, key=lambda one: isinstance(one, TextSlot)):
             if (json := option.parse(inner)) is not None:
-                return [(json, flux)]
-        return [(self.options[0].blank(), flux)]
+                return [(json, is_unsettled)]
+        return [(self.options[0].blank(), is_unsettled)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,10 +299,10 @@ class OneOf:
 
     def read(self, view: CanvasView, required: bool) -> JSONPieces | None:
         """Return the selected value, or the first available. It is unsettled while the selector is."""
-        ((name, flux),) = self.selector.read(view, True) or [("", False)]
+        ((name, is_unsettled),) = self.selector.read(view, True) or [("", False)]
         option = self.options[self.names.index(name)] or next(one for one in self.options if one is not None)
         pieces = option.read(view, required)
-        return [(text, flux or soft) for text, soft in pieces] if pieces is not None else None
+        return [(text, is_unsettled or soft) for text, soft in pieces] if pieces is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +315,8 @@ class OptionalSlot:
 
     def read(self, view: CanvasView, required: bool) -> JSONPieces | None:
         """Return the value or null."""
-        found = self.inner.read(view, False)
-        return found if found is not None or not required else [("null", view.is_unsettled(self.start, self.size))]
+        pieces = self.inner.read(view, False)
+        return pieces if pieces is not None or not required else [("null", view.is_unsettled(self.start, self.size))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,13 +332,13 @@ class Container:
 
     def read(self, view: CanvasView, required: bool) -> JSONPieces | None:
         """Return all values, or None if none has contents."""
-        found = [item.read(view, False) for _, item in self.items]
-        if all(one is None for one in found) and not required:
+        values = [item.read(view, False) for _, item in self.items]
+        if all(one is None for one in values) and not required:
             return None
-        missing = self.min_items - sum(one is not None for one in found)
+        missing = self.min_items - sum(one is not None for one in values)
         pieces: JSONPieces = [(self.brackets[0], False)]
-        for (name, item), said in zip(self.items, found, strict=True):
-            one = said
+        for (name, item), item_pieces in zip(self.items, values, strict=True):
+            one = item_pieces
             if one is None and missing > 0:
                 missing -= 1
                 one = item.read(view, True)
@@ -365,14 +365,18 @@ class MapSlot:
                 continue
             taken.add("".join(text for text, _ in name))
             pieces += [("," if len(pieces) > 1 else "", False), *name, (":", False), *(item.read(view, True) or [])]
-        spare = (f'"{n}"' for n in range(1, 2 * len(self.items) + 2))
+        free_names = (f'"{n}"' for n in range(1, 2 * len(self.items) + 2))
         for key, item in self.items[len(taken) :]:
             if len(taken) >= self.min_items:
                 break
-            name_json = next(one for one in spare if one not in taken)
+            name_json = next(one for one in free_names if one not in taken)
             taken.add(name_json)
-            flux = view.is_unsettled(key.start, key.size)
-            pieces += [("," if len(pieces) > 1 else "", False), (f"{name_json}:", flux), *(item.read(view, True) or [])]
+            is_unsettled = view.is_unsettled(key.start, key.size)
+            pieces += [
+                ("," if len(pieces) > 1 else "", False),
+                (f"{name_json}:", is_unsettled),
+                *(item.read(view, True) or []),
+            ]
         return [*pieces, ("}", False)] if taken or required else None
 
 
@@ -388,7 +392,7 @@ def _unescaped(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Span, ...]]
         flags[a:b] = b"\1" * (b - a)
     out, marks, at = "", bytearray(), 0
     while at < len(text) and text[at] != '"':
-        begun, char = at, text[at]
+        start, char = at, text[at]
         at += 1
         if char == "\\":
             if at == len(text):
@@ -404,5 +408,5 @@ def _unescaped(text: str, spans: Sequence[Span]) -> tuple[str, tuple[Span, ...]]
                 char = _ESCAPES.get(char, char)
         out += char
         if char:
-            marks.append(any(flags[begun:at]))
+            marks.append(any(flags[start:at]))
     return out, tuple(match.span() for match in re.finditer(b"\1+", marks))

@@ -1,8 +1,7 @@
-"""The real architecture, in bf16, 8 bits and 4 bits in turn: what fits, what a step takes, how near the floor that is.
+"""The full architecture in bf16, 8 bits and 4 bits: what fits, the time of a step, and its lower bound.
 
-The floor of a step is the time in which the bytes that it must read can be read: all weights once (with random weights,
-and nearly so with trained ones, the 256 positions of a canvas choose every expert), over the bandwidth that is measured
-here and now by reading a large tensor.
+The lower bound of a step is the time to read the bytes that it needs at the measured memory bandwidth. A step reads all
+weights once: with random weights, and almost with trained ones, the 256 positions of a canvas use every expert.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import time
 from typing import Any, Final
 
 import torch
-from tests.benchmarks.engine.built_model import real_config
-from tests.benchmarks.engine.machine import machine
-from tests.benchmarks.engine.measure import Settings, inexact, measure, memory, parity_small
-from tests.benchmarks.engine.peaks import forget, highest, resident
-from tests.benchmarks.engine.sides import prompt, synchronize
-from tests.benchmarks.engine.subject import Subject, open_subject
+from tests.benchmarks.engine.bench_model import BenchModel, open_bench_model
+from tests.benchmarks.engine.machine import describe_machine
+from tests.benchmarks.engine.measure import Settings, measure, memory, no_parity_reason, small_parity
+from tests.benchmarks.engine.peak_memory import peak_bytes, reset_peak, resident_bytes
+from tests.benchmarks.engine.random_weights import full_size_config
+from tests.benchmarks.engine.runners import random_prompt, synchronize
 from tests.support.logits import canvas_logits, compare
 
 from unwritten_engine.diffusion.loading import devices
@@ -30,21 +29,21 @@ from unwritten_engine.errors import ModelUnsupported
 
 
 def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Every way of keeping the weights that fits.
+    """Measure each weight format that fits.
 
     Returns:
-        The document of the first one that fits, and under "kinds" the figures of each, or why it was left out.
+        The results of the first format that fits, and under "kinds" those of each, or why it was left out.
 
     Raises:
-        ModelUnsupported: none fits, or there is no GPU for the real size.
+        ModelUnsupported: none fits, or there is no GPU for the full size.
     """
     device = devices.find_device(settings.spec.device)
-    sizes = read_model_config(real_config(**settings.spec.sizes), "the real architecture")
+    sizes = read_model_config(full_size_config(**settings.spec.sizes), "the full architecture")
     if device.type == "cpu" and not settings.spec.sizes and settings.spec.device is None:
         raise ModelUnsupported(
-            f"The real size wants a GPU, and torch sees none here: it takes {gigabytes(weight_bytes(sizes, 'nf4'))} in "
-            f"4 bits, and on a processor minutes a step. To try the same path with a few layers, add --layers 2; to do "
-            f"it all the same, add --device cpu."
+            f"The full size needs a GPU, and torch finds none: it has {gigabytes(weight_bytes(sizes, 'nf4'))} in 4 "
+            f"bits, and a step on the CPU takes minutes. To measure a few layers, add --layers 2; to run it on the CPU "
+            f"anyway, add --device cpu."
         )
     kinds = KINDS if settings.spec.kind is None else (settings.spec.kind,)
     document: dict[str, Any] = {}
@@ -60,8 +59,8 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
             }
             continue
         spec = dataclasses.replace(settings.spec, kind=kind)
-        subject, load_peak, seconds = loaded(spec, device, progress)
-        found = canvas_logits(subject.model, *_example(subject)).float().cpu()
+        subject, load_peak, seconds = load_timed(spec, device, progress)
+        found = canvas_logits(subject.model, *_example_ids(subject)).float().cpu()
         agreement = {} if logits is None else dataclasses.asdict(compare(logits, found))
         logits = found if logits is None and kind == "bf16" else logits
         part = measure(subject, dataclasses.replace(settings, spec=spec), progress)
@@ -75,7 +74,7 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
             "floor_ms": round(touched / bandwidth * 1000, 3),
             "logit_error": agreement.get("error"),
             "argmax_agreement": agreement.get("agreement"),
-            **{key: part[key] for key in _KEPT},
+            **{key: part[key] for key in _KEYS_PER_KIND},
             "batches": part["batches"],
         }
         if not document:
@@ -86,48 +85,54 @@ def measure_full(settings: Settings, progress: Progress) -> dict[str, Any]:
                 **memory(subject, dataclasses.replace(settings, spec=spec)),
             }
         del subject
-        _tidy(device)
+        _free_memory(device)
     if not document:
         raise ModelUnsupported(" ".join(f"{row['refused']}." for row in rows.values()))
     checked = {
         "parity": None,
-        "parity_small": parity_small(device),
-        "parity_reason": inexact(", ".join(kind for kind, row in rows.items() if not row["refused"])),
+        "parity_small": small_parity(device),
+        "parity_reason": no_parity_reason(", ".join(kind for kind, row in rows.items() if not row["refused"])),
     }
-    return {**machine(device), **document, **checked, "bandwidth_gb_s": round(bandwidth / 1e9, 1), "kinds": rows}
+    return {
+        **describe_machine(device),
+        **document,
+        **checked,
+        "bandwidth_gb_s": round(bandwidth / 1e9, 1),
+        "kinds": rows,
+    }
 
 
-_KEPT: Final = (
+_KEYS_PER_KIND: Final = (
     "step_ratio",
     "ms_per_step",
     "forward_ms",
     "sampling_ms",
     "tokens_per_s",
-    "theirs_ms_per_step",
+    "reference_ms_per_step",
     "page_batch_ratio",
     "prefix_ratio",
     "graphs",
 )
 
 
-def loaded(spec: Any, device: torch.device, progress: Progress) -> tuple[Subject, int, float]:
-    """The model, the most bytes that making it took, and the seconds."""
-    begun = time.perf_counter()
+def load_timed(spec: Any, device: torch.device, progress: Progress) -> tuple[BenchModel, int, float]:
+    """Return the model, the peak memory in bytes while it was loaded, and the seconds."""
+    start = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        subject = open_subject(spec, progress)
+        subject = open_bench_model(spec, progress)
         synchronize(device)
         most = torch.cuda.max_memory_allocated(device)
     else:
-        forget()
-        before = resident()
-        subject = open_subject(spec, progress)
-        most = highest() - before
-    return subject, most, time.perf_counter() - begun
+        reset_peak()
+        before = resident_bytes()
+        subject = open_bench_model(spec, progress)
+        most = peak_bytes() - before
+    return subject, most, time.perf_counter() - start
 
 
-def touched_bytes(subject: Subject) -> int:
-    """Bytes of weights that one step reads at least: all of the decoder, with its table once, packed where they are."""
+def touched_bytes(subject: BenchModel) -> int:
+    """Return the bytes of weights that a step reads at least: the decoder, with its embedding table once."""
     seen = {}
     decoder = subject.model.model.decoder
     for tensor in (*decoder.parameters(), *decoder.buffers()):
@@ -137,7 +142,7 @@ def touched_bytes(subject: Subject) -> int:
 
 
 def read_bandwidth(device: torch.device, repeats: int = 5) -> float:
-    """Bytes per second at which a tensor larger than any cache is read and summed, or copied if that is quicker."""
+    """Return the memory bandwidth in bytes per second, for reading or copying a tensor larger than any cache."""
     numbers = torch.ones((512 if device.type == "cuda" else 64) * 1024**2, device=device)
     target = torch.empty_like(numbers)
 
@@ -152,20 +157,20 @@ def read_bandwidth(device: torch.device, repeats: int = 5) -> float:
         seconds = []
         for _ in range(repeats):
             synchronize(device)
-            begun = time.perf_counter()
+            start = time.perf_counter()
             work()
             synchronize(device)
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
         best = max(best, size / statistics.median(seconds[1:]))
     return best
 
 
-def _example(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = [torch.tensor([prompt(subject, length, 9)], device=subject.device) for length in (32, subject.size)]
+def _example_ids(subject: BenchModel) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = [torch.tensor([random_prompt(subject, length, 9)], device=subject.device) for length in (32, subject.size)]
     return ids[0], ids[1]
 
 
-def _tidy(device: torch.device) -> None:
+def _free_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,8 +1,8 @@
-"""Random models of any size that are made on the device, tensor by tensor: the real architecture, without a checkpoint.
+"""Random models of any size, created on the device tensor by tensor: the full architecture without a checkpoint.
 
-They take the way of a checkpoint (``filling.py``), with a source that draws numbers where a file would be read. So
-neither device nor machine ever holds more than the finished weights and one matrix. A tensor's numbers depend on its
-name and the seed alone: two models that are quantised differently are made of the same weights.
+They are loaded like a checkpoint (``weight_loader``), from a source that draws random numbers instead of reading a
+file. Device and host hold no more than the finished weights and one matrix. A tensor depends only on its name and the
+seed, so models in different weight formats have the same weights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from unwritten_engine.diffusion.loading.random_model import END_IDS
 from unwritten_engine.diffusion.loading.weight_loader import WeightLoader
 from unwritten_engine.engine import Progress
 
-REAL: Final[Mapping[str, Any]] = {
+FULL_SIZE: Final[Mapping[str, Any]] = {
     "architectures": ["DiffusionGemmaForBlockDiffusion"],
     "model_type": "diffusion_gemma",
     "canvas_length": 256,
@@ -45,14 +45,18 @@ REAL: Final[Mapping[str, Any]] = {
 _BRANCHES: Final = ("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")
 
 
-def real_config(*, canvas: int | None = None, **text: int) -> dict[str, Any]:
-    """The sizes of the real model, with some of them changed.
+def full_size_config(*, canvas: int | None = None, **text: int) -> dict[str, Any]:
+    """Return the config of the full model, with changed sizes.
 
     Args:
         canvas: tokens in a canvas.
         text: keys of its ``text_config``.
     """
-    return {**REAL, "canvas_length": canvas or REAL["canvas_length"], "text_config": {**REAL["text_config"], **text}}
+    return {
+        **FULL_SIZE,
+        "canvas_length": canvas or FULL_SIZE["canvas_length"],
+        "text_config": {**FULL_SIZE["text_config"], **text},
+    }
 
 
 def build(
@@ -66,17 +70,17 @@ def build(
     seed: int = 0,
     progress: Progress = lambda share, doing: None,
 ) -> tuple[Any, ModelConfig]:
-    """A random model.
+    """Create a random model.
 
     Args:
-        config: its sizes, as ``config.json`` has them; it gets no vision tower.
-        kind: how weights are kept: "float32", "bf16", "int8" or "nf4".
-        device: where it is made.
-        dtype: of what is not quantised, and of activations.
+        config: its sizes, as in ``config.json``; it gets no vision tower.
+        kind: weight format: "float32", "bf16", "int8" or "nf4".
+        device: where it is created.
+        dtype: of weights that are not quantized, and of activations.
         spread: standard deviation of the logits.
-        branch: how much each layer adds, as a share of what it is given; see ``small.small_model``.
+        branch: scale of each layer's output; see ``random_model``.
         seed: of the weights.
-        progress: told the share of the numbers that are drawn.
+        progress: called with the share done.
 
     Returns:
         transformers' ``DiffusionGemmaForBlockDiffusion`` in eval mode without gradients, and its sizes.
@@ -96,7 +100,7 @@ def build(
         canvas_length=sizes.canvas_length,
     )
     filler = WeightLoader(given, kind, device, dtype, name="the random model", vision=False)
-    source = _Drawn(sizes, device, dtype, spread=spread, branch=branch, seed=seed)
+    source = _RandomSource(sizes, device, dtype, spread=spread, branch=branch, seed=seed)
     done, whole = 0, sum(math.prod(size) for size in source.shapes.values())
     for name, size in source.shapes.items():
         filler.put(name, source)
@@ -106,8 +110,8 @@ def build(
     return filler.finish()[0], sizes
 
 
-class _Drawn:
-    """Draws tensors by their names, as a file of safetensors hands them out."""
+class _RandomSource:
+    """Random tensors by name, with the interface of an open safetensors file."""
 
     def __init__(
         self, sizes: ModelConfig, device: torch.device, dtype: torch.dtype, *, spread: float, branch: float, seed: int
@@ -118,7 +122,7 @@ class _Drawn:
         self._branch, self._seed = branch, seed
 
     def get_tensor(self, name: str) -> Tensor:
-        """All of a tensor."""
+        """Return a whole tensor."""
         size = self.shapes[name]
         tensor = self._normal(name, size)
         if len(size) == 1:  # norms and scales
@@ -126,12 +130,12 @@ class _Drawn:
             return tensor.mul_(self._branch) if name.endswith(_BRANCHES) else tensor
         return tensor.mul_(self._table if name == f"{DECODER}embed_tokens.weight" else 1 / math.sqrt(size[-1]))
 
-    def get_slice(self, name: str) -> _Slices:
-        """A tensor matrix by matrix."""
-        return _Slices(self, name)
+    def get_slice(self, name: str) -> _RandomSlice:
+        """Return a tensor that is read matrix by matrix."""
+        return _RandomSlice(self, name)
 
     def matrix(self, name: str, number: int) -> Tensor:
-        """One matrix of a tensor of matrices."""
+        """Return one matrix of a 3D tensor."""
         size = self.shapes[name][1:]
         return self._normal(f"{name}.{number}", size).mul_(1 / math.sqrt(size[-1]))
 
@@ -141,14 +145,14 @@ class _Drawn:
         return torch.randn(size, generator=made, device=self._device, dtype=self._dtype)
 
 
-class _Slices:
-    """What ``safe_open`` calls a slice."""
+class _RandomSlice:
+    """A slice of safetensors."""
 
-    def __init__(self, source: _Drawn, name: str) -> None:
+    def __init__(self, source: _RandomSource, name: str) -> None:
         self._source, self._name = source, name
 
     def get_shape(self) -> list[int]:
-        """Of the whole tensor."""
+        """Return the shape of the whole tensor."""
         return list(self._source.shapes[self._name])
 
     def __getitem__(self, number: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The model that is measured: what it is made of, so that another process can make the same one."""
+"""The measured model, and its description, from which another process can create the same model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import torch
-from tests.benchmarks.engine.built_model import build, real_config
+from tests.benchmarks.engine.random_weights import build, full_size_config
 
 from unwritten_engine.diffusion.loading.devices import find_device
 from unwritten_engine.diffusion.loading.loader import RANDOM, count_bytes, load_model
@@ -18,9 +18,9 @@ from unwritten_engine.diffusion.tokenization.detokenizer import Detokenizer
 from unwritten_engine.engine import Progress
 
 SMALL: Final = "small"
-"""A small body at the real vocabulary, random, made in memory."""
+"""A small random model with the full vocabulary."""
 FULL: Final = "full"
-"""The real architecture with random weights, made on the device."""
+"""The full architecture with random weights."""
 SMALL_SIZES: Final = {
     "vocabulary": 262_144,
     "canvas": 256,
@@ -30,23 +30,22 @@ SMALL_SIZES: Final = {
     "top_k": 2,
     "window": 1024,
 }
-"""As ``small.small_config`` takes them; the vocabulary and the canvas are the real ones."""
+"""Arguments of ``random_model``, with the vocabulary and canvas length of the full model."""
 BRANCH: Final = 0.3
-"""How much each layer adds: random weights, as calm as trained ones (``small.py``)."""
+"""Scale of each layer's output, so that random weights behave like trained ones; see ``random_model``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
-    """What to measure.
+class ModelSpec:
+    """Which model to measure.
 
     Attributes:
         reference: ``SMALL``, ``FULL``, "random", a checkpoint folder or OWNER/REPO.
-        device: as torch names it; None takes a GPU if there is one.
-        kind: how the weights are kept, "bf16", "int8" or "nf4"; None leaves it to the loader, and is float32 for
-            random models on a CPU.
-        sizes: changes to the sizes of ``SMALL`` (as for ``small.small_config``) or ``FULL`` (as for
-            ``built.real_config``).
-        threads: of torch on a CPU; None leaves them as they are.
+        device: torch's device name; None uses a GPU if there is one.
+        kind: weight format, "bf16", "int8" or "nf4"; None lets the loader choose, and is float32 for random models on a
+            CPU.
+        sizes: changed sizes of ``SMALL`` (arguments of ``random_model``) or ``FULL`` (of ``full_size_config``).
+        threads: threads of torch on a CPU; None keeps the current number.
     """
 
     reference: str = SMALL
@@ -56,32 +55,32 @@ class Spec:
     threads: int | None = None
 
     def text(self) -> str:
-        """As JSON, for another process."""
+        """Return it as JSON, for another process."""
         return json.dumps(asdict(self))
 
     @staticmethod
-    def read(text: str) -> Spec:
-        """From JSON."""
-        return Spec(**json.loads(text))
+    def read(text: str) -> ModelSpec:
+        """Return the spec of a JSON text."""
+        return ModelSpec(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A model that is ready to be measured.
+class BenchModel:
+    """A loaded model.
 
     Attributes:
         model: transformers' ``DiffusionGemmaForBlockDiffusion``.
-        name: for people.
-        reader: turns its tokens into text.
+        name: display name.
+        detokenizer: of its tokenizer.
         device: where it is.
         dtype: of its activations.
-        kind: how its weights are kept: "float32", "bf16", "int8" or "nf4".
-        weight_bytes: counted, shared ones once.
+        kind: weight format: "float32", "bf16", "int8" or "nf4".
+        weight_bytes: size of the weights; shared ones count once.
     """
 
     model: Any
     name: str
-    reader: Detokenizer
+    detokenizer: Detokenizer
     device: torch.device
     dtype: torch.dtype
     kind: str
@@ -94,20 +93,20 @@ class Subject:
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """Number of tokens in the vocabulary."""
         return int(self.model.config.text_config.vocab_size)
 
     @property
     def exact(self) -> bool:
-        """Whether it computes in float32 on whole weights, so that token for token is a fair question."""
+        """True for float32 weights, for which token-by-token parity can be expected."""
         return self.kind == "float32"
 
 
-def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> Subject:
-    """Make or load the model.
+def open_bench_model(spec: ModelSpec, progress: Progress = lambda share, doing: None) -> BenchModel:
+    """Create or load the model.
 
     Raises:
-        BadOption, ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: as ``loader.load``.
+        BadOption, ModelNotFound, ModelBroken, ModelUnsupported, MissingPackage: as ``load_model``.
     """
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
@@ -119,12 +118,15 @@ def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> 
         model.to(device, dtype)
         choose_experts_implementation(model, device, dtype)
         kind = "float32" if dtype == torch.float32 else "bf16"
-        name = "a small random body"
+        name = "a small random model"
     elif spec.reference == FULL:
         kind, dtype = spec.kind or "bf16", torch.bfloat16
-        config = real_config(**spec.sizes)
+        config = full_size_config(**spec.sizes)
         model, shape = build(config, kind, device, dtype, branch=BRANCH, progress=progress)
-        tokenizer, name = make_tokenizer(shape.vocab_size), f"the real architecture, random, {shape_of(model)}"
+        tokenizer, name = (
+            make_tokenizer(shape.vocab_size),
+            f"the full architecture with random weights, {_describe_sizes(model)}",
+        )
     else:
         quantize = {"bf16": "none"}.get(spec.kind or "", spec.kind)
         loaded = load_model(
@@ -135,12 +137,12 @@ def open_subject(spec: Spec, progress: Progress = lambda share, doing: None) -> 
         if spec.reference == RANDOM:
             name = "the engine's own random model"
     vocabulary = int(model.config.text_config.vocab_size)
-    reader = Detokenizer(tokenizer, frozenset(END_IDS), 0, vocabulary)
-    return Subject(model, name, reader, device, dtype, kind, count_bytes(model))
+    detokenizer = Detokenizer(tokenizer, frozenset(END_IDS), 0, vocabulary)
+    return BenchModel(model, name, detokenizer, device, dtype, kind, count_bytes(model))
 
 
-def shape_of(model: Any) -> str:
-    """Its sizes in words."""
+def _describe_sizes(model: Any) -> str:
+    """Return its sizes as text."""
     text = model.config.text_config
     return (
         f"{text.num_hidden_layers} layers, hidden {text.hidden_size}, {text.num_experts} experts, canvas "

@@ -1,7 +1,7 @@
-"""The two sides: our loop and ``generate()`` of transformers, on one model, step by step, with the clock running.
+"""The two sides, the denoising loop and ``generate()`` of transformers, on one model, timed step by step.
 
-Both hand out the draft after each step, as a page needs it; so a step's time is from draft to draft. Neither stops
-early: no confidence is high enough.
+Both return the draft of each step, as a page needs it, so the time of a step is from draft to draft. Neither finishes a
+canvas early, because no draft reaches the confidence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-from tests.benchmarks.engine.subject import Subject
+from tests.benchmarks.engine.bench_model import BenchModel
 from torch import Tensor
 
 from unwritten_engine.diffusion.cuda_graphs import CUDAGraphs
@@ -28,27 +28,27 @@ from unwritten_engine.diffusion.tokenization.canvas_plan import CanvasPlan
 from unwritten_engine.diffusion.tokenization.prompt_tokenizer import TokenizedPrompt
 from unwritten_engine.errors import GenerationFailed
 
-NEVER: Final = 1e-9
+UNREACHABLE_CONFIDENCE: Final = 1e-9
 """A confidence in nats that no draft reaches."""
 
 
-def prompt(subject: Subject, length: int, seed: int) -> tuple[int, ...]:
-    """Random tokens, none of them a control token."""
+def random_prompt(subject: BenchModel, length: int, seed: int) -> tuple[int, ...]:
+    """Return random tokens without control tokens."""
     made = torch.Generator().manual_seed(seed)
     return tuple(torch.randint(600, subject.vocabulary, (length,), generator=made).tolist())
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done everything."""
+    """Wait until the device has finished all work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def out_of_memory(subject: Subject, work: Callable[[], list[float]]) -> list[float] | None:
-    """What the work returns, or None if memory ran out."""
+def out_of_memory(subject: BenchModel, work: Callable[[], list[float]]) -> list[float] | None:
+    """Return the result of ``work``, or None if memory ran out."""
     try:
         return work()
-    except (torch.OutOfMemoryError, GenerationFailed):  # our loop says it in words
+    except (torch.OutOfMemoryError, GenerationFailed):  # the loop raises the second
         pass
     gc.collect()
     if subject.device.type == "cuda":
@@ -56,18 +56,18 @@ def out_of_memory(subject: Subject, work: Callable[[], list[float]]) -> list[flo
     return None
 
 
-class Ours:
-    """Our loop.
+class EngineRunner:
+    """The denoising loop.
 
     Args:
         subject: the model.
-        rows: requests that run together.
+        rows: maximum batch size.
         context: tokens of a row.
     """
 
-    def __init__(self, subject: Subject, *, rows: int, context: int) -> None:
+    def __init__(self, subject: BenchModel, *, rows: int, context: int) -> None:
         self.subject = subject
-        self.kv = KVCache(
+        self.kv_cache = KVCache(
             subject.model.config.text_config,
             rows=rows,
             context=context,
@@ -76,19 +76,24 @@ class Ours:
             dtype=subject.model.model.decoder.embed_tokens.weight.dtype,
         )
         graphs = CUDAGraphs() if subject.device.type == "cuda" else None
-        self.batch = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv), cuda_graphs=graphs)
-        self.loop = DenoisingLoop(self.batch, prefix_cache_bytes=10**9)
+        self.runner = ModelRunner(subject.model, DiffusionModel(subject.model, self.kv_cache), cuda_graphs=graphs)
+        self.loop = DenoisingLoop(self.runner, prefix_cache_bytes=10**9)
 
     def run(
         self, tokens: abc.Sequence[int], *, steps: int, seed: int = 7, shared: int = 0, canvases: int = 1
     ) -> Sequence:
-        """A request of so many steps in each canvas."""
-        outline = CanvasPlan(canvases, canvases * self.subject.size, self.subject.reader)
+        """Return a sequence with this many steps in each canvas."""
+        plan = CanvasPlan(canvases, canvases * self.subject.size, self.subject.detokenizer)
         ids = tuple(tokens)
-        return Sequence(TokenizedPrompt(ids, ids, shared), outline, SamplingParams(steps=steps, confidence=NEVER), seed)
+        return Sequence(
+            TokenizedPrompt(ids, ids, shared),
+            plan,
+            SamplingParams(steps=steps, confidence=UNREACHABLE_CONFIDENCE),
+            seed,
+        )
 
     def steps(self, prompts: abc.Sequence[abc.Sequence[int]], steps: int) -> list[float]:
-        """Seconds of each step but the first, with all of these requests running together."""
+        """Return the seconds of each step except the first, with all these requests in one batch."""
         runs = [self.run(tokens, steps=steps, seed=seed) for seed, tokens in enumerate(prompts)]
         for run in runs:
             self.loop.add(run)
@@ -97,18 +102,18 @@ class Ours:
             check(runs)
         seconds = []
         while not self.loop.idle:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             self.loop.step()
             synchronize(self.subject.device)
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
             check(runs)
         return seconds
 
     def forward(self, count: int, repeats: int) -> float:
-        """Seconds of the layers alone, over the rows as the last runs left them."""
-        batch, longest = self.batch, int(self.batch.lengths[:count].max())
+        """Return the seconds of the layers alone, on the rows as the last run left them."""
+        batch, longest = self.runner, int(self.runner.lengths[:count].max())
         if batch.cuda_graphs is not None:
-            count, longest = batch.cuda_graphs.buckets(count, longest, self.kv.rows, self.kv.context)
+            count, longest = batch.cuda_graphs.buckets(count, longest, self.kv_cache.rows, self.kv_cache.context)
         graphs = CUDAGraphs() if batch.cuda_graphs is not None else None
 
         def work() -> None:
@@ -119,50 +124,50 @@ class Ours:
         seconds = []
         with torch.inference_mode():
             for _ in range(repeats + 2):
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 graphs.run("forward", work) if graphs is not None else work()
                 synchronize(self.subject.device)
-                seconds.append(time.perf_counter() - begun)
+                seconds.append(time.perf_counter() - start)
         return statistics.median(seconds[2:])
 
 
-class Theirs:
-    """``generate()``.
+class ReferenceRunner:
+    """``generate()`` of transformers.
 
     Args:
         subject: the model.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: BenchModel) -> None:
         self.subject = subject
-        self.forwards: list[float] = []
-        """Seconds of the layers in each step of the last run with ``watched``."""
+        self.layer_seconds: list[float] = []
+        """Seconds of the layers in each step of the last run with ``time_layers``."""
 
     @torch.inference_mode()
-    def steps(self, prompts: abc.Sequence[abc.Sequence[int]], steps: int, *, watched: bool = False) -> list[float]:
-        """Seconds of each step but the first, with all of these requests in one call; their prompts have one length.
+    def steps(self, prompts: abc.Sequence[abc.Sequence[int]], steps: int, *, time_layers: bool = False) -> list[float]:
+        """Return the seconds of each step except the first, with all these requests in one call.
 
         Args:
-            prompts: token ids.
-            steps: of each.
-            watched: fill ``forwards``, which on a GPU costs two waits in each step.
+            prompts: token ids, all of the same length.
+            steps: steps of each.
+            time_layers: fill ``layer_seconds``, which on a GPU costs two synchronizations per step.
         """
         from transformers.models.diffusion_gemma.generation_diffusion_gemma import EntropyBoundSamplerConfig
 
-        model, device, dial = self.subject.model, self.subject.device, SamplingParams(steps=steps)
-        clock = _Clock(device)
-        hooks = self._watch() if watched else []
-        self.forwards = []
+        model, device, params = self.subject.model, self.subject.device, SamplingParams(steps=steps)
+        clock = _DraftTimer(device)
+        hooks = self._timing_hooks() if time_layers else []
+        self.layer_seconds = []
         try:
             model.generate(
                 torch.tensor([list(tokens) for tokens in prompts], device=device),
                 max_new_tokens=self.subject.size,
                 max_denoising_steps=steps,
-                sampler_config=EntropyBoundSamplerConfig(dial.entropy_bound),
-                t_max=dial.t_max,
-                t_min=dial.t_min,
-                stability_threshold=dial.stability,
-                confidence_threshold=NEVER,
+                sampler_config=EntropyBoundSamplerConfig(params.entropy_bound),
+                t_max=params.t_max,
+                t_min=params.t_min,
+                stability_threshold=params.stability,
+                confidence_threshold=UNREACHABLE_CONFIDENCE,
                 eos_token_id=1,
                 pad_token_id=0,
                 streamer=clock,
@@ -174,17 +179,17 @@ class Theirs:
             raise RuntimeError(f"generate() made {len(clock.times)} steps where {steps} were asked for.")
         return [end - begin for begin, end in zip(clock.times[:-1], clock.times[1:], strict=True)]
 
-    def _watch(self) -> list[Any]:
-        """Hooks before and behind the decoder's layers."""
-        decoder, device, begun = self.subject.model.model.decoder, self.subject.device, [0.0]
+    def _timing_hooks(self) -> list[Any]:
+        """Register hooks before and after the decoder's layers."""
+        decoder, device, start = self.subject.model.model.decoder, self.subject.device, [0.0]
 
         def before(*_: Any) -> None:
             synchronize(device)
-            begun[0] = time.perf_counter()
+            start[0] = time.perf_counter()
 
         def behind(*_: Any) -> None:
             synchronize(device)
-            self.forwards.append(time.perf_counter() - begun[0])
+            self.layer_seconds.append(time.perf_counter() - start[0])
 
         return [
             decoder.self_conditioning.register_forward_pre_hook(before),
@@ -192,51 +197,51 @@ class Theirs:
         ]
 
 
-class _Clock:
-    """A streamer that notes when drafts come."""
+class _DraftTimer:
+    """A streamer that records the times of drafts."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self.times: list[float] = []
 
     def put(self, value: Tensor) -> None:
-        """Finished tokens."""
+        """Ignore finished tokens."""
 
     def put_draft(self, value: Tensor) -> None:
-        """A draft, on the host."""
+        """Record the time of a draft."""
         synchronize(self._device)
         self.times.append(time.perf_counter())
 
     def end(self) -> None:
-        """The end."""
+        """Do nothing."""
 
 
 def check(runs: abc.Sequence[Sequence]) -> None:
-    """Raise what a request failed with."""
+    """Raise the error of a failed request."""
     for run in runs:
         if run.error is not None:
             raise run.error
 
 
-def drafted(*runs: Sequence, steps: int = 1) -> Callable[[], bool]:
-    """Asks whether each of these has so many drafts."""
+def has_drafts(*runs: Sequence, steps: int = 1) -> Callable[[], bool]:
+    """Return a function that tells whether each of these has this many drafts."""
     return lambda: all(run.steps >= steps for run in runs)
 
 
-def until(ours: Ours, runs: abc.Sequence[Sequence], done: Callable[[], bool] = lambda: False) -> float:
-    """Add requests, and step until it is done or nothing is left to do. Returns the seconds.
+def run_until(engine: EngineRunner, runs: abc.Sequence[Sequence], done: Callable[[], bool] = lambda: False) -> float:
+    """Add requests, and run steps until ``done`` or until no work is left. Returns the seconds.
 
-    What runs still is gone on with by the next call.
+    The next call continues requests that are still running.
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for run in runs:
-        ours.loop.add(run)
-    while not done() and not ours.loop.idle:
-        ours.loop.step()
+        engine.loop.add(run)
+    while not done() and not engine.loop.idle:
+        engine.loop.step()
         check(runs)
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
-def ms(seconds: float) -> float:
-    """Milliseconds."""
+def to_ms(seconds: float) -> float:
+    """Return milliseconds."""
     return round(seconds * 1000, 2)
