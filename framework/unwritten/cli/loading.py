@@ -235,7 +235,7 @@ def _is_from(module: ModuleType, file: Path) -> bool:
 
 
 def _is_within(module: ModuleType | None, path: Path) -> bool:
-    """True if a module is a file, or lies in a folder and is not an installed package there."""
+    """True if a module is this file, or is in this folder and is not an installed package."""
     places = [place for place in (getattr(module, "__file__", None), *getattr(module, "__path__", ())) if place]
     paths = [Path(place).resolve() for place in places]
     return any(one.is_relative_to(path) and "site-packages" not in one.relative_to(path).parts for one in paths)

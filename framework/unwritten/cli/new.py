@@ -89,7 +89,7 @@ def create_app(folder: Path, demo: str | None = None) -> None:
             without = shutil.ignore_patterns("README.md", "pictures", "__pycache__", "*.pyc", "*.db*")
             shutil.copytree(source, folder, dirs_exist_ok=True, ignore=without)
             texts["README.md"] = _README
-            # A demo's test lies beside its app.py, and finds it by its own folder.
+            # A demo's test is beside its app.py, and finds it by its own folder.
             texts["pyproject.toml"] = texts["pyproject.toml"].replace('testpaths = ["tests"]', 'testpaths = ["."]')
         for path, text in texts.items():
             for variable, value in {"$title": title, "$demo": demo or "", "$name": name}.items():

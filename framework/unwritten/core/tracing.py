@@ -129,7 +129,7 @@ def _measure(trace: Trace, name: str) -> Iterator[None]:
 
 
 def record_page(key: str, cache: str) -> None:
-    """Record which page the request asked for and where it comes from, if the request is traced."""
+    """Record the requested page and where it came from, if the request is traced."""
     trace = current_trace.get()
     if trace is not None:
         trace.key, trace.cache = key, cache

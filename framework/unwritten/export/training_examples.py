@@ -135,5 +135,5 @@ def _first_prompt(database: Database, page: int, name: str, format: str, stored:
 def _example(prompt: Prompt, text: str, *, title: str, kind: str, source: str) -> TrainingPage:
     # An edited text may begin without the opening. Then the example has none.
     opening = prompt.opening if text.startswith(prompt.opening) else ""
-    asked = Prompt(prompt.ask, prompt.system, prompt.examples, prompt.facts, opening)
-    return TrainingPage(asked, text, title=title, kind=kind, source=source)
+    example_prompt = Prompt(prompt.ask, prompt.system, prompt.examples, prompt.facts, opening)
+    return TrainingPage(example_prompt, text, title=title, kind=kind, source=source)

@@ -384,7 +384,7 @@ class PageJob:
             if region_job.repairs:
                 log.info("%s: the region %r was repaired: %s", self.key, region_job.name, "; ".join(region_job.repairs))
         except (UnwrittenError, EngineError) as error:
-            if region_job.state != "failed":  # rendering may have failed it meanwhile
+            if region_job.state != "failed":  # rendering may have marked it as failed
                 self.fail_region(region_job, error)
         except Exception as error:
             log_error(log, f"{self.key}: the region {region_job.name!r} failed", error)
@@ -410,7 +410,7 @@ class PageJob:
                 return
 
     def fail_region(self, region_job: RegionJob, error: Exception, message: str = "") -> None:
-        """Mark a region as failed. The other regions go on.
+        """Mark a region as failed. The other regions continue.
 
         Args:
             region_job: The region.

@@ -36,7 +36,7 @@ from .page_job import JobObserver, PageJob
 log = logging.getLogger("unwritten")
 
 VIEWER_GRACE = 3.0
-"""Seconds for which the prefetches of a closed tab go on. Reloading a page takes less."""
+"""Seconds for which the prefetches of a closed tab continue. Reloading a page takes less time."""
 
 PREFETCH_PER_VISITOR = 3
 """Maximum number of pages that are being prefetched for one visitor, or wait to be opened."""

@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from unwritten_engine import Abilities, Draft, Example, Frame, Prompt, Span, Usage
 
-from ..core.assets import asset_dir
 from ..core.errors import BadEdit, PageFailed
-from ..routing.prompts import finalize_text, read_examples
+from ..routing.prompts import builtin_examples, finalize_text
 
 MAX_SPANS = 8
 """Maximum number of spans of one text that are generated one after another."""
@@ -331,7 +329,7 @@ def _revision_prompt(prompt: Prompt, old: str, instruction: str, with_opening: b
     return Prompt(
         ask=REVISION_PROMPT.format(instruction),
         system=prompt.system,
-        examples=(*_examples(), Example(prompt.ask, old)),
+        examples=(*builtin_examples("edit"), Example(prompt.ask, old)),
         facts=prompt.facts,
         images=prompt.images,
         opening=_first_words(old) if with_opening else "",
@@ -344,14 +342,9 @@ def is_revision_prompt(prompt: Prompt) -> bool:
 
 
 def _first_words(text: str) -> str:
-    """Return the first words of a text. A small model that must begin with them keeps to the subject."""
+    """Return the first words of a text. A small model that must begin with them stays on the subject."""
     words = re.match(r"\s*((?:\*\*[^*\n]+\*\*|\S+)(?:[ ]\S+){0,2})", text)
     return words[1] if words and len(words[1]) * 2 < len(text) else ""
-
-
-@lru_cache
-def _examples() -> tuple[Example, ...]:
-    return read_examples(asset_dir("templates") / "prompts" / "edit.txt")
 
 
 def _max_tokens(text: str, characters_per_token: int) -> int:

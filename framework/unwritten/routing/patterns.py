@@ -1,7 +1,7 @@
 """Path patterns of pages: convert URLs as visitors type them to the canonical keys under which pages are stored.
 
 A parameter such as ``{title}`` is text: underscores are spaces, so that ``/wiki/Great_Auk`` is the page "Great Auk".
-A parameter such as ``{name:raw}`` is kept as it is. All spellings of a URL lead to one key.
+A parameter such as ``{name:raw}`` is not changed. All spellings of a URL lead to one key.
 """
 
 from __future__ import annotations

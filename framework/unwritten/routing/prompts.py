@@ -43,7 +43,7 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     opening = canvas.opening or format.opening
     if not examples:
         file = examples_file_for(canvas, subject)
-        examples = _builtin_examples(file)
+        examples = builtin_examples(file)
         if file == "article" and not opening and subject:
             opening = f"**{subject.replace('*', '')}**"
     return Prompt(
@@ -74,7 +74,8 @@ def examples_file_for(canvas: Canvas, subject: str) -> str:
 
 
 @lru_cache
-def _builtin_examples(file: str) -> tuple[Example, ...]:
+def builtin_examples(file: str) -> tuple[Example, ...]:
+    """Return the examples in a file of ``templates/prompts``, named without its suffix. None for ""."""
     return read_examples(asset_dir("templates") / "prompts" / f"{file}.txt") if file else ()
 
 
@@ -108,7 +109,7 @@ def finalize_text(text: str, reason: str) -> str:
 
 
 def settled_text(text: str) -> int:
-    """Return how many leading characters ``finalize_text`` keeps, whatever follows them.
+    """Return how many leading characters ``finalize_text`` keeps, independently of what follows.
 
     That is the text up to its last full sentence, with the white space after it.
     """

@@ -218,7 +218,7 @@ def _create_table(connection: sqlite3.Connection, declared: TableDeclaration) ->
 
 
 def _recreate_table(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
-    """Replace a table without rows. It fits any model, but goes on with its ids."""
+    """Replace a table without rows, which fits any model. Its ids continue."""
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (declared.sql_name,)).fetchone()
     connection.execute(f'DROP TABLE "{declared.sql_name}"')
     _create_table(connection, declared)

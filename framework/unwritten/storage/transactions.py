@@ -104,7 +104,7 @@ class Transaction:
         self._end("COMMIT", f"The action {self.action!r} has responded already, so it cannot use tables any more.")
 
     def rollback(self, reason: str) -> None:
-        """Undo all writes, and end the transaction. If the function goes on, ``reason`` is the error that it gets."""
+        """Undo all writes, and end the transaction. If the function continues, it gets an error with ``reason``."""
         self._end_reason = reason
         connection = self._connection
         if connection is not None:

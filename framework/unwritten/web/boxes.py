@@ -32,7 +32,7 @@ from .site import GetSite, Site
 FORMAT = "app"
 
 MAX_STATE_SIZE = 16 * 1024
-"""Bytes of state, as JSON, that a box may save."""
+"""Maximum size in bytes of the state, as JSON, that a box saves."""
 
 MAX_SAVES, SAVE_WINDOW = 30, 10.0
 """Maximum number of saves by one client's boxes, and the length of the window in seconds."""
@@ -73,7 +73,7 @@ _JSON_HEADERS: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
 }
 
-# Elements that open a document or a connection, wherever "<" stands before their name. box-guest.js has the same list
+# Elements that open a document or a connection, wherever "<" precedes their name. box-guest.js has the same list
 # for elements that are created later. HTML parsers end a name at exactly these characters.
 _FORBIDDEN = re.compile(
     r"<(/?)(?=(?:iframe|frame|frameset|object|embed|applet|link|base|portal|fencedframe|webview)[\t\n\f\r />])", re.I

@@ -81,7 +81,7 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> F
 
     Args:
         request: The request.
-        max_field_size: Bytes that one field may have. The form as a whole may have about four times as many.
+        max_field_size: Maximum size in bytes of one field. The maximum for the whole form is about four times that.
 
     Raises:
         BadForm: 403 if a page of another origin sent it, 413 if it is too large, 415 for another content type, and 400

@@ -56,7 +56,7 @@ class ConnectionMiddleware:
 
 
 def _direct_connection(scope: Scope) -> tuple[object, ...] | None:
-    """Return what the checks of a connection depend on, or None if a proxy may have passed it on.
+    """Return what the checks of a connection depend on, or None if a proxy may have forwarded it.
 
     The checks of a connection between the same two machines for the same host have the same outcome every time.
     """
