@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
@@ -268,12 +268,8 @@ def _frame(site: Site, job: PageJob, region_job: RegionJob, region: RegionRecord
         label=f"{_label(frame)}, {recorded.seconds:.2f} s",
         html=_render(site, job, region_job, frame),
         text=frame.text,
-        unsettled=round(_length(frame.unsettled) / (len(frame.text) or 1), 2),
+        unsettled=round(sum(end - start for start, end in frame.unsettled) / (len(frame.text) or 1), 2),
     )
-
-
-def _length(spans: Sequence[tuple[int, int]]) -> int:
-    return sum(end - start for start, end in spans)
 
 
 def _label(frame: Frame) -> str:

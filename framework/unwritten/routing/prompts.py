@@ -75,7 +75,7 @@ def examples_file_for(canvas: Canvas, subject: str) -> str:
 
 @lru_cache
 def builtin_examples(file: str) -> tuple[Example, ...]:
-    """Return the examples in a file of ``templates/prompts``, named without its suffix. None for ""."""
+    """Return the examples in a file of ``templates/prompts``, named without its suffix. Empty if the name is."""
     return read_examples(asset_dir("templates") / "prompts" / f"{file}.txt") if file else ()
 
 

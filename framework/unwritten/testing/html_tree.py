@@ -59,13 +59,6 @@ class Node:
         """Return the first descendant with one of these tags."""
         return next(self.find_all(*tags), None)
 
-    def closest(self, tag: str) -> Node | None:
-        """Return the nearest ancestor with this tag."""
-        node = self.parent
-        while node is not None and node.tag != tag:
-            node = node.parent
-        return node
-
     @property
     def text(self) -> str:
         """The visible text, one line per block."""

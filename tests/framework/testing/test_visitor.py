@@ -373,4 +373,4 @@ def test_html_is_parsed_as_in_a_browser() -> None:
     assert tree.text == "One two\nThree\nA\nB\nC & D"
     assert [node.text for node in tree.find_all("li")] == ["One two", "Three"]
     [bold] = tree.find_all("b")
-    assert html[slice(*bold.span)] == "two" and bold.closest("ul") is tree.find("ul")
+    assert html[slice(*bold.span)] == "two" and bold.parent is tree.find("li")
