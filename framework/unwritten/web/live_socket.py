@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ..core.errors import StoreError
 from ..core.paths import is_page_key
@@ -135,8 +135,10 @@ class LiveSocket:
         sender = asyncio.create_task(self._send(), name="live sender")
         try:
             await self._receive()
-        except (WebSocketDisconnect, RuntimeError):
+        except WebSocketDisconnect:
             pass
+        except RuntimeError as error:
+            await self._close_after(error)
         finally:
             # Without an await: if this task is being cancelled, nothing after an await may run.
             self._site.sockets.remove(self)
@@ -279,12 +281,17 @@ class LiveSocket:
                     async with asyncio.timeout(SEND_TIMEOUT):
                         await self._websocket.send_text(text)
                 await asyncio.sleep(self._interval)
-        except (WebSocketDisconnect, RuntimeError):
+        except WebSocketDisconnect:
             return  # the tab is gone, which the receiving side notices too
         except TimeoutError:
             await self._websocket.close(_TRY_AGAIN_LATER, "the browser does not receive")
-        except Exception as error:
-            # Nothing awaits this task: without the log the exception would be lost, and the browser would wait.
+        except Exception as error:  # nothing awaits this task
+            await self._close_after(error)
+
+    async def _close_after(self, error: Exception) -> None:
+        """Log an error and close the socket, unless it is closed already: the server raises ``RuntimeError`` then."""
+        states = self._websocket.client_state, self._websocket.application_state
+        if states == (WebSocketState.CONNECTED, WebSocketState.CONNECTED):
             log_error(log, "A live socket failed", error)
             await self._websocket.close(_INTERNAL_ERROR, "internal error")
 
