@@ -164,7 +164,7 @@ def _reference(name: str, found: Any) -> list[str]:
 _INTERNAL = frozenset(
     {
         "build_middleware_stack", "close", "configure", "create_formatter", "data_version", "folders", "mark_opened",
-        "notify", "observe", "open", "open_engine", "ready", "save",
+        "notify", "observe", "open", "provided_engine", "ready", "save",
     }
 )  # fmt: skip
 """Members that apps do not use."""

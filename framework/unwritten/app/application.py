@@ -41,7 +41,7 @@ from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
 from ..web.action_routes import ActionRoute
-from ..web.error_pages import ErrorPages, describe_error
+from ..web.error_pages import ErrorPages, report_startup_errors
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
 from ..web.site import Site
@@ -56,7 +56,7 @@ S = TypeVar("S")
 
 _RENAMED = {
     "anywhere": "fallback",
-    "brought_engine": "open_engine",
+    "brought_engine": "provided_engine",
     "can": "supports",
     "key": "url_path_for",
     "serving": "site",
@@ -287,7 +287,7 @@ class App(Router, Starlette):
         Raises:
             BadAddress: If it is not a key, such as ``/wiki/Tea``.
         """
-        return self.site.functions.link(key, searched=searched, default=default)
+        return self.site.template_globals.link(key, searched=searched, default=default)
 
     def render(self, template: str, /, status_code: int = 200, **values: Any) -> HTMLResponse:
         """Render a template without canvases as a response, for routes that are not pages.
@@ -344,7 +344,7 @@ class App(Router, Starlette):
         return [*pages, self._fallback] if self._fallback else pages
 
     @property
-    def open_engine(self) -> Engine | None:
+    def provided_engine(self) -> Engine | None:
         """The open engine that was passed as ``App(…, engine=an_engine)``."""
         return self._engine
 
@@ -472,7 +472,7 @@ class App(Router, Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
-            send = describe_error(send)
+            send = report_startup_errors(send)
         else:
             # Names in ``request.url_for`` are the app's own, mounted or not.
             scope = {**scope, "router": self.router, "app_root_path": scope.get("root_path", "")}

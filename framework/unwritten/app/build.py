@@ -248,7 +248,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         updates=updates,
         actions=actions,
         sockets=LiveSockets(),
-        functions=functions,
+        template_globals=functions,
         extensions=declared.extensions,
     )
     for extension in declared.extensions:

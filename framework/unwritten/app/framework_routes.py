@@ -25,7 +25,7 @@ from ..web.site import GetSite
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
-RULES = f"""# Written pages may be crawled. Pages that are not written yet should not be.
+ROBOTS_TXT = f"""# Written pages may be crawled. Pages that are not written yet should not be.
 User-agent: *
 Disallow: {FRAMEWORK_PREFIX}
 Disallow: /*?{SIGNATURE}=
@@ -102,4 +102,4 @@ class WellKnownRoutes(BaseRoute):
 
 async def robots(request: Request) -> Response:
     """Answer ``/robots.txt``."""
-    return PlainTextResponse(RULES, headers={"cache-control": "max-age=3600"})
+    return PlainTextResponse(ROBOTS_TXT, headers={"cache-control": "max-age=3600"})

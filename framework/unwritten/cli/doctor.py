@@ -235,7 +235,7 @@ class _Checkup:
     def engine(self) -> Iterator[str]:
         """Open the engine, and measure it."""
         settings = self._settings()
-        self._engine = self._app.open_engine if self._app is not None and not self._flags else None
+        self._engine = self._app.provided_engine if self._app is not None and not self._flags else None
         if self._engine is None:
             with LoadingProgress() as progress:
                 self._engine = open_engine(settings.engine, progress=progress, **engine_options(settings))

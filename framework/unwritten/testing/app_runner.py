@@ -63,7 +63,7 @@ class AppRunner:
         earlier = _RUNNERS.get(id(self.app))
         if earlier is not None:
             earlier.replace()
-        given = self.app.open_engine
+        given = self.app.provided_engine
         flags: dict[str, object] = {"painter": "", "painter_options": "", **settings}
         if isinstance(engine, str):
             given, flags["engine"] = None, engine

@@ -140,7 +140,7 @@ def _is_unlogged(record: logging.LogRecord) -> bool:
     return error is None or not is_logged(error)
 
 
-def describe_error(send: Send) -> Send:
+def report_startup_errors(send: Send) -> Send:
     """Wrap the ``send`` of a lifespan so that a failed start reports the framework's message, not a traceback."""
 
     async def send_described(message: Message) -> None:

@@ -74,7 +74,7 @@ class Site:
     updates: LiveUpdates
     actions: ActionHandler
     sockets: LiveSockets
-    functions: TemplateGlobals
+    template_globals: TemplateGlobals
     extensions: Sequence[Closable]
 
     def refresh(self) -> None:
