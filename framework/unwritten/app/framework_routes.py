@@ -101,5 +101,5 @@ class WellKnownRoutes(BaseRoute):
 
 
 async def robots(request: Request) -> Response:
-    """Answer ``/robots.txt``."""
+    """Respond to ``/robots.txt``."""
     return PlainTextResponse(ROBOTS_TXT, headers={"cache-control": "max-age=3600"})

@@ -130,7 +130,7 @@ class JobStarter:
         return job
 
     def update(self, job: PageJob, page_request: PageRequest) -> None:
-        """Bring a running job up to date with what the page function returns now.
+        """Update a running job to what the page function returns now.
 
         New regions are added to the job, or generated after it has ended.
         """

@@ -384,7 +384,7 @@ class Prefetcher(JobObserver):
         return job
 
     def _reject(self, key: str) -> None:
-        """Do not prefetch this page again."""
+        """Exclude a page from prefetching."""
         self._rejected[key] = None
 
     def close(self) -> None:

@@ -146,7 +146,7 @@ def _contours(rng: SeededRandom) -> str:
 
 
 def _weave(rng: SeededRandom) -> str:
-    """Woven bands."""
+    """Draw woven bands."""
     unit, band = rng.choice(((40, 30), (34, 24), (48, 38)))
     down_too, repeat, covers = rng.choice(((1, 2, 1), (1, 4, 2), (2, 5, 2)))
     tilt = rng.choice((0, 45, 45, 30, -20))

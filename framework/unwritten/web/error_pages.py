@@ -135,7 +135,7 @@ def _reload_after(request: Request, headers: Mapping[str, str]) -> str | None:
 
 
 def _is_unlogged(record: logging.LogRecord) -> bool:
-    """Filter of the server's log: False for exceptions that the app has logged."""
+    """Return False for exceptions that the app has logged. A filter of the server's log."""
     error = record.exc_info[1] if record.exc_info else None
     return error is None or not is_logged(error)
 

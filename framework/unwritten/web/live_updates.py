@@ -56,7 +56,7 @@ class PageSubscription:
 
 
 @dataclass
-class _LivePage:
+class _SubscribedPage:
     """The current state of a subscribed page.
 
     Attributes:
@@ -90,7 +90,7 @@ class LiveUpdates(JobObserver):
         self._live_pages = live_pages
         self._cache = cache
         self._subscriptions: dict[str, set[PageSubscription]] = {}
-        self._current: dict[str, _LivePage] = {}
+        self._current: dict[str, _SubscribedPage] = {}
         self._stale: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -202,7 +202,7 @@ class LiveUpdates(JobObserver):
                 name: (region.number, live_region_message(key, name, region))
                 for name, region in self._live_regions(page_request).items()
             }
-            self._current[key] = _LivePage(regions, page_request.tables)
+            self._current[key] = _SubscribedPage(regions, page_request.tables)
             for subscription in self._subscriptions.get(key, ()):
                 subscription.subscriber.changed.set()
 

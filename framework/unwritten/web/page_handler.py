@@ -226,7 +226,7 @@ class PageHandler:
         if isinstance(page_request, CanonicalRedirect):
             page_request = await self._resolver.resolve_key(page_request.address, request.scope)
         if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
-            raise BadAddress(f"The page {key} does not exist, or no model writes it.", 404)
+            raise BadAddress(f"The page {key} does not exist, or is not a generated page.", 404)
         return page_request
 
     def sign_redirect(self, response: Response, request: Request) -> Response:
