@@ -47,7 +47,7 @@ def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dic
     return site, pages
 
 
-def test_a_world_becomes_files_whose_links_lead_to_files(tmp_path: Path) -> None:
+def test_an_export_has_a_file_for_each_page(tmp_path: Path) -> None:
     app = written(tmp_path, "Tower", "Lamp", "Great_Auk")
     site, pages = exported(app, tmp_path / "site")
     assert (site.pages, site.changed) == (3, [])

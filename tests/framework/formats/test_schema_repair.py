@@ -96,7 +96,7 @@ def test_fields_are_read_from_lines_of_text() -> None:
     assert done.repairs[0] == "read fields from lines of text"
 
 
-def test_long_strings_are_cut_at_a_word_and_long_lists_at_their_maximum() -> None:
+def test_long_strings_and_lists_are_truncated() -> None:
     long = ["its light that is seen from far away", "fog", "rain", "wind"]
     done = repair(Tower, json.dumps({"kind": "lighthouse", "founded": 1720, "known_for": long}))
     assert done.value.known_for == ["its light that is", "fog", "rain"]

@@ -51,7 +51,7 @@ def test_a_value_with_a_block_of_its_name_is_a_live_region(tmp_path: Path) -> No
     assert shell.live_regions["posts"].html == inner(shell.html, "posts")
 
 
-def test_blocks_of_the_layout_and_values_without_a_block_are_not_live_regions(tmp_path: Path) -> None:
+def test_only_values_with_their_own_block_are_live_regions(tmp_path: Path) -> None:
     source = "{% block main %}{{ main }}{% endblock %}{% block title %}{{ title }}{% endblock %}{{ posts }}"
     shell = render(tmp_path, source, Page("forum.html", main="m", posts="p"), {})
     assert "data-region" not in shell.html and shell.live_regions == {}
@@ -66,7 +66,7 @@ def test_a_canvas_of_a_group_is_rendered_where_it_is_printed(tmp_path: Path) -> 
     assert page_faults(shell.html) == []
 
 
-def test_the_number_of_a_live_region_rises_with_its_content_but_not_with_canvases_inside(tmp_path: Path) -> None:
+def test_canvases_do_not_change_the_number_of_a_live_region(tmp_path: Path) -> None:
     app_templates = Templates(templates(tmp_path, bare=BARE, forum=FORUM) / "templates", {})
 
     def number(page: Page, **shown: Region) -> int:

@@ -43,7 +43,7 @@ def make_users(home: Path) -> App:
         ("/user/a+b", "a+b"),
     ],
 )
-def test_a_raw_parameter_is_one_segment_and_kept_as_it_is(tmp_path: Path, path: str, name: str) -> None:
+def test_a_raw_parameter_is_one_unchanged_segment(tmp_path: Path, path: str, name: str) -> None:
     app = make_users(tmp_path)
     with browser(app) as client:
         answer = client.get(path)

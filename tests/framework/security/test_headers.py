@@ -155,7 +155,7 @@ FRAMES = """{% extends "layout.html" %}{% block main %}<iframe src="/about" titl
 
 
 @pytest.mark.parametrize(("format", "embeds"), [("markdown", True), ("html", True), ("html", False)])
-def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, embeds: bool) -> None:
+def test_a_page_with_embeds_may_frame_pages_of_the_app(tmp_path: Path, format: Any, embeds: bool) -> None:
     app = make_app(tmp_path, scripted('Words <iframe src="/about"></iframe>.'), folder=templates(tmp_path, desk=FRAMES))
 
     @app.page("/desk")

@@ -262,7 +262,7 @@ def test_a_migrated_database_has_the_schema_of_a_new_one(old: Path, tmp_path: Pa
     new.close()
 
 
-def test_an_app_goes_on_with_a_database_of_an_earlier_version(old: Path) -> None:
+def test_an_app_works_with_a_database_of_an_earlier_version(old: Path) -> None:
     app = App("Old Wiki", engine=scripted("Words."), database=str(old), prefetch="off")
     notes = app.table(Note)
 

@@ -88,7 +88,7 @@ def test_any_text_makes_the_round_trip(one_store: PageStore, title: str, text: s
     one_store.search(title)
 
 
-def test_a_page_generated_again_is_a_new_version_and_the_old_one_stays(store: PageStore) -> None:
+def test_a_regenerated_page_is_a_new_version(store: PageStore) -> None:
     save(store, new_page(text="The first.", links=(Link("/wiki/Sea", "sea", "The sea."),)))
     save(store, new_page(text="The second.", links=(Link("/wiki/Tower", "tower", "A tower."),)))
     stored, old = store.get(KEY), store.get(KEY, 1)

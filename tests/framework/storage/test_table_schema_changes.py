@@ -105,7 +105,7 @@ def test_an_ambiguous_change_is_an_error_with_two_solutions(stored: Path, change
         assert [(p.text, p.likes) for p in posts.select()] == [("a", 3), ("b", 0)], "all rows are kept"
 
 
-def test_an_empty_table_fits_any_model_and_goes_on_with_its_ids(stored: Path) -> None:
+def test_an_empty_table_fits_any_model_and_keeps_counting_ids(stored: Path) -> None:
     with opened(stored, FIRST) as posts:
         for row in posts.select():
             posts.delete(row.id)

@@ -141,7 +141,7 @@ def test_values_are_validated_by_the_model(posts: Table[Post]) -> None:
     assert posts.count() == 1
 
 
-def test_a_value_that_no_row_can_have_finds_nothing_and_a_wrong_type_is_an_error(posts: Table[Post]) -> None:
+def test_impossible_values_find_nothing_and_wrong_types_are_errors(posts: Table[Post]) -> None:
     posts.insert(Post(thread=1, text="x"))
     assert posts.select(text="x" * 300) == [] and posts.count(text="x" * 300) == 0
     assert posts.select(thread=2**70) == []
