@@ -27,7 +27,7 @@ from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
 from ..routing.routes import PatternRoute
 from ..storage.database import Database
-from ..storage.transactions import Transaction, table_access
+from ..storage.transactions import function_transaction
 from .page_job import PageJob
 
 log = logging.getLogger("unwritten")
@@ -182,17 +182,10 @@ class OnWrittenRunner:
                     log_error(log, title, error)
 
     async def _run(self, function: PageFunction, arguments: dict[str, Any]) -> None:
-        async with self._write_lock:
-            transaction = Transaction(self._database, function.name)
-            try:
-                if function.is_async:  # its first statement must not wait for the lock on the event loop
-                    await asyncio.to_thread(transaction.begin)
-                with table_access(transaction):
-                    await function.run(arguments, None, None)
-                await asyncio.to_thread(transaction.commit)
-            except BaseException:
-                reason = f"{function.name!r} has failed, and its writes were rolled back."
-                await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
-                raise
+        async with (
+            self._write_lock,
+            function_transaction(self._database, function.name, is_async=function.is_async) as transaction,
+        ):
+            await function.run(arguments, None, None)
         for table in transaction.written:
             self._on_table_written(table)

@@ -10,14 +10,15 @@ A context variable, which follows a ``def`` function into its thread, holds the 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
-from ..core.errors import BadTable
+from ..core.errors import BadTable, TimedOut
 from .database import LOCK_TIMEOUT, Database, store_error
 
 T = TypeVar("T")
@@ -139,6 +140,30 @@ def table_access(transaction: Transaction) -> Iterator[None]:
         yield
     finally:
         _access.reset(token)
+
+
+@contextlib.asynccontextmanager
+async def function_transaction(database: Database, name: str, *, is_async: bool) -> AsyncIterator[Transaction]:
+    """Run an author's function in a transaction. It is committed at the end, and rolled back if anything raises.
+
+    Args:
+        database: The database.
+        name: The name of the action or hook, for messages.
+        is_async: True if the function runs on the event loop, where its first statement must not wait for the lock.
+    """
+    transaction = Transaction(database, name)
+    try:
+        if is_async:
+            await asyncio.to_thread(transaction.begin)
+        with table_access(transaction):
+            yield transaction
+        await asyncio.to_thread(transaction.commit)
+    except BaseException as error:
+        end = "took too long" if isinstance(error, TimedOut) else "has failed"
+        reason = f"The function {name!r} {end}, and all its changes were rolled back."
+        # In a thread, because the function's own thread may hold the transaction while it waits for the database.
+        await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
+        raise
 
 
 def is_autocommit() -> bool:

@@ -35,7 +35,7 @@ from ..routing.routes import PageRequest
 from ..routing.visit import Visit
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Database
-from ..storage.transactions import Transaction, table_access
+from ..storage.transactions import function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates
@@ -144,26 +144,18 @@ class ActionHandler:
         submission: _Submission,
     ) -> tuple[Response, Sequence[str], set[str]]:
         """Call the function in a transaction. Return its response, the regions to update, and the changed tables."""
-        name = route.name
-        transaction = Transaction(self._database, name)
+        function = route.function
         try:
-            if route.function.is_async:  # its first statement must not wait for the lock on the event loop
-                await asyncio.to_thread(transaction.begin)
-            with table_access(transaction):
-                result = await route.function.run(arguments, visit, request)
-            names = result.names if isinstance(result, Redraw) else ()
-            response = self._response(result, route, page or "/")
-            if submission.form_id:
-                await asyncio.to_thread(
-                    transaction.execute, lambda connection: _store_response(connection, submission, response)
-                )
-            await asyncio.to_thread(transaction.commit)
+            async with function_transaction(self._database, route.name, is_async=function.is_async) as transaction:
+                result = await function.run(arguments, visit, request)
+                names = result.names if isinstance(result, Redraw) else ()
+                response = self._response(result, route, page or "/")
+                if submission.form_id:
+                    await asyncio.to_thread(
+                        transaction.execute, lambda connection: _store_response(connection, submission, response)
+                    )
         except TimedOut as error:
-            await _roll_back(transaction, f"The action {name!r} took too long, and all its changes were rolled back.")
             raise TimedOut(f"{error} All its changes were rolled back.") from None
-        except BaseException:
-            await _roll_back(transaction, f"The action {name!r} has failed, and all its changes were rolled back.")
-            raise
         return response, names, transaction.written
 
     def _response(self, result: object, route: ActionRoute, page: str) -> Response:
@@ -259,11 +251,6 @@ class _Submission:
             form_id if _FORM_ID.fullmatch(form_id) else "",
             hashlib.sha256(content.encode()).hexdigest(),
         )
-
-
-async def _roll_back(transaction: Transaction, reason: str) -> None:
-    # In a thread, because the function's own thread may hold the transaction while it waits for the database.
-    await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
 
 
 def _store_response(connection: sqlite3.Connection, submission: _Submission, response: Response) -> None:
