@@ -198,7 +198,7 @@ def test_a_file_that_is_not_a_world_is_refused(tmp_path: Path) -> None:
         foreign: "is not a world of Unwritten: it is a database of another program, or empty.",
         text: "is not a world of Unwritten: it is not a database",
         empty: "is not a world of Unwritten: it is a database of another program, or empty.",
-        newer: "was created by a newer version of Unwritten (m999_dreams). Update with: pip install --upgrade unwritten",
+        newer: "was created by a newer version of Unwritten (m999_dreams). Update with: pip install --upgrade",
         tmp_path / "none.db": "There is no file",
         ours: "is this world itself",
     }.items():
