@@ -49,8 +49,8 @@ STOP_TIMEOUT = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class InheritedSocket:
-    """What the child inherits from its parent.
+class ParentProcess:
+    """The parent process, as its child sees it: the descriptors that the child inherits.
 
     Attributes:
         listener: The file descriptor of the listening socket.
@@ -89,13 +89,13 @@ class InheritedSocket:
         threading.Thread(target=wait, daemon=True, name="lifeline").start()
 
 
-def inherited() -> InheritedSocket | None:
-    """Return what this process inherits, or None if it is not the child of a watching process."""
+def parent_process() -> ParentProcess | None:
+    """Return the parent that watches files and restarts this process, or None if there is none."""
     words = os.environ.pop(VARIABLE, "").split()
     if not words:
         return None
     listener, lifeline, report, files = map(int, words[:4])
-    return InheritedSocket(listener, lifeline, report, files, restarted=words[4] == "restarted")
+    return ParentProcess(listener, lifeline, report, files, restarted=words[4] == "restarted")
 
 
 def _record_files(descriptor: int) -> None:
@@ -210,7 +210,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
             if is_running:
                 refreshed = [path for path in paths if files.needs_refresh(path)]
                 restarting = [path for path in paths if path not in refreshed and files.needs_restart(path, folders[0])]
-            else:  # what it would have read next is not known
+            else:  # a child that failed may not have read all of its files
                 refreshed, restarting = [], [path for path in paths if path.suffix in SOURCE_SUFFIXES]
             if restarting:
                 click.echo(f"{_names(restarting)} changed: restarting.")

@@ -21,7 +21,7 @@ from unwritten_engine.engine import About
 
 from ..app.application import App
 from ..core.errors import BadSetting
-from .reload import InheritedSocket
+from .reload import ParentProcess
 
 SHUTDOWN_SECONDS = 3
 """Seconds for which a stopping server waits for open connections."""
@@ -173,7 +173,7 @@ class LoadingProgress:
 # -- serving ----------------------------------------------------------------------------------------------------------
 
 
-def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: InheritedSocket | None = None) -> None:
+def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: ParentProcess | None = None) -> None:
     """Serve until Ctrl-C.
 
     Args:
@@ -207,7 +207,7 @@ class _Server(uvicorn.Server):
     """A uvicorn server that prints its address when it accepts connections."""
 
     def __init__(
-        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, parent: InheritedSocket | None
+        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, parent: ParentProcess | None
     ) -> None:
         super().__init__(config)
         self._app, self._url, self._open_browser = app, url, open_browser
