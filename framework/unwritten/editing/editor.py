@@ -218,8 +218,9 @@ class Editor:
         page = page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
         saved = await self._site.store.save(page)
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
-        job.finish_stored(saved)
-        self._site.live_pages.prepare(job)
+        job.stored = saved
+        job.finish("written", "")
+        self._site.job_renderer.prepare(job)
         self._site.updates.on_start(job)
         for name in change.regions or region_jobs:
             region_jobs[name].renumber()  # so that tabs receive them

@@ -308,11 +308,6 @@ class PageJob:
         self.finished.set()
         self.notify()
 
-    def finish_stored(self, stored: StoredPage) -> None:
-        """Enter the final state of a job whose page was stored elsewhere. Nothing is generated."""
-        self.stored = stored
-        self.finish("written", "")
-
     def _revert(self, previous: StoredPage, state: PageState, message: str) -> tuple[PageState, str]:
         """Show the stored page again, because its change has failed. Return the final state and message."""
         for name, region_job in self.regions.items():
