@@ -108,7 +108,7 @@ def frame_cost(size: int, frames: int = 120) -> float:
             region_job = RegionJob("body", Canvas("About frames."), Prompt("About frames."), linker, 256)
             page = Page(body=Canvas("About frames."))
             job = PageJob("/page/Frame", page, "Frame", {"body": region_job}, linker)
-            pages = app.site.live_pages
+            pages = app.site.job_renderer
             pages.prepare(job)
             seconds = []
             for i in range(frames):

@@ -283,6 +283,6 @@ def _render(site: Site, job: PageJob, region_job: RegionJob, frame: Frame) -> Ma
     """Render a region as it was at an earlier frame. If it cannot be rendered, return the error."""
     try:
         region = region_job.region_at(frame)
-        return Markup(site.live_pages.current_shell(job).render_region(region, job.view()))
+        return Markup(site.job_renderer.current_shell(job).render_region(region, job.view()))
     except UnwrittenError as error:
         return Markup('<p class="region-error">{}</p>').format(error)

@@ -311,7 +311,7 @@ class LiveSocket:
             subscription.num_updates = job.num_updates
             for name, region_job in job.regions.items():
                 if region_job.number > subscription.seen.get(name, 0):
-                    messages.append(self._site.live_pages.frame_message(job, name))
+                    messages.append(self._site.job_renderer.frame_message(job, name))
                     subscription.seen[name] = region_job.number
             status = (job.state, self._queue_text(job) or job.message)
             if status != subscription.status:

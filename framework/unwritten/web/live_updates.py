@@ -30,7 +30,7 @@ from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
 from ..storage.records import Change
-from .live_pages import LivePages
+from .job_renderer import JobRenderer
 from .messages import live_region_message
 from .page_cache import PageCache
 
@@ -79,7 +79,7 @@ class LiveUpdates(JobObserver):
         store: PageStore,
         jobs: JobQueue,
         starter: JobStarter,
-        live_pages: LivePages,
+        job_renderer: JobRenderer,
         cache: PageCache,
     ) -> None:
         self._resolver = resolver
@@ -87,7 +87,7 @@ class LiveUpdates(JobObserver):
         self._store = store
         self._jobs = jobs
         self._starter = starter
-        self._live_pages = live_pages
+        self._job_renderer = job_renderer
         self._cache = cache
         self._subscriptions: dict[str, set[PageSubscription]] = {}
         self._current: dict[str, _SubscribedPage] = {}
@@ -210,7 +210,7 @@ class LiveUpdates(JobObserver):
         """Return the regions of state of a page, as they are now."""
         job = self._jobs.get(page_request.key)
         if job is not None:
-            return self._live_pages.shell(job).live_regions
+            return self._job_renderer.shell(job).live_regions
         rendered = self._cache.rendered(page_request, opened=False)
         if rendered is not None:
             return rendered.live_regions

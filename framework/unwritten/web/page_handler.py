@@ -35,7 +35,7 @@ from ..security.headers import (
 )
 from ..security.signed_links import LinkSource, SignedLinks, address_of, explain_refusal, signature_of
 from ..storage.pages import PageStore
-from .live_pages import LivePages
+from .job_renderer import JobRenderer
 from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
 
@@ -68,7 +68,7 @@ class PageHandler:
         cache: PageCache,
         jobs: JobQueue,
         starter: JobStarter,
-        live_pages: LivePages,
+        job_renderer: JobRenderer,
         prefetcher: Prefetcher | None,
         renderer: Renderer,
         metrics: Metrics,
@@ -80,7 +80,7 @@ class PageHandler:
         self._cache = cache
         self._jobs = jobs
         self._starter = starter
-        self._live_pages = live_pages
+        self._job_renderer = job_renderer
         self._prefetcher = prefetcher  # None if prefetching is off
         self._renderer = renderer
         self._metrics = metrics
@@ -115,8 +115,8 @@ class PageHandler:
         if target.signature is not None:
             return self._redirect_to_clean(page_request.key, request)
         if accepts_stream(request):
-            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frame_src)
-        html = self._live_pages.current_shell(job).html
+            return StreamingPage(self._jobs, self._job_renderer, self._renderer, job, page_request.frame_src)
+        html = self._job_renderer.current_shell(job).html
         return page_response(html, headers=NO_STORE, frame_src=page_request.frame_src)
 
     async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:

@@ -27,7 +27,7 @@ from ..storage.tables import Tables
 from ..storage.values import ValueStore
 from ..storage.world import WorldStore
 from .actions import ActionHandler
-from .live_pages import LivePages
+from .job_renderer import JobRenderer
 from .live_updates import LiveUpdates
 from .page_cache import PageCache
 from .page_handler import PageHandler
@@ -68,7 +68,7 @@ class Site:
     jobs: JobQueue
     starter: JobStarter
     prefetcher: Prefetcher | None
-    live_pages: LivePages
+    job_renderer: JobRenderer
     cache: PageCache
     handler: PageHandler
     updates: LiveUpdates

@@ -23,7 +23,7 @@ from ..rendering.renderer import Renderer
 from ..rendering.templates import Placeholder, Shell
 from ..routing.page_function import PLAIN
 from ..security.headers import NO_STORE, new_nonce, secure_headers
-from .live_pages import LivePages
+from .job_renderer import JobRenderer
 
 _UNFINISHED = {"waiting", "writing"}
 
@@ -41,14 +41,14 @@ class StreamingPage(StreamingResponse):
 
     Args:
         jobs: The queue, which is notified when the client disconnects.
-        live_pages: Renders the regions.
+        job_renderer: Renders the regions.
         renderer: Renders the colophon.
         job: The page.
         frame_src: What the page may embed; see ``secure_headers``.
     """
 
     def __init__(
-        self, jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, frame_src: str = ""
+        self, jobs: JobQueue, job_renderer: JobRenderer, renderer: Renderer, job: PageJob, frame_src: str = ""
     ) -> None:
         nonce = new_nonce()
         headers = {
@@ -56,30 +56,30 @@ class StreamingPage(StreamingResponse):
             **NO_STORE,
             "x-accel-buffering": "no",
         }
-        super().__init__(_stream(jobs, live_pages, renderer, job, nonce), media_type="text/html", headers=headers)
+        super().__init__(_stream(jobs, job_renderer, renderer, job, nonce), media_type="text/html", headers=headers)
 
 
 async def _stream(
-    jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, nonce: str
+    jobs: JobQueue, job_renderer: JobRenderer, renderer: Renderer, job: PageJob, nonce: str
 ) -> AsyncIterator[str]:
     subscriber = Subscriber()
     job.subscribe(subscriber)
     try:
-        shell = live_pages.shell(job, placeholders=True)
+        shell = job_renderer.shell(job, placeholders=True)
         for part in shell.parts():
             if isinstance(part, str):
                 yield insert_nonce(part, nonce)
             elif part.name == COLOPHON:
                 yield insert_nonce(await _colophon(renderer, job, subscriber), nonce)
             else:
-                async for html in _region(live_pages, job, shell, part, subscriber):
+                async for html in _region(job_renderer, job, shell, part, subscriber):
                     yield insert_nonce(html, nonce)
     finally:
         jobs.unsubscribe(job, subscriber)
 
 
 async def _region(
-    live_pages: LivePages, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
+    job_renderer: JobRenderer, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
 ) -> AsyncIterator[str]:
     region_job = job.regions[placeholder.name]
     frame = _block_frame(job, shell, region_job)
@@ -96,7 +96,7 @@ async def _region(
         if region_job.state in _UNFINISHED and not job.finished.is_set():
             await subscriber.changed.wait()
     if not frame:
-        yield live_pages.block(job, region_job.name)
+        yield job_renderer.block(job, region_job.name)
     else:
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
         yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + frame[1]

@@ -1,4 +1,4 @@
-"""Jobs as HTML: the page and its regions while they are generated. Each frame is rendered once for all subscribers."""
+"""The job renderer: renders a page and its regions while they are generated, each frame once for all subscribers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Rendered:
     messages: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
 
 
-class LivePages:
+class JobRenderer:
     """Renders the jobs of one app. Results are remembered while the job exists."""
 
     def __init__(self, renderer: Renderer, mount: MountPoint) -> None:
