@@ -194,14 +194,7 @@ class Page:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
             return NotImplemented
-        return (
-            self.template == other.template
-            and self.title == other.title
-            and self.embeds == other.embeds
-            and self.canvases == other.canvases
-            and self.canvas_groups == other.canvas_groups
-            and self.context == other.context
-        )
+        return vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
 
