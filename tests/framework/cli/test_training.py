@@ -142,7 +142,7 @@ def test_a_world_without_texts_and_broken_pages_are_reported(home: Path) -> None
     assert unknown.exit_code == 1 and "no option 'stps'. Did you mean 'steps'?" in unknown.stderr
 
 
-def test_without_torch_the_error_says_what_to_install(written: Path) -> None:
+def test_without_torch_the_error_names_the_package(written: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from unwritten.cli.main import main; main(prog_name='unwritten')"
     command = [sys.executable, "-c", code, *TUNE, "--yes"]
     told = subprocess.run(command, capture_output=True, text=True)

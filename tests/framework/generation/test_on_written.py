@@ -41,7 +41,7 @@ class Thing(BaseModel):
 
 
 def make_shed(home: Path, engine: Engine) -> tuple[App, Table[Thing], list[str]]:
-    """Return an app whose hook moves the things on a written page into a table, once."""
+    """Return an app whose hook copies the items of a written page into a table."""
     app = make_app(home, engine, folder=templates(home, shed=TEMPLATE))
     things = app.table(Thing, index=["shed"])
     called: list[str] = []
@@ -99,7 +99,7 @@ def test_the_page_is_written_when_its_hook_has_returned(tmp_path: Path) -> None:
         assert until(ws, type="page")[-1]["state"] == "written"
 
 
-def test_open_pages_show_what_a_hook_has_written(tmp_path: Path) -> None:
+def test_open_pages_show_rows_that_a_hook_inserts(tmp_path: Path) -> None:
     app, _, _ = make_shed(tmp_path, scripted([PLAN[:10], PLAN], delay=0.05))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         client.get("/shed/Barn")
@@ -156,7 +156,7 @@ def _frame(ws: Any, region: str, words: str) -> dict[str, Any]:
             return message
 
 
-def test_an_async_hook_that_waits_for_the_database_does_not_block_the_event_loop(tmp_path: Path) -> None:
+def test_waiting_async_hooks_do_not_block_the_event_loop(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."))
     things = app.table(Thing)
     locked, delays = threading.Event(), list[float]()

@@ -150,13 +150,13 @@ def test_prompts_are_cut_and_put_on_one_line() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, UnsettledText("A red to")])
-def test_an_unfinished_prompt_keeps_the_space_free(prompt: Any) -> None:
+def test_an_unfinished_prompt_reserves_the_space(prompt: Any) -> None:
     tag = picture_tag().render(prompt, "x", 100, 50)
     assert PICTURES_PREFIX not in tag and 'width="100" height="50"' in tag and 'src="data:image/svg+xml' in tag
 
 
 @pytest.mark.parametrize("size", [0, 15, 2049, -1, True, "300", 3.5])
-def test_invalid_sizes(size: Any) -> None:
+def test_invalid_sizes_are_errors(size: Any) -> None:
     with pytest.raises(BadTemplate, match="16 to 2048"):
         picture_tag().render("a", "b", width=size)
 

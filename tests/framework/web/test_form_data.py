@@ -78,7 +78,7 @@ async def test_invalid_forms_are_refused(body: bytes, headers: dict[str, str], s
     assert caught.value.status == status
 
 
-async def test_same_origin_forms_are_accepted_whatever_header_says_so() -> None:
+async def test_same_origin_forms_are_accepted_by_any_of_the_headers() -> None:
     for headers in (
         {},
         {"origin": "http://here"},

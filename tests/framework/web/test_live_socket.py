@@ -61,7 +61,7 @@ def test_a_finished_job_is_sent_to_later_subscribers(tmp_path: Path) -> None:
         assert [m["type"] for m in heard] == ["page"]
 
 
-def test_a_reconnected_tab_receives_only_what_is_new(tmp_path: Path) -> None:
+def test_a_reconnected_tab_receives_only_new_frames(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A lead.", "Body": ["A", HANG]})
     with browser(make_two(tmp_path, engine)) as client:
         client.get("/")
