@@ -13,8 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from unwritten import App, Canvas, Page, Visit
-from unwritten.formats import Format
+from unwritten import App, Canvas, Format, Page, Visit
 
 from . import conversation as talk
 from .listing import Row, board_name, capitalize_first, initial_score, split_title, starter_format, threads_among

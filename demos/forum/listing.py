@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from unwritten.formats import Format
+from unwritten import Format
 
 from .people import seeded_random
 
