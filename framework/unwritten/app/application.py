@@ -41,7 +41,7 @@ from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
 from ..web.action_routes import ActionRoute
-from ..web.error_pages import ErrorPages, report_startup_errors
+from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
 from ..web.site import Site
@@ -472,7 +472,7 @@ class App(Router, Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
-            send = report_startup_errors(send)
+            send = report_lifespan_errors(send)
         else:
             # Names in ``request.url_for`` are the app's own, mounted or not.
             scope = {**scope, "router": self.router, "app_root_path": scope.get("root_path", "")}

@@ -140,13 +140,16 @@ def _is_unlogged(record: logging.LogRecord) -> bool:
     return error is None or not is_logged(error)
 
 
-def report_startup_errors(send: Send) -> Send:
-    """Wrap the ``send`` of a lifespan so that a failed start reports the framework's message, not a traceback."""
+def report_lifespan_errors(send: Send) -> Send:
+    """Wrap the ``send`` of a lifespan: a failed start or stop reports a message or a short traceback."""
 
     async def send_described(message: Message) -> None:
         error = sys.exception()
-        if message["type"] == "lifespan.startup.failed" and isinstance(error, UnwrittenError | EngineError):
-            message = {**message, "message": str(error)}
+        if error is not None and message["type"] in {"lifespan.startup.failed", "lifespan.shutdown.failed"}:
+            if isinstance(error, UnwrittenError | EngineError):
+                message = {**message, "message": str(error)}
+            elif any(report.locations for report in error_reports(error)):
+                message = {**message, "message": f"The lifespan has failed:\n{format_report(error)}"}
         await send(message)
 
     return send_described

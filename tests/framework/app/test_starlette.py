@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Callable
@@ -158,6 +159,23 @@ def test_a_lifespan_that_raises_stops_the_start_and_closes_everything(tmp_path: 
         pass
     with pytest.raises(BadApp, match="not running"):
         _ = app.store
+
+    async def start() -> str:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "lifespan.startup"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        with pytest.raises(RuntimeError):
+            await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        return str(sent[-1]["message"])
+
+    message = asyncio.run(start())
+    assert 'raise RuntimeError("no database today")\nRuntimeError: no database today' in message
+    assert "frames of the framework and its libraries are hidden" in message and "Traceback" not in message
 
 
 def test_unknown_arguments_are_errors(tmp_path: Path) -> None:
