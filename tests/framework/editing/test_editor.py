@@ -89,12 +89,12 @@ def test_an_old_version_is_restored_as_far_as_it_still_fits(tmp_path: Path) -> N
     facts = in_turn('{"kind":"a"}', taller, taller)
     engine = scripted(by_ask={"Lead": in_turn("Lead 1.", "Lead 2.", "Lead 3."), "Facts": facts})
 
-    def app_with(shape: type) -> App:
+    def app_with(schema: type) -> App:
         app = make_app(tmp_path, engine, folder=templates(tmp_path, two=TWO))
 
         @app.page("/")
         def front() -> Page:
-            return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Facts.", schema=shape))
+            return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Facts.", schema=schema))
 
         return app
 

@@ -163,19 +163,19 @@ def test_many_invalid_messages_close_the_socket(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
         for _ in range(7):
             ws.send_text("nonsense")
-        with pytest.raises(WebSocketDisconnect) as door:
+        with pytest.raises(WebSocketDisconnect) as closed:
             while True:
                 assert ws.receive_json()["type"] == "refused"
-        assert door.value.code == 1008
+        assert closed.value.code == 1008
 
 
 def test_too_many_messages_close_the_socket(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
         for i in range(100):
             ws.send_json({"type": "leave", "page": f"/wiki/{i}"})
-        with pytest.raises(WebSocketDisconnect) as door:
+        with pytest.raises(WebSocketDisconnect) as closed:
             ws.receive_json()
-        assert door.value.code == 1008
+        assert closed.value.code == 1008
 
 
 def test_a_tab_may_watch_a_limited_number_of_pages(tmp_path: Path) -> None:
