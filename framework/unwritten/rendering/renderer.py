@@ -93,7 +93,7 @@ class Renderer:
             {name: regions[name] if name in regions else Region(name) for name in page.canvases},
             values,
             groups=page.canvas_groups,
-            live=page.context.keys(),
+            state_names=page.context.keys(),
             placeholders=placeholders,
         )
 

@@ -53,7 +53,7 @@ _FORM_ID = re.compile(r"[\w-]{8,64}")
 class Redraw:
     """The result of an action that returns to the form's page and updates these of its regions.
 
-    Regions of state are rendered again, which also happens whenever their tables have changed. Canvases are
+    State regions are rendered again, which also happens whenever their tables have changed. Canvases are
     regenerated. In a group of canvases, ``"replies-12"`` names one of them and ``"replies"`` all.
 
     Args:

@@ -3,7 +3,7 @@
 Messages are JSON objects with a ``type`` and the key of a ``page``. From the browser:
 
 * ``watch``, ``leave``, ``stop``: follow the generation of a page, stop following it, cancel it.
-* ``look``, ``gone``: follow a page's regions of state, stop following them.
+* ``look``, ``gone``: follow a page's state regions, stop following them.
 * ``near``, ``away``: the tab shows this page and these of its links, or does not show it any more.
 
 To the browser:

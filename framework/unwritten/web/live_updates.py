@@ -1,6 +1,6 @@
 """Live updates: open pages follow changes of the app's tables.
 
-A tab subscribes to a page with regions of state for as long as it shows it. When a table is written, every subscribed
+A tab subscribes to a page with state regions for as long as it shows it. When a table is written, every subscribed
 page that has read it is resolved again: its page function is called, changed regions are sent to all subscribers, and
 new canvases are generated.
 """
@@ -23,7 +23,7 @@ from ..formats.page import Page
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
 from ..generation.page_job import JobObserver, PageJob, Subscriber
-from ..rendering.blocks import LiveRegion
+from ..rendering.blocks import StateRegion
 from ..rendering.regions import PageView
 from ..rendering.renderer import Renderer
 from ..routing.resolver import PageResolver
@@ -31,7 +31,7 @@ from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
 from ..storage.records import Change
 from .job_renderer import JobRenderer
-from .messages import live_region_message
+from .messages import state_region_message
 from .page_cache import PageCache
 
 log = logging.getLogger("unwritten")
@@ -60,7 +60,7 @@ class _SubscribedPage:
     """The current state of a subscribed page.
 
     Attributes:
-        regions: The number and the message of each region of state.
+        regions: The number and the message of each state region.
         tables: The tables that its page function has read.
     """
 
@@ -112,7 +112,7 @@ class LiveUpdates(JobObserver):
             self._current.pop(key, None)
 
     def region_messages(self, key: str) -> Mapping[str, tuple[int, str]]:
-        """Return the number and the message of each region of state of a subscribed page, as far as they are known."""
+        """Return the number and the message of each state region of a subscribed page, as far as they are known."""
         page = self._current.get(key)
         return page.regions if page else {}
 
@@ -193,29 +193,29 @@ class LiveUpdates(JobObserver):
             self._starter.pending_regions.pop(key, None)
 
     async def _update_regions(self, key: str) -> None:
-        """Render the regions of state of a subscribed page, and notify its subscribers."""
+        """Render the state regions of a subscribed page, and notify its subscribers."""
         if key not in self._subscriptions:
             return
         page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
         if isinstance(page_request, PageRequest) and key in self._subscriptions:
             regions = {
-                name: (region.number, live_region_message(key, name, region))
-                for name, region in self._live_regions(page_request).items()
+                name: (region.number, state_region_message(key, name, region))
+                for name, region in self._state_regions(page_request).items()
             }
             self._current[key] = _SubscribedPage(regions, page_request.tables)
             for subscription in self._subscriptions.get(key, ()):
                 subscription.subscriber.changed.set()
 
-    def _live_regions(self, page_request: PageRequest) -> Mapping[str, LiveRegion]:
-        """Return the regions of state of a page, as they are now."""
+    def _state_regions(self, page_request: PageRequest) -> Mapping[str, StateRegion]:
+        """Return the state regions of a page, as they are now."""
         job = self._jobs.get(page_request.key)
         if job is not None:
-            return self._job_renderer.shell(job).live_regions
+            return self._job_renderer.shell(job).state_regions
         rendered = self._cache.rendered(page_request, opened=False)
         if rendered is not None:
-            return rendered.live_regions
+            return rendered.state_regions
         view = PageView(key=page_request.key, title=page_request.title)
-        return self._renderer.shell(view, page_request.page, {}).live_regions
+        return self._renderer.shell(view, page_request.page, {}).state_regions
 
     def _subscriber_scope(self, key: str) -> Scope | None:
         """Return the connection of one subscriber of a page, whose session and user its page function sees."""
@@ -278,7 +278,7 @@ class LiveUpdates(JobObserver):
 
 
 def _canvases_of(page: Page, names: Collection[str]) -> set[str]:
-    """Return the canvases that these region names stand for: one, or all of a group. Regions of state have none.
+    """Return the canvases that these region names stand for: one, or all of a group. State regions have none.
 
     Raises:
         BadApp: If the page has no region of that name.
