@@ -141,7 +141,7 @@ def _overlap(body: bytes, tag: bytes) -> int:
 
 
 def _take_trace(query: bytes) -> tuple[bytes, bool]:
-    """Return a query string without the parameter ``_trace``, and whether the parameter asks for a trace."""
+    """Return a query string without the parameter ``_trace``, and whether the parameter requests a trace."""
     if TRACE.encode() not in query:
         return query, False
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)

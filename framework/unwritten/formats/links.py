@@ -42,7 +42,7 @@ class Link:
 class Linker:
     """Turns titles and addresses in generated text into links of this app.
 
-    Results are cached, because every frame of a region asks for the same links.
+    Results are cached, because every frame of a region contains the same links.
 
     Args:
         page: The key of the page being rendered. Relative addresses are resolved against it.

@@ -273,7 +273,7 @@ class PageJob:
         self._cancel_task()
 
     def cancel(self, reason: CancelReason) -> None:
-        """Stop the job for good. Does nothing if all regions are written, even if they are not stored yet."""
+        """Stop the job permanently. Does nothing if all regions are written, even if they are not stored yet."""
         if self.finished.is_set() or self._complete:
             return
         self.cancel_reason = reason

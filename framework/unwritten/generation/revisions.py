@@ -337,7 +337,7 @@ def _revision_prompt(prompt: Prompt, old: str, instruction: str, with_opening: b
 
 
 def is_revision_prompt(prompt: Prompt) -> bool:
-    """True if a prompt asks for the change of a text, and not for a new text."""
+    """True if a prompt requests a change of a text, not a new text."""
     return prompt.ask.startswith(REVISION_PROMPT.partition("{}")[0])
 
 

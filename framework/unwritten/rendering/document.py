@@ -14,7 +14,7 @@ from ..security.headers import new_nonce, secure_headers
 
 NONCE = f"nonce-{secrets.token_hex(16)}"
 """Stands for the nonce in rendered HTML, so that a page can be cached and sent with a new nonce each time. It is
-random, so that no text can contain it on purpose."""
+random, so that no text can contain it deliberately."""
 
 FORM_KEY = f"key-{secrets.token_hex(16)}"
 """Stands for the key of a form in rendered HTML. Each form that is sent to a browser gets its own key."""

@@ -220,5 +220,5 @@ def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:
 
 
 def safe_title(title: str) -> str:
-    """Return a title for people: on one line, without brackets that would make links, never empty."""
+    """Return a title that can be displayed: on one line, without brackets that would form links, never empty."""
     return re.sub(r"\s+", " ", re.sub(r"[\[\]]{2,}", "", title)).strip() or "Untitled"

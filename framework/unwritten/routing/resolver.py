@@ -303,7 +303,7 @@ class PageResolver:
 
 
 def _default_title(pattern: PagePattern, values: Mapping[str, Any]) -> str:
-    """Return the last parameter that is a text; of a path its last part. "" if there is none."""
+    """Return the last text parameter, or the last part of a path parameter. "" if there is none."""
     texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
     if not texts:
         return ""

@@ -1,4 +1,4 @@
-"""Client addresses: who sent a request, as far as a server can know, and whether it comes from this machine."""
+"""Client addresses: identify the sender of a request, and whether it comes from this machine."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def is_same_site_navigation(headers: Headers) -> bool:
 
 
 def is_same_origin(origin: str | None, host: str | None) -> bool:
-    """True if ``origin``, from an Origin or Referer header, names this host. A missing one counts as the same."""
+    """True if ``origin``, from an Origin or Referer header, names this host, or is missing."""
     if origin is None:
         return True
     try:

@@ -30,7 +30,7 @@ class AllowedHosts:
         self._any = "*" in self.names or (not self.names and not is_loopback(bound))
 
     def check(self, scope: Scope) -> None:
-        """Check the host that a connection asks for.
+        """Check the host of a connection.
 
         Raises:
             BadAddress: 421 if it is not allowed. The message names the setting that would allow it.

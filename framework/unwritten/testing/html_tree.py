@@ -86,7 +86,7 @@ class Node:
 
 
 class _TreeBuilder(HTMLParser):
-    """Builds the tree. Elements that are left open are closed where a browser closes them, as far as tests need it."""
+    """Builds the tree. Elements that are left open are closed where a browser closes them, for common cases."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -41,7 +41,7 @@ class Visitor:
         app: The app, or an ASGI app that contains it: ``Starlette(routes=[Mount("/guide", app)])``. Paths are then
             those of the outer app: ``visitor.visit("/guide/wiki/Tea")``. During the visit the app serves nothing else.
         engine: An engine; answers by a part of the prompt (``{"lighthouse": "A lighthouse is…"}``, see ``answers``); or
-            the name of a real engine, as for ``--engine``. None: the engine that the app brings, or placeholders.
+            the name of a real engine, as for ``--engine``. None: the app's own open engine, or placeholders.
         database: A file to use instead of a temporary one.
         timeout: Seconds until a page that is not finished is an error.
         settings: Settings of the app, as keywords of ``App``, for this visit.

@@ -112,7 +112,7 @@ class LiveUpdates(JobObserver):
             self._current.pop(key, None)
 
     def region_messages(self, key: str) -> Mapping[str, tuple[int, str]]:
-        """Return the number and the message of each state region of a subscribed page, as far as they are known."""
+        """Return the number and the message of each state region of a subscribed page. Empty until it is resolved."""
         page = self._current.get(key)
         return page.regions if page else {}
 

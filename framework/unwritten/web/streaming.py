@@ -82,36 +82,36 @@ async def _region(
     job_renderer: JobRenderer, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
 ) -> AsyncIterator[str]:
     region_job = job.regions[placeholder.name]
-    frame = _block_frame(job, shell, region_job)
+    wrapper = _block_wrapper(job, shell, region_job)
     sent = 0
-    if frame:
-        yield frame[0]
+    if wrapper:
+        yield wrapper[0]
     while region_job.state in _UNFINISHED and not job.finished.is_set():
         subscriber.changed.clear()
-        if frame and region_job.frame.text:
+        if wrapper and region_job.frame.text:
             formatted = region_job.formatted()
             if formatted.fixed > sent:
                 yield formatted.html[sent : formatted.fixed]
                 sent = formatted.fixed
         if region_job.state in _UNFINISHED and not job.finished.is_set():
             await subscriber.changed.wait()
-    if not frame:
+    if not wrapper:
         yield job_renderer.block(job, region_job.name)
     else:
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
-        yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + frame[1]
+        yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + wrapper[1]
     if region_job.state != "written":
         yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
 
 
-def _block_frame(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
+def _block_wrapper(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
     """Return the HTML before and after the text in a region's block, or None if the block does more than print it.
 
     Such a block, one that loops over a value for example, may change anywhere. It is sent when it is finished.
     """
     if region_job.canvas.schema is not None:
         return None
-    frame = None
+    wrapper = None
     # The block is rendered for two states with a random text: the HTML around the text must be the same.
     states: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
     for state, length in states:
@@ -123,10 +123,10 @@ def _block_frame(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str
             before, found, after = shell.render_region(region, job.view()).partition(probe)
         except UnwrittenError:
             return None
-        if not found or probe in after or frame not in (None, (before, after)):
+        if not found or probe in after or wrapper not in (None, (before, after)):
             return None
-        frame = (before, after)
-    return frame
+        wrapper = (before, after)
+    return wrapper
 
 
 async def _colophon(renderer: Renderer, job: PageJob, subscriber: Subscriber) -> str:
