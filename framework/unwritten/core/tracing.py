@@ -21,7 +21,7 @@ _VALUE_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class SQLStatement:
     """One SQL statement.
 
     Attributes:
@@ -67,7 +67,7 @@ class Trace:
     status: int = 0
     milliseconds: float = 0.0
     steps: list[Step] = field(default_factory=list)
-    statements: list[Statement] = field(default_factory=list)
+    statements: list[SQLStatement] = field(default_factory=list)
     omitted: int = 0
     cache: str = ""
     etag: str = ""
@@ -81,7 +81,7 @@ class Trace:
         shortened = tuple(_shorten(repr(value), _VALUE_LENGTH) for value in parameters)
         # SQLite reports writes with their values in them, which may be a whole page.
         line = _shorten(" ".join(sql[: 4 * _SQL_LENGTH].split()), _WRITE_LENGTH if writes else _SQL_LENGTH)
-        self.statements.append(Statement(line, shortened, seconds * 1000, writes))
+        self.statements.append(SQLStatement(line, shortened, seconds * 1000, writes))
 
     @property
     def elapsed(self) -> float:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from ..core.errors import BadAddress, BadEdit, BadForm
 from ..routing.routes import PageRequest
 from ..storage.records import StoredCanvas, StoredPage
-from ..web.form_data import FormData
+from ..web.form_data import SubmittedForm
 from ..web.site import Site
 from .editor import may_edit
 
@@ -57,7 +57,7 @@ class EditInput:
     seed: str = ""
 
 
-def parse_edit(form: FormData) -> EditInput:
+def parse_edit(form: SubmittedForm) -> EditInput:
     """Return the input of an edit form.
 
     Raises:
@@ -83,7 +83,7 @@ def parse_edit(form: FormData) -> EditInput:
     )
 
 
-def parse_base(form: FormData, stored: StoredPage) -> int:
+def parse_base(form: SubmittedForm, stored: StoredPage) -> int:
     """Return the number of the version that a form edits.
 
     Raises:

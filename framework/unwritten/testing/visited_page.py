@@ -25,7 +25,7 @@ class Browser(Protocol):
 
 
 @dataclass(frozen=True)
-class Link:
+class PageLink:
     """A link: its text, and the path that it leads to, or the URL if that is on another site."""
 
     text: str
@@ -61,11 +61,11 @@ class Part:
             found.setdefault(link.text, link.key)
         return found
 
-    def _links(self) -> Iterator[Link]:
+    def _links(self) -> Iterator[PageLink]:
         for anchor in self._node.find_all("a"):
             if "href" in anchor.attributes:
                 text = anchor.line or anchor.attributes.get("aria-label", "")
-                yield Link(text, urljoin(self._key, anchor.attributes["href"]))
+                yield PageLink(text, urljoin(self._key, anchor.attributes["href"]))
 
     def __contains__(self, text: str) -> bool:
         return text in self.text or text in self._node.line

@@ -26,7 +26,7 @@ _MAX_KEY_LENGTH = 8000
 _CONTENT_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-class FormData:
+class SubmittedForm:
     """The fields of a submitted form. Line ends are ``\\n``, and NUL characters are removed.
 
     Attributes:
@@ -76,7 +76,7 @@ class FormData:
         return key
 
 
-async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> FormData:
+async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> SubmittedForm:
     """Read the form of a POST request, urlencoded or multipart.
 
     Args:
@@ -122,7 +122,7 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> F
     pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     if any(len(value.encode("utf-8", "replace")) > max_field_size for _, value in pairs):
         raise BadForm(f"A field of this form is too large. It may have {limit}.", 413)
-    return FormData(pairs)
+    return SubmittedForm(pairs)
 
 
 def _normalize(value: str) -> str:
