@@ -24,7 +24,7 @@
     │   ├── StoreLocked       another program holds the write lock
     │   ├── StoreFull         the disk is full
     │   └── UnknownDatabase   a database of another program, damaged, or of a newer version
-    └── ShareError            a copy, export or import that is refused
+    └── TransferError         a copy, export or import that is refused
 
 The engine has its own errors; see ``unwritten_engine.errors``.
 """
@@ -157,5 +157,5 @@ class UnknownDatabase(StoreError):
     """The file is a database of another program, is damaged, or comes from a newer version."""
 
 
-class ShareError(UnwrittenError):
+class TransferError(UnwrittenError):
     """A copy, export or import is refused: the target exists already, or the file is not a world."""

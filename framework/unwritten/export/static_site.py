@@ -28,7 +28,7 @@ from unwritten_engine.scripted import ABOUT, scripted
 
 from ..app.application import App
 from ..core.assets import asset_dir
-from ..core.errors import ShareError
+from ..core.errors import TransferError
 from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
@@ -84,11 +84,11 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
         world: True adds a copy of the database, without its secret.
 
     Raises:
-        ShareError: If the folder is not empty, or there is nothing to export.
+        TransferError: If the folder is not empty, or there is nothing to export.
         StoreError, BadApp: If the database cannot be read, or the app cannot start.
     """
     if not app.database.is_file():
-        raise ShareError(f"No pages are stored yet: there is no database {app.database}.")
+        raise TransferError(f"No pages are stored yet: there is no database {app.database}.")
     _check_target(folder, replace)
     with _temporary_folder(folder) as new:
         report = asyncio.run(_Export(app, new).run())
@@ -105,15 +105,15 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
 
 def _check_target(folder: Path, replace: bool) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise ShareError(f"{folder} exists already and is not a folder. Name another one.")
+        raise TransferError(f"{folder} exists already and is not a folder. Name another one.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     is_export = (folder / MARKER).is_file()
     if not replace:
         also = f", or replace this earlier export: unwritten export {folder} --replace" if is_export else ""
-        raise ShareError(f"The folder {folder} is not empty. Name another one{also}.")
+        raise TransferError(f"The folder {folder} is not empty. Name another one{also}.")
     if not is_export:
-        raise ShareError(
+        raise TransferError(
             f"The folder {folder} has no file {MARKER}, so it is not an export and is not replaced. Name another one."
         )
 
@@ -125,12 +125,12 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
     except OSError as error:
-        raise ShareError(f"The folder {folder} cannot be created: {error.strerror}. Name another one.") from error
+        raise TransferError(f"The folder {folder} cannot be created: {error.strerror}. Name another one.") from error
     try:
         new.chmod(0o755)
         yield new
     except OSError as error:
-        raise ShareError(f"The export could not be written to {folder}: {error}.") from error
+        raise TransferError(f"The export could not be written to {folder}: {error}.") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

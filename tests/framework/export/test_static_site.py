@@ -15,7 +15,7 @@ from tests.support.html_checks import page_faults
 
 from unwritten import App, Canvas, Page
 from unwritten.cli.main import main
-from unwritten.core.errors import ShareError
+from unwritten.core.errors import TransferError
 from unwritten.export.static_html import FORM_NOTE
 from unwritten.export.static_site import MARKER, ExportReport, export_site, file_of
 from unwritten_engine import scripted
@@ -161,14 +161,14 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter.txt").write_text("mine")
-    with pytest.raises(ShareError, match=r"is not empty\. Name another one\."):
+    with pytest.raises(TransferError, match=r"is not empty\. Name another one\."):
         export_site(app, folder)
-    with pytest.raises(ShareError, match=rf"has no file {MARKER}, so it is not an export and is not replaced"):
+    with pytest.raises(TransferError, match=rf"has no file {MARKER}, so it is not an export and is not replaced"):
         export_site(app, folder, replace=True)
-    with pytest.raises(ShareError, match="exists already and is not a folder"):
+    with pytest.raises(TransferError, match="exists already and is not a folder"):
         export_site(app, folder / "chapter.txt")
     assert [path.name for path in folder.iterdir()] == ["chapter.txt"]
-    with pytest.raises(ShareError, match="No pages are stored yet"):
+    with pytest.raises(TransferError, match="No pages are stored yet"):
         export_site(make_app(tmp_path, scripted(), database=str(tmp_path / "none.db")), tmp_path / "x")
 
 
@@ -177,7 +177,7 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     folder.mkdir()  # an empty folder may be used
     exported(written(tmp_path, "Tower"), folder)
     (folder / "stale.html").touch()
-    with pytest.raises(ShareError, match=r"or replace this earlier export: unwritten export .* --replace"):
+    with pytest.raises(TransferError, match=r"or replace this earlier export: unwritten export .* --replace"):
         export_site(written(tmp_path, "Lamp"), folder)
     assert (folder / "stale.html").exists()
     exported(written(tmp_path, "Lamp"), folder, replace=True)
