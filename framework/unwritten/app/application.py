@@ -16,6 +16,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
+from starlette.routing import Router as StarletteRouter
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.types import Lifespan as StarletteLifespan
 
@@ -36,7 +37,7 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import RAISE, PageRoute, PatternRoute, URLOnlyRoute
+from ..routing.routes import RAISE, MountedNames, PageRoute, PatternRoute, URLOnlyRoute
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
@@ -474,9 +475,15 @@ class App(Router, Starlette):
         if scope["type"] == "lifespan":
             send = report_lifespan_errors(send)
         else:
-            # Names in ``request.url_for`` are the app's own, mounted or not.
-            scope = {**scope, "router": self.router, "app_root_path": scope.get("root_path", "")}
+            scope = {**scope, "router": self._names(scope)}
         await super().__call__(scope, receive, send)
+
+    def _names(self, scope: Scope) -> StarletteRouter | MountedNames:
+        """Return what ``request.url_for`` asks: the app's own names, and if it is mounted, then those around it."""
+        if "router" not in scope:
+            return self.router
+        prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+        return MountedNames(self.router, scope["router"], prefix)
 
     async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._fallback

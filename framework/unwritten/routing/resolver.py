@@ -41,7 +41,20 @@ SAMPLE_TIME_LIMIT = 3.0
 """Seconds after which the sample request of a page function is cancelled while the server starts."""
 
 _INHERITED = frozenset(
-    {"app", "router", "session", "user", "auth", "state", "extensions", "client", "server", "asgi", "http_version"}
+    {
+        "app",
+        "app_root_path",
+        "router",
+        "session",
+        "user",
+        "auth",
+        "state",
+        "extensions",
+        "client",
+        "server",
+        "asgi",
+        "http_version",
+    }
 )
 """What a page function sees of the connection on whose behalf a page is resolved."""
 

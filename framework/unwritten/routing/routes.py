@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from starlette.datastructures import URLPath
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
-from starlette.routing import BaseRoute, Match, NoMatchFound, Route
+from starlette.routing import BaseRoute, Match, NoMatchFound, Route, Router
 from starlette.types import Scope
 
 from ..core.errors import BadAddress
@@ -117,6 +117,35 @@ class URLOnlyRoute(BaseRoute):
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Return the path of the other route; see ``PatternRoute.url_path_for``."""
         return self._route.url_path_for(name, **path_params)
+
+
+class MountedNames:
+    """Builds URLs by name in a mounted app: its own names come first, then those of the app around it.
+
+    Args:
+        own: The router of the mounted app.
+        outer: The router of the app around it.
+        prefix: The path of the mount in that app.
+    """
+
+    def __init__(self, own: Router, outer: Any, prefix: str) -> None:
+        self._own = own
+        self._outer = outer
+        self._prefix = prefix
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return a path in the outer app.
+
+        Raises:
+            NoMatchFound: If neither app has such a route.
+            BadAddress: If no page can have these parameters.
+        """
+        try:
+            path = self._own.url_path_for(name, **path_params)
+        except NoMatchFound:
+            outer: URLPath = self._outer.url_path_for(name, **path_params)
+            return outer
+        return URLPath(path=self._prefix + path, protocol=path.protocol, host=path.host)
 
 
 @dataclass(frozen=True, slots=True)

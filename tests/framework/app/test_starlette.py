@@ -391,6 +391,33 @@ def test_links_have_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None
         assert [link.key for link in app.store.links_to("/wiki/Tower")] == ["/wiki/Lighthouse"], link
 
 
+def test_a_mounted_app_finds_names_of_the_app_around_it(tmp_path: Path) -> None:
+    async def name(request: Request) -> Response:
+        return JSONResponse(
+            [str(request.url_for("login")), str(request.url_for("own")), str(request.url_for("in:own"))]
+        )
+
+    app = make_wiki(tmp_path, scripted("x"), routes=[Route("/own", name, name="own")])
+
+    @app.page("/secret")
+    @requires("authenticated", redirect="login")
+    async def secret(request: Request) -> str:
+        return "A secret."
+
+    class NoUsers(AuthenticationBackend):
+        async def authenticate(self, conn: HTTPConnection) -> None:
+            return None
+
+    outer = Starlette(
+        routes=[Route("/login", name, name="login"), Mount("/wiki", app, name="in")],
+        middleware=[Middleware(AuthenticationMiddleware, backend=NoUsers())],
+    )
+    with TestClient(outer, headers=BROWSER, follow_redirects=False, root_path="/site") as client:
+        site = "http://testserver/site"
+        assert client.get("/site/wiki/own").json() == [f"{site}/login", f"{site}/wiki/own", f"{site}/wiki/own"]
+        assert client.get("/site/wiki/secret").headers["location"].startswith(f"{site}/login?")
+
+
 def test_a_root_path_set_by_the_server(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A [[Tower]]."))
     with TestClient(app, headers=BROWSER, root_path="/proxy", follow_redirects=False) as client:
