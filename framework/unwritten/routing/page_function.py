@@ -66,7 +66,7 @@ class PageFunction:
         self._request: list[str] = []
         self._reported_blocking = False
         try:
-            hints = get_type_hints(function)
+            hints = get_type_hints(annotated(function))
         except Exception as error:
             raise BadApp(f"The annotations of the page function {self.name!r} cannot be read: {error}.") from error
         takes_all = False
@@ -272,6 +272,16 @@ class _BlockingMonitor:
                 step = partial(self._coroutine.send, value)
             if self._run(step):
                 return self.result
+
+
+def annotated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the annotations: that of a ``partial``, or the ``__call__`` of an object."""
+    while isinstance(function, partial):
+        function = function.func
+    if inspect.isroutine(function) or hasattr(function, "__wrapped__"):
+        return function
+    method: Callable[..., Any] = getattr(function, "__call__", function)  # noqa: B004 - not a check, but the method
+    return method
 
 
 def _reason(error: ValidationError) -> str:

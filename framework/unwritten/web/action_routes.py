@@ -17,7 +17,7 @@ from ..core.errors import BadApp
 from ..core.mount import MountPoint
 from ..rendering.document import FORM_KEY
 from ..routing.form_fields import FormParser
-from ..routing.page_function import PageFunction
+from ..routing.page_function import PageFunction, annotated
 from ..routing.patterns import PagePattern
 from ..routing.routes import PatternRoute
 from ..security.signer import Signer
@@ -40,7 +40,7 @@ class ActionFunction(PageFunction):
 
     def __init__(self, function: Callable[..., Any], pattern: PagePattern, name: str | None = None) -> None:
         super().__init__(function, pattern, name)
-        hints = get_type_hints(function, include_extras=True)
+        hints = get_type_hints(annotated(function), include_extras=True)
         fields = {name: (hints.get(name, str), self._defaults.get(name, ...)) for name in self.query}
         self.query = {}
         self.form = FormParser(self.name, fields)
