@@ -29,24 +29,24 @@ class Model:
     Args:
         rows: maximum number of sequences that run at the same time.
         context: maximum number of tokens per sequence.
-        kept: size of the prefix cache in bytes.
+        cache_bytes: size of the prefix cache in bytes.
         shape: arguments of ``random_model``.
     """
 
-    def __init__(self, *, rows: int = 4, context: int = 512, kept: int = 10**8, **shape: Any) -> None:
+    def __init__(self, *, rows: int = 4, context: int = 512, cache_bytes: int = 10**8, **shape: Any) -> None:
         self.model, self.tokenizer = random_model(**shape)
         self.size = int(self.model.config.canvas_length)
         self.vocabulary = int(self.model.config.text_config.vocab_size)
         self.reader = Detokenizer(self.tokenizer, frozenset({END}), 0, self.vocabulary)
-        self.rows, self.context, self.kept = rows, context, kept
-        self.fresh()
+        self.rows, self.context, self.cache_bytes = rows, context, cache_bytes
+        self.new_loop()
 
-    def fresh(
+    def new_loop(
         self,
         *,
         rows: int | None = None,
-        kept: int | None = None,
-        patience: float = MAX_QUEUE_SECONDS,
+        cache_bytes: int | None = None,
+        max_queue_seconds: float = MAX_QUEUE_SECONDS,
         cache: type[KVCache] = KVCache,
         body: type[DiffusionModel] = DiffusionModel,
         batch: type[ModelRunner] = ModelRunner,
@@ -62,7 +62,9 @@ class Model:
         )
         self.batch = batch(self.model, body(self.model, kv))
         self.loop = DenoisingLoop(
-            self.batch, prefix_cache_bytes=self.kept if kept is None else kept, max_queue_seconds=patience
+            self.batch,
+            prefix_cache_bytes=self.cache_bytes if cache_bytes is None else cache_bytes,
+            max_queue_seconds=max_queue_seconds,
         )
         return self.loop
 
@@ -79,23 +81,23 @@ class Model:
         canvases: int = 1,
         shared: int = 0,
         priority: Priority = Priority.CLICK,
-        outline: Mapping[str, Any] | None = None,
+        plan_options: Mapping[str, Any] | None = None,
         **given: Any,
     ) -> Sequence:
-        """Return a sequence for this prompt. ``outline`` has arguments of its plan, ``given`` sampling parameters."""
-        made = CanvasPlan(canvases, canvases * self.size, self.reader, **(outline or {}))
+        """Return a sequence for this prompt. ``given`` are sampling parameters."""
+        made = CanvasPlan(canvases, canvases * self.size, self.reader, **(plan_options or {}))
         return Sequence(
             TokenizedPrompt(prompt, prompt, shared), made, SamplingParams(**{"steps": 8, **given}), seed, priority
         )
 
-    def written(self, *runs: Sequence) -> list[list[int]]:
+    def generate(self, *runs: Sequence) -> list[list[int]]:
         """Generate these sequences together. Return the tokens of each up to its end token."""
         for _ in self.loop.generate(runs):
             pass
         assert all(run.error is None for run in runs), [run.error for run in runs]
         return [until_end(run.output_ids, END) for run in runs]
 
-    def theirs(self, *runs: Sequence) -> list[list[int]]:
+    def reference_output(self, *runs: Sequence) -> list[list[int]]:
         """Return the output of the reference ``generate()``. Prompts must have the same length and parameters."""
         found = reference_generate(
             self.model,
