@@ -1,42 +1,42 @@
-# Shortcuts. `just` comes from PyPI too: pip install rust-just
+# Shortcuts for `just`. Install it with: pip install rust-just
 
-# What there is
+# List the recipes
 default:
     @just --justfile .justfile --list
 
-# An environment with everything
+# Create a virtual environment with all dependencies
 setup:
     python3 -m venv .venv
     .venv/bin/pip install -e '.[dev]'
 
-# All tests, or some: just test tests/framework/cli
+# Run all tests, or some: just test tests/framework/cli
 test *arguments:
     .venv/bin/pytest {{arguments}}
 
-# Tests without a model and without a browser: seconds
+# Run the tests that need no model and no browser
 quick *arguments:
     .venv/bin/pytest -m "not model and not browser" {{arguments}}
 
-# Style, types, boundaries
+# Check style, types and layers
 check:
     .venv/bin/ruff check .
     .venv/bin/ruff format --check .
     .venv/bin/mypy
     .venv/bin/lint-imports
 
-# Tidy
+# Fix style and formatting
 format:
     .venv/bin/ruff check --fix .
     .venv/bin/ruff format .
 
-# Rewrite the generated parts of the README
+# Rewrite the generated parts of the documentation
 docs:
     .venv/bin/python tests/tools/readme.py
 
-# The demo wiki
+# Run the demo wiki
 wiki *arguments:
     .venv/bin/unwritten demo wiki {{arguments}}
 
-# All that CI does
+# Run everything that CI runs
 ci:
     bash .ci/run

@@ -31,8 +31,8 @@
  *   load(src, hash, then)  loads a script
  *   reload()               loads the page again; other scripts may replace it
  *
- * Stopping is a button ([data-stop]) and not the Escape key: everyone who waits for the page shares one generation, and
- * Escape has other uses, such as closing a menu.
+ * Stopping is a button ([data-stop]) and not the Escape key, because all visitors of a page share one job, and Escape has
+ * other uses, such as closing a menu.
  */
 (() => {
   "use strict";

@@ -18,12 +18,12 @@ SLOW = ("tests/browser", "tests/benchmarks", "tests/engine")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
-    # Every worker and every program that it starts computes with its share of the processors. OpenMP reads this once.
+    # Each worker and its child processes use their share of the processors. OpenMP reads this once.
     os.environ.setdefault("OMP_THREAD_LIMIT", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a parallel run, keep the tests of a file on one worker, and all that drive Chromium too."""
+    """In a parallel run, keep the tests of a file on one worker, and all browser tests on one worker."""
     if not hasattr(config, "workerinput"):
         return
     for item in items:
@@ -34,13 +34,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Async tests run on asyncio; the engine and the framework need nothing else."""
+    """Run async tests on asyncio only."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 async def embedded(anyio_backend: str) -> AsyncIterator[Engine]:
-    """The embedded model, loaded once for all tests. They share one event loop with it."""
+    """Return the embedded model, loaded once. All its tests share one event loop."""
     engine = await asyncio.to_thread(open_engine, "embedded", context=2048)
     yield engine
     await engine.close()
@@ -48,7 +48,7 @@ async def embedded(anyio_backend: str) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A person with an empty home, in an empty folder, which is returned."""
+    """Change to an empty folder, with an empty home and no settings in the environment. Return the folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

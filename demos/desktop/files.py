@@ -93,9 +93,9 @@ def rows(path: str, folder: Any) -> Iterator[Row]:
 def breadcrumbs(path: str) -> list[tuple[str, str]]:
     """Return the folders above a path: name and key of each."""
     parts = path.split("/")[:-1]
-    return [("Home", app.url_path_for("home"))] + [
-        (part, app.url_path_for("files", path="/".join(parts[: i + 1]))) for i, part in enumerate(parts)
-    ]
+    crumbs: list[tuple[str, str]] = [("Home", app.url_path_for("home"))]
+    crumbs += [(part, app.url_path_for("files", path="/".join(parts[: i + 1]))) for i, part in enumerate(parts)]
+    return crumbs
 
 
 def list_folder(path: str) -> list[Row] | None:

@@ -78,7 +78,9 @@ def clean_subject(subject: str) -> str:
 def find_letter(subject: str) -> Letter | None:
     """Return the letter with this subject, if one has arrived."""
     boxes = app.values(Box)
-    return next((letter for _, box in boxes for letter in box.letters if clean_subject(letter.subject) == subject), None)
+    return next(
+        (letter for _, box in boxes for letter in box.letters if clean_subject(letter.subject) == subject), None
+    )
 
 
 def letter_key(subject: str | None) -> str | None:

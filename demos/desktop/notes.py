@@ -37,7 +37,7 @@ class Offer(BaseModel):
 WELCOME = """Welcome
 
 This is a note. It stays as you leave it. Everything else on this machine is written when you open it."""
-notes = app.table(Note, index=["deleted"], initial=[Note(text=WELCOME, changed="at the beginning")])
+notes = app.table(Note, index=["deleted"], initial=[Note(text=WELCOME, changed="")])
 offers = app.table(Offer, index=["note"])
 CONTINUATIONS = examples("note")
 NoteText = Annotated[str, Field(max_length=MAX_LENGTH)]

@@ -71,19 +71,19 @@ def visitor(app: App) -> Visitor:
     return Visitor(app, answers(ANSWERS), markup="off")
 
 
-def test_a_folder_is_the_same_when_it_is_opened_again_and_leads_on(visitor: Visitor) -> None:
+def test_a_folder_stays_the_same_and_its_entries_open(visitor: Visitor) -> None:
     page = visitor.visit("/files").click("Bees")
     assert "Hive book.txt" in page.region("listing")
     assert "Nine hives" in page.click("Hive book.txt").region("words")
     assert "queen" in page.click("Queen.jpg").region("words")
     again = visitor.visit("/files//Bees/")
     assert again.key == page.key and again.text == page.text
-    assert "/..." not in page.html, "a name that is no name leads nowhere"
+    assert "/..." not in page.html, "an invalid name has no link"
     assert "/file/Bees/a-..-b.txt" in page.html
     assert page.click("Swarms").status == 200
 
 
-def test_the_terminal_shows_what_files_shows(visitor: Visitor) -> None:
+def test_the_terminal_shows_the_same_files(visitor: Visitor) -> None:
     def run(line: str) -> str:
         return visitor.visit("/terminal").submit("Run", line=line).text
 
@@ -101,14 +101,14 @@ def test_the_terminal_shows_what_files_shows(visitor: Visitor) -> None:
     assert "~" in run("cd ../../..") and "stoke" not in run("clear")
 
 
-def test_files_and_letters_have_dates_that_there_are(visitor: Visitor) -> None:
+def test_impossible_dates_are_corrected(visitor: Visitor) -> None:
     page = visitor.visit("/files/Bees").region("listing")
     assert "2 May" in page and "30 June" in page and "31 June" not in page
     assert "1 May" in visitor.visit("/mail").region("box")
 
 
 @pytest.mark.parametrize(
-    ("kept", "shown"),
+    ("stored", "shown"),
     [
         ("31 July,", "31 July"),
         (":11 August", "11 August"),
@@ -117,9 +117,9 @@ def test_files_and_letters_have_dates_that_there_are(visitor: Visitor) -> None:
         ("?", "1 Jan"),
     ],
 )
-def test_dates_that_were_kept_as_a_text_are_still_shown(app: App, kept: str, shown: str) -> None:
-    folder = json.loads(json.dumps(FOLDER).replace('"day": 2, "month": "May"', f'"changed": "{kept}"'))
-    letters = {"letters": [{**letter, "date": kept} for letter in LETTERS["letters"]]}
+def test_dates_stored_as_text_are_still_shown(app: App, stored: str, shown: str) -> None:
+    folder = json.loads(json.dumps(FOLDER).replace('"day": 2, "month": "May"', f'"changed": "{stored}"'))
+    letters = {"letters": [{**letter, "date": stored} for letter in LETTERS["letters"]]}
     for letter in letters["letters"]:
         del letter["day"], letter["month"]
     visitor = Visitor(app, answers({"the files in": folder, "the mail of": letters}), markup="off")
@@ -151,7 +151,7 @@ def test_mail_is_read_and_answered(visitor: Visitor) -> None:
         ("x.org/../../etc", "/web/x.org/etc"),
     ],
 )
-def test_any_address_is_a_page_and_words_are_a_search(visitor: Visitor, typed: str, key: str) -> None:
+def test_addresses_open_sites_and_other_text_is_searched_for(visitor: Visitor, typed: str, key: str) -> None:
     page = visitor.visit("/web").submit("Go", to=typed)
     assert page.key == key
     assert "Open on Mondays" in page.text or "Result 3" in page.text
@@ -164,7 +164,7 @@ def test_links_of_a_site_stay_in_the_browser(visitor: Visitor) -> None:
     assert "javascript:alert(1)" not in [link for link in page.html.split('"') if link.startswith("javascript")]
 
 
-def test_a_note_is_there_after_a_restart(app: App, tmp_path: Path) -> None:
+def test_notes_are_kept_after_a_restart(app: App, tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
     with Visitor(app, answers(ANSWERS), database=file) as visitor:
         page = visitor.visit("/notes").submit("New note")
@@ -180,7 +180,7 @@ def test_a_note_is_there_after_a_restart(app: App, tmp_path: Path) -> None:
         assert "And then it rained." in visitor.visit("/notes").click("Sugar").text
 
 
-def test_settings_are_kept_and_reach_the_prompts(app: App) -> None:
+def test_settings_are_stored_and_used_in_prompts(app: App) -> None:
     engine = answers(ANSWERS)
     visitor = Visitor(app, engine, markup="off")
     page = visitor.visit("/settings").submit("Save", machine="Otter", scheme="dark", accent="moss")
@@ -191,7 +191,7 @@ def test_settings_are_kept_and_reach_the_prompts(app: App) -> None:
     assert page.status == 422
 
 
-def test_a_sentence_becomes_an_app_whose_screens_follow_the_clicks(app: App) -> None:
+def test_an_app_made_from_a_sentence_reacts_to_clicks(app: App) -> None:
     engine = answers(ANSWERS)
     visitor = Visitor(app, engine, markup="off")
     page = visitor.visit("/new").submit("Create", sentence="An app that tells me which plant to water")
@@ -209,7 +209,7 @@ def test_a_sentence_becomes_an_app_whose_screens_follow_the_clicks(app: App) -> 
     assert "Watering Can" not in visitor.visit("/").html
 
 
-def test_the_desktop_frames_its_own_pages_and_nothing_else(visitor: Visitor) -> None:
+def test_the_desktop_may_frame_only_its_own_pages(visitor: Visitor) -> None:
     page = visitor.visit("/")
     for name in ("Files", "Mail", "Browser", "Notes", "Terminal", "Settings", "New app"):
         assert name in page.html
@@ -217,7 +217,7 @@ def test_the_desktop_frames_its_own_pages_and_nothing_else(visitor: Visitor) -> 
     assert "frame-src" not in visitor.visit("/files").headers["content-security-policy"]
 
 
-def test_fifty_screens_at_once_are_all_written(visitor: Visitor) -> None:
+def test_fifty_simultaneous_pages_are_all_written(visitor: Visitor) -> None:
     for n in range(50):
         visitor.visit(f"/files/Box{n}", wait=False)
     visitor.wait()

@@ -13,8 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from unwritten import App, Canvas, Page, Visit
-from unwritten.formats import Format
+from unwritten import App, Canvas, Format, Page, Visit
 
 from . import conversation as talk
 from .listing import Row, board_name, capitalize_first, initial_score, split_title, starter_format, threads_among
@@ -172,9 +171,7 @@ def guest(number: int) -> Page:
     if visitors.guests.get(number) is None:
         raise HTTPException(404, f"There is no visitor with the number {number} on this board.")
     replies = visitors.replies.select(guest=number, order="-id", limit=50)
-    return Page(
-        "guest.html", title=visitors.name(number), topics=visitors.topics.select(guest=number), replies=replies
-    )
+    return Page("guest.html", title=visitors.name(number), topics=visitors.topics.select(guest=number), replies=replies)
 
 
 @app.page("/you", prefetch=False)

@@ -139,7 +139,8 @@ def comments(board: str, author: Person, title: str) -> list[Post]:
     posts: list[Post] = []
     for number, (parent, (doing, with_thing, without)) in enumerate(zip(tree, stances, strict=True)):
         above = posts[parent].author if parent >= 0 else author
-        returns = number == len(tree) - 1 and above != author  # the author of the thread writes the last post, if it answers someone
+        # The author of the thread writes the last post, if it answers someone else.
+        returns = number == len(tree) - 1 and above != author
         speaker = author if returns else others[number]
         noun = thing(title)
         words = {"o": above.name, "t": noun, "a": article(noun) if noun else "", "h": speaker.hobby}
@@ -158,7 +159,9 @@ def first_answers(topic: Topic) -> list[Post]:
 
 def answers(board: str, title: str, reply: Reply, to: Person | None, opener: Person | None) -> list[Post]:
     """Return the answers to a visitor's reply: by the person it answers, or by two people if it is for everyone."""
-    others = [one for one in seeded_random("answers", board, title, str(reply.id)).sample(regulars(board), 3) if one != opener]
+    others = [
+        one for one in seeded_random("answers", board, title, str(reply.id)).sample(regulars(board), 3) if one != opener
+    ]
     people = [to or others[0]] if reply.parent else [opener or others[1], others[0]]
     number = reply.id or 0
     return [

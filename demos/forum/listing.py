@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from unwritten.formats import Format
+from unwritten import Format
 
 from .people import seeded_random
 
@@ -46,8 +46,9 @@ class ThreadKey:
 
 def split_title(text: str) -> tuple[str, str]:
     """Split the first post of a thread into its title, which is the first sentence, and the rest."""
-    found = re.match(r"(.{12,90}?[.!?])(?:\s+|$)(.*)", " ".join(text.split()))
-    title, rest = (found[1], found[2]) if found else (text[:90], "")
+    text = " ".join(text.split())
+    found = re.match(r"(.{12,90}?[.!?])(?:\s+|$)(.*)", text)
+    title, rest = (found[1], found[2]) if found else (text[:90], text[90:])
     return re.sub(r"[\[\]|]", "", title).strip().removesuffix("."), rest
 
 
@@ -92,7 +93,9 @@ def starter_format(seat: int, key_of: Callable[[str], str]) -> Format:
     def render(text: str) -> str:
         title, rest = split_title(text)
         is_complete = bool(re.search(r"[.!?]", text)) and bool(title)
-        linked = Markup('<a href="{}">{}</a>').format(key_of(title), title) if is_complete else Markup("{}").format(title)
+        linked = (
+            Markup('<a href="{}">{}</a>').format(key_of(title), title) if is_complete else Markup("{}").format(title)
+        )
         return Markup('<p class="thread-title">{}</p><p class="teaser">{}</p>').format(linked, rest)
 
     return Format(

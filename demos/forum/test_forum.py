@@ -44,7 +44,7 @@ def thread(visitor: Visitor) -> VisitedPage:
     return visitor.visit("/b/Kettles").click("For sale")
 
 
-def test_a_board_begins_threads_and_a_thread_goes_on_from_what_the_board_shows(visitor: Visitor) -> None:
+def test_a_thread_continues_the_opening_shown_on_its_board(visitor: Visitor) -> None:
     board = visitor.visit("/b/kettles")
     assert board.key == "/b/Kettles" and len([name for name in board.regions if name.startswith("starters-")]) == 6
     page = board.click("For sale")
@@ -53,16 +53,16 @@ def test_a_board_begins_threads_and_a_thread_goes_on_from_what_the_board_shows(v
     assert sum(name.startswith("posts-c") for name in page.regions) == 5
 
 
-def test_the_same_name_is_the_same_person_in_two_threads_and_on_their_page(visitor: Visitor) -> None:
+def test_a_profile_matches_the_person_in_threads(visitor: Visitor) -> None:
     page = thread(visitor)
     profile = page.click("/u/Victor_Pond")
     assert "Lighthouse painter" in profile and "always carries string" in profile.region("card")
-    assert page.heading in profile, "what they wrote is listed"
+    assert page.heading in profile, "their posts are listed"
     assert visitor.visit("/u/victor_POND").key == profile.key
-    assert visitor.visit("/u/Somebody_Else").status == 200, "any name is a person"
+    assert visitor.visit("/u/Somebody_Else").status == 200, "every name has a profile"
 
 
-def test_a_written_profile_is_told_to_the_model(app: App) -> None:
+def test_prompts_contain_the_profiles_of_posters(app: App) -> None:
     card = {"home": "x", "always": "always carries string", "never": "y", "proud": "z", "saying": "w"}
     engine = answers({"the profile of": card})
     with Visitor(app, engine) as visitor:
@@ -72,29 +72,29 @@ def test_a_written_profile_is_told_to_the_model(app: App) -> None:
         assert any("Victor Pond, a lighthouse painter" in ask and "who always carries string" in ask for ask in asks)
 
 
-def test_a_reply_is_answered_by_the_person_whom_it_answers(visitor: Visitor) -> None:
+def test_the_author_of_a_post_answers_replies_to_it(visitor: Visitor) -> None:
     page = thread(visitor).submit("Reply", text="Who is it?\n\nReally?", name="Rae", parent="c1")
     assert "Who is it?" in page.region("tree") and "I can hear it too." in page.region("posts-a1-0")
     speaker = visitor.visit(page.key).html.split('id="post-c1" aria-label="')[1].partition('"')[0].partition(" to ")[0]
     assert f'id="post-a1-0" aria-label="{speaker} to Rae"' in page.html
-    assert "I can hear it too." in visitor.another().visit(page.key), "it is kept, and others see it"
+    assert "I can hear it too." in visitor.another().visit(page.key), "the reply is stored and visible to others"
 
 
-def test_a_thread_of_a_visitor_is_state_and_three_people_answer_it(visitor: Visitor) -> None:
+def test_three_people_answer_a_thread_of_a_visitor(visitor: Visitor) -> None:
     page = visitor.visit("/b/Kettles").submit("Post", title="I am new", text="Good evening.", name="Rae")
     assert page.key == "/n/1" and [f"posts-c{n}" in page.regions for n in range(3)] == [True] * 3
     assert "I am new" in visitor.another().visit("/b/Kettles").region("rows")
     assert "I am new" in visitor.visit("/guest/1")
 
 
-def test_posts_have_pictures(visitor: Visitor) -> None:
+def test_posts_can_have_pictures(visitor: Visitor) -> None:
     page = visitor.visit("/b/Kettles").submit("Post", title="My kettle", text="Look.", pictured=True)
     assert "<img" in page.html and "A pattern in place of A visitor’s photo" in page
     plain = visitor.visit("/b/Kettles").submit("Post", title="No kettle", text="Nothing to see.")
     assert "<img" not in plain.html
 
 
-def test_a_vote_counts_once_and_can_be_taken_back(visitor: Visitor) -> None:
+def test_a_vote_counts_once_and_can_be_withdrawn(visitor: Visitor) -> None:
     page = thread(visitor).submit("Reply", text="Hello.", parent="")
 
     def votes(page: VisitedPage) -> str:
@@ -110,22 +110,24 @@ def test_a_vote_counts_once_and_can_be_taken_back(visitor: Visitor) -> None:
     assert votes(once.submit("/vote/r1")).startswith("1")
 
 
-def test_orders_are_other_views_of_the_same_words(visitor: Visitor) -> None:
+def test_sort_orders_show_the_same_posts(visitor: Visitor) -> None:
     page = thread(visitor).submit("Reply", text="The newest.", parent="")
-    page = visitor.visit(page.key)  # other orders show what is there: now the answer to it is
+    page = visitor.visit(page.key)  # other orders show only stored posts
     newest = visitor.visit(f"{page.key}?sort=new")
     assert newest.html.index("The newest.") < newest.html.index('id="post-c0"')
     top = visitor.visit(f"{page.key}?sort=top")
     assert "is only the rain." in top and page.region("op").text in top
-    assert visitor.visit("/b/Night_buses?sort=top").key == "/b/Night_buses", "first it is written"
+    assert visitor.visit("/b/Night_buses?sort=top").key == "/b/Night_buses", (
+        "a board that is not written yet is written first"
+    )
     answered = newest.submit("Reply", text="From here too.", parent="")
     assert answered.key == page.key and "posts-a2-0" in answered.regions
 
 
-# -- what people try ----------------------------------------------------------------------------------------
+# -- invalid and hostile input ----------------------------------------------------------------------------------------
 
 
-def test_hostile_titles_and_names_are_words(visitor: Visitor) -> None:
+def test_markup_in_titles_and_names_is_escaped(visitor: Visitor) -> None:
     page = visitor.visit("/b/Kettles").submit("Post", title=HOSTILE, text=HOSTILE, name="<b>\u202eevil\u202c</b>")
     assert page.heading == HOSTILE and HOSTILE not in page.html
     assert "<b>evil</b>" in page.text and "\u202e" not in page.html
@@ -144,7 +146,7 @@ def test_a_board_whose_name_is_a_path_is_explained(visitor: Visitor, path: str) 
     assert page.status == 404 and "cannot be the name of a board" in page and "Try /b/Umbrellas" in page
 
 
-def test_a_text_that_is_too_long_is_reported_beside_the_field_and_not_lost(visitor: Visitor) -> None:
+def test_a_long_text_is_reported_at_its_field_and_kept(visitor: Visitor) -> None:
     page = thread(visitor)
     long = "marrow " * 9_000
     refused = page.submit("Reply", text=long, name="Rae", parent="c0")
@@ -153,19 +155,19 @@ def test_a_text_that_is_too_long_is_reported_beside_the_field_and_not_lost(visit
     assert form.values == {"text": long, "name": "Rae", "parent": "c0"}
 
 
-def test_titles_and_names_are_capped_in_words_too(visitor: Visitor) -> None:
+def test_titles_and_names_have_length_limits(visitor: Visitor) -> None:
     refused = visitor.visit("/b/Kettles").submit("Post", title="t" * 200, text="\u200b", name="n" * 60)
     assert refused.status == 422
     for words in ("At most 90 characters, please.", "At least 2 characters, please.", "At most 30 characters, please."):
         assert words in refused
 
 
-def test_nobody_takes_the_name_of_somebody_who_lives_here(visitor: Visitor) -> None:
+def test_a_visitor_cannot_use_the_name_of_a_character(visitor: Visitor) -> None:
     refused = visitor.visit("/b/Kettles").submit("Post", title="It is me", text="Truly.", name="victor  pond")
     assert refused.status == 422 and "This name is taken. Please choose another one." in refused
 
 
-def test_the_same_form_sent_twice_is_one_post(visitor: Visitor) -> None:
+def test_the_same_form_sent_twice_adds_one_post(visitor: Visitor) -> None:
     board = visitor.visit("/b/Kettles")
     first = board.submit("Post", title="I am new", text="Good evening.", name="Rae")
     again = board.submit("Post", title="I am new", text="Good evening.", name="Rae")
@@ -176,7 +178,7 @@ def test_the_same_form_sent_twice_is_one_post(visitor: Visitor) -> None:
     assert visitor.visit(page.key).html.count(">And?<") == 1
 
 
-def test_what_is_not_there_is_said(visitor: Visitor) -> None:
+def test_missing_posts_and_visitors_have_error_pages(visitor: Visitor) -> None:
     for path, words in (("/n/77", "no post with the number 77"), ("/guest/9", "no visitor with the number 9")):
         page = visitor.visit(path)
         assert page.status == 404 and words in page

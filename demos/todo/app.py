@@ -58,8 +58,8 @@ def sheet(name: str, show: str = "", sort: str = "", only: str = "") -> Page:
     last, following = ledger.last(found.number), ledger.next(found.number)
     shown.undo, shown.redo = last.words if last else "", following.words if following else ""
     shown.fresh = last is None and following is None
-    asked = found.asked
-    columns = {asked["number"]: specs.column(asked["column"], found.title)} if "column" in asked else {}
+    pending = found.pending
+    columns = {pending["number"]: specs.column(pending["column"], found.title)} if "column" in pending else {}
     return Page("list.html", title=found.title, wish=wish, sheet=shown, column=columns)
 
 
@@ -79,7 +79,9 @@ def export(name: str, form: str = "csv") -> Response:
     if found is None:
         return PlainTextResponse("There is no such list.", 404)
     csv = form == "csv"
-    text = sheets.as_csv(found, items_of_list(found)) if csv else sheets.as_text(found, items_of_list(found), date.today())
+    text = (
+        sheets.as_csv(found, items_of_list(found)) if csv else sheets.as_text(found, items_of_list(found), date.today())
+    )
     disposition = f'attachment; filename="list.{"csv" if csv else "txt"}"'
     return PlainTextResponse(
         text, headers={"content-disposition": disposition}, media_type="text/csv" if csv else "text/plain"
@@ -118,10 +120,15 @@ def store_result(name: str) -> None:
         lists.update(found.number, made=True, title=title, purpose=purpose, columns=list(wish.columns))
         for place, (words, given) in enumerate(specs.cleaned(specs.items_of(spec, wish))):
             items.insert(
-                Item(sheet=found.number, what=words, values=sheets.stored_values(given, wish.columns, today), place=place)
+                Item(
+                    sheet=found.number, what=words, values=sheets.stored_values(given, wish.columns, today), place=place
+                )
             )
-    elif "column" in found.asked and (new := app.value(key, f"column-{found.asked['number']}", specs.New)) is not None:
-        orders.add_column(found, found.asked["column"], new.choices)
+    elif (
+        "column" in found.pending
+        and (new := app.value(key, f"column-{found.pending['number']}", specs.New)) is not None
+    ):
+        orders.add_column(found, found.pending["column"], new.choices)
 
 
 @app.action("/list/{name}/again")
@@ -131,7 +138,7 @@ def regenerate(name: str) -> Redraw:
     if found.made and ledger.last(found.number) is None and ledger.next(found.number) is None:
         for item in items_of_list(found):
             items.delete(item.number)
-        lists.update(found.number, made=False, said="", asked={})
+        lists.update(found.number, made=False, message="", pending={})
     return Redraw("spec")
 
 
@@ -144,7 +151,7 @@ def remove(name: str) -> str:
 @app.action("/list/{name}/back")
 def restore(name: str) -> str:
     found = get_or_create(name)
-    lists.update(found.number, gone=False, said="The list was restored.")
+    lists.update(found.number, gone=False, message="The list was restored.")
     return app.url_path_for("sheet", name=name)
 
 
@@ -152,5 +159,6 @@ def items_so_far(spec: Any, wish: wishes.Wish) -> list[tuple[str, list[Any]]]:
     """Return the items of a list that is still being written, for the template."""
     today, found = date.today(), specs.cleaned(specs.items_of(spec, wish))
     return [
-        (words, sheets.cells(sheets.stored_values(given, wish.columns, today), wish.columns, today)) for words, given in found
+        (words, sheets.cells(sheets.stored_values(given, wish.columns, today), wish.columns, today))
+        for words, given in found
     ]

@@ -1,4 +1,4 @@
-"""Finds the fields that a request names: "books to read with author and rating" has two, "a picnic with my mother" none.
+"""Finds the fields that a request names: two in "books with author and rating", none in "a picnic with my mother".
 
 What follows "with", "including", "each with" or "by" may be a list of fields, or describe something else. Its form
 decides, together with the usual names of fields in named.txt. The rules for each part:

@@ -20,14 +20,16 @@ def change(name: str, order: Annotated[str, Field(min_length=2, max_length=2000)
     if planned.problem:
         say(found, planned.problem)
     elif planned.asks:
-        number = found.asked.get("number", 0) + 1
+        number = found.pending.get("number", 0) + 1
         lists.update(
             found.number,
-            asked={"column": planned.asks, "number": number},
-            said=f"Choosing values for {planned.asks} …",
+            pending={"column": planned.asks, "number": number},
+            message=f"Choosing values for {planned.asks} …",
         )
     elif planned.losses:
-        lists.update(found.number, asked={**pending_number(found), "order": order, "losses": planned.losses}, said="")
+        lists.update(
+            found.number, pending={**pending_number(found), "order": order, "losses": planned.losses}, message=""
+        )
     else:
         apply(found, planned)
 
@@ -36,16 +38,18 @@ def change(name: str, order: Annotated[str, Field(min_length=2, max_length=2000)
 def decide(name: str, answer: str) -> None:
     """Apply or discard a change that would lose data."""
     found = get_or_create(name)
-    if "order" in found.asked and answer == "yes":
-        apply(found, plan(found, found.asked["order"]))
+    if "order" in found.pending and answer == "yes":
+        apply(found, plan(found, found.pending["order"]))
     else:
-        lists.update(found.number, asked=pending_number(found), said="Nothing was changed.")
+        lists.update(found.number, pending=pending_number(found), message="Nothing was changed.")
 
 
 def plan(found: Sheet, order: str) -> Change:
     """Return what a command would change."""
     language = wishes.read(found.wish).language
-    return changes.plan(order, found.columns, [(i.number, i.values) for i in items_of_list(found)], language, date.today())
+    return changes.plan(
+        order, found.columns, [(i.number, i.values) for i in items_of_list(found)], language, date.today()
+    )
 
 
 def add_column(found: Sheet, label: str, choices: list[str]) -> None:
@@ -66,6 +70,6 @@ def apply(found: Sheet, change: Change) -> None:
             changed.update("items", id, values=values)
     lists.update(
         found.number,
-        asked=pending_number(found),
-        said=f"{words[:1].upper()}{words[1:]}." if words else "Nothing was changed.",
+        pending=pending_number(found),
+        message=f"{words[:1].upper()}{words[1:]}." if words else "Nothing was changed.",
     )

@@ -31,13 +31,13 @@ def items_of_list(found: Sheet) -> list[Item]:
 
 
 def pending_number(found: Sheet) -> dict[str, int]:
-    """Return the part of ``asked`` that stays when a question is answered: the number of the last new field."""
-    return {"number": found.asked["number"]} if "number" in found.asked else {}
+    """Return the part of ``pending`` that stays when a question is answered: the number of the last new field."""
+    return {"number": found.pending["number"]} if "number" in found.pending else {}
 
 
 def say(found: Sheet, *words: str) -> None:
     """Set the message that the list shows."""
-    lists.update(found.number, said=" ".join(words))
+    lists.update(found.number, message=" ".join(words))
 
 
 def shorten(text: str) -> str:

@@ -21,8 +21,8 @@ class Sheet(BaseModel):
         wish: The request that it was made from.
         made: True if it was generated and its items are stored.
         view: The default view: open, done, soon, by:FIELD or only:PERSON.
-        said: The message about the last change.
-        asked: A change that waits for confirmation or for the model, with what it would lose.
+        message: The message about the last change.
+        pending: A change that waits for confirmation or for the model, with what it would lose.
     """
 
     id: int | None = None
@@ -34,8 +34,8 @@ class Sheet(BaseModel):
     columns: list[Column] = []
     made: bool = False
     view: str = ""
-    said: str = ""
-    asked: dict[str, Any] = {}
+    message: str = ""
+    pending: dict[str, Any] = {}
     gone: bool = False
 
     @property

@@ -53,7 +53,7 @@ def fields(wish: str) -> list[tuple[str, str]]:
         ("dates with date and date", "Date date"),
     ],
 )
-def test_what_is_named_in_a_wish_is_a_field(wish: str, found: str) -> None:
+def test_fields_named_in_a_request_are_recognized(wish: str, found: str) -> None:
     assert ", ".join(f"{label} {kind}" for label, kind in fields(wish)) == found
 
 
@@ -81,27 +81,27 @@ def test_what_is_named_in_a_wish_is_a_field(wish: str, found: str) -> None:
         "games with the children and their father",
     ],
 )
-def test_whom_and_how_one_does_things_is_no_field(wish: str) -> None:
+def test_people_and_manners_are_not_fields(wish: str) -> None:
     assert fields(wish) == []
 
 
-def test_numbers_are_bounded_by_what_they_count() -> None:
+def test_numbers_have_bounds_that_fit_their_field() -> None:
     year, stars, pages = wishes.read("films with year, stars and number of pages").columns
     assert year.least >= 1900 and (stars.least, stars.most) == (1, 5) and pages.most > 100
 
 
-def test_the_topic_is_what_stands_before_the_fields() -> None:
+def test_the_topic_is_the_text_before_the_fields() -> None:
     assert wishes.read("books to read with author and rating").topic == "books to read"
     assert wishes.read("expenses of the shop by category").topic == "expenses of the shop"
     assert wishes.read("trips by train and bus").topic == "trips by train and bus"
 
 
-def test_a_wish_has_five_fields_at_most_each_with_an_id_of_its_own() -> None:
+def test_a_request_has_at_most_five_fields_with_unique_ids() -> None:
     ids = [column.id for column in wishes.read("albums with artist, year, genre, rating, label and price").columns]
     assert ids == ["artist", "year", "genre", "rating", "label"]
 
 
-def test_jobs_have_other_fields_than_things() -> None:
+def test_tasks_and_collections_are_distinguished() -> None:
     assert not wishes.read("garden jobs with due dates, who and price").collects
     assert not wishes.read("Einkaufen mit Datum und Preis").collects
     assert wishes.read("books with author").collects

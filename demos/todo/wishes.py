@@ -28,7 +28,6 @@ MAX_FIELDS = 5
 _BEGIN = rf"^(({'|'.join(WORDS['begin'])}) )*(({'|'.join(WORDS['list'])}) )*"
 _STOP = set(WORDS["stop"][0].split())
 
-
 Key: TypeAlias = tuple[str, str, tuple[str, ...], int, int]
 """A column as a hashable value: id, kind, choices, and the bounds of a number."""
 

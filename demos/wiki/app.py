@@ -2,9 +2,9 @@
 
     unwritten demo wiki
 
-An article has three canvases that are generated at the same time: an opening paragraph, a box of facts and two sections.
-Its links lead to more articles, which are generated when they are clicked. Editions for children, for experts and in
-other languages are in ``editions.py``.
+An article has three canvases that are generated at the same time: an opening paragraph, facts and two sections. Its
+links lead to more articles, which are generated when they are clicked. Editions for children, for experts and in other
+languages are in ``editions.py``.
 """
 
 import random

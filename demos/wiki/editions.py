@@ -1,6 +1,6 @@
 """Editions: the encyclopedia for different reading levels and languages.
 
-Each edition has its own URLs (``/child/Tea``), so its articles are stored separately, and links stay in the edition. The
+Each edition has its own URLs (``/child/Tea``), so its articles are stored separately, and its links stay in it. The
 examples in ``examples/`` and the openings below keep a small model to the level or the language.
 """
 
@@ -203,7 +203,6 @@ SPANISH = Edition(
 EDITIONS = {edition.code: edition for edition in (GENERAL, CHILD, EXPERT, GERMAN, FRENCH, SPANISH)}
 
 EXAMPLES = {
-    (file.parent.name, file.stem): read_examples(file)
-    for file in (Path(__file__).parent / "examples").glob("*/*.txt")
+    (file.parent.name, file.stem): read_examples(file) for file in (Path(__file__).parent / "examples").glob("*/*.txt")
 }
 """The examples for the model, by folder and canvas."""

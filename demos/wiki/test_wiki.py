@@ -43,15 +43,15 @@ def visitor(app: App) -> Visitor:
     )
 
 
-def test_an_article_leads_on_and_knows_what_links_to_it(visitor: Visitor) -> None:
+def test_articles_link_to_others_and_list_their_backlinks(visitor: Visitor) -> None:
     tea = visitor.visit("/wiki/tea")
     assert "Soup" in tea.region("facts") and "Decorative pattern" in tea.text
     cup = tea.click("cup")
     assert cup.key == "/wiki/Cup"
-    assert cup.click("Tea").key == "/wiki/Tea", "what links here"
+    assert cup.click("Tea").key == "/wiki/Tea", "backlinks are listed"
 
 
-def test_each_edition_keeps_pages_of_its_own(visitor: Visitor) -> None:
+def test_each_edition_has_its_own_pages(visitor: Visitor) -> None:
     child = visitor.visit("/wiki/Tea").click("For children")
     assert child.key == "/child/Tea" and "Questions to ask" in child.region("facts")
     german = visitor.visit("/de/Tee")
@@ -59,14 +59,14 @@ def test_each_edition_keeps_pages_of_its_own(visitor: Visitor) -> None:
     assert visitor.visit("/graph?edition=nowhere").status == 404
 
 
-def test_other_editions_are_told_the_facts_of_the_general_article(app: App, visitor: Visitor) -> None:
+def test_other_editions_get_the_facts_of_the_general_article(app: App, visitor: Visitor) -> None:
     visitor.visit("/wiki/Tea")
     visitor.visit("/expert/Tea")
-    kept = app.store.get("/expert/Tea")
-    assert kept is not None and "mistaken for: Soup" in kept.canvases["lead"].prompt
+    stored = app.store.get("/expert/Tea")
+    assert stored is not None and "mistaken for: Soup" in stored.canvases["lead"].prompt
 
 
-def test_a_change_has_a_history_with_differences(visitor: Visitor) -> None:
+def test_a_change_is_listed_in_the_history(visitor: Visitor) -> None:
     edit = visitor.visit("/wiki/Tea").click("Edit Lead")
     changed = edit.submit("Save", text="**Tea** is poured into a [[bucket]].")
     assert "bucket" in changed.region("lead")
@@ -74,7 +74,7 @@ def test_a_change_has_a_history_with_differences(visitor: Visitor) -> None:
     assert "version 2" in history.text.lower() and "by hand" in history.text
 
 
-def test_a_word_with_several_meanings(visitor: Visitor) -> None:
+def test_a_disambiguation_page_links_to_each_meaning(visitor: Visitor) -> None:
     meanings = visitor.visit("/wiki/Mercury").click("Other meanings of Mercury")
     assert meanings.key == "/wiki/Mercury_(disambiguation)"
     planet = meanings.click("Mercury (planet)")
@@ -86,13 +86,13 @@ def test_a_word_with_several_meanings(visitor: Visitor) -> None:
     assert planet.click("Other meanings of Mercury").key == meanings.key
 
 
-def test_categories_are_what_written_articles_say(app: App, visitor: Visitor) -> None:
+def test_categories_come_from_written_articles(app: App, visitor: Visitor) -> None:
     assert "No categories yet" in visitor.visit("/categories").text
     visitor.visit("/wiki/Tea")
     time = visitor.visit("/wiki/Tea").click("Time")
     assert time.key == "/category/Time" and "1 article in this category" in time.text
     assert time.click("Tea").key == "/wiki/Tea"
-    assert [words for words in ("Drink", "Food and drink", "Time") if words in visitor.visit("/categories").text] == [
+    assert [name for name in ("Drink", "Food and drink", "Time") if name in visitor.visit("/categories").text] == [
         "Drink",
         "Food and drink",
         "Time",
@@ -107,10 +107,8 @@ def test_a_fact_that_only_repeats_the_title_is_left_out(app: App) -> None:
     visitor = Visitor(app, answers({"Quick facts": facts}), markup="off")
     box = visitor.visit("/wiki/Chess").region("facts")
     assert "Found in" not in box and "Kind" not in box and "First known" in box and "Draughts" in box
-    assert "Long silences" in box and box.html.count("<li>") == 1, (
-        "of two things that it is known for, one was its name"
-    )
-    assert "/category/Chess" not in box.html, "nor is it a category of itself"
+    assert "Long silences" in box and box.html.count("<li>") == 1, "the entry that repeats the title is removed"
+    assert "/category/Chess" not in box.html, "the title is not a category"
     assert "/category/Chess" not in visitor.visit("/categories").html
 
 
@@ -128,7 +126,7 @@ def test_the_graph_is_the_same_for_the_same_links(visitor: Visitor) -> None:
     assert "Queen (not written yet)" in graph.html and graph.click("Tea").status == 200
 
 
-def test_chance_leads_to_what_is_written_and_surprise_to_what_is_not(app: App, visitor: Visitor) -> None:
+def test_random_opens_a_written_page_and_surprise_an_unwritten_one(app: App, visitor: Visitor) -> None:
     assert visitor.visit("/random").key in {app.url_path_for("wiki", title="Lighthouse")}
     visitor.visit("/wiki/Tea")
     before = {node.key for node in app.store.missing_pages()}
@@ -136,12 +134,12 @@ def test_chance_leads_to_what_is_written_and_surprise_to_what_is_not(app: App, v
 
 
 @pytest.mark.parametrize("title", ["Tea <script>alert(1)", "A (b) (c)", "(disambiguation)", "%2e%2e%2fetc", "ß" * 118])
-def test_strange_titles_are_subjects_like_others(visitor: Visitor, title: str) -> None:
+def test_unusual_titles_are_valid_and_escaped(visitor: Visitor, title: str) -> None:
     page = visitor.visit(f"/wiki/{title}")
     assert page.status == 200 and "<script>alert" not in page.html
 
 
-def test_search_writes_in_the_edition_that_was_chosen(visitor: Visitor) -> None:
+def test_search_writes_in_the_chosen_edition(visitor: Visitor) -> None:
     assert visitor.visit("/search?q=tee&write=1&edition=de").key == "/de/Tee"
     assert visitor.visit("/search?q=...").status == 200
     assert visitor.visit("/search?q=x&edition=klingon").status == 404

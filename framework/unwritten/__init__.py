@@ -19,7 +19,7 @@ further step is one more line:
   of your own.
 * ``Canvas("…", examples=[Example("prompt", "answer")])`` shows the model what a good answer is. ``read_examples`` reads
   examples from a file.
-* A page function that takes ``visit: Visit`` learns where the click came from.
+* A page function that takes ``visit: Visit`` gets the link that was clicked and the sentence around it.
 * ``app.table(Post)`` stores rows in SQLite, beside the pages. ``@app.action("/post")`` handles a form, and may return
   ``Redraw("posts")``.
 * ``@app.fallback`` is the page for every URL that no route matches. ``Router`` collects pages in a module of their own.

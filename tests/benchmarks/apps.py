@@ -86,14 +86,17 @@ def _memory() -> int:
 
 
 def bare(folder: Path) -> Starlette:
-    """Return the smallest app that sends the same bytes: one Starlette route, one Jinja2 template, one page."""
+    """Return the smallest app that sends the same bytes: Starlette routes, one Jinja2 template, one page."""
     html = Markup((folder / "kept.html").read_text(encoding="utf-8"))
     template = Environment(loader=DictLoader({"page.html": "{{ page }}"}), autoescape=True).get_template("page.html")
 
     async def page(request: Request) -> Response:
         return HTMLResponse(template.render(page=html))
 
-    return Starlette(routes=[Route("/page/{title}", page)])
+    def sync_page(request: Request) -> Response:
+        return HTMLResponse(template.render(page=html))
+
+    return Starlette(routes=[Route("/page/{title}", page), Route("/sync/{title}", sync_page)])
 
 
 @contextlib.contextmanager

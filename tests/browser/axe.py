@@ -1,4 +1,4 @@
-"""axe-core: its script, held to a hash, and what it finds in a page, as lines that a person can act on."""
+"""Runs axe-core in a page, and returns its findings as readable lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION = "4.14.1"
 INTEGRITY = "sha384-xt1SFg49QaDwsyt0Xfs2XAyBtYPClXl3X2q5OOLeGAUmq9jZTYIMdztpF99WdhiH"
 
 GRAVE = ("critical", "serious")
-"""What nobody may leave as it is; everything else axe calls moderate or minor."""
+"""Impacts that fail a test. Axe calls the others moderate or minor."""
 
 _RUN = """async (options) => {
   const found = await axe.run(document, options);
@@ -29,18 +29,18 @@ _RUN = """async (options) => {
 
 @dataclass(slots=True)
 class Findings:
-    """What axe has against a page.
+    """The findings of axe in a page.
 
     Attributes:
-        grave: what is serious or critical, a line for each element.
-        moderate: everything else.
+        grave: serious or critical findings, one line per element.
+        moderate: all other findings.
     """
 
     grave: list[str] = field(default_factory=list)
     moderate: list[str] = field(default_factory=list)
 
     def add(self, entry: dict[str, str], frame: str) -> None:
-        """One element that breaks one rule."""
+        """Add an element that violates a rule."""
         why = " ".join(entry["why"].split()).removeprefix("Fix any of the following: ")
         html = entry["html"] if len(entry["html"]) <= 120 else entry["html"][:117] + "…"
         line = f"{entry['impact']}: {entry['rule']}: {frame}{entry['element']}: {why} [{html}]"
@@ -52,24 +52,24 @@ class Findings:
 
 @lru_cache(maxsize=1)
 def source() -> str:
-    """The script of axe-core, the real one."""
+    """Return the script of axe-core, after a check of its hash."""
     with tarfile.open(packed("axe-core", VERSION)) as archive:
         member = archive.extractfile("package/axe.min.js")
         assert member is not None, "the package of axe-core lacks axe.min.js"
         content = member.read()
-    assert integrity_of(content) == INTEGRITY, f"axe-core {VERSION} is not the real one"
+    assert integrity_of(content) == INTEGRITY, f"axe-core {VERSION} has another hash"
     return content.decode()
 
 
 def check(page: Page, *, without: tuple[str, ...] = ()) -> Findings:
     """Run axe in every frame of a page.
 
-    Each frame is asked by itself: the frames of boxed programs have no origin, so that axe could not reach into them.
-    The script comes in as the debugger's own, which no policy of the page stops; the page itself gets no new rights.
+    Each frame is checked separately, because axe cannot reach into the opaque origins of boxes. The script is evaluated
+    through the debugger, so the policy of the page does not apply, and the page gets no additional rights.
 
     Args:
-        page: the page, as it is at this moment.
-        without: rules that are not asked for.
+        page: the page, which is checked in its current state.
+        without: rules to skip.
     """
     findings = Findings()
     for frame in page.frames:
@@ -81,7 +81,7 @@ def check(page: Page, *, without: tuple[str, ...] = ()) -> Findings:
 
 def _found_in(frame: Frame, without: tuple[str, ...]) -> list[dict[str, str]]:
     if not frame.evaluate("() => !!window.axe"):
-        # An expression, not a script element: the page's policy has no say in what the debugger evaluates.
+        # An expression instead of a script element: the policy does not apply to what the debugger evaluates.
         frame.evaluate(f"() => {{ {source()}\n }}")
     options: dict[str, Any] = {
         "iframes": False,

@@ -1,4 +1,4 @@
-"""Chromium, htmx as the CDN would give it, and apps on a real server."""
+"""Fixtures of the browser tests: Chromium, htmx in place of the CDN, and apps on a real server."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import contextlib
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.packages import packed
-from tests.browser.tabs import CDN, Tab
+from tests.browser.tabs import CDN, OpenTab, Serve, Tab
 from tests.support.servers import served
 
-from unwritten import App
 from unwritten.core.assets import HTMX, HTMX_VERSION, integrity_of
 
 _FLAGS = (
@@ -25,9 +24,9 @@ _FLAGS = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests in a browser a second chance, since what they see is drawn by other processes, on a busy machine.
+    """Rerun a failed browser test once, because its timing depends on other processes on a busy machine.
 
-    The summary counts such second chances as reruns. A test that needs one often has a race to be mended.
+    The summary counts reruns. A test that is rerun often has a race that should be fixed.
     """
     for item in items:
         if item.get_closest_marker("browser"):
@@ -36,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def htmx() -> dict[str, bytes]:
-    """The files of htmx by their URL on the CDN, from the package itself, held to the hashes that pages name."""
+    """Return the files of htmx by their CDN URL. Their hashes are checked."""
     package = packed("htmx.org", HTMX_VERSION)
     files: dict[str, bytes] = {}
     with tarfile.open(package) as archive:
@@ -44,22 +43,22 @@ def htmx() -> dict[str, bytes]:
             member = archive.extractfile(f"package/{script.path}")
             assert member is not None, f"{package} lacks {script.path}"
             content = member.read()
-            assert integrity_of(content) == script.integrity, f"{script.path} in {package} is not the real one"
+            assert integrity_of(content) == script.integrity, f"{script.path} in {package} has another hash"
             files[f"{CDN}/{script.path}"] = content
     return files
 
 
 @pytest.fixture(autouse=True)
 def no_copy_of_htmx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages get htmx from the CDN here, whether or not the user keeps a copy for times without a network."""
+    """Ignore the user's offline copy of htmx, so that pages load it from the CDN."""
     monkeypatch.setattr("unwritten.core.assets.htmx_cache", lambda: tmp_path / "no-htmx")
 
 
 class _Chromium:
     """One Chromium for all browser tests.
 
-    Playwright keeps an event loop running in this thread, which tests elsewhere cannot have: they run one of their own.
-    So it is stopped before the first test of another folder, which no scope of a fixture can express.
+    Playwright keeps an event loop running in this thread, but tests in other folders run their own. So it is stopped
+    before the first test of another folder, which no fixture scope can express.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class _Chromium:
         self._browser: Browser | None = None
 
     def get(self) -> Browser:
-        """The browser. It is started if there is none, or if the last one has crashed."""
+        """Return the browser. Start it if none is running or the last one has crashed."""
         if self._browser is None or not self._browser.is_connected():
             self.stop()
             executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -81,7 +80,7 @@ class _Chromium:
         return self._browser
 
     def stop(self) -> None:
-        """End the browser, if it runs."""
+        """Stop the browser if it is running."""
         self._browser = None
         self._stack.close()
 
@@ -100,23 +99,23 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
 
 @pytest.fixture
 def chromium() -> Browser:
-    """The system's Chromium."""
+    """Return the Chromium of this machine."""
     return _CHROMIUM.get()
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[App], str]]:
-    """A function that puts an app on a real server, and returns its address."""
+def serve() -> Iterator[Serve]:
+    """Return a function that serves an app on a real server and returns its URL."""
     with contextlib.ExitStack() as stack:
         yield lambda app: f"http://{stack.enter_context(served(app))}"
 
 
 @pytest.fixture
-def open_tab(chromium: Browser, htmx: dict[str, bytes]) -> Iterator[Callable[..., Tab]]:
-    """A function that opens a tab, in a browser profile of its own.
+def open_tab(chromium: Browser, htmx: dict[str, bytes]) -> Iterator[OpenTab]:
+    """Return a function that opens a tab in its own browser profile.
 
-    With ``cdn=False`` the CDN cannot be reached; the other options are those of a Playwright context. Afterwards no
-    tab may have seen an error, a breach of the policy, or a request to anywhere else.
+    With ``cdn=False`` the CDN cannot be reached. The other options are those of a Playwright context. At the end of
+    the test, no tab may have seen an error, a policy violation or a request to another origin.
     """
     tabs: list[Tab] = []
 
@@ -126,7 +125,7 @@ def open_tab(chromium: Browser, htmx: dict[str, bytes]) -> Iterator[Callable[...
 
     yield tab
     for tab_ in tabs:
-        assert tab_.foreign == [], "requests to elsewhere"
+        assert tab_.foreign == [], "requests to other origins"
         assert tab_.faults == [], "errors in the browser"
     for tab_ in tabs:
         tab_.close()

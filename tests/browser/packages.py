@@ -1,4 +1,4 @@
-"""Packages of npm that the browser tests need: in the user's cache, never in the repository."""
+"""npm packages that the browser tests need. They are stored in the user's cache, not in the repository."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CACHE = Path.home() / ".cache" / "unwritten-tests"
 
 
 def packed(name: str, version: str) -> Path:
-    """The package of this name and version, as npm packs it; got once, and kept.
+    """Return the path of a package as a tarball. Download it on first use.
 
-    No source of others is part of this project. Who reads a file out of the package holds it to a hash.
+    Callers must check the hash of each file that they read from it.
     """
     package = CACHE / f"{name}-{version}.tgz"
     if package.is_file():
@@ -23,11 +23,11 @@ def packed(name: str, version: str) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         pytest.fail(
-            f"The browser tests need {name} {version}, and there is no npm to get it with. Install npm, "
+            f"The browser tests need {name} {version}, which npm downloads. npm is not installed. Install it, "
             f"or put the package at {package}."
         )
     command = [npm, "pack", f"{name}@{version}", "--silent"]
     got = subprocess.run(command, cwd=CACHE, capture_output=True, text=True)
     if got.returncode != 0:
-        pytest.fail(f"{name} {version} cannot be had: {' '.join(command)} said {got.stderr.strip()}")
+        pytest.fail(f"{name} {version} cannot be downloaded: {' '.join(command)} failed: {got.stderr.strip()}")
     return package

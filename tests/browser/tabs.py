@@ -1,16 +1,17 @@
-"""A browser tab that takes notes: of requests, errors, events of our script, and shifts of the layout."""
+"""A browser tab that records requests, errors, events of the client script, and layout shifts."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, WebSocketRoute
 from tests.browser.axe import Findings, check
 
+from unwritten import App
 from unwritten.core.assets import HTMX_VERSION
 
 CDN = f"https://cdn.jsdelivr.net/npm/htmx.org@{HTMX_VERSION}"
@@ -38,7 +39,7 @@ const noteShifts = (entries) => {
 };
 notes.observer = new PerformanceObserver((list) => noteShifts(list.getEntries()));
 notes.observer.observe({ type: "layout-shift", buffered: true });
-// As web-vitals counts: shifts in windows of at most five seconds without a gap of a second; the largest window.
+// Like web-vitals: the largest sum of shifts in a window of at most 5 s without a gap of 1 s.
 notes.layoutShift = () => {
   noteShifts(notes.observer.takeRecords());
   let largest = 0, sum = 0, first = 0, last = -Infinity;
@@ -58,10 +59,10 @@ class Tab:
     Attributes:
         page: Playwright's page.
         requests: ``METHOD URL`` of every request, in order.
-        foreign: requests that went neither to the first server nor to the CDN.
-        faults: errors of scripts and of the policy.
-        sockets: the live sockets, if ``hold_sockets`` was called: ``close()`` cuts one.
-        quiet: set it to let errors of the console pass, where a test brings them about.
+        foreign: requests that went neither to this machine nor to the CDN.
+        faults: errors of scripts and policy violations.
+        sockets: the live sockets, if ``hold_sockets`` was called. ``close()`` disconnects one.
+        quiet: set it to ignore console errors that the test causes on purpose.
     """
 
     def __init__(self, browser: Browser, htmx: dict[str, bytes], *, beside: Tab | None = None, **options: Any) -> None:
@@ -96,20 +97,20 @@ class Tab:
             self.foreign.append(url)
 
     def _console(self, message: ConsoleMessage) -> None:
-        # A CDN that cannot be reached, or a page that answers 404, is an error for the console, and none for us.
+        # Failed requests, such as a 404 or an unreachable CDN, are console errors that tests expect.
         if message.type == "error" and not self.quiet and not message.text.startswith("Failed to load resource"):
             self.faults.append(message.text)
 
     def goto(self, url: str) -> None:
-        """Load a page; not waiting for anything but its HTML."""
+        """Load a page. Wait for its HTML only."""
         self.page.goto(url, wait_until="domcontentloaded")
 
     def ready(self) -> None:
-        """Wait until htmx and its extension have wired the page."""
+        """Wait until htmx and its extension have processed the page."""
         until(lambda: self.js("() => !!window.htmx && !!document.querySelector('a.brand')?._htmx?.preloadListener"))
 
     def hold_sockets(self) -> None:
-        """From now on, pass sockets through ``sockets``."""
+        """Add every socket that is opened from now on to ``sockets``."""
 
         def pass_through(socket: WebSocketRoute) -> None:
             socket.connect_to_server()
@@ -118,62 +119,72 @@ class Tab:
         self.page.route_web_socket("**/_unwritten/live", pass_through)
 
     def js(self, function: str, argument: object = None) -> Any:
-        """What a JavaScript function returns."""
+        """Return the result of a JavaScript function."""
         return self.page.evaluate(function, argument)
 
     def html(self, region: str) -> str:
-        """The inner HTML of a region, without the marks that htmx leaves on links."""
+        """Return the inner HTML of a region without the attributes that htmx adds."""
         return str(self.page.inner_html(f"#region-{region}")).replace(' data-htmx-powered="true"', "")
 
     def text(self, region: str) -> str:
-        """The text of a region."""
+        """Return the text of a region."""
         return str(self.page.inner_text(f"#region-{region}"))
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The events of our script with this name, so far, since the document was loaded."""
+        """Return the events of the client script with this name since the document was loaded."""
         found: list[dict[str, Any]] = self.js("(name) => notes.events.filter((e) => e.name === name)", name)
         return found
 
     def finished(self, seconds: float = 15) -> None:
-        """Wait until the page says that it is written."""
+        """Wait for the event that says that the page is written."""
         until(lambda: any(event["state"] == "written" for event in self.events("page")), seconds)
 
     def axe(self, *, without: tuple[str, ...] = ()) -> Findings:
-        """What axe-core has against the page as it is now, in all of its frames: ``grave`` and ``moderate`` lines."""
+        """Run axe-core on the current state of the page, in all its frames."""
         return check(self.page, without=without)
 
     def layout_shift(self) -> float:
-        """The cumulative layout shift of this document so far, as web-vitals counts it; ``shifts`` says what moved.
+        """Return the cumulative layout shift of this document so far, as web-vitals defines it.
 
-        It is watched from before the document begins, and goes on over pages that htmx swaps in.
+        It includes pages that htmx swaps in. ``shifts`` lists the elements that moved.
         """
         return float(self.js("() => notes.layoutShift()"))
 
     @property
     def shifts(self) -> list[dict[str, Any]]:
-        """Every shift without a hand in it, with its value, its time and what moved from where to where."""
+        """Return every layout shift without user input: its value, its time, and the elements that moved."""
         found: list[dict[str, Any]] = self.js("() => notes.shifts")
         return found
 
     def loads(self, path: str) -> int:
-        """How often a path was asked for as a document or by htmx."""
+        """Return the number of GET requests for a path."""
         return sum(1 for line in self.requests if line.startswith("GET ") and urlsplit(line[4:]).path == path)
 
     def close(self) -> None:
-        """Close the tab, and its profile if it is its own."""
+        """Close the tab, and its profile if no other tab owns it."""
         self.page.close()
         if self._owns:
             self._context.close()
 
 
+Serve: TypeAlias = Callable[[App], str]
+"""The fixture ``serve``: serves an app and returns its URL."""
+
+OpenTab: TypeAlias = Callable[..., Tab]
+"""The fixture ``open_tab``: opens a tab in its own browser profile."""
+
+
 def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until a function returns something true. Playwright's own waiting evaluates text, which pages forbid."""
+    """Wait until a function returns a true value.
+
+    Playwright's own ``wait_for_function`` evaluates text, which the policy of pages forbids.
+    """
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        assert time.monotonic() < end, f"the condition was not met within {seconds} s"
         time.sleep(0.02)
 
 
 def note(value: object) -> str:
-    """A value as text for a failed assertion."""
+    """Return a value as text for the message of a failed assertion."""
     return json.dumps(value, indent=1, ensure_ascii=False, default=str)

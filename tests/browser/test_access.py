@@ -1,13 +1,13 @@
-"""Pages for everybody: keyboard, screen reader, reduced motion, and a layout that does not jump."""
+"""Accessibility: keyboard, screen readers, reduced motion, contrast and a stable layout."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Serve, note, until
 from tests.support.apps import make_wiki
 
 from unwritten import App
@@ -16,8 +16,6 @@ from unwritten_engine.scripted import scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 LEAD = (
     " is a tower that holds a lamp above the reach of the sea, so that a [[Ship|ship]] at night may know where the "
@@ -38,7 +36,7 @@ WIKI = Path(__file__).resolve().parents[2] / "demos" / "wiki" / "app.py"
 
 @pytest.fixture
 def wiki(tmp_path: Path) -> Iterator[App]:
-    """The demo encyclopedia over a script."""
+    """Return the demo encyclopedia with a scripted engine."""
     app = load_app(str(WIKI))
     engine = scripted(LEAD, by_ask={"Quick facts": FACTS, "Two sections": BODY}, delay=0.03)
     app.override(engine, {"database": str(tmp_path / "wiki.db"), "markup": "off"})
@@ -52,11 +50,11 @@ def test_the_layout_does_not_jump(wiki: App, serve: Serve, open_tab: OpenTab, wi
     tab = open_tab(viewport={"width": width, "height": 780})
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.finished()
-    time.sleep(2)  # the room that was not needed is given back slowly
+    time.sleep(2)  # unused placeholder height is removed slowly
     shift = tab.layout_shift()
     print(f"layout shift at {width} px: {shift:.4f}")
     assert shift <= 0.05, note(tab.shifts)
-    assert tab.js("() => document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    assert tab.js("() => document.documentElement.scrollWidth <= innerWidth"), "no horizontal overflow"
 
 
 @pytest.mark.parametrize("path", ["/", "/search?q=moss", "/written", "/_unwritten/history", "/nowhere"])
@@ -71,7 +69,7 @@ def test_every_page_fits_a_small_phone_and_has_one_heading(
     assert tab.page.locator("main").count() == 1
 
 
-def test_the_front_page_leads_to_an_article_by_keyboard_alone(wiki: App, serve: Serve, open_tab: OpenTab) -> None:
+def test_an_article_can_be_reached_by_keyboard(wiki: App, serve: Serve, open_tab: OpenTab) -> None:
     url = serve(wiki)
     tab = open_tab()
     tab.goto(f"{url}/")
@@ -86,7 +84,7 @@ def test_the_front_page_leads_to_an_article_by_keyboard_alone(wiki: App, serve: 
     press("Enter")
     tab.page.wait_for_selector("h1:has-text('Moss of the north')")
     until(lambda: tab.page.locator("#region-lead a").count())
-    assert tab.js("() => document.activeElement.tagName") == "H1", "the focus is where reading begins"
+    assert tab.js("() => document.activeElement.tagName") == "H1", "the heading has the focus"
     for _ in range(20):
         press("Tab")
         if tab.js("() => document.activeElement.textContent") == "ship":
@@ -96,7 +94,7 @@ def test_the_front_page_leads_to_an_article_by_keyboard_alone(wiki: App, serve: 
     assert tab.js("() => document.activeElement.tagName") == "H1"
 
 
-def test_a_screen_reader_hears_two_words_and_no_stream(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_screen_reader_announces_start_and_end_only(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted("A tower with a [[Lamp]].", delay=0.1)))
     tab = open_tab()
     tab.page.add_init_script(
@@ -118,10 +116,10 @@ def test_a_screen_reader_hears_two_words_and_no_stream(serve: Serve, open_tab: O
     tab.js("() => { document.querySelector('[role=status]').mine = true; }")
     tab.page.click("#region-body a")
     until(lambda: tab.js("() => heard.at(-1)") == "Ready: Lamp")
-    assert tab.js("() => document.querySelector('[role=status]').mine"), "the same status, or it would not be heard"
+    assert tab.js("() => document.querySelector('[role=status]').mine"), "the status element is kept"
 
 
-def test_nothing_moves_for_those_who_asked_for_that(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_reduced_motion_disables_animations(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     words = "A tower with a lamp, and no more than that."
     url = serve(make_wiki(tmp_path, scripted([0.5, words])))
     still = open_tab(reduced_motion="reduce")
@@ -148,7 +146,7 @@ def test_unwritten_links_differ_by_more_than_colour(serve: Serve, open_tab: Open
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(wiki: App, serve: Serve, open_tab: OpenTab, scheme: str) -> None:
+def test_text_has_enough_contrast(wiki: App, serve: Serve, open_tab: OpenTab, scheme: str) -> None:
     tab = open_tab(color_scheme=scheme)
     tab.goto(serve(wiki))
     ratios = tab.js(

@@ -1,4 +1,4 @@
-"""axe over our own pages, light and dark, written and while they are written; and whether the check itself can see."""
+"""Runs axe on pages of the framework and the encyclopedia, light and dark, during and after generation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import HTMLResponse
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Serve, Tab, note, until
 from tests.browser.test_access import BODY, FACTS, LEAD
 from tests.support.apps import make_app, make_wiki
 
@@ -18,8 +18,6 @@ from unwritten_engine.scripted import HANG, Step, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 TEXT = (
     "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]]. It stands by `the sea`.\n\n## History\n\n"
@@ -31,7 +29,7 @@ SCHEMES = ("light", "dark")
 
 
 def looking(tab: Tab) -> tuple[dict[str, str], Callable[[str], None]]:
-    """A function that has axe look at the tab, under a name, and what it finds."""
+    """Return the findings by name, and a function that runs axe and adds its findings under a name."""
     found: dict[str, str] = {}
 
     def look(name: str) -> None:
@@ -42,7 +40,7 @@ def looking(tab: Tab) -> tuple[dict[str, str], Callable[[str], None]]:
     return found, look
 
 
-def test_the_check_sees_what_is_wrong_in_every_frame(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_the_check_finds_faults_in_every_frame(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted())
 
     @app.page("/bad")
@@ -54,7 +52,7 @@ def test_the_check_sees_what_is_wrong_in_every_frame(serve: Serve, open_tab: Ope
         )
 
     tab = open_tab()
-    tab.quiet = True  # the policy takes the style away, and says so
+    tab.quiet = True  # the policy removes the style and logs an error
     tab.goto(f"{serve(app)}/bad")
     tab.js("() => { document.querySelector('p').style.color = '#bbb'; }")
     time.sleep(0.2)
@@ -64,7 +62,7 @@ def test_the_check_sees_what_is_wrong_in_every_frame(serve: Serve, open_tab: Ope
     tab.faults.clear()
 
 
-def test_a_layout_shift_is_counted_as_web_vitals_does(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_layout_shifts_are_measured_like_web_vitals(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted())
 
     @app.page("/moving")
@@ -89,13 +87,11 @@ def test_a_layout_shift_is_counted_as_web_vitals_does(serve: Serve, open_tab: Op
     assert two > one, "the same window"
     time.sleep(1.2)
     push()
-    assert tab.layout_shift() == two, "another window, and a smaller one"
+    assert tab.layout_shift() == two, "another window with a smaller sum"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_pages_of_the_framework_have_nothing_serious(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path, scheme: str
-) -> None:
+def test_pages_of_the_framework_pass_axe(serve: Serve, open_tab: OpenTab, tmp_path: Path, scheme: str) -> None:
     words = [TEXT[:end] for end in range(4, len(TEXT), 4)]
     engine = scripted(TEXT, by_ask={"Slow": [*words[:20], HANG], "Home": words}, delay=0.03)
     url = serve(make_wiki(tmp_path, engine, edits="on"))
@@ -103,7 +99,7 @@ def test_pages_of_the_framework_have_nothing_serious(
     found, look = looking(tab)
     tab.goto(f"{url}/wiki/Slow")
     until(lambda: tab.page.locator(".unsettled").count())
-    look("while it is written")
+    look("during generation")
     tab.goto(f"{url}/wiki/Home")
     tab.finished()
     until(lambda: tab.page.locator("[data-editable]").count())
@@ -123,7 +119,7 @@ def test_pages_of_the_framework_have_nothing_serious(
     tab.page.click("text=Revise")
     tab.finished()
     tab.page.goto(f"{url}/_unwritten/history?page=/wiki/Home")
-    look("a history of two")
+    look("a history of two versions")
     tab.page.goto(f"{url}/wiki/Home?version=1")
     look("an old version")
     assert found == {}, "\n".join(f"{name}: {text}" for name, text in found.items())
@@ -131,7 +127,7 @@ def test_pages_of_the_framework_have_nothing_serious(
 
 @pytest.fixture
 def wiki(tmp_path: Path) -> Iterator[App]:
-    """The demo encyclopedia over a script."""
+    """Return the demo encyclopedia with a scripted engine."""
     app = load_app(str(DEMOS / "wiki" / "app.py"))
     words: list[Step] = [" is a tower that holds a lamp above the sea. It is a [[Tower]].", HANG]
     asks = {"Kept": LEAD, "Quick facts about Kept": FACTS, "Two sections of the article on Kept": BODY}
@@ -145,13 +141,13 @@ def wiki(tmp_path: Path) -> Iterator[App]:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_encyclopedia_has_nothing_serious(wiki: App, serve: Serve, open_tab: OpenTab, scheme: str) -> None:
+def test_the_encyclopedia_passes_axe(wiki: App, serve: Serve, open_tab: OpenTab, scheme: str) -> None:
     url = serve(wiki)
     tab = open_tab(color_scheme=scheme)
     found, look = looking(tab)
     tab.goto(f"{url}/wiki/Lighthouse")
     until(lambda: tab.page.locator(".unsettled").count())
-    look("an article while it is written")
+    look("an article during generation")
     tab.goto(f"{url}/wiki/Kept")
     tab.finished()
     for path in (

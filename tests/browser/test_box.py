@@ -1,18 +1,18 @@
-"""Apps in a box, in a real browser: what they can do, and what they cannot."""
+"""Boxed apps in a real browser: what they can and cannot do."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Frame
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.escapes import MARKUP_ATTEMPTS, NAVIGATION_ATTEMPTS, NETWORK_ATTEMPTS, documents
 from tests.support.payloads import payloads
 
@@ -26,7 +26,7 @@ HEARD = """window.boxes = []; addEventListener("message", (event) => boxes.push(
 
 
 class Elsewhere:
-    """A server that must not be reached: it takes note of every connection, even of one without a word."""
+    """A server that must not be reached. It records every connection, including empty ones."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.2", 0))
@@ -59,7 +59,7 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 
 class Arrivals:
-    """What arrives at the app, as ``METHOD path``, in order. Put around an app."""
+    """ASGI middleware that records requests as ``METHOD path``."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
         self._app = app
@@ -72,13 +72,13 @@ class Arrivals:
 
 
 def expected(seen: list[str]) -> bool:
-    """Whether nothing arrived but what the pages themselves need."""
+    """Return True if all requests are ones that the pages themselves need."""
     pages = {"GET /wiki/before", "GET /p/Boxes", "GET /_unwritten/box", "GET /favicon.ico"}
     return all(line in pages or line.startswith("GET /_unwritten/static/") for line in seen)
 
 
 def boxes_app(home: Path, texts: dict[str, str], **given: Any) -> App:
-    """An app with one page of boxes, one for each text, at ``/p/Boxes``; and one of words, at ``/wiki/…``."""
+    """Return an app with a page of one box per text, at ``/p/Boxes``, and text pages at ``/wiki/…``."""
     (home / "templates").mkdir(exist_ok=True)
     names = [f"b{number}" for number in range(len(texts))]
     blocks = "".join(f"<section>{{% block {name} %}}{{{{ {name} }}}}{{% endblock %}}</section>" for name in names)
@@ -107,7 +107,7 @@ def boxes_app(home: Path, texts: dict[str, str], **given: Any) -> App:
 
 
 def frame_of(tab: Tab, number: int = 0) -> Frame:
-    """The document in a box."""
+    """Return the frame in a box."""
     found: list[Frame] = []
 
     def there() -> bool:
@@ -121,14 +121,14 @@ def frame_of(tab: Tab, number: int = 0) -> Frame:
 
 
 def heard(tab: Tab, kind: str) -> list[str]:
-    """What the programs in the boxes told the page around them."""
+    """Return the messages of this kind that the boxes sent to the page."""
     found: list[str] = tab.js("(kind) => boxes.filter((b) => b && b[kind]).map((b) => b[kind])", kind)
     return found
 
 
 def open_boxes(tab: Tab, url: str, texts: dict[str, str]) -> None:
-    """Open a page of boxes, and wait until every program has run."""
-    tab.quiet = True  # the policies of boxes say what they stopped
+    """Open a page of boxes, and wait until every app has run."""
+    tab.quiet = True  # the policies of boxes log what they block
     tab.page.add_init_script(f"if (top === window) {{ {HEARD} }}")
     tab.goto(f"{url}/wiki/before")
     tab.goto(f"{url}/p/Boxes")
@@ -137,35 +137,35 @@ def open_boxes(tab: Tab, url: str, texts: dict[str, str]) -> None:
 
 
 def pause(tab: Tab, seconds: float) -> None:
-    """Let the browser go on for a while."""
+    """Let the browser run for this time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         tab.js("() => new Promise((go) => setTimeout(go, 100))")
 
 
 def asked(tab: Tab, method: str, path: str) -> int:
-    """How often something was asked for. Playwright tells of requests only while it is being talked to."""
+    """Return the number of matching requests. Playwright reports requests only during its own calls."""
     tab.js("() => 0")
     return sum(1 for line in tab.requests if line.startswith(method) and path in line)
 
 
 def place(tab: Tab) -> str:
-    """Where the tab is; Playwright hears of it only while it is being talked to."""
+    """Return the URL of the tab. Playwright updates it only during its own calls."""
     tab.page.wait_for_timeout(20)
     return str(tab.page.url)
 
 
 def stayed(tab: Tab, url: str) -> None:
-    """The page around the boxes is as it was, and nothing of them is outside."""
+    """Assert that the page around the boxes is unchanged."""
     assert heard(tab, "escaped") == []
     assert tab.page.url == f"{url}/p/Boxes"
     assert len(tab.page.context.pages) == 1
     assert tab.page.context.cookies() == []
-    tab.foreign.clear()  # asked for and stopped: Elsewhere says what arrived
+    tab.foreign.clear()  # requested and blocked; Elsewhere records what arrived
 
 
-def test_no_program_in_a_box_reaches_anything(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
+def test_boxed_apps_cannot_access_the_network(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
     texts = documents(elsewhere.name, NETWORK_ATTEMPTS, MARKUP_ATTEMPTS)
     app, seen = boxes_app(tmp_path, texts), list[str]()
@@ -174,14 +174,14 @@ def test_no_program_in_a_box_reaches_anything(
     tab = open_tab()
     open_boxes(tab, url, texts)
     stayed(tab, url)
-    assert elsewhere.reached == [], "not even a connection"
+    assert elsewhere.reached == [], "no connection at all"
     assert expected(seen), seen
     frames = [frame.url for frame in tab.page.frames if frame.parent_frame is not None]
     assert len(frames) == len(texts) and all("/_unwritten/box?" in address for address in frames)
 
 
-def test_no_program_leaves_its_box(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, elsewhere: Elsewhere
+def test_boxed_apps_cannot_navigate_out_of_their_box(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, elsewhere: Elsewhere
 ) -> None:
     texts = documents(elsewhere.name, NAVIGATION_ATTEMPTS)
     app, seen = boxes_app(tmp_path, {**texts, "quiet": "<!doctype html><html><p>I stay."}), list[str]()
@@ -190,12 +190,12 @@ def test_no_program_leaves_its_box(
     tab = open_tab()
     open_boxes(tab, url, texts)
     stayed(tab, url)
-    assert [said for said in elsewhere.reached if said] == [], "no word arrives"
+    assert [said for said in elsewhere.reached if said] == [], "no data arrives"
     assert expected(seen), seen
     stopped = "section:has(.notice)"
     until(lambda: tab.page.locator(stopped).count() >= len(texts) - 1, 20)
     assert "This app was stopped because it tried to leave its box." in tab.page.inner_text(f"{stopped} >> nth=0")
-    assert frame_of(tab, len(texts)).inner_text("p") == "I stay.", "and the others are left alone"
+    assert frame_of(tab, len(texts)).inner_text("p") == "I stay.", "other boxes are not affected"
 
 
 LAPS = """<!doctype html>
@@ -212,9 +212,7 @@ box.load().then((kept) => { laps = kept?.laps ?? 0; show(); });
 </script></html>"""
 
 
-def test_an_app_keeps_its_state_for_everybody(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_the_state_of_an_app_is_shared_by_all_visitors(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -236,9 +234,7 @@ def test_an_app_keeps_its_state_for_everybody(
     assert kept.evaluate(too_much) == "The state of a box is limited to 16 kB of JSON."
 
 
-def test_an_app_asks_for_room_and_for_a_page_after_a_click(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_an_app_can_resize_and_open_a_page_after_a_click(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -246,7 +242,7 @@ def test_an_app_asks_for_room_and_for_a_page_after_a_click(
     inside = frame_of(tab)
     until(lambda: inside.inner_text("#laps") == "0")
     height = "() => document.querySelector('iframe.box').offsetHeight"
-    until(lambda: tab.js(height) < 200)  # as high as what is in it
+    until(lambda: tab.js(height) < 200)  # as high as its content
     inside.evaluate("document.body.append(Object.assign(document.createElement('p'), { style: 'height: 300px' }))")
     until(lambda: 400 < tab.js(height) < 600)
     inside.click("#tall")
@@ -257,7 +253,7 @@ def test_an_app_asks_for_room_and_for_a_page_after_a_click(
     inside.evaluate("box.resize('high'); box.resize(NaN); box.resize(400)")
     until(lambda: tab.js(height) == 400)
     tab.js("() => document.activeElement.blur()")
-    inside.evaluate("box.ask('/wiki/Laps')")  # nobody clicked into the frame
+    inside.evaluate("box.ask('/wiki/Laps')")  # no click in the frame
     pause(tab, 0.5)
     assert tab.page.url == f"{url}/p/Boxes"
     inside.click("#go")
@@ -265,9 +261,7 @@ def test_an_app_asks_for_room_and_for_a_page_after_a_click(
     until(lambda: "a page of words" in tab.page.inner_text("main").lower())
 
 
-def test_only_pages_of_this_app_can_be_asked_for(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_a_boxed_app_opens_only_pages_of_its_own_site(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -286,17 +280,15 @@ def test_only_pages_of_this_app_can_be_asked_for(
     pause(tab, 0.8)
     assert tab.page.url == f"{url}/p/Boxes"
     assert asked(tab, "POST", "box/state") == 1
-    tab.js("() => postMessage({ box: 1, type: 'ask', page: '/wiki/x' }, '*')")  # from no box at all
+    tab.js("() => postMessage({ box: 1, type: 'ask', page: '/wiki/x' }, '*')")  # not from a box
     for _ in range(100):
         inside.evaluate("box.resize(900)")
     pause(tab, 0.3)
     assert tab.page.url == f"{url}/p/Boxes"
 
 
-def test_a_page_with_a_box_is_a_document_of_its_own(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
-    """Its policy allows frames: a page that was swapped into another document would not have it."""
+def test_a_page_with_a_box_is_loaded_as_a_document(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    """A page that is swapped into another document would have a policy that forbids frames."""
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Tea")
@@ -312,9 +304,7 @@ def test_a_page_with_a_box_is_a_document_of_its_own(
     until(lambda: place(tab) == f"{url}/wiki/Tea")
 
 
-def test_an_app_that_starts_itself_over_and_over_is_stopped(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_an_app_that_keeps_reloading_is_stopped(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     again = (
         "<!doctype html><html><p>x</p><script>onload = () => setTimeout(() => location.reload(), 50)</script></html>"
     )
@@ -328,9 +318,7 @@ def test_an_app_that_starts_itself_over_and_over_is_stopped(
     until(lambda: asked(tab, "GET", "/_unwritten/box?") > count)
 
 
-def test_the_source_is_shown_while_an_app_is_written(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_the_source_is_shown_during_generation(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     lines = [LAPS[:end] for end in (60, 200, 400, len(LAPS))]
     app = App("Boxes", engine=scripted(lines, delay=0.6), database=str(tmp_path / "pages.db"))
 
@@ -347,10 +335,8 @@ def test_the_source_is_shown_while_an_app_is_written(
     assert tab.page.locator("iframe.box").count() == 1 and tab.page.locator("pre.source").count() == 0
 
 
-def test_no_public_vector_gets_out_of_a_box(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
-    """They run, as programs in a box do; and the page around it, its storage and every server know nothing of it."""
+def test_no_public_attack_vector_leaves_a_box(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    """The vectors run in their boxes, without effect on the page, its storage or any server."""
     vectors, size = payloads(), 100
     parts = [vectors[start : start + size] for start in range(0, len(vectors), size)]
     mark = "<script>top.postMessage({ ran: '%d' }, '*')</script>"
@@ -360,25 +346,25 @@ def test_no_public_vector_gets_out_of_a_box(
     url = serve(app)
     tab = open_tab()
     refused: list[str | None] = []
-    answered: list[str] = []
+    responses: list[str] = []
 
     def elsewhere(address: str) -> bool:
         return not address.startswith((url, "data:", "blob:", "about:", "https://cdn.jsdelivr.net/npm/htmx.org@"))
 
     tab.page.on("requestfailed", lambda r: refused.append(r.failure) if elsewhere(r.url) else None)
-    tab.page.on("response", lambda r: answered.append(r.url) if elsewhere(r.url) else None)
+    tab.page.on("response", lambda r: responses.append(r.url) if elsewhere(r.url) else None)
     tab.page.add_init_script("if (top === window) { localStorage.secret = 'x'; document.cookie = 'secret=x' }")
     open_boxes(tab, url, texts)
-    assert answered == []
+    assert responses == []
     assert set(refused) <= {"csp", "net::ERR_BLOCKED_BY_CSP", "net::ERR_ABORTED"}, set(refused)
     assert tab.page.url == f"{url}/p/Boxes" and len(tab.page.context.pages) == 1
     assert tab.js("() => [localStorage.length, localStorage.secret]") == [1, "x"]
     assert {cookie.get("name") for cookie in tab.page.context.cookies()} == {"secret"}
     assert tab.page.inner_text("h1") == "Boxes" and tab.page.locator("main#main").count() == 1
-    states = {"GET /_unwritten/box/state", "POST /_unwritten/box/state"}  # storage of theirs, kept for them
+    states = {"GET /_unwritten/box/state", "POST /_unwritten/box/state"}  # the stored state of the boxes
     assert expected([line for line in seen if line not in states]), seen
     tab.foreign.clear()
-    tab.faults.clear()  # those of the vectors themselves
+    tab.faults.clear()  # errors of the vectors
 
 
 ORDINARY = """<!DOCTYPE html>
@@ -407,9 +393,7 @@ addEventListener("hashchange", () => add("by a hash"));
 </script></body></html>"""
 
 
-def test_an_ordinary_program_runs_as_it_was_written(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_ordinary_programs_run_unchanged(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"ordinary": ORDINARY}))
     tab = open_tab()
     tab.goto(f"{url}/p/Boxes")
@@ -418,7 +402,7 @@ def test_an_ordinary_program_runs_as_it_was_written(
     inside.click("#form button")
     inside.press("#form input", "Enter")
     inside.fill("#form input", "")
-    inside.click("#form button")  # it is required, so nothing is sent
+    inside.click("#form button")  # the field is required, so the form is not sent
     inside.fill("#field", "by a key")
     inside.press("#field", "Enter")
     inside.evaluate("location.hash = 'x'")
@@ -432,9 +416,7 @@ def test_an_ordinary_program_runs_as_it_was_written(
     assert inside.inner_text("x-star") == "a star"
 
 
-def test_a_browser_without_what_it_takes_shows_words_and_no_app(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_without_trusted_types_a_message_replaces_the_app(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(boxes_app(tmp_path, {"laps": LAPS}))
     tab = open_tab()
     tab.page.add_init_script("delete window.trustedTypes")

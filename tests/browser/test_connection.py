@@ -1,17 +1,16 @@
-"""When the socket, the CDN, the server or JavaScript itself is not there."""
+"""Pages without a socket, the CDN, the server or JavaScript."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from playwright.sync_api import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from tests.browser.tabs import CDN, Tab, until
+from tests.browser.tabs import CDN, OpenTab, Serve, until
 from tests.support.apps import make_wiki
 
 from unwritten import App
@@ -19,18 +18,16 @@ from unwritten_engine.scripted import HANG, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 LIVE = "**/_unwritten/live"
 TEXT = "A lighthouse is a [[Tower]] with a bright lamp, and it stands by the sea for as long as the sea lets it."
 
 
-def test_a_cut_socket_comes_back_and_goes_on(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_disconnected_socket_reconnects_and_continues(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(TEXT, delay=0.1)
     url = serve(make_wiki(tmp_path, engine))
     tab = open_tab()
-    said: list[dict[str, Any]] = []
+    sent: list[dict[str, Any]] = []
     sockets: list[WebSocketRoute] = []
 
     def listen(socket: WebSocketRoute) -> None:
@@ -38,7 +35,7 @@ def test_a_cut_socket_comes_back_and_goes_on(serve: Serve, open_tab: OpenTab, tm
         sockets.append(socket)
 
         def on_message(message: str | bytes) -> None:
-            said.append(json.loads(message))
+            sent.append(json.loads(message))
             server.send(message)
 
         socket.on_message(on_message)
@@ -50,13 +47,13 @@ def test_a_cut_socket_comes_back_and_goes_on(serve: Serve, open_tab: OpenTab, tm
     tab.finished()
     assert tab.text("body").strip().endswith(TEXT.replace("[[", "").replace("]]", ""))
     assert [event["code"] for event in tab.events("close")] == [1012]
-    watches = [message for message in said if message["type"] == "watch"]
+    watches = [message for message in sent if message["type"] == "watch"]
     assert watches[0]["seen"] == {"body": 0}
-    assert watches[1]["seen"]["body"] >= 3, "it says which frames it has"
+    assert watches[1]["seen"]["body"] >= 3, "it reports the frames that it has"
     assert len(engine.requests) == 1
 
 
-def test_a_lost_connection_is_said_quietly_after_a_while(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_short_disconnection_shows_no_notice(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(["A tower ", HANG])))
     tab = open_tab()
     up = True
@@ -81,7 +78,7 @@ def test_a_lost_connection_is_said_quietly_after_a_while(serve: Serve, open_tab:
     until(lambda: tab.page.locator(".connection").is_hidden())
 
 
-def test_a_socket_that_is_never_let_through_is_not_needed(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_pages_are_generated_without_a_socket(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted(TEXT, delay=0.02))
 
     async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +90,7 @@ def test_a_socket_that_is_never_let_through_is_not_needed(serve: Serve, open_tab
 
     url = serve(cast(App, proxy))
     tab = open_tab()
-    tab.quiet = True  # Chromium tells the console of each try
+    tab.quiet = True  # Chromium logs each attempt
     tab.goto(f"{url}/wiki/Lighthouse")
     tab.finished()
     assert "as long as the sea lets it" in tab.text("body")
@@ -104,10 +101,10 @@ def test_a_socket_that_is_never_let_through_is_not_needed(serve: Serve, open_tab
     tab.page.click("#region-body a")
     tab.page.wait_for_selector("h1:has-text('Tower')")
     until(lambda: "as long as" in tab.text("body"))
-    assert len(tab.events("close")) == 3, "it has learnt"
+    assert len(tab.events("close")) == 3, "the socket is not tried again"
 
 
-def test_a_refused_socket_is_not_asked_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_refused_socket_is_not_opened_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(TEXT)))
     tab = open_tab()
     tab.page.route_web_socket(LIVE, lambda socket: socket.close(code=1008))
@@ -117,7 +114,7 @@ def test_a_refused_socket_is_not_asked_again(serve: Serve, open_tab: OpenTab, tm
     assert len(tab.events("close")) == 1
 
 
-def test_a_page_that_the_server_lost_is_asked_for_again_once(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_page_that_the_server_lost_is_reloaded_once(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(["A tower ", HANG])))
     tab = open_tab()
 
@@ -151,7 +148,7 @@ def test_without_javascript_the_page_is_complete(serve: Serve, open_tab: OpenTab
     tab.page.wait_for_selector(".colophon:has-text('Version 2 of 2')")
 
 
-def test_without_the_cdn_everything_works(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_everything_works_without_the_cdn(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(TEXT, delay=0.02)))
     tab = open_tab(cdn=False)
     tab.goto(f"{url}/wiki/Lighthouse")
@@ -165,7 +162,7 @@ def test_without_the_cdn_everything_works(serve: Serve, open_tab: OpenTab, tmp_p
     assert tab.js("() => window.htmx === undefined")
 
 
-def test_a_cdn_that_hangs_holds_up_nothing(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_cdn_that_hangs_delays_nothing(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(TEXT)))
     tab = open_tab()
     hanging: list[Route] = []
@@ -178,10 +175,10 @@ def test_a_cdn_that_hangs_holds_up_nothing(serve: Serve, open_tab: OpenTab, tmp_
     hanging[0].abort()
 
 
-def test_a_changed_file_on_the_cdn_is_not_run(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_changed_cdn_file_is_not_executed(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(TEXT)))
     tab = open_tab()
-    tab.quiet = True  # Chromium tells the console why
+    tab.quiet = True  # Chromium logs the reason
     headers = {"access-control-allow-origin": "*", "content-type": "text/javascript"}
     tab.page.route(f"{CDN}/**", lambda route: route.fulfill(body="window.stolen = 1;", headers=headers))
     tab.goto(f"{url}/wiki/Lighthouse")

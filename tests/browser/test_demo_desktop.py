@@ -1,4 +1,4 @@
-"""The desktop in a browser: its windows, and a first minute with scripted text."""
+"""The demo desktop in a browser: its windows, and a first session with scripted text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Frame, Locator
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Tab, note, until
 from tests.support.servers import served
 
 from unwritten.cli.loading import load_app
@@ -21,13 +21,12 @@ pytestmark = pytest.mark.browser
 
 DESKTOP = Path(__file__).resolve().parents[2] / "demos" / "desktop" / "app.py"
 UNFINISHED = '[data-region]:is([data-state="waiting"], [data-state="writing"])'
-OpenTab = Callable[..., Tab]
 Start = Callable[..., str]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """A function that puts the desktop on a real server, over an engine."""
+    """Return a function that serves the desktop with an engine and returns its URL."""
     stacks = []
 
     def begin(engine: Engine, **settings: Any) -> str:
@@ -59,7 +58,7 @@ def launch(tab: Tab, words: str, modifiers: Any = None) -> None:
 
 
 def inside(tab: Tab) -> Frame:
-    """The page in the window in front, once it is loaded."""
+    """Return the frame in the front window when it is loaded."""
     handle = front(tab).locator("iframe").element_handle()
     assert handle is not None
     frame = handle.content_frame()
@@ -87,7 +86,7 @@ def test_windows_are_moved_resized_laid_out_and_remembered(start: Start, open_ta
     launch(tab, "Files")
     launch(tab, "Mail")
     assert windows(tab).count() == 2 and title(tab) == "Mail"
-    assert tab.page.locator(":focus").get_attribute("class") == "handle", "a window that is opened has the focus"
+    assert tab.page.locator(":focus").get_attribute("class") == "handle", "a new window has the focus"
     before = box(tab)
     mouse.move(before["x"] + 120, before["y"] + 14)
     mouse.down()
@@ -121,12 +120,12 @@ def test_windows_are_moved_resized_laid_out_and_remembered(start: Start, open_ta
     tab.page.locator("#shelf button", has_text="Bees").click()
     assert title(tab) == "Bees" and windows(tab).count() == 2
     launch(tab, "Files")
-    assert windows(tab).count() == 2, "the dock leads to the window that is there"
+    assert windows(tab).count() == 2, "the dock activates the open window"
     keys.press("Alt+Shift+W")
     until(lambda: windows(tab).count() == 1)
 
 
-def test_a_window_goes_back_alone_and_is_the_same_folder_again(start: Start, open_tab: OpenTab) -> None:
+def test_each_window_has_its_own_history_and_stored_pages(start: Start, open_tab: OpenTab) -> None:
     tab = on_desktop(open_tab, start(scripted(placeholder_text)))
     launch(tab, "Browser")
     launch(tab, "Files")
@@ -138,10 +137,10 @@ def test_a_window_goes_back_alone_and_is_the_same_folder_again(start: Start, ope
     inside(tab).locator("a", has_text="Clocks").click()
     until(lambda: title(tab) == "Clocks" and inside(tab).locator(".files").count())
     assert inside(tab).locator(".files").inner_text() == listing
-    assert tab.page.locator("#shelf button", has_text="Browser").count() == 1, "the other window stayed where it was"
+    assert tab.page.locator("#shelf button", has_text="Browser").count() == 1, "the other window is unchanged"
 
 
-def test_several_windows_write_at_once_and_none_takes_the_focus(start: Start, open_tab: OpenTab) -> None:
+def test_simultaneous_jobs_do_not_move_the_focus(start: Start, open_tab: OpenTab) -> None:
     tab = on_desktop(open_tab, start(scripted(placeholder_text, delay=0.25)))
     launch(tab, "Files")
     inside(tab).locator("a", has_text="Bees").click()
@@ -153,17 +152,17 @@ def test_several_windows_write_at_once_and_none_takes_the_focus(start: Start, op
     text.click()
     tab.page.keyboard.type("Sugar for the bees", delay=30)
     until(lambda: tab.page.inner_text("#busy") == "", 40)
-    assert text.input_value() == "Sugar for the bees", "what is typed arrives here, whatever is finished elsewhere"
+    assert text.input_value() == "Sugar for the bees", "finished jobs do not take the focus"
     assert tab.js("() => document.activeElement.tagName") == "IFRAME"
     tab.page.keyboard.press("Control+s")
-    until(lambda: title(tab) in {"Sugar for the bees", "An empty note"})
-    until(lambda: "Last kept" in inside(tab).inner_text("main"))
+    until(lambda: title(tab) in {"Sugar for the bees", "Empty note"})
+    until(lambda: "Saved" in inside(tab).inner_text("main"))
     tab.page.reload()
     until(lambda: tab.page.locator(".window").count() == 3)
     until(lambda: inside(tab).locator("textarea").input_value() == "Sugar for the bees")
 
 
-def test_fifty_windows_are_twelve_and_a_question(start: Start, open_tab: OpenTab) -> None:
+def test_more_than_twelve_windows_need_one_to_be_closed(start: Start, open_tab: OpenTab) -> None:
     url = start(scripted(placeholder_text))
     tab = on_desktop(open_tab, url)
     for _ in range(12):
@@ -175,22 +174,22 @@ def test_fifty_windows_are_twelve_and_a_question(start: Start, open_tab: OpenTab
             ".dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true, shiftKey: true}))"
         )
     dialog = tab.page.get_by_role("dialog", name="Browser")
-    assert "12 windows are open" in dialog.inner_text()
+    assert "12 windows are already open" in dialog.inner_text()
     assert windows(tab).count() == 12
     dialog.get_by_role("button", name="Close Terminal").first.click()
     until(lambda: title(tab) == "Browser" and windows(tab).count() == 12)
-    kept = json.loads(tab.js("() => localStorage['unwritten-desktop']"))
-    many = [*kept * 5, {"address": "//evil.example/", "place": kept[0]["place"]}, None, {"address": "javascript:1"}]
+    stored = json.loads(tab.js("() => localStorage['unwritten-desktop']"))
+    many = [*stored * 5, {"address": "//evil.example/", "place": stored[0]["place"]}, None, {"address": "javascript:1"}]
     tab.js(
         "(kept) => addEventListener('pagehide', () => localStorage.setItem('unwritten-desktop', kept))",
         json.dumps(many),
     )
     tab.page.reload()
     until(lambda: tab.page.locator(".window").count() > 0)
-    assert tab.page.locator(".window").count() <= 12, "whatever this browser remembers"
+    assert tab.page.locator(".window").count() <= 12, "also after a reload with more in the storage"
 
 
-def test_a_telephone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab) -> None:
+def test_a_phone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab) -> None:
     tab = on_desktop(
         open_tab, start(scripted(placeholder_text)), viewport={"width": 320, "height": 640}, has_touch=True
     )
@@ -203,7 +202,7 @@ def test_a_telephone_shows_one_window_at_a_time(start: Start, open_tab: OpenTab)
     until(lambda: title(tab) == "Home")
 
 
-def test_settings_hold_everywhere_at_once(start: Start, open_tab: OpenTab) -> None:
+def test_settings_apply_to_all_open_windows(start: Start, open_tab: OpenTab) -> None:
     tab = on_desktop(open_tab, start(scripted(placeholder_text)))
     launch(tab, "Notes")
     launch(tab, "Settings")
@@ -223,7 +222,7 @@ def _dark(tab: Tab) -> bool:
     return bool(tab.js(script))
 
 
-def test_without_scripts_the_dock_leads_to_pages(start: Start, open_tab: OpenTab) -> None:
+def test_the_dock_links_to_pages_without_javascript(start: Start, open_tab: OpenTab) -> None:
     url = start(scripted(placeholder_text))
     tab = open_tab(java_script_enabled=False)
     tab.goto(url)
@@ -236,7 +235,7 @@ def test_without_scripts_the_dock_leads_to_pages(start: Start, open_tab: OpenTab
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_use_it_and_nothing_jumps(start: Start, open_tab: OpenTab, scheme: str) -> None:
+def test_pages_are_accessible_and_their_layout_is_stable(start: Start, open_tab: OpenTab, scheme: str) -> None:
     url = start(scripted(placeholder_text, delay=0.05))
     tab = on_desktop(open_tab, url, color_scheme=scheme)
     for words in ("Files", "Mail", "Browser", "Notes", "Terminal", "Settings", "New app"):
@@ -261,7 +260,7 @@ def test_everybody_can_use_it_and_nothing_jumps(start: Start, open_tab: OpenTab,
         assert tab.layout_shift() <= 0.05, f"{path} {note(tab.shifts)}"
 
 
-def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
+def test_a_first_session(start: Start, open_tab: OpenTab) -> None:
     tab = on_desktop(open_tab, start(scripted(placeholder_text, delay=0.25)))
     launch(tab, "Files")
     inside(tab).locator("a", has_text="Bees").click()
@@ -270,8 +269,8 @@ def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
     inside(tab).get_by_role("button", name="Create").click()
     until(lambda: "Writing in 2 windows" in tab.page.inner_text("#busy"), 60)
     until(lambda: tab.page.inner_text("#busy") == "", 240)
-    assert 1 <= inside(tab).locator(".items li:not(.waiting)").count() <= 3  # what it says twice is shown once
-    assert tab.page.locator(".made a").count() == 1, "the new app has a place in the dock"
+    assert 1 <= inside(tab).locator(".items li:not(.waiting)").count() <= 3  # duplicates are removed
+    assert tab.page.locator(".made a").count() == 1, "the new app is in the dock"
     heading = inside(tab).locator(".screen h2").inner_text()
     inside(tab).locator(".buttons a").first.click()
     until(lambda: inside(tab).locator(".trail").count())
@@ -289,7 +288,7 @@ def test_a_first_minute(start: Start, open_tab: OpenTab) -> None:
     assert tab.axe().grave == []
 
 
-def test_drafts_of_a_diffusion_model_are_shown_in_a_window(start: Start, open_tab: OpenTab) -> None:
+def test_a_window_shows_drafts_of_a_diffusion_model(start: Start, open_tab: OpenTab) -> None:
     tab = on_desktop(open_tab, start(open_engine("diffusion", model="random")))
     launch(tab, "Files")
     inside(tab).evaluate(

@@ -1,4 +1,4 @@
-"""The demo forum in Chromium: a first minute with scripted text, and the same mechanics with drafts."""
+"""The demo forum in a browser: a first session with scripted text, and drafts of a diffusion model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Tab, note, until
 from tests.support.servers import served
 
 from unwritten import App
@@ -19,15 +19,14 @@ pytestmark = pytest.mark.browser
 
 FORUM = Path(__file__).resolve().parents[2] / "demos" / "forum"
 PATIENCE = 300
-"""Seconds for what takes a few on a machine that does nothing else."""
+"""Time limit in seconds, for busy machines."""
 
-OpenTab = Callable[..., Tab]
 Forum = Callable[[Engine], str]
 
 
 @pytest.fixture
 def forum(tmp_path: Path) -> Iterator[Forum]:
-    """Serves the forum over an engine, and returns its address."""
+    """Return a function that serves the forum with an engine and returns its URL."""
     app: App = load_app(str(FORUM))
     running = []
 
@@ -47,19 +46,19 @@ def generating(tab: Tab) -> bool:
 
 
 def says(tab: Tab, region: str, words: str = "") -> bool:
-    """Whether a region is there and has words, or these."""
+    """Return True if the region exists, is not empty and contains the words."""
     if not tab.page.locator(f"#region-{region}").count():
         return False
     return words in tab.text(region) and bool(tab.text(region).strip())
 
 
 def good(tab: Tab) -> None:
-    """What holds for every page of the board."""
+    """Assert what holds for every page."""
     assert tab.axe().grave == [], note([str(line) for line in tab.axe().grave])
     assert tab.layout_shift() <= 0.05, note(tab.shifts)
 
 
-def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
+def test_a_first_session(forum: Forum, open_tab: OpenTab) -> None:
     url = forum(scripted(placeholder_text, delay=0.02))
     tab, other = open_tab(viewport={"width": 1200, "height": 900}), open_tab(viewport={"width": 375, "height": 800})
     tab.goto(url)
@@ -81,7 +80,7 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     until(lambda: tab.page.locator("[data-vote=c0][aria-pressed=true]").count() == 1)
     count = tab.page.locator("[data-vote=c0]").inner_text()
     until(lambda: other.page.locator("[data-vote=c0]").inner_text() == count)
-    assert other.page.locator("[data-vote=c0][aria-pressed=true]").count() == 0, "it is not their vote"
+    assert other.page.locator("[data-vote=c0][aria-pressed=true]").count() == 0, "the vote of another visitor"
 
     tab.page.locator("#post-c1 [data-answer]").click()
     assert tab.page.input_value("#reply select") == "c1"
@@ -101,10 +100,10 @@ def test_a_first_minute(forum: Forum, open_tab: OpenTab) -> None:
     until(lambda: tab.page.inner_text("h1") == name and not generating(tab), PATIENCE)
     assert tab.page.locator("section a.written").count() >= 1, "the thread is listed"
     good(tab)
-    assert tab.page.input_value("#jump") == "", "there is a way on"
+    assert tab.page.input_value("#jump") == "", "the search field is empty"
 
 
-def test_the_same_with_drafts(forum: Forum, open_tab: OpenTab) -> None:
+def test_boards_show_drafts_of_a_diffusion_model(forum: Forum, open_tab: OpenTab) -> None:
     url = forum(open_engine("diffusion", model="random"))
     tab = open_tab(viewport={"width": 1200, "height": 900})
     tab.goto(url)

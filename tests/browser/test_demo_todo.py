@@ -1,12 +1,12 @@
-"""A first minute with the lists built by voice: said, made, used, changed; on the embedded model."""
+"""The to-do demo in a browser: a first session with the embedded model, voice input, and no JavaScript."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Tab, note, until
 from tests.support.servers import served
 
 from unwritten import App
@@ -24,7 +24,7 @@ GARDEN = (
     + '],"purpose":"All that the garden needs"}'
 )
 
-# A recognition as a browser would behave: interim words, final ones, or an error.
+# A fake of the browser's speech recognition: interim words, then the final ones, or an error.
 LISTENS = """
 window.webkitSpeechRecognition = class {
   start() {
@@ -50,11 +50,11 @@ FIRST = """() => {
   const words = document.querySelector(".making .what");
   return words?.innerText.includes("Job") ? words.getBoundingClientRect().top : 0;
 }"""
-"""Where the first item stands, as soon as it has words."""
+"""Returns the position of the first item when it has text, else 0."""
 
 
 def app_of(folder: Path, engine: Engine) -> App:
-    """The demo over an open engine: opening one takes longer than a server may to start."""
+    """Return the demo with an opened engine. Opening one takes longer than the start timeout of the server."""
     app = load_app(str(TODO))
     app.override(engine, {"database": str(folder / "todo.db")})
     return app
@@ -62,7 +62,7 @@ def app_of(folder: Path, engine: Engine) -> App:
 
 @pytest.fixture
 def scripted_todo(tmp_path: Path) -> Iterator[str]:
-    """The demo over a script."""
+    """Serve the demo with a scripted engine."""
     choices = '{"choices":["Shed","Pond","Path"]}'
     app = app_of(
         tmp_path,
@@ -75,7 +75,7 @@ def scripted_todo(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def embedded_todo(tmp_path: Path) -> Iterator[str]:
-    """The demo over the embedded model."""
+    """Serve the demo with the embedded model."""
     app = app_of(tmp_path, open_engine("embedded"))
     with served(app) as address:
         yield f"http://{address}"
@@ -90,8 +90,8 @@ def ticked(tab: Tab) -> None:
     until(lambda: tab.js("() => !!document.querySelector('.items .done')"))
 
 
-def said(tab: Tab) -> str:
-    return str(tab.page.inner_text(".said"))
+def message(tab: Tab) -> str:
+    return str(tab.page.inner_text(".list-message"))
 
 
 def order(tab: Tab, words: str, answer: str) -> None:
@@ -101,7 +101,7 @@ def order(tab: Tab, words: str, answer: str) -> None:
 
 
 @pytest.mark.model
-def test_a_first_minute(embedded_todo: str, open_tab: Callable[..., Tab]) -> None:
+def test_a_first_session(embedded_todo: str, open_tab: OpenTab) -> None:
     tab, other = open_tab(viewport={"width": 1000, "height": 800}), open_tab()
     tab.goto(embedded_todo)
     found = tab.axe()
@@ -122,24 +122,24 @@ def test_a_first_minute(embedded_todo: str, open_tab: Callable[..., Tab]) -> Non
     tab.page.click("button:text('Add')")
     until(lambda: "Plant a pear" in other.text("sheet"))
     tab.page.click("button:text('Undo')")
-    until(lambda: "Undone: added" in said(tab))
+    until(lambda: "Undone: added" in message(tab))
     order(tab, "add a priority", "Added Priority (High, Medium, Low).")
     order(tab, "remove the due date", "would delete data")
     tab.page.click("button:text('Cancel')")
-    until(lambda: "Nothing was changed." in said(tab))
+    until(lambda: "Nothing was changed." in message(tab))
     found = tab.axe()
     assert not found.grave, str(found)
     assert tab.layout_shift() <= 0.05, note(tab.shifts)
 
 
-def test_it_comes_alive_where_it_was_written(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+def test_a_finished_list_becomes_interactive_in_place(scripted_todo: str, open_tab: OpenTab) -> None:
     tab = open_tab(viewport={"width": 1000, "height": 800})
     tab.goto(f"{scripted_todo}/list/garden_with_due_dates_and_who")
     top = 0.0
     while not top:
         top = tab.js(FIRST)
     is_made(tab)
-    assert tab.loads("/list/garden_with_due_dates_and_who") == 1, "it was not loaded again"
+    assert tab.loads("/list/garden_with_due_dates_and_who") == 1, "the page was not loaded again"
     assert abs(tab.js("() => document.querySelector('.what').getBoundingClientRect().top") - top) <= 2
     assert tab.layout_shift() <= 0.05, note(tab.shifts)
     order(tab, "split by corner", "Added Corner (Shed, Pond, Path).")
@@ -150,7 +150,7 @@ def test_it_comes_alive_where_it_was_written(scripted_todo: str, open_tab: Calla
 
 
 @pytest.mark.parametrize("width", [320, 2560])
-def test_it_holds_at_any_width(scripted_todo: str, open_tab: Callable[..., Tab], width: int) -> None:
+def test_the_list_fits_any_width(scripted_todo: str, open_tab: OpenTab, width: int) -> None:
     tab = open_tab(viewport={"width": width, "height": 800})
     tab.goto(f"{scripted_todo}/list/garden_with_due_dates_and_who")
     is_made(tab)
@@ -160,13 +160,13 @@ def test_it_holds_at_any_width(scripted_todo: str, open_tab: Callable[..., Tab],
     assert not found.grave, str(found)
 
 
-def test_the_microphone_asks_before_it_listens(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+def test_the_microphone_asks_for_consent_first(scripted_todo: str, open_tab: OpenTab) -> None:
     tab = open_tab()
     tab.page.add_init_script(LISTENS)
     tab.goto(scripted_todo)
     tab.page.click(".microphone")
     assert "sends the recording to its vendor" in tab.page.inner_text(".asking")
-    assert not tab.js("() => window.listened"), "nothing is heard before that was agreed to"
+    assert not tab.js("() => window.listened"), "it does not listen before consent"
     tab.page.click("button:text('Use the microphone')")
     until(lambda: tab.page.input_value("#wish") == "a list for the")
     assert tab.page.get_attribute(".microphone", "aria-pressed") == "true"
@@ -176,11 +176,11 @@ def test_the_microphone_asks_before_it_listens(scripted_todo: str, open_tab: Cal
     tab.js("() => { window.fails = 'not-allowed'; }")
     tab.page.click(".microphone")
     until(lambda: "microphone is blocked" in tab.page.inner_text("[data-voice-words]"))
-    assert tab.page.input_value("#wish") == "a list for the garden", "what was said before stays"
-    assert tab.js("() => window.listened") == 2, "it asks once"
+    assert tab.page.input_value("#wish") == "a list for the garden", "the recognized text is kept"
+    assert tab.js("() => window.listened") == 2, "consent is requested once"
 
 
-def test_where_a_browser_cannot_listen_a_sentence_says_so(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+def test_a_browser_without_voice_input_shows_a_message(scripted_todo: str, open_tab: OpenTab) -> None:
     tab = open_tab()
     tab.page.add_init_script("delete window.SpeechRecognition; delete window.webkitSpeechRecognition;")
     tab.goto(scripted_todo)
@@ -188,20 +188,20 @@ def test_where_a_browser_cannot_listen_a_sentence_says_so(scripted_todo: str, op
     assert not tab.page.is_visible(".microphone")
 
 
-def test_it_works_without_javascript(scripted_todo: str, open_tab: Callable[..., Tab]) -> None:
+def test_it_works_without_javascript(scripted_todo: str, open_tab: OpenTab) -> None:
     tab = open_tab(java_script_enabled=False)
     tab.page.goto(scripted_todo)
     tab.page.fill("#wish", WISH)
     tab.page.click("button:text('Create list')")
-    tab.page.wait_for_url("**/list/garden?plain=1")  # loaded, which is when the last of the stream has come
+    tab.page.wait_for_url("**/list/garden?plain=1")  # the load event follows the end of the stream
     tab.page.goto(f"{scripted_todo}/list/garden")
     tab.page.click(".tick button >> nth=0")
-    assert "Done: “Job number 0”." in tab.page.inner_text(".said")
+    assert "Done: “Job number 0”." in tab.page.inner_text(".list-message")
     tab.page.click("button:text('Undo')")
-    assert "Undone" in tab.page.inner_text(".said")
+    assert "Undone" in tab.page.inner_text(".list-message")
 
 
-def test_drafts_sharpen_on_a_diffusion_engine(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
+def test_a_list_shows_drafts_of_a_diffusion_model(tmp_path: Path, open_tab: OpenTab) -> None:
     app = app_of(tmp_path, open_engine("diffusion", model="random"))
     with served(app) as address:
         tab = open_tab()
@@ -209,5 +209,5 @@ def test_drafts_sharpen_on_a_diffusion_engine(tmp_path: Path, open_tab: Callable
         tab.page.fill("#wish", WISH)
         tab.page.click("button:text('Create list')")
         until(lambda: tab.js("() => !!document.querySelector('.making .unsettled')"), 60)
-        until(lambda: tab.js("() => !!document.querySelector('#add, .said')"), 60)
+        until(lambda: tab.js("() => !!document.querySelector('#add, .list-message')"), 60)
     app.override(None, {})

@@ -1,13 +1,12 @@
-"""The first minute in the encyclopedia, with the embedded model and with scripted text; and a first click on drafts."""
+"""The demo encyclopedia in a browser: a first session, and drafts of a diffusion model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Tab, note, until
 from tests.support.servers import served
 
 from unwritten import App
@@ -18,7 +17,7 @@ from unwritten_engine import Engine, open_engine, scripted
 pytestmark = pytest.mark.browser
 
 WIKI = Path(__file__).resolve().parents[2] / "demos" / "wiki" / "app.py"
-SLOW = 300  # seconds that a page may take where others share the machine
+SLOW = 300  # time limit of a page in seconds, for busy machines
 
 
 def wiki(home: Path, engine: Engine) -> App:
@@ -28,32 +27,32 @@ def wiki(home: Path, engine: Engine) -> App:
 
 
 def settle(tab: Tab) -> None:
-    """Wait until the page that is shown is written."""
+    """Wait until the current page is written."""
     until(lambda: tab.page.locator("[data-colophon]:has([data-editable])").count() == 1, SLOW)
 
 
 def calm(tab: Tab, kind: str) -> None:
-    """Nobody is kept out, nothing has jumped, and nothing sticks out."""
-    time.sleep(1.5)  # the room that was not needed is given back slowly
+    """Assert that the page is accessible, has a stable layout and does not overflow."""
+    time.sleep(1.5)  # unused placeholder height is removed slowly
     shift = tab.layout_shift()
     print(f"{kind}: layout shift {shift:.4f}; axe: {tab.axe()}")
     assert tab.axe().grave == [], kind
     assert shift <= 0.05, note(tab.shifts)
-    assert tab.js("() => document.documentElement.scrollWidth <= innerWidth"), f"{kind}: nothing sticks out"
+    assert tab.js("() => document.documentElement.scrollWidth <= innerWidth"), f"{kind}: no horizontal overflow"
 
 
 @pytest.mark.model
-def test_a_first_minute_with_the_embedded_model(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
+def test_a_first_session_with_the_embedded_model(tmp_path: Path, open_tab: OpenTab) -> None:
     with served(wiki(tmp_path, open_engine("embedded"))) as address:
-        first_minute(f"http://{address}", open_tab(viewport={"width": 375, "height": 800}))
+        first_session(f"http://{address}", open_tab(viewport={"width": 375, "height": 800}))
 
 
-def test_a_first_minute_on_a_wide_screen(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
+def test_a_first_session_on_a_wide_screen(tmp_path: Path, open_tab: OpenTab) -> None:
     with served(wiki(tmp_path, scripted(placeholder_text, delay=0.02))) as address:
-        first_minute(f"http://{address}", open_tab(viewport={"width": 1280, "height": 800}))
+        first_session(f"http://{address}", open_tab(viewport={"width": 1280, "height": 800}))
 
 
-def first_minute(url: str, tab: Tab) -> None:
+def first_session(url: str, tab: Tab) -> None:
     tab.goto(url)
     tab.ready()
     calm(tab, "front page")
@@ -65,7 +64,7 @@ def first_minute(url: str, tab: Tab) -> None:
     print(f"click to words {words:.1f} s, to the whole article {time.monotonic() - began:.1f} s")
     calm(tab, "article")
     assert tab.page.locator("#region-facts dt").count() >= 3, (
-        "the facts have their fields, but for those that only repeat the title"
+        "all facts are shown, except those that only repeat the title"
     )
     tab.page.get_by_role("link", name="Other meanings of Lighthouse").click()
     until(lambda: tab.page.locator("#region-meanings").count() == 1, SLOW)
@@ -79,7 +78,7 @@ def first_minute(url: str, tab: Tab) -> None:
     assert tab.page.locator("main a", has_text="Lighthouse").count() >= 1
 
 
-def test_the_first_click_on_a_model_that_drafts(tmp_path: Path, open_tab: Callable[..., Tab]) -> None:
+def test_an_article_shows_drafts_of_a_diffusion_model(tmp_path: Path, open_tab: OpenTab) -> None:
     with served(wiki(tmp_path, open_engine("diffusion", model="random"))) as address:
         tab = open_tab()
         tab.goto(f"http://{address}")

@@ -1,16 +1,16 @@
-"""The developer's tools as an author uses them: the panel, the overlay, and reload in place."""
+"""The developer tools in a browser: the panel, the overlay, and reload in place."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.responses import Response
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.apps import make_app, make_two, make_wiki, templates
 from tests.support.servers import free_port
 
@@ -19,8 +19,6 @@ from unwritten_engine.scripted import HANG, denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 TEXT = "A lighthouse is a tower with a bright [[lamp]], and it stands by the sea for as long as the sea lets it."
 
@@ -68,7 +66,7 @@ def test_the_panel_shows_every_frame_of_a_canvas(serve: Serve, open_tab: OpenTab
     assert tab.js("() => document.activeElement.className") == "devtools-button"
 
 
-def test_the_panel_follows_a_page_that_is_being_written(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_the_panel_follows_a_running_job(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted([*denoising_frames(TEXT, steps=3)[:2], HANG]), debug=True))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
@@ -79,7 +77,7 @@ def test_the_panel_follows_a_page_that_is_being_written(serve: Serve, open_tab: 
     until(lambda: "state\nstopped" in tab.page.locator(".devtools-body").inner_text())
 
 
-def test_the_key_is_a_sign_like_any_other_where_one_types(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_the_shortcut_is_a_plain_character_in_text_fields(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     tab = open_tab()
     tab.goto(serve(with_form(tmp_path)) + "/")
     tab.page.locator("textarea").focus()
@@ -104,7 +102,7 @@ def with_form(home: Path) -> App:
 
 
 def fill(tab: Tab) -> None:
-    """Type, open, scroll and focus."""
+    """Fill in the form, open the details, scroll, and focus a field."""
     tab.page.fill("[name=q]", "half a qu")
     tab.page.fill("[name=t]", "half a text")
     tab.page.get_by_text("More").click()
@@ -119,7 +117,7 @@ def assert_kept(tab: Tab) -> None:
         "q",
         700,
     ]
-    assert tab.js("() => window.same"), "the document was not loaded again"
+    assert tab.js("() => window.same"), "the document was not reloaded"
 
 
 def test_a_changed_template_is_shown_in_place(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -156,9 +154,7 @@ BLOCKS = """{% extends "layout.html" %}{% block main %}
 {% endblock %}{% endblock %}"""
 
 
-def test_a_block_that_raises_in_mid_stream_is_shown_over_the_page(
-    serve: Serve, open_tab: OpenTab, tmp_path: Path
-) -> None:
+def test_an_error_in_a_block_is_shown_in_the_overlay(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(
         by_ask={"Lead": "A tower.", "Body": ["It stands", 1.0, "It stands by the", 0.4, "It stands by the sea."]}
     )
@@ -172,14 +168,14 @@ def test_a_block_that_raises_in_mid_stream_is_shown_over_the_page(
     assert "drawing.py" not in overlay.inner_text() and tab.text("lead") == "A tower."
     tab.page.keyboard.press("Escape")
     until(lambda: not shown(tab, ".devtools-overlay"))
-    until(lambda: any(event["state"] == "failed" for event in tab.events("page")))  # until then it is the same page
+    until(lambda: any(event["state"] == "failed" for event in tab.events("page")))  # the job has ended
     templates(tmp_path, two=BLOCKS.replace("{{ 1 / (body.text|length - 16) }}", ""))
     app.devtools.refresh_soon()
     until(lambda: "by the sea." in tab.text("body"))
     assert not shown(tab, ".devtools-overlay")
 
 
-def test_a_page_that_works_no_more_stays_under_the_overlay(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_the_page_stays_under_the_overlay_of_an_error(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = with_form(tmp_path)
     tab = open_tab()
     tab.goto(serve(app) + "/")
@@ -210,7 +206,7 @@ def front():
 
 @pytest.fixture
 def author(home: Path) -> Iterator[str]:
-    """An author who has typed ``unwritten run app.py`` in their folder: the address."""
+    """Run ``unwritten run app.py`` in the folder of an app, and return its URL."""
     form(home)
     (home / "app.py").write_text(APP)
     port = free_port()
@@ -227,10 +223,10 @@ def author(home: Path) -> Iterator[str]:
             run.wait(15)
 
 
-def test_a_changed_app_is_shown_in_place_once_it_has_started_again(author: str, home: Path, open_tab: OpenTab) -> None:
+def test_a_restarted_app_is_shown_in_place(author: str, home: Path, open_tab: OpenTab) -> None:
     log = home.parent / "log"
     tab = open_tab()
-    tab.quiet = True  # the socket goes down with the server
+    tab.quiet = True  # the socket closes with the server
     tab.goto(f"{author}/")
     until(lambda: tab.events("open"))
     fill(tab)
@@ -245,7 +241,7 @@ def test_a_changed_app_is_shown_in_place_once_it_has_started_again(author: str, 
     assert log.read_text().count("changed: restarting") == 1
 
 
-def test_an_app_that_cannot_be_started_is_shown_over_the_page(author: str, home: Path, open_tab: OpenTab) -> None:
+def test_an_app_that_cannot_start_is_shown_in_the_overlay(author: str, home: Path, open_tab: OpenTab) -> None:
     tab = open_tab()
     tab.quiet = True
     tab.goto(f"{author}/")

@@ -1,14 +1,14 @@
-"""Pages of the diffusion engine: drafts that sharpen everywhere at once, of a small random model."""
+"""Drafts of the diffusion engine in a browser, with a small random model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Serve, Tab, note, until
 from tests.support.apps import make_wiki
 from tests.support.servers import served
 
@@ -39,16 +39,16 @@ addEventListener("unwritten:frame", (event) => {
 
 @pytest.fixture(scope="module")
 def wiki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, str]]:
-    """The demo encyclopedia over a random model, on a real server, for all tests of this file."""
+    """Serve the demo encyclopedia with a random model, for all tests of this file."""
     app = load_app(str(WIKI))
-    engine = open_engine("diffusion", model="random")  # opened here: loading takes longer than a server may to start
+    engine = open_engine("diffusion", model="random")  # loading takes longer than the start timeout of the server
     app.override(engine, {"database": str(tmp_path_factory.mktemp("wiki") / "wiki.db")})
     with served(app) as address:
         yield app, f"http://{address}"
     app.override(None, {})
 
 
-def watching(open_tab: Callable[..., Tab], **options: Any) -> Tab:
+def watching(open_tab: OpenTab, **options: Any) -> Tab:
     tab = open_tab(**options)
     tab.page.add_init_script(DRAFTS)
     return tab
@@ -59,9 +59,7 @@ def drafts(tab: Tab, region: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
-    wiki: tuple[App, str], open_tab: Callable[..., Tab]
-) -> None:
+def test_all_regions_show_drafts_and_the_page_is_stored(wiki: tuple[App, str], open_tab: OpenTab) -> None:
     app, url = wiki
     tab = watching(open_tab, viewport={"width": 1280, "height": 800})
     tab.goto(url)
@@ -82,13 +80,13 @@ def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
         assert len({draft["text"] for draft in region_job}) >= 3, note([draft["text"] for draft in region_job])
         shares = [draft["soft"] for draft in region_job]
         assert max(shares) > 0.2 and last["soft"] == 0
-        assert min(shares[len(shares) // 2 :]) < max(shares), "it settles"
+        assert min(shares[len(shares) // 2 :]) < max(shares), "the share of unsettled text falls"
         assert all(draft["color"] != draft["ink"] for draft in region_job if draft["soft"])
-        assert all(one["height"] <= two["height"] for one, two in pairwise(region_job)), "what stands below stays"
+        assert all(one["height"] <= two["height"] for one, two in pairwise(region_job)), "the region does not shrink"
     assert max(first) < min(ends), "all regions show a draft before any has settled"
     assert all(draft["text"].startswith("Lighthouse ") for draft in drafts(tab, "lead")), "the opening is pinned"
     colors = [draft["color"] for draft in drafts(tab, "lead") if draft["soft"]]
-    assert len(set(colors)) > 1, "what is unsettled grows calmer"
+    assert len(set(colors)) > 1, "the color of unsettled text changes over time"
 
     until(lambda: "just now" in tab.page.inner_text("[data-colophon]"))
     colophon = tab.page.inner_text("[data-colophon]")
@@ -98,12 +96,12 @@ def test_a_click_shows_drafts_that_sharpen_everywhere_and_a_page_that_is_kept(
     tab.page.reload()
     assert [tab.html(region) for region in REGIONS] == written
     assert "Written on" in tab.page.inner_text("[data-colophon]")
-    kept = app.store.get("/wiki/Lighthouse")
-    assert kept is not None and kept.provenance.engine == "diffusion"
-    assert 3 <= kept.provenance.steps <= 3 * 48 and kept.provenance.steps < kept.provenance.tokens
+    stored = app.store.get("/wiki/Lighthouse")
+    assert stored is not None and stored.provenance.engine == "diffusion"
+    assert 3 <= stored.provenance.steps <= 3 * 48 and stored.provenance.steps < stored.provenance.tokens
 
 
-def test_writing_it_again_makes_another_version(wiki: tuple[App, str], open_tab: Callable[..., Tab]) -> None:
+def test_regenerating_makes_a_new_version(wiki: tuple[App, str], open_tab: OpenTab) -> None:
     _, url = wiki
     tab = watching(open_tab)
     tab.goto(f"{url}/wiki/Tea")
@@ -119,9 +117,7 @@ def test_writing_it_again_makes_another_version(wiki: tuple[App, str], open_tab:
     assert tab.text("lead") == text
 
 
-def test_who_asked_for_no_motion_sees_a_restless_draft_once_a_second(
-    wiki: tuple[App, str], open_tab: Callable[..., Tab]
-) -> None:
+def test_reduced_motion_limits_drafts_to_one_per_second(wiki: tuple[App, str], open_tab: OpenTab) -> None:
     _, url = wiki
     tab = watching(open_tab, reduced_motion="reduce")
     tab.goto(f"{url}/wiki/Owls")
@@ -132,9 +128,7 @@ def test_who_asked_for_no_motion_sees_a_restless_draft_once_a_second(
         assert drafts(tab, region)[-1]["state"] == "written"
 
 
-def test_a_link_in_a_draft_leads_somewhere_only_when_it_is_settled(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_only_settled_links_of_a_draft_are_links(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     text = (
         "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]]. It stands by [the sea](/wiki/Sea).\n\n"
         "## History\n\nThe first one burned wood, and the second burned [[Coal]].\n\n- [[Stone]]\n- light\n"
@@ -145,8 +139,8 @@ def test_a_link_in_a_draft_leads_somewhere_only_when_it_is_settled(
     seen = drafts(tab, "body")
     final = seen[-1]["links"]
     assert len(final) == 5
-    assert len({len(draft["links"]) for draft in seen}) >= 3, "they come one by one"
+    assert len({len(draft["links"]) for draft in seen}) >= 3, "links appear one after another"
     for draft in seen:
         assert set(draft["links"]) <= set(final), note(draft)
     for one, two in pairwise(seen):
-        assert set(one["links"]) <= set(two["links"]), "and stay"
+        assert set(one["links"]) <= set(two["links"]), "links stay"

@@ -1,12 +1,11 @@
-"""Drawings in a real browser: they grow in place, have a name, and follow the page's colours."""
+"""Drawings in a browser: they grow in place, have a name, and use the page's colors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, until
 from tests.support.apps import templates
 from tests.support.svg_checks import KETTLE
 
@@ -37,7 +36,7 @@ def drawings(home: Path, delay: float = 0.0) -> App:
     return app
 
 
-def test_a_drawing_grows_in_place(serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path) -> None:
+def test_a_drawing_grows_in_place(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     tab = open_tab()
     tab.goto(f"{serve(drawings(tmp_path, 0.15))}/p/Kettle")
     shapes = "() => document.querySelectorAll('#region-art svg.drawing :is(path, circle, polyline, use, text)').length"
@@ -51,9 +50,7 @@ def test_a_drawing_grows_in_place(serve: Callable[[App], str], open_tab: Callabl
     assert tab.js("() => first.isConnected && first === document.querySelector('#region-art svg.drawing path')")
 
 
-def test_a_drawing_has_a_name_a_shape_and_parts_of_its_own(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path
-) -> None:
+def test_each_drawing_has_a_name_a_size_and_unique_ids(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     tab = open_tab()
     tab.goto(f"{serve(drawings(tmp_path))}/p/Kettle")
     tab.finished()
@@ -62,7 +59,7 @@ def test_a_drawing_has_a_name_a_shape_and_parts_of_its_own(
         const { width, height } = svg.getBoundingClientRect(), room = svg.parentElement.getBoundingClientRect().width;
         return [Math.round(width - room), Math.round(100 * width / height)];
     })""")
-    assert sizes == [[0, 150], [0, 150]], "as wide as the region, and as high as its viewBox says"
+    assert sizes == [[0, 150], [0, 150]], "as wide as the region, with the aspect ratio of the viewBox"
     ids = tab.js("() => [...document.querySelectorAll('[id]')].map((element) => element.id)")
     assert len(ids) == len(set(ids))
     reached = """() => [...document.querySelectorAll("svg.drawing use")].every((use) =>
@@ -76,8 +73,8 @@ def test_a_drawing_has_a_name_a_shape_and_parts_of_its_own(
 
 
 @pytest.mark.parametrize(("scheme", "ink"), [("light", "rgb(31, 29, 26)"), ("dark", "rgb(228, 225, 216)")])
-def test_lines_have_the_ink_of_the_page(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, scheme: str, ink: str
+def test_lines_have_the_text_color_of_the_page(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, scheme: str, ink: str
 ) -> None:
     tab = open_tab(color_scheme=scheme)
     tab.goto(f"{serve(drawings(tmp_path))}/p/Kettle")

@@ -1,12 +1,11 @@
-"""A region is changed in place, before the eyes of all who look, and without JavaScript just as well."""
+"""Edits in a browser: live updates of open tabs, inline forms, and no JavaScript."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, until
 from tests.support.apps import make_two, templates
 
 from unwritten import App, Canvas, Page
@@ -14,8 +13,6 @@ from unwritten_engine.scripted import Script, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 OLD = "A tall tower with a lamp. It stands by the sea. Nobody has counted its steps."
 NEW: Script = [
@@ -31,7 +28,7 @@ def two(home: Path) -> App:
     return make_two(home, scripted(by_ask={"once more": NEW, "Lead": OLD, "Body": "A body that stays."}))
 
 
-def test_a_region_is_rewritten_while_a_second_tab_looks(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
+def test_a_second_tab_sees_revisions_live(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     url = serve(two(tmp_path))
     writer, reader = open_tab(), open_tab()
     for tab in (writer, reader):
@@ -62,7 +59,7 @@ def test_a_region_is_rewritten_while_a_second_tab_looks(tmp_path: Path, serve: S
     assert reader.loads("/") == loads
 
 
-def test_all_of_it_works_without_javascript(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
+def test_edits_and_history_work_without_javascript(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     url = serve(two(tmp_path))
     tab = open_tab(java_script_enabled=False, viewport={"width": 375, "height": 700})
     page = tab.page
@@ -87,9 +84,7 @@ def test_all_of_it_works_without_javascript(tmp_path: Path, serve: Serve, open_t
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_edit_page_and_the_history_fit_a_small_phone(
-    tmp_path: Path, serve: Serve, open_tab: OpenTab, scheme: str
-) -> None:
+def test_edit_and_history_pages_fit_a_small_phone(tmp_path: Path, serve: Serve, open_tab: OpenTab, scheme: str) -> None:
     url = serve(two(tmp_path))
     tab = open_tab(viewport={"width": 320, "height": 640}, color_scheme=scheme)
     tab.goto(url)
@@ -104,7 +99,7 @@ LINKED = """{% extends "layout.html" %}{% block main %}
 {% block lead %}{{ lead }}{% endblock %}{{ edit_link("lead") }}{% block body %}{{ body }}{% endblock %}{% endblock %}"""
 
 
-def test_forms_open_under_their_region_and_close_again(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
+def test_edit_forms_open_and_close_under_their_region(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     app = App(
         "Linked",
         engine=scripted(by_ask={"Lead": OLD, "Body": "A body that stays."}),
@@ -128,7 +123,7 @@ def test_forms_open_under_their_region_and_close_again(tmp_path: Path, serve: Se
     assert tab.axe().grave == []
     tab.page.keyboard.press("Escape")
     assert tab.page.locator(".inline-edit").count() == 0
-    assert link.evaluate("link => link === document.activeElement"), "the focus is where it was"
+    assert link.evaluate("link => link === document.activeElement"), "the focus returns to the link"
     link.click()
     tab.page.fill(".inline-edit #text-lead", "My own words.")
     tab.page.click(".inline-edit >> text=Save")

@@ -1,33 +1,29 @@
-"""Forms and state in a real browser: two people on one page, and a form that is sent once."""
+"""Forms in a browser: live updates for all visitors, errors, repeated forms and reconnection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.forum import Post, make_forum
 
-from unwritten import App
 from unwritten_engine.scripted import Step, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 REPLY: list[Step] = [0.3, "Because ", "Because the sea ", "Because the sea is wide."]
 
 
 def looking(tab: Tab, url: str) -> None:
-    """Open a thread, and wait until it is looked at."""
+    """Open a thread, and wait until the socket is subscribed to it."""
     tab.goto(url)
     until(lambda: tab.js("() => document.documentElement.dataset.live === ''"))
 
 
 def sees(tab: Tab, region: str, words: str) -> None:
-    """Wait until a region has these words."""
+    """Wait until a region contains these words."""
     until(lambda: words in tab.text(region), 20)
 
 
@@ -46,33 +42,33 @@ def test_two_browsers_see_each_others_posts_and_the_same_reply(serve: Serve, ope
         sees(tab, "replies-1", "the sea is wide.")
         tab.page.wait_for_selector("#region-replies-1[data-state=written]")
     assert ada.html("replies-1") == bo.html("replies-1")
-    assert ada.page.input_value("#text") == "", "what was sent is gone from the form"
-    assert bo.page.input_value("#text") == "Half a thought", "what others type stays"
+    assert ada.page.input_value("#text") == "", "the sent form is empty"
+    assert bo.page.input_value("#text") == "Half a thought", "input of other visitors is kept"
     bo.page.fill("#text", "How do we get there?")
     bo.page.click("button:text('Post')")
     for tab in (ada, bo):
         sees(tab, "posts", "By boat.")
         assert tab.text("posts").index("the sea is wide") < tab.text("posts").index("By boat.")
     assert len(engine.requests) == 2 and posts.count() == 2
-    assert ada.page.url == url and ada.loads("/thread/1") == 2, "the page itself was not loaded again"
+    assert ada.page.url == url and ada.loads("/thread/1") == 2, "the page itself was not reloaded"
     assert not [r for r in bo.requests if r.endswith("plain=1")]
 
 
-def test_a_button_that_is_pressed_twice_sends_once(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_double_click_sends_a_form_once(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     url = serve(app)
     tab = open_tab()
     looking(tab, f"{url}/thread/1")
     tab.page.fill("#text", "Once")
     tab.page.dblclick("button:text('Post')")
-    until(lambda: "Once" in tab.text("posts"))
-    tab.page.fill("#text", "Once")  # the same again, meant this time: it has a key of its own
+    until(lambda: "Once" in tab.text("posts") and not tab.page.locator("form[aria-busy]").count())
+    tab.page.fill("#text", "Once")  # a new form with the same text has its own key
     tab.page.click("button:text('Post')")
     until(lambda: tab.page.locator("#region-posts article").count() == 2)
     assert posts.count() == 2
 
 
-def test_what_is_wrong_is_said_in_place_and_the_cursor_stays(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_errors_are_shown_in_place_and_the_focus_stays(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     url = serve(app)
     tab = open_tab()
@@ -92,7 +88,9 @@ def test_what_is_wrong_is_said_in_place_and_the_cursor_stays(serve: Serve, open_
     assert tab.page.input_value("#text") == "" and posts.count() == 1
 
 
-def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open_tab: OpenTab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_form_shows_the_error_and_can_be_resent(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("unwritten.web.actions.MAX_FIELD_SIZE", 256)
     app, posts = make_forum(tmp_path, scripted("Words."))
     url = serve(app)
@@ -114,7 +112,7 @@ def test_a_form_that_is_refused_says_so_and_can_be_sent_again(serve: Serve, open
     assert posts.count() == 1 and tab.page.locator("[data-form-error]").count() == 0
 
 
-def test_who_was_cut_off_sees_what_was_missed(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_reconnected_tab_shows_missed_posts(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     url = serve(app)
     tab, other = open_tab(), open_tab()
@@ -129,7 +127,7 @@ def test_who_was_cut_off_sees_what_was_missed(serve: Serve, open_tab: OpenTab, t
     until(lambda: "And more" in tab.text("posts"))
 
 
-def test_without_scripts_everything_works_by_redirect(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_forms_work_without_javascript(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(by_ask={"Why": REPLY}, delay=0.05)
     app, posts = make_forum(tmp_path, engine)
     url = serve(app)
@@ -145,7 +143,7 @@ def test_without_scripts_everything_works_by_redirect(serve: Serve, open_tab: Op
     assert posts.count() == 1 and len(engine.requests) == 1
 
 
-def test_after_a_page_came_over_http_its_state_still_changes(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_page_fetched_over_http_still_gets_live_updates(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted(by_ask={"Why": "Because."}))
     url = f"{serve(app)}/thread/1"
     tab, other = open_tab(), open_tab()
@@ -154,7 +152,7 @@ def test_after_a_page_came_over_http_its_state_still_changes(serve: Serve, open_
     other.page.fill("#text", "Why?")
     other.page.click("button:text('Post')")
     sees(tab, "replies-1", "Because.")
-    # As if its last frames had found no place: the page is fetched whole.
+    # The message of a page whose last frames are missing: the whole page is fetched.
     tab.js("() => unwritten.receive({ type: 'page', page: '/thread/1', state: 'written' })")
     fetched = "() => performance.getEntriesByType('resource').some((entry) => entry.name.endsWith('plain=1'))"
     until(lambda: tab.js(fetched))

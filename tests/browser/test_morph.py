@@ -1,29 +1,25 @@
-"""What a visitor does in a region while frames arrive stays done."""
+"""Focus, selection, input and scroll positions are kept while frames replace the content of a region."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import WebSocketRoute
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, until
 from tests.support.apps import make_app
 
-from unwritten import App, Page
 from unwritten import Canvas as TextCanvas
+from unwritten import Page
 from unwritten_engine.scripted import HANG, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
-
 
 class Region:
-    """A tab on a page with one region, whose frames the test sends itself."""
+    """A tab on a page with one region. The test sends its frames."""
 
     def __init__(self, serve: Serve, open_tab: OpenTab, folder: Path) -> None:
         app = make_app(folder, scripted(["…", HANG]))
@@ -47,7 +43,7 @@ class Region:
         until(lambda: self.tab.page.get_attribute("#region-body", "data-frame") == str(self._number))
 
     def js(self, function: str) -> Any:
-        """What a JavaScript function of the region's element returns."""
+        """Return the result of a JavaScript function that gets the element of the region."""
         return self.tab.page.locator("#region-body").evaluate(function)
 
 
@@ -83,7 +79,7 @@ def test_focus_selection_typed_text_and_open_details_stay(region: Region) -> Non
     assert region.js("(r) => r.mine.every((e) => r.contains(e))"), "no node was replaced"
 
 
-def test_a_selection_in_text_stays_while_the_text_goes_on(region: Region) -> None:
+def test_a_text_selection_stays_while_the_text_grows(region: Region) -> None:
     region.send('<p>The quick brown fox <span class="unsettled">jum</span></p>')
     region.js(
         "(r) => getSelection().setBaseAndExtent(r.querySelector('p').firstChild, 4, r.querySelector('p').firstChild, 9)"
@@ -94,7 +90,7 @@ def test_a_selection_in_text_stays_while_the_text_goes_on(region: Region) -> Non
     assert region.js("() => String(getSelection())") == "quick"
 
 
-def test_scroll_stays(region: Region) -> None:
+def test_scroll_positions_stay(region: Region) -> None:
     paragraphs = "".join(f"<p>Paragraph {number} of many.</p>" for number in range(200))
     region.send(paragraphs + "<pre>" + "wide " * 200 + "</pre>")
     region.tab.page.evaluate("() => scrollTo(0, 1500)")
@@ -104,7 +100,7 @@ def test_scroll_stays(region: Region) -> None:
     assert region.js("(r) => r.querySelector('pre').scrollLeft") == 300
 
 
-def test_what_comes_before_does_not_replace_what_follows(region: Region) -> None:
+def test_inserted_blocks_do_not_replace_later_ones(region: Region) -> None:
     links = "".join(f'<p>See <a href="/wiki/{n}" class="unwritten">{n}</a> there.</p>' for n in range(20))
     region.send(links)
     region.js("(r) => { r.links = [...r.querySelectorAll('a')]; r.links[7].focus(); }")
@@ -166,7 +162,7 @@ def test_any_frame_can_become_any_other(region: Region, seed: int) -> None:
         assert same[0] == same[1]
 
 
-def test_large_regions_are_cheap(region: Region) -> None:
+def test_large_regions_are_fast(region: Region) -> None:
     region.tab.page.evaluate(
         """() => {
           const real = requestAnimationFrame;

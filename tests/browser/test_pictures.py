@@ -1,17 +1,16 @@
-"""Pictures in a browser: an ornament at once, the painted one when it is there, and nothing moves."""
+"""Pictures in a browser: ornaments are replaced by painted pictures without a layout shift."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.browser.tabs import Tab, until
-from tests.framework.pictures.test_painting import Brush
+from tests.browser.tabs import OpenTab, Serve, Tab, until
 from tests.support.apps import make_app, templates
+from tests.support.painters import FakePainter
 
 from unwritten import App, Page
 from unwritten.pictures import extension
@@ -24,8 +23,8 @@ PROBE = """{% extends "layout.html" %}{% block main %}<article class="page"><h1>
 {{ picture("A red lighthouse.", "A tower") }}<p>{{ avatar("Ada") }}{{ ornament("Tea") }}</p></article>{% endblock %}"""
 
 
-class RealBrush(Brush):
-    """Its picture is one that a browser shows."""
+class ImagePainter(FakePainter):
+    """A painter whose picture is a valid image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,25 +54,23 @@ def shows(tab: Tab, width: int) -> bool:
 WIDTH = "() => { const i = document.querySelector('img.picture'); return i.complete ? i.naturalWidth : 0; }"
 
 
-def test_the_painted_picture_takes_the_place_of_its_ornament(
-    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab], monkeypatch: pytest.MonkeyPatch
+def test_a_painted_picture_replaces_its_ornament_in_place(
+    tmp_path: Path, serve: Serve, open_tab: OpenTab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brush = RealBrush()
-    monkeypatch.setattr(extension, "open_painter", lambda name, **options: brush)
-    brush.leave.clear()
+    fake = ImagePainter()
+    monkeypatch.setattr(extension, "open_painter", lambda name, **options: fake)
+    fake.leave.clear()
     tab = open_tab()
-    tab.goto(serve(gallery(tmp_path, painter="a-brush")))
+    tab.goto(serve(gallery(tmp_path, painter="fake")))
     until(lambda: tab.js(WIDTH) == 512, 20)  # the ornament
-    brush.leave.set()
+    fake.leave.set()
     until(lambda: tab.js(WIDTH) == 96, 30)  # the painted one, without a reload
     assert tab.layout_shift() == 0
     assert not tab.axe().grave
-    assert len(brush.painted) == 1
+    assert len(fake.painted) == 1
 
 
-def test_ornaments_are_seen_in_light_and_dark(
-    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
-) -> None:
+def test_ornaments_have_colors_for_light_and_dark(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     address, fills = serve(gallery(tmp_path)), set()
     for scheme in ("light", "dark"):
         tab = open_tab(color_scheme=scheme)

@@ -1,15 +1,13 @@
-"""Written ahead, in Chromium: links turn blue while somebody reads, and open without any writing."""
+"""Prefetching in a browser: links are marked as written, and open complete pages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, note, until
+from tests.browser.tabs import OpenTab, Serve, Tab, note, until
 from tests.support.apps import make_wiki
 
-from unwritten import App
 from unwritten_engine import Priority, scripted
 from unwritten_engine.scripted import HANG, Script, ScriptedEngine
 
@@ -30,18 +28,16 @@ def wiki_engine(others: Script) -> ScriptedEngine:
 
 
 def asked(engine: ScriptedEngine) -> str:
-    """The letters of the pages that the engine was asked for after the hub, in order."""
+    """Return the letters of the pages that the engine generated after the hub, in order."""
     return "".join(request.prompt.ask.rstrip(".")[-1] for request in engine.requests[1:])
 
 
 def colours(tab: Tab) -> str:
-    """The links of the page by the first letter of their class: w for written, u for unwritten."""
+    """Return the first letter of the class of each link: w for written, u for unwritten."""
     return str(tab.js("() => [...document.querySelectorAll('#region-body a')].map((a) => a.className[0]).join('')"))
 
 
-def test_links_turn_blue_and_open_without_any_writing(
-    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
-) -> None:
+def test_prefetched_links_are_marked_and_open_complete_pages(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     engine = wiki_engine("Behind it lies [[F]].\n")
     address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
     tab = open_tab()
@@ -62,10 +58,10 @@ def test_links_turn_blue_and_open_without_any_writing(
     assert "Written in advance" in tab.page.inner_text("[data-colophon]")
     assert "before your visit" in tab.page.inner_text("[data-colophon]")
     assert tab.loads("/wiki/A") == 1 and "A" not in asked(engine)[1:]
-    until(lambda: asked(engine) == "ABCEF")  # it is opened: what lies behind it comes next
+    until(lambda: asked(engine) == "ABCEF")  # the links of an opened page are prefetched
 
 
-def test_a_hidden_tab_wants_nothing(tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]) -> None:
+def test_a_hidden_tab_cancels_its_prefetches(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     engine = wiki_engine(["One", HANG])
     tab = open_tab()
     tab.goto(serve(make_wiki(tmp_path, engine, prefetch="auto")) + HUB)
@@ -75,9 +71,7 @@ def test_a_hidden_tab_wants_nothing(tmp_path: Path, serve: Callable[[App], str],
     assert asked(engine) == "AB" and engine.stopped == 2
 
 
-def test_who_saves_data_is_left_alone(
-    tmp_path: Path, serve: Callable[[App], str], open_tab: Callable[..., Tab]
-) -> None:
+def test_a_client_that_saves_data_gets_no_prefetches(tmp_path: Path, serve: Serve, open_tab: OpenTab) -> None:
     engine = wiki_engine("Words.")
     address = serve(make_wiki(tmp_path, engine, prefetch="auto"))
     first, second = open_tab(), open_tab()

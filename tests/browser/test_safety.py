@@ -1,14 +1,13 @@
-"""The only real judge of hostile output: a browser shows it, and nothing runs, and nothing leaves."""
+"""Hostile output in a browser: no script runs, and no request is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.browser.tabs import Tab
+from tests.browser.tabs import OpenTab, Serve
 from tests.support.hostile import VECTORS
 
 from unwritten import App, Canvas, Page
@@ -26,7 +25,7 @@ ATTRIBUTES = """() => [...document.querySelectorAll('.region *')].filter((e) => 
 ADDRESSES_ELSEWHERE = """() => [...document.querySelectorAll('.region a[href]')].filter(
   (a) => a.origin !== location.origin).map((a) => a.href)"""
 
-# What would show in the page if it ran or was swapped in, whoever wrote it.
+# Texts whose effect would be visible in the page if they ran or were swapped in.
 MORE = [
     "<script>window.ran = 1</script>",
     "<img src=x onerror='window.ran = 1'>",
@@ -49,8 +48,8 @@ MORE = [
 
 
 @pytest.mark.parametrize("form", ["html", "markdown"])
-def test_a_hostile_tape_runs_nothing_and_calls_nobody(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, form: str
+def test_hostile_output_executes_nothing_and_sends_no_requests(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path, form: str
 ) -> None:
     pieces = [*MORE, *(vector.replace("alert(1)", "window.ran=1") for vector in VECTORS)]
     names = [f"c{number}" for number in range(len(pieces))]
@@ -62,7 +61,7 @@ def test_a_hostile_tape_runs_nothing_and_calls_nobody(
 
     def script(request: Request) -> list[Step]:
         piece = pieces[int(request.prompt.ask.split("number ")[1].split(".")[0])]
-        # In the middle of a piece, too: a prefix must be as safe as the whole.
+        # Prefixes must be as safe as the whole text.
         return [f"See [[Tower]]. {piece[:end]}" for end in (len(piece) // 2, len(piece) - 1, len(piece))]
 
     app = App("Hostile", engine=scripted(script, delay=0.3), folder=tmp_path, database=str(tmp_path / "pages.db"))
@@ -90,4 +89,4 @@ def test_a_hostile_tape_runs_nothing_and_calls_nobody(
         tab.goto(address)
     paths = {urlsplit(line.split(" ")[1]).path for line in tab.requests if line.split(" ")[1].startswith(url)}
     assert {path for path in paths if not path.startswith("/_unwritten/static/")} == {"/p/Hostile"}
-    # open_tab looks at the rest: no error, no breach of the policy, no request to elsewhere.
+    # open_tab checks for errors, policy violations and requests to other origins.

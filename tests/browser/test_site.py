@@ -1,16 +1,16 @@
-"""A static site in a real browser: from any file server, and from files alone."""
+"""Exported sites in a browser: from a file server, and from local files."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab
+from tests.browser.tabs import OpenTab
 from tests.support.apps import browser, make_clock, make_wiki, write
 
 from unwritten import App
@@ -30,14 +30,14 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def _export(app: App, folder: Path) -> None:
-    # Playwright keeps this thread's event loop.
+    # Playwright runs an event loop in this thread, so the export runs in another one.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(export_site, app, folder).result()
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and where a plain file server has it."""
+    """Return a folder, and the URL of a file server for it."""
     folder = tmp_path / "site"
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
@@ -48,8 +48,8 @@ def files(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     server.server_close()
 
 
-def test_a_site_is_read_from_a_file_server_and_from_files(
-    files: tuple[Path, str], open_tab: Callable[..., Tab], tmp_path: Path
+def test_a_site_works_from_a_file_server_and_from_files(
+    files: tuple[Path, str], open_tab: OpenTab, tmp_path: Path
 ) -> None:
     folder, server = files
     text = "A tower with a [[Lamp]] by the [[Sea of 100% Salt?]]."
@@ -63,18 +63,20 @@ def test_a_site_is_read_from_a_file_server_and_from_files(
         page.goto(start)
         page.click("text=京都")
         assert page.locator("h1").inner_text() == "京都"
-        page.click("a.written")  # blue
+        page.click("a.written")
         assert page.locator("h1").inner_text() == "Lamp"
         styled = page.evaluate("getComputedStyle(document.querySelector('a.unwritten')).textDecorationStyle")
         assert styled == "dotted"
-        page.click("a.unwritten")  # red
+        page.click("a.unwritten")
         assert page.locator("h1").inner_text() == "Not written yet"
         page.click("text=Home")
         assert page.locator("h1").inner_text() == "Fake Wiki"
         tab.foreign[:] = [url for url in tab.foreign if not url.startswith(f"file://{folder}/")]
 
 
-def test_a_box_runs_and_reaches_nobody(files: tuple[Path, str], open_tab: Callable[..., Tab], tmp_path: Path) -> None:
+def test_an_exported_box_runs_without_network_access(
+    files: tuple[Path, str], open_tab: OpenTab, tmp_path: Path
+) -> None:
     folder, server = files
 
     with browser(make_clock(tmp_path, CLOCK)) as client:

@@ -1,8 +1,8 @@
-"""Public vectors in a real browser: nothing runs, nothing is asked for, nobody leaves; with our policy and without."""
+"""Public attack vectors in a browser: no script, request or navigation, with and without the policy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from playwright.sync_api import Dialog
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from tests.browser.tabs import Tab
+from tests.browser.tabs import OpenTab, Serve
 from tests.support.apps import a_linker, text_frame
 from tests.support.hostile import VECTORS
 from tests.support.html_checks import faults
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.browser
 
 OWN = Format("own", render=str)
 
-# Whatever ran would be here, whatever it called. Not eval: the browser is driven by it.
+# Records calls of these functions. Not eval, because Playwright uses it.
 TRAPS = """window.ran = [];
 for (const name of ["alert", "confirm", "prompt", "print", "open", "fetch", "postMessage"]) {
   const had = window[name];
@@ -38,7 +38,7 @@ for (const name of ["alert", "confirm", "prompt", "print", "open", "fetch", "pos
     return name === "fetch" ? had.apply(this, given) : undefined;
   };
 }"""
-# What a visitor could set off, all at once; links are looked at and not followed. And all of it read once more.
+# Parses every section again, and sends every event that a visitor could cause. Links are not followed.
 SET_OFF = """() => {
   addEventListener("click", (event) => event.preventDefault(), true);
   for (const section of document.querySelectorAll(".vector")) section.innerHTML = section.innerHTML;
@@ -70,17 +70,17 @@ LOOK = """(forbidden) => {
 }"""
 
 
-def drawn(form: Format, text: str, *, done: bool) -> str:
-    """A text as a format draws it; what it refuses to take is drawn as a draft."""
-    drawer = form.create_formatter(RegionContext(a_linker(), "art", "A thing"))
+def rendered(form: Format, text: str, *, done: bool) -> str:
+    """Return the HTML of a text in a format. A text that the format rejects is rendered as a draft."""
+    formatter = form.create_formatter(RegionContext(a_linker(), "art", "A thing"))
     try:
-        return str(drawer.format(text_frame(text, done=done)).html)
+        return str(formatter.format(text_frame(text, done=done)).html)
     except PageFailed:
-        return str(drawer.format(text_frame(text)).html)
+        return str(formatter.format(text_frame(text)).html)
 
 
 def pieces(name: str) -> Iterator[str]:
-    """Every vector as a format draws it: whole, half, and some of them at every length."""
+    """Yield the HTML of every vector: complete, cut off, and for some vectors every prefix."""
     texts = [*payloads(), *VECTORS, *HOSTILE]
     if name == "svg":
         form = FORMATS["svg"]
@@ -89,20 +89,18 @@ def pieces(name: str) -> Iterator[str]:
     else:
         form = OWN if name == "own" else FORMATS[name]
     for text in texts:
-        yield drawn(form, text, done=True)
-        yield drawn(form, text[: -max(1, len(text) // 3)], done=False)
+        yield rendered(form, text, done=True)
+        yield rendered(form, text[: -max(1, len(text) // 3)], done=False)
     for text in HOSTILE if name in {"svg", "html"} else []:
         opening = "<svg>" if name == "svg" else ""
         for end in range(len(text)):
-            yield drawn(form, opening + text[:end], done=False)
+            yield rendered(form, opening + text[:end], done=False)
 
 
 @pytest.mark.parametrize("name", ["markdown", "html", "svg", "own"])
-def test_no_public_vector_does_anything(
-    serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path, name: str
-) -> None:
+def test_public_attack_vectors_have_no_effect(serve: Serve, open_tab: OpenTab, tmp_path: Path, name: str) -> None:
     assert len(payloads()) > 2500
-    shown = list(dict.fromkeys(pieces(name)))  # of most of them nothing is left
+    shown = list(dict.fromkeys(pieces(name)))  # most of them are removed completely
     assert len(shown) > 100
     judge = drawing_faults if name == "svg" else faults
     assert [(html, found) for html in shown if (found := judge(html))] == []
@@ -127,11 +125,11 @@ def test_no_public_vector_does_anything(
     tab.page.add_init_script(TRAPS)
     dialogs: list[str] = []
 
-    def told(dialog: Dialog) -> None:
+    def on_dialog(dialog: Dialog) -> None:
         dialogs.append(dialog.message)
         dialog.dismiss()
 
-    tab.page.on("dialog", told)
+    tab.page.on("dialog", on_dialog)
     for address in (f"{url}/guarded", f"{url}/bare"):
         tab.goto(address)
         assert tab.js(SET_OFF) > 100
@@ -139,16 +137,18 @@ def test_no_public_vector_does_anything(
         tab.page.wait_for_timeout(300)
         assert tab.js("() => ran") == [] and dialogs == []
         assert tab.page.url == address and len(tab.page.context.pages) == 1
-        assert tab.page.locator("section.vector").count() == len(shown), "none of them closed what is around it"
+        assert tab.page.locator("section.vector").count() == len(shown), "no vector closes an element around it"
         assert tab.page.inner_text("h1") == "Vectors"
-    asked = {line.split(" ")[1].removeprefix(url) for line in tab.requests if line.split(" ")[1].startswith(url)}
-    extra = {path for path in asked if not path.startswith(("/_unwritten/static/", "/guarded", "/bare", "/favicon"))}
-    assert extra == set(), "not even a picture of our own"
-    # open_tab looks at the rest: no error, no breach of the policy, no request to elsewhere.
+    requested = {line.split(" ")[1].removeprefix(url) for line in tab.requests if line.split(" ")[1].startswith(url)}
+    extra = {
+        path for path in requested if not path.startswith(("/_unwritten/static/", "/guarded", "/bare", "/favicon"))
+    }
+    assert extra == set(), "no other request to this server"
+    # open_tab checks for errors, policy violations and requests to other origins.
 
 
-def test_the_traps_would_tell(serve: Callable[[App], str], open_tab: Callable[..., Tab], tmp_path: Path) -> None:
-    """The same vectors as they are: something runs, and what looks for the rest finds it."""
+def test_the_traps_detect_raw_vectors(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+    """Without a sanitizer, the vectors run, and the checks detect them."""
     raw = [*HOSTILE[:20], "<img src=x onerror=alert(1)>", "<a href='javascript:alert(1)'>x</a>"]
 
     async def bare(request: Request) -> Response:

@@ -1,13 +1,12 @@
-"""A page that is written while somebody looks at it."""
+"""Pages in a browser during and after generation."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, until
 from tests.support.apps import make_wiki
 
 from unwritten import App, Canvas, Page
@@ -16,8 +15,6 @@ from unwritten_engine.scripted import HANG, Step, denoising_frames, scripted
 
 pytestmark = pytest.mark.browser
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 TEXT = (
     "A **lighthouse** is a [[Tower]] with a [[Lamp|bright lamp]]. It stands by the sea.\n\n## History\n\n"
@@ -25,7 +22,9 @@ TEXT = (
 )
 
 
-def test_a_click_shows_the_shell_then_frames_then_the_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_click_shows_the_shell_then_frames_then_the_finished_page(
+    serve: Serve, open_tab: OpenTab, tmp_path: Path
+) -> None:
     home = "Go to [[Lighthouse]]."
     words: list[Step] = [0.5, *(TEXT[:end] for end in range(4, len(TEXT), 4)), TEXT]
     engine = scripted(words, by_ask={"Home": home}, delay=0.02)
@@ -58,7 +57,7 @@ def test_a_click_shows_the_shell_then_frames_then_the_page(serve: Serve, open_ta
     assert len(tab.events("open")) == 1, "one socket for both pages"
 
 
-def test_a_link_in_an_unfinished_page_works_at_once(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_links_work_in_an_unfinished_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(TEXT, by_ask={"Lighthouse": ["A [[Tower]] ", "A [[Tower]] with a ", HANG]}, delay=0.05)
     url = serve(make_wiki(tmp_path, engine))
     tab = open_tab()
@@ -69,10 +68,10 @@ def test_a_link_in_an_unfinished_page_works_at_once(serve: Serve, open_tab: Open
     tab.page.go_back()
     tab.page.wait_for_selector("h1:has-text('Lighthouse')")
     until(lambda: "with a" in tab.text("body"))
-    assert len([r for r in engine.requests if "Lighthouse" in r.prompt.ask]) == 1, "it was written on meanwhile"
+    assert len([r for r in engine.requests if "Lighthouse" in r.prompt.ask]) == 1, "the job continued in the background"
 
 
-def test_a_link_that_is_pressed_is_not_lost_to_a_frame(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_frames_do_not_replace_a_pressed_link(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     # The word under the pointer turns from one link into another between mousedown and mouseup.
     words = [f"[[Tower {number}]] stands" for number in range(200)]
     url = serve(make_wiki(tmp_path, scripted(TEXT, by_ask={"Lighthouse": words}, delay=0.05)))
@@ -89,7 +88,7 @@ def test_a_link_that_is_pressed_is_not_lost_to_a_frame(serve: Serve, open_tab: O
     tab.page.wait_for_selector(f"h1:text-is('{pressed}')")
 
 
-def test_back_and_reload_show_the_kept_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_back_and_reload_show_the_stored_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(TEXT)
     url = serve(make_wiki(tmp_path, engine))
     tab = open_tab()
@@ -111,21 +110,21 @@ def test_back_and_reload_show_the_kept_page(serve: Serve, open_tab: OpenTab, tmp
     assert len(engine.requests) == 2
 
 
-def test_two_tabs_share_one_generation(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_two_tabs_share_one_job(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(TEXT, delay=0.05)
     url = serve(make_wiki(tmp_path, engine))
     one, two = open_tab(), open_tab()
     one.goto(f"{url}/wiki/Lighthouse")
     until(lambda: "A lighthouse" in one.text("body"))
     two.goto(f"{url}/wiki/Lighthouse")
-    assert "A lighthouse" in two.text("body"), "a late comer sees what is there"
+    assert "A lighthouse" in two.text("body"), "a second tab shows the current frame at once"
     one.finished()
     two.finished()
     assert one.html("body") == two.html("body")
     assert len(engine.requests) == 1
 
 
-def test_an_old_frame_is_never_painted(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_outdated_frames_are_ignored(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted([*("A tower. " * n for n in range(1, 40)), HANG], delay=0.02)))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
@@ -135,7 +134,7 @@ def test_an_old_frame_is_never_painted(serve: Serve, open_tab: OpenTab, tmp_path
     assert tab.events("frame") == []
 
 
-def test_the_stop_button_stops(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_the_stop_button_stops_the_job(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(["A tower ", "A tower by ", HANG])
     url = serve(make_wiki(tmp_path, engine))
     tab = open_tab()
@@ -149,14 +148,14 @@ def test_the_stop_button_stops(serve: Serve, open_tab: OpenTab, tmp_path: Path) 
     assert tab.page.get_attribute("#region-body", "data-state") == "stopped"
     assert tab.page.get_attribute("#region-body", "aria-busy") == "false"
     assert tab.page.locator("[data-stop]").count() == 0
-    until(lambda: engine.stopped == 1)  # the page is told first
+    until(lambda: engine.stopped == 1)  # the page is notified first
     tab.page.locator("aside[data-notice]").get_by_role("button", name="Try again").click()
     until(lambda: len(engine.requests) == 2)
-    until(lambda: tab.page.locator("aside[data-notice]").count() == 0)  # until then the old text stands there
+    until(lambda: tab.page.locator("aside[data-notice]").count() == 0)  # the old text is shown until then
     until(lambda: "A tower by" in tab.text("body"))
 
 
-def test_a_failure_is_said_in_the_page_and_can_be_tried_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_failure_is_shown_with_a_retry_button(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(["A tower ", 0.2, GenerationFailed("The lamp broke.")])))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse")
@@ -167,7 +166,7 @@ def test_a_failure_is_said_in_the_page_and_can_be_tried_again(serve: Serve, open
     assert tab.page.locator("aside[data-notice]").get_by_role("button", name="Try again").is_visible()
 
 
-def test_a_page_can_be_written_again(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_page_can_be_regenerated(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     engine = scripted(TEXT)
     url = serve(make_wiki(tmp_path, engine))
     tab = open_tab()
@@ -185,7 +184,7 @@ def test_a_page_can_be_written_again(serve: Serve, open_tab: OpenTab, tmp_path: 
     assert "version 1 of 2" in tab.page.inner_text("aside.old")
 
 
-def test_canvases_are_written_side_by_side_and_typed_ones_grow(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_canvases_are_written_at_the_same_time(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "two.html").write_text(
         '{% extends "layout.html" %}{% block main %}<h1>{{ page.title }}</h1>'
@@ -206,7 +205,7 @@ def test_canvases_are_written_side_by_side_and_typed_ones_grow(serve: Serve, ope
     assert "The first one burned wood, and the second burned Coal." in tab.text("left")
 
 
-def test_nothing_is_opened_for_a_page_that_is_written(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_written_page_opens_no_socket(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     url = serve(make_wiki(tmp_path, scripted(TEXT), prefetch="off", edits="off"))
     tab = open_tab()
     tab.goto(f"{url}/wiki/Lighthouse?plain=1")

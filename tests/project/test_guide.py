@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.project.test_docs import DOCS, commands
+from tests.project.test_docs import commands
+from tests.tools.readme import DOCS
 
 GUIDE = DOCS / "guide.md"
 

@@ -134,7 +134,7 @@ def a_linker(page: str = "/wiki/Here", pattern: str = "/wiki/{title}") -> Linker
 
 
 def tables(database: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return all rows of a database by table, read through a connection of its own."""
+    """Return all rows of a database by table, read through a separate connection."""
     connection = sqlite3.connect(database)
     connection.row_factory = sqlite3.Row
     try:

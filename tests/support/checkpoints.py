@@ -24,18 +24,18 @@ FULL_SIZE: dict[str, Any] = {
 
 
 def quiet(_share: float, _doing: str) -> None:
-    """Progress that nobody looks at."""
+    """Ignore progress."""
 
 
 def edit_config(folder: Path, **changes: Any) -> None:
-    """Change keys of a config.json; None removes one."""
+    """Change keys of a config.json. ``None`` removes a key."""
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | changes
     file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}), encoding="utf-8")
 
 
 def rewrite_head(file: Path, head: dict[str, Any]) -> None:
-    """Give a safetensors file another head, with its numbers as they are."""
+    """Replace the header of a safetensors file. The tensors stay the same."""
     data = file.read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     text = json.dumps(head).encode()
@@ -43,7 +43,7 @@ def rewrite_head(file: Path, head: dict[str, Any]) -> None:
 
 
 def read_head(file: Path) -> dict[str, Any]:
-    """The head of a safetensors file."""
+    """Return the header of a safetensors file."""
     data = file.read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     found: dict[str, Any] = json.loads(data[8 : 8 + length])

@@ -1,4 +1,4 @@
-"""Packages as small as can be, in the forms of the real ones: for tests of the data that a small model learns from."""
+"""Writes minimal packages in the formats of the real ones, for tests of the training data."""
 
 import base64
 import gzip
@@ -98,7 +98,7 @@ Heron \\Her"on\\ (h[e^]r"[u^]n), n. [OE. heiroun, F. h['e]ron; cf. {Aigrette}.] 
 
 
 def dictd(name: str, entries: dict[tuple[str, ...], str]) -> dict[str, bytes]:
-    """The two files of a dictionary."""
+    """Return the two files of a dictionary by their paths."""
     texts, lines = b"about", [f"00-database-info\tA\t{_number(5)}"]
     for words, text in entries.items():
         lines += [f"{word}\t{_number(len(texts))}\t{_number(len(text.encode()))}" for word in words]
@@ -112,7 +112,7 @@ def _number(value: int) -> str:
 
 
 def deb(path: Path, files: dict[str, bytes]) -> Path:
-    """A Debian package with these files."""
+    """Write a Debian package with these files, and return its path."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as archive:
         for name, content in files.items():
@@ -129,7 +129,7 @@ def deb(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def wheel(path: Path, files: dict[str, bytes]) -> Path:
-    """A wheel with these files."""
+    """Write a wheel with these files, and return its path."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -137,7 +137,7 @@ def wheel(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def all_packages(folder: Path) -> Path:
-    """All packages, in a folder."""
+    """Write all packages into a folder, and return it."""
     summaries = {
         title: {"title": title, "extract": extract, "description": short, "topic": TOPICS.get(title, "Nature")}
         for title, extract, short in SUMMARIES

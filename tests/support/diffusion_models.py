@@ -1,4 +1,4 @@
-"""What the tests of the denoising loop share: a small model with all its parts."""
+"""A small model and a denoising loop, for the tests of the loop."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ END = 1
 
 
 class Model:
-    """A small model over a loop of its own.
+    """A small model with its own denoising loop.
 
     Args:
-        rows: requests that run together.
-        context: tokens of a row.
-        kept: bytes of the store of snapshots.
-        shape: as for ``small_model``.
+        rows: maximum number of sequences that run at the same time.
+        context: maximum number of tokens per sequence.
+        cache_bytes: size of the prefix cache in bytes.
+        shape: arguments of ``random_model``.
     """
 
-    def __init__(self, *, rows: int = 4, context: int = 512, kept: int = 10**8, **shape: Any) -> None:
+    def __init__(self, *, rows: int = 4, context: int = 512, cache_bytes: int = 10**8, **shape: Any) -> None:
         self.model, self.tokenizer = random_model(**shape)
         self.size = int(self.model.config.canvas_length)
         self.vocabulary = int(self.model.config.text_config.vocab_size)
         self.reader = Detokenizer(self.tokenizer, frozenset({END}), 0, self.vocabulary)
-        self.rows, self.context, self.kept = rows, context, kept
-        self.fresh()
+        self.rows, self.context, self.cache_bytes = rows, context, cache_bytes
+        self.new_loop()
 
-    def fresh(
+    def new_loop(
         self,
         *,
         rows: int | None = None,
-        kept: int | None = None,
-        patience: float = MAX_QUEUE_SECONDS,
+        cache_bytes: int | None = None,
+        max_queue_seconds: float = MAX_QUEUE_SECONDS,
         cache: type[KVCache] = KVCache,
         body: type[DiffusionModel] = DiffusionModel,
         batch: type[ModelRunner] = ModelRunner,
     ) -> DenoisingLoop:
-        """A new loop with empty rows. Other parts than the usual ones may stand in, which fail where they are told."""
+        """Return a new loop without sequences. Tests may replace its parts by ones that fail."""
         kv = cache(
             self.model.config.text_config,
             rows=self.rows if rows is None else rows,
@@ -62,12 +62,14 @@ class Model:
         )
         self.batch = batch(self.model, body(self.model, kv))
         self.loop = DenoisingLoop(
-            self.batch, prefix_cache_bytes=self.kept if kept is None else kept, max_queue_seconds=patience
+            self.batch,
+            prefix_cache_bytes=self.cache_bytes if cache_bytes is None else cache_bytes,
+            max_queue_seconds=max_queue_seconds,
         )
         return self.loop
 
     def prompt(self, length: int, seed: int = 0) -> tuple[int, ...]:
-        """Random tokens."""
+        """Return random token ids."""
         made = torch.Generator().manual_seed(seed)
         return tuple(torch.randint(600, self.vocabulary, (length,), generator=made).tolist())
 
@@ -79,24 +81,24 @@ class Model:
         canvases: int = 1,
         shared: int = 0,
         priority: Priority = Priority.CLICK,
-        outline: Mapping[str, Any] | None = None,
+        plan_options: Mapping[str, Any] | None = None,
         **given: Any,
     ) -> Sequence:
-        """A request for these tokens; ``outline`` has more of its outline, and ``given`` sets the dial."""
-        made = CanvasPlan(canvases, canvases * self.size, self.reader, **(outline or {}))
+        """Return a sequence for this prompt. ``given`` are sampling parameters."""
+        made = CanvasPlan(canvases, canvases * self.size, self.reader, **(plan_options or {}))
         return Sequence(
             TokenizedPrompt(prompt, prompt, shared), made, SamplingParams(**{"steps": 8, **given}), seed, priority
         )
 
-    def written(self, *runs: Sequence) -> list[list[int]]:
-        """The tokens of these requests, worked on together, up to their end."""
+    def generate(self, *runs: Sequence) -> list[list[int]]:
+        """Generate these sequences together. Return the tokens of each up to its end token."""
         for _ in self.loop.generate(runs):
             pass
         assert all(run.error is None for run in runs), [run.error for run in runs]
         return [until_end(run.output_ids, END) for run in runs]
 
-    def theirs(self, *runs: Sequence) -> list[list[int]]:
-        """What ``generate()`` makes of these requests, which have prompts of one length and one dial."""
+    def reference_output(self, *runs: Sequence) -> list[list[int]]:
+        """Return the output of the reference ``generate()``. Prompts must have the same length and parameters."""
         found = reference_generate(
             self.model,
             [run.prompt.ids for run in runs],

@@ -1,4 +1,4 @@
-"""Writes small GGUF files, whole and broken, for tests."""
+"""Writes small GGUF files for tests, valid and invalid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _value(value: Any) -> bytes:
 
 
 def write_gguf(path: Path, metadata: dict[str, Any], *, version: int = 3, weights: int = 64) -> Path:
-    """A GGUF file with these pairs and one tensor of so many 32-bit weights."""
+    """Write a GGUF file with this metadata and one tensor of 32-bit weights. Return its path."""
     pairs = b"".join(_text(key) + _value(value) for key, value in metadata.items())
     tensor = _text("weights") + struct.pack("<IQIQ", 1, weights, 0, 0)
     head = b"GGUF" + struct.pack("<IQQ", version, 1, len(metadata)) + pairs + tensor
@@ -50,4 +50,4 @@ MODEL: dict[str, Any] = {
     "tokenizer.ggml.tokens": ["<s>", "a", "<|end|>"],
     "tokenizer.ggml.token_type": [3, 1, 3],
 }
-"""What a small language model says of itself."""
+"""The metadata of a small language model."""

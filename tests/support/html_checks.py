@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
@@ -24,10 +26,10 @@ _CLASSES = {"written", "unwritten", "unsettled"}
 
 
 class Checker(HTMLParser):
-    """Parses with the standard library, and collects what must not be there. Comments and declarations never may.
+    """Parses HTML with the standard library, and collects faults. Comments and declarations are always faults.
 
     Attributes:
-        faults: What is wrong.
+        faults: Descriptions of the faults.
         open: The open elements.
     """
 
@@ -164,3 +166,8 @@ def inner(html: str, region: str) -> str:
         else:
             depth, position = depth - 1, closing + 6
     return rest[: position - 6]
+
+
+def text_of_html(html: str) -> str:
+    """Return the text of HTML on one line, without tags."""
+    return " ".join(unescape(re.sub(r"<[^<>]*>", " ", html)).split())

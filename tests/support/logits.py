@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far a packed model is from the model that it was made from, on the same inputs.
+    """The differences between a quantized model and the original, on the same inputs.
 
     Attributes:
-        error: root mean square of the difference of the logits, as a share of their own spread.
+        error: root mean square of the difference of the logits, relative to their standard deviation.
         largest: the largest difference of a logit.
-        agreement: share of the positions at which both have the same likeliest token.
+        agreement: share of positions with the same most likely token.
     """
 
     error: float
@@ -34,6 +34,6 @@ def compare(logits: Tensor, packed: Tensor) -> Difference:
 
 @torch.no_grad()
 def canvas_logits(model: Any, prompt: Tensor, canvas: Tensor) -> Tensor:
-    """Logits [batch, canvas, vocabulary] of one denoising pass over a canvas, with a prompt; ids are [batch, n]."""
+    """Return the logits [batch, canvas, vocabulary] of one denoising pass. Token ids have the shape [batch, n]."""
     found: Tensor = model(input_ids=prompt, decoder_input_ids=canvas).logits
     return found

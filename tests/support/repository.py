@@ -1,4 +1,4 @@
-"""The files of the repository: its root, what git knows, modules and demos."""
+"""The files, modules and demos of the repository."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ PACKAGES = {
 
 
 def tracked() -> list[Path]:
-    """The files of the repository: what git knows or would add; everything, where there is no git."""
+    """Return the files that git tracks or would add. Without git, return all files that are not hidden."""
     found = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Real servers in threads of the test process, and waiting for what they do."""
+"""Real servers in threads of the test process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Wait until a function returns something true. Fail after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
+        assert time.monotonic() < end, f"the condition was not met within {seconds:g} s"
         time.sleep(0.005)
 
 

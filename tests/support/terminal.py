@@ -1,4 +1,4 @@
-"""A person at a terminal: for tests of the command line."""
+"""Helpers for tests of the command line."""
 
 from pathlib import Path
 
@@ -16,18 +16,23 @@ app = App("Small", engine=scripted("It is a [[Small thing]], and was always so."
 def article(title: str) -> str:
     return f"An article about {title}."
 """
-"""An app with an engine that writes the same on every page."""
+"""An app whose engine writes the same text on every page."""
 
 WITHOUT_ENGINE = APP.replace(', engine=scripted("It is a [[Small thing]], and was always so.")', "")
 
 
 def unwritten(*arguments: str, answer: str | None = None) -> Result:
-    """What a person would see, had they typed ``unwritten …``."""
+    """Run ``unwritten`` with these arguments, and return what it printed.
+
+    Args:
+        arguments: The arguments.
+        answer: What is typed when the command asks.
+    """
     return CliRunner().invoke(main, arguments, input=answer, prog_name="unwritten")
 
 
 def message(*arguments: str) -> str:
-    """The one clear message of something that cannot work; never a traceback of ours."""
+    """Return the error message of a command that fails. It must not be a traceback."""
     result = unwritten(*arguments)
     assert result.exit_code == 1, result.output
     assert not isinstance(result.exception, Exception), result.exception
@@ -38,7 +43,7 @@ def message(*arguments: str) -> str:
 
 
 def write(text: str, name: str = "app.py") -> Path:
-    """Put a file into the current folder."""
+    """Write a file in the current folder, and return its path."""
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_text(text, encoding="utf-8")
     return Path(name)

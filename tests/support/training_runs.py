@@ -20,7 +20,7 @@ RECIPE = TrainingConfig(steps=12, rows=2, tokens=96, canvases=6, copies=2, learn
 
 
 def pages(count: int, words: int = 8) -> list[TrainingPage]:
-    """Pages that differ, none of them held out."""
+    """Return different pages that are not held out."""
     found: list[TrainingPage] = []
     number = 0
     while len(found) < count:
@@ -33,7 +33,7 @@ def pages(count: int, words: int = 8) -> list[TrainingPage]:
 
 
 def held_out(count: int) -> list[TrainingPage]:
-    """Pages that are held out."""
+    """Return pages that are held out."""
     many = (TrainingPage(Prompt(f"Other {n}."), "quiet water under the bridge", f"Other {n}") for n in range(10_000))
     found = [page for page in many if page.held_out]
     return found[:count]
@@ -42,7 +42,7 @@ def held_out(count: int) -> list[TrainingPage]:
 def run(
     home: Path, recipe: TrainingConfig = RECIPE, given: list[TrainingPage] | None = None, **sizes: Any
 ) -> TrainingRun:
-    """A prepared run of a tiny model."""
+    """Prepare a training run of a tiny model."""
     start = write_checkpoint(home / "start", **{**SIZES, **sizes})
     prepare(home / "run", given or [*pages(10), *held_out(3)], start, recipe)
     return TrainingRun(home / "run")

@@ -1,7 +1,6 @@
-"""Pictures for the READMEs, taken in Chromium. Not a test: ``python -m tests.tools.pictures`` takes them anew.
+"""Take the pictures of the documentation in Chromium: ``python -m tests.tools.pictures [NAME …]``.
 
-``settling`` is a canvas that settles, ``panel`` the developer panel, ``wiki`` the demo wiki; with a name, only that one
-is taken.
+``settling`` is a canvas that settles, ``panel`` the developer panel, ``wiki`` the demo wiki. Default: all of them.
 """
 
 import contextlib
@@ -14,10 +13,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 from tests.support.servers import served
-from unwritten.cli.demos import find_demo
 
 from unwritten import App, Canvas, Page
-from unwritten.cli.loading import load_app
+from unwritten.cli.loading import find_demo, load_app
 from unwritten_engine import open_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +32,7 @@ window.drafts = [];
 addEventListener("unwritten:frame", (event) => drafts.push(event.detail));
 """
 
-# The drafts side by side: their HTML as it came over the socket, in the regions and with the style sheet of any page.
+# Shows drafts side by side: their HTML as received over the socket, with the style sheet of the page.
 SIDE_BY_SIDE = """(shown) => {
   const steps = Math.max(...drafts.map((draft) => draft.step));
   const chosen = [];
@@ -65,7 +63,7 @@ SIDE_BY_SIDE = """(shown) => {
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """Start the Chromium of the system."""
     executable = shutil.which("chromium") or shutil.which("google-chrome")
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
@@ -92,7 +90,7 @@ def settling() -> None:
             page = browser.new_page(viewport={"width": 1140, "height": 800}, color_scheme="light")
             page.route("**/cdn.jsdelivr.net/**", lambda route: route.abort())
             page.add_init_script(NOTES)
-            for number in range(20):  # until the first step, which is over soon, was among the frames that were seen
+            for number in range(20):  # until the first step, which takes little time, was among the frames received
                 page.goto(f"http://{address}/{number}", wait_until="domcontentloaded")
                 page.wait_for_selector('#region-body[data-state="written"]')
                 seen = page.evaluate(SIDE_BY_SIDE, SHOWN)
@@ -102,7 +100,7 @@ def settling() -> None:
             page.locator("body > div").first.screenshot(path=SETTLING)
 
 
-# The scrubber of a canvas, moved to a share of its way.
+# Moves the slider of a canvas to a fraction of its range.
 SCRUB = """([name, share]) => {
   const range = document.querySelector(`#devtools-at-${name}`);
   range.value = Math.round(Number(range.max) * share);
@@ -111,7 +109,7 @@ SCRUB = """([name, share]) => {
 
 
 def panel() -> None:
-    """Write the picture of the developer panel on an article of the demo wiki, written by the small diffusion model."""
+    """Write the picture of the developer panel on an article of the demo wiki by the small diffusion model."""
     with tempfile.TemporaryDirectory() as folder:
         app = load_app(str(find_demo("wiki")))
         app.override(
@@ -128,12 +126,12 @@ def panel() -> None:
             for name, share in (("lead", 0.15), ("facts", 0.5)):
                 page.evaluate(SCRUB, [name, share])
             page.wait_for_timeout(1500)
-            page.mouse.click(5, 5)  # no ring of focus in the picture
+            page.mouse.click(5, 5)  # removes the focus ring
             PANEL.parent.mkdir(exist_ok=True)
             page.screenshot(path=PANEL)
 
 
-# What is shown, how large and how bright; of the demo wiki.
+# Pages of the demo wiki, with the size of the window and the colour scheme.
 VIEWS = {
     "article": ("wiki/The_Museum_of_Lost_Keys", 1280, 860, "light"),
     "phone": ("wiki/The_Museum_of_Lost_Keys", 375, 780, "light"),
@@ -144,7 +142,7 @@ VIEWS = {
 
 
 def wiki() -> None:
-    """Write the pictures of the demo wiki, on the embedded model: its pages as they come, at the first try."""
+    """Write the pictures of the demo wiki, with pages by the embedded model, unselected."""
     with tempfile.TemporaryDirectory() as folder:
         app = load_app(str(find_demo("wiki")))
         app.override(open_engine("embedded"), {"prefetch": "off", "database": str(Path(folder, "pages.db"))})

@@ -14,7 +14,7 @@ from typing import Any
 from click.testing import CliRunner
 
 import unwritten
-from unwritten import testing
+from unwritten import Router, testing
 from unwritten.cli.main import main
 from unwritten.core.settings import REMOVED, SETTINGS
 from unwritten.formats.page import TEMPLATE_NAMES
@@ -114,7 +114,10 @@ def llms_text() -> str:
     errors = {name: found for name, found in public.items() if _is_error(found)}
     parts.append("## Public names: `from unwritten import …`")
     for name, found in public.items():
-        if name not in errors:
+        if found is Router:
+            methods = ", ".join(f"`{method}`" for method in _methods(Router))
+            parts.append(f"{_reference(name, found)[0]}\n\nIts methods {methods} are the same as those of `App`.")
+        elif name not in errors:
             parts += _reference(name, found)
     parts.append("### Errors\n\nEach message says what happened and what to do.")
     parts[-1] += "\n\n" + "\n".join(f"* `{name}`: {_first_line(found)}" for name, found in errors.items())
@@ -148,6 +151,9 @@ def _reference(name: str, found: Any) -> list[str]:
     """Return the signature and the docstring of a class or function, and of the class's methods."""
     parts = [f"### {name}\n\n{_signature(name, found)}\n\n{inspect.getdoc(found)}"]
     if inspect.isclass(found):
+        properties = {name: value for name, value in _members(found).items() if isinstance(value, property)}
+        if properties:
+            parts.append("Properties:\n\n" + "\n".join(f"* `{n}`: {_first_line(v)}" for n, v in properties.items()))
         parts += [
             f"#### {name}.{method}\n\n{_signature(method, function)}\n\n{inspect.getdoc(function)}"
             for method, function in _methods(found).items()
@@ -157,18 +163,23 @@ def _reference(name: str, found: Any) -> list[str]:
 
 _INTERNAL = frozenset(
     {
-        "add_route_object", "build_middleware_stack", "check", "close", "configure", "notify", "observe", "on_event",
-        "open", "override", "ready",
+        "build_middleware_stack", "close", "configure", "create_formatter", "data_version", "folders", "mark_opened",
+        "notify", "observe", "open", "provided_engine", "ready", "save",
     }
 )  # fmt: skip
-"""Methods that apps do not call."""
+"""Members that apps do not use."""
 
 
 def _methods(found: type) -> dict[str, Callable[..., Any]]:
-    """Return the public methods of a class, with those that it inherits from the framework."""
+    """Return the methods of a class that apps call."""
+    return {name: value for name, value in _members(found).items() if inspect.isfunction(value)}
+
+
+def _members(found: type) -> dict[str, Any]:
+    """Return the members of a class that apps use, with those that it inherits from the framework."""
     ours = [base for base in reversed(found.__mro__) if base.__module__.startswith("unwritten")]
-    methods = {name: value for base in ours for name, value in vars(base).items() if inspect.isfunction(value)}
-    return {name: value for name, value in methods.items() if not name.startswith("_") and name not in _INTERNAL}
+    members = {name: value for base in ours for name, value in vars(base).items()}
+    return {name: value for name, value in members.items() if name[0] != "_" and name not in _INTERNAL}
 
 
 class _Plain(str):
@@ -192,7 +203,7 @@ def _signature(name: str, called: Callable[..., Any]) -> str:
         shown.append(parameter)
     returned = empty if is_class or signature.return_annotation is empty else _Plain(signature.return_annotation)
     whole = str(signature.replace(parameters=shown, return_annotation=returned)).replace("= Ellipsis", "= ...")
-    return f"```python\n{name}{whole}\n```"
+    return f"```python\n{'async ' if inspect.iscoroutinefunction(called) else ''}{name}{whole}\n```"
 
 
 def attributes_of(kind: type) -> list[tuple[str, str]]:

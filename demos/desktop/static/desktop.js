@@ -61,7 +61,7 @@
   /** Ask which window to close. @param {string} address @param {string} title */
   function ask(address, title) {
     waiting = { address, title };
-    part("full-title").textContent = `Too many windows to open “${title}”`;
+    part("full-title").textContent = `“${title}” cannot be opened: ${MAX_WINDOWS} windows are already open`;
     const list = /** @type {HTMLElement} */ (full.querySelector("ul"));
     list.replaceChildren(...byUse().reverse().map((win) => {
       const item = Object.assign(document.createElement("li"), { className: "row" });

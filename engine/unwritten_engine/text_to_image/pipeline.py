@@ -17,7 +17,7 @@ from ..downloads import hugging_face
 from ..engine import Progress
 from ..errors import BadOption, GenerationFailed, ModelBroken, ModelNotFound, ModelUnsupported
 from ..options import check_options
-from . import OPTIONS, PROMPT_LIMIT, Painted, PainterAbout
+from .painter import OPTIONS, PROMPT_LIMIT, Painted, PainterAbout
 
 # Imported without types: their annotations are incomplete and partly wrong.
 diffusers: Any = importlib.import_module("diffusers")

@@ -16,6 +16,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
+from starlette.routing import Router as StarletteRouter
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.types import Lifespan as StarletteLifespan
 
@@ -26,6 +27,7 @@ from ..core.assets import VersionedStaticFiles
 from ..core.errors import BadAddress, BadApp, BadSetting, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
+from ..core.renames import renamed_arguments
 from ..core.settings import load_settings
 from ..devtools import DevTools
 from ..editing import Editing
@@ -35,11 +37,12 @@ from ..pictures import Pictures
 from ..rendering.templates import Templates
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
-from ..routing.routes import RAISE, PageRoute
+from ..routing.routes import RAISE, MountedNames, PageRoute, PatternRoute, URLOnlyRoute
 from ..security.exposure import Exposure
 from ..storage.pages import PageStore
 from ..storage.values import Source
-from ..web.error_pages import ErrorPages, describe_error
+from ..web.action_routes import ActionRoute
+from ..web.error_pages import ErrorPages, report_lifespan_errors
 from ..web.extension import Extension
 from ..web.middleware import ConnectionMiddleware
 from ..web.site import Site
@@ -54,15 +57,27 @@ S = TypeVar("S")
 
 _RENAMED = {
     "anywhere": "fallback",
+    "brought_engine": "provided_engine",
     "can": "supports",
     "key": "url_path_for",
+    "serving": "site",
     "substitute": "override",
     "written": "on_written",
 }
 """Names of earlier versions, for error messages."""
 
 
-_ARGUMENTS = ("world", "folder", "links", "engine", "routes", "middleware", "exception_handlers", "lifespan")
+_ARGUMENTS = (
+    "world",
+    "folder",
+    "links",
+    "engine",
+    "routes",
+    "middleware",
+    "exception_handlers",
+    "lifespan",
+    "max_body_size",
+)
 
 
 class App(Router, Starlette):
@@ -81,6 +96,7 @@ class App(Router, Starlette):
         middleware: Starlette middleware.
         exception_handlers: Starlette exception handlers. They take precedence over the framework's error pages.
         lifespan: A Starlette lifespan. It runs while the engine and the store are open.
+        max_body_size: The largest size of a request's body in bytes. None: no limit beyond those of forms.
         settings: Any setting by name; see ``unwritten.core.settings``. Flags and environment variables override them.
 
     Raises:
@@ -101,6 +117,7 @@ class App(Router, Starlette):
         middleware: Sequence[Middleware] | None = None,
         exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
         lifespan: StarletteLifespan[Any] | None = None,
+        max_body_size: int | None = None,
         **settings: Any,
     ) -> None:
         self.name = name
@@ -119,6 +136,8 @@ class App(Router, Starlette):
             self.settings = load_settings(self._keywords)
         except BadSetting:
             for setting in settings:
+                if setting in {"on_startup", "on_shutdown"}:
+                    raise BadSetting(f"App takes no argument {setting!r}. Pass lifespan=, as to Starlette.") from None
                 for near in difflib.get_close_matches(setting, _ARGUMENTS, n=1):
                     raise BadSetting(f"App takes no argument {setting!r}. Did you mean {near!r}?") from None
             raise
@@ -139,14 +158,15 @@ class App(Router, Starlette):
             middleware=middleware,
             exception_handlers=exception_handlers,
             lifespan=self._lifespan,
+            **({} if max_body_size is None else {"max_body_size": max_body_size}),  # Starlette 1.0 has no such limit
         )
 
-    if not TYPE_CHECKING:  # type checkers must not take it for a promise of any attribute
+    if not TYPE_CHECKING:  # otherwise type checkers would accept any attribute
 
         def __getattr__(self, name: str) -> Any:
             if name in _RENAMED:
                 raise AttributeError(f"App has no attribute {name!r}: it is called {_RENAMED[name]!r} now.")
-            raise AttributeError(f"App has no attribute {name!r}.{suggestion(name, dir(type(self)))}")
+            raise AttributeError(f"App has no attribute {name!r}.{suggestion(name, _public_names(type(self)))}")
 
     # -- declarations -------------------------------------------------------------------------------------
 
@@ -164,6 +184,7 @@ class App(Router, Starlette):
         pattern = PagePattern("/{path:path}")
         self._fallback = PageRoute(pattern, PageFunction(function, pattern), serve_page, None)
         self.router.default = self._serve_fallback
+        self.router.routes.append(URLOnlyRoute(self._fallback))
         return function
 
     def allow_prompt(self, function: F) -> F:
@@ -218,8 +239,6 @@ class App(Router, Starlette):
             BadAddress: If no page can have these parameters.
         """
         try:
-            if self._fallback is not None and name == self._fallback.name:
-                return self._fallback.url_path_for(name, **path_params)
             return super().url_path_for(name, **path_params)
         except NoMatchFound:
             raise UnknownRoute(name, path_params, self.routes) from None
@@ -228,6 +247,7 @@ class App(Router, Starlette):
                 raise
             return default
 
+    @renamed_arguments(shape="schema")
     def value(self, key: str, name: str, schema: type[Any] | None = None) -> Any:
         """Return the value of a canvas with a schema on a written page: ``app.value("/wiki/Tea", "facts")``.
 
@@ -245,6 +265,7 @@ class App(Router, Starlette):
     def values(self, schema: type[S], limit: int = 100) -> list[tuple[Source, S]]: ...
     @overload
     def values(self, schema: str, limit: int = 100) -> list[tuple[Source, Any]]: ...
+    @renamed_arguments(shape="schema")
     def values(self, schema: type[Any] | str, limit: int = 100) -> list[tuple[Source, Any]]:
         """Return the values of a schema on all written pages, each with its source, the newest first.
 
@@ -267,7 +288,7 @@ class App(Router, Starlette):
         Raises:
             BadAddress: If it is not a key, such as ``/wiki/Tea``.
         """
-        return self.site.functions.link(key, searched=searched, default=default)
+        return self.site.template_globals.link(key, searched=searched, default=default)
 
     def render(self, template: str, /, status_code: int = 200, **values: Any) -> HTMLResponse:
         """Render a template without canvases as a response, for routes that are not pages.
@@ -324,7 +345,7 @@ class App(Router, Starlette):
         return [*pages, self._fallback] if self._fallback else pages
 
     @property
-    def open_engine(self) -> Engine | None:
+    def provided_engine(self) -> Engine | None:
         """The open engine that was passed as ``App(…, engine=an_engine)``."""
         return self._engine
 
@@ -335,7 +356,7 @@ class App(Router, Starlette):
 
     @property
     def database(self) -> Path:
-        """The file of the written pages."""
+        """The file of the database."""
         if self.settings.database:
             return Path(self.settings.database).expanduser()
         return Path(re.sub(r"\W+", "-", self.name.lower()).strip("-") or "unwritten").with_suffix(".db")
@@ -424,6 +445,7 @@ class App(Router, Starlette):
             Middleware(ConnectionMiddleware, settings=self.settings, exposure=self._exposure, mount=self._mount),
             *(middleware for extension in self.extensions for middleware in extension.middleware(self.ready)),
             Middleware(ServerErrorMiddleware, handler=server_error),
+            *self._body_limit(),
             *self.user_middleware,
             Middleware(ExceptionMiddleware, handlers=handlers),
         ]
@@ -433,6 +455,14 @@ class App(Router, Starlette):
             app = cls(app, *args, **kwargs)
         return app
 
+    def _body_limit(self) -> list[Middleware]:
+        max_body_size = getattr(self, "max_body_size", None)
+        if max_body_size is None:
+            return []
+        from starlette.middleware.body_limit import RequestBodyLimitMiddleware  # not in Starlette 1.0
+
+        return [Middleware(RequestBodyLimitMiddleware, max_body_size=max_body_size)]
+
     def _proxy_middleware(self) -> list[Middleware]:
         if not self.settings.trusted_proxies:
             return []
@@ -441,13 +471,19 @@ class App(Router, Starlette):
         return [Middleware(TrustedProxiesMiddleware, trusted_proxies=self.settings.trusted_proxies)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection."""
+        """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
-            send = describe_error(send)
+            send = report_lifespan_errors(send)
         else:
-            # Names in ``request.url_for`` are the app's own, mounted or not.
-            scope = {**scope, "router": self.router, "app_root_path": scope.get("root_path", "")}
+            scope = {**scope, "router": self._names(scope)}
         await super().__call__(scope, receive, send)
+
+    def _names(self, scope: Scope) -> StarletteRouter | MountedNames:
+        """Return what ``request.url_for`` asks: the app's own names, and if it is mounted, then those around it."""
+        if "router" not in scope:
+            return self.router
+        prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+        return MountedNames(self.router, scope["router"], prefix)
 
     async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._fallback
@@ -507,27 +543,33 @@ class App(Router, Starlette):
                 f"The app {self.name!r} has no pages. Declare one: @app.page('/{{title}}') above a function that "
                 "returns a prompt. If your pages are in another module, import it where the app is made."
             )
-        paths: dict[str, PageRoute] = {}
-        names: dict[str, PageRoute] = {}
-        for route in pages:
-            shape = re.sub(r"\{[^}:]*", "{", route.pattern.path)
-            if shape in paths:
-                raise BadApp(
-                    f"The pages {paths[shape].name!r} and {route.name!r} have the same path {route.pattern.path!r}. "
-                    "The second would never be shown: give it another path."
-                )
-            if route.name in names:
-                raise BadApp(
-                    f"Two pages are called {route.name!r}: {names[route.name].pattern.path!r} and "
-                    f"{route.pattern.path!r}. Rename a function, or write @app.page(…, name='another')."
-                )
-            paths[shape] = names[route.name] = route
+        _check_duplicates("page", pages)
+        _check_duplicates("action", [route for route in self.routes if isinstance(route, ActionRoute)])
         for links in filter(None, (self.links, *(route.links for route in pages))):
             if not any(links.leads_to(route.pattern) for route in pages):
                 raise BadApp(
                     f"links={links.path!r} leads to no page. The pages are "
                     f"{', '.join(repr(route.pattern.path) for route in pages)}."
                 )
+
+
+def _check_duplicates(kind: str, routes: Sequence[PatternRoute]) -> None:
+    """Raise ``BadApp`` if two pages, or two actions, have the same path or the same name."""
+    paths: dict[str, PatternRoute] = {}
+    names: dict[str, PatternRoute] = {}
+    for route in routes:
+        requests = re.sub(r"\?P<\w+>", "", route.path_regex.pattern)  # what it matches, whatever its parameters' names
+        if requests in paths:
+            raise BadApp(
+                f"The {kind}s {paths[requests].name!r} and {route.name!r} have the same path {route.path!r}. "
+                "The second would never be reached: give it another path."
+            )
+        if route.name in names:
+            raise BadApp(
+                f"Two {kind}s are called {route.name!r}: {names[route.name].path!r} and {route.path!r}. "
+                f"Rename a function, or write @app.{kind}(…, name='another')."
+            )
+        paths[requests] = names[route.name] = route
 
 
 class UnknownRoute(BadApp, NoMatchFound):
@@ -541,6 +583,10 @@ class UnknownRoute(BadApp, NoMatchFound):
         else:
             message = f"There is no page or route {name!r}.{suggestion(name, named)}"
         Exception.__init__(self, message)
+
+
+def _public_names(cls: type) -> list[str]:
+    return [name for name in dir(cls) if not name.startswith("_")]
 
 
 def _subfolder(folder: str | Path | None, name: str) -> Path | None:

@@ -40,7 +40,7 @@ from ..storage.world import WorldStore
 from ..web.action_routes import FormTags
 from ..web.actions import ActionHandler
 from ..web.extension import Extension
-from ..web.live_pages import LivePages
+from ..web.job_renderer import JobRenderer
 from ..web.live_updates import LiveUpdates
 from ..web.page_cache import PageCache
 from ..web.page_handler import PageHandler
@@ -51,7 +51,7 @@ from ..web.template_globals import TemplateGlobals
 
 @dataclass(frozen=True)
 class Declarations:
-    """All that an author has declared, as ``build`` needs it."""
+    """Everything that an author has declared: the input of ``build``."""
 
     name: str
     world: str
@@ -144,7 +144,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         *(["prefetch.js"] if prefetching else []),
     ]
     renderer = Renderer(templates, declared.static_files, engine.about, mount, scripts)
-    live_pages = LivePages(renderer, mount)
+    job_renderer = JobRenderer(renderer, mount)
 
     # Generation.
     write_lock = asyncio.Lock()
@@ -169,7 +169,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         budgets=budgets,
         policies=policies,
         metrics=metrics,
-        validate=live_pages.prepare,
+        validate=job_renderer.prepare,
     )
     prefetcher = Prefetcher(jobs=jobs, starter=starter, resolver=resolver, store=store) if prefetching else None
 
@@ -190,7 +190,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         cache=cache,
         jobs=jobs,
         starter=starter,
-        live_pages=live_pages,
+        job_renderer=job_renderer,
         prefetcher=prefetcher,
         renderer=renderer,
         metrics=metrics,
@@ -201,7 +201,7 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         store=store,
         jobs=jobs,
         starter=starter,
-        live_pages=live_pages,
+        job_renderer=job_renderer,
         cache=cache,
     )
     actions = ActionHandler(
@@ -242,13 +242,13 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         jobs=jobs,
         starter=starter,
         prefetcher=prefetcher,
-        live_pages=live_pages,
+        job_renderer=job_renderer,
         cache=cache,
         handler=handler,
         updates=updates,
         actions=actions,
         sockets=LiveSockets(),
-        functions=functions,
+        template_globals=functions,
         extensions=declared.extensions,
     )
     for extension in declared.extensions:

@@ -25,7 +25,7 @@ from ..web.site import GetSite
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
-RULES = f"""# Written pages may be crawled. Pages that are not written yet should not be.
+ROBOTS_TXT = f"""# Written pages may be crawled. Pages that are not written yet should not be.
 User-agent: *
 Disallow: {FRAMEWORK_PREFIX}
 Disallow: /*?{SIGNATURE}=
@@ -92,7 +92,7 @@ class WellKnownRoutes(BaseRoute):
         return route.matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request."""
+        """Handle the request."""
         await self._routes[scope["path"].removeprefix(scope.get("root_path", ""))].handle(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
@@ -101,5 +101,5 @@ class WellKnownRoutes(BaseRoute):
 
 
 async def robots(request: Request) -> Response:
-    """Answer ``/robots.txt``."""
-    return PlainTextResponse(RULES, headers={"cache-control": "max-age=3600"})
+    """Respond to ``/robots.txt``."""
+    return PlainTextResponse(ROBOTS_TXT, headers={"cache-control": "max-age=3600"})

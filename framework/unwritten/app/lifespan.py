@@ -1,4 +1,4 @@
-"""The life of an app: open everything, check the pages, serve, close."""
+"""The lifespan of an app: open its components, check its pages, and close."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Lifespan:
             await self.close()
 
     async def _warm(self) -> None:
-        """Let the engine evaluate what all pages share, so that the first click is as quick as the second."""
+        """Let the engine evaluate the shared parts of all prompts, so that the first click is as fast as the second."""
         try:
             resolver = self.site.resolver
             prompts = [resolver.prompts(page_request) for page_request in self._samples or ()]

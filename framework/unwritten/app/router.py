@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ..core.errors import BadApp
+from ..core.renames import renamed_arguments
 from ..generation.hooks import OnWritten
 from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
@@ -54,6 +55,7 @@ class Router:
         for hook in router.written_hooks:
             self.written_hooks.append(OnWritten(hook.function.function, hook.pattern.with_prefix(prefix)))
 
+    @renamed_arguments(ahead="prefetch")
     def page(
         self,
         path: str,
@@ -63,7 +65,7 @@ class Router:
         prefetch: bool = True,
         name: str | None = None,
     ) -> Callable[[F], F]:
-        """Declare a page: ``@app.page("/wiki/{title}")`` above a function that returns what the page needs.
+        """Declare a page: ``@app.page("/wiki/{title}")`` above a function that returns a prompt, a canvas or a page.
 
         Args:
             path: The pattern, in Starlette's syntax. ``{title}`` reads underscores as spaces; ``{title:raw}`` keeps
@@ -76,8 +78,7 @@ class Router:
         Raises:
             BadApp: If the function's signature does not fit the pattern.
         """
-        if not isinstance(path, str):
-            raise BadApp('Write @app.page("/path") with the path of the page, not @app.page alone.')
+        _check_path("page", path)
 
         def declare(function: F) -> F:
             pattern = PagePattern(path, canonical)
@@ -107,8 +108,7 @@ class Router:
         Raises:
             BadApp: If the function's signature does not fit the pattern.
         """
-        if not isinstance(path, str):
-            raise BadApp('Write @app.action("/path") with the path of the form, not @app.action alone.')
+        _check_path("action", path)
 
         def declare(function: F) -> F:
             pattern = PagePattern(path)
@@ -124,7 +124,11 @@ class Router:
             path: The pattern, in Starlette's syntax.
             methods: The HTTP methods it accepts.
             name: The name for ``url_for``. None: the function's name.
+
+        Raises:
+            BadApp: If the path is not one.
         """
+        _check_path("route", path)
 
         def declare(function: F) -> F:
             self._add(Route(path, function, methods=list(methods), name=name))
@@ -136,10 +140,10 @@ class Router:
         """Declare a hook: ``@app.on_written("/list/{name}")`` above a function that runs when such a page is written.
 
         The function takes the parameters of the pattern, reads what was generated with ``app.value``, and may write to
-        tables. It runs after the page is stored and before anyone is told that it is finished, and again whenever more
-        of the page is written. All its writes are one transaction, and every open page shows them. If it raises, the
-        error is logged and the page stays. If the server stops at that moment it may not have run: make it safe to
-        repeat, and offer an action for it where that matters.
+        tables. It runs after the page is stored and before subscribers are notified, and again whenever more of the
+        page is written. All its writes are one transaction, and every open page shows them. If it raises, the error is
+        logged and the page stays. If the server stops at that moment, it may not run: make it safe to repeat, and offer
+        an action for it where that matters.
 
         Args:
             path: The pattern of the pages.
@@ -147,6 +151,7 @@ class Router:
         Raises:
             BadApp: If the function's signature does not fit the pattern.
         """
+        _check_path("on_written", path)
 
         def declare(function: F) -> F:
             self.written_hooks.append(OnWritten(function, PagePattern(path)))
@@ -154,6 +159,7 @@ class Router:
 
         return declare
 
+    @renamed_arguments(first="initial")
     def table(
         self, model: type[M], name: str | None = None, *, index: Sequence[str] = (), initial: Iterable[M] = ()
     ) -> Table[M]:
@@ -171,15 +177,23 @@ class Router:
         return self.tables.add(Table(model, name, index=index, initial=initial))
 
 
+def _check_path(decorator: str, path: object) -> None:
+    """Raise ``BadApp`` if a decorator has no path, or one without a slash."""
+    if not isinstance(path, str):
+        raise BadApp(f'Write @app.{decorator}("/path") with a path, not @app.{decorator} alone.')
+    if not path.startswith("/"):
+        raise BadApp(f"The path {path!r} must begin with a slash: @app.{decorator}('/{path}').")
+
+
 def _with_prefix(route: BaseRoute, prefix: str) -> BaseRoute:
     if isinstance(route, (PageRoute, ActionRoute)):
         return route.with_prefix(prefix)
-    assert isinstance(route, Route)  # a router makes no others
+    assert isinstance(route, Route)  # a router creates no others
     return Route(prefix + route.path, route.endpoint, methods=list(route.methods or ()), name=route.name)
 
 
 async def serve_page(request: Request) -> Response:
-    """Answer a request for a page."""
+    """Respond to a request for a page."""
     site: Site = await request.app.ready()
     return await site.handler.handle(request, request.scope["page_route"])
 

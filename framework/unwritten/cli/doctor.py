@@ -1,4 +1,4 @@
-"""``unwritten doctor``: what is installed and in use, how fast it is, and what is wrong."""
+"""``unwritten doctor``: show what is installed and in use, how fast it is, and what is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -56,7 +56,7 @@ DIFFUSION_EXTRA = ("torch", "transformers", "bitsandbytes", "pillow")
 """Packages of the extra ``diffusion``. Only their versions are read: importing torch takes seconds."""
 
 SAMPLE_TOKENS = 48
-"""Tokens of the page that measures the engine. An engine that writes whole canvases writes one."""
+"""Number of tokens generated to measure the engine. An engine that writes whole canvases writes one canvas."""
 
 OPEN_ENGINE = {"model": "", "engine_options": "", "painter": "", "painter_options": ""}
 """Settings for an app that is given an open engine, and no painter."""
@@ -172,11 +172,8 @@ def _files() -> Iterator[str]:
 def _pages() -> Iterator[str]:
     found = sorted(data_folder().glob("*.db"))
     for path in found:
-        store = PageStore(path)
-        try:
+        with closing(PageStore(path)) as store:
             yield f"ok    {path}: {store.count():,} pages, {path.stat().st_size / 2**20:.1f} MiB"
-        finally:
-            store.close()
     if not found:
         yield f"ok    none yet; the pages of the demos will be stored in {data_folder()}"
     existing = next(folder for folder in (data_folder(), *data_folder().parents) if folder.is_dir())
@@ -199,13 +196,7 @@ def _htmx() -> Iterator[str]:
 
 
 class _Checkup:
-    """The checks that depend on the settings, on the engine and on an app.
-
-    Args:
-        target: The app, as in ``--app``.
-        demo: The demo, as in ``--demo``.
-        flags: The engine's settings from the command line.
-    """
+    """The checks that depend on the settings, on the engine and on an app."""
 
     def __init__(self, target: str | None, demo: str | None, flags: Mapping[str, object]) -> None:
         self._flags = flags
@@ -244,7 +235,7 @@ class _Checkup:
     def engine(self) -> Iterator[str]:
         """Open the engine, and measure it."""
         settings = self._settings()
-        self._engine = self._app.open_engine if self._app is not None and not self._flags else None
+        self._engine = self._app.provided_engine if self._app is not None and not self._flags else None
         if self._engine is None:
             with LoadingProgress() as progress:
                 self._engine = open_engine(settings.engine, progress=progress, **engine_options(settings))
@@ -379,7 +370,7 @@ async def _measure(engine: Engine) -> _Click:
             shell = time.perf_counter() - begun
             job = site.jobs.recent("/Lighthouse")
             if job is None:
-                raise UnwrittenError("A page of a small app could not be generated. Is a setting in the way?")
+                raise UnwrittenError("A page of a small app could not be generated. Does a setting prevent it?")
             subscriber = Subscriber()
             job.subscribe(subscriber)
             (region,) = job.regions.values()

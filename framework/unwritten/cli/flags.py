@@ -11,13 +11,10 @@ import click
 import platformdirs
 
 from ..app.application import App
-from ..core.settings import BY_NAME, REMOVED, RENAMED, SETTINGS, Setting
+from ..core.settings import BY_NAME, SETTINGS, Setting
 from .loading import find_demo, load_app
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_FORMER = (*RENAMED, *REMOVED)
-"""Settings of earlier versions. Their flags are accepted, so that the error can say what became of them."""
 
 _METAVARS = {int: "NUMBER", float: "NUMBER", str: "TEXT"}
 
@@ -29,8 +26,6 @@ def settings_options(*excluded: str) -> Callable[[F], F]:
         for setting in reversed(SETTINGS):
             if setting.name not in excluded:
                 function = _option(setting)(function)
-        for name in _FORMER:
-            function = click.option(f"--{name.replace('_', '-')}", name, hidden=True)(function)
         return function
 
     return decorate
@@ -49,7 +44,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
 
 def given_settings(options: Mapping[str, object]) -> dict[str, object]:
     """Return the settings among a command's options that were given on the command line."""
-    return {name: value for name, value in options.items() if name in {*BY_NAME, *_FORMER} and value is not None}
+    return {name: value for name, value in options.items() if name in BY_NAME and value is not None}
 
 
 def to_arguments(settings: Mapping[str, object]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Find the app that a command is about: in a file, in a module, or among the demos."""
+"""Load the app of a command: from a file, from a module, or from the demos."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _is_taken(name: str, folder: Path) -> bool:
 
 
 def _forget_modules(file: Path, folder: Path, top: str) -> None:
-    """Forget modules of apps that were loaded earlier in this process, so that this app gets its own.
+    """Remove modules of apps that were loaded earlier in this process, so that this app gets its own.
 
     These are the modules of the same app, which is loaded again, and those of other apps whose names this one uses.
     """
@@ -235,7 +235,7 @@ def _is_from(module: ModuleType, file: Path) -> bool:
 
 
 def _is_within(module: ModuleType | None, path: Path) -> bool:
-    """True if a module is a file, or lies in a folder and is not an installed package there."""
+    """True if a module is this file, or is in this folder and is not an installed package."""
     places = [place for place in (getattr(module, "__file__", None), *getattr(module, "__path__", ())) if place]
     paths = [Path(place).resolve() for place in places]
     return any(one.is_relative_to(path) and "site-packages" not in one.relative_to(path).parts for one in paths)

@@ -12,6 +12,7 @@ from unwritten_engine.errors import EngineError
 
 from .. import __version__
 from ..core.errors import UnwrittenError
+from ..core.settings import REMOVED, RENAMED, load_settings
 
 
 class LazyCommand(NamedTuple):
@@ -68,9 +69,18 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. Known errors become one message. Other exceptions are bugs and keep their traceback."""
         try:
-            return super().invoke(ctx)
+            return self._invoke(ctx)
         except (UnwrittenError, EngineError) as error:
             raise click.ClickException(str(error)) from error
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            name = error.option_name.lstrip("-").replace("-", "_")
+            if name in RENAMED or name in REMOVED:
+                load_settings(flags={name: ""}, environment={})  # raises an error that says what became of it
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -89,7 +99,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "copy": LazyCommand("worlds:copy", "Copy a world's file while it is in use."),
     "tune": LazyCommand("training:tune", "Adapt a diffusion model to your own pages."),
     "offline": LazyCommand("offline:offline", "Keep a copy of htmx for use without a network."),
-    "doctor": LazyCommand("doctor:doctor", "Show what is used and why, how fast it is, and what is wrong."),
+    "doctor": LazyCommand("doctor:doctor", "Show the engine in use, its speed, and problems of the installation."),
 }
 """All commands."""
 
@@ -103,7 +113,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
 )
 @click.version_option(__version__, message="unwritten %(version)s")
 def main() -> None:
-    """Pages that do not exist until someone clicks them.
+    """Run and manage apps of Unwritten, a web framework for pages that are generated when someone clicks them.
 
     \b
     Try it:              unwritten demo wiki

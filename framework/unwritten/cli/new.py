@@ -24,7 +24,7 @@ FILES = {
 """The files of a new app: the path in ``templates/new``, and the path in the app."""
 
 SHARED_FILES = ("pyproject.toml", "gitignore")
-"""Those that a copy of a demo gets too."""
+"""The files of a new app that a copy of a demo also gets."""
 
 _README = """# $title
 
@@ -89,7 +89,7 @@ def create_app(folder: Path, demo: str | None = None) -> None:
             without = shutil.ignore_patterns("README.md", "pictures", "__pycache__", "*.pyc", "*.db*")
             shutil.copytree(source, folder, dirs_exist_ok=True, ignore=without)
             texts["README.md"] = _README
-            # A demo's test lies beside its app.py, and finds it by its own folder.
+            # A demo's test is beside its app.py, and finds it by its own folder.
             texts["pyproject.toml"] = texts["pyproject.toml"].replace('testpaths = ["tests"]', 'testpaths = ["."]')
         for path, text in texts.items():
             for variable, value in {"$title": title, "$demo": demo or "", "$name": name}.items():

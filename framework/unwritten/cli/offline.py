@@ -16,7 +16,7 @@ TIMEOUT = 20.0
 """Seconds for one download."""
 
 MAX_BYTES = 1024 * 1024
-"""The largest script that is read. Those of htmx have some tens of kilobytes."""
+"""Maximum size of a script in bytes. The scripts of htmx have tens of kilobytes."""
 
 
 @click.command("offline")
@@ -74,7 +74,7 @@ def _download(script: Script) -> bytes:
 
 
 def _read(source: Path, script: Script) -> bytes | None:
-    """Return a script from a package, a folder or a file, or None if it is not in there."""
+    """Return a script from a package, a folder or a file, or None if it is missing."""
     if source.is_dir():
         found = [path for path in (source / script.path, source / script.name) if path.is_file()]
         return found[0].read_bytes() if found else None

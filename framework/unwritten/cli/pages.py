@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -44,7 +44,7 @@ def get(path: str, target: str | None, demo: str | None, **options: object) -> N
     """
     if not path.startswith("/"):
         raise click.UsageError(f"A path begins with a slash: unwritten get /{path.lstrip('/')}")
-    # The owner of the app asks, so no signed link is needed.
+    # The command is run by the owner of the app, so no signed link is needed.
     app = choose_app(target, demo, {"signed_links": "off", **given_settings(options)})
     prepare(app)
     status, is_complete = asyncio.run(_print_page(app, _streamed(path)))
@@ -100,11 +100,8 @@ def _open_store(**world: Any) -> Iterator[PageStore]:
     path = world_path(**world)
     if not path.is_file():
         raise StoreError(f"No pages are stored yet: there is no database {path}.")
-    store = PageStore(path)
-    try:
+    with closing(PageStore(path)) as store:
         yield store
-    finally:
-        store.close()
 
 
 @pages.command("list")

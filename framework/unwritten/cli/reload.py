@@ -39,7 +39,7 @@ REFRESHED_SUFFIXES = frozenset(
 """Suffixes of templates and static files. A change of one in its folder updates open pages, without a restart."""
 
 SOURCE_SUFFIXES = REFRESHED_SUFFIXES | {".py", ".json", ".toml"}
-"""Suffixes of files that may be what an app needs that could not start."""
+"""Suffixes of files whose changes restart an app that could not start."""
 
 STOP_TIMEOUT = 6.0
 """Seconds until a child that does not stop is killed."""
@@ -49,8 +49,8 @@ STOP_TIMEOUT = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class InheritedSocket:
-    """What the child inherits from its parent.
+class ParentProcess:
+    """The parent process, as its child sees it: the descriptors that the child inherits.
 
     Attributes:
         listener: The file descriptor of the listening socket.
@@ -77,7 +77,7 @@ class InheritedSocket:
             raise
 
     def follow(self, app: App) -> None:
-        """Report the app's folders. Refresh its pages when the parent says so, and stop when the parent ends."""
+        """Report the app's folders. Refresh its pages when the parent requests it, and stop when the parent ends."""
         for folder in app.folders:
             os.write(self.files, b"F" + os.fsencode(folder.resolve()) + b"\0")
 
@@ -89,13 +89,13 @@ class InheritedSocket:
         threading.Thread(target=wait, daemon=True, name="lifeline").start()
 
 
-def inherited() -> InheritedSocket | None:
-    """Return what this process inherits, or None if it is not the child of a watching process."""
+def parent_process() -> ParentProcess | None:
+    """Return the parent that watches files and restarts this process, or None if there is none."""
     words = os.environ.pop(VARIABLE, "").split()
     if not words:
         return None
     listener, lifeline, report, files = map(int, words[:4])
-    return InheritedSocket(listener, lifeline, report, files, restarted=words[4] == "restarted")
+    return ParentProcess(listener, lifeline, report, files, restarted=words[4] == "restarted")
 
 
 def _record_files(descriptor: int) -> None:
@@ -144,7 +144,7 @@ class WatchedFiles:
                 {b"R": self.read, b"W": self.written, b"F": self.folders}[kind].add(path)
 
     def clear(self) -> None:
-        """Forget everything, before the next child starts."""
+        """Clear all records before the next child starts."""
         self.file.seek(0)
         self.file.truncate()
         for paths in (self.read, self.written, self.folders):
@@ -158,12 +158,13 @@ class WatchedFiles:
     def needs_restart(self, path: Path, app_folder: Path) -> bool:
         """True if the child must restart after a change of a file.
 
-        These are the files that it has read, and the first files of a folder ``templates`` or ``static``.
+        These are the files that it has read, and a folder ``templates`` or ``static`` that did not exist at its start.
         """
-        if path in self.written:
+        if path in self.written or path in self.folders:
             return False
-        is_first = any(path.is_relative_to(app_folder / name) for name in ("templates", "static"))
-        return path in self.read or (is_first and path.suffix in REFRESHED_SUFFIXES)
+        new = [app_folder / name for name in ("templates", "static")]
+        is_new = path in new or (any(map(path.is_relative_to, new)) and path.suffix in REFRESHED_SUFFIXES)
+        return path in self.read or is_new
 
 
 def watched_folders(app: App, target: str) -> list[Path]:
@@ -209,7 +210,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
             if is_running:
                 refreshed = [path for path in paths if files.needs_refresh(path)]
                 restarting = [path for path in paths if path not in refreshed and files.needs_restart(path, folders[0])]
-            else:  # what it would have read next is not known
+            else:  # a child that failed may not have read all of its files
                 refreshed, restarting = [], [path for path in paths if path.suffix in SOURCE_SUFFIXES]
             if restarting:
                 click.echo(f"{_names(restarting)} changed: restarting.")
@@ -227,7 +228,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
                 os.write(refresh, b"r")
             elif not is_running and not is_waiting:
                 if not has_restarted:
-                    sys.exit(child.returncode)  # it could not start, and has said why
+                    sys.exit(child.returncode)  # it could not start, and has printed the reason
                 click.echo("Waiting for a change of the files.", err=True)
                 is_waiting = True
                 report.seek(0)
@@ -242,7 +243,7 @@ def serve_with_reload(arguments: Sequence[str], sock: socket.socket, folders: Se
             error_server.close()
         report.close()
         files.file.close()
-    click.echo("Stopped. The pages are kept.")
+    click.echo("Stopped. All finished pages are stored.")
 
 
 def _names(paths: Iterable[Path]) -> str:

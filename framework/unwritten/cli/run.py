@@ -10,7 +10,7 @@ import click
 
 from .flags import given_settings, load_demo, settings_options, to_arguments
 from .loading import all_demos, load_app
-from .reload import inherited, serve_with_reload, watched_folders
+from .reload import parent_process, serve_with_reload, watched_folders
 from .server import bind, serve
 
 
@@ -33,7 +33,7 @@ def run(target: str, reloads: bool, open_browser: bool, **options: object) -> No
     unwritten run app.py:site --port 8001 --open
     """
     settings = given_settings(options)
-    parent = inherited()
+    parent = parent_process()
     if parent is not None:
         with parent.reporting_errors():
             app = load_app(target)

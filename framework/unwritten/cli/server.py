@@ -21,10 +21,10 @@ from unwritten_engine.engine import About
 
 from ..app.application import App
 from ..core.errors import BadSetting
-from .reload import InheritedSocket
+from .reload import ParentProcess
 
 SHUTDOWN_SECONDS = 3
-"""How long the server waits for open connections when it stops."""
+"""Seconds for which a stopping server waits for open connections."""
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest WebSocket message of a browser. Browsers send page keys and frame numbers."""
@@ -125,7 +125,7 @@ def print_url(url: str, host: str, signed_links: bool = False) -> None:
     """Print the address, and who can reach it."""
     click.echo(f"\n  {click.style(url, bold=True, fg='cyan')}    (Ctrl-C stops)")
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        click.echo("  Other machines in your network can reach it under this machine's address.")
+        click.echo("  Other machines in your network can reach it at this machine's address.")
     if signed_links:
         click.echo(
             "  Pages are generated only for links that a page displayed, within budgets. "
@@ -162,7 +162,7 @@ class LoadingProgress:
             self._bar.stop()
 
     def __call__(self, fraction: float, description: str) -> None:
-        """Show how far the work is."""
+        """Show the progress."""
         if self._bar:
             self._bar.update(self._task, completed=fraction, description=description)
         elif description != self._printed:
@@ -173,7 +173,7 @@ class LoadingProgress:
 # -- serving ----------------------------------------------------------------------------------------------------------
 
 
-def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: InheritedSocket | None = None) -> None:
+def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: ParentProcess | None = None) -> None:
     """Serve until Ctrl-C.
 
     Args:
@@ -198,7 +198,7 @@ def serve(app: App, sock: socket.socket, *, open_browser: bool = False, parent: 
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[sock])
         if server.started and server.should_exit and parent is None:
-            click.echo("Stopped. The pages are kept.")
+            click.echo("Stopped. All finished pages are stored.")
     finally:
         sock.close()
 
@@ -207,7 +207,7 @@ class _Server(uvicorn.Server):
     """A uvicorn server that prints its address when it accepts connections."""
 
     def __init__(
-        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, parent: InheritedSocket | None
+        self, config: uvicorn.Config, app: App, *, url: str, open_browser: bool, parent: ParentProcess | None
     ) -> None:
         super().__init__(config)
         self._app, self._url, self._open_browser = app, url, open_browser

@@ -12,11 +12,9 @@ import click
 
 from unwritten_engine.training.cli import main as run_training
 from unwritten_engine.training.config import TUNING
-from unwritten_engine.training.dataset import TrainingPage
-from unwritten_engine.training.dataset import read_pages
-from unwritten_engine.training.dataset import write_pages
+from unwritten_engine.training.dataset import TrainingPage, read_pages, write_pages
 
-from ..core.errors import ShareError
+from ..core.errors import TransferError
 from ..export.training_examples import TrainingExamples, training_examples
 from .worlds import world_options, world_path
 
@@ -127,11 +125,11 @@ def _texts(count: int) -> str:
 
 def _write_pages(target: Path, pages: Sequence[TrainingPage]) -> None:
     if target.exists():
-        raise ShareError(f"{target} exists already and is not replaced. Name another file.")
+        raise TransferError(f"{target} exists already and is not replaced. Name another file.")
     try:
         count = write_pages(target, pages)
     except OSError as error:
-        raise ShareError(f"{target} cannot be written: {error.strerror}. Name another file.") from error
+        raise TransferError(f"{target} cannot be written: {error.strerror}. Name another file.") from error
     click.echo(
         f"Wrote {_texts(count)} to {target}, one per line. Read and prune them, then run: "
         f"python -m unwritten_engine.training tune FOLDER --pages {target} --out FOLDER"

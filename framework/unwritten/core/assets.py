@@ -2,7 +2,7 @@
 
 In an installed copy, ``templates/``, ``static/`` and ``demos/`` are inside the package. In a checkout they are at the
 top of the tree. ``VersionedStaticFiles`` serves the app's static files and the framework's under URLs that change with
-their content, so that browsers may cache them without asking again.
+their content, so that browsers may cache them without revalidation.
 
 htmx is not part of Unwritten. Pages load it from a CDN, or from the user's cache after ``unwritten offline``. Browsers
 check both by the same hash.
@@ -39,7 +39,7 @@ def asset_dir(name: str) -> Path:
     """Return the folder ``templates``, ``static`` or ``demos``, in an installed copy or in a checkout.
 
     Raises:
-        UnwrittenError: If this copy of Unwritten lacks it.
+        UnwrittenError: If this copy of Unwritten has no such folder.
     """
     packaged = _PACKAGE / name
     checkout = _PACKAGE.parents[1]
@@ -52,7 +52,7 @@ def asset_dir(name: str) -> Path:
             return candidate
     searched = " and ".join(str(candidate) for candidate in candidates)
     raise UnwrittenError(
-        f"This copy of Unwritten lacks its {name}/ folder (searched {searched}). "
+        f"This copy of Unwritten has no {name}/ folder (searched {searched}). "
         "Install it again: pip install --force-reinstall --no-deps unwritten"
     )
 
@@ -80,7 +80,7 @@ class Script:
         return f"https://cdn.jsdelivr.net/npm/htmx.org@{HTMX_VERSION}/{self.path}"
 
 
-# Hashes of the files in the package. The one that its README prints matches none of them.
+# Hashes of the files in the package. The hash in the package's README matches none of them.
 HTMX: tuple[Script, ...] = (
     Script(
         "htmx.min.js",

@@ -5,10 +5,10 @@
     UnwrittenError
     ├── BadSetting            an unknown setting, or an invalid value
     ├── BadApp                declarations that cannot work
-    │   ├── BadPage           a page function returned something else than a page
+    │   ├── BadPage           a page function returned something that is not a page
     │   │   └── BadSchema     a schema that is invalid, or that the engine does not support
-    │   ├── BadTemplate       a template that is missing, invalid, or lacks a block
-    │   └── BadTable          a table that cannot be stored, or a wrong use of one
+    │   ├── BadTemplate       a template that is missing, invalid, or without a required block
+    │   └── BadTable          a table that cannot be stored, or that is used incorrectly
     ├── NotAnApp              a file without an app
     ├── BadAddress            a URL that cannot be a page (400, 404, 414, 421, …)
     ├── BadForm               a form that is refused (400, 403, 413, 415, …)
@@ -24,7 +24,7 @@
     │   ├── StoreLocked       another program holds the write lock
     │   ├── StoreFull         the disk is full
     │   └── UnknownDatabase   a database of another program, damaged, or of a newer version
-    └── ShareError            a copy, export or import that is refused
+    └── TransferError         a copy, export or import that is refused
 
 The engine has its own errors; see ``unwritten_engine.errors``.
 """
@@ -36,7 +36,7 @@ from typing import Any
 
 
 class UnwrittenError(Exception):
-    """The base class of all errors of the framework. Messages are written for people."""
+    """The base class of all errors of the framework. Messages are meant to be shown to people."""
 
 
 class BadSetting(UnwrittenError):
@@ -62,11 +62,11 @@ class BadSchema(BadPage):
 
 
 class BadTemplate(BadApp):
-    """A template is missing, invalid, or lacks a block."""
+    """A template is missing, invalid, or without a required block."""
 
 
 class BadTable(BadApp):
-    """The model of a table cannot be stored, or a table is used in a wrong way."""
+    """The model of a table cannot be stored, or a table is used incorrectly."""
 
 
 class NotAnApp(UnwrittenError):
@@ -110,7 +110,7 @@ class Busy(UnwrittenError):
 
 
 class OverBudget(Busy):
-    """One visitor, or all together, have used up a budget.
+    """One visitor, or all visitors together, have used up a budget.
 
     Attributes:
         budget: The name of the budget.
@@ -126,7 +126,7 @@ class PageFailed(UnwrittenError):
 
 
 class TimedOut(PageFailed):
-    """Something took too long."""
+    """A function or the generation of a page took too long."""
 
 
 class SchemaMismatch(PageFailed):
@@ -157,5 +157,5 @@ class UnknownDatabase(StoreError):
     """The file is a database of another program, is damaged, or comes from a newer version."""
 
 
-class ShareError(UnwrittenError):
-    """A copy, an export or an import is refused: something is in its way, or the file is not a world."""
+class TransferError(UnwrittenError):
+    """A copy, export or import is refused: the target exists already, or the file is not a world."""

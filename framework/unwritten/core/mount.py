@@ -9,7 +9,7 @@ log = logging.getLogger("unwritten")
 
 
 class MountPoint:
-    """Converts between keys, which never hold the prefix, and the paths that browsers see.
+    """Converts between page keys, which never contain the prefix, and the paths that browsers see.
 
     Rendered pages are shared by all visitors, so an app has one prefix at a time.
 
@@ -23,11 +23,11 @@ class MountPoint:
         self.prefix = ""
         self._warned = False
 
-    def update(self, root_path: str) -> bool:
-        """Take the prefix of a request, from ``scope["root_path"]``. Return True if it differs from the one before."""
+    def update(self, root_path: str) -> None:
+        """Set the prefix from a request's ``scope["root_path"]``."""
         root_path = root_path.rstrip("/")
         if root_path == self.root_path:
-            return False
+            return
         if self.root_path and not self._warned:
             self._warned = True
             log.warning(
@@ -38,7 +38,6 @@ class MountPoint:
             )
         self.root_path = root_path
         self.prefix = quote(root_path, safe="/:@!$&()*+,;=-._~")
-        return True
 
     def url(self, key: str) -> str:
         """Return the path that browsers request for a key."""

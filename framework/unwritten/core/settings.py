@@ -83,8 +83,8 @@ class Settings(BaseModel):
     time_limit: float = Field(default=180.0, ge=1, description="Seconds until the generation of a page is cancelled.")
     prefetch: Switch = Field(
         default="auto",
-        description="Generate likely next pages before they are clicked: on, off, or auto: on if the engine costs "
-        "nothing but time.",
+        description="Generate likely next pages before they are clicked: on, off, or auto: on unless the engine "
+        "charges for tokens.",
     )
     memory_tokens: int = Field(
         default=200, ge=0, description="Tokens of each prompt for what earlier pages say about its subject; 0 for none."
@@ -111,12 +111,12 @@ class Settings(BaseModel):
     visitor_seconds: float = Field(
         default=1800.0,
         ge=0,
-        description="Seconds of generation that one visitor may cause in an hour; otherwise as above.",
+        description="Seconds of generation that one visitor may cause in an hour; the rules of visitor_pages apply.",
     )
     engine_seconds: float = Field(
         default=7200.0,
         ge=0,
-        description="Seconds of generation in an hour for all visitors together; otherwise as above.",
+        description="Seconds of generation in an hour for all visitors together; the rules of visitor_pages apply.",
     )
     metrics: bool = Field(default=False, description="Serve /metrics to every client, not only to this machine.")
     debug: bool = Field(

@@ -94,7 +94,7 @@ def error_reports(error: BaseException) -> list[ErrorReport]:
     chain.reverse()
     reports = [(link, _report(link)) for link in chain]
     shown = [report for link, report in reports if report.locations or link is error]
-    # The framework's message about a template repeats that of the cause, which has the location.
+    # The framework's error for a template repeats the message of its cause, which has the location.
     if len(shown) > 1 and isinstance(error, BadTemplate) and not shown[-1].locations:
         shown.pop()
     return shown

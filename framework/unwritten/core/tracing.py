@@ -1,7 +1,7 @@
 """Traces for developer tools: the steps and SQL statements of one request, and their durations.
 
-A request is traced only while developer tools ask for it. A context variable carries its trace into threads and tasks
-that the request starts.
+A request is traced only if its client may see the developer tools. A context variable carries its trace into threads
+and tasks that the request starts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _VALUE_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class SQLStatement:
     """One SQL statement.
 
     Attributes:
@@ -47,17 +47,17 @@ class Step:
 
 @dataclass(eq=False, slots=True)
 class Trace:
-    """What a request has done so far.
+    """The steps and SQL statements of one request so far.
 
     Attributes:
         path: Its path with the query.
-        key: The key of the page that it asked for. Empty if it was not for a page.
+        key: The key of the requested page. Empty if the request was not for a page.
         status: The HTTP status of the response.
         milliseconds: From its arrival to the end of the response.
         steps: The parts of the work, in order.
         statements: The SQL statements, in order.
         omitted: The number of statements beyond ``MAX_STATEMENTS``.
-        cache: Where the page came from, in words.
+        cache: A description of where the page came from.
         etag: The ETag of the response. Empty if it had none.
         started: When it arrived, as ``time.perf_counter`` counts.
     """
@@ -67,7 +67,7 @@ class Trace:
     status: int = 0
     milliseconds: float = 0.0
     steps: list[Step] = field(default_factory=list)
-    statements: list[Statement] = field(default_factory=list)
+    statements: list[SQLStatement] = field(default_factory=list)
     omitted: int = 0
     cache: str = ""
     etag: str = ""
@@ -81,11 +81,11 @@ class Trace:
         shortened = tuple(_shorten(repr(value), _VALUE_LENGTH) for value in parameters)
         # SQLite reports writes with their values in them, which may be a whole page.
         line = _shorten(" ".join(sql[: 4 * _SQL_LENGTH].split()), _WRITE_LENGTH if writes else _SQL_LENGTH)
-        self.statements.append(Statement(line, shortened, seconds * 1000, writes))
+        self.statements.append(SQLStatement(line, shortened, seconds * 1000, writes))
 
     @property
     def elapsed(self) -> float:
-        """Milliseconds since its arrival, up to the end of the response."""
+        """Milliseconds from its arrival until now, or until the end of the response."""
         return self.milliseconds or (time.perf_counter() - self.started) * 1000
 
     @property
@@ -129,18 +129,14 @@ def _measure(trace: Trace, name: str) -> Iterator[None]:
 
 
 def record_page(key: str, cache: str) -> None:
-    """Record which page the request asked for and where it comes from, if the request is traced."""
+    """Record the requested page and where it came from, if the request is traced."""
     trace = current_trace.get()
     if trace is not None:
         trace.key, trace.cache = key, cache
 
 
 class SQLTimer:
-    """Times the statements of one transaction in the write thread. SQLite reports only when each of them starts.
-
-    Args:
-        trace: Gets the statements.
-    """
+    """Times the statements of one transaction in the write thread. SQLite reports only when each of them starts."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
@@ -148,12 +144,12 @@ class SQLTimer:
         self._started = 0.0
 
     def start(self, sql: str) -> None:
-        """Note that a statement starts, which ends the previous one."""
+        """Record the start of a statement, which ends the previous one."""
         self.stop()
         self._sql, self._started = sql, time.perf_counter()
 
     def stop(self) -> None:
-        """Note that the last statement has ended."""
+        """Record the end of the last statement."""
         if self._sql:
             self._trace.add_statement(self._sql, (), time.perf_counter() - self._started, writes=True)
         self._sql = ""

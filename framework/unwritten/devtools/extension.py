@@ -29,7 +29,7 @@ from .panel import build_panel
 from .recordings import FrameRecorder
 
 MAX_TRACES = 64
-"""Pages of which the trace of the last request is remembered."""
+"""Maximum number of pages whose last trace is remembered."""
 
 _PARTS = ("panel", "frame", "errors")
 """Parts of the panel that devtools.js requests on their own."""
@@ -86,10 +86,6 @@ class DevTools(Extension):
 
     # -- traces -------------------------------------------------------------------------------------------
 
-    def trace(self, key: str) -> Trace | None:
-        """Return the trace of the last request for a page."""
-        return self._traces.get(key)
-
     def add_trace(self, trace: Trace) -> None:
         """Remember the trace of a request, if it was for a page. Call it in the app's event loop."""
         self._loop = asyncio.get_running_loop()
@@ -127,7 +123,7 @@ class DevTools(Extension):
             problem = f"has no parameter {unknown[0]!r}" if unknown else "needs the page: ?page=/wiki/Lighthouse"
             raise BadAddress(f"The developer panel {problem}.")
         name = query.get("canvas", "")
-        panel = build_panel(site, self.recorder.get(key), self.trace(key), key, {name: query.get("at", "")})
+        panel = build_panel(site, self.recorder.get(key), self._traces.get(key), key, {name: query.get("at", "")})
         canvas = next((canvas for canvas in panel.canvases if canvas.name == name), None)
         if name and canvas is None:
             raise BadAddress(f"The page {key} has no canvas {name!r}.", 404)

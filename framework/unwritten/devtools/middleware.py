@@ -46,7 +46,7 @@ class DevToolsMiddleware:
         self._on_trace = on_trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with tracing if the client may see the tools."""
+        """Call the next app, with tracing if the client may see the tools."""
         if scope["type"] != "http" or FRAMEWORK_PREFIX in scope["path"]:
             return await self._app(scope, receive, send)
         query, show_trace = _take_trace(scope["query_string"])
@@ -141,7 +141,7 @@ def _overlap(body: bytes, tag: bytes) -> int:
 
 
 def _take_trace(query: bytes) -> tuple[bytes, bool]:
-    """Return a query string without the parameter ``_trace``, and whether the parameter asks for a trace."""
+    """Return a query string without the parameter ``_trace``, and whether the parameter requests a trace."""
     if TRACE.encode() not in query:
         return query, False
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)

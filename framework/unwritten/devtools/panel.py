@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
@@ -80,8 +80,8 @@ class Panel:
         key: The page's key.
         is_active: True if the page is being generated.
         recorded: True if its frames are recorded.
-        page: What is known about the page.
-        engine: What is known about the engine.
+        page: The state and provenance of the page.
+        engine: The engine's description of itself.
         canvases: Its canvases.
         trace: The trace of the last request for it.
     """
@@ -268,12 +268,8 @@ def _frame(site: Site, job: PageJob, region_job: RegionJob, region: RegionRecord
         label=f"{_label(frame)}, {recorded.seconds:.2f} s",
         html=_render(site, job, region_job, frame),
         text=frame.text,
-        unsettled=round(_length(frame.unsettled) / (len(frame.text) or 1), 2),
+        unsettled=round(sum(end - start for start, end in frame.unsettled) / (len(frame.text) or 1), 2),
     )
-
-
-def _length(spans: Sequence[tuple[int, int]]) -> int:
-    return sum(end - start for start, end in spans)
 
 
 def _label(frame: Frame) -> str:
@@ -287,6 +283,6 @@ def _render(site: Site, job: PageJob, region_job: RegionJob, frame: Frame) -> Ma
     """Render a region as it was at an earlier frame. If it cannot be rendered, return the error."""
     try:
         region = region_job.region_at(frame)
-        return Markup(site.live_pages.current_shell(job).render_region(region, job.view()))
+        return Markup(site.job_renderer.current_shell(job).render_region(region, job.view()))
     except UnwrittenError as error:
         return Markup('<p class="region-error">{}</p>').format(error)

@@ -12,13 +12,13 @@ from ..generation.page_job import JobObserver, PageJob
 from ..generation.region_job import RegionJob
 
 MAX_PAGES = 16
-"""Pages that are remembered."""
+"""Maximum number of recorded pages."""
 
 MAX_FRAMES = 400
-"""Recorded frames of one canvas. Of a longer one every second frame is kept, then every fourth, and so on."""
+"""Maximum number of recorded frames per canvas. Beyond that, every second frame is recorded, then every fourth, etc."""
 
 MAX_CHARACTERS = 1_000_000
-"""Characters in the recorded frames of one canvas."""
+"""Maximum number of characters in the recorded frames of one canvas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RegionRecording:
         name: The canvas's name.
         request: The request to the engine.
         frames: The recorded frames, the latest last.
-        num_frames: How many frames there were.
+        num_frames: The number of all frames, recorded or not.
         error: Why the canvas failed. None if it did not.
     """
 
@@ -126,7 +126,7 @@ class FrameRecorder(JobObserver):
             del self._recordings[next((key for key in older if not self._recordings[key].opened), older[0])]
 
     def mark_opened(self, key: str) -> None:
-        """Note that a page was requested, so that its recording is removed last."""
+        """Record that a page was requested, so that its recording is removed last."""
         recording = self._recordings.get(key)
         if recording is not None:
             recording.opened = True

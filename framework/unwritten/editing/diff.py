@@ -11,13 +11,13 @@ from typing import Literal, TypeAlias
 Kind: TypeAlias = Literal["same", "added", "removed", "skipped"]
 
 CONTEXT = 30
-"""Words that are shown before and after a difference."""
+"""Number of words shown before and after a difference."""
 
 _MAX_PAIRS = 2_000_000
-"""Pairs of words, or of lines, that are compared in all. Passages beyond that count as replaced."""
+"""Maximum number of pairs of words, or of lines, that are compared. Passages beyond that count as replaced."""
 
 _MIN_SHARE = 4
-"""What two changes have between them is shown if it has at least this fraction (a quarter) of their words."""
+"""Text between two changes is shown as unchanged if it has at least this fraction (a quarter) of their words."""
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
@@ -155,7 +155,7 @@ def _skip(chunks: Sequence[DiffChunk], context: int) -> Iterator[DiffChunk]:
 
 
 def _tokens_of(tokens: Sequence[str], words: int) -> int:
-    """Return how many tokens from the start hold so many words. The other tokens are white space."""
+    """Return how many tokens from the start contain this number of words. The other tokens are white space."""
     seen = 0
     for index, token in enumerate(tokens):
         seen += not token.isspace()

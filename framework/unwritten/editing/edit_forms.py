@@ -11,18 +11,18 @@ from starlette.requests import Request
 from ..core.errors import BadAddress, BadEdit, BadForm
 from ..routing.routes import PageRequest
 from ..storage.records import StoredCanvas, StoredPage
-from ..web.form_data import FormData
+from ..web.form_data import SubmittedForm
 from ..web.site import Site
 from .editor import may_edit
 
 MAX_INSTRUCTION_LENGTH = 400
-"""Characters of an instruction for the model, or of a summary of a change."""
+"""Maximum length of an instruction for the model, or of a summary of a change."""
 
 MAX_TEXT_LENGTH = 60_000
-"""Characters of a text that was edited by hand."""
+"""Maximum length of a text that was edited by hand."""
 
 MAX_FIELD_SIZE = 4 * MAX_TEXT_LENGTH
-"""Bytes that one field of an edit form may have."""
+"""Maximum size in bytes of one field of an edit form."""
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "by hand": ("text", "note"),
@@ -37,7 +37,7 @@ class EditInput:
     """The input of a visitor in the edit form of a region.
 
     Attributes:
-        kind: "by hand", "asked" (the model revises the text) or "again" (the model generates it again).
+        kind: "by hand", "asked" (the model revises the text) or "again" (the model regenerates it).
         region: The region.
         text: The text, by hand. None if the form has none.
         note: The summary of the change, by hand.
@@ -57,7 +57,7 @@ class EditInput:
     seed: str = ""
 
 
-def parse_edit(form: FormData) -> EditInput:
+def parse_edit(form: SubmittedForm) -> EditInput:
     """Return the input of an edit form.
 
     Raises:
@@ -83,8 +83,8 @@ def parse_edit(form: FormData) -> EditInput:
     )
 
 
-def parse_base(form: FormData, stored: StoredPage) -> int:
-    """Return the number of the version that a form was made for.
+def parse_base(form: SubmittedForm, stored: StoredPage) -> int:
+    """Return the number of the version that a form edits.
 
     Raises:
         BadForm: If there is no such version.

@@ -1,4 +1,4 @@
-"""The edit page: its forms, and what happens when they are submitted.
+"""The endpoints of the edit page: show its forms, and handle them when they are submitted.
 
 A visitor's input is never lost: if an edit fails, the form is shown again with the input and the reason.
 """
@@ -16,10 +16,10 @@ from starlette.responses import RedirectResponse, Response
 from unwritten_engine.errors import RequestRefused, suggestion
 
 from ..core.errors import BadAddress, BadEdit, BadForm, Busy, Denied, EditConflict, StoreError
-from ..formats.registry import get_format
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
+from ..security.headers import NO_STORE
 from ..storage.records import StoredPage
 from ..web.form_data import read_form
 from ..web.site import GetSite, Site
@@ -41,7 +41,7 @@ from .editor import Editor
 from .links import region_label
 
 _MAX_REVISIONS = 64
-"""Revisions whose input is remembered, in case they fail."""
+"""Maximum number of revisions whose input is remembered in case they fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class RegionForm:
         has_schema: True if the text is JSON.
         rows: The height of the text box, in lines.
         seed: The seed of the stored text.
-        input: What the visitor has typed before.
+        input: The visitor's previous input.
     """
 
     name: str
@@ -70,11 +70,7 @@ class RegionForm:
 
 
 class EditPages:
-    """The endpoints of the edit page.
-
-    Args:
-        get_site: Returns the site.
-    """
+    """The endpoints of the edit page."""
 
     def __init__(self, get_site: GetSite) -> None:
         self._get_site = get_site
@@ -133,10 +129,7 @@ class EditPages:
             "max_instruction_length": MAX_INSTRUCTION_LENGTH,
             "max_text_length": MAX_TEXT_LENGTH,
         }
-        response = site.renderer.render("edits/edit.html", values)
-        response.status_code = status
-        response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
-        return response
+        return site.renderer.render("edits/edit.html", values, status, NO_STORE)
 
     # -- its forms ----------------------------------------------------------------------------------------
 
@@ -229,7 +222,7 @@ class EditPages:
         return self._failure(site, page_request, stored, edit, problem, 409, diff=tuple(diff))
 
     async def regenerate(self, request: Request) -> Response:
-        """Generate a whole page again, as its next version, and redirect to it. A running job is not disturbed."""
+        """Regenerate a whole page as its next version, and redirect to it. A running job continues unchanged."""
         site = await self._get_site()
         require_edits(site)
         form = await read_form(request)
@@ -249,7 +242,7 @@ def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit:
     canvas, declared = stored.canvases[name], page_request.page.canvases[name]
     edit = edit if edit.region == name else EditInput(region=name)
     text = editable_text(canvas) if edit.text is None else edit.text
-    spans = split_sentences(canvas.text) if get_format(declared.format).prose else []
+    spans = split_sentences(canvas.text) if declared.resolved_format.prose else []
     return RegionForm(
         name=name,
         label=region_label(name),

@@ -1,4 +1,4 @@
-"""Edits of stored pages: by hand, by an instruction for the model, by generating again, or by restoring a version.
+"""Edits of stored pages: by hand, by an instruction for the model, by regenerating, or by restoring a version.
 
 Every edit becomes the page's next version, based on the newest one. If it fails, the page stays as it is.
 """
@@ -38,11 +38,7 @@ def may_edit(settings: Settings, exposure: Exposure) -> bool:
 
 
 class Editor:
-    """Edits the pages of one app. In all methods, ``stored`` is the newest version of the page.
-
-    Args:
-        site: The app's components.
-    """
+    """Edits the pages of one app. In all methods, ``stored`` is the newest version of the page."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -125,14 +121,14 @@ class Editor:
     async def regenerate(
         self, page_request: PageRequest, stored: StoredPage | None, region: str = "", seed: int | None = None
     ) -> PageJob:
-        """Start to generate a region, or the whole page, again from the same prompt.
+        """Start to regenerate a region, or the whole page, from the same prompt.
 
         Args:
             page_request: The page.
             stored: Its newest version. None if it is not stored.
             region: The region. Empty: the whole page.
-            seed: Makes the result repeatable. The prompt then has the facts that it had with this seed before, or the
-                last time.
+            seed: Makes the result repeatable. The prompt then has the same facts as the last
+                generation with this seed, or as the last generation of all.
 
         Raises:
             RequestRefused: If the engine cannot do it.
@@ -153,11 +149,6 @@ class Editor:
 
     async def restore(self, page_request: PageRequest, stored: StoredPage, version: int) -> StoredPage:
         """Save an old version as the newest. Regions that do not fit the page any more stay as they are.
-
-        Args:
-            page_request: The page.
-            stored: Its newest version.
-            version: The number of the version to restore.
 
         Raises:
             BadEdit: If there is no such version, or it changes nothing.
@@ -227,8 +218,9 @@ class Editor:
         page = page_to_store(page_request.key, page_request.title, region_jobs, linker, provenance, change)
         saved = await self._site.store.save(page)
         job = PageJob(page_request.key, page_request.page, page_request.title, region_jobs, linker, change=change)
-        job.finish_stored(saved)
-        self._site.live_pages.prepare(job)
+        job.stored = saved
+        job.finish("written", "")
+        self._site.job_renderer.prepare(job)
         self._site.updates.on_start(job)
         for name in change.regions or region_jobs:
             region_jobs[name].renumber()  # so that tabs receive them

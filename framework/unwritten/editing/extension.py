@@ -25,7 +25,7 @@ class Editing(Extension):
         self._site: Site | None = None
 
     def connect(self, site: Site) -> None:
-        """Keep the site, whose settings decide who may edit."""
+        """Store the site, whose settings decide who may edit."""
         self._site = site
 
     async def close(self) -> None:

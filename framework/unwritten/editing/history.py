@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ..core.errors import BadAddress, BadEdit, BadForm, EditConflict
 from ..routing.routes import PageRequest
+from ..security.headers import NO_STORE
 from ..storage.records import StoredPage
 from ..web.form_data import read_form
 from ..web.site import GetSite, Site
@@ -21,7 +22,7 @@ from .editor import Editor
 from .links import region_label
 
 VERSIONS_PER_PAGE = 100
-"""Versions that are listed on one page of the history."""
+"""Number of versions listed on one page of the history."""
 
 DiffState: TypeAlias = Literal["changed", "same", "added", "removed"]
 
@@ -56,11 +57,7 @@ def region_diffs(old: StoredPage, new: StoredPage) -> list[RegionDiff]:
 
 
 class HistoryPages:
-    """The endpoints of the history.
-
-    Args:
-        get_site: Returns the site.
-    """
+    """The endpoints of the history."""
 
     def __init__(self, get_site: GetSite) -> None:
         self._get_site = get_site
@@ -134,10 +131,7 @@ class HistoryPages:
                 missing = compare[0] if old is None else compare[1]
                 raise BadAddress(f"The page {stored.title!r} has no version {missing}.", 404)
             values["diffs"] = await asyncio.to_thread(region_diffs, old, new)
-        response = site.renderer.render("edits/history.html", values)
-        response.status_code = status
-        response.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
-        return response
+        return site.renderer.render("edits/history.html", values, status, NO_STORE)
 
 
 def _version_number(query: Mapping[str, str], name: str) -> int | None:

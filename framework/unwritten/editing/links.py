@@ -1,4 +1,4 @@
-"""Links to the edit page, and names of regions for visitors."""
+"""Links to the edit page, and labels of regions for visitors."""
 
 from __future__ import annotations
 

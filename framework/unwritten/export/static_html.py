@@ -1,6 +1,6 @@
-"""Turn a page as the server sends it into a file of a static site.
+"""Convert a page as the server sends it into a file of a static site.
 
-Links point to files, scripts are removed, forms are disabled with a note, and what only a server can do is left out.
+Links point to files, scripts are removed, forms are disabled with a note, and elements that need a server are left out.
 """
 
 from __future__ import annotations

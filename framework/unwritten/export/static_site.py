@@ -1,7 +1,7 @@
 """Export a world as a static site: every stored page as a file, for any file server or for a browser alone.
 
-The app itself renders the pages, as for a visitor, but with signed links and an engine that generates nothing. So they
-look as in the running app, and none is generated.
+The app itself renders the pages, as for a visitor, but with signed links and an engine that generates nothing. So the
+files look like the running app, and no page is generated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from unwritten_engine.scripted import ABOUT, scripted
 
 from ..app.application import App
 from ..core.assets import asset_dir
-from ..core.errors import ShareError
+from ..core.errors import TransferError
 from ..core.paths import BOX_PREFIX, FRAMEWORK_PREFIX, PICTURES_PREFIX, STATIC_PREFIX
 from ..testing.asgi_client import request, running
 from .static_html import is_signed, local_url, make_static, urls_of
@@ -84,11 +84,11 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
         world: True adds a copy of the database, without its secret.
 
     Raises:
-        ShareError: If the folder is not empty, or there is nothing to export.
+        TransferError: If the folder is not empty, or there is nothing to export.
         StoreError, BadApp: If the database cannot be read, or the app cannot start.
     """
     if not app.database.is_file():
-        raise ShareError(f"No pages are stored yet: there is no database {app.database}.")
+        raise TransferError(f"No pages are stored yet: there is no database {app.database}.")
     _check_target(folder, replace)
     with _temporary_folder(folder) as new:
         report = asyncio.run(_Export(app, new).run())
@@ -105,15 +105,15 @@ def export_site(app: App, folder: Path, *, replace: bool = False, world: bool = 
 
 def _check_target(folder: Path, replace: bool) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise ShareError(f"{folder} exists already and is not a folder. Name another one.")
+        raise TransferError(f"{folder} exists already and is not a folder. Name another one.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     is_export = (folder / MARKER).is_file()
     if not replace:
         also = f", or replace this earlier export: unwritten export {folder} --replace" if is_export else ""
-        raise ShareError(f"The folder {folder} is not empty. Name another one{also}.")
+        raise TransferError(f"The folder {folder} is not empty. Name another one{also}.")
     if not is_export:
-        raise ShareError(
+        raise TransferError(
             f"The folder {folder} has no file {MARKER}, so it is not an export and is not replaced. Name another one."
         )
 
@@ -125,12 +125,12 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
     except OSError as error:
-        raise ShareError(f"The folder {folder} cannot be created: {error.strerror}. Name another one.") from error
+        raise TransferError(f"The folder {folder} cannot be created: {error.strerror}. Name another one.") from error
     try:
         new.chmod(0o755)
         yield new
     except OSError as error:
-        raise ShareError(f"The export could not be written to {folder}: {error}.") from error
+        raise TransferError(f"The export could not be written to {folder}: {error}.") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -153,12 +153,7 @@ def _move(new: Path, folder: Path) -> None:
 
 
 class _Export:
-    """One export: requests pages from the app, then rewrites them as files.
-
-    Args:
-        app: The app.
-        folder: Where files are written.
-    """
+    """One export: requests pages from the app, then rewrites them as files."""
 
     def __init__(self, app: App, folder: Path) -> None:
         self._app = app
@@ -239,7 +234,7 @@ class _Export:
         return response.status, media_type, bytes(body)
 
     async def _request_box(self, url: str) -> None:
-        """Keep the document of a box. Its policy moves into the document, since a file server sends none."""
+        """Store the document of a box. Its policy moves into the document, since a file server sends no headers."""
         body = bytearray()
         response = await request(self._app, url, body.extend)
         policy = dict(response.headers).get("content-security-policy", "default-src 'none'")
@@ -256,7 +251,7 @@ class _Export:
             UNWRITTEN_PAGE: {
                 "title": "Not written yet",
                 "message": "This page had not been written when this copy was made.",
-                "hint": f"{name} is a world whose pages are written when they are clicked, by a model on one's own "
+                "hint": f"{name} is a world whose pages are written when they are clicked, by a model on your own "
                 f"machine. This is a copy of it with {count}, made on {made}. In the running app (pip install "
                 "unwritten; unwritten run app.py) a click writes the page.",
             },

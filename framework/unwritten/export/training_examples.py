@@ -1,7 +1,7 @@
-"""Turn a world into training examples: the prompts that were sent, with the texts as they stand now.
+"""Convert a world into training examples: the prompts that were sent, with the current texts.
 
-Only the current version of each page counts. Only canvases are read, no tables and no forms. A text that was changed,
-by hand or by a request, is the answer to the first prompt for it, so that the next page is right at once.
+Only the canvases of the current version of each page are read, no tables and no forms. A text that was changed, by hand
+or by an instruction, is paired with the first prompt for it, so that the model learns to write it at once.
 
 Values of schemas are left out. The engine writes them into a skeleton with brackets and names in fixed places; as plain
 texts they would teach another layout.
@@ -51,7 +51,7 @@ class TrainingExamples:
         source: The world's name.
         pages: One per text, in the order in which their pages were first written.
         by_hand: The number of texts that were edited by hand.
-        left_out: The number of texts that are no examples, by reason.
+        left_out: The number of texts that are not used as examples, by reason.
     """
 
     source: str
@@ -64,7 +64,7 @@ def training_examples(path: Path) -> TrainingExamples:
     """Read a world's database. It may be in use.
 
     Raises:
-        StoreError: If it does not exist, cannot be read, or is no world.
+        StoreError: If it does not exist, cannot be read, or is not a world.
     """
     if not path.is_file():
         raise StoreError(f"No pages are stored yet: there is no database {path}.")
@@ -110,7 +110,7 @@ def read_prompt(text: str) -> Prompt:
 
 
 def _problem(format: str, text: str, reason: str, schema: str) -> str:
-    """Return why a text is no example, or "" if it is one."""
+    """Return why a text cannot be an example, or "" if it can."""
     if schema:
         return HAS_SCHEMA
     known = FORMATS.get(format)
@@ -121,7 +121,7 @@ def _problem(format: str, text: str, reason: str, schema: str) -> str:
 
 
 def _first_prompt(database: Database, page: int, name: str, format: str, stored: str) -> Prompt | None:
-    """Return the prompt that asked for a text and not for a change of it, or None if it is not known."""
+    """Return the prompt for the original text, not for a change of it, or None if it is not known."""
     for text in (stored, *(row[0] for row in database.read(_EARLIER, (page, name, format)))):
         try:
             prompt = read_prompt(text)
@@ -135,5 +135,5 @@ def _first_prompt(database: Database, page: int, name: str, format: str, stored:
 def _example(prompt: Prompt, text: str, *, title: str, kind: str, source: str) -> TrainingPage:
     # An edited text may begin without the opening. Then the example has none.
     opening = prompt.opening if text.startswith(prompt.opening) else ""
-    asked = Prompt(prompt.ask, prompt.system, prompt.examples, prompt.facts, opening)
-    return TrainingPage(asked, text, title=title, kind=kind, source=source)
+    example_prompt = Prompt(prompt.ask, prompt.system, prompt.examples, prompt.facts, opening)
+    return TrainingPage(example_prompt, text, title=title, kind=kind, source=source)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import sqlite_utils
 
-from ..core.errors import ShareError, StoreError, UnknownDatabase
+from ..core.errors import StoreError, TransferError, UnknownDatabase
 from ..storage.database import Database
 from ..storage.migrations import APPLICATION_ID
 from ..storage.values import save_values
@@ -38,15 +38,15 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
             the links of the original.
 
     Raises:
-        ShareError: If there is nothing to copy, or the target exists.
+        TransferError: If there is nothing to copy, or the target exists.
         StoreError: If the source is not a world, or the copy cannot be written.
     """
     if not source.is_file():
-        raise ShareError(f"No pages are stored yet: there is no database {source}.")
+        raise TransferError(f"No pages are stored yet: there is no database {source}.")
     if target.exists():
-        raise ShareError(f"{target} exists already and is not replaced. Name another file.")
+        raise TransferError(f"{target} exists already and is not replaced. Name another file.")
     if not target.parent.is_dir():
-        raise ShareError(f"There is no folder {target.parent} for the copy. Create it first.")
+        raise TransferError(f"There is no folder {target.parent} for the copy. Create it first.")
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
@@ -64,14 +64,11 @@ def copy_world(source: Path, target: Path, *, public: bool = False) -> None:
 def _delete_private(path: Path) -> None:
     """Delete private data, also from the free space of the file."""
     Database(path).close()  # migrates it
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         for statement in _PRIVATE:
             connection.execute(statement)
         connection.execute("VACUUM")
-    finally:
-        connection.close()
 
 
 @contextlib.contextmanager
@@ -79,22 +76,20 @@ def _open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a world's database.
 
     Raises:
-        ShareError: If the file is not a world.
+        TransferError: If the file is not a world.
     """
     try:
         connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, isolation_level=None)
     except sqlite3.Error as error:
-        raise ShareError(f"{path} cannot be opened: {error}.") from error
-    try:
+        raise TransferError(f"{path} cannot be opened: {error}.") from error
+    with contextlib.closing(connection):
         try:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         except sqlite3.DatabaseError as error:
-            raise ShareError(f"{path} is not a world of Unwritten: it is not a database ({error}).") from error
+            raise TransferError(f"{path} is not a world of Unwritten: it is not a database ({error}).") from error
         if application_id != APPLICATION_ID:
-            raise ShareError(f"{path} is not a world of Unwritten: it is a database of another program, or empty.")
+            raise TransferError(f"{path} is not a world of Unwritten: it is a database of another program, or empty.")
         yield connection
-    finally:
-        connection.close()
 
 
 # -- importing --------------------------------------------------------------------------------------------------------
@@ -135,13 +130,13 @@ def import_world(ours: Path, path: Path, *, theirs: bool = False, dry_run: bool 
         What was done, or would be done.
 
     Raises:
-        ShareError: If the file is missing, not a world, from a newer version, or this world itself.
+        TransferError: If the file is missing, not a world, from a newer version, or this world itself.
         StoreError: If the import could not be written. Then nothing was imported.
     """
     if not path.is_file():
-        raise ShareError(f"There is no file {path}. Name the database of another world.")
+        raise TransferError(f"There is no file {path}. Name the database of another world.")
     if ours.exists() and path.samefile(ours):
-        raise ShareError(f"{path} is this world itself. Name the database of another one.")
+        raise TransferError(f"{path} is this world itself. Name the database of another one.")
     with _migrated_copy(path) as other:
         if dry_run and not ours.exists():
             return _import(lambda sql, given: [], None, other, theirs)
@@ -166,13 +161,11 @@ def _migrated_copy(path: Path) -> Iterator[Database]:
                 connection.execute("VACUUM INTO ?", (str(copy),))
             database = Database(copy)
         except sqlite3.Error as error:
-            raise ShareError(f"{path} cannot be read: {error}.") from error
+            raise TransferError(f"{path} cannot be read: {error}.") from error
         except UnknownDatabase as error:
-            raise ShareError(str(error).replace(str(copy), str(path))) from error
-        try:
+            raise TransferError(str(error).replace(str(copy), str(path))) from error
+        with contextlib.closing(database):
             yield database
-        finally:
-            database.close()
 
 
 def _import(read: Any, connection: sqlite3.Connection | None, other: Database, theirs: bool) -> ImportReport:

@@ -1,6 +1,6 @@
 """The format "app": HTML documents that the model writes and that run in a sandboxed iframe (``web.boxes``).
 
-Until the document is complete, its source is shown as text, because an incomplete program is of no use.
+Until the document is complete, its source is shown as text, because an incomplete program does not work.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``Format``: how a canvas's text is requested and rendered. Also the interfaces that every format implements."""
+"""``Format``: how a canvas's text is requested and rendered, and the interface that every formatter implements."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import wraps
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 from markupsafe import Markup, escape
 
 from unwritten_engine import Example, Frame
 
 from ..core.errors import BadPage, PageFailed
+from ..core.renames import renamed_arguments
 from .html import render_wiki_links
 from .links import Linker
 from .sanitize_html import clean_html
@@ -24,34 +24,6 @@ log = logging.getLogger("unwritten")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n\s*")
-
-C = TypeVar("C", bound=type[Any])
-
-
-def renamed_arguments(**names: str) -> Callable[[C], C]:
-    """Return a class decorator that rejects the old names of keyword arguments.
-
-    Args:
-        names: The new name of each argument, by its old name.
-
-    Raises:
-        BadPage: When the decorated class is called with an old name. The message gives the new one.
-    """
-
-    def decorate(cls: C) -> C:
-        original = cls.__init__
-
-        @wraps(original)
-        def init(self: object, *args: Any, **kwargs: Any) -> None:
-            for name in kwargs:
-                if name in names:
-                    raise BadPage(f"{cls.__name__} has no argument {name!r}: it is called {names[name]!r} now.")
-            original(self, *args, **kwargs)
-
-        cls.__init__ = init
-        return cls
-
-    return decorate
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +144,6 @@ class CustomFormatter:
 
     The function first gets the plain text, then the text with marks around its unsettled spans. The second result is
     used if it differs from the first only in the marks, so that unsettled words are shown as such.
-
-    Args:
-        name: The format's name, for messages.
-        render: The author's function.
-        css_classes: Class names that its HTML may use.
-        linker: Decides where links lead.
     """
 
     def __init__(self, name: str, render: Callable[[str], str], css_classes: frozenset[str], linker: Linker) -> None:

@@ -42,7 +42,7 @@ class Link:
 class Linker:
     """Turns titles and addresses in generated text into links of this app.
 
-    Results are cached, because every frame of a region asks for the same links.
+    Results are cached, because every frame of a region contains the same links.
 
     Args:
         page: The key of the page being rendered. Relative addresses are resolved against it.
@@ -83,7 +83,7 @@ class Linker:
         anchor = self._anchors.get((title, text))
         if anchor is None:
             key = self.key_for(title)
-            if key is None or self.is_page(key):
+            if key is None or key == self.page:
                 anchor = escape(text)
             else:
                 anchor = Markup("<a{}>{}</a>").format(self.attributes(key), text)
@@ -99,10 +99,6 @@ class Linker:
         address = key if link_class == "written" else self._sign(key)
         follow = Markup(' rel="nofollow"') if address != key else ""
         return Markup(' href="{}" class="{}"{}').format(self.root_path + address, link_class, follow)
-
-    def is_page(self, key: str) -> bool:
-        """Return True if this is the key of the page being rendered."""
-        return key == self.page
 
     def link_class(self, key: str) -> str:
         """Return the CSS class of a link: "written" or "unwritten"."""
@@ -137,7 +133,7 @@ def find_links(text: str, linker: Linker) -> list[Link]:
     found: dict[str, Link] = {}
     for match in WIKI_LINK.finditer(text):
         key = linker.key_for(match[1])
-        if key is not None and key not in found and not linker.is_page(key):
+        if key is not None and key not in found and key != linker.page:
             found[key] = Link(key, match[2] or match[1], _sentence_around(text, match.start(), match.end()))
     return list(found.values())
 

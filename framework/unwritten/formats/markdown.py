@@ -174,7 +174,7 @@ def _close_emphasis(text: str, growing: bool) -> str:
 
 
 def _wiki_link(state: StateInline, silent: bool) -> bool:
-    """The inline rule for ``[[Title|text]]``. Double brackets that form no link are removed."""
+    """Parse ``[[Title|text]]``, as an inline rule. Double brackets that form no link are removed."""
     if not state.src.startswith("[[", state.pos):
         return False
     match = WIKI_LINK.match(state.src.replace(PIPE, "|"), state.pos)
@@ -187,7 +187,7 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
 
 
 def _stray_brackets(state: StateInline, silent: bool) -> bool:
-    """The inline rule that removes ``]]`` without an opening."""
+    """Remove ``]]`` without an opening, as an inline rule."""
     if not state.src.startswith("]]", state.pos):
         return False
     state.pos += 2
@@ -195,7 +195,7 @@ def _stray_brackets(state: StateInline, silent: bool) -> bool:
 
 
 def _demote_headings(state: StateCore) -> None:
-    """The core rule that turns h1 into h2: the page has an h1 of its own."""
+    """Turn h1 into h2, as a core rule: the page has an h1 of its own."""
     for token in state.tokens:
         if token.tag == "h1":
             token.tag = "h2"

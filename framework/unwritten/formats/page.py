@@ -13,8 +13,9 @@ from starlette.responses import Response
 from unwritten_engine import Example
 
 from ..core.errors import BadPage
+from ..core.renames import renamed_arguments
 from ..security.headers import Embeds
-from .base import Format, renamed_arguments
+from .base import Format
 from .registry import get_format
 from .schema import check_schema
 
@@ -77,6 +78,9 @@ class Canvas:
         seed: Makes the text repeatable on the same engine. None: random.
         options: Sampling options of the engine, by name.
 
+    Attributes:
+        resolved_format: The ``Format`` that ``format`` names.
+
     Raises:
         BadPage: If the prompt is empty, the format is unknown, the schema is invalid, or a length is below 1.
     """
@@ -93,13 +97,15 @@ class Canvas:
     stop: Sequence[str] = ()
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    resolved_format: Format = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise BadPage(f"A canvas needs a prompt as a string that is not empty, but got {self.prompt!r}.")
         if not self.format:
             object.__setattr__(self, "format", "typed" if self.schema else "markdown")
-        name = get_format(self.format).name
+        object.__setattr__(self, "resolved_format", get_format(self.format))
+        name = self.resolved_format.name
         if (self.schema is not None) != (name == "typed"):
             raise BadPage(
                 f"The canvas {self.prompt!r} has the format {name!r} and the schema {self.schema!r}: "
@@ -179,7 +185,7 @@ class Page:
         self.embeds: Embeds = "pages" if embeds else ""
         formats: dict[str, Format] = {}
         for canvas in self.canvases.values():
-            format = get_format(canvas.format)
+            format = canvas.resolved_format
             if format.uses_iframe and not self.embeds:
                 self.embeds = "boxes"
             if formats.setdefault(format.name, format) != format:
@@ -188,14 +194,7 @@ class Page:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
             return NotImplemented
-        return (
-            self.template == other.template
-            and self.title == other.title
-            and self.embeds == other.embeds
-            and self.canvases == other.canvases
-            and self.canvas_groups == other.canvas_groups
-            and self.context == other.context
-        )
+        return vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
 

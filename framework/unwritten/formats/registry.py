@@ -112,12 +112,7 @@ def get_format(format: str | Format) -> Format:
 
 
 def supports(format: str, about: About, settings: Settings) -> bool:
-    """Return True if an engine is able to write a format. See ``App.supports``.
-
-    Args:
-        format: The format's name.
-        about: The engine's description of itself.
-        settings: Its ``markup`` overrules the engine.
+    """Return True if an engine is able to write a format. The setting ``markup`` overrules it. See ``App.supports``.
 
     Raises:
         BadPage: If there is no such format.

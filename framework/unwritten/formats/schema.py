@@ -42,7 +42,7 @@ def _json_schema(schema: Any) -> dict[str, Any]:
 
 def json_schema_of(schema: Any) -> dict[str, Any]:
     """Return the JSON schema of a type. The result is cached: do not change it."""
-    return _json_schema(schema)
+    return _json_schema(schema)  # mypy rejects type[Any] as an argument of a cached function
 
 
 def check_schema(schema: Any) -> None:

@@ -51,10 +51,6 @@ class RepairResult:
 def repair(schema: type[Any], text: str) -> RepairResult:
     """Return the value that a finished text is meant to be.
 
-    Args:
-        schema: A pydantic model or a dataclass.
-        text: What the model wrote.
-
     Raises:
         SchemaMismatch: If too much is missing. The message says what.
     """

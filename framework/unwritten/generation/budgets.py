@@ -1,4 +1,4 @@
-"""Budgets: how much one client, and all clients together, may have generated.
+"""Budgets: how much generation one client, and all clients together, may cause.
 
 Pages are charged when their jobs start, seconds when they end. Stored pages are free, and so is joining a running job.
 """
@@ -18,13 +18,14 @@ from .page_job import JobObserver, PageJob
 HOUR, MINUTE = 3600.0, 60.0
 
 VISITOR_BURST = 30
-"""Pages that one visitor may start within a minute, if other machines can reach the app."""
+"""Maximum number of pages that one visitor may start within a minute, if other machines can reach the app."""
 
 SEARCH_PAGES = 30
-"""Pages that one visitor may start within an hour by a search box or a button, if other machines can reach the app."""
+"""Maximum number of pages that one visitor may start within an hour by a search box or a button, if other machines can
+reach the app."""
 
 VISITOR_SOCKETS = 64
-"""Live connections, one for each open tab, that one visitor may have, if other machines can reach the app."""
+"""Maximum number of live sockets, one for each open tab, of one visitor, if other machines can reach the app."""
 
 _MESSAGES = {
     "visitor_pages": "You have started {limit:g} new pages within an hour, which is the limit for one visitor.",
@@ -37,7 +38,7 @@ _MESSAGES = {
 
 
 class Budgets(JobObserver):
-    """The spending of all clients, in memory.
+    """Tracks the spending of all clients, in memory.
 
     Args:
         settings: ``visitor_pages``, ``visitor_seconds`` and ``engine_seconds``.
@@ -88,7 +89,7 @@ class Budgets(JobObserver):
             self._check(budget, client_id, self.limit(budget) * share, now)
         for budget in pages:
             if self.limit(budget):
-                self._windows[budget].add(client_id, now)
+                self._windows[budget][client_id].add(now)
 
     def check_seconds(self, client_id: str) -> None:
         """Check that a client has seconds left, for work that is not a page, such as a picture.
@@ -103,7 +104,7 @@ class Budgets(JobObserver):
     def charge(self, client_id: str, seconds: float) -> None:
         """Charge a client for seconds of work."""
         now = self._clock()
-        self._windows["visitor_seconds"].add(client_id, now, seconds)
+        self._windows["visitor_seconds"][client_id].add(now, seconds)
         self._all_clients.add(now, seconds)
 
     def on_start(self, job: PageJob) -> None:
@@ -121,7 +122,7 @@ class Budgets(JobObserver):
             return
         window = self._windows[budget][client_id] if budget in self._windows else self._all_clients
         if window.total(now) + self._running_seconds(budget, client_id) >= limit:
-            # With running jobs alone it cannot be known when they end: a minute is a guess.
+            # If only running jobs count, the time until they end is unknown: a minute is a guess.
             seconds = max(1, math.ceil(window.wait(now, limit) or MINUTE))
             raise OverBudget(f"{_MESSAGES[budget].format(limit=limit)} {_retry_hint(seconds)}", seconds, budget)
 

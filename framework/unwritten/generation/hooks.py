@@ -27,7 +27,7 @@ from ..routing.page_function import PageFunction
 from ..routing.patterns import PagePattern
 from ..routing.routes import PatternRoute
 from ..storage.database import Database
-from ..storage.transactions import Transaction, table_access
+from ..storage.transactions import function_transaction
 from .page_job import PageJob
 
 log = logging.getLogger("unwritten")
@@ -49,7 +49,7 @@ class PromptCheck:
     Attributes:
         key: The page's key.
         title: The page's title.
-        client_id: The client that asks for it: an address, or "" if unknown.
+        client_id: The client that requests it: an address, or "" if unknown.
         prompts: The engine's prompts by the name of the canvas.
     """
 
@@ -74,7 +74,7 @@ class Policies:
         self.text_policy: TextPolicy | None = None
 
     async def allow_prompt(self, check: PromptCheck) -> None:
-        """Ask the prompt policy.
+        """Call the prompt policy.
 
         Raises:
             Denied: If the page may not be generated.
@@ -83,7 +83,7 @@ class Policies:
             await self._ask(self.prompt_policy, (check,), check.key, _PAGE_DENIED)
 
     async def allow_text(self, key: str, region: str, text: str) -> None:
-        """Ask the text policy.
+        """Call the text policy.
 
         Raises:
             Denied: If the text may not be shown and stored.
@@ -118,7 +118,7 @@ class OnWritten:
     """An author's function that runs when a page of a pattern has been stored.
 
     Args:
-        function: Sync or async. It takes the parameters of the pattern, and those of the page's query that it needs.
+        function: Sync or async. It takes the parameters of the pattern, and any parameters of the page's query.
         pattern: The pattern of the pages.
 
     Raises:
@@ -182,17 +182,10 @@ class OnWrittenRunner:
                     log_error(log, title, error)
 
     async def _run(self, function: PageFunction, arguments: dict[str, Any]) -> None:
-        async with self._write_lock:
-            transaction = Transaction(self._database, function.name)
-            try:
-                if function.is_async:  # its first statement must not wait for the lock on the event loop
-                    await asyncio.to_thread(transaction.begin)
-                with table_access(transaction):
-                    await function.run(arguments, None, None)
-                await asyncio.to_thread(transaction.commit)
-            except BaseException:
-                reason = f"{function.name!r} has failed, and its writes were rolled back."
-                await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
-                raise
+        async with (
+            self._write_lock,
+            function_transaction(self._database, function.name, is_async=function.is_async) as transaction,
+        ):
+            await function.run(arguments, None, None)
         for table in transaction.written:
             self._on_table_written(table)

@@ -1,7 +1,7 @@
 """The job queue: every page that is being generated, one job per page.
 
-Clicks run before prefetches. A prefetch runs only while no click does; when a click comes, it is preempted and runs
-again later.
+Clicks run before prefetches. A prefetch runs only while no click does. When a click arrives, the prefetch is preempted
+and restarted later.
 
 Jobs belong to the server, and visitors subscribe to them. When the last subscriber has left, a grace period starts, and
 at its end the job is cancelled. If a job fails or is cancelled, the next attempt at the page uses its finished regions.
@@ -33,19 +33,19 @@ WrittenCallback: TypeAlias = Callable[[PageJob], Awaitable[None]]
 log = logging.getLogger("unwritten")
 
 GRACE_PERIOD = 20.0
-"""Seconds for which a page is generated on after its last visitor has left."""
+"""Seconds for which a job continues after its last visitor has left."""
 
 _PARTIAL_RESULTS = 128
-"""Pages whose finished regions are remembered after a failure."""
+"""Maximum number of pages whose finished regions are remembered after a failure."""
 
 _MAX_UNSTORED = 256
-"""Finished pages that may wait in memory while the database cannot be written, for example because the disk is full."""
+"""Maximum number of finished pages in memory while the database cannot be written, for example on a full disk."""
 
 _RECENT_JOBS = 64
-"""Ended jobs that are remembered for browsers whose socket connects, or connects again, after the end."""
+"""Maximum number of ended jobs that are remembered for browsers whose socket connects after the end."""
 
 _STORE_RETRY_SECONDS = (1.0, 5.0, 15.0, 60.0)
-"""Delays before a page that could not be stored is tried again. The last one repeats."""
+"""Seconds before each further attempt to store a page. The last delay repeats."""
 
 
 class JobQueue:
@@ -60,7 +60,8 @@ class JobQueue:
 
     Attributes:
         num_submitted: How many jobs were submitted.
-        grace_period: Seconds for which a page is generated on after its last visitor has left.
+        grace_period: Seconds for which a job continues after its last visitor has left.
+        seconds_per_page: A moving average of the seconds that jobs took.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class JobQueue:
     ) -> None:
         self.num_submitted = 0
         self.grace_period = GRACE_PERIOD
+        self.seconds_per_page = 8.0
         self._engine = engine
         self._store = store
         self._settings = settings
@@ -88,12 +90,11 @@ class JobQueue:
         # Half of what the engine runs in parallel, so that a click finds a free place, and the likeliest page is ready
         # soon instead of all of them late.
         self._prefetch_slots = max(1, min(settings.jobs, engine.about.parallel) // 2)
-        self._seconds_per_page = 8.0
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds only weak references to tasks
         self._closing = False
 
     def observe(self, *observers: JobObserver) -> None:
-        """Tell these observers about every job."""
+        """Notify these observers of every job."""
         self._observers.extend(observers)
 
     # -- what is in the queue -----------------------------------------------------------------------------
@@ -124,11 +125,6 @@ class JobQueue:
         """The number of jobs that visitors wait for, running or waiting."""
         return len(_clicks(self._running)) + len(_clicks(self._waiting))
 
-    @property
-    def seconds_per_page(self) -> float:
-        """A moving average of the seconds that jobs took."""
-        return self._seconds_per_page
-
     def position(self, job: PageJob) -> int:
         """Return how many waiting jobs start before this one."""
         if job not in self._waiting:
@@ -154,7 +150,7 @@ class JobQueue:
             return
         running, waiting = len(_clicks(self._running)), len(_clicks(self._waiting))
         if running + waiting >= self._settings.jobs + self._settings.queue_limit:
-            seconds = max(1, round(self._seconds_per_page * (waiting + 1) / self._settings.jobs))
+            seconds = max(1, round(self.seconds_per_page * (waiting + 1) / self._settings.jobs))
             raise Busy(f"{waiting} pages already wait to be written. Try again in about {seconds} seconds.", seconds)
 
     def submit(self, job: PageJob) -> None:
@@ -207,7 +203,7 @@ class JobQueue:
             self._abandon(job)
 
     def stop(self, job: PageJob) -> None:
-        """Stop a job because a visitor asked for it."""
+        """Stop a job because a visitor pressed its stop button."""
         self._cancel(job, "stopped")
 
     def unsubscribe(self, job: PageJob, subscriber: Subscriber) -> None:
@@ -271,7 +267,7 @@ class JobQueue:
                 self._remove(job)
         if preempted or job.finished.is_set():
             return
-        self._seconds_per_page += 0.2 * (job.seconds - self._seconds_per_page)
+        self.seconds_per_page += 0.2 * (job.seconds - self.seconds_per_page)
         try:
             await self._store_page(job)
         except asyncio.CancelledError:  # the event loop ends
@@ -280,13 +276,13 @@ class JobQueue:
                 self._remove(job)
             raise
         except Exception:
-            # No retry helps, for example with a text that no database can hold. The page must not stay blocked.
+            # Retrying cannot help, for example if the text cannot be stored. The page must not stay blocked.
             log.exception("%s could not be stored", job.key)
             job.finish("failed", INTERNAL_ERROR)
             self._remove(job)
 
     async def _store_page(self, job: PageJob) -> None:
-        """Save a finished page. While the store fails, the job stays here and is tried again."""
+        """Save a finished page. While the store fails, the job stays in the queue, and saving is retried."""
         page = job.page_to_store()
         attempt = 0
         while job.stored is None:

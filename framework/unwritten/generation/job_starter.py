@@ -1,13 +1,12 @@
-"""The job starter: from a page request to a job, if that is allowed.
+"""The job starter: creates the job for a page request, if the checks allow it.
 
-Every job starts here: clicks, forms, edits and prefetches. The checks are made in one place: the engine supports the
-page's schemas, the author's policies allow it, the queue has room, and the client has budget left.
+Every job starts here: clicks, forms, edits and prefetches. The checks are in one place: whether the engine supports
+the page's schemas, the author's policies allow it, the queue has room, and the client has budget left.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -36,20 +35,8 @@ _PREFETCH_SHARE = 0.5
 class JobStarter:
     """Starts page jobs.
 
-    Args:
-        resolver: Builds the prompts of a page and decides where its links lead.
-        store: The stored pages.
-        about: The engine's capabilities.
-        jobs: The queue.
-        schemas: Checks that the engine supports a page's schemas.
-        values: Learns every schema.
-        budgets: How much a client may have generated.
-        policies: The author's checks of prompts and texts.
-        metrics: Counts refusals.
-        validate: Called with a job before it is queued. Raises if the page cannot be rendered.
-
     Attributes:
-        pending_regions: Pages that are out of date, with the regions to generate again once their current job ends.
+        pending_regions: Pages that are out of date, with the regions to regenerate once their current job ends.
     """
 
     def __init__(
@@ -75,7 +62,7 @@ class JobStarter:
         self._budgets = budgets
         self._policies = policies
         self._metrics = metrics
-        self._validate = validate
+        self._validate = validate  # raises if the page cannot be rendered
         self.pending_regions: dict[str, set[str]] = {}
 
     async def start(
@@ -88,7 +75,7 @@ class JobStarter:
         change: Change = WRITTEN,
         previous: StoredPage | None = None,
     ) -> PageJob:
-        """Start generating a page, or return the job that already does. Finished regions are not generated again.
+        """Start generating a page, or return the job that already does. Finished regions are not regenerated.
 
         Args:
             page_request: The page, and the client that is charged.
@@ -143,7 +130,7 @@ class JobStarter:
         return job
 
     def update(self, job: PageJob, page_request: PageRequest) -> None:
-        """Bring a running job up to date with what the page function returns now.
+        """Update a running job to what the page function returns now.
 
         New regions are added to the job, or generated after it has ended.
         """
@@ -186,7 +173,7 @@ class JobStarter:
         return region_jobs
 
     def mark_pending(self, key: str, regions: Iterable[str] = ()) -> None:
-        """Remember that a page is out of date, and which regions to generate again when its job has ended."""
+        """Mark a page as out of date, with the regions to regenerate when its job has ended."""
         self.pending_regions.setdefault(key, set()).update(regions)
 
 
@@ -195,12 +182,7 @@ def _unfinished_prompts(region_jobs: Mapping[str, RegionJob]) -> dict[str, Promp
 
 
 class SchemaChecker:
-    """Checks once per schema that the engine supports it, and registers it for stored values.
-
-    Args:
-        engine: The engine.
-        values: The store of values.
-    """
+    """Checks once per schema that the engine supports it, and registers it for stored values."""
 
     def __init__(self, engine: Engine, values: ValueStore) -> None:
         self._engine = engine
@@ -226,7 +208,7 @@ class SchemaChecker:
                 self._engine.check(_request(canvas))
             except EngineError as error:
                 about = self._engine.about
-                reason = re.sub(r"^The (?:schema|shape) ", f"The schema {schema.__name__} ", str(error))
+                reason = str(error).replace("The schema ", f"The schema {schema.__name__} ", 1)
                 raise BadSchema(
                     f"The canvas {name!r} of the page {path!r} cannot be written by {about.model} ({about.engine}). "
                     f"{reason}"

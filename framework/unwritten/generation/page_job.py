@@ -43,7 +43,7 @@ _CANCEL_MESSAGES: Mapping[CancelReason, str] = {
 
 @dataclass(eq=False)
 class Subscriber:
-    """Is notified when a job changes.
+    """Receives a notification whenever a job changes.
 
     Nothing is queued: a slow subscriber costs nothing, and skips frames.
 
@@ -55,26 +55,26 @@ class Subscriber:
 
 
 class JobObserver:
-    """Is told what happens to every job. Override what you need.
+    """Base class for observers, which are notified of events of every job. Override the methods that you need.
 
     All methods are called in the event loop and must return quickly. What they raise is logged, and does not affect
     the job.
     """
 
     def on_start(self, job: PageJob) -> None:
-        """A job was submitted. It runs or waits in the queue."""
+        """Called when a job was submitted. It runs or waits in the queue."""
 
     def on_promote(self, job: PageJob) -> None:
-        """A visitor has opened a page that was being prefetched. The job counts as a click from now on."""
+        """Called when a visitor opens a page that is being prefetched. The job counts as a click from now on."""
 
     def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
-        """A region has a new frame."""
+        """Called when a region has a new frame."""
 
     def on_region_failed(self, job: PageJob, region_job: RegionJob, error: Exception) -> None:
-        """A region cannot be generated or rendered."""
+        """Called when a region cannot be generated or rendered."""
 
     def on_end(self, job: PageJob) -> None:
-        """A job has ended. Its state is final, and if it is "written", the page is stored."""
+        """Called when a job has ended. Its state is final. If it is "written", the page is stored."""
 
 
 class PageJob:
@@ -84,7 +84,7 @@ class PageJob:
         key: The page's key.
         page: What the page function returned.
         title: The page's title.
-        region_jobs: Its regions by name, in the order of the page. Finished ones are not generated again.
+        region_jobs: Its regions by name, in the order of the page. Finished ones are not regenerated.
         linker: Decides where links lead.
         priority: Whether a visitor waits for the page.
         client_id: The client that is charged; "" if unknown.
@@ -95,7 +95,7 @@ class PageJob:
         regions: The region jobs by name.
         link_rank: The rank of the link that is prefetched; see ``prefetcher.LinkRank``. The lowest runs first.
         is_amendment: True if the job only adds regions to a stored page.
-        observers: Told about every frame.
+        observers: Notified of every frame.
         check_text: Called with every finished text before it is shown. None: drafts are shown at once.
         state: queued, writing, written, stopped or failed.
         message: A sentence for visitors if something went wrong.
@@ -181,7 +181,7 @@ class PageJob:
             self._grace_timer = None
 
     def notify(self) -> None:
-        """Tell all subscribers that the job has changed."""
+        """Notify all subscribers that the job has changed."""
         self.num_updates += 1
         for subscriber in self._subscribers:
             subscriber.changed.set()
@@ -273,7 +273,7 @@ class PageJob:
         self._cancel_task()
 
     def cancel(self, reason: CancelReason) -> None:
-        """Stop the job for good. Does nothing if all regions are written, even if they are not stored yet."""
+        """Stop the job permanently. Does nothing if all regions are written, even if they are not stored yet."""
         if self.finished.is_set() or self._complete:
             return
         self.cancel_reason = reason
@@ -307,11 +307,6 @@ class PageJob:
         self._cancel_grace_timer()
         self.finished.set()
         self.notify()
-
-    def finish_stored(self, stored: StoredPage) -> None:
-        """Enter the final state of a job whose page was stored elsewhere. Nothing is generated."""
-        self.stored = stored
-        self.finish("written", "")
 
     def _revert(self, previous: StoredPage, state: PageState, message: str) -> tuple[PageState, str]:
         """Show the stored page again, because its change has failed. Return the final state and message."""
@@ -377,14 +372,14 @@ class PageJob:
                     break
                 except SchemaMismatch as error:
                     if not region_job.retry(error):
-                        raise SchemaMismatch(f"The model was asked twice. {error}") from None
-                    log.warning("%s: the region %r is generated again: %s", self.key, region_job.name, error)
+                        raise SchemaMismatch(f"Two attempts failed. {error}") from None
+                    log.warning("%s: the region %r is generated a second time: %s", self.key, region_job.name, error)
             if region_job.state != "written":
                 raise PageFailed("The engine ended without a last frame.")
             if region_job.repairs:
                 log.info("%s: the region %r was repaired: %s", self.key, region_job.name, "; ".join(region_job.repairs))
         except (UnwrittenError, EngineError) as error:
-            if region_job.state != "failed":  # rendering may have failed it meanwhile
+            if region_job.state != "failed":  # rendering may have marked it as failed
                 self.fail_region(region_job, error)
         except Exception as error:
             log_error(log, f"{self.key}: the region {region_job.name!r} failed", error)
@@ -410,12 +405,12 @@ class PageJob:
                 return
 
     def fail_region(self, region_job: RegionJob, error: Exception, message: str = "") -> None:
-        """Mark a region as failed. The other regions go on.
+        """Mark a region as failed. The other regions continue.
 
         Args:
             region_job: The region.
             error: Why it failed.
-            message: What visitors are told. The default is the error's own message.
+            message: The message for visitors. The default is the error's own message.
         """
         message = message or str(error)
         log.warning("%s: the region %r failed: %s", self.key, region_job.name, message)
@@ -425,7 +420,7 @@ class PageJob:
         self.notify()
 
     def publish_failure(self, region_job: RegionJob, error: Exception) -> None:
-        """Tell the observers that a region failed."""
+        """Notify the observers that a region failed."""
         self.publish(lambda observer: observer.on_region_failed(self, region_job, error))
 
     def _requeue(self) -> None:

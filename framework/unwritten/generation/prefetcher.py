@@ -1,9 +1,9 @@
 """The prefetcher: generates the likeliest next pages while a visitor reads the current one.
 
 A browser tab reports the page that it shows, the links of it that are in view, and the link under the pointer. These
-reports only put links in order. A page is prefetched only if the store knows a link to it on the page that is shown,
-and only if that page was opened: the links of prefetched pages are not followed. A prefetch that no viewer needs any
-more is cancelled. ``job_queue`` makes room for clicks.
+reports only order the links. A page is prefetched only if the stored page that is shown links to it, and only if that
+page was opened: the links of prefetched pages are not followed. A prefetch that no viewer needs any more is cancelled.
+``job_queue`` preempts prefetches for clicks.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from .page_job import JobObserver, PageJob
 log = logging.getLogger("unwritten")
 
 VIEWER_GRACE = 3.0
-"""Seconds for which the prefetches of a closed tab go on. Reloading a page takes less."""
+"""Seconds for which the prefetches of a closed tab continue. Reloading a page takes less time."""
 
 PREFETCH_PER_VISITOR = 3
-"""Pages that are prefetched at the same time for one visitor, or wait to be opened."""
+"""Maximum number of pages that are being prefetched for one visitor, or wait to be opened."""
 
 PREFETCH_LIMIT = 12
-"""Pages that are prefetched at the same time for all visitors together."""
+"""Maximum number of pages that are being prefetched for all visitors together."""
 
 _NEARLY_DONE = 0.75
 """The share of a page's usual time after which a prefetch is finished even if no viewer needs it."""
 
 _MAX_REJECTED = 1024
-"""Pages that are remembered as not to be prefetched, because their page function or their generation failed."""
+"""Maximum number of pages that are excluded from prefetching because their page function or generation failed."""
 
 
 def is_prefetch_enabled(settings: Settings, about: About) -> bool:
@@ -146,20 +146,12 @@ class _PageLinks:
 class Prefetcher(JobObserver):
     """Prefetches pages for one app.
 
-    Args:
-        jobs: The queue.
-        starter: Starts jobs.
-        resolver: Resolves the pages behind links.
-        store: The stored pages and their links.
-
     Attributes:
-        num_started: How many prefetches were started.
-        num_promoted: How many of them became clicks before they were finished.
+        num_promoted: How many prefetches became clicks before they were finished.
         discarded_tokens: About how many tokens of cancelled prefetches were thrown away.
     """
 
     def __init__(self, *, jobs: JobQueue, starter: JobStarter, resolver: PageResolver, store: PageStore) -> None:
-        self.num_started = 0
         self.num_promoted = 0
         self.discarded_tokens = 0
         self._jobs = jobs
@@ -179,19 +171,19 @@ class Prefetcher(JobObserver):
     def on_view(
         self, viewer: Viewer, page: str, visible: Sequence[str] = (), hovered: str = "", pressed: str = ""
     ) -> None:
-        """A viewer shows this page, and these of its links."""
+        """Record the page that a viewer shows, and which of its links are in view."""
         self._keep_viewer(viewer)
         viewer.page, viewer.visible_links = page, frozenset(visible)
         viewer.hovered_link, viewer.pressed_link = hovered, pressed
         self.reschedule()
 
     def on_hide(self, viewer: Viewer, page: str) -> None:
-        """A viewer has left a page or is in the background. It may come back soon."""
+        """Record that a viewer has left a page or is in the background. It may come back soon."""
         if viewer.page == page:
             self.on_close(viewer)
 
     def on_close(self, viewer: Viewer, grace: float = VIEWER_GRACE) -> None:
-        """A viewer is gone. It counts for ``grace`` more seconds."""
+        """Record that a viewer is gone. Its prefetches continue for ``grace`` seconds."""
         self._keep_viewer(viewer)
         viewer.removal = asyncio.get_running_loop().call_later(grace, self._remove_viewer, viewer)
 
@@ -225,13 +217,13 @@ class Prefetcher(JobObserver):
     # -- jobs ---------------------------------------------------------------------------------------------
 
     def on_promote(self, job: PageJob) -> None:
-        """A prefetch has become a click. The prefetcher does not control it any more."""
+        """Forget a prefetch that has become a click."""
         if self._prefetches.pop(job.key, None) is not None:
             self.num_promoted += 1
             self.discarded_tokens += job.discarded_tokens
 
     def on_end(self, job: PageJob) -> None:
-        """A job has ended: tell viewers that a link leads to a written page, and start the next prefetch."""
+        """Tell viewers which links lead to a written page now, and start the next prefetch."""
         if self._prefetches.get(job.key) is job:
             del self._prefetches[job.key]
         if job.priority is Priority.PREFETCH:
@@ -389,11 +381,10 @@ class Prefetcher(JobObserver):
         job = await self._starter.start(page_request, priority=Priority.PREFETCH)
         if job.state in {"queued", "writing"}:
             self._prefetches[page_request.key] = job
-        self.num_started += 1
         return job
 
     def _reject(self, key: str) -> None:
-        """Do not prefetch this page again."""
+        """Exclude a page from prefetching."""
         self._rejected[key] = None
 
     def close(self) -> None:

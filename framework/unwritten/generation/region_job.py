@@ -17,11 +17,10 @@ from ..core.errors import PageFailed, SchemaMismatch
 from ..formats.base import RegionContext
 from ..formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text
 from ..formats.page import Canvas
-from ..formats.registry import get_format
 from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
 from ..formats.unsettled import FormattedFrame
-from ..rendering.regions import Region, RegionState, estimate_lines
+from ..rendering.regions import Region, RegionState
 from ..routing.prompts import finalize_text, settled_text
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
 from .revisions import Revision
@@ -55,7 +54,7 @@ class RegionJob:
         self.state: RegionState = "waiting"
         self.number = 0
         self.frame = Frame(text="")
-        self.format = get_format(canvas.format)
+        self.format = canvas.resolved_format
         self.repairs: list[str] = []
         self._linker = linker
         self._canvas_length = canvas_length
@@ -96,7 +95,7 @@ class RegionJob:
             canvas_tokens = tokens or canvases * self._canvas_length
             tokens = task.tokens if task.partial else max(task.tokens, canvas_tokens)
             canvases = max(canvases, -(-tokens // self._canvas_length))
-        # The same seed would generate the same text again.
+        # The same seed would generate the same text.
         seed = (self._seed + 1) % 2**32 if self._seed is not None and self._retried else self._seed
         return Request(
             prompt=task.prompt if task else self.prompt,
@@ -389,3 +388,15 @@ def prompt_hash(region_jobs: Mapping[str, RegionJob]) -> str:
 
 def _reason(reason: str) -> Any:
     return reason if reason in {"end", "length", "stop"} else "end"
+
+
+def estimate_lines(tokens: int) -> int:
+    """Estimate the number of lines of a region, so that its placeholder has about its height.
+
+    A token is about four characters of English, a comfortable line has about 72, and texts use about three quarters of
+    their tokens.
+
+    Args:
+        tokens: The largest number of tokens that the region may have.
+    """
+    return max(2, min(40, round(tokens * 3 / 72)))

@@ -1,8 +1,8 @@
 """Revisions: from an instruction and an old text to requests of an engine, and from its frames to the new text.
 
 An engine that edits gets the old text as a draft: what is kept is pinned, and the kind of the instruction decides how
-much of the rest is generated again. Any other engine generates the spans that may change one after another, and each is
-inserted between what is kept. Either way what is kept stays the same to the letter, or the revision fails.
+much of the rest is regenerated. Any other engine generates the spans that may change one after another, and each is
+inserted between what is kept. Either way, kept text stays exactly the same, or the revision fails.
 """
 
 from __future__ import annotations
@@ -10,22 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from unwritten_engine import Abilities, Draft, Example, Frame, Prompt, Span, Usage
 
-from ..core.assets import asset_dir
 from ..core.errors import BadEdit, PageFailed
-from ..routing.prompts import finalize_text, read_examples
+from ..routing.prompts import builtin_examples, finalize_text
 
 MAX_SPANS = 8
-"""Spans of one text that can be generated one after another."""
+"""Maximum number of spans of one text that are generated one after another."""
 
 MAX_SENTENCES = 60
-"""Sentences that a visitor can mark. Longer texts are marked by their lines."""
+"""Maximum number of sentences that a visitor can mark. Longer texts are marked by their lines."""
 
 _CONTEXT_LENGTH = 1500
-"""Characters of the whole text that an engine is shown when it generates one span of it."""
+"""Maximum length of the context from the whole text in the prompt of one span."""
 
 REVISION_PROMPT = "The text above once more, with this change: {}"
 """The prompt of a revision. The examples in ``templates/prompts/edit.txt`` use the same words."""
@@ -41,7 +39,7 @@ class EditKind:
 
     Attributes:
         keywords: Beginnings of words that belong to it, separated by spaces.
-        strength: The share of the old text that an engine that edits generates again, from 0 to 1.
+        strength: The share of the old text that an engine that edits regenerates, from 0 to 1.
         changes_length: True if the text after the change usually moves. Pinned text cannot move.
     """
 
@@ -65,7 +63,7 @@ DEFAULT_EDIT_KIND = EditKind("", 0.75)
 
 
 def classify_edit(instruction: str) -> EditKind:
-    """Return the kind of an instruction: the first of which a keyword begins one of its words."""
+    """Return the first kind with a keyword that begins a word of the instruction."""
     words = re.findall(r"[a-z]+", instruction.casefold())
     for kind in EDIT_KINDS:
         if any(word.startswith(tuple(kind.keywords.split())) for word in words):
@@ -121,7 +119,7 @@ def editable_spans(text: str, keep: Collection[int], only: str = "") -> tuple[Sp
 
 
 def _find_span(words: str, text: str) -> Span:
-    """Return the span of some words, whatever the white space between them."""
+    """Return the span of some words. White space between them may differ."""
     found = list(re.finditer(r"\s+".join(map(re.escape, words.split())), text))
     if not found:
         raise BadEdit("The part that may change is not in the text. Copy it from the text.")
@@ -149,7 +147,7 @@ def _spans_around(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RevisionTask:
-    """One span of the old text that is generated again.
+    """One span of the old text that is regenerated.
 
     Attributes:
         span: The span in the old text.
@@ -265,7 +263,7 @@ def _add_usage(first: Usage | None, second: Usage) -> Usage:
 
 
 def plan_rewrite(old: str, prompt: Prompt, *, prose: bool) -> Revision:
-    """Return a revision that generates the whole text again from the same prompt."""
+    """Return a revision that regenerates the whole text from the same prompt."""
     return Revision(old, [RevisionTask((0, len(old)), prompt)], prose=prose)
 
 
@@ -278,7 +276,7 @@ def plan_revision(
     prose: bool,
     editable: tuple[Span, ...] = (),
 ) -> Revision:
-    """Return a revision that changes a text as a visitor has asked.
+    """Return a revision that changes a text by a visitor's instruction.
 
     Args:
         old: The old text.
@@ -331,7 +329,7 @@ def _revision_prompt(prompt: Prompt, old: str, instruction: str, with_opening: b
     return Prompt(
         ask=REVISION_PROMPT.format(instruction),
         system=prompt.system,
-        examples=(*_examples(), Example(prompt.ask, old)),
+        examples=(*builtin_examples("edit"), Example(prompt.ask, old)),
         facts=prompt.facts,
         images=prompt.images,
         opening=_first_words(old) if with_opening else "",
@@ -339,19 +337,14 @@ def _revision_prompt(prompt: Prompt, old: str, instruction: str, with_opening: b
 
 
 def is_revision_prompt(prompt: Prompt) -> bool:
-    """True if a prompt asks for the change of a text, and not for a new text."""
+    """True if a prompt requests a change of a text, not a new text."""
     return prompt.ask.startswith(REVISION_PROMPT.partition("{}")[0])
 
 
 def _first_words(text: str) -> str:
-    """Return the first words of a text. A small model that must begin with them keeps to the subject."""
+    """Return the first words of a text. A small model that must begin with them stays on the subject."""
     words = re.match(r"\s*((?:\*\*[^*\n]+\*\*|\S+)(?:[ ]\S+){0,2})", text)
     return words[1] if words and len(words[1]) * 2 < len(text) else ""
-
-
-@lru_cache
-def _examples() -> tuple[Example, ...]:
-    return read_examples(asset_dir("templates") / "prompts" / "edit.txt")
 
 
 def _max_tokens(text: str, characters_per_token: int) -> int:

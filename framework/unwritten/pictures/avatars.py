@@ -1,7 +1,7 @@
-"""Avatars: small faces that are generated from a name, the same for the same name.
+"""Avatars: small faces that are generated from a name. The same name always gives the same face.
 
 Like ornaments they are shapes with classes of ``unwritten.css``. They are hidden from screen readers, because the name
-stands next to them.
+is next to them.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ WAIT_SECONDS = 1.5
 """Seconds for which a request waits for a picture. Browsers open few connections, and the next click needs one."""
 
 RETRY_SECONDS = 3
-"""Seconds after which a browser requests an unfinished picture again."""
+"""Seconds after which a browser retries an unfinished picture."""
 
 _HEADERS: Mapping[str, str] = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",

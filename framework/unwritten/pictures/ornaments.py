@@ -1,4 +1,4 @@
-"""Ornaments: small abstract pictures that are generated from a text, the same for the same text.
+"""Ornaments: small abstract pictures that are generated from a text. The same text always gives the same picture.
 
 They take the place of pictures. Each is one of eleven patterns in one of twelve hues, drawn from shapes that have
 classes of ``unwritten.css`` and neither ids nor inline styles. So they follow the light and dark colour schemes, and
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 320, 200
 _X, _Y = WIDTH / 2, HEIGHT / 2
 
 _MAX_CACHED_TEXT = 400
-"""Characters of the longest text whose ornament is cached."""
+"""Maximum length of a text whose ornament is cached."""
 
 
 def ornament(text: str, label: str | None = None) -> Markup:
@@ -46,7 +46,7 @@ def ornament(text: str, label: str | None = None) -> Markup:
 
 @functools.lru_cache(maxsize=256)
 def standalone_ornament(text: str, width: int, height: int) -> bytes:
-    """Return an ornament as an SVG file, which brings its colours for light and dark along.
+    """Return an ornament as an SVG file, which contains its colours for light and dark mode.
 
     Args:
         text: The text that it is generated from.
@@ -102,7 +102,7 @@ def _closed(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _rosette(rng: SeededRandom) -> str:
-    """Rings of petals."""
+    """Draw rings of petals."""
     count = rng.choice((6, 8, 9, 10, 12))
     rings = rng.choice(((235, 150, 92, 50), (205, 118, 66, 34), (250, 172, 104, 58)))
     looks = rng.choice((("t1", "t2", "t3", "ta"), ("t1", "t3", "ta", "t0"), ("t1", "ta", "t2", "t4")))
@@ -127,7 +127,7 @@ def _rosette(rng: SeededRandom) -> str:
 
 
 def _contours(rng: SeededRandom) -> str:
-    """Contour lines of a hill."""
+    """Draw the contour lines of a hill."""
     waves = [(rng.integer(2, 5), rng.uniform(0.04, 0.16), rng.uniform(0, 1)) for _ in range(3)]
     x, y = rng.uniform(100, 220), rng.uniform(70, 130)
     drift_x, drift_y = rng.uniform(-9, 9), rng.uniform(-6, 6)
@@ -146,7 +146,7 @@ def _contours(rng: SeededRandom) -> str:
 
 
 def _weave(rng: SeededRandom) -> str:
-    """Woven bands."""
+    """Draw woven bands."""
     unit, band = rng.choice(((40, 30), (34, 24), (48, 38)))
     down_too, repeat, covers = rng.choice(((1, 2, 1), (1, 4, 2), (2, 5, 2)))
     tilt = rng.choice((0, 45, 45, 30, -20))
@@ -171,7 +171,7 @@ def _weave(rng: SeededRandom) -> str:
 
 
 def _script(rng: SeededRandom) -> str:
-    """Lines of an invented script."""
+    """Draw lines of an invented script."""
     strokes = (
         "m0-14v14", "m0 0h8", "m0-14h8", "m8-14v14", "m0 0l8-14", "m0-14l8 14", "m0-7h8", "m0-7a4 4 0 0 1 8 0",
         "m0-7a4 4 0 0 0 8 0", "m4-14v-5", "m4-19v24", "m0-14q8 0 8 14", "m8-14q-8 0-8 14", "m4 4v1",
@@ -196,7 +196,7 @@ def _script(rng: SeededRandom) -> str:
 
 
 def _hills(rng: SeededRandom) -> str:
-    """Rows of hills, and a moon."""
+    """Draw rows of hills, and a moon."""
     x, y, radius = rng.uniform(70, 250), rng.uniform(38, 72), rng.uniform(18, 32)
     parts = [_circle("t1 faint", x, y, radius * 2.6), _circle("t1", x, y, radius * 1.7), _circle("ta", x, y, radius)]
     if rng.chance(0.4):  # a crescent
@@ -225,7 +225,7 @@ def _hills(rng: SeededRandom) -> str:
 
 
 def _truchet(rng: SeededRandom) -> str:
-    """Truchet tiles: two arcs each, which join to winding lines."""
+    """Draw Truchet tiles: two arcs each, which join to winding lines."""
     size, half = 40, 20
     share = rng.uniform(0.35, 0.65)
     data, spots = "", ""
@@ -243,7 +243,7 @@ def _truchet(rng: SeededRandom) -> str:
 
 
 def _mosaic(rng: SeededRandom) -> str:
-    """Squares with parts of discs."""
+    """Draw squares with parts of discs."""
     by_look: dict[str, str] = {"t1": "", "t2": "", "t3": "", "t4": "", "ta": ""}
     shapes = (
         "M{x} {y}h40a40 40 0 0 1-40 40z", "M{r} {y}v40a40 40 0 0 1-40-40z", "M{r} {b}h-40a40 40 0 0 1 40-40z",
@@ -263,7 +263,7 @@ def _mosaic(rng: SeededRandom) -> str:
 
 
 def _scales(rng: SeededRandom) -> str:
-    """Rows of scales."""
+    """Draw rows of scales."""
     radius = rng.choice((50, 62))
     step, parts = radius * 0.62, []
     rows = math.ceil((HEIGHT + radius) / step)
@@ -282,7 +282,7 @@ def _scales(rng: SeededRandom) -> str:
 
 
 def _strings(rng: SeededRandom) -> str:
-    """Threads between pins on a circle: a multiplication table as string art."""
+    """Draw threads between pins on a circle: a multiplication table as string art."""
     pins, times = rng.choice((60, 66, 72)), rng.choice((2, 3, 4, 5, 7, 11, 13))
     turn, radius = rng.uniform(0, 1), 92.0
     lines = ["", ""]
@@ -298,7 +298,7 @@ def _strings(rng: SeededRandom) -> str:
 
 
 def _ridges(rng: SeededRandom) -> str:
-    """Rows of ridges, high in the middle."""
+    """Draw rows of ridges, high in the middle."""
     middle, width = rng.uniform(110, 210), rng.uniform(45, 80)
     marked, parts = rng.integer(2, 8), []
     for row in range(11):
@@ -316,7 +316,7 @@ def _ridges(rng: SeededRandom) -> str:
 
 
 def _arches(rng: SeededRandom) -> str:
-    """Nested arches, in one or two rows."""
+    """Draw nested arches, in one or two rows."""
     count = rng.choice((3, 4, 5))
     wide, looks = WIDTH / count, ("t1", "t2", "t3", "t4", "ta")
     parts = []

@@ -1,6 +1,6 @@
-"""The queue of pictures to paint: one at a time, once each, and after the pages that visitors wait for.
+"""The queue of pictures to paint, one at a time. Pages that visitors wait for take precedence.
 
-A picture for which there is no room in the queue, or in its visitor's budget, is shown as an ornament.
+If the queue is full or the visitor's budget is spent, an ornament is shown in place of the picture.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from .store import PictureRequest, StoredPicture, get_picture, save_picture
 log = logging.getLogger("unwritten")
 
 QUEUE_LIMIT = 16
-"""Pictures that may be painted or wait for it."""
+"""Maximum number of pictures that are being painted or wait."""
 
 PAINT_TIME_LIMIT = 300.0
-"""Seconds after which painting a picture is cancelled. Time in which it pauses does not count."""
+"""Seconds after which painting a picture is cancelled. Pauses do not count."""
 
 RETRY_DELAY = 60.0
 """Seconds after which a picture that could not be painted is tried again."""
 
 MAX_PAUSE = 60.0
-"""Seconds for which one picture pauses for pages at most."""
+"""Maximum number of seconds for which one picture pauses for pages."""
 
 _MAX_FAILURES = 1000
-"""Failed pictures that are remembered."""
+"""Maximum number of failed pictures that are remembered."""
 
 
 class PaintQueue(JobObserver):
@@ -48,9 +48,6 @@ class PaintQueue(JobObserver):
         database: Where pictures are stored.
         budgets: Seconds of painting are charged to clients like seconds of generation.
         time_limit: Seconds after which painting a picture is cancelled.
-
-    Attributes:
-        painter: The painter.
     """
 
     def __init__(
@@ -61,14 +58,14 @@ class PaintQueue(JobObserver):
         self._budgets = budgets
         self._time_limit = time_limit
         self._tasks: dict[str, asyncio.Task[StoredPicture | None]] = {}
-        self._failed: TTLCache[str, bool] = TTLCache(_MAX_FAILURES, RETRY_DELAY)
+        self._failed: TTLCache[str, bool] = TTLCache[str, bool](_MAX_FAILURES, RETRY_DELAY)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unwritten-painter")
         self._awaited_jobs: set[PageJob] = set()
         self._may_paint = threading.Event()
         self._may_paint.set()
         self._closing = threading.Event()
 
-    # -- pages come first ---------------------------------------------------------------------------------
+    # -- pausing for pages -------------------------------------------------------------------------------
 
     def on_start(self, job: PageJob) -> None:
         """Pause if a visitor waits for the new job."""

@@ -21,7 +21,7 @@ from ..security.signer import Signer
 from .store import PictureRequest
 
 MIN_SIDE, MAX_SIDE = 16, 2048
-"""Pixels along a side of a picture."""
+"""Minimum and maximum side of a picture, in pixels."""
 
 _MAX_TOKEN_LENGTH = 8 * PROMPT_LIMIT
 
@@ -56,7 +56,7 @@ class PictureTag:
                 )
         size = Markup('width="{}" height="{}"').format(width, height)
         text = _clean(str(prompt or ""))
-        if not text or isinstance(prompt, UnsettledText):  # still being generated: keep the space free
+        if not text or isinstance(prompt, UnsettledText):  # still being generated: show an empty placeholder
             blank = f"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'/%3E"
             return Markup('<img class="picture" src="{}" alt="" {}>').format(blank, size)
         picture = PictureRequest(text, width, height)
@@ -77,10 +77,7 @@ class PictureTag:
         return self._mount.url(f"{PICTURES_PREFIX}{token}.{self._signer.signature('picture', token)}")
 
     def parse(self, signed_token: str) -> PictureRequest:
-        """Return the picture that a URL stands for.
-
-        Args:
-            signed_token: The last part of the URL.
+        """Return the picture that a URL stands for, from the last part of the URL.
 
         Raises:
             BadAddress: With status 404 if this app has not made the URL.

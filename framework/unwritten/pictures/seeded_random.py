@@ -1,4 +1,4 @@
-"""Random numbers from a text: the same for the same text, on every machine and with every Python version."""
+"""Seeded random numbers: the same text gives the same numbers on every machine and Python version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Painted pictures in the database. A picture is identified by its prompt and size."""
+"""The store of painted pictures in the database. A picture is identified by its prompt and size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..storage.database import Database
 
 @dataclass(frozen=True, slots=True)
 class PictureRequest:
-    """A picture that a template asks for.
+    """A picture that a template requests.
 
     Attributes:
         prompt: What it shows.

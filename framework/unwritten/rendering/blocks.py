@@ -1,12 +1,14 @@
 """Blocks: wraps the blocks of a page's template that render regions in the regions' elements.
 
-A region is a canvas, one of a group of canvases, or *live*: a block that renders a value of the same name, and is
-rendered again when state has changed. Canvases may be inside a live region, and are not rendered again with it.
+A region is a canvas, one of a group of canvases, or a *state region*: a block that renders a value of the same name,
+and is rendered again when tables have changed. A state region may contain canvases, which are not rendered again with
+it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -17,9 +19,11 @@ from cachetools import LRUCache
 from jinja2.runtime import Context
 from markupsafe import Markup
 
-from ..core.errors import BadTemplate
+from ..core.errors import BadAddress, BadTemplate
 from ..formats.page import CanvasGroup
 from .regions import PageView, Region
+
+log = logging.getLogger("unwritten")
 
 PLACEHOLDER = f"placeholder-{secrets.token_hex(16)}-"
 """Marks the place of a region's content, or of the colophon. The name and a line feed follow it. It is random, so that
@@ -30,7 +34,7 @@ _CANVAS_MARK = f"canvas-{secrets.token_hex(16)}-"
 semicolon follow it."""
 
 _MAX_NUMBERS = 4096
-"""Live regions whose numbers are remembered."""
+"""Maximum number of state regions whose numbers are remembered."""
 
 _OPENING_TAG = Markup(
     '<div class="region" id="region-{0}" data-region="{0}" data-page="{1}" data-frame="{2}" '
@@ -41,8 +45,8 @@ _Block = Callable[[Context], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class LiveRegion:
-    """A live region as it was rendered.
+class StateRegion:
+    """A state region as it was rendered.
 
     Attributes:
         number: Rises when its content has changed. Canvases inside it do not count.
@@ -54,7 +58,7 @@ class LiveRegion:
 
 
 class RegionNumbers:
-    """The numbers of live regions: the microsecond at which their current content was first seen."""
+    """The numbers of state regions: the microsecond at which their current content was first seen."""
 
     def __init__(self) -> None:
         self._known: LRUCache[tuple[str, str], tuple[bytes, int]] = LRUCache(_MAX_NUMBERS)
@@ -121,8 +125,8 @@ class Blocks(dict[str, list[_Block]]):
         blocks: The context's blocks.
         page: The page.
         regions: The canvases by name.
-        live: Names of values whose blocks are live regions.
-        numbers: Numbers the live regions.
+        state_names: Names of values whose blocks are state regions.
+        numbers: Numbers the state regions.
         placeholders: Render placeholders in place of the canvases' content.
 
     Attributes:
@@ -134,7 +138,7 @@ class Blocks(dict[str, list[_Block]]):
         blocks: Mapping[str, list[_Block]],
         page: PageView,
         regions: Mapping[str, Region],
-        live: Collection[str],
+        state_names: Collection[str],
         numbers: RegionNumbers,
         placeholders: bool,
     ) -> None:
@@ -142,19 +146,19 @@ class Blocks(dict[str, list[_Block]]):
         self.rendered: set[str] = set()
         self._page = page
         self._regions = regions
-        self._live_names = live
+        self._state_names = state_names
         self._numbers = numbers
         self._placeholders = placeholders
-        self._current_canvas = self._current_live = ""
-        self._nested: dict[str, str] = {}  # the content of canvases inside live regions, by name
-        self._live: dict[str, tuple[int, str]] = {}
+        self._current_canvas = self._current_state_region = ""
+        self._nested: dict[str, str] = {}  # the content of canvases inside state regions, by name
+        self._state_regions: dict[str, tuple[int, str]] = {}
 
     def __getitem__(self, name: str) -> list[_Block]:
         stack = super().__getitem__(name)
         if name in self._regions:
             return _Stack(stack, lambda context: self._render_canvas(name, stack[0], context))
-        if name in self._live_names:
-            return _Stack(stack, lambda context: self._render_live(name, stack[0], context))
+        if name in self._state_names:
+            return _Stack(stack, lambda context: self._render_state_region(name, stack[0], context))
         return stack
 
     def _render_canvas(self, name: str, block: _Block, context: Context) -> Iterator[str]:
@@ -163,8 +167,8 @@ class Blocks(dict[str, list[_Block]]):
                 f"The block {name!r} is inside the block {self._current_canvas!r}. Both are canvases, and a canvas "
                 "cannot be inside another: put them side by side."
             )
-        if self._current_live:
-            self._nested[name] = check_not_nested("".join(block(context)), name)
+        if self._current_state_region:
+            self._nested[name] = self._canvas_html(name, block, context)
             yield f"{_CANVAS_MARK}{name};"
             return
         self._mark_rendered(name)
@@ -174,20 +178,30 @@ class Blocks(dict[str, list[_Block]]):
             yield f"{PLACEHOLDER}{name}\n"
         else:
             self._current_canvas = name
-            yield check_not_nested("".join(block(context)), name)
+            yield self._canvas_html(name, block, context)
             self._current_canvas = ""
         yield "</div>"
 
-    def _render_live(self, name: str, block: _Block, context: Context) -> Iterator[str]:
-        if self._current_canvas or self._current_live:
+    def _canvas_html(self, name: str, block: _Block, context: Context) -> str:
+        """Return the inner HTML of a canvas. If no URL can hold what the model has written, it is the error."""
+        try:
+            return check_not_nested("".join(block(context)), name)
+        except BadAddress as error:
+            if self._regions[name].state != "written":
+                raise
+            log.warning("%s: the region %r cannot be rendered: %s", self._page.key, name, error)
+            return str(Markup('<p class="region-error">{}</p>').format(error))
+
+    def _render_state_region(self, name: str, block: _Block, context: Context) -> Iterator[str]:
+        if self._current_canvas or self._current_state_region:
             yield from block(context)  # it belongs to the region around it
             return
         self._mark_rendered(name)
-        self._current_live = name
+        self._current_state_region = name
         inner = "".join(block(context))
-        self._current_live = ""
+        self._current_state_region = ""
         number = self._numbers.get(self._page.key, name, inner)
-        self._live[name] = number, inner
+        self._state_regions[name] = number, inner
         yield f"{_OPENING_TAG.format(name, self._page.key, number, 'live', '', 'false')}{inner}</div>"
 
     def _mark_rendered(self, name: str) -> None:
@@ -196,16 +210,16 @@ class Blocks(dict[str, list[_Block]]):
         self.rendered.add(name)
 
     def insert_canvases(self, html: str) -> str:
-        """Return rendered HTML with the canvases of groups and of live regions in their places.
+        """Return rendered HTML with the canvases of groups and of state regions in their places.
 
         Raises:
             BadTemplate: If a canvas has two places.
         """
         return self._insert(html, self._mark_rendered)
 
-    def live_regions(self) -> dict[str, LiveRegion]:
-        """Return the live regions that were rendered, by name."""
-        return {name: LiveRegion(number, self._insert(inner)) for name, (number, inner) in self._live.items()}
+    def state_regions(self) -> dict[str, StateRegion]:
+        """Return the state regions that were rendered, by name."""
+        return {name: StateRegion(number, self._insert(inner)) for name, (number, inner) in self._state_regions.items()}
 
     def _insert(self, html: str, on_canvas: Callable[[str], None] = lambda name: None) -> str:
         if _CANVAS_MARK not in html:

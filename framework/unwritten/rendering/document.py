@@ -14,7 +14,7 @@ from ..security.headers import new_nonce, secure_headers
 
 NONCE = f"nonce-{secrets.token_hex(16)}"
 """Stands for the nonce in rendered HTML, so that a page can be cached and sent with a new nonce each time. It is
-random, so that no text can contain it on purpose."""
+random, so that no text can contain it deliberately."""
 
 FORM_KEY = f"key-{secrets.token_hex(16)}"
 """Stands for the key of a form in rendered HTML. Each form that is sent to a browser gets its own key."""
@@ -53,7 +53,7 @@ def insert_nonce(html: str, nonce: str) -> str:
 def head_tags(static_url: Callable[[str], str], root_path: str, scripts: Sequence[str] = SCRIPTS) -> Markup:
     """Return the tags that a page needs in its ``<head>``: style sheet, scripts, and the sources of htmx.
 
-    htmx itself is loaded by ``live.js`` when the page is there, so that a slow CDN does not delay it.
+    ``live.js`` loads htmx itself after the page, so that a slow CDN does not delay it.
 
     Args:
         static_url: Returns the URL of a static file.

@@ -91,18 +91,6 @@ class PageView:
         return self.version is not None and self.version < self.versions
 
 
-def estimate_lines(tokens: int) -> int:
-    """Estimate the number of lines of a region, so that its placeholder has about its height.
-
-    A token is about four characters of English, a comfortable line has about 72, and texts use about three quarters of
-    their tokens.
-
-    Args:
-        tokens: The largest number of tokens that the region may have.
-    """
-    return max(2, min(40, round(tokens * 3 / 72)))
-
-
 def skeleton(lines: int) -> str:
     """Return the HTML of a placeholder with this number of lines. It is hidden from screen readers."""
     return f'<div class="skeleton" aria-hidden="true">{"<i></i>" * lines}</div>'

@@ -16,7 +16,7 @@ from ..core.mount import MountPoint
 from ..core.paths import WRITE_PATH
 from ..formats.page import Page
 from ..routing.form_fields import FormState
-from ..security.headers import NOINDEX, Embeds
+from ..security.headers import NO_STORE, Embeds
 from .document import COLOPHON, EMBEDS_TAG, NONCE, SCRIPTS, head_tags, page_response, refresh_tag
 from .regions import PageView, Region
 from .templates import Shell, Templates
@@ -25,15 +25,7 @@ _NO_FORM = FormState()
 
 
 class Renderer:
-    """Renders the pages of one app.
-
-    Args:
-        templates: The app's templates, with the framework's behind them.
-        static: Finds static files.
-        about: The engine, which the colophon names.
-        mount: The prefix under which the app is served.
-        scripts: The framework's scripts that pages load, in order.
-    """
+    """Renders the pages of one app."""
 
     def __init__(
         self,
@@ -65,7 +57,7 @@ class Renderer:
         Raises:
             BadTemplate: If there is no such file.
         """
-        return self._mount.url(self._static_urls(path))
+        return self._mount.prefix + self._static_urls(path)
 
     # -- pages --------------------------------------------------------------------------------------------
 
@@ -85,7 +77,7 @@ class Renderer:
             view: What the template sees as ``page``.
             page: What the page function returned.
             regions: Its regions by name, as they are now. Missing ones are shown as waiting.
-            refresh: The URL where a browser without JavaScript gets the page's text. None: it stays here.
+            refresh: The URL of the streamed page for browsers without JavaScript. None: they stay on this page.
             placeholders: Render placeholders in place of the colophon and the regions' content.
             form: A submitted form that was not accepted.
 
@@ -101,7 +93,7 @@ class Renderer:
             {name: regions[name] if name in regions else Region(name) for name in page.canvases},
             values,
             groups=page.canvas_groups,
-            live=page.context.keys(),
+            state_names=page.context.keys(),
             placeholders=placeholders,
         )
 
@@ -119,42 +111,39 @@ class Renderer:
 
     # -- other responses ----------------------------------------------------------------------------------
 
-    def render(self, name: str, values: Mapping[str, Any]) -> HTMLResponse:
+    def render(
+        self, name: str, values: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> HTMLResponse:
         """Return a template without regions as a response.
 
         Raises:
             BadTemplate: If it is missing or raises.
         """
         view = PageView(key="", title=str(values.get("title", "")))
-        return page_response(self.templates.render(name, {"page": view, **self._framework_values(view), **values}))
+        html = self.templates.render(name, {"page": view, **self._framework_values(view), **values})
+        return page_response(html, status, headers)
 
     def error_page(self, status: int, values: Mapping[str, Any], headers: Mapping[str, str]) -> HTMLResponse:
         """Return ``error.html`` as a response."""
-        response = self.render("error.html", values)
-        response.status_code = status
-        response.headers.update({"cache-control": "no-store", **NOINDEX, **headers})
-        return response
+        return self.render("error.html", values, status, {**NO_STORE, **headers})
 
     def unwritten_page(self, key: str, title: str, message: str, status: int, as_html: bool) -> Response:
-        """Return a page that says that a page is not written yet, with a button that writes it.
+        """Return the response for an unwritten page: a notice, and a button that generates the page.
 
         Args:
             key: The page's key.
             title: The page's title.
-            message: A sentence more; "" for none.
+            message: An additional sentence; "" for none.
             status: 404, or 403 for a link whose signature is not valid.
             as_html: False returns plain text, for clients that are not browsers.
         """
-        headers = {"cache-control": "no-store", **NOINDEX}
         write = self._mount.url(WRITE_PATH)
         if not as_html:
             text = f"{title!r} is not written yet. {message}".strip()
             text += f"\nFollow a link to it, or POST page={key} to {write} to have it written.\n"
-            return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **headers})
-        response = self.render("unwritten.html", {"title": title, "key": key, "message": message, "write": write})
-        response.status_code = status
-        response.headers.update(headers)
-        return response
+            return PlainTextResponse(text, status, {"x-content-type-options": "nosniff", **NO_STORE})
+        values = {"title": title, "key": key, "message": message, "write": write}
+        return self.render("unwritten.html", values, status, NO_STORE)
 
     def _framework_values(self, view: PageView, refresh: str | None = None, embeds: Embeds = "") -> dict[str, Any]:
         """Return what every template sees besides globals: ``unwritten``, ``colophon``, ``nonce``, ``form``."""

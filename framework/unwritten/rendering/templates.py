@@ -21,12 +21,12 @@ from markupsafe import Markup
 from ..core.assets import asset_dir
 from ..core.errors import BadTemplate
 from ..formats.page import CanvasGroup
-from .blocks import PLACEHOLDER, Blocks, LiveRegion, RegionGroup, RegionNumbers, check_not_nested
+from .blocks import PLACEHOLDER, Blocks, RegionGroup, RegionNumbers, StateRegion, check_not_nested
 from .document import COLOPHON
 from .regions import PageView, Region
 
 _LAYOUT_BLOCKS = frozenset({"title", "head", "header", "main", "footer"})
-"""Blocks of the layout. A value of such a name is not a live region."""
+"""Blocks of the layout. A value of such a name is not a state region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,14 @@ class Shell:
 
     Attributes:
         html: The whole page. With placeholders, the content of regions and the colophon is left out.
-        live_regions: The live regions by name.
+        state_regions: The state regions by name.
     """
 
-    def __init__(self, html: str, template: Template, context: Context, live_regions: Mapping[str, LiveRegion]) -> None:
+    def __init__(
+        self, html: str, template: Template, context: Context, state_regions: Mapping[str, StateRegion]
+    ) -> None:
         self.html = html
-        self.live_regions = live_regions
+        self.state_regions = state_regions
         self._template = template
         self._context = context
 
@@ -131,7 +133,7 @@ class Templates:
         values: Mapping[str, Any],
         *,
         groups: Mapping[str, CanvasGroup] = MappingProxyType({}),
-        live: Iterable[str] = (),
+        state_names: Iterable[str] = (),
         placeholders: bool = False,
     ) -> Shell:
         """Render a page.
@@ -142,7 +144,7 @@ class Templates:
             regions: Its regions by name, as they are now.
             values: The other values that the template sees.
             groups: The groups of canvases by name.
-            live: Names of values. If the template has a block of such a name, the block is a live region.
+            state_names: Names of values. If the template has a block of such a name, the block is a state region.
             placeholders: Render placeholders in place of the colophon and the canvases' content.
 
         Raises:
@@ -153,7 +155,9 @@ class Templates:
             values = {**values, COLOPHON: Markup(f"{PLACEHOLDER}{COLOPHON}\n")}
         region_groups = {group_name: RegionGroup(group, regions) for group_name, group in groups.items()}
         context = template.new_context({**values, **regions, **region_groups, "page": page})
-        blocks = Blocks(context.blocks, page, regions, frozenset(live) - _LAYOUT_BLOCKS, self._numbers, placeholders)
+        blocks = Blocks(
+            context.blocks, page, regions, frozenset(state_names) - _LAYOUT_BLOCKS, self._numbers, placeholders
+        )
         context.blocks = blocks
         try:
             html = blocks.insert_canvases("".join(template.root_render_func(context)))
@@ -167,7 +171,7 @@ class Templates:
                 f"The template {name!r} does not render the canvas {missing[0]!r}. "
                 f"Put {_expression_for(missing[0], groups)} where it belongs."
             )
-        return Shell(html, template, context, blocks.live_regions())
+        return Shell(html, template, context, blocks.state_regions())
 
 
 def _expression_for(name: str, groups: Mapping[str, CanvasGroup]) -> str:

@@ -1,4 +1,4 @@
-"""Form fields: from what a visitor has submitted to the arguments of an action, or to messages beside the fields."""
+"""Form fields: convert what a visitor submitted to the arguments of an action, or to messages beside the fields."""
 
 from __future__ import annotations
 

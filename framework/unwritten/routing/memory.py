@@ -1,6 +1,6 @@
 """Memory: what earlier pages say about the subject of a page that is about to be generated.
 
-Later pages should agree with earlier ones. What these say becomes facts in the prompt, one statement each, the most
+Later pages should agree with earlier ones, so the prompt lists statements of earlier pages as facts, the most
 relevant first: the sentence around the clicked link, values that authors have marked as facts, the sentences of other
 links to the page, and sentences of other pages that mention the subject.
 
@@ -24,25 +24,25 @@ from .routes import PageRequest
 from .visit import Visit
 
 MAX_STATEMENT_LENGTH = 300
-"""Characters of one statement. A longer one is cut and ends in an ellipsis."""
+"""Maximum length of one statement. A longer one is cut and ends in an ellipsis."""
 
 _MAX_FACTS = 200
-"""Values marked as facts that are considered."""
+"""Maximum number of values marked as facts that are considered."""
 
 _MAX_PAGES = 8
-"""Pages whose facts, and pages whose mentions, are used."""
+"""Maximum number of pages whose facts are used, and of pages whose mentions are used."""
 
 _MAX_SENTENCES = 2
-"""Sentences of one page that mention the subject."""
+"""Maximum number of sentences of one page that mention the subject."""
 
 _MAX_LINKS = 24
-"""Links to the page that are considered."""
+"""Maximum number of links to the page that are considered."""
 
 _MAX_NAMES = 8
-"""Names of the subject, which are its title and the texts of links to it."""
+"""Maximum number of names of the subject: its title and the texts of links to it."""
 
 _SAME = 0.75
-"""The share of common words from which on two statements count as the same."""
+"""Two statements with at least this share of common words count as the same."""
 
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])")
 _TEXT_FORMATS = frozenset({"markdown", "text"})
@@ -55,7 +55,7 @@ _PROMPT_MARK = re.compile(r"={3,}|`{3,}|#{2,}|-{3,}|\[\[|\]\]")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a page says.
+    """A statement of an earlier page.
 
     Attributes:
         source: The title of the page.
@@ -85,12 +85,7 @@ class Memory:
             self._max_tokens = min(self._max_tokens, context // 8)
 
     def facts(self, page_request: PageRequest, visit: Visit) -> list[str]:
-        """Return what is known about the subject of a page, the most relevant first, within the budget of tokens.
-
-        Args:
-            page_request: The page.
-            visit: Where the visitor comes from.
-        """
+        """Return what is known about the subject of a page, the most relevant first, within the budget of tokens."""
         if self._max_tokens <= 0:
             return []
         statements = deduplicate(self._statements(page_request.key, page_request.title, visit))

@@ -37,7 +37,7 @@ log = logging.getLogger("unwritten")
 
 
 class PageFunction:
-    """An author's function, with what its signature asks for.
+    """An author's function and the parameters in its signature.
 
     Args:
         function: Sync or async. Parameters named in the pattern come from the path, those annotated with ``Visit`` or
@@ -66,7 +66,7 @@ class PageFunction:
         self._request: list[str] = []
         self._reported_blocking = False
         try:
-            hints = get_type_hints(function)
+            hints = get_type_hints(annotated(function))
         except Exception as error:
             raise BadApp(f"The annotations of the page function {self.name!r} cannot be read: {error}.") from error
         takes_all = False
@@ -97,7 +97,7 @@ class PageFunction:
             adapter = None if annotation is str else TypeAdapter(annotation)
         except Exception as error:
             raise BadApp(
-                f"The page function {self.name!r} takes {name!r} as {annotation!r}, which no URL can hold: {error}."
+                f"The page function {self.name!r} takes {name!r} as {annotation!r}, which no URL can contain: {error}."
             ) from error
         if name in pattern.parameters:
             self._path[name] = adapter
@@ -124,7 +124,7 @@ class PageFunction:
     # -- arguments ----------------------------------------------------------------------------------------
 
     def parse(self, path: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
-        """Return the function's arguments, in their types.
+        """Return the function's arguments, converted to their types.
 
         Args:
             path: The parameters of the path.
@@ -145,7 +145,7 @@ class PageFunction:
         return arguments
 
     def parse_path(self, path: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those arguments that come from the path, in their types.
+        """Return the arguments that come from the path, converted to their types.
 
         Raises:
             BadAddress: 404 if one is not valid.
@@ -178,7 +178,7 @@ class PageFunction:
 
         Raises:
             TimedOut: If it takes longer than ``FUNCTION_TIME_LIMIT``.
-            BadPage: If it returns something else than a page or a response.
+            BadPage: If it returns something that is not a page or a response.
         """
         result = await self.run(arguments, visit, request)
         try:
@@ -236,7 +236,7 @@ class _BlockingMonitor:
         report: Called with the seconds of a step that took longer than ``BLOCKING_SECONDS``.
 
     Attributes:
-        result: What the coroutine has returned.
+        result: The return value of the coroutine.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], report: Callable[[float], None]) -> None:
@@ -272,6 +272,16 @@ class _BlockingMonitor:
                 step = partial(self._coroutine.send, value)
             if self._run(step):
                 return self.result
+
+
+def annotated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the annotations: that of a ``partial``, or the ``__call__`` of an object."""
+    while isinstance(function, partial):
+        function = function.func
+    if inspect.isroutine(function) or hasattr(function, "__wrapped__"):
+        return function
+    method: Callable[..., Any] = getattr(function, "__call__", function)  # noqa: B004 - not a check, but the method
+    return method
 
 
 def _reason(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
-"""Path patterns of pages: between URLs as visitors type them, and the canonical keys under which pages are stored.
+"""Path patterns of pages: convert URLs as visitors type them to the canonical keys under which pages are stored.
 
 A parameter such as ``{title}`` is text: underscores are spaces, so that ``/wiki/Great_Auk`` is the page "Great Auk".
-A parameter such as ``{name:raw}`` is kept as it is. Each page has one key, however the visitor spelled its URL.
+A parameter such as ``{name:raw}`` is not changed. All spellings of a URL lead to one key.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ..core.errors import BadAddress
 from ..core.paths import ENCODED_SLASH
 
 MAX_PARAMETER_LENGTH = 120
-"""Characters of a URL's parameter, which becomes part of a prompt. Longer ones are refused."""
+"""Maximum length of a URL parameter, which becomes part of a prompt. Longer ones are refused."""
 
 _UNQUOTED = "!$'()*,:@;-._~"
-"""Characters that are not percent-encoded in a key: they are readable, and mean nothing special in a path."""
+"""Characters that are not percent-encoded in a key: they are readable, and have no special meaning in a path."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 """Unicode categories of characters that are invisible or change the direction of text. They are removed."""
@@ -151,12 +151,12 @@ class PagePattern:
 
     @property
     def is_constant(self) -> bool:
-        """True if a path always has the same meaning: no function of the author's makes it canonical."""
+        """True if a path always leads to the same key, because the pattern has no ``canonical`` function."""
         return self._canonical is None
 
-    def parse_request(self, path_params: Mapping[str, Any], limit: int = MAX_PARAMETER_LENGTH) -> dict[str, Any]:
+    def parse_request(self, path_params: Mapping[str, Any]) -> dict[str, Any]:
         """Parse the parameters of a request. Those of an outer ``Mount`` are left out."""
-        return self.parse({name: path_params[name] for name in self._convertors}, limit)
+        return self.parse({name: path_params[name] for name in self._convertors})
 
     def build(self, values: Mapping[str, Any]) -> str:
         """Return the path for parameters in their canonical form; see ``parse``.
@@ -220,5 +220,5 @@ def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:
 
 
 def safe_title(title: str) -> str:
-    """Return a title for people: on one line, without brackets that would make links, never empty."""
+    """Return a title that can be displayed: on one line, without brackets that would form links, never empty."""
     return re.sub(r"\s+", " ", re.sub(r"[\[\]]{2,}", "", title)).strip() or "Untitled"

@@ -1,7 +1,7 @@
 """Prompts: from a canvas to the engine's prompt, and from the model's raw text to text that ends well.
 
-An author writes one sentence. What a model needs besides, above all a small base model that can only continue text, is
-added here: the world, the format's instructions, and a few short examples with answers, chosen so that their form
+An author writes one sentence. This module adds what else a model needs, above all a small base model that can only
+continue text: the world, the format's instructions, and a few short examples with answers, chosen so that their form
 carries over and their subjects do not. These parts are the same for every page of a canvas, so that the engine
 evaluates them once.
 """
@@ -19,7 +19,6 @@ from unwritten_engine.errors import suggestion
 from ..core.assets import asset_dir
 from ..core.errors import BadPage
 from ..formats.page import Canvas
-from ..formats.registry import get_format
 
 _BAD_LAST_LINE = re.compile(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*")
 """A line that must not be the last one: a heading, or the mark of a list with nothing after it."""
@@ -39,12 +38,12 @@ def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[st
     Returns:
         A prompt whose system part and examples are the same for every subject.
     """
-    format = get_format(canvas.format)
+    format = canvas.resolved_format
     examples = tuple(canvas.examples or format.examples)
     opening = canvas.opening or format.opening
     if not examples:
         file = examples_file_for(canvas, subject)
-        examples = _builtin_examples(file)
+        examples = builtin_examples(file)
         if file == "article" and not opening and subject:
             opening = f"**{subject.replace('*', '')}**"
     return Prompt(
@@ -61,7 +60,7 @@ def examples_file_for(canvas: Canvas, subject: str) -> str:
 
     The subject does not count: a page about "The Letter" is an article like the others.
     """
-    format = get_format(canvas.format)
+    format = canvas.resolved_format
     if not format.topic_examples:
         return format.examples_file
     prompt = canvas.prompt.casefold()
@@ -75,7 +74,8 @@ def examples_file_for(canvas: Canvas, subject: str) -> str:
 
 
 @lru_cache
-def _builtin_examples(file: str) -> tuple[Example, ...]:
+def builtin_examples(file: str) -> tuple[Example, ...]:
+    """Return the examples in a file of ``templates/prompts``, named without its suffix. Empty if the name is."""
     return read_examples(asset_dir("templates") / "prompts" / f"{file}.txt") if file else ()
 
 
@@ -109,12 +109,9 @@ def finalize_text(text: str, reason: str) -> str:
 
 
 def settled_text(text: str) -> int:
-    """Return how many leading characters ``finalize_text`` keeps, whatever follows them.
+    """Return how many leading characters ``finalize_text`` keeps, independently of what follows.
 
     That is the text up to its last full sentence, with the white space after it.
-
-    Args:
-        text: The beginning of a text.
     """
     for match in reversed(list(_SENTENCE_END.finditer(text, max(0, len(text) - 4000)))):
         end = match.end()

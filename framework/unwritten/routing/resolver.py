@@ -1,4 +1,4 @@
-"""The page resolver: from a request to a page request, with what is needed to generate the page."""
+"""The page resolver: calls the page function of a request, and builds what is needed to generate its page."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from ..core.paths import is_page_key
 from ..core.tracing import step
 from ..formats.links import Linker
 from ..security.client_address import client_id
+from ..security.headers import frame_src, is_prefetch
 from ..security.signer import VisitorCookie
 from ..storage.pages import PageStore
-from ..storage.transactions import ReadTracker, table_access
+from ..storage.transactions import ReadTracker
 from .memory import Memory
 from .patterns import PagePattern, safe_title, single_line
 from .prompts import build_prompt
@@ -37,10 +38,23 @@ from .visit import Visit
 log = logging.getLogger("unwritten")
 
 SAMPLE_TIME_LIMIT = 3.0
-"""Seconds that a page function may take for its sample request while the server starts."""
+"""Seconds after which the sample request of a page function is cancelled while the server starts."""
 
 _INHERITED = frozenset(
-    {"app", "router", "session", "user", "auth", "state", "extensions", "client", "server", "asgi", "http_version"}
+    {
+        "app",
+        "app_root_path",
+        "router",
+        "session",
+        "user",
+        "auth",
+        "state",
+        "extensions",
+        "client",
+        "server",
+        "asgi",
+        "http_version",
+    }
 )
 """What a page function sees of the connection on whose behalf a page is resolved."""
 
@@ -126,7 +140,7 @@ class PageResolver:
         Raises:
             BadAddress: If no page can have the URL.
             TimedOut: If the page function takes too long.
-            BadPage: If it returns something else than a page or a response.
+            BadPage: If it returns something that is not a page or a response.
         """
         scope = request.scope
         address_key = route.path, scope.get("raw_path") or scope["path"]
@@ -138,14 +152,23 @@ class PageResolver:
         if address.redirect is not None:
             return CanonicalRedirect(address.redirect, self._mount.prefix)
         visit = self.visit(request, address.key) if route.function.wants_visit else None
-        tracker = ReadTracker(route.name)
-        with table_access(tracker), step("page function"):
+        with ReadTracker(route.name) as tracker, step("page function"):
             page = await route.function.call(address.arguments, visit, request)
         if isinstance(page, Response):
             return page
         title = address.title if page.title is None else safe_title(page.title)
-        tables = frozenset(tracker.tables)
-        return PageRequest(address.key, route, page, title, request, tables, client_id(scope))
+        embedded = frame_src(page.embeds, request.headers.get("host"), self._mount.root_path) if page.embeds else ""
+        return PageRequest(
+            key=address.key,
+            route=route,
+            page=page,
+            title=title,
+            request=request,
+            tables=frozenset(tracker.tables),
+            client_id=client_id(scope),
+            frame_src=embedded,
+            is_prefetch=is_prefetch(request.headers),
+        )
 
     def _parse(self, request: Request, route: PageRoute) -> _Address:
         values = route.pattern.parse_request(request.path_params)
@@ -207,7 +230,7 @@ class PageResolver:
         }
 
     def linker(self, page_request: PageRequest) -> Linker:
-        """Return what decides where the links of a page lead."""
+        """Return the linker of a page, which decides where its links lead."""
         links = page_request.route.links
         key_for = links.link if links else None
         return Linker(page_request.key, key_for, self._store.exists, self._sign, self._mount.prefix)
@@ -273,7 +296,7 @@ class PageResolver:
         Pages that reject the sample parameters are left out, and validated on first request.
 
         Raises:
-            BadSchema: If a page uses something as a schema that is none.
+            BadSchema: If the schema of a canvas is invalid.
         """
         found = await asyncio.gather(*map(self._sample_request, self._pages))
         return [page_request for page_request in found if page_request is not None]
@@ -293,7 +316,7 @@ class PageResolver:
 
 
 def _default_title(pattern: PagePattern, values: Mapping[str, Any]) -> str:
-    """Return the last parameter that is a text; of a path its last part. "" if there is none."""
+    """Return the last text parameter, or the last part of a path parameter. "" if there is none."""
     texts = [(name, value) for name, value in values.items() if isinstance(value, str)]
     if not texts:
         return ""

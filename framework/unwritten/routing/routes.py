@@ -1,4 +1,4 @@
-"""Routes of pages, and the requests that they match."""
+"""Routes of pages, and ``PageRequest``, the resolved request for a page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from urllib.parse import unquote
 from starlette.datastructures import URLPath
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
-from starlette.routing import Match, NoMatchFound, Route
+from starlette.routing import BaseRoute, Match, NoMatchFound, Route, Router
 from starlette.types import Scope
 
 from ..core.errors import BadAddress
 from ..core.paths import ENCODED_SLASH
 from ..formats.page import Page
-from ..security.headers import frame_src
 from .page_function import PageFunction
 from .patterns import PagePattern
 
@@ -25,14 +24,7 @@ RAISE: Final = object()
 
 
 class PatternRoute(Route):
-    """A Starlette route for a page pattern. An encoded slash stays in its parameter: ``AC%2FDC`` is one segment.
-
-    Args:
-        pattern: The pattern.
-        name: The route's name, for ``url_for``.
-        endpoint: Takes a request and returns a response.
-        method: The HTTP method.
-    """
+    """A Starlette route for a page pattern. An encoded slash stays in its parameter: ``AC%2FDC`` is one segment."""
 
     def __init__(self, pattern: PagePattern, name: str, endpoint: Callable[[Request], Any], method: str) -> None:
         super().__init__(pattern.path, endpoint, methods=[method], name=name)
@@ -110,6 +102,52 @@ class PageRoute(PatternRoute):
         self.function.parse_path(values)
 
 
+class URLOnlyRoute(BaseRoute):
+    """Builds the URLs of another route, and matches no request. The fallback has one, for ``url_for``."""
+
+    def __init__(self, route: PatternRoute) -> None:
+        self.name = route.name
+        self.path = route.path
+        self._route = route
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match nothing."""
+        return Match.NONE, {}
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the other route; see ``PatternRoute.url_path_for``."""
+        return self._route.url_path_for(name, **path_params)
+
+
+class MountedNames:
+    """Builds URLs by name in a mounted app: its own names come first, then those of the app around it.
+
+    Args:
+        own: The router of the mounted app.
+        outer: The router of the app around it.
+        prefix: The path of the mount in that app.
+    """
+
+    def __init__(self, own: Router, outer: Any, prefix: str) -> None:
+        self._own = own
+        self._outer = outer
+        self._prefix = prefix
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return a path in the outer app.
+
+        Raises:
+            NoMatchFound: If neither app has such a route.
+            BadAddress: If no page can have these parameters.
+        """
+        try:
+            path = self._own.url_path_for(name, **path_params)
+        except NoMatchFound:
+            outer: URLPath = self._outer.url_path_for(name, **path_params)
+            return outer
+        return URLPath(path=self._prefix + path, protocol=path.protocol, host=path.host)
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
     """A request for a page, resolved once and passed down.
@@ -122,6 +160,8 @@ class PageRequest:
         request: Starlette's request.
         tables: The tables that the page function has read.
         client_id: The client; see ``security.client_address.client_id``.
+        frame_src: What the page's content security policy allows in frames; see ``security.headers.frame_src``.
+        is_prefetch: True if the browser prefetches the page, before the visitor has clicked.
     """
 
     key: str
@@ -131,14 +171,8 @@ class PageRequest:
     request: Request
     tables: frozenset[str] = frozenset()
     client_id: str = ""
-
-    @property
-    def frame_src(self) -> str:
-        """What the page's content security policy must allow in frames; see ``security.headers.frame_src``."""
-        if not self.page.embeds:
-            return ""
-        root_path = self.request.scope.get("root_path", "")
-        return frame_src(self.page.embeds, self.request.headers.get("host"), root_path)
+    frame_src: str = ""
+    is_prefetch: bool = False
 
 
 class CanonicalRedirect(RedirectResponse):

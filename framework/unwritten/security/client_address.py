@@ -1,4 +1,4 @@
-"""Client addresses: who sent a request, as far as a server can know, and whether it comes from this machine."""
+"""Client addresses: identify the sender of a request, and whether it comes from this machine."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from starlette.types import Scope
 FORWARDING_HEADERS = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 )
-"""Headers of a request that a proxy has passed on."""
+"""Headers that show that a proxy has forwarded a request."""
 
 
 def client_id(scope: Scope) -> str:
     """Return an identifier of the client for budgets and rate limits: the address of the connection.
 
-    Of an IPv6 address, it is the network of the first 64 bits, which one household or server gets as a whole.
+    For IPv6 it is the /64 network, which is usually assigned to one household or server.
 
     Returns:
         The address or network as text. Empty if the server does not know it.
@@ -73,7 +73,7 @@ def is_in_process(scope: Scope) -> bool:
 
 
 def is_local_client(scope: Scope) -> bool:
-    """True if a request certainly comes from this machine, and no proxy has passed it on."""
+    """True if a request certainly comes from this machine and was not forwarded by a proxy."""
     if any(name in FORWARDING_HEADERS for name, _ in scope["headers"]):
         return False
     server, client = scope.get("server"), scope.get("client")

@@ -23,7 +23,7 @@ class Exposure:
 
     Attributes:
         is_public: True if other machines can reach the app.
-        refused_hosts: How many connections asked for an unknown host.
+        refused_hosts: The number of connections for unknown hosts.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -42,6 +42,9 @@ _HEADERS = {
 NOINDEX = {"x-robots-tag": "noindex"}
 """Keeps a response out of search engines: an unwritten page or an error page."""
 
+NO_STORE = {"cache-control": "no-store", **NOINDEX}
+"""Keeps a response out of caches, too."""
+
 Embeds: TypeAlias = Literal["", "boxes", "pages"]
 """What a page may show in frames: nothing, boxes, or pages of this app."""
 
@@ -83,7 +86,7 @@ def accepts_html(request: Request) -> bool:
 def is_same_site_navigation(headers: Headers) -> bool:
     """True if a browser states that a page of this server led to the request: by a form, a link or a script.
 
-    Programs can state it too, so it protects nothing. It distinguishes a click from an address that was typed.
+    Programs can state it too, so it protects nothing. It distinguishes a click from a typed address.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:
@@ -93,7 +96,7 @@ def is_same_site_navigation(headers: Headers) -> bool:
 
 
 def is_same_origin(origin: str | None, host: str | None) -> bool:
-    """True if ``origin``, from an Origin or Referer header, names this host. A missing one counts as the same."""
+    """True if ``origin``, from an Origin or Referer header, names this host, or is missing."""
     if origin is None:
         return True
     try:

@@ -1,7 +1,7 @@
 """Allowed hosts: the host names that this server responds to.
 
-This stops DNS rebinding: a web page elsewhere lets its own host name point to this machine, and reads pages from here
-as if they were its own. Such requests carry that host name, and are refused.
+This prevents DNS rebinding, in which another site points its own host name to this machine and reads its pages as
+same-origin content. Such requests carry that host name, and are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AllowedHosts:
         self._any = "*" in self.names or (not self.names and not is_loopback(bound))
 
     def check(self, scope: Scope) -> None:
-        """Check the host that a connection asks for.
+        """Check the host of a connection.
 
         Raises:
             BadAddress: 421 if it is not allowed. The message names the setting that would allow it.
@@ -40,9 +40,9 @@ class AllowedHosts:
         header = next((value for name, value in scope["headers"] if name == b"host"), None)
         host = _host_name(header.decode("latin-1")) if header is not None else ""
         if host is None or not self._allows(host):
-            asked = f"the host {host!r}" if host else "a request without a valid Host header"
+            rejected = f"the host {host!r}" if host else "a request without a valid Host header"
             raise BadAddress(
-                f"This server does not respond to {asked}. To allow it, start the server with "
+                f"This server does not respond to {rejected}. To allow it, start the server with "
                 f"--hosts {host or 'NAME'}, or write App(…, hosts={(host or 'NAME')!r}).",
                 421,
             )

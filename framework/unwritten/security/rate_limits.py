@@ -1,4 +1,4 @@
-"""Rate limits: how much was spent within the last seconds, in total or per client."""
+"""Rate limits: sliding windows that sum what was spent within the last seconds, in total or per client."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 
 MAX_CLIENTS = 20_000
-"""Clients that one limit remembers. Beyond that, the least recently active one is forgotten."""
+"""Maximum number of clients per limit. Beyond that, the least recently active one is forgotten."""
 
 
 @dataclass
 class SlidingWindow:
-    """What was spent within the last seconds.
+    """The sum of what was spent within the last seconds.
 
     Times are monotonic seconds, which the caller passes.
 
     Args:
-        seconds: How long what was spent counts.
+        seconds: The length of the window.
     """
 
     seconds: float
@@ -26,7 +26,7 @@ class SlidingWindow:
     _entries: deque[tuple[float, float]] = field(default_factory=deque)
 
     def total(self, now: float) -> float:
-        """Return what counts at a time."""
+        """Return the sum at a time."""
         while self._entries and self._entries[0][0] <= now - self.seconds:
             self._spent -= self._entries.popleft()[1]
         if not self._entries:
@@ -34,12 +34,12 @@ class SlidingWindow:
         return self._spent
 
     def add(self, now: float, amount: float = 1.0) -> None:
-        """Spend an amount."""
+        """Add an amount."""
         self._entries.append((now, amount))
         self._spent += amount
 
     def wait(self, now: float, limit: float) -> float:
-        """Return the seconds until less than ``limit`` counts."""
+        """Return the seconds until the sum is below ``limit``."""
         left = self.total(now)
         for at, amount in self._entries:
             left -= amount
@@ -48,24 +48,18 @@ class SlidingWindow:
         return 0.0
 
 
-class ClientWindows:
+class ClientWindows(LRUCache[str, SlidingWindow]):
     """One sliding window per client, by the identifier of ``client_address.client_id``.
 
     Args:
-        seconds: How long what was spent counts.
-        max_clients: Clients to remember.
+        seconds: The length of each window.
+        max_clients: Maximum number of clients.
     """
 
     def __init__(self, seconds: float, max_clients: int = MAX_CLIENTS) -> None:
+        super().__init__(max_clients)
         self._seconds = seconds
-        self._windows: LRUCache[str, SlidingWindow] = LRUCache(max_clients)
 
-    def __getitem__(self, client_id: str) -> SlidingWindow:
-        window: SlidingWindow | None = self._windows.get(client_id)
-        if window is None:
-            window = self._windows[client_id] = SlidingWindow(self._seconds)
+    def __missing__(self, client_id: str) -> SlidingWindow:
+        window = self[client_id] = SlidingWindow(self._seconds)
         return window
-
-    def add(self, client_id: str, now: float, amount: float = 1.0) -> None:
-        """Spend an amount of a client's."""
-        self[client_id].add(now, amount)

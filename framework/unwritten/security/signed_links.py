@@ -35,11 +35,6 @@ class SignedLinks:
 
     The setting ``signed_links`` decides whether generating a page requires a signature: on, off, or auto, which
     requires one where other machines can reach the app.
-
-    Args:
-        setting: The setting ``signed_links``.
-        exposure: Whether other machines can reach the app.
-        signer: The world's signer.
     """
 
     def __init__(self, setting: str, exposure: Exposure, signer: Signer) -> None:

@@ -31,11 +31,7 @@ _COOKIE = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})", re.ASCII)
 
 
 class Signer:
-    """Signs texts for one world.
-
-    Args:
-        secret: The world's secret.
-    """
+    """Signs texts for one world."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -86,13 +82,10 @@ def _form_text(hour: int, action: str, page: str) -> str:
 
 
 class VisitorCookie:
-    """Recognizes a visitor's browser by a signed cookie. It is set by the first form whose action asks for the visitor.
+    """Recognizes a visitor's browser by a signed cookie. It is set by the first form whose action takes a ``Visit``.
 
     The cookie holds a random number and its signature. Authors see a digest of the number, so a person who can read
-    a table cannot take over a visitor's identity. Nothing is known about the person.
-
-    Args:
-        signer: The world's signer.
+    a table cannot take over a visitor's identity. It contains no personal data.
 
     Attributes:
         name: The cookie's name. It differs per world, since browsers send cookies to all ports of a machine.

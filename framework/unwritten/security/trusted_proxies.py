@@ -17,8 +17,8 @@ from ..core.errors import BadSetting
 class TrustedProxiesMiddleware:
     """Sets client, scheme and Host header to what a trusted proxy reports.
 
-    X-Forwarded-For and -Proto are left to uvicorn's middleware, which reads the former from its end, past trusted
-    proxies only. X-Forwarded-Host becomes the Host header.
+    X-Forwarded-For and -Proto are handled by uvicorn's middleware, which reads the former from the right and skips
+    trusted proxies only. X-Forwarded-Host becomes the Host header.
 
     Args:
         app: The next ASGI app.
@@ -34,7 +34,7 @@ class TrustedProxiesMiddleware:
         self._app = ProxyHeadersMiddleware(inner, networks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the connection on, as the proxy reports it."""
+        """Call the next app with what the proxy reports about the connection."""
         client = scope.get("client")
         if client and client[0] in self._app.trusted_hosts:
             hosts = [value for name, value in scope["headers"] if name == b"x-forwarded-host"]

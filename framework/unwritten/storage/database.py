@@ -32,9 +32,6 @@ LOCK_TIMEOUT = 5.0
 class Database:
     """A SQLite file. It is opened and migrated on creation; its folder is created if it does not exist.
 
-    Args:
-        path: The file.
-
     Raises:
         UnknownDatabase: If the file belongs to another program, is damaged, or comes from a newer version.
         StoreError: If it cannot be opened.
@@ -107,7 +104,7 @@ class Database:
         return await asyncio.wrap_future(self._submit(work))
 
     def write_sync(self, work: Callable[[sqlite_utils.Database], T]) -> T:
-        """Do the same and block until it is done, for callers that are not on the event loop.
+        """Run a function like ``write``, and block until it is done. For callers outside of the event loop.
 
         Raises:
             StoreLocked, StoreFull, StoreError: Nothing was written. It can be tried again.
@@ -147,10 +144,6 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            connection.rollback()
-            raise
-        try:
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()

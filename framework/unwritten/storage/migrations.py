@@ -76,7 +76,7 @@ def m001_pages(db: Database) -> None:
 
 @migrations()
 def m002_world(db: Database) -> None:
-    """Create the world table: what holds for the app itself, by name, such as its secret."""
+    """Create the world table: values of the app as a whole, by name, such as its secret."""
     db.table("world").create({"name": str, "value": str}, pk="name", not_null={"value"})
 
 
@@ -109,7 +109,7 @@ def m004_state(db: Database) -> None:
 
 @migrations()
 def m005_history(db: Database) -> None:
-    """Add to versions how they were made, what was asked, from which version, and the changed regions (JSON)."""
+    """Add to versions their kind, the visitor's note, the version they are based on, and the changed regions (JSON)."""
     versions = db.table("versions")
     versions.add_column("means", str, not_null_default="written")
     versions.add_column("note", str, not_null_default="")
@@ -136,7 +136,7 @@ def m009_boxes(db: Database) -> None:
 
 @migrations()
 def m010_pictures(db: Database) -> None:
-    """Create painted pictures, by the hash of what was asked for, with their provenance."""
+    """Create painted pictures, by the hash of the request, with their provenance."""
     db.table("pictures").create(
         {
             "key": str,

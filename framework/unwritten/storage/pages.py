@@ -24,10 +24,10 @@ from .records import UNOPENED, Change, ChangeKind, PageSummary, PageWrite, Prove
 from .values import delete_values, save_values
 
 _MAX_PARAMETERS = 500
-"""Parameters of one query. SQLite has a limit."""
+"""Maximum number of parameters in one query. SQLite has a limit."""
 
 _SNIPPET_LENGTH = 240
-"""Characters of a page's snippet."""
+"""Maximum length of a page's snippet."""
 
 _MAX_SEARCH_TERMS = 16
 
@@ -54,11 +54,8 @@ class LinkNode:
 class PageStore:
     """The pages in a database. The database is opened on creation; its folder is created if it does not exist.
 
-    Args:
-        path: The file.
-
     Attributes:
-        database: The database, for what is stored beside the pages.
+        database: The database, for the stores of other data.
 
     Raises:
         UnknownDatabase: If the file belongs to another program, is damaged, or comes from a newer version.

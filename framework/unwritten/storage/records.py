@@ -13,9 +13,9 @@ ChangeKind: TypeAlias = Literal["written", "rewritten", "asked", "by hand", "res
 
 * written: the model generated the page.
 * rewritten: the model generated it again from the same prompt.
-* asked: the model changed it as a visitor asked.
+* asked: the model changed it by a visitor's instruction.
 * by hand: a visitor edited it.
-* restored: a visitor brought an old version back.
+* restored: a visitor restored an old version.
 * amended: regions were added to it.
 """
 
@@ -26,7 +26,7 @@ class Change:
 
     Attributes:
         kind: How it was made.
-        note: What the visitor asked for or noted. Empty for none.
+        note: The visitor's instruction, or summary of the change. Empty for none.
         base: The version that was changed. None: the change is not based on one.
         regions: The changed regions. Empty: the whole page.
     """

@@ -3,7 +3,7 @@
 The model's JSON schema is stored beside the rows. When the app starts, the table is changed to fit its model:
 
 * Fields with a default or that may be None are added. Existing rows get the default.
-* Fields that the model lacks stay in the file, unused.
+* Fields that the model no longer has stay in the file, unused.
 * Indexes are created and dropped.
 
 A renamed field, another type, or a new field without a default is an error that says what to do.
@@ -218,7 +218,7 @@ def _create_table(connection: sqlite3.Connection, declared: TableDeclaration) ->
 
 
 def _recreate_table(connection: sqlite3.Connection, declared: TableDeclaration) -> None:
-    """Replace a table without rows. It fits any model, but goes on with its ids."""
+    """Replace a table without rows, which fits any model. Its ids continue."""
     last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (declared.sql_name,)).fetchone()
     connection.execute(f'DROP TABLE "{declared.sql_name}"')
     _create_table(connection, declared)

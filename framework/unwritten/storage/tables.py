@@ -195,7 +195,7 @@ class Table(Generic[M]):
         """Call ``observer`` with the table's name after each write outside an action."""
         self._observer = observer
 
-    # -- inside -------------------------------------------------------------------------------------------
+    # -- internals ----------------------------------------------------------------------------------------
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if self._database is None:

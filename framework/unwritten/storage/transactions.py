@@ -4,30 +4,28 @@ A context variable, which follows a ``def`` function into its thread, holds the 
 
 * ``ReadTracker``: a page function is running. It may only read, and the tables that it reads are recorded.
 * ``Transaction``: an action or a hook is running. Its writes are committed together or not at all. It holds the write
-  lock from its first use of a table, so what it has read is still true when it writes.
+  lock from its first use of a table, so what it has read is still current when it writes.
 * neither: a script, or another route. Each write is a transaction of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
-from ..core.errors import BadTable
+from ..core.errors import BadTable, TimedOut
 from .database import LOCK_TIMEOUT, Database, store_error
 
 T = TypeVar("T")
 
 
 class ReadTracker:
-    """The table access of a page function.
-
-    Args:
-        function: The function's name, for messages.
+    """The table access of a page function: ``with ReadTracker(name) as tracker`` around its call.
 
     Attributes:
         tables: The tables that it has read.
@@ -37,13 +35,16 @@ class ReadTracker:
         self.function = function
         self.tables: set[str] = set()
 
+    def __enter__(self) -> ReadTracker:
+        self._token = _access.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _access.reset(self._token)
+
 
 class Transaction:
     """The table access of an action or a hook: one transaction.
-
-    Args:
-        database: The database.
-        action: The name of the action, for messages.
 
     Attributes:
         written: The tables that it has written to.
@@ -104,7 +105,7 @@ class Transaction:
         self._end("COMMIT", f"The action {self.action!r} has responded already, so it cannot use tables any more.")
 
     def rollback(self, reason: str) -> None:
-        """Undo all writes, and end the transaction. If the function goes on, ``reason`` is the error that it gets."""
+        """Undo all writes, and end the transaction. If the function continues, it gets an error with ``reason``."""
         self._end_reason = reason
         connection = self._connection
         if connection is not None:
@@ -131,17 +132,38 @@ TableAccess: TypeAlias = ReadTracker | Transaction
 _access: ContextVar[TableAccess | None] = ContextVar("unwritten_table_access", default=None)
 
 
-class table_access:
-    """Give the code inside this context this access to tables."""
+@contextlib.contextmanager
+def table_access(transaction: Transaction) -> Iterator[None]:
+    """Let the code inside this context read and write tables in a transaction."""
+    token = _access.set(transaction)
+    try:
+        yield
+    finally:
+        _access.reset(token)
 
-    def __init__(self, access: TableAccess) -> None:
-        self._access = access
 
-    def __enter__(self) -> None:
-        self._token = _access.set(self._access)
+@contextlib.asynccontextmanager
+async def function_transaction(database: Database, name: str, *, is_async: bool) -> AsyncIterator[Transaction]:
+    """Run an author's function in a transaction. It is committed at the end, and rolled back if anything raises.
 
-    def __exit__(self, *error: object) -> None:
-        _access.reset(self._token)
+    Args:
+        database: The database.
+        name: The name of the action or hook, for messages.
+        is_async: True if the function runs on the event loop, where its first statement must not wait for the lock.
+    """
+    transaction = Transaction(database, name)
+    try:
+        if is_async:
+            await asyncio.to_thread(transaction.begin)
+        with table_access(transaction):
+            yield transaction
+        await asyncio.to_thread(transaction.commit)
+    except BaseException as error:
+        end = "took too long" if isinstance(error, TimedOut) else "has failed"
+        reason = f"The function {name!r} {end}, and all its changes were rolled back."
+        # In a thread, because the function's own thread may hold the transaction while it waits for the database.
+        await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
+        raise
 
 
 def is_autocommit() -> bool:

@@ -43,11 +43,7 @@ class Source:
 
 
 class ValueStore:
-    """The values in a database.
-
-    Args:
-        database: The database.
-    """
+    """The values in a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -164,10 +160,5 @@ def save_values(connection: sqlite3.Connection, page: int, version: int) -> None
 
 
 def delete_values(connection: sqlite3.Connection, page: int) -> None:
-    """Delete the values of a page.
-
-    Args:
-        connection: A connection in a transaction.
-        page: The page's row.
-    """
+    """Delete the values of a page."""
     connection.execute("DELETE FROM canvas_values WHERE page = ?", (page,))

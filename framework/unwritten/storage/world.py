@@ -1,4 +1,4 @@
-"""The world store: what holds for the app as a whole, by name, in the database of its pages."""
+"""The world store: values of the app as a whole, by name, in the database of its pages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from .database import Database
 
 
 class WorldStore:
-    """Values of the app, by name. Each is stored as JSON.
-
-    Args:
-        database: The database.
-    """
+    """Values of the app, by name. Each is stored as JSON."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,16 +37,8 @@ class WorldStore:
         rows = self._database.read("SELECT value FROM world WHERE name = ?", (name,))
         return json.loads(rows[0][0]) if rows else default
 
-    async def set(self, name: str, value: Any) -> None:
-        """Store a value that can be written as JSON.
-
-        Raises:
-            StoreError: If it could not be stored.
-        """
-        await self._database.write(lambda database: _set(database, name, value))
-
     def update(self, name: str, world: str, links: str | None, about: About) -> None:
-        """Store what the app is and under which licences its pages are generated. Only changes are written.
+        """Store the app's description and the licences of its generated pages. Only changes are written.
 
         The secret is created too, so that every copy of the file has the same one.
 
@@ -68,7 +56,7 @@ class WorldStore:
         values = {"name": name, "world": world, "links": links, "licences": licences}
         changed = {key: value for key, value in values.items() if self.get(key) != value}
         if changed:
-            self._database.write_sync(lambda database: _set_all(database, changed))
+            self._database.write_sync(lambda database: _set(database, changed))
 
 
 def _create_secret(database: sqlite_utils.Database) -> str:
@@ -77,14 +65,10 @@ def _create_secret(database: sqlite_utils.Database) -> str:
     if rows:
         return str(json.loads(rows[0][0]))
     secret = secrets.token_hex(32)
-    _set(database, "secret", secret)
+    _set(database, {"secret": secret})
     return secret
 
 
-def _set_all(database: sqlite_utils.Database, values: Mapping[str, Any]) -> None:
+def _set(database: sqlite_utils.Database, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        _set(database, name, value)
-
-
-def _set(database: sqlite_utils.Database, name: str, value: Any) -> None:
-    database.execute("INSERT OR REPLACE INTO world (name, value) VALUES (?, ?)", (name, json.dumps(value)))
+        database.execute("INSERT OR REPLACE INTO world (name, value) VALUES (?, ?)", (name, json.dumps(value)))

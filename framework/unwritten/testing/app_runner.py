@@ -63,7 +63,7 @@ class AppRunner:
         earlier = _RUNNERS.get(id(self.app))
         if earlier is not None:
             earlier.replace()
-        given = self.app.open_engine
+        given = self.app.provided_engine
         flags: dict[str, object] = {"painter": "", "painter_options": "", **settings}
         if isinstance(engine, str):
             given, flags["engine"] = None, engine
@@ -132,7 +132,7 @@ class AppRunner:
 
     def _close(self) -> None:
         with self._stack:
-            self._runner.run(_exit(self._lifespan))
+            self._runner.run(self._lifespan.__aexit__(None, None, None))
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
@@ -196,10 +196,6 @@ def _apps_in(asgi: Any) -> Iterator[App]:
     for inner in (getattr(asgi, "app", None), *(getattr(asgi, "routes", None) or ())):
         if inner is not None and inner is not asgi:
             yield from _apps_in(inner)
-
-
-async def _exit(context: contextlib.AbstractAsyncContextManager[Any]) -> None:
-    await context.__aexit__(None, None, None)
 
 
 def _is_loop_running() -> bool:

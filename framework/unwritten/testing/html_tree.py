@@ -59,13 +59,6 @@ class Node:
         """Return the first descendant with one of these tags."""
         return next(self.find_all(*tags), None)
 
-    def closest(self, tag: str) -> Node | None:
-        """Return the nearest ancestor with this tag."""
-        node = self.parent
-        while node is not None and node.tag != tag:
-            node = node.parent
-        return node
-
     @property
     def text(self) -> str:
         """The visible text, one line per block."""
@@ -93,7 +86,7 @@ class Node:
 
 
 class _TreeBuilder(HTMLParser):
-    """Builds the tree. Elements that are left open are closed where a browser closes them, as far as tests need it."""
+    """Builds the tree. Elements that are left open are closed where a browser closes them, for common cases."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from unwritten_engine import Frame, Request, scripted
 from unwritten_engine.scripted import Script, ScriptedEngine
 
+from ..core.renames import renamed_arguments
+from ..formats.schema import resolve_reference
+
 ScriptedText: TypeAlias = str | BaseModel | Mapping[str, Any] | Sequence[Any] | BaseException | Callable[[Request], Any]
 """An answer: a text; the value of a schema (a model, a dataclass, a dict or a list of values); an exception to raise; a
 script (see ``unwritten_engine.scripted``); or a function from the engine's request to any of them."""
@@ -21,6 +24,7 @@ _MAX_DEPTH = 6
 """Below this depth the values of recursive schemas are empty."""
 
 
+@renamed_arguments(said="texts")
 def answers(
     texts: Mapping[str, ScriptedText] | None = None, *, otherwise: ScriptedText | None = None
 ) -> ScriptedEngine:
@@ -82,10 +86,7 @@ def placeholder_text(request: Request) -> str:
 def _value(schema: Mapping[str, Any], root: Mapping[str, Any], name: str, depth: int = 0) -> Any:
     """Return a valid value of a JSON schema: the first of several choices, and lists of one item."""
     while "$ref" in schema:
-        target: Any = root
-        for step in str(schema["$ref"]).removeprefix("#/").split("/"):
-            target = target[step]
-        schema = target
+        schema = resolve_reference(schema, root)
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:

@@ -17,13 +17,15 @@ class Browser(Protocol):
 
     def visit(self, path: str, *, referer: str | None = None) -> VisitedPage:
         """Open a page."""
+        ...
 
     def send(self, method: str, path: str, values: Mapping[str, str], *, referer: str | None = None) -> VisitedPage:
         """Send a form."""
+        ...
 
 
 @dataclass(frozen=True)
-class Link:
+class PageLink:
     """A link: its text, and the path that it leads to, or the URL if that is on another site."""
 
     text: str
@@ -59,11 +61,11 @@ class Part:
             found.setdefault(link.text, link.key)
         return found
 
-    def _links(self) -> Iterator[Link]:
+    def _links(self) -> Iterator[PageLink]:
         for anchor in self._node.find_all("a"):
             if "href" in anchor.attributes:
                 text = anchor.line or anchor.attributes.get("aria-label", "")
-                yield Link(text, urljoin(self._key, anchor.attributes["href"]))
+                yield PageLink(text, urljoin(self._key, anchor.attributes["href"]))
 
     def __contains__(self, text: str) -> bool:
         return text in self.text or text in self._node.line
@@ -241,7 +243,7 @@ class VisitedPage(Part):
     # -- what can be done -----------------------------------------------------------------------------------------
 
     def click(self, text: str) -> VisitedPage:
-        """Follow a link, and wait until the page is finished. The app learns on which page the link was.
+        """Follow a link, and wait until the page is finished. The request has the page as its referer.
 
         Args:
             text: The link's text, or the beginning of it; or the path that it leads to.
@@ -268,7 +270,7 @@ class VisitedPage(Part):
 
         Args:
             button: The text of its button, or its action: the URL that it is sent to.
-            fields: Values by field, for names that are no Python names.
+            fields: Values by field, for names that are not valid in Python.
             more: Values by field. True checks a box, None leaves a field out.
 
         Raises:

@@ -34,14 +34,14 @@ class Visitor:
         assert "Tea" in page.text
 
     The visitor keeps cookies, so sessions and logins work. The app runs until the visitor is closed or
-    garbage-collected; use it in a ``with`` block, or let it go. Pages are stored in a temporary database. Exceptions of
-    the author's functions and templates are raised here.
+    garbage-collected; a ``with`` block closes it. Pages are stored in a temporary database. Exceptions of the author's
+    functions and templates are raised here.
 
     Args:
         app: The app, or an ASGI app that contains it: ``Starlette(routes=[Mount("/guide", app)])``. Paths are then
             those of the outer app: ``visitor.visit("/guide/wiki/Tea")``. During the visit the app serves nothing else.
         engine: An engine; answers by a part of the prompt (``{"lighthouse": "A lighthouse is…"}``, see ``answers``); or
-            the name of a real engine, as for ``--engine``. None: the engine that the app brings, or placeholders.
+            the name of a real engine, as for ``--engine``. None: the app's own open engine, or placeholders.
         database: A file to use instead of a temporary one.
         timeout: Seconds until a page that is not finished is an error.
         settings: Settings of the app, as keywords of ``App``, for this visit.
@@ -115,7 +115,7 @@ class Visitor:
         return self._runner.run(self._send(method.upper(), path, values, referer, wait))
 
     def wait(self) -> None:
-        """Wait until no page is being generated, whoever caused it.
+        """Wait until no page is being generated.
 
         Raises:
             TimeoutError: If that takes too long.
@@ -172,7 +172,7 @@ class Visitor:
                     await job.finished.wait()
                 path = site.mount.url(job.key)
                 if job.state != "written":
-                    return VisitedPage(self, path, page.status, page.headers, site.live_pages.shell(job).html)
+                    return VisitedPage(self, path, page.status, page.headers, site.job_renderer.shell(job).html)
                 # The response to a form may show an unfinished page too. It is opened at its own path.
                 status, headers, content = await self._request("GET", path, b"", referer)
                 page = VisitedPage(self, path, status, headers, content)

@@ -17,7 +17,7 @@ from ..core.errors import BadApp
 from ..core.mount import MountPoint
 from ..rendering.document import FORM_KEY
 from ..routing.form_fields import FormParser
-from ..routing.page_function import PageFunction
+from ..routing.page_function import PageFunction, annotated
 from ..routing.patterns import PagePattern
 from ..routing.routes import PatternRoute
 from ..security.signer import Signer
@@ -40,7 +40,7 @@ class ActionFunction(PageFunction):
 
     def __init__(self, function: Callable[..., Any], pattern: PagePattern, name: str | None = None) -> None:
         super().__init__(function, pattern, name)
-        hints = get_type_hints(function, include_extras=True)
+        hints = get_type_hints(annotated(function), include_extras=True)
         fields = {name: (hints.get(name, str), self._defaults.get(name, ...)) for name in self.query}
         self.query = {}
         self.form = FormParser(self.name, fields)
@@ -65,12 +65,7 @@ class ActionRoute(PatternRoute):
 
 
 class FormTags:
-    """Makes the attributes of forms that are submitted to actions.
-
-    Args:
-        mount: The prefix under which the app is served.
-        signer: Signs forms.
-    """
+    """Makes the attributes of forms that are submitted to actions."""
 
     def __init__(self, mount: MountPoint, signer: Signer) -> None:
         self._mount = mount
@@ -91,11 +86,6 @@ class FormTags:
 
 def find_action(routes: Sequence[BaseRoute], name: str, parameters: Mapping[str, Any]) -> str:
     """Return the path of an action: ``find_action(routes, "reply", {"id": 3})``.
-
-    Args:
-        routes: The app's routes.
-        name: The action's name.
-        parameters: The parameters of its path.
 
     Raises:
         BadApp: If there is no action with this name, or it takes other parameters.

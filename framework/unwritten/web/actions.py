@@ -1,8 +1,8 @@
 """Actions: from the POST request of a form to its response.
 
-1. The form must come from a page of this app: the browser's headers and the form's token say so.
+1. The browser's headers and the form's token must show that the form comes from a page of this app.
 2. Fields are converted to the types of the function's parameters. Errors are shown beside the fields.
-3. A form that was submitted before, with the same content, gets the same response as then.
+3. A form that was submitted before with the same content gets the same response.
 4. The function runs in one transaction, which also stores the response.
 5. Open pages are updated, and new canvases are generated.
 6. The response redirects to the page of the form or to another page, or it is the function's own.
@@ -35,7 +35,7 @@ from ..routing.routes import PageRequest
 from ..routing.visit import Visit
 from ..security.signer import FormCheck, Signer, VisitorCookie
 from ..storage.database import Database
-from ..storage.transactions import Transaction, table_access
+from ..storage.transactions import function_transaction
 from .action_routes import PAGE, TOKEN, ActionRoute, FormTags
 from .form_data import MAX_FIELD_SIZE, read_form
 from .live_updates import LiveUpdates
@@ -53,8 +53,8 @@ _FORM_ID = re.compile(r"[\w-]{8,64}")
 class Redraw:
     """The result of an action that returns to the form's page and updates these of its regions.
 
-    Regions of state are rendered again, which happens in any case if their tables have changed. Canvases are generated
-    again. Of several canvases under one name, ``"replies-12"`` is one and ``"replies"`` are all of them.
+    State regions are rendered again, which also happens whenever their tables have changed. Canvases are
+    regenerated. In a group of canvases, ``"replies-12"`` names one of them and ``"replies"`` all.
 
     Args:
         names: The names of the regions.
@@ -68,20 +68,7 @@ class Redraw:
 
 
 class ActionHandler:
-    """Responds to the forms of one app.
-
-    Args:
-        mount: The prefix under which the app is served.
-        signer: Verifies the tokens of forms.
-        forms: Makes the attributes of forms.
-        visitor_cookie: Recognizes visitors' browsers.
-        database: The database of pages and tables.
-        resolver: Resolves the page that shows the form.
-        renderer: The app's renderer.
-        handler: Responds with that page.
-        updates: Updates open pages.
-        write_lock: Held while an action runs. SQLite allows one writer, and waiting here does not occupy a thread.
-    """
+    """Responds to the forms of one app."""
 
     def __init__(
         self,
@@ -106,13 +93,14 @@ class ActionHandler:
         self._renderer = renderer
         self._handler = handler
         self._updates = updates
+        # Held while an action runs: SQLite allows one writer, and waiting here does not occupy a thread.
         self._write_lock = write_lock
 
     async def handle(self, request: Request, route: ActionRoute) -> Response:
         """Respond to the POST request of a form.
 
         Raises:
-            BadForm, BadAddress, TimedOut, BadApp, StoreError: The app's error pages respond to them.
+            BadForm, BadAddress, TimedOut, BadApp, StoreError: Handled by the app's error pages.
         """
         pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
         values = route.pattern.parse_request(request.path_params)
@@ -156,26 +144,18 @@ class ActionHandler:
         submission: _Submission,
     ) -> tuple[Response, Sequence[str], set[str]]:
         """Call the function in a transaction. Return its response, the regions to update, and the changed tables."""
-        name = route.name
-        transaction = Transaction(self._database, name)
+        function = route.function
         try:
-            if route.function.is_async:  # its first statement must not wait for the lock on the event loop
-                await asyncio.to_thread(transaction.begin)
-            with table_access(transaction):
-                result = await route.function.run(arguments, visit, request)
-            names = result.names if isinstance(result, Redraw) else ()
-            response = self._response(result, route, page or "/")
-            if submission.form_id:
-                await asyncio.to_thread(
-                    transaction.execute, lambda connection: _store_response(connection, submission, response)
-                )
-            await asyncio.to_thread(transaction.commit)
+            async with function_transaction(self._database, route.name, is_async=function.is_async) as transaction:
+                result = await function.run(arguments, visit, request)
+                names = result.names if isinstance(result, Redraw) else ()
+                response = self._response(result, route, page or "/")
+                if submission.form_id:
+                    await asyncio.to_thread(
+                        transaction.execute, lambda connection: _store_response(connection, submission, response)
+                    )
         except TimedOut as error:
-            await _roll_back(transaction, f"The action {name!r} took too long, and all its changes were rolled back.")
             raise TimedOut(f"{error} All its changes were rolled back.") from None
-        except BaseException:
-            await _roll_back(transaction, f"The action {name!r} has failed, and all its changes were rolled back.")
-            raise
         return response, names, transaction.written
 
     def _response(self, result: object, route: ActionRoute, page: str) -> Response:
@@ -246,10 +226,7 @@ class ActionHandler:
             "typed": [(name, value, errors.get(name, "")) for name, value in pairs],
             "attributes": self._forms.attributes(path, page),
         }
-        response = self._renderer.render("resubmit.html", values)
-        response.status_code = status
-        response.headers["cache-control"] = "no-store"
-        return response
+        return self._renderer.render("resubmit.html", values, status, {"cache-control": "no-store"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +251,6 @@ class _Submission:
             form_id if _FORM_ID.fullmatch(form_id) else "",
             hashlib.sha256(content.encode()).hexdigest(),
         )
-
-
-async def _roll_back(transaction: Transaction, reason: str) -> None:
-    # In a thread: the function's own thread may hold the transaction while it waits for the database.
-    await asyncio.shield(asyncio.to_thread(transaction.rollback, reason))
 
 
 def _store_response(connection: sqlite3.Connection, submission: _Submission, response: Response) -> None:

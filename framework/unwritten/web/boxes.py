@@ -1,9 +1,9 @@
-"""Boxes: apps that a model wrote, each served into a sandboxed iframe that can reach nothing, and their saved state.
+"""Boxes: apps that a model wrote, each served into a sandboxed iframe without network access, and their saved state.
 
 The iframe has ``sandbox="allow-scripts"`` and nothing else, so its document has an opaque origin: no cookies, no
 storage, no access to the page around it. Its own policy forbids all connections, and the policy of the page forbids the
-frame to navigate anywhere but here. ``box-guest.js`` runs before the model's text and removes what no policy forbids.
-What remains is the messages that ``box-host.js`` accepts.
+frame to navigate to any other URL. ``box-guest.js`` runs before the model's text and removes what no policy forbids.
+The only way out is the messages that ``box-host.js`` accepts.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .site import GetSite, Site
 FORMAT = "app"
 
 MAX_STATE_SIZE = 16 * 1024
-"""Bytes of state, as JSON, that a box may save."""
+"""Maximum size in bytes of the state, as JSON, that a box saves."""
 
 MAX_SAVES, SAVE_WINDOW = 30, 10.0
-"""How often one client's boxes may save their state, in so many seconds."""
+"""Maximum number of saves by one client's boxes, and the length of the window in seconds."""
 
 POLICY = "; ".join(
     [
@@ -73,7 +73,7 @@ _JSON_HEADERS: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
 }
 
-# Elements that open a document or a connection, wherever "<" stands before their name. box-guest.js has the same list
+# Elements that open a document or a connection, wherever "<" precedes their name. box-guest.js has the same list
 # for elements that are created later. HTML parsers end a name at exactly these characters.
 _FORBIDDEN = re.compile(
     r"<(/?)(?=(?:iframe|frame|frameset|object|embed|applet|link|base|portal|fencedframe|webview)[\t\n\f\r />])", re.I
@@ -82,44 +82,27 @@ _FORBIDDEN = re.compile(
 _HTTP_EQUIV = re.compile(r"http-equiv", re.I)
 
 
-class BoxStore:
-    """The saved states of boxes, by page and region. It also limits how often clients may save."""
+def saved_state(database: Database, page: str, region: str) -> str | None:
+    """Return the state that a box saved last, as JSON, or None."""
+    rows = database.read("SELECT state FROM boxes WHERE page = ? AND region = ?", (page, region))
+    return str(rows[0][0]) if rows else None
 
-    def __init__(self) -> None:
-        self._saves = ClientWindows(SAVE_WINDOW)
 
-    def get(self, database: Database, page: str, region: str) -> str | None:
-        """Return the state that a box saved last, as JSON, or None."""
-        rows = database.read("SELECT state FROM boxes WHERE page = ? AND region = ?", (page, region))
-        return str(rows[0][0]) if rows else None
+async def save_state(database: Database, page: str, region: str, state: str) -> None:
+    """Save the state of a box. It replaces the one before.
 
-    async def save(self, database: Database, page: str, region: str, state: str) -> None:
-        """Save the state of a box. It replaces the one before.
-
-        Raises:
-            BadAddress: If it is not JSON, or larger than ``MAX_STATE_SIZE``.
-            StoreError: If it could not be written.
-        """
-        if len(state.encode("utf-8", "replace")) > MAX_STATE_SIZE:
-            raise _too_large()
-        try:
-            json.loads(state)
-        except (ValueError, RecursionError):
-            raise BadAddress("The state of a box must be JSON.") from None
-        row = {"page": page, "region": region, "state": state, "saved_at": datetime.now(UTC).isoformat()}
-        await database.write(lambda tables: tables.table("boxes").upsert(row, pk=("page", "region")))
-
-    def check_rate(self, client: str) -> None:
-        """Count a save of a client.
-
-        Raises:
-            BadAddress: With status 429 if the client saves too often.
-        """
-        now = time.monotonic()
-        window = self._saves[client]
-        if window.total(now) >= MAX_SAVES:
-            raise BadAddress(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
-        window.add(now)
+    Raises:
+        BadAddress: If it is not JSON, or larger than ``MAX_STATE_SIZE``.
+        StoreError: If it could not be written.
+    """
+    if len(state.encode("utf-8", "replace")) > MAX_STATE_SIZE:
+        raise _too_large()
+    try:
+        json.loads(state)
+    except (ValueError, RecursionError):
+        raise BadAddress("The state of a box must be JSON.") from None
+    row = {"page": page, "region": region, "state": state, "saved_at": datetime.now(UTC).isoformat()}
+    await database.write(lambda tables: tables.table("boxes").upsert(row, pk=("page", "region")))
 
 
 def find_text(site: Site, page: str, region: str, wanted_hash: str | None = None) -> str | None:
@@ -161,7 +144,7 @@ def box_document(text: str, state: str | None) -> str:
     stored = (state or "null").replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     script = script.replace("/*stored*/ null", stored, 1)
     body = _HTTP_EQUIV.sub("x-http-equiv", _FORBIDDEN.sub(r"<\1x-", extract_document(text)))
-    # The policy again, for a document that is opened without its headers, from a file for example.
+    # The policy is repeated for a document that is opened without its headers, for example from a file.
     policy = "; ".join(rule for rule in POLICY.split("; ") if not rule.startswith(("sandbox", "frame-ancestors")))
     meta = f'<meta charset="utf-8"><meta http-equiv="content-security-policy" content="{policy}">'
     return f"<!doctype html>{meta}<script>{script}</script>{body}"
@@ -169,7 +152,7 @@ def box_document(text: str, state: str | None) -> str:
 
 def box_routes(get_site: GetSite) -> list[BaseRoute]:
     """Return the routes of boxes: their documents, and their saved states."""
-    boxes = BoxStore()
+    saves = ClientWindows(SAVE_WINDOW)
 
     async def show(request: Request) -> Response:
         site = await get_site()
@@ -179,14 +162,14 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
         text = find_text(site, page, region, request.query_params.get("text"))
         if text is None:
             return HTMLResponse("<!doctype html><p>This app does not exist any more.", 404, _HEADERS)
-        return HTMLResponse(box_document(text, boxes.get(site.store.database, page, region)), headers=_HEADERS)
+        return HTMLResponse(box_document(text, saved_state(site.store.database, page, region)), headers=_HEADERS)
 
     async def state(request: Request) -> Response:
         try:
             site = await get_site()
             if request.method == "POST":
-                return await _save(boxes, site, request)
-            return _load(boxes, site, request)
+                return await _save(saves, site, request)
+            return _load(site, request)
         except UnwrittenError as error:  # box-host.js expects JSON
             return JSONResponse({"message": str(error)}, getattr(error, "status", 503), _JSON_HEADERS)
 
@@ -196,20 +179,23 @@ def box_routes(get_site: GetSite) -> list[BaseRoute]:
     ]
 
 
-def _load(boxes: BoxStore, site: Site, request: Request) -> Response:
+def _load(site: Site, request: Request) -> Response:
     page, region = _page_and_region(request.query_params)
     _check_exists(site, page, region)
-    return JSONResponse({"state": boxes.get(site.store.database, page, region)}, headers=_JSON_HEADERS)
+    return JSONResponse({"state": saved_state(site.store.database, page, region)}, headers=_JSON_HEADERS)
 
 
-async def _save(boxes: BoxStore, site: Site, request: Request) -> Response:
+async def _save(saves: ClientWindows, site: Site, request: Request) -> Response:
     if is_cross_origin(request.headers):
         raise BadAddress("The state of a box can only be saved from its own page.", 403)
-    boxes.check_rate(client_id(request.scope))
+    now, window = time.monotonic(), saves[client_id(request.scope)]
+    if window.total(now) >= MAX_SAVES:
+        raise BadAddress(f"A box may save its state {MAX_SAVES} times in {SAVE_WINDOW:.0f} s.", 429)
+    window.add(now)
     values = await _read_json(request)
     page, region = _page_and_region(values)
     _check_exists(site, page, region)
-    await boxes.save(site.store.database, page, region, values["state"])
+    await save_state(site.store.database, page, region, values["state"])
     return JSONResponse({}, headers=_JSON_HEADERS)
 
 

@@ -33,7 +33,7 @@ from .site import GetSite
 log = logging.getLogger("unwritten")
 
 _MAX_RELOAD_SECONDS = 120
-"""Longest wait after which an error page reloads by itself."""
+"""Maximum number of seconds after which an error page reloads by itself."""
 
 _TITLES: Mapping[int, str] = {
     400: "This address is not valid",
@@ -51,13 +51,7 @@ _TITLES: Mapping[int, str] = {
 
 
 class ErrorPages:
-    """Turns exceptions into error pages, or into plain text for clients that do not accept HTML.
-
-    Args:
-        name: The app's name.
-        get_site: Returns the site, whose renderer renders the pages.
-        is_developer: True if the client may see tracebacks.
-    """
+    """Turns exceptions into error pages, or into plain text for clients that do not accept HTML."""
 
     def __init__(self, name: str, get_site: GetSite, is_developer: Callable[[Scope], bool]) -> None:
         self._name = name
@@ -141,18 +135,21 @@ def _reload_after(request: Request, headers: Mapping[str, str]) -> str | None:
 
 
 def _is_unlogged(record: logging.LogRecord) -> bool:
-    """Filter of the server's log: False for exceptions that the app has logged."""
+    """Return False for exceptions that the app has logged. A filter of the server's log."""
     error = record.exc_info[1] if record.exc_info else None
     return error is None or not is_logged(error)
 
 
-def describe_error(send: Send) -> Send:
-    """Wrap the ``send`` of a lifespan so that a failed start reports the framework's message, not a traceback."""
+def report_lifespan_errors(send: Send) -> Send:
+    """Wrap the ``send`` of a lifespan: a failed start or stop reports a message or a short traceback."""
 
     async def send_described(message: Message) -> None:
         error = sys.exception()
-        if message["type"] == "lifespan.startup.failed" and isinstance(error, UnwrittenError | EngineError):
-            message = {**message, "message": str(error)}
+        if error is not None and message["type"] in {"lifespan.startup.failed", "lifespan.shutdown.failed"}:
+            if isinstance(error, UnwrittenError | EngineError):
+                message = {**message, "message": str(error)}
+            elif any(report.locations for report in error_reports(error)):
+                message = {**message, "message": f"The lifespan has failed:\n{format_report(error)}"}
         await send(message)
 
     return send_described

@@ -1,4 +1,4 @@
-"""Extensions: what editing, pictures and developer tools add to an app, and what authors can add the same way."""
+"""Extensions: the interface by which editing, pictures, developer tools and authors add to an app."""
 
 from __future__ import annotations
 

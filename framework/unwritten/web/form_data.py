@@ -1,4 +1,4 @@
-"""Read submitted forms: one parser and one CSRF policy for actions and for the framework's own forms."""
+"""Submitted forms: one parser and one CSRF policy for actions and for the framework's own forms."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ from ..routing.form_fields import FormPairs
 from ..security.headers import is_cross_origin
 
 MAX_FIELDS = 1000
-"""Fields that a form may have."""
+"""Maximum number of fields of a form."""
 
 MAX_FIELD_SIZE = 64 * 1024
-"""Bytes that one field of an action's form may have. Larger ones are refused."""
+"""Maximum size in bytes of one field of an action's form. Larger ones are refused."""
 
 _MAX_KEY_LENGTH = 8000
 
 _CONTENT_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
-class FormData:
+class SubmittedForm:
     """The fields of a submitted form. Line ends are ``\\n``, and NUL characters are removed.
-
-    Args:
-        pairs: Names and values as submitted.
 
     Attributes:
         pairs: Names and values, in their order.
@@ -79,12 +76,12 @@ class FormData:
         return key
 
 
-async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> FormData:
+async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> SubmittedForm:
     """Read the form of a POST request, urlencoded or multipart.
 
     Args:
         request: The request.
-        max_field_size: Bytes that one field may have. The form as a whole may have about four times as many.
+        max_field_size: Maximum size in bytes of one field. The maximum for the whole form is about four times that.
 
     Raises:
         BadForm: 403 if a page of another origin sent it, 413 if it is too large, 415 for another content type, and 400
@@ -125,7 +122,7 @@ async def read_form(request: Request, max_field_size: int = MAX_FIELD_SIZE) -> F
     pairs = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     if any(len(value.encode("utf-8", "replace")) > max_field_size for _, value in pairs):
         raise BadForm(f"A field of this form is too large. It may have {limit}.", 413)
-    return FormData(pairs)
+    return SubmittedForm(pairs)
 
 
 def _normalize(value: str) -> str:

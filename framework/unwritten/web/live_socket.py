@@ -3,7 +3,7 @@
 Messages are JSON objects with a ``type`` and the key of a ``page``. From the browser:
 
 * ``watch``, ``leave``, ``stop``: follow the generation of a page, stop following it, cancel it.
-* ``look``, ``gone``: follow a page's regions of state, stop following them.
+* ``look``, ``gone``: follow a page's state regions, stop following them.
 * ``near``, ``away``: the tab shows this page and these of its links, or does not show it any more.
 
 To the browser:
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ..core.errors import StoreError
 from ..core.paths import is_page_key
@@ -47,22 +47,22 @@ from .site import Site
 log = logging.getLogger("unwritten")
 
 MAX_MESSAGE_LENGTH = 8192
-"""Characters in a message from a browser."""
+"""Maximum length of a message from a browser."""
 
 MAX_PAGES = 32
-"""Pages that one tab may follow at the same time."""
+"""Maximum number of pages that one tab may follow at the same time."""
 
 MAX_LINKS = 32
-"""Links that a tab may report as near."""
+"""Maximum number of links that a tab may report as near."""
 
 MAX_MESSAGE_RATE = 40
-"""Messages from a browser in one second."""
+"""Maximum number of messages from a browser in one second."""
 
 MAX_INVALID_MESSAGES = 5
-"""Invalid messages after which the socket is closed."""
+"""Number of invalid messages after which the socket is closed."""
 
 MAX_FRAME_RATE = 25.0
-"""Batches of frames that are sent to one browser in one second."""
+"""Maximum number of batches of frames that are sent to one browser in one second."""
 
 SEND_TIMEOUT = 30.0
 """Seconds after which a browser that does not receive is disconnected."""
@@ -95,10 +95,6 @@ class _InvalidMessage(Exception):
 
 class LiveSocket:
     """The socket of one tab.
-
-    Args:
-        site: The app's components.
-        websocket: The connection.
 
     Attributes:
         client_id: The client, whose open sockets are counted.
@@ -139,8 +135,10 @@ class LiveSocket:
         sender = asyncio.create_task(self._send(), name="live sender")
         try:
             await self._receive()
-        except (WebSocketDisconnect, RuntimeError):
+        except WebSocketDisconnect:
             pass
+        except RuntimeError as error:
+            await self._close_after(error)
         finally:
             # Without an await: if this task is being cancelled, nothing after an await may run.
             self._site.sockets.remove(self)
@@ -283,12 +281,17 @@ class LiveSocket:
                     async with asyncio.timeout(SEND_TIMEOUT):
                         await self._websocket.send_text(text)
                 await asyncio.sleep(self._interval)
-        except (WebSocketDisconnect, RuntimeError):
+        except WebSocketDisconnect:
             return  # the tab is gone, which the receiving side notices too
         except TimeoutError:
             await self._websocket.close(_TRY_AGAIN_LATER, "the browser does not receive")
-        except Exception as error:
-            # Nothing awaits this task: without the log the exception would be lost, and the browser would wait.
+        except Exception as error:  # nothing awaits this task
+            await self._close_after(error)
+
+    async def _close_after(self, error: Exception) -> None:
+        """Log an error and close the socket, unless it is closed already: the server raises ``RuntimeError`` then."""
+        states = self._websocket.client_state, self._websocket.application_state
+        if states == (WebSocketState.CONNECTED, WebSocketState.CONNECTED):
             log_error(log, "A live socket failed", error)
             await self._websocket.close(_INTERNAL_ERROR, "internal error")
 
@@ -308,7 +311,7 @@ class LiveSocket:
             subscription.num_updates = job.num_updates
             for name, region_job in job.regions.items():
                 if region_job.number > subscription.seen.get(name, 0):
-                    messages.append(self._site.live_pages.frame_message(job, name))
+                    messages.append(self._site.job_renderer.frame_message(job, name))
                     subscription.seen[name] = region_job.number
             status = (job.state, self._queue_text(job) or job.message)
             if status != subscription.status:
@@ -332,7 +335,7 @@ class LiveSocket:
 
 
 def _seen_numbers(message: Mapping[str, Any]) -> dict[str, int]:
-    """Return the number of the frame that the browser shows of each region."""
+    """Return the number of the frame that the browser shows, for each region."""
     seen = message.get("seen")
     pairs = seen.items() if isinstance(seen, dict) else ()
     return {str(name): number for name, number in pairs if isinstance(number, int)}

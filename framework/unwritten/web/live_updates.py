@@ -1,6 +1,6 @@
 """Live updates: open pages follow changes of the app's tables.
 
-A tab subscribes to a page with regions of state for as long as it shows it. When a table is written, every subscribed
+A tab subscribes to a page with state regions for as long as it shows it. When a table is written, every subscribed
 page that has read it is resolved again: its page function is called, changed regions are sent to all subscribers, and
 new canvases are generated.
 """
@@ -23,21 +23,21 @@ from ..formats.page import Page
 from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter
 from ..generation.page_job import JobObserver, PageJob, Subscriber
-from ..rendering.blocks import LiveRegion
+from ..rendering.blocks import StateRegion
 from ..rendering.regions import PageView
 from ..rendering.renderer import Renderer
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRequest
 from ..storage.pages import PageStore
 from ..storage.records import Change
-from .live_pages import LivePages
-from .messages import live_region_message
+from .job_renderer import JobRenderer
+from .messages import state_region_message
 from .page_cache import PageCache
 
 log = logging.getLogger("unwritten")
 
 MAX_REFRESH_RATE = 10.0
-"""How often in a second changed pages are resolved again. Changes in between are handled together."""
+"""Maximum rate, per second, at which changed pages are resolved again. Changes in between are handled together."""
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class PageSubscription:
 
     Attributes:
         subscriber: Notified when there is something new.
-        on_start: Called when the page is generated again, so that its frames are followed.
+        on_start: Called when a new job of the page starts, so that its frames are followed.
         scope: The connection of the tab.
     """
 
@@ -56,11 +56,11 @@ class PageSubscription:
 
 
 @dataclass
-class _LivePage:
+class _SubscribedPage:
     """The current state of a subscribed page.
 
     Attributes:
-        regions: The number and the message of each region of state.
+        regions: The number and the message of each state region.
         tables: The tables that its page function has read.
     """
 
@@ -69,17 +69,7 @@ class _LivePage:
 
 
 class LiveUpdates(JobObserver):
-    """Keeps open pages up to date with the app's tables.
-
-    Args:
-        resolver: Calls page functions again.
-        renderer: The app's renderer.
-        store: The stored pages.
-        jobs: The queue.
-        starter: Starts jobs.
-        live_pages: Pages that are being generated, rendered.
-        cache: Stored pages, rendered.
-    """
+    """Keeps open pages up to date with the app's tables."""
 
     def __init__(
         self,
@@ -89,7 +79,7 @@ class LiveUpdates(JobObserver):
         store: PageStore,
         jobs: JobQueue,
         starter: JobStarter,
-        live_pages: LivePages,
+        job_renderer: JobRenderer,
         cache: PageCache,
     ) -> None:
         self._resolver = resolver
@@ -97,10 +87,10 @@ class LiveUpdates(JobObserver):
         self._store = store
         self._jobs = jobs
         self._starter = starter
-        self._live_pages = live_pages
+        self._job_renderer = job_renderer
         self._cache = cache
         self._subscriptions: dict[str, set[PageSubscription]] = {}
-        self._current: dict[str, _LivePage] = {}
+        self._current: dict[str, _SubscribedPage] = {}
         self._stale: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,19 +112,19 @@ class LiveUpdates(JobObserver):
             self._current.pop(key, None)
 
     def region_messages(self, key: str) -> Mapping[str, tuple[int, str]]:
-        """Return the number and the message of each region of state of a subscribed page, as far as they are known."""
+        """Return the number and the message of each state region of a subscribed page. Empty until it is resolved."""
         page = self._current.get(key)
         return page.regions if page else {}
 
     # -- events -------------------------------------------------------------------------------------------
 
     async def on_action(self, key: str, tables: Collection[str], redraw: Collection[str], request: Request) -> None:
-        """Update pages after an action. On return, the generation of what is new on its own page has started.
+        """Update pages after an action. On return, the generation of new canvases on its own page has started.
 
         Args:
             key: The page with the action's form.
             tables: The tables that it has written.
-            redraw: Regions of that page to render or generate again.
+            redraw: Regions of that page to render again or regenerate.
             request: The action's request. Its client is charged.
 
         Raises:
@@ -160,7 +150,7 @@ class LiveUpdates(JobObserver):
             subscription.on_start(job)
 
     def on_end(self, job: PageJob) -> None:
-        """Generate what had to wait for the end of a job, or for a place in the queue."""
+        """Generate regions that had to wait for the end of a job or for room in the queue."""
         self._refresh([*self._starter.pending_regions], changed=True)
 
     def _pages_reading(self, tables: Collection[str]) -> list[str]:
@@ -203,29 +193,29 @@ class LiveUpdates(JobObserver):
             self._starter.pending_regions.pop(key, None)
 
     async def _update_regions(self, key: str) -> None:
-        """Render the regions of state of a subscribed page, and notify its subscribers."""
+        """Render the state regions of a subscribed page, and notify its subscribers."""
         if key not in self._subscriptions:
             return
         page_request = await self._resolver.resolve_key(key, self._subscriber_scope(key))
         if isinstance(page_request, PageRequest) and key in self._subscriptions:
             regions = {
-                name: (region.number, live_region_message(key, name, region))
-                for name, region in self._live_regions(page_request).items()
+                name: (region.number, state_region_message(key, name, region))
+                for name, region in self._state_regions(page_request).items()
             }
-            self._current[key] = _LivePage(regions, page_request.tables)
+            self._current[key] = _SubscribedPage(regions, page_request.tables)
             for subscription in self._subscriptions.get(key, ()):
                 subscription.subscriber.changed.set()
 
-    def _live_regions(self, page_request: PageRequest) -> Mapping[str, LiveRegion]:
-        """Return the regions of state of a page, as they are now."""
+    def _state_regions(self, page_request: PageRequest) -> Mapping[str, StateRegion]:
+        """Return the state regions of a page, as they are now."""
         job = self._jobs.get(page_request.key)
         if job is not None:
-            return self._live_pages.shell(job).live_regions
+            return self._job_renderer.shell(job).state_regions
         rendered = self._cache.rendered(page_request, opened=False)
         if rendered is not None:
-            return rendered.live_regions
+            return rendered.state_regions
         view = PageView(key=page_request.key, title=page_request.title)
-        return self._renderer.shell(view, page_request.page, {}).live_regions
+        return self._renderer.shell(view, page_request.page, {}).state_regions
 
     def _subscriber_scope(self, key: str) -> Scope | None:
         """Return the connection of one subscriber of a page, whose session and user its page function sees."""
@@ -236,12 +226,12 @@ class LiveUpdates(JobObserver):
     async def _update_page(
         self, key: str, *, allow_new: bool, redraw: Collection[str] = (), request: Request | None = None
     ) -> None:
-        """Resolve a page again, and generate what is new on it. Does nothing if there is no such page.
+        """Resolve a page again, and generate its new canvases. Does nothing if there is no such page.
 
         Args:
             key: The page.
             allow_new: True if missing canvases may be generated even if the page has never been generated.
-            redraw: Regions to generate again.
+            redraw: Regions to regenerate.
             request: The request that caused the update. Its client is charged. None: that of a subscriber.
 
         Raises:
@@ -266,7 +256,7 @@ class LiveUpdates(JobObserver):
             await self._starter.start(page_request, searched=True)
 
     async def _regenerate(self, page_request: PageRequest, names: set[str]) -> None:
-        """Generate canvases again, and missing ones, as the next version of the page."""
+        """Regenerate canvases, and generate missing ones, as the next version of the page."""
         stored = self._store.get(page_request.key)
         if stored is None or not names & stored.canvases.keys():
             await self._starter.start(page_request, searched=True)
@@ -288,7 +278,7 @@ class LiveUpdates(JobObserver):
 
 
 def _canvases_of(page: Page, names: Collection[str]) -> set[str]:
-    """Return the canvases that these region names stand for: one, or all of a group. Regions of state have none.
+    """Return the canvases that these region names stand for: one, or all of a group. State regions have none.
 
     Raises:
         BadApp: If the page has no region of that name.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..generation.page_job import PageJob
-from ..rendering.blocks import LiveRegion
+from ..rendering.blocks import StateRegion
 from ..rendering.document import FORM_KEY
 from ..rendering.regions import PageState
 from ..rendering.renderer import Renderer
@@ -19,8 +19,8 @@ def encode(message: Mapping[str, Any]) -> str:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
 
-def live_region_message(key: str, name: str, region: LiveRegion) -> str:
-    """Return the message with the current HTML of a region of state, as JSON."""
+def state_region_message(key: str, name: str, region: StateRegion) -> str:
+    """Return the message with the current HTML of a state region, as JSON."""
     message = {
         "type": "frame",
         "page": key,

@@ -1,4 +1,4 @@
-"""The first middleware of every app: refuses unknown hosts, and learns how the app is reached."""
+"""The first middleware of every app: refuses unknown hosts, and records the prefix and exposure of the app."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..security.signed_links import SIGNATURE_MARK, take_signature
 
 
 class ConnectionMiddleware:
-    """Refuses unknown hosts, and takes the signature off the address. The headers of trusted proxies are applied before.
+    """Refuses unknown hosts, and removes the signature from the URL. Runs after the headers of proxies are applied.
 
     Args:
         app: The next ASGI app.
         settings: ``host`` and ``hosts``.
-        exposure: Learns whether other machines can reach the app.
-        mount: Learns the prefix under which the app is served.
+        exposure: Updated with each connection.
+        mount: Updated with the prefix under which the app is served.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, exposure: Exposure, mount: MountPoint) -> None:
@@ -33,7 +33,7 @@ class ConnectionMiddleware:
         self._checked: LRUCache[tuple[object, ...], bool] = LRUCache(1024)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the connection on, or refuse it."""
+        """Call the next app, or refuse the connection."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
@@ -48,14 +48,15 @@ class ConnectionMiddleware:
             self._exposure.observe(scope)
             if connection is not None:
                 self._checked[connection] = True
-        self._mount.update(scope.get("root_path", ""))
+        if scope.get("root_path", "") != self._mount.root_path:
+            self._mount.update(scope.get("root_path", ""))
         if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:
             scope = take_signature(scope)
         await self._app(scope, receive, send)
 
 
 def _direct_connection(scope: Scope) -> tuple[object, ...] | None:
-    """Return what the checks of a connection depend on, or None if a proxy may have passed it on.
+    """Return what the checks of a connection depend on, or None if a proxy may have forwarded it.
 
     The checks of a connection between the same two machines for the same host have the same outcome every time.
     """

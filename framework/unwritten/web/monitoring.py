@@ -16,6 +16,7 @@ from unwritten_engine import EngineError
 from ..core.errors import UnwrittenError
 from ..generation.metrics import Histogram
 from ..security.client_address import is_local_client
+from ..security.headers import NO_STORE
 from .site import GetSite, Site
 
 WRITE_TIMEOUT = 2.0
@@ -24,15 +25,9 @@ WRITE_TIMEOUT = 2.0
 _CACHE_SECONDS = 1.0
 """Seconds for which a health check is reused, so that frequent requests cost nothing."""
 
-_HEADERS: Mapping[str, str] = {"cache-control": "no-store", "x-robots-tag": "noindex"}
-
 
 class Health:
-    """The endpoint ``/health``.
-
-    Args:
-        get_site: Returns the site.
-    """
+    """The endpoint ``/health``."""
 
     def __init__(self, get_site: GetSite) -> None:
         self._get_site = get_site
@@ -45,7 +40,7 @@ class Health:
         now = time.monotonic()
         if now - self._checked_at > _CACHE_SECONDS:
             self._checked_at, self._values = now, await self._check()
-        return JSONResponse(self._values, 200 if self._values["status"] == "ok" else 503, _HEADERS)
+        return JSONResponse(self._values, 200 if self._values["status"] == "ok" else 503, NO_STORE)
 
     async def _check(self) -> dict[str, Any]:
         try:
@@ -85,10 +80,10 @@ async def metrics_endpoint(get_site: GetSite, request: Request) -> Response:
         message = (
             "Metrics are served to this machine only. Start the app with --metrics to serve them to all clients.\n"
         )
-        return PlainTextResponse(message, 403, _HEADERS)
+        return PlainTextResponse(message, 403, NO_STORE)
     if importlib.util.find_spec("prometheus_client") is None:
         message = 'Metrics need a library. Install it: pip install "unwritten[metrics]"\n'
-        return PlainTextResponse(message, 501, _HEADERS)
+        return PlainTextResponse(message, 501, NO_STORE)
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     from prometheus_client.registry import Collector
 
@@ -98,7 +93,7 @@ async def metrics_endpoint(get_site: GetSite, request: Request) -> Response:
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(SiteCollector())
-    return Response(generate_latest(registry), headers={**_HEADERS, "content-type": CONTENT_TYPE_LATEST})
+    return Response(generate_latest(registry), headers={**NO_STORE, "content-type": CONTENT_TYPE_LATEST})
 
 
 def metric_families(site: Site) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from ..core.tracing import record_page, step
 from ..formats.page import Page
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob
-from ..rendering.blocks import LiveRegion
+from ..rendering.blocks import StateRegion
 from ..rendering.document import FORM_KEY, NONCE, page_response
 from ..rendering.regions import PageView
 from ..rendering.renderer import Renderer
@@ -50,7 +50,7 @@ class RenderedPage:
         body: The HTML, split where the nonce belongs. A page with forms is one string: each of its responses also
             needs new form keys.
         etag: Its ETag. Empty for a page with forms.
-        live_regions: Its regions of state.
+        state_regions: Its state regions.
         rendered_at: When it was rendered, in monotonic seconds. The tokens of its forms expire.
     """
 
@@ -58,7 +58,7 @@ class RenderedPage:
     version: tuple[int, bool, str]
     body: tuple[bytes, ...] | str
     etag: str
-    live_regions: Mapping[str, LiveRegion]
+    state_regions: Mapping[str, StateRegion]
     rendered_at: float
 
     def is_fresh(self, page: Page, version: tuple[int, bool, str], now: float) -> bool:
@@ -183,7 +183,7 @@ class PageCache:
         if FORM_KEY not in shell.html:
             etag = f'W/"{hashlib.blake2b(shell.html.encode(), digest_size=12).hexdigest()}"'
             body = tuple(piece.encode() for piece in shell.html.split(NONCE))
-        rendered = RenderedPage(page_request.page, version, body or shell.html, etag, shell.live_regions, now)
+        rendered = RenderedPage(page_request.page, version, body or shell.html, etag, shell.state_regions, now)
         if not unopened:  # the next visitor of a prefetched page sees another colophon
             self._pages[page_request.key] = rendered
         return rendered

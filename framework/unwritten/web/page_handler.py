@@ -1,4 +1,4 @@
-"""The page handler: from a request for a page to its response, read from top to bottom.
+"""The page handler: responds to requests for pages. ``PageHandler.handle`` reads from top to bottom.
 
 Stored pages are served from the cache. Otherwise a job is started, or joined, and the response is the page's shell:
 the template with placeholders, which the live socket fills. Without JavaScript the same page is streamed.
@@ -27,19 +27,17 @@ from ..routing.page_function import PLAIN, VERSION
 from ..routing.resolver import PageResolver
 from ..routing.routes import CanonicalRedirect, PageRequest, PageRoute
 from ..security.headers import (
+    NO_STORE,
     NOINDEX,
     accepts_html,
-    is_prefetch,
     is_same_site_navigation,
     saves_data,
 )
 from ..security.signed_links import LinkSource, SignedLinks, address_of, explain_refusal, signature_of
 from ..storage.pages import PageStore
-from .live_pages import LivePages
+from .job_renderer import JobRenderer
 from .page_cache import PageCache, stored_view
 from .streaming import StreamingPage, accepts_stream
-
-_NO_STORE = {"cache-control": "no-store", **NOINDEX}
 
 _INCOMPLETE = "Some parts of this page are not written yet. They are written when someone follows a link to it."
 
@@ -58,21 +56,7 @@ class _SignedTarget:
 
 
 class PageHandler:
-    """Answers GET and HEAD requests for the pages of one app.
-
-    Args:
-        mount: The prefix under which the app is served.
-        resolver: Resolves requests to page requests.
-        signed_links: Whether generating a page requires a signed link.
-        store: The stored pages.
-        cache: Stored pages, rendered.
-        jobs: The queue of pages that are being generated.
-        starter: Starts jobs.
-        live_pages: Pages that are being generated, rendered.
-        prefetcher: Generates pages before they are clicked. None if that is off.
-        renderer: The app's renderer.
-        metrics: Counts what is served and refused.
-    """
+    """Responds to GET and HEAD requests for the pages of one app."""
 
     def __init__(
         self,
@@ -84,7 +68,7 @@ class PageHandler:
         cache: PageCache,
         jobs: JobQueue,
         starter: JobStarter,
-        live_pages: LivePages,
+        job_renderer: JobRenderer,
         prefetcher: Prefetcher | None,
         renderer: Renderer,
         metrics: Metrics,
@@ -96,16 +80,16 @@ class PageHandler:
         self._cache = cache
         self._jobs = jobs
         self._starter = starter
-        self._live_pages = live_pages
-        self._prefetcher = prefetcher
+        self._job_renderer = job_renderer
+        self._prefetcher = prefetcher  # None if prefetching is off
         self._renderer = renderer
         self._metrics = metrics
 
     async def handle(self, request: Request, route: PageRoute) -> Response:
-        """Answer a request for a page.
+        """Respond to a request for a page.
 
         Raises:
-            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: The app's error pages answer them.
+            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
         """
         page_request, target = await self._resolve(request, route)
         if isinstance(page_request, Response):
@@ -120,26 +104,26 @@ class PageHandler:
             if self._signed_links.required and target.source is None:
                 return self._refuse(page_request, target)
         if request.method == "HEAD":
-            return page_response("", headers=NOINDEX)  # asking whether a page exists must not generate it
+            return page_response("", headers=NOINDEX)  # a HEAD request must not generate the page
         record_page(page_request.key, "being generated" if job else "not generated before")
         try:
             job = await self._start_or_join(page_request, target, job)
         except (Busy, Denied) as error:
-            if not page_request.tables or is_prefetch(request.headers):
+            if not page_request.tables or page_request.is_prefetch:
                 raise
             return self._incomplete(page_request, str(error))
         if target.signature is not None:
             return self._redirect_to_clean(page_request.key, request)
         if accepts_stream(request):
-            return StreamingPage(self._jobs, self._live_pages, self._renderer, job, page_request.frame_src)
-        html = self._live_pages.current_shell(job).html
-        return page_response(html, headers=_NO_STORE, frame_src=page_request.frame_src)
+            return StreamingPage(self._jobs, self._job_renderer, self._renderer, job, page_request.frame_src)
+        html = self._job_renderer.current_shell(job).html
+        return page_response(html, headers=NO_STORE, frame_src=page_request.frame_src)
 
     async def _resolve(self, request: Request, route: PageRoute) -> tuple[PageRequest | Response, _SignedTarget]:
         page_request = await self._resolver.resolve(request, route)
         signature = signature_of(request.scope)
         if signature is None:
-            # The author declared a page without parameters, so its address counts as offered.
+            # A page without parameters was declared by the author, so its address needs no signature.
             offered = (
                 isinstance(page_request, PageRequest) and not route.param_convertors and "?" not in page_request.key
             )
@@ -153,7 +137,7 @@ class PageHandler:
 
     def _stored(self, page_request: PageRequest, target: _SignedTarget) -> Response | None:
         request = page_request.request
-        opened = request.method == "GET" and not is_prefetch(request.headers) and target.signature is None
+        opened = request.method == "GET" and not page_request.is_prefetch and target.signature is None
         rendered = self._cache.rendered(page_request, opened=opened)
         if rendered is None:
             return None
@@ -163,7 +147,7 @@ class PageHandler:
         return rendered.response(request.headers.get("if-none-match"), page_request.frame_src)
 
     async def _start_or_join(self, page_request: PageRequest, target: _SignedTarget, job: PageJob | None) -> PageJob:
-        if is_prefetch(page_request.request.headers):
+        if page_request.is_prefetch:
             return job or await self._prefetch(page_request)
         if job is None:
             job = await self._starter.start(page_request, searched=target.source == "search")
@@ -178,7 +162,7 @@ class PageHandler:
         return await self._prefetcher.prefetch(page_request)
 
     def _refuse(self, page_request: PageRequest, target: _SignedTarget) -> Response:
-        """Respond that a page is not written, with a button that writes it."""
+        """Respond that a page is not written, with a button that generates it."""
         if page_request.tables:
             return self._incomplete(page_request, _INCOMPLETE)
         unsigned = target.signature is None
@@ -198,7 +182,7 @@ class PageHandler:
     def _incomplete(
         self, page_request: PageRequest, message: str, status: int = 200, form: FormState | None = None
     ) -> Response:
-        """Respond with what exists of a page. Missing canvases are not generated now, but its state is shown."""
+        """Respond with the existing parts of a page. Missing canvases are not generated now."""
         stored = self._store.get(page_request.key)
         linker = self._resolver.linker(page_request)
         region_jobs = self._starter.region_jobs(page_request, linker, stored.canvases if stored else {}, recall=False)
@@ -209,14 +193,14 @@ class PageHandler:
             region_job.abort("stopped")
         regions = {name: region_job.region() for name, region_job in region_jobs.items()}
         shell = self._renderer.shell(view, page_request.page, regions, form=form)
-        return page_response(shell.html, status, _NO_STORE, page_request.frame_src)
+        return page_response(shell.html, status, NO_STORE, page_request.frame_src)
 
     def _redirect_to_clean(self, key: str, request: Request) -> Response:
         """Redirect to the address without a signature, which can be stored and shared."""
         plain = request.query_params.get(PLAIN)
         if plain is not None:
             key += ("&" if "?" in key else "?") + urlencode({PLAIN: plain})
-        return RedirectResponse(self._mount.url(key), 303, _NO_STORE)
+        return RedirectResponse(self._mount.url(key), 303, NO_STORE)
 
     # -- for forms and extensions -------------------------------------------------------------------------
 
@@ -242,7 +226,7 @@ class PageHandler:
         if isinstance(page_request, CanonicalRedirect):
             page_request = await self._resolver.resolve_key(page_request.address, request.scope)
         if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
-            raise BadAddress(f"The page {key} does not exist, or no model writes it.", 404)
+            raise BadAddress(f"The page {key} does not exist, or is not a generated page.", 404)
         return page_request
 
     def sign_redirect(self, response: Response, request: Request) -> Response:
@@ -265,10 +249,10 @@ class PageHandler:
         return response
 
     def page_with_form(self, page_request: PageRequest, form: FormState) -> Response:
-        """Respond with the page of a form that was not accepted: what was typed, and what is wrong with it."""
+        """Respond with the page of a form that was not accepted, with the input and the errors."""
         job = self._jobs.get(page_request.key)
         if job is None:
             return self._incomplete(page_request, "", 422, form)
         self._starter.update(job, page_request)
         shell = self._renderer.shell(job.view(), page_request.page, job.region_views(), form=form)
-        return page_response(shell.html, 422, _NO_STORE, page_request.frame_src)
+        return page_response(shell.html, 422, NO_STORE, page_request.frame_src)

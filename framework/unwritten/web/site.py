@@ -27,7 +27,7 @@ from ..storage.tables import Tables
 from ..storage.values import ValueStore
 from ..storage.world import WorldStore
 from .actions import ActionHandler
-from .live_pages import LivePages
+from .job_renderer import JobRenderer
 from .live_updates import LiveUpdates
 from .page_cache import PageCache
 from .page_handler import PageHandler
@@ -36,10 +36,10 @@ from .template_globals import TemplateGlobals
 
 
 class Closable(Protocol):
-    """An extension, as far as the site knows it."""
+    """What the site requires of an extension."""
 
     async def close(self) -> None:
-        """Release what it holds."""
+        """Release all resources."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class Site:
     jobs: JobQueue
     starter: JobStarter
     prefetcher: Prefetcher | None
-    live_pages: LivePages
+    job_renderer: JobRenderer
     cache: PageCache
     handler: PageHandler
     updates: LiveUpdates
     actions: ActionHandler
     sockets: LiveSockets
-    functions: TemplateGlobals
+    template_globals: TemplateGlobals
     extensions: Sequence[Closable]
 
     def refresh(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class OpenSocket(Protocol):
-    """A live socket, as the registry knows it."""
+    """What the registry requires of a live socket."""
 
     client_id: str
 

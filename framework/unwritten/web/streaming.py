@@ -22,8 +22,8 @@ from ..rendering.regions import Region, RegionState
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Placeholder, Shell
 from ..routing.page_function import PLAIN
-from ..security.headers import NOINDEX, new_nonce, secure_headers
-from .live_pages import LivePages
+from ..security.headers import NO_STORE, new_nonce, secure_headers
+from .job_renderer import JobRenderer
 
 _UNFINISHED = {"waiting", "writing"}
 
@@ -40,79 +40,78 @@ class StreamingPage(StreamingResponse):
     """The response that streams a page while it is generated.
 
     Args:
-        jobs: The queue, which is told when the client disconnects.
-        live_pages: Renders the regions.
+        jobs: The queue, which is notified when the client disconnects.
+        job_renderer: Renders the regions.
         renderer: Renders the colophon.
         job: The page.
         frame_src: What the page may embed; see ``secure_headers``.
     """
 
     def __init__(
-        self, jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, frame_src: str = ""
+        self, jobs: JobQueue, job_renderer: JobRenderer, renderer: Renderer, job: PageJob, frame_src: str = ""
     ) -> None:
         nonce = new_nonce()
         headers = {
             **secure_headers(nonce, frame_src),
-            "cache-control": "no-store",
-            **NOINDEX,
+            **NO_STORE,
             "x-accel-buffering": "no",
         }
-        super().__init__(_stream(jobs, live_pages, renderer, job, nonce), media_type="text/html", headers=headers)
+        super().__init__(_stream(jobs, job_renderer, renderer, job, nonce), media_type="text/html", headers=headers)
 
 
 async def _stream(
-    jobs: JobQueue, live_pages: LivePages, renderer: Renderer, job: PageJob, nonce: str
+    jobs: JobQueue, job_renderer: JobRenderer, renderer: Renderer, job: PageJob, nonce: str
 ) -> AsyncIterator[str]:
     subscriber = Subscriber()
     job.subscribe(subscriber)
     try:
-        shell = live_pages.shell(job, placeholders=True)
+        shell = job_renderer.shell(job, placeholders=True)
         for part in shell.parts():
             if isinstance(part, str):
                 yield insert_nonce(part, nonce)
             elif part.name == COLOPHON:
                 yield insert_nonce(await _colophon(renderer, job, subscriber), nonce)
             else:
-                async for html in _region(live_pages, job, shell, part, subscriber):
+                async for html in _region(job_renderer, job, shell, part, subscriber):
                     yield insert_nonce(html, nonce)
     finally:
         jobs.unsubscribe(job, subscriber)
 
 
 async def _region(
-    live_pages: LivePages, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
+    job_renderer: JobRenderer, job: PageJob, shell: Shell, placeholder: Placeholder, subscriber: Subscriber
 ) -> AsyncIterator[str]:
     region_job = job.regions[placeholder.name]
-    frame = _block_frame(job, shell, region_job)
+    wrapper = _block_wrapper(job, shell, region_job)
     sent = 0
-    if frame:
-        yield frame[0]
+    if wrapper:
+        yield wrapper[0]
     while region_job.state in _UNFINISHED and not job.finished.is_set():
         subscriber.changed.clear()
-        if frame and region_job.frame.text:
+        if wrapper and region_job.frame.text:
             formatted = region_job.formatted()
             if formatted.fixed > sent:
                 yield formatted.html[sent : formatted.fixed]
                 sent = formatted.fixed
         if region_job.state in _UNFINISHED and not job.finished.is_set():
             await subscriber.changed.wait()
-    if not frame:
-        yield live_pages.block(job, region_job.name)
+    if not wrapper:
+        yield job_renderer.block(job, region_job.name)
     else:
         # As plain strings: adding one to Markup would escape it, and what the block puts after its text is HTML.
-        yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + frame[1]
+        yield (str(region_job.formatted().html)[sent:] if region_job.frame.text else "") + wrapper[1]
     if region_job.state != "written":
         yield str(Markup('<p class="region-error">{}</p>').format(job.message or "This part was not finished."))
 
 
-def _block_frame(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
+def _block_wrapper(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str, str] | None:
     """Return the HTML before and after the text in a region's block, or None if the block does more than print it.
 
     Such a block, one that loops over a value for example, may change anywhere. It is sent when it is finished.
     """
     if region_job.canvas.schema is not None:
         return None
-    frame = None
+    wrapper = None
     # The block is rendered for two states with a random text: the HTML around the text must be the same.
     states: tuple[tuple[RegionState, int], ...] = (("writing", 16), ("written", 32))
     for state, length in states:
@@ -124,10 +123,10 @@ def _block_frame(job: PageJob, shell: Shell, region_job: RegionJob) -> tuple[str
             before, found, after = shell.render_region(region, job.view()).partition(probe)
         except UnwrittenError:
             return None
-        if not found or probe in after or frame not in (None, (before, after)):
+        if not found or probe in after or wrapper not in (None, (before, after)):
             return None
-        frame = (before, after)
-    return frame
+        wrapper = (before, after)
+    return wrapper
 
 
 async def _colophon(renderer: Renderer, job: PageJob, subscriber: Subscriber) -> str:

@@ -1,4 +1,4 @@
-"""What every template can call: ``link``, ``action`` and ``url_for``."""
+"""Template globals that need the app: ``link``, ``action`` and ``url_for``."""
 
 from __future__ import annotations
 
@@ -20,16 +20,7 @@ from .action_routes import FormTags, find_action
 
 
 class TemplateGlobals:
-    """The functions that need to know the app.
-
-    Args:
-        mount: The prefix under which the app is served.
-        signed_links: Signs links where that is required.
-        store: The stored pages.
-        router: The app's router.
-        forms: Makes the attributes of forms.
-        routes: The app's routes, actions among them.
-    """
+    """Template functions that depend on the components of the app."""
 
     def __init__(
         self,

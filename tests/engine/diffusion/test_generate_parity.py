@@ -23,7 +23,7 @@ def test_one_request_is_what_generate_gives(name: str, length: int, canvases: in
     made = Model(**SHAPES[name])
     prompt = made.prompt(length)
     run = made.run(prompt, canvases=canvases, entropy_bound=3.0, confidence=0.5)
-    assert made.written(run) == made.theirs(run)
+    assert made.generate(run) == made.reference_output(run)
     assert run.steps > 1
 
 
@@ -31,16 +31,16 @@ def test_a_batch_is_what_generate_gives() -> None:
     made = Model(vocabulary=1024, branch=0.5)
     prompts = [made.prompt(40, seed) for seed in range(3)]
     runs = [made.run(prompt, seed=seed, canvases=2) for seed, prompt in enumerate(prompts)]
-    assert made.written(*runs) == made.theirs(*runs)
+    assert made.generate(*runs) == made.reference_output(*runs)
 
 
 def test_the_published_settings_are_what_generate_gives() -> None:
     made = Model(vocabulary=1024, branch=0.3, spread=6.0)
     run = made.run(made.prompt(30), steps=48)
-    assert made.written(run) == made.theirs(run)
+    assert made.generate(run) == made.reference_output(run)
 
 
 def test_the_real_vocabulary_is_what_generate_gives() -> None:
     made = Model(vocabulary=262_144, hidden=32, layers=2, canvas=16, branch=0.5)
     run = made.run(made.prompt(12), steps=4, entropy_bound=5.0)
-    assert made.written(run) == made.theirs(run)
+    assert made.generate(run) == made.reference_output(run)

@@ -47,9 +47,9 @@ def alone(made: Model) -> dict[Asked, tuple[list[int], int]]:
     """What each writes alone, and in how many steps."""
     found = {}
     for asked in (*ASKED, *(Asked(10 + n, 20 + n, 1, 3) for n in range(4))):
-        made.fresh()
+        made.new_loop()
         run = asked.run(made)
-        found[asked] = made.written(run)[0], run.steps
+        found[asked] = made.generate(run)[0], run.steps
     assert [len(found[asked][0]) > 16 for asked in ASKED] == [False, True, True, True]
     return found
 
@@ -68,7 +68,7 @@ def to_the_end(loop: DenoisingLoop, most: int = 300) -> None:
 
 
 def test_batched_equals_alone(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
-    loop = made.fresh()
+    loop = made.new_loop()
     runs = [asked.run(made) for asked in ASKED]
     together = 0
     for _ in loop.generate(runs):
@@ -83,7 +83,7 @@ def test_batched_equals_alone(made: Model, alone: dict[Asked, tuple[list[int], i
 def test_joining_in_mid_run_equals_alone(
     made: Model, alone: dict[Asked, tuple[list[int], int]], order: tuple[int, ...], gap: int
 ) -> None:
-    loop = made.fresh()
+    loop = made.new_loop()
     runs = {}
     for place in order:
         runs[ASKED[place]] = ASKED[place].run(made)
@@ -96,7 +96,7 @@ def test_joining_in_mid_run_equals_alone(
 
 
 def test_more_requests_than_rows_take_turns(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
-    loop = made.fresh(rows=2)
+    loop = made.new_loop(rows=2)
     runs = [asked.run(made) for asked in alone]
     for _ in loop.generate(runs):
         assert len(loop.running) <= 2
@@ -105,7 +105,7 @@ def test_more_requests_than_rows_take_turns(made: Model, alone: dict[Asked, tupl
 
 
 def test_news_names_who_has_any(made: Model) -> None:
-    loop = made.fresh()
+    loop = made.new_loop()
     runs = [asked.run(made) for asked in ASKED[:2]]
     told: dict[Sequence, int] = dict.fromkeys(runs, 0)
 
@@ -122,13 +122,13 @@ def test_news_names_who_has_any(made: Model) -> None:
     assert told == {run: run.steps for run in runs}
 
 
-@pytest.mark.parametrize("kept", [10**8, 0])
+@pytest.mark.parametrize("cache_bytes", [10**8, 0])
 @pytest.mark.parametrize("before", [1, 3, 9, 15])
 def test_pre_empted_and_resumed_equals_undisturbed(
-    made: Model, alone: dict[Asked, tuple[list[int], int]], kept: int, before: int
+    made: Model, alone: dict[Asked, tuple[list[int], int]], cache_bytes: int, before: int
 ) -> None:
     """Also in its second and third canvas, and where the cache was forgotten meanwhile."""
-    loop = made.fresh(rows=1, kept=kept)
+    loop = made.new_loop(rows=1, cache_bytes=cache_bytes)
     ahead, click = LONG.run(made, AHEAD), ASKED[0].run(made)
     loop.add(ahead)
     for _ in range(before):
@@ -138,7 +138,7 @@ def test_pre_empted_and_resumed_equals_undisturbed(
     loop.step()
     assert loop.running == [click] and click.steps == 1
     assert loop.waiting == [ahead] and ahead.saved_state is not None
-    assert (ahead.cache_keys in loop.prefix_cache) == bool(kept)
+    assert (ahead.cache_keys in loop.prefix_cache) == bool(cache_bytes)
     to_the_end(loop)
     check(click, alone[ASKED[0]])
     check(ahead, alone[LONG])
@@ -147,7 +147,7 @@ def test_pre_empted_and_resumed_equals_undisturbed(
 
 
 def test_pre_empted_again_and_again_equals_undisturbed(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
-    loop = made.fresh(rows=2)
+    loop = made.new_loop(rows=2)
     aheads = {asked: asked.run(made, AHEAD) for asked in ASKED[1:]}
     for run in aheads.values():
         loop.add(run)
@@ -166,7 +166,7 @@ def test_pre_empted_again_and_again_equals_undisturbed(made: Model, alone: dict[
 
 
 def test_the_one_written_ahead_that_came_last_makes_way(made: Model) -> None:
-    loop = made.fresh(rows=3)
+    loop = made.new_loop(rows=3)
     aheads = [asked.run(made, AHEAD) for asked in ASKED[1:3]]
     click, other = ASKED[3].run(made), ASKED[0].run(made)
     for run in (*aheads, click):
@@ -180,7 +180,7 @@ def test_the_one_written_ahead_that_came_last_makes_way(made: Model) -> None:
 def test_where_it_rests_nothing_ahead_runs_beside_a_click(
     made: Model, alone: dict[Asked, tuple[list[int], int]]
 ) -> None:
-    loop = made.fresh(rows=4)
+    loop = made.new_loop(rows=4)
     loop.exclusive_clicks = True
     ahead, hurried, click = LONG.run(made, AHEAD), ASKED[1].run(made, AHEAD), ASKED[0].run(made)
     for run in (ahead, hurried):
@@ -199,7 +199,7 @@ def test_where_it_rests_nothing_ahead_runs_beside_a_click(
 
 
 def test_clicks_do_not_pre_empt_clicks(made: Model) -> None:
-    loop = made.fresh(rows=1)
+    loop = made.new_loop(rows=1)
     first, second, ahead = LONG.run(made), ASKED[0].run(made), ASKED[0].run(made, AHEAD)
     for run in (first, ahead, second):
         loop.add(run)
@@ -209,11 +209,11 @@ def test_clicks_do_not_pre_empt_clicks(made: Model) -> None:
     assert ends == [first, second, ahead]  # the click goes before what came before it
 
 
-@pytest.mark.parametrize("kept", [10**8, 0])
+@pytest.mark.parametrize("cache_bytes", [10**8, 0])
 def test_reading_something_ahead_stops_for_a_click(
-    made: Model, alone: dict[Asked, tuple[list[int], int]], kept: int
+    made: Model, alone: dict[Asked, tuple[list[int], int]], cache_bytes: int
 ) -> None:
-    loop = made.fresh(kept=kept)
+    loop = made.new_loop(cache_bytes=cache_bytes)
     loop.prefill_tokens = 8
     ahead, click = ASKED[3].run(made, AHEAD), ASKED[0].run(made)
     loop.add(ahead)
@@ -223,7 +223,7 @@ def test_reading_something_ahead_stops_for_a_click(
     loop.add(click)
     loop.step()
     assert loop.running == [click] and ahead.steps == 0
-    assert ahead.num_cached_tokens == (16 if kept else 0) + 3  # the click has read five of the eight
+    assert ahead.num_cached_tokens == (16 if cache_bytes else 0) + 3  # the click has read five of the eight
     to_the_end(loop)
     check(click, alone[ASKED[0]])
     check(ahead, alone[ASKED[3]])
@@ -231,7 +231,7 @@ def test_reading_something_ahead_stops_for_a_click(
 
 
 def test_long_prompts_do_not_hold_up_the_others(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
-    loop = made.fresh()
+    loop = made.new_loop()
     loop.prefill_tokens = 10
     quick, long = ASKED[2].run(made), ASKED[3].run(made)
     for run in (quick, long):
@@ -256,7 +256,7 @@ def flood(made: Model, loop: DenoisingLoop) -> Iterator[None]:
 
 
 def test_without_patience_clicks_always_go_first(made: Model) -> None:
-    loop = made.fresh(rows=2, patience=1e9)
+    loop = made.new_loop(rows=2, max_queue_seconds=1e9)
     ahead = ASKED[0].run(made, AHEAD)
     loop.add(ahead)
     for _, _ in zip(range(60), flood(made, loop), strict=False):
@@ -264,7 +264,7 @@ def test_without_patience_clicks_always_go_first(made: Model) -> None:
 
 
 def test_nothing_starves_under_a_flood_of_clicks(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
-    loop = made.fresh(rows=2, patience=0.1)
+    loop = made.new_loop(rows=2, max_queue_seconds=0.1)
     aheads = {asked: asked.run(made, AHEAD) for asked in ASKED}
     for run in aheads.values():
         loop.add(run)
@@ -280,7 +280,7 @@ def test_nothing_starves_under_a_flood_of_clicks(made: Model, alone: dict[Asked,
 
 def test_running_for_long_is_not_waiting_for_long(made: Model) -> None:
     """Something ahead that has had its row for long still makes way for a click."""
-    loop = made.fresh(rows=1, patience=0.05)
+    loop = made.new_loop(rows=1, max_queue_seconds=0.05)
     ahead, click = LONG.run(made, AHEAD), ASKED[0].run(made)
     loop.add(ahead)
     loop.step()
@@ -291,7 +291,7 @@ def test_running_for_long_is_not_waiting_for_long(made: Model) -> None:
 
 
 def test_what_nobody_wants_is_gone_after_one_step(made: Model, alone: dict[Asked, tuple[list[int], int]]) -> None:
-    loop = made.fresh(rows=3)
+    loop = made.new_loop(rows=3)
     loop.prefill_tokens = 23
     running = [asked.run(made) for asked in (ASKED[2], LONG)]
     reading, waiting = ASKED[3].run(made), ASKED[0].run(made)
@@ -315,7 +315,7 @@ def test_what_nobody_wants_is_gone_after_one_step(made: Model, alone: dict[Asked
 @pytest.mark.parametrize("gone", [0, 1, 2])
 def test_rows_move_up_when_one_leaves(made: Model, alone: dict[Asked, tuple[list[int], int]], gone: int) -> None:
     """Those that run, and the one that is being read."""
-    loop = made.fresh()
+    loop = made.new_loop()
     three = [asked.run(made) for asked in ASKED[:3]]
     last = ASKED[3].run(made)
     for run in three:
@@ -333,7 +333,7 @@ def test_rows_move_up_when_one_leaves(made: Model, alone: dict[Asked, tuple[list
 
 
 def test_a_pre_empted_one_that_is_cancelled_leaves_nothing(made: Model) -> None:
-    loop = made.fresh(rows=1)
+    loop = made.new_loop(rows=1)
     ahead, click = LONG.run(made, AHEAD), ASKED[0].run(made)
     loop.add(ahead)
     loop.step()
@@ -353,24 +353,24 @@ def shared(made: Model, ending: int, length: int = 50) -> Sequence:
 def test_a_shared_beginning_is_read_once(made: Model) -> None:
     wanted = []
     for ending in (100, 101):
-        made.fresh(kept=0)
+        made.new_loop(cache_bytes=0)
         run = shared(made, ending)
-        wanted += made.written(run)
+        wanted += made.generate(run)
         assert run.num_reused_tokens == 0
-    made.fresh()
+    made.new_loop()
     first, second = shared(made, 100), shared(made, 101)
-    assert [*made.written(first), *made.written(second)] == wanted
+    assert [*made.generate(first), *made.generate(second)] == wanted
     assert first.usage is not None and second.usage is not None
     assert (first.usage.cached_tokens, second.usage.cached_tokens) == (0, 40)
     assert first.usage.prompt_tokens == second.usage.prompt_tokens == 50
 
 
 def test_the_store_stays_in_its_limit(made: Model) -> None:
-    loop = made.fresh()
-    made.written(shared(made, 100))
+    loop = made.new_loop()
+    made.generate(shared(made, 100))
     one = loop.prefix_cache.nbytes
     assert len(loop.prefix_cache) == 1
-    loop = made.fresh(rows=2, kept=2 * one)
+    loop = made.new_loop(rows=2, cache_bytes=2 * one)
     runs = [made.run((*made.prompt(40, n % 4), *made.prompt(5, n)), shared=40, seed=n) for n in range(8)]
     for number, run in enumerate(runs):
         run.priority = AHEAD if number % 2 else Priority.CLICK
@@ -382,22 +382,22 @@ def test_the_store_stays_in_its_limit(made: Model) -> None:
 
 
 def test_a_beginning_can_be_warmed(made: Model) -> None:
-    loop = made.fresh()
+    loop = made.new_loop()
     run = shared(made, 100)
     run.warm_only = True
-    made.written(run)
+    made.generate(run)
     assert run.steps == 0 and run.num_cached_tokens == 40 and made.prompt(40) in loop.prefix_cache
     again = shared(made, 102, 60)
     again.warm_only = True
-    made.written(again)
+    made.generate(again)
     assert again.num_cached_tokens == 40 and len(loop.prefix_cache) == 1
     real = shared(made, 101)
-    made.written(real)
+    made.generate(real)
     assert real.num_reused_tokens == 40
 
 
 def test_a_longer_snapshot_does_not_confuse_warming(made: Model) -> None:
-    loop = made.fresh(rows=1)
+    loop = made.new_loop(rows=1)
     ahead = shared(made, 100)
     ahead.priority = AHEAD
     click = ASKED[0].run(made)
@@ -414,7 +414,7 @@ def test_a_longer_snapshot_does_not_confuse_warming(made: Model) -> None:
 
 
 def test_the_end_of_everything(made: Model) -> None:
-    loop = made.fresh(rows=1)
+    loop = made.new_loop(rows=1)
     runs = [LONG.run(made), ASKED[0].run(made)]
     for run in runs:
         loop.add(run)

@@ -38,21 +38,21 @@ def ask(made: Model, number: int, priority: Priority = Priority.CLICK) -> Sequen
 def alone(made: Model) -> list[tuple[list[int], int]]:
     found = []
     for number in range(len(LENGTHS)):
-        made.fresh(kept=0)
+        made.new_loop(cache_bytes=0)
         run = ask(made, number)
-        found.append((made.written(run)[0], run.steps))
+        found.append((made.generate(run)[0], run.steps))
     return found
 
 
 @pytest.mark.parametrize(
-    ("rows", "kept", "patience", "at_once"),
+    ("rows", "cache_bytes", "max_queue_seconds", "at_once"),
     [(1, 10**8, 1e9, 512), (2, 60_000, 0.02, 20), (3, 0, 1e9, 5), (5, 60_000, 1e9, 7)],
 )
 def test_a_crowd_writes_what_each_would_write_alone(
-    made: Model, alone: list[tuple[list[int], int]], rows: int, kept: int, patience: float, at_once: int
+    made: Model, alone: list[tuple[list[int], int]], rows: int, cache_bytes: int, max_queue_seconds: float, at_once: int
 ) -> None:
     chance = random.Random(rows)
-    loop = made.fresh(rows=rows, kept=kept, patience=patience)
+    loop = made.new_loop(rows=rows, cache_bytes=cache_bytes, max_queue_seconds=max_queue_seconds)
     loop.prefill_tokens = at_once
     asked: list[tuple[int, Sequence]] = []
     steps = 0
@@ -65,7 +65,7 @@ def test_a_crowd_writes_what_each_would_write_alone(
             chance.choice(asked)[1].cancelled = True
         loop.step()
         steps += 1
-        assert len(loop.running) <= rows and loop.prefix_cache.nbytes <= kept and steps < 2000
+        assert len(loop.running) <= rows and loop.prefix_cache.nbytes <= cache_bytes and steps < 2000
     finished = [(number, run) for number, run in asked if not run.cancelled]
     assert len(finished) > 10
     for number, run in finished:

@@ -93,8 +93,8 @@ def asked(made: Model) -> list[Sequence]:
 def alone(made: Model) -> list[list[int]]:
     found = []
     for run in asked(made):
-        made.fresh()
-        found += made.written(run)
+        made.new_loop()
+        found += made.generate(run)
     assert all(len(ids) > 16 for ids in found)
     return found
 
@@ -118,7 +118,7 @@ def check(runs: list[Sequence], alone: list[list[int]], failed: int | None) -> N
 
 def test_memory_for_fewer_rows(made: Model, alone: list[list[int]]) -> None:
     """The one who came last fails, with a message; the store makes room."""
-    loop = made.fresh(batch=TightBatch)
+    loop = made.new_loop(batch=TightBatch)
     runs = asked(made)
     runs[0].prompt = type(runs[0].prompt)(runs[0].prompt.ids, runs[0].prompt.cache_keys, 20)
     for run in runs:
@@ -136,7 +136,7 @@ def test_memory_for_fewer_rows(made: Model, alone: list[list[int]]) -> None:
 
 
 def test_something_ahead_fails_before_a_click(made: Model, alone: list[list[int]]) -> None:
-    loop = made.fresh(batch=TightBatch)
+    loop = made.new_loop(batch=TightBatch)
     runs = asked(made)
     runs[0].priority = Priority.PREFETCH
     for run in runs:
@@ -149,7 +149,7 @@ def test_something_ahead_fails_before_a_click(made: Model, alone: list[list[int]
 
 
 def test_memory_for_no_row_at_all(made: Model) -> None:
-    loop = made.fresh(batch=TightBatch)
+    loop = made.new_loop(batch=TightBatch)
     runs = asked(made)
     for run in runs:
         loop.add(run)
@@ -177,7 +177,7 @@ class Scarce(TorchDispatchMode):
 
 def test_memory_running_out_at_any_operation_of_a_pass(made: Model, alone: list[list[int]]) -> None:
     def fail_at(place: int) -> tuple[list[Sequence], int]:
-        loop, runs = made.fresh(), asked(made)
+        loop, runs = made.new_loop(), asked(made)
         for run in runs:
             loop.add(run)
         loop.step()
@@ -215,7 +215,7 @@ def test_a_prompt_that_cannot_be_read(
         def cannot_read(piece: TokenChunk) -> Exception | None:
             return error if piece.start + len(piece.ids) == LENGTHS[failed] else None
 
-    loop, runs = made.fresh(body=Failing), asked(made)
+    loop, runs = made.new_loop(body=Failing), asked(made)
     loop.prefill_tokens = 15
     for run in runs:
         loop.add(run)
@@ -231,7 +231,7 @@ def test_a_canvas_that_cannot_be_read_back(made: Model, alone: list[list[int]], 
         def cannot_read(piece: TokenChunk) -> Exception | None:
             return out_of_memory() if piece.start == LENGTHS[failed] else None
 
-    loop, runs = made.fresh(body=Failing), asked(made)
+    loop, runs = made.new_loop(body=Failing), asked(made)
     for run in runs:
         loop.add(run)
     finish(loop)
@@ -241,7 +241,7 @@ def test_a_canvas_that_cannot_be_read_back(made: Model, alone: list[list[int]], 
 
 @pytest.mark.parametrize("failed", [0, 1, 2])
 def test_a_canvas_that_cannot_begin(made: Model, alone: list[list[int]], failed: int) -> None:
-    loop, runs = made.fresh(batch=TightBatch), asked(made)
+    loop, runs = made.new_loop(batch=TightBatch), asked(made)
     assert isinstance(made.batch, TightBatch)
     made.batch.cannot_begin = LENGTHS[failed]
     for run in runs:
@@ -251,7 +251,7 @@ def test_a_canvas_that_cannot_begin(made: Model, alone: list[list[int]], failed:
 
 
 def test_a_text_that_cannot_be_read_fails_alone(made: Model, alone: list[list[int]]) -> None:
-    loop, runs = made.fresh(), asked(made)
+    loop, runs = made.new_loop(), asked(made)
     broken = BrokenReader(made.tokenizer, frozenset({END}), 0, made.vocabulary)
     broken.broken = True
     runs[1].plan = type(runs[1].plan)(2, 32, broken)
@@ -263,7 +263,7 @@ def test_a_text_that_cannot_be_read_fails_alone(made: Model, alone: list[list[in
 
 
 def test_no_memory_for_snapshots_is_no_failure(made: Model, alone: list[list[int]]) -> None:
-    loop, runs = made.fresh(rows=2, cache=TightKV), asked(made)
+    loop, runs = made.new_loop(rows=2, cache=TightKV), asked(made)
     for run in runs:
         run.prompt = type(run.prompt)(run.prompt.ids, run.prompt.cache_keys, 18)
     runs[0].priority = runs[1].priority = Priority.PREFETCH
@@ -278,7 +278,7 @@ def test_no_memory_for_snapshots_is_no_failure(made: Model, alone: list[list[int
 
 
 def test_a_pass_that_breaks_off_fails_those_who_run(made: Model, alone: list[list[int]]) -> None:
-    loop, runs = made.fresh(rows=2, batch=TightBatch), asked(made)
+    loop, runs = made.new_loop(rows=2, batch=TightBatch), asked(made)
     for run in runs:
         loop.add(run)
     loop.step()
@@ -293,7 +293,7 @@ def test_a_pass_that_breaks_off_fails_those_who_run(made: Model, alone: list[lis
 
 
 def test_a_listener_that_raises_is_let_go(made: Model, alone: list[list[int]]) -> None:
-    loop, runs = made.fresh(), asked(made)
+    loop, runs = made.new_loop(), asked(made)
     told: list[int] = []
 
     def broken() -> None:

@@ -105,8 +105,8 @@ class Plain:
         return before.tolist(), dial.steps - first
 
 
-def ask(made: Model, outline: dict[str, Any] | None = None, *, seed: int = 3, **given: Any) -> Sequence:
-    return made.run(made.prompt(12, seed), seed=seed, outline=outline, **{"entropy_bound": 3.0, **given})
+def ask(made: Model, plan_options: dict[str, Any] | None = None, *, seed: int = 3, **given: Any) -> Sequence:
+    return made.run(made.prompt(12, seed), seed=seed, plan_options=plan_options, **{"entropy_bound": 3.0, **given})
 
 
 @torch.inference_mode()
@@ -126,26 +126,26 @@ START = tuple(800 + at if at < 11 else -1 for at in range(SIZE))
 @pytest.mark.parametrize("seed", [3, 4])
 @pytest.mark.parametrize("steps", [1, 2, 12])
 def test_a_free_canvas_is_the_plain_algorithm(made: Model, seed: int, steps: int) -> None:
-    made.fresh()
+    made.new_loop()
     check(made, ask(made, seed=seed, steps=steps))
 
 
 @pytest.mark.parametrize("bound", [0.1, 10.0, 1e6])
 def test_a_canvas_with_pins_is_the_plain_algorithm(made: Model, bound: float) -> None:
-    made.fresh()
+    made.new_loop()
     check(made, ask(made, {"pins": PINS}, steps=9, entropy_bound=bound))
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.1, 0.3, 0.5, 1.0])
 def test_an_edit_is_the_plain_algorithm(made: Model, strength: float) -> None:
-    made.fresh()
+    made.new_loop()
     run = ask(made, {"pins": PINS, "start": START, "strength": strength}, steps=10)
     check(made, run)
     assert run.steps <= max(1, round(10 * strength)) == run.max_steps
 
 
 def test_a_shape_is_the_plain_algorithm(made: Model) -> None:
-    made.fresh()
+    made.new_loop()
     row = made.batch.masks.register(bytes(token % 7 == 0 for token in range(made.vocabulary)))
     other = made.batch.masks.register(bytes(token == 650 for token in range(651)))
     classes = tuple((0, row, other, row)[at % 4] for at in range(SIZE))
@@ -157,12 +157,12 @@ def test_a_shape_is_the_plain_algorithm(made: Model) -> None:
 
 @pytest.mark.parametrize(("stability", "confidence"), [(0, 1.0), (1, 0.5), (2, 2.0), (3, 1e6)])
 def test_the_stop_is_the_plain_one(made: Model, stability: int, confidence: float) -> None:
-    made.fresh()
+    made.new_loop()
     check(made, ask(made, {"pins": PINS}, steps=30, stability=stability, confidence=confidence, entropy_bound=8.0))
 
 
 def test_pins_hold_at_every_step_of_every_canvas(made: Model) -> None:
-    made.fresh(batch=Watched)
+    made.new_loop(batch=Watched)
     watched = made.batch
     assert isinstance(watched, Watched)
     pins = tuple(token for number in range(3) for token in (pin + number if pin >= 0 else -1 for pin in PINS))
@@ -188,16 +188,16 @@ def test_pins_hold_at_every_step_of_every_canvas(made: Model) -> None:
 @pytest.mark.parametrize("confidence", [1.5, 1e6])
 def test_pins_do_not_dilute_the_stop(unsure: Model, confidence: float) -> None:
     """The mean entropy of two free positions is 6.8; over all sixteen it would be below one."""
-    unsure.fresh()
+    unsure.new_loop()
     run = ask(unsure, {"pins": (*range(700, 714), -1, -1)}, steps=6, stability=0, confidence=confidence)
-    unsure.written(run)
+    unsure.generate(run)
     assert run.steps == (6 if confidence == 1.5 else 1)
 
 
 def test_a_canvas_of_pins_alone_is_done_at_once(made: Model) -> None:
-    made.fresh()
+    made.new_loop()
     run = ask(made, {"pins": tuple(range(700, 716))}, steps=6)
-    made.written(run)
+    made.generate(run)
     assert run.steps == 1 and run.output_ids == list(range(700, 716))
     assert run.state is not None and not any(run.state.unsettled)
 
@@ -205,11 +205,11 @@ def test_a_canvas_of_pins_alone_is_done_at_once(made: Model) -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
 def test_strength_is_the_share_that_is_drawn_anew(made: Model, strength: float) -> None:
     """Counted over many canvases before their first step. Pins stay whatever it is."""
-    loop = made.fresh(batch=Watched)
+    loop = made.new_loop(batch=Watched)
     watched = made.batch
     assert isinstance(watched, Watched)
-    outline = {"pins": PINS, "start": tuple(range(800, 816)), "strength": strength}
-    runs = [ask(made, outline, seed=seed, steps=1) for seed in range(60)]
+    plan_options = {"pins": PINS, "start": tuple(range(800, 816)), "strength": strength}
+    runs = [ask(made, plan_options, seed=seed, steps=1) for seed in range(60)]
     for _ in loop.generate(runs):
         pass
     canvases = torch.cat([before for before, _, _ in watched.seen])
@@ -221,7 +221,7 @@ def test_strength_is_the_share_that_is_drawn_anew(made: Model, strength: float) 
 
 
 def test_an_edit_begins_late_in_the_schedule(made: Model) -> None:
-    made.fresh()
+    made.new_loop()
     run = ask(made, {"start": START, "strength": 0.3}, canvases=2, steps=10, confidence=1e-9)
     drafts = []
     for _ in made.loop.generate([run]):
@@ -232,10 +232,10 @@ def test_an_edit_begins_late_in_the_schedule(made: Model) -> None:
 
 
 def test_a_row_does_not_change_after_its_end(made: Model) -> None:
-    made.fresh()
+    made.new_loop()
     batch = made.batch
     run = ask(made, steps=2)
-    made.written(run)
+    made.generate(run)
     state = [tensor.clone() for tensor in batch.save(0)]
     with torch.inference_mode():
         batch.step(1, 12, equal_lengths=True, constrained=False)
@@ -247,10 +247,10 @@ def test_truncated_self_conditioning_over_everything_is_the_whole(made: Model) -
         def __init__(self, model: Any, body: Any) -> None:
             super().__init__(model, body, top_k=1024)
 
-    made.fresh()
-    whole = made.written(ask(made, steps=9))
-    made.fresh(batch=Truncated)
-    assert made.written(ask(made, steps=9)) == whole
+    made.new_loop()
+    whole = made.generate(ask(made, steps=9))
+    made.new_loop(batch=Truncated)
+    assert made.generate(ask(made, steps=9)) == whole
 
 
 class Bucketed(ModelRunner):
@@ -270,14 +270,14 @@ def test_passes_in_buckets_are_like_others(made: Model) -> None:
 
     def runs() -> list[Sequence]:
         return [
-            made.run(made.prompt(9 + 20 * n, n), seed=n, canvases=1 + n % 2, steps=4 + n, outline={"pins": PINS})
+            made.run(made.prompt(9 + 20 * n, n), seed=n, canvases=1 + n % 2, steps=4 + n, plan_options={"pins": PINS})
             for n in range(7)
         ]
 
-    made.fresh()
-    plain = made.written(*runs())
-    made.fresh(batch=Bucketed)
-    assert made.written(*runs()) == plain
+    made.new_loop()
+    plain = made.generate(*runs())
+    made.new_loop(batch=Bucketed)
+    assert made.generate(*runs()) == plain
 
 
 def test_buckets_double() -> None:

@@ -1,8 +1,7 @@
-"""The app: what an author declares, and what a server gets."""
+"""Tests of ``App``: pages, fallback, links, routes, settings and the store."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def test_five_lines_make_a_page(tmp_path: Path) -> None:
     assert "<title>Lighthouse · Fake Wiki</title>" in page and "<h1>Lighthouse</h1>" in page
 
 
-def test_the_world_leads_every_prompt(tmp_path: Path) -> None:
+def test_every_prompt_starts_with_the_world(tmp_path: Path) -> None:
     engine = scripted("Words.")
     with browser(make_wiki(tmp_path, engine, world="A calm world.")) as client:
         write(client, "/wiki/A")
@@ -37,7 +36,7 @@ def test_the_world_leads_every_prompt(tmp_path: Path) -> None:
     assert len(systems) == 1 and systems.pop().startswith("A calm world.")
 
 
-def test_any_address_at_all(tmp_path: Path) -> None:
+def test_a_fallback_serves_any_url(tmp_path: Path) -> None:
     engine = scripted("See [[Great Auk]] and [[//evil.example|evil]].")
     app = make_app(tmp_path, engine)
 
@@ -56,13 +55,13 @@ def test_any_address_at_all(tmp_path: Path) -> None:
         assert '<a href="/Great%20Auk" class="unwritten">' in page and 'href="//' not in page
         write(client, "/")
         assert "<h1>Fake Wiki</h1>" in client.get("/").text
-        write(client, "/wiki/X")  # routes come first
+        write(client, "/wiki/X")  # page patterns take precedence over the fallback
         assert client.get("/_unwritten/nothing").status_code == 404
         assert client.get("/a/%2E%2E/b").status_code == 404
         assert client.post("/docs/a").status_code == 405
         assert client.get("/" + "x/" * 100).status_code == 414
-        moved = client.get("//evil.example/%E2%80%8Bx")
-        assert moved.status_code != 302 or not moved.headers["location"].startswith("//")
+        response = client.get("//evil.example/%E2%80%8Bx")
+        assert response.status_code != 302 or not response.headers["location"].startswith("//")
     assert [request.prompt.ask.partition(" The subject")[0] for request in engine.requests] == [
         "The page at docs/a/b.html.",
         "The page at .",
@@ -70,7 +69,7 @@ def test_any_address_at_all(tmp_path: Path) -> None:
     ]
 
 
-def test_links_lead_to_the_pages_that_can_have_them(tmp_path: Path) -> None:
+def test_links_use_the_pattern_of_the_page_or_its_links_argument(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("See [[Sea]]."))
 
     @app.page("/")
@@ -95,7 +94,7 @@ def test_links_lead_to_the_pages_that_can_have_them(tmp_path: Path) -> None:
             assert ('href="/wiki/Sea"' in inner(client.get(path).text, "body")) is link
 
 
-def test_links_without_a_page_of_their_own_lead_anywhere(tmp_path: Path) -> None:
+def test_links_without_a_matching_page_use_the_fallback(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("See [[Sea]]."))
 
     @app.page("/")
@@ -111,7 +110,7 @@ def test_links_without_a_page_of_their_own_lead_anywhere(tmp_path: Path) -> None
         assert 'href="/Sea"' in inner(client.get("/").text, "body")
 
 
-def test_routes_of_the_author_come_first_and_render_templates(tmp_path: Path) -> None:
+def test_routes_of_the_author_take_precedence_and_render_templates(tmp_path: Path) -> None:
     app: App
 
     async def about(request: Request) -> Response:
@@ -129,12 +128,12 @@ def test_routes_of_the_author_come_first_and_render_templates(tmp_path: Path) ->
         return title
 
     with browser(app) as client:
-        answer = client.get("/wiki/about")
-        assert "<b>7</b>" in answer.text and "<title>About us" in answer.text
-        assert "nonce-" in answer.headers["content-security-policy"]
+        response = client.get("/wiki/about")
+        assert "<b>7</b>" in response.text and "<title>About us" in response.text
+        assert "nonce-" in response.headers["content-security-policy"]
 
 
-def test_spellings_meet_in_one_page(tmp_path: Path) -> None:
+def test_canonical_maps_spellings_to_one_page(tmp_path: Path) -> None:
     engine = scripted("See [[razorbill]], unlike the [[great auk]].")
     app = make_app(tmp_path, engine)
 
@@ -147,10 +146,10 @@ def test_spellings_meet_in_one_page(tmp_path: Path) -> None:
         write(client, "/wiki/Great_auk")
         page = inner(client.get("/wiki/Great_auk").text, "body")
         assert '<a href="/wiki/Razorbill" class="unwritten">razorbill</a>' in page
-        assert "unlike the great auk" in page  # a page does not link to itself, however it is spelt
+        assert "unlike the great auk" in page  # a page does not link to itself in any spelling
 
 
-def test_an_app_inside_another_opens_itself_at_the_first_request(tmp_path: Path) -> None:
+def test_a_hosted_app_starts_on_its_first_request(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("Words."))
     outer = Starlette(routes=[Host("testserver", app=app)])
     from starlette.testclient import TestClient
@@ -160,7 +159,7 @@ def test_an_app_inside_another_opens_itself_at_the_first_request(tmp_path: Path)
         client.portal.call(app.close)  # type: ignore[union-attr]
 
 
-def test_the_engine_is_warmed_with_what_pages_share(tmp_path: Path) -> None:
+def test_the_engine_is_warmed_with_the_prompt_of_a_sample_page(tmp_path: Path) -> None:
     engine = scripted("Words.")
     app = make_wiki(tmp_path, engine)
 
@@ -170,11 +169,11 @@ def test_the_engine_is_warmed_with_what_pages_share(tmp_path: Path) -> None:
 
     with browser(app):
         wait_for(lambda: engine.warmed)
-    assert "Lighthouse" in engine.warmed[0].ask and len(engine.warmed) == 1
+    assert [prompt.ask for prompt in engine.warmed] == ["An encyclopedia article about Lighthouse."]
     assert engine.requests == []
 
 
-def test_settings_and_their_mistakes(tmp_path: Path) -> None:
+def test_invalid_settings_are_errors(tmp_path: Path) -> None:
     assert make_app(tmp_path, scripted("x"), jobs=3).settings.jobs == 3
     with pytest.raises(BadSetting, match="Did you mean 'queue_limit'"):
         App("x", queue_limits=3)
@@ -184,25 +183,13 @@ def test_settings_and_their_mistakes(tmp_path: Path) -> None:
         _ = App("x").store
 
 
-def test_the_database_has_the_name_of_the_app() -> None:
+def test_the_database_is_named_after_the_app() -> None:
     assert App("The Unwritten Encyclopedia!").database == Path("the-unwritten-encyclopedia.db")
     assert App("灯台").database.suffix == ".db"
     assert App("...").database == Path("unwritten.db")
 
 
-def test_preparing_and_closing_twice_does_no_harm(tmp_path: Path) -> None:
-    async def scene() -> None:
-        app = make_wiki(tmp_path, scripted("x"))
-        app.prepare()
-        app.prepare()
-        assert app.store.count() == 0
-        await app.close()
-        await app.close()
-
-    asyncio.run(scene())
-
-
-def test_an_author_uses_the_store_while_pages_are_drawn(tmp_path: Path) -> None:
+def test_page_functions_can_use_the_store(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("See [[Sea]]."), folder=templates(tmp_path, article=ARTICLE))
 
     @app.page("/wiki/{title}")
@@ -222,7 +209,7 @@ ARTICLE = (
 )
 
 
-def test_what_the_html_of_a_model_says_is_found_and_linked(tmp_path: Path) -> None:
+def test_generated_html_is_indexed_for_search_and_links(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted('<p>By the <a href="Great Sea">sea</a>.</p><p>A &amp; B.</p>'))
 
     @app.page("/wiki/{title}")

@@ -13,7 +13,7 @@ from unwritten_engine import scripted
 pytestmark = pytest.mark.timeout(30)
 
 
-def test_no_page_is_under_our_prefix(tmp_path: Path) -> None:
+def test_the_fallback_does_not_match_framework_urls(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("A note."))
 
     @app.fallback
@@ -25,8 +25,8 @@ def test_no_page_is_under_our_prefix(tmp_path: Path) -> None:
         assert client.get("/something").status_code == 200
 
 
-def test_a_form_that_is_not_ours_is_refused_with_a_word(tmp_path: Path) -> None:
+def test_an_unknown_form_field_is_named_in_the_error(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A tower."))) as client:
         assert client.get(f"{FRAMEWORK_PREFIX}rewrite").status_code == 405
-        answer = client.post(f"{FRAMEWORK_PREFIX}rewrite", data={"page": "/wiki/Tea", "colour": "red"})
-        assert answer.status_code == 400 and "colour" in answer.text
+        response = client.post(f"{FRAMEWORK_PREFIX}rewrite", data={"page": "/wiki/Tea", "colour": "red"})
+        assert response.status_code == 400 and "colour" in response.text

@@ -1,4 +1,4 @@
-"""Parts of an app in routers of their own."""
+"""Tests of ``App.include_router``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_router_is_included_below_a_prefix(tmp_path: Path) -> None:
         assert client.get("/recipes/Tea/rate").status_code == 405
 
 
-def test_mistakes_are_told(tmp_path: Path) -> None:
+def test_invalid_prefixes_and_repeated_tables_are_errors(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("x"))
     router = make_recipes()
     for prefix in ("recipes", "/recipes/"):

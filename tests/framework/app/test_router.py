@@ -1,4 +1,4 @@
-"""What an app declares about its state."""
+"""Tests of tables and actions that are declared on an app."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from unwritten.web.action_routes import ActionRoute
 from unwritten_engine import scripted
 
 
-def test_a_table_and_an_action_are_one_line_each(tmp_path: Path) -> None:
+def test_tables_and_actions_are_declared_in_one_line(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     assert posts.name == "post" and posts.index == ("thread",)
     routes = [route for route in app.routes if isinstance(route, ActionRoute)]
     assert [(route.name, route.path, route.methods) for route in routes] == [("post", "/thread/{id}/post", {"POST"})]
-    assert all(not isinstance(route, ActionRoute) for route in app.pages), "an action is no page"
+    assert all(not isinstance(route, ActionRoute) for route in app.pages), "an action is not a page"
 
 
-def test_a_script_reads_and_writes_once_the_app_is_prepared(tmp_path: Path) -> None:
+def test_a_script_can_use_tables_of_a_prepared_app(tmp_path: Path) -> None:
     app, posts = make_forum(tmp_path, scripted("Words."))
     app.prepare()
     posts.insert(Post(thread=1, text="From a script"))
@@ -34,7 +34,7 @@ def test_a_script_reads_and_writes_once_the_app_is_prepared(tmp_path: Path) -> N
         assert "From a script" in client.get("/thread/1").text
 
 
-def test_tables_work_in_routes_that_are_no_pages(tmp_path: Path) -> None:
+def test_tables_work_in_plain_routes(tmp_path: Path) -> None:
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
 

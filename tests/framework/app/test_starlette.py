@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser, requires
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -25,6 +24,7 @@ from tests.support.apps import BROWSER, browser, make_app, make_wiki, templates,
 
 from unwritten import App, Canvas, Page
 from unwritten.core.errors import BadAddress, BadApp, BadSetting
+from unwritten.testing import answers
 from unwritten_engine import scripted
 
 pytestmark = pytest.mark.timeout(30)
@@ -60,7 +60,7 @@ def test_url_for_works_in_endpoints_page_functions_and_templates(tmp_path: Path)
         assert "/wiki/AC%2FDC http://testserver/wiki/Tea" in client.get("/").text
 
 
-def test_url_path_for_takes_numbers_and_dates_and_names_mistakes(tmp_path: Path) -> None:
+def test_url_path_for_converts_parameters_and_explains_errors(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("x"))
 
     @app.page("/day/{date}")
@@ -87,10 +87,10 @@ def test_url_path_for_takes_numbers_and_dates_and_names_mistakes(tmp_path: Path)
         app.url_path_for("article", title="")
 
 
-# -- arguments that Starlette knows -----------------------------------------------------------------------
+# -- arguments of Starlette -----------------------------------------------------------------------
 
 
-def test_middleware_lifespan_and_exception_handlers_pass_through(tmp_path: Path) -> None:
+def test_middleware_lifespan_and_exception_handlers_work(tmp_path: Path) -> None:
     seen: list[str] = []
 
     class Header(BaseHTTPMiddleware):
@@ -132,7 +132,7 @@ def test_middleware_lifespan_and_exception_handlers_pass_through(tmp_path: Path)
     assert seen == ["scripted 0", "closing 0"]
 
 
-def test_add_middleware_and_a_handler_of_all_exceptions(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_add_middleware_and_a_handler_of_every_exception_work(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def anything(request: Request, error: Exception) -> Response:
         return PlainTextResponse(f"sorry: {error}", 500)
 
@@ -160,12 +160,55 @@ def test_a_lifespan_that_raises_stops_the_start_and_closes_everything(tmp_path: 
     with pytest.raises(BadApp, match="not running"):
         _ = app.store
 
+    async def start() -> str:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "lifespan.startup"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        with pytest.raises(RuntimeError):
+            await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        return str(sent[-1]["message"])
+
+    message = asyncio.run(start())
+    assert 'raise RuntimeError("no database today")\nRuntimeError: no database today' in message
+    assert "frames of the framework and its libraries are hidden" in message and "Traceback" not in message
+
 
 def test_unknown_arguments_are_errors(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="Did you mean"):
         App("x", middlewares=[])
     with pytest.raises(AttributeError, match="'fallback' now"):
         _ = make_wiki(tmp_path, scripted("x")).anywhere  # type: ignore[attr-defined]
+
+
+def test_old_names_of_arguments_are_errors_that_give_the_new_ones(tmp_path: Path) -> None:
+    app: Any = make_wiki(tmp_path, scripted("x"))
+    calls: dict[str, Callable[[], Any]] = {
+        "page has no argument 'ahead': it is called 'prefetch' now": lambda: app.page("/", ahead=False),
+        "table has no argument 'first': it is called 'initial' now": lambda: app.table(object, first=[]),
+        "value has no argument 'shape': it is called 'schema' now": lambda: app.value("/", "facts", shape=object),
+        "values has no argument 'shape': it is called 'schema' now": lambda: app.values(shape=object),
+        "answers has no argument 'said': it is called 'texts' now": lambda: cast(Any, answers)(said={}),
+    }
+    for message, call in calls.items():
+        with pytest.raises(BadApp, match=message):
+            call()
+    with pytest.raises(BadSetting, match=r"no argument 'on_startup'\. Pass lifespan="):
+        App("x", on_startup=[])
+
+
+def test_a_limit_of_request_bodies_passes_through(tmp_path: Path) -> None:
+    async def size(request: Request) -> Response:
+        return PlainTextResponse(str(len(await request.body())))
+
+    app = make_app(tmp_path, scripted("x"), max_body_size=10, routes=[Route("/size", size, methods=["POST"])])
+    with browser(app) as client:
+        assert client.post("/size", content=b"small").text == "5"
+        assert client.post("/size", content=b"larger than ten").status_code == 413
 
 
 def test_two_apps_in_one_process_share_nothing(tmp_path: Path) -> None:
@@ -175,10 +218,10 @@ def test_two_apps_in_one_process_share_nothing(tmp_path: Path) -> None:
         assert "Two." in second.get("/wiki/A?plain=1").text
 
 
-# -- declarations that do not fit together ----------------------------------------------------------------
+# -- invalid declarations ----------------------------------------------------------------
 
 
-def test_mistakes_are_found_at_startup(tmp_path: Path) -> None:
+def test_invalid_declarations_are_errors_at_startup(tmp_path: Path) -> None:
     with pytest.raises(BadApp, match="has no pages"):
         make_app(tmp_path, scripted("x")).prepare()
     twice = make_wiki(tmp_path, scripted("x"))
@@ -189,13 +232,26 @@ def test_mistakes_are_found_at_startup(tmp_path: Path) -> None:
     named.page("/other/{name}", name="article")(lambda name: name)
     with pytest.raises(BadApp, match="Two pages are called 'article'"):
         named.prepare()
+    raw = make_wiki(tmp_path, scripted("x"))
+    raw.page("/wiki/{name:raw}", name="other")(lambda name: name)
+    with pytest.raises(BadApp, match="same path"):
+        raw.prepare()
+    actions = make_wiki(tmp_path, scripted("x"))
+    actions.action("/one", name="save")(lambda: None)
+    actions.action("/two", name="save")(lambda: None)
+    with pytest.raises(BadApp, match="Two actions are called 'save'"):
+        actions.prepare()
     with pytest.raises(BadApp, match="leads to no page"):
         make_wiki(tmp_path, scripted("x"), links="/article/{title}").prepare()
-    with pytest.raises(BadApp, match=r"@app\.page\(\"/path\"\)"):
-        make_app(tmp_path, scripted("x")).page(lambda: "x")  # type: ignore[arg-type]
+    app: Any = make_app(tmp_path, scripted("x"))
+    for decorator in (app.page, app.action, app.route, app.on_written):
+        with pytest.raises(BadApp, match=r"Write @app\.\w+\(\"/path\"\)"):
+            decorator(lambda: "x")
+        with pytest.raises(BadApp, match="must begin with a slash"):
+            decorator("wiki/{title}")
 
 
-def test_a_template_without_canvases_sets_the_status(tmp_path: Path) -> None:
+def test_render_takes_a_status_code(tmp_path: Path) -> None:
     app = make_wiki(
         tmp_path, scripted("x"), folder=templates(tmp_path, lost="<h1>{{ title }}</h1>{{ url_for('home') }}")
     )
@@ -213,7 +269,7 @@ def test_a_template_without_canvases_sets_the_status(tmp_path: Path) -> None:
 
 
 class Backend(AuthenticationBackend):
-    """Whoever has a name in the session is signed in."""
+    """Sign in every visitor that has a name in the session."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         name = conn.session.get("name")
@@ -221,7 +277,7 @@ class Backend(AuthenticationBackend):
 
 
 def make_club(home: Path, **options: Any) -> App:
-    """An app with a login, a page for members with a form, and a page that greets the visitor."""
+    """Return an app with a login route and a members-only page that has a form."""
     page = (
         "{% extends 'layout.html' %}{% block main %}{% block body %}{{ body }}{% endblock %}"
         "<form {{ action('post') }}><input name='text'></form>{{ who }}{% endblock %}"
@@ -256,7 +312,7 @@ def make_club(home: Path, **options: Any) -> App:
     return app
 
 
-def test_requires_redirects_and_users_reach_page_functions(tmp_path: Path) -> None:
+def test_requires_redirects_and_page_functions_see_the_user(tmp_path: Path) -> None:
     with browser(make_club(tmp_path)) as client:
         answer = client.get("/members")
         assert answer.status_code == 303 and answer.headers["location"].startswith("http://testserver/login?next=")
@@ -297,42 +353,69 @@ def test_everything_works_under_a_mount(tmp_path: Path) -> None:
     def article(title: str) -> Page:
         return Page("page.html", body=Canvas(f"About {title}. See [[Tea]]."))
 
-    client = TestClient(outer(app), headers=BROWSER, follow_redirects=False)
-    assert client.get("/").text == "outer"
-    page = client.get("/guide/wiki/Great_Auk").text
-    assert 'data-root="/guide"' in page and 'href="/guide/_unwritten/static/' in page
-    assert 'url=/guide/wiki/Great_Auk?plain=1"' in page
-    style = page.partition('<link rel="stylesheet" href="')[2].partition('"')[0]
-    assert client.get(style).status_code == 200
-    with client.websocket_connect("/guide/_unwritten/live") as ws:
-        watch(ws, "/wiki/Great_Auk")
-        assert until_over(ws)[-1]["state"] == "written"
-    assert app.store.get("/wiki/Great_Auk") is not None, "keys are stored without the prefix"
-    # another spelling, and a redirect, stay inside
-    assert client.get("/guide/wiki/Great Auk").headers["location"] == "/guide/wiki/Great_Auk"
-    answer = client.get("/guide/login?name=ada")
-    assert answer.headers["location"] == "http://testserver/guide/members"
-    html = client.get("/guide/members?plain=1").text
-    address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
-    assert address.startswith("/guide/post?")
-    answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
-    assert client.get("/guide/health").json()["status"] == "ok"
-    assert client.get("/wiki/Great_Auk").status_code == 404
+    with TestClient(outer(app), headers=BROWSER, follow_redirects=False) as client:
+        assert client.get("/").text == "outer"
+        page = client.get("/guide/wiki/Great_Auk").text
+        assert 'data-root="/guide"' in page and 'href="/guide/_unwritten/static/' in page
+        assert 'url=/guide/wiki/Great_Auk?plain=1"' in page
+        style = page.partition('<link rel="stylesheet" href="')[2].partition('"')[0]
+        assert client.get(style).status_code == 200
+        with client.websocket_connect("/guide/_unwritten/live") as ws:
+            watch(ws, "/wiki/Great_Auk")
+            assert until_over(ws)[-1]["state"] == "written"
+        assert app.store.get("/wiki/Great_Auk") is not None, "keys are stored without the prefix"
+        # redirects keep the prefix
+        assert client.get("/guide/wiki/Great Auk").headers["location"] == "/guide/wiki/Great_Auk"
+        answer = client.get("/guide/login?name=ada")
+        assert answer.headers["location"] == "http://testserver/guide/members"
+        html = client.get("/guide/members?plain=1").text
+        address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+        assert address.startswith("/guide/post?")
+        answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
+        assert client.get("/guide/health").json()["status"] == "ok"
+        assert client.get("/wiki/Great_Auk").status_code == 404
 
 
-def test_links_carry_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None:
+def test_links_have_the_prefix_and_are_stored_without_it(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A [[Tower]] by the sea."), signed_links="on")
-    client = TestClient(outer(app, "/gu ide/{lang}"), headers=BROWSER, follow_redirects=False)
-    first = client.get("/gu ide/en/wiki/Lighthouse")
-    assert first.status_code == 404, "nobody offered it"
-    signed = app.site.signed_links.sign("/wiki/Lighthouse")
-    answer = client.get(f"/gu%20ide/en{signed}")
-    assert answer.status_code == 303
-    html = client.get("/gu%20ide/en/wiki/Lighthouse?plain=1").text
-    link = html.partition('<a href="')[2].partition('"')[0]
-    assert "/wiki/Tower?_s=" in html
-    assert [link.key for link in app.store.links_to("/wiki/Tower")] == ["/wiki/Lighthouse"], link
+    with TestClient(outer(app, "/gu ide/{lang}"), headers=BROWSER, follow_redirects=False) as client:
+        first = client.get("/gu ide/en/wiki/Lighthouse")
+        assert first.status_code == 404, "the URL is not signed"
+        signed = app.site.signed_links.sign("/wiki/Lighthouse")
+        answer = client.get(f"/gu%20ide/en{signed}")
+        assert answer.status_code == 303
+        html = client.get("/gu%20ide/en/wiki/Lighthouse?plain=1").text
+        link = html.partition('<a href="')[2].partition('"')[0]
+        assert "/wiki/Tower?_s=" in html
+        assert [link.key for link in app.store.links_to("/wiki/Tower")] == ["/wiki/Lighthouse"], link
+
+
+def test_a_mounted_app_finds_names_of_the_app_around_it(tmp_path: Path) -> None:
+    async def name(request: Request) -> Response:
+        return JSONResponse(
+            [str(request.url_for("login")), str(request.url_for("own")), str(request.url_for("in:own"))]
+        )
+
+    app = make_wiki(tmp_path, scripted("x"), routes=[Route("/own", name, name="own")])
+
+    @app.page("/secret")
+    @requires("authenticated", redirect="login")
+    async def secret(request: Request) -> str:
+        return "A secret."
+
+    class NoUsers(AuthenticationBackend):
+        async def authenticate(self, conn: HTTPConnection) -> None:
+            return None
+
+    outer = Starlette(
+        routes=[Route("/login", name, name="login"), Mount("/wiki", app, name="in")],
+        middleware=[Middleware(AuthenticationMiddleware, backend=NoUsers())],
+    )
+    with TestClient(outer, headers=BROWSER, follow_redirects=False, root_path="/site") as client:
+        site = "http://testserver/site"
+        assert client.get("/site/wiki/own").json() == [f"{site}/login", f"{site}/wiki/own", f"{site}/wiki/own"]
+        assert client.get("/site/wiki/secret").headers["location"].startswith(f"{site}/login?")
 
 
 def test_a_root_path_set_by_the_server(tmp_path: Path) -> None:
@@ -340,36 +423,3 @@ def test_a_root_path_set_by_the_server(tmp_path: Path) -> None:
     with TestClient(app, headers=BROWSER, root_path="/proxy", follow_redirects=False) as client:
         client.get("/proxy/wiki/Lighthouse?plain=1")
         assert 'href="/proxy/wiki/Tower"' in client.get("/proxy/wiki/Lighthouse").text
-
-
-# -- blocking ---------------------------------------------------------------------------------------------
-
-
-def test_an_async_page_function_that_blocks_is_reported_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import time
-
-    monkeypatch.setattr("unwritten.routing.page_function.BLOCKING_SECONDS", 0.01)
-    app = make_app(tmp_path, scripted("x"))
-
-    @app.page("/")
-    async def front() -> Page:
-        time.sleep(0.03)
-        return Page(title="Front")
-
-    with caplog.at_level(logging.WARNING), browser(app) as client:
-        client.get("/")
-        client.get("/")
-    assert sum("blocked the event loop" in message for message in caplog.messages) == 1
-
-
-def test_http_exceptions_of_a_page_are_answered(tmp_path: Path) -> None:
-    app = make_app(tmp_path, scripted("x"))
-
-    @app.page("/gone")
-    def gone() -> str:
-        raise HTTPException(410, "It is gone.")
-
-    with browser(app) as client:
-        assert client.get("/gone").status_code == 410

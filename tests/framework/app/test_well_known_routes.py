@@ -1,8 +1,9 @@
-"""Our routes at the top of the site."""
+"""Tests of ``/robots.txt`` and ``/health``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.robotparser import RobotFileParser
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -11,7 +12,18 @@ from tests.support.apps import browser, make_app, make_wiki
 from unwritten_engine import scripted
 
 
-def test_a_page_for_any_address_does_not_claim_them(tmp_path: Path) -> None:
+def test_robots_txt_allows_pages_and_disallows_framework_and_signed_urls(tmp_path: Path) -> None:
+    with browser(make_wiki(tmp_path, scripted("Words."))) as client:
+        response = client.get("/robots.txt")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    rules = RobotFileParser()
+    rules.parse(response.text.splitlines())
+    assert rules.can_fetch("anybot", "/wiki/Tea")
+    assert not rules.can_fetch("anybot", "/_unwritten/live")
+    assert "Disallow: /*?_s=\nDisallow: /*&_s=\n" in response.text
+
+
+def test_robots_txt_takes_precedence_over_pages(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."))
 
     @app.page("/{title}")
@@ -27,7 +39,7 @@ def test_a_page_for_any_address_does_not_claim_them(tmp_path: Path) -> None:
         assert "User-agent" not in client.get("/robots").text
 
 
-def test_an_authors_own_route_wins(tmp_path: Path) -> None:
+def test_routes_of_the_author_take_precedence(tmp_path: Path) -> None:
     app = make_app(
         tmp_path, scripted("Words."), routes=[Route("/robots.txt", lambda request: PlainTextResponse("mine"))]
     )
@@ -41,6 +53,6 @@ def test_an_authors_own_route_wins(tmp_path: Path) -> None:
         assert client.get("/health").text == "well"
 
 
-def test_they_are_read_and_not_written_to(tmp_path: Path) -> None:
+def test_robots_txt_cannot_be_posted_to(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         assert client.post("/robots.txt").status_code == 405

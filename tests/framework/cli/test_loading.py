@@ -26,35 +26,35 @@ def imports() -> Iterator[None]:
             del sys.modules[name]
 
 
-def test_a_file_that_is_not_there() -> None:
+def test_a_missing_file_is_an_error() -> None:
     write(APP, "wiki.py")
     assert message("run", "wiky.py") == "There is no file wiky.py. Did you mean 'wiki.py'?"
     assert message("run", "lib/wiki.py") == "There is no file lib/wiki.py: its folder lib does not exist."
 
 
-def test_a_folder_means_its_app() -> None:
+def test_a_folder_loads_its_app_file() -> None:
     write(APP, "small/app.py")
     assert load_app("small").name == "Small"
     Path("empty").mkdir()
     assert message("run", "empty").startswith("The folder empty has no app.py.")
 
 
-def test_an_app_of_several_files_with_relative_imports() -> None:
+def test_an_app_may_have_several_files_with_relative_imports() -> None:
     write("from .people import NAME\nfrom unwritten import App\napp = App(NAME)\n", "one/app.py")
     write("from .people import NAME\nfrom unwritten import App\napp = App(NAME)\n", "two/app.py")
     write("NAME = 'First'\n", "one/people.py")
     write("NAME = 'Second'\n", "two/people.py")
     assert [load_app("one").name, load_app("two").name] == ["First", "Second"]
     write("NAME = 'Changed, and longer'\n", "one/people.py")
-    assert load_app("one").name == "Changed, and longer", "read again, not remembered"
+    assert load_app("one").name == "Changed, and longer", "the file is read again"
 
 
-def test_something_that_is_not_python() -> None:
+def test_a_file_that_is_not_python_is_an_error() -> None:
     write("hello", "notes/readme.txt")
     assert "is not a Python file" in message("run", "notes/readme.txt")
 
 
-def test_a_file_without_an_app() -> None:
+def test_a_file_without_an_app_is_an_error() -> None:
     write("x = 1\n", "empty.py")
     assert message("run", "empty.py").startswith("empty.py has no variable `app`. An app file needs at least:")
     write(APP.replace("app", "site").replace("App", "App"), "site.py")
@@ -68,7 +68,7 @@ def test_another_name_goes_after_a_colon() -> None:
     assert load_app("site.py:site").name == "Small"
 
 
-def test_a_module_is_found_from_this_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_are_found_in_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
     write("", "package_of_test/__init__.py")
     write(APP, "package_of_test/small.py")
@@ -107,7 +107,7 @@ def test_a_wrong_setting_in_an_app_names_the_line() -> None:
     assert "wrong.py, line 3: app = App('x', prot=1)" in shown
 
 
-def test_an_app_that_ends_the_program() -> None:
+def test_an_app_that_exits_is_an_error() -> None:
     write("import sys\nsys.exit(3)\n", "leaving.py")
     assert "ends the program when it is imported" in message("run", "leaving.py")
 
@@ -140,10 +140,10 @@ def write_files(files: dict[str, str], folder: str = ".") -> None:
 
 
 @pytest.mark.parametrize("files", TWO_FILES.values(), ids=TWO_FILES)
-def test_an_app_of_two_files_is_one_app(files: dict[str, str]) -> None:
+def test_an_app_of_two_files_is_loaded_once(files: dict[str, str]) -> None:
     write_files(files)
     app = load_app("app.py")
-    assert app is sys.modules["app"].app  # type: ignore[attr-defined]
+    assert app is sys.modules["app"].app
     assert Visitor(app, {"": "It is a drink."}).visit("/wiki/Tea").state == "written"
     # Alone in a process: as uvicorn imports it, and in both orders.
     for code in ("from app import app", "import pages; from app import app", "import app, pages; app = app.app"):
@@ -152,7 +152,7 @@ def test_an_app_of_two_files_is_one_app(files: dict[str, str]) -> None:
         assert printed.stdout == "['/wiki/{title}']\n"
 
 
-def test_a_page_of_an_app_of_two_files_is_found_by_the_command_line() -> None:
+def test_the_command_line_finds_pages_of_an_app_of_two_files() -> None:
     write_files(TWO_FILES["app imports pages"])
     command = [sys.executable, "-m", "unwritten", "get", "/nowhere", "--app", "app.py", "--engine", "none.gguf"]
     assert "none.gguf" in subprocess.run(command, capture_output=True, text=True).stderr
@@ -186,7 +186,7 @@ def test_an_app_in_a_package_has_the_name_of_the_package() -> None:
         TWO_FILES["app imports pages"]["pages.py"].replace("from app", "from site_of_test.app"), "site_of_test/pages.py"
     )
     app = load_app("site_of_test/app.py")
-    assert len(app.pages) == 1 and app is sys.modules["site_of_test.app"].app  # type: ignore[attr-defined]
+    assert len(app.pages) == 1 and app is sys.modules["site_of_test.app"].app
 
 
 def test_a_file_with_the_name_of_a_library_does_not_replace_it() -> None:
@@ -214,6 +214,6 @@ def test_modules_that_import_each_other_too_early_get_a_hint() -> None:
     assert "Create the app first, and import the other module below it." in message("run", "app.py")
 
 
-def test_what_load_app_returns_is_an_app() -> None:
+def test_load_app_returns_an_app() -> None:
     write(APP)
     assert isinstance(load_app("app.py"), App)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("home")
 # -- help and mistakes --------------------------------------------------------------------------------------
 
 
-def test_version() -> None:
+def test_the_version_is_printed() -> None:
     assert unwritten("--version").output == "unwritten 0.1.0\n"
 
 
@@ -55,7 +55,7 @@ def test_an_unknown_demo_gets_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 300])
-def test_demos_are_listed_with_a_sentence_and_what_to_type(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demos_are_listed_with_a_description_and_command(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     for typed in (["demo"], ["demo", "--list"]):
         shown = unwritten(*typed).output
@@ -92,10 +92,11 @@ def test_an_unknown_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "UNWRITTEN_PROT is not known to Unwritten. Did you mean 'port'?" in message("get", "/")
 
 
-def test_the_flag_of_an_earlier_setting_says_what_became_of_it() -> None:
+def test_an_old_flag_is_an_error_that_gives_the_new_one() -> None:
     write(APP)
     assert message("get", "/", "--gates", "on") == "The flag --gates is now the flag --signed-links."
-    assert "It is now the constant GRACE_PERIOD of unwritten.generation.job_queue." in message("get", "/", "--grace", "3")
+    shown = message("get", "/", "--grace", "3")
+    assert "It is now the constant GRACE_PERIOD of unwritten.generation.job_queue." in shown
 
 
 # -- get and pages ------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def test_an_engine_that_does_not_exist_gets_a_suggestion() -> None:
 
 @pytest.fixture
 def htmx(monkeypatch: pytest.MonkeyPatch) -> Script:
-    """A stand-in for htmx, with a hash of its own."""
+    """Replace htmx by a small script with its own hash."""
     script = Script("htmx.min.js", "dist/htmx.min.js", integrity_of(b"var htmx"))
     monkeypatch.setattr(assets, "HTMX", (script,))
     monkeypatch.setattr("unwritten.cli.offline.HTMX", (script,))
@@ -216,7 +217,7 @@ def test_offline_rejects_another_hash(htmx: Script) -> None:
     assert "cannot be read as an npm package" in message("offline", "--from", "htmx.tgz")
 
 
-def test_doctor_without_an_engine() -> None:
+def test_doctor_can_skip_the_engine() -> None:
     result = unwritten("doctor", "--no-engine")
     assert result.exit_code == 0, result.output
     for title in ("Versions", "Machine", "Settings", "Files", "Pages", "htmx"):
@@ -289,7 +290,7 @@ def test_doctor_measures_a_whole_canvas_of_a_diffusion_model() -> None:
     result = unwritten("doctor", "--engine", "diffusion", "--model", "random")
     assert result.exit_code == 0, result.output
     assert re.search(r"ok    for diffusion: torch [\d.]+", result.output)
-    assert "the mechanics are real, the text is gibberish" in result.output
+    assert "its text is gibberish" in result.output
     found = re.search(r"\d+ tokens per second: (\d+) tokens in [\d.]+ s, (\d+) steps of \d+ ms", result.output)
     assert found is not None, result.output
     assert int(found[1]) > 100 and 1 < int(found[2]) <= 48

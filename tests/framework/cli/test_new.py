@@ -24,7 +24,7 @@ def test_a_new_app_passes_its_own_tests(home: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q"]
     told = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert told.returncode == 0 and "3 passed" in told.stdout, told.stdout + told.stderr
-    assert not list(folder.glob("*.db")), "its tests keep nothing"
+    assert not list(folder.glob("*.db")), "its tests leave no database"
 
 
 @pytest.mark.parametrize("demo", DEMOS)
@@ -39,7 +39,7 @@ def test_a_copy_of_a_demo_runs_and_passes_its_test(demo: str, home: Path) -> Non
         command = [sys.executable, "-m", "pytest", "-q", "-x"]
         told = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert told.returncode == 0, told.stdout + told.stderr
-    assert not list(folder.glob("*.db")), "its tests keep nothing"
+    assert not list(folder.glob("*.db")), "its tests leave no database"
 
 
 def test_an_unknown_demo_gets_a_suggestion(home: Path) -> None:

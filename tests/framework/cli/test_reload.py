@@ -1,4 +1,4 @@
-"""What browsers see while an app cannot start, and which files matter to a running one."""
+"""The error page of an app that cannot start, and the files that a running app depends on."""
 
 from __future__ import annotations
 
@@ -109,6 +109,7 @@ def test_templates_and_static_files_need_no_restart(tmp_path: Path) -> None:
     for name in ("a.html", "new.html", "feed.xml"):
         assert files.needs_refresh(folder / name)
     assert not files.needs_refresh(folder / "notes.log") and not files.needs_refresh(tmp_path / "a.html")
-    assert files.needs_restart(tmp_path / "static" / "a.css", tmp_path), "the first file of a folder that was not there"
+    assert files.needs_restart(tmp_path / "static" / "a.css", tmp_path), "the first file of a new folder"
+    assert files.needs_restart(tmp_path / "static", tmp_path) and not files.needs_restart(folder, tmp_path)
     assert not files.needs_restart(tmp_path / "a.css", tmp_path)
     files.file.close()

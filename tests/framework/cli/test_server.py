@@ -1,4 +1,4 @@
-"""Serving from the command line: addresses, what is printed, and restarts after a change."""
+"""``unwritten run``: addresses, output, and restarts after a change."""
 
 import re
 import signal
@@ -43,7 +43,7 @@ def test_a_port_in_use_gets_a_free_one_suggested() -> None:
         ("203.0.113.7", 8000, "cannot be used"),
     ],
 )
-def test_an_address_that_cannot_be_used(host: str, port: int, answer: str) -> None:
+def test_an_invalid_address_is_an_error(host: str, port: int, answer: str) -> None:
     with pytest.raises(BadSetting, match=answer):
         bind(host, port)
 
@@ -63,7 +63,7 @@ def test_ipv6_addresses_are_in_brackets() -> None:
 
 
 class Running:
-    """A server in a terminal, with the lines that it has printed."""
+    """A running server process and the lines that it printed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -76,7 +76,7 @@ class Running:
         self.lines.extend(iter(self.process.stdout.readline, ""))
 
     def wait_for(self, pattern: str, seconds: float = 30) -> str:
-        """What a pattern finds, as soon as it was printed."""
+        """Wait until the output matches a pattern, and return the match."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if found := re.search(pattern, "".join(self.lines)):
@@ -85,7 +85,7 @@ class Running:
         raise AssertionError(f"{pattern!r} was never printed:\n{''.join(self.lines)}")
 
     def stop(self) -> int:
-        """Press Ctrl-C."""
+        """Send SIGINT, as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(15)
         self._viewer.join()
@@ -125,7 +125,7 @@ def test_run_prints_a_summary_and_the_address_and_stops_quietly() -> None:
         assert "Small" in shown and "a script" in shown and "small.db (no pages yet)" in shown
         assert "It is a" in fetch(f"{url}/wiki/Lamp?plain=1")
         assert server.stop() == 0
-        assert "".join(server.lines).rstrip().endswith("Stopped. The pages are kept.")
+        assert "".join(server.lines).rstrip().endswith("Stopped. All finished pages are stored.")
         assert "Traceback" not in "".join(server.lines)
 
 
@@ -221,7 +221,7 @@ def test_the_first_template_restarts_the_app() -> None:
         url = server.wait_for(r"http://127\.0\.0\.1:\d+")
         time.sleep(0.6)
         write("{% extends 'layout.html' %}{% block main %}First{% endblock %}", "templates/front.html")
-        server.wait_for("front.html changed: restarting")
+        server.wait_for("(templates|front.html).* changed: restarting")
         server.wait_for("Ready again at")
         assert "First" in fetch(f"{url}/")
         assert server.stop() == 0

@@ -30,7 +30,7 @@ def test_the_folders_are_found(name: str) -> None:
     assert any(asset_dir(name).iterdir())
 
 
-def test_an_installed_copy_has_them_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_copy_has_the_assets_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "lib" / "python3" / "unwritten"
     (package / "templates").mkdir(parents=True)
     monkeypatch.setattr(assets, "_PACKAGE", package)
@@ -42,7 +42,7 @@ def test_an_installed_copy_ignores_folders_of_other_programs(tmp_path: Path, mon
     package.mkdir(parents=True)
     (tmp_path / "lib" / "templates").mkdir()
     monkeypatch.setattr(assets, "_PACKAGE", package)
-    with pytest.raises(UnwrittenError, match=r"lacks its templates/ folder.*pip install"):
+    with pytest.raises(UnwrittenError, match=r"has no templates/ folder.*pip install"):
         asset_dir("templates")
 
 

@@ -29,7 +29,7 @@ from unwritten_engine.errors import BadOption, UnknownOption
         ("key=123 model=7", {"key": "123", "model": "7"}),
     ],
 )
-def test_parsing_options(text: str, options: dict[str, Any]) -> None:
+def test_options_are_parsed_to_their_types(text: str, options: dict[str, Any]) -> None:
     found = parse_options(text)
     assert found == options
     assert [type(value) for value in found.values()] == [type(value) for value in options.values()]
@@ -46,7 +46,7 @@ def test_parsing_options(text: str, options: dict[str, Any]) -> None:
         ("extra={user:1}", "begins like JSON but is not valid"),
     ],
 )
-def test_invalid_options_are_errors_that_say_what_to_type(text: str, message: str) -> None:
+def test_invalid_options_are_errors_that_explain_the_syntax(text: str, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         parse_options(text)
 
@@ -65,7 +65,7 @@ def test_keys_are_masked() -> None:
 
 
 def make_app(**settings: Any) -> App:
-    """An app with one page."""
+    """Return an app with one page."""
     app = App("Test", **settings)
 
     @app.page("/{title}")
@@ -75,7 +75,7 @@ def make_app(**settings: Any) -> App:
     return app
 
 
-def test_the_app_passes_them_to_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_app_passes_options_to_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     def opened(spec: str, progress: Any = None, **options: Any) -> Engine:
@@ -95,13 +95,13 @@ def test_a_model_for_an_engine_that_takes_none_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadOption, match=rf"'{engine}' takes no model, but was given model='m'.*'diffusion'"):
+    with pytest.raises(BadOption, match=rf"'{engine}' takes no model, but got model='m'.*'diffusion'"):
         make_app(engine=engine, model="m").prepare()
     with pytest.raises(UnknownOption, match=r"no option 'thread'\. Did you mean 'threads'"):
         make_app(engine=engine, engine_options="thread=2").prepare()
 
 
-def test_an_app_with_an_engine_of_its_own_takes_no_options_for_another(tmp_path: Path) -> None:
+def test_an_app_with_its_own_engine_rejects_engine_options(tmp_path: Path) -> None:
     given: list[dict[str, Any]] = [{"model": "m"}, {"engine_options": "threads=2"}]
     for settings in given:
         app = make_app(engine=scripted("A."), database=str(tmp_path / "a.db"), **settings)

@@ -1,4 +1,4 @@
-"""One typed model feeds flags, environment, keywords and the documentation."""
+"""Settings from flags, environment variables and keywords."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3] / "framework"
 
 
 def former(name: str) -> dict[str, Any]:
-    """The keywords of an app that uses a setting of an earlier version."""
+    """Return keywords that include a setting of an earlier version."""
     return {name: 1}
 
 
@@ -41,12 +41,12 @@ def test_the_real_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("word", ["1", "yes", "TRUE", " on "])
-def test_words_for_yes(word: str) -> None:
+def test_words_for_true(word: str) -> None:
     assert load_settings(environment={"UNWRITTEN_DEBUG": word}).debug is True
 
 
 @pytest.mark.parametrize("word", ["0", "no", "False", "off"])
-def test_words_for_no(word: str) -> None:
+def test_words_for_false(word: str) -> None:
     assert load_settings({"debug": True}, environment={"UNWRITTEN_DEBUG": word}).debug is False
 
 
@@ -71,7 +71,7 @@ def test_words_for_no(word: str) -> None:
         ("root_path", "//elsewhere", "it must be a path such as /wiki"),
     ],
 )
-def test_an_invalid_value_is_an_error_that_says_what_is_expected(name: str, value: object, expected: str) -> None:
+def test_the_error_for_an_invalid_value_names_valid_ones(name: str, value: object, expected: str) -> None:
     with pytest.raises(BadSetting) as caught:
         load_settings({name: value}, environment={})
     message = str(caught.value)

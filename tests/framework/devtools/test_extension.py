@@ -49,7 +49,7 @@ def test_browsers_on_this_machine_see_the_tools_under_run(host: str) -> None:
     ],
     ids=str,
 )
-def test_proxied_connections_and_other_host_names_do_not(asked: Scope) -> None:
+def test_proxied_connections_and_other_hosts_do_not_see_the_tools(asked: Scope) -> None:
     app = App("Tea")
     app.devtools.local = True
     assert not app.devtools.is_visible(asked)
@@ -92,7 +92,7 @@ def test_other_machines_do_not_see_the_tools_under_run(tmp_path: Path) -> None:
     assert stranger.visit("/wiki/Tea?_trace=1").status == 404
 
 
-def test_a_trace_is_at_the_end_of_the_page_and_not_part_of_its_key(tmp_path: Path) -> None:
+def test_a_trace_is_appended_and_not_part_of_the_key(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A drink with <b>leaves</b>."), debug=True)
 
     @app.page("/echo")
@@ -184,7 +184,7 @@ def test_errors_of_the_authors_code_are_shown_in_the_page(tmp_path: Path) -> Non
         ("?page=/&bare=frame", 400, "has no part &#39;frame&#39;"),
     ],
 )
-def test_invalid_queries(query: str, status: int, words: str, tmp_path: Path) -> None:
+def test_invalid_queries_are_errors(query: str, status: int, words: str, tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("A drink."), debug=True)) as client:
         answer = client.get(f"/_unwritten/developer{query}")
     assert answer.status_code == status and words in answer.text

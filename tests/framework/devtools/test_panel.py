@@ -93,7 +93,7 @@ def test_repairs_are_shown(tmp_path: Path) -> None:
     def front() -> Page:
         return Page(body=Canvas("Facts.", schema=Facts))
 
-    for _ in range(2):  # from its generation, and from the database
+    for _ in range(2):  # from the recording and from the database
         visitor = Visitor(app)
         visitor.visit("/")
         assert "repaired removed text around the JSON; kind: renamed from 'Kind'" in facts(visitor.visit(f"{PANEL}/"))

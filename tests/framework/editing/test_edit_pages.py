@@ -1,4 +1,4 @@
-"""The edit page: by hand, by an instruction for the model, by the same prompt again; and no input is lost."""
+"""The edit page: manual edits, revisions by instruction, rewrites, and conflicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from httpx2 import Response
 from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
 from tests.support.apps import browser, follow, in_turn, make_app, make_two, make_wiki, until_over, write
-from tests.support.html_checks import inner, page_faults
+from tests.support.html_checks import inner, page_faults, text_of_html
 from tests.support.servers import wait_for
 
 from unwritten import App, Canvas
@@ -58,11 +58,7 @@ def text_of(client: TestClient, region: str = "lead", key: str = "/") -> str:
     return str(app.store.get(key).canvases[region].text)
 
 
-def shown(html: str) -> str:
-    return " ".join(unescape(re.sub(r"<[^<>]*>", " ", html)).split())
-
-
-def test_a_text_by_hand_is_formatted_like_the_models(tmp_path: Path) -> None:
+def test_a_manual_text_is_formatted_like_a_generated_one(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A lead.", "Body": "A body."})
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -78,7 +74,7 @@ def test_a_text_by_hand_is_formatted_like_the_models(tmp_path: Path) -> None:
         assert "Edited by hand" in client.get("/").text
         app: Any = client.app
         assert app.store.exists(["/"]) and [entry.key for entry in app.store.search("own")] == ["/"]
-    assert len(engine.requests) == 2  # no model was asked
+    assert len(engine.requests) == 2  # no request to the engine
 
 
 def test_an_unchanged_text_is_not_a_new_version(tmp_path: Path) -> None:
@@ -103,7 +99,7 @@ def make_facts(home: Path, engine: Any) -> App:
     return app
 
 
-def test_json_by_hand_must_fit_its_schema(tmp_path: Path) -> None:
+def test_manual_json_must_fit_its_schema(tmp_path: Path) -> None:
     with browser(make_facts(tmp_path, scripted('{"kind":"tower","height":40}'))) as client:
         write(client, "/")
         assert '"height": 40' in unescape(client.get(EDIT + "?page=/").text)
@@ -133,19 +129,19 @@ def test_an_engine_that_edits_starts_from_the_old_text(tmp_path: Path) -> None:
     assert request.draft is not None
     assert request.draft.text == "A tall tower. It is white." and request.draft.keep == ((0, 13),)
     assert request.draft.strength == 0.75
-    # A visitor's words and the old text are data: what leads every prompt of the app is as it always was.
+    # The instruction and the old text are data. The system prompt is the same as for all pages.
     assert request.prompt.system == engine.requests[0].prompt.system
     assert "make it red" in request.prompt.ask and request.prompt.examples[-1].answer == request.draft.text
 
 
-def test_kept_sentences_stay_on_an_engine_that_writes_from_left_to_right(tmp_path: Path) -> None:
+def test_kept_sentences_stay_with_an_autoregressive_engine(tmp_path: Path) -> None:
     engine = scripted(
         lambda request: "# Red\n\nIt is red." if "red" in request.prompt.ask else "One. Two is white. Three.",
         about=PLAIN_ABOUT,
     )
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
-        assert "One." in shown(client.get(EDIT + "?page=/&region=lead").text)
+        assert "One." in text_of_html(client.get(EDIT + "?page=/&region=lead").text)
         assert asked(client, "make it red", keep=["0", "2"]).status_code == 303
         heard = follow(client, "/")
         assert heard[-1]["state"] == "written"
@@ -162,9 +158,9 @@ def test_several_spans_are_generated_one_after_another(tmp_path: Path) -> None:
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
         assert asked(client, "make it new", keep=["0", "2"]).status_code == 303
-        assert "Two." in shown(inner(client.get("/").text, "lead"))
+        assert "Two." in text_of_html(inner(client.get("/").text, "lead"))
         wait_for(lambda: len(engine.requests) == 4)
-        wait_for(lambda: "New two. Three. New" in shown(inner(client.get("/").text, "lead")))
+        wait_for(lambda: "New two. Three. New" in text_of_html(inner(client.get("/").text, "lead")))
         page = client.get("/").text
         assert 'data-region="lead" data-page="/"' in page and "Body." in inner(page, "body")
         assert re.search(r'id="region-body"[^>]*data-state="written"', page)
@@ -227,7 +223,7 @@ def test_the_same_seed_generates_the_same_text(tmp_path: Path) -> None:
 
 
 def test_a_seed_keeps_the_facts_of_its_prompt(tmp_path: Path) -> None:
-    """Where a page was come from is a part of its prompt: the same seed with other facts would write something else."""
+    """The prompt contains facts about the referring page. With other facts the seed would give another text."""
     engine = scripted(lambda request: f"{request.seed} {list(request.prompt.facts)}. It has a [[Lamp]].")
     with browser(make_wiki(tmp_path, engine)) as client:
         write(client, KEY)
@@ -258,18 +254,18 @@ def test_a_conflict_shows_the_other_change_and_keeps_the_input(tmp_path: Path) -
         answer = by_hand(client, "A tower <by> the lake.", base=1, note="no sea here")
         assert answer.status_code == 409 and page_faults(answer.text) == []
         assert "Another visitor has changed this part" in answer.text
-        assert "added: white" in shown(answer.text)
+        assert "added: white" in text_of_html(answer.text)
         assert "A tower &lt;by&gt; the lake.</textarea>" in answer.text and 'value="no sea here"' in answer.text
         assert text_of(client) == "A white tower by the sea."
         base = re.search(r'name="base" value="(\d+)"', answer.text)
         assert base is not None and base[1] == "2"
-        assert by_hand(client, "A tower <by> the lake.", base=2).status_code == 303  # on top of the newest
+        assert by_hand(client, "A tower <by> the lake.", base=2).status_code == 303  # based on the newest version
         assert text_of(client) == "A tower <by> the lake." and len(changes(client)) == 3
         assert asked(client, "make it shorter", base=1).status_code == 409
         assert again(client, base=1).status_code == 409
 
 
-def test_edits_during_a_job(tmp_path: Path) -> None:
+def test_other_regions_can_be_edited_during_a_job(tmp_path: Path) -> None:
     engine = scripted(in_turn("A lead.", "A body.", ["New", 1.5, "New lead."]))
     with browser(make_two(tmp_path, engine)) as client:
         write(client, "/")
@@ -277,7 +273,7 @@ def test_edits_during_a_job(tmp_path: Path) -> None:
         for answer in (by_hand(client, "Mine."), asked(client, "mine"), again(client), again(client, region="body")):
             assert answer.status_code == 409 and "is being written" in answer.text
         assert "Mine.</textarea>" in by_hand(client, "Mine.").text
-        # Another region is free: it goes first, and the one that is being written on top of it.
+        # Another region can be edited. Its version comes first, and the running job is rebased on it.
         assert by_hand(client, "My body.", region="body").status_code == 303
         assert text_of(client, "body") == "My body."
         assert follow(client, "/")[-1]["state"] == "written"
@@ -336,7 +332,7 @@ def test_invalid_input_is_shown_again_with_the_reason(
         ({"means": "by hand", "text": "x", "page": "nowhere"}, {}, 400, "does not name its page"),
     ],
 )
-def test_forged_and_outdated_forms(
+def test_forged_and_outdated_forms_are_refused(
     tmp_path: Path, fields: dict[str, str], headers: dict[str, str], status: int, words: str
 ) -> None:
     with browser(make_two(tmp_path, scripted("Words."))) as client:

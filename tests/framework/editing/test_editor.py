@@ -1,4 +1,4 @@
-"""Edits that meet an obstacle: a locked database, another server, a page whose declaration has changed."""
+"""Edits with a locked database, a second server, and pages whose declaration has changed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_locked_store_leaves_the_input_in_the_form(tmp_path: Path) -> None:
         assert "Mine, and not lost." in client.get("/").text
 
 
-def test_a_change_is_rebased_on_what_another_server_has_written(tmp_path: Path) -> None:
+def test_a_change_is_rebased_on_a_version_of_another_server(tmp_path: Path) -> None:
     slow = scripted(in_turn("A lead.", "A body.", [1.0, "New lead."]))
     with browser(make_two(tmp_path, slow)) as first, browser(make_two(tmp_path, scripted("Words."))) as second:
         write(first, "/")
@@ -89,19 +89,19 @@ def test_an_old_version_is_restored_as_far_as_it_still_fits(tmp_path: Path) -> N
     facts = in_turn('{"kind":"a"}', taller, taller)
     engine = scripted(by_ask={"Lead": in_turn("Lead 1.", "Lead 2.", "Lead 3."), "Facts": facts})
 
-    def app_with(shape: type) -> App:
+    def app_with(schema: type) -> App:
         app = make_app(tmp_path, engine, folder=templates(tmp_path, two=TWO))
 
         @app.page("/")
         def front() -> Page:
-            return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Facts.", schema=shape))
+            return Page("two.html", title="Front", lead=Canvas("Lead."), body=Canvas("Facts.", schema=schema))
 
         return app
 
     with browser(app_with(Old)) as client:
         write(client, "/")
     with browser(app_with(New)) as client:
-        # A part is missing until the page is opened: nothing can be changed by hand that could not be kept whole.
+        # A region is missing until the page is opened, so it cannot be edited yet.
         answer = client.post(EDIT, data=form("Mine."))
         assert answer.status_code == 400 and "The part &#39;body&#39; of this page is not written yet" in answer.text
         write(client, "/")
@@ -129,7 +129,7 @@ def test_an_old_version_is_restored_as_far_as_it_still_fits(tmp_path: Path) -> N
         ({"edits": "off"}, False),
     ],
 )
-def test_who_may_edit(given: dict[str, Any], allowed: bool) -> None:
+def test_edits_are_allowed_by_setting_and_client(given: dict[str, Any], allowed: bool) -> None:
     settings = Settings(**given)
     assert may_edit(settings, Exposure(settings)) is allowed
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from tests.support.apps import browser, follow, in_turn, make_two, make_wiki, write
-from tests.support.html_checks import inner, page_faults
+from tests.support.html_checks import inner, page_faults, text_of_html
 
 from unwritten.editing import history
 from unwritten.storage.records import Change
@@ -24,17 +24,13 @@ HISTORY = "/_unwritten/history"
 RESTORE = "/_unwritten/restore"
 
 
-def shown(html: str) -> str:
-    return " ".join(unescape(re.sub(r"<[^<>]*>", " ", html)).split())
-
-
 def by_hand(client: TestClient, text: str, base: int, region: str = "lead", **more: str) -> None:
     data = {"page": "/", "region": region, "base": str(base), "means": "by hand", "text": text, **more}
     assert client.post("/_unwritten/edit", data=data).status_code == 303
 
 
 def write_versions(client: TestClient, count: int) -> None:
-    """Write a page, and write it again until it has so many versions."""
+    """Generate a page until it has this many versions."""
     write(client, KEY)
     for _ in range(count - 1):
         client.post("/_unwritten/rewrite", data={"page": KEY})
@@ -51,7 +47,7 @@ def test_the_history_lists_versions_with_their_kind_and_time(tmp_path: Path) -> 
         follow(client, "/")
         page = client.get(HISTORY + "?page=/")
         assert page.status_code == 200 and page_faults(page.text) == []
-        words = shown(page.text)
+        words = text_of_html(page.text)
         three, two, one = (words.index(f"Version {number}") for number in (3, 2, 1))
         assert three < two < one
         assert "revised make it <white> in Lead" in words[three:two] and "a script" in words[three:two]
@@ -70,9 +66,9 @@ def test_any_two_versions_are_compared_by_words(tmp_path: Path) -> None:
         assert re.search(r"<ins><span[^>]*>added: </span>tall ?<", page.text)
         assert re.search(r"<del><span[^>]*>removed: </span>sea<", page.text)
         assert "&lt;lake&gt;" in page.text and "<lake>" not in page.text
-        assert "Unchanged: Body." in shown(page.text)
+        assert "Unchanged: Body." in text_of_html(page.text)
         turned = client.get(HISTORY + "?page=/&from=2&to=1")
-        assert "Changes from version 1 to version 2" in turned.text  # always forward
+        assert "Changes from version 1 to version 2" in turned.text  # a restored version gets a new number
         assert "These versions have the same text." in client.get(HISTORY + "?page=/&from=2&to=2").text
 
 
@@ -83,7 +79,7 @@ def test_a_version_is_restored_as_a_new_one(tmp_path: Path) -> None:
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "3"})
         assert (answer.status_code, answer.headers["location"]) == (303, KEY)
         page = client.get(KEY).text
-        assert "The first." in inner(page, "body") and "Restored from version 1" in shown(page)
+        assert "The first." in inner(page, "body") and "Restored from version 1" in text_of_html(page)
         app: Any = client.app
         versions = app.store.history(KEY)
         assert [version.number for version in versions] == [4, 3, 2, 1]
@@ -99,7 +95,7 @@ def test_restoring_conflicts_with_a_change_of_another_visitor(tmp_path: Path) ->
         write_versions(client, 3)
         answer = client.post(RESTORE, data={"page": KEY, "version": "1", "base": "2"})
         assert answer.status_code == 409 and page_faults(answer.text) == []
-        words = shown(answer.text)
+        words = text_of_html(answer.text)
         assert "version 3 is the current one" in words and "Changes from version 2 to version 3" in words
         assert "The first." not in client.get(KEY).text
 
@@ -127,7 +123,7 @@ def test_a_page_that_is_being_written_cannot_be_restored(tmp_path: Path) -> None
         ({"all": "1"}, 400, "unknown field"),
     ],
 )
-def test_invalid_restore_forms(tmp_path: Path, data: dict[str, str], status: int, words: str) -> None:
+def test_invalid_restore_forms_are_refused(tmp_path: Path, data: dict[str, str], status: int, words: str) -> None:
     with browser(make_wiki(tmp_path, scripted(in_turn("One.", "Two.")))) as client:
         write(client, KEY)
         client.post("/_unwritten/rewrite", data={"page": KEY})
@@ -151,7 +147,7 @@ def test_invalid_restore_forms(tmp_path: Path, data: dict[str, str], status: int
         (f"?page={KEY}&before=-1", 404),
     ],
 )
-def test_invalid_history_urls(tmp_path: Path, query: str, status: int) -> None:
+def test_invalid_history_urls_are_errors(tmp_path: Path, query: str, status: int) -> None:
     with browser(make_wiki(tmp_path, scripted("One."))) as client:
         write(client, KEY)
         answer = client.get(HISTORY + query)

@@ -1,4 +1,4 @@
-"""Links to the edit page: where they lead, and where there are none."""
+"""Links to the edit page."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from unwritten.export.static_html import FORM_NOTE, is_signed, local_url, make_s
 
 
 def static(html: str, footer: str = "") -> str:
-    """Return a page whose links all lead to x, and whose boxes are empty."""
+    """Rewrite a page with all links leading to ``x`` and all boxes empty."""
     return make_static(html, lambda tag, url: None if "/gone" in url else "x", lambda url: "<b>", footer)
 
 

@@ -15,7 +15,7 @@ from tests.support.html_checks import page_faults
 
 from unwritten import App, Canvas, Page
 from unwritten.cli.main import main
-from unwritten.core.errors import ShareError
+from unwritten.core.errors import TransferError
 from unwritten.export.static_html import FORM_NOTE
 from unwritten.export.static_site import MARKER, ExportReport, export_site, file_of
 from unwritten_engine import scripted
@@ -27,7 +27,7 @@ TEXT = "A **tower** by the [[Lamp]] and the [[Great Auk|bird]], not by the [[Sea
 
 
 def written(home: Path, *pages: str, text: str = TEXT) -> App:
-    """Write pages of the five-line wiki. Return the app, not prepared."""
+    """Generate pages of the five-line wiki. Return the app without an engine, not prepared."""
     with browser(make_wiki(home, scripted(text))) as client:
         for page in pages:
             write(client, f"/wiki/{page}")
@@ -35,7 +35,7 @@ def written(home: Path, *pages: str, text: str = TEXT) -> App:
 
 
 def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dict[str, str]]:
-    """Export an app. Return the report, and the HTML files by name, whose links all lead to files."""
+    """Export an app, and check its links. Return the report and the HTML files by name."""
     site = export_site(app, folder, **options)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     pages = {name: path.read_text() for name, path in files.items() if name.endswith(".html")}
@@ -47,7 +47,7 @@ def exported(app: App, folder: Path, **options: bool) -> tuple[ExportReport, dic
     return site, pages
 
 
-def test_a_world_becomes_files_whose_links_lead_to_files(tmp_path: Path) -> None:
+def test_an_export_has_a_file_for_each_page(tmp_path: Path) -> None:
     app = written(tmp_path, "Tower", "Lamp", "Great_Auk")
     site, pages = exported(app, tmp_path / "site")
     assert (site.pages, site.changed) == (3, [])
@@ -161,23 +161,23 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter.txt").write_text("mine")
-    with pytest.raises(ShareError, match=r"is not empty\. Name another one\."):
+    with pytest.raises(TransferError, match=r"is not empty\. Name another one\."):
         export_site(app, folder)
-    with pytest.raises(ShareError, match=rf"has no file {MARKER}, so it is not an export and is not replaced"):
+    with pytest.raises(TransferError, match=rf"has no file {MARKER}, so it is not an export and is not replaced"):
         export_site(app, folder, replace=True)
-    with pytest.raises(ShareError, match="exists already and is not a folder"):
+    with pytest.raises(TransferError, match="exists already and is not a folder"):
         export_site(app, folder / "chapter.txt")
     assert [path.name for path in folder.iterdir()] == ["chapter.txt"]
-    with pytest.raises(ShareError, match="No pages are stored yet"):
+    with pytest.raises(TransferError, match="No pages are stored yet"):
         export_site(make_app(tmp_path, scripted(), database=str(tmp_path / "none.db")), tmp_path / "x")
 
 
 def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "site"
-    folder.mkdir()  # empty: nothing is lost
+    folder.mkdir()  # an empty folder may be used
     exported(written(tmp_path, "Tower"), folder)
     (folder / "stale.html").touch()
-    with pytest.raises(ShareError, match=r"or replace this earlier export: unwritten export .* --replace"):
+    with pytest.raises(TransferError, match=r"or replace this earlier export: unwritten export .* --replace"):
         export_site(written(tmp_path, "Lamp"), folder)
     assert (folder / "stale.html").exists()
     exported(written(tmp_path, "Lamp"), folder, replace=True)

@@ -76,7 +76,7 @@ def test_an_example_has_the_prompt_that_the_engine_got(tmp_path: Path) -> None:
     found = examples(app)
     assert [page.prompt for page in found.pages] == [request.prompt for request in engine.requests]
     assert found.pages[0].prompt.system.startswith("A calm book.") and found.pages[0].prompt.examples
-    assert any(page.prompt.facts for page in found.pages), "what one page said is told to the next"
+    assert any(page.prompt.facts for page in found.pages), "prompts contain facts from earlier pages"
     first = found.pages[0]
     assert (first.text, first.title, first.kind, first.source) == (
         "**Tower** is a house of [[Stone]] by the sea.",
@@ -141,7 +141,7 @@ def test_a_change_without_its_first_prompt_is_left_out(tmp_path: Path) -> None:
         follow(client, "/")
         write(there, "/")
     with sqlite3.connect(other.database) as connection:
-        connection.execute("DELETE FROM canvases")  # so that nothing of its own is left to answer to
+        connection.execute("DELETE FROM canvases")  # the first prompt is gone
     import_world(other.database, app.database, theirs=True)
     found = examples(other)
     assert [page.text for page in found.pages] == ["A body."] and found.left_out == {UNKNOWN_PROMPT: 1}
@@ -196,7 +196,7 @@ def test_schemas_images_and_incomplete_texts_are_left_out_and_counted(tmp_path: 
         prompt = prompt_text(Prompt("What is this?", images=(b"picture",)))
         connection.execute("UPDATE canvases SET prompt = ? WHERE name = 'lead'", (prompt,))
     found = examples(app)
-    assert [page.prompt.ask for page in found.pages] == ["More. The subject is Front."], "prose was cut to a sentence"
+    assert [page.prompt.ask for page in found.pages] == ["More. The subject is Front."], "cut to complete sentences"
     assert found.left_out == {HAS_IMAGE: 1, HAS_SCHEMA: 1, INCOMPLETE: 1}
 
 

@@ -14,7 +14,7 @@ from tests.support.apps import browser, make_app, make_wiki, tables, write
 
 from unwritten import App, Canvas
 from unwritten.cli.main import main
-from unwritten.core.errors import ShareError
+from unwritten.core.errors import TransferError
 from unwritten.export.world_file import copy_world, import_world
 from unwritten_engine import scripted
 
@@ -88,9 +88,9 @@ def test_a_copy_replaces_no_file(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "exists already and is not replaced. Name another file." in result.output
     assert (tmp_path / "there.db").read_text() == "mine"
-    with pytest.raises(ShareError, match="There is no folder"):
+    with pytest.raises(TransferError, match="There is no folder"):
         copy_world(database, tmp_path / "no" / "where.db")
-    with pytest.raises(ShareError, match="No pages are stored yet"):
+    with pytest.raises(TransferError, match="No pages are stored yet"):
         copy_world(tmp_path / "none.db", tmp_path / "copy.db")
 
 
@@ -198,7 +198,7 @@ def test_a_file_that_is_not_a_world_is_refused(tmp_path: Path) -> None:
         foreign: "is not a world of Unwritten: it is a database of another program, or empty.",
         text: "is not a world of Unwritten: it is not a database",
         empty: "is not a world of Unwritten: it is a database of another program, or empty.",
-        newer: "was created by a newer version of Unwritten (m999_dreams). Update with: pip install --upgrade unwritten",
+        newer: "was created by a newer version of Unwritten (m999_dreams). Update with: pip install --upgrade",
         tmp_path / "none.db": "There is no file",
         ours: "is this world itself",
     }.items():

@@ -71,7 +71,7 @@ def test_a_document_is_found_among_prose_and_fences(text: str) -> None:
     assert extract_document(text) == LAPS
 
 
-def test_a_document_without_doctype_or_with_another_in_a_string() -> None:
+def test_the_doctype_is_optional_and_strings_are_ignored() -> None:
     assert extract_document("<p>Hm.</p>\n<div>x</div>\n<script>1</script>") == "<div>x</div>\n<script>1</script>"
     nested = "<!doctype html><script>const other = '<!doctype html><p>x'</script>"
     assert extract_document(nested) == nested

@@ -143,7 +143,7 @@ def test_duplicate_names_are_rejected() -> None:
     Page(one=Canvas("One.", POEM), two=Canvas("Two.", POEM))
 
 
-def test_a_page_in_a_custom_format_is_stored_and_generated_again_when_the_format_changes(tmp_path: Path) -> None:
+def test_a_changed_custom_format_regenerates_the_page(tmp_path: Path) -> None:
     formats = [POEM]
     app = make_app(tmp_path, scripted("Grey [[Tower]],\nwhite sea."))
 

@@ -86,7 +86,7 @@ def test_plain_text_has_no_markup() -> None:
     assert plain_text("snake_case stays, _this_ goes, 2*3*4 stays") == "snake_case stays, this goes, 2*3*4 stays"
 
 
-def test_title_from_key() -> None:
+def test_the_title_is_the_last_segment_of_the_key() -> None:
     assert title_from_key("/wiki/Great_Auk?x=1") == "Great Auk"
     assert title_from_key("/wiki/AC%2FDC") == "AC/DC"
     assert title_from_key("/") == "Front page"

@@ -32,7 +32,7 @@ def test_pages_are_equal_if_their_arguments_are() -> None:
     assert Page("x.html") != "x.html"
 
 
-def test_the_policy_follows_from_what_a_page_embeds() -> None:
+def test_the_policy_depends_on_embedded_content() -> None:
     assert Page().embeds == ""
     assert Page(game=Canvas("A game.", "app")).embeds == "boxes"
     assert Page(game=Canvas("A game.", "app"), embeds=True).embeds == "pages"

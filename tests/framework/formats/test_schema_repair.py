@@ -86,7 +86,7 @@ def test_repairs_are_made_and_reported(text: str, note: str) -> None:
     assert done.value == Tower(kind="lighthouse", founded=done.value.founded, known_for=["light", "fog"])
     assert done.value.founded in {1720, 1000, 1999}
     assert note.lstrip(".") in done.repairs, done.repairs
-    assert repair(Tower, done.text).repairs == (), "what is repaired is right"
+    assert repair(Tower, done.text).repairs == (), "the repaired value is correct"
 
 
 def test_fields_are_read_from_lines_of_text() -> None:
@@ -96,7 +96,7 @@ def test_fields_are_read_from_lines_of_text() -> None:
     assert done.repairs[0] == "read fields from lines of text"
 
 
-def test_long_strings_are_cut_at_a_word_and_long_lists_at_their_maximum() -> None:
+def test_long_strings_and_lists_are_truncated() -> None:
     long = ["its light that is seen from far away", "fog", "rain", "wind"]
     done = repair(Tower, json.dumps({"kind": "lighthouse", "founded": 1720, "known_for": long}))
     assert done.value.known_for == ["its light that is", "fog", "rain"]
@@ -200,7 +200,7 @@ def test_any_text_is_repaired_or_rejected(text: str) -> None:
         assert str(error).endswith(".")
 
 
-def test_a_text_that_ends_inside_an_escape() -> None:
+def test_an_incomplete_escape_is_removed() -> None:
     whole = Tower(kind="lighthouse", founded=1000, known_for=["fog", "sea\x07\x80\x1f"], places=[]).model_dump_json()
     for cut in range(whole.index("sea") + 3, whole.index('"', whole.index("sea"))):
         assert all("\\" not in text for text in repair(Tower, whole[:cut]).value.known_for)
@@ -217,7 +217,7 @@ def test_a_text_that_ends_inside_an_escape() -> None:
     ),
     st.data(),
 )
-def test_a_prefix_of_a_value_gives_only_what_it_contains(value: Tower, data: st.DataObject) -> None:
+def test_a_prefix_of_a_value_gives_only_its_own_content(value: Tower, data: st.DataObject) -> None:
     text = value.model_dump_json()
     cut = data.draw(st.integers(0, len(text)))
     try:

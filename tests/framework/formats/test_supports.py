@@ -42,12 +42,12 @@ def test_an_unknown_format_is_rejected_with_a_suggestion(tmp_path: Path) -> None
         make_prepared_app(tmp_path).supports("svgg")
 
 
-def test_an_app_that_is_not_running_is_an_error(tmp_path: Path) -> None:
+def test_supports_needs_a_running_app(tmp_path: Path) -> None:
     with pytest.raises(BadApp, match="not running"):
         make_app(tmp_path, scripted("Text.")).supports("svg")
 
 
-def test_page_functions_and_templates_can_ask(tmp_path: Path) -> None:
+def test_page_functions_and_templates_can_use_supports(tmp_path: Path) -> None:
     probe = '{% extends "layout.html" %}{% block main %}{{ app.supports("svg") }} {{ writes_apps }}{% endblock %}'
     app = make_app(tmp_path, scripted("Text.", about=BASE), folder=templates(tmp_path, probe=probe))
 

@@ -1,4 +1,4 @@
-"""How much a client may have generated."""
+"""Budgets of clients."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_seconds_are_charged_to_the_client_that_started_the_page(tmp_path: Path)
         assert answer.status_code == 429
         assert 3590 < int(answer.headers["retry-after"]) <= 3600
         assert "Your new pages took 0.25 seconds within an hour" in answer.text
-        assert 'http-equiv="refresh" content="3' not in answer.text, "a page is not reloaded after an hour"
+        assert 'http-equiv="refresh" content="3' not in answer.text, "pages do not reload themselves after an hour"
         assert client.get("/wiki/One").status_code == 200, "stored pages are free"
 
 

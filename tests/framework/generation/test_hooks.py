@@ -1,4 +1,4 @@
-"""Policies: the author's checks of prompts and texts."""
+"""Prompt policies and text policies of authors."""
 
 from __future__ import annotations
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ class Thing(BaseModel):
 
 
 def make_shed(home: Path, engine: Engine) -> tuple[App, Table[Thing], list[str]]:
-    """Return an app whose hook moves the things on a written page into a table, once."""
+    """Return an app whose hook copies the items of a written page into a table."""
     app = make_app(home, engine, folder=templates(home, shed=TEMPLATE))
     things = app.table(Thing, index=["shed"])
     called: list[str] = []
@@ -96,7 +99,7 @@ def test_the_page_is_written_when_its_hook_has_returned(tmp_path: Path) -> None:
         assert until(ws, type="page")[-1]["state"] == "written"
 
 
-def test_open_pages_show_what_a_hook_has_written(tmp_path: Path) -> None:
+def test_open_pages_show_rows_that_a_hook_inserts(tmp_path: Path) -> None:
     app, _, _ = make_shed(tmp_path, scripted([PLAN[:10], PLAN], delay=0.05))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         client.get("/shed/Barn")
@@ -151,3 +154,48 @@ def _frame(ws: Any, region: str, words: str) -> dict[str, Any]:
         message: dict[str, Any] = until(ws, region=region)[-1]
         if words in message.get("html", ""):
             return message
+
+
+def test_waiting_async_hooks_do_not_block_the_event_loop(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."))
+    things = app.table(Thing)
+    locked, delays = threading.Event(), list[float]()
+
+    @app.page("/shed/{name}")
+    def shed(name: str) -> str:
+        return f"A shed called {name}."
+
+    @app.on_written("/shed/{name}")
+    async def fill(name: str) -> None:
+        things.insert(Thing(shed=name, text="hammer"))
+
+    async def measure() -> None:
+        while locked.is_set():
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            delays.append(time.monotonic() - before)
+
+    with browser(app) as client:
+        assert client.portal is not None
+        job_queue = app.site.jobs
+        store_page = app.store.save
+
+        async def lock_and_save(page: Any) -> Any:
+            stored = await store_page(page)
+            other.execute("BEGIN IMMEDIATE")
+            locked.set()
+            return stored
+
+        other = sqlite3.connect(tmp_path / "pages.db", isolation_level=None, check_same_thread=False)
+        app.store.save = lock_and_save  # type: ignore[method-assign]
+        client.get("/shed/Red")
+        wait_for(locked.is_set)
+        running = client.portal.start_task_soon(measure)
+        time.sleep(0.5)
+        assert job_queue.get("/shed/Red") is not None and things.count() == 0
+        locked.clear()
+        running.result()
+        other.rollback()
+        other.close()
+        wait_for(lambda: things.count() == 1)
+    assert delays and max(delays) < 0.3

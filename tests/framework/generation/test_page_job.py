@@ -1,4 +1,4 @@
-"""What observers are told about a job."""
+"""Observers of a job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Recorder(JobObserver):
         self.entries.append(f"ended {job.state} {job.stored is not None}")
 
 
-def test_an_observer_is_told_about_the_start_every_frame_and_the_end(tmp_path: Path) -> None:
+def test_observers_are_notified_of_start_frames_and_end(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted("A tower with a lamp."))
     recorder = Recorder()
     with browser(app) as client:
@@ -39,7 +39,7 @@ def test_an_observer_is_told_about_the_start_every_frame_and_the_end(tmp_path: P
     assert set(recorder.entries[1:-2]) <= {"frame body"}
 
 
-def test_an_observer_that_raises_does_not_affect_the_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_observer_that_raises_does_not_stop_the_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(JobObserver):
         def on_frame(self, job: PageJob, region_job: RegionJob) -> None:
             raise ZeroDivisionError

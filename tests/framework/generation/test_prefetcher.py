@@ -67,19 +67,19 @@ def test_links_in_view_come_first_and_a_limited_number_is_prefetched(tmp_path: P
             assert {request.priority for request in engine.requests[1:]} == {Priority.PREFETCH}
             assert {message["page"] for message in heard} == {HUB}
             assert sorted(link for message in heard for link in message["links"]) == [key("A"), key("B"), key("D")]
-            near(ws, hover="E")  # three are ready, and somebody means this one
+            near(ws, hover="E")  # three pages are prefetched; a hovered link may exceed the limit
             assert until(ws, type="written")[-1]["links"] == [key("E")]
             nothing_more(engine)
-            client.get(key("A"))  # one is used up: there is room for one more
+            client.get(key("A"))  # the visited page no longer counts towards the limit
             wait_for(lambda: asked(engine)[3:] == ["E"])
             near(ws, links=["C"])
-            nothing_more(engine)  # B, D and E stand ready
+            nothing_more(engine)  # B, D and E are prefetched
             client.get(key("B"))
             near(ws, links=["C", "D"])
             wait_for(lambda: asked(engine)[4:] == ["C"])
 
 
-def test_the_first_visitor_of_a_prefetched_page_is_told(tmp_path: Path) -> None:
+def test_the_first_visitor_of_a_prefetched_page_sees_a_note(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -122,7 +122,7 @@ def test_a_click_promotes_its_prefetch_and_preempts_the_others(tmp_path: Path) -
             near(ws)
             wait_for(lambda: engine.running == 2)
             time.sleep(0.1)
-            assert "One <span" in client.get(key("A")).text  # what is there by now
+            assert "One <span" in client.get(key("A")).text  # the text so far
             wait_for(lambda: engine.running == 1)
             assert [request.prompt.ask for request in engine.promoted] == [engine.requests[1].prompt.ask]
             nothing_more(engine)
@@ -192,8 +192,8 @@ def test_a_closed_tab_cancels_its_prefetches_but_a_reload_does_not(tmp_path: Pat
             assert engine.running == 2 and asked(engine) == ["A", "B"]
             ws.send_json({"type": "away", "page": HUB})
             time.sleep(0.1)
-            assert engine.running == 2  # they may be back at once
-            wait_for(lambda: engine.running == 0, 15)  # they were nearly finished, by what others take
+            assert engine.running == 2  # the tab may reconnect at once
+            wait_for(lambda: engine.running == 0, 15)  # nearly finished, compared with the usual number of tokens
             nothing_more(engine)
             assert engine.stopped == 2
 
@@ -212,12 +212,12 @@ def test_another_page_replaces_the_prefetches_of_the_one_before(tmp_path: Path) 
             wait_for(lambda: engine.running == 2)
             near(ws, page=key("Two"))
             wait_for(lambda: asked(engine, 4) == ["X"] and engine.running == 1)
-            ws.send_json({"type": "away", "page": HUB})  # comes late: it is another page now
+            ws.send_json({"type": "away", "page": HUB})  # a late report of the previous page
             nothing_more(engine)
             assert engine.running == 1
 
 
-def test_the_links_of_a_prefetched_page_are_not_followed_until_it_is_opened(tmp_path: Path) -> None:
+def test_links_of_a_prefetched_page_are_prefetched_when_it_is_opened(tmp_path: Path) -> None:
     engine = wiki_engine()
     with browser(make_wiki(tmp_path, engine, prefetch="auto")) as client:
         write(client, HUB)
@@ -244,7 +244,7 @@ def test_a_forged_report_starts_no_prefetch(tmp_path: Path) -> None:
                 {"type": "near", "page": key("Dead_end"), "links": ["//x", "/_unwritten/rewrite"], "hover": "/x"}
             )
             near(ws, page=key("Dead_end"), links=["A"], hover="B", press="C")
-            wait_for(lambda: asked(engine, 2) == ["F"])  # the only link that it has
+            wait_for(lambda: asked(engine, 2) == ["F"])  # its only link
             nothing_more(engine)
 
 
@@ -405,7 +405,7 @@ def test_the_prompt_of_a_prefetch_is_that_of_a_click(tmp_path: Path) -> None:
     assert prefetched.facts == clicked.facts and 'The page "Hub" says: ' in prefetched.facts[0]
 
 
-def test_a_pressed_link_comes_before_a_hovered_one_and_that_before_one_in_view() -> None:
+def test_pressed_links_precede_hovered_links_and_links_in_view() -> None:
     viewer = Viewer({"type": "websocket", "client": ("192.0.2.7", 5), "headers": []})
     viewer.visible_links, viewer.hovered_link, viewer.pressed_link = frozenset({"/a", "/b", "/c"}), "/b", "/c"
     ranks = [viewer.link_rank(key) for key in ("/c", "/b", "/a", "/d")]

@@ -60,7 +60,7 @@ def test_a_stored_text_always_has_the_same_number() -> None:
     assert (region.number, region.state) == (1, "written")
 
 
-def test_a_stored_text_that_does_not_fit_the_schema_is_rejected_without_effect() -> None:
+def test_stored_text_that_does_not_fit_the_schema_is_rejected() -> None:
     region = region_job(Canvas("Facts.", schema=Facts))
     with pytest.raises(PageFailed, match="does not match the schema Facts"):
         region.restore(stored('{"colour":"red"}', "typed"))

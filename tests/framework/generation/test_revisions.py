@@ -123,7 +123,7 @@ def test_a_base_model_continues_the_first_words_and_gets_no_context() -> None:
     editable = editable_spans(OLD, [1])
     small = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True, editable=editable).task.prompt
     large = plan_revision(OLD, "shorter", Prompt("Tea."), abilities=PLAIN, prose=True, editable=editable).task.prompt
-    assert small.opening == "" and small.facts == ()  # three words are most of this part
+    assert small.opening == "" and small.facts == ()  # three words are most of this span
     assert large.opening == "" and large.facts == (f"It is a part of this text: {OLD}",)
     assert (
         plan_revision(OLD, "shorter", Prompt("Tea."), abilities=BASE, prose=True).task.prompt.opening == "**Tea** is a"

@@ -1,4 +1,4 @@
-"""Schemas from the declaration to the stored value: checked, rendered, repaired, generated again, used elsewhere."""
+"""Canvases with a schema: checks at start-up, rendering, repair and stored values."""
 
 from __future__ import annotations
 
@@ -104,9 +104,7 @@ def test_a_page_fails_after_two_values_that_cannot_be_repaired(tmp_path: Path) -
     with browser(app) as client:
         last = write(client, "/place/Tower")[-1]
         assert last["state"] == "failed"
-        assert last["message"].startswith(
-            "The model was asked twice. The generated text does not match the schema Facts: "
-        )
+        assert last["message"].startswith("Two attempts failed. The generated text does not match the schema Facts: ")
         assert len(engine.requests) == 2
         assert app.value("/place/Tower", "facts") is None and app.values(Facts) == []
 
@@ -169,7 +167,7 @@ def refusing() -> Engine:
 
 MESSAGE = (
     "The canvas 'body' of the page '/book/{name}' cannot be written by a script (scripted). The schema Book at $.code "
-    "has 'pattern', which a shape cannot be held to. Leave it out and check it afterwards."
+    "has 'pattern', which cannot be enforced. Leave it out and check it afterwards."
 )
 
 
@@ -185,7 +183,7 @@ def library(home: Path, *, picky: bool = False) -> App:
     return app
 
 
-def test_a_schema_that_the_engine_does_not_support_is_an_error_at_start_up(tmp_path: Path) -> None:
+def test_an_unsupported_schema_is_an_error_at_start_up(tmp_path: Path) -> None:
     with pytest.raises(BadSchema) as raised, browser(library(tmp_path)):
         pass
     assert str(raised.value) == MESSAGE
@@ -229,7 +227,7 @@ def test_a_failed_start_up_is_reported_without_a_traceback(tmp_path: Path) -> No
     assert asyncio.run(start()) == {"type": "lifespan.startup.failed", "message": MESSAGE}
 
 
-# -- in templates, while it grows -----------------------------------------------------------------------------
+# -- rendering during generation -----------------------------------------------------------------------------
 
 
 class Colour(Enum):
@@ -304,7 +302,7 @@ def test_unsettled_parts_of_nested_values_are_marked(tmp_path: Path) -> None:
         assert value.yard.parts is not None and value.counts is not None
 
 
-def test_a_union_of_models_is_rendered_while_it_grows() -> None:
+def test_a_union_of_models_is_rendered_incrementally() -> None:
     class Cat(BaseModel):
         kind: str
         lives: int
@@ -335,7 +333,7 @@ async def test_a_diffusion_model_settles_a_nested_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_embedded_model_writes_a_nested_value_that_is_rendered_while_it_grows(embedded: Engine) -> None:
+async def test_nested_values_of_the_embedded_model_are_rendered_incrementally(embedded: Engine) -> None:
     formatter = get_format("typed").create_formatter(RegionContext(a_linker(), "ship", "", Ship))
     request = Request(Prompt("A ship."), canvases=2, seed=3, schema=json_schema_of(Ship))
     embedded.check(request)
@@ -346,4 +344,4 @@ async def test_the_embedded_model_writes_a_nested_value_that_is_rendered_while_i
             named.add(formatter.format(last).value.yard.name)
     assert last is not None
     done = repair(Ship, last.text)
-    assert done.value.yard.name in named and None in named, "from nothing to the whole name"
+    assert done.value.yard.name in named and None in named, "from the empty to the complete name"

@@ -16,7 +16,7 @@ from unwritten_engine import scripted
 NAMES = [f"Ada {number}" for number in range(300)]
 
 
-def test_a_name_has_one_face() -> None:
+def test_a_name_always_has_the_same_face() -> None:
     assert avatar("Ada Holm") == avatar("ADA holm")
     assert len({avatar(name) for name in NAMES}) == len(NAMES)
 
@@ -32,7 +32,7 @@ def test_faces_are_small_well_formed_and_hidden_from_screen_readers() -> None:
             assert all(f".{name}" in css for name in names.split())
 
 
-def test_templates_have_both(tmp_path: Path) -> None:
+def test_templates_can_use_avatars_and_ornaments(tmp_path: Path) -> None:
     probe = '{% extends "layout.html" %}{% block main %}{{ ornament("Tea", "<b>") }}{{ avatar("Ada") }}{% endblock %}'
     app = make_app(tmp_path, scripted("Text."), folder=templates(tmp_path, probe=probe))
 

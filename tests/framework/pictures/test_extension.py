@@ -8,8 +8,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tests.framework.pictures.test_painting import Brush
 from tests.support.apps import browser, make_app, templates
+from tests.support.painters import FakePainter
 from tests.support.servers import wait_for
 
 from unwritten import App, Page
@@ -44,10 +44,10 @@ def gallery(home: Path, **given: Any) -> App:
 
 
 @pytest.fixture
-def brush(monkeypatch: pytest.MonkeyPatch) -> Brush:
-    brush = Brush()
-    monkeypatch.setattr(extension, "open_painter", lambda name, **options: brush)
-    return brush
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakePainter:
+    fake = FakePainter()
+    monkeypatch.setattr(extension, "open_painter", lambda name, **options: fake)
+    return fake
 
 
 def picture_tag(secret: bytes = b"secret") -> PictureTag:
@@ -71,43 +71,43 @@ def test_without_a_painter_an_ornament_is_shown_and_named_as_one(tmp_path: Path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     root = ElementTree.fromstring(answer.text)
     assert (root.get("width"), root.get("height")) == ("300", "180") and "script" not in answer.text
-    assert "light-dark(" in answer.text and "var(--paper)" not in answer.text, "it has all its colours in itself"
+    assert "light-dark(" in answer.text and "var(--paper)" not in answer.text, "the image contains its colors"
 
 
-def test_a_painted_picture_is_stored_and_named_as_generated(tmp_path: Path, brush: Brush) -> None:
-    app = gallery(tmp_path, painter="a-brush")
+def test_a_painted_picture_is_stored_and_named_as_generated(tmp_path: Path, fake: FakePainter) -> None:
+    app = gallery(tmp_path, painter="fake")
     with browser(app) as client:
         page = client.get("/").text
         first, second = client.get(source(page)), client.get(source(page))
         again = client.get(source(page), headers={"if-none-match": first.headers["etag"]})
-    assert 'alt="A &lt;tower&gt; (a generated picture)" title="Painted by a brush; not a photograph"' in page
+    assert 'alt="A &lt;tower&gt; (a generated picture)" title="Painted by a fake painter; not a photograph"' in page
     assert (
         "pictures.js" in page
         and "data-pending" in page
         and first.headers["content-type"] == "image/webp" == second.headers["content-type"]
     )
     assert first.headers["x-picture"] == "painted" and again.status_code == 304
-    assert brush.painted == [('A red tower. "><script>', 300, 180, brush.painted[0][3])] and brush.closed
+    assert fake.painted == [('A red tower. "><script>', 300, 180, fake.painted[0][3])] and fake.closed
     with browser(gallery(tmp_path)) as client:
         page = client.get("/").text
-        assert client.get(source(page)).content == first.content, "it is there when nobody paints any more"
-    assert "Painted by a brush" in page and "data-pending" not in page
+        assert client.get(source(page)).content == first.content, "the picture is shown without a painter"
+    assert "Painted by a fake painter" in page and "data-pending" not in page
 
 
-def test_an_ornament_is_shown_while_a_picture_is_painted(tmp_path: Path, brush: Brush) -> None:
-    with browser(gallery(tmp_path, painter="a-brush")) as client:
+def test_an_ornament_is_shown_while_a_picture_is_painted(tmp_path: Path, fake: FakePainter) -> None:
+    with browser(gallery(tmp_path, painter="fake")) as client:
         address = source(client.get("/").text)
-        brush.leave.clear()
+        fake.leave.clear()
         waiting = client.head(address)
         assert waiting.headers["x-picture"] == "ornament" and waiting.headers["retry-after"] == "3"
         assert waiting.headers["cache-control"] == "no-store"
-        brush.leave.set()
+        fake.leave.set()
         wait_for(lambda: client.head(address).headers["x-picture"] == "painted")
 
 
-def test_an_ornament_is_shown_for_a_failed_picture(tmp_path: Path, brush: Brush) -> None:
-    brush.fault = GenerationFailed("The paint has run out.")
-    with browser(gallery(tmp_path, painter="a-brush")) as client:
+def test_an_ornament_is_shown_for_a_failed_picture(tmp_path: Path, fake: FakePainter) -> None:
+    fake.fault = GenerationFailed("The paint has run out.")
+    with browser(gallery(tmp_path, painter="fake")) as client:
         address = source(client.get("/").text)
         client.get(address)
         answer = client.get(address)
@@ -115,8 +115,8 @@ def test_an_ornament_is_shown_for_a_failed_picture(tmp_path: Path, brush: Brush)
     assert answer.headers["cache-control"] == "no-store" and "retry-after" not in answer.headers
 
 
-def test_only_the_app_can_make_urls(tmp_path: Path, brush: Brush) -> None:
-    with browser(gallery(tmp_path, painter="a-brush")) as client:
+def test_only_the_app_can_make_urls(tmp_path: Path, fake: FakePainter) -> None:
+    with browser(gallery(tmp_path, painter="fake")) as client:
         address = source(client.get("/").text)
         token, _, signature = address.removeprefix(PICTURES_PREFIX).partition(".")
         other = picture_tag(b"another world").url(PictureRequest("A bomb.", 300, 180))
@@ -130,7 +130,7 @@ def test_only_the_app_can_make_urls(tmp_path: Path, brush: Brush) -> None:
             assert client.get(bad).status_code == 404
         assert client.get(f"{PICTURES_PREFIX}{'A' * 5000}.{signature}").status_code == 404
         assert client.get(f"{PICTURES_PREFIX}%C3%A9.%C3%A9").status_code == 404
-    assert brush.painted == []
+    assert fake.painted == []
 
 
 def test_prompts_are_cut_and_put_on_one_line() -> None:
@@ -150,13 +150,13 @@ def test_prompts_are_cut_and_put_on_one_line() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", None, UnsettledText("A red to")])
-def test_an_unfinished_prompt_keeps_the_space_free(prompt: Any) -> None:
+def test_an_unfinished_prompt_reserves_the_space(prompt: Any) -> None:
     tag = picture_tag().render(prompt, "x", 100, 50)
     assert PICTURES_PREFIX not in tag and 'width="100" height="50"' in tag and 'src="data:image/svg+xml' in tag
 
 
 @pytest.mark.parametrize("size", [0, 15, 2049, -1, True, "300", 3.5])
-def test_invalid_sizes(size: Any) -> None:
+def test_invalid_sizes_are_errors(size: Any) -> None:
     with pytest.raises(BadTemplate, match="16 to 2048"):
         picture_tag().render("a", "b", width=size)
 
@@ -172,11 +172,11 @@ def test_options_without_a_painter_are_an_error(tmp_path: Path) -> None:
         gallery(tmp_path, painter_options="steps=4").prepare()
 
 
-def test_an_export_contains_pictures(tmp_path: Path, brush: Brush) -> None:
-    with browser(gallery(tmp_path, painter="a-brush")) as client:
+def test_an_export_contains_pictures(tmp_path: Path, fake: FakePainter) -> None:
+    with browser(gallery(tmp_path, painter="fake")) as client:
         client.get(source(client.get("/").text))
-    export_site(gallery(tmp_path, painter="a-brush"), tmp_path / "site")
+    export_site(gallery(tmp_path, painter="fake"), tmp_path / "site")
     page = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert source(page).startswith("unwritten-pictures/")
     assert (tmp_path / "site" / source(page)).read_bytes()[:4] == b"RIFF" and source(page).endswith(".webp")
-    assert len(brush.painted) == 1
+    assert len(fake.painted) == 1

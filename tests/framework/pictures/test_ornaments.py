@@ -58,7 +58,7 @@ def test_a_standalone_ornament_has_the_rules_of_the_style_sheet() -> None:
     assert ".ornament .t3" in svg and "oklch" in svg and len(svg) < 12_000
 
 
-def test_a_label_is_text() -> None:
+def test_a_label_is_escaped() -> None:
     svg = ornament("Tea", 'A "cup" <script>alert(1)</script>')
     root = ElementTree.fromstring(svg)
     assert root.get("aria-label") == 'A "cup" <script>alert(1)</script>' and root.get("role") == "img"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib
 import io
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.apps import make_wiki
+from tests.support.painters import FakePainter
 
 from unwritten import App
 from unwritten.core.errors import Busy, OverBudget, PageFailed
@@ -32,61 +32,34 @@ from unwritten_engine.errors import (
     ModelNotFound,
     UnknownOption,
 )
-from unwritten_engine.text_to_image import Painted, Painter, PainterAbout, open_painter
+from unwritten_engine.text_to_image import Painter, open_painter
 
-bounded = pytest.mark.timeout(30)  # not where diffusers may be imported: that takes its time
+bounded = pytest.mark.timeout(30)  # not for tests that import diffusers, which is slow
 
 RED = PictureRequest("A red lighthouse.", 320, 200)
 
 
-class Brush:
-    """A painter without a model. It records its requests, and waits until it may finish."""
-
-    def __init__(self, fault: Exception | None = None) -> None:
-        self.about = PainterAbout("a brush", "none", 3)
-        self.painted: list[tuple[str, int, int, int]] = []
-        self.leave = threading.Event()
-        self.leave.set()
-        self.fault = fault
-        self.closed = False
-
-    def paint(
-        self, prompt: str, width: int, height: int, *, seed: int, between: Callable[[], None] = lambda: None
-    ) -> Painted:
-        self.painted.append((prompt, width, height, seed))
-        for _ in range(self.about.steps):
-            between()
-        while not self.leave.wait(0.01):
-            between()
-        if self.fault:
-            raise self.fault
-        return Painted(b"RIFF" + prompt.encode(), "image/webp", seed, 3)
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def make_queue(home: Path, brush: Painter, time_limit: float = 5, **given: Any) -> PaintQueue:
+def make_queue(home: Path, painter: Painter, time_limit: float = 5, **given: Any) -> PaintQueue:
     settings = Settings(**given)
-    return PaintQueue(brush, Database(home / "p.db"), Budgets(settings, Exposure(settings)), time_limit)
+    return PaintQueue(painter, Database(home / "p.db"), Budgets(settings, Exposure(settings)), time_limit)
 
 
 @bounded
 def test_a_picture_is_painted_once_for_all_requests(tmp_path: Path) -> None:
     async def run() -> None:
-        brush = Brush()
-        paint_queue = make_queue(tmp_path, brush)
-        brush.leave.clear()
+        fake = FakePainter()
+        paint_queue = make_queue(tmp_path, fake)
+        fake.leave.clear()
         first = [asyncio.create_task(paint_queue.paint(RED, str(n), 5)) for n in range(20)]
         await asyncio.sleep(0.05)
         assert paint_queue.num_pending == 1 and await paint_queue.paint(RED, "late", 0) is None
-        brush.leave.set()
+        fake.leave.set()
         pictures = await asyncio.gather(*first)
         assert {picture.content for picture in pictures if picture} == {b"RIFFA red lighthouse."}
-        assert brush.painted == [("A red lighthouse.", 320, 200, RED.seed)]
+        assert fake.painted == [("A red lighthouse.", 320, 200, RED.seed)]
         assert get_picture(paint_queue._database, RED) == pictures[0]
         await paint_queue.close()
-        assert brush.closed
+        assert fake.closed
 
     asyncio.run(run())
 
@@ -95,13 +68,13 @@ def test_a_picture_is_painted_once_for_all_requests(tmp_path: Path) -> None:
 def test_a_failure_is_logged_and_tried_again_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         for fault in (GenerationFailed("The paint has run out."), ZeroDivisionError("bug")):
-            brush = Brush(fault)
-            paint_queue = make_queue(tmp_path, brush)
+            fake = FakePainter(fault)
+            paint_queue = make_queue(tmp_path, fake)
             assert await paint_queue.paint(RED, "a", 5) is None
             with pytest.raises(PageFailed, match="a moment ago"):
                 await paint_queue.paint(RED, "a", 5)
             paint_queue._failed.clear()  # as after RETRY_DELAY
-            brush.fault = None
+            fake.fault = None
             ask = RED if isinstance(fault, ZeroDivisionError) else PictureRequest("Else", 320, 200)
             assert (await paint_queue.paint(ask, "a", 5)) is not None
             await paint_queue.close()
@@ -113,15 +86,15 @@ def test_a_failure_is_logged_and_tried_again_later(tmp_path: Path, caplog: pytes
 @bounded
 def test_the_queue_is_bounded_and_clients_are_charged(tmp_path: Path) -> None:
     async def run() -> None:
-        brush = Brush()
-        paint_queue = make_queue(tmp_path, brush, visitor_seconds=0.05)
-        brush.leave.clear()
+        fake = FakePainter()
+        paint_queue = make_queue(tmp_path, fake, visitor_seconds=0.05)
+        fake.leave.clear()
         for number in range(painting.QUEUE_LIMIT):
             assert await paint_queue.paint(PictureRequest(f"{number}", 32, 32), "a", 0) is None
         with pytest.raises(Busy, match="16 pictures"):
             await paint_queue.paint(RED, "a", 0)
         await asyncio.sleep(0.1)
-        brush.leave.set()
+        fake.leave.set()
         while paint_queue.num_pending:
             await asyncio.sleep(0.01)
         with pytest.raises(OverBudget):
@@ -137,13 +110,13 @@ def test_painting_is_cancelled_after_its_time_limit_and_on_close(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
-        brush = Brush()
-        brush.leave.clear()
-        slow = make_queue(tmp_path, brush, time_limit=1)
+        fake = FakePainter()
+        fake.leave.clear()
+        slow = make_queue(tmp_path, fake, time_limit=1)
         assert await slow.paint(RED, "a", 5) is None
         assert get_picture(slow._database, RED) is None
         assert slow._budgets._windows["visitor_seconds"]["a"].total(time.monotonic()) > 0.9, (
-            "what failed took its time too"
+            "failed pictures count towards the time"
         )
         task = asyncio.create_task(slow.paint(PictureRequest("Else", 32, 32), "a", 60))
         await asyncio.sleep(0.05)
@@ -158,8 +131,8 @@ def test_painting_is_cancelled_after_its_time_limit_and_on_close(
 @bounded
 def test_painting_pauses_while_a_visitor_waits_for_a_page(tmp_path: Path) -> None:
     async def run() -> None:
-        brush = Brush()
-        paint_queue = make_queue(tmp_path, brush)
+        fake = FakePainter()
+        paint_queue = make_queue(tmp_path, fake)
         job: Any = object()
         paint_queue.on_promote(job)
         assert await paint_queue.paint(RED, "a", 0.3) is None
@@ -190,7 +163,7 @@ def test_a_seed_paints_the_same_picture_again(random_painter: Any) -> None:
     assert one.content != random_painter.paint("A red lighthouse.", 160, 96, seed=4).content
     image: Any = Image.open(io.BytesIO(one.content))
     large: Any = Image.open(io.BytesIO(random_painter.paint("A red lighthouse.", 1000, 600, seed=3).content))
-    assert large.size == (661, 397), "no more than it paints, in the proportions of what was asked for"
+    assert large.size == (661, 397), "limited to the size of the model, with the requested aspect ratio"
     assert image.size == (160, 96) and one.media_type == "image/webp"
     assert "Generated by a tiny random painter, seed 3; not a photograph." in image.getexif().values()
     assert random_painter.about.random and "noise" in random_painter.about.reasons[0]
@@ -209,7 +182,7 @@ def test_painting_can_be_cancelled_between_two_steps(random_painter: Any) -> Non
     assert len(steps) == 2
 
 
-def test_a_folder_is_opened_and_hostile_prompts_do_no_harm(random_painter: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_folder_paints_any_prompt(random_painter: Any, tmp_path: Path) -> None:
     random_painter._pipe.save_pretrained(tmp_path / "pipe")
     painter = open_painter(str(tmp_path / "pipe"), steps=1, guidance=0, size=64)
     assert painter.about.model == "pipe" and not painter.about.random
@@ -224,7 +197,7 @@ def test_a_folder_is_opened_and_hostile_prompts_do_no_harm(random_painter: Any, 
     ("name", "options", "error", "words"),
     [
         ("/nowhere/at/all", {}, ModelNotFound, "--painter random"),
-        ("lighthouse", {}, ModelNotFound, "no OWNER/REPO"),
+        ("lighthouse", {}, ModelNotFound, "nor an OWNER/REPO"),
         ("random", {"stepz": 3}, UnknownOption, "steps"),
         ("random", {"steps": 0}, BadOption, "from 1 to 200"),
         ("random", {"dtype": "int3"}, BadOption, "bfloat16"),

@@ -1,4 +1,4 @@
-"""Blocks: regions in their elements, live regions, and groups of canvases."""
+"""Blocks: regions in their elements, state regions, and groups of canvases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def render(
     app_templates = app_templates or Templates(templates(home, bare=BARE, forum=source) / "templates", {})
     regions = {name: shown.get(name, Region(name)) for name in page.canvases}
     return app_templates.render_page(
-        "forum.html", VIEW, regions, page.context, groups=page.canvas_groups, live=page.context
+        "forum.html", VIEW, regions, page.context, groups=page.canvas_groups, state_names=page.context
     )
 
 
@@ -42,19 +42,19 @@ def forum(*posts: Any, **more: Any) -> Page:
     return Page("forum.html", posts=list(posts), **more)
 
 
-def test_a_value_with_a_block_of_its_name_is_a_live_region(tmp_path: Path) -> None:
+def test_a_value_with_a_block_of_its_name_is_a_state_region(tmp_path: Path) -> None:
     shell = render(tmp_path, FORUM, forum("a", "b"), {})
     assert inner(shell.html, "posts").split() == ["<p>a</p>", "<p>b</p>"]
     assert 'data-region="posts"' in shell.html and 'data-state="live"' in shell.html
     assert 'aria-busy="false"' in shell.html
     assert page_faults(shell.html) == []
-    assert shell.live_regions["posts"].html == inner(shell.html, "posts")
+    assert shell.state_regions["posts"].html == inner(shell.html, "posts")
 
 
-def test_blocks_of_the_layout_and_values_without_a_block_are_not_live_regions(tmp_path: Path) -> None:
+def test_only_values_with_their_own_block_are_state_regions(tmp_path: Path) -> None:
     source = "{% block main %}{{ main }}{% endblock %}{% block title %}{{ title }}{% endblock %}{{ posts }}"
     shell = render(tmp_path, source, Page("forum.html", main="m", posts="p"), {})
-    assert "data-region" not in shell.html and shell.live_regions == {}
+    assert "data-region" not in shell.html and shell.state_regions == {}
 
 
 def test_a_canvas_of_a_group_is_rendered_where_it_is_printed(tmp_path: Path) -> None:
@@ -66,13 +66,13 @@ def test_a_canvas_of_a_group_is_rendered_where_it_is_printed(tmp_path: Path) -> 
     assert page_faults(shell.html) == []
 
 
-def test_the_number_of_a_live_region_rises_with_its_content_but_not_with_canvases_inside(tmp_path: Path) -> None:
+def test_canvases_do_not_change_the_number_of_a_state_region(tmp_path: Path) -> None:
     app_templates = Templates(templates(tmp_path, bare=BARE, forum=FORUM) / "templates", {})
 
     def number(page: Page, **shown: Region) -> int:
         return (
             render(tmp_path, FORUM, page, {r.name: r for r in shown.values()}, app_templates)
-            .live_regions["posts"]
+            .state_regions["posts"]
             .number
         )
 
@@ -81,7 +81,7 @@ def test_the_number_of_a_live_region_rises_with_its_content_but_not_with_canvase
     assert number(page, reply=written("replies-2", "yes", 7)) == first
     later = number(forum(1, 2, 3, replies={2: Canvas("Reply.")}))
     assert later > first
-    assert number(page) > later, "earlier content again is new content"
+    assert number(page) > later, "a return to earlier content raises the number"
 
 
 def test_a_list_of_canvases_is_iterated_like_a_list(tmp_path: Path) -> None:
@@ -99,12 +99,12 @@ def test_a_template_sees_the_attributes_of_a_canvas_of_a_group(tmp_path: Path) -
     assert html.startswith("yes|written||<div")
 
 
-def test_a_canvas_block_may_be_inside_a_live_region(tmp_path: Path) -> None:
+def test_a_canvas_block_may_be_inside_a_state_region(tmp_path: Path) -> None:
     source = "{% block posts %}{{ posts|length }}{% block lead %}{{ lead }}{% endblock %}{% endblock %}"
     page = forum(1, lead=Canvas("Lead."))
     shell = render(tmp_path, source, page, {"lead": written("lead", "words")})
     assert inner(shell.html, "lead") == "<b>words</b>"
-    assert 'id="region-lead"' in shell.live_regions["posts"].html
+    assert 'id="region-lead"' in shell.state_regions["posts"].html
 
 
 def test_groups_have_placeholders_too(tmp_path: Path) -> None:
@@ -112,7 +112,13 @@ def test_groups_have_placeholders_too(tmp_path: Path) -> None:
     app_templates = Templates(templates(tmp_path, bare=BARE, forum=FORUM) / "templates", {})
     regions = {"replies-1": Region("replies-1")}
     shell = app_templates.render_page(
-        "forum.html", VIEW, regions, page.context, groups=page.canvas_groups, live=page.context, placeholders=True
+        "forum.html",
+        VIEW,
+        regions,
+        page.context,
+        groups=page.canvas_groups,
+        state_names=page.context,
+        placeholders=True,
     )
     before, placeholder, after = shell.parts()
     assert placeholder == Placeholder("replies-1")
@@ -147,4 +153,4 @@ def test_numbers_are_kept_for_each_region_of_each_page() -> None:
     assert numbers.get("/a", "posts", "x") == first
     assert numbers.get("/a", "posts", "y") > first
     assert numbers.get("/b", "posts", "x") >= first
-    assert first > 1_700_000_000_000_000, "it is a time, so that it rises across restarts"
+    assert first > 1_700_000_000_000_000, "numbers start from the time, so that they rise across restarts"

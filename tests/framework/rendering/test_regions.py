@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from markupsafe import Markup
 
-from unwritten.rendering.regions import PageView, Region, estimate_lines, skeleton
+from unwritten.generation.region_job import estimate_lines
+from unwritten.rendering.regions import PageView, Region, skeleton
 from unwritten.storage.records import Provenance
 
 

@@ -157,7 +157,7 @@ def test_a_block_that_raises_in_the_shell_is_a_500(tmp_path: Path) -> None:
     with browser(make_two(tmp_path, engine, two, debug=True), raise_server_exceptions=False) as client:
         answer = client.get("/")
         assert answer.status_code == 500 and "division by zero" in answer.text
-    assert engine.requests == []  # nothing was started
+    assert engine.requests == []  # no job was started
 
 
 def test_a_block_that_raises_later_fails_its_region(tmp_path: Path) -> None:
@@ -224,3 +224,25 @@ def test_a_url_with_text_of_the_model_has_a_default(tmp_path: Path, name: str) -
     assert stored.status_code == 200
     expected = "<a href='/wiki/Great_Auk'>x</a>|/wiki/Great_Auk" if name == "Great Auk" else "no link|#"
     assert inner(stored.text, "facts") == (expected if name != "?" else "<a href='/wiki/%3F'>x</a>|/wiki/%3F")
+
+
+def test_text_of_the_model_that_no_url_can_hold_fails_its_region_alone(tmp_path: Path) -> None:
+    source = (
+        "{% block facts %}{% if facts %}{{ url_for('article', title=facts.founder.name) }}{% endif %}{% endblock %}rest"
+    )
+    text = Facts(founder=Person(name="x" * 200), known_for=[]).model_dump_json()
+    app = make_app(tmp_path, scripted(text), folder=templates(tmp_path, facts=source))
+
+    @app.page("/")
+    def front() -> Page:
+        return Page("facts.html", facts=Canvas("Facts.", schema=Facts))
+
+    @app.page("/wiki/{title}")
+    def article(title: str) -> str:
+        return title
+
+    with browser(app) as client:
+        write(client, "/")
+        response = client.get("/")
+        assert response.status_code == 200
+        assert "region-error" in response.text and "The limit is 120" in response.text and "rest" in response.text

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import NoMatchFound
-from tests.support.apps import browser, make_app, make_wiki, write
+from tests.support.apps import browser, make_app, make_wiki, templates, write
 
 from unwritten import App, Page
 from unwritten.core.errors import BadAddress
@@ -42,7 +43,7 @@ def make_users(home: Path) -> App:
         ("/user/a+b", "a+b"),
     ],
 )
-def test_a_raw_parameter_is_one_segment_and_kept_as_it_is(tmp_path: Path, path: str, name: str) -> None:
+def test_a_raw_parameter_is_one_unchanged_segment(tmp_path: Path, path: str, name: str) -> None:
     app = make_users(tmp_path)
     with browser(app) as client:
         answer = client.get(path)
@@ -133,3 +134,21 @@ def test_other_spellings_are_redirected_to_the_canonical_url(tmp_path: Path) -> 
         answer = client.get("/wiki/Great%20Auk?x=1")
         assert (answer.status_code, answer.headers["location"]) == (302, "/wiki/Great_Auk?x=1")
         assert client.get("/wiki/AC%2FDC").status_code == 200
+
+
+def test_the_fallback_has_urls_everywhere(tmp_path: Path) -> None:
+    app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, front="{{ url_for('other', path='a/b') }}"))
+
+    @app.fallback
+    def other(path: str, request: Request) -> Page | Response:
+        return Page("front.html") if path == "front" else PlainTextResponse(str(request.url_for("other", path="c")))
+
+    @app.page("/known")
+    def known() -> Response:
+        return PlainTextResponse("known")
+
+    with browser(app) as client:
+        assert client.get("/front").text == "/a/b"
+        assert client.get("/elsewhere").text == "http://testserver/c"
+        assert client.get("/known").text == "known"
+        assert app.url_path_for("other", path="a/../b", default=None) is None

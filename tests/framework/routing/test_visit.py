@@ -1,4 +1,4 @@
-"""What is known about one click."""
+"""``Visit``: the link, the page and the referer of a click."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_every_response_has_its_own_nonce(tmp_path: Path) -> None:
         assert NONCE not in answer.text
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "same-origin"
-        # Nothing that the policy would stop: no inline style, no inline handler, no script without the nonce.
+        # Nothing that the policy would block: inline styles, inline handlers or scripts without the nonce.
         assert not re.search(r"<[^>]*\s(style|on\w+)=", answer.text)
         assert all("nonce=" in tag for tag in re.findall(r"<script[^>]*>", answer.text))
     assert len(set(nonces)) == len(nonces)
@@ -97,7 +97,7 @@ def test_hostile_texts_are_harmless_everywhere(tmp_path: Path) -> None:
         ("a.example", "a.example", False),
     ],
 )
-def test_same_origin(origin: str | None, host: str | None, same: bool) -> None:
+def test_an_origin_is_compared_with_the_host(origin: str | None, host: str | None, same: bool) -> None:
     assert is_same_origin(origin, host) is same
 
 
@@ -113,7 +113,7 @@ def test_same_origin(origin: str | None, host: str | None, same: bool) -> None:
         ({"origin": "http://b.example"}, True),
     ],
 )
-def test_cross_origin_requests(headers: dict[str, str], crosses: bool) -> None:
+def test_cross_origin_requests_are_recognized(headers: dict[str, str], crosses: bool) -> None:
     assert is_cross_origin(Headers({"host": "a.example", **headers})) is crosses
 
 
@@ -128,11 +128,11 @@ def test_cross_origin_requests(headers: dict[str, str], crosses: bool) -> None:
         ({}, False),
     ],
 )
-def test_requests_before_a_click(headers: dict[str, str], prefetches: bool) -> None:
+def test_prefetch_requests_are_recognized(headers: dict[str, str], prefetches: bool) -> None:
     assert is_prefetch(Headers(headers)) is prefetches
 
 
-def test_clients_that_save_data() -> None:
+def test_clients_that_save_data_are_recognized() -> None:
     assert saves_data(Headers({"save-data": " ON "}))
     assert not saves_data(Headers({"save-data": "off"})) and not saves_data(Headers({}))
 
@@ -155,7 +155,7 @@ FRAMES = """{% extends "layout.html" %}{% block main %}<iframe src="/about" titl
 
 
 @pytest.mark.parametrize(("format", "embeds"), [("markdown", True), ("html", True), ("html", False)])
-def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path, format: Any, embeds: bool) -> None:
+def test_a_page_with_embeds_may_frame_pages_of_the_app(tmp_path: Path, format: Any, embeds: bool) -> None:
     app = make_app(tmp_path, scripted('Words <iframe src="/about"></iframe>.'), folder=templates(tmp_path, desk=FRAMES))
 
     @app.page("/desk")
@@ -168,4 +168,4 @@ def test_a_page_may_frame_pages_of_this_app_if_its_author_says_so(tmp_path: Path
         policy = page.headers["content-security-policy"]
         assert ("frame-src 'self'" in policy) is embeds
         assert ("frame-src" in policy) is embeds
-        assert page.text.count("<iframe") == 1, "the template's own, and none of the model's"
+        assert page.text.count("<iframe") == 1, "only that of the template"

@@ -7,7 +7,7 @@ import pytest
 from unwritten.security.rate_limits import ClientWindows, SlidingWindow
 
 
-def test_a_sliding_window_counts_what_was_spent_within_its_seconds() -> None:
+def test_a_sliding_window_counts_only_recent_entries() -> None:
     window = SlidingWindow(60)
     for at, amount in ((0.0, 1.0), (10.0, 2.0), (30.0, 0.1)):
         window.add(at, amount)

@@ -46,7 +46,7 @@ def signed_wiki(home: Path, engine: Any = None, **settings: Any) -> App:
 
 
 def links(html: str) -> list[str]:
-    """The addresses of unwritten links."""
+    """Return the URLs of unwritten links."""
     return re.findall(r'<a href="([^"]+)" class="unwritten"', html)
 
 
@@ -84,7 +84,7 @@ def test_a_signature_is_short_and_belongs_to_one_target_of_one_world() -> None:
         ("/wiki/Tea#History", "/wiki/Tea?_s={}#History"),
     ],
 )
-def test_a_signature_stands_in_the_query_and_comes_off_again(address: str, offered: str) -> None:
+def test_a_signature_is_added_to_the_query_and_removed(address: str, offered: str) -> None:
     signed = signed_links().sign(address)
     assert signed == offered.format(signed_links().signature(address.partition("#")[0]))
     assert unsigned(signed) == address
@@ -96,11 +96,11 @@ def test_a_signature_stands_in_the_query_and_comes_off_again(address: str, offer
     assert signature_of(take_signature(taken)) == signature_of(taken)
 
 
-def test_a_browser_may_spell_an_address_in_its_own_way() -> None:
+def test_a_signature_is_valid_for_other_spellings_of_the_url() -> None:
     assert signed_links().signature("/wiki/It's?q=it's a") == signed_links().signature("/wiki/It%27s?q=it%27s%20a")
 
 
-def test_other_parameters_are_left_alone() -> None:
+def test_other_query_parameters_are_kept() -> None:
     assert unsigned("/x?a_s=1&b=2#c?_s=3") == "/x?a_s=1&b=2#c?_s=3"
     scope = {"type": "http", "path": "/x", "query_string": b"a_s=1", "headers": []}
     assert take_signature(scope) is scope
@@ -130,7 +130,7 @@ def test_signatures_are_required_where_other_machines_can_reach_the_app(
 
 
 def test_a_request_from_another_machine_requires_them_from_then_on(tmp_path: Path) -> None:
-    """The settings do not say where a server listens that another program started."""
+    """The settings do not contain the address of a server that another program started."""
     app = make_wiki(tmp_path, scripted(TEXT))
     with TestClient(
         app, base_url="http://127.0.0.1", headers={"accept": "text/html"}, client=("127.0.0.1", 1)
@@ -159,13 +159,13 @@ def test_a_signed_link_starts_the_page_and_redirects_to_its_clean_address(tmp_pa
         assert f'<a href="{lamp}" class="unwritten" rel="nofollow">bright lamp</a>' in frames[-1]
         assert re.fullmatch(r"/wiki/Lamp\?_s=[\w-]{16}", lamp)
         assert client.get(lamp).headers["location"] == "/wiki/Lamp"
-        # A model's own spelling of an address is signed as it is, and leads to the canonical one.
+        # A generated URL is signed in its own spelling, and redirects to the canonical one.
         assert client.get(sea).headers["location"] == "/wiki/Deep_Sea"
         follow(client, "/wiki/Lamp")
         stored = client.get("/wiki/Lighthouse")
         assert "x-robots-tag" not in stored.headers
-        assert '<a href="/wiki/Lamp" class="written">' in stored.text, "the link to a written page is clean"
-        assert client.get(lamp).headers["location"] == "/wiki/Lamp", "an old link still leads there"
+        assert '<a href="/wiki/Lamp" class="written">' in stored.text, "the link to a written page has no signature"
+        assert client.get(lamp).headers["location"] == "/wiki/Lamp", "an old signed link redirects to the page"
     assert len(engine.requests) == 3
     rows = tables(tmp_path / "pages.db")
     assert {row["target"] for row in rows["links"]} <= {"/wiki/Lamp", "/wiki/Deep%20Sea"}
@@ -197,7 +197,7 @@ def test_a_typed_address_is_not_generated_but_has_a_button(tmp_path: Path) -> No
         follow(client, "/wiki/Tea")
         assert client.get("/wiki/Tea").status_code == 200
         again = client.post("/_unwritten/write", data={"page": "/wiki/Tea"})
-        assert again.headers["location"] == "/wiki/Tea" and len(engine.requests) == 1, "it is there"
+        assert again.headers["location"] == "/wiki/Tea" and len(engine.requests) == 1, "the page is written"
 
 
 def test_a_page_without_parameters_needs_no_signature(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_page_without_parameters_needs_no_signature(tmp_path: Path) -> None:
         return f"A welcome in a {tone} tone."
 
     with browser(app) as client:
-        assert client.get("/welcome?tone=loud").status_code == 404, "a query makes any number of pages"
+        assert client.get("/welcome?tone=loud").status_code == 404, "a query parameter allows any number of pages"
         assert not engine.requests
         assert client.get("/welcome").status_code == 200
         follow(client, "/welcome")
@@ -259,7 +259,7 @@ def test_a_signature_for_another_page_generates_nothing(tmp_path: Path) -> None:
         sign = app.link("/wiki/Sea").partition("?")[2]
         assert FOREIGN in client.get(f"/wiki/Tea?{sign}").text
         client.post("/_unwritten/write", data={"page": "/wiki/Tea"})
-        assert client.get(f"/wiki/Tea?{sign}").headers["location"] == "/wiki/Tea", "it runs, and may be joined"
+        assert client.get(f"/wiki/Tea?{sign}").headers["location"] == "/wiki/Tea", "a running job can be joined"
         follow(client, "/wiki/Tea")
         assert client.get(f"/wiki/Tea?{sign}").headers["location"] == "/wiki/Tea"
 
@@ -311,7 +311,7 @@ def test_a_search_box_leads_to_pages_within_its_budget(tmp_path: Path, monkeypat
         found = client.get("/search?q=Tea", headers=HERE).headers["location"]
         assert client.get(found).headers["location"] == "/wiki/Tea"
         follow(client, "/wiki/Tea")
-        assert client.get("/search?q=Tea", headers=HERE).headers["location"] == "/wiki/Tea", "it is written"
+        assert client.get("/search?q=Tea", headers=HERE).headers["location"] == "/wiki/Tea", "the page is written"
         second = client.get("/search?q=Sea", headers=HERE).headers["location"]
         refused = client.get(second)
         assert refused.status_code == 429
@@ -328,7 +328,7 @@ def test_a_search_box_leads_to_pages_within_its_budget(tmp_path: Path, monkeypat
         {"referer": "//["},
     ],
 )
-def test_requests_that_no_page_led_to_are_not_signed(headers: dict[str, str], tmp_path: Path) -> None:
+def test_searches_from_outside_a_page_are_not_signed(headers: dict[str, str], tmp_path: Path) -> None:
     app = signed_wiki(tmp_path)
     search(app)
     with browser(app) as client:
@@ -376,7 +376,7 @@ def test_page_functions_see_no_signature(tmp_path: Path) -> None:
 
 
 def crawl(client: TestClient, start: str, steps: int, may: Callable[[str, str], bool]) -> int:
-    """Follow every link of every page, breadth first. Returns how many pages were asked for."""
+    """Follow every link, breadth first. Return the number of requested pages."""
     queue, seen = [start], {start}
     for step in range(steps):
         if not queue:

@@ -62,7 +62,7 @@ def test_headers_of_other_clients_are_ignored(trusted: str, client: str | None) 
     assert (b"host", b"wiki.example") in scope["headers"]
 
 
-def test_host_and_scheme() -> None:
+def test_host_and_scheme_come_from_the_proxy() -> None:
     headers = {"host": "127.0.0.1:8000", "x_forwarded_host": "a.example, wiki.example", "x_forwarded_proto": "https"}
     scope = forwarded("::1, 127.0.0.1", "127.0.0.1", **headers)
     assert scope["scheme"] == "https"

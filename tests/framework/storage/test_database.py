@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(30)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty database with a table ``words``."""
+    """Return an empty database with a table ``words``."""
     database = Database(tmp_path / "new" / "pages.db")
     database.write_sync(lambda db: db.execute("CREATE TABLE words (word TEXT UNIQUE)"))
     yield database
@@ -55,7 +55,7 @@ def test_an_exception_rolls_back_and_reaches_the_caller(database: Database) -> N
     assert words(database) == []
 
 
-def test_readers_in_other_threads_see_what_is_written_and_cannot_write(database: Database) -> None:
+def test_readers_in_other_threads_see_commits_and_cannot_write(database: Database) -> None:
     database.write_sync(add("ash"))
     seen: list[object] = []
 

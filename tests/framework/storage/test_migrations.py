@@ -1,4 +1,4 @@
-"""The schema of the database: new databases, databases of earlier versions, and what others rely on."""
+"""The schema of new databases, and migrations of databases of earlier versions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_migrations_are_named_in_order() -> None:
     assert all(name[:1] == "m" and name[1:4].isdigit() and name[4] == "_" for name in names)
 
 
-def test_the_columns_that_others_rely_on() -> None:
+def test_public_columns_exist() -> None:
     database = Database(memory=True)
     migrations.apply(database)
     assert {"pages", "versions", "canvases", "links", "search"} <= set(database.table_names())
@@ -156,7 +156,7 @@ NOTE_SCHEMA = {
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A database of an earlier version with two pages, four versions, a table, a box and a picture."""
+    """Return a database of an earlier version with two pages, four versions, a table, a box and a picture."""
     path = tmp_path / "old.db"
     connection = sqlite3.connect(path)
     connection.executescript(OLD_SCHEMA)
@@ -262,7 +262,7 @@ def test_a_migrated_database_has_the_schema_of_a_new_one(old: Path, tmp_path: Pa
     new.close()
 
 
-def test_an_app_goes_on_with_a_database_of_an_earlier_version(old: Path) -> None:
+def test_an_app_works_with_a_database_of_an_earlier_version(old: Path) -> None:
     app = App("Old Wiki", engine=scripted("Words."), database=str(old), prefetch="off")
     notes = app.table(Note)
 

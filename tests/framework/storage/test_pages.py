@@ -1,4 +1,4 @@
-"""The page store: whole pages in one SQLite file, whatever goes wrong."""
+"""The page store: complete pages in a SQLite file, also after errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEY = "/wiki/Lighthouse"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[PageStore]:
-    """An empty store."""
+    """Return an empty store."""
     store = PageStore(tmp_path / "pages.db")
     yield store
     store.close()
@@ -68,7 +68,7 @@ _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 @pytest.fixture(scope="module")
 def one_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageStore]:
-    """One store for many examples."""
+    """Return one store for many examples."""
     store = PageStore(tmp_path_factory.mktemp("store") / "pages.db")
     yield store
     store.close()
@@ -88,7 +88,7 @@ def test_any_text_makes_the_round_trip(one_store: PageStore, title: str, text: s
     one_store.search(title)
 
 
-def test_a_page_generated_again_is_a_new_version_and_the_old_one_stays(store: PageStore) -> None:
+def test_a_regenerated_page_is_a_new_version(store: PageStore) -> None:
     save(store, new_page(text="The first.", links=(Link("/wiki/Sea", "sea", "The sea."),)))
     save(store, new_page(text="The second.", links=(Link("/wiki/Tower", "tower", "A tower."),)))
     stored, old = store.get(KEY), store.get(KEY, 1)
@@ -186,7 +186,7 @@ def test_regions_added_meanwhile_are_taken_over_by_a_change(store: PageStore) ->
     assert stored is not None and list(stored.canvases) == ["body"]
 
 
-def test_what_links_here_with_the_sentence(store: PageStore) -> None:
+def test_backlinks_have_the_sentence_of_the_link(store: PageStore) -> None:
     save(store, new_page("/wiki/A", links=(Link("/wiki/B", "b", "See b."), Link("/wiki/A", "a", "Itself."))))
     assert [(e.key, e.snippet) for e in store.links_to("/wiki/B")] == [("/wiki/A", "See b.")]
     assert store.links_to("/wiki/A") == []
@@ -227,7 +227,7 @@ def test_any_text_can_be_searched_for(store: PageStore, text: str) -> None:
     assert isinstance(store.search(text), list)
 
 
-def test_lists(store: PageStore) -> None:
+def test_pages_are_listed_by_title_and_time(store: PageStore) -> None:
     assert store.random() is None and store.recent() == [] and store.count() == 0
     for name in ("b", "A", "c"):
         save(store, new_page(f"/wiki/{name}", title=name))
@@ -287,10 +287,10 @@ def test_many_readers_and_a_writer(store: PageStore) -> None:
     assert store.count() == 30
 
 
-# -- what goes wrong ------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "pages.db"
     file.write_bytes(b"This is a letter and not a database. " * 100)
     with pytest.raises(UnknownDatabase, match=r"is not a database, or is damaged.*--database"):
@@ -298,7 +298,7 @@ def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     assert file.read_bytes().startswith(b"This is a letter")
 
 
-def test_a_database_of_another_program(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "pages.db"
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE invoices (id)")
@@ -307,7 +307,7 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
         PageStore(file)
 
 
-def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
+def test_a_database_of_a_newer_version_is_an_error(tmp_path: Path) -> None:
     PageStore(tmp_path / "pages.db").close()
     with sqlite3.connect(tmp_path / "pages.db") as connection:
         connection.execute(
@@ -318,7 +318,7 @@ def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
         PageStore(tmp_path / "pages.db")
 
 
-def test_a_folder_instead_of_the_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "pages.db").mkdir()
     with pytest.raises(StoreError, match=r"cannot be opened"):
         PageStore(tmp_path / "pages.db")
@@ -327,7 +327,7 @@ def test_a_folder_instead_of_the_file(tmp_path: Path) -> None:
         PageStore(tmp_path / "file" / "pages.db")
 
 
-def test_a_damaged_database(tmp_path: Path) -> None:
+def test_a_damaged_database_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "pages.db"
     store = PageStore(file)
     for i in range(50):
@@ -377,7 +377,7 @@ def test_a_locked_database_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreLocked, match="is locked by another program"):
         save(store, new_page())
-    assert store.count() == 0  # reading goes on
+    assert store.count() == 0  # pages can still be read
     other.execute("ROLLBACK")
     save(store, new_page())
     other.close()
@@ -397,7 +397,7 @@ def test_a_full_disk_is_an_error(store: PageStore) -> None:
     save(store, new_page("/wiki/Big", "word " * 100_000))
 
 
-def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
+def test_a_page_that_cannot_be_stored_yet_is_shown_and_stored_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.1)
@@ -422,9 +422,7 @@ def test_a_page_that_cannot_be_kept_yet_is_shown_and_kept_later(
     assert len(engine.requests) == 1
 
 
-def test_a_server_that_closes_gives_an_unkept_page_one_more_chance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_closing_the_server_retries_to_store_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.storage.database.LOCK_TIMEOUT", 0.3)
     monkeypatch.setattr("unwritten.generation.job_queue.LOCK_TIMEOUT", 0.0)
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:

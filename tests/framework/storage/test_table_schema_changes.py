@@ -1,4 +1,4 @@
-"""Tables whose model has changed: migrated, or refused with what to do."""
+"""Tables whose model has changed: migrations, and errors for ambiguous changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FIRST = model(text=(str, ...), likes=(int, 0))
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    """The folder of a database with two rows of ``FIRST``."""
+    """Return the folder of a database with two rows of ``FIRST``."""
     with opened(tmp_path, FIRST) as posts:
         posts.insert(FIRST(text="a", likes=3))
         posts.insert(FIRST(text="b"))
@@ -56,7 +56,7 @@ def test_new_fields_with_a_default_are_added(stored: Path, caplog: pytest.LogCap
     caplog.clear()
     with caplog.at_level(logging.INFO, "unwritten"), opened(stored, second) as posts:
         assert [p.mood for p in posts.select()] == ["wild", "calm"]
-    assert "post" not in caplog.text, "the second time there is nothing to do"
+    assert "post" not in caplog.text, "the second migration changes nothing"
 
 
 def test_a_removed_field_keeps_its_values_and_may_come_back(stored: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -68,7 +68,7 @@ def test_a_removed_field_keeps_its_values_and_may_come_back(stored: Path, caplog
         assert [p.likes for p in posts.select()] == [3, 0, 0]
 
 
-def test_indexes_come_and_go(stored: Path) -> None:
+def test_indexes_are_added_and_removed(stored: Path) -> None:
     def indexes() -> list[str]:
         connection = sqlite3.connect(stored / "pages.db")
         sql = "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'state%'"
@@ -102,10 +102,10 @@ def test_an_ambiguous_change_is_an_error_with_two_solutions(stored: Path, change
     assert "Either change Post so that the existing rows fit" in str(caught.value)
     assert "Or declare a new table, app.table(Post, name='post_2')" in str(caught.value)
     with opened(stored, FIRST) as posts:
-        assert [(p.text, p.likes) for p in posts.select()] == [("a", 3), ("b", 0)], "nothing was lost"
+        assert [(p.text, p.likes) for p in posts.select()] == [("a", 3), ("b", 0)], "all rows are kept"
 
 
-def test_an_empty_table_fits_any_model_and_goes_on_with_its_ids(stored: Path) -> None:
+def test_an_empty_table_fits_any_model_and_keeps_counting_ids(stored: Path) -> None:
     with opened(stored, FIRST) as posts:
         for row in posts.select():
             posts.delete(row.id)

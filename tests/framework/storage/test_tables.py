@@ -37,7 +37,7 @@ class Post(BaseModel):
 
 
 def make_one(home: Path) -> App:
-    """An app with one page."""
+    """Return an app with one page."""
     app = make_app(home, scripted("Words."))
 
     @app.page("/")
@@ -76,14 +76,14 @@ def test_rows_come_back_as_they_were(posts: Table[Post]) -> None:
     assert posts.count() == 2 and posts.count(thread=1) == 1
 
 
-def test_order_limit_and_offset(posts: Table[Post]) -> None:
+def test_rows_are_selected_with_order_limit_and_offset(posts: Table[Post]) -> None:
     for number in range(6):
         posts.insert(Post(thread=number % 2, text=f"{number}"))
     assert [row.text for row in posts.select(order="-thread, text", limit=4)] == ["1", "3", "5", "0"]
     assert [row.text for row in posts.select(order="-id", limit=2, offset=1)] == ["4", "3"]
 
 
-def test_update_and_delete(posts: Table[Post]) -> None:
+def test_rows_are_updated_and_deleted(posts: Table[Post]) -> None:
     row = posts.insert(Post(thread=1, text="x"))
     assert row.id is not None
     changed = posts.update(row.id, text="y", tags=["z"])
@@ -91,7 +91,7 @@ def test_update_and_delete(posts: Table[Post]) -> None:
     assert posts.get(row.id) == changed
     assert posts.delete(row.id) and not posts.delete(row.id)
     assert posts.get(row.id) is None
-    assert posts.insert(Post(thread=1, text="again")).id == 2, "a number never comes back"
+    assert posts.insert(Post(thread=1, text="again")).id == 2, "ids are never reused"
 
 
 def test_rows_are_stored_beside_the_pages(posts: Table[Post], tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_values_are_validated_by_the_model(posts: Table[Post]) -> None:
     assert posts.count() == 1
 
 
-def test_a_value_that_no_row_can_have_finds_nothing_and_a_wrong_type_is_an_error(posts: Table[Post]) -> None:
+def test_impossible_values_find_nothing_and_wrong_types_are_errors(posts: Table[Post]) -> None:
     posts.insert(Post(thread=1, text="x"))
     assert posts.select(text="x" * 300) == [] and posts.count(text="x" * 300) == 0
     assert posts.select(thread=2**70) == []
@@ -177,7 +177,7 @@ def test_a_dataclass_and_initial_rows(app: App, tmp_path: Path) -> None:
     again = make_one(tmp_path)
     guests = again.table(Guest, "visitors", initial=[Guest("Ada"), Guest("Bo")])
     again.prepare()
-    assert guests.select() == [Guest("Bo", 2)], "only a new table is filled"
+    assert guests.select() == [Guest("Bo", 2)], "only a new table gets initial rows"
     asyncio.run(again.close())
 
 
@@ -190,7 +190,7 @@ class Taken(BaseModel):
     order: int = 0
 
 
-def test_an_invalid_table_is_an_error_that_says_why(app: App) -> None:
+def test_an_invalid_table_is_an_error_with_the_reason(app: App) -> None:
     def refused(*arguments: Any, **options: Any) -> str:
         with pytest.raises(BadTable) as caught:
             app.table(*arguments, **options)
@@ -205,7 +205,7 @@ def test_an_invalid_table_is_an_error_that_says_why(app: App) -> None:
     assert "There is a table 'post' already. Give this one another name" in refused(Post)
 
 
-def test_a_table_of_an_app_that_is_not_prepared_says_so(app: App) -> None:
+def test_a_table_of_an_unprepared_app_is_an_error(app: App) -> None:
     posts = app.table(Post)
     with pytest.raises(BadTable, match=r"The table 'post' is not open yet. In a script, call app.prepare\(\) first."):
         posts.count()

@@ -1,4 +1,4 @@
-"""Transactions: an action is committed as a whole or not at all, and never holds the lock for good."""
+"""Transactions: atomic commits, rollbacks and locks."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_rollback_interrupts_a_long_query_in_another_thread(database: Database
     assert rows(database) == [2]
 
 
-def test_what_a_transaction_has_read_does_not_change_before_it_writes(database: Database) -> None:
+def test_reads_of_a_transaction_stay_valid_until_its_write(database: Database) -> None:
     # Three actions count up: each waits with its first read until the one before has ended.
     add(database, 1)
 
@@ -119,8 +119,7 @@ def test_what_a_transaction_has_read_does_not_change_before_it_writes(database: 
 
 
 def test_a_page_function_is_tracked_and_must_not_write(database: Database) -> None:
-    tracker = ReadTracker("front")
-    with table_access(tracker):
+    with ReadTracker("front") as tracker:
         assert rows(database) == []
         with pytest.raises(BadTable, match=r"The page function 'front' writes to the table 't'. A GET must not change"):
             add(database, 1)

@@ -89,7 +89,7 @@ def test_only_the_current_version_has_values(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_value_that_does_not_fit_its_schema_any_more_is_left_out(tmp_path: Path) -> None:
+def test_values_that_no_longer_fit_their_schema_are_left_out(tmp_path: Path) -> None:
     store = PageStore(tmp_path / "pages.db")
     save(store, "Tower", canvas("facts", '{"kind":"tower"}', Facts))
     save(store, "Inn", INN)

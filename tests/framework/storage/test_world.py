@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from unwritten.storage.database import Database
 from unwritten.storage.world import WorldStore
+from unwritten_engine.scripted import ABOUT
 
 
 def test_values_come_back_by_name(tmp_path: Path) -> None:
     database = Database(tmp_path / "pages.db")
     world = WorldStore(database)
     assert world.get("name") is None and world.get("name", "nothing") == "nothing"
-    asyncio.run(world.set("name", {"title": "Atlas", "pages": [1, 2]}))
-    asyncio.run(world.set("name", {"title": "Atlas", "pages": [1, 2, 3]}))
-    assert world.get("name") == {"title": "Atlas", "pages": [1, 2, 3]}
+    world.update("Atlas", "A world of maps.", None, ABOUT)
+    world.update("Atlas", "A world of maps.", "/map/{title}", ABOUT)
+    assert (world.get("name"), world.get("links")) == ("Atlas", "/map/{title}")
     database.close()
 
 

@@ -75,7 +75,7 @@ def test_a_mounted_app_is_visited_through_the_outer_app(wrapped: bool) -> None:
     assert visitor.visit("/wiki/Tea").status == 404
 
 
-def test_an_app_cannot_be_found_where_there_is_none_or_are_two() -> None:
+def test_an_outer_app_must_contain_exactly_one_app() -> None:
     with pytest.raises(BadApp, match=r"A Visitor needs an App, or an ASGI app that mounts one"):
         Visitor(Starlette(routes=LOGIN))
     with pytest.raises(BadApp, match=r"mounts 2 Apps: 'Fake Wiki', 'Fake Wiki'. A Visitor visits one"):

@@ -1,4 +1,4 @@
-"""``unwritten.testing``: visit an app as its author does in a test."""
+"""``unwritten.testing``: visitors of an app in tests."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_written(home: Path) -> Iterator[None]:
-    """No test may write into the author's own database."""
+def no_database_is_created(home: Path) -> Iterator[None]:
+    """Assert that the tests do not use the database of the app."""
     yield
     assert list(home.glob("*.db")) == []
 
@@ -67,10 +67,10 @@ def test_a_visitor_clicks_links_and_waits_for_the_page() -> None:
     assert page.regions == ["body"] and "stands by the sea" in page.region("body")
     lamp = page.click("bright lamp")
     assert lamp.key == "/wiki/Lamp" and "a light in a box" in lamp
-    assert "written" in visitor.visit("/wiki/Lighthouse").region("body").html, "the link has turned blue"
+    assert "written" in visitor.visit("/wiki/Lighthouse").region("body").html, "the link has the class of written pages"
 
 
-def test_a_page_learns_where_its_link_was() -> None:
+def test_a_click_passes_its_link_to_the_page() -> None:
     visits: list[Visit] = []
     app = App("Fake Wiki")
 
@@ -86,7 +86,7 @@ def test_a_page_learns_where_its_link_was() -> None:
     assert any("A lighthouse is a Tower" in fact for fact in engine.requests[-1].prompt.facts)
 
 
-def test_errors_list_what_exists() -> None:
+def test_errors_list_existing_links_forms_and_regions() -> None:
     page = Visitor(wiki(), {"": LIGHTHOUSE}).visit("/wiki/Lighthouse")
     with pytest.raises(LookupError, match=r"has no link 'Towr'. Did you mean 'Tower'\? It has .*'bright lamp'"):
         page.click("Towr")
@@ -187,7 +187,7 @@ def test_every_visitor_has_its_own_cookies_and_address(tmp_path: Path) -> None:
     assert "You are Ada" in first.visit("/enter").text
     assert "You are None from 10.0.0.7" in second.visit("/who").text
     first.close()
-    assert second.visit("/who").status == 200, "the app runs as long as one visitor is there"
+    assert second.visit("/who").status == 200, "the app runs until the last visitor is closed"
 
 
 def test_a_page_that_fails_is_not_generated_again() -> None:
@@ -198,7 +198,7 @@ def test_a_page_that_fails_is_not_generated_again() -> None:
 
 
 def test_a_page_that_hangs_is_an_error_after_the_timeout() -> None:
-    visitor = Visitor(wiki(), scripted([HANG]), timeout=2)  # enough for the response, which comes before the text
+    visitor = Visitor(wiki(), scripted([HANG]), timeout=2)  # enough for the response, which precedes the text
     with pytest.raises(TimeoutError, match=r"/wiki/Tea was not finished within 2 seconds"):
         visitor.visit("/wiki/Tea")
 
@@ -373,4 +373,4 @@ def test_html_is_parsed_as_in_a_browser() -> None:
     assert tree.text == "One two\nThree\nA\nB\nC & D"
     assert [node.text for node in tree.find_all("li")] == ["One two", "Three"]
     [bold] = tree.find_all("b")
-    assert html[slice(*bold.span)] == "two" and bold.closest("ul") is tree.find("ul")
+    assert html[slice(*bold.span)] == "two" and bold.parent is tree.find("li")

@@ -37,7 +37,7 @@ class Row(BaseModel):
 
 
 def one(home: Path, function: Any, template: str = FORM, **given: Any) -> App:
-    """An app with a page ``/`` whose form is sent to one action, ``/act``."""
+    """Return an app with a page ``/`` whose form is sent to the action ``/act``."""
     app = make_app(home, scripted("Words."), folder=templates(home, one=template), **given)
 
     @app.page("/")
@@ -71,8 +71,8 @@ def test_a_new_canvas_is_generated_and_added_to_the_same_version(tmp_path: Path)
         assert "Because." in page and "Like this." in page
         wait_for(lambda: len(app.store.get("/thread/1").canvases) == 2)  # type: ignore[union-attr]
         kept = app.store.get("/thread/1")
-        assert kept is not None and kept.version == 1, "it is amended"
-    assert len(engine.requests) == 2, "what was there is not written again"
+        assert kept is not None and kept.version == 1, "the version is amended"
+    assert len(engine.requests) == 2, "existing canvases are not generated again"
 
 
 def test_a_post_without_a_canvas_starts_no_job(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_post_without_a_canvas_starts_no_job(tmp_path: Path) -> None:
     assert engine.requests == []
 
 
-# -- what is typed --------------------------------------------------------------------------------------------
+# -- input --------------------------------------------------------------------------------------------
 
 
 def test_errors_are_shown_beside_the_fields_and_the_input_is_kept(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_fields_are_converted_to_the_types_of_parameters(tmp_path: Path) -> None
     assert seen == [(3, True, "/", "POST", ["a", "b"], "none"), (4, False, "/", "POST", [], "")]
 
 
-def test_errors_of_a_form_outside_of_a_page_are_shown_on_a_page_of_their_own(tmp_path: Path) -> None:
+def test_errors_of_a_form_without_a_page_have_their_own_page(tmp_path: Path) -> None:
     def act(n: int) -> None:
         raise AssertionError("not called")
 
@@ -155,7 +155,7 @@ def test_errors_of_a_form_outside_of_a_page_are_shown_on_a_page_of_their_own(tmp
 
 
 class Note(BaseModel):
-    """A model that an action makes from its fields."""
+    """A model that an action creates from its fields."""
 
     text: Annotated[str, Field(min_length=3)]
     stars: Annotated[int, Field(le=5)] = 0
@@ -167,7 +167,7 @@ NOTE = """{% extends "layout.html" %}{% block main %}<form {{ action("pin") }}>
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_errors_of_a_model_that_the_function_makes_are_shown_beside_the_field(tmp_path: Path, is_async: bool) -> None:
+def test_validation_errors_in_an_action_are_shown_beside_the_field(tmp_path: Path, is_async: bool) -> None:
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=NOTE))
     rows = app.table(Row)
 
@@ -189,7 +189,7 @@ def test_errors_of_a_model_that_the_function_makes_are_shown_beside_the_field(tm
         answer = client.post(address(client.get("/").text, "/pin"), data={"text": "<"})
         assert answer.status_code == 422
         assert '<p id="error">At least 3 characters, please.</p>' in answer.text and 'value="&lt;"' in answer.text
-        assert rows.count() == 0, "its changes are rolled back"
+        assert rows.count() == 0, "the changes are rolled back"
         answer = client.post(address(answer.text, "/pin"), data={"text": "many stars"})
         assert answer.status_code == 422, "an error of something that is not a field is shown above the form"
         assert '<p id="message">stars: At most 5, please.</p>' in answer.text
@@ -197,7 +197,7 @@ def test_errors_of_a_model_that_the_function_makes_are_shown_beside_the_field(tm
         assert rows.count() == 1
 
 
-# -- who sends it ---------------------------------------------------------------------------------------------
+# -- origins and tokens ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_same_origin_form_is_accepted(tmp_path: Path, headers: dict[str, str])
 
 
 def forged(to: str) -> list[str]:
-    """Addresses that a form of ours never had."""
+    """Return form URLs that the app never created."""
     given = query(to)
     token = given["_form"]
     cut = to.partition("?")[0]
@@ -260,7 +260,7 @@ def test_a_forged_form_is_refused_and_the_input_is_kept(tmp_path: Path) -> None:
         assert posts.count() == 1
 
 
-def test_a_copy_of_a_world_accepts_its_forms_and_another_world_does_not(tmp_path: Path) -> None:
+def test_forms_are_valid_in_a_copy_of_their_world_only(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         to = address(client.get("/thread/1").text, PATH)
@@ -282,7 +282,7 @@ def test_with_signed_links_an_action_generates_within_the_search_budget(
     with browser(app) as client:
         send(client, "/thread/1", PATH, text="Why?")
         wait_for(lambda: app.store.get("/thread/1"))
-        send(client, "/thread/1", PATH, text="How?")  # over the budget: the post counts all the same
+        send(client, "/thread/1", PATH, text="How?")  # over budget, but the post is stored
         page = client.get("/thread/1")
         assert page.status_code == 200 and "Because." in page.text and "<p>How?</p>" in page.text
         assert 'data-state="stopped"' in inner(page.text, "posts") and posts.count() == 2
@@ -304,7 +304,7 @@ def test_a_stale_form_can_be_sent_again(tmp_path: Path) -> None:
         assert [post.text for post in posts.select()] == ["Old 23", "Old 26"]
 
 
-# -- sent twice -----------------------------------------------------------------------------------------------
+# -- repeated forms -----------------------------------------------------------------------------------------------
 
 
 def test_a_form_that_is_sent_twice_runs_once(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_a_cached_page_gets_new_form_keys(tmp_path: Path) -> None:
         pages = [client.get("/thread/1") for _ in range(3)]
         keys = {query(address(page.text, PATH))["_form"].rpartition(".")[2] for page in pages}
         assert len(keys) == 3 and all(len(key) == 16 for key in keys)
-        assert all("etag" not in page.headers for page in pages), "no browser shows its own copy with an old key"
+        assert all("etag" not in page.headers for page in pages), "browsers do not reuse a cached page with an old key"
 
 
 def test_a_repeated_form_gets_the_first_response(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_responses_are_stored_for_a_day(tmp_path: Path) -> None:
         connection.close()
 
 
-# -- one transaction ------------------------------------------------------------------------------------------
+# -- transactions ------------------------------------------------------------------------------------------
 
 
 def test_an_action_that_raises_is_rolled_back(tmp_path: Path) -> None:
@@ -370,18 +370,18 @@ def test_an_action_that_raises_is_rolled_back(tmp_path: Path) -> None:
     @app.action("/act")
     async def act() -> None:
         rows.insert(Row(text="x"))
-        assert rows.count() == 1, "it sees what it wrote itself"
+        assert rows.count() == 1, "an action sees its own writes"
         raise RuntimeError("no")
 
     with browser(app, raise_server_exceptions=False) as client:
         to = address(client.get("/").text, "/act")
         assert client.post(to).status_code == 500
-        assert client.post(to).status_code == 500, "a failure is no answer that is given again"
+        assert client.post(to).status_code == 500, "failures are not stored as responses"
         assert rows.count() == 0
-        rows.insert(Row(text="y"))  # nobody holds the database
+        rows.insert(Row(text="y"))  # the database is not locked
 
 
-def test_an_action_that_hangs_is_cancelled_and_releases_the_database(
+def test_an_action_that_hangs_is_cancelled_and_unlocks_the_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.3)
@@ -411,11 +411,11 @@ def test_an_action_that_hangs_is_cancelled_and_releases_the_database(
         )
         rows.insert(Row(text="z"))
         wait_for(lambda: said)
-        assert said == ["The action 'act' took too long, and all its changes were rolled back."]
+        assert said == ["The function 'act' took too long, and all its changes were rolled back."]
         assert [row.text for row in rows.select()] == ["z"]
 
 
-def test_an_async_action_that_waits_for_the_database_does_not_block_the_event_loop(tmp_path: Path) -> None:
+def test_waiting_async_actions_do_not_block_the_event_loop(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row)
 
@@ -444,7 +444,7 @@ def test_an_async_action_that_waits_for_the_database_does_not_block_the_event_lo
         answer = pool.submit(client.post, to)
         client.portal.call(measure, 1.0)
         assert not answer.done() and rows.count() == 0
-        assert client.get("/").status_code == 200, "pages are served meanwhile"
+        assert client.get("/").status_code == 200, "pages are served at the same time"
         other.rollback()
         other.close()
         assert answer.result(10).status_code == 303 and rows.count() == 1
@@ -477,7 +477,7 @@ def test_an_async_action_is_refused_if_the_database_stays_locked(
         assert client.post(to).status_code == 303
 
 
-def test_actions_take_turns(tmp_path: Path) -> None:
+def test_actions_run_one_after_another(tmp_path: Path) -> None:
     app = make_app(tmp_path, scripted("Words."), folder=templates(tmp_path, one=FORM))
     rows = app.table(Row, initial=[Row(text="0")])
 
@@ -498,7 +498,7 @@ def test_actions_take_turns(tmp_path: Path) -> None:
         assert rows.select()[0].text == "8"
 
 
-# -- answers --------------------------------------------------------------------------------------------------
+# -- responses --------------------------------------------------------------------------------------------------
 
 
 def test_a_key_leads_to_another_page(tmp_path: Path) -> None:
@@ -589,7 +589,7 @@ def test_a_signature_that_does_not_fit_its_pattern_is_reported(tmp_path: Path) -
 
 def test_actions_work_without_javascript(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
-    with TestClient(app) as client:  # follows redirects, asks for anything
+    with TestClient(app) as client:  # follows redirects, accepts any content type
         page = client.get("/thread/1").text
         answer = client.post(address(page, PATH), data={"text": "Hello"})
         assert answer.status_code == 200 and "<p>Hello</p>" in answer.text and str(answer.url).endswith("/thread/1")

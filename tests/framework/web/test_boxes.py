@@ -90,7 +90,7 @@ def test_only_pages_with_a_box_allow_frames(tmp_path: Path) -> None:
     [
         ("a.example", "a.example/_unwritten/box"),
         ("127.0.0.1:8000", "127.0.0.1:8000/_unwritten/box"),
-        ("[::1]:8000", "'self'"),  # a policy knows no such address
+        ("[::1]:8000", "'self'"),  # a policy cannot contain this host
         ("a.example; script-src *", "'self'"),
         ("a.example\n", "'self'"),
         ("", "'self'"),

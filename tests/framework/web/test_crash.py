@@ -25,7 +25,7 @@ from unwritten.storage.pages import PageStore
 
 pytestmark = pytest.mark.timeout(120)
 
-# Every page has two regions and three links, and takes a moment; dozens are on their way at any time.
+# Every page has two regions and three links. Dozens are generated at the same time.
 SERVER = """
 import sys
 import uvicorn
@@ -67,7 +67,7 @@ def answers(port: int) -> bool:
 
 
 def visit(port: int, numbers: Iterator[int], going: threading.Event) -> None:
-    """Click on one page after the other, until nobody answers."""
+    """Request pages until the server stops responding."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         for number in numbers:
             click(port, number)
@@ -90,7 +90,7 @@ def test_a_killed_server_leaves_only_complete_pages(tmp_path: Path) -> None:
             for thread in visitors:
                 thread.start()
             going.wait(5)
-            if kill:  # the first time before anything is kept, later while much is
+            if kill:  # the first kill comes before anything is stored, later ones during many writes
                 wait_for(lambda least=12 * kill: kept(database) > least, 15)  # type: ignore[misc]
             time.sleep(moment)
         finally:
@@ -101,22 +101,22 @@ def test_a_killed_server_leaves_only_complete_pages(tmp_path: Path) -> None:
         count = whole_pages(database)
         assert count >= found
         found = count
-    assert found > 10  # it was killed while it wrote, and not before
+    assert found > 10  # pages were stored before the kill
 
-    store = PageStore(database)  # and the next server opens it, and shows what is there
+    store = PageStore(database)  # the next server opens the database and shows its pages
     assert store.count() == found
     assert len(store.search("word", limit=10_000)) == found
     store.close()
 
 
 def kept(database: Path) -> int:
-    """How many pages there are, while the server writes on."""
+    """Return the number of stored pages while the server runs."""
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as reading:
         return int(reading.execute("SELECT count(*) FROM pages").fetchone()[0])
 
 
 def whole_pages(database: Path) -> int:
-    """How many pages there are; every one of them must be whole."""
+    """Assert that every stored page is complete. Return their number."""
     connection = sqlite3.connect(database)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

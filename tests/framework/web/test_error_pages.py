@@ -24,7 +24,7 @@ PROGRAM = {"accept": "*/*"}
 
 
 def broken_app(home: Path, **given: object) -> App:
-    """An app whose page functions go wrong in every way."""
+    """Return an app whose page functions fail in different ways."""
     app = make_app(home, scripted("Words."), **given)
 
     @app.page("/raises")
@@ -50,7 +50,7 @@ def helper_of_the_author() -> str:
     raise KeyError("the <secret> lamp")
 
 
-def test_not_found_and_method_not_allowed(tmp_path: Path) -> None:
+def test_unknown_urls_and_methods_have_error_pages(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         answer = client.get("/nowhere/<b>")
         assert answer.status_code == 404
@@ -103,9 +103,7 @@ def test_developers_see_the_traceback_without_framework_frames(tmp_path: Path, h
     ("path", "line"),
     [("/wrong", "    def wrong() -> int:"), ("/empty", "    async def empty() -> str:")],
 )
-def test_the_overlay_shows_the_definition_of_a_function_with_a_wrong_return_value(
-    tmp_path: Path, path: str, line: str
-) -> None:
+def test_the_overlay_shows_the_function_with_the_wrong_result(tmp_path: Path, path: str, line: str) -> None:
     with browser(broken_app(tmp_path, debug=True)) as client:
         page = client.get(path).text
     number = Path(__file__).read_text(encoding="utf-8").split("\n").index(line) + 1
@@ -155,7 +153,7 @@ def line_of(text: str) -> int:
     return next(number for number, line in enumerate(lines, 1) if line.strip().startswith(text))
 
 
-def test_a_page_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_function_that_hangs_is_a_504(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.routing.page_function.FUNCTION_TIME_LIMIT", 0.2)
     import asyncio
     import threading
@@ -181,7 +179,7 @@ def test_a_page_function_that_never_returns(tmp_path: Path, monkeypatch: pytest.
         gate.set()
 
 
-def test_a_broken_error_template_of_the_author(tmp_path: Path) -> None:
+def test_a_broken_error_template_falls_back_to_plain_text(tmp_path: Path) -> None:
     home = templates(tmp_path, error="{{ 1 / 0 }}")
     with browser(make_wiki(tmp_path, scripted("Words."), folder=home)) as client:
         answer = client.get("/nowhere")

@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import Request
 
 from unwritten.core.errors import BadForm
-from unwritten.web.form_data import MAX_FIELDS, FormData, read_form
+from unwritten.web.form_data import MAX_FIELDS, SubmittedForm, read_form
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ MULTIPART = "multipart/form-data; boundary=x"
 LIMIT = 1000
 
 
-async def submit(body: bytes, kind: str = URLENCODED, **headers: str) -> FormData:
+async def submit(body: bytes, kind: str = URLENCODED, **headers: str) -> SubmittedForm:
     chunks = [body[start : start + 65536] for start in range(0, len(body), 65536)] or [b""]
 
     async def receive() -> dict[str, object]:
@@ -78,7 +78,7 @@ async def test_invalid_forms_are_refused(body: bytes, headers: dict[str, str], s
     assert caught.value.status == status
 
 
-async def test_same_origin_forms_are_accepted_whatever_header_says_so() -> None:
+async def test_same_origin_forms_are_accepted_by_any_of_the_headers() -> None:
     for headers in (
         {},
         {"origin": "http://here"},

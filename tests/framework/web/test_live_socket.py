@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import websockets
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 from tests.support.apps import (
     LIGHTHOUSE,
@@ -54,12 +56,12 @@ def test_a_finished_job_is_sent_to_later_subscribers(tmp_path: Path) -> None:
         wait_for(lambda: client.app.site.jobs.get(KEY) is None)  # type: ignore[attr-defined]
         heard = follow(client, KEY)
         assert [m["type"] for m in heard] == ["frame", "page"]
-        # Who has seen the last frame already is told only that it was the last.
+        # A subscriber that has the last frame gets only the end of the page.
         heard = follow(client, KEY, body=heard[0]["frame"])
         assert [m["type"] for m in heard] == ["page"]
 
 
-def test_a_reconnected_tab_receives_only_what_is_new(tmp_path: Path) -> None:
+def test_a_reconnected_tab_receives_only_new_frames(tmp_path: Path) -> None:
     engine = scripted(by_ask={"Lead": "A lead.", "Body": ["A", HANG]})
     with browser(make_two(tmp_path, engine)) as client:
         client.get("/")
@@ -86,7 +88,7 @@ def test_stored_and_unknown_pages_are_reported_at_once(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, engine)) as client:
         assert [m["state"] for m in follow(client, KEY)] == ["written"]
         assert [m["state"] for m in follow(client, "/wiki/Nobody")] == ["unwritten"]
-    assert engine.requests == []  # watching never starts any work
+    assert engine.requests == []  # watching starts no job
 
 
 def test_one_socket_for_many_pages(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_invalid_messages_are_refused_with_a_reason(tmp_path: Path, nonsense: st
         ws.send_text(nonsense)
         answer = ws.receive_json()
         assert answer["type"] == "refused" and len(answer["message"]) > 20
-        watch(ws, "/wiki/Nobody")  # and the socket goes on
+        watch(ws, "/wiki/Nobody")  # the socket stays open
         assert ws.receive_json()["type"] == "page"
 
 
@@ -161,19 +163,19 @@ def test_many_invalid_messages_close_the_socket(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
         for _ in range(7):
             ws.send_text("nonsense")
-        with pytest.raises(WebSocketDisconnect) as door:
+        with pytest.raises(WebSocketDisconnect) as closed:
             while True:
                 assert ws.receive_json()["type"] == "refused"
-        assert door.value.code == 1008
+        assert closed.value.code == 1008
 
 
 def test_too_many_messages_close_the_socket(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("x"))) as client, client.websocket_connect(LIVE) as ws:
         for i in range(100):
             ws.send_json({"type": "leave", "page": f"/wiki/{i}"})
-        with pytest.raises(WebSocketDisconnect) as door:
+        with pytest.raises(WebSocketDisconnect) as closed:
             ws.receive_json()
-        assert door.value.code == 1008
+        assert closed.value.code == 1008
 
 
 def test_a_tab_may_watch_a_limited_number_of_pages(tmp_path: Path) -> None:
@@ -321,3 +323,35 @@ def test_the_sockets_of_one_client_are_limited(tmp_path: Path, monkeypatch: pyte
         with client.websocket_connect(LIVE) as again:
             watch(again, "/wiki/Nothing")
             assert again.receive_json()["state"] == "unwritten"
+
+
+@pytest.mark.parametrize("event", ["websocket.send", "websocket.receive"])
+def test_middleware_that_breaks_the_socket_closes_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, event: str
+) -> None:
+    class Breaks:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            def check(message: Message) -> Message:
+                if message["type"] == event:
+                    raise RuntimeError("broken middleware")
+                return message
+
+            async def checked_receive() -> Message:
+                return check(await receive())
+
+            async def checked_send(message: Message) -> None:
+                await send(check(message))
+
+            await self.app(scope, checked_receive, checked_send)
+
+    with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE), middleware=[Middleware(Breaks)])) as client:
+        assert client.get(KEY).status_code == 200
+        with pytest.raises(WebSocketDisconnect) as end, client.websocket_connect(LIVE) as ws:
+            watch(ws, KEY)
+            until_over(ws)
+        assert end.value.code == 1011
+        assert "broken middleware" in caplog.text
+        assert client.get(KEY).status_code == 200

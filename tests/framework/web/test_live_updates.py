@@ -1,4 +1,4 @@
-"""Live updates: every tab that shows a page sees what an action has changed, and what is generated because of it."""
+"""Live updates: open tabs show the changes of actions and the canvases that they add."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient, WebSocketTestSession
+from starlette.testclient import WebSocketTestSession
 from tests.support.apps import LIVE, browser, make_app, templates, until
 from tests.support.forum import THREAD, Post, make_forum, send
 from tests.support.servers import wait_for
@@ -15,7 +15,7 @@ from tests.support.servers import wait_for
 from unwritten import App, Canvas, Page, Redraw
 from unwritten.storage.tables import Table
 from unwritten_engine import scripted
-from unwritten_engine.scripted import HANG
+from unwritten_engine.scripted import HANG, ScriptedEngine
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -27,7 +27,7 @@ def look(ws: WebSocketTestSession, key: str, **seen: int) -> None:
 
 
 def shown(ws: WebSocketTestSession, region: str, words: str) -> dict[str, Any]:
-    """The first frame of a region with these words."""
+    """Return the first frame of a region with this text."""
     while True:
         message: dict[str, Any] = ws.receive_json()
         if message.get("region") == region and words in message["html"]:
@@ -51,7 +51,7 @@ def test_all_subscribers_see_a_post_and_the_same_reply(tmp_path: Path) -> None:
     assert len(engine.requests) == 1
 
 
-def test_a_tab_receives_what_it_has_missed_and_nothing_twice(tmp_path: Path) -> None:
+def test_a_reconnected_tab_receives_only_missed_updates(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client:
         client.get("/thread/1")
@@ -65,11 +65,11 @@ def test_a_tab_receives_what_it_has_missed_and_nothing_twice(tmp_path: Path) -> 
             assert now > seen
             look(ws, "/thread/1", posts=now)
             send(client, "/thread/1", PATH, text="And then")
-            assert "And then" in ws.receive_json()["html"], "nothing was sent twice"
+            assert "And then" in ws.receive_json()["html"], "no update was sent twice"
 
 
 def two_pages(home: Path, engine: Any) -> tuple[App, Table[Any]]:
-    """The forum with a list of the newest posts, and a page that shows no table."""
+    """Return the forum with a list of the newest posts, and a page without tables."""
     newest = """{% extends "layout.html" %}{% block main %}{% block found %}{{ found|length }} posts{% endblock %}
     {% endblock %}"""
     app, posts = make_forum(home, engine)
@@ -113,7 +113,7 @@ def test_subscribing_starts_no_job_and_unsubscribing_forgets_the_page(tmp_path: 
     assert engine.requests == []
 
 
-def test_a_tab_may_look_at_a_limited_number_of_pages(tmp_path: Path) -> None:
+def test_a_tab_may_subscribe_to_a_limited_number_of_pages(tmp_path: Path) -> None:
     app, _ = make_forum(tmp_path, scripted("Words."))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         for number in range(33):
@@ -158,36 +158,36 @@ def test_a_canvas_that_cannot_join_is_generated_after_the_job(tmp_path: Path) ->
         return Redraw("lead", "posts")
 
     with browser(app) as client:
-        send(client, "/thread/1", PATH, text="Hello")  # opening the page begins it, and the action wants it again
+        send(client, "/thread/1", PATH, text="Hello")  # opening the page and the action both request it
         wait_for(lambda: (kept := app.store.get("/thread/1")) and kept.version == 2)
     assert len(engine.requests) == 2
+
+
+def make_slow_forum(home: Path, engine: ScriptedEngine) -> tuple[App, Table[Post]]:
+    """Return a forum that runs one job at a time, without a queue. The job of its page ``/slow`` asks for "Hang"."""
+    app, posts = make_forum(home, engine, jobs=1, queue_limit=0)
+
+    @app.page("/slow")
+    def slow() -> str:
+        return "Hang."
+
+    return app, posts
 
 
 def test_a_full_queue_delays_new_canvases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unwritten.generation.job_queue.GRACE_PERIOD", 0.2)
     engine = scripted(by_ask={"Hang": ["A", HANG], "Why": "Because."})
-    app, _ = make_forum(tmp_path, engine, jobs=1, queue_limit=0)
-
-    @app.page("/slow")
-    def slow() -> str:
-        return "Hang."
-
+    app, _ = make_slow_forum(tmp_path, engine)
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         look(ws, "/thread/1")
         client.get("/slow")
-        to_send: TestClient = client
-        send(to_send, "/thread/1", PATH, text="Why?")
+        send(client, "/thread/1", PATH, text="Why?")
         shown(ws, "posts", "Why?")
-        shown(ws, "replies-1", "Because.")  # the slow page was left, and there is room
+        shown(ws, "replies-1", "Because.")  # the slow page has no subscribers, so its job is cancelled
 
 
 def test_a_page_with_missing_canvases_shows_its_tables(tmp_path: Path) -> None:
-    app, posts = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
-
-    @app.page("/slow")
-    def slow() -> str:
-        return "Hang."
-
+    app, posts = make_slow_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}))
     with browser(app) as client:
         client.get("/slow")
         send(client, "/thread/1", PATH, text="Why?")
@@ -200,17 +200,12 @@ def test_a_page_with_missing_canvases_shows_its_tables(tmp_path: Path) -> None:
 
 
 def test_subscribers_see_a_post_before_its_reply_is_generated(tmp_path: Path) -> None:
-    app, _ = make_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}), jobs=1, queue_limit=0)
-
-    @app.page("/slow")
-    def slow() -> str:
-        return "Hang."
-
+    app, _ = make_slow_forum(tmp_path, scripted(by_ask={"Hang": ["A", HANG]}))
     with browser(app) as client, client.websocket_connect(LIVE) as ws:
         look(ws, "/thread/1")
         client.get("/slow")
         with client.websocket_connect(LIVE) as other:
-            other.send_json({"type": "watch", "page": "/slow", "seen": {}})  # nobody gives it up
+            other.send_json({"type": "watch", "page": "/slow", "seen": {}})  # the page keeps its subscribers
             send(client, "/thread/1", PATH, text="Why?")
             shown(ws, "posts", "Why?")
             assert list(app.site.starter.pending_regions) == ["/thread/1"]

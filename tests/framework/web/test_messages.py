@@ -27,7 +27,7 @@ def test_the_fields_of_every_message(tmp_path: Path) -> None:
         "type", "page", "region", "frame", "state", "html", "canvas", "canvases", "step", "steps", "unsettled",
     }  # fmt: skip
     assert (frame["canvas"], frame["canvases"], frame["step"], frame["steps"]) == (1, 3, 4, 48)
-    assert 0 < frame["unsettled"] < 1, "the share of the region that may still change"
+    assert 0 < frame["unsettled"] < 1, "the share of unsettled text"
     assert set(heard[-1]) == {"type", "page", "state", "message", "colophon", "title"}
     assert settled_message("/x", "written").keys() == heard[-1].keys()
     assert refused_message("No.") == {"type": "refused", "message": "No."}
@@ -38,6 +38,6 @@ def test_a_frame_is_encoded_once_for_all_subscribers(tmp_path: Path) -> None:
         write(client, "/wiki/X")
         site = client.app.site  # type: ignore[attr-defined]
         job = site.jobs.recent("/wiki/X")
-        message = site.live_pages.frame_message(job, "body")
-        assert site.live_pages.frame_message(job, "body") is message
+        message = site.job_renderer.frame_message(job, "body")
+        assert site.job_renderer.frame_message(job, "body") is message
         assert json.loads(message)["state"] == "written"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Connection:
-    """A middleware, and what it passes on."""
+    """The middleware, the scopes that it passes on and the messages that it sends."""
 
     def __init__(self, **settings: Any) -> None:
         loaded = load_settings(settings, environment={})

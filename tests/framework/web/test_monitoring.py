@@ -15,7 +15,7 @@ from unwritten_engine.scripted import HANG
 pytestmark = pytest.mark.timeout(30)
 
 
-def test_the_health_of_a_running_app(tmp_path: Path) -> None:
+def test_health_shows_the_load_of_a_running_app(tmp_path: Path) -> None:
     app = make_wiki(tmp_path, scripted(["A", HANG]), jobs=1)
     with browser(app) as client:
         client.get("/wiki/One")
@@ -54,6 +54,6 @@ def test_the_health_of_an_app_that_cannot_start(tmp_path: Path) -> None:
 
     (tmp_path / "pages.db").write_text("no database, and its path is nobody's business")
     app: App = make_wiki(tmp_path, scripted("Words."))
-    answer = TestClient(app).get("/health")  # without its lifespan, which would not start
+    answer = TestClient(app).get("/health")  # without the lifespan, which would fail
     assert answer.status_code == 503
     assert answer.json() == {"status": "failing", "reason": "The app cannot start. Its log has the reason."}

@@ -69,14 +69,14 @@ def test_a_stored_page_only_differs_in_its_nonce(tmp_path: Path) -> None:
     assert page_faults(again) == [] and "<noscript>" not in again
 
 
-def test_not_modified(tmp_path: Path) -> None:
+def test_an_unchanged_page_is_not_modified(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         write(client, KEY)
         tag = client.get(KEY).headers["etag"]
         answer = client.get(KEY, headers={"if-none-match": tag})
         assert (answer.status_code, answer.text) == (304, "")
         assert client.get(KEY, headers={"if-none-match": 'W/"old"'}).status_code == 200
-        # A link on it turns blue when its page is written: then it is another page.
+        # The class of a link changes when its page is written, so the response changes too.
         write(client, "/wiki/Other")
         client.post(REWRITE, data={"page": KEY})
         follow(client, KEY)
@@ -142,7 +142,7 @@ def test_an_encoded_slash_belongs_to_the_parameter(tmp_path: Path) -> None:
         ("/wiki/" + "%20".join("x" * 300), 414),
     ],
 )
-def test_invalid_urls(tmp_path: Path, path: str, status: int) -> None:
+def test_invalid_urls_are_errors(tmp_path: Path, path: str, status: int) -> None:
     engine = scripted("Words.")
     with browser(make_wiki(tmp_path, engine)) as client:
         answer = client.get(path)
@@ -167,7 +167,7 @@ def test_head_does_not_generate_a_page(tmp_path: Path) -> None:
         assert client.head(KEY).status_code == 200
         assert engine.requests == []
         client.get(KEY)
-        for path in (KEY, KEY + "?plain=1"):  # nor does it wait for its end
+        for path in (KEY, KEY + "?plain=1"):  # nor does it wait for the job
             answer = client.head(path)
             assert (answer.status_code, answer.text) == (200, "")
 
@@ -199,7 +199,7 @@ def test_a_failed_rewrite_leaves_the_page_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["0", "3", "-1", "x", "", "9" * 30, "1.0", "%00", "٣"])
-def test_unknown_versions(tmp_path: Path, version: str) -> None:
+def test_unknown_versions_are_not_found(tmp_path: Path, version: str) -> None:
     with browser(make_wiki(tmp_path, scripted("Words."))) as client:
         write(client, KEY)
         answer = client.get(f"{KEY}?version={version}")
@@ -223,7 +223,7 @@ def test_unknown_versions(tmp_path: Path, version: str) -> None:
         ({f"f{i}": "x" for i in range(20)}, {}, 400),
     ],
 )
-def test_invalid_forms(tmp_path: Path, data: dict[str, str], headers: dict[str, str], status: int) -> None:
+def test_invalid_forms_are_refused(tmp_path: Path, data: dict[str, str], headers: dict[str, str], status: int) -> None:
     engine = scripted("Words.")
     with browser(make_wiki(tmp_path, engine)) as client:
         answer = client.post(REWRITE, data=data, headers=headers)
@@ -299,15 +299,15 @@ class NewFacts(BaseModel):
 
 
 def test_a_region_that_does_not_fit_its_new_schema_is_regenerated(tmp_path: Path) -> None:
-    """An author adds a field to a shape: the pages that are kept must not break."""
+    """A schema has a new field, which stored values lack."""
     engine = scripted(in_turn('{"kind":"tower"}', '{"kind":"tower","height":40}'))
 
-    def app_with(shape: type) -> App:
+    def app_with(schema: type) -> App:
         app = make_app(tmp_path, engine)
 
         @app.page("/")
         def front() -> Canvas:
-            return Canvas("Facts.", schema=shape)
+            return Canvas("Facts.", schema=schema)
 
         return app
 
@@ -338,7 +338,7 @@ def test_a_page_without_canvases_needs_no_engine(tmp_path: Path) -> None:
     assert engine.requests == []
 
 
-def test_two_servers_on_one_database(tmp_path: Path) -> None:
+def test_two_servers_can_share_a_database(tmp_path: Path) -> None:
     one, two = scripted("From the first."), scripted("From the second.")
     with browser(make_wiki(tmp_path, one)) as first, browser(make_wiki(tmp_path, two)) as second:
         assert 'class="unwritten"' not in second.get("/wiki/Other?plain=1").text

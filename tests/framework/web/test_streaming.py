@@ -40,7 +40,7 @@ def test_a_streamed_page_is_complete_and_equals_the_stored_one(tmp_path: Path) -
     assert plain.text.rstrip().endswith("</html>")
     assert inner(plain.text, "body") == inner(kept.text, "body")
     assert 'data-state="written"' in plain.text and "unsettled" not in plain.text and "skeleton" not in plain.text
-    assert "a script" in plain.text  # the colophon has its figures
+    assert "a script" in plain.text  # the colophon shows figures
 
 
 def test_clients_that_do_not_accept_html_get_a_stream(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_regions_are_streamed_block_by_block_in_document_order(tmp_path: Path) -
     engine = scripted(
         by_ask={
             "Lead": ["One.\n\n", "One.\n\nTwo.", 0.6, "One.\n\nTwo.\n\nThree."],
-            "Body": "The body.",  # finished long before, and yet it comes after
+            "Body": "The body.",  # finished earlier, but sent in document order
         }
     )
     with served(make_two(tmp_path, engine)) as address:
@@ -85,7 +85,7 @@ def test_streamed_regions_equal_the_stored_ones(tmp_path: Path) -> None:
 
 
 def test_a_truncated_text_is_the_same_everywhere(tmp_path: Path) -> None:
-    """What was sent cannot be taken back: so nothing is sent that may still be cut off."""
+    """Sent text cannot be removed, so text that may still be cut off is not sent."""
     text = "A sentence that stays.\n\n- a list\n\nwithout any end\n\nand still without\n\n"
     usage = Usage(9, 9, 0, 9, 1, 0.1, 0.0, "length", 0)
     steps = [Frame(text[:n], fixed=n) for n in range(1, len(text) + 1)]

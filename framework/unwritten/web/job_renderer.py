@@ -1,4 +1,4 @@
-"""Jobs as HTML: the page and its regions while they are generated. Each frame is rendered once for all subscribers."""
+"""The job renderer: renders a page and its regions while they are generated, each frame once for all subscribers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("unwritten")
 
 @dataclass
 class _Rendered:
-    """What has been rendered of a job.
+    """The rendered parts of a job.
 
     Attributes:
         shell: The page as it was at the start.
@@ -40,13 +40,8 @@ class _Rendered:
     messages: dict[str, tuple[tuple[int, RegionState], str]] = field(default_factory=dict)
 
 
-class LivePages:
-    """Renders the jobs of one app. Results are remembered while the job exists.
-
-    Args:
-        renderer: The app's renderer.
-        mount: The prefix under which the app is served.
-    """
+class JobRenderer:
+    """Renders the jobs of one app. Results are remembered while the job exists."""
 
     def __init__(self, renderer: Renderer, mount: MountPoint) -> None:
         self._renderer = renderer

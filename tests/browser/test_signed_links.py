@@ -1,13 +1,12 @@
-"""On the open web: links that are signed, in a real browser."""
+"""Signed links in a browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.browser.tabs import Tab, until
+from tests.browser.tabs import OpenTab, Serve, Tab, until
 
 from unwritten import App
 from unwritten.cli.loading import load_app
@@ -15,8 +14,6 @@ from unwritten_engine import Request, scripted
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(30)]
 
-Serve = Callable[[App], str]
-OpenTab = Callable[..., Tab]
 
 FACTS = (
     '{"kind":"tower","found_in":"harbours","first_known":"long ago","known_for":["light","stairs"],'
@@ -25,14 +22,14 @@ FACTS = (
 
 
 def article(request: Request) -> str:
-    """What the wiki is told: facts, or a text with links."""
+    """Return facts, or a text with links."""
     if request.schema is not None:
         return FACTS
     return request.prompt.opening + " is known for its [[Lamp]] and its [[Great Auk|auk]]."
 
 
 def wiki(home: Path) -> App:
-    """The demo wiki, as beyond loopback."""
+    """Return the demo wiki with signed links."""
     app = load_app("demos/wiki/app.py")
     app.override(
         scripted(article, delay=0.02),
@@ -42,18 +39,18 @@ def wiki(home: Path) -> App:
 
 
 def address(tab: Tab) -> str:
-    """What stands in the address bar, without the host."""
+    """Return the path and query in the address bar."""
     parts = urlsplit(tab.page.url)
     return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
-def test_signed_links_are_clicked_and_never_seen(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_signatures_never_appear_in_the_address_bar(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = wiki(tmp_path)
     url = serve(app)
     tab = open_tab()
     tab.goto(url)
     tab.ready()
-    # By htmx, preloaded when the mouse goes down.
+    # htmx preloads the link on mousedown.
     tab.page.get_by_role("link", name="Lighthouse").click()
     tab.page.wait_for_selector("h1:has-text('Lighthouse')")
     assert address(tab) == "/wiki/Lighthouse"
@@ -65,7 +62,7 @@ def test_signed_links_are_clicked_and_never_seen(serve: Serve, open_tab: OpenTab
     lamp.hover()
     tab.page.mouse.down()
     tab.page.wait_for_timeout(200)
-    assert any("/wiki/Lamp?_s=" in line for line in tab.requests[asked:]), "the press has begun it"
+    assert any("/wiki/Lamp?_s=" in line for line in tab.requests[asked:]), "pressing the button starts the request"
     assert address(tab) == "/wiki/Lighthouse"
     tab.page.mouse.up()
     tab.page.wait_for_selector("h1:has-text('Lamp')")
@@ -77,14 +74,14 @@ def test_signed_links_are_clicked_and_never_seen(serve: Serve, open_tab: OpenTab
     tab.page.go_forward()
     tab.page.wait_for_selector("h1:has-text('Lamp')")
     assert address(tab) == "/wiki/Lamp"
-    # A page is shared by its address, which needs no signature once it is written.
+    # The URL of a written page needs no signature.
     until(lambda: app.store.exists(["/wiki/Lamp"]))
     other = open_tab()
     other.goto(f"{url}/wiki/Lamp")
     assert "is known for its" in other.text("lead")
 
 
-def test_a_typed_address_has_a_button_that_writes(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_typed_address_shows_a_button_to_write_the_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = wiki(tmp_path)
     url = serve(app)
     tab = open_tab()
@@ -100,7 +97,7 @@ def test_a_typed_address_has_a_button_that_writes(serve: Serve, open_tab: OpenTa
     assert "is known for its" in tab.text("lead")
 
 
-def test_the_search_box_writes_with_and_without_scripts(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_the_search_box_works_with_and_without_javascript(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = wiki(tmp_path)
     url = serve(app)
     for script, subject in ((True, "Tea"), (False, "Sea")):
