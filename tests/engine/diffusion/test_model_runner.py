@@ -139,7 +139,7 @@ def test_a_canvas_with_pins_is_the_plain_algorithm(made: Model, bound: float) ->
 @pytest.mark.parametrize("strength", [0.0, 0.1, 0.3, 0.5, 1.0])
 def test_an_edit_is_the_plain_algorithm(made: Model, strength: float) -> None:
     made.new_loop()
-    run = ask(made, {"pins": PINS, "start": START, "strength": strength}, steps=10)
+    run = ask(made, {"pins": PINS, "initial": START, "strength": strength}, steps=10)
     check(made, run)
     assert run.steps <= max(1, round(10 * strength)) == run.max_steps
 
@@ -149,7 +149,7 @@ def test_a_shape_is_the_plain_algorithm(made: Model) -> None:
     row = made.batch.masks.register(bytes(token % 7 == 0 for token in range(made.vocabulary)))
     other = made.batch.masks.register(bytes(token == 650 for token in range(651)))
     classes = tuple((0, row, other, row)[at % 4] for at in range(SIZE))
-    run = ask(made, {"classes": classes}, steps=9)
+    run = ask(made, {"mask_ids": classes}, steps=9)
     check(made, run)
     for token, kind in zip(run.output_ids, classes, strict=True):
         assert made.batch.masks.rows[kind, token]
@@ -208,7 +208,7 @@ def test_strength_is_the_share_that_is_drawn_anew(made: Model, strength: float) 
     loop = made.new_loop(batch=Watched)
     watched = made.batch
     assert isinstance(watched, Watched)
-    plan_options = {"pins": PINS, "start": tuple(range(800, 816)), "strength": strength}
+    plan_options = {"pins": PINS, "initial": tuple(range(800, 816)), "strength": strength}
     runs = [ask(made, plan_options, seed=seed, steps=1) for seed in range(60)]
     for _ in loop.generate(runs):
         pass
@@ -222,7 +222,7 @@ def test_strength_is_the_share_that_is_drawn_anew(made: Model, strength: float) 
 
 def test_an_edit_begins_late_in_the_schedule(made: Model) -> None:
     made.new_loop()
-    run = ask(made, {"start": START, "strength": 0.3}, canvases=2, steps=10, confidence=1e-9)
+    run = ask(made, {"initial": START, "strength": 0.3}, canvases=2, steps=10, confidence=1e-9)
     drafts = []
     for _ in made.loop.generate([run]):
         assert run.state is not None
