@@ -6,8 +6,7 @@ from zlib import crc32
 
 from pydantic import BaseModel, Field
 
-from unwritten import App, Example, Page
-from unwritten.routing.prompts import read_examples
+from unwritten import App, Example, Page, read_examples
 
 WORLD = (
     "This is the screen of an old, well-kept computer in a small harbour town. It belongs to Ada Holm, who runs the "

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from unwritten import Canvas, Format
-from unwritten.routing.prompts import read_examples
+from unwritten import Canvas, Format, read_examples
 
 from .conversation import Post
 from .people import Person, article

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from unwritten import Canvas, Example
-from unwritten.routing.prompts import read_examples
+from unwritten import Canvas, Example, read_examples
 
 from . import fields
 from .wishes import Key, Wish

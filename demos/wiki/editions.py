@@ -12,8 +12,7 @@ from zlib import crc32
 
 from pydantic import BaseModel
 
-from unwritten import Canvas
-from unwritten.routing.prompts import read_examples
+from unwritten import Canvas, read_examples
 
 from .schemas import Brief, Facts, Reading, Wonder
 from .subjects import opening_of, prompt_title, split_title

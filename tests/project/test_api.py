@@ -38,9 +38,7 @@ WEB_LIBRARIES = {"unwritten", "starlette", "uvicorn", "jinja2", "nh3", "markdown
 PUBLIC = {
     "unwritten",
     "unwritten.core.errors",
-    "unwritten.routing.prompts",
     "unwritten.formats",
-    "unwritten.generation.hooks",
     "unwritten.testing",
 }
 """Modules that apps may import."""
