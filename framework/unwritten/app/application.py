@@ -222,7 +222,9 @@ class App(Router, Starlette):
     # -- in page functions, routes and templates ----------------------------------------------------------
 
     @overload
-    def url_path_for(self, name: str, /, *, default: D, **path_params: Any) -> URLPath | D: ...
+    def url_path_for(  # pyright: ignore[reportOverlappingOverload] - path_params has no "default"
+        self, name: str, /, *, default: D, **path_params: Any
+    ) -> URLPath | D: ...
     @overload
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath: ...
     def url_path_for(self, name: str, /, *, default: Any = RAISE, **path_params: Any) -> Any:

@@ -35,7 +35,7 @@ def renamed_arguments(**names: str) -> Callable[[C], C]:
 
         if isinstance(target, type):
             target.__init__ = check(target.__init__)  # type: ignore[misc]
-            return target
+            return cast(C, target)
         return cast(C, check(target))
 
     return decorate

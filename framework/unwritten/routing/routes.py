@@ -145,7 +145,7 @@ class MountedNames:
         except NoMatchFound:
             outer: URLPath = self._outer.url_path_for(name, **path_params)
             return outer
-        return URLPath(path=self._prefix + path, protocol=path.protocol, host=path.host)
+        return URLPath(path=self._prefix + path, protocol="http", host=path.host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,11 @@ class TightBody(DiffusionModel):
 
     cannot_read: Callable[[TokenChunk], Exception | None] = staticmethod(lambda piece: None)
 
-    def encode(self, piece: TokenChunk) -> None:
-        error = type(self).cannot_read(piece)
+    def encode(self, chunk: TokenChunk) -> None:
+        error = type(self).cannot_read(chunk)
         if error is not None:
             raise error
-        super().encode(piece)
+        super().encode(chunk)
 
 
 class BrokenReader(Detokenizer):

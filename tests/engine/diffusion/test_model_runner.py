@@ -144,14 +144,14 @@ def test_an_edit_is_the_plain_algorithm(made: Model, strength: float) -> None:
     assert run.steps <= max(1, round(10 * strength)) == run.max_steps
 
 
-def test_a_shape_is_the_plain_algorithm(made: Model) -> None:
+def test_a_schema_is_the_plain_algorithm(made: Model) -> None:
     made.new_loop()
     row = made.batch.masks.register(bytes(token % 7 == 0 for token in range(made.vocabulary)))
     other = made.batch.masks.register(bytes(token == 650 for token in range(651)))
-    classes = tuple((0, row, other, row)[at % 4] for at in range(SIZE))
-    run = ask(made, {"mask_ids": classes}, steps=9)
+    mask_ids = tuple((0, row, other, row)[at % 4] for at in range(SIZE))
+    run = ask(made, {"mask_ids": mask_ids}, steps=9)
     check(made, run)
-    for token, kind in zip(run.output_ids, classes, strict=True):
+    for token, kind in zip(run.output_ids, mask_ids, strict=True):
         assert made.batch.masks.rows[kind, token]
 
 
