@@ -83,7 +83,7 @@ def command(
     found = compare(
         run.pairs,
         {subject.title: subject.reference for subject in chosen},
-        lambda given: judge.surprises(given, progress=lambda share, doing: _tell(f"{doing}: {share:.0%}")),
+        lambda given: judge.surprisals(given, progress=lambda share, doing: _tell(f"{doing}: {share:.0%}")),
     )
     _tell("")
     for side, about in run.about.items():

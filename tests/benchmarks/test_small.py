@@ -218,7 +218,7 @@ class Judge:
 
     name = "a judge"
 
-    def surprises(self, pairs: Sequence[tuple[str, str]], progress: Any) -> list[Surprisal]:
+    def surprisals(self, pairs: Sequence[tuple[str, str]], progress: Any) -> list[Surprisal]:
         progress(0.0, "It reads")
         return [Surprisal(2.0 * len(text.split()), len(text.split())) for _, text in pairs]
 

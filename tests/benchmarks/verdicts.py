@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from research.judging.judge import Surprisal
 
 Reads: TypeAlias = "Callable[[Sequence[tuple[str, str]]], Sequence[Surprisal]]"
-"""How surprising each text is after its context, to the judge: ``Judge.surprises``."""
+"""How surprising each text is after its context, to the judge: ``Judge.surprisals``."""
 
 
 Figures: TypeAlias = dict[str, Any]

@@ -1,5 +1,6 @@
-"""Training data for small models: dictionaries and summaries under free licences in the form of the demos' prompts, and
-pages sampled from a larger model.
+"""Training data for small models, from dictionaries, encyclopedia summaries and a larger model.
+
+The texts have free licences. They become pages in the form of the demos' prompts.
 
     python -m research.data make --out data
     python tests/benchmarks prompts /wiki/Tea --demo wiki        # from the repository's root

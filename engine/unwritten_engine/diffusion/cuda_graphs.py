@@ -1,9 +1,8 @@
-"""CUDA graphs for denoising steps. A step has about two thousand small kernels, whose launches take longer than the
-work.
+"""CUDA graphs for denoising steps.
 
-A step is captured once per bucket of rows and cached tokens and then replayed with one launch. The first step of a
-bucket runs eagerly, which initializes libraries and buffers; the second is captured. If capturing fails, steps run
-eagerly, and ``reason`` has the error.
+A step has about two thousand small kernels, whose launches take longer than the work. It is captured once per bucket of
+rows and cached tokens and then replayed with one launch. The first step of a bucket runs eagerly, which initializes
+libraries and buffers; the second is captured. If capturing fails, steps run eagerly, and ``reason`` has the error.
 """
 
 from __future__ import annotations

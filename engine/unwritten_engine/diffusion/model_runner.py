@@ -41,11 +41,10 @@ class StepOutput:
 
 
 class TokenMasks:
-    """Registry of allowed tokens for positions with a schema: one tensor, [rows, vocabulary] bool; row 0 allows
-    everything.
+    """Registry of allowed tokens for positions with a schema.
 
-    Equal masks share a row. Rows are never removed; there are as many as different kinds of values in the schemas in
-    use.
+    A tensor [rows, vocabulary] bool, whose row 0 allows everything. Equal masks share a row. Rows are never removed;
+    there are as many as different kinds of values in the schemas in use.
     """
 
     def __init__(self, vocabulary: int, device: torch.device) -> None:

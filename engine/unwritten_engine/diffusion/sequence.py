@@ -39,8 +39,9 @@ class CanvasState:
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """One running request. The loop's thread updates it; other threads may read frames, and set ``cancelled`` and
-    ``priority``.
+    """One running request.
+
+    The loop's thread updates it. Other threads may read frames, and set ``cancelled`` and ``priority``.
 
     Attributes:
         prompt: the tokenized prompt.

@@ -112,8 +112,9 @@ class Trainer:
         self._resume()
 
     def train(self, *, minutes: float = math.inf, steps: int | None = None) -> TrainingProgress:
-        """Train until the configured steps are done, or for this many steps or minutes. The state is always saved at
-        the end, also after Ctrl-C.
+        """Train until the configured steps are done, or for this many steps or minutes.
+
+        The state is saved at the end, also after Ctrl-C.
         """
         end = self.config.steps if steps is None else min(self.config.steps, self.step + steps)
         start = reported = saved = time.monotonic()

@@ -85,7 +85,7 @@ def open_visual(program: str, *, progress: Progress | None = None, **options: An
     try:
         shlex.split(settings["extra"])
     except ValueError as error:
-        raise BadOption(f"{_OWNER}: the option 'extra' cannot be parsed ({error}).") from error
+        raise BadOption(f"{_OWNER}: the option 'extra' cannot be parsed ({error}). Check its quotes.") from error
     if not settings["model"]:
         raise BadOption(f"{_OWNER} needs a model file, such as model=diffusiongemma-26B-A4B-it-Q4_K_M.gguf")
     head = read_header(settings["model"])

@@ -246,7 +246,7 @@ def test_what_is_wrong_is_said_when_it_is_opened(program: Path, model: Path, tmp
         (f"visual:{program}", {}, BadOption, "needs a model file, such as model="),
         (f"visual:{program}", {"model": "none.gguf"}, ModelNotFound, "none.gguf"),
         (f"visual:{program}", {"model": str(other)}, BadOption, "is not a DiffusionGemma, but 'llama'"),
-        (f"visual:{program}", {"model": str(model), "extra": "'"}, BadOption, "a quote too many"),
+        (f"visual:{program}", {"model": str(model), "extra": "'"}, BadOption, "Check its quotes"),
         (f"visual:{program}", {"modle": str(model)}, UnknownOption, "Did you mean 'model'"),
     ]
     for spec, options, kind, message in cases:

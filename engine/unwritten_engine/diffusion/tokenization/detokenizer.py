@@ -186,8 +186,9 @@ class Detokenizer:
         return self._masks[key]
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Return tokens that decode to exactly this text. Names of special tokens are plain text; nothing is
-        normalized.
+        """Return tokens that decode to exactly this text.
+
+        Names of special tokens are plain text. Nothing is normalized.
 
         Raises:
             ModelUnsupported: no tokens give this text.
