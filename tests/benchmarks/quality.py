@@ -27,7 +27,7 @@ from unwritten.cli.loading import load_app
 from unwritten.core.assets import asset_dir
 from unwritten.core.errors import NotAnApp, PageFailed
 from unwritten.formats.links import WIKI_LINK, plain_text
-from unwritten.formats.page import Canvas, Page, as_page
+from unwritten.formats.page import Canvas, Page
 from unwritten.formats.registry import get_format
 from unwritten.formats.schema import json_schema_of, parse_value
 from unwritten.routing.prompts import build_prompt, finalize_text
@@ -300,25 +300,30 @@ def command(
         names = spread(names, limit)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    app = load_app(target or str(wiki)) if ask is None else App("Quality")
+    app = load_app(target or str(wiki)) if ask is None else _app_for(ask)
     with tempfile.TemporaryDirectory() as folder:
         app.configure({"database": f"{folder}/quality.db", "engine": spec})
-        results, about = asyncio.run(_measure(app, ask, names, out))
+        results, about = asyncio.run(_measure(app, names, out))
     figures = summary(results)
     rows = [(name.replace("_", " "), f"{value:g}", _REACH.get(name, "")) for name, value in figures.items()]
     report(f"{len(results)} pages by {about}", rows, {"pages": len(results), "model": about, **figures})
 
 
-async def _measure(
-    app: App, ask: str | None, titles: Sequence[str], out: Path | None
-) -> tuple[list[tuple[str, Faults]], str]:
+def _app_for(ask: str) -> App:
+    """Return an app whose pages have this prompt, with their title in place of ``{}``."""
+    app = App("Quality")
+
+    @app.page("/{title}")
+    def page(title: str) -> str:
+        return ask.replace("{}", title)
+
+    return app
+
+
+async def _measure(app: App, titles: Sequence[str], out: Path | None) -> tuple[list[tuple[str, Faults]], str]:
     await asyncio.to_thread(app.prepare)
     try:
-        if ask is not None:
-            asked = {title: as_page(ask.replace("{}", title), "--ask") for title in titles}
-            pages = {title: page for title, page in asked.items() if isinstance(page, Page)}
-        else:
-            pages = await articles(app, titles)
+        pages = await articles(app, titles)
         first = next(iter(pages.items()))
         prompts = [build_prompt(world=app.world, canvas=c, subject=first[0]) for c in first[1].canvases.values()]
         await app.engine.warm(prompts)

@@ -85,11 +85,11 @@ def test_engine_reports_what_was_measured() -> None:
     found = bench("engine", "--quick", "--device", "cpu", "--batches", "1,2", "--pairs", "1", "--threads", "1")
     assert found["parity"] is True and found["parity_small"] is True
     assert found["first_drafts_before_settled"] is True
-    positive = "step_ratio page_batch_ratio prefix_ratio peak_memory_ratio ms_per_step forward_ms theirs_ms_per_step"
+    positive = "step_ratio page_batch_ratio prefix_ratio peak_memory_ratio ms_per_step forward_ms reference_ms_per_step"
     assert all(found[name] > 0 for name in positive.split()), found
     assert found["sampling_ms"] >= 0
     assert [row["batch"] for row in found["batches"]] == [1, 2]
-    assert all(row["ms"] > 0 and row["theirs_ms"] > 0 and row["tokens_per_s"] > 0 for row in found["batches"])
+    assert all(row["ms"] > 0 and row["reference_ms"] > 0 and row["tokens_per_s"] > 0 for row in found["batches"])
     assert (found["device"], found["threads"], found["kind"]) == ("CPU", 1, "float32")
 
 

@@ -271,7 +271,7 @@ def test_demos_stay_under_the_prefix(tmp_path: Path, name: str, prefix: str) -> 
             for path in paths:
                 response = client.get(path)
                 assert response.status_code == 200 and unquote(response.url.path).startswith(f"{prefix}/"), path
-                wait_for(lambda: app.site.jobs.load == (0, 0), 20)
+                wait_for(lambda: not app.site.jobs.unfinished(), 20)
                 found = {unescape(address) for address in URLS.findall(client.get(path).text)}
                 assert [address for address in found if not unquote(address).startswith(f"{prefix}/")] == []
                 links |= {address for address in found if "/_unwritten/" not in address}
