@@ -298,9 +298,7 @@ class App(Router, Starlette):
         Raises:
             BadTemplate: If it cannot be rendered.
         """
-        response = self.site.renderer.render(template, {"title": self.name, **values})
-        response.status_code = status_code
-        return response
+        return self.site.renderer.render(template, {"title": self.name, **values}, status_code)
 
     def supports(self, format: str) -> bool:
         """True if the engine writes a format well enough to show: ``app.supports("svg")``, in templates too.
@@ -491,7 +489,7 @@ class App(Router, Starlette):
         route = self._fallback
         if route is not None and scope["type"] == "http":
             match, child = route.matches(scope)
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            path = self._mount.route_path(scope["path"]) or ""
             if match is not Match.NONE and not path.startswith(FRAMEWORK_PREFIX):
                 scope.update(child)
                 await route.handle(scope, receive, send)
@@ -502,7 +500,7 @@ class App(Router, Starlette):
         """Put the framework's routes first. They are added once, when all extensions are installed."""
         if not any(isinstance(route, WellKnownRoutes) for route in self.router.routes):
             mount = framework_mount(self.ready, self.static_files, self.extensions)
-            self.router.routes[:0] = [mount, WellKnownRoutes(self.ready, self.router.routes)]
+            self.router.routes[:0] = [mount, WellKnownRoutes(self.ready, self._mount, self.router.routes)]
 
     def _declare(self) -> Declarations:
         """Return what the author declared.

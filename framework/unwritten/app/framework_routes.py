@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..core.assets import VersionedStaticFiles
+from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
 from ..security.signed_links import SIGNATURE
 from ..web.boxes import box_routes
@@ -70,30 +71,32 @@ class WellKnownRoutes(BaseRoute):
 
     Args:
         get_site: Returns the site.
+        mount: The prefix under which the app is served.
         routes: The app's routes.
     """
 
-    def __init__(self, get_site: GetSite, routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, get_site: GetSite, mount: MountPoint, routes: Sequence[BaseRoute]) -> None:
         endpoints: Mapping[str, Endpoint] = {
             "/robots.txt": robots,
             "/health": Health(get_site).respond,
             "/metrics": partial(metrics_endpoint, get_site),
         }
         self._routes = {path: Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()}
+        self._mount = mount
         self._others = routes
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match one of the paths, unless the author has a route for it."""
         if scope["type"] != "http":
             return Match.NONE, {}
-        route = self._routes.get(scope["path"].removeprefix(scope.get("root_path", "")))
+        route = self._routes.get(self._mount.route_path(scope["path"]) or "")
         if route is None or any(getattr(other, "path", None) == route.path for other in self._others):
             return Match.NONE, {}
         return route.matches(scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle the request."""
-        await self._routes[scope["path"].removeprefix(scope.get("root_path", ""))].handle(scope, receive, send)
+        await self._routes[self._mount.route_path(scope["path"]) or ""].handle(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Raise NoMatchFound: these routes have no names."""
