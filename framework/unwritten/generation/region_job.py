@@ -19,9 +19,9 @@ from ..formats.links import Link, Linker, find_anchors, find_links, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
+from ..formats.text_ends import settled_text
 from ..formats.unsettled import FormattedFrame
 from ..rendering.regions import Region, RegionState
-from ..routing.prompts import finalize_text, settled_text
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
 from .revisions import Revision
 
@@ -138,11 +138,13 @@ class RegionJob:
             self._set_frame(frame)
             return
         text = self._trimmed_text(frame)
+        if text != frame.text.rstrip():
+            self.repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
             repaired = repair(self.canvas.schema, text)
             text = repaired.text
             self.repairs += repaired.repairs
-        if self._revision is None and not text.removeprefix(self.prompt.opening).strip():
+        if self._revision is None and not text.removeprefix(self.prompt.opening).strip("… \n"):
             raise PageFailed("The model wrote nothing. Try again: another seed often helps.")
         draft = self.frame
         self._set_frame(replace(frame, text=text, unsettled=(), fixed=len(text)))
@@ -164,9 +166,9 @@ class RegionJob:
 
     def _trimmed_text(self, frame: Frame) -> str:
         """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""
-        if not self.format.prose or self._revision is not None:
+        if self._revision is not None:
             return frame.text
-        return finalize_text(frame.text, frame.usage.reason if frame.usage else "end")
+        return self.format.finalize(frame.text, frame.usage.reason if frame.usage else "end")
 
     def retry(self, error: SchemaMismatch) -> bool:
         """Prepare a second attempt, with another seed. Return False if this was the second one.
