@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from .cleaning import CleanEngine, clean_engine
 from .downloads import download, hugging_face, models_folder
 from .engine import Engine, Progress
 from .errors import BadOption, MissingPackage, ModelNotFound, UnknownEngine, suggestion
@@ -38,8 +39,8 @@ class _EngineKind:
     models: bool = False
 
 
-def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, **options: Any) -> Engine:
-    """Open an engine.
+def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, **options: Any) -> CleanEngine:
+    """Open an engine. Its output is cleaned (see ``cleaning``).
 
     This loads a model, which takes seconds: call it in a thread, not in an event loop.
 
@@ -76,7 +77,7 @@ def open_engine(spec: str | Path = "auto", *, progress: Progress | None = None, 
                     f"The engine {text!r} takes no model, but got model={options['model']!r}. Leave it out, or use an "
                     f"engine that takes one: {takers}."
                 )
-            return kind.open(text, progress, **options)
+            return clean_engine(kind.open(text, progress, **options))
     raise _unknown(text)
 
 

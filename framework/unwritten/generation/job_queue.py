@@ -19,6 +19,7 @@ from typing import TypeAlias
 from cachetools import LRUCache
 
 from unwritten_engine import Engine, Priority
+from unwritten_engine.cleaning import clean_engine
 
 from ..core.errors import Busy, EditConflict, StoreError
 from ..core.settings import Settings
@@ -76,7 +77,7 @@ class JobQueue:
         self.num_submitted = 0
         self.grace_period = GRACE_PERIOD
         self.seconds_per_page = 8.0
-        self._engine = engine
+        self._engine = clean_engine(engine)
         self._store = store
         self._settings = settings
         self._check_text = check_text
