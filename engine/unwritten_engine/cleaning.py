@@ -18,9 +18,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
+from .characters import CharacterCleaner, clean_characters, last_boundary
+from .control_text import ControlScanner
 from .engine import About, Engine
-from .errors import EngineError
+from .errors import EngineError, GenerationFailed
 from .frames import Frame, Prompt, Request, StopReason, Usage
+from .output_filters import JSONFilter, find_continuation, is_json, json_start_characters
+from .text_frames import last_word, num_held_back
 
 _GRACE: Final = 0.5
 """Seconds that an engine gets to report its usage after the end of its text."""
@@ -65,7 +69,8 @@ class CleanEngine:
     @property
     def about(self) -> About:
         """See ``Engine.about``."""
-        return self.engine.about
+        about = self.engine.about
+        return replace(about, abilities=replace(about.abilities, prefill=True))
 
     async def generate(self, request: Request) -> AsyncGenerator[Frame, None]:
         """See ``Engine.generate``.
@@ -119,24 +124,176 @@ class FrameCleaner:
     """
 
     def __init__(self, request: Request, about: About) -> None:
+        prompt, self._schema = request.prompt, request.schema
         self.ended = False
         self._model = about.model
+        self._drafts, self._prefills = about.abilities.drafts, about.abilities.prefill
+        self._opening = clean_characters(prompt.opening)
+        self._stops = () if self._prefills else tuple(stop for stop in request.stop if stop)
         self._guards = [make(request, about) for make in GUARDS]
+        self._source = ""
+        self._characters = CharacterCleaner()
+        self._scanner = ControlScanner()
+        self._scanned_opening = ""
+        # What the caller has put into the text is no marker.
+        self._scans = request.draft is None or not _has_markers(request.draft.text)
+        self._json: JSONFilter | None = None
+        self._json_source = self._json_text = ""
+        self._reason: StopReason | None = None
         self._last = Frame("")
 
     def clean(self, raw: Frame) -> Frame | None:
-        """Return the frame for an engine's frame, or None if the same was returned before."""
-        self._last = raw
-        for guard in self._guards:
-            length = guard.check(self._last)
-            if length is not None:
-                self.ended = True
-                self._last = replace(self._last, text=self._last.text[:length])
-        return self._last
+        """Return the frame for an engine's frame, or None if nothing that readers see has changed.
 
-    def finish(self, usage: Usage) -> Frame:
-        """Return the last frame of a text that ended before its engine did."""
-        return replace(self._last, unsettled=(), fixed=len(self._last.text), usage=usage)
+        Raises:
+            GenerationFailed: the last frame has reasoning and no text.
+        """
+        same = _common_prefix(self._source, raw.text)
+        unchanged = same == len(raw.text) == len(self._source)
+        self._source = raw.text
+        frame = self._remove_controls(raw, same)
+        if not self._prefills:
+            frame = self._extract_json(frame) if self._schema is not None else self._add_opening(frame)
+        frame = self._cut(frame)
+        if raw.usage is not None:
+            return self.finish(raw.usage, frame)
+        end = len(frame.text.rstrip())
+        frame = replace(frame, fixed=last_boundary(frame.text, min(frame.fixed, end)))
+        before, self._last = self._last, frame
+        if (frame.text, frame.unsettled, frame.fixed) == (before.text, before.unsettled, before.fixed):
+            return frame if unchanged else None
+        return frame
+
+    def finish(self, usage: Usage, frame: Frame | None = None) -> Frame:
+        """Return the last frame.
+
+        Args:
+            usage: of the engine.
+            frame: the clean frame; by default the one before.
+
+        Raises:
+            GenerationFailed: there is reasoning and no text.
+        """
+        frame = frame or self._last
+        text, hidden = frame.text, self._scanner.hidden
+        reason = self._reason or usage.reason
+        if self._json is not None and reason == "end" and not is_json(text):
+            text = self._scanner.text.strip()  # the caller may repair it
+        if text != self._source:
+            text = text.rstrip() if text[len(self._opening) :].strip() else text[: len(self._opening)]
+        if hidden and not text[len(self._opening) :].strip():
+            raise only_reasoning(self._model)
+        tokens = usage.tokens
+        if hidden:
+            visible = max(0, len(self._source) - hidden)
+            tokens = max(1, round(tokens * visible / len(self._source)))
+        return replace(
+            frame, text=text, unsettled=(), fixed=len(text), usage=replace(usage, tokens=tokens, reason=reason)
+        )
+
+    def _remove_controls(self, raw: Frame, same: int) -> Frame:
+        """Remove unsafe characters, reasoning and control tokens."""
+        characters, final = self._characters, raw.done
+        same = characters.update(raw.text, same, final=final)
+        text, positions = characters.text, characters.positions
+        fixed = positions(raw.fixed)
+        spans = [(positions(start), positions(end)) for start, end in raw.unsettled]
+        if self._scans:
+            opening = self._opening if self._prefills and text.startswith(self._opening) else ""
+            if opening != self._scanned_opening or not same:
+                self._scanner, self._scanned_opening = ControlScanner(opening, json=self._schema is not None), opening
+            scanner = self._scanner
+            scanner.update(text, same, fixed, final=final)
+            if scanner.ended is not None and (final or not self._drafts or scanner.ended <= fixed):
+                self._end("end")
+            text, positions = scanner.text, scanner.positions
+            fixed = positions(fixed)
+            spans = [(positions(start), positions(end)) for start, end in spans]
+        return replace(raw, text=text, fixed=fixed, unsettled=tuple(span for span in spans if span[0] < span[1]))
+
+    def _add_opening(self, frame: Frame) -> Frame:
+        """Put the opening before the text, in which the model may have repeated it."""
+        found = find_continuation(frame.text, self._opening, final=frame.done or self.ended)
+        if found is None:
+            return replace(frame, text=self._opening, fixed=len(self._opening), unsettled=())
+        start, gap = found
+        text = self._opening + gap + frame.text[start:]
+        shift = len(text) - len(frame.text)
+        spans = ((max(a, start) + shift, b + shift) for a, b in frame.unsettled if b > start)
+        return replace(frame, text=text, fixed=max(frame.fixed, start) + shift, unsettled=tuple(spans))
+
+    def _extract_json(self, frame: Frame) -> Frame:
+        """Remove white space and text around the JSON value. No part is fixed: the end may show that it is no JSON."""
+        if self._json is None or not frame.text.startswith(self._json_source):
+            self._json, self._json_text = JSONFilter(json_start_characters(self._schema)), ""
+            self._json_source = ""
+        self._json_text += self._json.push(frame.text[len(self._json_source) :])
+        self._json_source = frame.text
+        text = self._json_text
+        if self._json.done and not self._drafts and is_json(text):
+            self._end("end")
+        start = last_word(text)
+        return replace(frame, text=text, fixed=0, unsettled=((start, len(text)),) if start < len(text) else ())
+
+    def _cut(self, frame: Frame) -> Frame:
+        """Cut the text at a stop string, hold back what may become one, and let the guards end it."""
+        text, fixed = frame.text, frame.fixed
+        if self._stops:
+            same = len(self._last.text) if text.startswith(self._last.text) else len(self._opening)
+            start = max(len(self._opening), same - max(map(len, self._stops)) + 1)
+            found = [(at, at + len(stop)) for stop in self._stops if (at := text.find(stop, start)) >= 0]
+            if found:
+                length, end = min(found)
+                if frame.done or not self._drafts or end <= fixed:
+                    self._end("stop")
+                frame = _shorten(frame, length)
+            elif not frame.done:
+                frame = _shorten(frame, len(text) - num_held_back(text, self._stops))
+        for guard in self._guards:
+            limit = guard.check(frame)
+            if limit is not None:
+                self._end(guard.reason)
+                frame = _shorten(frame, limit)
+        return frame
+
+    def _end(self, reason: StopReason) -> None:
+        self.ended = True
+        self._reason = reason
+
+
+def only_reasoning(model: str) -> GenerationFailed:
+    """Return the error for a text of reasoning alone."""
+    return GenerationFailed(
+        f"{model} wrote only reasoning and no text. Turn its thinking off, or allow more tokens: ask for more canvases."
+    )
+
+
+def _has_markers(text: str) -> bool:
+    scanner = ControlScanner()
+    scanner.update(text, 0, 0, final=True)
+    return scanner.text != text
+
+
+def _common_prefix(one: str, other: str) -> int:
+    """Return the length of the common prefix of two texts."""
+    if other.startswith(one):
+        return len(one)
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _shorten(frame: Frame, length: int) -> Frame:
+    """Return the frame with the first characters of its text."""
+    if length >= len(frame.text):
+        return frame
+    spans = tuple((start, min(end, length)) for start, end in frame.unsettled if start < length)
+    return replace(frame, text=frame.text[:length], unsettled=spans, fixed=min(frame.fixed, length))
 
 
 async def _await_usage(frames: AsyncGenerator[Frame, None], longest: int) -> Usage | None:

@@ -26,6 +26,9 @@ class Abilities:
         preempts: while a click runs, requests with ``Priority.PREFETCH`` are preempted and resumed without loss. For
             other engines, the caller should cancel them.
         markup: output is good enough for drawings and whole programs. False for base models and random weights.
+        prefill: continues the prompt's opening and observes stop strings. The frames of other engines hold exactly what
+            the model writes; ``clean_engine`` adds the opening, cuts the text at a stop string, and finds the JSON of a
+            request with a schema.
     """
 
     instruct: bool = False
@@ -36,6 +39,7 @@ class Abilities:
     prefetch: bool = False
     preempts: bool = False
     markup: bool = False
+    prefill: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,142 +1,55 @@
-"""Filters for streamed model output: remove reasoning, a repeated opening, and text around JSON.
-
-Each filter takes pieces of text, returns pieces, and holds back what it cannot decide yet. They run before
-``TextFrames``.
-"""
+"""Remove what chat models add to a text: a repeated opening, and text around JSON."""
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
-_MARKS: Final = {"<think>": "</think>", "<thinking>": "</thinking>", "<|channel>": "<channel|>"}
-"""Start and end markers of reasoning."""
-_BARE: Final = "thought\n"
-"""What remains of empty reasoning of Gemma if a server drops the control tokens."""
-_CLOSES: Final = ("</think>", "</thinking>")
 _ORNAMENTS: Final = frozenset(" \t\n\r*_#`\"'“”‘’>")
 """Characters that a model may add to or drop from a requested opening."""
+_MOST_ORNAMENTS: Final = 64
 _CLOSING: Final = frozenset(",.;:!?)]’”…")
 """Characters that follow a word without a space."""
 
 
-class UnopenedReasoning(ValueError):
-    """An end marker of reasoning without a start marker: the text before it was reasoning."""
+def find_continuation(text: str, opening: str, *, final: bool) -> tuple[int, str] | None:
+    """Return where the text goes on after a repeated opening, and what separates it from the opening.
 
-
-class ReasoningFilter:
-    """Removes reasoning before the answer.
-
-    Args:
-        in_reasoning: the server's chat template has opened the reasoning, so that only the end marker is sent.
-    """
-
-    def __init__(self, *, in_reasoning: bool = False) -> None:
-        self._held = ""
-        self._close = _CLOSES[0] if in_reasoning else ""
-        self._answering = False
-        self._tail = ""
-
-    def push(self, piece: str) -> str:
-        """Add output; return the part that is certainly answer.
-
-        Raises:
-            UnopenedReasoning: an end marker without a start marker.
-        """
-        if self._answering:
-            self._look_for_an_end(piece)
-            return piece
-        self._held += piece
-        while True:
-            if self._close:
-                at = self._held.find(self._close)
-                if at < 0:
-                    return ""
-                self._held, self._close = self._held[at + len(self._close) :], ""
-            text = self._held.lstrip()
-            opened = next((mark for mark in _MARKS if text.startswith(mark)), "")
-            if opened:
-                self._close, self._held = _MARKS[opened], text[len(opened) :]
-            elif text.startswith(_BARE):
-                self._held = text[len(_BARE) :]
-            elif any(mark.startswith(text) for mark in (*_MARKS, _BARE)):
-                return ""  # it may become one
-            else:
-                return self._release()
-
-    @property
-    def thinking(self) -> bool:
-        """True while reasoning is open."""
-        return bool(self._close)
-
-    def end(self) -> str:
-        """Return held-back text that is part of the answer; nothing of open reasoning."""
-        return "" if self._close or self._answering else self._release()
-
-    def _release(self) -> str:
-        self._answering = True
-        text, self._held = self._held, ""
-        self._look_for_an_end(text)
-        return text
-
-    def _look_for_an_end(self, piece: str) -> None:
-        text = self._tail + piece
-        if any(close in text for close in _CLOSES):
-            raise UnopenedReasoning
-        self._tail = text[-12:]
-
-
-class PrefillFilter:
-    """Removes the requested opening from the answer, because every frame already has it.
+    Case and ornaments such as ``**`` around the opening are ignored. A text that does not repeat it goes on from its
+    beginning.
 
     Args:
-        opening: the opening. Case and ornaments such as ``**`` around it are ignored.
+        text: the model's text so far.
+        opening: the requested opening.
+        final: nothing follows. Otherwise the result is None while the text may still be a part of the opening.
     """
+    wanted = [char.casefold() for char in opening if char not in _ORNAMENTS]
+    if not wanted:
+        return 0, ""
+    matched = begin = end = 0
+    for at, char in enumerate(text[: 2 * len(opening) + _MOST_ORNAMENTS]):
+        if char in _ORNAMENTS:
+            continue
+        if matched == len(wanted):
+            return end + _closing_ornament(opening, text[:begin].strip(), text[end:at]), ""
+        if char.casefold() != wanted[matched]:
+            break
+        begin, end = (begin if matched else at), at + 1
+        matched += 1
+    else:
+        if not final and len(text) < 2 * len(opening) + _MOST_ORNAMENTS:
+            return None
+        if matched == len(wanted):
+            return len(text), ""
+    rest = text.lstrip()
+    gap = rest and rest[0] not in _CLOSING and not opening[-1:].isspace()
+    return len(text) - len(rest), " " if gap else ""
 
-    def __init__(self, opening: str) -> None:
-        self._opening = opening
-        self._wanted = [char.casefold() for char in opening if char not in _ORNAMENTS]
-        self._held = ""
-        self._done = not self._wanted
 
-    def push(self, piece: str) -> str:
-        """Add output; return what follows the opening once its end is certain."""
-        if self._done:
-            return piece
-        self._held += piece
-        best_length = begin = end = 0
-        for at, char in enumerate(self._held):
-            if char in _ORNAMENTS:
-                continue
-            if best_length == len(self._wanted):
-                self._done = True
-                return self._between(self._held[:begin].strip(), self._held[end:at]) + self._held[at:]
-            if char.casefold() != self._wanted[best_length]:
-                return self._apart()
-            begin, end = (begin if best_length else at), at + 1
-            best_length += 1
-        return ""
-
-    def end(self) -> str:
-        """Return what was held back when the text ended."""
-        if self._done:
-            return ""
-        repeated = [char.casefold() for char in self._held if char not in _ORNAMENTS] == self._wanted
-        return "" if repeated else self._apart()
-
-    def _between(self, before: str, after: str) -> str:
-        """Return the ornaments after the opening, without those that close an ornament before it."""
-        own = self._opening[len(self._opening.rstrip("".join(_ORNAMENTS))) :]
-        for mark in (own, before):
-            if mark and after.startswith(mark):
-                return after[len(mark) :]
-        return after
-
-    def _apart(self) -> str:
-        """Return the whole answer, separated from the opening that it does not begin with."""
-        self._done = True
-        text = self._held.lstrip()
-        gap = text and text[0] not in _CLOSING and not self._opening[-1:].isspace()
-        return f" {text}" if gap else text
+def _closing_ornament(opening: str, before: str, after: str) -> int:
+    """Return the length of the ornament after the opening that closes one before it."""
+    own = opening[len(opening.rstrip("".join(_ORNAMENTS))) :]
+    return next((len(mark) for mark in (own, before) if mark and after.startswith(mark)), 0)
 
 
 class JSONFilter:
@@ -152,12 +65,9 @@ class JSONFilter:
         self._quoted = self._escaped = self._begun = False
         self.done = False
         """The value is complete."""
-        self.said = ""
-        """All output of the model."""
 
     def push(self, piece: str) -> str:
         """Add output; return its part of the value."""
-        self.said += piece
         shown = []
         for char in piece:
             if self.done or (not self._begun and char not in self._starts):
@@ -175,6 +85,15 @@ class JSONFilter:
             if char in '}]"' and not self._quoted and self._depth == 0:
                 self.done = True
         return "".join(shown)
+
+
+def is_json(text: str) -> bool:
+    """True if a text is valid JSON."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def json_start_characters(schema: object) -> str:

@@ -18,7 +18,7 @@ _WHOLE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]")
 """Chinese and Japanese characters and punctuation, which later tokens never extend."""
 
 
-def _last_word(text: str) -> int:
+def last_word(text: str) -> int:
     """Return where the last word of the text begins; the length of the text if it ends between words."""
     start = len(text)
     while start and len(text) - start < _LONGEST_WORD:
@@ -26,6 +26,16 @@ def _last_word(text: str) -> int:
             break
         start -= 1
     return start
+
+
+def num_held_back(text: str, stops: Sequence[str]) -> int:
+    """Return how many trailing characters may be the start of a stop string."""
+    longest = max(map(len, stops), default=0)
+    for size in range(min(longest - 1, len(text)), 0, -1):
+        tail = text[-size:]
+        if any(stop.startswith(tail) for stop in stops):
+            return size
+    return 0
 
 
 class TextFrames:
@@ -70,23 +80,16 @@ class TextFrames:
             at, self.stopped = min(matches)
             self._text = self._text[:at]
             self.ended = True
-        self._shown = len(self._text) - (0 if self.ended else self._num_held_back())
+        held_back = 0 if self.ended else num_held_back(self._text, [stop for stop, _ in self._stops])
+        self._shown = len(self._text) - held_back
         return self.ended
-
-    def _num_held_back(self) -> int:
-        """Return how many trailing characters may be the start of a stop string."""
-        for size in range(min(self._longest - 1, len(self._text)), 0, -1):
-            tail = self._text[-size:]
-            if any(stop.startswith(tail) for stop, _ in self._stops):
-                return size
-        return 0
 
     def frame(self, tokens: int) -> Frame:
         """Return the frame after ``tokens`` tokens."""
         text = self._opening + self._text[: self._shown]
         if text[-1:].isspace():
             return self._with_position(Frame(text, (), len(text.rstrip())), tokens)
-        start = max(_last_word(text), len(self._opening))  # the opening itself never changes
+        start = max(last_word(text), len(self._opening))  # the opening itself never changes
         spans = ((start, len(text)),) if start < len(text) else ()
         return self._with_position(Frame(text, spans, start), tokens)
 

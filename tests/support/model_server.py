@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from tests.support.servers import ServerThread
 
-from unwritten_engine import Frame, Prompt
+from unwritten_engine import Engine, Frame, Prompt, open_engine
 from unwritten_engine import Request as Ask
-from unwritten_engine.openai.engine import OpenAIEngine, open_openai
+from unwritten_engine.cleaning import CleanEngine
 
 Answer = Callable[[Request, dict[str, Any]], Awaitable[Response]]
 
@@ -169,16 +169,16 @@ SCHEMA = {
 
 
 @contextlib.asynccontextmanager
-async def opened(server: ModelServer, **options: Any) -> AsyncIterator[OpenAIEngine]:
+async def opened(server: ModelServer, **options: Any) -> AsyncIterator[CleanEngine]:
     """Open an engine on this server."""
-    engine = await asyncio.to_thread(open_openai, f"{server.url}/v1", **options)
+    engine = await asyncio.to_thread(open_engine, f"{server.url}/v1", **options)
     try:
         yield engine
     finally:
         await engine.close()
 
 
-async def frames_of(engine: OpenAIEngine, request: Ask = ASK) -> list[Frame]:
+async def frames_of(engine: Engine, request: Ask = ASK) -> list[Frame]:
     """Return all frames of a request."""
     return [frame async for frame in engine.generate(request)]
 

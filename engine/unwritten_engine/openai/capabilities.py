@@ -41,15 +41,12 @@ class ServerCapabilities:
     def __init__(self) -> None:
         self.unsupported: frozenset[str] = frozenset()
         """Parts that are not sent any more."""
-        self.in_reasoning = False
-        """The chat template opens the reasoning: an end marker arrived without a start marker."""
         self._takes_schemas = False
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """What was learned, one sentence each."""
-        sentences = [sentence for name, sentence in _REASONS.items() if name in self.unsupported]
-        return (*sentences, *(["The server's template opens the reasoning; it is removed."] * self.in_reasoning))
+        return tuple(sentence for name, sentence in _REASONS.items() if name in self.unsupported)
 
     def learn(self, unsupported: frozenset[str], body: Mapping[str, Any]) -> None:
         """Remember what was omitted from a request that the server accepted.

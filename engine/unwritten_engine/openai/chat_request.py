@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ..cleaning import only_reasoning
 from ..errors import EngineError, GenerationFailed
 from ..frames import Frame, Request, StopReason, Usage
-from ..output_filters import JSONFilter, PrefillFilter, ReasoningFilter, UnopenedReasoning, json_start_characters
 from ..text_frames import TextFrames
 from .capabilities import ServerCapabilities, build_body, without_unsupported
 from .discovery import ServerInfo
@@ -100,16 +100,10 @@ class ChatRequest:
 
     def _reset(self) -> None:
         """Reset the state before an attempt."""
-        opening = self._request.prompt.opening
-        self._frames = TextFrames(opening, (), self._request.stop, self._canvas_length, self._budget)
-        self._reasoning_filter = ReasoningFilter(in_reasoning=self._capabilities.in_reasoning)
-        shape = self._request.schema
-        self._text_filter: JSONFilter | PrefillFilter = (
-            PrefillFilter(opening) if shape is None else JSONFilter(json_start_characters(shape))
-        )
+        self._frames = TextFrames("", (), (), self._canvas_length, self._budget)
         self._reason: StopReason | None = None
-        self._has_reasoning = False
-        self._chunks = self._tokens = self._prompt = self._cached = 0
+        self._reasoning_chars = 0
+        self._chunks = self._tokens = self._prompt = self._cached = self._reasoning_tokens = 0
 
     async def next_frame(self) -> Frame:
         """Wait for a new frame and return the newest.
@@ -140,14 +134,6 @@ class ChatRequest:
             await self._send_with_retries()
         except EngineError as error:
             self.fail(error)
-        except UnopenedReasoning:
-            self._capabilities.in_reasoning = True
-            self.fail(
-                GenerationFailed(
-                    f"{self._server.model} wrote its reasoning into the text. From now on the reasoning is removed. "
-                    f"Try again."
-                )
-            )
         except Exception as error:  # the reader must not wait forever
             log.exception("A request to a model server failed")
             self.fail(GenerationFailed(f"The request failed ({type(error).__name__}: {error}). Try again."))
@@ -255,46 +241,26 @@ class ChatRequest:
             reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
             finish = choice.get("finish_reason")
             stopped = isinstance(choice.get("stop_reason"), str)  # vLLM: the string that it stopped at
-            if not isinstance(piece, str):
+            if not (isinstance(piece, str) and isinstance(reasoning, str)):
                 raise TypeError
         except (TypeError, AttributeError, ValueError):
             raise self._invalid_response(f"an event is {json.dumps(event)[:120]}") from None
         if piece or reasoning:
-            self._has_reasoning = self._has_reasoning or bool(reasoning)
+            self._reasoning_chars += len(reasoning)
             clock.reschedule(asyncio.get_running_loop().time() + self._timeouts.silence)
         if piece and self._reason is None:
             self._chunks += 1
-            self._push(self._text_filter.push(self._reasoning_filter.push(piece)))
+            self._has_text = True
+            self._frames.push(piece)
+            self._publish(self._frames.frame(self._num_tokens()))
         if finish and self._reason is None:
-            self._on_finish(finish, stopped)
+            if finish == "content_filter":
+                raise GenerationFailed(
+                    f"The content filter of {self._server.address} stopped the text. Change the prompt."
+                )
+            self._reason = "length" if finish == "length" else "stop" if stopped else "end"
         if self._reason is not None:
             clock.reschedule(asyncio.get_running_loop().time() + _GRACE)
-
-    def _push(self, piece: str) -> None:
-        if piece:
-            self._has_text = True
-            if self._frames.push(piece):
-                self._reason = "stop"
-            else:
-                frame = self._frames.frame(self._num_tokens())
-                # If the text turns out not to be JSON, the last frame has the raw output.
-                self._publish(replace(frame, fixed=0) if isinstance(self._text_filter, JSONFilter) else frame)
-        if (
-            isinstance(self._text_filter, JSONFilter)
-            and self._text_filter.done
-            and self._reason is None
-            and _is_json(self._frames.raw_text)
-        ):
-            self._reason = "end"
-
-    def _on_finish(self, finish: str, stopped: bool) -> None:
-        """Handle the server's finish reason."""
-        if finish == "content_filter":
-            raise GenerationFailed(f"The content filter of {self._server.address} stopped the text. Change the prompt.")
-        text = self._text_filter.push(self._reasoning_filter.end())
-        self._push(text + (self._text_filter.end() if isinstance(self._text_filter, PrefillFilter) else ""))
-        if self._reason is None:
-            self._reason = "length" if finish == "length" else "stop" if stopped else "end"
 
     def _update_usage(self, event: Mapping[str, Any]) -> None:
         usage = event.get("usage")
@@ -303,23 +269,26 @@ class ChatRequest:
             self._prompt = int(usage.get("prompt_tokens") or 0)
             details = usage.get("prompt_tokens_details") or {}
             self._cached = int(details.get("cached_tokens") or 0)
+            details = usage.get("completion_tokens_details") or {}
+            self._reasoning_tokens = int(details.get("reasoning_tokens") or 0)
 
     def _num_tokens(self) -> int:
-        """Return the number of tokens so far: the server's count, or an estimate of four characters per token."""
-        if self._tokens:
-            return min(self._tokens, self._budget)
-        return max(1, min(max(self._chunks, len(self._frames.raw_text) // 4), self._budget))
+        """Return the number of tokens of the text so far, without reasoning in fields of its own.
+
+        That is the server's count, or an estimate of four characters per token.
+        """
+        chars = len(self._frames.raw_text)
+        if not self._tokens:
+            return max(1, min(max(self._chunks, chars // 4), self._budget))
+        reasoning = self._reasoning_tokens
+        if self._reasoning_chars and not reasoning:
+            reasoning = round(self._tokens * self._reasoning_chars / (self._reasoning_chars + chars))
+        return max(1, min(self._tokens - reasoning, self._budget))
 
     def _finish(self, reason: StopReason) -> None:
+        if self._reasoning_chars and not self._frames.raw_text.strip():
+            raise only_reasoning(self._server.model)
         last = self._frames.last(self._num_tokens())
-        if not self._frames.raw_text.strip() and (self._has_reasoning or self._reasoning_filter.thinking):
-            raise GenerationFailed(
-                f"{self._server.model} used its {self._budget:,} tokens for reasoning and wrote no text. Turn thinking "
-                f"off on the server, or ask for more canvases."
-            )
-        if isinstance(self._text_filter, JSONFilter) and reason == "end" and not _is_json(last.text):
-            # Not valid JSON: return the raw output, which the caller may repair.
-            last = replace(last, text=self._text_filter.said.strip(), fixed=len(self._text_filter.said.strip()))
         tokens = self._num_tokens() if self._frames.raw_text or self._tokens else 0
         usage = Usage(
             tokens=tokens,
@@ -342,7 +311,7 @@ class ChatRequest:
         return error.to_engine_error(self._server.address, self._server.model, self._server.models, self._budget)
 
     def _timeout_message(self) -> str:
-        if self._chunks or self._has_reasoning:
+        if self._chunks or self._reasoning_chars:
             return (
                 f"{self._server.address} sent nothing for {self._timeouts.silence:g} seconds in the middle of a text. "
                 f"Check its log; silence_timeout=… waits longer."
@@ -369,14 +338,6 @@ def _as_event(answer: dict[str, Any]) -> dict[str, Any]:
         first = choices[0]
         return {**answer, "choices": [{**first, "delta": first["message"]}]}
     return answer
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 MAX_EVENT_CHARS: Final = 1 << 22

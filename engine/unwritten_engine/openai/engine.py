@@ -1,7 +1,7 @@
 """The engine for OpenAI-compatible servers: vLLM, SGLang, llama-server, Ollama, or a hosted one.
 
 A request waits for a place (``request_slots``), then a task sends it and reads the event stream (``chat_request``).
-Reasoning, a repeated opening and text around JSON are removed (``output_filters``), and the newest frame is published.
+The newest frame is published. It holds what the model wrote, which ``cleaning`` turns into the text of the request.
 Closing the iterator cancels the task and the connection, which tells the server to stop.
 
 Servers support different parts of the protocol. Unsupported parts are omitted, listed in ``about.reasons`` and not sent
@@ -141,6 +141,7 @@ class OpenAIEngine:
                 prefetch=server.local,  # remote servers may charge
                 markup=True,
                 images=server.images if settings["images"] is None else settings["images"],
+                prefill=False,
             ),
             reasons=(*reasons, *server.reasons),
         )
@@ -250,7 +251,7 @@ class OpenAIEngine:
             **extra,
         }
         if request.stop:
-            body["stop"] = list(request.stop[:4])  # some servers refuse more; TextFrames checks all of them
+            body["stop"] = list(request.stop[:4])  # some servers refuse more; all of them are checked later
         return body, budget
 
 

@@ -115,7 +115,7 @@ class VisualEngine:
             context=head.context,
             canvas_length=CANVAS_LENGTH,
             parallel=settings["parallel"],
-            abilities=Abilities(instruct=True, drafts=True, markup=True),
+            abilities=Abilities(instruct=True, drafts=True, markup=True, prefill=False),
             licence=str(head.metadata.get("general.license", "")),
             reasons=(
                 "The program was requested by its path.",
@@ -139,7 +139,7 @@ class VisualEngine:
         arrival = time.monotonic()
         slot = await self._slots.acquire("", request.priority, request)
         start = time.monotonic()
-        screen, frames = Screen(), ScreenFrames(request.prompt.opening, request.stop, canvases)
+        screen, frames = Screen(), ScreenFrames(canvases)
         try:
             with tempfile.TemporaryDirectory(prefix="unwritten-") as name:
                 folder = Path(name)

@@ -14,13 +14,11 @@ and prints the whole text and a line with its timing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final
 
-from ..frames import Frame, Span, StopReason, Usage
-from ..output_filters import PrefillFilter, ReasoningFilter, UnopenedReasoning
+from ..frames import Frame, Span, Usage
 
 _PICTURE: Final = re.compile(rb"\x1b\[\?2026h(.*?)\x1b\[\?2026l", re.DOTALL)
 _END: Final = b"\r\x1b[J\x1b[?25h"
@@ -103,14 +101,10 @@ class ScreenFrames:
     """Converts drawings to frames.
 
     Args:
-        opening: text that every frame begins with.
-        stops: stop strings.
         canvases: maximum number of canvases.
     """
 
-    def __init__(self, opening: str, stops: Sequence[str], canvases: int) -> None:
-        self._opening = opening
-        self._stops = [stop for stop in stops if stop]
+    def __init__(self, canvases: int) -> None:
         self._canvases = canvases
         self._before = ""
         self._canvas = -1
@@ -120,9 +114,8 @@ class ScreenFrames:
         *done, current = screen.canvases
         # Line breaks at the end of a canvas look like the empty rows below it, so text after the first canvas may
         # still move.
-        fixed = len(self._visible_text(done[0].text) if done else self._opening)
-        text = self._visible_text("".join(canvas.text for canvas in screen.canvases))
-        fixed = min(fixed, len(text))
+        fixed = len(done[0].text.strip()) if done else 0
+        text = "".join(canvas.text for canvas in screen.canvases).strip()
         canvas = len(done)
         before = self._before[fixed:] if canvas == self._canvas else ""
         self._before, self._canvas = text, canvas
@@ -138,19 +131,17 @@ class ScreenFrames:
 
     def last(self, screen: Screen, *, seconds: float, queued: float, seed: int) -> Frame:
         """Return the last frame. The program does not count tokens; four characters are counted as one."""
-        written, steps, canvases = screen.text()
-        text = self._visible_text(written, ended=True)
+        text, steps, canvases = screen.text()
         canvases = canvases or max(1, len(screen.canvases))
-        reason: StopReason = "stop" if len(self._visible_text(written, ended=True, stop=False)) > len(text) else "end"
         usage = Usage(
-            tokens=(len(text) - len(self._opening) + 3) // 4,
+            tokens=(len(text) + 3) // 4,
             prompt_tokens=0,
             cached_tokens=0,
             steps=steps or sum(canvas.step + 1 for canvas in screen.canvases),
             canvases=canvases,
             seconds=seconds,
             queued_seconds=queued,
-            reason=reason,
+            reason="end",
             seed=seed,
         )
         current = screen.canvases[-1] if screen.canvases else Picture(0, 0, "")
@@ -163,22 +154,6 @@ class ScreenFrames:
             steps=max(current.steps, current.step + 1),
             usage=usage,
         )
-
-    def _visible_text(self, written: str, *, ended: bool = False, stop: bool = True) -> str:
-        """Return the text without reasoning, after the opening, up to a stop string.
-
-        Text that may become reasoning or the opening is held back until the text has ended.
-        """
-        thoughts = ReasoningFilter()
-        try:
-            text = thoughts.push(written) + (thoughts.end() if ended else "")
-        except UnopenedReasoning:
-            text = written.rpartition(">")[2]
-        opening = PrefillFilter(self._opening)
-        text = (opening.push(text) + (opening.end() if ended else "")).rstrip()
-        stops = [at for mark in self._stops if (at := text.find(mark)) >= 0] if stop else []
-        text = text[: min(stops)].rstrip() if stops else text
-        return self._opening + text if self._opening.strip() else text.lstrip()
 
 
 def _changed_spans(before: str, after: str, offset: int) -> tuple[Span, ...]:

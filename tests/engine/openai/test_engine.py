@@ -82,8 +82,8 @@ def real() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 async def engine(real: str) -> AsyncIterator[OpenAIEngine]:
-    engine = await asyncio.to_thread(open_engine, real, key="a-key", parallel=2)
-    assert isinstance(engine, OpenAIEngine)
+    # Not cleaned: the model was not trained for turns, and soon invents the next one.
+    engine = await asyncio.to_thread(open_openai, real, key="a-key", parallel=2)
     yield engine
     await engine.close()
 
@@ -408,17 +408,5 @@ async def test_a_model_that_only_thinks(server: ModelServer) -> None:
         yield event({"choices": [{"delta": {}, "finish_reason": "length"}]})
 
     server.answers = [raw(chunks)]
-    with pytest.raises(GenerationFailed, match="used its 40 tokens for reasoning and wrote no text"):
+    with pytest.raises(GenerationFailed, match="tiny wrote only reasoning and no text"):
         await text_of(server)
-
-
-async def test_a_thought_that_the_template_began(server: ModelServer) -> None:
-    server.answers = [says("Hm, well.", "</think>Tall towers.")]
-    async with opened(server) as engine:
-        with pytest.raises(GenerationFailed, match="wrote its reasoning into the text"):
-            await frames_of(engine)
-        assert (await frames_of(engine))[-1].text == "Tall towers."
-        assert "The server's template opens the reasoning; it is removed." in engine.about.reasons
-        server.answers = [says("Hm, well, and so on", finish="length")]
-        with pytest.raises(GenerationFailed, match="for reasoning and wrote no text"):
-            await frames_of(engine)

@@ -17,6 +17,7 @@ import pytest
 from tests.support.ggufs import MODEL, write_gguf
 
 from unwritten_engine import Draft, Example, Frame, Prompt, Request, open_engine
+from unwritten_engine.cleaning import CleanEngine
 from unwritten_engine.errors import (
     BadOption,
     EngineClosed,
@@ -100,18 +101,17 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def engine(program: Path, model: Path) -> AsyncIterator[VisualEngine]:
+async def engine(program: Path, model: Path) -> AsyncIterator[CleanEngine]:
     engine = open_engine(f"visual:{program}", model=str(model), start_timeout=10, silence_timeout=0.5)
-    assert isinstance(engine, VisualEngine)
     yield engine
     await engine.close()
 
 
-async def frames_of(engine: VisualEngine, request: Request) -> list[Frame]:
+async def frames_of(engine: CleanEngine, request: Request) -> list[Frame]:
     return [frame async for frame in engine.generate(request)]
 
 
-async def test_pictures_become_frames(engine: VisualEngine) -> None:
+async def test_pictures_become_frames(engine: CleanEngine) -> None:
     frames = await frames_of(engine, Request(Prompt("Lighthouses."), canvases=2, seed=5))
     *drafts, last = frames
     assert len(drafts) >= 3
@@ -128,7 +128,7 @@ async def test_pictures_become_frames(engine: VisualEngine) -> None:
     assert usage.tokens > 5 and usage.seconds > 0
 
 
-async def test_a_slow_reader_does_not_hold_the_program_up(engine: VisualEngine) -> None:
+async def test_a_slow_reader_does_not_hold_the_program_up(engine: CleanEngine) -> None:
     stream = engine.generate(Request(Prompt("Lighthouses."), canvases=2))
     await anext(stream)
     await asyncio.sleep(0.5)
@@ -137,7 +137,7 @@ async def test_a_slow_reader_does_not_hold_the_program_up(engine: VisualEngine) 
     assert rest[-1].usage.seconds < 2
 
 
-async def test_what_the_program_is_called_with(engine: VisualEngine, program: Path, model: Path) -> None:
+async def test_what_the_program_is_called_with(engine: CleanEngine, program: Path, model: Path) -> None:
     prompt = Prompt("Tea.", system="You \\n write.", examples=(Example("Rain.", "Water."),))
     request = Request(prompt, canvases=1, seed=7, options={"steps": 12, "entropy_bound": 0.2})
     await frames_of(engine, request)
@@ -153,7 +153,7 @@ async def test_what_the_program_is_called_with(engine: VisualEngine, program: Pa
     assert not Path(pairs["-f"]).exists(), "what was asked does not stay on the disk"
 
 
-async def test_a_long_prompt_gets_the_room_that_it_needs(engine: VisualEngine, program: Path) -> None:
+async def test_a_long_prompt_gets_the_room_that_it_needs(engine: CleanEngine, program: Path) -> None:
     await frames_of(engine, Request(Prompt("word " * 2000)))
     pairs = dict(itertools.pairwise(json.loads(program.with_suffix(".json").read_text("utf-8"))["arguments"]))
     assert pairs["-c"] == pairs["-b"] == pairs["-ub"] and int(pairs["-c"]) > 5000
@@ -170,7 +170,7 @@ async def test_more_arguments(program: Path, model: Path) -> None:
     await engine.close()
 
 
-async def test_opening_and_stop(engine: VisualEngine) -> None:
+async def test_opening_and_stop(engine: CleanEngine) -> None:
     prompt = Prompt("Lighthouses.", opening="A lighthouse")
     frames = await frames_of(engine, Request(prompt, canvases=2, stop=("lamp",)))
     assert all(frame.text.startswith("A lighthouse") for frame in frames)
@@ -178,7 +178,7 @@ async def test_opening_and_stop(engine: VisualEngine) -> None:
     assert frames[-1].usage is not None and frames[-1].usage.reason == "stop"
 
 
-async def test_thoughts_and_half_characters_are_held_back(engine: VisualEngine) -> None:
+async def test_thoughts_and_half_characters_are_held_back(engine: CleanEngine) -> None:
     frames = await frames_of(engine, Request(Prompt("think")))
     assert frames[-1].text == "A lamp." and not any("thou" in frame.text for frame in frames)
     frames = await frames_of(engine, Request(Prompt("halves")))
@@ -193,7 +193,7 @@ async def test_thoughts_and_half_characters_are_held_back(engine: VisualEngine) 
         ("stall", "drew nothing in time"),
     ],
 )
-async def test_what_goes_wrong_is_said(engine: VisualEngine, ask: str, message: str) -> None:
+async def test_what_goes_wrong_is_said(engine: CleanEngine, ask: str, message: str) -> None:
     with pytest.raises(GenerationFailed, match=message):
         await frames_of(engine, Request(Prompt(ask)))
 
@@ -206,10 +206,11 @@ async def test_a_program_that_never_draws_is_given_up(program: Path, model: Path
     await engine.close()
 
 
-async def test_closing_ends_the_program(engine: VisualEngine) -> None:
+async def test_closing_ends_the_program(engine: CleanEngine) -> None:
     stream = engine.generate(Request(Prompt("stall")))
     await anext(stream)
-    process = next(iter(engine._running))
+    assert isinstance(engine.engine, VisualEngine)
+    process = next(iter(engine.engine._running))
     begun = time.monotonic()
     await stream.aclose()
     assert process.returncode is not None and time.monotonic() - begun < 1
@@ -229,7 +230,7 @@ async def test_closing_ends_the_program(engine: VisualEngine) -> None:
         (Request(Prompt("A.", images=(b"x",))), "cannot see images"),
     ],
 )
-async def test_what_it_cannot_do_is_refused(engine: VisualEngine, request_: Request, message: str) -> None:
+async def test_what_it_cannot_do_is_refused(engine: CleanEngine, request_: Request, message: str) -> None:
     with pytest.raises(RequestRefused, match=message):
         await frames_of(engine, request_)
     with pytest.raises(RequestRefused, match=message):
@@ -278,7 +279,7 @@ def test_bytes_however_they_are_cut() -> None:
 
 
 def test_what_changed_is_not_settled() -> None:
-    screen, frames = Screen(), ScreenFrames("", (), 1)
+    screen, frames = Screen(), ScreenFrames(1)
     spans = []
     for step, text in enumerate(["one two three", "one 2 three", "one 2 three four", "one 2 three four"]):
         assert screen.feed(picture(step, text))
@@ -291,5 +292,5 @@ def test_a_text_without_its_timing() -> None:
     screen = Screen()
     screen.feed(b"\r\033[J\033[?25h\nA text.\n")
     assert screen.text() == ("A text.", 0, 0)
-    last = ScreenFrames("", (), 1).last(screen, seconds=1, queued=0, seed=1)
+    last = ScreenFrames(1).last(screen, seconds=1, queued=0, seed=1)
     assert last.text == "A text." and last.usage is not None and last.usage.canvases == 1

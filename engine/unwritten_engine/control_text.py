@@ -1,0 +1,537 @@
+"""Reasoning and control tokens in generated text: remove them, and end the text where the model ended its turn.
+
+A server whose parser does not know the model sends these as text. The same strings are ordinary text where a page is
+about them: in code (spans, fenced and indented blocks, elements of HTML), in quotation marks, and in strings of JSON.
+That an inline span or a quotation is one shows only at its end, on the same line. Until then the text is held back.
+
+The scanner never goes back: it looks at each character a constant number of times, whatever the text is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+import regex
+
+from .characters import PositionMap
+
+_MARKER: Final = regex.compile(
+    r"""
+      (?P<think> <(?:seed:)?(?:think|thinking|thought|reasoning)> | \[THINK\] | <\|channel> )
+    | (?P<unthink> </(?:seed:)?(?:think|thinking|thought|reasoning)> | \[/THINK\] | <channel\|> )
+    | (?P<channel> <\|channel\|> [ ]{0,2} (?P<name>\w{0,20}) [^<\n]{0,60} (?:<\|message\|>)? )
+    | (?P<turn> <(?:start_of_turn|\|turn|\|im_start\||\|start\||\|start_header_id\|)>
+        \s{0,2} (?P<role>\w{0,20}) (?:<\|end_header_id\|>)? \s{0,2} )
+    | (?P<assistant> (?:
+            <(?:bos|\|(?:begin_of_text|startoftext|message|assistant|end_header_id|CHATBOT_TOKEN)\|)>
+          | <｜(?:begin▁of▁sentence|Assistant)｜> | \[/INST\]
+        ) \s{0,2} )
+    | (?P<strike> </s> )
+    | (?P<end> <(?:eos|end_of_turn|end_of_utterance|</?SYS>)> | <\|[\w"/.-]{1,40}\|?> | <\w{1,40}\|>
+        | <[｜][\w▁]{1,40}[｜]> | \[INST\] | \[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\] )
+    | (?P<padding> <(?:pad|unk|unused\d{1,4})> )
+    """,
+    regex.VERBOSE | regex.IGNORECASE,
+)
+"""Markers of chat templates. Unknown tokens of the usual forms, such as ``<|name|>``, count as the end of a turn."""
+_ASSISTANT: Final = frozenset({"assistant", "model", "bot", "gpt"})
+_REASONING_END: Final = {
+    "think": regex.compile(
+        r"</(?:seed:)?(?:think|thinking|thought|reasoning)>|\[/THINK\]|<channel\|>", regex.IGNORECASE
+    ),
+    "channel": regex.compile(r"<\|end\|>|(?=<\|(?:start|return|call|channel)\|>)"),
+}
+_LONGEST_END: Final = 24
+"""In characters, of the markers in ``_REASONING_END``."""
+_LABEL: Final = regex.compile(r"\s{0,8}thought\n")
+"""What remains of empty reasoning of Gemma if a server drops the control tokens."""
+
+_TOKEN: Final = regex.compile(r"""[\n<\[]|`+|["“”„«»]|\\.?""", regex.DOTALL)
+_JSON_TOKEN: Final = regex.compile(r"""[\n<\["]|\\.?""", regex.DOTALL)
+_CLOSING_QUOTES: Final = {'"': '"', "“": "”", "„": "“", "«": "»"}
+_BEFORE_QUOTE: Final = frozenset(" \t\n([{<>=:—–-/*_'‘+,|~")
+_SINGLE_QUOTES: Final = frozenset("'‘’‹›")
+_ELEMENT: Final = regex.compile(
+    r"<(?P<close>/?)(?P<name>code|kbd|samp|tt|var|pre|script|style|textarea|xmp|s)(?=[\s/>])|(?P<comment><!--)",
+    regex.IGNORECASE,
+)
+"""Elements in which markers are ordinary text, comments, and struck-out text, whose end tag is also an end token."""
+_JSON_STRING: Final = regex.compile(r'(?:[^"\\\n]|\\.)*+', regex.DOTALL)
+_BLOCKS: Final = frozenset({"pre", "script", "style", "textarea", "xmp", "<!--"})
+"""Elements that may have several lines."""
+_LIST_ITEM: Final = regex.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])[ \t]")
+_INDENTED: Final = regex.compile(r" {4}| {0,3}\t")
+_FENCE: Final = regex.compile(
+    r"[ \t>]*+(?:(?:[-*+]|\d{1,9}[.)])[ \t]++)?(?P<fence>`{3,}(?=[^`\n]*\n)|~{3,}(?=[^\n]*\n))"
+)
+_HTML: Final = regex.compile(r"\s*+<[a-z!]", regex.IGNORECASE)
+_LONGEST_CLOSE: Final = 16
+"""In characters, of what ends a span."""
+
+
+@dataclass(slots=True)
+class _State:
+    """Where the scanner is, and what it knows of the text before.
+
+    Attributes:
+        at: the next position to look at.
+        copied: up to here, the source was copied or removed.
+        looked: what was decided depends on the source up to here.
+        length: length of the clean text.
+        last: its last character.
+        html: it begins with an element.
+        hidden: number of characters of reasoning.
+        since: length of the clean text after the last reasoning, or of the opening.
+        blank: only white space was copied since then.
+        reasoning: the key in ``_REASONING_END`` of open reasoning, or "".
+        trim: white space is not copied now, because what it separated was removed.
+        searched, block_searched: up to here, the end of a span or of a block was searched for in vain.
+        literal: markers before this position are in a span.
+        ended: the model ended its turn.
+        line: start of the current line.
+        code, quote, element: what would end the open span, or "": a run of backticks, a quotation mark, an element.
+        failed: backticks and quotation marks that are not closed on this line.
+        block: the open element of ``_BLOCKS``, or "".
+        unclosed: elements of ``_BLOCKS`` that are never closed.
+        fence: the backticks or tildes of the open fence, or "".
+        struck: number of open ``<s>`` elements.
+        after_blank, in_list, in_code: about the lines before: is the last one blank, a part of a list, indented code.
+    """
+
+    at: int
+    copied: int
+    looked: int = 0
+    length: int = 0
+    last: str = ""
+    html: bool = False
+    hidden: int = 0
+    since: int = 0
+    blank: bool = True
+    reasoning: str = ""
+    trim: bool = True
+    searched: int = 0
+    block_searched: int = 0
+    literal: int = 0
+    ended: bool = False
+    line: int = 0
+    code: str = ""
+    quote: str = ""
+    element: str = ""
+    failed: tuple[str, ...] = ()
+    block: str = ""
+    unclosed: tuple[str, ...] = ()
+    fence: str = ""
+    struck: int = 0
+    after_blank: bool = True
+    in_list: bool = False
+    in_code: bool = False
+
+
+class ControlScanner:
+    """A growing or changing text without reasoning, control tokens, and what follows the model's turn.
+
+    Args:
+        opening: what the text begins with. It is copied unseen.
+        json: the text is JSON, so that only its strings are spans.
+
+    Attributes:
+        text: the clean text. What cannot be decided yet is missing at its end.
+        positions: from positions of the source to positions of the text.
+    """
+
+    def __init__(self, opening: str = "", *, json: bool = False) -> None:
+        self.text = ""
+        self.positions = PositionMap()
+        self._source = ""
+        self._parts: list[str] = []  # of the text; joined once for each update
+        self._json = json
+        self._token = _JSON_TOKEN if json else _TOKEN
+        self._opening = opening
+        self._opened = bool(opening.strip())
+        self._state = _State(0, 0)
+        self._saved: list[_State] = []
+
+    @property
+    def ended(self) -> int | None:
+        """The position in the source after the marker that ended the text, or None."""
+        return self._state.looked if self._state.ended else None
+
+    @property
+    def hidden(self) -> int:
+        """Number of characters of reasoning."""
+        return self._state.hidden
+
+    def update(self, source: str, same: int, fixed: int, *, final: bool) -> None:
+        """Replace the source.
+
+        Args:
+            source: the whole new source.
+            same: number of its leading characters that are those of the source before.
+            fixed: number of its leading characters that do not change any more.
+            final: nothing follows.
+        """
+        self._source = source
+        usable = [state for state in self._saved if state.looked <= same]
+        if usable:
+            self._state = replace(usable[-1])
+        else:
+            start = len(self._opening)
+            html = _HTML.match(self._opening) is not None
+            self._state = _State(start, start, length=start, since=start, html=html, trim=not self._opened)
+            self.text, self.positions = self._opening, PositionMap()
+            self.positions.copy(0, start)
+        self._parts = [self.text[: self._state.length]]
+        self.positions.truncate(self._state.length)
+        self._saved = []
+        self._scan(fixed, final)
+        self._save(self._state.looked if self._state.ended else len(source))
+        self.text = "".join(self._parts)
+
+    def _save(self, looked: int) -> None:
+        self._saved.append(replace(self._state, looked=looked))
+
+    def _scan(self, fixed: int, final: bool) -> None:
+        source, state = self._source, self._state
+        if not (state.at or self._opened or self._skip_label(final)):
+            return
+        while not state.ended:
+            if state.reasoning:
+                if not self._skip_reasoning(final):
+                    return
+                continue
+            if state.fence:
+                if not self._skip_fence():
+                    return
+                continue
+            if state.block and self._skip_block():
+                continue
+            match = self._token.search(source, state.at)
+            start, end = match.span() if match else (len(source), len(source))
+            if not self._saved and start >= fixed:
+                self._save(max(state.looked, state.at))
+            if match is None:
+                state.at = start
+                self._copy(start)
+                return
+            first = source[start]
+            if first == "\n":
+                state.at = end
+                self._end_line(start)
+            elif first in "<[":
+                if not self._read_marker(start, final):
+                    return
+            elif end == len(source) and first in "`\\" and not final:
+                self._copy(end)  # shown, but what it is shows with the next character
+                state.at = start
+                return
+            else:
+                state.at = end
+                if not state.block:
+                    self._read_delimiter(first, start, end)
+
+    # -- copying -------------------------------------------------------------------------------------------
+
+    def _copy(self, end: int) -> None:
+        """Copy the source up to ``end``."""
+        state = self._state
+        start = state.copied
+        if end <= start:
+            return
+        if state.trim:
+            spaces = " \t" if self._opened or state.last else None  # None: all white space
+            start = end - len(self._source[start:end].lstrip(spaces))
+            state.trim = start == end
+        piece = self._source[start:end]
+        if piece:
+            if not state.length:
+                state.html = _HTML.match(piece) is not None
+            self._parts.append(piece)
+            self.positions.copy(start, end)
+            state.blank = state.blank and piece.isspace()
+            state.length += len(piece)
+            state.last = piece[-1]
+        state.copied = end
+
+    def _remove(self, start: int, end: int) -> None:
+        """Copy the source up to ``start``, and remove it from there to ``end``."""
+        self._copy(start)
+        state = self._state
+        state.at = state.copied = end
+        state.searched = 0
+        state.trim = state.trim or state.last.isspace() or not state.length
+
+    def _truncate(self, length: int) -> None:
+        """Shorten the clean text."""
+        state = self._state
+        while state.length > length:
+            part = self._parts.pop()
+            state.length -= len(part)
+            if state.length < length:  # a part of an earlier update
+                self._parts.append(part[: length - state.length])
+                state.length = length
+        self.positions.truncate(length)
+        state.last = self._parts[-1][-1:] if self._parts else ""
+
+    # -- reasoning -----------------------------------------------------------------------------------------
+
+    def _skip_label(self, final: bool) -> bool:
+        """Remove Gemma's label at the beginning. Return False if it may still become one."""
+        match = _LABEL.match(self._source, partial=not final)
+        if match is None:
+            return True
+        if match.partial:
+            return False
+        self._remove(0, match.end())
+        return True
+
+    def _skip_reasoning(self, final: bool) -> bool:
+        """Remove reasoning up to its end. Return False if it has none yet."""
+        source, state = self._source, self._state
+        match = _REASONING_END[state.reasoning].search(source, state.at)
+        if match is None:
+            end = max(state.at, len(source) - _LONGEST_END)
+        elif source[match.start() - 1] in "`'\"" and match[0]:
+            if match.end() == len(source) and not final:
+                end, match = match.start(), None
+            elif source[match.end() : match.end() + 1] == source[match.start() - 1]:
+                state.hidden += match.end() - state.at
+                state.at = state.copied = match.end()
+                return True
+            else:
+                end = match.end()
+        else:
+            end = match.end()
+        state.hidden += end - state.at
+        state.at = state.copied = end
+        if match is None:
+            return False
+        state.reasoning = ""
+        state.since, state.blank = state.length, True
+        return True
+
+    def _drop_reasoning(self, end: int) -> None:
+        """Remove the text since the last reasoning: its end marker shows that it was reasoning, opened elsewhere."""
+        state = self._state
+        state.hidden += end - state.copied + state.length - state.since
+        self._truncate(state.since)
+        state.copied = end
+        state.blank = True
+        self._remove(end, end)
+
+    # -- lines and spans -----------------------------------------------------------------------------------
+
+    def _end_line(self, end: int) -> None:
+        """Update the state at the end of a line."""
+        source, state = self._source, self._state
+        blank = not source[state.line : end].strip()
+        if self._json or state.block:
+            pass
+        elif blank:
+            state.after_blank = True
+        else:
+            state.in_code = self._is_indented_code()
+            indented = source.startswith(("  ", "\t"), state.line)
+            if _LIST_ITEM.match(source, state.line):
+                state.in_list = True
+            elif state.after_blank and not indented:
+                state.in_list = False
+            state.after_blank = False
+            fence = _FENCE.match(source, state.line, end + 1)
+            if fence and not state.in_code:
+                state.fence = fence["fence"]
+                state.at = end
+        state.line = end + 1
+        state.code = state.quote = state.element = ""
+        state.failed = ()
+
+    def _is_indented_code(self) -> bool:
+        """True if the current line is one of an indented block of code."""
+        state = self._state
+        return (
+            (state.after_blank or state.in_code)
+            and not (state.in_list or self._json or state.block)
+            and _INDENTED.match(self._source, state.line) is not None
+            and not (state.html if state.length else _HTML.match(self._source, state.copied))  # indented elements
+        )
+
+    def _skip_fence(self) -> bool:
+        """Go to the end of a fenced block of code. Return False if it has none yet."""
+        source, state = self._source, self._state
+        match = _fence_end(state.fence[0], len(state.fence)).search(source, state.at)
+        if match is None:
+            state.at = max(state.at, source.rfind("\n", state.at))
+            self._copy(len(source))
+            return False
+        state.at = state.line = match.end()
+        state.fence = ""
+        return True
+
+    def _skip_block(self) -> bool:
+        """Go to the end of an element of several lines. Return False if it has none yet."""
+        source, state = self._source, self._state
+        end = _block_end(state.block).search(source, max(state.at, state.block_searched))
+        if end is None:
+            state.block_searched = max(state.at, len(source) - _LONGEST_CLOSE)
+            return False
+        state.at, state.block, state.block_searched = end.end(), "", 0
+        return True
+
+    def _read_delimiter(self, first: str, start: int, end: int) -> None:
+        """Open or close an inline span."""
+        source, state = self._source, self._state
+        if first == "\\":
+            return
+        if first == "`":
+            run = source[start:end]
+            if state.code == run:
+                state.code = ""
+            elif not state.code and run not in state.failed:
+                state.code = run
+        elif state.quote:
+            if first == state.quote or (first == "”" and state.quote == "“"):
+                state.quote = ""
+        elif first in _CLOSING_QUOTES and not state.code and first not in state.failed:
+            # A straight quotation mark opens a quotation only before a word: not in 5".
+            opens = self._json or first != '"' or start == state.line or source[start - 1] in _BEFORE_QUOTE
+            state.quote = _CLOSING_QUOTES[first] if opens else ""
+
+    def _read_element(self, match: regex.Match[str]) -> None:
+        """Open or close an element of HTML."""
+        state = self._state
+        name, closes = (match["name"] or match["comment"]).lower(), bool(match["close"])
+        if name == "s":
+            state.struck = max(0, state.struck + (-1 if closes else 1))
+        elif name in _BLOCKS:
+            state.block = "" if closes or name in state.unclosed else name
+        elif closes:
+            state.element = ""
+        elif not state.element and name not in state.failed:
+            state.element = name
+
+    # -- markers -------------------------------------------------------------------------------------------
+
+    def _read_marker(self, start: int, final: bool) -> bool:
+        """Handle what may be a marker. Return False to wait for what follows."""
+        source, state = self._source, self._state
+        match = _MARKER.match(source, start, partial=not final)
+        if match is None or start < state.literal or self._is_indented_code():
+            state.at = start + 1
+            if source[start] == "<" and not (self._json or state.block):
+                element = _ELEMENT.match(source, start, partial=not final)
+                if element and element.partial:
+                    self._copy(start)
+                    state.at = start
+                    return False
+                if element:
+                    self._read_element(element)
+            return True
+        end = match.end()
+        kind = "" if match.partial else str(match.lastgroup)
+        if kind in ("name", "role"):
+            kind = "channel" if kind == "name" else "turn"
+        if not final and (match.partial or end == len(source)):
+            self._hold(start)
+            return False
+        if kind == "strike" and state.struck:
+            state.struck -= 1
+            state.at = end
+            return True
+        ordinary = self._is_ordinary(kind, start, end, final)
+        if ordinary is None:
+            self._hold(start)
+            return False
+        if ordinary:
+            state.at = end
+            state.searched = 0
+        else:
+            self._apply(kind, match)
+        return True
+
+    def _hold(self, start: int) -> None:
+        self._copy(start)
+        self._state.at = start
+
+    def _is_ordinary(self, kind: str, start: int, end: int, final: bool) -> bool | None:
+        """True if a marker is ordinary text, None if that shows later."""
+        source, state = self._source, self._state
+        if state.block:
+            if not final:
+                return None
+            state.unclosed += (state.block,)
+            state.block = ""
+        if state.code or state.quote or state.element:
+            at = self._find_span_end(max(end, state.searched))
+            if not final and (at == len(source) or (at + 1 == len(source) and source[at] != "\n")):
+                return None
+            if at < len(source) and source[at] != "\n":
+                state.literal = at
+                return True
+            quotes = (mark for mark, close in _CLOSING_QUOTES.items() if close == state.quote)
+            state.failed += (state.code, state.element, *quotes)
+            state.code = state.quote = state.element = ""
+        if self._json:
+            return False
+        before, after = source[start - 1 : start] if start else "", source[end : end + 1]
+        if before and before in _SINGLE_QUOTES and after and after in _SINGLE_QUOTES:
+            return True
+        # A sentence that goes on after it: "the token </s>, which ends a text".
+        marks = ",;:)" if kind in ("think", "channel") else ",;:)."
+        return bool(before) and before in " \t(" and bool(after) and after in marks
+
+    def _find_span_end(self, at: int) -> int:
+        """Return where an open span or the line ends; the length of the source if neither does."""
+        source, state = self._source, self._state
+        if self._json:
+            state.searched = match_end = _JSON_STRING.match(source, at).end()
+            return match_end if source[match_end : match_end + 1] in ('"', "\n") else len(source)
+        match = _span_end(state.code, state.quote, state.element).search(source, at)
+        state.searched = max(at, len(source) - _LONGEST_CLOSE) if match is None else match.start()
+        return len(source) if match is None else match.start()
+
+    def _apply(self, kind: str, match: regex.Match[str]) -> None:
+        state = self._state
+        start, end = match.span()
+        at_start = state.blank and not self._source[state.copied : start].strip()
+        if kind == "padding":
+            self._remove(start, end)
+        elif kind == "think" or (kind == "channel" and match["name"].lower() != "final"):
+            self._remove(start, end)
+            state.hidden += end - start
+            state.reasoning = kind
+        elif kind == "channel":
+            self._remove(start, end)
+        elif kind == "unthink":
+            self._drop_reasoning(end)
+        elif at_start and (kind == "assistant" or (kind == "turn" and match["role"].lower() in _ASSISTANT)):
+            self._remove(start, end)
+        else:
+            self._remove(start, end)
+            state.ended = True
+            state.looked = end
+
+
+@lru_cache(maxsize=256)
+def _fence_end(mark: str, length: int) -> regex.Pattern[str]:
+    """Return the pattern of the line that ends a fenced block. A marker may stand after it."""
+    return regex.compile(rf"\n[ \t>]*+{mark}{{{length},}}+[ \t]*+(?=[\n<\[])")
+
+
+@lru_cache(maxsize=256)
+def _block_end(block: str) -> regex.Pattern[str]:
+    """Return the pattern of what ends an element of several lines."""
+    return regex.compile("-->" if block == "<!--" else rf"</{block}(?=[\s>])", regex.IGNORECASE)
+
+
+@lru_cache(maxsize=256)
+def _span_end(code: str, quote: str, element: str) -> regex.Pattern[str]:
+    """Return the pattern of what ends one of these spans, or the line."""
+    parts = ["\n"]
+    if code:
+        parts.append(rf"(?<!`){code}(?!`)")
+    if quote:
+        parts.append("[“”]" if quote == "“" else quote)
+    if element:
+        parts.append(rf"</{element}")
+    return regex.compile("|".join(parts), regex.IGNORECASE)
