@@ -26,7 +26,7 @@ _COUNTER: Final = "\0"
 _TOKEN = re.compile(r"\s+|\d{1,9}|[^\s\d]+")
 _ITEM_MARKS = frozenset("#*_>(-+ \t")
 """Characters that may stand before the number of an item."""
-_BOUNDARY = re.compile(r"[.!?…。！？।؟۔።։][\"'”’»)\]*_」』]*(?=\s|$)|[。！？]|\n")
+_BOUNDARY = re.compile(r"(?<!\0)[.!?…。！？।؟۔።։][\"'”’»)\]*_」』]*(?=\s|$)|[。！？]|\n")
 _MARKUP = re.compile(r"\s*(?:<|\{|\[(?!\[)|```|~~~)")
 
 

@@ -1,4 +1,4 @@
-"""The ends of texts: cut a text that ran out of tokens back to where it ends well.
+"""The ends of texts: cut a text that ran out of tokens, or was stopped, back to where it ends well.
 
 A text ends well after a sentence, a paragraph, an item of a list, a row of a table or a line of code. The ends of
 sentences are those of Unicode's property Sentence_Terminal, without abbreviations, initials and decimal points. Where
@@ -96,19 +96,23 @@ _DANGLING = re.compile(rf"(?:^|(?<=\s))[{_OPENERS}]{{1,8}}$")
 """Opening marks with nothing after them."""
 
 
+CUT_REASONS = frozenset({"length", "repetition", "echo"})
+"""The reasons of engines for an end that is not the text's own."""
+
+
 def finalize_text(text: str, reason: str) -> str:
     """Return a finished text without an incomplete end.
 
-    If the model ran out of tokens, the text is cut back to where it ends well, and open quotation marks, brackets,
+    If the text was cut off, it is cut back to where it ends well, and open quotation marks, brackets,
     emphasis and code fences are closed. If too little would be left, it is cut after a clause or a word and ends in an
     ellipsis. A heading or a list mark with nothing after it is always removed.
 
     Args:
         text: The text of a prose canvas, Markdown or plain.
-        reason: The engine's reason for the end: "length" if the text was cut off.
+        reason: The engine's reason for the end.
     """
-    if reason == "length" and text.strip():
-        text = _cut(text)
+    if reason in CUT_REASONS and text.strip():
+        text = _cut(text, is_line_complete=reason == "repetition")
     text = text.rstrip()
     return _drop_empty_lines(text) or text
 
@@ -128,6 +132,13 @@ def settled_text(text: str) -> int:
         if settled:
             return len(text) - len(text[settled:].lstrip())
     return 0
+
+
+def has_content(text: str) -> bool:
+    """True if a text has a sentence of two words, or three words."""
+    words = re.findall(r"[^\W\d_]+", text)
+    num_words = sum(len(word) if _UNSPACED_SCRIPT.match(word) else 1 for word in words)
+    return num_words > 2 or (num_words == 2 and any(True for _ in _sentence_ends(text, 0, len(text))))
 
 
 def _drop_empty_lines(text: str) -> str:
@@ -231,12 +242,25 @@ def _is_abbreviation(text: str, line_start: int, end: int, following: str) -> bo
 # -- cutting ----------------------------------------------------------------------------------------------
 
 
-def _cut(text: str) -> str:
-    """Return a text that ran out of tokens, cut back to where it ends well."""
-    is_word_complete = text[-1:].isspace()
+def _cut(text: str, *, is_line_complete: bool) -> str:
+    """Return a text that was cut off, cut back to where it ends well.
+
+    Args:
+        text: The text.
+        is_line_complete: True if its last word is complete, and also its last line if that is an item or a row.
+    """
+    is_word_complete = is_line_complete or text[-1:].isspace()
     text = text.rstrip()
     lines = list(_lines(text))
     end, fence = _last_good_end(text, lines)
+    last = lines[-1]
+    if (
+        is_line_complete
+        and last[2] in {"", "row"}
+        and _STRUCTURE.match(text, last[0])
+        and not _is_lead_in(text[last[0] :])
+    ):
+        return _close_marks(text)
     if end < len(text) // 3:
         return _cut_in_sentence(text, lines, end, is_word_complete)
     if fence:
@@ -390,14 +414,14 @@ _BLOCKS = frozenset(
 def finalize_html(text: str, reason: str) -> str:
     """Return finished HTML without an incomplete end.
 
-    If the model ran out of tokens, the HTML is cut back to its last complete block or sentence, or else after a word.
+    If it was cut off, it is cut back to its last complete block or sentence, or else after a word.
     Open elements are closed when the HTML is sanitized.
 
     Args:
         text: The HTML, a prefix of a document or a fragment.
-        reason: The engine's reason for the end: "length" if the text was cut off.
+        reason: The engine's reason for the end.
     """
-    if reason != "length":
+    if reason not in CUT_REASONS:
         return text
     best = word = 0
     undivided = last_opened = ""
