@@ -18,11 +18,12 @@ from ..frames import Frame, Request, StopReason, Usage
 from ..text_frames import TextFrames
 from .capabilities import ServerCapabilities, build_body, without_unsupported
 from .discovery import ServerInfo
-from .errors import ServerError, parse_error, read_error
+from .errors import ServerError, find_error, parse_error, read_error
 
 log = logging.getLogger("unwritten_engine")
 _LONGEST_WAIT: Final = 30.0
 """In seconds. A server that asks for a longer delay is not retried."""
+_MOST_STRAY_LINES: Final = 50
 _GRACE: Final = 0.5
 """Seconds to wait for the token count after the text is complete."""
 
@@ -102,6 +103,7 @@ class ChatRequest:
         """Reset the state before an attempt."""
         self._frames = TextFrames("", (), (), self._canvas_length, self._budget)
         self._reason: StopReason | None = None
+        self._stray: list[str] = []  # lines of the stream that are no part of an event
         self._reasoning_chars = 0
         self._chunks = self._tokens = self._prompt = self._cached = self._reasoning_tokens = 0
 
@@ -173,7 +175,7 @@ class ChatRequest:
                 if "event-stream" in response.headers.get("content-type", ""):
                     await self._read_events(response, clock)
                 else:
-                    self._on_event(_as_event(self._parse_json(await self._read_body(response))), clock)
+                    self._read_response(await self._read_body(response), clock)
         except TimeoutError:
             if self._reason is None:
                 raise GenerationFailed(self._timeout_message()) from None
@@ -187,6 +189,8 @@ class ChatRequest:
         except InvalidEventStream as error:
             raise self._invalid_response(str(error)) from error
         if self._reason is None:
+            if stray := "\n".join(self._stray):
+                self._raise_server_error(read_error(0, stray))
             raise _Retry(self._cut_off("the stream ended before the text did"))
         self._finish(self._reason)
 
@@ -209,42 +213,58 @@ class ChatRequest:
                 raise self._invalid_response("the response has no end")
         return body.decode("utf-8", "replace")
 
+    def _read_response(self, body: str, clock: asyncio.Timeout) -> None:
+        """Handle a response that is not a stream."""
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            raise self._invalid_response(read_error(200, body).message or "it is empty") from None
+        if (error := find_error(value)) is not None:
+            self._raise_server_error(error)
+        if not isinstance(value, dict):
+            raise self._invalid_response(read_error(200, body).message)
+        self._on_event(_as_event(value), clock)
+
     async def _read_events(self, response: Any, clock: asyncio.Timeout) -> None:
         stream = parse_events(response.aiter_bytes())
         try:
-            async for data in stream:
+            async for name, data in stream:
                 if data.strip() == "[DONE]":
                     self._reason = self._reason or ("end" if self._chunks else None)
                     return
-                self._on_event(self._parse_json(data), clock)
+                if name == "error" and self._reason is None:
+                    self._raise_server_error(read_error(0, data))
+                try:
+                    value = json.loads(data)
+                except (ValueError, RecursionError):
+                    value = None
+                if value is not None and self._reason is None and (error := find_error(value)) is not None:
+                    self._raise_server_error(error)
+                if name == "message" and isinstance(value, dict):
+                    self._on_event(value, clock)
+                elif name == "message" and self._reason is None:
+                    raise self._invalid_response(read_error(200, data).message)
+                elif name == "" and len(self._stray) < _MOST_STRAY_LINES:
+                    self._stray.append(data)
         finally:
             await stream.aclose()
 
-    def _parse_json(self, data: str) -> dict[str, Any]:
-        try:
-            value = json.loads(data)
-        except ValueError:
-            raise self._invalid_response(f"it begins with {data.strip()[:60]!r}") from None
-        if not isinstance(value, dict):
-            raise self._invalid_response(f"it is {data[:60]!r}")
-        return value
-
     def _on_event(self, event: Mapping[str, Any], clock: asyncio.Timeout) -> None:
         """Handle one event of the stream."""
-        if event.get("error"):
-            self._raise_server_error(parse_error(event))
         try:
             self._update_usage(event)
             choice: Any = next(iter(event.get("choices") or ()), {})
             delta = choice.get("delta") or {}
             piece = delta.get("content") or ""
             reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-            finish = choice.get("finish_reason")
+            finish, error = choice.get("finish_reason"), choice.get("error")
             stopped = isinstance(choice.get("stop_reason"), str)  # vLLM: the string that it stopped at
             if not (isinstance(piece, str) and isinstance(reasoning, str)):
                 raise TypeError
         except (TypeError, AttributeError, ValueError):
             raise self._invalid_response(f"an event is {json.dumps(event)[:120]}") from None
+        if error and self._reason is None:
+            self._raise_server_error(parse_error(error))
         if piece or reasoning:
             self._reasoning_chars += len(reasoning)
             clock.reschedule(asyncio.get_running_loop().time() + self._timeouts.silence)
@@ -348,10 +368,12 @@ class InvalidEventStream(ValueError):
     """The bytes are not server-sent events."""
 
 
-async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-    """Yield the data of each server-sent event. Several data lines are joined by line breaks.
+async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[tuple[str, str], None]:
+    """Yield the name and data of each server-sent event. Several data lines are joined by line breaks.
 
-    Comments, event names and ids are ignored. An incomplete event at the end is dropped, as the specification demands.
+    Comments, ids and other fields of the specification are ignored. Servers that fail often leave the format, so what
+    the specification ignores is yielded too: a field ``error`` as an event of this name, other lines with the name "",
+    and an incomplete event at the end with the name ``incomplete``.
 
     Args:
         chunks: the bytes, split anywhere.
@@ -360,7 +382,7 @@ async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None
         InvalidEventStream: bytes that are not UTF-8, or an event without an end.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    rest, data = "", list[str]()
+    rest, name, data = "", "message", list[str]()
     async for chunk in chunks:
         try:
             rest += decoder.decode(chunk)
@@ -369,10 +391,26 @@ async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None
         *lines, rest = rest.split("\n")
         for line in lines:
             text = line.removesuffix("\r")
-            if text.startswith("data:"):
-                data.append(text[5:].removeprefix(" "))
-            elif not text and data:
-                yield "\n".join(data)
-                data = []
+            field, _, value = text.partition(":")
+            value = value.removeprefix(" ")
+            if field == "data":
+                data.append(value)
+            elif field == "event":
+                name = value.strip() if value.strip() == "error" else "message"
+            elif field == "error":
+                yield "error", value
+            elif not text:
+                if data:
+                    yield name, "\n".join(data)
+                name, data = "message", []
+            elif field not in ("", "id", "retry"):
+                yield "", text
         if len(rest) + sum(map(len, data)) > MAX_EVENT_CHARS:
             raise InvalidEventStream("an event has no end")
+    field, _, value = rest.rstrip("\r").partition(":")
+    if field in ("data", "error"):
+        data.append(value.removeprefix(" "))
+    elif field not in ("", "id", "retry", "event"):
+        yield "", rest
+    if data:
+        yield ("error" if "error" in (name, field) else "incomplete"), "\n".join(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import html
 import json
 import re
 import time
@@ -10,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..characters import clean_characters
 from ..errors import EngineError, GenerationFailed, ModelNotFound, PromptTooLong, RequestRefused
 
 KEY_VARIABLES: Final = ("UNWRITTEN_API_KEY", "OPENAI_API_KEY")
 """Environment variables with an API key, in order of preference."""
 TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP statuses for which a retry may succeed."""
+_MOST_HTML: Final = 20_000
 _TOO_LONG: Final = re.compile(r"context.{0,20}(length|size|window)|too (long|large|many tokens)|exceeds? the", re.I)
 
 
@@ -101,22 +104,63 @@ def read_error(status: int, body: str, retry_after: str = "") -> ServerError:
     """Parse the body of an error response."""
     try:
         value = json.loads(body)
-    except ValueError:
-        words = re.sub(r"<[^>]*>", " ", body)
-        return ServerError(status, _one_line(words, 160), "", parse_retry_after(retry_after))
+    except (ValueError, RecursionError):
+        return ServerError(status, _one_line(_page_title(body)), "", parse_retry_after(retry_after))
     return parse_error(value, status, retry_after)
 
 
 def parse_error(value: Any, status: int = 0, retry_after: str = "") -> ServerError:
     """Parse the JSON of an error response or event. ``status`` takes precedence over a code inside."""
-    inner = value.get("error", value) if isinstance(value, dict) else value
-    if not isinstance(inner, dict):
-        return ServerError(status, _one_line(str(inner)), "", parse_retry_after(retry_after))
-    message = inner.get("message") or inner.get("detail") or inner.get("error") or json.dumps(inner)
-    code = inner.get("code")
+    inner = value
+    while isinstance(inner, list) and inner:
+        inner = inner[0]
+    if isinstance(inner, dict) and inner.get("error"):
+        inner = inner["error"]
+    code, kind = (inner.get("code"), inner.get("type")) if isinstance(inner, dict) else (None, None)
     number = code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code < 600 else 0
-    kind = code if isinstance(code, str) else inner.get("type")
-    return ServerError(status or number, _one_line(str(message)), str(kind or ""), parse_retry_after(retry_after))
+    kind = code if isinstance(code, str) else kind
+    return ServerError(status or number, _one_line(_words(value)), str(kind or ""), parse_retry_after(retry_after))
+
+
+def find_error(value: Any) -> ServerError | None:
+    """Return the error in the JSON of a response that should be text, or None."""
+    first = value[0] if isinstance(value, list) and value else value
+    if isinstance(first, str):
+        return parse_error(value)
+    if not isinstance(first, dict):
+        return None
+    if first.get("error") or first.get("errors"):
+        return parse_error(value)
+    if "choices" not in first and (first.get("object") == "error" or any(first.get(key) for key in _MESSAGE_KEYS)):
+        return parse_error(value)
+    return None
+
+
+_MESSAGE_KEYS: Final = ("message", "msg", "detail", "error_description", "error_message")
+
+
+def _words(value: Any) -> str:
+    """Return what a server's JSON says about an error, in the server's own words."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value:
+        return "; ".join(map(_words, value[:3]))
+    if isinstance(value, dict):
+        inner = next((value[key] for key in ("error", "errors", *_MESSAGE_KEYS) if value.get(key)), None)
+        if inner is not None and inner is not True:
+            return _words(inner)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _page_title(body: str) -> str:
+    """Return the title of an HTML page, or the text itself if it is none."""
+    if not re.match(r"\s*<[a-z!?]", body, re.IGNORECASE):
+        return body
+    for tag in ("title", "h1"):
+        match = re.search(rf"<{tag}\b[^<>]*>([^<]+)", body[:_MOST_HTML], re.IGNORECASE)
+        if match and match[1].strip():
+            return html.unescape(match[1])
+    return re.sub(r"<[^<>]*>", " ", body[:_MOST_HTML])
 
 
 def parse_retry_after(header: str) -> float | None:
@@ -130,5 +174,5 @@ def parse_retry_after(header: str) -> float | None:
 
 
 def _one_line(text: str, most: int = 400) -> str:
-    line = " ".join(text.split()).rstrip(".")
+    line = clean_characters(" ".join(text.split())).rstrip(".")
     return line if len(line) <= most else f"{line[:most]}…"

@@ -29,6 +29,7 @@ from tests.support.model_server import (
 )
 
 from unwritten_engine import Draft, Example, Prompt, Request, open_engine
+from unwritten_engine.cleaning import clean_engine
 from unwritten_engine.errors import (
     BadOption,
     EngineError,
@@ -121,7 +122,8 @@ async def test_a_real_server_repeats_itself_for_a_seed(engine: OpenAIEngine) -> 
 
 @pytest.mark.model
 async def test_a_real_server_holds_a_shape(engine: OpenAIEngine) -> None:
-    last = (await frames_of(engine, Request(Prompt("A keeper."), max_tokens=200, schema=SCHEMA, seed=1)))[-1]
+    request = Request(Prompt("A keeper."), max_tokens=200, schema=SCHEMA, seed=1)
+    last = (await frames_of(clean_engine(engine), request))[-1]
     value = json.loads(last.text)
     assert value.keys() == {"name", "age"} and isinstance(value["age"], int)
     assert last.text == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
@@ -131,7 +133,7 @@ async def test_a_real_server_holds_a_shape(engine: OpenAIEngine) -> None:
 @pytest.mark.model
 async def test_a_real_server_takes_opening_and_stop(engine: OpenAIEngine) -> None:
     prompt = Prompt("Lighthouses.", opening="A lighthouse is")
-    frames = await frames_of(engine, Request(prompt, max_tokens=24, stop=("e",)))
+    frames = await frames_of(clean_engine(engine), Request(prompt, max_tokens=24, stop=("e",)))
     assert all(frame.text.startswith("A lighthouse is") for frame in frames)
     assert "e" not in frames[-1].text.removeprefix("A lighthouse is")
 

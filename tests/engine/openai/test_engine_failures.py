@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -168,6 +169,60 @@ async def test_what_goes_wrong_is_said(
     with pytest.raises(EngineError, match=message):
         await text_of(server, **options)
     assert len(server.bodies) == requests
+
+
+WORDS = "The GPU ran out of memory \U0001f525"
+MISTAKES: dict[str, tuple[bytes, str, str]] = {
+    # What the server sends after its status 200, its type, and what else the message has.
+    "error event": (event({"error": {"message": WORDS, "type": "cuda"}}), "text/event-stream", ""),
+    "error as text": (event({"error": WORDS}), "text/event-stream", ""),
+    "vllm": (event({"object": "error", "message": WORDS, "code": 500}), "text/event-stream", "answers 500"),
+    "bare line": (f'{{"error": {{"message": "{WORDS}"}}}}\n'.encode(), "text/event-stream", ""),
+    "bare line without an end": (f'{{"error": "{WORDS}"}}'.encode(), "text/event-stream", ""),
+    "bare lines": (json.dumps({"error": {"message": WORDS}}, indent=2).encode(), "text/event-stream", ""),
+    "bare words": (f"{WORDS}\n\n".encode(), "text/event-stream", ""),
+    "named event": (f'event: error\ndata: {{"message": "{WORDS}"}}\n\n'.encode(), "text/event-stream", ""),
+    "named event with text": (f"event: error\ndata: {WORDS}\n\n".encode(), "text/event-stream", ""),
+    "named event without an end": (f"event: error\ndata: {WORDS}".encode(), "text/event-stream", ""),
+    "field": (f"error: {WORDS}\n\n".encode(), "text/event-stream", ""),
+    "field with JSON": (f'error: {{"message": "{WORDS}"}}\n\n'.encode(), "text/event-stream", ""),
+    "data of another form": (f"data: {WORDS}\n\n".encode(), "text/event-stream", ""),
+    "in the choice": (event({"choices": [{"error": {"message": WORDS}, "delta": {}}]}), "text/event-stream", ""),
+    "page in a stream": (f"<html><title>{WORDS}</title>\n<p>x</p>\n".encode(), "text/event-stream", ""),
+    "JSON": (json.dumps({"error": {"message": WORDS}}).encode(), "application/json", ""),
+    "JSON text": (json.dumps({"error": WORDS}).encode(), "application/json", ""),
+    "JSON string": (json.dumps(WORDS).encode(), "application/json", ""),
+    "JSON list": (json.dumps([{"error": {"message": WORDS}}]).encode(), "application/json", ""),
+    "JSON detail": (json.dumps({"detail": [{"msg": WORDS}]}).encode(), "application/json", ""),
+    "page": (f"<html><title>{WORDS}</title><body>nginx</body></html>".encode(), "text/html", ""),
+    "words": (WORDS.encode(), "text/plain", ""),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("text", ["", "Half a "])
+async def test_errors_reach_the_developer_in_the_words_of_the_server(server: ModelServer, name: str, text: str) -> None:
+    sent, media_type, more = MISTAKES[name]
+    if text and media_type != "text/event-stream":
+        pytest.skip("text precedes an error in streams only")
+
+    async def answer(request: WebRequest, body: dict[str, Any]) -> Response:
+        return Response((event(piece(text)) if text else b"") + sent, media_type=media_type)
+
+    server.answers = [answer]
+    with pytest.raises(EngineError) as caught:
+        await text_of(server, retries=0)
+    assert WORDS in str(caught.value) and more in str(caught.value)
+    assert "nginx" not in str(caught.value) and "ended before" not in str(caught.value)
+
+
+async def test_an_error_after_the_end_of_the_text_is_ignored(server: ModelServer) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield event(piece("A text.", finish_reason="stop"))
+        yield event({"error": "usage is broken"})
+
+    server.answers = [raw(chunks)]
+    assert await text_of(server) == "A text."
 
 
 async def test_text_is_never_repeated(server: ModelServer) -> None:

@@ -9,18 +9,18 @@ from unwritten_engine.openai.chat_request import MAX_EVENT_CHARS, InvalidEventSt
 pytestmark = pytest.mark.anyio
 
 
-async def read(*chunks: bytes) -> list[str]:
+async def read(*chunks: bytes) -> list[tuple[str, str]]:
     async def stream() -> AsyncIterator[bytes]:
         for chunk in chunks:
             yield chunk
 
-    return [data async for data in parse_events(stream())]
+    return [event async for event in parse_events(stream())]
 
 
 STREAM = (
     ': ping\r\n\r\nevent: x\ndata: {"a": "é"}\n\ndata:one\ndata: two\n\nid: 3\n\ndata: [DONE]\n\ndata: cut'.encode()
 )
-DATA = ['{"a": "é"}', "one\ntwo", "[DONE]"]
+DATA = [("message", '{"a": "é"}'), ("message", "one\ntwo"), ("message", "[DONE]"), ("incomplete", "cut")]
 
 
 async def test_events_however_they_are_cut() -> None:
@@ -28,6 +28,13 @@ async def test_events_however_they_are_cut() -> None:
     assert await read(*(STREAM[at : at + 1] for at in range(len(STREAM)))) == DATA
     assert await read(STREAM.replace(b"\n", b"\r\n").replace(b"\r\r", b"\r")) == DATA
     assert await read() == await read(b"", b"\n\n\n") == []
+
+
+async def test_what_failing_servers_send() -> None:
+    stream = b'event: error\ndata: {"message": "A"}\n\ndata: b\n\nerror: C\n{"error": "D"}\nevent: error\ndata: E'
+    events = [("error", '{"message": "A"}'), ("message", "b"), ("error", "C"), ("", '{"error": "D"}'), ("error", "E")]
+    assert await read(stream) == events
+    assert await read(*(stream[at : at + 1] for at in range(len(stream)))) == events
 
 
 async def test_what_is_no_stream_of_events() -> None:
