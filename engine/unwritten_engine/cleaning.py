@@ -20,10 +20,12 @@ from typing import Final, Protocol, TypeAlias
 
 from .characters import CharacterCleaner, clean_characters, last_boundary
 from .control_text import ControlScanner
+from .echoes import EchoGuard
 from .engine import About, Engine
 from .errors import GenerationFailed
 from .frames import Frame, Prompt, Request, StopReason, Usage
 from .output_filters import JSONFilter, find_continuation, is_json, json_start_characters
+from .repetition import RepetitionGuard
 from .text_frames import last_word, num_held_back
 
 _GRACE: Final = 0.5
@@ -37,9 +39,11 @@ class Guard(Protocol):
 
     Attributes:
         reason: what the usage reports as the end.
+        fixed: how many leading characters of the checked frame it will never cut.
     """
 
     reason: StopReason
+    fixed: int
 
     def check(self, frame: Frame) -> int | None:
         """Return the length that the text is cut to, or None to continue. Called with every clean frame in order."""
@@ -47,7 +51,7 @@ class Guard(Protocol):
 
 
 MakeGuard: TypeAlias = Callable[[Request, About], Guard]
-GUARDS: Final[tuple[MakeGuard, ...]] = ()
+GUARDS: Final[tuple[MakeGuard, ...]] = (EchoGuard, RepetitionGuard)
 """Creates the guards of one request. The engine is stopped as soon as one of them ends the text."""
 
 
@@ -254,6 +258,7 @@ class FrameCleaner:
             if limit is not None:
                 self._end(guard.reason)
                 frame = _shorten(frame, limit)
+            frame = replace(frame, fixed=min(frame.fixed, guard.fixed))
         return frame
 
     def _end(self, reason: StopReason) -> None:

@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeAlias
 Span: TypeAlias = tuple[int, int]
 """A half-open range ``(start, end)`` of character positions in a text."""
 
-StopReason: TypeAlias = Literal["end", "length", "stop"]
-"""Why a generation ended: the model ended its text, the budget was used up, or a stop string was found."""
+StopReason: TypeAlias = Literal["end", "length", "stop", "repetition", "echo"]
+"""Why a generation ended: the model ended its text, the budget was used up, a stop string was found, or the text
+was cut before it repeated itself without end, or before it repeated parts of its prompt."""
 
 
 class Priority(IntEnum):

@@ -30,7 +30,7 @@ from unwritten.formats.links import WIKI_LINK, plain_text
 from unwritten.formats.page import Canvas, Page
 from unwritten.formats.registry import get_format
 from unwritten.formats.schema import json_schema_of, parse_value
-from unwritten.routing.prompts import build_prompt, finalize_text
+from unwritten.routing.prompts import build_prompt
 from unwritten.routing.visit import Visit
 from unwritten_engine import Engine, Example, Request
 
@@ -225,7 +225,7 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
                 firsts.append(time.monotonic() - began)
             if frame.usage is not None:
                 reason = frame.usage.reason
-        return finalize_text(text, reason) if get_format(canvas.format).prose else text
+        return get_format(canvas.format).finalize(text, reason)
 
     texts = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
     return dict(zip(page.canvases, texts, strict=True)), time.monotonic() - began, min(firsts, default=0.0)

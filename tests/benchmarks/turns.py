@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unwritten.routing.prompts import finalize_text
+from unwritten.formats.text_ends import finalize_text
 from unwritten_engine import Engine, Frame, Prompt, Request, Usage
 
 

@@ -163,8 +163,6 @@ class PageBuilder:
         if not facts:
             return page
         chosen = chance.sample(facts, min(len(facts), chance.randint(1, 2)))
-        if chance.random() < 0.5 and entry.links:
-            chosen = [f'The page "{chance.choice(entry.links)}" says: {fact}' for fact in chosen]
         return replace(page, prompt=replace(page.prompt, facts=tuple(chosen)))
 
 

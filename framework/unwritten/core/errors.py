@@ -17,7 +17,8 @@
     │   └── OverBudget        a budget is used up (429)
     ├── PageFailed            a page could not be generated; it can be tried again
     │   ├── TimedOut          it took too long
-    │   └── SchemaMismatch    the generated text does not fit its schema
+    │   └── UnusableText      the generated text cannot be used; another attempt may help
+    │       └── SchemaMismatch  it does not fit its schema
     ├── BadEdit               an edit that cannot be made as it was requested
     ├── EditConflict          the page has changed since the version that was edited
     ├── StoreError            the database cannot be read or written
@@ -129,7 +130,11 @@ class TimedOut(PageFailed):
     """A function or the generation of a page took too long."""
 
 
-class SchemaMismatch(PageFailed):
+class UnusableText(PageFailed):
+    """The generated text cannot be used. Another attempt may help."""
+
+
+class SchemaMismatch(UnusableText):
     """The generated text does not fit its schema and cannot be repaired."""
 
 

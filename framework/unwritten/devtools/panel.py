@@ -23,7 +23,13 @@ from .recordings import Recording, RegionRecording
 Rows: TypeAlias = list[tuple[str, str]]
 """Rows of a table: names and values."""
 
-_ENDINGS: Mapping[str, str] = {"end": "its own end", "length": "its budget", "stop": "a stop string"}
+_ENDINGS: Mapping[str, str] = {
+    "end": "its own end",
+    "length": "its budget",
+    "stop": "a stop string",
+    "repetition": "a repetition",
+    "echo": "an echo of its prompt",
+}
 
 
 @dataclass(frozen=True, slots=True)

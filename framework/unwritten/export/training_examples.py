@@ -22,6 +22,7 @@ from unwritten_engine.training.dataset import TrainingPage
 
 from ..core.errors import StoreError
 from ..formats.registry import FORMATS
+from ..formats.text_ends import CUT_REASONS
 from ..generation.revisions import is_revision_prompt
 from ..storage.database import Database
 from ..storage.world import WorldStore
@@ -115,7 +116,7 @@ def _problem(format: str, text: str, reason: str, schema: str) -> str:
         return HAS_SCHEMA
     known = FORMATS.get(format)
     # Prose that reached its token limit was cut back to a sentence. Other formats end in the middle.
-    if not text.strip() or (reason == "length" and not (known and known.prose)):
+    if not text.strip() or (reason in CUT_REASONS and not (known and known.prose)):
         return INCOMPLETE
     return ""
 

@@ -17,6 +17,7 @@ from unwritten_engine import Frame
 
 from ..core.errors import PageFailed
 from ..core.paths import BOX_PREFIX
+from .text_ends import CUT_REASONS
 from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
 
 _PREVIEW_LINES = 14
@@ -59,7 +60,7 @@ class AppFormatter:
         if not frame.done:
             return FormattedFrame(_preview(frame))
         document = extract_document(frame.text)
-        if frame.usage is not None and frame.usage.reason == "length" and not _DOCUMENT_END.search(frame.text):
+        if frame.usage is not None and frame.usage.reason in CUT_REASONS and not _DOCUMENT_END.search(frame.text):
             raise PageFailed(
                 "The app did not fit into its canvas and is incomplete. "
                 "Its author can make the canvas longer, with canvases=… or tokens=…."

@@ -18,6 +18,7 @@ from ..core.renames import renamed_arguments
 from .html import render_wiki_links
 from .links import Linker
 from .sanitize_html import clean_html
+from .text_ends import finalize_html, finalize_text
 from .unsettled import CLOSE, OPEN, FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks
 
 log = logging.getLogger("unwritten")
@@ -82,7 +83,7 @@ class Format:
         opening: The text that every answer begins with, for canvases that have no opening.
         stop: Strings that end a text, for canvases that have none.
         css_classes: Class names that the HTML may use.
-        prose: True if texts are prose. A text that ran out of tokens is then cut back to its last full sentence,
+        prose: True if texts are prose. A text that ran out of tokens is then cut back to where it ends well,
             and visitors can edit it sentence by sentence.
         formatter: Creates a ``Formatter`` from a ``RegionContext``. Replaces ``render`` for formats that keep state
             between frames. **Its HTML is not sanitized.**
@@ -130,6 +131,12 @@ class Format:
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def finalize(self, text: str, reason: str) -> str:
+        """Return a finished text without an incomplete end. See ``text_ends``."""
+        if self.prose:
+            return finalize_text(text, reason)
+        return finalize_html(text, reason) if self.name == "html" else text
 
     def create_formatter(self, context: RegionContext) -> Formatter:
         """Return a new formatter for one region."""

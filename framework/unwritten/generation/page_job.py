@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from unwritten_engine import Engine, EngineError, Priority, Request
 
-from ..core.errors import PageFailed, SchemaMismatch, TimedOut, UnwrittenError
+from ..core.errors import PageFailed, TimedOut, UnusableText, UnwrittenError
 from ..core.tracebacks import log_error
 from ..formats.links import Linker
 from ..formats.page import Page
@@ -370,9 +370,9 @@ class PageJob:
                 try:
                     await self._generate(engine, region_job)
                     break
-                except SchemaMismatch as error:
+                except UnusableText as error:
                     if not region_job.retry(error):
-                        raise SchemaMismatch(f"Two attempts failed. {error}") from None
+                        raise type(error)(f"Two attempts failed. {error}") from None
                     log.warning("%s: the region %r is generated a second time: %s", self.key, region_job.name, error)
             if region_job.state != "written":
                 raise PageFailed("The engine ended without a last frame.")

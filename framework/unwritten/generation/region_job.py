@@ -7,23 +7,26 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 from markupsafe import Markup
 
-from unwritten_engine import Frame, Priority, Prompt, Request, Usage
+from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
-from ..core.errors import PageFailed, SchemaMismatch
+from ..core.errors import PageFailed, UnusableText
 from ..formats.base import RegionContext
 from ..formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
+from ..formats.text_ends import has_content, settled_text
 from ..formats.unsettled import FormattedFrame
 from ..rendering.regions import Region, RegionState
-from ..routing.prompts import finalize_text, settled_text
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
 from .revisions import Revision
+
+_REMOVED: Mapping[str, str] = {"repetition": "repetition", "echo": "echo of the prompt"}
+"""What the engine has cut off, by the reason for the end."""
 
 
 class RegionJob:
@@ -128,7 +131,7 @@ class RegionJob:
         """Show the next frame of the region. The last one, which has ``usage``, is checked.
 
         Raises:
-            SchemaMismatch: If the finished text does not fit the schema and cannot be repaired.
+            UnusableText: If the finished text does not fit the schema and cannot be repaired, or only repeats itself.
             PageFailed: If the finished text is empty or the format rejects it, or the region has failed meanwhile.
         """
         if self.state == "failed":
@@ -138,11 +141,18 @@ class RegionJob:
             self._set_frame(frame)
             return
         text = self._trimmed_text(frame)
+        removed = _REMOVED.get(frame.usage.reason, "")
+        if removed:
+            self.repairs.append(f"{removed} removed")
+        elif text != frame.text.rstrip():
+            self.repairs.append("cut off incomplete end")
         if self.canvas.schema is not None:
             repaired = repair(self.canvas.schema, text)
             text = repaired.text
             self.repairs += repaired.repairs
-        if self._revision is None and not text.removeprefix(self.prompt.opening).strip():
+        if removed and self.format.prose and not has_content(text.removeprefix(self.prompt.opening)):
+            raise UnusableText(f"The model wrote no text: without its {removed}, too little is left.")
+        if self._revision is None and not text.removeprefix(self.prompt.opening).strip("… \n"):
             raise PageFailed("The model wrote nothing. Try again: another seed often helps.")
         draft = self.frame
         self._set_frame(replace(frame, text=text, unsettled=(), fixed=len(text)))
@@ -164,11 +174,11 @@ class RegionJob:
 
     def _trimmed_text(self, frame: Frame) -> str:
         """Return the text of the last frame without an incomplete end. A revision trims its parts itself."""
-        if not self.format.prose or self._revision is not None:
+        if self._revision is not None:
             return frame.text
-        return finalize_text(frame.text, frame.usage.reason if frame.usage else "end")
+        return self.format.finalize(frame.text, frame.usage.reason if frame.usage else "end")
 
-    def retry(self, error: SchemaMismatch) -> bool:
+    def retry(self, error: UnusableText) -> bool:
         """Prepare a second attempt, with another seed. Return False if this was the second one.
 
         Args:
@@ -387,7 +397,7 @@ def prompt_hash(region_jobs: Mapping[str, RegionJob]) -> str:
 
 
 def _reason(reason: str) -> Any:
-    return reason if reason in {"end", "length", "stop"} else "end"
+    return reason if reason in get_args(StopReason) else "end"
 
 
 def estimate_lines(tokens: int) -> int:

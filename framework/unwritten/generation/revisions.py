@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from unwritten_engine import Abilities, Draft, Example, Frame, Prompt, Span, Usage
 
 from ..core.errors import BadEdit, PageFailed
-from ..routing.prompts import builtin_examples, finalize_text
+from ..formats.text_ends import finalize_text
+from ..routing.prompts import builtin_examples
 
 MAX_SPANS = 8
 """Maximum number of spans of one text that are generated one after another."""
@@ -170,7 +171,7 @@ class Revision:
     Args:
         old: The old text.
         tasks: What is generated, in order and without overlap.
-        prose: True if the end of what is generated is trimmed; see ``prompts.finalize_text``.
+        prose: True if the end of what is generated is trimmed; see ``text_ends.finalize_text``.
         kept: Parts of the old text that must be in the new text, in order.
 
     Attributes:

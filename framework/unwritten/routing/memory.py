@@ -5,7 +5,8 @@ relevant first: the sentence around the clicked link, values that authors have m
 links to the page, and sentences of other pages that mention the subject.
 
 Earlier pages are untrusted text. Statements are shortened, put on one line and quoted as data, and they never become
-part of the instructions for the model.
+part of the instructions for the model. They stand for themselves: a frame around each, such as "The page … says", is
+what small models repeat.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..core.settings import Settings
-from ..formats.links import plain_text, title_from_key
+from ..formats.links import plain_text
 from ..storage.pages import PageStore
 from ..storage.values import facts
 from .routes import PageRequest
@@ -53,22 +53,6 @@ _ROLE = re.compile(
 _PROMPT_MARK = re.compile(r"={3,}|`{3,}|#{2,}|-{3,}|\[\[|\]\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A statement of an earlier page.
-
-    Attributes:
-        source: The title of the page.
-        text: A sentence of the page.
-    """
-
-    source: str
-    text: str
-
-    def __str__(self) -> str:
-        return f'The page "{self.source}" says: {self.text}'
-
-
 class Memory:
     """Finds statements about a subject on earlier pages.
 
@@ -89,57 +73,57 @@ class Memory:
         if self._max_tokens <= 0:
             return []
         statements = deduplicate(self._statements(page_request.key, page_request.title, visit))
-        return fit_to_budget((str(statement) for statement in statements), self._max_tokens)
+        return fit_to_budget(statements, self._max_tokens)
 
-    def _statements(self, key: str, title: str, visit: Visit) -> Iterator[Statement]:
+    def _statements(self, key: str, title: str, visit: Visit) -> Iterator[str]:
         if visit.sentence and visit.came_from:
-            yield Statement(_as_data(title_from_key(visit.came_from), 80), _as_data(visit.sentence))
+            yield _as_data(visit.sentence)
         links = self._links(key)
-        names = _names([title, *(text for _, text, _ in links)])
-        for source, text, sentence in links:
+        names = _names([title, *(text for text, _ in links)])
+        for text, sentence in links:
             if _is_informative(sentence, [text]):
-                yield Statement(_as_data(source, 80), _as_data(sentence))
+                yield _as_data(sentence)
         yield from self._facts(key, names, visit)
         yield from self._mentions(key, names)
 
-    def _facts(self, key: str, names: Sequence[str], visit: Visit) -> Iterator[Statement]:
+    def _facts(self, key: str, names: Sequence[str], visit: Visit) -> Iterator[str]:
         """Yield values marked as facts: of pages with the subject's name, then of pages that mention it, then of the
         page that the visitor comes from."""
         folded_names = {name.casefold() for name in names}
-        ranked: list[tuple[int, Statement]] = []
+        ranked: list[tuple[int, str]] = []
         for source, title, _, fields in facts(self._store.database, _MAX_FACTS):
             text = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in _flatten(fields))
             has_name = bool(folded_names & {name.casefold() for name in _names([title])})
             reasons = (has_name, _mentions(text, names), source == visit.came_from)
             if text and source != key and any(reasons):
-                ranked.append((reasons.index(True), Statement(_as_data(title, 80), _as_data(text))))
+                ranked.append((reasons.index(True), f"{_as_data(title, 80)}: {_as_data(text)}"))
         ranked.sort(key=lambda pair: pair[0])
         yield from (statement for _, statement in ranked[:_MAX_PAGES])
 
-    def _links(self, key: str) -> list[tuple[str, str, str]]:
-        """Return the links to a page: the title of their page, their text, and the sentence around them."""
+    def _links(self, key: str) -> list[tuple[str, str]]:
+        """Return the links to a page: their text, and the sentence around them."""
         return self._store.database.read(
-            """SELECT p.title, l.text, l.sentence FROM links l JOIN pages p ON p.key = l.source
+            """SELECT l.text, l.sentence FROM links l JOIN pages p ON p.key = l.source
                WHERE l.target = ? AND l.source <> ? ORDER BY l.position, p.id LIMIT ?""",
             (key, key, _MAX_LINKS),
         )
 
-    def _mentions(self, key: str, names: Sequence[str]) -> Iterator[Statement]:
+    def _mentions(self, key: str, names: Sequence[str]) -> Iterator[str]:
         """Yield sentences of other pages that contain one of the names, those of the best match first."""
         terms = [_search_term(name) for name in names if len(name) > 2 or not name.isascii()]
         if not terms:
             return
         rows = self._store.database.read(
-            """SELECT p.id, p.title FROM search JOIN pages p ON p.id = search.rowid
+            """SELECT p.id FROM search JOIN pages p ON p.id = search.rowid
                WHERE search MATCH ? AND p.key <> ? ORDER BY bm25(search, 2.0, 1.0), p.id LIMIT ?""",
             ("{text} : (" + " OR ".join(terms) + ")", key, _MAX_PAGES),
         )
-        for page, title in rows:
+        for (page,) in rows:
             sentences = [s for s in self._sentences(page) if _mentions(s, names) and _is_informative(s, names)]
             # A sentence that begins with the subject is about it. In others it may be an aside.
             sentences.sort(key=lambda sentence: not _mentions(sentence[: len(max(names, key=len)) + 8], names))
             for sentence in sentences[:_MAX_SENTENCES]:
-                yield Statement(_as_data(title, 80), _as_data(sentence))
+                yield _as_data(sentence)
 
     def _sentences(self, page: int) -> list[str]:
         """Return the sentences of a page's current version, without headings."""
@@ -177,11 +161,11 @@ def fit_to_budget(facts: Iterable[str], tokens: int) -> list[str]:
     return fitting
 
 
-def deduplicate(statements: Iterable[Statement]) -> Iterator[Statement]:
+def deduplicate(statements: Iterable[str]) -> Iterator[str]:
     """Yield statements without those that say almost the same as an earlier one."""
     seen: list[set[str]] = []
     for statement in statements:
-        words = set(re.findall(r"\w+", statement.text.casefold()))
+        words = set(re.findall(r"\w+", statement.casefold()))
         if words and not any(len(words & other) >= _SAME * len(words | other) for other in seen):
             seen.append(words)
             yield statement

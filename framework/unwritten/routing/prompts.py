@@ -1,4 +1,4 @@
-"""Prompts: from a canvas to the engine's prompt, and from the model's raw text to text that ends well.
+"""Prompts: from a canvas to the engine's prompt.
 
 An author writes one sentence. This module adds what else a model needs, above all a small base model that can only
 continue text: the world, the format's instructions, and a few short examples with answers, chosen so that their form
@@ -19,11 +19,6 @@ from unwritten_engine.errors import suggestion
 from ..core.assets import asset_dir
 from ..core.errors import BadPage
 from ..formats.page import Canvas
-
-_BAD_LAST_LINE = re.compile(r"\s*(#{1,6}.*|[-*+]|\d+[.)])?\s*")
-"""A line that must not be the last one: a heading, or the mark of a list with nothing after it."""
-
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]*_]*(?=\s|$)|[。！？]")
 
 
 def build_prompt(*, world: str, canvas: Canvas, subject: str, facts: Sequence[str] = ()) -> Prompt:
@@ -85,41 +80,6 @@ def _with_subject(prompt: str, subject: str) -> str:
     if not subject or subject.casefold() in prompt.casefold():
         return prompt
     return f"{prompt} The subject is {subject}."
-
-
-def finalize_text(text: str, reason: str) -> str:
-    """Return a finished text without an incomplete end.
-
-    If the model ran out of tokens, the text is cut back to its last full sentence, unless too little would be left. A
-    heading or a list mark with nothing after it is removed.
-
-    Args:
-        text: The text of a prose canvas, Markdown or plain.
-        reason: The engine's reason for the end: "end", "stop" or "length".
-    """
-    text = text.rstrip()
-    if reason == "length":
-        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-        if ends and ends[-1] >= len(text) // 3:
-            text = text[: ends[-1]]
-    lines = text.split("\n")
-    while lines and _BAD_LAST_LINE.fullmatch(lines[-1]):
-        lines.pop()
-    return "\n".join(lines) or text
-
-
-def settled_text(text: str) -> int:
-    """Return how many leading characters ``finalize_text`` keeps, independently of what follows.
-
-    That is the text up to its last full sentence, with the white space after it.
-    """
-    for match in reversed(list(_SENTENCE_END.finditer(text, max(0, len(text) - 4000)))):
-        end = match.end()
-        line = text[text.rfind("\n", 0, end) + 1 : end]
-        # The end of the text may be in the middle of a mark, such as "1." that begins a list.
-        if end < len(text) and not _BAD_LAST_LINE.fullmatch(line):
-            return len(text) - len(text[end:].lstrip())
-    return 0
 
 
 def read_examples(path: str | Path) -> tuple[Example, ...]:

@@ -187,7 +187,7 @@ def test_entries_are_asked_for_in_many_ways_and_always_the_same() -> None:
     assert sent[7].prompt.ask == "The opening paragraph of the article on Thing 7." and "[[copper]]" in sent[7].text
     assert {page.kind for page in pages} == {"article", "text", "description"}
     told = [page for page in pages if page.prompt.facts]
-    assert told and all(fact.split("says: ")[-1][-20:] in page.text.replace("[[", "").replace("]]", "")
+    assert told and all(fact[-20:] in page.text.replace("[[", "").replace("]]", "")
                         for page in told for fact in page.prompt.facts)  # fmt: skip
     shown = [page for page in pages if page.prompt.examples and page not in sent]
     assert len(shown) > 30 and all(2 <= len(page.prompt.examples) <= 3 for page in shown)

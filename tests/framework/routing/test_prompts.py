@@ -1,4 +1,4 @@
-"""Prompts of canvases, and finished texts without an incomplete end."""
+"""Prompts of canvases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from unwritten import Canvas, Example
 from unwritten.core.assets import asset_dir
 from unwritten.formats.registry import FORMATS
-from unwritten.routing.prompts import build_prompt, examples_file_for, finalize_text, read_examples, settled_text
+from unwritten.routing.prompts import build_prompt, examples_file_for, read_examples
 
 
 def test_all_pages_of_a_canvas_share_system_and_examples() -> None:
@@ -70,31 +70,3 @@ def test_builtin_examples_are_short(file: str) -> None:
     examples = read_examples(asset_dir("templates") / "prompts" / f"{file}.txt")
     assert len(examples) >= 2
     assert sum(len(example.ask) + len(example.answer) for example in examples) < 2000  # about 500 tokens
-
-
-@pytest.mark.parametrize(
-    ("text", "reason", "finished"),
-    [
-        ("It rains. It snows in the", "length", "It rains."),
-        ("It rains. It sn", "end", "It rains. It sn"),
-        ("It rains.\n\n## Snow\n\nIt is col", "length", "It rains."),
-        ("It rains.\n\n## Snow", "end", "It rains."),
-        ("It rains.\n\n- ", "stop", "It rains."),
-        (
-            "Ok. A very long sentence that has no end because it was cut",
-            "length",
-            "Ok. A very long sentence that has no end because it was cut",
-        ),
-        ("雨が降る。雪が", "length", "雨が降る。"),
-        ("", "length", ""),
-    ],
-)
-def test_an_incomplete_end_is_removed(text: str, reason: str, finished: str) -> None:
-    assert finalize_text(text, reason) == finished
-
-
-def test_settled_text_is_never_removed() -> None:
-    text = "It rains. It snows. It hails in the nor"
-    for end in range(len(text)):
-        prefix = text[:end]
-        assert finalize_text(prefix, "length").startswith(prefix[: settled_text(prefix)].rstrip())

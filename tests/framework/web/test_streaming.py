@@ -16,7 +16,7 @@ from tests.support.html_checks import inner, page_faults
 from tests.support.servers import served, wait_for
 
 from unwritten import Canvas
-from unwritten.routing.prompts import finalize_text, settled_text
+from unwritten.formats.text_ends import finalize_text, settled_text
 from unwritten_engine import Frame, Usage, scripted
 from unwritten_engine.errors import GenerationFailed
 from unwritten_engine.scripted import HANG, denoising_frames
