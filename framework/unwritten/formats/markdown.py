@@ -43,6 +43,8 @@ from .unsettled import (
 
 # The start of a fenced code block, or blank lines.
 _BREAK = re.compile(r"^(?: {0,3}(`{3,}(?=[^`\n]*$)|~{3,})|[ \t]*\n(?:[ \t]*\n)*)", re.M)
+# A paragraph of one line without any markup, or characters that the sanitizer replaces.
+_PLAIN_PARAGRAPH = re.compile(r"[^\W\d_][^\\`*_~\[\]<>&!\x00-\x1f\x7f-\xa0\ue000-\ue002]*\n*")
 # A line that may continue the block before a blank line: indented, a list item (or the beginning of its number),
 # a quote, a table row.
 _CONTINUES = re.compile(r"[ \t]|[-*+](?:[ \t]|$)|\d{1,9}(?:[.)]|$)|>|\|", re.M)
@@ -55,12 +57,9 @@ _LINE_START = re.compile(r"[ \t]*(?:(?:#{1,6}|[-*+]|\d{1,9}[.)]|>|\|)[ \t]+|[>|]
 # Marks beside these characters would change their meaning.
 _NO_MARKS_AROUND = "*_`~|#\\ \t"
 _PLAIN_LINK = re.compile(r"(?:!|(?<!\[))\[([^\[\]\n]+)\]\([^()\n]*\)")
-# Code, in which brackets are no links.
-_CODE = re.compile(r"(?P<code>^ {0,3}```(?:[^`]|`(?!``))*(?:```|\Z)|`[^`\n]{1,200}(?:`|\Z))", re.M)
-# The beginning of ``[[Title|text]]`` at the end of a text.
-_PARTIAL_WIKI_LINK = re.compile(r"\[\[[^\[\]|\n]{0,200}\|[^\[\]|\n]{0,200}\]?\Z")
-# ``[[Title|`` without an end on the same line.
-_UNCLOSED_WIKI_LINK = re.compile(rf"\[\[[^\[\]|\n]{{0,200}}\|(?=[^\[\]\n]*\]?[{OPEN}{CLOSE}]*(?:\n|\Z))")
+# The beginning of ``[[Title|text]]``.
+_UNCLOSED_WIKI_LINK = re.compile(r"\[\[[^\[\]|\n]{1,200}\|")
+_PARTIAL_WIKI_LINK = re.compile(_UNCLOSED_WIKI_LINK.pattern + r"[^\[\]|\n]{0,200}\]?\Z")
 _TASK = re.compile(rf"([{OPEN}{CLOSE}]*)\[([ xX])\](?=\s)")
 _MAX_HELD_ROW = 200
 _MAX_HEADING = 100
@@ -127,9 +126,13 @@ class MarkdownFormatter:
             beyond = first
             while beyond < len(spans) and spans[beyond][0] < end:
                 beyond += 1
-            key = (text[start:end], clip_spans(spans[first:beyond], start, end), last and not frame.done)
-            block = rendered[key] = self._rendered.get(key) or self._render_block(*key)
-            html.append(block)
+            body = text[start:end]
+            if first == beyond and not last and _PLAIN_PARAGRAPH.fullmatch(body):
+                html.append(_PARAGRAPH_START + body.rstrip(" \n") + _PARAGRAPH_END)
+            else:
+                key = (body, clip_spans(spans[first:beyond], start, end), last and not frame.done)
+                block = rendered[key] = self._rendered.get(key) or self._render_block(*key)
+                html.append(block)
             # The last block may still grow. Those before it are complete once the engine will not change them.
             if not last and end <= frame.fixed:
                 num_fixed, fixed_end = len(html), end
@@ -146,7 +149,7 @@ class MarkdownFormatter:
                 text, unsettled = text[:line_start], clip_spans(unsettled, 0, line_start)
         if _is_excessive(text):
             return f"<p>{render_marks(str(escape(insert_marks(text, unsettled))))}</p>\n"
-        text, unsettled = unlink_unsettled(text, unsettled, WIKI_LINK, _PLAIN_LINK, _CODE)
+        text, unsettled = unlink_unsettled(text, unsettled, WIKI_LINK, _PLAIN_LINK, around=_disable_link)
         spans = list(_markable_spans(text, unsettled))
         text = WIKI_LINK.sub(_protect_pipe, text)
         if growing:
@@ -166,6 +169,15 @@ def _is_excessive(text: str) -> bool:
         # Code costs little, unless it is many blocks.
         return text.count("\n```") + text.count("\n~~~") > _MAX_MARKUP // 10
     return lines * _LINE_COST + sum(map(text.count, "*_`~[]<>&!|\\")) > _MAX_MARKUP
+
+
+def _disable_link(match: re.Match[str]) -> tuple[str, str]:
+    """Return what stands around a link's text, with marks in its address: such a link is rendered as text."""
+    group = match.lastindex or 0
+    before, after = match.string[match.start() : match.start(group)], match.string[match.end(group) : match.end()]
+    if before.startswith("[["):
+        return f"[[{OPEN}{CLOSE}{before[2:]}", after
+    return before, f"]({OPEN}{CLOSE}{after[2:]}"
 
 
 def _protect_pipe(match: re.Match[str]) -> str:
@@ -188,7 +200,7 @@ def _markable_spans(text: str, spans: Sequence[Span]) -> Iterator[Span]:
                 prefix = _LINE_START.match(text, line_start, line_end) if markable else None
                 content_start = prefix.end() if prefix else line_end
             a, b = max(position, content_start), min(end, line_end)
-            while b > a and text[b - 1] in _NO_MARKS_AROUND:
+            while b > a and text[b - 1] in _NO_MARKS_AROUND + "[!":
                 b -= 1
             while a < b and (text[a] in _NO_MARKS_AROUND or (a and text[a - 1] == "\\")):
                 a += 1
@@ -204,15 +216,15 @@ def _wiki_link(state: StateInline, silent: bool) -> bool:
     match = WIKI_LINK.match(state.env["unprotected"], state.pos)
     if match:
         if not silent:
-            token = state.push("wiki_link", "a", 0)
+            token = state.push("text" if OPEN in match[1] else "wiki_link", "a", 0)
             token.content = match[2] or match[1]
             token.meta = {"title": match[1]}
         state.pos = match.end()
         return True
     unclosed = _UNCLOSED_WIKI_LINK.match(state.env["unprotected"], state.pos)
-    state.pos = unclosed.end() if unclosed else state.pos + 2
-    if unclosed and not silent and state.env["open_line"]:
+    if unclosed and not silent and state.env["open_line"] and state.src.find("]", state.pos, -1) < 0:
         state.append_pending(OPEN)  # up to the end of the text
+    state.pos = unclosed.end() if unclosed else state.pos + 2 - state.src.startswith("[[[", state.pos)
     return True
 
 
@@ -272,12 +284,15 @@ def _parse_inline(state: StateCore) -> None:
     for index, token in enumerate(state.tokens):
         if token.type != "inline":
             continue
+        held_row = False
         if index == last and state.tokens[index - 1].type == "paragraph_open":
-            token.content = _hold_back_row(token.content)
+            content = _hold_back_row(token.content)
+            held_row = len(content) < len(token.content)
+            token.content = content
             if not token.content:
                 state.tokens[index - 1].hidden = state.tokens[index + 1].hidden = True
         env["growing"] = index == last
-        env["open_line"] = index == last and open_line
+        env["open_line"] = index == last and (open_line or held_row)
         env["text_end"] = len(token.content.rstrip(OPEN + CLOSE))
         env["unprotected"] = token.content.replace(PIPE, "|")
         env["link_end"] = None
@@ -367,3 +382,4 @@ def _make_parser() -> MarkdownIt:
 
 
 _parser = _make_parser()
+_PARAGRAPH_START, _PARAGRAPH_END = str(clean_rendered(_parser.render("x"))).split("x")

@@ -27,7 +27,7 @@ _END = rf"[{_MARKS}]*\Z"
 _MAX_HELD = 80
 """The longest label of a possible link that is held back."""
 
-_LABEL = r"(?:[^\[\]\n]|\[[^\[\]\n]*\])*"
+_LABEL = r"(?:\\.|[^\[\]\n\\]|\[[^\[\]\n]*\])*"
 _ADDRESS = r"(?:[^()\n]|\([^()\n]*\))*(?:\([^()\n]*)?"
 _UNFINISHED = re.compile(
     rf"!{_END}|&[#\w]{{0,31}}{_END}"
@@ -39,12 +39,15 @@ _UNFINISHED = re.compile(
 )
 _UNFINISHED_LONG_LABEL = re.compile(rf"!?\[(?!\[){_LABEL}\]?{_END}")
 # The text of a link whose address is incomplete.
-_UNFINISHED_LINK = re.compile(rf"!?\[(?={_LABEL}(\])\({_ADDRESS}{_END})")
+_UNFINISHED_LINK = re.compile(rf"!?\[(?!\[)(?={_LABEL}(\])\({_ADDRESS}{_END})")
 # ``[label](``, where the label has balanced brackets, at most three levels deep. Matching it is cheap. The search of
 # markdown-it for the end of a label takes quadratic time in texts with many brackets.
 _TEXT = r"\\.|`[^`]*`|[^\[\]\\]"
 _LINK_START = re.compile(rf"!?\[(?:{_TEXT}|\[(?:{_TEXT}|\[(?:{_TEXT}|\[(?:{_TEXT})*+\])*+\])*+\])*+\]\(", re.S)
-_FOOTNOTE = re.compile(r"\[\^([^\[\]\s]{1,40})\](:?)")
+_FOOTNOTE = re.compile(rf"\[[{_MARKS}]*\^([^\[\]\s]{{1,40}})\](:?)")
+
+_MARKUP = re.compile(r"[\\`*_~\[\]<&!]")
+_FILE_PATTERN = re.compile(rf"\*[{_MARKS}]*\.(?=\w|{_END})")  # *.py
 
 _SPACE, _LETTER, _OPENING, _CLOSING, _OTHER = range(5)
 _CLOSING_PUNCTUATION = frozenset(".,:;!?、。，．：；！？।॥،؛؟۔")
@@ -111,25 +114,29 @@ def _can_open_close(marker: str, before: str, after: str) -> tuple[bool, bool]:
 
 
 def _is_latin(char: str) -> bool:
+    """True for digits and for letters of Latin and Greek, which stand in formulas and file names."""
     return char < "\u0400" and char.isalnum()
 
 
-def _closes_in_word(state: StateInline, start: int, end: int) -> bool | None:
-    """Return whether a run inside a word is closed in the same word, or None if the word may still grow.
+def _closing_length(state: StateInline, start: int, end: int) -> int | None:
+    """Return the length of the run that closes a run inside a word, in the same word.
 
-    ``un*frigging*believable`` is emphasis, but ``2*3`` and ``2**8`` are not. Returns True outside of words, and in
-    scripts that do not put spaces between words.
+    ``un*frigging*believable`` is emphasis, but ``2*3`` and ``2**8`` are not.
+
+    Returns:
+        0 if the word ends before, None if it may still grow, and the length of the run itself outside of words and in
+        scripts that do not put spaces between words.
     """
     before, after = _neighbours(state, start, end)
-    if not ((_is_latin(before) or before in ")]}") and _is_latin(after)):
-        return True
+    in_word = _is_latin(before) or (before in ")]}" and state.src[start] == "*")
+    if not (in_word and _is_latin(after)):
+        return end - start
     rest = _WORD_REST[state.src[start]].match(state.src, end)
     if not rest:
-        return False
-    growing = state.env["open_line"] and rest.end() >= state.env["text_end"]
-    if rest[1]:
-        return growing or len(rest[1]) == end - start
-    return None if growing and len(rest[0]) < _MAX_HELD else False
+        return 0
+    if state.env["open_line"] and rest.end() >= state.env["text_end"] and len(rest[0]) < _MAX_HELD:
+        return None
+    return len(rest[1])
 
 
 def emphasis(state: StateInline, silent: bool) -> bool:
@@ -147,17 +154,18 @@ def emphasis(state: StateInline, silent: bool) -> bool:
     length = end - start
     if length < width:
         return False
+    hidden = can_open
     if can_open and marker != "_":
-        closes = _closes_in_word(state, start, end)
-        if closes is None and not (can_close and _has_opener(state, marker)):
+        closing = _closing_length(state, start, end)
+        pattern = _FILE_PATTERN.match(state.src, start)
+        undecided = closing is None and not (can_close and _has_opener(state, marker, length))
+        if undecided or (pattern and state.env["open_line"] and pattern.end() >= state.env["text_end"]):
             state.pos = len(state.src)
             return True
-        can_open = bool(closes)
-    # What is not markup by far: "*.py", the footnote mark after a word, and what stands inside a word.
-    if length == 1:
-        hidden = can_open and _kind(after) != _CLOSING
-    else:
-        hidden = can_open or (length == 2 and can_close and _kind(after) != _LETTER)
+        can_open = bool(closing) and not pattern
+        hidden = can_open and closing == length
+    # A run without a partner is not shown, except inside a word and for the mark of a footnote after a word: "Price*".
+    hidden = hidden or (length == 2 and can_close and _kind(after) != _LETTER)
     if length % width:
         state.push("text", "", 0).content = marker
     for _ in range(length // width):
@@ -171,8 +179,16 @@ def emphasis(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _has_opener(state: StateInline, marker: str) -> bool:
-    return any(delimiter.open and delimiter.marker == ord(marker) for delimiter in state.delimiters)
+def _has_opener(state: StateInline, marker: str, length: int) -> bool:
+    """True if emphasis by a run of this length is open."""
+    num_open = 0
+    for delimiter in state.delimiters:
+        if delimiter.marker == ord(marker) and delimiter.length in (length, 0):
+            if delimiter.close and num_open:
+                num_open -= 1
+            elif delimiter.open:
+                num_open += 1
+    return num_open > 0
 
 
 def finish_openers(state: StateInline) -> None:
@@ -209,19 +225,32 @@ def code_span(state: StateInline, silent: bool) -> bool:
     if state.env["open_line"] and end >= state.env["text_end"]:
         state.pos = len(state.src)
         return True
-    pending = len(state.pending)
-    backtick(state, silent)
-    if silent or len(state.pending) <= pending:
+    closing = _closing_length(state, start, end)
+    if closing is None or closing != end - start:
+        if not silent and closing is not None:
+            state.append_pending(state.src[start:end])
+        state.pos = len(state.src) if closing is None else end
         return True
-    # The rule has found no closing run and added the opening one to the text.
-    closes = _closes_in_word(state, start, end)
-    if closes is not False:
-        state.pending = state.pending[:pending]
-    if closes is None:
-        state.pos = len(state.src)
-    elif closes and state.env["growing"] and state.src.find("\n", end) < 0:
-        state.push("code_inline", "code", 0).content = state.src[end:].rstrip("`").removeprefix(" ")
-        state.pos = len(state.src)
+    pending = state.pending
+    backtick(state, silent)
+    if silent:
+        return True
+    if state.pending == pending + state.src[start:end]:  # The run has no closing one.
+        state.pending = pending
+    elif state.env["open_line"] and state.pos >= state.env["text_end"]:  # The closing run may grow, and be none then.
+        state.tokens.pop()
+        state.tokens_meta.pop()
+    else:
+        return True
+    state.pos = end
+    if state.env["growing"] and state.src.find("\n", end) < 0:
+        # If the span is never closed, what looks like markup in it is markup. It waits for the end of the span.
+        content = state.src[end:]
+        markup = _MARKUP.search(content)
+        shown = markup.start() if markup else len(content)
+        if len(content) - shown <= _MAX_HELD:
+            state.push("code_inline", "code", 0).content = content[:shown].removeprefix(" ")
+            state.pos = len(state.src)
     return True
 
 
@@ -262,7 +291,7 @@ def unfinished(state: StateInline, silent: bool) -> bool:
 
 def no_link(state: StateInline, silent: bool) -> bool:
     """Parse a bracket that begins no link, as an inline rule."""
-    start = "![" if state.src.startswith("![", state.pos) else "["
+    start = "!" if state.src.startswith("![[", state.pos) else "![" if state.src.startswith("![", state.pos) else "["
     if not state.src.startswith(start, state.pos) or _LINK_START.match(state.src, state.pos):
         return False
     if not silent:

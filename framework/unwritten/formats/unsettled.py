@@ -7,7 +7,7 @@ afterwards. Parsers pass them through like letters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,13 +94,19 @@ def clip_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
     return tuple((a, b) for a, b in clipped if a < b)
 
 
-def unlink_unsettled(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
+def unlink_unsettled(
+    text: str,
+    spans: Sequence[Span],
+    *patterns: re.Pattern[str],
+    around: Callable[[re.Match[str]], tuple[str, str]] = lambda match: ("", ""),
+) -> tuple[str, Sequence[Span]]:
     """Replace links that are not fully settled by their text: only settled links can be followed.
 
     Args:
         text: Generated text.
         spans: Its unsettled spans.
-        patterns: Match links. The last group that matched is the link's text, or is named "code": no link then.
+        patterns: Match links. The last group that matched is the link's text.
+        around: Returns what is put before and after a link's text.
 
     Returns:
         The new text and its unsettled spans.
@@ -130,14 +136,13 @@ def unlink_unsettled(text: str, spans: Sequence[Span], *patterns: re.Pattern[str
         start, end = match.span()
         if start < position:
             continue
-        if match.lastgroup == "code":
-            keep(end)
-            continue
         keep(start)
         if index < len(spans) and spans[index][0] < end:
             label = match[match.lastindex or 0]
-            parts.append(label)
+            before, after = around(match)
+            parts += [before, label, after]
+            length += len(before)
             moved.append((length, length + len(label)))
-            position, length = end, length + len(label)
+            position, length = end, length + len(label) + len(after)
     keep(len(text))
     return "".join(parts), moved
