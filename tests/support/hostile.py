@@ -226,3 +226,23 @@ def spans_in(data: st.DataObject, text: str) -> tuple[Span, ...]:
     ends = data.draw(st.lists(st.integers(0, len(text)), max_size=8, unique=True), label="ends")
     ends.sort()
     return tuple(zip(ends[::2], ends[1::2], strict=False))
+
+# Fragments that make careless parsers slow when they are repeated.
+REPEATED = [
+    *("*", "**", "*a ", "*a **b ", "**a** ", "***a* ", "a*b", "_a ", "_*", "~~a ", "~", "`", "` ", "`a ``b ", "2*3 "),
+    *("[", "[[", "[ ", "[a](", "[a](b ", "[a](b) ", "[[a|", "[[a]] ", "[[a]](", "![", "![a](", "[^1]", "]", "]]", "[a [b] "),
+    *("<", "<a:", "<http://a>", "<!--", "&", "&amp;", "\\", "!", "\\*", "「**", "#", "|", "|a", "a | ", "=", "-", "%"),
+    *("\n", "\r", "\t", " ", "a  ", "a\n", "a\n\n", "- a\n", "- a\n\n", "- ", "* ", "1. ", "> ", ">", ">\n", "# a\n"),
+    *("- - a\n", "```\n", "```a\n\n", "a | b\n", "a|b\n-|-\n", "| a | b |\n", "=\n", "a\n=\n", "word and ", "    a\n"),
+    *("[x](", "[a](b)(", "[[a\n", "`[", "[`", "<a@", "a\\\n", "[ ]", "- [ ] a\n", "[a\n](b) ", "**[[a]]** "),
+]  # fmt: skip
+
+
+def repeated(fragment: str, size: int) -> str:
+    """Return ``size`` characters of a fragment."""
+    return (fragment * (size // len(fragment) + 1))[:size]
+
+
+def nested_list(size: int) -> str:
+    """Return a list in a list in a list, of about ``size`` characters."""
+    return "".join("  " * level + "- a\n" for level in range(int(size**0.5)))[:size]

@@ -2,6 +2,10 @@
 
 A text is rendered block by block, and unchanged blocks are not parsed again: a frame costs only what is new in it.
 Texts are split so that the blocks together render like the whole text.
+
+While a text grows, a block keeps the type that it is first shown with, and no markup is shown that the finished page
+does not show. For this, what cannot be decided yet at the end of the last block is held back: a line of nothing but
+markup, the header of a possible table, an incomplete link (see ``markdown_inline``).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -21,6 +26,7 @@ from markupsafe import Markup, escape
 
 from unwritten_engine import Frame, Span
 
+from . import markdown_inline
 from .links import WIKI_LINK, Linker
 from .sanitize_html import clean_rendered
 from .unsettled import (
@@ -35,47 +41,60 @@ from .unsettled import (
     unlink_unsettled,
 )
 
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
-# Lines as Markdown defines them. str.splitlines splits at more characters.
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+# The start of a fenced code block, or blank lines.
+_BREAK = re.compile(r"^(?: {0,3}(`{3,}(?=[^`\n]*$)|~{3,})|[ \t]*\n(?:[ \t]*\n)*)", re.M)
+# A paragraph of one line without any markup, or characters that the sanitizer replaces.
+_PLAIN_PARAGRAPH = re.compile(r"[^\W\d_][^\\`*_~\[\]<>&!\x00-\x1f\x7f-\xa0\ue000-\ue002]*\n*")
 # A line that may continue the block before a blank line: indented, a list item (or the beginning of its number),
 # a quote, a table row.
-_CONTINUES = re.compile(r"[ \t]|[-*+][ \t]|[-*+]$|\d{1,9}(?:[.)]|$)|>|\|")
+_CONTINUES = re.compile(r"[ \t]|[-*+](?:[ \t]|$)|\d{1,9}(?:[.)]|$)|>|\|", re.M)
+# A last line that may become markup: nothing but markup so far, or a fence whose language may be incomplete.
+_UNDECIDED_LINE = re.compile(
+    r"(?:[\s>*+\-_=~`|:#]|\d{1,9}[.)](?!\S))*(?:\d{0,9}[.)]?|`{3}[^`\r\n]{0,80}|~{3}[^~\r\n]{0,80})"
+)
 # Markup at the start of a line. Marks go after it.
 _LINE_START = re.compile(r"[ \t]*(?:(?:#{1,6}|[-*+]|\d{1,9}[.)]|>|\|)[ \t]+|[>|])*[*_`]*")
-_PLAIN_LINK = re.compile(r"(?<!\[)\[([^\[\]\n]+)\]\([^()\n]*\)")
-# An incomplete ``[[link`` or ``[link](address`` at the end of a text.
-_PARTIAL_LINK = re.compile(r"\[\[?[^\[\]\n]{0,200}\]?(?:\([^()\n]{0,200})?$")
-# Lines that cannot hold marks: rules, fences, table delimiters, heading underlines.
-_UNMARKABLE_LINE = re.compile(r"[ \t]*(?:`{3,}.*|~{3,}.*|[\s|:=*_-]*)$")
+# Marks beside these characters would change their meaning.
+_NO_MARKS_AROUND = "*_`~|#\\ \t"
+_PLAIN_LINK = re.compile(r"(?:!|(?<!\[))\[([^\[\]\n]+)\]\([^()\n]*\)")
+# The beginning of ``[[Title|text]]``.
+_UNCLOSED_WIKI_LINK = re.compile(r"\[\[[^\[\]|\n]{1,200}\|")
+_PARTIAL_WIKI_LINK = re.compile(_UNCLOSED_WIKI_LINK.pattern + r"[^\[\]|\n]{0,200}\]?\Z")
+_TASK = re.compile(rf"([{OPEN}{CLOSE}]*)\[([ xX])\](?=\s)")
+_MAX_HELD_ROW = 200
+_MAX_HEADING = 100
+_SENTENCE_ENDS = tuple(".!?:;,。！？：；，।؟۔")
+
+# Blocks with more markup than this are shown as plain text, because parsing them for every frame would take too long.
+_MAX_MARKUP = 3000
+_LINE_COST = 3  # A line costs as much time as this many characters of markup.
 
 
-def split_blocks(text: str) -> Iterator[tuple[int, int]]:
+def split_blocks(text: str, start: int = 0) -> Iterator[tuple[int, int]]:
     """Split a text at the blank lines that certainly end a block.
 
+    Args:
+        text: The text.
+        start: Where a block begins.
+
     Yields:
-        ``(start, end)`` of each block, including the blank lines after it. Together they cover the whole text.
+        ``(start, end)`` of each block, including the blank lines after it. Together they cover the rest of the text.
     """
-    start = position = 0
+    if "\r" in text:
+        text = text.replace("\r\n", " \n").replace("\r", "\n")
     fence = ""
-    blank = False
-    for line in _LINE.findall(text):
-        bare = line.rstrip("\r\n")
+    for match in _BREAK.finditer(text, start):
+        end = match.end()
         if fence:
-            closing = _FENCE.match(bare)
-            if closing and closing[1].startswith(fence) and not bare.strip(" \t" + fence[0]):
-                fence = ""
-        elif not bare.strip(" \t"):
-            blank = True
-        else:
-            if blank and not _CONTINUES.match(bare):
-                yield start, position
-                start = position
-            blank = False
-            opening = _FENCE.match(bare)
-            if opening:
-                fence = opening[1]
-        position += len(line)
+            if match[1] and match[1].startswith(fence):
+                line_end = text.find("\n", end)
+                if not text[end : line_end if line_end >= 0 else len(text)].strip(" \t"):
+                    fence = ""
+        elif match[1]:
+            fence = match[1]
+        elif end < len(text) and not _CONTINUES.match(text, end):
+            yield start, end
+            start = end
     if start < len(text):
         yield start, len(text)
 
@@ -86,103 +105,126 @@ class MarkdownFormatter:
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
         self._rendered: dict[tuple[str, tuple[Span, ...], bool], str] = {}  # the blocks of the previous frame
+        # The leading blocks that are fixed. They are not even looked at again.
+        self._fixed_text = ""
+        self._fixed_html = ""
 
     def format(self, frame: Frame) -> FormattedFrame:
         """Return the rendered text. Its settled blocks except the last one are fixed."""
         text = strip_marks(frame.text)
+        if frame.fixed < len(self._fixed_text) or not text.startswith(self._fixed_text):
+            self._fixed_text = self._fixed_html = ""
         rendered: dict[tuple[str, tuple[Span, ...], bool], str] = {}
         html: list[str] = []
-        length = fixed = 0
-        for start, end in split_blocks(text):
+        spans = frame.unsettled
+        num_fixed = first = 0
+        fixed_end = len(self._fixed_text)
+        for start, end in split_blocks(text, fixed_end):
             last = end == len(text)
-            key = (text[start:end], clip_spans(frame.unsettled, start, end), last and not frame.done)
-            block = rendered[key] = self._rendered.get(key) or self._render_block(*key)
-            html.append(block)
-            length += len(block)
+            while first < len(spans) and spans[first][1] <= start:
+                first += 1
+            beyond = first
+            while beyond < len(spans) and spans[beyond][0] < end:
+                beyond += 1
+            body = text[start:end]
+            if first == beyond and not last and _PLAIN_PARAGRAPH.fullmatch(body):
+                html.append(_PARAGRAPH_START + body.rstrip(" \n") + _PARAGRAPH_END)
+            else:
+                key = (body, clip_spans(spans[first:beyond], start, end), last and not frame.done)
+                block = rendered[key] = self._rendered.get(key) or self._render_block(*key)
+                html.append(block)
             # The last block may still grow. Those before it are complete once the engine will not change them.
             if not last and end <= frame.fixed:
-                fixed = length
+                num_fixed, fixed_end = len(html), end
         self._rendered = rendered
-        return FormattedFrame(Markup("".join(html)), length if frame.done else fixed)
+        self._fixed_text = text[:fixed_end]
+        self._fixed_html += "".join(html[:num_fixed])
+        whole = self._fixed_html + "".join(html[num_fixed:])
+        return FormattedFrame(Markup(whole), len(whole) if frame.done else len(self._fixed_html))
 
     def _render_block(self, text: str, unsettled: Sequence[Span], growing: bool) -> str:
-        body, unsettled = _hold_back_links(text, unsettled, growing)
-        spans = list(_markable_spans(body, unsettled))
-        body = WIKI_LINK.sub(lambda match: match[0].replace("|", PIPE), body)
-        body = _close_emphasis(insert_marks(body, spans), growing)
-        html = _parser.render(body, {"linker": self._linker}).replace(PIPE, "|")
+        if growing:
+            line_start = max(text.rfind("\n"), text.rfind("\r")) + 1
+            if _UNDECIDED_LINE.fullmatch(text, line_start):
+                text, unsettled = text[:line_start], clip_spans(unsettled, 0, line_start)
+        if _is_excessive(text):
+            return f"<p>{render_marks(str(escape(insert_marks(text, unsettled))))}</p>\n"
+        text, unsettled = unlink_unsettled(text, unsettled, WIKI_LINK, _PLAIN_LINK, around=_disable_link)
+        spans = list(_markable_spans(text, unsettled))
+        text = WIKI_LINK.sub(_protect_pipe, text)
+        if growing:
+            text = _PARTIAL_WIKI_LINK.sub(_protect_pipe, text)
+        open_line = growing and not text.endswith(("\n", "\r"))
+        env = {"linker": self._linker, "growing": growing, "open_line": open_line}
+        html = _parser.render(insert_marks(text, spans), env).replace(PIPE, "|")
         return str(clean_rendered(render_marks(html)))
 
 
-def _hold_back_links(text: str, spans: Sequence[Span], growing: bool) -> tuple[str, Sequence[Span]]:
-    """Replace links that are incomplete or not fully settled by their text: only settled links can be followed.
+def _is_excessive(text: str) -> bool:
+    """True if a block has so much markup that no page needs it."""
+    if len(text) * _LINE_COST < _MAX_MARKUP:
+        return False
+    lines = text.count("\n") + text.count("\r")
+    if text.lstrip(" ").startswith(("```", "~~~")):
+        # Code costs little, unless it is many blocks.
+        return text.count("\n```") + text.count("\n~~~") > _MAX_MARKUP // 10
+    return lines * _LINE_COST + sum(map(text.count, "*_`~[]<>&!|\\")) > _MAX_MARKUP
 
-    Args:
-        text: A block.
-        spans: Its unsettled spans.
-        growing: True if the block may get more text.
 
-    Returns:
-        The new text and its unsettled spans.
-    """
-    if growing:
-        partial = _PARTIAL_LINK.search(text)
-        if partial:
-            label = partial[0].lstrip("[").split("](")[0].rstrip("]")
-            label = label.rsplit("|", 1)[-1].strip() if "|" in label else label
-            shortened = text[: partial.start()] + label
-            spans = [(a, min(b, len(shortened))) for a, b in spans if a < len(shortened)]
-            if label and not (spans and spans[-1][1] >= len(shortened)):
-                spans = [*[s for s in spans if s[1] <= partial.start()], (partial.start(), len(shortened))]
-            text = shortened
-    return unlink_unsettled(text, spans, WIKI_LINK, _PLAIN_LINK)
+def _disable_link(match: re.Match[str]) -> tuple[str, str]:
+    """Return what stands around a link's text, with marks in its address: such a link is rendered as text."""
+    group = match.lastindex or 0
+    before, after = match.string[match.start() : match.start(group)], match.string[match.end(group) : match.end()]
+    if before.startswith("[["):
+        return f"[[{OPEN}{CLOSE}{before[2:]}", after
+    return before, f"]({OPEN}{CLOSE}{after[2:]}"
+
+
+def _protect_pipe(match: re.Match[str]) -> str:
+    return match[0].replace("|", PIPE)
 
 
 def _markable_spans(text: str, spans: Sequence[Span]) -> Iterator[Span]:
     """Split spans at line ends, and exclude markup at line starts and emphasis characters at their ends."""
+    line_end = content_start = -1
     for start, end in spans:
         position = start
         while position < end:
-            line_start = text.rfind("\n", 0, position) + 1
-            line_end = text.find("\n", position)
-            line_end = len(text) if line_end < 0 else line_end
-            if not _UNMARKABLE_LINE.fullmatch(text, line_start, line_end):
-                prefix = _LINE_START.match(text, line_start, line_end)
-                a = max(position, prefix.end() if prefix else line_start)
-                b = min(end, line_end)
-                while b > a and text[b - 1] in "*_`| \t":
-                    b -= 1
-                while a < b and text[a] in "*_`| \t":
-                    a += 1
-                if a < b:
-                    yield a, b
+            if position > line_end:
+                line_start = text.rfind("\n", line_end + 1, position) + 1 or line_end + 1
+                line_end = text.find("\n", position)
+                line_end = len(text) if line_end < 0 else line_end
+                line = text[line_start:line_end].lstrip()
+                # Rules, fences, table delimiters and heading underlines cannot hold marks.
+                markable = not line.startswith(("```", "~~~")) and line.strip(" \t\r|:=*_-")
+                prefix = _LINE_START.match(text, line_start, line_end) if markable else None
+                content_start = prefix.end() if prefix else line_end
+            a, b = max(position, content_start), min(end, line_end)
+            while b > a and text[b - 1] in _NO_MARKS_AROUND + "[!":
+                b -= 1
+            while a < b and (text[a] in _NO_MARKS_AROUND or (a and text[a - 1] == "\\")):
+                a += 1
+            if a < b:
+                yield a, b
             position = line_end + 1
-
-
-def _close_emphasis(text: str, growing: bool) -> str:
-    """Close a ``**`` that was opened and not closed while the text grows, or remove it from a finished text."""
-    if "**" not in text or text.lstrip().startswith(("```", "~~~")) or "`" in text:
-        return text
-    if text.count("**") % 2 == 0:
-        return text
-    last = text.rindex("**")
-    content = text[last + 2 :].strip(OPEN + CLOSE + " \n")
-    if growing and content and "\n" not in content:
-        body = text.rstrip(CLOSE + " \n")
-        return body + "**" + text[len(body) :]
-    return text[:last] + text[last + 2 :]
 
 
 def _wiki_link(state: StateInline, silent: bool) -> bool:
     """Parse ``[[Title|text]]``, as an inline rule. Double brackets that form no link are removed."""
     if not state.src.startswith("[[", state.pos):
         return False
-    match = WIKI_LINK.match(state.src.replace(PIPE, "|"), state.pos)
-    if not silent and match:
-        token = state.push("wiki_link", "a", 0)
-        token.content = match[2] or match[1]
-        token.meta = {"title": match[1]}
-    state.pos = match.end() if match else state.pos + 2
+    match = WIKI_LINK.match(state.env["unprotected"], state.pos)
+    if match:
+        if not silent:
+            token = state.push("text" if OPEN in match[1] else "wiki_link", "a", 0)
+            token.content = match[2] or match[1]
+            token.meta = {"title": match[1]}
+        state.pos = match.end()
+        return True
+    unclosed = _UNCLOSED_WIKI_LINK.match(state.env["unprotected"], state.pos)
+    if unclosed and not silent and state.env["open_line"] and state.src.find("]", state.pos, -1) < 0:
+        state.append_pending(OPEN)  # up to the end of the text
+    state.pos = unclosed.end() if unclosed else state.pos + 2 - state.src.startswith("[[[", state.pos)
     return True
 
 
@@ -192,6 +234,95 @@ def _stray_brackets(state: StateInline, silent: bool) -> bool:
         return False
     state.pos += 2
     return True
+
+
+def _setext_heading(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
+    """Parse a line that is underlined with ``===`` or ``---``, as a block rule. Replaces "lheading".
+
+    Longer paragraphs and sentences do not become headings: a ``---`` below them is meant as a rule.
+    """
+    underline = start_line + 1
+    if underline >= end_line or state.is_code_block(start_line) or state.sCount[underline] < state.blkIndent:
+        return False
+    if state.is_code_block(underline):
+        return False
+    line = state.src[state.bMarks[underline] + state.tShift[underline] : state.eMarks[underline]].rstrip()
+    content = state.getLines(start_line, underline, state.blkIndent, False).strip()
+    if len(line) < 2 or line.strip(line[0]) or line[0] not in "=-":
+        return False
+    if line[0] == "-" and (len(line) < 3 or len(content) > _MAX_HEADING or content.endswith(_SENTENCE_ENDS)):
+        return False
+    state.line = underline + 1
+    token = state.push("heading_open", "h2", 1)
+    token.map = [start_line, state.line]
+    token = state.push("inline", "", 0)
+    token.content = content
+    token.map = [start_line, underline]
+    token.children = []
+    state.push("heading_close", "h2", -1)
+    return True
+
+
+def _simplify_lists(state: StateCore) -> None:
+    """Render the first paragraph of each list item without ``<p>``, and task lists with signs, as a core rule.
+
+    Items would otherwise change when the list gets a blank line, which makes it a "loose" one.
+    """
+    tokens = state.tokens
+    for index, token in enumerate(tokens[:-1]):
+        if token.type == "list_item_open" and tokens[index + 1].type == "paragraph_open":
+            tokens[index + 1].hidden = tokens[index + 3].hidden = True
+            text = tokens[index + 2]
+            text.content = _TASK.sub(lambda match: match[1] + "☐☑"[match[2] != " "], text.content, count=1)
+
+
+def _parse_inline(state: StateCore) -> None:
+    """Parse the content of blocks, as a core rule. Replaces "inline": only the end of the last block may grow."""
+    env = state.env
+    growing, open_line = bool(env.get("growing")), bool(env.get("open_line"))
+    last = _find_growing(state.tokens, open_line) if growing else -1
+    for index, token in enumerate(state.tokens):
+        if token.type != "inline":
+            continue
+        held_row = False
+        if index == last and state.tokens[index - 1].type == "paragraph_open":
+            content = _hold_back_row(token.content)
+            held_row = len(content) < len(token.content)
+            token.content = content
+            if not token.content:
+                state.tokens[index - 1].hidden = state.tokens[index + 1].hidden = True
+        env["growing"] = index == last
+        env["open_line"] = index == last and (open_line or held_row)
+        env["text_end"] = len(token.content.rstrip(OPEN + CLOSE))
+        env["unprotected"] = token.content.replace(PIPE, "|")
+        env["link_end"] = None
+        token.children = []
+        state.md.inline.parse(token.content, state.md, env, token.children)
+
+
+def _find_growing(tokens: Sequence[Token], open_line: bool) -> int:
+    """Return the index of the inline token at the end of the text, or -1 if the text ends with a complete block."""
+    for index in range(len(tokens) - 1, 0, -1):
+        if tokens[index].type in {"fence", "code_block", "hr"}:
+            return -1
+        if tokens[index].type == "inline" and tokens[index].content:
+            return index if open_line or tokens[index - 1].type == "paragraph_open" else -1
+    return -1
+
+
+def _hold_back_row(text: str) -> str:
+    """Return a paragraph without its last line if that may be a table's header, whose delimiter row has not come yet.
+
+    Where the line does not begin with ``|``, its first cell may be shown already, and is kept.
+    """
+    line_start = text.rfind("\n") + 1
+    pipe = text.find("|", line_start)
+    if pipe < 0 or len(text) - pipe > _MAX_HELD_ROW:
+        return text
+    before = text[line_start:pipe].strip(OPEN + CLOSE + " ")
+    if before.count("`") % 2 or before.endswith("\\"):
+        return text
+    return text[:pipe].rstrip() if before else text[:line_start].rstrip()
 
 
 def _demote_headings(state: StateCore) -> None:
@@ -232,11 +363,23 @@ def _make_parser() -> MarkdownIt:
     # "js-default", because "commonmark" lets <script> through. Reference definitions are disabled, because they
     # make one block depend on another. Links are checked when they are rendered, so that a bad one keeps its text.
     parser = MarkdownIt("js-default", {"html": False}, renderer_cls=_Renderer).disable("reference")
+    parser.block.ruler.at("lheading", _setext_heading)
+    parser.inline.ruler.at("backticks", markdown_inline.code_span)
+    parser.inline.ruler.at("emphasis", markdown_inline.emphasis)
+    parser.inline.ruler.disable("strikethrough")
+    parser.inline.ruler.before("newline", "unfinished", markdown_inline.unfinished)
+    parser.inline.ruler.before("link", "footnote", markdown_inline.footnote)
     parser.inline.ruler.before("link", "wiki_link", _wiki_link)
+    parser.inline.ruler.before("link", "no_link", markdown_inline.no_link)
     parser.inline.ruler.before("link", "stray_brackets", _stray_brackets)
+    parser.inline.ruler2.before("fragments_join", "finish_openers", markdown_inline.finish_openers)
+    parser.core.ruler.at("inline", _parse_inline)
+    parser.core.ruler.before("inline", "simplify_lists", _simplify_lists)
     parser.core.ruler.push("demote_headings", _demote_headings)
+    parser.inline.terminator_re = re.compile(r"[\n!&<\[\]\\*_`~]")  # the characters that the rules above begin with
     parser.validateLink = lambda url: True  # type: ignore[method-assign]
     return parser
 
 
 _parser = _make_parser()
+_PARAGRAPH_START, _PARAGRAPH_END = str(clean_rendered(_parser.render("x"))).split("x")

@@ -7,7 +7,7 @@ afterwards. Parsers pass them through like letters.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,32 +94,55 @@ def clip_spans(spans: Iterable[Span], start: int, end: int) -> tuple[Span, ...]:
     return tuple((a, b) for a, b in clipped if a < b)
 
 
-def unlink_unsettled(text: str, spans: Sequence[Span], *patterns: re.Pattern[str]) -> tuple[str, Sequence[Span]]:
+def unlink_unsettled(
+    text: str,
+    spans: Sequence[Span],
+    *patterns: re.Pattern[str],
+    around: Callable[[re.Match[str]], tuple[str, str]] = lambda match: ("", ""),
+) -> tuple[str, Sequence[Span]]:
     """Replace links that are not fully settled by their text: only settled links can be followed.
 
     Args:
         text: Generated text.
         spans: Its unsettled spans.
         patterns: Match links. The last group that matched is the link's text.
+        around: Returns what is put before and after a link's text.
 
     Returns:
         The new text and its unsettled spans.
     """
     if not spans or "[" not in text:
         return text, spans
-    links = [match for pattern in patterns for match in pattern.finditer(text)]
-    for match in sorted(links, key=lambda match: match.start(), reverse=True):
-        a, b = match.span()
-        if any(start < b and end > a for start, end in spans):
+    links = sorted((match for pattern in patterns for match in pattern.finditer(text)), key=lambda match: match.start())
+    parts: list[str] = []
+    moved: list[Span] = []
+    position = length = index = 0
+
+    def keep(end: int) -> None:
+        """Copy the text up to ``end``, with its spans."""
+        nonlocal position, length, index
+        shift = length - position
+        while index < len(spans) and spans[index][0] < end:
+            a, b = max(spans[index][0], position), min(spans[index][1], end)
+            if a < b:
+                moved.append((a + shift, b + shift))
+            if spans[index][1] > end:
+                break
+            index += 1
+        parts.append(text[position:end])
+        position, length = end, end + shift
+
+    for match in links:
+        start, end = match.span()
+        if start < position:
+            continue
+        keep(start)
+        if index < len(spans) and spans[index][0] < end:
             label = match[match.lastindex or 0]
-            text = text[:a] + label + text[b:]
-            spans = _replace_range(spans, a, b, a + len(label))
-    return text, spans
-
-
-def _replace_range(spans: Sequence[Span], start: int, old_end: int, new_end: int) -> list[Span]:
-    """Adjust spans after ``start:old_end`` was replaced by ``start:new_end``, all of which is unsettled."""
-    shift = new_end - old_end
-    before = [(a, min(b, start)) for a, b in spans if a < start]
-    after = [(max(a, old_end) + shift, b + shift) for a, b in spans if b > old_end]
-    return [*before, (start, new_end), *after]
+            before, after = around(match)
+            parts += [before, label, after]
+            length += len(before)
+            moved.append((length, length + len(label)))
+            position, length = end, length + len(label) + len(after)
+    keep(len(text))
+    return "".join(parts), moved
