@@ -15,7 +15,7 @@ from unwritten_engine import Frame, Priority, Prompt, Request, Usage
 
 from ..core.errors import PageFailed, SchemaMismatch
 from ..formats.base import RegionContext
-from ..formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text
+from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
@@ -296,20 +296,15 @@ class RegionJob:
         return earlier.region()
 
     def links(self, linker: Linker) -> list[Link]:
-        """Return the links of the finished text, with the sentences around them."""
-        found = {} if self.format.index_html else {link.key: link for link in find_links(self.frame.text, linker)}
-        for link in find_anchors(str(self.formatted().html), linker.root_path):
-            found.setdefault(link.key, link)
-        return list(found.values())
+        """Return the links of the finished text as it is rendered, with the sentences around them."""
+        return find_anchors(str(self.formatted().html), linker.root_path)
 
     def search_text(self) -> str:
         """Return the finished text as plain text on one line, for search and snippets."""
         formatted = self.formatted()
         if formatted.search_text is not None:
             return formatted.search_text
-        if self.format.index_html:
-            return " ".join(html_to_text(str(formatted.html)).split())
-        return plain_text(self.frame.text)
+        return " ".join(html_to_text(str(formatted.html)).split())
 
     def to_stored(self) -> StoredCanvas:
         """Return the finished text for the store.
