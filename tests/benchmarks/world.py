@@ -24,13 +24,13 @@ from unwritten.app.application import App
 from unwritten.core.settings import BY_NAME
 from unwritten.formats.base import RegionContext
 from unwritten.formats.links import Linker, find_anchors, plain_text
-from unwritten.formats.registry import FORMATS
 from unwritten.formats.page import Canvas
+from unwritten.formats.registry import FORMATS
 from unwritten.routing.patterns import PagePattern
 from unwritten.storage.pages import PageStore
 from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
 from unwritten.testing.asgi_client import request, running
-from unwritten_engine import Engine, open_engine
+from unwritten_engine import Engine, Frame, open_engine
 
 PATTERN = PagePattern("/wiki/{title}")
 

@@ -1,8 +1,8 @@
 """Generated HTML before it is parsed: a tag that a text only mentions must not swallow what follows.
 
-A browser's parser hides everything after ``<title>``, ``<script>``, ``<svg>`` or ``<!--`` until their end. In "The <title>
-tag names a page" that is the rest of the page. Here an element or comment with an end is removed, and one without is
-text. What is returned is not safe: the sanitizer parses it afterwards.
+A browser's parser hides everything after ``<title>``, ``<script>``, ``<svg>`` or ``<!--`` until their end. In "The
+<title> tag names a page" that is the rest of the page. Here an element or comment with an end is removed, and one
+without is text. What is returned is not safe: the sanitizer parses it afterwards.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def find_anchors(html: str, root_path: str = "") -> list[Link]:
             if key and key not in found:
                 found[key] = (start, length)
             href = None if tag[1] else _HREF.search(tag[3])
-            key, start = unsigned(unescape(href[1]).removeprefix(root_path)) if href else "", length
+            key, start = unsigned(_unescape(href[1]).removeprefix(root_path)) if href else "", length
     whole = "".join(parts)
     return [
         Link(key, " ".join(whole[start:end].split()), _sentence_around(whole, start, end))
@@ -167,10 +168,17 @@ def _split_tags(html: str) -> Iterator[tuple[str, re.Match[str] | None]]:
     """Yield each piece of text with the tag after it. A block's tag is a line break in the text before it."""
     position = 0
     for tag in _TAG.finditer(html):
-        text = unescape(html[position : tag.start()]).replace("\n", " ")
+        text = _unescape(html[position : tag.start()])
         yield text if tag[2].lower() in _INLINE_TAGS else text + "\n", tag
         position = tag.end()
-    yield unescape(html[position:]).replace("\n", " "), None
+    yield _unescape(html[position:]), None
+
+
+def _unescape(html: str) -> str:
+    """Return the text of a piece of HTML without tags, in one line."""
+    with contextlib.suppress(ValueError):  # a reference to a character with thousands of digits
+        html = unescape(html)
+    return html.replace("\n", " ")
 
 
 def plain_text(text: str) -> str:

@@ -20,6 +20,7 @@ from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
 from ..formats.unsettled import FormattedFrame
+from ..formats.wrappers import unwrap
 from ..rendering.regions import Region, RegionState
 from ..routing.prompts import finalize_text, settled_text
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
@@ -119,9 +120,14 @@ class RegionJob:
     def merge(self, frame: Frame) -> Frame:
         """Return the frame of the whole region for a frame of the engine, which may cover only a part of it.
 
+        A wrapper around the model's answer is removed here, before anything is shown, checked or stored.
+
         Raises:
             PageFailed: If it is the last frame of a part, and it is empty, or text that had to stay is missing.
         """
+        task = self._revision.task if self._revision else None
+        if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
+            frame = unwrap(frame, self.format.name)
         return self._revision.merge(frame) if self._revision else frame
 
     def apply_frame(self, frame: Frame) -> None:
