@@ -15,6 +15,7 @@ from unwritten_engine import Frame, Priority, Prompt, Request, Usage
 
 from ..core.errors import PageFailed, SchemaMismatch
 from ..formats.base import RegionContext
+from ..formats.direction import with_directions
 from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
@@ -271,7 +272,7 @@ class RegionJob:
             if not frame.done and self.format.prose:
                 # The end of what the engine has fixed may still be cut back to a complete sentence.
                 frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
-            self._formatted = self._formatter.format(frame)
+            self._formatted = with_directions(self._formatter.format(frame))
             self._formatted_number = self.number
         return self._formatted
 
