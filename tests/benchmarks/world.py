@@ -22,13 +22,15 @@ from tests.benchmarks.report import report
 
 from unwritten.app.application import App
 from unwritten.core.settings import BY_NAME
-from unwritten.formats.links import Linker, find_links, plain_text
+from unwritten.formats.base import RegionContext
+from unwritten.formats.links import Linker, find_anchors, plain_text
 from unwritten.formats.page import Canvas
+from unwritten.formats.registry import FORMATS
 from unwritten.routing.patterns import PagePattern
 from unwritten.storage.pages import PageStore
 from unwritten.storage.records import PageWrite, Provenance, StoredCanvas
 from unwritten.testing.asgi_client import request, running
-from unwritten_engine import Engine, open_engine
+from unwritten_engine import Engine, Frame, open_engine
 
 PATTERN = PagePattern("/wiki/{title}")
 
@@ -125,7 +127,8 @@ async def _plant(store: PageStore, fact: Planted, *, linked: bool) -> None:
     linker = Linker(key, PATTERN.link, store.exists)
     canvas = StoredCanvas("body", "markdown", "", text, 0, 0, 0, 1, 0.0, "end")
     provenance = Provenance("planted", "none", 0, 0, 0, 1, 0.0, "end")
-    page = PageWrite(key, fact.page, plain_text(text), "", provenance, (canvas,), tuple(find_links(text, linker)))
+    html = FORMATS["markdown"].create_formatter(RegionContext(linker)).format(Frame(text)).html
+    page = PageWrite(key, fact.page, plain_text(text), "", provenance, (canvas,), tuple(find_anchors(str(html))))
     await store.save(page)
 
 

@@ -65,7 +65,7 @@
     const list = /** @type {HTMLElement} */ (full.querySelector("ul"));
     list.replaceChildren(...byUse().reverse().map((win) => {
       const item = Object.assign(document.createElement("li"), { className: "row" });
-      const name = Object.assign(document.createElement("span"), { className: "clip", textContent: win.title });
+      const name = Object.assign(document.createElement("span"), { className: "clip", dir: "auto", textContent: win.title });
       const button = Object.assign(document.createElement("button"), { type: "button", className: "chip push", textContent: "Close" });
       button.setAttribute("aria-label", `Close ${win.title}`);
       button.onclick = () => {
@@ -142,7 +142,7 @@
   /** Return the shelf button of a window. @param {Win} win */
   function chip(win) {
     const item = document.createElement("li");
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "chip clip" });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "chip clip", dir: "auto" });
     button.onclick = () => (win === front && !win.minimised ? minimise(win) : enter(win));
     item.append(button);
     return button;

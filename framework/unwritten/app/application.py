@@ -69,6 +69,7 @@ _RENAMED = {
 
 _ARGUMENTS = (
     "world",
+    "language",
     "folder",
     "links",
     "engine",
@@ -86,6 +87,8 @@ class App(Router, Starlette):
     Args:
         name: The app's name, shown to visitors.
         world: What holds for everything in the app: its setting, author and tone. It leads every prompt.
+        language: The language of the pages as a language tag, such as ``ar``. It also decides the direction of the
+            layout. A page can have another one: ``Page(…, lang="de")``.
         folder: The app's folder, or a file in it: ``folder=__file__``. Its ``templates`` and ``static`` take
             precedence over the framework's. None: the app has neither.
         links: The pattern of the pages that ``[[Title]]`` leads to, such as ``/wiki/{title}``. None: the page's own
@@ -109,6 +112,7 @@ class App(Router, Starlette):
         name: str,
         *,
         world: str = "",
+        language: str = "en",
         folder: str | Path | None = None,
         links: str | None = None,
         engine: Engine | str | None = None,
@@ -122,6 +126,7 @@ class App(Router, Starlette):
     ) -> None:
         self.name = name
         self.world = world
+        self.language = language
         self.links = PagePattern(links) if links else None
         self.policies = Policies()
         self.template_globals: dict[str, Any] = {"app": self}

@@ -64,7 +64,6 @@ MakeFormatter: TypeAlias = Callable[[RegionContext], Formatter]
     drawer="formatter",
     manner="instructions",
     classes="css_classes",
-    drawn_words="index_html",
     lines="placeholder_lines",
     sheet="examples_file",
     sheets="topic_examples",
@@ -87,7 +86,6 @@ class Format:
             and visitors can edit it sentence by sentence.
         formatter: Creates a ``Formatter`` from a ``RegionContext``. Replaces ``render`` for formats that keep state
             between frames. **Its HTML is not sanitized.**
-        index_html: True takes a text's links and its words for search from its HTML, False from the text itself.
         placeholder_lines: Height of the placeholder in lines. 0: estimated from the canvas's length.
         examples_file: The file in ``templates/prompts`` with the built-in examples, without its suffix.
         topic_examples: Other files of examples. Each is used if the prompt contains one of its words.
@@ -108,7 +106,6 @@ class Format:
     css_classes: Collection[str] = ()
     prose: bool = False
     formatter: MakeFormatter | None = None
-    index_html: bool = True
     placeholder_lines: int = 0
     examples_file: str = ""
     topic_examples: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
@@ -186,7 +183,7 @@ class CustomFormatter:
                 log.warning("%s. A format must be able to render any prefix of a text.", problem, exc_info=True)
             self._warned = True
             return FormattedFrame(self._last)
-        cleaned = str(clean_html(html, self._linker, self._css_classes))
+        cleaned = str(clean_html(html, self._linker, self._css_classes, growing=not frame.done))
         self._last = Markup(render_marks(render_wiki_links(cleaned, self._linker)))
         return FormattedFrame(self._last, len(self._last) if frame.done else 0)
 

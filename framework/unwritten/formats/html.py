@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -13,13 +14,17 @@ from .links import WIKI_LINK, Linker
 from .sanitize_html import clean_html
 from .unsettled import FormattedFrame, clip_spans, insert_marks, render_marks, strip_marks, unlink_unsettled
 
-# Models often wrap HTML in a code fence.
-_FENCE_START = re.compile(r"^\s*```(?:html)?[ \t]*\n?", re.I)
-_FENCE_END = re.compile(r"\n?```\s*$")
-_LINK_TAG = re.compile(r"<a[\s/](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>", re.I)
+_LINK_TAG = re.compile(r"<a[\s/](?:[^<>\"']++|\"[^\"]*+\"|'[^']*+')*+>", re.I)
 _LINK_END = re.compile(r"</a", re.I)
-# An incomplete tag, entity or fence at the end of a prefix.
-_INCOMPLETE_END = re.compile(r"(?:<[^<>]{0,2000}|&[#\w]{0,31}|`{1,3})$")
+_TAG = re.compile(r"<[A-Za-z/!?][^<>]*+>?")
+# An incomplete entity at the end of a prefix. Incomplete tags are left out by ``clean_html``.
+_INCOMPLETE_END = re.compile(r"&#?\w{0,31}\Z")
+# A bracket that is escaped forms no link. The sanitizer replaces the entity by a bracket, so it is hidden from it.
+_ESCAPED_BRACKET = re.compile(r"&(?:#0*91|#x0*5b|lbrack|lsqb);?", re.I)
+_BRACKET = "\ue003"
+_RENDERED_TAG = re.compile(r"(<[^<>]*>)")
+_TAG_NAME = re.compile(r"</?([a-z0-9]+)")
+_UNLINKED_ELEMENTS = frozenset({"a", "code", "kbd", "pre", "samp"})
 
 
 class HTMLFormatter:
@@ -30,20 +35,15 @@ class HTMLFormatter:
 
     def format(self, frame: Frame) -> FormattedFrame:
         """Return the sanitized HTML. No part of a draft is fixed, because later tags can move earlier elements."""
-        text = strip_marks(frame.text)
-        fence = _FENCE_START.match(text)
-        start = fence.end() if fence else 0
-        body = text[start:]
-        if fence and frame.done:
-            body = _FENCE_END.sub("", body)
+        body = strip_marks(frame.text).replace(_BRACKET, " ")
         if not frame.done:
             body = _INCOMPLETE_END.sub("", body)
-        spans: Sequence[Span] = clip_spans(frame.unsettled, start, start + len(body))
+        spans: Sequence[Span] = clip_spans(frame.unsettled, 0, len(body))
         body, spans = unlink_unsettled(_blank_unsettled_links(body, spans), spans, WIKI_LINK)
-        spans = [_move_out_of_tags(body, span) for span in spans]
-        html = clean_html(insert_marks(body, spans), self._linker)
-        html = Markup(render_marks(render_wiki_links(str(html), self._linker)))
-        return FormattedFrame(html, len(html) if frame.done else 0)
+        marked = insert_marks(body, _move_out_of_tags(body, spans))
+        html = clean_html(_ESCAPED_BRACKET.sub(_BRACKET, marked), self._linker, growing=not frame.done)
+        linked = render_marks(render_wiki_links(str(html), self._linker)).replace(_BRACKET, "[")
+        return FormattedFrame(Markup(linked), len(linked) if frame.done else 0)
 
 
 def _blank_unsettled_links(text: str, spans: Sequence[Span]) -> str:
@@ -55,38 +55,47 @@ def _blank_unsettled_links(text: str, spans: Sequence[Span]) -> str:
         return text
     parts: list[str] = []
     position = 0
+    ends = [*(match.start() for match in _LINK_END.finditer(text)), len(text)]
     for match in _LINK_TAG.finditer(text):
-        closing = _LINK_END.search(text, match.end())
-        end = closing.start() if closing else len(text)
-        if any(a < end and b > match.start() for a, b in spans):
+        end = ends[bisect_left(ends, match.end())]
+        first = bisect_left(spans, match.start(), key=lambda span: span[1] - 1)
+        if first < len(spans) and spans[first][0] < end:
             parts += [text[position : match.start()], "<a", " " * (len(match[0]) - 3), ">"]
             position = match.end()
     return "".join([*parts, text[position:]])
 
 
-def _move_out_of_tags(text: str, span: Span) -> Span:
-    """Shorten a span that begins or ends inside a tag, so that its marks stand outside."""
-    start, end = max(span[0], 0), min(span[1], len(text))
-    if text.rfind("<", 0, start) > text.rfind(">", 0, start):
-        tag_end = text.find(">", start)
-        start = tag_end + 1 if tag_end >= 0 else start
-    if end > start and text.rfind("<", 0, end) > text.rfind(">", 0, end):
-        end = max(start, text.rfind("<", 0, end))
-    return (start, max(start, end))
+def _move_out_of_tags(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Shorten spans that begin or end inside a tag, so that their marks stand outside."""
+    tags = [match.span() for match in _TAG.finditer(text)] if spans else []
+    moved: list[Span] = []
+    for start, end in spans:
+        for tag_start, tag_end in _tag_around(tags, start):
+            start = tag_end if text[tag_end - 1] == ">" else tag_start
+        for tag_start, _ in _tag_around(tags, end):
+            end = tag_start
+        moved.append((start, max(start, end)))
+    return moved
+
+
+def _tag_around(tags: Sequence[Span], position: int) -> Sequence[Span]:
+    """Return the tag that a position is inside of, if any."""
+    index = bisect_left(tags, (position,)) - 1
+    return tags[index : index + 1] if index >= 0 and position < tags[index][1] else ()
 
 
 def render_wiki_links(html: str, linker: Linker) -> str:
-    """Replace ``[[Title]]`` in the text of sanitized HTML by links, except inside ``<a>`` elements."""
+    """Replace ``[[Title]]`` in the text of sanitized HTML by links, except inside links and code."""
     if "[[" not in html:
         return html
     parts: list[str] = []
     depth = 0
-    for piece in re.split(r"(<[^<>]*>)", html):
-        if piece.startswith("<a"):
-            depth += not piece.startswith(("<abbr", "<address", "<article", "<aside"))
-        elif piece == "</a>":
-            depth -= 1
-        elif not depth and not piece.startswith("<"):
+    for piece in _RENDERED_TAG.split(html):
+        name = _TAG_NAME.match(piece)
+        if name:
+            if name[1] in _UNLINKED_ELEMENTS:
+                depth += -1 if piece.startswith("</") else 1
+        elif not depth:
             piece = WIKI_LINK.sub(lambda match: _wiki_anchor(match, linker), piece)
         parts.append(piece)
     return "".join(parts)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from html import unescape
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -13,15 +14,24 @@ from markupsafe import Markup, escape
 from ..core.paths import is_page_key
 from ..security.signed_links import unsigned
 
-WIKI_LINK = re.compile(r"\[\[\s*([^\[\]|\n]{1,200}?)\s*(?:\|\s*([^\[\]|\n]{1,200}?)\s*)?\]\]")
+# Possessive quantifiers: a text that almost matches is given up at once, so searching takes linear time.
+_WORDS = r"[^\s\[\]|]++(?:[^\S\n]++[^\s\[\]|]++)*+"
+WIKI_LINK = re.compile(rf"\[\[[^\S\n]*+({_WORDS})[^\S\n]*+(?:\|[^\S\n]*+({_WORDS})[^\S\n]*+)?\]\]")
 """``[[Title]]`` or ``[[Title|text]]`` on one line."""
 
-_ANCHOR = re.compile(r'<a [^<>]*?href="(/[^"<>]*)"[^<>]*>(.*?)</a>', re.S)
-_TAG = re.compile(r"<[^<>]*>")
-_INLINE_TAG = re.compile(
-    r"</?(?:a|abbr|b|bd[io]|cite|code|data|del|dfn|em|i|ins|kbd|mark|q|ruby|s|samp|small|span|strong|su[bp]|time|u|var|wbr)"
-    r"(?: [^<>]*)?>"
+_TAG = re.compile(r"<(/?)([A-Za-z][\w-]*+)([^<>]*+)>")
+_HREF = re.compile(r' href="(/[^"<>]*)"')
+_INLINE_TAGS = frozenset(
+    """
+    a abbr b bdi bdo cite code data del dfn em i ins kbd mark q ruby s samp small span strong sub sup time u var wbr
+    """.split()
 )
+_SENTENCE_BREAK = re.compile(r"(?<=[.!?])\s|(?<=[。！？])|\n")
+
+_IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*+)\]\([^()\n]*+\)")
+_LINE_MARKUP = re.compile(r"^[^\S\n]*+(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|>\s?|\|)|\|", re.M)
+_MARKUP = re.compile(r"\*\*|__|`+|\[\[|\]\]")
+_EMPHASIS = re.compile(r"(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,41 +138,54 @@ class Linker:
         return quote(joined, safe="/?#%&=+!$'()*,:@;-._~")
 
 
-def find_links(text: str, linker: Linker) -> list[Link]:
-    """Return the ``[[links]]`` of a finished text, the first of each target, in order."""
-    found: dict[str, Link] = {}
-    for match in WIKI_LINK.finditer(text):
-        key = linker.key_for(match[1])
-        if key is not None and key not in found and key != linker.page:
-            found[key] = Link(key, match[2] or match[1], _sentence_around(text, match.start(), match.end()))
-    return list(found.values())
-
-
 def find_anchors(html: str, root_path: str = "") -> list[Link]:
     """Return the links of rendered HTML, the first of each target, in order."""
-    found: dict[str, Link] = {}
-    for match in _ANCHOR.finditer(html):
-        key = unsigned(unescape(match[1]).removeprefix(root_path))
-        text = " ".join(html_to_text(match[2]).split())
-        if key not in found:
-            before, after = html_to_text(html[: match.start()]), html_to_text(html[match.end() :])
-            sentence = _sentence_around(before + text + after, len(before), len(before) + len(text))
-            found[key] = Link(key, text, sentence)
-    return list(found.values())
+    parts: list[str] = []
+    length = 0
+    found: dict[str, tuple[int, int]] = {}  # key: where the link's text is
+    key, start = "", 0  # the open link
+    for text, tag in _split_tags(html):
+        parts.append(text)
+        length += len(text)
+        if tag is not None and tag[2].lower() == "a":
+            if key and key not in found:
+                found[key] = (start, length)
+            href = None if tag[1] else _HREF.search(tag[3])
+            key, start = unsigned(_unescape(href[1]).removeprefix(root_path)) if href else "", length
+    whole = "".join(parts)
+    return [
+        Link(key, " ".join(whole[start:end].split()), _sentence_around(whole, start, end))
+        for key, (start, end) in found.items()
+    ]
 
 
 def html_to_text(html: str) -> str:
     """Return the text of rendered HTML, with line breaks between blocks."""
-    return unescape(_TAG.sub("\n", _INLINE_TAG.sub("", html)))
+    return "".join(text for text, _ in _split_tags(html))
+
+
+def _split_tags(html: str) -> Iterator[tuple[str, re.Match[str] | None]]:
+    """Yield each piece of text with the tag after it. A block's tag is a line break in the text before it."""
+    position = 0
+    for tag in _TAG.finditer(html):
+        text = _unescape(html[position : tag.start()])
+        yield text if tag[2].lower() in _INLINE_TAGS else text + "\n", tag
+        position = tag.end()
+    yield _unescape(html[position:]), None
+
+
+def _unescape(html: str) -> str:
+    """Return the text of a piece of HTML without tags, in one line."""
+    with contextlib.suppress(ValueError):  # a reference to a character with thousands of digits
+        html = unescape(html)
+    return html.replace("\n", " ")
 
 
 def plain_text(text: str) -> str:
-    """Return Markdown as plain text on one line, without link brackets and markup: for search and snippets."""
+    """Return Markdown as plain text on one line, without link brackets and markup: for prompts and snippets."""
     text = WIKI_LINK.sub(lambda match: match[2] or match[1], text)
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
-    text = re.sub(r"^\s*(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|>\s?|\|)|\|", " ", text, flags=re.M)
-    text = re.sub(r"\*\*|__|`+|\[\[|\]\]", "", text)
-    return " ".join(re.sub(r"(?<!\w)[*_](?=\w)|(?<=\w)[*_](?!\w)", "", text).split())
+    text = _LINE_MARKUP.sub(" ", _IMAGE_OR_LINK.sub(r"\1", text))
+    return " ".join(_EMPHASIS.sub("", _MARKUP.sub("", text)).split())
 
 
 def title_from_key(key: str) -> str:
@@ -172,6 +195,6 @@ def title_from_key(key: str) -> str:
 
 
 def _sentence_around(text: str, start: int, end: int, reach: int = 300) -> str:
-    before = re.split(r"(?<=[.!?])\s|\n", text[max(0, start - reach) : start])[-1]
-    after = re.split(r"(?<=[.!?])\s|\n", text[end : end + reach])[0]
-    return plain_text(before + text[start:end] + after)
+    before = _SENTENCE_BREAK.split(text[max(0, start - reach) : start])[-1]
+    after = _SENTENCE_BREAK.split(text[end : end + reach])[0]
+    return " ".join((before + text[start:end] + after).split())

@@ -26,7 +26,6 @@ _BUILT_IN = [
             "square brackets, like [[copper]] or [[night market]]."
         ),
         prose=True,
-        index_html=False,
         examples_file="note",
         topic_examples={
             "recipe": ("recipe", "recipes"),
@@ -41,7 +40,6 @@ _BUILT_IN = [
         formatter=lambda context: TextFormatter(),
         instructions="Every text is short, calm and complete, and has no markup.",
         prose=True,
-        index_html=False,
         examples_file="text",
     ),
     Format(
@@ -85,7 +83,6 @@ _BUILT_IN = [
         "typed",
         formatter=lambda context: SchemaFormatter(context.schema),
         instructions="Every record is one line of JSON with short, plain values.",
-        index_html=False,
     ),
 ]
 

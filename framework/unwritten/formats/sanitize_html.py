@@ -13,6 +13,7 @@ from functools import lru_cache
 import nh3
 from markupsafe import Markup
 
+from .html_source import DROPPED_ELEMENTS, escape_mentions
 from .links import Linker
 
 ID_PREFIX = "g-"
@@ -43,18 +44,10 @@ _ATTRIBUTES = {
     "time": {"datetime"},
 }
 
-# Elements whose content is no visible text: they are removed with their content.
-DROPPED_ELEMENTS = set(
-    """
-    script style template noscript iframe object embed svg math title textarea select option canvas audio video
-    noembed noframes xmp plaintext hx-partial
-    """.split()
-)
-
 # For the second pass, over HTML that the Markdown formatter rendered: the same list, and the classes that it sets.
 _rendered_cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags=DROPPED_ELEMENTS,
+    clean_content_tags=set(DROPPED_ELEMENTS),
     attributes={**_ATTRIBUTES, "*": {"lang", "dir", "title"}},
     allowed_classes={"a": {"written", "unwritten"}, "span": {"unsettled"}},
     tag_attribute_values={"a": {"rel": {"nofollow"}}},
@@ -72,7 +65,7 @@ _ATTRIBUTE = re.compile(r' ([\w-]+)="([^"<>]*)"')
 def _cleaner(css_classes: frozenset[str]) -> nh3.Cleaner:
     return nh3.Cleaner(
         tags=_TAGS,
-        clean_content_tags=DROPPED_ELEMENTS,
+        clean_content_tags=set(DROPPED_ELEMENTS),
         attributes=_ATTRIBUTES,
         # Not on links, whose class is "written" or "unwritten".
         allowed_classes={tag: set(css_classes) for tag in _TAGS - {"a"}} if css_classes else None,
@@ -83,15 +76,18 @@ def _cleaner(css_classes: frozenset[str]) -> nh3.Cleaner:
     )
 
 
-def clean_html(html: str, linker: Linker, css_classes: frozenset[str] = frozenset()) -> Markup:
+def clean_html(
+    html: str, linker: Linker, css_classes: frozenset[str] = frozenset(), *, growing: bool = False
+) -> Markup:
     """Return generated HTML, or any prefix of it, as safe and balanced HTML.
 
     Args:
         html: The HTML so far.
         linker: Decides where links lead.
         css_classes: Class names that are kept. They come from the app's author.
+        growing: True if more HTML may follow. An element without its end may then be left out.
     """
-    cleaned = _cleaner(css_classes).clean(html)
+    cleaned = _cleaner(css_classes).clean(escape_mentions(html, growing=growing))
     return Markup(_ANCHOR.sub(lambda match: _link(match, linker), cleaned))
 
 

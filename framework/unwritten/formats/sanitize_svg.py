@@ -16,7 +16,8 @@ from typing import TypeAlias
 import nh3
 from markupsafe import Markup, escape
 
-from .sanitize_html import DROPPED_ELEMENTS, ID_PREFIX
+from .html_source import DROPPED_ELEMENTS
+from .sanitize_html import ID_PREFIX
 
 _VISIBLE_TAGS = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "use"}
 _TEXT_TAGS = {"text", "tspan", "textPath", "title", "desc"}
@@ -54,7 +55,7 @@ _MAX_VALUE_LENGTH = 1000  # of attributes other than path data
 
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
-    clean_content_tags=(DROPPED_ELEMENTS | {"foreignObject", "switch", "animate", "set", "filter"}) - _TAGS,
+    clean_content_tags={*DROPPED_ELEMENTS, "foreignObject", "switch", "animate", "set", "filter"} - _TAGS,
     attributes={"*": {*_ATTRIBUTES, "style"}, **{tag: {"href", "xlink:href"} for tag in _REFERRING}},
     link_rel=None,
     url_schemes=set(),

@@ -15,12 +15,14 @@ from unwritten_engine import Frame, Priority, Prompt, Request, StopReason, Usage
 
 from ..core.errors import PageFailed, UnusableText
 from ..formats.base import RegionContext
-from ..formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text
+from ..formats.direction import with_directions
+from ..formats.links import Link, Linker, find_anchors, html_to_text
 from ..formats.page import Canvas
 from ..formats.schema import json_schema_of
 from ..formats.schema_repair import repair
 from ..formats.text_ends import has_content, settled_text
 from ..formats.unsettled import FormattedFrame
+from ..formats.wrappers import unwrap
 from ..rendering.regions import Region, RegionState
 from ..storage.records import WRITTEN, Change, PageWrite, Provenance, StoredCanvas
 from .revisions import Revision
@@ -122,9 +124,14 @@ class RegionJob:
     def merge(self, frame: Frame) -> Frame:
         """Return the frame of the whole region for a frame of the engine, which may cover only a part of it.
 
+        A wrapper around the model's answer is removed here, before anything is shown, checked or stored.
+
         Raises:
             PageFailed: If it is the last frame of a part, and it is empty, or text that had to stay is missing.
         """
+        task = self._revision.task if self._revision else None
+        if not (task and task.draft and task.draft.keep):  # the positions of kept text are known
+            frame = unwrap(frame, self.format.name)
         return self._revision.merge(frame) if self._revision else frame
 
     def apply_frame(self, frame: Frame) -> None:
@@ -275,7 +282,7 @@ class RegionJob:
             if not frame.done and self.format.prose:
                 # The end of what the engine has fixed may still be cut back to a complete sentence.
                 frame = replace(frame, fixed=min(frame.fixed, settled_text(frame.text[: frame.fixed])))
-            self._formatted = self._formatter.format(frame)
+            self._formatted = with_directions(self._formatter.format(frame))
             self._formatted_number = self.number
         return self._formatted
 
@@ -306,20 +313,15 @@ class RegionJob:
         return earlier.region()
 
     def links(self, linker: Linker) -> list[Link]:
-        """Return the links of the finished text, with the sentences around them."""
-        found = {} if self.format.index_html else {link.key: link for link in find_links(self.frame.text, linker)}
-        for link in find_anchors(str(self.formatted().html), linker.root_path):
-            found.setdefault(link.key, link)
-        return list(found.values())
+        """Return the links of the finished text as it is rendered, with the sentences around them."""
+        return find_anchors(str(self.formatted().html), linker.root_path)
 
     def search_text(self) -> str:
         """Return the finished text as plain text on one line, for search and snippets."""
         formatted = self.formatted()
         if formatted.search_text is not None:
             return formatted.search_text
-        if self.format.index_html:
-            return " ".join(html_to_text(str(formatted.html)).split())
-        return plain_text(self.frame.text)
+        return " ".join(html_to_text(str(formatted.html)).split())
 
     def to_stored(self) -> StoredCanvas:
         """Return the finished text for the store.

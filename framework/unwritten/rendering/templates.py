@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from ..core.assets import asset_dir
 from ..core.errors import BadTemplate
+from ..formats.direction import text_direction
 from ..formats.page import CanvasGroup
 from .blocks import PLACEHOLDER, Blocks, RegionGroup, RegionNumbers, StateRegion, check_not_nested
 from .document import COLOPHON
@@ -95,6 +96,7 @@ class Templates:
             finalize=_finalize,
         )
         self.environment.globals.update(global_values)
+        self.environment.filters["direction"] = text_direction
 
     def get(self, name: str) -> Template:
         """Return a template.

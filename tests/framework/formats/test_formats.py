@@ -159,9 +159,8 @@ def test_text_is_paragraphs_and_line_breaks() -> None:
 # -- html -----------------------------------------------------------------------------------------------------
 
 
-def test_html_loses_its_fence_and_incomplete_markup_at_its_end() -> None:
-    assert render("html", "```html\n<p>x</p>\n```") == "<p>x</p>"
-    for tail in ("<", "<st", '<a href="Tow', "&", "&am", "&#x3", "`"):
+def test_html_loses_incomplete_markup_at_its_end() -> None:
+    for tail in ("<", "<st", '<a href="Tow', "&", "&am", "&#x3"):
         assert render("html", f"<p>x{tail}", done=False) == "<p>x</p>"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.apps import a_linker
+from tests.support.apps import a_linker, text_frame
 
-from unwritten.formats.links import Link, Linker, find_anchors, find_links, html_to_text, plain_text, title_from_key
+from unwritten.formats.base import RegionContext
+from unwritten.formats.links import WIKI_LINK, Link, Linker, find_anchors, html_to_text, plain_text, title_from_key
+from unwritten.formats.registry import FORMATS
 from unwritten.routing.patterns import PagePattern
 
 
@@ -67,16 +69,63 @@ def test_generated_addresses_stay_in_this_app(address: str, key: str | None) -> 
     assert a_linker().local_path(address) == key
 
 
-def test_find_links_returns_links_with_their_sentences() -> None:
+def links_of(format: str, text: str, linker: Linker | None = None) -> list[Link]:
+    formatter = FORMATS[format].create_formatter(RegionContext(linker or a_linker()))
+    return find_anchors(str(formatter.format(text_frame(text, done=True)).html))
+
+
+def test_links_are_found_with_their_sentences() -> None:
     text = "It is old. A [[Lamp|bright lamp]] burns in the **[[Tower]]**! The [[Lamp]] again.\n\n[[Sea]]\nand [[..]]"
-    found = find_links(text, a_linker())
+    found = links_of("markdown", text)
     assert [(link.key, link.text) for link in found] == [
         ("/wiki/Lamp", "bright lamp"),
         ("/wiki/Tower", "Tower"),
         ("/wiki/Sea", "Sea"),
     ]
     assert found[0].sentence == "A bright lamp burns in the Tower!"
-    assert found[2].sentence == "Sea"
+    assert found[2].sentence == "Sea and .."
+
+
+SCRIPT = 'if [[ -f "$LOG" && -n $SHIP ]]; then'
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("markdown", f"Run:\n\n```bash\n{SCRIPT}\n```\n"),
+        ("markdown", f"Run `{SCRIPT}` now."),
+        ("markdown", f"Run:\n\n    {SCRIPT}\n"),
+        ("html", f"<p>Run <code>{SCRIPT}</code></p>"),
+        ("html", f"<pre>\n{SCRIPT}\n</pre>"),
+        ("html", "<p><kbd>[[Sea]]</kbd> <samp>a <b>[[Sea]]</b></samp></p>"),
+        ("html", "<p title='[[Sea]]'>x</p>"),
+        ("html", "<!-- [[Sea]] --><p>x</p>"),
+        ("html", "<p>&#91;&#x5B;Sea]] &lbrack;&lsqb;Sea]]</p>"),
+        ("text", "In plain text, [[Sea]] is not a link."),
+    ],
+)
+def test_code_attributes_comments_and_escapes_contain_no_links(format: str, text: str) -> None:
+    assert links_of(format, text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "label"),
+    [
+        ("[[Tower]]", "Tower", None),
+        ("[[ Great  Auk | the auk ]]", "Great  Auk", "the auk"),
+        ("[[[Tower]]]", "Tower", None),
+        ("[[a|b[[Tower|x]]", "Tower", "x"),
+        ("[[灯台|灯台の光]]", "灯台", "灯台の光"),
+    ],
+)
+def test_brackets_form_a_link(text: str, title: str, label: str | None) -> None:
+    match = WIKI_LINK.search(text)
+    assert match is not None and (match[1], match[2]) == (title, label)
+
+
+@pytest.mark.parametrize("text", ["[[]]", "[[ ]]", "[[a\nb]]", "[[|a]]", "[[a|]]", "[[a|b|c]]", "[[a]b]]", "[[a"])
+def test_brackets_that_form_no_link(text: str) -> None:
+    assert WIKI_LINK.search(text) is None
 
 
 def test_plain_text_has_no_markup() -> None:
@@ -116,6 +165,6 @@ def test_html_to_text_breaks_lines_between_blocks() -> None:
 def test_a_page_does_not_link_to_itself() -> None:
     linker = Linker("/wiki/Lighthouse", PagePattern("/wiki/{title}").link, lambda keys: set())
     assert linker.anchor("Lighthouse", "the tower") == "the tower"
-    assert find_links("A [[Lighthouse|tower]] has a [[Lamp]].", linker) == [
+    assert links_of("markdown", "A [[Lighthouse|tower]] has a [[Lamp]].", linker) == [
         Link("/wiki/Lamp", "Lamp", "A tower has a Lamp.")
     ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from html import unescape
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.apps import a_linker
 from tests.support.hostile import ADDRESSES, VECTORS, few_examples, hostile_texts, prefix_of
-from tests.support.html_checks import faults
+from tests.support.html_checks import faults, text_of_html
 
+from unwritten.formats.html_source import DROPPED_ELEMENTS
 from unwritten.formats.sanitize_html import clean_html, clean_rendered
 
 
@@ -56,6 +58,53 @@ def test_an_attribute_that_looks_like_an_address_does_not_hide_one() -> None:
 def test_elements_without_visible_text_are_removed_with_their_content() -> None:
     for name in ("script", "style", "template", "svg", "math", "iframe", "textarea", "noscript", "hx-partial"):
         assert "inside" not in clean(f"a<{name}>inside</{name}>b")
+
+
+@pytest.mark.parametrize("name", sorted(DROPPED_ELEMENTS - {"embed"}))
+def test_an_element_that_is_only_mentioned_hides_nothing(name: str) -> None:
+    more = "<p>More <b>text</b>.</p>"
+    for text in (f"<p>The <{name}> tag.</p>{more}", f"<p>The <{name}> tag.</p><p>It ends with </{name}>.</p>{more}"):
+        html = clean(text)
+        assert f"<p>The &lt;{name}&gt; tag.</p>" in html and html.endswith(more), html
+        shown = ""
+        for end in range(len(text)):
+            prefix = text_of_html(str(clean_html(text[:end], a_linker(), growing=True)))
+            assert prefix.startswith(shown)
+            shown = prefix
+
+
+@pytest.mark.parametrize(
+    ("html", "cleaned"),
+    [
+        ("<p>A <!-- starts</p><p>more</p>", "<p>A &lt;!-- starts</p><p>more</p>"),
+        ("<p>A <![CDATA[ section</p><p>more</p>", "<p>A &lt;![CDATA[ section</p><p>more</p>"),
+        ("<p>A <?php tag</p><p>more</p>", "<p>A &lt;?php tag</p><p>more</p>"),
+        ("<p>A <?php echo $a->b ?> tag</p>", "<p>A  tag</p>"),
+        ("<p>A <!doctype tag</p><p>more</p>", "<p>A &lt;!doctype tag</p><p>more</p>"),
+        ("<p>A <!doctype html> tag</p>", "<p>A  tag</p>"),
+        ("<p>If a <b and c</p><p>more</p>", "<p>If a &lt;b and c</p><p>more</p>"),
+        ('<p><a href="/x>one</a> <b title="y">two</b></p>', '<p>&lt;a href="/x&gt;one <b title="y">two</b></p>'),
+        ("<p>Use <select><p>more</p>", "<p>Use &lt;select&gt;</p><p>more</p>"),
+        ("a <!-- comment --> b<!--> c", "a  b c"),
+        ("a<svg/>b<svg viewBox='0 0 1 1'><svg></svg><p>x</p></svg>c", "abc"),
+        ("<p>a</p><script>document.write('</p>');</script><p>b</p>", "<p>a</p><p>b</p>"),
+        ("<p>a</p><script>let x = {", "<p>a</p>"),
+        ("<p>a</p><svg viewBox='0 0 1 1'><path d='", "<p>a</p>"),
+        ("x<title>y</title>z", "xz"),
+        ("<p>x</p><a href=", "<p>x</p>"),
+    ],
+)
+def test_nothing_hides_what_follows_it(html: str, cleaned: str) -> None:
+    assert clean(html) == cleaned
+
+
+@pytest.mark.parametrize("element", ["<script>alert(1)</script>", "<style>p { top: 0 }</style>", "<!-- secret -->"])
+def test_the_source_of_a_removed_element_is_never_shown(element: str) -> None:
+    text = f"<p>Before</p>{element}<p>After</p>"
+    for end in range(len(text)):
+        html = str(clean_html(text[:end], a_linker(), growing=True))
+        assert not set(html) & set("&({"), html
+        assert "secret" not in html
 
 
 def test_no_attack_vector_passes() -> None:
