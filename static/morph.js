@@ -25,6 +25,7 @@
 
   const LOOKAHEAD = 8; // siblings searched for a match; a fixed number keeps the work linear
   const MAX_TWINS = 8; // identified descendants that count for the identity of a row; a fixed number for the same reason
+  const MAX_LABELS = 20; // used elements whose surroundings are compared
   const MARK = "data-htmx-powered"; // the attribute that htmx sets on links it has processed
   const LOCAL = "[data-form-error], [data-inline-edit]"; // added by scripts, and not known to the server
   const IDENTIFIED = '[id], [data-key], form, form :is(input:not([type="hidden"]), textarea, select)[name], :is(iframe, video, audio)[src]';
@@ -33,21 +34,28 @@
    *   setOpen: (element: Element, open: boolean) => void, keepsContent: (host: Element, fresh: Element) => boolean}} */
   const controls = /** @type {any} */ (globalThis).unwrittenControls;
 
+  // The fields of a form hide its properties: <input name="id">, <button name="remove">. Names like nextSibling are safe.
+  const unbound = (/** @type {Function} */ method) => Function.prototype.call.bind(method);
+  const isA = /** @type {(element: Element, selector: string) => boolean} */ (unbound(Element.prototype.matches));
+  const contains = /** @type {(node: Node, other: Node | null) => boolean} */ (unbound(Node.prototype.contains));
+  const remove = (/** @type {ChildNode} */ node) => void node.parentNode?.removeChild(node);
+  const idOf = (/** @type {Element} */ element) => element.getAttribute("id") ?? "";
+
   // -- identity ------------------------------------------------------------
 
   /** Return a text that identifies an element in the whole tree; empty if it has none. @param {Element} element @returns {string} */
   function identity(element) {
     if (element.localName === "form") return formIdentity(element);
-    const form = element.matches("input, textarea, select") ? element.closest("form") : null;
+    const form = isA(element, "input, textarea, select") ? element.closest("form") : null;
     if (form) {
       // The same id or name in another form is another control.
-      const choice = element.matches('[type="checkbox"], [type="radio"]') ? `=${element.getAttribute("value")}` : "";
-      return `${formIdentity(form)} ${element.id || element.getAttribute("name")}${choice}`;
+      const choice = isA(element, '[type="checkbox"], [type="radio"]') ? `=${element.getAttribute("value")}` : "";
+      return `${formIdentity(form)} ${idOf(element) || element.getAttribute("name")}${choice}`;
     }
-    if (element.id) return `#${element.id}`;
+    if (idOf(element)) return `#${idOf(element)}`;
     const key = element.getAttribute("data-key");
     if (key !== null) return `key ${key}`;
-    const source = element.matches("iframe, video, audio") && element.getAttribute("src");
+    const source = isA(element, "iframe, video, audio") && element.getAttribute("src");
     return source ? `${element.localName} ${source}` : "";
   }
 
@@ -67,7 +75,7 @@
   /** @param {Element} form */
   function describeForm(form) {
     const action = form.getAttribute("data-action") || form.getAttribute("action") || "";
-    const own = form.id || form.getAttribute("data-key");
+    const own = idOf(form) || form.getAttribute("data-key");
     if (own) return `form ${action} ${own}`;
     const hidden = [...form.querySelectorAll('input[type="hidden"]')];
     return `form ${action} ${hidden.map((field) => `${field.getAttribute("name")}=${field.getAttribute("value")}`).join("&")}`;
@@ -88,7 +96,7 @@
   /** Return a short text that identifies a node among its siblings; empty if it has none. @param {Node} node */
   function signature(node) {
     if (node instanceof Element) {
-      if (node.id) return node.id;
+      if (idOf(node)) return idOf(node);
       const address = node.getAttribute("href") ?? node.getAttribute("src");
       if (address) return address;
     }
@@ -109,8 +117,35 @@
     return source ?? (element.querySelector("input, select, button") ? element.outerHTML : "");
   }
 
-  /** Return the words in an element. @param {Element} element */
-  const wordsOf = (element) => new Set((element.textContent || "").match(/\S+/g) ?? []);
+  /** Return how often each word occurs in an element. @param {Node} element */
+  function wordsIn(element) {
+    const words = /** @type {Map<string, number>} */ (new Map()), texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    for (let text; (text = /** @type {Text | null} */ (texts.nextNode())); ) {
+      for (const word of text.data.match(/[\p{L}\p{N}]+/gu) ?? []) words.set(word, (words.get(word) ?? 0) + 1);
+    }
+    return words;
+  }
+
+  // "Save" and "Your answer" are in every row, so the text of the form or label itself does not count.
+  /** Return the text around a control that says what it is about, or the summary of details. @param {Element} element @param {Element} root */
+  function labelOf(element, root) {
+    const summary = element instanceof HTMLDetailsElement && element.querySelector("summary");
+    if (summary) return (summary.textContent || "").trim();
+    const inner = element.closest("form, label") ?? element, own = (inner.textContent || "").trim();
+    for (let node = inner.parentNode; node && node !== root; node = node.parentNode) {
+      const text = (node.textContent || "").trim();
+      if (text && text !== own) return text;
+    }
+    return "";
+  }
+
+  /** True if a text has a label that does not go on as another: "Item 1" is not in "Item 10". @param {string} text @param {string} label */
+  function includesLabel(text, label) {
+    for (let at = text.indexOf(label); at >= 0; at = text.indexOf(label, at + label.length)) {
+      if (!/\d\d/.test(text.slice(at + label.length - 1, at + label.length + 1))) return true;
+    }
+    return false;
+  }
 
   // Unsettled spans follow the end of the draft. A reused span would visibly jump, so they are always new nodes.
   /** True if a node may be reused for different content. @param {Node} old */
@@ -139,8 +174,11 @@
       this.claimed = new Set();
       /** Used elements that were removed where they were. They may be needed elsewhere. @type {HTMLElement | null} */
       this.pantry = null;
-      const active = root.contains(document.activeElement) && document.activeElement !== root ? document.activeElement : null;
-      for (const element of active ? [active, ...this.state.touched] : this.state.touched) this.#add(element, this.used);
+      const active = contains(root, document.activeElement) && document.activeElement !== root ? document.activeElement : null;
+      for (const element of active ? [active, ...this.state.touched] : this.state.touched) {
+        if (this.#labels.size < MAX_LABELS) this.#labels.set(element, labelOf(element, root));
+        this.#add(element, this.used);
+      }
       for (const element of this.used) this.pinned.add(element);
       for (const element of root.querySelectorAll("iframe, embed, object, video, audio")) {
         if (!(element instanceof HTMLMediaElement) || !element.paused) this.#add(element, this.pinned);
@@ -153,6 +191,8 @@
       }
     }
 
+    /** The texts of the rows around the first used elements. @type {Map<Element, string>} */
+    #labels = new Map();
     /** @type {Map<string, Element | null>} */
     #old;
     /** @type {Map<string, Element | null>} */
@@ -182,7 +222,7 @@
 
     /** Return the old element with the identity of a fresh one. @param {Element} fresh */
     twinOf(fresh) {
-      const name = fresh.matches(IDENTIFIED) && identity(fresh);
+      const name = isA(fresh, IDENTIFIED) && identity(fresh);
       return (name && this.#fresh.get(name) && this.#old.get(name)) || null;
     }
 
@@ -190,28 +230,34 @@
     fits(old, fresh) {
       if (old.nodeName !== fresh.nodeName || old.nodeType !== fresh.nodeType) return false;
       if (!(old instanceof Element && fresh instanceof Element)) return true;
-      if (old.id !== fresh.id || old.getAttribute("data-key") !== fresh.getAttribute("data-key")) return false;
+      if (idOf(old) !== idOf(fresh) || old.getAttribute("data-key") !== fresh.getAttribute("data-key")) return false;
       return !this.used.has(old) || this.#isSame(old, fresh);
     }
 
     /** True if a fresh element is what a used one has become, and not something else in its place. @param {Element} old @param {Element} fresh */
     #isSame(old, fresh) {
-      if (old.matches("form") && identity(old) !== identity(fresh)) return false;
-      if (old.matches("input, select, textarea")) {
-        const fixed = old.matches('[type="checkbox"], [type="radio"]') ? ["name", "type", "value"] : ["name", "type"];
+      if (old.localName === "form" && identity(old) !== identity(fresh)) return false;
+      if (isA(old, "input, select, textarea, dialog, [contenteditable]")) {
+        const fixed = isA(old, '[type="checkbox"], [type="radio"]') ? ["name", "type", "value"] : ["name", "type"];
         return fixed.every((name) => old.getAttribute(name) === fresh.getAttribute(name));
       }
       const [before, after] = [this.#identities(old), this.#identities(fresh)];
       if (before.size && after.size) return [...before].some((name) => after.has(name));
-      const [gone, come] = [wordsOf(old), wordsOf(fresh)], fewer = Math.min(gone.size, come.size);
-      return !fewer || 2 * [...gone].filter((word) => come.has(word)).length > fewer;
+      const text = fresh.textContent || "";
+      for (const [element, label] of this.#labels) if (label && contains(old, element) && includesLabel(text, label)) return true;
+      // Words that are nowhere else say what an element is about.
+      this.#words ??= wordsIn(this.root);
+      const own = [...wordsIn(old)].filter(([word, count]) => count === this.#words?.get(word)), present = wordsIn(fresh);
+      return 2 * own.filter(([word]) => present.has(word)).length > own.length || !wordsIn(old).size;
     }
+    /** @type {Map<string, number> | null} */
+    #words = null;
 
     /** Return the identities in an element that no second element has. @param {Element} element @returns {Set<string>} */
     #identities(element) {
       const known = this.#identitiesOf.get(element);
       if (known) return known;
-      const names = [element, ...element.querySelectorAll(IDENTIFIED)].map((each) => (each.matches(IDENTIFIED) ? identity(each) : ""));
+      const names = [element, ...element.querySelectorAll(IDENTIFIED)].map((each) => (isA(each, IDENTIFIED) ? identity(each) : ""));
       const unique = new Set(names.filter((name) => name && this.#old.get(name) !== null && this.#fresh.get(name) !== null));
       this.#identitiesOf.set(element, unique);
       return unique;
@@ -221,13 +267,13 @@
 
     /** Remove an old node. Keep it aside if the visitor uses it: part of it may be needed elsewhere. @param {ChildNode} node */
     discard(node) {
-      if (!this.used.has(node) || !this.#twins.size) return node.remove();
+      if (!this.used.has(node) || !this.#twins.size) return remove(node);
       this.pantry ??= this.root.appendChild(Object.assign(document.createElement("div"), { hidden: true }));
       place(this.pantry, node, null);
     }
 
     finish() {
-      this.pantry?.remove();
+      if (this.pantry) remove(this.pantry);
       this.state.restore();
     }
   }
@@ -333,7 +379,11 @@
   function keepMost(matches, olds, pinned) {
     const stays = new Uint8Array(matches.length);
     let last = -1, sorted = true;
-    for (const j of matches) if (j >= 0) (sorted &&= j > last), (last = j);
+    for (const j of matches) {
+      if (j < 0) continue;
+      sorted = sorted && j > last;
+      last = j;
+    }
     if (sorted) return stays.map((_, i) => (/** @type {number} */ (matches[i]) >= 0 ? 1 : 0));
     const size = olds.length, sums = new Float64Array(matches.length), before = new Int32Array(matches.length).fill(-1);
     const tree = new Int32Array(size + 1).fill(-1);
@@ -407,7 +457,7 @@
     }
     if (!first && !freshFirst) return;
     const olds = siblings(first, first && last), fresh = siblings(freshFirst, freshFirst && freshLast);
-    const local = olds.filter((node) => node instanceof Element && node.matches(LOCAL)).map((node) => ({ node, after: node.previousSibling }));
+    const local = olds.filter((node) => node instanceof Element && isA(node, LOCAL)).map((node) => ({ node, after: node.previousSibling }));
     const own = local.length ? olds.filter((node) => !local.some((each) => each.node === node)) : olds;
 
     const { matches, stays } = match(update, target, own, fresh);
@@ -433,7 +483,7 @@
     }
     restoreScroll();
     for (const { node, after } of local) {
-      if (after && after.parentNode !== target) node.remove();
+      if (after && after.parentNode !== target) remove(node);
       else if (node.previousSibling !== after) place(target, node, after ? after.nextSibling : target.firstChild);
     }
     while (later.length) {
@@ -460,7 +510,7 @@
   /** Return the node to insert for a fresh one without a match. @param {Update} update @param {Element} target @param {ChildNode} fresh @returns {ChildNode} */
   function insertable(update, target, fresh) {
     if (!(fresh instanceof Element)) return fresh;
-    const isFree = (/** @type {Element} */ old) => update.used.has(old) && !update.claimed.has(old) && !old.contains(target);
+    const isFree = (/** @type {Element} */ old) => update.used.has(old) && !update.claimed.has(old) && !contains(old, target);
     if (!update.twinsIn(fresh).some(isFree)) return fresh;
     const twin = update.twinOf(fresh);
     if (!twin || !isFree(twin) || !update.fits(twin, fresh)) return /** @type {Element} */ (fresh.cloneNode(false)); // its children follow
@@ -519,7 +569,8 @@
     const isToggle = target instanceof HTMLDetailsElement || target instanceof HTMLDialogElement;
     if (isToggle) controls.setOpen(target, source.hasAttribute("open"));
     const isKept = (/** @type {string} */ name) => (isToggle && name === "open") || isOwned(target, name);
-    for (const { name, value } of source.attributes) {
+    for (const name of source.getAttributeNames()) {
+      const value = source.getAttribute(name) ?? "";
       if (target.getAttribute(name) !== value && !isKept(name)) target.setAttribute(name, value);
     }
     for (const name of target.getAttributeNames()) {
