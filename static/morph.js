@@ -100,7 +100,10 @@
       const address = node.getAttribute("href") ?? node.getAttribute("src");
       if (address) return address;
     }
-    if (node instanceof CharacterData) return node.data.slice(0, 16).trim();
+    let first = /** @type {Node | null} */ (node);
+    while (first instanceof Element) first = first.firstChild;
+    const text = first instanceof CharacterData ? first.data.slice(0, 16).trim() : "";
+    if (text || first === node) return text;
     const texts = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
     for (let text; (text = /** @type {Text | null} */ (texts.nextNode())); ) {
       const start = text.data.trimStart().slice(0, 16).trimEnd();
@@ -197,6 +200,11 @@
     #old;
     /** @type {Map<string, Element | null>} */
     #fresh;
+    /** True if anything in the old tree can be identified. */
+    get hasIdentities() {
+      return this.#old.size > 0;
+    }
+
     /** The old twins of the first identified elements in a fresh one, including its own. @type {Map<Node, Element[]>} */
     #twins = new Map();
 
@@ -294,8 +302,9 @@
       matches[i] = j;
       taken[j] = 1;
     };
-    matchIdentity(update, target, olds, fresh, taken, pair);
-    if (olds.length > 1 || fresh.length > 1) {
+    if (update.hasIdentities) matchIdentity(update, target, olds, fresh, taken, pair);
+    const isElement = (/** @type {Node} */ node) => node instanceof Element;
+    if (Math.max(olds.filter(isElement).length, fresh.filter(isElement).length) > 1) {
       matchContent(update, olds, fresh, matches, taken, pair, content, false);
       matchContent(update, olds, fresh, matches, taken, pair, signature, true);
     }
