@@ -4,7 +4,8 @@
  *
  * 1. A form with data-action is submitted in the background, once, however often its button is pressed. The response is
  *    the page that a browser without JavaScript would get. The differences are morphed into place, so that focus, scroll
- *    position and text typed elsewhere survive. An accepted form is reset; a rejected one shows its errors.
+ *    position and text typed elsewhere survive. An accepted form is reset, except for what was entered after it was
+ *    sent; a rejected one shows its errors.
  * 2. While a page with state regions is shown, it is followed over the socket: whatever an action changes, here or in
  *    another browser, arrives as a frame.
  *
@@ -18,13 +19,14 @@
   const own = /** @type {any} */ (globalThis).unwritten;
   const { send, keepOpen, scan, keepNewer, markLinks, boost, announce, navigate } = own;
   const { morph } = /** @type {any} */ (globalThis).unwrittenMorph;
+  const { captureSubmitted, captureDefaults } = /** @type {any} */ (globalThis).unwrittenControls;
   const LIVE = '[data-region][data-page][data-state="live"]';
   const UNFINISHED = '[data-region][data-page]:is([data-state="waiting"], [data-state="writing"])';
   const UNREACHABLE = "The server could not be reached, so nothing was sent. Your input is still here: try again.";
 
   // -- forms ------------------------------------------------------------
-  /** The paths of forms that are being submitted. @type {Set<string>} */
-  const submitting = new Set();
+  /** The forms that are being submitted. @type {WeakSet<HTMLFormElement>} */
+  const submitting = new WeakSet();
 
   /** Return the form's address. `form.action` would be wrong if a field has that name. @param {HTMLFormElement} form */
   const actionOf = (form) => form.getAttribute("action") || "";
@@ -47,11 +49,10 @@
       if (!(form instanceof HTMLFormElement) || !form.matches("[data-action]") || event.defaultPrevented) return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      const path = actionOf(form).split("?")[0] || "";
-      if (submitting.has(path)) return;
-      submitting.add(path);
+      if (submitting.has(form)) return;
+      submitting.add(form);
       void submit(form, event.submitter).finally(() => {
-        submitting.delete(path);
+        submitting.delete(form);
         form.removeAttribute("aria-busy");
       });
     },
@@ -64,28 +65,32 @@
     showError(form, "");
     const fields = /** @type {any} */ (new FormData(form, button));
     const page = location.pathname + location.search;
+    const resetSubmitted = captureSubmitted(form), restoreDefaults = captureDefaults(form);
     /** @type {Response} */
     let response;
     /** @type {Document} */
     let answer;
+    const action = withKey(form);
     try {
       const body = new URLSearchParams(fields);
-      response = await fetch(withKey(form), { method: "POST", body, headers: { accept: "text/html" } });
+      response = await fetch(action, { method: "POST", body, headers: { accept: "text/html" } });
       answer = new DOMParser().parseFromString(await response.text(), "text/html");
     } catch {
       showError(form, UNREACHABLE);
+      form.setAttribute("action", action); // an update may have replaced it meanwhile
       return emitSent(form, 0);
     }
     const arrived = new URL(response.url);
     if (page !== location.pathname + location.search) return; // the visitor has left the page
     if (response.redirected && arrived.pathname + arrived.search === page) {
       if (response.ok) update(answer);
-      form.reset();
+      resetSubmitted();
       announce("Sent.", `sent ${actionOf(form)}`);
     } else if (response.redirected) {
       navigate(response.url);
     } else if (response.status === 422 && answer.querySelector("form[data-action]") && !answer.querySelector(".message")) {
       update(answer);
+      restoreDefaults();
       announce("Not sent: please check the form.", `invalid ${Date.now()}`);
     } else if (response.ok) {
       // A response of the app's own, without a page of its own to show it on.

@@ -22,7 +22,7 @@ FORM_KEY = f"key-{secrets.token_hex(16)}"
 COLOPHON = "colophon"
 """The name of the colophon in templates and placeholders."""
 
-SCRIPTS = ("morph.js", "live.js", "forms.js", "box-host.js")
+SCRIPTS = ("controls.js", "morph.js", "live.js", "forms.js", "box-host.js")
 """The scripts of every page, in the order in which they run. Those after ``live.js`` use its global object."""
 
 EMBEDS_TAG = Markup('\n<meta name="unwritten-frames" content="yes">')

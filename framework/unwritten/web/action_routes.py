@@ -72,7 +72,7 @@ class FormTags:
         self._signer = signer
 
     def attributes(self, path: str, page: str) -> Markup:
-        """Return the attributes of a form.
+        """Return the attributes of a form. ``data-action`` identifies it: its URL differs in each response.
 
         Args:
             path: The action's path, without the prefix.
@@ -81,7 +81,7 @@ class FormTags:
         # Each response replaces FORM_KEY with a new key, so that a form that is sent twice is recognized.
         token = self._signer.sign_form(path, page)
         url = f"{self._mount.url(path)}?{urlencode({PAGE: page, TOKEN: f'{token}.'})}{FORM_KEY}"
-        return Markup('method="post" action="{}" data-action').format(url)
+        return Markup('method="post" action="{}" data-action="{}"').format(url, path)
 
 
 def find_action(routes: Sequence[BaseRoute], name: str, parameters: Mapping[str, Any]) -> str:
