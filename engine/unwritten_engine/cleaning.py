@@ -203,7 +203,7 @@ class FrameCleaner:
             if opening != self._scanned_opening or not same:
                 self._scanner, self._scanned_opening = ControlScanner(opening, json=self._schema is not None), opening
             scanner = self._scanner
-            scanner.update(text, same, fixed, final=final)
+            scanner.update(text, same, fixed if self._drafts else None, final=final)
             if scanner.ended is not None and (final or not self._drafts or scanner.ended <= fixed):
                 self._end("end")
             text, positions = scanner.text, scanner.positions
@@ -270,7 +270,7 @@ def only_reasoning(model: str) -> GenerationFailed:
 
 def _has_markers(text: str) -> bool:
     scanner = ControlScanner()
-    scanner.update(text, 0, 0, final=True)
+    scanner.update(text, 0, None, final=True)
     return scanner.text != text
 
 
