@@ -197,7 +197,7 @@ class FrameCleaner:
         same = characters.update(raw.text, same, final=final)
         text, positions = characters.text, characters.positions
         fixed = positions(raw.fixed)
-        spans = [(positions(start), positions(end)) for start, end in raw.unsettled]
+        spans = positions.spans(raw.unsettled)
         if self._scans:
             opening = self._opening if self._prefills and text.startswith(self._opening) else ""
             if opening != self._scanned_opening or not same:
@@ -208,8 +208,8 @@ class FrameCleaner:
                 self._end("end")
             text, positions = scanner.text, scanner.positions
             fixed = positions(fixed)
-            spans = [(positions(start), positions(end)) for start, end in spans]
-        return replace(raw, text=text, fixed=fixed, unsettled=tuple(span for span in spans if span[0] < span[1]))
+            spans = positions.spans(spans)
+        return replace(raw, text=text, fixed=fixed, unsettled=spans)
 
     def _add_opening(self, frame: Frame) -> Frame:
         """Put the opening before the text, in which the model may have repeated it."""
