@@ -22,7 +22,7 @@ from .characters import CharacterCleaner, clean_characters, last_boundary
 from .control_text import ControlScanner
 from .echoes import EchoGuard
 from .engine import About, Engine
-from .errors import EngineError, GenerationFailed
+from .errors import GenerationFailed
 from .frames import Frame, Prompt, Request, StopReason, Usage
 from .output_filters import JSONFilter, find_continuation, is_json, json_start_characters
 from .repetition import RepetitionGuard
@@ -303,7 +303,7 @@ def _shorten(frame: Frame, length: int) -> Frame:
 
 async def _await_usage(frames: AsyncGenerator[Frame, None], longest: int) -> Usage | None:
     """Return the usage if the engine ends by itself within a moment. Its errors do not matter any more."""
-    with contextlib.suppress(TimeoutError, EngineError):
+    with contextlib.suppress(Exception):
         async with asyncio.timeout(_GRACE):
             async for frame in frames:
                 if frame.done or len(frame.text) > longest:

@@ -29,7 +29,7 @@ _MARKER: Final = regex.compile(
           | <｜(?:begin▁of▁sentence|Assistant)｜> | \[/INST\]
         ) \s{0,2} )
     | (?P<strike> </s> )
-    | (?P<end> <(?:eos|end_of_turn|end_of_utterance|</?SYS>)> | <\|[\w"/.-]{1,40}\|?> | <\w{1,40}\|>
+    | (?P<end> <(?:eos|end_of_turn|end_of_utterance|</?SYS>)> | <\|[\w/.-]{3,40}\|?> | <\w{3,40}\|>
         | <[｜][\w▁]{1,40}[｜]> | \[INST\] | \[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\] )
     | (?P<padding> <(?:pad|unk|unused\d{1,4})> )
     """,
@@ -133,7 +133,7 @@ class ControlScanner:
     """A growing or changing text without reasoning, control tokens, and what follows the model's turn.
 
     Args:
-        opening: what the text begins with. It is copied unseen.
+        opening: what the text begins with. It is not the model's, so that it has no markers.
         json: the text is JSON, so that only its strings are spans.
 
     Attributes:
@@ -179,7 +179,7 @@ class ControlScanner:
         else:
             start = len(self._opening)
             html = _HTML.match(self._opening) is not None
-            self._state = _State(start, start, length=start, since=start, html=html, trim=not self._opened)
+            self._state = _State(0, start, literal=start, length=start, since=start, html=html, trim=not self._opened)
             self.text, self.positions = self._opening, PositionMap()
             self.positions.copy(0, start)
         self._parts = [self.text[: self._state.length]]
@@ -462,8 +462,8 @@ class ControlScanner:
             state.unclosed += (state.block,)
             state.block = ""
         if state.code or state.quote or state.element:
-            at = self._find_span_end(max(end, state.searched))
-            if not final and (at == len(source) or (at + 1 == len(source) and source[at] != "\n")):
+            at = self._find_span_end(max(end, state.searched), final)
+            if at == len(source) and not final:
                 return None
             if at < len(source) and source[at] != "\n":
                 state.literal = at
@@ -480,15 +480,19 @@ class ControlScanner:
         marks = ",;:)" if kind in ("think", "channel") else ",;:)."
         return bool(before) and before in " \t(" and bool(after) and after in marks
 
-    def _find_span_end(self, at: int) -> int:
-        """Return where an open span or the line ends; the length of the source if neither does."""
+    def _find_span_end(self, at: int, final: bool) -> int:
+        """Return where an open span or the line ends; the length of the source if neither is known to end."""
         source, state = self._source, self._state
         if self._json:
             state.searched = match_end = _JSON_STRING.match(source, at).end()
             return match_end if source[match_end : match_end + 1] in ('"', "\n") else len(source)
         match = _span_end(state.code, state.quote, state.element).search(source, at)
-        state.searched = max(at, len(source) - _LONGEST_CLOSE) if match is None else match.start()
-        return len(source) if match is None else match.start()
+        if match is None:
+            state.searched = max(at, len(source) - _LONGEST_CLOSE - len(state.code))
+            return len(source)
+        state.searched = match.start()
+        grows = match.end() == len(source) and match[0][0] == "`" and not final  # it may be a longer run
+        return len(source) if grows else match.start()
 
     def _apply(self, kind: str, match: regex.Match[str]) -> None:
         state = self._state
