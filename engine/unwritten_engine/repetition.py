@@ -124,7 +124,8 @@ class RepetitionDetector:
         end = self._judge(len(text)) if self._period else None
         if end is None:
             certain = self._start + self._period if self._period else len(text) - self._num_repeated()
-            self.kept = max(self.kept, self._positions[certain] if certain < len(text) else self._length)
+            spaces = len(self._pending) if self._pending.isspace() else 0
+            self.kept = max(self.kept, self._positions[certain] if certain < len(text) else self._length + spaces)
         return end
 
     def _num_repeated(self) -> int:
