@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Final
 
 import regex
 
+from .frames import Span
+
 _NONCHARACTERS: Final = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
 _EDITED: Final = re.compile(
-    "\r\n?"
-    "|[\ud800-\udbff][\udc00-\udfff]?|[\udc00-\udfff]"
-    "|[\0-\x08\x0b-\x1f\x7f-\x9f\ufeff]"
-    f"|[\ue000-\uf8ff\ufdd0-\ufdef{_NONCHARACTERS}]"
+    f"[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\uf8ff\ufdd0-\ufdef\ufeff{_NONCHARACTERS}]"
+    "(?:(?<=\r)\n|(?<=[\ud800-\udbff])[\udc00-\udfff])?"
 )
-"""Line ends; surrogates; control characters; private-use characters and noncharacters."""
+"""Control, private-use and noncharacters, and surrogates. Line ends and surrogate pairs match as a whole."""
 _HALF: Final = re.compile("[\r\ud800-\udbff]")
 """The first half of a line end or of a surrogate pair."""
 _GRAPHEME: Final = regex.compile(r"\X")
@@ -39,6 +40,11 @@ class PositionMap:
             return 0
         end = self._targets[run + 1] if run + 1 < len(self._targets) else self.length
         return min(self._targets[run] + position - self._starts[run], end)
+
+    def spans(self, spans: Iterable[Span]) -> tuple[Span, ...]:
+        """Return the spans of the copy, without those of which nothing is left."""
+        mapped = ((self(start), self(end)) for start, end in spans)
+        return tuple((start, end) for start, end in mapped if start < end)
 
     def copy(self, start: int, end: int) -> None:
         """Append the part from ``start`` to ``end`` of the text to the copy."""

@@ -201,19 +201,19 @@ class FrameCleaner:
         same = characters.update(raw.text, same, final=final)
         text, positions = characters.text, characters.positions
         fixed = positions(raw.fixed)
-        spans = [(positions(start), positions(end)) for start, end in raw.unsettled]
+        spans = positions.spans(raw.unsettled)
         if self._scans:
             opening = self._opening if self._prefills and text.startswith(self._opening) else ""
             if opening != self._scanned_opening or not same:
                 self._scanner, self._scanned_opening = ControlScanner(opening, json=self._schema is not None), opening
             scanner = self._scanner
-            scanner.update(text, same, fixed, final=final)
+            scanner.update(text, same, fixed if self._drafts else None, final=final)
             if scanner.ended is not None and (final or not self._drafts or scanner.ended <= fixed):
                 self._end("end")
             text, positions = scanner.text, scanner.positions
             fixed = positions(fixed)
-            spans = [(positions(start), positions(end)) for start, end in spans]
-        return replace(raw, text=text, fixed=fixed, unsettled=tuple(span for span in spans if span[0] < span[1]))
+            spans = positions.spans(spans)
+        return replace(raw, text=text, fixed=fixed, unsettled=spans)
 
     def _add_opening(self, frame: Frame) -> Frame:
         """Put the opening before the text, in which the model may have repeated it."""
@@ -275,7 +275,7 @@ def only_reasoning(model: str) -> GenerationFailed:
 
 def _has_markers(text: str) -> bool:
     scanner = ControlScanner()
-    scanner.update(text, 0, 0, final=True)
+    scanner.update(text, 0, None, final=True)
     return scanner.text != text
 
 

@@ -4,12 +4,14 @@ A server whose parser does not know the model sends these as text. The same stri
 about them: in code (spans, fenced and indented blocks, elements of HTML), in quotation marks, and in strings of JSON.
 That an inline span or a quotation is one shows only at its end, on the same line. Until then the text is held back.
 
-The scanner never goes back: it looks at each character a constant number of times, whatever the text is.
+Spans are only looked for once there is a marker, which most texts never have. The scanner looks at each character a
+constant number of times, whatever the text is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -36,6 +38,10 @@ _MARKER: Final = regex.compile(
     regex.VERBOSE | regex.IGNORECASE,
 )
 """Markers of chat templates. Unknown tokens of the usual forms, such as ``<|name|>``, count as the end of a turn."""
+_WHOLE_MARKER: Final = re.compile(_MARKER.pattern, re.VERBOSE | re.IGNORECASE)
+"""The same for the standard library, which is faster and knows no partial matches."""
+_CANDIDATE: Final = re.compile(r"<(?=[|｜</\w]|$)|\[(?=/?[a-z]|/?$)", re.IGNORECASE)
+_LONGEST_MARKER: Final = 128
 _ASSISTANT: Final = frozenset({"assistant", "model", "bot", "gpt"})
 _REASONING_END: Final = {
     "think": regex.compile(
@@ -71,7 +77,7 @@ _LONGEST_CLOSE: Final = 16
 """In characters, of what ends a span."""
 
 
-@dataclass(slots=True)
+@dataclass
 class _State:
     """Where the scanner is, and what it knows of the text before.
 
@@ -79,6 +85,7 @@ class _State:
         at: the next position to look at.
         copied: up to here, the source was copied or removed.
         looked: what was decided depends on the source up to here.
+        unmarked: no marker starts before this position, except before ``at``.
         length: length of the clean text.
         last: its last character.
         html: it begins with an element.
@@ -89,7 +96,7 @@ class _State:
         trim: white space is not copied now, because what it separated was removed.
         searched, block_searched: up to here, the end of a span or of a block was searched for in vain.
         literal: markers before this position are in a span.
-        ended: the model ended its turn.
+        ended: the position after the marker that ended the model's turn, or None.
         line: start of the current line.
         code, quote, element: what would end the open span, or "": a run of backticks, a quotation mark, an element.
         failed: backticks and quotation marks that are not closed on this line.
@@ -103,6 +110,7 @@ class _State:
     at: int
     copied: int
     looked: int = 0
+    unmarked: int = 0
     length: int = 0
     last: str = ""
     html: bool = False
@@ -114,7 +122,7 @@ class _State:
     searched: int = 0
     block_searched: int = 0
     literal: int = 0
-    ended: bool = False
+    ended: int | None = None
     line: int = 0
     code: str = ""
     quote: str = ""
@@ -127,6 +135,13 @@ class _State:
     after_blank: bool = True
     in_list: bool = False
     in_code: bool = False
+
+    def copy(self, looked: int) -> _State:
+        """Return a copy that depends on the source up to ``looked``."""
+        state = object.__new__(_State)
+        state.__dict__.update(self.__dict__)
+        state.looked = max(looked, self.looked)
+        return state
 
 
 class ControlScanner:
@@ -151,32 +166,34 @@ class ControlScanner:
         self._opening = opening
         self._opened = bool(opening.strip())
         self._state = _State(0, 0)
-        self._saved: list[_State] = []
+        self._fixed: _State | None = None
 
     @property
     def ended(self) -> int | None:
         """The position in the source after the marker that ended the text, or None."""
-        return self._state.looked if self._state.ended else None
+        return self._state.ended
 
     @property
     def hidden(self) -> int:
         """Number of characters of reasoning."""
         return self._state.hidden
 
-    def update(self, source: str, same: int, fixed: int, *, final: bool) -> None:
+    def update(self, source: str, same: int, fixed: int | None, *, final: bool) -> None:
         """Replace the source.
 
         Args:
             source: the whole new source.
             same: number of its leading characters that are those of the source before.
-            fixed: number of its leading characters that do not change any more.
+            fixed: number of its leading characters that do not change any more; None if none of them does.
             final: nothing follows.
         """
         self._source = source
-        usable = [state for state in self._saved if state.looked <= same]
-        if usable:
-            self._state = replace(usable[-1])
+        if self._state.looked <= same and self._parts:
+            pass  # resume at the end
+        elif self._fixed and self._fixed.looked <= same:
+            self._state = self._fixed.copy(0)
         else:
+            self._fixed = None
             start = len(self._opening)
             html = _HTML.match(self._opening) is not None
             self._state = _State(0, start, literal=start, length=start, since=start, html=html, trim=not self._opened)
@@ -184,19 +201,17 @@ class ControlScanner:
             self.positions.copy(0, start)
         self._parts = [self.text[: self._state.length]]
         self.positions.truncate(self._state.length)
-        self._saved = []
         self._scan(fixed, final)
-        self._save(self._state.looked if self._state.ended else len(source))
+        self._state.looked = len(source)
         self.text = "".join(self._parts)
 
-    def _save(self, looked: int) -> None:
-        self._saved.append(replace(self._state, looked=looked))
-
-    def _scan(self, fixed: int, final: bool) -> None:
+    def _scan(self, fixed: int | None, final: bool) -> None:
         source, state = self._source, self._state
-        if not (state.at or self._opened or self._skip_label(final)):
+        if not (state.at or state.copied or self._opened or self._skip_label(final)):
             return
-        while not state.ended:
+        if not state.reasoning and self._copy_unmarked(fixed, final):
+            return
+        while state.ended is None:
             if state.reasoning:
                 if not self._skip_reasoning(final):
                     return
@@ -209,8 +224,8 @@ class ControlScanner:
                 continue
             match = self._token.search(source, state.at)
             start, end = match.span() if match else (len(source), len(source))
-            if not self._saved and start >= fixed:
-                self._save(max(state.looked, state.at))
+            if fixed is not None and start >= fixed >= state.at:
+                self._fixed, fixed = state.copy(fixed), None
             if match is None:
                 state.at = start
                 self._copy(start)
@@ -232,6 +247,31 @@ class ControlScanner:
                     self._read_delimiter(first, start, end)
 
     # -- copying -------------------------------------------------------------------------------------------
+
+    def _copy_unmarked(self, fixed: int | None, final: bool) -> bool:
+        """Copy the rest of the source up to what may become a marker. Return False if there is a whole one."""
+        source, state = self._source, self._state
+        if state.ended is not None:
+            return True
+        end = len(source)
+        for candidate in _CANDIDATE.finditer(source, max(state.at, state.unmarked)):
+            start = candidate.start()
+            if not final and start > len(source) - _LONGEST_MARKER and _MARKER.match(source, start, partial=True):
+                if _WHOLE_MARKER.match(source, start, len(source) - 1):
+                    return False
+                end = start
+                break
+            if _WHOLE_MARKER.match(source, start):
+                return False
+        if fixed is not None and state.copied <= fixed:
+            # A marker may begin in fixed text and end after it.
+            before = max(source.rfind(mark, max(state.copied, fixed - _LONGEST_MARKER), fixed) for mark in "<[")
+            self._copy(min(before if before >= 0 else fixed, end))
+            state.unmarked = max(state.copied, state.unmarked)
+            self._fixed = state.copy(fixed)
+        self._copy(end)
+        state.unmarked = end
+        return True
 
     def _copy(self, end: int) -> None:
         """Copy the source up to ``end``."""
@@ -272,6 +312,8 @@ class ControlScanner:
                 self._parts.append(part[: length - state.length])
                 state.length = length
         self.positions.truncate(length)
+        if self._fixed and self._fixed.length > length:
+            self._fixed = None
         state.last = self._parts[-1][-1:] if self._parts else ""
 
     # -- reasoning -----------------------------------------------------------------------------------------
@@ -376,6 +418,7 @@ class ControlScanner:
             state.block_searched = max(state.at, len(source) - _LONGEST_CLOSE)
             return False
         state.at, state.block, state.block_searched = end.end(), "", 0
+        state.looked = max(state.looked, state.at + 1)
         return True
 
     def _read_delimiter(self, first: str, start: int, end: int) -> None:
@@ -465,12 +508,14 @@ class ControlScanner:
             at = self._find_span_end(max(end, state.searched), final)
             if at == len(source) and not final:
                 return None
+            state.looked = max(state.looked, at + 1)
             if at < len(source) and source[at] != "\n":
                 state.literal = at
                 return True
             quotes = (mark for mark, close in _CLOSING_QUOTES.items() if close == state.quote)
             state.failed += (state.code, state.element, *quotes)
             state.code = state.quote = state.element = ""
+        state.looked = max(state.looked, end + 1)
         if self._json:
             return False
         before, after = source[start - 1 : start] if start else "", source[end : end + 1]
@@ -512,8 +557,7 @@ class ControlScanner:
             self._remove(start, end)
         else:
             self._remove(start, end)
-            state.ended = True
-            state.looked = end
+            state.ended = end
 
 
 @lru_cache(maxsize=256)

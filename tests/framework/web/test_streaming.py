@@ -43,6 +43,25 @@ def test_a_streamed_page_is_complete_and_equals_the_stored_one(tmp_path: Path) -
     assert "a script" in plain.text  # the colophon shows figures
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Wave \ud83d\udc4b end.", "Wave 👋 end."),
+        ("Wave \ud83d end.", "Wave \ufffd end."),
+        ("A\0 \ue000wave\ue001.", "A \ufffdwave\ufffd."),
+        ("One.<think>Hidden.</think> Two.<|im_end|>Hidden.", "One. Two."),
+        ("It ends at `</think>`, they say.", "It ends at <code>&lt;/think&gt;</code>, they say."),
+    ],
+)
+def test_what_a_model_may_write(tmp_path: Path, text: str, shown: str) -> None:
+    pieces = [text[: end + 1] for end in range(len(text))]
+    with browser(make_wiki(tmp_path, scripted(pieces))) as client:
+        assert f"{shown}</p>" in client.get(KEY + "?plain=1").text
+        stored = client.get(KEY).text
+        assert f"{shown}</p>" in stored and "Hidden" not in stored
+        assert client.get("/wiki/Other?plain=1").status_code == 200
+
+
 def test_clients_that_do_not_accept_html_get_a_stream(tmp_path: Path) -> None:
     with browser(make_wiki(tmp_path, scripted(LIGHTHOUSE))) as client:
         assert "<li>light</li>" in client.get(KEY, headers={"accept": "*/*"}).text
