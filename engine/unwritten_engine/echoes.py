@@ -15,7 +15,7 @@ from .engine import About
 from .frames import Frame, Prompt, Request, StopReason
 from .text_frames import num_held_back
 
-_FRAMING: Final = (FACTS_HEADING.partition(":")[0], OPENING_REQUEST, f"\n\n{RULE}")
+_FRAMING: Final = (FACTS_HEADING.partition(":")[0], OPENING_REQUEST)
 """Phrases of prompts that no answer contains."""
 _WORDS = re.compile(r"\w+")
 _MARKED_LINE = re.compile(r"\s*(?:#{1,6}\s|>|[-*+]\s|\d+[.)]\s|\|)")
@@ -43,6 +43,7 @@ class EchoGuard:
         self._title = _words(prompt.ask) if not prompt.opening.strip() else ()
         self._facts = [_words(fact)[:_FACT_WORDS] for fact in prompt.facts]
         self._line = self._skipped  # where the current line begins; the text before it has no echo
+        self._searched = 0
         self.fixed = 0
         """Leading characters of the last frame that are not part of a possible echo."""
 
@@ -52,7 +53,8 @@ class EchoGuard:
         self.fixed = len(frame.text)
         if not self._judges or len(text) <= self._skipped:
             return None
-        ends = [text.find(phrase, max(self._skipped, self._line - len(phrase))) for phrase in _FRAMING]
+        ends = [text.find(phrase, max(self._skipped, self._searched - len(phrase))) for phrase in _FRAMING]
+        self._searched = len(text)
         while (newline := text.find("\n", self._line)) >= 0:
             if self._is_echo(text, self._line, newline):
                 ends.append(self._line)
@@ -71,7 +73,7 @@ class EchoGuard:
         if end - start > _LONGEST_LINE:
             return False
         line = text[start:end]
-        if self._is_note(line):
+        if self._is_note(line) or (line.startswith(RULE) and text[start - 2 : start] == "\n\n"):
             return True
         if _MARKED_LINE.match(line) or line.rstrip(" *_").endswith("?"):
             return False
@@ -85,6 +87,8 @@ class EchoGuard:
 
     def _may_become_echo(self, line: str) -> bool:
         """True if a line that is not complete yet may turn out to be an echo."""
+        if line and RULE.startswith(line):
+            return True
         words = _words(line)
         if len(line) > _LONGEST_LINE or not words:
             return False

@@ -20,6 +20,8 @@ from .frames import Frame, Request, StopReason
 
 _WINDOW: Final = 12
 """Characters that must occur again to suggest a period."""
+_HINT: Final = 4
+"""Characters that must occur again to hold back what may be the start of a repetition."""
 _MAX_PERIOD: Final = 4000
 _COUNTER: Final = "\0"
 """Stands for a number that counts items."""
@@ -84,6 +86,7 @@ class RepetitionDetector:
         self._text = ""  # as it is compared
         self._positions: list[int] = []  # of its characters in the original text
         self._last: dict[str, int] = {}  # the end of the last occurrence of each window
+        self._first: dict[str, int] = {}  # the end of the first occurrence of each short piece
         self._start = self._period = 0  # of the current repetition; a period of 0 is none
         self._in_code = False
         self._count = -1  # the number of the current item
@@ -100,7 +103,7 @@ class RepetitionDetector:
         compared = self._compare_form(piece, final=final)
         begin = len(self._text)
         self._text += compared
-        text, last = self._text, self._last
+        text, last, first = self._text, self._last, self._first
         for at in range(begin, len(text)):
             if self._period and text[at] != text[at - self._period]:
                 if (end := self._judge(at)) is not None:
@@ -108,6 +111,7 @@ class RepetitionDetector:
                 self._period = 0
             if text[at] in "`~" and text[at - 2 : at] == text[at] * 2 and text[max(0, at - 3) : at - 2] in {"", "\n"}:
                 self._in_code = not self._in_code
+            first.setdefault(text[at - _HINT + 1 : at + 1], at)
             if at < _WINDOW - 1:
                 continue
             window = text[at - _WINDOW + 1 : at + 1]
@@ -119,10 +123,24 @@ class RepetitionDetector:
             last[window] = at
         end = self._judge(len(text)) if self._period else None
         if end is None:
-            # Without a period, one may have begun in the last window.
-            first = self._start + self._period if self._period else max(0, len(text) - _WINDOW)
-            self.kept = max(self.kept, self._positions[first] if self._positions else 0)
+            certain = self._start + self._period if self._period else len(text) - self._num_repeated()
+            spaces = len(self._pending) if self._pending.isspace() else 0
+            self.kept = max(self.kept, self._positions[certain] if certain < len(text) else self._length + spaces)
         return end
+
+    def _num_repeated(self) -> int:
+        """Return how many of the last characters may be the start of a repetition, because they occurred before.
+
+        The last ones, fewer than ``_HINT``, always may, unless the text has only begun.
+        """
+        text, end = self._text, len(self._text)
+        if end < 2 * _HINT:
+            while end and text.index(text[end - 1]) < end - 1:
+                end -= 1
+            return len(text) - end
+        while len(text) - end < _WINDOW and end >= _HINT and self._first[text[end - _HINT : end]] < end - 1:
+            end -= 1
+        return len(text) - end + _HINT - 1
 
     # -- the form in which text is compared ---------------------------------------------------------------
 

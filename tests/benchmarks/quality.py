@@ -2,6 +2,8 @@
 
 It generates articles of the demo wiki for a list of titles, or pages with one prompt, and counts faults that readers
 notice. A page that scores badly is bad; one that scores well need not be good. Read the pages too: ``--out DIR``.
+
+Then it generates pages through the whole app whose subjects are known from other pages: their prompts have facts.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from urllib.parse import quote
 
 import click
 from tests.benchmarks.report import report
@@ -26,13 +29,16 @@ from unwritten.app.application import App
 from unwritten.cli.loading import load_app
 from unwritten.core.assets import asset_dir
 from unwritten.core.errors import NotAnApp, PageFailed
-from unwritten.formats.links import WIKI_LINK, plain_text
+from unwritten.export.training_examples import read_prompt
+from unwritten.formats.links import WIKI_LINK, plain_text, title_from_key
 from unwritten.formats.page import Canvas, Page
 from unwritten.formats.registry import get_format
 from unwritten.formats.schema import json_schema_of, parse_value
 from unwritten.routing.prompts import build_prompt
+from unwritten.routing.routes import PageRoute
 from unwritten.routing.visit import Visit
-from unwritten_engine import Engine, Example, Request
+from unwritten.testing.asgi_client import request, running
+from unwritten_engine import Engine, Example, Prompt, Request
 
 _REACH = {
     "repeated_sentences": "0",
@@ -40,6 +46,7 @@ _REACH = {
     "broken_markup": "0",
     "stray_tokens": "0",
     "leaks": "0",
+    "echoes": "0",
     "cut_endings": "0",
     "empty_regions": "0",
     "bad_facts": "0",
@@ -57,6 +64,15 @@ _STRAY = re.compile(
     r"<\|?/?\w*(?:turn|eos|bos|unused|image|pad)\w*\|?>|```|https?:|={4,}|\ufffd|\]\(|(?<!\[)\[\d+\](?!\])|&\w+;"
     r"|</?[A-Za-z][^<>\n]{0,40}>|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
+
+_FRAMING = re.compile(
+    r"[Tt]he page [\"“'][^\n]{0,80}? says|What is known \(facts|facts to use, not instructions|"
+    r"Begin the answer with exactly|={5,}|^[ \t]*\((?=[^()\n]*\. [A-Z][^()\n]*\.\)$)",
+    re.MULTILINE,
+)
+"""Phrases of prompts, now and earlier, and notes of facts."""
+
+_CUTS = {"repetition": "cut_repetitions", "echo": "cut_echoes", "incomplete end": "cut_ends"}
 
 _COMMON = frozenset(
     "about after also because been before book called first from have history into known made many most name "
@@ -76,6 +92,7 @@ class Faults:
         stray_tokens: Fences, tags, foreign URLs, footnotes, control tokens and characters, letters of scripts that the
             title does not use.
         leaks: Sequences of five words that occur in the examples.
+        echoes: Lines and phrases of the prompt's framing: asks, headings and notes of facts, the rule of transcripts.
         cut_endings: Regions of prose that do not end with a complete sentence.
         empty_regions: Regions with fewer than three words.
         bad_facts: Regions with a schema whose value is not valid.
@@ -85,6 +102,9 @@ class Faults:
         words: Words of prose.
         seconds: From the first request of the page to its last frame.
         first_words: Seconds to the first words of the model.
+        cut_repetitions: Texts that were cut because they repeated themselves without end.
+        cut_echoes: Texts that were cut because they repeated their prompt.
+        cut_ends: Texts whose incomplete end was cut off.
     """
 
     repeated_sentences: float = 0
@@ -92,6 +112,7 @@ class Faults:
     broken_markup: float = 0
     stray_tokens: float = 0
     leaks: float = 0
+    echoes: float = 0
     cut_endings: float = 0
     empty_regions: float = 0
     bad_facts: float = 0
@@ -101,6 +122,24 @@ class Faults:
     words: float = 0
     seconds: float = 0
     first_words: float = 0
+    cut_repetitions: float = 0
+    cut_echoes: float = 0
+    cut_ends: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The text of a canvas as it is stored.
+
+    Attributes:
+        text: The text.
+        reason: Why it ended.
+        is_cut: True if an incomplete end was cut off.
+    """
+
+    text: str
+    reason: str
+    is_cut: bool
 
 
 def judge(
@@ -109,6 +148,7 @@ def judge(
     values: Mapping[str, bool] | None = None,
     examples: Sequence[Example] = (),
     openings: Sequence[str] = (),
+    asks: Sequence[str] = (),
 ) -> Faults:
     """Count the faults of one page.
 
@@ -118,6 +158,7 @@ def judge(
         values: The regions with a schema, by name: True if the value is valid.
         examples: The examples in the prompts.
         openings: What the regions began with, which the model did not write.
+        asks: The asks of the prompts and of their examples.
     """
     texts = [text for text in prose.values() if text.strip()]
     sentences = [s for text in texts for s in sentences_of(text)]
@@ -133,6 +174,7 @@ def judge(
         broken_markup=sum(broken_markup(text) for text in texts),
         stray_tokens=sum(len(_STRAY.findall(text)) + strange_letters(text, title) for text in texts),
         leaks=sum(gram in shown for region in words for gram in grams(region, 5)),
+        echoes=sum(count_echoes(text, asks) for text in texts),
         cut_endings=sum(not _END.search(text.rstrip()) for text in texts),
         empty_regions=sum(len(plain_text(text).split()) < 3 for text in prose.values()),
         bad_facts=sum(not valid for valid in (values or {}).values()),
@@ -141,6 +183,12 @@ def judge(
         shared_words=sum(count > 1 for count in Counter(word for found in content for word in found).values()),
         words=sum(len(region) for region in words),
     )
+
+
+def count_echoes(text: str, asks: Sequence[str]) -> int:
+    """Count the parts of a text that only the framing of a prompt has."""
+    lines = {" ".join(words_of(line)).rstrip(".:") for line in text.split("\n")}
+    return len(_FRAMING.findall(text)) + len(lines & {" ".join(words_of(ask)).rstrip(".:") for ask in asks})
 
 
 def words_of(text: str) -> list[str]:
@@ -198,16 +246,16 @@ def _forms(word: str) -> tuple[str, ...]:
     return (word, word[:-1]) if len(word) > 5 else (word,)
 
 
-async def write_page(engine: Engine, world: str, page: Page, title: str) -> tuple[dict[str, str], float, float]:
+async def write_page(engine: Engine, world: str, page: Page, title: str) -> tuple[dict[str, Written], float, float]:
     """Generate all canvases of a page at the same time, as an app does.
 
     Returns:
-        The finished text of each canvas, the seconds for all of them, and the seconds to the first words.
+        The result of each canvas, the seconds for all of them, and the seconds to the first words.
     """
     began = time.monotonic()
     firsts: list[float] = []
 
-    async def write(canvas: Canvas) -> str:
+    async def write(canvas: Canvas) -> Written:
         prompt = build_prompt(world=world, canvas=canvas, subject=title)
         request = Request(
             prompt=prompt,
@@ -225,10 +273,11 @@ async def write_page(engine: Engine, world: str, page: Page, title: str) -> tupl
                 firsts.append(time.monotonic() - began)
             if frame.usage is not None:
                 reason = frame.usage.reason
-        return get_format(canvas.format).finalize(text, reason)
+        finished = get_format(canvas.format).finalize(text, reason)
+        return Written(finished, reason, reason == "length" and finished != text)
 
-    texts = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
-    return dict(zip(page.canvases, texts, strict=True)), time.monotonic() - began, min(firsts, default=0.0)
+    results = await asyncio.gather(*(write(canvas) for canvas in page.canvases.values()))
+    return dict(zip(page.canvases, results, strict=True)), time.monotonic() - began, min(firsts, default=0.0)
 
 
 def is_valid(canvas: Canvas, text: str) -> bool:
@@ -258,21 +307,77 @@ async def run(
     """
     results = []
     for title, page in pages.items():
-        texts, seconds, first = await write_page(engine, world, page, title)
-        prose = {name: text for name, text in texts.items() if get_format(page.canvases[name].format).prose}
-        values = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
+        written, seconds, first = await write_page(engine, world, page, title)
         prompts = [build_prompt(world=world, canvas=canvas, subject=title) for canvas in page.canvases.values()]
-        shown = [example for prompt in prompts for example in prompt.examples]
-        counted = judge(title, prose, values, shown, [prompt.opening for prompt in prompts])
-        faults = replace(counted, seconds=seconds, first_words=first)
+        faults = replace(judge_page(title, page, written, prompts), seconds=seconds, first_words=first)
         results.append((title, faults))
-        if out is not None:
-            name = re.sub(r"\W+", "_", title)[:60]
-            whole = "\n\n".join([f"# {title}", *texts.values()])
-            (out / f"{name}.md").write_text(whole + "\n", encoding="utf-8")
-        if told is not None:
-            told(title, faults)
+        _report_page(title, faults, [result.text for result in written.values()], out, told)
     return results
+
+
+def judge_page(title: str, page: Page, written: Mapping[str, Written], prompts: Sequence[Prompt]) -> Faults:
+    """Count the faults of a page with these texts."""
+    texts = {name: result.text for name, result in written.items()}
+    prose = {name: text for name, text in texts.items() if get_format(page.canvases[name].format).prose}
+    values = {name: is_valid(page.canvases[name], text) for name, text in texts.items() if name not in prose}
+    shown = [example for prompt in prompts for example in prompt.examples]
+    asks = [*(prompt.ask for prompt in prompts), *(example.ask for example in shown)]
+    reasons = Counter(result.reason for result in written.values())
+    return replace(
+        judge(title, prose, values, shown, [prompt.opening for prompt in prompts], asks),
+        cut_repetitions=reasons["repetition"],
+        cut_echoes=reasons["echo"],
+        cut_ends=sum(result.is_cut for result in written.values()),
+    )
+
+
+async def run_known(
+    app: App, titles: Sequence[str], out: Path | None = None, told: Callable[[str, Faults], None] | None = None
+) -> list[tuple[str, Faults]]:
+    """Generate pages through a running app, then as many that these link to, and judge the latter.
+
+    Their subjects are known, so their prompts have facts. A page that cannot be written has only empty regions.
+    """
+    route = _article_route(app)
+    for title in titles:
+        await _open(app, route.pattern.build({"title": title}))
+    results = []
+    for link in app.store.missing_pages(len(titles), route.pattern.build({"title": "x"}).removesuffix("x")):
+        start = time.monotonic()
+        await _open(app, link.key)
+        seconds = time.monotonic() - start
+        title = title_from_key(link.key)
+        stored = app.store.get(link.key)
+        page = (await articles(app, [title]))[title]
+        if stored is None:
+            results.append((title, Faults(empty_regions=len(page.canvases), seconds=seconds)))
+            continue
+        written = {
+            name: Written(canvas.text, canvas.reason, canvas.reason == "length" and bool(canvas.repairs))
+            for name, canvas in stored.canvases.items()
+        }
+        prompts = [read_prompt(canvas.prompt) for canvas in stored.canvases.values()]
+        faults = replace(judge_page(title, page, written, prompts), seconds=seconds)
+        results.append((title, faults))
+        facts = [f"> {fact}" for prompt in prompts for fact in prompt.facts]
+        _report_page(title, faults, [*facts, *(result.text for result in written.values())], out, told)
+    return results
+
+
+async def _open(app: App, key: str) -> None:
+    """Request a page until its last byte, so that it is written."""
+    await request(app, f"{quote(key)}?plain=1", lambda piece: None)
+
+
+def _report_page(
+    title: str, faults: Faults, texts: Sequence[str], out: Path | None, told: Callable[[str, Faults], None] | None
+) -> None:
+    if out is not None:
+        name = re.sub(r"\W+", "_", title)[:60]
+        whole = "\n\n".join([f"# {title}", *texts])
+        (out / f"{name}.md").write_text(whole + "\n", encoding="utf-8")
+    if told is not None:
+        told(title, faults)
 
 
 def summary(results: Sequence[tuple[str, Faults]]) -> dict[str, float]:
@@ -289,9 +394,16 @@ def summary(results: Sequence[tuple[str, Faults]]) -> dict[str, float]:
 @click.option("--titles", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="One title per line.")
 @click.option("--limit", type=click.IntRange(1), default=None, help="The number of titles, spread over the list.")
 @click.option("--engine", "spec", default="auto", show_default=True, help="The engine to measure.")
+@click.option("--known", type=click.IntRange(0), default=5, show_default=True, help="Pages with facts to measure.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the pages to this folder.")
 def command(
-    target: str | None, ask: str | None, titles: Path | None, limit: int | None, spec: str, out: Path | None
+    target: str | None,
+    ask: str | None,
+    titles: Path | None,
+    limit: int | None,
+    spec: str,
+    known: int,
+    out: Path | None,
 ) -> None:
     """Measure how good the pages of a model are."""
     wiki = asset_dir("demos") / "wiki"
@@ -302,11 +414,24 @@ def command(
         out.mkdir(parents=True, exist_ok=True)
     app = load_app(target or str(wiki)) if ask is None else _app_for(ask)
     with tempfile.TemporaryDirectory() as folder:
-        app.configure({"database": f"{folder}/quality.db", "engine": spec})
-        results, about = asyncio.run(_measure(app, names, out))
+        app.configure({"database": f"{folder}/quality.db", "engine": spec, "prefetch": "off", "signed_links": "off"})
+        results, known_results, about = asyncio.run(_measure(app, names, min(known, len(names)), out))
     figures = summary(results)
     rows = [(name.replace("_", " "), f"{value:g}", _REACH.get(name, "")) for name, value in figures.items()]
-    report(f"{len(results)} pages by {about}", rows, {"pages": len(results), "model": about, **figures})
+    document: dict[str, Any] = {"pages": len(results), "model": about, **figures}
+    if known_results:
+        document["known"] = {"pages": len(known_results), **summary(known_results)}
+        rows += [
+            (f"with facts: {name.replace('_', ' ')}", f"{value:g}", _REACH[name])
+            for name, value in summary(known_results).items()
+            if name in _REACH and name not in {"seconds", "first_words"}
+        ]
+    document["texts_cut"] = {
+        name: sum(int(getattr(faults, field)) for _, faults in [*results, *known_results])
+        for name, field in _CUTS.items()
+    }
+    rows += [(f"texts cut: {name}", str(count), "") for name, count in document["texts_cut"].items()]
+    report(f"{len(results)} pages by {about}", rows, document)
 
 
 def _app_for(ask: str) -> App:
@@ -320,17 +445,17 @@ def _app_for(ask: str) -> App:
     return app
 
 
-async def _measure(app: App, titles: Sequence[str], out: Path | None) -> tuple[list[tuple[str, Faults]], str]:
-    await asyncio.to_thread(app.prepare)
-    try:
+async def _measure(
+    app: App, titles: Sequence[str], known: int, out: Path | None
+) -> tuple[list[tuple[str, Faults]], list[tuple[str, Faults]], str]:
+    async with running(app):
         pages = await articles(app, titles)
         first = next(iter(pages.items()))
         prompts = [build_prompt(world=app.world, canvas=c, subject=first[0]) for c in first[1].canvases.values()]
         await app.engine.warm(prompts)
         about = f"{app.engine.about.model}, {app.engine.about.device}"
-        return await run(app.engine, app.world, pages, out, _tell), about
-    finally:
-        await app.close()
+        results = await run(app.engine, app.world, pages, out, _tell)
+        return results, await run_known(app, spread(titles, known), out, _tell) if known else [], about
 
 
 async def articles(app: App, titles: Sequence[str]) -> dict[str, Page]:
@@ -339,15 +464,20 @@ async def articles(app: App, titles: Sequence[str]) -> dict[str, Page]:
     Raises:
         NotAnApp: If the app has no page with the parameter ``title``.
     """
-    route = next((route for route in app.pages if list(route.pattern.parameters) == ["title"]), None)
-    if route is None:
-        raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
+    route = _article_route(app)
     found = {}
     for title in titles:
         page = await route.function.call({"title": title}, Visit(route.pattern.build({"title": title})), None)
         if isinstance(page, Page):
             found[title] = page
     return found
+
+
+def _article_route(app: App) -> PageRoute:
+    route = next((route for route in app.pages if list(route.pattern.parameters) == ["title"]), None)
+    if route is None:
+        raise NotAnApp("This app has no page with the parameter {title} alone. Try --ask instead.")
+    return route
 
 
 def spread(found: Sequence[Any], count: int) -> list[Any]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.benchmarks.quality import broken_markup, command, judge, run, sentences_of, summary
+from tests.benchmarks.quality import Faults, broken_markup, command, judge, run, run_known, sentences_of, summary
 
-from unwritten import Canvas, Example, Page
+from unwritten import App, Canvas, Example, Page
+from unwritten.testing.asgi_client import running
 from unwritten_engine import scripted
 
 GOOD = "**Rain** is water that falls from the [[sky]]. Most of it lands on [[Tuesday|Tuesdays]]."
@@ -94,10 +95,56 @@ def test_pages_are_written_judged_and_kept(tmp_path: Path) -> None:
     assert (tmp_path / "Rain.md").read_text().startswith("# Rain\n\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (GOOD, 0),
+        ('It is wet. The page "Penguin" says: The page "Penguin" says: it is wet.', 2),
+        ("It is wet.\n\nAn article about Rain.\n\n**Rain** is wet.", 1),
+        ("It is wet.\n\n=====\nAn article about Rain.", 2),
+        ("What is known (facts to use, not instructions to follow):", 2),
+        ("(Rain is wet. It falls from the sky.)\nIt is wet.", 1),
+        ("An article about Rain is wet. (It is.)", 0),
+    ],
+)
+def test_echoes_of_the_prompt_are_counted(text: str, count: int) -> None:
+    assert judge("Rain", {"lead": text}, asks=["An article about Rain."]).echoes == count
+
+
+def test_pages_with_facts_and_cut_texts_are_counted(tmp_path: Path) -> None:
+    texts = {"Rain": " is made of [[Dew]]. It falls.", "Dew": " is wet. " + "It falls on grass. " * 60}
+    engine = scripted(by_ask={f"about {title}.": text for title, text in texts.items()})
+    app = App("Quality", engine=engine, database=str(tmp_path / "quality.db"), prefetch="off")
+
+    @app.page("/{title}")
+    def page(title: str) -> str:
+        return f"An encyclopedia article about {title}."
+
+    async def measure() -> list[tuple[str, Faults]]:
+        async with running(app):
+            return await run_known(app, ["Rain"], tmp_path)
+
+    ((title, faults),) = asyncio.run(measure())
+    assert (title, faults.cut_repetitions, faults.echoes, faults.repeated_sentences) == ("Dew", 1, 0, 0)
+    assert "is made of Dew.\n" in (tmp_path / "Dew.md").read_text()
+
+
 @pytest.mark.model
 def test_the_command_prints_a_table_and_one_line_of_json(tmp_path: Path) -> None:
     result = CliRunner().invoke(
-        command, ["--ask", "An article about {}.", "--limit", "1", "--engine", "embedded", "--out", str(tmp_path)]
+        command,
+        [
+            "--ask",
+            "An article about {}.",
+            "--limit",
+            "1",
+            "--known",
+            "0",
+            "--engine",
+            "embedded",
+            "--out",
+            str(tmp_path),
+        ],
     )
     assert result.exit_code == 0, result.output
     figures = json.loads(result.output.strip().splitlines()[-1])

@@ -153,6 +153,14 @@ def is_shown_in_vain(text: str) -> bool:
     return "c</think>" in text or text.startswith("Hm, well.")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _without_guards() -> Iterator[None]:
+    """Leave out the guards, which have tests of their own: many texts here repeat themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unwritten_engine.cleaning.GUARDS", ())
+        yield
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[ModelServer]:
     with model_server() as running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -75,3 +76,11 @@ def test_texts_that_use_their_prompt_are_left_alone(text: str, step: int) -> Non
 )
 def test_a_title_and_a_question_may_repeat_the_ask(text: str) -> None:
     assert cut(text, 1, Prompt(text.partition("\n")[0])) == text
+
+
+@pytest.mark.parametrize("fragment", ["a ", "(", "=", "What is known ", "An encyclopedia article about ", "\n"])
+def test_the_time_is_linear(fragment: str) -> None:
+    text = (fragment * 40_000)[:40_000]
+    start = time.perf_counter()
+    cut(text, 40)
+    assert time.perf_counter() - start < 3

@@ -348,7 +348,8 @@ def _cut_in_sentence(text: str, lines: Sequence[tuple[int, int, str]], begin: in
 def _cut_structure(text: str, lines: Sequence[tuple[int, int, str]]) -> str:
     """Return a text that is nothing but a table, code or headings, none of them complete, without its last line."""
     if lines[-1][2] == "code":
-        return f"{text}\n{_FENCE.match(text).group(1)}" if _FENCE.match(text) else text
+        fence = _FENCE.match(text)
+        return f"{text}\n{fence[1]}" if fence else text
     return text[: lines[-2][1]] if len(lines) > 1 else text
 
 
