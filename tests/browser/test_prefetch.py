@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from tests.browser.tabs import OpenTab, Serve, Tab, note, until
 from tests.support.apps import make_wiki
 
@@ -55,8 +56,8 @@ def test_prefetched_links_are_marked_and_open_complete_pages(tmp_path: Path, ser
     tab.page.click("a:text-is('A')")
     until(lambda: tab.js("() => document.querySelector('h1').textContent") == "A")
     assert tab.js("() => document.querySelectorAll('[data-state=waiting], [data-state=writing]').length") == 0
-    assert "Written in advance" in tab.page.inner_text("[data-colophon]")
-    assert "before your visit" in tab.page.inner_text("[data-colophon]")
+    expect(tab.page.locator("[data-colophon]")).to_contain_text("Written in advance")
+    expect(tab.page.locator("[data-colophon]")).to_contain_text("before your visit")
     assert tab.loads("/wiki/A") == 1 and "A" not in asked(engine)[1:]
     until(lambda: asked(engine) == "ABCEF")  # the links of an opened page are prefetched
 
