@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,8 @@ from ..web.site import Site
 from ..web.socket_registry import LiveSockets
 from ..web.template_globals import TemplateGlobals
 
+log = logging.getLogger("unwritten")
+
 
 @dataclass(frozen=True)
 class Declarations:
@@ -76,6 +81,8 @@ class Declarations:
 def build(declared: Declarations, progress: Progress | None = None) -> Site:
     """Open the store and the engine, and build every component once. Slow: it may load a model.
 
+    If it fails, it closes what it has opened.
+
     Args:
         declared: What the author declared.
         progress: Called while a model is loaded.
@@ -84,23 +91,46 @@ def build(declared: Declarations, progress: Progress | None = None) -> Site:
         StoreError, EngineError: If the store or the engine cannot be opened.
         BadSetting: If the engine's options cannot be parsed, or an open engine is given options.
     """
-    settings, mount, exposure = declared.settings, declared.mount, declared.exposure
+    settings = declared.settings
     options = engine_options(settings)
     if declared.engine is not None and options:
         raise BadSetting(
             f"The app {declared.name!r} brings its own open engine, which cannot be given {sorted(options)}. "
             "Leave out --model and --engine-options, or write App(…, engine='a name')."
         )
-    store = PageStore(declared.database)
-    try:
+    with contextlib.ExitStack() as opened:
+        store = PageStore(declared.database)
+        opened.callback(store.close)
+        opened.callback(declared.tables.close)
         declared.tables.open(store.database)
         for extension in declared.extensions:
+            opened.callback(_close, extension.close)
             extension.prepare(settings, progress)
-        engine = declared.engine or open_engine(settings.engine, progress=progress, **options)
-    except BaseException:
-        declared.tables.close()
-        store.close()
-        raise
+        engine = declared.engine
+        if engine is None:
+            engine = open_engine(settings.engine, progress=progress, **options)
+            opened.callback(_close, engine.close)
+        site = _connect(declared, store, engine)
+        opened.pop_all()
+    return site
+
+
+def _close(close: Callable[[], Awaitable[None]]) -> None:
+    """Close a component after a failed start. An error is logged, so that the reason of the failure is raised."""
+
+    async def run() -> None:
+        await close()
+
+    try:
+        with ThreadPoolExecutor(1) as pool:  # this thread may have a running event loop
+            pool.submit(asyncio.run, run()).result()
+    except Exception:
+        log.exception("A component could not be closed after the app failed to start.")
+
+
+def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
+    """Create the components that need nothing to be opened, and connect all of them."""
+    settings, mount, exposure = declared.settings, declared.mount, declared.exposure
 
     # Storage and security.
     world = WorldStore(store.database)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.convertors import (
+    CONVERTOR_TYPES,
     Convertor,
     FloatConvertor,
     IntegerConvertor,
@@ -20,9 +21,11 @@ from starlette.convertors import (
     StringConvertor,
     register_url_convertor,
 )
-from starlette.routing import compile_path
+from starlette.routing import PARAM_REGEX, compile_path
 
-from ..core.errors import BadAddress
+from unwritten_engine.errors import suggestion
+
+from ..core.errors import BadAddress, BadApp
 from ..core.paths import ENCODED_SLASH
 
 MAX_PARAMETER_LENGTH = 120
@@ -103,9 +106,13 @@ class PagePattern:
     Args:
         path: The pattern, in Starlette's syntax.
         canonical: Applied to every text parameter, so that several spellings lead to one page.
+
+    Raises:
+        BadApp: See ``check_pattern``.
     """
 
     def __init__(self, path: str, canonical: Callable[[str], str] | None = None) -> None:
+        check_pattern(path)
         self.path = path
         self._regex, self._format, self._convertors = compile_path(path)
         self._canonical = canonical
@@ -196,6 +203,39 @@ class PagePattern:
             sample = "1" if isinstance(convertor, (IntegerConvertor, FloatConvertor)) else "Sample"
             path = path.replace("{" + name + "}", sample)
         return bool(other._regex.match(path))
+
+
+def check_pattern(path: object) -> None:
+    """Check a path pattern in Starlette's syntax, which ``compile_path`` accepts or rejects without a hint.
+
+    Raises:
+        BadApp: If it is not one, or could match no request. The message says what to write.
+    """
+    if not isinstance(path, str):
+        raise BadApp(f"A path pattern is a text such as '/wiki/{{title}}', not {path!r}.")
+    if not path.startswith("/"):
+        raise BadApp(f"The path pattern {path!r} must begin with a slash: {'/' + path!r}.")
+    names: set[str] = set()
+    for name, kind in PARAM_REGEX.findall(path):
+        if name in names:
+            raise BadApp(f"The path pattern {path!r} has two parameters {name!r}. Rename one of them.")
+        if kind and kind[1:] not in CONVERTOR_TYPES:
+            raise BadApp(
+                f"The parameter {{{name}{kind}}} of the path pattern {path!r} has an unknown type."
+                f"{suggestion(kind[1:], CONVERTOR_TYPES)}"
+            )
+        names.add(name)
+    text = PARAM_REGEX.sub("", path)
+    if "{" in text or "}" in text:
+        raise BadApp(
+            f"The braces in the path pattern {path!r} hold no parameter. Write {{name}} or {{name:type}}, and a name "
+            "without spaces or hyphens."
+        )
+    if "?" in text or "#" in text:
+        raise BadApp(
+            f"The path pattern {path!r} has a query or a fragment, so it can match no path. Remove it: parameters of "
+            "the function that are not in the path come from the query or the form."
+        )
 
 
 def _quote(name: str, convertor: Convertor[Any], value: Any) -> str:

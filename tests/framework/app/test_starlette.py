@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from starlette.routing import Mount, NoMatchFound, Route
 from starlette.testclient import TestClient
 from tests.support.apps import BROWSER, browser, make_app, make_wiki, templates, until_over, watch
 
-from unwritten import App, Canvas, Page
+from unwritten import App, Canvas, Page, Router
 from unwritten.core.errors import BadAddress, BadApp, BadSetting
 from unwritten.testing import answers
 from unwritten_engine import scripted
@@ -249,6 +250,46 @@ def test_invalid_declarations_are_errors_at_startup(tmp_path: Path) -> None:
             decorator(lambda: "x")
         with pytest.raises(BadApp, match="must begin with a slash"):
             decorator("wiki/{title}")
+
+
+PATTERNS = {
+    "/{n:integer}": "unknown type.*'int'",
+    "/{n:tea}": "unknown type. Known: float",
+    "/{a}/{b}/{a}": "two parameters 'a'",
+    "/wiki/{title": "braces",
+    "/wiki/title}": "braces",
+    "/wiki/{}": "braces",
+    "/wiki/{the title}": "braces",
+    "/wiki/{title:}": "braces",
+    "/wiki/{1}": "braces",
+    "/wiki/{{title}}": "braces",
+    "/search?q={q}": "query",
+    "/wiki/{title}#top": "fragment",
+    "wiki/{title}": "begin with a slash: '/wiki",
+    "": "begin with a slash",
+}
+
+
+@pytest.mark.parametrize(("pattern", "message"), PATTERNS.items())
+def test_invalid_path_patterns_are_errors_that_say_what_to_write(tmp_path: Path, pattern: str, message: str) -> None:
+    app: Any = make_app(tmp_path, scripted("x"))
+
+    def function(**parameters: Any) -> str:
+        return "x"
+
+    declarations: list[Callable[[], Any]] = [
+        *(partial(decorator, pattern) for decorator in (app.page, app.action, app.route, app.on_written)),
+        lambda: app.page("/{title}", links=pattern)(function),
+        lambda: App("x", links=pattern or " "),
+    ]
+    if pattern.startswith("/"):
+        for kind in ("page", "action", "route", "on_written"):
+            router: Any = Router()
+            getattr(router, kind)("/tea")(function)
+            declarations.append(partial(app.include_router, router, prefix=pattern))
+    for declare in declarations[: None if pattern else 4]:
+        with pytest.raises(BadApp, match=message):
+            declare()
 
 
 def test_render_takes_a_status_code(tmp_path: Path) -> None:
