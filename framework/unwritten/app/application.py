@@ -16,7 +16,6 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, Mount, NoMatchFound
-from starlette.routing import Router as StarletteRouter
 from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
 from starlette.types import Lifespan as StarletteLifespan
 
@@ -324,6 +323,11 @@ class App(Router, Starlette):
         return self._lifespan.site
 
     @property
+    def running_site(self) -> Site | None:
+        """The components of the app while it runs, otherwise None."""
+        return self._lifespan.running_site
+
+    @property
     def store(self) -> PageStore:
         """The stored pages."""
         return self.site.store
@@ -474,16 +478,10 @@ class App(Router, Starlette):
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             send = report_lifespan_errors(send)
-        else:
-            scope = {**scope, "router": self._names(scope)}
+        elif "router" in scope:  # the app is mounted: ``request.url_for`` asks for its own names first
+            prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+            scope = {**scope, "router": MountedNames(self.router, scope["router"], prefix)}
         await super().__call__(scope, receive, send)
-
-    def _names(self, scope: Scope) -> StarletteRouter | MountedNames:
-        """Return what ``request.url_for`` asks: the app's own names, and if it is mounted, then those around it."""
-        if "router" not in scope:
-            return self.router
-        prefix = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-        return MountedNames(self.router, scope["router"], prefix)
 
     async def _serve_fallback(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._fallback

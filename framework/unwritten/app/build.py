@@ -27,12 +27,14 @@ from ..generation.job_queue import JobQueue
 from ..generation.job_starter import JobStarter, SchemaChecker
 from ..generation.metrics import Metrics
 from ..generation.prefetcher import Prefetcher, is_prefetch_enabled
+from ..generation.prompt_builder import PromptBuilder
 from ..rendering.document import SCRIPTS
 from ..rendering.renderer import Renderer
 from ..rendering.templates import Templates
 from ..routing.memory import Memory
 from ..routing.resolver import PageResolver
 from ..routing.routes import PageRoute
+from ..routing.visit import VisitReader
 from ..security.exposure import Exposure
 from ..security.signed_links import SignedLinks
 from ..security.signer import Signer, VisitorCookie
@@ -140,15 +142,14 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
     signed_links = SignedLinks(settings.signed_links, exposure, signer)
 
     # Routing.
+    visits = VisitReader(mount, store, visitor_cookie)
     resolver = PageResolver(
         name=declared.name,
-        world=declared.world,
         pages=declared.pages,
         router=declared.router,
         mount=mount,
         store=store,
-        memory=Memory(store, settings, engine.about.context),
-        visitor_cookie=visitor_cookie,
+        visits=visits,
         sign=signed_links.sign,
     )
 
@@ -189,8 +190,9 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         check_text=policies.allow_text if policies.text_policy is not None else None,
         on_written=OnWrittenRunner(store.database, write_lock, declared.tables.notify, declared.written_hooks).run,
     )
+    prompt_builder = PromptBuilder(declared.world, Memory(store, settings, engine.about.context), visits)
     starter = JobStarter(
-        resolver=resolver,
+        prompt_builder=prompt_builder,
         store=store,
         about=engine.about,
         jobs=jobs,
@@ -206,7 +208,6 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
     # Web.
     cache = PageCache(
         mount=mount,
-        resolver=resolver,
         renderer=renderer,
         store=store,
         starter=starter,
@@ -239,6 +240,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         signer=signer,
         forms=forms,
         visitor_cookie=visitor_cookie,
+        visits=visits,
         database=store.database,
         resolver=resolver,
         renderer=renderer,
@@ -268,6 +270,7 @@ def _connect(declared: Declarations, store: PageStore, engine: Engine) -> Site:
         metrics=metrics,
         schemas=schemas,
         resolver=resolver,
+        prompt_builder=prompt_builder,
         renderer=renderer,
         jobs=jobs,
         starter=starter,

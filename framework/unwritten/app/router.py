@@ -192,10 +192,10 @@ def _with_prefix(route: BaseRoute, prefix: str) -> BaseRoute:
     return Route(prefix + route.path, route.endpoint, methods=list(route.methods or ()), name=route.name)
 
 
-async def serve_page(request: Request) -> Response:
+async def serve_page(request: Request, route: PageRoute) -> Response:
     """Respond to a request for a page."""
-    site: Site = await request.app.ready()
-    return await site.handler.handle(request, request.scope["page_route"])
+    site: Site = request.app.running_site or await request.app.ready()
+    return await site.handler.handle(request, route)
 
 
 async def _serve_action(request: Request) -> Response:

@@ -364,7 +364,7 @@ async def _measure(engine: Engine) -> _Click:
         async with running(app):
             site = app.site
             for page_request in await site.resolver.sample_requests():
-                await engine.warm(list(site.resolver.prompts(page_request).values()))
+                await engine.warm(list(site.prompt_builder.prompts(page_request).values()))
             begun = time.perf_counter()
             await request(app, "/Lighthouse", lambda body: None)
             shell = time.perf_counter() - begun

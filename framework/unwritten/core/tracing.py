@@ -83,6 +83,10 @@ class Trace:
         line = _shorten(" ".join(sql[: 4 * _SQL_LENGTH].split()), _WRITE_LENGTH if writes else _SQL_LENGTH)
         self.statements.append(SQLStatement(line, shortened, seconds * 1000, writes))
 
+    def record_page(self, key: str, cache: str) -> None:
+        """Record the requested page and where it came from."""
+        self.key, self.cache = key, cache
+
     @property
     def elapsed(self) -> float:
         """Milliseconds from its arrival until now, or until the end of the response."""
@@ -126,13 +130,6 @@ def _measure(trace: Trace, name: str) -> Iterator[None]:
         yield
     finally:
         trace.steps.append(Step(name, (time.perf_counter() - started) * 1000))
-
-
-def record_page(key: str, cache: str) -> None:
-    """Record the requested page and where it came from, if the request is traced."""
-    trace = current_trace.get()
-    if trace is not None:
-        trace.key, trace.cache = key, cache
 
 
 class SQLTimer:

@@ -75,7 +75,7 @@ def frame_src(embeds: Embeds, host: str | None, root_path: str = "") -> str:
 
 def new_nonce() -> str:
     """Return a nonce for one response."""
-    return secrets.token_urlsafe(16)
+    return secrets.token_hex(16)
 
 
 def accepts_html(request: Request) -> bool:

@@ -25,7 +25,8 @@ LinkSource: TypeAlias = Literal["link", "search"]
 _LENGTH = 16
 """Characters of a signature: 96 bits, which cannot be guessed."""
 
-_SCOPE_KEY = "unwritten.signature"
+SCOPE_KEY = "unwritten.signature"
+"""The key of an ASGI scope under which ``take_signature`` puts the signature of a request."""
 
 SIGNATURE_MARK = f"{SIGNATURE}=".encode()
 
@@ -78,7 +79,7 @@ def explain_refusal(signature: str | None) -> str:
 
 
 def take_signature(scope: Scope) -> Scope:
-    """Return the scope without the signature in its query. ``signature_of`` returns it from then on."""
+    """Return the scope with the signature under ``SCOPE_KEY``, and without it in the query."""
     query: bytes = scope.get("query_string", b"")
     if SIGNATURE_MARK not in query:
         return scope
@@ -88,16 +89,10 @@ def take_signature(scope: Scope) -> Scope:
             signature = unquote(pair.removeprefix(SIGNATURE_MARK).decode("latin-1"))
         else:
             others.append(pair)
-    return scope if signature is None else {**scope, "query_string": b"&".join(others), _SCOPE_KEY: signature}
+    return scope if signature is None else {**scope, "query_string": b"&".join(others), SCOPE_KEY: signature}
 
 
-def signature_of(scope: Scope) -> str | None:
-    """Return the signature of a request, or None if it had none."""
-    signature: str | None = scope.get(_SCOPE_KEY)
-    return signature
-
-
-def address_of(scope: Scope) -> str:
+def url_of(scope: Scope) -> str:
     """Return the path and query of a request as they were sent, without its signature."""
     raw: bytes = scope.get("raw_path") or str(scope["path"]).encode()
     query: bytes = scope.get("query_string", b"")

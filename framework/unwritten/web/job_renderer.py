@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
 from markupsafe import Markup
@@ -64,8 +63,8 @@ class JobRenderer:
             job: The page.
             placeholders: True to put placeholders in place of regions and the colophon.
         """
-        path = self._mount.url(job.key)
-        refresh = None if placeholders else path + ("&" if "?" in path else "?") + urlencode({PLAIN: "1"})
+        path = self._mount.prefix + job.key
+        refresh = None if placeholders else f"{path}{'&' if '?' in path else '?'}{PLAIN}=1"
         return self._renderer.shell(
             job.view(), job.page, job.region_views(), refresh=refresh, placeholders=placeholders
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cachetools import LRUCache
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,6 +12,9 @@ from ..security.client_address import FORWARDING_HEADERS
 from ..security.exposure import Exposure
 from ..security.hosts import AllowedHosts
 from ..security.signed_links import SIGNATURE_MARK, take_signature
+
+_MAX_CHECKED = 1024
+"""Connections whose checks are remembered."""
 
 
 class ConnectionMiddleware:
@@ -30,7 +32,7 @@ class ConnectionMiddleware:
         self._hosts = AllowedHosts(settings.hosts, settings.host)
         self._exposure = exposure
         self._mount = mount
-        self._checked: LRUCache[tuple[object, ...], bool] = LRUCache(1024)
+        self._checked: set[tuple[object, ...]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the next app, or refuse the connection."""
@@ -47,7 +49,9 @@ class ConnectionMiddleware:
                 return
             self._exposure.observe(scope)
             if connection is not None:
-                self._checked[connection] = True
+                if len(self._checked) >= _MAX_CHECKED:
+                    self._checked.clear()
+                self._checked.add(connection)
         if scope.get("root_path", "") != self._mount.root_path:
             self._mount.update(scope.get("root_path", ""))
         if scope["type"] == "http" and SIGNATURE_MARK in scope["query_string"]:

@@ -82,7 +82,7 @@ def test_a_failed_start_closes_what_it_opened(
 
     close_engine = ScriptedEngine.close
 
-    async def record_close(engine: ScriptedEngine) -> None:
+    async def record_close_of_engine(engine: ScriptedEngine) -> None:
         events.append("engine closed")
         await close_engine(engine)
 
@@ -96,9 +96,14 @@ def test_a_failed_start_closes_what_it_opened(
         raise BadSetting("It cannot be created.")
 
     monkeypatch.setattr("unwritten.app.build.open_engine", open_recorded)
-    monkeypatch.setattr(ScriptedEngine, "close", record_close)
+    monkeypatch.setattr(ScriptedEngine, "close", record_close_of_engine)
     close_store = PageStore.close
-    monkeypatch.setattr(PageStore, "close", lambda store: (events.append("store closed"), close_store(store)))
+
+    def record_close_of_store(store: PageStore) -> None:
+        events.append("store closed")
+        close_store(store)
+
+    monkeypatch.setattr(PageStore, "close", record_close_of_store)
     if fault == "component":
         monkeypatch.setattr("unwritten.app.build.PageHandler", fail)
     app = App("Fake Wiki", database=str(tmp_path / "pages.db"))
