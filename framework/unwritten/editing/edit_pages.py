@@ -19,6 +19,7 @@ from ..core.errors import BadAddress, BadEdit, BadForm, Busy, Denied, EditConfli
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
+from ..security.client_address import client_id
 from ..security.headers import NO_STORE
 from ..storage.records import StoredPage
 from ..web.form_data import read_form
@@ -95,7 +96,7 @@ class EditPages:
     def _failed_revision(self, page_request: PageRequest, region: str) -> tuple[EditInput, str]:
         """Return the input and message of the client's last revision, if it has failed."""
         job, edit = self._revisions.get(page_request.key, (None, EditInput()))
-        is_own = job is not None and job.client_id == page_request.client_id
+        is_own = job is not None and job.client_id == client_id(page_request.request.scope)
         if job is not None and is_own and job.reverted and region in {"", edit.region}:
             return edit, job.message
         return EditInput(region=region), ""

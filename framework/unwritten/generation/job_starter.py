@@ -17,6 +17,7 @@ from ..core.errors import BadSchema, PageFailed
 from ..formats.page import Canvas, Page
 from ..formats.schema import json_schema_of
 from ..routing.routes import PageRequest
+from ..security.client_address import client_id
 from ..storage.pages import PageStore
 from ..storage.records import WRITTEN, Change, StoredCanvas, StoredPage
 from ..storage.values import ValueStore
@@ -65,6 +66,24 @@ class JobStarter:
         self._validate = validate  # raises if the page cannot be rendered
         self.pending_regions: dict[str, set[str]] = {}
 
+    async def join(self, page_request: PageRequest, *, searched: bool) -> PageJob:
+        """Return the job of a page that a visitor waits for. Start it, if the page is not being generated.
+
+        Args:
+            page_request: The page, and the client that is charged for a new job.
+            searched: See ``start``.
+
+        Raises:
+            Busy, OverBudget, Denied, BadSchema, BadTemplate: See ``start``.
+        """
+        job = self._jobs.get(page_request.key)
+        if job is None:
+            job = await self.start(page_request, searched=searched)
+        else:
+            self.update(job, page_request)
+        self._jobs.promote(job)
+        return job
+
     async def start(
         self,
         page_request: PageRequest,
@@ -92,7 +111,7 @@ class JobStarter:
             BadSchema: If the engine does not support a schema of the page.
             BadTemplate: If the page cannot be rendered.
         """
-        client = page_request.client_id
+        client = client_id(page_request.request.scope)
         self._schemas.check(page_request.route.path, page_request.page)
         if self._policies.prompt_policy is not None:
             prompts = _unfinished_prompts(region_jobs) if region_jobs else self._prompt_builder.prompts(page_request)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ from starlette.types import Scope
 from ..core.errors import BadSchema
 from ..core.mount import MountPoint
 from ..core.paths import is_page_key
-from ..core.tracing import step
+from ..core.tracing import current_trace
 from ..formats.links import Linker
 from ..security.headers import frame_src
 from ..storage.pages import PageStore
@@ -144,7 +145,8 @@ class PageResolver:
         if url.redirect is not None:
             return CanonicalRedirect(url.redirect, self._mount.prefix)
         visit = self._visits.read(request, url.key) if function.wants_visit else None
-        with ReadTracker(route.name) as tracker, step("page function"):
+        trace = current_trace.get()
+        with ReadTracker(route.name) as tracker, trace.step("page function") if trace else nullcontext():
             page = await function.call(url.arguments, visit, request)
         if isinstance(page, Response):
             return page

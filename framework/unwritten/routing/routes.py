@@ -17,7 +17,6 @@ from ..core.errors import BadAddress
 from ..core.paths import ENCODED_SLASH
 from ..formats.links import Linker
 from ..formats.page import Page
-from ..security.client_address import client_id
 from .page_function import PageFunction
 from .patterns import PagePattern
 
@@ -180,11 +179,6 @@ class PageRequest:
     linker: Linker
     tables: frozenset[str] = frozenset()
     frame_src: str = ""
-
-    @property
-    def client_id(self) -> str:
-        """The client that is charged; see ``security.client_address.client_id``."""
-        return client_id(self.request.scope)
 
 
 class CanonicalRedirect(RedirectResponse):

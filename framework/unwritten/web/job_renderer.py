@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -10,7 +11,7 @@ from markupsafe import Markup
 
 from ..core.errors import UnwrittenError
 from ..core.mount import MountPoint
-from ..core.tracing import step
+from ..core.tracing import current_trace
 from ..generation.page_job import PageJob
 from ..rendering.document import FORM_KEY
 from ..rendering.regions import RegionState
@@ -53,7 +54,8 @@ class JobRenderer:
         Raises:
             BadTemplate: If the template is missing, raises, or lacks the block of a region.
         """
-        with step("rendering the page"):
+        trace = current_trace.get()
+        with trace.step("rendering the page") if trace else nullcontext():
             self._rendered[job] = _Rendered(self.shell(job), job.num_updates)
 
     def shell(self, job: PageJob, *, placeholders: bool = False) -> Shell:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -17,7 +18,7 @@ from starlette.types import Scope
 
 from ..core.errors import BadAddress, StoreError
 from ..core.mount import MountPoint
-from ..core.tracing import current_trace, step
+from ..core.tracing import current_trace
 from ..formats.page import Page
 from ..generation.job_starter import JobStarter
 from ..generation.region_job import RegionJob
@@ -165,7 +166,11 @@ class PageCache:
             page_request: The page.
             is_visit: True if a visitor sees it now. A prefetched page remembers its first visitor.
         """
-        version = (self._signed_links.required, self._current_version(), self._mount.prefix)
+        if self._data_version is None:
+            # Whatever runs in this iteration of the event loop was received before. So no client knows a newer version.
+            self._data_version = self._store.data_version()
+            asyncio.get_running_loop().call_soon(self._forget_version)
+        version = (self._signed_links.required, self._data_version, self._mount.prefix)
         rendered = self._pages.get(page_request.key)
         trace = current_trace.get()
         if rendered is not None and rendered.is_fresh(page_request.page, version):
@@ -187,22 +192,11 @@ class PageCache:
         if stored and is_first:
             stored = self._mark_opened(stored)
         view = stored_view(page_request.key, page_request.title, stored, is_first)
-        with step("rendering"):
+        with trace.step("rendering") if trace else nullcontext():
             rendered = _rendered(page_request.page, version, self._render(view, page_request.page, region_jobs))
         if not unopened:  # the next visitor of a prefetched page sees another colophon
             self._pages[page_request.key] = rendered
         return rendered
-
-    def _current_version(self) -> int:
-        """Return the version of the database. It is read once per iteration of the event loop.
-
-        Whatever runs in this iteration was received before the version was read. So no client can know of a newer one.
-        """
-        version = self._data_version
-        if version is None:
-            version = self._data_version = self._store.data_version()
-            asyncio.get_running_loop().call_soon(self._forget_version)
-        return version
 
     def _forget_version(self) -> None:
         self._data_version = None

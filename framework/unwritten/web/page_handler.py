@@ -109,7 +109,7 @@ class PageHandler:
             trace.record_page(key, "being generated" if job else "not generated before")
         try:
             if not is_prefetch(request.headers):
-                job = await self._start_or_join(page_request, job, is_search=source == "search")
+                job = await self._starter.join(page_request, searched=source == "search")
             elif job is None:
                 job = await self._prefetch(page_request)
         except (Busy, Denied) as error:
@@ -129,14 +129,6 @@ class PageHandler:
         if isinstance(page_request, PageRequest):
             spellings.append(page_request.key)
         return self._signed_links.source(signature, *spellings)
-
-    async def _start_or_join(self, page_request: PageRequest, job: PageJob | None, *, is_search: bool) -> PageJob:
-        if job is None:
-            job = await self._starter.start(page_request, searched=is_search)
-        else:
-            self._starter.update(job, page_request)
-        self._jobs.promote(job)
-        return job
 
     async def _prefetch(self, page_request: PageRequest) -> PageJob:
         if self._prefetcher is None or saves_data(page_request.request.headers):
