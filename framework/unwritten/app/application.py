@@ -23,7 +23,7 @@ from unwritten_engine import Engine, EngineError, Progress
 from unwritten_engine.errors import suggestion
 
 from ..core.assets import VersionedStaticFiles
-from ..core.errors import BadAddress, BadApp, BadSetting, UnwrittenError
+from ..core.errors import BadApp, BadSetting, BadURL, UnwrittenError
 from ..core.mount import MountPoint
 from ..core.paths import FRAMEWORK_PREFIX
 from ..core.renames import renamed_arguments
@@ -237,13 +237,13 @@ class App(Router, Starlette):
 
         Raises:
             NoMatchFound: If there is no such route, or it takes other parameters. The message names the nearest.
-            BadAddress: If no page can have these parameters.
+            BadURL: If no page can have these parameters.
         """
         try:
             return super().url_path_for(name, **path_params)
         except NoMatchFound:
             raise UnknownRoute(name, path_params, self.routes) from None
-        except BadAddress:
+        except BadURL:
             if default is RAISE:
                 raise
             return default
@@ -287,7 +287,7 @@ class App(Router, Starlette):
             default: Returned if it is not a key. Not given: an error is raised.
 
         Raises:
-            BadAddress: If it is not a key, such as ``/wiki/Tea``.
+            BadURL: If it is not a key, such as ``/wiki/Tea``.
         """
         return self.site.template_globals.link(key, searched=searched, default=default)
 

@@ -307,7 +307,7 @@ def _describe_exposure(settings: Settings) -> Iterator[str]:
     if settings.signed_links != "off":
         yield "ok    links are signed: pages are generated only for links and buttons that a page displayed"
     else:
-        yield "note  links are not signed: any address generates a page. Remove UNWRITTEN_SIGNED_LINKS=off"
+        yield "note  links are not signed: any URL generates a page. Remove UNWRITTEN_SIGNED_LINKS=off"
     for name in ("visitor_pages", "visitor_seconds", "engine_seconds"):
         limit = getattr(settings, name)
         yield f"ok    {name}: {limit:g} an hour" if limit else f"note  {name} is 0: there is no limit"

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from unwritten_engine.errors import RequestRefused, suggestion
 
-from ..core.errors import BadAddress, BadEdit, BadForm, Busy, Denied, EditConflict, StoreError
+from ..core.errors import BadEdit, BadForm, BadURL, Busy, Denied, EditConflict, StoreError
 from ..generation.page_job import PageJob
 from ..generation.revisions import split_sentences
 from ..routing.routes import PageRequest
@@ -158,7 +158,7 @@ class EditPages:
             except EditConflict:
                 newest = site.store.get(page_request.key)
                 if newest is None:
-                    raise BadAddress("This page was just deleted.", 404) from None
+                    raise BadURL("This page was just deleted.", 404) from None
                 stored = newest
                 continue
             return RedirectResponse(f"{site.mount.url(page_request.key)}#region-{edit.region}", 303)
@@ -259,6 +259,6 @@ def _region_form(page_request: PageRequest, stored: StoredPage, name: str, edit:
 def _check_region(stored: StoredPage, page_request: PageRequest, region: str) -> None:
     names = [name for name in page_request.page.canvases if name in stored.canvases]
     if region not in names:
-        raise BadAddress(
+        raise BadURL(
             f"The page {stored.title!r} has no written region {region[:60]!r}.{suggestion(region, names)}", 404
         )

@@ -354,7 +354,7 @@ class Prefetcher(JobObserver):
             page_request = await self._resolver.resolve_key(
                 candidate.key, candidate.viewer.scope, referer=candidate.viewer.page
             )
-        except Exception as error:  # the page function raised, or no page can have the address: a click will report it
+        except Exception as error:  # the page function raised, or no page can have the URL: a click will report it
             log.debug("%s is not prefetched: %s", candidate.key, error)
             page_request = None
         if (

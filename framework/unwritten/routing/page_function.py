@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..core.errors import BadAddress, BadApp, BadPage, TimedOut
+from ..core.errors import BadApp, BadPage, BadURL, TimedOut
 from ..formats.page import Page, as_page
 from ..security.signed_links import SIGNATURE
 from .patterns import PagePattern
@@ -132,7 +132,7 @@ class PageFunction:
             query: The parameters of the query. Those that the function does not take are ignored.
 
         Raises:
-            BadAddress: 404 for an invalid path, 400 for an invalid query.
+            BadURL: 404 for an invalid path, 400 for an invalid query.
         """
         arguments = self.parse_path(path)
         for name, adapter in self.query.items():
@@ -140,23 +140,23 @@ class PageFunction:
                 try:
                     arguments[name] = adapter.validate_python(query[name]) if adapter else query[name]
                 except ValidationError as error:
-                    raise BadAddress(f"The parameter {name}={query[name]!r} is not valid: {_reason(error)}.") from None
+                    raise BadURL(f"The parameter {name}={query[name]!r} is not valid: {_reason(error)}.") from None
             elif name not in self._defaults:
-                raise BadAddress(f"This address needs a parameter: add ?{name}=… to it.")
+                raise BadURL(f"This URL needs a parameter: add ?{name}=… to it.")
         return arguments
 
     def parse_path(self, path: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments that come from the path, converted to their types.
 
         Raises:
-            BadAddress: 404 if one is not valid.
+            BadURL: 404 if one is not valid.
         """
         arguments: dict[str, Any] = {}
         for name, adapter in self._path.items():
             try:
                 arguments[name] = adapter.validate_python(path[name]) if adapter else path[name]
             except ValidationError as error:
-                raise BadAddress(f"{path[name]!r} is not a valid {name!r}: {_reason(error)}.", 404) from None
+                raise BadURL(f"{path[name]!r} is not a valid {name!r}: {_reason(error)}.", 404) from None
         return arguments
 
     def declared_query(self, query: Mapping[str, str]) -> list[str]:

@@ -129,7 +129,7 @@ class PageResolver:
             The page request, a redirect to the canonical URL, or the response that the page function returned.
 
         Raises:
-            BadAddress: If no page can have the URL.
+            BadURL: If no page can have the URL.
             TimedOut: If the page function takes too long.
             BadPage: If it returns something that is not a page or a response.
         """
@@ -199,7 +199,7 @@ class PageResolver:
             See ``resolve``. None if no route matches.
 
         Raises:
-            BadAddress, TimedOut, BadPage: See ``resolve``.
+            BadURL, TimedOut, BadPage: See ``resolve``.
         """
         return await self._resolve_on(self._pages, key, origin, referer)
 

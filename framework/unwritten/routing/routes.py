@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, NoMatchFound, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from ..core.errors import BadAddress
+from ..core.errors import BadURL
 from ..core.paths import ENCODED_SLASH
 from ..formats.links import Linker
 from ..formats.page import Page
@@ -46,7 +46,7 @@ class PatternRoute(Route):
 
         Raises:
             NoMatchFound: If the route has another name or other parameters.
-            BadAddress: If no page can have these parameters.
+            BadURL: If no page can have these parameters.
         """
         if name != self.name or path_params.keys() != self.pattern.parameters.keys():
             raise NoMatchFound(name, path_params)
@@ -54,13 +54,13 @@ class PatternRoute(Route):
             values = self.pattern.parse(path_params)
             path = self.pattern.build(values)
             self._validate(values)
-        except BadAddress as error:
+        except BadURL as error:
             given = ", ".join(f"{key}={str(value)[:60]!r}" for key, value in path_params.items())
-            raise BadAddress(f"There is no URL of {name!r} for {given}. {error}", error.status) from None
+            raise BadURL(f"There is no URL of {name!r} for {given}. {error}", error.status) from None
         return URLPath(path=path, protocol="http")
 
     def _validate(self, values: Mapping[str, Any]) -> None:
-        """Raise ``BadAddress`` if no page can have these parameters, although the pattern allows them."""
+        """Raise ``BadURL`` if no page can have these parameters, although the pattern allows them."""
 
 
 PageEndpoint: TypeAlias = "Callable[[Request, PageRoute], Awaitable[Response]]"
@@ -146,7 +146,7 @@ class MountedNames:
 
         Raises:
             NoMatchFound: If neither app has such a route.
-            BadAddress: If no page can have these parameters.
+            BadURL: If no page can have these parameters.
         """
         try:
             path = self._own.url_path_for(name, **path_params)

@@ -102,7 +102,7 @@ class ActionHandler:
         """Respond to the POST request of a form.
 
         Raises:
-            BadForm, BadAddress, TimedOut, BadApp, StoreError: Handled by the app's error pages.
+            BadForm, BadURL, TimedOut, BadApp, StoreError: Handled by the app's error pages.
         """
         pairs = (await read_form(request, MAX_FIELD_SIZE)).pairs
         values = route.pattern.parse_request(request.path_params)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..core.errors import BadAddress
+from ..core.errors import BadURL
 from ..core.mount import MountPoint
 from ..core.settings import Settings
 from ..security.client_address import FORWARDING_HEADERS
@@ -43,7 +43,7 @@ class ConnectionMiddleware:
         if connection is None or connection not in self._checked:
             try:
                 self._hosts.check(scope)
-            except BadAddress as error:
+            except BadURL as error:
                 self._exposure.refused_hosts += 1
                 await _refuse(error, scope, receive, send)
                 return
@@ -74,7 +74,7 @@ def _direct_connection(scope: Scope) -> tuple[object, ...] | None:
     return host, client[0] if client else None, server[0] if server else None
 
 
-async def _refuse(error: BadAddress, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(error: BadURL, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse a connection in plain text. Pages are only for hosts that the app responds to."""
     if scope["type"] == "websocket":
         await receive()

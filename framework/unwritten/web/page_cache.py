@@ -16,7 +16,7 @@ from cachetools import LRUCache
 from starlette.responses import Response
 from starlette.types import Scope
 
-from ..core.errors import BadAddress, StoreError
+from ..core.errors import BadURL, StoreError
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
 from ..formats.page import Page
@@ -209,12 +209,12 @@ class PageCache:
             version: The number of the version, from the URL.
 
         Raises:
-            BadAddress: If the page has no such version.
+            BadURL: If the page has no such version.
         """
         is_number = version.isascii() and version.isdecimal() and len(version) < 10
         stored = self._store.get(page_request.key, int(version)) if is_number else None
         if stored is None:
-            raise BadAddress(f"The page {page_request.title!r} has no version {version!r}.", 404)
+            raise BadURL(f"The page {page_request.title!r} has no version {version!r}.", 404)
         region_jobs = self._starter.region_jobs(page_request, stored.canvases, recall=False)
         view = stored_view(page_request.key, page_request.title, stored)
         html = self._render(view, page_request.page, region_jobs).html

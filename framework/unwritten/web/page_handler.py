@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ..core.errors import BadAddress, Busy, Denied
+from ..core.errors import BadURL, Busy, Denied
 from ..core.mount import MountPoint
 from ..core.tracing import current_trace
 from ..generation.job_queue import JobQueue
@@ -77,7 +77,7 @@ class PageHandler:
         """Respond to a request for a page.
 
         Raises:
-            BadAddress, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
+            BadURL, Busy, Denied, PageFailed, BadApp, StoreError: Handled by the app's error pages.
         """
         page_request = await self._resolver.resolve(request, route)
         signature: str | None = request.scope.get(SCOPE_KEY)
@@ -172,7 +172,7 @@ class PageHandler:
         """Generate the page with this key because a visitor pressed a button, and redirect to it.
 
         Raises:
-            BadAddress: If no page has this key.
+            BadURL: If no page has this key.
             Busy, OverBudget, Denied: See ``JobStarter.start``.
         """
         page_request = await self.find_page(key, request)
@@ -184,13 +184,13 @@ class PageHandler:
         """Resolve the page that one of the framework's forms is about.
 
         Raises:
-            BadAddress: If there is no such page, or it has no canvases.
+            BadURL: If there is no such page, or it has no canvases.
         """
         page_request = await self._resolver.resolve_key(key, request.scope)
         if isinstance(page_request, CanonicalRedirect):
             page_request = await self._resolver.resolve_key(page_request.key, request.scope)
         if not isinstance(page_request, PageRequest) or not page_request.page.canvases:
-            raise BadAddress(f"The page {key} does not exist, or is not a generated page.", 404)
+            raise BadURL(f"The page {key} does not exist, or is not a generated page.", 404)
         return page_request
 
     def sign_redirect(self, response: Response, request: Request) -> Response:

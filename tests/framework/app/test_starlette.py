@@ -24,7 +24,7 @@ from starlette.testclient import TestClient
 from tests.support.apps import BROWSER, browser, make_app, make_wiki, templates, until_over, watch
 
 from unwritten import App, Canvas, Page, Router
-from unwritten.core.errors import BadAddress, BadApp, BadSetting
+from unwritten.core.errors import BadApp, BadSetting, BadURL
 from unwritten.testing import answers
 from unwritten_engine import scripted
 
@@ -84,7 +84,7 @@ def test_url_path_for_converts_parameters_and_explains_errors(tmp_path: Path) ->
         app.url_path_for("artikle", title="Tea")
     with pytest.raises(NoMatchFound, match=r"has the path '/wiki/\{title\}'"):
         app.url_path_for("article", name="Tea")
-    with pytest.raises(BadAddress):
+    with pytest.raises(BadURL):
         app.url_path_for("article", title="")
 
 

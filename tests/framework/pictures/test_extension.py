@@ -13,7 +13,7 @@ from tests.support.painters import FakePainter
 from tests.support.servers import wait_for
 
 from unwritten import App, Page
-from unwritten.core.errors import BadAddress, BadSetting, BadTemplate
+from unwritten.core.errors import BadSetting, BadTemplate, BadURL
 from unwritten.core.mount import MountPoint
 from unwritten.core.paths import PICTURES_PREFIX
 from unwritten.export.static_site import export_site
@@ -163,7 +163,7 @@ def test_invalid_sizes_are_errors(size: Any) -> None:
 
 def test_a_url_of_another_version_is_refused() -> None:
     pictures = picture_tag()
-    with pytest.raises(BadAddress, match="cannot be read"):
+    with pytest.raises(BadURL, match="cannot be read"):
         pictures.parse(f"AAAA.{pictures._signer.signature('picture', 'AAAA')}")
 
 

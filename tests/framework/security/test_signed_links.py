@@ -16,7 +16,7 @@ from tests.support.apps import browser, follow, make_app, make_wiki, tables, tem
 from tests.support.servers import wait_for
 
 from unwritten import App, Page, Visit
-from unwritten.core.errors import BadAddress
+from unwritten.core.errors import BadURL
 from unwritten.core.settings import Settings
 from unwritten.security.exposure import Exposure
 from unwritten.security.signed_links import SCOPE_KEY, SignedLinks, take_signature, unsigned, url_of
@@ -354,7 +354,7 @@ def test_only_a_key_can_be_signed(tmp_path: Path) -> None:
     app = signed_wiki(tmp_path)
     with browser(app):
         for wrong in ("https://evil.example", "//evil.example", "/\\evil.example", "Tea", ""):
-            with pytest.raises(BadAddress, match="is not the key of a page"):
+            with pytest.raises(BadURL, match="is not the key of a page"):
                 app.link(wrong)
 
 
