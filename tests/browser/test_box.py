@@ -171,7 +171,7 @@ def test_boxed_apps_cannot_access_the_network(
     assert elsewhere.reached == [], "no connection at all"
     assert expected(seen), seen
     frames = [frame.url for frame in tab.page.frames if frame.parent_frame is not None]
-    assert len(frames) == len(texts) and all("/_unwritten/box?" in address for address in frames)
+    assert len(frames) == len(texts) and all("/_unwritten/box?" in other for other in frames)
 
 
 def test_boxed_apps_cannot_navigate_out_of_their_box(
@@ -344,8 +344,8 @@ def test_no_public_attack_vector_leaves_a_box(serve: Serve, open_tab: OpenTab, t
     refused: list[str | None] = []
     responses: list[str] = []
 
-    def elsewhere(address: str) -> bool:
-        return not address.startswith((url, "data:", "blob:", "about:", "https://cdn.jsdelivr.net/npm/htmx.org@"))
+    def elsewhere(other: str) -> bool:
+        return not other.startswith((url, "data:", "blob:", "about:", "https://cdn.jsdelivr.net/npm/htmx.org@"))
 
     tab.page.on("requestfailed", lambda r: refused.append(r.failure) if elsewhere(r.url) else None)
     tab.page.on("response", lambda r: responses.append(r.url) if elsewhere(r.url) else None)

@@ -272,9 +272,9 @@ def test_demos_stay_under_the_prefix(tmp_path: Path, name: str, prefix: str) -> 
                 response = client.get(path)
                 assert response.status_code == 200 and unquote(response.url.path).startswith(f"{prefix}/"), path
                 wait_for(lambda: not app.site.jobs.unfinished(), 20)
-                found = {unescape(address) for address in URLS.findall(client.get(path).text)}
-                assert [address for address in found if not unquote(address).startswith(f"{prefix}/")] == []
-                links |= {address for address in found if "/_unwritten/" not in address}
+                found = {unescape(found_url) for found_url in URLS.findall(client.get(path).text)}
+                assert [found_url for found_url in found if not unquote(found_url).startswith(f"{prefix}/")] == []
+                links |= {found_url for found_url in found if "/_unwritten/" not in found_url}
             for path in sorted(links)[:20]:
                 response = client.get(path)
                 assert response.status_code in {200, 405} and unquote(response.url.path).startswith(f"{prefix}/"), path

@@ -75,7 +75,7 @@ def test_signatures_never_appear_in_the_address_bar(serve: Serve, open_tab: Open
     assert "is known for its" in other.text("lead")
 
 
-def test_a_typed_address_shows_a_button_to_write_the_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
+def test_a_typed_url_shows_a_button_to_write_the_page(serve: Serve, open_tab: OpenTab, tmp_path: Path) -> None:
     app = wiki(tmp_path)
     url = serve(app)
     tab = open_tab()

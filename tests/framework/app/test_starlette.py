@@ -365,8 +365,8 @@ def test_an_action_on_a_protected_page_sees_the_same_user(tmp_path: Path) -> Non
     with browser(make_club(tmp_path)) as client:
         client.get("/login?name=ada")
         html = client.get("/members?plain=1").text
-        address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
-        answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+        url = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+        answer = client.post(url, data={"text": "hello"}, headers={"origin": "http://testserver"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/members")
 
 
@@ -410,9 +410,9 @@ def test_everything_works_under_a_mount(tmp_path: Path) -> None:
         answer = client.get("/guide/login?name=ada")
         assert answer.headers["location"] == "http://testserver/guide/members"
         html = client.get("/guide/members?plain=1").text
-        address = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
-        assert address.startswith("/guide/post?")
-        answer = client.post(address, data={"text": "hello"}, headers={"origin": "http://testserver"})
+        url = html.partition('<form method="post" action="')[2].partition('"')[0].replace("&amp;", "&")
+        assert url.startswith("/guide/post?")
+        answer = client.post(url, data={"text": "hello"}, headers={"origin": "http://testserver"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/guide/members")
         assert client.get("/guide/health").json()["status"] == "ok"
         assert client.get("/wiki/Great_Auk").status_code == 404

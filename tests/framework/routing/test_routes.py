@@ -84,10 +84,10 @@ def test_url_path_for_takes_numbers_and_dates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("article", {"title": ""}, "There is no URL of 'article' for title=''. This address has no name."),
+        ("article", {"title": ""}, "There is no URL of 'article' for title=''. This URL has no name."),
         ("article", {"title": None}, "There is no URL of 'article' for title='None'. The parameter 'title' is None."),
         ("article", {"title": "x" * 200}, "This name has 200 characters. The limit is 120"),
-        ("article", {"title": "?!"}, "There is no URL of 'article' for title='?!'. This address has no name."),
+        ("article", {"title": "?!"}, "There is no URL of 'article' for title='?!'. This URL has no name."),
         (
             "mood",
             {"mood": "odd"},
