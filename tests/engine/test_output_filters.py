@@ -36,12 +36,12 @@ def thoughtless(*pieces: str, begun: bool = False) -> str:
         ("thought", "thought"),
     ],
 )
-def test_thoughts_are_left_out_however_they_are_cut(text: str, answer: str) -> None:
+def test_thoughts_are_removed_at_any_split(text: str, answer: str) -> None:
     assert thoughtless(text) == answer
     assert thoughtless(*text) == answer
 
 
-def test_a_thought_that_began_before_the_text() -> None:
+def test_a_thought_that_began_before_the_text_is_removed() -> None:
     assert thoughtless(*"Hm.</think>Plain.", begun=True) == "Plain."
     with pytest.raises(UnopenedReasoning):
         thoughtless(*"Hm.</think>Plain.")
@@ -72,7 +72,7 @@ def opened(opening: str, *pieces: str) -> str:
         ("A light", "", "A light"),
     ],
 )
-def test_the_opening_comes_once(opening: str, text: str, whole: str) -> None:
+def test_the_opening_occurs_once(opening: str, text: str, whole: str) -> None:
     assert opened(opening, text) == whole
     assert opened(opening, *text) == whole
 
@@ -92,7 +92,7 @@ def test_json_loses_its_white_space_and_nothing_else(value: object, indent: int 
     assert compact.done
 
 
-def test_where_a_value_begins() -> None:
+def test_the_start_of_a_value_is_found() -> None:
     assert json_start_characters({"type": "object"}) == "{" and json_start_characters({"type": "array"}) == "["
     assert '"' in json_start_characters({"anyOf": []}) and json_start_characters({"type": "string"}) == '"'
     text = JSONFilter(json_start_characters({"type": "string"}))

@@ -62,7 +62,7 @@ def test_the_top_level_is_fixed() -> None:
     assert {name for name in top if not name.startswith(".")} == TOP
 
 
-def test_the_engine_knows_nothing_of_the_web() -> None:
+def test_the_engine_does_not_import_web_packages() -> None:
     found = {
         name: sorted(WEB_LIBRARIES & set(imports(path)))
         for name, path in MODULES.items()
